@@ -1,0 +1,1 @@
+"""Makes load and writes facts. Nothing here judges them: that is `analysis`."""
