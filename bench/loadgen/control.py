@@ -1,0 +1,209 @@
+"""Control calls to a vLLM server: is it ready, what does it serve, how many tokens, its counters.
+
+Off the timing path, so httpx; the streaming path has a client of its own.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from .events import error_text
+
+# What the ledger compares: the server's own count of what it did, summed over engines.
+COUNTERS = (
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+    "vllm:request_success_total",
+)
+
+
+class ControlError(Exception):
+    """A control call that failed; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One entry of /v1/models."""
+
+    id: str
+    root: str | None
+    max_model_len: int | None
+
+
+class Server:
+    """A vLLM server, as its control endpoints show it."""
+
+    def __init__(self, base_url: str, api_key: str | None, headers: dict[str, str]) -> None:
+        """Prepare calls to `base_url` (ending in /v1); nothing is sent yet."""
+        parts = urlsplit(base_url)
+        root_path = parts.path.removesuffix("/v1")
+        self.base_url = base_url
+        self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
+        authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            headers={**authorization, **headers},
+            timeout=httpx.Timeout(30.0, connect=5.0),
+            verify=ssl.create_default_context(),
+            # No proxy from the environment: the streaming path takes none either,
+            # and both must speak to the same server.
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def is_ready(self) -> str | None:
+        """Return None when the server answers /health with 200, else why it isn't ready."""
+        try:
+            status = self._http.get(f"{self.root_url}/health", timeout=5.0).status_code
+        except (httpx.HTTPError, OSError) as e:
+            return _reason(e)
+        if status == 404:  # a gateway may pass on nothing but /v1
+            return self._models_answer()
+        return None if status == 200 else f"/health answers HTTP {status}"
+
+    def _models_answer(self) -> str | None:
+        try:
+            self.models()
+        except ControlError as e:
+            return str(e)
+        return None
+
+    def wait_ready(self, limit_s: float, on_wait: Callable[[float, str], bool]) -> None:
+        """Wait until the server is ready; `on_wait(waited_s, why)` may return False to give up.
+
+        Raises ControlError after `limit_s` seconds, or when told to give up.
+        """
+        began_s = time.monotonic()
+        while (why := self.is_ready()) is not None:
+            waited_s = time.monotonic() - began_s
+            if waited_s >= limit_s:
+                raise ControlError(
+                    f"no server at {self.base_url} after {waited_s:.0f} s: {why}: start one with "
+                    "make server, or name another with --base-url"
+                )
+            if not on_wait(waited_s, why):
+                raise ControlError(f"gave up waiting for {self.base_url}")
+            time.sleep(min(1.0, max(0.05, limit_s - waited_s)))
+
+    def models(self) -> list[Model]:
+        """Return what the server serves. Raises ControlError."""
+        found = self._json("GET", f"{self.base_url}/models")
+        try:
+            return [Model(m["id"], m.get("root"), m.get("max_model_len")) for m in found["data"]]
+        except (KeyError, TypeError) as e:
+            raise ControlError(f"{self.base_url}/models: not a list of models") from e
+
+    def version(self) -> str | None:
+        """Return the server's version; None where it doesn't tell."""
+        try:
+            return str(self._json("GET", f"{self.root_url}/version")["version"])
+        except (ControlError, KeyError, TypeError):
+            return None
+
+    def tokenize(
+        self,
+        model: str,
+        *,
+        messages: list[dict[str, str]] | None = None,
+        prompt: str | None = None,
+    ) -> int | None:
+        """Return the number of tokens of a chat or a text, template included.
+
+        None: the server refuses this one (it is too long, say). Raises ControlError where it
+        has no /tokenize or doesn't answer.
+        """
+        text = {"messages": messages} if messages is not None else {"prompt": prompt}
+        reply = self._send("POST", f"{self.root_url}/tokenize", {"model": model, **text})
+        if reply.status_code in (400, 413, 422):
+            return None
+        found = self._checked(reply)
+        try:
+            return int(found["count"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise ControlError(f"{self.root_url}/tokenize: no count in the reply") from e
+
+    def metrics_text(self) -> str | None:
+        """Return /metrics as text; None where there is none."""
+        try:
+            reply = self._send("GET", f"{self.root_url}/metrics", None)
+        except ControlError:
+            return None
+        return reply.text if reply.status_code == 200 else None
+
+    def counters(self) -> dict[str, float] | None:
+        """Return the ledger's counters; None where they can't be read."""
+        text = self.metrics_text()
+        return (sum_counters(text) or None) if text else None
+
+    def settled_counters(
+        self, arrived: Callable[[dict[str, float]], bool], limit_s: float = 2.0
+    ) -> dict[str, float] | None:
+        """Return the counters once they have `arrived`, or as they are after `limit_s`.
+
+        vLLM's counters trail its replies by a fraction of a second.
+        """
+        deadline_s = time.monotonic() + limit_s
+        while True:
+            found = self.counters()
+            if found is None or arrived(found) or time.monotonic() >= deadline_s:
+                return found
+            time.sleep(0.1)
+
+    def cache_config(self) -> dict[str, str] | None:
+        """Return the labels of `vllm:cache_config_info`: block size, blocks, cache dtype."""
+        for sample in _samples(self.metrics_text() or ""):
+            if sample.name == "vllm:cache_config_info":
+                return dict(sample.labels)
+        return None
+
+    def _json(self, method: str, url: str) -> Any:
+        return self._checked(self._send(method, url, None))
+
+    def _send(self, method: str, url: str, body: object) -> httpx.Response:
+        try:
+            return self._http.request(method, url, json=body)
+        except (httpx.HTTPError, OSError) as e:
+            raise ControlError(f"{url}: {_reason(e)}") from e
+
+    def _checked(self, reply: httpx.Response) -> Any:
+        try:
+            found = reply.json()
+        except ValueError:
+            found = reply.text[:200]
+        if reply.status_code == 401:
+            raise ControlError(f"{reply.url}: HTTP 401: set api_key_env to the key's variable")
+        if reply.status_code != 200:
+            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {error_text(found)}")
+        return found
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _samples(text: str) -> list[Any]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    return [s for family in text_string_to_metric_families(text) for s in family.samples]
+
+
+def sum_counters(text: str) -> dict[str, float]:
+    """Sum the ledger's counters over engines, names and finish reasons.
+
+    Not for one model alone: whatever else the server did in the meantime is what the ledger
+    is there to show.
+    """
+    sums: dict[str, float] = {}
+    for sample in _samples(text):
+        if sample.name in COUNTERS:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums

@@ -1,0 +1,107 @@
+"""What one event of a completion stream says: tokens, an end, usage, an error.
+
+Token-bearing is what METHOD.md calls a token event: non-empty text, reasoning
+or tool calls, or non-empty `token_ids`. Role-only, usage-only and empty
+events carry none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+# Newer servers say `reasoning`, older ones `reasoning_content`.
+REASONING_KEYS = ("reasoning", "reasoning_content")
+
+
+class EventError(Exception):
+    """An event's payload that is not what a completion stream holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the server gives them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One event, or a whole reply that wasn't streamed."""
+
+    has_tokens: bool = False
+    has_visible_tokens: bool = False
+    finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
+    usage: Usage | None = None
+    error: str | None = None
+    fingerprint: str | None = None
+
+
+def read_event(payload: bytes) -> StreamEvent:
+    """Read the JSON of one event. Raises EventError where it is none or of another shape."""
+    try:
+        event = orjson.loads(payload)
+    except orjson.JSONDecodeError as e:
+        raise EventError(f"malformed JSON in an event: {_excerpt(payload)}") from e
+    if not isinstance(event, dict):
+        raise EventError(f"an event that is no JSON object: {_excerpt(payload)}")
+    if event.get("error") is not None:
+        return StreamEvent(error=error_text(event))
+    try:
+        return _read_completion(event)
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise EventError(f"an event of an unknown shape: {_excerpt(payload)}") from e
+
+
+def _read_completion(event: dict[str, Any]) -> StreamEvent:
+    has_tokens = has_visible = False
+    finish_reasons: dict[int, str] = {}
+    for choice in event.get("choices") or ():
+        # delta: a chat chunk; message: a whole chat reply; neither: /v1/completions.
+        part = choice.get("delta") or choice.get("message") or choice
+        visible = bool(part.get("content") or part.get("tool_calls") or choice.get("text"))
+        reasoning = any(part.get(key) for key in REASONING_KEYS)
+        has_visible |= visible
+        has_tokens |= visible or reasoning or bool(choice.get("token_ids"))
+        if choice.get("finish_reason"):
+            finish_reasons[int(choice.get("index", 0))] = str(choice["finish_reason"])
+    return StreamEvent(
+        has_tokens=has_tokens,
+        has_visible_tokens=has_visible,
+        finish_reasons=finish_reasons,
+        usage=_read_usage(event.get("usage")),
+        fingerprint=event.get("system_fingerprint"),
+    )
+
+
+def _read_usage(usage: dict[str, Any] | None) -> Usage | None:
+    if not usage:
+        return None
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    return Usage(
+        prompt_tokens=int(usage["prompt_tokens"]),
+        completion_tokens=int(usage.get("completion_tokens") or 0),
+        cached_tokens=None if cached is None else int(cached),
+    )
+
+
+def error_text(reply: object) -> str:
+    """Return the server's own words from an error's JSON, whichever of its shapes it has."""
+    if isinstance(reply, dict):
+        for key in ("error", "detail", "message"):
+            if reply.get(key):
+                inner = reply[key]
+                return error_text(inner) if isinstance(inner, dict) else _one_line(str(inner))
+    return _one_line(orjson.dumps(reply).decode())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+def _excerpt(payload: bytes) -> str:
+    return _one_line(payload[:120].decode(errors="replace"))

@@ -1,0 +1,79 @@
+"""The plan of a run: which requests, in which order, over how many streams. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .outcome import Expectation
+from .prompts import Prompt
+from .request import PlannedRequest, Target, make_body, make_target
+from .scenario import Scenario
+from .timeouts import Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A closed loop: `streams` streams take the next request as soon as their last one ended."""
+
+    run_id: str
+    scenario: Scenario
+    streams: int
+    target: Target
+    requests: tuple[PlannedRequest, ...]
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Limits of each request."""
+        s = self.scenario
+        return Timeouts(s.timeout_first_token_s, s.timeout_stall_s, s.timeout_total_s)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that must not be written down where a server echoes them: key and headers."""
+        own = {name.lower() for name in self.scenario.headers} | {"authorization"}
+        values = [value for name, value in self.target.headers if name.lower() in own]
+        return tuple(v for value in values for v in (value, value.removeprefix("Bearer ")) if v)
+
+    def expectation(self, index: int, start_ns: int) -> Expectation:
+        """Return what is known of request `index` before its reply."""
+        request = self.requests[index]
+        return Expectation(
+            run_id=self.run_id,
+            scenario=self.scenario.name,
+            concurrency=self.streams,
+            request_id=request.request_id,
+            prompt_id=request.prompt_id,
+            max_tokens=self.scenario.max_new_tokens,
+            choices=int(self.scenario.extra_body.get("n") or 1),
+            stream=self.scenario.stream,
+            start_ns=start_ns,
+            secrets=self.secrets,
+        )
+
+
+def make_plan(
+    run_id: str, scenario: Scenario, streams: int, prompts: Sequence[Prompt], api_key: str | None
+) -> Plan:
+    """Plan one level of a scenario: one request for each prompt, in the prompts' order."""
+    requests = tuple(
+        PlannedRequest(
+            index=index,
+            request_id=f"{run_id}-{index}",
+            prompt_id=prompt.id,
+            body=make_body(scenario, prompt, _cache_salt(scenario, run_id, index)),
+        )
+        for index, prompt in enumerate(prompts)
+    )
+    return Plan(run_id, scenario, streams, make_target(scenario, api_key), requests)
+
+
+def _cache_salt(scenario: Scenario, run_id: str, index: int) -> str | None:
+    """Return the salt that keeps the prefix cache honest: prefixes match among equal salts only."""
+    return {"run": run_id, "cold": f"{run_id}-{index}", "natural": None}[scenario.cache]
+
+
+def run_id_for(scenario: Scenario, streams: int, time_utc: str) -> str:
+    """Return `<scenario>-cc<N>-pref<P>-max<M>-<time>`; a name for files, never parsed back."""
+    prefill = scenario.prefill_tokens or "any"
+    return f"{scenario.name}-cc{streams}-pref{prefill}-max{scenario.max_new_tokens}-{time_utc}"

@@ -1,0 +1,102 @@
+"""What goes out: where requests are sent, and the bytes of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from .prompts import Prompt
+from .scenario import Scenario
+
+PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The endpoint that a run's requests go to, and the headers that all of them carry."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+    headers: tuple[tuple[str, str], ...]
+
+    def request_bytes(self, request: PlannedRequest) -> bytes:
+        """Return the whole HTTP/1.1 request, head and body."""
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in self.headers),
+            f"X-Request-Id: {request.request_id}",
+            f"Content-Length: {len(request.body)}",
+        ]
+        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + request.body
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """One request of a plan, ready to be sent."""
+
+    index: int
+    request_id: str
+    prompt_id: str
+    body: bytes
+
+
+def make_target(scenario: Scenario, api_key: str | None) -> Target:
+    """Return where the scenario's requests go. The base URL was checked with the scenario."""
+    url = urlsplit(scenario.base_url)
+    tls = url.scheme == "https"
+    host = url.hostname or ""
+    port = url.port or (443 if tls else 80)
+    headers = {
+        "Host": url.netloc,
+        "User-Agent": "vllm-bench",
+        "Accept": "text/event-stream" if scenario.stream else "application/json",
+        # A compressed stream would be held back until a block is full.
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        **({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+    }
+    own = {name.lower() for name in scenario.headers}
+    kept = {name: value for name, value in headers.items() if name.lower() not in own}
+    path = url.path + PATHS[scenario.endpoint]
+    return Target(host, port, tls, path, tuple({**kept, **scenario.headers}.items()))
+
+
+def make_body(scenario: Scenario, prompt: Prompt, cache_salt: str | None) -> bytes:
+    """Return the JSON body that asks for the prompt's completion as the scenario says."""
+    body: dict[str, Any] = {
+        "model": scenario.model,
+        **_input(scenario, prompt),
+        "max_tokens": scenario.max_new_tokens,
+        "temperature": scenario.temperature,
+        "stream": scenario.stream,
+    }
+    if scenario.stream:
+        body["stream_options"] = {"include_usage": True}
+    if scenario.ignore_eos:
+        body["ignore_eos"] = True
+    if cache_salt:
+        body["cache_salt"] = cache_salt
+    return orjson.dumps({**body, **scenario.extra_body})
+
+
+def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:
+    """Return the messages of a chat request, the scenario's system prompt first."""
+    system = scenario.system_prompt
+    opening = [{"role": "system", "content": system}] if system else []
+    return opening + [{"role": m.role, "content": m.content} for m in prompt.messages]
+
+
+def completion_text(scenario: Scenario, prompt: Prompt) -> str:
+    """Return the text of a completions request, the scenario's system prompt first."""
+    return f"{scenario.system_prompt}\n\n{prompt.text}" if scenario.system_prompt else prompt.text
+
+
+def _input(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
+    if scenario.endpoint == "chat":
+        return {"messages": chat_messages(scenario, prompt)}
+    return {"prompt": completion_text(scenario, prompt)}

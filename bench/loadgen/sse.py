@@ -1,0 +1,43 @@
+"""Server-sent events: bytes in, events out, no I/O.
+
+A vLLM stream is `data: <json>` and a blank line, over and over. Proxies add
+comments, CRLF and cuts at any byte, so an event carries the stamp of the read
+that completed it (the format: https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+DONE = b"[DONE]"
+
+
+class EventSplitter:
+    """Cuts a byte stream into the payloads of its events, whatever the reads' borders are."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a stream."""
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes and return the payloads of the events that they completed."""
+        payloads: list[bytes] = []
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for raw in lines:
+            line = raw.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif not line and self._data:
+                payloads.append(b"\n".join(self._data))
+                self._data = []
+            # What else there is (comments, event:, id:, retry:) carries no data.
+        return payloads
+
+
+def split_events(reads: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Yield (stamp_ns, payload) for each event in (stamp_ns, bytes) reads."""
+    splitter = EventSplitter()
+    for stamp_ns, chunk in reads:
+        for payload in splitter.feed(chunk):
+            yield stamp_ns, payload
