@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Fetch data sets of prompts once and cache them, so that a benchmark needs no hub.
+
+    python bench/load_real_prompts.py                        the default set, dolly
+    python bench/load_real_prompts.py dolly openassistant    several
+    python bench/load_real_prompts.py dolly --refresh        again, whatever is cached
+    python bench/load_real_prompts.py --list                 every set: licence, and what is cached
+
+A data set is dolly, sharegpt (the Alpaca instructions; also named alpaca), openassistant,
+sharegpt-v3, sample (bundled) or file:PATH (which is read and checked). REAL_PROMPTS.md tells
+of each. HF_TOKEN, from the environment or .env, is needed for gated sets only.
+
+Writes <cache>/prompts/<set>-<checksum>.jsonl and <set>.json; the cache is VLLM_BENCH_CACHE,
+else XDG_CACHE_HOME/vllm-bench, else ~/.cache/vllm-bench. Copied to another machine, it works
+there.
+
+Exit codes: 0 done; 1 a set could not be had (the others are still fetched); 2 wrong usage;
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from loadgen.hub_sets import HUB_SETS
+from loadgen.prompt_types import PromptError
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = "dolly"
+
+
+def main() -> int:
+    """Fetch or list, a line a set."""
+    args = _parse()
+    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    cache_dir = _cache_dir()
+    try:
+        if args.list:
+            return _each([*HUB_SETS, "sample"], lambda name: _listed(name, cache_dir))
+        return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of the list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"default: {DEFAULT}")
+    parser.add_argument("--refresh", action="store_true", help="fetch even what is cached")
+    parser.add_argument("--list", action="store_true", help="show every set and stop")
+    args = parser.parse_args()
+    if args.list and (args.datasets or args.refresh):
+        parser.error("--list goes alone: it shows every set")
+    for name in args.datasets:
+        if name not in HUB_SETS and name != "sample" and not name.startswith("file:"):
+            parser.error(f"{name}: known are {', '.join(HUB_SETS)}, sample, file:PATH")
+        if args.refresh and name not in HUB_SETS:
+            parser.error(f"--refresh: {name} doesn't come from the hub")
+    args.datasets = args.datasets or [DEFAULT]
+    return args
+
+
+def _cache_dir() -> Path:
+    from dotenv import load_dotenv
+    from loadgen.prompts import default_cache_dir
+
+    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    return default_cache_dir(os.environ)
+
+
+def _each(names: Iterable[str], report: Callable[[str], str]) -> int:
+    """Print a report on each set; one that can't be had doesn't keep the others from it."""
+    from analysis.foreign import printable
+
+    failed = 0
+    for name in names:
+        try:
+            print(printable(report(name), 1000), flush=True)
+        except PromptError as e:
+            failed = 1
+            print(f"load_real_prompts.py: {printable(e, 1000)}", file=sys.stderr)
+    return failed
+
+
+def _fetched(name: str, cache_dir: Path, *, refresh: bool) -> str:
+    """Make sure that the set is there, and say what it is. Raises PromptError."""
+    from loadgen.prompts import fetch_to_cache, locate
+
+    if refresh or locate(name, cache_dir) is None:
+        print(f"{name}: fetching {HUB_SETS[name].url}", file=sys.stderr)
+        fetch_to_cache(name, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
+    return _listed(name, cache_dir)
+
+
+def _listed(name: str, cache_dir: Path) -> str:
+    """Say what the set is, and whether it is there. Raises PromptError: a damaged one."""
+    from loadgen.prompts import dataset_notes, load_source, locate
+
+    licence = f"licence {HUB_SETS[name].licence}" if name in HUB_SETS else None
+    path = locate(name, cache_dir)
+    if path is None:
+        return f"{name}: not fetched; {licence}; {HUB_SETS[name].url}"
+    source = load_source(name, cache_dir=cache_dir)  # verifies the checksum of a fetched one
+    notes = [
+        note.removeprefix(f"{source.dataset}: ").removeprefix(f"{name}: ")
+        for note in (*source.notes, *dataset_notes(name))
+    ]
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    parts = (f"{name}: {len(source.prompts):,} prompts", f"sha256 {sha256}", str(path), licence)
+    return "; ".join(part for part in (*parts, *notes) if part)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

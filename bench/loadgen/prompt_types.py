@@ -1,0 +1,114 @@
+"""What a prompt is, and a set of them ready to be sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+CountedBy = Literal["server", "tokenizer", "estimate"]
+
+
+class PromptError(Exception):
+    """Prompts that can't be had; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What one request asks, without the scenario's system prompt."""
+
+    id: str  # stable in its set: dolly:123; packed: its first part and how many more, dolly:123+14
+    messages: tuple[Message, ...]  # what a chat request sends
+    tokens: int | None = None  # None: not counted yet
+
+    @property
+    def text(self) -> str:
+        """What a completions request sends."""
+        return "\n\n".join(m.content for m in self.messages)
+
+    @property
+    def content_sha256(self) -> str:
+        """Name the content alone: roles and texts, without id and count."""
+        return hashlib.sha256(_content(self)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSource:
+    """A whole data set, and what a person should know of how it was read."""
+
+    dataset: str
+    prompts: tuple[Prompt, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The prompts of a run, as many as were asked for, in sending order."""
+
+    dataset: str
+    prompts: tuple[Prompt, ...]
+    sha256: str  # over the content, in order
+    distinct: int
+    max_uses: int  # how often the most used one stands in `prompts`
+    source_count: int  # prompts in the data set
+    fitting_count: int  # how many were found to fit before enough were found
+    counted_by: CountedBy
+    notes: tuple[str, ...]  # for people: reuse, licence, estimated counts
+
+
+def user_prompt(prompt_id: str, text: str) -> Prompt:
+    """Return a prompt of one user message."""
+    return Prompt(prompt_id, (Message("user", text),))
+
+
+def checksum(prompts: Iterable[Prompt]) -> str:
+    """Return the sha256 over the prompts' content in order; ids and counts don't matter."""
+    total = hashlib.sha256()
+    for prompt in prompts:
+        total.update(_content(prompt) + b"\n")
+    return total.hexdigest()
+
+
+def _content(prompt: Prompt) -> bytes:
+    turns = [[m.role, m.content] for m in prompt.messages]
+    return json.dumps(turns, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def without_repeats(dataset: str, prompts: Iterable[Prompt], skipped: int = 0) -> PromptSource:
+    """Return the prompts less the empty and the repeated ones, and say how many those were.
+
+    `skipped` rows had no human prompt, and were left out before. Raises PromptError where
+    nothing is left.
+    """
+    kept: dict[str, Prompt] = {}
+    empty = repeated = 0
+    for prompt in prompts:
+        if not any(m.content.strip() for m in prompt.messages if m.role == "user"):
+            empty += 1
+        elif prompt.content_sha256 in kept:
+            repeated += 1
+        else:
+            kept[prompt.content_sha256] = prompt
+    left_out = [
+        f"{number} {what}"
+        for number, what in (
+            (skipped, "without a human prompt"),
+            (empty, "empty"),
+            (repeated, "repeated"),
+        )
+        if number
+    ]
+    if not kept:
+        raise PromptError(f"{dataset}: no prompts{': ' + ', '.join(left_out) if left_out else ''}")
+    notes = (f"{dataset}: rows left out: {', '.join(left_out)}",) if left_out else ()
+    return PromptSource(dataset, tuple(kept.values()), notes)

@@ -1,0 +1,51 @@
+"""A scenario's prompts. `bench.py` sends them and `inspect_prompts.py` shows them: from here both.
+
+The two agree when both count with the server. Counted otherwise, lengths differ a little, and
+with them which prompts fit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .control import ControlError, Server
+from .prompt_fit import choose_prompts
+from .prompts import Prompt, PromptSet, PromptSource, derive_seed
+from .request import chat_messages, completion_text
+from .scenario import Scenario
+from .tokens import TokenCounter, best_counter
+
+
+def scenario_prompts(scenario: Scenario, source: PromptSource, counter: TokenCounter) -> PromptSet:
+    """Return the prompts of a run of the scenario, in sending order. Raises PromptError."""
+    return choose_prompts(
+        source.prompts,
+        dataset=source.dataset,
+        count=scenario.num_requests,
+        target_tokens=scenario.prefill_tokens,
+        fit=scenario.prompt_fit,
+        seed=derive_seed(scenario.seed, "prompts"),
+        counter=counter,
+        notes=source.notes,
+    )
+
+
+def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path) -> TokenCounter:
+    """Return the best counter for the scenario: its server, else a local tokenizer, else a guess.
+
+    The server counts what a request of the scenario would hold, system prompt included.
+    """
+
+    def tokenize(prompt: Prompt) -> int | None:
+        assert server is not None
+        if scenario.endpoint == "chat":
+            return server.tokenize(scenario.model, messages=chat_messages(scenario, prompt))
+        return server.tokenize(scenario.model, prompt=completion_text(scenario, prompt))
+
+    return best_counter(
+        tokenize=tokenize if server is not None else None,
+        unavailable=(ControlError,),
+        models=(scenario.model,),
+        cache_dir=cache_dir,
+        scope=(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+    )

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Show what a benchmark would send: the prompts, how long they are, and how many fit.
+
+    python inspect_prompts.py --show 10                            Dolly, 50 to 500 tokens
+    python inspect_prompts.py --dataset sample --min-tokens 100    another set, other lengths
+    python inspect_prompts.py --save-text results/prompts.txt      all 500, to read
+    python inspect_prompts.py --save-jsonl mine.jsonl              all 500, for file:mine.jsonl
+    python inspect_prompts.py --scenario rag --show 2              what a run of that scenario sends
+
+Without --scenario, up to 500 different prompts between --min-tokens and --max-tokens are drawn
+in the order of --seed. With it, data set, lengths, number, order and seed are the scenario's,
+and the prompts are those that the run sends, in that order.
+
+Tokens are counted by a local tokenizer of the model where there is one, else estimated, and the
+output says which. A run asks its server; --base-url does so here, for the run's very prompts.
+
+Shown text has its control characters spelled out; --save-jsonl keeps them.
+
+Exit codes: 0 done; 1 no prompts to be had; 2 wrong usage, or a scenario file with a mistake;
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from bench.loadgen.control import Server
+    from bench.loadgen.prompts import Prompt, PromptSet
+    from bench.loadgen.scenario import Scenario
+
+ROOT = Path(__file__).resolve().parent
+CONSIDERED = 500  # prompts drawn where no scenario says how many
+OWN_SELECTION = {"dataset": "dolly", "min_tokens": 50, "max_tokens": 500, "seed": 0}
+
+
+class UsageError(Exception):
+    """Options that make no sense; the text is one line for people."""
+
+
+def main() -> int:
+    """Choose, show, save."""
+    args = _parse()
+    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        return _inspect(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from bench.loadgen.control import ControlError
+    from bench.loadgen.prompts import PromptError
+    from bench.loadgen.scenario import ScenarioError
+
+    try:
+        chosen = _scenario_set(args) if args.scenario else _own_set(args)
+        _print_summary(chosen)
+        _print_prompts(chosen.prompts[: args.show])
+        _save(chosen.prompts, args)
+        sys.stdout.flush()  # here, where a closed pipe is caught
+    except (PromptError, ControlError) as e:
+        return _complain(e, 1)
+    except (ScenarioError, UsageError) as e:
+        return _complain(e, 2)
+    except OSError as e:
+        if isinstance(e, BrokenPipeError):
+            raise
+        return _complain(f"{e.filename}: {e.strerror}", 1)
+    return 0
+
+
+def _complain(problem: object, status: int) -> int:
+    from bench.analysis.foreign import printable
+
+    print(f"inspect_prompts.py: {printable(problem, 1000)}", file=sys.stderr)
+    return status
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--show", type=_count, default=5, metavar="N", help="prompts to show (default: 5)")
+    add("--dataset", metavar="D", help="dolly (default), sharegpt, openassistant, …, file:PATH")
+    add("--min-tokens", type=_count, metavar="N", help="shortest prompt (default: 50)")
+    add("--max-tokens", type=_count, metavar="N", help="longest prompt (default: 500)")
+    add("--seed", type=_count, metavar="N", help="order of drawing (default: 0)")
+    add("--scenario", metavar="NAME", help="show what this scenario sends")
+    add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
+    add("--base-url", metavar="U", help="count with the server at U (ending in /v1)")
+    add("--save-text", type=Path, metavar="F", help="write all chosen prompts, to be read")
+    add("--save-jsonl", type=Path, metavar="F", help="write all chosen prompts, as file: reads")
+    args = parser.parse_args()
+    problem = _contradiction(args)
+    if problem:
+        parser.error(problem)
+    return args
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def _contradiction(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with the options together; fill in the defaults of the others."""
+    for key, default in OWN_SELECTION.items():
+        if getattr(args, key) is None:
+            setattr(args, key, default)
+        elif args.scenario:
+            return f"--{key.replace('_', '-')} doesn't go with --scenario, which says it itself"
+    for key in ("scenarios", "base_url"):
+        if getattr(args, key) is not None and not args.scenario:
+            return f"--{key.replace('_', '-')} needs --scenario"
+    if args.min_tokens > args.max_tokens:
+        return f"--min-tokens {args.min_tokens} is over --max-tokens {args.max_tokens}"
+    if args.save_text and args.save_text == args.save_jsonl:
+        return "--save-text and --save-jsonl name the same file"
+    return None
+
+
+def _cache_dir() -> Path:
+    from dotenv import load_dotenv
+
+    from bench.loadgen.prompts import default_cache_dir
+
+    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    return default_cache_dir(os.environ)
+
+
+def _own_set(args: argparse.Namespace) -> PromptSet:
+    """Draw different prompts of the lengths asked for. Raises PromptError."""
+    from bench.loadgen.prompt_fit import Draw, TokenRange, choose_natural
+    from bench.loadgen.prompts import derive_seed, load_source
+    from bench.loadgen.tokens import best_counter
+
+    cache_dir = _cache_dir()
+    source = load_source(args.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
+    counter = best_counter(models=[os.environ.get("MODEL") or "gpt-oss-20"])
+    seed = derive_seed(args.seed, "prompts")
+    wanted = TokenRange(args.min_tokens, args.max_tokens)
+    found = choose_natural(Draw(source, CONSIDERED, seed, counter), wanted)
+    if found.distinct == CONSIDERED:
+        return found
+    # Fewer fit: shown once each, not again and again as a run would send them.
+    return choose_natural(Draw(source, found.distinct, seed, counter), wanted)
+
+
+def _scenario_set(args: argparse.Namespace) -> PromptSet:
+    """Draw what a run of the scenario sends. Raises PromptError, ControlError, ScenarioError."""
+    from bench.loadgen.prompts import load_source
+    from bench.loadgen.scenario_prompts import scenario_counter, scenario_prompts
+
+    cache_dir = _cache_dir()
+    scenario = _scenario(args)
+    source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
+    server = _server(scenario) if args.base_url else None
+    chosen = scenario_prompts(scenario, source, scenario_counter(scenario, server, cache_dir))
+    if chosen.counted_by != "server":
+        print("The run asks its server for token counts and may draw others: see --base-url.\n")
+    return chosen
+
+
+def _scenario(args: argparse.Namespace) -> Scenario:
+    from bench.loadgen.scenario import load_scenarios, nearest
+
+    path = args.scenarios or ROOT / "bench" / "scenarios.yaml"
+    overrides = {"base_url": args.base_url} if args.base_url else {}
+    scenarios = load_scenarios(path, overrides)
+    if args.scenario not in scenarios:
+        known = ", ".join(scenarios)
+        hint = nearest(args.scenario, list(scenarios))
+        raise UsageError(f"--scenario {args.scenario}: {path} has {known}{hint}")
+    return scenarios[args.scenario]
+
+
+def _server(scenario: Scenario) -> Server:
+    from bench.loadgen.control import Server
+
+    key = scenario.api_key_env and os.environ.get(scenario.api_key_env)
+    return Server(scenario.base_url, key or None, scenario.headers)
+
+
+def _print_summary(chosen: PromptSet) -> None:
+    from bench.loadgen.prompt_listing import escaped, histogram, length_summary
+
+    lengths = [prompt.tokens for prompt in chosen.prompts if prompt.tokens is not None]
+    print(
+        f"{escaped(chosen.dataset)}: {len(chosen.prompts)} prompts, {chosen.distinct} different,"
+        f" of {chosen.source_count:,} in the set"
+    )
+    print(f"sha256 {chosen.sha256}")
+    print(f"Tokens by {chosen.counted_by}: {length_summary(lengths)}")
+    print(*histogram(lengths), sep="\n")
+    for note in chosen.notes:
+        print(f"Note: {escaped(note)}")
+    print()
+
+
+def _print_prompts(prompts: Sequence[Prompt]) -> None:
+    from bench.loadgen.prompt_listing import listing
+
+    for line in listing(prompts):
+        print(line)
+
+
+def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
+    from bench.loadgen.prompt_listing import json_lines, listing
+    from bench.loadgen.records import write_whole
+
+    to_write: list[tuple[Path, bytes]] = []
+    if args.save_text:
+        to_write.append((args.save_text, "\n".join(listing(prompts)).encode()))
+    if args.save_jsonl:
+        to_write.append((args.save_jsonl, json_lines(prompts)))
+    for path, data in to_write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+        print(f"Wrote {len(prompts)} prompts to {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
