@@ -1,0 +1,163 @@
+"""`summary.csv`: a row a run. `SUMMARY_COLUMNS` is the only place that names its columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+
+from .statistics import min_samples
+from .summary import RunSummary
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryColumn:
+    """A column of summary.csv: its name, its meaning, and where its value comes from."""
+
+    name: str
+    doc: str
+    value: Callable[[RunSummary], Value]
+
+
+def _percentiles(prefix: str, doc: str, wanted: tuple[float, ...]) -> list[SummaryColumn]:
+    """Return count, mean and percentiles of a metric in ms; `prefix` + _ms names it in a run."""
+    metric = f"{prefix}_ms"
+    return [
+        _of(f"{prefix}_n", f"requests with a {prefix}", metric, "n"),
+        _of(f"{prefix}_mean_ms", f"mean {doc}", metric, "mean"),
+        *(
+            SummaryColumn(
+                f"{prefix}_p{q:g}_ms",
+                f"{q:g}th percentile of {doc}; empty below {min_samples(q)} requests",
+                lambda s, q=q: s.percentile(metric, q),  # type: ignore[misc]
+            )
+            for q in wanted
+        ),
+        _of(f"{prefix}_max_ms", f"the worst {doc}", metric, "max"),
+    ]
+
+
+def _of(name: str, doc: str, metric: str, part: str) -> SummaryColumn:
+    """Return the column of one part (n, mean, min, max) of a metric's distribution."""
+    get = attrgetter(part)
+
+    def value(summary: RunSummary) -> Value:
+        found = summary.distributions.get(metric)
+        return None if found is None else get(found)
+
+    return SummaryColumn(name, doc, value)
+
+
+def _lengths(metric: str, doc: str) -> list[SummaryColumn]:
+    return [_of(f"{metric}_{p}", f"{p} of {doc} a request", metric, p) for p in _LENGTH_PARTS]
+
+
+_LENGTH_PARTS = ("mean", "min", "max")
+
+
+def _whole_run(name: str, part: str, doc: str) -> SummaryColumn:
+    get = attrgetter(part)
+    return SummaryColumn(name, doc, lambda s: get(s.throughput) if s.throughput else None)
+
+
+SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
+    SummaryColumn("run_id", "the run; also its files' name", lambda s: s.run_id),
+    SummaryColumn("scenario", "scenario's name", lambda s: s.scenario),
+    SummaryColumn("concurrency", "streams held open", lambda s: s.concurrency),
+    SummaryColumn("verdict", "VALID, SUSPECT or INVALID", lambda s: s.verdict.level),
+    SummaryColumn("reasons", "codes that took VALID away", lambda s: s.verdict.reasons or None),
+    SummaryColumn(
+        "notes",
+        "codes worth knowing that change nothing",
+        lambda s: ", ".join(f.code for f in s.verdict.notes) or None,
+    ),
+    SummaryColumn("status", "how the run ended", lambda s: s.info.status if s.info else None),
+    SummaryColumn("started_utc", "when it started", lambda s: s.started_utc),
+    SummaryColumn("model", "model asked for", lambda s: s.setting("model")),
+    SummaryColumn("dataset", "where the prompts came from", lambda s: s.setting("dataset")),
+    SummaryColumn("server_version", "the server's own word", lambda s: s.server("version")),
+    SummaryColumn(
+        "simulated",
+        "yes: the server said it is a simulator",
+        lambda s: "yes" if s.simulated else None,
+    ),
+    SummaryColumn("requests", "requests that ended, however they did", lambda s: s.requests),
+    SummaryColumn("succeeded", "requests that succeeded", lambda s: s.succeeded),
+    SummaryColumn("success_rate", "succeeded / requests, 0 to 1", lambda s: s.success_rate),
+    SummaryColumn(
+        "errors",
+        "failed requests by kind, kind:count",
+        lambda s: ", ".join(f"{e.kind}:{e.count}" for e in s.errors) or None,
+    ),
+    *_percentiles("ttft", "time to first token of the successes", (50, 90, 95, 99)),
+    *_percentiles("latency", "latency of the successes", (50, 90, 95, 99)),
+    *_percentiles("tpot", "time per output token after the first", (50, 95)),
+    _of("max_gap_worst_ms", "the longest wait between two token reads", "max_gap_ms", "max"),
+    SummaryColumn(
+        "send_lag_p99_ms",
+        f"99th percentile of the client's own lateness; empty below {min_samples(99)} requests",
+        lambda s: s.percentile("send_lag_ms", 99),
+    ),
+    _whole_run("whole_run_s", "span_s", "first t_sent to last t_end, ramp and drain included"),
+    _whole_run(
+        "whole_run_requests_per_s", "requests_per_s", "successful requests over whole_run_s"
+    ),
+    _whole_run(
+        "whole_run_output_tokens_per_s",
+        "output_tokens_per_s",
+        "generated tokens of the successes over whole_run_s",
+    ),
+    _whole_run(
+        "whole_run_total_tokens_per_s",
+        "total_tokens_per_s",
+        "prompt and generated tokens of the successes over whole_run_s",
+    ),
+    _whole_run("prompt_tokens_total", "prompt_tokens", "prompt tokens of the successes"),
+    _whole_run("output_tokens_total", "output_tokens", "generated tokens of the successes"),
+    SummaryColumn(
+        "prompt_tokens_asked", "prefill_tokens asked for", lambda s: s.setting("prefill_tokens")
+    ),
+    *_lengths("prompt_tokens", "prompt tokens"),
+    SummaryColumn(
+        "completion_tokens_asked",
+        "max_new_tokens asked for at most",
+        lambda s: s.setting("max_new_tokens"),
+    ),
+    *_lengths("completion_tokens", "generated tokens"),
+    SummaryColumn(
+        "in_flight_mean",
+        "requests in flight on average over the whole run",
+        lambda s: s.in_flight.mean if s.in_flight else None,
+    ),
+    SummaryColumn(
+        "in_flight_peak",
+        "the most requests in flight at one moment",
+        lambda s: s.in_flight.peak if s.in_flight else None,
+    ),
+)
+
+
+def summary_column_docs() -> list[tuple[str, str]]:
+    """Return (column, meaning) for every column of summary.csv, in the file's order."""
+    return [(column.name, column.doc) for column in SUMMARY_COLUMNS]
+
+
+def to_csv(summaries: Iterable[RunSummary]) -> bytes:
+    """Return summary.csv: a header, a row a run. A value that doesn't exist is an empty cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(column.name for column in SUMMARY_COLUMNS)
+    for summary in summaries:
+        writer.writerow(_cell(column.value(summary)) for column in SUMMARY_COLUMNS)
+    return out.getvalue().encode()
+
+
+def _cell(value: Value) -> str:
+    """Return a value as text; a microsecond and a ten-thousandth are fine enough."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

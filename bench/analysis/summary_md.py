@@ -1,0 +1,104 @@
+"""`summary.md`: what one would paste into a pull request. All foreign text is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .environment import commands, environment
+from .foreign import code, markdown
+from .summary import RunSummary
+from .tables import LEVEL_COLUMNS, by_scenario, footnotes, setup_words
+from .verdict_lists import headline, shared_notes
+
+MEANINGS = (
+    "**ok**: requests that succeeded / all that ended. TTFT, latency, TPOT and gaps are of the "
+    "successes alone; a failure stays in the count beside them.",
+    "**TTFT**: from the request's last byte sent to the first token. **latency**: to the event "
+    "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1). **worst gap**: the "
+    "longest wait between two reads that brought tokens, in any reply.",
+    "**req/s, out tok/s**: successes and their generated tokens over the *whole run*, from the "
+    "first request sent to the last reply's end, ramp and drain included.",
+    "**n<368**: so few successes carry no such percentile; percentiles interpolate linearly.",
+)
+
+
+def to_markdown(summaries: Sequence[RunSummary]) -> str:
+    """Return summary.md for summaries in their order."""
+    parts = [
+        "# Benchmark summary",
+        *_verdicts(summaries),
+        *(_scenario(name, runs) for name, runs in by_scenario(summaries)),
+        *_errors(summaries),
+        *_environment(summaries),
+        "## What the columns mean\n\n" + _list(MEANINGS),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    yield f"## Verdict: {headline(summaries)}"
+    for summary in summaries:
+        if summary.verdict.doubts:
+            yield f"**{summary.verdict.level}** {code(summary.run_id)}\n\n" + _list(
+                f"`{f.code}` ({f.severity.name}): {markdown(f.figures)} → {markdown(f.advice)}"
+                for f in summary.verdict.doubts
+            )
+    notes = shared_notes(summaries)
+    if notes:
+        yield "Worth knowing:\n\n" + _list(
+            f"`{n.finding.code}`, {_of(len(n.runs), len(summaries))}: "
+            f"{markdown(n.finding.figures)} → {markdown(n.finding.advice)}"
+            for n in notes
+        )
+
+
+def _of(some: int, whole: int) -> str:
+    return "every run" if some == whole else f"{some} of {whole} runs"
+
+
+def _scenario(name: str, runs: Sequence[RunSummary]) -> str:
+    setup = markdown(setup_words(runs))
+    head = f"## {markdown(name)}\n\n{setup}"
+    description = next((d for r in runs if (d := r.setting("description"))), None)
+    if description:
+        head += f"\n\n{markdown(description)}"
+    rows = [[c.cell(r) for c in LEVEL_COLUMNS] for r in runs]
+    headings = [c.heading.replace("\n", " ") for c in LEVEL_COLUMNS]
+    notes = _list([_asked(runs), *footnotes(runs)])
+    return "\n\n".join([head, _table(headings, rows), notes])
+
+
+def _asked(runs: Sequence[RunSummary]) -> str:
+    """Say what lengths were asked for, beside those in the table."""
+    keys = ("prefill_tokens", "max_new_tokens", "num_requests")
+    told = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
+    exact = runs[0].setting("ignore_eos")
+    return f"Asked for: {', '.join(told) or 'unknown'}" + (", exactly (`ignore_eos`)" * bool(exact))
+
+
+def _errors(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    rows = [
+        [code(s.run_id), code(e.kind), str(e.count), code(e.example)]
+        for s in summaries
+        for e in s.errors
+    ]
+    if rows:
+        yield "## Errors\n\n" + _table(["run", "kind", "requests", "first message"], rows)
+
+
+def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    facts = environment(summaries)
+    if facts:
+        yield "## Environment\n\n" + _table(["what", "value"], [[w, markdown(v)] for w, v in facts])
+    again = commands(summaries)
+    if again:
+        yield "## Run it again\n\n```bash\n" + "\n".join(again) + "\n```"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

@@ -1,0 +1,110 @@
+"""The table of a scenario's levels, once for Markdown and the terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from . import cells
+from .foreign import ABSENT
+from .statistics import min_samples
+from .summary import RunSummary
+
+P3 = (50.0, 95.0, 99.0)
+P2 = (50.0, 95.0)
+METRIC_NAMES = {
+    "ttft_ms": "TTFT",
+    "latency_ms": "latency",
+    "tpot_ms": "TPOT",
+    "max_gap_ms": "worst gap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column for people: heading (lines), value, and whether it stays in a narrow table."""
+
+    heading: str
+    cell: Callable[[RunSummary], str]
+    narrow: bool = True
+
+
+def _times(metric: str, wanted: tuple[float, ...]) -> Callable[[RunSummary], str]:
+    return lambda s: cells.percentiles(s.distributions.get(metric), wanted)
+
+
+LEVEL_COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn("streams", lambda s: str(s.concurrency)),
+    TableColumn("verdict", lambda s: s.verdict.level),
+    TableColumn("ok", lambda s: f"{s.succeeded}/{s.requests}"),
+    TableColumn("TTFT ms\np50/p95/p99", _times("ttft_ms", P3)),
+    TableColumn("latency ms\np50/p95/p99", _times("latency_ms", P3)),
+    TableColumn("TPOT ms\np50/p95", _times("tpot_ms", P2)),
+    TableColumn(
+        "worst gap ms", lambda s: cells.worst(s.distributions.get("max_gap_ms")), narrow=False
+    ),
+    TableColumn(
+        "req/s", lambda s: cells.short(s.throughput.requests_per_s if s.throughput else None)
+    ),
+    TableColumn(
+        "out\ntok/s",
+        lambda s: cells.short(s.throughput.output_tokens_per_s if s.throughput else None),
+    ),
+    TableColumn(
+        "prompt tokens", lambda s: cells.spread(s.distributions.get("prompt_tokens")), narrow=False
+    ),
+    TableColumn(
+        "output tokens",
+        lambda s: cells.spread(s.distributions.get("completion_tokens")),
+        narrow=False,
+    ),
+    TableColumn(
+        "in flight\nmean / peak",
+        lambda s: f"{s.in_flight.mean:.1f} / {s.in_flight.peak}" if s.in_flight else ABSENT,
+        narrow=False,
+    ),
+    TableColumn(
+        "send lag ms p99",
+        lambda s: cells.percentile(s.distributions.get("send_lag_ms"), 99),
+        narrow=False,
+    ),
+    TableColumn("started", lambda s: s.started_utc or ABSENT, narrow=False),
+)
+
+
+def by_scenario(summaries: Sequence[RunSummary]) -> list[tuple[str, list[RunSummary]]]:
+    """Return (scenario, its runs) of summaries that are sorted by scenario."""
+    return [(name, list(runs)) for name, runs in groupby(summaries, key=lambda s: s.scenario)]
+
+
+def setup_words(summaries: Sequence[RunSummary]) -> str:
+    """Return model, data set and simulation of runs in words; several where they differ."""
+    models = _distinct([s.setting("model") for s in summaries])
+    datasets = _distinct([s.setting("dataset") for s in summaries])
+    simulated = sum(s.simulated for s in summaries)
+    words = [", ".join(models) or "unknown model", ", ".join(datasets) or "unknown prompts"]
+    if simulated:
+        words.append("simulated server" if simulated == len(summaries) else "some simulated")
+    return " · ".join(words)
+
+
+def _distinct(values: Sequence[object]) -> list[str]:
+    return list(dict.fromkeys(str(v) for v in values if v is not None))
+
+
+def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return why cells are empty: percentiles without the samples, metrics without values."""
+    why: dict[str, list[str]] = {}
+    for metric, name in METRIC_NAMES.items():
+        for reason in _distinct([s.absent.get(metric) for s in summaries]):
+            why.setdefault(reason, []).append(name)
+    lines = [f"{', '.join(names)} {ABSENT}: {reason}" for reason, names in why.items()]
+    short = [q for q in P3 if any(_lacks(s, q) for s in summaries)]
+    needs = ", ".join(f"p{q:g} from {min_samples(q)}" for q in short)
+    return [*lines, *([f"n<…: too few successes; {needs}"] if short else [])]
+
+
+def _lacks(summary: RunSummary, percentile: float) -> bool:
+    found = summary.distributions.get("latency_ms")
+    return found is not None and found.percentile(percentile) is None

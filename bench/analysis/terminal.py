@@ -1,0 +1,82 @@
+"""The summary on a terminal, or in a pipe: the verdict first, then a table a scenario.
+
+Foreign text goes in as `Text`, which rich prints as it stands: no markup is read from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .foreign import printable
+from .summary import RunSummary
+from .tables import LEVEL_COLUMNS, by_scenario, footnotes, setup_words
+from .verdict import finding_text
+from .verdict_lists import headline, shared_notes
+
+STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
+
+
+def print_summary(summaries: Sequence[RunSummary], console: Console) -> None:
+    """Print verdicts, tables and errors to the console."""
+    for part in _parts(summaries, plain=not console.is_terminal):
+        # A line that is cut in a pipe can't be searched for.
+        console.print(part, soft_wrap=not console.is_terminal)
+
+
+def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
+    yield Text(f"Verdict: {headline(summaries)}", style="bold")
+    yield from _doubts(summaries, plain=plain)
+    for name, runs in by_scenario(summaries):
+        yield Text()
+        yield Text(f"{printable(name)} · {printable(setup_words(runs))}", style="bold")
+        yield _table(runs, plain=plain)
+        yield from (Text(printable(note), style="dim") for note in footnotes(runs))
+    yield from _errors(summaries)
+
+
+def _indented(line: str, plain: bool) -> RenderableType:
+    """Return a line that keeps its indent where a terminal folds it; a pipe's is never folded."""
+    return Text(f"  {line}") if plain else Padding(Text(line), (0, 0, 0, 2))
+
+
+def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
+    for summary in summaries:
+        if summary.verdict.doubts:
+            level = summary.verdict.level
+            yield Text.assemble((level, STYLES[level]), f" {printable(summary.run_id)}")
+            yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
+    for shared in shared_notes(summaries):
+        runs = f" ({len(shared.runs)} runs)" if len(shared.runs) > 1 else ""
+        yield Text(f"{finding_text(shared.finding)}{runs}", style="dim")
+
+
+def _table(runs: Sequence[RunSummary], *, plain: bool) -> Table:
+    columns = [c for c in LEVEL_COLUMNS if c.narrow]
+    table = Table(
+        box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
+    )
+    for column in columns:
+        heading = column.heading.replace("\n", " ") if plain else column.heading
+        table.add_column(heading, justify="right" if heading != "verdict" else "left")
+    for run in runs:
+        table.add_row(*(_cell(c.cell(run)) for c in columns))
+    return table
+
+
+def _cell(text: str) -> Text:
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:
+    for summary in summaries:
+        if summary.errors:
+            yield Text(f"\nErrors in {printable(summary.run_id)}")
+        for group in summary.errors:
+            message = printable(group.example)
+            yield Text(f"  {group.count} {printable(group.kind)}, such as: {message}")

@@ -1,0 +1,99 @@
+"""Whether a run is worth believing: VALID, SUSPECT or INVALID, and why.
+
+Every reason code is one function from facts to a finding, named for its code;
+`CHECKS` is the only list of them. Limits: `thresholds.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from loadgen.records import RunInfo
+
+from . import reply_checks, run_checks
+from .facts import Facts
+from .finding import Finding, Severity
+from .foreign import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Level = Literal["VALID", "SUSPECT", "INVALID"]
+LEVELS: dict[Severity, Level] = {
+    Severity.NOTE: "VALID",
+    Severity.SUSPECT: "SUSPECT",
+    Severity.INVALID: "INVALID",
+}
+
+CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
+    run_checks.no_run_info,
+    run_checks.interrupted,
+    run_checks.errors,
+    run_checks.few_samples,
+    run_checks.window_short,
+    run_checks.send_lag,
+    reply_checks.length_mismatch,
+    reply_checks.multi_token_chunks,
+    reply_checks.ledger_mismatch,
+    reply_checks.ledger_unread,
+    run_checks.prompt_reuse,
+    run_checks.same_machine,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about a run, the gravest first."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def level(self) -> Level:
+        """VALID where nothing but notes was found."""
+        return LEVELS[max((f.severity for f in self.findings), default=Severity.NOTE)]
+
+    @property
+    def doubts(self) -> tuple[Finding, ...]:
+        """The findings that took VALID away."""
+        return tuple(f for f in self.findings if f.severity > Severity.NOTE)
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """The findings that are only worth knowing."""
+        return tuple(f for f in self.findings if f.severity == Severity.NOTE)
+
+    @property
+    def reasons(self) -> str:
+        """The codes of the doubts, in words for a cell: `errors, window_short`."""
+        return ", ".join(f.code for f in self.doubts)
+
+
+def judge(frame: pd.DataFrame, info: RunInfo | None) -> Verdict:
+    """Return the verdict on a run's rows and what is known of it."""
+    return judge_facts(Facts(frame, info))
+
+
+def judge_facts(facts: Facts) -> Verdict:
+    """Return the verdict on facts that somebody else needs too."""
+    found = [finding for check in CHECKS if (finding := check(facts)) is not None]
+    return Verdict(tuple(sorted(found, key=lambda f: -f.severity)))
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return the verdict as plain lines for a terminal: a headline, then a line a finding."""
+    lines = [f"Verdict: {verdict.level}" + (f" ({verdict.reasons})" if verdict.doubts else "")]
+    return "\n".join([*lines, *(f"  {finding_text(f)}" for f in verdict.findings)])
+
+
+def finding_text(finding: Finding) -> str:
+    """Return a finding as one plain line."""
+    return printable(
+        f"{finding.severity.name} {finding.code}: {finding.figures} → {finding.advice}", 800
+    )
+
+
+def check_docs() -> list[tuple[str, str]]:
+    """Return (code, meaning) of every check, in the order of `CHECKS`."""
+    return [(check.__name__, (check.__doc__ or "").strip()) for check in CHECKS]

@@ -1,0 +1,146 @@
+"""Runs made up for tests: `<run_id>.csv` and `.json` in any shape, written as a run writes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadgen.records import (
+    ClockPair,
+    RecordWriter,
+    RequestRecord,
+    RunInfo,
+    read_frame,
+    write_run_info,
+)
+
+NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
+
+
+def made_record(index: int = 0, **changes: Any) -> RequestRecord:
+    """Return a request that succeeded: 20 tokens, first after 100 ms, one each 10 ms."""
+    sent_s = changes.pop("t_sent_s", float(index))
+    ttft_ms = changes.get("ttft_ms", 100.0)
+    latency_ms = changes.pop("latency_ms", 290.0)
+    fields: dict[str, Any] = {
+        "run_id": "made-cc4-pref256-max20-20251124T120000Z",
+        "scenario": "made",
+        "concurrency": 4,
+        "request_index": index,
+        "request_id": f"made-{index}",
+        "prompt_id": f"prompt-{index}",
+        "stream_index": index % 4,
+        "t_scheduled_s": sent_s if sent_s is not None else float(index),
+        "t_sent_s": sent_s,
+        "t_end_s": (sent_s or 0.0) + (latency_ms or 0.0) / 1000,
+        "send_lag_ms": 0.1,
+        "connect_ms": None,
+        "ttft_ms": ttft_ms,
+        "ttft_visible_ms": ttft_ms,
+        "latency_ms": latency_ms,
+        "tpot_ms": 10.0,
+        "max_gap_ms": 12.0,
+        "prompt_tokens": 250,
+        "completion_tokens": 20,
+        "cached_tokens": None,
+        "token_events": 20,
+        "token_reads": 20,
+        "max_tokens": 20,
+        "http_status": 200,
+        "finish_reason": "length",
+        "error_kind": None,
+        "error": None,
+    }
+    return RequestRecord(**{**fields, **changes})
+
+
+def failed_record(index: int = 0, **changes: Any) -> RequestRecord:
+    """Return a request that the server refused."""
+    nothing = dict.fromkeys(
+        ("ttft_ms", "ttft_visible_ms", "tpot_ms", "max_gap_ms", "prompt_tokens", "finish_reason")
+    )
+    failure = {
+        "latency_ms": 5.0,
+        "completion_tokens": None,
+        "token_events": 0,
+        "token_reads": 0,
+        "http_status": 500,
+        "error_kind": "http_5xx",
+        "error": "HTTP 500: out of memory",
+    }
+    return made_record(index, **{**nothing, **failure, **changes})
+
+
+def whole_reply_record(index: int = 0, **changes: Any) -> RequestRecord:
+    """Return a success of `stream: false`: nothing is timed but the end."""
+    nothing = dict.fromkeys(("ttft_ms", "ttft_visible_ms", "tpot_ms", "max_gap_ms"))
+    return made_record(index, **{**nothing, "token_events": 0, "token_reads": 0, **changes})
+
+
+def made_info(records: Sequence[RequestRecord], **changes: Any) -> RunInfo:
+    """Return the info of a healthy run of these records; `scenario` and so on are merged in."""
+    successes = [r for r in records if r.error_kind is None]
+    counted = {
+        "vllm:prompt_tokens_total": float(sum(r.prompt_tokens or 0 for r in successes)),
+        "vllm:generation_tokens_total": float(sum(r.completion_tokens or 0 for r in successes)),
+        "vllm:request_success_total": float(len(successes)),
+    }
+    first = records[0] if records else made_record()
+    info = RunInfo(
+        run_id=first.run_id,
+        status="complete",
+        scenario={
+            "name": first.scenario,
+            "model": "openai/gpt-oss-20b",
+            "base_url": "http://gpu-host:8000/v1",
+            "dataset": "dolly",
+            "stream": True,
+            "ignore_eos": False,
+            "cache": "run",
+            "max_new_tokens": first.max_tokens,
+            "prefill_tokens": 256,
+            "num_requests": len(records),
+            "extra_body": {},
+            "description": "",
+        },
+        concurrency=first.concurrency,
+        num_requests=len(records),
+        seeds={"prompts": 0, "sampling": 0},
+        prompts={"dataset": "dolly", "sha256": "ab" * 32, "distinct": 1000, "max_uses": 1},
+        server={"version": "0.32.0", "model": "openai/gpt-oss-20b", "system_fingerprint": "vllm-1"},
+        server_counters={"before": dict.fromkeys(counted, 0.0), "after": counted},
+        client={"python": "3.11.0", "git_commit": "0" * 40, "packages": {"uvloop": "0.21"}},
+        clock_start=ClockPair(wall_s=NOON_S, monotonic_ns=0),
+        clock_end=ClockPair(wall_s=NOON_S + 60, monotonic_ns=60_000_000_000),
+    )
+    for key in ("scenario", "prompts", "server"):
+        if key in changes:
+            changes[key] = {**getattr(info, key), **changes[key]}
+    return dataclasses.replace(info, **changes)
+
+
+def write_run(
+    folder: Path,
+    records: Sequence[RequestRecord],
+    info: RunInfo | None = None,
+    *,
+    name: str | None = None,
+) -> Path:
+    """Write a run and return the path of its rows; without `info`, there is no JSON."""
+    run_id = name or (records[0].run_id if records else "made")
+    path = folder / f"{run_id}.csv"
+    writer = RecordWriter(path)
+    writer.write(records)
+    writer.close()
+    if info is not None:
+        write_run_info(path.with_suffix(".json"), info)
+    return path
+
+
+def frame_of(folder: Path, records: Sequence[RequestRecord]) -> Any:
+    """Return the records as the frame that reading them from a file gives."""
+    path = folder / "frame.csv"
+    path.unlink(missing_ok=True)
+    return read_frame(write_run(folder, records, name="frame"))

@@ -1,0 +1,84 @@
+"""Distributions: figures that anybody gets again, and percentiles only where n allows them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from analysis.statistics import PERCENTILES, describe, min_samples, quantile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+# docs/METHOD.md prints these.
+MINIMUMS = [(50, 6), (90, 36), (95, 72), (99, 368), (99.9, 3688)]
+
+times_ms = st.floats(min_value=0.001, max_value=1e7)
+
+
+def values(min_size: int = 1, max_size: int = 500):
+    return st.integers(min_size, max_size).flatmap(lambda n: arrays(float, n, elements=times_ms))
+
+
+@pytest.mark.parametrize(("percentile", "needed"), MINIMUMS)
+def test_each_percentile_needs_the_samples_that_the_method_prints(percentile, needed):
+    assert min_samples(percentile) == needed
+
+
+@given(st.floats(min_value=0.5, max_value=99.9))
+def test_the_minimum_is_the_first_n_whose_widest_interval_covers_95_percent(percentile):
+    p, n = percentile / 100, min_samples(percentile)
+
+    def tail(size):
+        return max(p, 1 - p) ** size
+
+    assert tail(n) <= 0.025 < tail(n - 1)
+    assert 1 - p**n - (1 - p) ** n >= 0.95
+
+
+@pytest.mark.parametrize("percentile", [0, 100, -1, 101])
+def test_a_percentile_outside_0_to_100_is_refused(percentile):
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        min_samples(percentile)
+
+
+def test_a_percentile_appears_with_its_last_missing_sample():
+    for percentile, needed in MINIMUMS:
+        without, with_it = describe(np.arange(needed - 1.0)), describe(np.arange(float(needed)))
+        assert without is not None
+        assert without.percentile(percentile) is None
+        assert with_it is not None
+        assert with_it.percentile(percentile) is not None
+
+
+def test_nothing_has_no_distribution():
+    assert describe(np.array([])) is None
+    assert quantile(np.array([]), 50) is None
+
+
+def test_percentiles_interpolate_linearly_as_a_person_would_by_hand():
+    found = describe(np.arange(1.0, 101.0))
+    assert found is not None
+    # Place (n - 1) p = 99 * 0.95 = 94.05 from 0, so 95 + 0.05 of the way to 96.
+    assert found.percentile(95) == pytest.approx(95.05)
+    assert found.percentile(50) == 50.5
+    assert (found.n, found.mean, found.min, found.max) == (100, 50.5, 1, 100)
+
+
+@given(values())
+def test_percentiles_and_mean_lie_between_the_extremes_and_rise(sample):
+    found = describe(sample)
+    assert found is not None
+    shown = [found.percentiles[q] for q in PERCENTILES if q in found.percentiles]
+    assert shown == sorted(shown)
+    assert all(found.min <= v <= found.max for v in [*shown, found.mean])
+
+
+@given(values(min_size=6), st.randoms())
+def test_the_order_of_the_samples_changes_nothing(sample, rng):
+    shuffled = sample.copy()
+    rng.shuffle(shuffled)
+    one, other = describe(sample), describe(shuffled)
+    assert one is not None
+    assert other is not None
+    assert one.percentiles == other.percentiles
+    assert one.mean == pytest.approx(other.mean)

@@ -1,0 +1,329 @@
+"""Verdicts: every code fires on a made run, and just doesn't on the threshold's other side."""
+
+from __future__ import annotations
+
+import pytest
+from analysis import thresholds
+from analysis.finding import Finding, Severity
+from analysis.verdict import CHECKS, Verdict, check_docs, judge, verdict_text
+
+from tests.made_runs import (
+    failed_record,
+    frame_of,
+    made_info,
+    made_record,
+    whole_reply_record,
+)
+
+
+@pytest.fixture
+def verdict_of(tmp_path):
+    """Judge records; `info` may be changed or left out."""
+
+    def verdict(records, *, no_info=False, **changes):
+        info = None if no_info else made_info(records, **changes)
+        return judge(frame_of(tmp_path, records), info)
+
+    return verdict
+
+
+def healthy(count=100, **changes):
+    """A run of some length: a request a second."""
+    return [made_record(i, **changes) for i in range(count)]
+
+
+def finding(verdict: Verdict, code: str) -> Finding | None:
+    return next((f for f in verdict.findings if f.code == code), None)
+
+
+def severity(verdict: Verdict, code: str) -> Severity | None:
+    found = finding(verdict, code)
+    return found.severity if found else None
+
+
+def test_a_healthy_run_is_valid_and_has_nothing_to_note(verdict_of):
+    verdict = verdict_of(healthy())
+    assert verdict.level == "VALID"
+    assert verdict.findings == ()
+    assert verdict_text(verdict) == "Verdict: VALID"
+
+
+@pytest.mark.parametrize(
+    ("failed", "of", "expected"),
+    [
+        (1, 1000, None),  # 0.1 %, not more
+        (2, 1000, Severity.SUSPECT),
+        (10, 1000, Severity.SUSPECT),  # 1 %, not more
+        (11, 1000, Severity.INVALID),
+        (10, 10, Severity.INVALID),
+    ],
+)
+def test_errors_past_one_in_a_thousand_are_suspect_past_one_in_a_hundred_invalid(
+    verdict_of, failed, of, expected
+):
+    records = [failed_record(i) if i < failed else made_record(i) for i in range(of)]
+    assert severity(verdict_of(records), "errors") == expected
+
+
+def test_errors_are_named_by_kind_with_their_count(verdict_of):
+    records = [*healthy(97), *(failed_record(i, error_kind="truncated") for i in range(97, 100))]
+    found = finding(verdict_of(records), "errors")
+    assert found is not None
+    assert "3 of 100 requests failed (3 %): 3 truncated" in found.figures
+
+
+def test_requests_that_the_client_cancelled_are_an_interruption_and_no_error(verdict_of):
+    records = [*healthy(20), failed_record(20, error_kind="cancelled", error="told to stop")]
+    verdict = verdict_of(records, status="interrupted")
+    assert severity(verdict, "errors") is None
+    assert severity(verdict, "interrupted") == Severity.SUSPECT
+
+
+@pytest.mark.parametrize(
+    ("status", "missing", "expected"),
+    [
+        ("complete", 0, None),
+        ("complete", 1, Severity.SUSPECT),
+        ("interrupted", 50, Severity.SUSPECT),
+        ("running", 0, Severity.SUSPECT),
+        ("failed", 50, Severity.INVALID),
+    ],
+)
+def test_a_run_that_was_not_whole_says_so(verdict_of, status, missing, expected):
+    verdict = verdict_of(healthy(), status=status, num_requests=100 + missing)
+    assert severity(verdict, "interrupted") == expected
+
+
+def test_a_run_that_was_killed_says_that_it_was_cut_off(verdict_of):
+    found = finding(verdict_of(healthy(), status="running", num_requests=200), "interrupted")
+    assert found is not None
+    assert found.figures.startswith("cut off while running: 100 of 200")
+
+
+def test_a_run_without_a_row_is_invalid(tmp_path):
+    info = made_info([], status="running", num_requests=50)
+    verdict = judge(frame_of(tmp_path, []), info)
+    assert verdict.level == "INVALID"
+    assert severity(verdict, "interrupted") == Severity.INVALID
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "lag_ms", "expected"),
+    [
+        (1000.0, 20.0, None),  # 2 % of the median TTFT, not more
+        (1000.0, 20.1, Severity.SUSPECT),
+        (1000.0, 100.0, Severity.SUSPECT),  # 10 %, not more
+        (1000.0, 100.1, Severity.INVALID),
+        (10.0, 2.0, None),  # 20 %, but a lag that nobody would act on
+        (10.0, 2.1, Severity.INVALID),
+    ],
+)
+def test_a_late_client_is_measured_against_the_ttft(verdict_of, ttft_ms, lag_ms, expected):
+    records = healthy(ttft_ms=ttft_ms, send_lag_ms=lag_ms, latency_ms=ttft_ms + 190)
+    assert severity(verdict_of(records), "send_lag") == expected
+
+
+def test_without_streaming_a_late_client_is_measured_against_the_latency(verdict_of):
+    records = [whole_reply_record(i, send_lag_ms=30.0) for i in range(100)]
+    found = finding(verdict_of(records, scenario={"stream": False}), "send_lag")
+    assert found is not None
+    assert found.severity == Severity.INVALID
+    assert "10% of the median latency of 290.0 ms" in found.figures
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [(1, None), (2, Severity.SUSPECT), (5, Severity.SUSPECT), (6, Severity.INVALID)],
+)
+def test_lengths_that_were_to_be_exact_are_counted(verdict_of, wrong, expected):
+    records = [
+        made_record(i, completion_tokens=19 if i < wrong else 20, token_events=19)
+        for i in range(100)
+    ]
+    assert severity(verdict_of(records, scenario={"ignore_eos": True}), "length_mismatch") == (
+        expected
+    )
+    assert severity(verdict_of(records), "length_mismatch") is None
+
+
+def test_two_choices_are_twice_the_length(verdict_of):
+    records = healthy(completion_tokens=40, token_events=40)
+    settings = {"ignore_eos": True, "extra_body": {"n": 2}}
+    assert severity(verdict_of(records, scenario=settings), "length_mismatch") is None
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(105, None), (106, Severity.SUSPECT)])
+def test_more_than_one_token_in_twenty_chunks_is_suspect(verdict_of, tokens, expected):
+    records = healthy(completion_tokens=tokens, token_events=100)
+    assert severity(verdict_of(records), "multi_token_chunks") == expected
+
+
+def test_a_reply_in_one_piece_has_no_chunks_to_doubt(verdict_of):
+    records = [whole_reply_record(i) for i in range(100)]
+    verdict = verdict_of(records, scenario={"stream": False})
+    assert severity(verdict, "multi_token_chunks") is None
+    assert verdict.level == "VALID"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(5, Severity.SUSPECT), (6, None)])
+def test_a_median_needs_six_successes(verdict_of, count, expected):
+    assert severity(verdict_of(healthy(count)), "few_samples") == expected
+
+
+@pytest.mark.parametrize(("last_sent_s", "expected"), [(9.0, None), (8.99, Severity.SUSPECT)])
+def test_less_than_ten_seconds_is_a_short_window(verdict_of, last_sent_s, expected):
+    records = [made_record(i, latency_ms=1000.0) for i in range(8)]
+    records.append(made_record(8, t_sent_s=last_sent_s, latency_ms=1000.0))
+    assert severity(verdict_of(records), "window_short") == expected
+
+
+@pytest.mark.parametrize(("last_sent_s", "expected"), [(8.0, None), (7.9, Severity.SUSPECT)])
+def test_less_than_three_latencies_is_a_short_window(verdict_of, last_sent_s, expected):
+    records = [made_record(i, t_sent_s=0.0, latency_ms=4000.0) for i in range(8)]
+    records.append(made_record(8, t_sent_s=last_sent_s, latency_ms=4000.0))
+    assert severity(verdict_of(records), "window_short") == expected
+
+
+def test_a_smoke_test_of_fifty_requests_is_suspect_and_told_how_many_to_send(verdict_of):
+    records = [made_record(i, t_sent_s=i * 0.055) for i in range(50)]  # 3.0 s in all
+    verdict = verdict_of(records)
+    assert verdict.level == "SUSPECT"
+    assert [f.code for f in verdict.findings] == ["window_short"]
+    # 50 requests * 10 s / 2.985 s = 167.5, rounded up to two digits
+    assert "num_requests to about 170" in verdict.findings[0].advice
+
+
+def ledger(**off):
+    """Counters of 100 healthy requests (250 + 20 tokens each), moved by `off`."""
+    after = {
+        "vllm:prompt_tokens_total": 25_000.0 + off.get("prompt", 0),
+        "vllm:generation_tokens_total": 2_000.0 + off.get("output", 0),
+        "vllm:request_success_total": 100.0 + off.get("requests", 0),
+    }
+    return {"before": dict.fromkeys(after, 7.0), "after": {k: v + 7 for k, v in after.items()}}
+
+
+@pytest.mark.parametrize(
+    ("off", "expected"),
+    [
+        ({}, None),
+        ({"output": 1}, Severity.SUSPECT),
+        ({"output": 20}, Severity.SUSPECT),  # 1 % of the tokens, not more
+        ({"output": 21}, Severity.INVALID),
+        ({"output": -21}, Severity.INVALID),
+        ({"prompt": 251}, Severity.INVALID),
+        ({"requests": 50}, Severity.SUSPECT),  # requests alone move no token
+    ],
+)
+def test_the_servers_ledger_must_agree_to_the_token(verdict_of, off, expected):
+    verdict = verdict_of(healthy(), server_counters=ledger(**off))
+    assert severity(verdict, "ledger_mismatch") == expected
+
+
+def test_after_a_failure_the_ledger_is_only_a_lower_bound(verdict_of):
+    records = [*healthy(100), failed_record(100)]
+    more = verdict_of(records, server_counters=ledger(output=500))
+    fewer = verdict_of(records, server_counters=ledger(output=-500))
+    assert severity(more, "ledger_mismatch") is None
+    assert severity(fewer, "ledger_mismatch") == Severity.SUSPECT
+
+
+def test_a_counter_that_came_into_being_during_the_run_started_at_zero(verdict_of):
+    counters = ledger()
+    counters = {"before": {"other": 1.0}, "after": {k: v - 7 for k, v in counters["after"].items()}}
+    assert severity(verdict_of(healthy(), server_counters=counters), "ledger_mismatch") is None
+
+
+def test_the_advice_on_the_ledger_follows_the_sign(verdict_of):
+    more = finding(verdict_of(healthy(), server_counters=ledger(output=50)), "ledger_mismatch")
+    fewer = finding(verdict_of(healthy(), server_counters=ledger(output=-50)), "ledger_mismatch")
+    assert more is not None
+    assert "generation tokens: server 2050, client 2000" in more.figures
+    assert "somebody else" in more.advice
+    assert fewer is not None
+    assert "restarted" in fewer.advice
+
+
+def test_with_two_choices_only_output_tokens_are_compared(verdict_of):
+    verdict = verdict_of(
+        healthy(), server_counters=ledger(prompt=25_000), scenario={"extra_body": {"n": 2}}
+    )
+    assert severity(verdict, "ledger_mismatch") is None
+
+
+def test_a_ledger_that_could_not_be_read_is_noted_and_costs_nothing(verdict_of):
+    verdict = verdict_of(healthy(), server_counters={"before": None, "after": None})
+    assert severity(verdict, "ledger_unread") == Severity.NOTE
+    assert verdict.level == "VALID"
+    assert severity(verdict_of(healthy()), "ledger_unread") is None
+
+
+def test_rows_without_their_json_are_never_valid(verdict_of):
+    verdict = verdict_of(healthy(), no_info=True)
+    assert verdict.level == "SUSPECT"
+    assert [f.code for f in verdict.findings] == ["no_run_info"]
+
+
+@pytest.mark.parametrize(
+    ("uses", "cache", "expected"),
+    [
+        (1, "run", None),
+        (2, "run", Severity.NOTE),
+        (2, "cold", None),  # a salt a request: nothing to find in the cache
+    ],
+)
+def test_prompts_sent_twice_are_noted(verdict_of, uses, cache, expected):
+    verdict = verdict_of(healthy(), prompts={"max_uses": uses}, scenario={"cache": cache})
+    assert severity(verdict, "prompt_reuse") == expected
+    assert verdict.level == "VALID"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8000/v1", Severity.NOTE),
+        ("http://127.0.0.1:8000/v1", Severity.NOTE),
+        ("http://[::1]:8000/v1", Severity.NOTE),
+        ("http://10.0.0.2:8000/v1", None),
+        ("https://localhost.example.com/v1", None),
+    ],
+)
+def test_client_and_server_on_one_machine_are_noted(verdict_of, url, expected):
+    assert severity(verdict_of(healthy(), scenario={"base_url": url}), "same_machine") == expected
+
+
+def test_the_gravest_finding_decides_and_comes_first(verdict_of):
+    records = [*healthy(3), failed_record(3)]
+    verdict = verdict_of(records, scenario={"base_url": "http://localhost/v1"})
+    assert verdict.level == "INVALID"
+    assert [f.severity for f in verdict.findings] == sorted(
+        (f.severity for f in verdict.findings), reverse=True
+    )
+    assert verdict.findings[0].code == "errors"
+    assert "same_machine" not in verdict.reasons
+
+
+def test_every_check_carries_its_codes_name_and_its_meaning(verdict_of):
+    docs = dict(check_docs())
+    assert len(docs) == len(CHECKS)
+    assert all(docs.values())
+    records = [*healthy(3), failed_record(3)]
+    found = {f.code for f in verdict_of(records, no_info=True).findings}
+    assert {"errors", "few_samples", "window_short", "no_run_info"} <= found <= set(docs)
+
+
+def test_every_limit_has_its_reason_and_rises(verdict_of):
+    limits = [v for v in vars(thresholds).values() if isinstance(v, thresholds.Limit)]
+    assert limits
+    for limit in limits:
+        assert limit.reason
+        assert limit.invalid is None or limit.suspect < limit.invalid
+
+
+def test_the_printed_verdict_has_a_line_a_finding_and_no_control_character(verdict_of):
+    records = [failed_record(i, error_kind="\x1b[31mred") for i in range(10)]
+    text = verdict_text(verdict_of(records))
+    first, *rest = text.splitlines()
+    assert first == "Verdict: INVALID (errors, few_samples)"
+    assert len(rest) == 2
+    assert "\x1b" not in text
