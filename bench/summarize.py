@@ -122,13 +122,9 @@ def _write(folder: Path, summaries: list[RunSummary]) -> bool:
 
 
 def _print(summaries: list[RunSummary], folder: Path) -> None:
-    from analysis.terminal import print_summary
-    from rich.console import Console
+    from analysis.terminal import print_summary, wide_console
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no edge; a table that folds can't be read by column
-    print_summary(summaries, console)
+    print_summary(summaries, wide_console())
     print(f"\nWrote {folder / 'summary.csv'} and {folder / 'summary.md'}")
 
 

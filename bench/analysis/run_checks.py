@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from urllib.parse import urlsplit
 
 from . import thresholds
 from .facts import Facts
@@ -134,8 +133,7 @@ def prompt_reuse(facts: Facts) -> Finding | None:
 
 def same_machine(facts: Facts) -> Finding | None:
     """Client and server share a machine."""
-    host = urlsplit(str(facts.setting("base_url") or "")).hostname or ""
-    if host not in ("localhost", "::1", "0.0.0.0") and not host.startswith("127."):  # noqa: S104
+    if not (facts.info and facts.info.server.get("on_client_machine")):
         return None
     return Finding(
         "same_machine",

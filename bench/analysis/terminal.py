@@ -22,6 +22,14 @@ from .verdict_lists import headline, shared_notes
 STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
 
 
+def wide_console() -> Console:
+    """Return the terminal; or a pipe that has no edge, since a folded table can't be searched."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
 def print_summary(summaries: Sequence[RunSummary], console: Console) -> None:
     """Print verdicts, tables and errors to the console."""
     for part in _parts(summaries, plain=not console.is_terminal):

@@ -81,10 +81,9 @@ def judge_facts(facts: Facts) -> Verdict:
     return Verdict(tuple(sorted(found, key=lambda f: -f.severity)))
 
 
-def verdict_text(verdict: Verdict) -> str:
-    """Return the verdict as plain lines for a terminal: a headline, then a line a finding."""
-    lines = [f"Verdict: {verdict.level}" + (f" ({verdict.reasons})" if verdict.doubts else "")]
-    return "\n".join([*lines, *(f"  {finding_text(f)}" for f in verdict.findings)])
+def headline(verdict: Verdict) -> str:
+    """Return the verdict in a line: `SUSPECT (window_short)`."""
+    return verdict.level + (f" ({verdict.reasons})" if verdict.doubts else "")
 
 
 def finding_text(finding: Finding) -> str:

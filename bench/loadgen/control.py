@@ -5,6 +5,7 @@ Off the timing path, so httpx; the streaming path has a client of its own.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -59,6 +60,10 @@ class Server:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def on_this_machine(self) -> bool:
+        """Whether the server's address is one of this machine's own; a tunnel looks so too."""
+        return is_own_address(urlsplit(self.base_url).hostname or "")
 
     def is_ready(self) -> str | None:
         """Return None when the server answers /health with 200, else why it isn't ready."""
@@ -184,6 +189,18 @@ class Server:
         if reply.status_code != 200:
             raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {error_text(found)}")
         return found
+
+
+def is_own_address(host: str) -> bool:
+    """Whether a host's name or address belongs to this machine: only such can be bound."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+    except OSError:
+        return False
+    return bool(found)
 
 
 def _reason(error: Exception) -> str:

@@ -31,9 +31,12 @@ def client_facts(repository: Path) -> dict[str, Any]:
 def server_facts(server: Server, served: Sequence[Model], model: str) -> dict[str, Any]:
     """Return what the server says of itself; None where it doesn't say."""
     found = next((m for m in served if m.id == model), None)
+    version = server.version()
     return {
         "base_url": server.base_url,
-        "version": server.version(),
+        "version": version,
+        "simulator": "simulator" in (version or ""),  # ours says so in its version
+        "on_client_machine": server.on_this_machine(),
         "model": model,
         "model_root": found.root if found else None,
         "max_model_len": found.max_model_len if found else None,

@@ -9,16 +9,16 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from .exchange import Exchange
 from .outcome import judge
 from .plan import Plan
+from .progress import Progress
 from .records import ClockPair, RecordWriter, RequestRecord, RunStatus
 from .worker import Finished, Go, Ready, run_worker
 
@@ -30,42 +30,6 @@ START_LIMIT_S = 60.0
 
 class RunError(Exception):
     """A run that could not start or go on; the text is one line for people."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a watcher of the run may show. Times in seconds."""
-
-    planned: int
-    started_s: float
-    ended: int = 0
-    completion_tokens: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    last_error: str | None = None
-    stopping: bool = False
-
-    def count(self, record: RequestRecord) -> None:
-        """Add one record."""
-        self.ended += 1
-        self.completion_tokens += record.completion_tokens or 0
-        if record.error_kind:
-            self.errors[record.error_kind] += 1
-            self.last_error = record.error
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the run's start."""
-        return max(0.0, time.perf_counter() - self.started_s)
-
-    @property
-    def rate(self) -> float:
-        """Requests ended a second, since the start."""
-        return self.ended / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds left at the rate so far; None before the first end."""
-        return (self.planned - self.ended) / self.rate if self.ended else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,55 +61,68 @@ def run_plan(plan: Plan, csv_path: Path, watch: Watch) -> RunResult:
     """
     writer = RecordWriter(csv_path)
     try:
-        with _worker(plan) as pipe:
-            ready = _receive_ready(pipe)
+        with _worker(plan) as worker:
+            ready = _receive_ready(worker.results)
             watch.on_connected(ready.connected, ready.problem)
-            start = _start(pipe)
+            start = _start(worker.orders)
             watch.on_start(start)
-            return _Run(plan, pipe, writer, watch, start).follow()
+            return _Run(plan, worker, writer, watch, start).follow()
     finally:
         writer.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """The sending process, as the parent reaches it."""
+
+    orders: Pipe
+    results: Pipe
+
+
 @contextmanager
-def _worker(plan: Plan) -> Iterator[Pipe]:
+def _worker(plan: Plan) -> Iterator[_Worker]:
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=run_worker, args=(plan, theirs), daemon=True)
+    their_orders, orders = context.Pipe(duplex=False)
+    results, their_results = context.Pipe(duplex=False)
+    process = context.Process(
+        target=run_worker, args=(plan, their_orders, their_results), daemon=True
+    )
     # The child inherits this: Ctrl-C is the parent's to answer, from the first instant.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
     finally:
         signal.signal(signal.SIGINT, before)
-    theirs.close()  # so that the end of the child is the end of the pipe
+    their_orders.close()  # so that the end of the child is the end of the pipes
+    their_results.close()
     try:
-        yield ours
+        yield _Worker(orders, results)
     finally:
-        ours.close()
+        orders.close()
+        results.close()
         process.join(timeout=2)
         if process.is_alive():
             process.kill()
             process.join()
 
 
-def _receive_ready(pipe: Pipe) -> Ready:
+def _receive_ready(results: Pipe) -> Ready:
     try:
-        if not pipe.poll(START_LIMIT_S):
+        if not results.poll(START_LIMIT_S):
             raise RunError(f"the sending process was not ready after {START_LIMIT_S:g} s")
-        ready: Ready = pipe.recv()
+        ready: Ready = results.recv()
     except EOFError as e:
         raise RunError("the sending process died before the start") from e
     return ready
 
 
-def _start(pipe: Pipe) -> ClockPair:
+def _start(orders: Pipe) -> ClockPair:
     """Name an instant that is near enough to wait for, and far enough to be told of in time."""
     wall_s, now_ns = time.time(), time.perf_counter_ns()
     start = ClockPair(
         wall_s=wall_s + HEAD_START_S, monotonic_ns=now_ns + int(HEAD_START_S * 1_000_000_000)
     )
-    pipe.send(Go(start.monotonic_ns))
+    orders.send(Go(start.monotonic_ns))
     return start
 
 
@@ -155,13 +132,14 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        pipe: Pipe,
+        worker: _Worker,
         writer: RecordWriter,
         watch: Watch,
         start: ClockPair,
     ) -> None:
         self._plan = plan
-        self._pipe = pipe
+        self._orders = worker.orders
+        self._results = worker.results
         self._writer = writer
         self._watch = watch
         self._start = start
@@ -189,8 +167,8 @@ class _Run:
         finished: Finished | None = None
         try:
             patience_s = POLL_S
-            while finished is None and len(records) < 1000 and self._pipe.poll(patience_s):
-                message = self._pipe.recv()
+            while finished is None and len(records) < 1000 and self._results.poll(patience_s):
+                message = self._results.recv()
                 if isinstance(message, Exchange):
                     records.append(self._judge(message))
                 else:
@@ -212,10 +190,10 @@ class _Run:
         if count and not self._progress.stopping:
             self._progress.stopping = True
             self._cancel_at_s = now_s + GRACE_S
-            self._pipe.send("stop")
+            self._orders.send("stop")
         if not self._cancelled and (count > 1 or now_s >= self._cancel_at_s):
             self._cancelled = True
-            self._pipe.send("cancel")
+            self._orders.send("cancel")
 
     def _result(self, status: RunStatus, finished: Finished | None, note: str | None) -> RunResult:
         end = (

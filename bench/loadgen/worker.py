@@ -56,8 +56,12 @@ class Finished:
     wall_s: float
 
 
-def run_worker(plan: Plan, pipe: Pipe) -> None:
-    """Run the whole plan; the entry point of the child process."""
+def run_worker(plan: Plan, orders: Pipe, results: Pipe) -> None:
+    """Run the whole plan; the entry point of the child process.
+
+    Two pipes of one direction each: the loop reads `orders` without blocking, and a pipe of
+    both directions would then refuse to block for the thread that sends.
+    """
     import uvloop
 
     _allow_sockets(plan.streams)
@@ -65,34 +69,34 @@ def run_worker(plan: Plan, pipe: Pipe) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_run(plan, pipe))
+        loop.run_until_complete(_run(plan, orders, results))
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone, and with it anybody who could read on
     finally:
         loop.close()
 
 
-async def _run(plan: Plan, pipe: Pipe) -> None:
+async def _run(plan: Plan, orders: Pipe, results: Pipe) -> None:
     loop = asyncio.get_running_loop()
-    outbox = Outbox(pipe)
+    outbox = Outbox(results)
     closed_loop = ClosedLoop(plan, outbox.put)
     outbox.put(await closed_loop.connect())
-    go: Go = await loop.run_in_executor(None, pipe.recv)
+    go: Go = await loop.run_in_executor(None, orders.recv)
     # Garbage made before the window is not looked at again, and none is looked for inside it:
     # what a request leaves has no cycles.
     gc.collect()
     gc.freeze()
     gc.disable()
-    loop.add_reader(pipe.fileno(), lambda: closed_loop.obey(_receive(pipe)))
+    loop.add_reader(orders.fileno(), lambda: closed_loop.obey(_receive(orders)))
     await closed_loop.run(go.start_ns)
-    loop.remove_reader(pipe.fileno())
+    loop.remove_reader(orders.fileno())
     outbox.put(Finished(time.perf_counter_ns(), time.time()))
     outbox.close()
 
 
-def _receive(pipe: Pipe) -> Command:
+def _receive(orders: Pipe) -> Command:
     try:
-        command: Command = pipe.recv()
+        command: Command = orders.recv()
     except EOFError:
         return "cancel"  # the parent is gone: leave the server in peace
     return command

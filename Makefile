@@ -1,0 +1,56 @@
+# Every verb makes the environment that it needs when it is missing, and leaves it alone when it
+# is up to date. NAME="a b" picks scenarios, ARGS="…" goes to the script as it stands.
+
+PYTHON = python=$$(sh tools/environment.sh run) && "$$python"
+DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
+PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis tools
+
+.DEFAULT_GOAL := help
+.PHONY: help install init-env server server-cpu bench summarize plots all \
+	test test-vllm check clean
+.SILENT:
+
+help: ## this list
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+install: ## make the environment: mamba's vllm-bench where there is mamba, else .venv
+	sh tools/environment.sh run >/dev/null && echo "The environment is ready."
+
+init-env: ## write .env from .env.example, for you to fill in
+	sh tools/init_env.sh
+
+server: ## start vLLM with the settings of .env (needs vLLM and a GPU)
+	sh server/run_server.sh $(ARGS)
+
+server-cpu: ## start a real vLLM with a tiny random model on this machine's CPU
+	sh tools/vllm_cpu.sh $(ARGS)
+
+bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry
+	$(PYTHON) bench/bench.py $(foreach name,$(NAME),--name $(name)) $(ARGS)
+
+summarize: ## tables and verdicts of all runs: summary.csv, summary.md
+	$(PYTHON) bench/summarize.py $(ARGS)
+
+plots: ## pictures of all runs, in results/plots
+	$(PYTHON) bench/plot.py $(ARGS)
+
+all: ## bench, then summarize and plots whatever came of it
+	$(MAKE) --no-print-directory --keep-going bench summarize plots
+
+test: ## the tests: no server, GPU or network needed
+	$(DEV) pytest -q $(ARGS)
+
+test-vllm: ## the scripts against a real vLLM on the CPU (its first time downloads 1 GB)
+	$(DEV) pytest -q -m vllm tests/e2e $(ARGS)
+
+check: ## format, lint, types
+	$(DEV) ruff format --check .
+	$(DEV) ruff check .
+	export MYPYPATH=bench:server && $(DEV) mypy $(PACKAGES)
+	$(DEV) mypy inspect_prompts.py
+	python=$$(sh tools/environment.sh dev) && \
+	"$$(dirname "$$python")/shellcheck" server/*.sh tools/*.sh .ci/run
+
+clean: ## remove caches and environments; results stay
+	rm -rf .venv .venv-vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find bench server tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Put load on a vLLM server, scenario by scenario, and write down what happened.
+
+    python bench/bench.py                              every scenario of bench/scenarios.yaml
+    python bench/bench.py --name short_chat            one of them (may be given several times)
+    python bench/bench.py --name rag --dry-run         what would be sent; sends nothing
+    python bench/bench.py --base-url http://gpu7:8000/v1 --model Qwen/Qwen3-8B
+
+Each scenario runs once at each of its concurrencies: that many streams are held open, each
+sending its next request as soon as its last one ended. Settings, prompts, the server and the
+results folder are checked before the first request.
+
+Writes results/<run_id>.csv, a row a request as requests end, and results/<run_id>.json, what
+the run was; with --telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. Every
+run ends in a verdict: VALID, SUSPECT or INVALID, with reasons. summarize.py and plot.py read on.
+
+Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
+row is kept. Keys (HF_TOKEN, and whatever api_key_env names) come from the environment or .env.
+
+Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake
+in the scenario file, or a model that isn't served; 4 a run is INVALID; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from analysis.summary import RunSummary
+    from loadgen.control import Server
+    from loadgen.job import Job, Level
+    from loadgen.prompts import PromptSet
+    from loadgen.records import ClockPair, RunStatus
+    from loadgen.scenario import Scenario
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+SCENARIOS = ROOT / "bench" / "scenarios.yaml"
+WAIT_S = 300.0  # a large model loads for minutes
+
+
+class UsageError(Exception):
+    """Something about the invocation that can't work; the text is one line for people."""
+
+
+def main() -> int:
+    """Check everything, run everything, say how it ended."""
+    args = _parse()
+    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    from loadgen.control import ControlError
+    from loadgen.job import ModelNotServedError
+    from loadgen.preflight import FolderError
+    from loadgen.prompt_types import PromptError
+    from loadgen.runner import RunError
+    from loadgen.scenario import ScenarioError
+
+    try:
+        return _bench(args)
+    except (ScenarioError, UsageError, ModelNotServedError) as e:
+        return _complain(e, 2)
+    except (ControlError, PromptError, RunError, FolderError) as e:
+        return _complain(e, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted before the first request", 130)
+    except OSError as e:
+        return _complain(f"{e.filename or args.results_dir}: {e.strerror or e}", 1)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from dotenv import load_dotenv
+    from loadgen.preflight import check_folder
+
+    load_dotenv(ROOT / ".env", override=False)  # what is set already wins
+    scenarios = _chosen(args)
+    keys = {s.name: _api_key(s) for s in scenarios}
+    if args.dry_run:
+        for scenario in scenarios:
+            _show(scenario, keys[scenario.name])
+        return 0
+    check_folder(args.results_dir, sum(s.num_requests * len(s.concurrencies) for s in scenarios))
+    jobs = [_prepared(s, keys[s.name], args.wait_s) for s in scenarios]
+    return _run_all(jobs, args)
+
+
+def _complain(problem: object, status: int) -> int:
+    from analysis.foreign import printable
+
+    print(f"bench.py: {printable(problem, 1000)}", file=sys.stderr)
+    return status
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help="scenario file")
+    add("--name", action="append", metavar="S", help="run this scenario; repeatable; none: all")
+    add("--telemetry", action="store_true", help="sample this machine's GPUs beside the requests")
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help="where results go")
+    add("--base-url", metavar="U", help="the server, over the file's base_url (ending in /v1)")
+    add("--model", metavar="M", help="the model, over the file's")
+    add("--dataset", metavar="D", help="the prompts, over the file's: sample, file:PATH, …")
+    add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
+    add("--dry-run", action="store_true", help="show what would be sent, and stop")
+    return parser.parse_args()
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
+
+
+def _chosen(args: argparse.Namespace) -> list[Scenario]:
+    """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
+    from loadgen.scenario import load_scenarios, nearest
+
+    flags = {"base_url": args.base_url, "model": args.model, "dataset": args.dataset}
+    overrides = {key: value for key, value in flags.items() if value is not None}
+    found = load_scenarios(args.scenarios, overrides)
+    for name in args.name or ():
+        if name not in found:
+            hint = nearest(name, list(found))
+            raise UsageError(f"--name {name}: {args.scenarios} has {', '.join(found)}{hint}")
+    return [s for name, s in found.items() if not args.name or name in args.name]
+
+
+def _api_key(scenario: Scenario) -> str | None:
+    if scenario.api_key_env is None:
+        return None
+    key = os.environ.get(scenario.api_key_env)
+    if not key:
+        raise UsageError(
+            f"scenario {scenario.name}: api_key_env names {scenario.api_key_env}, which is not "
+            "set: set it in the environment or in .env"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"{scenario.api_key_env}: the key holds characters that no header may")
+    return key
+
+
+def _server(scenario: Scenario, api_key: str | None) -> Server:
+    from loadgen.control import Server
+
+    return Server(scenario.base_url, api_key, scenario.headers)
+
+
+def _prompts(scenario: Scenario, server: Server | None) -> PromptSet:
+    from loadgen.prompts import default_cache_dir, load_source
+    from loadgen.scenario_prompts import scenario_counter, scenario_prompts
+
+    cache_dir = default_cache_dir(os.environ)
+    source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
+    return scenario_prompts(scenario, source, scenario_counter(scenario, server, cache_dir))
+
+
+def _prepared(scenario: Scenario, api_key: str | None, wait_s: float) -> Job:
+    """Wait for the scenario's server, check the model, choose the prompts."""
+    from loadgen.job import Job, served_models
+
+    server = _server(scenario, api_key)
+    server.wait_ready(wait_s, _tell_waiting(scenario.base_url))
+    served = served_models(scenario, server)
+    return Job(scenario, server, api_key, served, _prompts(scenario, server))
+
+
+def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
+    """Return what tells a person, every ten seconds, that the server isn't there yet."""
+    next_s = 0.0
+
+    def on_wait(waited_s: float, why: str) -> bool:
+        nonlocal next_s
+        if waited_s >= next_s:
+            next_s = waited_s + 10
+            _say(f"waiting for {base_url}: {why} ({waited_s:.0f} s)")
+        return True
+
+    return on_wait
+
+
+def _show(scenario: Scenario, api_key: str | None) -> None:
+    """Print what a run of the scenario would send; its server is asked only if it is there."""
+    from loadgen.dry_run import dry_run_lines
+
+    server = _server(scenario, api_key)
+    why_not = server.is_ready()
+    prompts = _prompts(scenario, None if why_not else server)
+    print(*dry_run_lines(scenario, prompts, why_not), "", sep="\n")
+
+
+def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
+    """Run every level of every job; what has been measured is told as it comes."""
+    from loadgen.job import plan_level
+
+    _tell_notes(jobs)
+    total = sum(len(job.scenario.concurrencies) for job in jobs)
+    done: list[RunSummary] = []
+    status: RunStatus = "complete"
+    for job in jobs:
+        for streams in job.scenario.concurrencies:
+            level = plan_level(job, streams, args.results_dir)
+            _say(f"[{len(done) + 1}/{total}] {level.run_id}")
+            status = _run(job, level, telemetry=args.telemetry)
+            done.append(_told(level))
+            if status != "complete":
+                return _ended(done, status)
+    return _ended(done, status)
+
+
+def _tell_notes(jobs: Sequence[Job]) -> None:
+    from analysis.foreign import printable
+
+    for job in jobs:
+        for note in job.notes:
+            _say(printable(f"note: {job.scenario.name}: {note}", 500))
+
+
+def _run(job: Job, level: Level, *, telemetry: bool) -> RunStatus:
+    from loadgen.interrupts import Interrupts
+    from loadgen.job import run_level
+    from loadgen.progress import ProgressLine
+    from loadgen.runner import Watch
+
+    with ExitStack() as beside, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
+
+        def on_start(clock: ClockPair) -> None:
+            if telemetry:
+                _sample_gpus(job, level, clock, beside)
+
+        watch = Watch(_tell_connections, on_start, line.show, interrupts.count)
+        result = run_level(job, level, watch, ROOT)
+    if result.note:
+        _say(f"the run broke off: {result.note}")
+    return result.status
+
+
+def _tell_connections(connected: int, problem: str | None) -> None:
+    if problem:
+        _say(f"only {connected} streams could connect before the start: {problem}")
+
+
+def _sample_gpus(job: Job, level: Level, clock: ClockPair, beside: ExitStack) -> None:
+    """Sample until the run ends; where that can't be, say why and go on without."""
+    from observe.gpu import GpuSampler, GpuUnavailableError, open_nvml
+
+    if not job.server.on_this_machine():
+        _say(
+            f"no telemetry: the server {job.scenario.base_url} isn't on this machine, and this "
+            "machine's GPUs aren't its"
+        )
+        return
+    path = level.folder / "telemetry" / f"{level.run_id}.csv"
+    try:
+        sampler = GpuSampler(open_nvml(), path, clock.monotonic_ns)
+    except GpuUnavailableError as e:
+        _say(f"no telemetry: {e}")
+        return
+    beside.enter_context(sampler)
+
+
+def _told(level: Level) -> RunSummary:
+    """Read the run back from its files, and say what it is worth."""
+    from analysis.runs import load_run
+    from analysis.summary import summarize
+    from analysis.verdict import headline
+
+    summary = summarize(load_run(level.csv_path))
+    _say(f"  {headline(summary.verdict)}")
+    return summary
+
+
+def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
+    """Print the table of all runs, and return the exit code."""
+    from analysis.terminal import print_summary, wide_console
+
+    print()
+    print_summary(done, wide_console())
+    names = " ".join(s.run_id for s in done)
+    print(f"\nRead on: python bench/summarize.py {names}\n         python bench/plot.py {names}")
+    if status == "interrupted":
+        return 130
+    if status == "failed":
+        return 1
+    return 4 if any(s.verdict.level == "INVALID" for s in done) else 0
+
+
+def _say(line: str) -> None:
+    """Tell a person what goes on; not part of the output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

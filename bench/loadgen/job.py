@@ -1,0 +1,179 @@
+"""A scenario on its server: made ready once, then run level by level.
+
+Everything that can be wrong before the first request is found while the job is prepared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .control import Model, Server
+from .facts import client_facts, server_facts
+from .plan import Plan, make_plan, run_id_for
+from .prompts import PromptSet, derive_seed
+from .records import ClockPair, RunInfo, write_run_info
+from .runner import RunError, RunResult, Watch, run_plan
+from .scenario import Scenario
+
+
+class ModelNotServedError(Exception):
+    """The scenario's model isn't one of the server's; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A scenario, the server that it goes to, what that serves, and the prompts."""
+
+    scenario: Scenario
+    server: Server
+    api_key: str | None
+    served: Sequence[Model]
+    prompts: PromptSet
+
+    @property
+    def model(self) -> Model:
+        """The scenario's model as the server describes it."""
+        return next(m for m in self.served if m.id == self.scenario.model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the prompts before believing the figures."""
+        return (*self.prompts.notes, *_over_the_context(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One run to be: its plan and its files."""
+
+    plan: Plan
+    folder: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, and its files'."""
+        return self.plan.run_id
+
+    @property
+    def csv_path(self) -> Path:
+        """The rows."""
+        return self.folder / f"{self.run_id}.csv"
+
+    @property
+    def json_path(self) -> Path:
+        """What the run was."""
+        return self.folder / f"{self.run_id}.json"
+
+
+def served_models(scenario: Scenario, server: Server) -> list[Model]:
+    """Return what the server serves. Raises ModelNotServedError, ControlError."""
+    served = server.models()
+    if scenario.model in [m.id for m in served]:
+        return served
+    names = ", ".join(m.id for m in served) or "none"
+    raise ModelNotServedError(
+        f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
+        f"{scenario.model}; it serves {names}: set model in the file, or give --model"
+    )
+
+
+def _over_the_context(job: Job) -> tuple[str, ...]:
+    """Say how many requests don't fit: the server refuses them, or silently cuts their replies."""
+    limit, reply = job.model.max_model_len, job.scenario.max_new_tokens
+    if limit is None or job.prompts.counted_by != "server":
+        return ()
+    over = sum(1 for p in job.prompts.prompts if (p.tokens or 0) + reply > limit)
+    if not over:
+        return ()
+    return (
+        f"{over} of {len(job.prompts.prompts)} prompts and {reply} new tokens are over the "
+        f"server's max_model_len of {limit}: it refuses these or shortens their replies",
+    )
+
+
+def plan_level(job: Job, streams: int, folder: Path) -> Level:
+    """Plan the job's run at one concurrency, under a name that no file has yet."""
+    while True:
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        run_id = run_id_for(job.scenario, streams, now)
+        level = Level(
+            make_plan(run_id, job.scenario, streams, job.prompts.prompts, job.api_key), folder
+        )
+        if not level.csv_path.exists():
+            return level
+        time.sleep(0.2)  # the name's clock has seconds
+
+
+def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResult:
+    """Run one level and write both its files. Raises RunError, OSError.
+
+    The JSON is there before the first request (`status: running`), and whole at the end.
+    """
+    before = job.server.counters()
+    base = _base_info(job, level, before, repository)
+
+    def on_start(clock: ClockPair) -> None:
+        write_run_info(level.json_path, dataclasses.replace(base, clock_start=clock))
+        watch.on_start(clock)
+
+    write_run_info(level.json_path, base)
+    try:
+        result = run_plan(level.plan, level.csv_path, dataclasses.replace(watch, on_start=on_start))
+    except (RunError, OSError) as e:
+        failed = dataclasses.replace(base, status="failed", notes=[*base.notes, str(e)])
+        write_run_info(level.json_path, failed)
+        raise
+    after = job.server.settled_counters(_arrived(before, result)) if before else None
+    info = dataclasses.replace(
+        base,
+        status=result.status,
+        clock_start=result.clock_start,
+        clock_end=result.clock_end,
+        server={**base.server, "system_fingerprint": result.fingerprint},
+        server_counters={"before": before, "after": after},
+        notes=[*base.notes, *([result.note] if result.note else [])],
+    )
+    write_run_info(level.json_path, info)
+    return result
+
+
+def _base_info(
+    job: Job, level: Level, before: dict[str, float] | None, repository: Path
+) -> RunInfo:
+    """Return what is known of the run before its start."""
+    scenario, prompts = job.scenario, job.prompts
+    return RunInfo(
+        run_id=level.run_id,
+        status="running",
+        scenario=scenario.masked(),
+        concurrency=level.plan.streams,
+        num_requests=len(level.plan.requests),
+        seeds={"scenario": scenario.seed, "prompts": derive_seed(scenario.seed, "prompts")},
+        prompts={
+            "dataset": prompts.dataset,
+            "sha256": prompts.sha256,
+            "distinct": prompts.distinct,
+            "max_uses": prompts.max_uses,
+            "source_count": prompts.source_count,
+            "counted_by": prompts.counted_by,
+        },
+        server=server_facts(job.server, job.served, scenario.model),
+        server_counters={"before": before, "after": None},
+        client=client_facts(repository),
+        clock_start=ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns()),
+        notes=list(job.notes),
+    )
+
+
+def _arrived(before: dict[str, float], result: RunResult) -> Callable[[dict[str, float]], bool]:
+    """Return whether the server's counters have caught up with what the client saw."""
+    seen = result.progress.completion_tokens
+
+    def arrived(counters: dict[str, float]) -> bool:
+        name = "vllm:generation_tokens_total"
+        return counters.get(name, 0.0) - before.get(name, 0.0) >= seen
+
+    return arrived

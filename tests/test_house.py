@@ -1,0 +1,126 @@
+"""The rules of the house, read off the imports: who may know whom, the clock, files, the server."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = ROOT / "bench"
+PACKAGES = ("loadgen", "observe", "analysis")
+SCRIPTS = [*sorted(BENCH.glob("*.py")), ROOT / "inspect_prompts.py"]
+MODULES = [p for package in PACKAGES for p in sorted((BENCH / package).glob("*.py"))]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, as `package.module`, relative ones resolved."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = f"{path.parent.name}." if node.level else ""
+            names = [f"{node.module}"] if node.module else [alias.name for alias in node.names]
+            yield from (f"{package}{name}".removeprefix("bench.") for name in names)
+
+
+def names(path: Path) -> set[str]:
+    return set(imports(path))
+
+
+def ids(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
+def test_arrows_point_down(path: Path) -> None:
+    package = path.parent.name
+    allowed = {
+        "loadgen": (),
+        "observe": (),
+        "analysis": ("loadgen.records", "loadgen.scenario"),
+    }[package]
+    foreign = {
+        name
+        for name in names(path)
+        if name.split(".")[0] in PACKAGES and name.split(".")[0] != package
+    }
+    assert foreign <= set(allowed)
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=ids([*SCRIPTS, *MODULES]))
+def test_nothing_imports_a_script_or_edits_the_path(path: Path) -> None:
+    scripts = {script.stem for script in SCRIPTS if script.stem != "__init__"}
+    assert not names(path) & scripts
+    assert "sys.path" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
+def test_packages_use_relative_imports_of_their_own(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            assert node.module.split(".")[0] != path.parent.name
+
+
+def test_there_are_no_cycles() -> None:
+    edges = {f"{p.parent.name}.{p.stem}": names(p) for p in MODULES}
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail, module])
+        for other in edges.get(module, ()):
+            visit(other, (*trail, module))
+
+    for module in edges:
+        visit(module, ())
+
+
+MAY = {
+    # who may talk to a server, know asyncio and the clock, know a file format
+    "httpx": {"control"},
+    "httptools": {"connection"},
+    "uvloop": {"worker"},
+    "asyncio": {"connection", "worker"},
+    "yaml": {"scenario"},
+    "argparse": set(),
+    "dotenv": set(),
+}
+
+
+@pytest.mark.parametrize(("library", "allowed"), MAY.items(), ids=MAY)
+def test_each_library_has_its_place(library: str, allowed: set[str]) -> None:
+    users = {p.stem for p in MODULES if library in {n.split(".")[0] for n in names(p)}}
+    assert users <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
+def test_only_scripts_print_exit_or_read_the_environment(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    plain = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+    to_a_stream = [c for c in plain if any(k.arg == "file" for k in c.keywords)]
+    assert len(plain) == len(to_a_stream)
+    assert "sys.exit" not in text
+    assert "os.environ" not in text
+
+
+def test_the_checks_can_fail(tmp_path: Path) -> None:
+    (tmp_path / "loadgen").mkdir()
+    wrong = tmp_path / "loadgen" / "wrong.py"
+    wrong.write_text("from analysis.verdict import judge\nfrom . import plan\nimport httpx\n")
+    assert names(wrong) == {"analysis.verdict", "loadgen.plan", "httpx"}
+
+
+def test_help_needs_no_heavy_library() -> None:
+    heavy = {"numpy", "pandas", "matplotlib", "datasets", "scipy", "httpx", "pydantic"}
+    for script in SCRIPTS:
+        body = ast.parse(script.read_text()).body
+        top = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
+        found = itertools.chain.from_iterable(
+            [a.name for a in n.names] if isinstance(n, ast.Import) else [n.module or ""]
+            for n in top
+        )
+        assert not {name.split(".")[0] for name in found} & heavy

@@ -1,0 +1,70 @@
+#!/bin/sh
+# Makes the Python environment that the make verbs run in, and prints its interpreter.
+#
+#   sh tools/environment.sh run     what the scripts need (requirements.txt)
+#   sh tools/environment.sh dev     and what tests and checks need (requirements-dev.txt)
+#
+# With mamba on the PATH it is mamba's environment `vllm-bench` (Python 3.10); else .venv, by
+# the system's python3, or by the one that PYTHON names. Up to date, it is left alone: a stamp
+# in the environment holds the checksum of what was installed.
+set -eu
+
+cd -- "$(dirname -- "$0")/.."
+
+die() {
+    printf 'environment.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+case ${1:-run} in
+    run) files='requirements.txt' ;;
+    dev) files='requirements.txt requirements-dev.txt' ;;
+    *) die "unknown environment ${1}: run or dev" ;;
+esac
+
+use_mamba() {
+    python=$(mamba run -n vllm-bench python -c 'import sys; print(sys.executable)' 2>/dev/null) ||
+        make_mamba
+    folder=${python%/bin/*}
+}
+
+make_mamba() {
+    say 'Making the mamba environment vllm-bench …'
+    mamba create -n vllm-bench python=3.10 -y >&2 || die 'mamba could not make vllm-bench'
+    python=$(mamba run -n vllm-bench python -c 'import sys; print(sys.executable)')
+}
+
+use_venv() {
+    folder=.venv
+    python=$PWD/.venv/bin/python
+    # An interpreter that has gone (an upgraded system) leaves a link to nothing.
+    "$python" -c '' 2>/dev/null || make_venv
+}
+
+make_venv() {
+    base=${PYTHON:-python3}
+    command -v "$base" >/dev/null || die "no $base on the PATH: install Python 3.10 or newer"
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        die "$("$base" --version) is too old: Python 3.10 or newer is needed (PYTHON=… names one)"
+    say "Making .venv with $("$base" --version) …"
+    "$base" -m venv --clear .venv >&2 || die 'no .venv: on Debian, apt-get install python3-venv'
+}
+
+if command -v mamba >/dev/null; then use_mamba; else use_venv; fi
+
+# shellcheck disable=SC2086 # a list of files
+sum=$(cat $files | cksum)
+stamp=$folder/.vllm-bench-$1
+if [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ]; then
+    say "Installing $files …"
+    for file in $files; do
+        "$python" -m pip install --quiet --disable-pip-version-check -r "$file" >&2 ||
+            die "pip could not install $file: see above"
+    done
+    printf '%s\n' "$sum" >"$stamp"
+fi
+printf '%s\n' "$python"

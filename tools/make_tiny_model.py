@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Write a model that vLLM can serve without a hub: a Llama of two layers, its weights left out.
+
+    python tools/make_tiny_model.py FOLDER
+
+Runs in vLLM's own environment (it needs `tokenizers`). The tokenizer is trained on the source
+of Python's standard library, which every machine has; vLLM fills in random weights
+(`--load-format dummy`), so the replies are noise, of any length asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import sysconfig
+from pathlib import Path
+
+VOCABULARY = 4096
+CONTEXT = 2048
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def main() -> int:
+    """Write tokenizer and configuration."""
+    if len(sys.argv) != 2:
+        print("usage: make_tiny_model.py FOLDER", file=sys.stderr)
+        return 2
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = write_tokenizer(folder)
+    write_json(folder / "tokenizer_config.json", tokenizer_settings())
+    # Last: its presence says that the model is whole.
+    write_json(folder / "config.json", model_settings(vocabulary))
+    return 0
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Train a byte-level BPE tokenizer and write it; return the size of its vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    tokenizer.train([str(path) for path in sources], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return int(tokenizer.get_vocab_size())
+
+
+def tokenizer_settings() -> dict[str, object]:
+    """Return what transformers wants to know of the tokenizer, chat template included."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": CONTEXT,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "bos_token": None,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+
+
+def model_settings(vocabulary: int) -> dict[str, object]:
+    """Return the smallest Llama that vLLM's CPU attention takes."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "max_position_embeddings": CONTEXT,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "torch_dtype": "bfloat16",
+    }
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write one of the model's files."""
+    path.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

