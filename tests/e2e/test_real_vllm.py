@@ -1,0 +1,221 @@
+"""The scripts as a person types them, against a real vLLM server: `make test-vllm`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from loadgen.control import sum_counters
+from loadgen.records import read_frame, read_run_info
+
+from tests.e2e.conftest import ROOT, Served
+
+pytestmark = pytest.mark.vllm
+
+HUMAN_PROMPTS = ROOT.parent / "shared" / "data" / "oasst" / "prompt_lottery_en_250_text.jsonl"
+SMOKE_TEST = """
+defaults:
+  base_url: "{base_url}"
+  model: "tiny"
+  temperature: 0.0
+  stream: true
+  dataset: "{dataset}"
+
+scenarios:
+  smoke_test:
+    description: "Minimal smoke test"
+    prefill_tokens: 256
+    max_new_tokens: 128
+    concurrencies: [8]
+    num_requests: 50
+"""
+
+
+@pytest.fixture(scope="session")
+def dataset() -> str:
+    """Prompts that people wrote, where they lie beside the checkout; else the bundled ones."""
+    return f"file:{HUMAN_PROMPTS}" if HUMAN_PROMPTS.exists() else "sample"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "VLLM_BENCH_CACHE": str(folder / "cache")}
+
+
+def script(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "bench" / name), *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=environment(folder),
+    )
+
+
+def bench_words(folder: Path, served: Served, dataset: str, **changes: Any) -> list[str]:
+    settings = {
+        "base_url": served.base_url,
+        "model": "tiny",
+        "dataset": dataset,
+        "max_new_tokens": 64,
+        "concurrencies": [4],
+        "num_requests": 24,
+        **changes,
+    }
+    path = folder / "scenarios.yaml"
+    path.write_text(json.dumps({"scenarios": {"one": settings}}))
+    return ["--scenarios", str(path), "--results-dir", str(folder / "results")]
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (path,) = (folder / "results").glob(pattern)
+    return path
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return read_frame(only(folder, "*.csv"))
+
+
+def test_the_smoke_test_from_clone_to_pictures(tmp_path: Path, vllm: Served, dataset: str) -> None:
+    scenarios = tmp_path / "test_scenario.yaml"
+    scenarios.write_text(SMOKE_TEST.format(base_url=vllm.base_url, dataset=dataset))
+    results = str(tmp_path / "results")
+    before = sum_counters(vllm.metrics())
+    done = script(
+        *(tmp_path, "bench.py", "--scenarios", str(scenarios)),
+        *("--name", "smoke_test", "--results-dir", results),
+    )
+    assert done.returncode == 0, done.stderr
+    run = only(tmp_path, "smoke_test-cc8-pref256-max128-*.csv")
+    assert len(run.read_text().splitlines()) == 51
+    found = read_frame(run)
+    assert found["error"].isna().all()
+    assert (found["ttft_ms"] > 0).all()
+    assert (found["latency_ms"] >= found["ttft_ms"]).all()
+
+    info = read_run_info(run.with_suffix(".json"))
+    after = info.server_counters["after"]
+    assert after is not None
+    counted = {name: after[name] - before.get(name, 0.0) for name in after}
+    assert counted == {
+        "vllm:generation_tokens_total": found["completion_tokens"].sum(),
+        "vllm:prompt_tokens_total": found["prompt_tokens"].sum(),
+        "vllm:request_success_total": 50,
+    }
+    assert info.prompts["counted_by"] == "server"
+    assert info.server["version"]
+    assert info.server["system_fingerprint"]
+
+    assert script(tmp_path, "summarize.py", str(run)).returncode == 0
+    assert "smoke_test" in (tmp_path / "results" / "summary.md").read_text()
+    assert len((tmp_path / "results" / "summary.csv").read_text().splitlines()) == 2
+    assert script(tmp_path, "plot.py", str(run)).returncode == 0
+    for picture in ("ttft_cdf", "latency_cdf"):
+        png = tmp_path / "results" / "plots" / f"{run.stem}_{picture}.png"
+        assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_prompts_are_as_long_as_the_server_counts_them(
+    tmp_path: Path, vllm: Served, dataset: str
+) -> None:
+    words = bench_words(
+        tmp_path, vllm, dataset, prefill_tokens=700, prompt_fit="packed", num_requests=12
+    )
+    assert script(tmp_path, "bench.py", *words).returncode == 0
+    tokens = rows(tmp_path)["prompt_tokens"]
+    assert tokens.between(700 * 0.98, 700 * 1.02).all(), sorted(tokens)
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_exact_lengths_are_exact(tmp_path: Path, vllm: Served, dataset: str, endpoint: str) -> None:
+    words = bench_words(tmp_path, vllm, dataset, endpoint=endpoint, ignore_eos=True)
+    assert script(tmp_path, "bench.py", *words).returncode == 0
+    assert (rows(tmp_path)["completion_tokens"] == 64).all()
+
+
+def test_a_model_that_is_not_served_is_named_with_those_that_are(
+    tmp_path: Path, vllm: Served, dataset: str
+) -> None:
+    words = bench_words(tmp_path, vllm, dataset, model="giant")
+    done = script(tmp_path, "bench.py", *words)
+    assert done.returncode == 2
+    assert "it serves tiny" in done.stderr
+    assert not list((tmp_path / "results").glob("*.csv"))
+
+
+def test_a_prompt_over_the_context_fails_in_the_servers_own_words(
+    tmp_path: Path, vllm: Served, dataset: str
+) -> None:
+    words = bench_words(
+        tmp_path, vllm, dataset, prefill_tokens=2500, prompt_fit="packed", num_requests=6
+    )
+    done = script(tmp_path, "bench.py", *words)
+    assert done.returncode == 4, done.stderr
+    assert "over the server's max_model_len of 2048" in done.stderr
+    found = rows(tmp_path)
+    assert set(found["error_kind"]) == {"http_4xx"}
+    assert found["error"].str.contains("maximum context length").all()
+
+
+def start_bench(folder: Path, words: list[str]) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder),
+    )
+    wait_for(lambda: len(rows_so_far(folder)) >= 8)
+    return process
+
+
+def rows_so_far(folder: Path) -> list[str]:
+    return [
+        line
+        for path in (folder / "results").glob("*.csv")
+        for line in path.read_text().splitlines()
+    ]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(0.02)
+
+
+def test_a_server_killed_in_the_middle_leaves_every_row_and_no_success(
+    tmp_path: Path, doomed_vllm: Served, dataset: str
+) -> None:
+    words = bench_words(tmp_path, doomed_vllm, dataset, num_requests=2000)
+    process = start_bench(tmp_path, words)
+    doomed_vllm.kill()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 4, err
+    assert "INVALID" in out
+    found = rows(tmp_path)
+    assert len(found) == 2000
+    assert set(found["error_kind"].dropna()) == {"truncated", "connect"}
+    assert found["error"].isna().sum() >= 6
+    assert read_run_info(only(tmp_path, "*.json")).status == "complete"
+
+
+def test_ctrl_c_keeps_every_row(tmp_path: Path, vllm: Served, dataset: str) -> None:
+    process = start_bench(tmp_path, bench_words(tmp_path, vllm, dataset, num_requests=2000))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    found = rows(tmp_path)
+    assert 8 <= len(found) < 2000
+    assert found["error"].isna().all()
+    assert "interrupted" in out
+    assert read_run_info(only(tmp_path, "*.json")).status == "interrupted"

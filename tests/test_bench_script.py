@@ -1,0 +1,361 @@
+"""bench.py as a person runs it, against a server with vLLM's endpoints in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from loadgen.records import COLUMNS, read_frame, read_run_info
+
+from tests.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = ROOT / "bench" / "bench.py"
+
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"{i} " + "please tell me more " * 20 + "\n" for i in range(30)))
+    return path
+
+
+@pytest.fixture
+def scenarios(tmp_path: Path, prompts: Path, tiny_vllm: TinyVllm) -> Callable[..., Path]:
+    def write(**changes: object) -> Path:
+        settings = {
+            "base_url": tiny_vllm.base_url,
+            "model": "tiny",
+            "dataset": f"file:{prompts}",
+            "max_new_tokens": 4,
+            "concurrencies": [3],
+            "num_requests": 12,
+            **changes,
+        }
+        path = tmp_path / "scenarios.yaml"
+        path.write_text(json.dumps({"scenarios": {"one": settings}}))  # JSON is YAML
+        return path
+
+    return write
+
+
+def command(folder: Path, scenarios: Path, *words: str) -> list[str]:
+    return [
+        *(sys.executable, str(BENCH), "--scenarios", str(scenarios)),
+        *("--results-dir", str(folder / "results"), *words),
+    ]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "VLLM_BENCH_CACHE": str(folder / "cache"), **more}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    def run(scenarios: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(tmp_path, scenarios, *words),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,  # from any folder
+            env=environment(tmp_path, **env),
+        )
+
+    return run
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    (path,) = (folder / "results").glob("*.csv")
+    return read_frame(path)
+
+
+def info(folder: Path) -> Any:
+    (path,) = (folder / "results").glob("*.json")
+    return read_run_info(path)
+
+
+def test_a_run_leaves_a_row_a_request_and_what_it_was(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.01  # so that the streams overlap
+    done = bench(scenarios())
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path)
+    assert list(found.columns) == list(COLUMNS)
+    assert len(found) == 12
+    assert found["error"].isna().all()
+    assert sorted(found["request_index"]) == list(range(12))
+    assert (found["ttft_ms"] > 0).all()
+    assert (found["completion_tokens"] == 4).all()
+    run = info(tmp_path)
+    assert (run.status, run.num_requests, run.concurrency) == ("complete", 12, 3)
+    assert run.server_counters["after"]["vllm:generation_tokens_total"] == 48
+    assert run.server["version"] == "0.0.0-test"
+    assert run.server["system_fingerprint"] == "fp-test"
+    assert run.clock_start.monotonic_ns < run.clock_end.monotonic_ns
+    assert "SUSPECT" in done.stdout  # it says what it is worth: too short to measure with
+    assert tiny_vllm.most_in_flight == 3
+
+
+def test_the_streams_are_held_and_their_connections_kept(
+    bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
+) -> None:
+    assert bench(scenarios(num_requests=40, concurrencies=[5])).returncode == 0
+    sent = [r for r in tiny_vllm.requests if r.path == "/v1/chat/completions"]
+    assert len(sent) == 40
+    assert len({r.connection for r in sent}) == 5
+
+
+def test_each_concurrency_is_a_run_of_its_own_on_the_same_prompts(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    assert bench(scenarios(concurrencies=[1, 2])).returncode == 0
+    first, second = (read_frame(p) for p in sorted((tmp_path / "results").glob("*.csv")))
+    assert list(first.sort_values("request_index")["prompt_id"]) == list(
+        second.sort_values("request_index")["prompt_id"]
+    )
+    bodies = [r.json for r in tiny_vllm.requests if r.path == "/v1/chat/completions"]
+    assert len({body["cache_salt"] for body in bodies}) == 2  # one a run
+
+
+def test_without_streaming_only_the_latency_is_measured(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert bench(scenarios(stream=False)).returncode == 0
+    found = rows(tmp_path)
+    assert found["ttft_ms"].isna().all()
+    assert (found["latency_ms"] > 0).all()
+
+
+ERROR_EVENT: list[Step] = [
+    SSE_HEAD,
+    chunk(delta("a")),
+    chunk(event({"error": {"message": "EngineCore died", "code": 500}})),
+    chunk(event("[DONE]")),
+    b"0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "words"),
+    [
+        (ERROR_EVENT, "error_event", "EngineCore died"),
+        ([SSE_HEAD, chunk(delta("a")), CLOSE], "truncated", "closed in mid-reply"),
+        ([b"HTTP/1.1 429 X\r\ncontent-length: 4\r\n\r\nslow"], "http_429", "HTTP 429: slow"),
+        ([b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"], "http_5xx", "HTTP 503"),
+    ],
+)
+def test_nothing_that_failed_looks_like_success(
+    bench: Bench,
+    scenarios: Callable[..., Path],
+    tmp_path: Path,
+    tiny_vllm: TinyVllm,
+    script: list[Step],
+    kind: str,
+    words: str,
+) -> None:
+    tiny_vllm.misbehave = lambda number: script if number % 3 == 0 else None
+    done = bench(scenarios())
+    assert done.returncode == 4
+    assert "INVALID" in done.stdout
+    found = rows(tmp_path)
+    assert (found["error_kind"].value_counts().to_dict()) == {kind: 4}
+    assert found["error"].dropna().str.contains(words).all()
+    assert len(found) == 12
+
+
+def test_a_stream_that_stalls_is_cut_off_and_says_so(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    scripts: dict[int, list[Step]] = {
+        2: [SSE_HEAD, chunk(delta("a")), HANG],
+        3: [SSE_HEAD, HANG],
+    }
+    tiny_vllm.misbehave = scripts.get
+    done = bench(scenarios(timeout_stall_s=0.3, timeout_first_token_s=0.3))
+    assert done.returncode == 4
+    found = rows(tmp_path)
+    assert set(found["error_kind"].dropna()) == {"timeout_stall", "timeout_first_token"}
+    stalled = found[found["error_kind"] == "timeout_stall"]
+    assert stalled["ttft_ms"].notna().all()  # what it measured is kept
+
+
+def start(folder: Path, scenarios: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(folder, scenarios),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder),
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(0.01)
+
+
+def completions(server: TinyVllm) -> int:
+    return sum(r.path == "/v1/chat/completions" for r in server.requests)
+
+
+def test_ctrl_c_keeps_every_row_and_lets_requests_under_way_end(
+    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.05
+    process = start(tmp_path, scenarios(num_requests=1000))
+    wait_for(lambda: completions(tiny_vllm) > 6)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    found = rows(tmp_path)
+    assert len(found) == completions(tiny_vllm) < 1000
+    assert found["error"].isna().all()
+    assert info(tmp_path).status == "interrupted"
+    assert "interrupted" in out
+
+
+def test_a_second_ctrl_c_cuts_off_what_is_under_way(
+    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.misbehave = lambda _: [SSE_HEAD, chunk(delta("a")), HANG]
+    process = start(tmp_path, scenarios())
+    wait_for(lambda: completions(tiny_vllm) == 3)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)  # Python merges signals that come at once
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    found = rows(tmp_path)
+    assert set(found["error_kind"]) == {"cancelled"}
+    assert len(found) == 3
+
+
+def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
+    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.02
+    process = start(tmp_path, scenarios(num_requests=1000))
+    wait_for(lambda: completions(tiny_vllm) > 12)
+    wait_for(lambda: len(rows(tmp_path)) > 3)
+    for worker in sending_processes(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert "died" in err
+    assert "INVALID" in out
+    assert len(rows(tmp_path)) > 3
+    assert info(tmp_path).status == "failed"
+
+
+def sending_processes(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            told = dict(
+                line.split(":\t", 1) for line in status.read_text().splitlines() if "\t" in line
+            )
+            command_line = (status.parent / "cmdline").read_text()
+        except (OSError, ValueError):
+            continue  # gone meanwhile
+        if told.get("PPid") == str(parent) and "spawn_main" in command_line:
+            found.append(int(told["Pid"]))
+    assert found
+    return found
+
+
+def test_wrong_usage_is_one_line_and_exit_2_before_any_request(
+    bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
+) -> None:
+    path = scenarios()
+    for words, hint in (
+        (["--name", "onee"], "did you mean one"),
+        (["--model", "tinny"], "it serves tiny"),
+        (["--base-url", "ftp://x"], "must be http"),
+        (["--dataset", "doly"], "did you mean dolly"),
+        (["--scenarios", "nowhere.yaml"], "nowhere.yaml: can't be read"),
+    ):
+        done = bench(path, *words)
+        assert done.returncode == 2, words
+        (line,) = done.stderr.splitlines()
+        assert hint in line
+        assert not completions(tiny_vllm)
+
+
+def test_a_key_that_is_not_set_is_named_and_never_its_value(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.api_key = "s3cret-value"
+    path = scenarios(api_key_env="MY_KEY")
+    missing = bench(path)
+    assert missing.returncode == 2
+    assert "MY_KEY" in missing.stderr
+    done = bench(path, MY_KEY="s3cret-value")
+    assert done.returncode == 0, done.stderr
+    written = "".join(p.read_text() for p in (tmp_path / "results").rglob("*.*"))
+    assert "s3cret-value" not in written + done.stdout + done.stderr
+
+
+def test_no_server_is_one_line_and_exit_1(bench: Bench, scenarios: Callable[..., Path]) -> None:
+    done = bench(scenarios(base_url="http://127.0.0.1:9/v1"), "--wait-s", "0")
+    assert done.returncode == 1
+    assert "make server" in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_request(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = bench(scenarios(), "--results-dir", str(tmp_path / "file" / "results"))
+    assert done.returncode == 1
+    assert "file/results: can't be written" in done.stderr
+    assert not tiny_vllm.requests
+
+
+def test_a_dry_run_shows_and_sends_nothing(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    done = bench(scenarios(), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "12 requests at each concurrency of 3" in done.stdout
+    assert "prompt tokens by server" in done.stdout
+    assert not completions(tiny_vllm)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_needs_no_server(bench: Bench, scenarios: Callable[..., Path]) -> None:
+    done = bench(scenarios(base_url="http://127.0.0.1:9/v1"), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "does not answer now" in done.stdout
+
+
+def test_telemetry_without_a_gpu_warns_and_goes_on(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+) -> None:
+    done = bench(scenarios(), "--telemetry", NVIDIA_VISIBLE_DEVICES="none")
+    assert done.returncode == 0
+    sampled = list((tmp_path / "results" / "telemetry").glob("*.csv"))
+    assert sampled or "no telemetry: NVML" in done.stderr
+
+
+def test_prompts_over_the_context_are_told_before_they_are_sent(
+    bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.max_model_len = 90
+    done = bench(scenarios(max_new_tokens=20))
+    assert "are over the server's max_model_len of 90" in done.stderr
