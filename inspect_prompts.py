@@ -189,9 +189,10 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 def _server(scenario: Scenario) -> Server:
     from bench.loadgen.control import Server
+    from bench.loadgen.request import scenario_tls
 
     key = scenario.api_key_env and os.environ.get(scenario.api_key_env)
-    return Server(scenario.base_url, key or None, scenario.headers)
+    return Server(scenario.base_url, key or None, scenario.headers, scenario_tls(scenario))
 
 
 def _print_summary(chosen: PromptSet) -> None:

@@ -55,10 +55,10 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     from loadgen.control import ControlError
+    from loadgen.crew import RunError
     from loadgen.job import ModelNotServedError
     from loadgen.preflight import FolderError
     from loadgen.prompt_types import PromptError
-    from loadgen.runner import RunError
     from loadgen.scenario import ScenarioError
 
     try:
@@ -109,6 +109,8 @@ def _parse() -> argparse.Namespace:
     add("--model", metavar="M", help="the model, over the file's")
     add("--dataset", metavar="D", help="the prompts, over the file's: sample, file:PATH, …")
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
+    add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
+    add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()
 
@@ -118,6 +120,15 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise ValueError(text)
     return seconds
+
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    number = int(text)
+    if not 1 <= number <= 256:
+        raise ValueError(text)
+    return number
 
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
@@ -150,8 +161,12 @@ def _api_key(scenario: Scenario) -> str | None:
 
 def _server(scenario: Scenario, api_key: str | None) -> Server:
     from loadgen.control import Server
+    from loadgen.request import scenario_tls
 
-    return Server(scenario.base_url, api_key, scenario.headers)
+    try:
+        return Server(scenario.base_url, api_key, scenario.headers, scenario_tls(scenario))
+    except OSError as e:
+        raise UsageError(f"scenario {scenario.name}: tls_ca {scenario.tls_ca}: {e}") from e
 
 
 def _prompts(scenario: Scenario, server: Server | None) -> PromptSet:
@@ -199,16 +214,18 @@ def _show(scenario: Scenario, api_key: str | None) -> None:
 
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     """Run every level of every job; what has been measured is told as it comes."""
-    from loadgen.job import plan_level
+    from loadgen.job import Style, plan_level
 
     _tell_notes(jobs)
+    style = Style(args.results_dir, args.workers, args.tokens)
     total = sum(len(job.scenario.concurrencies) for job in jobs)
     done: list[RunSummary] = []
     status: RunStatus = "complete"
     for job in jobs:
         for streams in job.scenario.concurrencies:
-            level = plan_level(job, streams, args.results_dir)
-            _say(f"[{len(done) + 1}/{total}] {level.run_id}")
+            level = plan_level(job, streams, style)
+            chose = f" ({level.workers} sending processes)" if level.workers > 1 else ""
+            _say(f"[{len(done) + 1}/{total}] {level.run_id}{chose}")
             status = _run(job, level, telemetry=args.telemetry)
             done.append(_told(level))
             if status != "complete":
@@ -238,8 +255,8 @@ def _run(job: Job, level: Level, *, telemetry: bool) -> RunStatus:
 
         watch = Watch(_tell_connections, on_start, line.show, interrupts.count)
         result = run_level(job, level, watch, ROOT)
-    if result.note:
-        _say(f"the run broke off: {result.note}")
+    for note in result.notes:
+        _say(f"  {note}")
     return result.status
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from loadgen.records import COLUMNS, read_frame, read_run_info
+from loadgen.token_file import load
 
 from tests.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
 
@@ -193,9 +194,9 @@ def test_a_stream_that_stalls_is_cut_off_and_says_so(
     assert stalled["ttft_ms"].notna().all()  # what it measured is kept
 
 
-def start(folder: Path, scenarios: Path) -> subprocess.Popen[str]:
+def start(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(folder, scenarios),
+        command(folder, scenarios, *words),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -246,21 +247,74 @@ def test_a_second_ctrl_c_cuts_off_what_is_under_way(
     assert len(found) == 3
 
 
+@pytest.mark.parametrize(("workers", "killed"), [(1, 1), (3, 1), (3, 3)])
 def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
-    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm, workers: int, killed: int
 ) -> None:
     tiny_vllm.token_gap_s = 0.02
-    process = start(tmp_path, scenarios(num_requests=1000))
+    process = start(tmp_path, scenarios(num_requests=60), "--workers", str(workers))
     wait_for(lambda: completions(tiny_vllm) > 12)
     wait_for(lambda: len(rows(tmp_path)) > 3)
-    for worker in sending_processes(process.pid):
+    for worker in sending_processes(process.pid)[:killed]:
         os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 1, err
     assert "died" in err
+    assert "worker_lost" in out
     assert "INVALID" in out
-    assert len(rows(tmp_path)) > 3
-    assert info(tmp_path).status == "failed"
+    run, found = info(tmp_path), rows(tmp_path)
+    assert sum(w["lost"] for w in run.client_health["workers"]) == killed
+    if killed == workers:
+        assert (process.returncode, run.status) == (1, "failed")
+        assert 3 < len(found) < 60
+    else:  # the others go on, and send all that the dead one had not yet taken
+        assert (process.returncode, run.status) == (4, "complete")
+        assert 60 - len(found) <= 2  # one under way, one on its way to the parent
+    assert found["error"].isna().all()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_streams_are_as_many_as_asked_over_all_sending_processes(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm, workers: int
+) -> None:
+    tiny_vllm.token_gap_s = 0.005
+    path = scenarios(num_requests=40, concurrencies=[5])
+    assert bench(path, "--workers", str(workers)).returncode == 0
+    found = rows(tmp_path)
+    assert sorted(found["request_index"]) == list(range(40))  # each taken once
+    assert set(found["stream_index"]) == set(range(5))
+    assert tiny_vllm.most_in_flight == 5
+    health = info(tmp_path).client_health
+    assert len(health["workers"]) == workers
+    assert health["streams_asked"] == 5
+    assert health["connections_opened"] == 0
+    assert health["loop_lag_ms"]["ticks"] > 0
+    # One shared order: a request's place in the plan is its place in time.
+    begun = found.sort_values("t_sent_s")["request_index"].to_numpy()
+    assert (abs(begun - pd.Series(range(40))) < 5).all()
+
+
+def test_every_token_has_its_stamp_in_the_tokens_file(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert bench(scenarios()).returncode == 0
+    found = rows(tmp_path).set_index("request_index")
+    (path,) = (tmp_path / "results" / "tokens").glob("*")
+    tokens = load(path)
+    assert sorted(tokens["request_index"]) == list(range(12))
+    for place, index in enumerate(tokens["request_index"]):
+        reads = slice(tokens["first_read"][place], tokens["first_read"][place + 1])
+        row = found.loc[index]
+        assert tokens["events"][reads].sum() == row["token_events"] == 4
+        assert tokens["tokens"][reads].sum() == row["completion_tokens"]
+        first_s = tokens["t_ns"][reads][0] / 1e9
+        assert first_s == pytest.approx(row["t_sent_s"] + row["ttft_ms"] / 1e3, abs=2e-6)
+
+
+def test_no_tokens_leaves_the_tokens_file_out(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert bench(scenarios(), "--no-tokens").returncode == 0
+    assert not (tmp_path / "results" / "tokens").exists()
 
 
 def sending_processes(parent: int) -> list[int]:
@@ -307,8 +361,9 @@ def test_a_key_that_is_not_set_is_named_and_never_its_value(
     assert "MY_KEY" in missing.stderr
     done = bench(path, MY_KEY="s3cret-value")
     assert done.returncode == 0, done.stderr
-    written = "".join(p.read_text() for p in (tmp_path / "results").rglob("*.*"))
-    assert "s3cret-value" not in written + done.stdout + done.stderr
+    written = b"".join(p.read_bytes() for p in (tmp_path / "results").rglob("*.*"))
+    assert b"s3cret-value" not in written
+    assert "s3cret-value" not in done.stdout + done.stderr
 
 
 def test_no_server_is_one_line_and_exit_1(bench: Bench, scenarios: Callable[..., Path]) -> None:

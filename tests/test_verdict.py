@@ -278,6 +278,51 @@ def test_prompts_sent_twice_are_noted(verdict_of, uses, cache, expected):
     assert verdict.level == "VALID"
 
 
+def health(**changes):
+    worker = {"worker": 0, "streams": 2, "lost": False, "cpu_share_per_second": [0.1, 0.2]}
+    lag = changes.pop("lag_p99_ms", 0.1)
+    lost = {"worker": 1, "streams": 2, "lost": True, "cpu_share_per_second": []}
+    workers = [{**worker, **changes}, *([lost] if changes.pop("one_lost", False) else [])]
+    return {"workers": workers, "loop_lag_ms": {"p99": lag}}
+
+
+@pytest.mark.parametrize(
+    ("lag_p99_ms", "tpot_ms", "expected"),
+    [
+        (2.0, 10.0, None),  # not above the floor
+        (2.1, 43.0, None),  # 4.9 % of a gap
+        (2.1, 41.0, Severity.SUSPECT),
+        (2.1, 10.4, Severity.INVALID),
+        (1.9, 1.0, None),
+    ],
+)
+def test_a_sending_loop_that_is_late_is_doubted(verdict_of, lag_p99_ms, tpot_ms, expected):
+    verdict = verdict_of(healthy(tpot_ms=tpot_ms), client_health=health(lag_p99_ms=lag_p99_ms))
+    assert severity(verdict, "loop_lag") == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.70, None), (0.71, Severity.SUSPECT), (0.90, Severity.SUSPECT), (0.91, Severity.INVALID)],
+)
+def test_a_sending_process_near_its_core_is_doubted(verdict_of, share, expected):
+    verdict = verdict_of(healthy(), client_health=health(cpu_share_per_second=[0.1, share, 0.2]))
+    assert severity(verdict, "client_cpu") == expected
+
+
+def test_a_lost_sending_process_spoils_the_run_whatever_came_of_the_rest(verdict_of):
+    verdict = verdict_of(healthy(), num_requests=102, client_health=health(one_lost=True))
+    assert severity(verdict, "worker_lost") == Severity.INVALID
+    assert "2 requests have no row" in finding(verdict, "worker_lost").figures
+    assert finding(verdict, "interrupted") is None  # said once
+    assert severity(verdict_of(healthy(), client_health=health()), "worker_lost") is None
+
+
+def test_health_that_somebody_edited_is_no_health(verdict_of):
+    for odd in ({"workers": 3}, {"workers": [{"cpu_share_per_second": "x"}]}, {"loop_lag_ms": []}):
+        assert verdict_of(healthy(), client_health=odd).level == "VALID"
+
+
 @pytest.mark.parametrize(("told", "expected"), [(True, Severity.NOTE), (False, None)])
 def test_client_and_server_on_one_machine_are_noted(verdict_of, told, expected):
     verdict = verdict_of(healthy(), server={"on_client_machine": told})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from . import thresholds
+from . import client_checks, thresholds
 from .facts import Facts
 from .finding import Finding, Severity
 from .statistics import min_samples, quantile
@@ -30,6 +30,8 @@ def interrupted(facts: Facts) -> Finding | None:
     whole = facts.rows >= planned and not facts.cancelled and facts.rows > 0
     if whole and status in ("complete", "unknown"):
         return None
+    if status == "complete" and client_checks.lost_workers(facts):
+        return None  # `worker_lost` tells of the rows that are missing
     told = "cut off while running" if status == "running" else f"status {status}"
     lost = status == "failed" or facts.rows == 0
     return Finding(

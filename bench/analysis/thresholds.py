@@ -35,6 +35,19 @@ SEND_LAG = Limit(
     "p99 of the lag over the median TTFT (latency without streaming): 2 % is the smallest effect "
     "worth claiming, and at 10 % the client's lateness is part of the result",
 )
+LOOP_LAG_FLOOR_MS = 2.0  # a loop that is this late now and then shifts no percentile worth naming
+LOOP_LAG = Limit(
+    0.05,
+    0.20,
+    "p99 of the sending loop's lag over the median gap between tokens (TTFT where there is none): "
+    "a stamp can be so late, and past a fifth of a gap the gaps are the client's as much as the "
+    "server's",
+)
+CLIENT_CPU = Limit(
+    0.70,
+    0.90,
+    "share of a core that a sending process took in its busiest second: queues form well before 1",
+)
 LENGTH_MISMATCH = Limit(
     0.01,
     0.05,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from loadgen.records import RunInfo
 
-from . import reply_checks, run_checks
+from . import client_checks, reply_checks, run_checks
 from .facts import Facts
 from .finding import Finding, Severity
 from .foreign import printable
@@ -34,6 +34,9 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     run_checks.few_samples,
     run_checks.window_short,
     run_checks.send_lag,
+    client_checks.worker_lost,
+    client_checks.loop_lag,
+    client_checks.client_cpu,
     reply_checks.length_mismatch,
     reply_checks.multi_token_chunks,
     reply_checks.ledger_mismatch,

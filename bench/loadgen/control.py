@@ -6,7 +6,6 @@ Off the timing path, so httpx; the streaming path has a client of its own.
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from .events import error_text
+from .target import Tls
 
 # What the ledger compares: the server's own count of what it did, summed over engines.
 COUNTERS = (
@@ -41,8 +41,17 @@ class Model:
 class Server:
     """A vLLM server, as its control endpoints show it."""
 
-    def __init__(self, base_url: str, api_key: str | None, headers: dict[str, str]) -> None:
-        """Prepare calls to `base_url` (ending in /v1); nothing is sent yet."""
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        headers: dict[str, str],
+        tls: Tls | None = None,
+    ) -> None:
+        """Prepare calls to `base_url` (ending in /v1); nothing is sent yet.
+
+        Raises OSError where the CA file of `tls` can't be read.
+        """
         parts = urlsplit(base_url)
         root_path = parts.path.removesuffix("/v1")
         self.base_url = base_url
@@ -51,7 +60,7 @@ class Server:
         self._http = httpx.Client(
             headers={**authorization, **headers},
             timeout=httpx.Timeout(30.0, connect=5.0),
-            verify=ssl.create_default_context(),
+            verify=(tls or Tls()).context(),
             # No proxy from the environment: the streaming path takes none either,
             # and both must speak to the same server.
             trust_env=False,

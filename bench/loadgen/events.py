@@ -35,6 +35,7 @@ class StreamEvent:
 
     has_tokens: bool = False
     has_visible_tokens: bool = False
+    token_count: int = 0  # from `token_ids`; 0: the event doesn't say how many
     finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
     usage: Usage | None = None
     error: str | None = None
@@ -59,6 +60,7 @@ def read_event(payload: bytes) -> StreamEvent:
 
 def _read_completion(event: dict[str, Any]) -> StreamEvent:
     has_tokens = has_visible = False
+    token_count = 0
     finish_reasons: dict[int, str] = {}
     for choice in event.get("choices") or ():
         # delta: a chat chunk; message: a whole chat reply; neither: /v1/completions.
@@ -67,11 +69,13 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
         reasoning = any(part.get(key) for key in REASONING_KEYS)
         has_visible |= visible
         has_tokens |= visible or reasoning or bool(choice.get("token_ids"))
+        token_count += len(choice.get("token_ids") or ())
         if choice.get("finish_reason"):
             finish_reasons[int(choice.get("index", 0))] = str(choice["finish_reason"])
     return StreamEvent(
         has_tokens=has_tokens,
         has_visible_tokens=has_visible,
+        token_count=token_count,
         finish_reasons=finish_reasons,
         usage=_read_usage(event.get("usage")),
         fingerprint=event.get("system_fingerprint"),

@@ -6,17 +6,19 @@ Everything that can be wrong before the first request is found while the job is 
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .control import Model, Server
+from .crew import RunError, choose_workers
 from .facts import client_facts, server_facts
 from .plan import Plan, make_plan, run_id_for
 from .prompts import PromptSet, derive_seed
 from .records import ClockPair, RunInfo, write_run_info
-from .runner import RunError, RunResult, Watch, run_plan
+from .runner import Output, RunResult, Watch, run_plan
 from .scenario import Scenario
 
 
@@ -41,8 +43,14 @@ class Job:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the prompts before believing the figures."""
-        return (*self.prompts.notes, *_over_the_context(self))
+        """What a person should know before believing the figures."""
+        unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
+        https = self.scenario.base_url.startswith("https")
+        return (
+            *self.prompts.notes,
+            *_over_the_context(self),
+            *(unverified if https and not self.scenario.tls_verify else ()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,13 @@ class Level:
 
     plan: Plan
     folder: Path
+    workers: int  # sending processes
+    tokens: bool  # whether each token's stamp is kept
+
+    @property
+    def output(self) -> Output:
+        """Where the requests go."""
+        return Output(self.csv_path, self.folder / "tokens" if self.tokens else None, self.workers)
 
     @property
     def run_id(self) -> str:
@@ -94,17 +109,26 @@ def _over_the_context(job: Job) -> tuple[str, ...]:
     )
 
 
-def plan_level(job: Job, streams: int, folder: Path) -> Level:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How levels are run, whatever they are."""
+
+    folder: Path
+    workers: int | None = None  # None: as many as suit the streams and the cores
+    tokens: bool = True
+
+
+def plan_level(job: Job, streams: int, style: Style) -> Level:
     """Plan the job's run at one concurrency, under a name that no file has yet."""
+    workers = style.workers or choose_workers(streams, os.cpu_count() or 1)
     while True:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         run_id = run_id_for(job.scenario, streams, now)
-        level = Level(
-            make_plan(run_id, job.scenario, streams, job.prompts.prompts, job.api_key), folder
-        )
-        if not level.csv_path.exists():
-            return level
+        if not (style.folder / f"{run_id}.csv").exists():
+            break
         time.sleep(0.2)  # the name's clock has seconds
+    plan = make_plan(run_id, job.scenario, streams, job.prompts.prompts, job.api_key)
+    return Level(plan, style.folder, min(workers, streams), style.tokens)
 
 
 def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResult:
@@ -121,7 +145,7 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
 
     write_run_info(level.json_path, base)
     try:
-        result = run_plan(level.plan, level.csv_path, dataclasses.replace(watch, on_start=on_start))
+        result = run_plan(level.plan, level.output, dataclasses.replace(watch, on_start=on_start))
     except (RunError, OSError) as e:
         failed = dataclasses.replace(base, status="failed", notes=[*base.notes, str(e)])
         write_run_info(level.json_path, failed)
@@ -134,7 +158,8 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
         clock_end=result.clock_end,
         server={**base.server, "system_fingerprint": result.fingerprint},
         server_counters={"before": before, "after": after},
-        notes=[*base.notes, *([result.note] if result.note else [])],
+        client_health=result.client_health,
+        notes=[*base.notes, *result.notes],
     )
     write_run_info(level.json_path, info)
     return result

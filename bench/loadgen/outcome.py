@@ -9,14 +9,15 @@ choice, usage where it was asked for, at least one completion token, and
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
 
-from .events import EventError, StreamEvent, Usage, error_text, read_event
+from .events import Usage, error_text
 from .exchange import Exchange, Failure
 from .records import RequestRecord
-from .sse import DONE, split_events
+from .reply import Reply
 
 # vLLM ends a choice with one of these when the request did not end by itself.
 BAD_ENDS = ("abort", "error")
@@ -46,84 +47,34 @@ class Outcome:
     fingerprint: str | None
 
 
-@dataclass(slots=True)
-class _Reading:
-    """Everything that a reply's events said, with the stamps of those that count."""
+def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None) -> Outcome:
+    """Return the outcome of one exchange. What a failed one had measured before is kept.
 
-    token_stamps: list[int]
-    finish_reasons: dict[int, str]
-    first_visible_ns: int | None = None
-    finish_ns: int | None = None
-    usage: Usage | None = None
-    fingerprint: str | None = None
-    error: Failure | None = None
-    done: bool = False
-
-
-def judge(exchange: Exchange, expected: Expectation) -> Outcome:
-    """Return the outcome of one exchange. What a failed one had measured before is kept."""
-    reading = _read_stream(exchange) if expected.stream else _read_whole(exchange)
-    failure = _failure(exchange, expected, reading)
-    return Outcome(_record(exchange, expected, reading, failure), reading.fingerprint)
+    `reply` is what was read of it so far; the exchange's own reads come after that.
+    """
+    reply = reply or Reply(stream=expected.stream)
+    reply.feed(exchange.http_status, exchange.reads)
+    if exchange.http_status == 200 and exchange.failure is None:
+        reply.close(exchange.t_end_ns)
+    failure = _failure(exchange, expected, reply)
+    return Outcome(_record(exchange, expected, reply, failure), reply.fingerprint)
 
 
-def _read_stream(exchange: Exchange) -> _Reading:
-    reading = _Reading([], {})
-    if exchange.http_status != 200:
-        return reading
-    for stamp_ns, payload in split_events(exchange.reads):
-        if payload == DONE:
-            reading.done = True
-            continue
-        try:
-            _note(reading, stamp_ns, read_event(payload))
-        except EventError as e:
-            reading.error = reading.error or Failure("protocol", str(e))
-    return reading
-
-
-def _read_whole(exchange: Exchange) -> _Reading:
-    reading = _Reading([], {}, done=True)  # a whole reply has no [DONE]
-    if exchange.http_status != 200 or exchange.failure:
-        return reading
-    try:
-        _note(reading, exchange.reads[-1][0] if exchange.reads else 0, read_event(_body(exchange)))
-    except EventError as e:
-        reading.error = Failure("protocol", str(e))
-    reading.token_stamps.clear()  # one reply at the end times no token
-    reading.first_visible_ns = None
-    return reading
-
-
-def _note(reading: _Reading, stamp_ns: int, event: StreamEvent) -> None:
-    if event.error is not None:
-        reading.error = reading.error or Failure("error_event", event.error)
-    if event.has_tokens:
-        reading.token_stamps.append(stamp_ns)
-    if event.has_visible_tokens and reading.first_visible_ns is None:
-        reading.first_visible_ns = stamp_ns
-    if event.finish_reasons:
-        reading.finish_reasons |= event.finish_reasons
-        reading.finish_ns = stamp_ns
-    reading.usage = event.usage or reading.usage
-    reading.fingerprint = event.fingerprint or reading.fingerprint
-
-
-def _failure(exchange: Exchange, expected: Expectation, reading: _Reading) -> Failure | None:
+def _failure(exchange: Exchange, expected: Expectation, reply: Reply) -> Failure | None:
     """Return the most telling reason why this is no success, or None."""
     status = exchange.http_status
     if status is not None and status != 200:
-        return _http_failure(exchange, status)
-    if reading.error:
-        return reading.error
-    return exchange.failure or _wrong_kind(exchange, expected) or _incomplete(expected, reading)
+        return _http_failure(reply, status)
+    if reply.error:
+        return reply.error
+    return exchange.failure or _wrong_kind(exchange, expected) or _incomplete(expected, reply)
 
 
-def _http_failure(exchange: Exchange, status: int) -> Failure:
+def _http_failure(reply: Reply, status: int) -> Failure:
     try:
-        words = error_text(orjson.loads(_body(exchange)))
+        words = error_text(orjson.loads(bytes(reply.body)))
     except orjson.JSONDecodeError:
-        words = " ".join(_body(exchange)[:300].decode(errors="replace").split())
+        words = " ".join(bytes(reply.body)[:300].decode(errors="replace").split())
     text = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     if status == 429:
         return Failure("http_429", text)
@@ -141,30 +92,30 @@ def _wrong_kind(exchange: Exchange, expected: Expectation) -> Failure | None:
     return None
 
 
-def _incomplete(expected: Expectation, reading: _Reading) -> Failure | None:
-    bad = [reason for reason in reading.finish_reasons.values() if reason in BAD_ENDS]
+def _incomplete(expected: Expectation, reply: Reply) -> Failure | None:
+    bad = [reason for reason in reply.finish_reasons.values() if reason in BAD_ENDS]
     if bad:
         return Failure("error_event", f"the server ended the request: finish_reason {bad[0]}")
-    if len(reading.finish_reasons) < expected.choices:
+    if len(reply.finish_reasons) < expected.choices:
         return Failure("truncated", "the stream ended without a finish_reason")
-    if not reading.done:
+    if not reply.done:
         return Failure("truncated", "the stream ended without [DONE]")
-    if reading.usage is None:
+    if reply.usage is None:
         return Failure("protocol", "no usage, though it was asked for")
-    if reading.usage.completion_tokens < 1:
+    if reply.usage.completion_tokens < 1:
         return Failure("empty", "no completion token")
     return None
 
 
 def _record(
-    exchange: Exchange, expected: Expectation, reading: _Reading, failure: Failure | None
+    exchange: Exchange, expected: Expectation, reply: Reply, failure: Failure | None
 ) -> RequestRecord:
     sent_ns = exchange.t_sent_ns
-    end_ns = _end_ns(exchange, reading, failure)
-    stamps = reading.token_stamps
+    end_ns = _end_ns(exchange, reply, failure)
+    stamps = reply.stamps
     ttft_ms = _ms(sent_ns, stamps[0]) if stamps else None
     latency_ms = _ms(sent_ns, end_ns)
-    usage = reading.usage
+    usage = reply.usage
     return RequestRecord(
         run_id=expected.run_id,
         scenario=expected.scenario,
@@ -179,7 +130,7 @@ def _record(
         send_lag_ms=_ms(exchange.t_scheduled_ns, sent_ns),
         connect_ms=None if exchange.connect_ns is None else exchange.connect_ns / 1e6,
         ttft_ms=ttft_ms,
-        ttft_visible_ms=_ms(sent_ns, reading.first_visible_ns),
+        ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
         latency_ms=latency_ms,
         tpot_ms=_tpot_ms(ttft_ms, latency_ms, usage),
         max_gap_ms=_max_gap_ms(stamps),
@@ -190,7 +141,7 @@ def _record(
         token_reads=len(set(stamps)),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
-        finish_reason=reading.finish_reasons.get(0),
+        finish_reason=reply.finish_reasons.get(0),
         error_kind=failure.kind if failure else None,
         error=_masked(failure.text, expected.secrets) if failure else None,
     )
@@ -202,10 +153,10 @@ def _masked(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
-def _end_ns(exchange: Exchange, reading: _Reading, failure: Failure | None) -> int:
+def _end_ns(exchange: Exchange, reply: Reply, failure: Failure | None) -> int:
     """Return the stamp of the finish event, or of the last token if later; a failure's moment."""
-    if failure is None and reading.finish_ns is not None:
-        return max([reading.finish_ns, *reading.token_stamps[-1:]])
+    if failure is None and reply.finish_ns is not None:
+        return max([reply.finish_ns, *reply.stamps[-1:]])
     if exchange.t_end_ns is None:
         raise ValueError(f"request {exchange.request_index} was judged before it ended")
     return exchange.t_end_ns
@@ -221,10 +172,6 @@ def _tpot_ms(ttft_ms: float | None, latency_ms: float | None, usage: Usage | Non
     return (latency_ms - ttft_ms) / (usage.completion_tokens - 1)
 
 
-def _max_gap_ms(stamps: list[int]) -> float | None:
+def _max_gap_ms(stamps: Sequence[int]) -> float | None:
     reads = sorted(set(stamps))
     return max(((b - a) / 1e6 for a, b in itertools.pairwise(reads)), default=None)
-
-
-def _body(exchange: Exchange) -> bytes:
-    return b"".join(chunk for _, chunk in exchange.reads)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from .outcome import Expectation
 from .prompts import Prompt
-from .request import PlannedRequest, Target, make_body, make_target
+from .request import make_body, make_target
 from .scenario import Scenario
+from .target import PlannedRequest, Target
 from .timeouts import Timeouts
 
 
@@ -56,13 +57,17 @@ def make_plan(
     run_id: str, scenario: Scenario, streams: int, prompts: Sequence[Prompt], api_key: str | None
 ) -> Plan:
     """Plan one level of a scenario: one request for each prompt, in the prompts' order."""
+    bodies: dict[tuple[int, str | None], bytes] = {}  # a prompt sent again is kept once
+
+    def body(index: int, prompt: Prompt) -> bytes:
+        salt = _cache_salt(scenario, run_id, index)
+        key = (id(prompt), salt)
+        if key not in bodies:
+            bodies[key] = make_body(scenario, prompt, salt)
+        return bodies[key]
+
     requests = tuple(
-        PlannedRequest(
-            index=index,
-            request_id=f"{run_id}-{index}",
-            prompt_id=prompt.id,
-            body=make_body(scenario, prompt, _cache_salt(scenario, run_id, index)),
-        )
+        PlannedRequest(index, f"{run_id}-{index}", prompt.id, body(index, prompt))
         for index, prompt in enumerate(prompts)
     )
     return Plan(run_id, scenario, streams, make_target(scenario, api_key), requests)

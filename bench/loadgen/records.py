@@ -216,6 +216,7 @@ class RunInfo:
     client: dict[str, Any]  # versions, git commit, machine
     clock_start: ClockPair
     clock_end: ClockPair | None = None
+    client_health: dict[str, Any] = field(default_factory=dict)  # see client_health.py
     notes: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 

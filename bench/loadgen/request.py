@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,47 +9,14 @@ import orjson
 
 from .prompts import Prompt
 from .scenario import Scenario
+from .target import Target, Tls
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The endpoint that a run's requests go to, and the headers that all of them carry."""
-
-    host: str
-    port: int
-    tls: bool
-    path: str
-    headers: tuple[tuple[str, str], ...]
-
-    def request_bytes(self, request: PlannedRequest) -> bytes:
-        """Return the whole HTTP/1.1 request, head and body."""
-        lines = [
-            f"POST {self.path} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in self.headers),
-            f"X-Request-Id: {request.request_id}",
-            f"Content-Length: {len(request.body)}",
-        ]
-        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + request.body
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRequest:
-    """One request of a plan, ready to be sent."""
-
-    index: int
-    request_id: str
-    prompt_id: str
-    body: bytes
 
 
 def make_target(scenario: Scenario, api_key: str | None) -> Target:
     """Return where the scenario's requests go. The base URL was checked with the scenario."""
     url = urlsplit(scenario.base_url)
-    tls = url.scheme == "https"
-    host = url.hostname or ""
-    port = url.port or (443 if tls else 80)
     headers = {
         "Host": url.netloc,
         "User-Agent": "vllm-bench",
@@ -62,8 +28,20 @@ def make_target(scenario: Scenario, api_key: str | None) -> Target:
     }
     own = {name.lower() for name in scenario.headers}
     kept = {name: value for name, value in headers.items() if name.lower() not in own}
-    path = url.path + PATHS[scenario.endpoint]
-    return Target(host, port, tls, path, tuple({**kept, **scenario.headers}.items()))
+    return Target(
+        host=url.hostname or "",
+        port=url.port or (443 if url.scheme == "https" else 80),
+        tls=scenario_tls(scenario),
+        path=url.path + PATHS[scenario.endpoint],
+        headers=tuple({**kept, **scenario.headers}.items()),
+    )
+
+
+def scenario_tls(scenario: Scenario) -> Tls | None:
+    """Return how the scenario's server is to be verified; None: plain HTTP."""
+    if urlsplit(scenario.base_url).scheme != "https":
+        return None
+    return Tls(verify=scenario.tls_verify, ca_file=scenario.tls_ca)
 
 
 def make_body(scenario: Scenario, prompt: Prompt, cache_salt: str | None) -> bytes:

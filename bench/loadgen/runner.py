@@ -1,35 +1,34 @@
-"""Runs one plan: starts the sending process, judges what it sends back, writes the rows.
+"""Runs one plan: starts the sending processes, reads what they send back, writes the rows.
 
-This is the parent's side. It is off the timing path: whatever it does late
-changes no stamp, and rows are on disk within a fraction of a second.
+This is the parent's side. It is off the timing path: whatever it does late changes no stamp,
+and rows are on disk within a fraction of a second.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
-from .exchange import Exchange
+from .client_health import ClientHealth, WorkerHealth
+from .crew import Worker, all_ready, start_all, started_crew
+from .exchange import Exchange, PackedSegment
+from .loop_health import Pulse
 from .outcome import judge
 from .plan import Plan
 from .progress import Progress
 from .records import ClockPair, RecordWriter, RequestRecord, RunStatus
-from .worker import Finished, Go, Ready, run_worker
+from .reply import Reply
+from .token_file import TokenWriter
+from .worker import Finished, Ready
 
 POLL_S = 0.2  # rows wait no longer than this for the disk
-HEAD_START_S = 0.05  # between telling the worker to start and the start
+BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # what requests in flight are given after the first Ctrl-C
-START_LIMIT_S = 60.0
-
-
-class RunError(Exception):
-    """A run that could not start or go on; the text is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,15 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """Where a run's requests go: a row each, and, if wanted, their tokens' stamps."""
+
+    csv_path: Path
+    tokens_folder: Path | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """How a run ended, beside its rows."""
 
@@ -51,154 +59,172 @@ class RunResult:
     clock_end: ClockPair
     progress: Progress
     fingerprint: str | None
-    note: str | None
+    client_health: dict[str, Any]
+    notes: tuple[str, ...]
 
 
-def run_plan(plan: Plan, csv_path: Path, watch: Watch) -> RunResult:
-    """Run the plan and write its rows to `csv_path`.
+def run_plan(plan: Plan, output: Output, watch: Watch) -> RunResult:
+    """Run the plan, write its rows and its tokens.
 
-    Raises RunError where the worker can't start, OSError where rows can't be written.
+    Raises RunError where a worker can't start, OSError where files can't be written.
     """
-    writer = RecordWriter(csv_path)
-    try:
-        with _worker(plan) as worker:
-            ready = _receive_ready(worker.results)
-            watch.on_connected(ready.connected, ready.problem)
-            start = _start(worker.orders)
-            watch.on_start(start)
-            return _Run(plan, worker, writer, watch, start).follow()
-    finally:
-        writer.close()
+    with ExitStack() as stack:
+        rows = RecordWriter(output.csv_path)
+        stack.callback(rows.close)
+        crew = stack.enter_context(started_crew(plan, output.workers))
+        ready = all_ready(crew)
+        problem = next((r.problem for r in ready if r.problem), None)
+        watch.on_connected(sum(r.connected for r in ready), problem)
+        start = start_all(crew)
+        watch.on_start(start)
+        tokens = None
+        if output.tokens_folder is not None:
+            tokens = TokenWriter(output.tokens_folder, plan.run_id, start.monotonic_ns)
+            stack.callback(tokens.close)
+        return _Run(plan, crew, ready, _Files(rows, tokens), start).follow(watch)
 
 
 @dataclass(frozen=True, slots=True)
-class _Worker:
-    """The sending process, as the parent reaches it."""
+class _Files:
+    rows: RecordWriter
+    tokens: TokenWriter | None
 
-    orders: Pipe
-    results: Pipe
-
-
-@contextmanager
-def _worker(plan: Plan) -> Iterator[_Worker]:
-    context = multiprocessing.get_context("spawn")
-    their_orders, orders = context.Pipe(duplex=False)
-    results, their_results = context.Pipe(duplex=False)
-    process = context.Process(
-        target=run_worker, args=(plan, their_orders, their_results), daemon=True
-    )
-    # The child inherits this: Ctrl-C is the parent's to answer, from the first instant.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    their_orders.close()  # so that the end of the child is the end of the pipes
-    their_results.close()
-    try:
-        yield _Worker(orders, results)
-    finally:
-        orders.close()
-        results.close()
-        process.join(timeout=2)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def _receive_ready(results: Pipe) -> Ready:
-    try:
-        if not results.poll(START_LIMIT_S):
-            raise RunError(f"the sending process was not ready after {START_LIMIT_S:g} s")
-        ready: Ready = results.recv()
-    except EOFError as e:
-        raise RunError("the sending process died before the start") from e
-    return ready
-
-
-def _start(orders: Pipe) -> ClockPair:
-    """Name an instant that is near enough to wait for, and far enough to be told of in time."""
-    wall_s, now_ns = time.time(), time.perf_counter_ns()
-    start = ClockPair(
-        wall_s=wall_s + HEAD_START_S, monotonic_ns=now_ns + int(HEAD_START_S * 1_000_000_000)
-    )
-    orders.send(Go(start.monotonic_ns))
-    return start
+    def write(self, ended: list[tuple[RequestRecord, Reply]]) -> None:
+        self.rows.write(record for record, _ in ended)
+        if self.tokens is not None:
+            for record, reply in ended:
+                self.tokens.write(record.request_index, reply)
+            self.tokens.flush()
 
 
 class _Run:
     """One run that is under way."""
 
     def __init__(
-        self,
-        plan: Plan,
-        worker: _Worker,
-        writer: RecordWriter,
-        watch: Watch,
-        start: ClockPair,
+        self, plan: Plan, crew: list[Worker], ready: list[Ready], files: _Files, start: ClockPair
     ) -> None:
         self._plan = plan
-        self._orders = worker.orders
-        self._results = worker.results
-        self._writer = writer
-        self._watch = watch
+        self._crew = crew
+        self._files = files
         self._start = start
+        self._health = ClientHealth(
+            [
+                WorkerHealth(worker.number, worker.streams, told.connected)
+                for worker, told in zip(crew, ready, strict=True)
+            ]
+        )
         self._progress = Progress(len(plan.requests), start.monotonic_ns / 1e9)
         self._fingerprint: str | None = None
+        self._open: dict[int, Reply] = {}  # replies that have begun and not ended
+        self._working = {worker.results: worker for worker in crew}
+        self._finished: list[Finished] = []
+        self._ended: list[tuple[RequestRecord, Reply]] = []  # not yet written
         self._cancel_at_s = float("inf")
         self._cancelled = False
 
-    def follow(self) -> RunResult:
-        """Take what the worker sends until it has finished, or died."""
-        finished: Finished | None = None
-        try:
-            while finished is None:
-                self._pass_on_interrupts()
-                finished = self._take_batch()
-                self._watch.on_progress(self._progress)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return self._result("failed", None, "the sending process died")
-        cut_short = self._progress.ended < len(self._plan.requests) or self._cancelled
-        return self._result("interrupted" if cut_short else "complete", finished, None)
+    def follow(self, watch: Watch) -> RunResult:
+        """Take what the workers send until each has finished, or died."""
+        while self._working:
+            self._pass_on(watch.interrupts())
+            try:
+                for results in wait(list(self._working), POLL_S):
+                    self._take_batch(self._working[results])  # type: ignore[index]
+            finally:
+                self._write()
+            watch.on_progress(self._progress)
+        return self._result()
 
-    def _take_batch(self) -> Finished | None:
-        """Write what has come; return the worker's last message when it is that."""
-        records: list[RequestRecord] = []
-        finished: Finished | None = None
+    def _take_batch(self, worker: Worker) -> None:
         try:
-            patience_s = POLL_S
-            while finished is None and len(records) < 1000 and self._results.poll(patience_s):
-                message = self._results.recv()
-                if isinstance(message, Exchange):
-                    records.append(self._judge(message))
-                else:
-                    finished = message
-                patience_s = 0
-        finally:  # also when the worker died after sending these
-            self._writer.write(records)
-        return finished
+            for _ in range(BATCH):
+                if not worker.results.poll():
+                    return
+                self._take(worker, worker.results.recv())
+                if worker.results not in self._working:
+                    return
+        except (EOFError, ConnectionResetError):
+            worker.lost = self._health.workers[worker.number].lost = True
+            del self._working[worker.results]
 
-    def _judge(self, exchange: Exchange) -> RequestRecord:
-        expected = self._plan.expectation(exchange.request_index, self._start.monotonic_ns)
-        outcome = judge(exchange, expected)
+    def _take(self, worker: Worker, message: object) -> None:
+        health = self._health.workers[worker.number]
+        if isinstance(message, PackedSegment):
+            self._reply(message.request_index).feed(message.http_status, message.reads())
+        elif isinstance(message, Exchange):
+            self._end(message)
+        elif isinstance(message, Pulse):
+            health.add(message)
+        elif isinstance(message, Finished):
+            health.connections_opened = message.connections_opened
+            health.peak_memory_bytes = message.peak_memory_bytes
+            self._finished.append(message)
+            del self._working[worker.results]
+
+    def _reply(self, index: int) -> Reply:
+        return self._open.setdefault(index, Reply(stream=self._plan.scenario.stream))
+
+    def _end(self, exchange: Exchange) -> None:
+        index = exchange.request_index
+        reply = self._reply(index)
+        del self._open[index]
+        expected = self._plan.expectation(index, self._start.monotonic_ns)
+        outcome = judge(exchange, expected, reply)
         self._fingerprint = outcome.fingerprint or self._fingerprint
         self._progress.count(outcome.record)
-        return outcome.record
+        self._health.count(outcome.record)
+        self._ended.append((outcome.record, reply))
 
-    def _pass_on_interrupts(self) -> None:
-        count, now_s = self._watch.interrupts(), time.monotonic()
-        if count and not self._progress.stopping:
+    def _write(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended:
+            self._files.write(ended)
+
+    def _pass_on(self, interrupts: int) -> None:
+        """Tell the workers of Ctrl-C: no new requests first, then the end of all."""
+        now_s = time.monotonic()
+        if interrupts and not self._progress.stopping:
             self._progress.stopping = True
             self._cancel_at_s = now_s + GRACE_S
-            self._orders.send("stop")
-        if not self._cancelled and (count > 1 or now_s >= self._cancel_at_s):
+            for worker in self._working.values():
+                worker.tell("stop")
+        if not self._cancelled and (interrupts > 1 or now_s >= self._cancel_at_s):
             self._cancelled = True
-            self._orders.send("cancel")
+            for worker in self._working.values():
+                worker.tell("cancel")
 
-    def _result(self, status: RunStatus, finished: Finished | None, note: str | None) -> RunResult:
+    def _result(self) -> RunResult:
+        last = max(self._finished, key=lambda f: f.end_ns, default=None)
         end = (
-            ClockPair(wall_s=finished.wall_s, monotonic_ns=finished.end_ns)
-            if finished
+            ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns)
+            if last
             else ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
         )
-        return RunResult(status, self._start, end, self._progress, self._fingerprint, note)
+        return RunResult(
+            status=self._status(),
+            clock_start=self._start,
+            clock_end=end,
+            progress=self._progress,
+            fingerprint=self._fingerprint,
+            client_health=self._health.facts(),
+            notes=self._notes(),
+        )
+
+    def _status(self) -> RunStatus:
+        if not self._finished:
+            return "failed"
+        missing = self._progress.ended < len(self._plan.requests)
+        return (
+            "interrupted"
+            if self._progress.stopping and (missing or self._cancelled)
+            else "complete"
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        lost = [worker for worker in self._crew if worker.lost]
+        if not lost:
+            return ()
+        streams = sum(worker.streams for worker in lost)
+        return (
+            f"{len(lost)} of {len(self._crew)} sending processes died, and {streams} of "
+            f"{self._plan.streams} streams with them",
+        )

@@ -73,6 +73,8 @@ class Scenario(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
     extra_body: dict[str, Any] = Field(default_factory=dict)
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    tls_verify: bool = True
+    tls_ca: str | None = None
     timeout_first_token_s: float = Field(default=120.0, gt=0)
     timeout_stall_s: float = Field(default=60.0, gt=0)
     timeout_total_s: float = Field(default=600.0, gt=0)

@@ -22,6 +22,16 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes and return the payloads of the events that they completed."""
+        # Nearly every read of a healthy stream: one whole event, of one line.
+        if (
+            chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
+            and not self._rest
+            and not self._data
+            and chunk.count(b"\n") == 2
+            and chunk[-3:-2] != b"\r"
+        ):
+            return [chunk[6:-2]]
         payloads: list[bytes] = []
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for raw in lines:

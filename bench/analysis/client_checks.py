@@ -1,0 +1,87 @@
+"""Doubts about the client itself: did its sending processes live, and keep up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import thresholds
+from .facts import Facts
+from .finding import Finding, Severity
+from .statistics import quantile
+
+MORE_CLIENT = (
+    "give the client more CPU: stop other work, move it off the server's machine, or use more "
+    "--workers"
+)
+
+
+def worker_lost(facts: Facts) -> Finding | None:
+    """A sending process died, and its streams with it."""
+    workers, lost = _workers(facts), lost_workers(facts)
+    if not lost:
+        return None
+    streams = sum(w.get("streams", 0) for w in lost)
+    planned = facts.info.num_requests if facts.info else facts.rows
+    return Finding(
+        "worker_lost",
+        Severity.INVALID,
+        f"{len(lost)} of {len(workers)} sending processes died; {streams} streams were gone, and "
+        f"{planned - facts.rows} requests have no row",
+        "look for what killed it (memory?) in the system's log, and run again",
+    )
+
+
+def lost_workers(facts: Facts) -> list[dict[str, Any]]:
+    """Return the sending processes that died before the end."""
+    return [worker for worker in _workers(facts) if worker.get("lost")]
+
+
+def loop_lag(facts: Facts) -> Finding | None:
+    """The sending loop was late, so stamps were."""
+    lag = _number(_health(facts).get("loop_lag_ms"), "p99")
+    base = quantile(facts.values("tpot_ms"), 50) or facts.ttft_p50_ms
+    if lag is None or not base or lag <= thresholds.LOOP_LAG_FLOOR_MS:
+        return None
+    severity = thresholds.LOOP_LAG.severity(lag / base)
+    if severity is None:
+        return None
+    return Finding(
+        "loop_lag",
+        severity,
+        f"the sending loop's lag is {lag:.1f} ms at p99, {lag / base:.0%} of {base:.1f} ms, the "
+        "median gap between tokens",
+        MORE_CLIENT,
+    )
+
+
+def client_cpu(facts: Facts) -> Finding | None:
+    """A sending process came near to what a core can do."""
+    shares = [_number(w, "cpu_share_per_second", inside=True) for w in _workers(facts)]
+    busiest = max((share for share in shares if share is not None), default=None)
+    severity = None if busiest is None else thresholds.CLIENT_CPU.severity(busiest)
+    if busiest is None or severity is None:
+        return None
+    return Finding(
+        "client_cpu",
+        severity,
+        f"a sending process took {busiest:.0%} of a core in its busiest second",
+        MORE_CLIENT,
+    )
+
+
+def _health(facts: Facts) -> dict[str, Any]:
+    return facts.info.client_health if facts.info else {}
+
+
+def _workers(facts: Facts) -> list[dict[str, Any]]:
+    found = _health(facts).get("workers")
+    return [w for w in found if isinstance(w, dict)] if isinstance(found, list) else []
+
+
+def _number(found: object, key: str, *, inside: bool = False) -> float | None:
+    """Return a number from a file that anybody may have edited; `inside`: the most of a list."""
+    value = found.get(key) if isinstance(found, dict) else None
+    if inside:
+        numbers = value if isinstance(value, list) else []
+        value = max((n for n in numbers if isinstance(n, int | float)), default=None)
+    return float(value) if isinstance(value, int | float) else None

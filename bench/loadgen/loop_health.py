@@ -1,0 +1,76 @@
+"""How well a sending process keeps up with itself: the lag of its loop, its share of a core.
+
+A tick is due every 10 ms; how late it comes is how late anything else on the loop may have been
+stamped. A tick that was missed because the loop was held up counts too, with what was left of
+the delay: otherwise one long stop would be one sample among thousands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+TICK_NS = 10_000_000
+PULSE_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One second of a sending process."""
+
+    at_ns: int  # `perf_counter_ns` at its end
+    cpu_share: float  # of one core; above 1 where its threads ran at once
+    lags_us: bytes  # uint32 each, one for every tick
+
+
+def lags_of(due_ns: int, now_ns: int) -> list[int]:
+    """Return the lag (us) of the tick that was due, and of those that it kept from coming."""
+    return [lag // 1000 for lag in range(now_ns - due_ns, -1, -TICK_NS)]
+
+
+class LoopHealth:
+    """Ticks on the running loop, and reports a pulse a second."""
+
+    def __init__(self, report: Callable[[Pulse], None]) -> None:
+        """Prepare; nothing ticks yet."""
+        self._report = report
+        self._lags_us = array("I")
+        self._due_ns = 0
+        self._pulse_ns = 0
+        self._cpu_ns = 0
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._loop = asyncio.get_running_loop()
+        now_ns = time.perf_counter_ns()
+        self._pulse_ns, self._cpu_ns = now_ns, time.process_time_ns()
+        self._next(now_ns)
+
+    def stop(self) -> None:
+        """Tick no more, and report what is left of the last second."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._pulse(time.perf_counter_ns())
+
+    def _next(self, now_ns: int) -> None:
+        self._due_ns = now_ns + TICK_NS
+        self._handle = self._loop.call_later(TICK_NS / 1e9, self._tick)
+
+    def _tick(self) -> None:
+        now_ns = time.perf_counter_ns()  # the loop got round to the tick
+        # uvloop's timers have whole milliseconds, and may come a fraction of one early.
+        self._lags_us.extend(lags_of(min(self._due_ns, now_ns), now_ns))
+        if now_ns - self._pulse_ns >= PULSE_NS:
+            self._pulse(now_ns)
+        self._next(now_ns)
+
+    def _pulse(self, now_ns: int) -> None:
+        cpu_ns, span_ns = time.process_time_ns(), now_ns - self._pulse_ns
+        if span_ns > 0:
+            share = (cpu_ns - self._cpu_ns) / span_ns
+            self._report(Pulse(now_ns, share, self._lags_us.tobytes()))
+        self._pulse_ns, self._cpu_ns, self._lags_us = now_ns, cpu_ns, array("I")

@@ -1,0 +1,121 @@
+"""The small parts of a sending process: tickets, segments, lags, shares of the streams."""
+
+from __future__ import annotations
+
+import multiprocessing
+from array import array
+from multiprocessing.connection import Connection
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loadgen.client_health import lag_summary
+from loadgen.crew import choose_workers
+from loadgen.exchange import Exchange
+from loadgen.loop_health import TICK_NS, lags_of
+from loadgen.outbox import Outbox
+from loadgen.tickets import Tickets
+
+MS = 1_000_000
+
+
+def take_all(tickets: Tickets, results: Connection) -> None:
+    taken = []
+    while (index := tickets.take()) is not None:
+        taken.append(index)
+    results.send(taken)
+
+
+def test_tickets_are_dealt_once_and_in_order() -> None:
+    tickets = Tickets(3)
+    assert [tickets.take() for _ in range(5)] == [0, 1, 2, None, None]
+    tickets.close()
+
+
+def test_processes_share_one_order_of_tickets() -> None:
+    tickets = Tickets(20_000)
+    context = multiprocessing.get_context("spawn")
+    ends = [context.Pipe(duplex=False) for _ in range(3)]
+    crew = [context.Process(target=take_all, args=(tickets, theirs)) for _, theirs in ends]
+    for process in crew:
+        process.start()
+    shares = [ours.recv() for ours, _ in ends]
+    for process in crew:
+        process.join()
+    assert sorted(index for share in shares for index in share) == list(range(20_000))
+    for share in shares:
+        assert share == sorted(share)
+    tickets.close()
+
+
+reads = st.lists(st.tuples(st.integers(0, 2**62), st.binary(max_size=40)), max_size=20)
+
+
+@given(reads)
+def test_a_segment_survives_its_packing(read: list[tuple[int, bytes]]) -> None:
+    exchange = Exchange(3, 0, t_scheduled_ns=0, http_status=200, reads=list(read))
+    packed = exchange.hand_over().packed()
+    assert (packed.request_index, packed.http_status) == (3, 200)
+    assert list(packed.reads()) == read
+    assert exchange.reads == []
+    assert exchange.handed_over_ns == (read[-1][0] if read else None)
+
+
+def test_an_outbox_sends_everything_in_order_before_it_closes() -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    outbox = Outbox(theirs)
+    for number in range(300):
+        outbox.put(number)
+    outbox.close()
+    assert [ours.recv() for _ in range(300)] == list(range(300))
+    assert not ours.poll()
+
+
+def test_an_outbox_whose_reader_is_gone_ends_quietly() -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    outbox = Outbox(theirs)
+    outbox.put("nobody reads this")
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "lags_ms"),
+    [
+        (0, [0]),
+        (3, [3]),
+        (9.999, [9.999]),
+        (25, [25, 15, 5]),  # two ticks never came: each would have been late
+        (40, [40, 30, 20, 10, 0]),
+    ],
+)
+def test_a_held_up_loop_is_late_for_every_tick_that_it_missed(
+    late_ms: float, lags_ms: list[float]
+) -> None:
+    due = 5 * TICK_NS
+    assert lags_of(due, due + int(late_ms * MS)) == [int(lag * 1000) for lag in lags_ms]
+
+
+def test_lags_are_summed_up_in_ms() -> None:
+    assert lag_summary(array("I")) is None
+    found = lag_summary(array("I", range(0, 1001)))
+    assert found is not None
+    assert (found["ticks"], found["p50"], found["p99"], found["max"]) == (1001, 0.5, 0.99, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("streams", "cores", "workers"),
+    [
+        (1, 64, 1),
+        (128, 64, 1),
+        (129, 64, 2),
+        (1000, 64, 8),
+        (1000, 2, 1),  # the other core is the server's, or the reader's
+        (1000, 1, 1),
+        (16384, 16, 8),
+    ],
+)
+def test_workers_follow_the_streams_and_leave_half_of_the_cores(
+    streams: int, cores: int, workers: int
+) -> None:
+    assert choose_workers(streams, cores) == workers

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loadgen.events import Usage
+from loadgen.reply import Reply
+from loadgen.token_file import TokenWriter, grouped, load, recover
+
+START = 1_000
+
+
+def reply(stamps: list[int], counts: list[int] | None = None, *, total: int | None = None) -> Reply:
+    made = Reply(stream=True)
+    made.stamps = array("q", [START + s for s in stamps])
+    made.token_counts = array("I", counts or [0] * len(stamps))
+    made.usage = None if total is None else Usage(1, total, None)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (reply([5, 9], total=2), ([5, 9], [1, 1], [1, 1])),  # as many events as tokens
+        (reply([5, 5, 9], total=3), ([5, 9], [2, 1], [2, 1])),  # two events in a read
+        (reply([5, 9], [3, 4], total=7), ([5, 9], [1, 1], [3, 4])),  # each event says how many
+        (reply([5, 9], total=7), ([5, 9], [1, 1], [0, 0])),  # nobody says which had more
+        (reply([5, 9], [3, 3], total=7), ([5, 9], [1, 1], [0, 0])),  # one got lost
+        (reply([5, 9]), ([5, 9], [1, 1], [0, 0])),  # it failed before its usage
+        (reply([]), ([], [], [])),
+    ],
+)
+def test_reads_have_their_events_and_tokens_where_those_are_known(
+    made: Reply, expected: tuple[list[int], list[int], list[int]]
+) -> None:
+    assert tuple(list(part) for part in grouped(made, START)) == expected
+
+
+requests = st.lists(st.lists(st.integers(0, 50), max_size=30).map(sorted), max_size=8)
+
+
+@given(requests)
+def test_what_was_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, stamps: list[list[int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("tokens")
+    writer = TokenWriter(folder, "run", START)
+    for index, one in enumerate(stamps):
+        writer.write(index, reply(one, total=len(one)))
+    writer.close()
+    assert [p.name for p in folder.iterdir()] == ["run.npz"]
+    found = load(folder / "run.npz")
+    assert list(found["request_index"]) == list(range(len(stamps)))
+    for place, one in enumerate(stamps):
+        at = slice(found["first_read"][place], found["first_read"][place + 1])
+        assert list(np.repeat(found["t_ns"][at], found["events"][at])) == one
+    assert found["t_ns"].dtype == np.int64
+    assert found["first_read"].dtype == np.int64
+
+
+def test_a_part_that_a_kill_tore_off_gives_its_whole_requests(tmp_path: Path) -> None:
+    writer = TokenWriter(tmp_path, "run", START)
+    writer.write(3, reply([1, 2], total=2))
+    writer.write(4, reply([5, 6], total=2))
+    writer.flush()
+    whole = (tmp_path / "run.part").read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / "torn.part").write_bytes(whole[:length])
+        found = recover(tmp_path / "torn.part")
+        assert list(found["request_index"]) == ([3] if length >= len(whole) // 2 else [])
+        assert len(found["t_ns"]) == 2 * len(found["request_index"])
+    writer.close()
+
+
+def test_a_token_takes_less_than_16_bytes(tmp_path: Path) -> None:
+    writer = TokenWriter(tmp_path, "run", START)
+    rng = np.random.default_rng(0)
+    for index in range(100):
+        gaps = rng.integers(10_000_000, 30_000_000, 200)
+        writer.write(index, reply(np.cumsum(gaps).tolist(), total=200))
+    writer.close()
+    assert (tmp_path / "run.npz").stat().st_size < 16 * 100 * 200
