@@ -22,7 +22,8 @@ class WorkerHealth:
     lags_us: array[int] = field(default_factory=lambda: array("I"))
     cpu_shares: list[float] = field(default_factory=list)
     connections_opened: int = 0
-    peak_memory_bytes: int | None = None  # None: it was lost
+    peak_memory_bytes: int | None = None  # None, as is cpu_s: it was lost
+    cpu_s: float | None = None
     lost: bool = False
 
     def add(self, pulse: Pulse) -> None:
@@ -41,6 +42,7 @@ class WorkerHealth:
             "loop_lag_ms": lag_summary(self.lags_us),
             "cpu_share_per_second": self.cpu_shares,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "cpu_s": self.cpu_s,
         }
 
 

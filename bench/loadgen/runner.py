@@ -157,6 +157,7 @@ class _Run:
         elif isinstance(message, Finished):
             health.connections_opened = message.connections_opened
             health.peak_memory_bytes = message.peak_memory_bytes
+            health.cpu_s = message.cpu_s
             self._finished.append(message)
             del self._working[worker.results]
 

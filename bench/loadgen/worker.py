@@ -46,6 +46,7 @@ class Finished:
     wall_s: float
     connections_opened: int  # inside the window
     peak_memory_bytes: int
+    cpu_s: float  # since the process began
 
 
 def run_worker(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> None:
@@ -88,9 +89,14 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     await closed_loop.run(go.start_ns)
     health.stop()
     loop.remove_reader(orders.fileno())
-    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     outbox.put(
-        Finished(time.perf_counter_ns(), time.time(), closed_loop.connections_opened, peak_memory)
+        Finished(
+            end_ns=time.perf_counter_ns(),
+            wall_s=time.time(),
+            connections_opened=closed_loop.connections_opened,
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            cpu_s=time.process_time(),
+        )
     )
     outbox.close()
 

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Measure the client's own error: bench.py against a simulator that writes down what it did.
+
+    python bench/calibrate.py                            1, 8, 64, 256, 512 and 1000 streams
+    python bench/calibrate.py --streams 64,256 --repeats 5
+    python bench/calibrate.py --like RUN_ID              at the streams and pace of a run
+
+The simulator sends every token at a set time, whatever the load, and records when it had read
+each request and when it handed each token to the socket. What the client reports beyond that is
+its error. Each level is run --repeats times, and the table has the medians. Keep the machine
+quiet meanwhile: client and simulator share it, and whatever else runs is measured too.
+
+Writes calibration/<time>.csv, .md and .png into the results folder; with --like
+calibration/<run_id>.json, which summarize.py shows beside the run.
+
+Exit codes: 0 done; 1 the simulator or the client failed; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from analysis.calibration import Calibration, Cost
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+STREAMS = (1, 8, 64, 256, 512, 1000)
+START_LIMIT_S = 30.0
+
+
+class CalibrationError(Exception):
+    """A measurement that failed; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the simulator is set to, and for how many requests."""
+
+    streams: int
+    ttft_ms: float
+    itl_ms: float
+    tokens: int  # a request
+
+    @property
+    def requests(self) -> int:
+        """As many as take each stream round twice, and some ten seconds where streams are few."""
+        request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
+        return self.streams * max(2, round(10 / request_s))
+
+
+def main() -> int:
+    """Measure each level, print the table, write the files."""
+    args = _parse()
+    from loadgen.records import RecordsError
+
+    try:
+        paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
+        rows = [_median_level(pace, args.repeats) for pace in paces]
+    except (CalibrationError, RecordsError) as e:
+        return _complain(e, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    _print(rows)
+    try:
+        _write(rows, args)
+    except OSError as e:
+        return _complain(f"{e.filename}: {e.strerror}", 1)
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--streams", type=_counts, default=STREAMS, metavar="N,N", help="levels to measure")
+    add("--repeats", type=_count, default=3, metavar="K", help="runs of each level (default: 3)")
+    add("--like", metavar="RUN_ID", help="measure at the streams and pace of this run instead")
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help="where results lie")
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 16384:
+        raise ValueError(text)
+    return number
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_count(part) for part in text.split(","))
+
+
+def _complain(problem: object, status: int) -> int:
+    print(f"calibrate.py: {problem}", file=sys.stderr)
+    return status
+
+
+def _usual_pace(streams: int) -> Pace:
+    # From 512 streams on, half the tokens a second, so that a simulator in Python keeps up.
+    return Pace(streams, 50, 20 if streams < 512 else 40, 100)
+
+
+def _pace_of(args: argparse.Namespace) -> Pace:
+    """Return the pace of a run. Raises CalibrationError, RecordsError."""
+    from analysis.runs import load_run
+    from analysis.summary import summarize
+
+    summary = summarize(load_run(args.results_dir / f"{args.like}.csv"))
+    found = [summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms")]
+    ttft_ms, tpot_ms = found
+    if ttft_ms is None or tpot_ms is None:
+        raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
+    tokens = summary.distributions["completion_tokens"].mean
+    return Pace(summary.concurrency, ttft_ms, tpot_ms, max(2, round(tokens)))
+
+
+def _median_level(pace: Pace, repeats: int) -> Calibration:
+    from analysis.calibration import median_of
+
+    rows = []
+    for number in range(repeats):
+        print(
+            f"{pace.streams} streams, TTFT {pace.ttft_ms:g} ms, ITL {pace.itl_ms:g} ms, "
+            f"{pace.requests} requests [{number + 1}/{repeats}]",
+            file=sys.stderr,
+            flush=True,
+        )
+        with tempfile.TemporaryDirectory(prefix="calibrate-") as folder:
+            rows.append(_measure(pace, Path(folder)))
+    return median_of(rows)
+
+
+def _measure(pace: Pace, folder: Path) -> Calibration:
+    """Run the client once against a fresh simulator, and hold its files against the truth."""
+    from analysis.calibration import calibration_of
+    from analysis.runs import load_run
+    from analysis.truth import client_errors, read_truth
+    from loadgen.token_file import load
+
+    truth = folder / "truth.jsonl"
+    with _simulator(pace, truth) as base_url:
+        usage = _bench(pace, base_url, folder)
+    (path,) = (folder / "results").glob("*.csv")
+    run = load_run(path)
+    errors = client_errors(
+        run, load(path.parent / "tokens" / f"{path.stem}.npz"), read_truth(truth)
+    )
+    if errors.requests < pace.requests:
+        raise CalibrationError(f"{pace.requests - errors.requests} requests failed: see above")
+    span_s = float(run.frame["t_end_s"].max() - run.frame["t_sent_s"].min())
+    rate = (errors.tokens / span_s, pace.ttft_ms, pace.itl_ms)
+    assert run.info is not None
+    cost = _cost(errors.tokens, usage, run.info.client_health)
+    return calibration_of(pace.streams, rate, errors, cost)
+
+
+@contextmanager
+def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
+    """Start a simulator that sends at the pace; yield its base URL, and end it afterwards."""
+    words = ["--port", "0", "--exact", "--ttft-ms", f"{pace.ttft_ms:g}"]
+    words += ["--itl-ms", f"{pace.itl_ms:g}", "--truth", str(truth), "--model", "exact"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "server" / "simulator.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise CalibrationError("the simulator didn't start: try make sim")
+        yield f"{url}/v1"
+    finally:
+        process.terminate()  # it writes the rest of its truth
+        process.wait(START_LIMIT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU of a process and those that it waited for, and the peak memory of the largest."""
+
+    cpu_s: float
+    memory_bytes: int
+
+
+def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
+    """Run bench.py as a person would. Raises CalibrationError."""
+    settings = {
+        "base_url": base_url,
+        "model": "exact",
+        "dataset": "sample",
+        "max_new_tokens": pace.tokens,
+        "ignore_eos": True,
+        "concurrencies": [pace.streams],
+        "num_requests": pace.requests,
+    }
+    scenarios = folder / "scenarios.yaml"
+    scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
+    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
+    with (folder / "bench.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 4):  # a client in doubt is what is measured here
+        raise CalibrationError(f"bench.py failed: {(folder / 'bench.log').read_text()[-500:]}")
+    return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
+    from analysis.calibration import Cost
+
+    workers = health["workers"]
+    assert isinstance(workers, list)
+    lag = health["loop_lag_ms"]
+    return Cost(
+        chunks=chunks,
+        whole_cpu_s=usage.cpu_s,
+        sender_cpu_s=sum(w["cpu_s"] for w in workers),
+        sender_memory_bytes=max(w["peak_memory_bytes"] for w in workers),
+        parent_memory_bytes=usage.memory_bytes,
+        loop_lag_p99_ms=lag["p99"] if isinstance(lag, dict) else None,
+    )
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores, client and simulator together."
+
+
+def _print(rows: list[Calibration]) -> None:
+    from analysis.calibration import to_markdown
+
+    print(to_markdown(rows, _machine()))
+
+
+def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
+    """Write the files. Raises OSError."""
+    from analysis.calibration import sidecar, to_csv, to_markdown, write_sidecar
+    from analysis.calibration_figure import calibration_figure
+    from analysis.style import save
+    from loadgen.records import write_whole
+
+    if args.like:
+        path = sidecar(args.results_dir, args.like)
+        write_sidecar(path, rows[0])
+        print(f"Wrote {path}")
+        return
+    folder = args.results_dir / "calibration"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    write_whole(folder / f"{stem}.csv", to_csv(rows))
+    write_whole(folder / f"{stem}.md", to_markdown(rows, _machine()).encode())
+    save(calibration_figure(rows, _machine()), folder / f"{stem}.png")
+    print(f"Wrote {folder / stem}.csv, .md and .png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
