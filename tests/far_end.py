@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -52,12 +53,13 @@ class _Server:
             (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
         )
         self.host = host
+        self.tls: ssl.SSLContext | None = None  # set before entering: HTTPS
         self.port: int = self._socket.getsockname()[1]
 
     @property
     def base_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}/v1"
 
     def __enter__(self):
         self._thread.start()
@@ -70,7 +72,7 @@ class _Server:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._connected, sock=self._socket)
+            asyncio.start_server(self._connected, sock=self._socket, ssl=self.tls)
         )
         self._loop.run_forever()
         server.close()

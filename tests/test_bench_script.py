@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import trustme
 from loadgen.records import COLUMNS, read_frame, read_run_info
 from loadgen.token_file import load
 
@@ -414,3 +416,46 @@ def test_prompts_over_the_context_are_told_before_they_are_sent(
     tiny_vllm.max_model_len = 90
     done = bench(scenarios(max_new_tokens=20))
     assert "are over the server's max_model_len of 90" in done.stderr
+
+
+@pytest.fixture
+def https_vllm(tmp_path: Path) -> Iterator[TinyVllm]:
+    """A server whose certificate an authority of its own has signed."""
+    authority = trustme.CA()
+    server = TinyVllm()
+    server.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server.tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with server:
+        yield server
+
+
+def test_https_is_verified_by_the_authority_that_is_named(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, https_vllm: TinyVllm
+) -> None:
+    path = scenarios(base_url=https_vllm.base_url, tls_ca=str(tmp_path / "ca.pem"))
+    done = bench(path)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path)["error"].isna().all()
+    assert "not verified" not in done.stderr
+
+
+def test_https_that_cannot_be_verified_is_refused_unless_told_and_then_it_is_said(
+    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, https_vllm: TinyVllm
+) -> None:
+    refused = bench(scenarios(base_url=https_vllm.base_url), "--wait-s", "0")
+    assert refused.returncode == 1
+    assert "certificate verify failed" in refused.stderr
+    assert not completions(https_vllm)
+    done = bench(scenarios(base_url=https_vllm.base_url, tls_verify=False))
+    assert done.returncode == 0, done.stderr
+    assert "certificate is not verified" in done.stderr
+    assert any("not verified" in note for note in info(tmp_path).notes)
+
+
+def test_an_authority_that_cannot_be_read_is_wrong_usage(
+    bench: Bench, scenarios: Callable[..., Path]
+) -> None:
+    done = bench(scenarios(base_url="https://127.0.0.1:9/v1", tls_ca="nowhere.pem"))
+    assert done.returncode == 2
+    assert "tls_ca nowhere.pem" in done.stderr
