@@ -1,7 +1,9 @@
 # Every verb makes the environment that it needs when it is missing, and leaves it alone when it
-# is up to date. NAME="a b" picks scenarios, ARGS="…" goes to the script as it stands.
+# is up to date. NAME="a b" picks scenarios, ARGS="…" goes to the script as it stands (of `all`,
+# to bench).
 
-PYTHON = python=$$(sh tools/environment.sh run) && "$$python"
+# Not called PYTHON: that names the interpreter that the environment is made with.
+RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis tools
 
@@ -9,6 +11,7 @@ PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis tools
 .PHONY: help install init-env server server-cpu bench summarize plots all \
 	test test-vllm check clean
 .SILENT:
+.NOTPARALLEL: # verbs share the environment that they make
 
 help: ## this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -26,16 +29,17 @@ server-cpu: ## start a real vLLM with a tiny random model on this machine's CPU
 	sh tools/vllm_cpu.sh $(ARGS)
 
 bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry
-	$(PYTHON) bench/bench.py $(foreach name,$(NAME),--name $(name)) $(ARGS)
+	$(RUN) bench/bench.py $(foreach name,$(NAME),--name $(name)) $(ARGS)
 
 summarize: ## tables and verdicts of all runs: summary.csv, summary.md
-	$(PYTHON) bench/summarize.py $(ARGS)
+	$(RUN) bench/summarize.py $(ARGS)
 
 plots: ## pictures of all runs, in results/plots
-	$(PYTHON) bench/plot.py $(ARGS)
+	$(RUN) bench/plot.py $(ARGS)
 
 all: ## bench, then summarize and plots whatever came of it
-	$(MAKE) --no-print-directory --keep-going bench summarize plots
+	$(MAKE) --no-print-directory bench; bench=$$?; \
+	$(MAKE) --no-print-directory --keep-going ARGS= summarize plots && exit $$bench
 
 test: ## the tests: no server, GPU or network needed
 	$(DEV) pytest -q $(ARGS)

@@ -191,9 +191,9 @@ def test_the_terminal_reads_no_markup_and_passes_no_escape_of_the_servers(tmp_pa
 
 
 def test_the_same_note_on_many_runs_is_told_once(tmp_path):
-    local = {"base_url": "http://localhost:8000/v1"}
+    local = {"on_client_machine": True}
     summaries = [
-        summary_of(tmp_path, [made_record(i, run_id=f"r{n}") for i in range(20)], scenario=local)
+        summary_of(tmp_path, [made_record(i, run_id=f"r{n}") for i in range(20)], server=local)
         for n in range(3)
     ]
     text = printed(summaries)

@@ -5,6 +5,7 @@ Off the timing path, so httpx; the streaming path has a client of its own.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 from collections.abc import Callable
@@ -50,13 +51,19 @@ class Server:
     ) -> None:
         """Prepare calls to `base_url` (ending in /v1); nothing is sent yet.
 
-        Raises OSError where the CA file of `tls` can't be read.
+        Raises ControlError where no request can go to such a host (256.0.0.1, say), OSError where
+        the CA file of `tls` can't be read.
         """
+        try:
+            _ = httpx.URL(base_url).host
+        except (httpx.InvalidURL, UnicodeError) as e:
+            raise ControlError(f"{base_url}: not a usable URL: {e}") from e
         parts = urlsplit(base_url)
         root_path = parts.path.removesuffix("/v1")
         self.base_url = base_url
         self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._secrets = [v for v in (api_key, *headers.values()) if v]
         self._http = httpx.Client(
             headers={**authorization, **headers},
             timeout=httpx.Timeout(30.0, connect=5.0),
@@ -119,9 +126,10 @@ class Server:
     def version(self) -> str | None:
         """Return the server's version; None where it doesn't tell."""
         try:
-            return str(self._json("GET", f"{self.root_url}/version")["version"])
+            found = self._json("GET", f"{self.root_url}/version")["version"]
         except (ControlError, KeyError, TypeError):
             return None
+        return found if isinstance(found, str) else None
 
     def tokenize(
         self,
@@ -196,20 +204,32 @@ class Server:
         if reply.status_code == 401:
             raise ControlError(f"{reply.url}: HTTP 401: set api_key_env to the key's variable")
         if reply.status_code != 200:
-            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {error_text(found)}")
+            words = error_text(found)
+            for secret in self._secrets:  # a gateway may echo it
+                words = words.replace(secret, "***")
+            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words}")
         return found
 
 
 def is_own_address(host: str) -> bool:
-    """Whether a host's name or address belongs to this machine: only such can be bound."""
+    """Whether a host's name or address belongs to this machine."""
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(_is_own(family, address) for family, *_, address in found)
+
+
+def _is_own(family: int, address: Any) -> bool:
+    # Without IPv6 `localhost` may still be ::1 too, which can't be bound.
+    if ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        return True
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(address)  # only an address of one's own can be
     except OSError:
         return False
-    return bool(found)
+    return True
 
 
 def _reason(error: Exception) -> str:
@@ -217,9 +237,13 @@ def _reason(error: Exception) -> str:
 
 
 def _samples(text: str) -> list[Any]:
+    """Return the samples of a /metrics text; none where it is something else (a web page, say)."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    return [s for family in text_string_to_metric_families(text) for s in family.samples]
+    try:
+        return [s for family in text_string_to_metric_families(text) for s in family.samples]
+    except ValueError:
+        return []
 
 
 def sum_counters(text: str) -> dict[str, float]:

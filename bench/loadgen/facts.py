@@ -17,11 +17,12 @@ PACKAGES = ("uvloop", "httptools", "orjson", "httpx", "pydantic", "numpy", "pand
 
 def client_facts(repository: Path) -> dict[str, Any]:
     """Return versions, the git commit of this toolkit, and the machine's size."""
+    changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _git(repository, "rev-parse", "HEAD"),
-        "git_dirty": bool(_git(repository, "status", "--porcelain", "--untracked-files=no")),
+        "git_dirty": None if changes is None else changes != "",
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),

@@ -12,6 +12,8 @@ from .scenario import Scenario
 from .target import PlannedRequest, Target
 from .timeouts import Timeouts
 
+SHORTEST_SECRET = 4  # `X-Priority: 1` is none, and masked it would blot out every 1 of an error
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -34,7 +36,9 @@ class Plan:
         """Texts that must not be written down where a server echoes them: key and headers."""
         own = {name.lower() for name in self.scenario.headers} | {"authorization"}
         values = [value for name, value in self.target.headers if name.lower() in own]
-        return tuple(v for value in values for v in (value, value.removeprefix("Bearer ")) if v)
+        found = {v for value in values for v in (value, value.removeprefix("Bearer "))}
+        # The longest first: a short one that stands in a long one would leave its rest behind.
+        return tuple(sorted((v for v in found if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
 
     def expectation(self, index: int, start_ns: int) -> Expectation:
         """Return what is known of request `index` before its reply."""

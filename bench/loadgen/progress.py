@@ -49,7 +49,8 @@ class Progress:
     @property
     def left_s(self) -> float | None:
         """Seconds left at the rate so far; None before the first end."""
-        return (self.planned - self.ended) / self.rate if self.ended else None
+        rate = self.rate
+        return (self.planned - self.ended) / rate if rate > 0 else None
 
 
 def progress_line(progress: Progress) -> str:
@@ -72,9 +73,10 @@ def _failures(progress: Progress) -> str:
 def _time_left(progress: Progress) -> str:
     if progress.stopping:
         return "stopping: no new requests (Ctrl-C again cuts off those under way)"
-    if progress.left_s is None or progress.ended == progress.planned:
+    left_s = progress.left_s
+    if left_s is None or progress.ended == progress.planned:
         return ""
-    minutes, seconds = divmod(round(progress.left_s), 60)
+    minutes, seconds = divmod(round(left_s), 60)
     return f"{minutes}:{seconds:02} left"
 
 

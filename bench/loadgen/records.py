@@ -95,7 +95,12 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     # Microseconds are finer than any clock here resolves; repr would print noise digits.
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+    return f"{value:.6f}" if isinstance(value, float) else _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    """Return the text without line breaks: a row is a line, so that a torn one can be told."""
+    return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def to_csv_lines(records: Iterable[RequestRecord]) -> str:
@@ -120,7 +125,7 @@ class RecordWriter:
         self._write(to_csv_lines(records))
 
     def _write(self, text: str) -> None:
-        data = text.encode()
+        data = text.encode(errors="backslashreplace")  # half a surrogate pair is no UTF-8
         while data:
             data = data[os.write(self._fd, data) :]
 
@@ -161,16 +166,28 @@ def read_frame(path: Path) -> pd.DataFrame:
     whole = text[: text.rfind(b"\n") + 1]
     header = whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
     _check_header(path, header)
+    _check_rows(path, whole)
     try:
         return pd.read_csv(
             io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
         )
-    except ValueError as e:
+    except (ValueError, TypeError, OverflowError) as e:
         raise RecordsError(f"{path}: damaged row: {e}") from e
 
 
+def _check_rows(path: Path, whole: bytes) -> None:
+    """Refuse a row with too few or too many cells: pandas would fill it up, or shift all rows."""
+    for number, line in enumerate(whole.split(b"\n")[1:-1], start=2):
+        parts = line.split(b'"')  # every other part stands outside quotes
+        cells = 1 + sum(part.count(b",") for part in parts[::2])
+        if cells != len(COLUMNS) or len(parts) % 2 == 0:
+            raise RecordsError(
+                f"{path}: damaged row: line {number} has {cells} cells, not {len(COLUMNS)}"
+            )
+
+
 def _check_header(path: Path, header: str) -> None:
-    given = header.split(",")
+    given = header.split(",") if header else []
     if given == list(COLUMNS):
         return
     missing = [c for c in COLUMNS if c not in given]

@@ -10,38 +10,29 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
+
+from .scenario_checks import sendable_body, sendable_headers, usable_url, variable_name
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 
-# Body fields that a scenario key sets; extra_body may not change them behind its back.
-OWNED_BODY_KEYS = {
-    "model": "model",
-    "messages": "dataset",
-    "prompt": "dataset",
-    "stream": "stream",
-    "stream_options": "stream",
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "temperature": "temperature",
-    "ignore_eos": "ignore_eos",
-    "cache_salt": "cache",
-}
-OWNED_HEADERS = {
-    "authorization": "api_key_env",
-    "content-type": None,
-    "content-length": None,
-    "transfer-encoding": None,
-    "connection": None,
-    "accept-encoding": None,
-    "host": "base_url",
-    "x-request-id": None,
-}
+NUMBERS = (
+    "temperature",
+    "prefill_tokens",
+    "max_new_tokens",
+    "concurrencies",
+    "num_requests",
+    "seed",
+    "timeout_first_token_s",
+    "timeout_stall_s",
+    "timeout_total_s",
+)
+# What may be a secret, or hold one, is not echoed.
+NOT_ECHOED = ("headers", "extra_body", "api_key_env")
 
 
 class ScenarioError(Exception):
@@ -54,7 +45,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    base_url: str = "http://localhost:8000/v1"
+    base_url: Annotated[str, AfterValidator(usable_url)] = "http://localhost:8000/v1"
     model: str = Field(min_length=1)
     temperature: float = Field(default=0.0, ge=0, le=2)
     stream: bool = True
@@ -70,27 +61,22 @@ class Scenario(BaseModel):
     cache: Literal["run", "cold", "natural"] = "run"
     seed: int = Field(default=0, ge=0, lt=2**63)
     system_prompt: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = {}
+    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = {}
+    api_key_env: Annotated[str, AfterValidator(variable_name)] | None = None
     tls_verify: bool = True
     tls_ca: str | None = None
     timeout_first_token_s: float = Field(default=120.0, gt=0)
     timeout_stall_s: float = Field(default=60.0, gt=0)
     timeout_total_s: float = Field(default=600.0, gt=0)
 
-    @field_validator("base_url")
+    @field_validator(*NUMBERS, mode="before")
     @classmethod
-    def _usable_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be http://HOST[:PORT]/v1 or https://…")
-        if parts.username is not None:
-            raise ValueError("must not hold a user name or password: use api_key_env")
-        if parts.query or parts.fragment:
-            raise ValueError("must not have a query or a fragment")
-        _ = parts.port  # raises ValueError where it is not a port
-        return value.rstrip("/")
+    def _no_yes_or_no(cls, value: object) -> object:
+        # YAML reads yes and no as booleans, and pydantic those as 1 and 0.
+        if any(isinstance(v, bool) for v in (value if isinstance(value, list) else [value])):
+            raise ValueError("must be a number, not yes or no")
+        return value
 
     @field_validator("dataset")
     @classmethod
@@ -100,27 +86,6 @@ class Scenario(BaseModel):
         raise ValueError(
             f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
         )
-
-    @field_validator("extra_body")
-    @classmethod
-    def _not_owned(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for key in value:
-            if key in OWNED_BODY_KEYS:
-                raise ValueError(f"must not set {key}: use the key {OWNED_BODY_KEYS[key]}")
-        return value
-
-    @field_validator("headers")
-    @classmethod
-    def _sendable(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if name.lower() in OWNED_HEADERS:
-                use = OWNED_HEADERS[name.lower()]
-                raise ValueError(f"must not set {name}" + (f": use the key {use}" if use else ""))
-            if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-                raise ValueError(f"has an impossible header name {name!r}")
-            if not text.isascii() or not text.isprintable():
-                raise ValueError(f"has a value for {name} that isn't printable ASCII")
-        return value
 
     @field_validator("concurrencies")
     @classmethod
@@ -152,10 +117,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[object] = set()
     for key_node, _ in node.value:
-        key = key_node.value
+        key, line = key_node.value, key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise ScenarioError(f"line {line}: a list or a mapping can't be a key")
         if key in seen:
-            line = key_node.start_mark.line + 1
-            raise ScenarioError(f"line {line}: the key {key} stands twice")
+            raise ScenarioError(f"line {line}: the key {_word(key)} stands twice")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -175,7 +141,9 @@ def load_scenarios(
     for key in raw:
         if key not in ("defaults", "scenarios"):
             hint = nearest(str(key), ("defaults", "scenarios"))
-            raise ScenarioError(f"{path}: unknown key {key}: allowed are defaults, scenarios{hint}")
+            raise ScenarioError(
+                f"{path}: unknown key {_word(key)}: allowed are defaults, scenarios{hint}"
+            )
     defaults = _section(path, "defaults", raw.get("defaults") or {})
     scenarios = _section(path, "scenarios", raw.get("scenarios") or {})
     if not scenarios:
@@ -183,7 +151,7 @@ def load_scenarios(
     _refuse_unknown(f"{path}: defaults", defaults)
     found: dict[str, Scenario] = {}
     for name, body in scenarios.items():
-        where = f"{path}: scenario {name}"
+        where = f"{path}: scenario {_word(name)}"
         settings = _section(where, "settings", body if body is not None else {})
         _refuse_unknown(where, settings)
         merged = {**defaults, **settings, **(overrides or {}), "name": str(name)}
@@ -200,15 +168,28 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
     except ScenarioError as e:
         raise ScenarioError(f"{path}: {e}") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ScenarioError(f"{path}: not YAML: {' '.join(str(e).split())}") from e
+        raise ScenarioError(f"{path}: not YAML: {_yaml_problem(e)}") from e
     if not isinstance(raw, dict):
         raise ScenarioError(f"{path}: must be a mapping with the keys defaults and scenarios")
     return raw
 
 
+def _yaml_problem(error: Exception) -> str:
+    """Return what is wrong and where, without the line itself: it may hold a secret."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark and problem:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return " ".join(str(error).split())
+
+
+def _word(given: object) -> str:
+    """Return a name as it stands, or spelled out where it would break the line."""
+    return str(given) if str(given).isprintable() else repr(given)
+
+
 def _section(where: object, name: str, value: object) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ScenarioError(f"{where}: {name} must be a mapping, not {value!r}")
+        raise ScenarioError(f"{where}: {name} must be a mapping, not {type(value).__name__}")
     return value
 
 
@@ -216,7 +197,7 @@ def _refuse_unknown(where: str, settings: Mapping[Any, object]) -> None:
     for key in settings:
         if key not in KNOWN_KEYS:
             hint = nearest(str(key), KNOWN_KEYS) or f"; known keys: {', '.join(KNOWN_KEYS)}"
-            raise ScenarioError(f"{where}: unknown key {key}{hint}")
+            raise ScenarioError(f"{where}: unknown key {_word(key)}{hint}")
 
 
 def _build(where: str, settings: dict[str, object]) -> Scenario:
@@ -227,10 +208,12 @@ def _build(where: str, settings: dict[str, object]) -> Scenario:
 
 
 def _explain(error: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(_word(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"{key} is missing"
     what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    # A header's value may be a secret; an echo of the whole input may be endless.
-    given = "" if key.startswith("headers") else f" (given: {str(error['input'])[:80]!r})"
-    return f"{key}: {what[:1].lower()}{what[1:]}{given}"
+    given = str(error["input"])
+    if key.startswith(NOT_ECHOED) or (key == "base_url" and "@" in given):
+        return f"{key}: {what[:1].lower()}{what[1:]}"
+    # The whole input may be endless.
+    return f"{key}: {what[:1].lower()}{what[1:]} (given: {given[:80]!r})"

@@ -1,0 +1,97 @@
+"""What a scenario's values must be so that they can be sent: URL, headers, body, a variable's name.
+
+Each check returns the value, or raises ValueError with what it must be; a value that may be a
+secret isn't repeated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+# Body fields that a scenario key sets; extra_body may not change them behind its back.
+OWNED_BODY_KEYS = {
+    "model": "model",
+    "messages": "dataset",
+    "prompt": "dataset",
+    "stream": "stream",
+    "stream_options": "stream",
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "temperature": "temperature",
+    "ignore_eos": "ignore_eos",
+    "cache_salt": "cache",
+}
+OWNED_HEADERS = {
+    "authorization": "api_key_env",
+    "content-type": None,
+    "content-length": None,
+    "transfer-encoding": None,
+    "connection": None,
+    "accept-encoding": None,
+    "host": "base_url",
+    "x-request-id": None,
+}
+
+
+def usable_url(value: str) -> str:
+    """Check a server's base URL; return it without a slash at its end."""
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("must be of ASCII characters without blanks")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be http://HOST[:PORT]/v1 or https://…")
+    if not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
+        raise ValueError("has an impossible host name")
+    if parts.username is not None:
+        raise ValueError("must not hold a user name or password: use api_key_env")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or a fragment")
+    _ = parts.port  # raises ValueError where it is not a port
+    return value.rstrip("/")
+
+
+def sendable_headers(value: dict[str, str]) -> dict[str, str]:
+    """Check names and values of a scenario's own headers."""
+    for name, text in value.items():
+        if name.lower() in OWNED_HEADERS:
+            use = OWNED_HEADERS[name.lower()]
+            raise ValueError(f"must not set {name}" + (f": use the key {use}" if use else ""))
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"has an impossible header name {name!r}")
+        if not text.isascii() or not text.isprintable():
+            raise ValueError(f"has a value for {name} that isn't printable ASCII")
+    return value
+
+
+def sendable_body(value: dict[str, Any]) -> dict[str, Any]:
+    """Check what a scenario adds to each request's body."""
+    for key in value:
+        if key in OWNED_BODY_KEYS:
+            raise ValueError(f"must not set {key}: use the key {OWNED_BODY_KEYS[key]}")
+    n = value.get("n")
+    if n is not None and (type(n) is not int or n < 1):
+        raise ValueError("has an n that is no whole number from 1")
+    if not _is_json(value):
+        raise ValueError(
+            "is no JSON: put keys that are numbers, and dates, in quotes; .nan and .inf don't "
+            "exist there"
+        )
+    return value
+
+
+def _is_json(value: object) -> bool:
+    """Whether a value that came from YAML is sent as it stands."""
+    try:
+        return bool(orjson.loads(orjson.dumps(value)) == value)
+    except TypeError:
+        return False
+
+
+def variable_name(value: str) -> str:
+    """Check the name of an environment variable: a key put there by mistake isn't one."""
+    if not (value.isascii() and value.isidentifier()):
+        raise ValueError("must be the name of an environment variable, not the key itself")
+    return value
