@@ -1,0 +1,75 @@
+"""The ranges that vLLM's sampling parameters must lie in: one table, in the order it checks them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ApiError, bad_value, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A field that must be a number for which `holds`; else `why`, with the value in it."""
+
+    field: str
+    kind: type
+    holds: Callable[[Any], bool]
+    why: str
+    named: bool = False  # the error names the field and the value once more
+
+
+_CHECKS = (
+    _Check("n", int, lambda v: v >= 1, "n must be at least 1, got {}."),
+    _Check("presence_penalty", float, lambda v: -2 <= v <= 2,
+           "presence_penalty must be in [-2, 2], got {}."),
+    _Check("frequency_penalty", float, lambda v: -2 <= v <= 2,
+           "frequency_penalty must be in [-2, 2], got {}."),
+    _Check("repetition_penalty", float, lambda v: v > 0,
+           "repetition_penalty must be greater than zero, got {}."),
+    _Check("temperature", float, math.isfinite,
+           "temperature must be a finite number, got {}.", named=True),
+    _Check("temperature", float, lambda v: v >= 0,
+           "temperature must be non-negative, got {}.", named=True),
+    _Check("temperature", float, lambda v: v <= 2,
+           "temperature must be in [0, 2], got {}.", named=True),
+    _Check("top_p", float, lambda v: 0 < v <= 1, "top_p must be in (0, 1], got {}.", named=True),
+    _Check("top_k", int, lambda v: v >= -1, "top_k must be 0 (disable), or at least 1, got {}."),
+    _Check("min_p", float, lambda v: 0 <= v <= 1, "min_p must be in [0, 1], got {}."),
+    _Check("min_tokens", int, lambda v: v >= 0,
+           "min_tokens must be greater than or equal to 0, got {}."),
+    _Check("stream_interval", int, lambda v: v >= 1,
+           "stream_interval must be at least 1, got {}.", named=True),
+    _Check("seed", int, lambda v: True, ""),
+)  # fmt: skip
+
+
+def check_fields(body: Mapping[str, Any], max_tokens: int) -> None:
+    """Refuse a value that vLLM would refuse, in its words."""
+    for check in _CHECKS:
+        value = body.get(check.field)
+        if value is not None:
+            _apply(check, value)
+    min_tokens = body.get("min_tokens") or 0
+    if min_tokens > max_tokens:
+        raise ApiError(
+            400,
+            f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.",
+        )
+    stop = body.get("stop") or ()
+    if not isinstance(stop, str) and any(not text for text in stop):
+        raise ApiError(400, "stop cannot contain an empty string.")
+
+
+def _apply(check: _Check, value: object) -> None:
+    wanted = (int,) if check.kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        what = "integer" if check.kind is int else "number"
+        kind = "int_type" if check.kind is int else "float_type"
+        raise invalid(kind, f"body.{check.field}", f"Input should be a valid {what}", repr(value))
+    number = check.kind(value)
+    if not check.holds(number):
+        why = check.why.format(number)
+        raise bad_value(check.field, number, why) if check.named else ApiError(400, why)
