@@ -15,30 +15,12 @@ the properties describe the engine at the step's end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 
 from .kv_blocks import KVBlocks, hash_blocks, root_hash
+from .step import Batch, EngineRequest, Step, StepTimes, Tracked
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTimes:
-    """What a step costs, in seconds: a linear model of reading weights, computing, reading KV."""
-
-    base_s: float
-    per_prefill_token_s: float
-    per_sequence_s: float
-    per_kv_token_s: float
-
-    def duration_s(self, prefill_tokens: int, sequences: int, kv_tokens: int) -> float:
-        """Return how long a step of this make-up lasts."""
-        return (
-            self.base_s
-            + prefill_tokens * self.per_prefill_token_s
-            + sequences * self.per_sequence_s
-            + kv_tokens * self.per_kv_token_s
-        )
+__all__ = ["Engine", "EngineConfig", "EngineRequest", "Step", "StepTimes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,89 +52,6 @@ class EngineConfig:
         return min(self.max_model_len, self.num_gpu_blocks * self.block_size)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRequest:
-    """A request as the engine sees it; `max_tokens` is how many tokens it will really generate."""
-
-    request_id: str
-    prompt_token_ids: Sequence[int]
-    max_tokens: int
-    cache_salt: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step: its length, and what happens in it. Requests are named by their ids."""
-
-    duration_s: float
-    tokens: tuple[str, ...]  # get one token each when the step ends
-    finished: tuple[str, ...]  # got their last one
-    started: tuple[str, ...]  # left the queue for the first time: their prefill begins here
-    cached_tokens: Mapping[str, int]  # of those started: prompt tokens found in the prefix cache
-    queued_s: Mapping[str, float]  # of those started: how long they had waited
-    preempted: tuple[str, ...]  # lost their blocks and wait again, to be computed anew
-    num_batched_tokens: int  # tokens computed, prefill and decode
-    num_seqs: int  # requests that had a part in it
-
-
-@dataclass(slots=True, eq=False)
-class _Sequence:
-    """A request on its way through the engine."""
-
-    request: EngineRequest
-    arrived_s: float
-    num_tokens: int  # of the prompt and the output so far: what has to be computed for the next
-    hashes: list[bytes]  # of its full blocks, as far as they were needed
-    num_computed: int = 0
-    num_labelled: int = 0  # blocks that the prefix cache knows
-    started: bool = False
-    blocks: list[int] = field(default_factory=list)
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        return len(self.request.prompt_token_ids)
-
-    @property
-    def is_finished(self) -> bool:
-        return self.num_tokens - self.num_prompt_tokens >= self.request.max_tokens
-
-    def token_ids(self, start: int, stop: int) -> list[int]:
-        """Return the ids of some positions; those of the output are this request's alone."""
-        ids = list(self.request.prompt_token_ids[start:stop])
-        # Far above any vocabulary, so no prompt hits another request's output by chance.
-        digest = sha256(self.request.request_id.encode()).digest()
-        first = (1 << 61) + (int.from_bytes(digest[:7], "big") << 4)
-        return ids + [first + position for position in range(start + len(ids), stop)]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A step while it is put together."""
-
-    now_s: float
-    budget: int
-    prefill_tokens: int = 0
-    kv_tokens: int = 0
-    num_seqs: int = 0
-    sampled: list[_Sequence] = field(default_factory=list)
-    started: list[_Sequence] = field(default_factory=list)
-    cached_tokens: dict[str, int] = field(default_factory=dict)
-    preempted: list[str] = field(default_factory=list)
-
-    def compute(self, sequence: _Sequence, num_new: int) -> None:
-        """Put the next `num_new` tokens of a sequence into the step."""
-        outstanding = sequence.num_tokens - sequence.num_computed
-        if outstanding == 1 and sequence.num_tokens > sequence.num_prompt_tokens:
-            self.kv_tokens += sequence.num_tokens
-        else:
-            self.prefill_tokens += num_new
-        self.budget -= num_new
-        self.num_seqs += 1
-        sequence.num_computed += num_new
-        if num_new == outstanding:
-            self.sampled.append(sequence)
-
-
 class Engine:
     """Requests in, steps out."""
 
@@ -162,9 +61,9 @@ class Engine:
         self.prefix_cache_hits = 0  # tokens found
         self.num_preemptions = 0
         self._kv = KVBlocks(config.num_gpu_blocks)
-        self._sequences: dict[str, _Sequence] = {}
-        self._waiting: deque[_Sequence] = deque()
-        self._running: list[_Sequence] = []  # in the order of admission
+        self._sequences: dict[str, Tracked] = {}
+        self._waiting: deque[Tracked] = deque()
+        self._running: list[Tracked] = []  # in the order of admission
 
     @property
     def num_running(self) -> int:
@@ -189,7 +88,7 @@ class Engine:
         if self.config.enable_prefix_caching:
             root = root_hash(request.cache_salt)
             hashes = hash_blocks(root, request.prompt_token_ids, self.config.block_size)
-        sequence = _Sequence(request, now_s, len(request.prompt_token_ids), hashes)
+        sequence = Tracked(request, now_s, hashes)
         self._sequences[request.request_id] = sequence
         self._waiting.append(sequence)
 
@@ -206,7 +105,7 @@ class Engine:
         """Run one step that begins now; None when there is nothing to do."""
         if not self._sequences:
             return None
-        batch = _Batch(now_s, self.config.max_num_batched_tokens)
+        batch = Batch(now_s, self.config.max_num_batched_tokens)
         self._schedule_running(batch)
         if not batch.preempted:  # who has just lost its blocks shall not take them back at once
             self._schedule_waiting(batch)
@@ -229,7 +128,7 @@ class Engine:
             )
         return None
 
-    def _schedule_running(self, batch: _Batch) -> None:
+    def _schedule_running(self, batch: Batch) -> None:
         index = 0
         while index < len(self._running) and batch.budget > 0:
             sequence = self._running[index]
@@ -239,7 +138,7 @@ class Engine:
             batch.compute(sequence, num_new)
             index += 1
 
-    def _make_room(self, sequence: _Sequence, num_new: int, batch: _Batch) -> bool:
+    def _make_room(self, sequence: Tracked, num_new: int, batch: Batch) -> bool:
         """Get a running sequence its blocks at the cost of the last ones, or of itself (False)."""
         while not self._allocate(sequence, num_new):
             victim = self._running.pop()
@@ -249,14 +148,14 @@ class Engine:
                 return False
         return True
 
-    def _preempt(self, sequence: _Sequence) -> None:
+    def _preempt(self, sequence: Tracked) -> None:
         self._kv.release(sequence.blocks)
         sequence.blocks = []
         sequence.num_computed = sequence.num_labelled = 0
         self._waiting.appendleft(sequence)
         self.num_preemptions += 1
 
-    def _schedule_waiting(self, batch: _Batch) -> None:
+    def _schedule_waiting(self, batch: Batch) -> None:
         while self._waiting and batch.budget > 0 and self.num_running < self.config.max_num_seqs:
             sequence = self._waiting[0]
             if not self._admit(sequence):
@@ -270,7 +169,7 @@ class Engine:
             self._allocate(sequence, num_new)
             batch.compute(sequence, num_new)
 
-    def _admit(self, sequence: _Sequence) -> bool:
+    def _admit(self, sequence: Tracked) -> bool:
         """Give a waiting sequence what is cached of it, if there is room for all of it."""
         size = self.config.block_size
         # The last token is always computed: its result is the next token.
@@ -289,7 +188,7 @@ class Engine:
             self.prefix_cache_hits += sequence.num_computed
         return True
 
-    def _allocate(self, sequence: _Sequence, num_new: int) -> bool:
+    def _allocate(self, sequence: Tracked, num_new: int) -> bool:
         """Extend a sequence's blocks to hold its next tokens; False when too few are free."""
         size = self.config.block_size
         end = sequence.num_computed + num_new
@@ -302,7 +201,7 @@ class Engine:
             self._label(sequence, end // size)
         return True
 
-    def _label(self, sequence: _Sequence, num_full: int) -> None:
+    def _label(self, sequence: Tracked, num_full: int) -> None:
         """Make the first `num_full` blocks known: full when the step ends, shared from now on."""
         size, hashes = self.config.block_size, sequence.hashes
         while len(hashes) < num_full:
@@ -313,7 +212,7 @@ class Engine:
             self._kv.label(sequence.blocks[index], hashes[index])
         sequence.num_labelled = num_full
 
-    def _finish(self, batch: _Batch) -> Step:
+    def _finish(self, batch: Batch) -> Step:
         """Hand out the step's tokens and let go of the requests that have all of theirs."""
         for sequence in batch.sampled:
             sequence.num_tokens += 1
