@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sim.engine import Engine
 from sim.kv_blocks import KVBlocks, hash_blocks, root_hash
+from sim.step import Tracked
 
 from tests.virtual_engine import Trace, check_blocks, config, play, request
 
@@ -182,6 +183,24 @@ def test_a_preempted_request_finds_what_is_left_of_its_own_blocks() -> None:
         assert engine.prefix_cache_queries == (60 if caching else 0)  # a resumed one isn't counted
         computed[caching] = sum(step.num_batched_tokens for _, step in trace.steps)
     assert computed[True] == computed[False] - 16
+
+
+def test_an_aborted_prompt_leaves_only_what_was_computed_of_it() -> None:
+    engine = Engine(config(max_num_batched_tokens=40))
+    engine.add(request("a", range(100)), 0.0)
+    engine.step(0.0)
+    engine.abort("a")
+    assert engine.kv_cache_usage == 0
+    # 40 tokens are 2 full blocks and half of a third
+    assert cached(play(engine, [(1.0, request("b", range(100)))])) == {"b": 32}
+
+
+def test_output_ids_are_a_requests_own_and_stay_the_same() -> None:
+    one, other = (Tracked(request(name, range(3)), 0.0, []) for name in "ab")
+    assert one.token_ids(0, 3) == other.token_ids(0, 3) == [0, 1, 2]
+    assert not set(one.token_ids(3, 500)) & set(other.token_ids(3, 500))
+    assert one.token_ids(2, 4) + one.token_ids(4, 9) == one.token_ids(2, 9)
+    assert len(set(one.token_ids(0, 500))) == 500
 
 
 def test_the_cache_is_reset_only_while_no_request_holds_blocks() -> None:

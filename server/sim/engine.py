@@ -107,7 +107,7 @@ class Engine:
             return None
         batch = Batch(now_s, self.config.max_num_batched_tokens)
         self._schedule_running(batch)
-        if not batch.preempted:  # who has just lost its blocks shall not take them back at once
+        if not batch.preempted:  # as in vLLM, nobody is admitted in a step that had to preempt
             self._schedule_waiting(batch)
         return self._finish(batch)
 
@@ -133,7 +133,7 @@ class Engine:
         while index < len(self._running) and batch.budget > 0:
             sequence = self._running[index]
             num_new = min(sequence.num_tokens - sequence.num_computed, batch.budget)
-            if not self._make_room(sequence, num_new, batch):
+            if not (self._allocate(sequence, num_new) or self._make_room(sequence, num_new, batch)):
                 break
             batch.compute(sequence, num_new)
             index += 1
