@@ -10,10 +10,11 @@ from typing import Protocol
 
 import orjson
 
-from .asks import Ask
+from .asks import Ask, Identity
 from .bodies import usage, whole_answer
 from .connection import LAST_CHUNK, Connection, HttpRequest, http_chunk
 from .events import DONE, events_for
+from .faults import Fault
 from .metrics import EngineState, Metrics
 from .replies import Reply
 from .settings import VERSION, Settings
@@ -44,6 +45,7 @@ class House:
     pacing: Pacing
     truth: TruthLog
     metrics: Metrics
+    faults: tuple[Fault, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -109,7 +111,7 @@ class Answer:
         self.ask = ask
         self.caller = caller
         self.house = house
-        self.created = int(time.time())
+        self.identity = Identity(caller.answer_id, int(time.time()), house.fingerprint)
         self.choices = [Choice(self, index, reply) for index, reply in enumerate(replies)]
         self.over = False
         self.sent_ns: list[int] = []
@@ -120,6 +122,10 @@ class Answer:
         """Start to generate."""
         self.caller.connection.listener = self
         self.house.metrics.begin(self)
+        self.generate()
+
+    def generate(self) -> None:
+        """Have the tokens made."""
         for choice in self.choices:
             self.house.pacing.start(choice)
 
@@ -178,7 +184,7 @@ class StreamedAnswer(Answer):
     def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], house: House) -> None:
         """Prepare the events."""
         super().__init__(ask, caller, replies, house)
-        self._events = events_for(ask, caller.answer_id, self.created, house.fingerprint)
+        self._events = events_for(ask, self.identity)
 
     def begin(self) -> None:
         """Send the head: vLLM does before the first token is there."""
@@ -202,27 +208,42 @@ class StreamedAnswer(Answer):
     def send(self, choice: Choice) -> None:
         """Send a choice's waiting tokens in one event."""
         start, end = choice.sent, choice.made
-        event = self._events.tokens(choice.index, choice.reply, start, end)
-        data = b"%x\r\n%b\r\n" % (len(event), event)
+        events = [self._events.tokens(choice.index, choice.reply, start, end)]
         if not self.sent_ns:
             # The roles carry no token; they leave with the first one, as vLLM's do.
-            roles = (self._events.opening(c.index) for c in self.choices)
-            data = b"".join([*(http_chunk(role) for role in roles if role), data])
-        self.sent_ns.append(time.perf_counter_ns())  # just before the socket gets the event
-        self.caller.connection.write(data)
-        self.sent_tokens.append(end - start)
+            events = [*self.roles(), *events]
         choice.sent = end
-        if end == choice.length:
+        self.sent_tokens.append(end - start)
+        self.sent_ns.append(time.perf_counter_ns())  # just before the socket gets the event
+        self.put(events)
+        self.close_if_complete(choice)
+
+    def roles(self) -> list[bytes]:
+        """Return the events before all tokens."""
+        return [role for c in self.choices if (role := self._events.opening(c.index))]
+
+    def close_if_complete(self, choice: Choice) -> None:
+        """End the stream after the last token of its last choice."""
+        if choice.sent == choice.length:
             self._open -= 1
             if not self._open:
-                self._close()
+                self.close()
 
-    def _close(self) -> None:
+    def put(self, events: Sequence[bytes]) -> None:
+        """Hand events to the socket, a chunk of the body each, in one write."""
+        self.caller.connection.write(b"".join(map(http_chunk, events)))
+
+    def close(self) -> None:
+        """Send what comes after the last token, and end."""
         counts = [self._events.usage(self.usage())] if self.ask.include_usage else []
-        tail = b"".join(map(http_chunk, [*counts, DONE])) + LAST_CHUNK
+        self.put([*counts, DONE])
+        self.end("ok")
+
+    def end(self, outcome: str) -> None:
+        """End the body in good order and write down how it went."""
         connection = self.caller.connection
-        connection.write(tail)
-        self.finish("ok")
+        connection.write(LAST_CHUNK)
+        self.finish(outcome)
         connection.end()
 
 
@@ -239,20 +260,14 @@ class WholeAnswer(Answer):
     def body(self) -> bytes:
         """Return the JSON of the answer."""
         replies = [choice.reply for choice in self.choices]
-        answer_id = self.caller.answer_id
-        return orjson.dumps(
-            whole_answer(
-                self.ask, answer_id, self.created, self.house.fingerprint, replies, self.usage()
-            )
-        )
+        return orjson.dumps(whole_answer(self.ask, self.identity, replies, self.usage()))
 
     def send(self) -> None:
         """Send the body."""
         body = self.body()
-        connection = self.caller.connection
-        connection.listener = None
-        self.sent_ns.append(time.perf_counter_ns())  # just before the socket gets the answer
         self.sent_tokens.append(sum(choice.made for choice in self.choices))
-        # Written down first: `respond` may go straight on to the next request.
+        self.sent_ns.append(time.perf_counter_ns())  # just before the socket gets the answer
+        connection = self.caller.connection
+        connection.put(200, body)
         self.finish("ok")
-        connection.respond(200, body)
+        connection.end()

@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from . import bodies
-from .answers import Caller, House, StreamedAnswer, WholeAnswer
+from .answers import Caller, House
 from .asks import CHAT, COMPLETIONS, chat_tokens, check_model, missing, read_ask, read_json
 from .connection import JSON, Connection, HttpRequest
 from .errors import ApiError, invalid
+from .faults import fault_of
 from .metrics import CONTENT_TYPE
-from .replies import make_reply
+from .mischief import REFUSALS, answer_to
 from .settings import VERSION
 from .tokens import detokenize, tokenize
+from .truth import refused
 
 
 class Plain(NamedTuple):
@@ -41,6 +43,7 @@ class Api:
         """Serve one house."""
         self._house = house
         self._created = int(time.time())
+        self._requests = 0  # for tokens, so far; faults go by their number
         self._routes: dict[str, dict[str, Callable[[HttpRequest], Plain]]] = {
             "/health": {"GET": lambda _: Plain(200, b"", None)},
             "/ping": {
@@ -69,7 +72,8 @@ class Api:
             self._house.metrics.http.answered(
                 request.method, request.path, plain.status, sizes, seconds
             )
-            connection.respond(*plain)
+            connection.put(*plain)
+            connection.end()
 
     def _answer(self, request: HttpRequest, connection: Connection) -> Plain | None:
         path = request.path
@@ -95,18 +99,21 @@ class Api:
 
     def _generate(self, endpoint: str, request: HttpRequest, connection: Connection) -> None:
         house = self._house
-        ask = read_ask(endpoint, read_json(request.body), house.settings)
-        given = request.headers.get("x-request-id") or ask.request_id
+        prefix = "chatcmpl" if endpoint == CHAT else "cmpl"
+        given = request.headers.get("x-request-id")
         name = given or secrets.token_hex(8)
-        answer_id = f"{'chatcmpl' if endpoint == CHAT else 'cmpl'}-{name}"
-        caller = Caller(connection, request, name, answer_id)
-        replies = [
-            make_reply(ask, prompt, choice, house.settings)
-            for prompt in range(len(ask.prompts))
-            for choice in range(ask.n)
-        ]
-        kind = StreamedAnswer if ask.stream else WholeAnswer
-        kind(ask, caller, replies, house).begin()
+        self._requests += 1
+        fault = fault_of(house.faults, self._requests, house.settings.seed)
+        try:
+            if fault is not None and fault.kind in REFUSALS:
+                raise REFUSALS[fault.kind]
+            ask = read_ask(endpoint, read_json(request.body), house.settings)
+        except ApiError as error:
+            house.truth.add(refused(name, endpoint, request.received_ns, error.status))
+            raise
+        name = given or ask.request_id or name
+        caller = Caller(connection, request, name, f"{prefix}-{name}")
+        answer_to(ask, caller, house, fault).begin()
 
     def _metrics(self, _: HttpRequest) -> Plain:
         return Plain(200, self._house.metrics.text(), CONTENT_TYPE)

@@ -50,6 +50,15 @@ class Ask:
         return sum(map(len, self.prompts))
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every piece of an answer says of itself."""
+
+    answer_id: str
+    created: int  # Unix time in seconds
+    fingerprint: str
+
+
 def read_json(body: bytes) -> dict[str, Any]:
     """Return the object in a body, or answer as vLLM's validator does."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .asks import CHAT, Ask
+from .asks import CHAT, Ask, Identity
 from .logprobs import chat_logprobs, completion_logprobs
 from .replies import Reply
 from .settings import Settings
@@ -33,9 +33,7 @@ def usage(
 
 def whole_answer(
     ask: Ask,
-    answer_id: str,
-    created: int,
-    fingerprint: str,
+    identity: Identity,
     replies: Sequence[Reply],
     counts: dict[str, Any],
 ) -> dict[str, Any]:
@@ -44,13 +42,13 @@ def whole_answer(
     choice = _chat_choice if chat else _completion_choice
     details = {"prompt_tokens_details": None, "completion_tokens_details": None}
     body: dict[str, Any] = {
-        "id": answer_id,
+        "id": identity.answer_id,
         "object": "chat.completion" if chat else "text_completion",
-        "created": created,
+        "created": identity.created,
         "model": ask.model,
         "choices": [choice(ask, index, reply) for index, reply in enumerate(replies)],
         "service_tier": None,
-        "system_fingerprint": fingerprint,
+        "system_fingerprint": identity.fingerprint,
         "usage": {**counts, **{k: counts.get(k) for k in details}},
     }
     if chat:

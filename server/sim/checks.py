@@ -1,4 +1,4 @@
-"""The ranges that vLLM's sampling parameters must lie in: one table, in the order it checks them."""
+"""The ranges of vLLM's sampling parameters: one table, in the order in which it checks them."""
 
 from __future__ import annotations
 

@@ -77,18 +77,18 @@ class Connection(asyncio.Protocol):
 
     # what an answer does
 
-    def respond(
+    def put(
         self,
         status: int,
         body: bytes,
         content_type: str | None = JSON,
         more: str = "vary: Origin\r\n",
+        length: int | None = None,
     ) -> None:
-        """Answer with a whole body and go on to the next request."""
+        """Send an answer in one piece; `length` may promise more than the body has."""
         kind = f"content-type: {content_type}\r\n" if content_type else ""
-        head = self._head(status, f"content-length: {len(body)}\r\n{kind}{more}")
-        self.write(head + body)
-        self.end()
+        size = len(body) if length is None else length
+        self.write(self._head(status, f"content-length: {size}\r\n{kind}{more}") + body)
 
     def start_stream(self) -> None:
         """Send the head of an event stream."""

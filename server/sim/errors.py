@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 
 ENGINE_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
-# What vLLM calls each status in `error.type`.
+BUSY = (
+    "The engine is currently busy and cannot accept new requests."
+    " Please try again later or on a different instance."
+)
+# What vLLM calls each status in `error.type`; others go by their HTTP phrase.
 TYPES = {
     400: "BadRequestError",
-    401: "AuthenticationError",
     404: "NotFoundError",
-    429: "RateLimitError",
     500: "InternalServerError",
-    503: "ServiceUnavailableError",
 }
 
 
@@ -29,7 +31,7 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         self.param = param
-        self.kind = kind or TYPES[status]
+        self.kind = kind or TYPES.get(status) or HTTPStatus(status).phrase
 
     @property
     def body(self) -> dict[str, Any]:
@@ -41,6 +43,19 @@ class ApiError(Exception):
             "code": self.status,
         }
         return {"error": error}
+
+
+class UnauthorizedError(ApiError):
+    """A request without the key; its body is a string where others have an object."""
+
+    def __init__(self) -> None:
+        """Say no more than that."""
+        super().__init__(401, "Unauthorized")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON of the answer."""
+        return {"error": self.message}
 
 
 def bad_value(name: str, value: object, why: str) -> ApiError:

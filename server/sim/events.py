@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from .asks import CHAT, Ask
+from .asks import CHAT, Ask, Identity
 from .logprobs import chat_logprobs, completion_logprobs
 from .replies import Reply, json_text
 
@@ -24,16 +24,16 @@ class Events:
     kind: str  # the value of `object`
     token_usage_details = b""  # what the usage of each chunk has more
 
-    def __init__(self, ask: Ask, answer_id: str, created: int, fingerprint: str) -> None:
+    def __init__(self, ask: Ask, identity: Identity) -> None:
         """Join what all events share."""
         self._ask = ask
         self._head = b'data: {"id":"%s","object":"%s","created":%d,"model":"%s","choices":[' % (
-            json_text(answer_id),
+            json_text(identity.answer_id),
             self.kind.encode(),
             created,
             json_text(ask.model),
         )
-        self._fingerprint = b',"system_fingerprint":"%s"' % fingerprint.encode()
+        self._fingerprint = b',"system_fingerprint":"%s"' % identity.fingerprint.encode()
         self._plain = not ask.continuous_usage and not ask.return_token_ids and ask.logprobs is None
 
     def opening(self, choice: int) -> bytes:
@@ -76,14 +76,15 @@ class ChatEvents(Events):
     kind = "chat.completion.chunk"
     token_usage_details = b',"completion_tokens_details":null'
 
-    def __init__(self, ask: Ask, answer_id: str, created: int, fingerprint: str) -> None:
+    def __init__(self, ask: Ask, identity: Identity) -> None:
         """Join what all chat events share."""
-        super().__init__(ask, answer_id, created, fingerprint)
+        super().__init__(ask, identity)
         self._content = self._head + b'{"index":%d,"delta":{"content":"'
         self._heads = [self._content % choice for choice in range(ask.n)]
         self._tail = b'"},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
 
     def opening(self, choice: int) -> bytes:
+        """Return the event with the role."""
         prompt = self._ask.prompts[0]
         return b"".join(
             (
@@ -96,6 +97,7 @@ class ChatEvents(Events):
         )
 
     def tokens(self, choice: int, reply: Reply, start: int, end: int) -> bytes:
+        """Return the event that brings the tokens from `start` to before `end`."""
         pieces = reply.pieces
         last = end == len(pieces)
         if self._plain and not last and start >= reply.reasoning_tokens:
@@ -124,9 +126,9 @@ class CompletionEvents(Events):
 
     kind = "text_completion"
 
-    def __init__(self, ask: Ask, answer_id: str, created: int, fingerprint: str) -> None:
+    def __init__(self, ask: Ask, identity: Identity) -> None:
         """Join what all completion events share."""
-        super().__init__(ask, answer_id, created, fingerprint)
+        super().__init__(ask, identity)
         choices = range(ask.n * len(ask.prompts))
         self._heads = [self._head + b'{"index":%d,"text":"' % choice for choice in choices]
         self._tail = (
@@ -136,6 +138,7 @@ class CompletionEvents(Events):
         self._offsets = [0 for _ in choices]  # characters so far, which log probabilities name
 
     def tokens(self, choice: int, reply: Reply, start: int, end: int) -> bytes:
+        """Return the event that brings the tokens from `start` to before `end`."""
         pieces = reply.pieces
         last = end == len(pieces)
         text = pieces[start] if end - start == 1 else b"".join(pieces[start:end])
@@ -171,10 +174,10 @@ def finish(reply: Reply) -> bytes:
     return b',"finish_reason":"%s","stop_reason":%s' % (reply.finish_reason.encode(), reason)
 
 
-def events_for(ask: Ask, answer_id: str, created: int, fingerprint: str) -> Events:
+def events_for(ask: Ask, identity: Identity) -> Events:
     """Return the writer of an endpoint's events."""
     kind = ChatEvents if ask.endpoint == CHAT else CompletionEvents
-    return kind(ask, answer_id, created, fingerprint)
+    return kind(ask, identity)
 
 
 def _delta(reply: Reply, start: int, end: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The metrics of vLLM's V1 engine: names, types, words, labels and buckets as its /metrics has them.
+"""The metrics of vLLM's V1 engine: names, types, words, labels and buckets of its /metrics.
 
 A row reads: name, help, and the values of its own label, where it has one besides
 `engine` and `model_name`. What a simulator has nothing to tell of stays 0.

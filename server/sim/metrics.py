@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 
 from .http_metrics import HttpMetrics
 from .metric_names import CACHE_CONFIG, COUNTERS, GAUGES, HISTOGRAMS, Row, length_buckets
+from .settings import Settings
 
 if TYPE_CHECKING:  # answers know their metrics; this is for the type checker alone
     from .answers import Answer, Choice
@@ -71,10 +72,10 @@ class Histogram:
 class Metrics(Collector):
     """The figures of one server; `collect` is called for each reading of /metrics."""
 
-    def __init__(self, model: str, max_model_len: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Start all counters at 0."""
-        self._labels = {"engine": "0", "model_name": model}
-        lengths = length_buckets(max_model_len)
+        self._labels = {"engine": "0", "model_name": settings.name}
+        lengths = length_buckets(settings.max_model_len)
         self._histograms = {
             name: Histogram(lengths if bounds is None else bounds)
             for name, (_, bounds) in HISTOGRAMS.items()
@@ -84,7 +85,7 @@ class Metrics(Collector):
         self._finished = dict.fromkeys(("stop", "length", "abort", "error", "repetition"), 0)
         self._prompt = self._cached = self._generated = 0  # tokens
         self._born = time.time()
-        self.read_engine = EngineState  # replaced by the engine's own
+        self.read_engine: Callable[[], EngineState] = EngineState  # until there is a pacing
         self.http = HttpMetrics()
         self._registry = CollectorRegistry()
         for collect in (GCCollector, PlatformCollector, ProcessCollector):

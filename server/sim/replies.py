@@ -11,6 +11,7 @@ import math
 import random
 import zlib
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -22,7 +23,7 @@ from .tokens import EOS, FOREIGN_IDS, SPOKEN_IDS, detokenize, token_bytes
 _MEDIAN_TOKENS = 120.0
 _SPREAD = 0.7  # of the logarithm: one reply in twenty is over three times the median
 _REASONING_TOKENS = (8, 64)  # a reasoning model thinks for as many, uniformly drawn
-_VOICE = SPOKEN_IDS * 4 + FOREIGN_IDS  # about one token in forty lies beyond ASCII
+VOICE = SPOKEN_IDS * 4 + FOREIGN_IDS  # about one token in forty lies beyond ASCII
 
 
 def json_text(text: str) -> bytes:
@@ -30,7 +31,7 @@ def json_text(text: str) -> bytes:
     return orjson.dumps(text)[1:-1]
 
 
-_ESCAPED = {token: json_text(token_bytes(token).decode()) for token in set(_VOICE)}
+_ESCAPED = {token: json_text(token_bytes(token).decode()) for token in set(VOICE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,23 @@ class Reply:
         return text
 
 
-def make_reply(ask: Ask, prompt: int, choice: int, settings: Settings) -> Reply:
-    """Decide what one choice of one prompt will say."""
+def make_replies(ask: Ask, settings: Settings, voice: Sequence[int] = VOICE) -> list[Reply]:
+    """Decide what each choice of each prompt will say, in words of the voice."""
+    return [
+        _make_reply(ask, (prompt, choice), settings, voice)
+        for prompt in range(len(ask.prompts))
+        for choice in range(ask.n)
+    ]
+
+
+def _make_reply(
+    ask: Ask, place: tuple[int, int], settings: Settings, voice: Sequence[int]
+) -> Reply:
+    prompt, choice = place
     rng = random.Random(_key(ask, prompt, choice, settings.seed))
     length, ends_itself = _length(ask, ask.max_tokens[prompt], rng)
     thinks = rng.randint(*_REASONING_TOKENS)
-    tokens = rng.choices(_VOICE, k=length - ends_itself)
+    tokens = rng.choices(voice, k=length - ends_itself)
     reasoning = min(thinks, len(tokens)) if settings.reasoning and ask.endpoint == CHAT else 0
     pieces = [_ESCAPED[token] for token in tokens]
     if ends_itself:

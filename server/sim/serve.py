@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,10 @@ import uvloop
 
 from .answers import House, Pacing
 from .api import Api
+from .batching import EnginePacing
 from .connection import Connection
+from .engine import EngineConfig
+from .faults import Fault
 from .metrics import Metrics
 from .pacing import ExactPacing
 from .settings import SERVER, ExactPace, Settings
@@ -35,14 +38,18 @@ class Plan:
     settings: Settings
     host: str
     port: int  # 0: any free one
-    pace: ExactPace
+    pace: ExactPace | EngineConfig  # exact mode, or an engine
     truth: Path | None
+    faults: tuple[Fault, ...] = ()
 
 
 def serve(plan: Plan) -> int:
     """Serve until a signal comes; return the exit status."""
     if plan.truth is not None:
         plan.truth.write_bytes(b"")  # a run's truth starts with the run
+    for fault in plan.faults:
+        if fault.kind == "slow_ready":
+            time.sleep(fault.value)  # a model that loads: nobody listens yet
     listeners = _listen(plan)
     host, port = listeners[0].getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -54,15 +61,22 @@ def serve(plan: Plan) -> int:
     if len(listeners) == 1:
         _run_worker(plan, listeners[0])
         return 0
-    return _run_workers([lambda sock=sock: _run_worker(plan, sock) for sock in listeners])
+    return _run_workers(plan, listeners)
 
 
 def _describe(plan: Plan) -> str:
+    faults = f", {len(plan.faults)} fault(s)" if plan.faults else ""
     pace = plan.pace
+    if isinstance(pace, EngineConfig):
+        cache = pace.num_gpu_blocks * pace.block_size
+        return (
+            f"engine: {pace.max_num_batched_tokens} tokens and {pace.max_num_seqs} sequences a"
+            f" step, KV cache of {cache} tokens{faults}"
+        )
     jitter = f" +/- {pace.jitter_ns / 1e6:g} ms" if pace.jitter_ns else ""
     return (
         f"exact mode: first token after {pace.ttft_ns / 1e6:g} ms, then one each"
-        f" {pace.itl_ns / 1e6:g} ms{jitter}, {plan.settings.workers} worker(s)"
+        f" {pace.itl_ns / 1e6:g} ms{jitter}, {plan.settings.workers} worker(s){faults}"
     )
 
 
@@ -83,15 +97,20 @@ def _listen(plan: Plan) -> list[socket.socket]:
     return listeners
 
 
-def _run_workers(workers: list[Callable[[], None]]) -> int:
+def _run_workers(plan: Plan, listeners: list[socket.socket]) -> int:
     """Fork the workers, wait, and stop all of them when one ends or a signal comes."""
-    children: dict[int, None] = {}
-    for run in workers:
+    children: set[int] = set()
+    for listener in listeners:
         pid = os.fork()
         if pid == 0:
-            run()
+            for other in listeners:
+                if other is not listener:
+                    other.close()
+            _run_worker(plan, listener)
             os._exit(0)
-        children[pid] = None
+        children.add(pid)
+    for listener in listeners:
+        listener.close()
 
     def stop(*_: object) -> None:
         for pid in children:
@@ -103,7 +122,7 @@ def _run_workers(workers: list[Callable[[], None]]) -> int:
     worst = 0
     while children:
         pid, status = os.wait()
-        children.pop(pid)
+        children.discard(pid)
         worst = max(worst, abs(os.waitstatus_to_exitcode(status)))
         stop()
     return worst
@@ -120,13 +139,11 @@ def _run_worker(plan: Plan, sock: socket.socket) -> None:
 
 async def _serve(plan: Plan, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    settings = plan.settings
-    metrics = Metrics(settings.name, settings.max_model_len)
-    pacing: Pacing = ExactPacing(loop, plan.pace, settings.seed)
-    metrics.read_engine = pacing.state
+    metrics = Metrics(plan.settings)
     truth = TruthLog(plan.truth)
-    house = House(settings, pacing, truth, metrics)
-    api = Api(house)
+    pacing = _pacing(plan, loop, metrics)
+    metrics.read_engine = pacing.state
+    api = Api(House(plan.settings, pacing, truth, metrics, plan.faults))
     stopped = asyncio.Event()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stopped.set)
@@ -144,3 +161,9 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     for answer in metrics.unfinished():
         answer.finish("server_stopped")
     truth.close()
+
+
+def _pacing(plan: Plan, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> Pacing:
+    if isinstance(plan.pace, EngineConfig):
+        return EnginePacing(loop, plan.pace, metrics.step)
+    return ExactPacing(loop, plan.pace, plan.settings.seed)

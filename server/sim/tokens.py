@@ -1,4 +1,4 @@
-"""A tokenizer without a vocabulary file: every count and every text of the simulator agrees with it.
+"""A tokenizer without a vocabulary file; all counts and texts of the simulator agree with it.
 
 A token is a special marker, one of a few words beyond ASCII, up to three small
 letters with or without the blank before them, or a single byte. Each byte
@@ -20,11 +20,13 @@ EOS = 2
 FOREIGN = (" café", " naïve", " über", " señor", " 東京", " привет", " 🙂")
 # What the simulator says: words that are one token each, so that reading a reply back
 # gives the tokens that made it.
-SPOKEN = tuple(
-    " the and for are but not you all any can had her was one our out day get has him his how"
-    " new now old see two way who did its let put say she too use may own off try run set far"
-    " far big low top end air car dog sun map key law sea ice oil art bus cup".split()
-)
+SPOKEN = (
+    "the", "and", "for", "are", "but", "not", "you", "all", "any", "can", "had", "her", "was",
+    "one", "our", "out", "day", "get", "has", "him", "his", "how", "new", "now", "old", "see",
+    "two", "way", "who", "did", "its", "let", "put", "say", "she", "too", "use", "may", "own",
+    "off", "try", "run", "set", "far", "big", "low", "top", "end", "air", "car", "dog", "sun",
+    "map", "key", "law", "sea", "ice", "oil", "art", "bus", "cup",
+)  # fmt: skip
 
 
 def _letters() -> Iterable[bytes]:
@@ -73,7 +75,7 @@ def detokenize(tokens: Sequence[int]) -> str:
 
 
 def token_string(token: int) -> str:
-    """Return a token as vocabularies of byte-level models write it: Ġ for a blank, Ċ for a newline."""
+    """Return a token as byte-level vocabularies write it: Ġ for a blank, Ċ for a newline."""
     text = token_bytes(token).decode("utf-8", "replace")
     return text.replace(" ", "Ġ").replace("\n", "Ċ")
 

@@ -11,6 +11,7 @@ for every process of a machine, so a client can subtract its own stamps from the
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,15 @@ class TruthRecord:
     completion_tokens: int  # tokens that were generated, sent or not
     finish_reason: str | None  # of the first choice; None when it never finished
     t_end_ns: int  # after the last byte was handed to the socket
-    outcome: str  # ok, client_gone, or the fault that was played
+    outcome: str  # ok, client_gone, http_<status>, server_stopped, or the fault played
+
+
+def refused(request_id: str, endpoint: str, t_received_ns: int, status: int) -> TruthRecord:
+    """Return the record of a request that was answered with an error at once."""
+    now_ns = time.perf_counter_ns()
+    return TruthRecord(
+        request_id, endpoint, t_received_ns, [], [], 0, 0, None, now_ns, f"http_{status}"
+    )
 
 
 class TruthLog:
