@@ -30,7 +30,7 @@ class Events:
         self._head = b'data: {"id":"%s","object":"%s","created":%d,"model":"%s","choices":[' % (
             json_text(identity.answer_id),
             self.kind.encode(),
-            created,
+            identity.created,
             json_text(ask.model),
         )
         self._fingerprint = b',"system_fingerprint":"%s"' % identity.fingerprint.encode()
