@@ -176,6 +176,9 @@ class Answer:
                 outcome,
             )
         )
+        # Choices know their answer: without this, only the garbage collector, which is off
+        # while streams run, could free either.
+        self.choices = []
 
 
 class StreamedAnswer(Answer):

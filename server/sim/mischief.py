@@ -88,6 +88,7 @@ class Faulty(Answer):
     def finish(self, outcome: str) -> None:
         """Write down which fault was played, unless the client left first."""
         super().finish(self.fault.kind if outcome == "ok" else outcome)
+        self.strikes = {}
 
     def fail(self, *_: object) -> None:
         """Write down that the answer ended here."""
