@@ -23,6 +23,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SIMULATOR = Path(__file__).with_name("simulator.py")
 TTFT_MS = 50.0
@@ -127,23 +128,24 @@ def load(port: int, streams: int, stream_s: float, seconds: float) -> tuple[int,
     head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     request = head.encode() + body
     poll = selectors.DefaultSelector()
+    sockets = []
     for _ in range(streams):
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         poll.register(sock, selectors.EVENT_READ, sock)
-    sockets = [key.fileobj for key in poll.get_map().values()]
+        sockets.append(sock)
     # One after the other over the length of a stream: begins and ends come at all times, as
     # under any steady load, and not in waves.
     gap_s = stream_s / streams
     began_s = time.perf_counter()
     for place, sock in enumerate(sockets):
-        sock.send(request)  # type: ignore[union-attr]
+        sock.send(request)
         _read(poll, request, began_s + (place + 1) * gap_s)
     began_ns = time.perf_counter_ns()
     _read(poll, request, time.perf_counter() + seconds)
     ended_ns = time.perf_counter_ns()
     for sock in sockets:
-        sock.close()  # type: ignore[union-attr]
+        sock.close()
     poll.close()
     return began_ns, ended_ns
 
@@ -156,13 +158,13 @@ def _read(poll: selectors.BaseSelector, request: bytes, until_s: float) -> None:
 
 
 def _lateness(
-    records: list[dict[str, object]], itl_ms: float, window_ns: tuple[int, int]
+    records: list[dict[str, Any]], itl_ms: float, window_ns: tuple[int, int]
 ) -> list[float]:
     """Return how late each event in the window was, in ms."""
     late = []
     for record in records:
-        due_ns = record["t_received_ns"] + TTFT_MS * 1e6  # type: ignore[operator]
-        for place, sent_ns in enumerate(record["t_sent_ns"]):  # type: ignore[arg-type, var-annotated]
+        due_ns = record["t_received_ns"] + TTFT_MS * 1e6
+        for place, sent_ns in enumerate(record["t_sent_ns"]):
             if window_ns[0] <= sent_ns < window_ns[1]:
                 late.append((sent_ns - due_ns - place * itl_ms * 1e6) / 1e6)
     return late

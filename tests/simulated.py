@@ -24,9 +24,9 @@ class Simulated:
     def __enter__(self) -> Simulated:
         self._folder = tempfile.TemporaryDirectory()
         self._truth = Path(self._folder.name) / "truth.jsonl"
-        command = [sys.executable, SCRIPT, "--port", "0", "--truth", self._truth, *self.flags]
+        base = [sys.executable, str(SCRIPT), "--port", "0", "--truth", str(self._truth)]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*base, *self.flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -49,6 +49,10 @@ class Simulated:
     def truth(self) -> list[dict[str, Any]]:
         """Stop the server and return what it wrote down, in the order in which requests ended."""
         self.stop()
+        return self.so_far()
+
+    def so_far(self) -> list[dict[str, Any]]:
+        """Return what it has written down until now."""
         return [json.loads(line) for line in self._truth.read_text().splitlines()]
 
     def stream(self, path: str, **body: Any) -> list[Any]:

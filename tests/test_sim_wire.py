@@ -18,7 +18,11 @@ FLAGS = ("--max-model-len", "2048", "--served-model-name", "tiny")
 FAST = ("--exact", "--ttft-ms", "1", "--itl-ms", "0")
 # What the real server was started with, where the answer shows it.
 MORE_FLAGS = {
-    "chat_stream_cached_prompt_details": ("--enable-prompt-tokens-details", "--profile", "tiny-cpu"),
+    "chat_stream_cached_prompt_details": (
+        "--enable-prompt-tokens-details",
+        "--profile",
+        "tiny-cpu",
+    ),
     "chat_stream_interval4_continuous": ("--stream-interval", "4"),
     "completions_stream_interval4": ("--stream-interval", "4", "--enable-force-include-usage"),
     "err_401": ("--api-key", "secret"),

@@ -149,7 +149,7 @@ class Answer:
             self.ask,
             sum(choice.made for choice in self.choices),
             cached if settings.prompt_tokens_details else None,
-            thought if settings.reasoning else None,
+            thought if self.ask.reasoning else None,
         )
 
     def finish(self, outcome: str) -> None:

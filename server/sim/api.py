@@ -116,6 +116,10 @@ class Api:
         answer_to(ask, caller, house, fault).begin()
 
     def _metrics(self, _: HttpRequest) -> Plain:
+        workers = self._house.settings.workers
+        if workers > 1:  # each knows its own share; half a truth would be taken for a whole one
+            why = f"{workers} workers, none of which knows the totals: use --workers 1 for /metrics"
+            return Plain(503, why.encode(), "text/plain; charset=utf-8")
         return Plain(200, self._house.metrics.text(), CONTENT_TYPE)
 
     def _tokenize(self, request: HttpRequest) -> Plain:

@@ -8,13 +8,15 @@ from typing import Any
 
 import orjson
 
-from .checks import check_fields
+from .checks import check_fields, check_types
 from .errors import ApiError, bad_value, invalid
 from .settings import Settings
 from .tokens import EOS, chat_prompt, tokenize
 
 CHAT = "chat"
 COMPLETIONS = "completions"
+# A real model's ids are welcome, whatever its vocabulary: their text is never looked at.
+_LARGEST_VOCABULARY = 1 << 20
 _COMPLETION_DEFAULT = 16  # max_tokens of /v1/completions when the request names none
 
 
@@ -41,6 +43,7 @@ class Ask:
     return_token_ids: bool
     stream_interval: int
     cache_salt: str | None
+    reasoning: bool  # the reply begins with some
     logprobs: int | None  # how many alternatives a token; None: no log probabilities
     request_id: str | None
 
@@ -74,7 +77,7 @@ def read_json(body: bytes) -> dict[str, Any]:
             ", 'ctx': {'error': 'Expecting value'}",
         ) from None
     if not isinstance(value, dict):
-        given = f"'<{type(value).__name__} of {len(value)} items>'" if value else "''"
+        given = f"'<list of {len(value)} items>'" if isinstance(value, list) else repr(value)
         message = "Input should be a valid dictionary or object to extract fields from"
         raise invalid("model_attributes_type", "body", message, given)
     return value
@@ -94,6 +97,7 @@ def check_model(body: Mapping[str, Any], settings: Settings) -> str:
 def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
     """Check a body as vLLM does, in its order, and return what it asks for."""
     _check_shape(endpoint, body)
+    check_types(body)
     model = check_model(body, settings)
     prompts = _prompts(endpoint, body)
     asked = _asked_max_tokens(endpoint, body)
@@ -124,6 +128,7 @@ def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
         # The request may ask for fewer events than the server sends, never for more.
         stream_interval=max(body.get("stream_interval") or 1, settings.stream_interval),
         cache_salt=body.get("cache_salt"),
+        reasoning=settings.reasoning and endpoint == CHAT,
         logprobs=_logprobs(endpoint, body),
         request_id=body.get("request_id"),
     )
@@ -188,9 +193,12 @@ def _prompts(endpoint: str, body: dict[str, Any]) -> tuple[tuple[int, ...], ...]
 def _prompt_ids(prompt: object) -> tuple[int, ...]:
     if isinstance(prompt, str):
         return tuple(tokenize(prompt))
-    if isinstance(prompt, list) and all(type(token) is int and token >= 0 for token in prompt):
+    if isinstance(prompt, list) and all(type(token) is int for token in prompt):
         if not prompt:
             raise ApiError(400, "Either prompt or prompt_embeds must be provided and non-empty.")
+        for token in (min(prompt), max(prompt)):
+            if not 0 <= token < _LARGEST_VOCABULARY:
+                raise ApiError(400, f"Token id {token} is out of vocabulary", "prompt")
         return tuple(prompt)
     raise invalid("string_type", "body.prompt", "Input should be a valid string", "'<prompt>'")
 
@@ -230,5 +238,5 @@ def _max_tokens(prompt_length: int, asked: int | None, limit: int) -> int:
 
 def _logprobs(endpoint: str, body: dict[str, Any]) -> int | None:
     if endpoint == COMPLETIONS:
-        return body.get("logprobs")
+        return None if body.get("logprobs") is None else _whole("logprobs", body)
     return (body.get("top_logprobs") or 0) if body.get("logprobs") else None

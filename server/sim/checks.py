@@ -23,6 +23,9 @@ class _Check:
 
 _CHECKS = (
     _Check("n", int, lambda v: v >= 1, "n must be at least 1, got {}."),
+    _Check("n", int, lambda v: v <= 16384,
+           "n must be at most 16384, got {}. To increase this limit, set the VLLM_MAX_N_SEQUENCES"
+           " environment variable."),
     _Check("presence_penalty", float, lambda v: -2 <= v <= 2,
            "presence_penalty must be in [-2, 2], got {}."),
     _Check("frequency_penalty", float, lambda v: -2 <= v <= 2,
@@ -43,7 +46,36 @@ _CHECKS = (
     _Check("stream_interval", int, lambda v: v >= 1,
            "stream_interval must be at least 1, got {}.", named=True),
     _Check("seed", int, lambda v: True, ""),
+    _Check("top_logprobs", int, lambda v: v >= -1,
+           "`top_logprobs` must be a positive value or -1.", named=True),
 )  # fmt: skip
+
+
+# What fields that aren't numbers may be: (types, the validator's name and words).
+_TYPES: dict[str, tuple[tuple[type, ...], str, str]] = {
+    "stop": ((str, list), "string_type", "string"),
+    "stop_token_ids": ((list,), "list_type", "list"),
+    "stream_options": ((dict,), "model_attributes_type", "dictionary"),
+    "logit_bias": ((dict,), "dict_type", "dictionary"),
+    "cache_salt": ((str,), "string_type", "string"),
+    "request_id": ((str,), "string_type", "string"),
+}
+
+
+def check_types(body: Mapping[str, Any]) -> None:
+    """Refuse a field of another type than vLLM's schema has."""
+    for name, (types, kind, what) in _TYPES.items():
+        value = body.get(name)
+        if value is not None and not isinstance(value, types):
+            where = f"body.{name}"
+            raise invalid(kind, where, f"Input should be a valid {what}", repr(value))
+    for name, wanted in (("stop", str), ("stop_token_ids", int)):
+        listed = body.get(name)
+        for place, item in enumerate(listed if isinstance(listed, list) else ()):
+            if not isinstance(item, wanted):
+                what = "string" if wanted is str else "integer"
+                where = f"body.{name}.{place}"
+                raise invalid(f"{what}_type", where, f"Input should be a valid {what}", repr(item))
 
 
 def check_fields(body: Mapping[str, Any], max_tokens: int) -> None:

@@ -22,7 +22,6 @@ class Events:
     """Writes the events of one answer; one subclass an endpoint."""
 
     kind: str  # the value of `object`
-    token_usage_details = b""  # what the usage of each chunk has more
 
     def __init__(self, ask: Ask, identity: Identity) -> None:
         """Join what all events share."""
@@ -53,28 +52,34 @@ class Events:
     def _ids(self, tokens: Any) -> bytes:
         return orjson.dumps(list(tokens)) if self._ask.return_token_ids else b"null"
 
-    def _chunk_usage(self, prompt_tokens: int, completion_tokens: int) -> bytes:
+    def _chunk_usage(self, choice: int, completion_tokens: int, reasoning_tokens: int) -> bytes:
         if not self._ask.continuous_usage:
             return b""
+        prompt_tokens = len(self._ask.prompts[choice // self._ask.n])
+        details = b""
+        if self._ask.endpoint == CHAT:
+            thought = b'{"reasoning_tokens":%d}' % reasoning_tokens
+            details = b',"completion_tokens_details":' + (
+                thought if self._ask.reasoning else b"null"
+            )
         return b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d%s}' % (
             prompt_tokens,
             prompt_tokens + completion_tokens,
             completion_tokens,
-            self.token_usage_details,
+            details,
         )
 
-    def _after_choices(self, choice: int, end: int, last: bool) -> bytes:
-        prompt = self._ask.prompts[choice // self._ask.n]
+    def _after_choices(self, choice: int, reply: Reply, end: int) -> bytes:
+        last = end == len(reply.pieces)
         # The fingerprint rides on the stream's last event: this one, or the usage after it.
         mark = self._fingerprint if last and not self._ask.include_usage else b""
-        return b"]" + mark + self._chunk_usage(len(prompt), end)
+        return b"]" + mark + self._chunk_usage(choice, end, min(end, reply.reasoning_tokens))
 
 
 class ChatEvents(Events):
     """/v1/chat/completions: a role first, then deltas."""
 
     kind = "chat.completion.chunk"
-    token_usage_details = b',"completion_tokens_details":null'
 
     def __init__(self, ask: Ask, identity: Identity) -> None:
         """Join what all chat events share."""
@@ -91,7 +96,7 @@ class ChatEvents(Events):
                 self._head,
                 b'{"index":%d,"delta":{"role":"assistant","content":""},' % choice,
                 b'"logprobs":null,"finish_reason":null}]',
-                self._chunk_usage(len(prompt), 0),
+                self._chunk_usage(choice, 0, 0),
                 b',"prompt_token_ids":%s,"prompt_text":null}\n\n' % self._ids(prompt),
             )
         )
@@ -110,7 +115,7 @@ class ChatEvents(Events):
                 self._logprobs(reply, start, end),
                 finish(reply) if last else b',"finish_reason":null',
                 b',"token_ids":%s}' % self._ids(reply.token_ids[start:end]),
-                self._after_choices(choice, end, last),
+                self._after_choices(choice, reply, end),
                 b"}\n\n",
             )
         )
@@ -154,7 +159,7 @@ class CompletionEvents(Events):
                 finish(reply) if last else b',"finish_reason":null,"stop_reason":null',
                 b',"prompt_token_ids":%s' % (b"null" if start else self._ids(prompt)),
                 b',"token_ids":%s}' % self._ids(reply.token_ids[start:end]),
-                self._after_choices(choice, end, last),
+                self._after_choices(choice, reply, end),
                 b"}\n\n",
             )
         )

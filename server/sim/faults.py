@@ -160,6 +160,8 @@ def _make(given: object, where: str) -> Fault:
     for key, taken in (("after_tokens", kind.after_tokens), ("value", kind.unit)):
         if key in given and taken is None:
             raise FaultError(f"{where}: {name} takes no {'@' if key != 'value' else '='}, no {key}")
+    if name in SERVER_WIDE and given.keys() & {"rate", "requests"}:
+        raise FaultError(f"{where}: {name} is the server's, not a request's; it takes no :")
     requests = given.get("requests")
     return Fault(
         name,

@@ -80,6 +80,7 @@ class Metrics(Collector):
             name: Histogram(lengths if bounds is None else bounds)
             for name, (_, bounds) in HISTOGRAMS.items()
         }
+        self.begun = 0  # answers so far
         self._live: dict[Answer, None] = {}  # in order of arrival
         self._folded: dict[Choice, int] = {}  # tokens of a live choice already in the histograms
         self._finished = dict.fromkeys(("stop", "length", "abort", "error", "repetition"), 0)
@@ -101,6 +102,7 @@ class Metrics(Collector):
 
     def begin(self, answer: Answer) -> None:
         """Take note of an answer that is being generated."""
+        self.begun += 1
         self._live[answer] = None
         for choice in answer.choices:
             self._folded[choice] = 0

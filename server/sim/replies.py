@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from .asks import CHAT, Ask
+from .asks import Ask
 from .settings import Settings
-from .tokens import EOS, FOREIGN_IDS, SPOKEN_IDS, detokenize, token_bytes
+from .tokens import EOS, FOREIGN_IDS, SPOKEN_IDS, token_bytes
 
 _MEDIAN_TOKENS = 120.0
 _SPREAD = 0.7  # of the logarithm: one reply in twenty is over three times the median
@@ -67,7 +67,7 @@ def _make_reply(
     length, ends_itself = _length(ask, ask.max_tokens[prompt], rng)
     thinks = rng.randint(*_REASONING_TOKENS)
     tokens = rng.choices(voice, k=length - ends_itself)
-    reasoning = min(thinks, len(tokens)) if settings.reasoning and ask.endpoint == CHAT else 0
+    reasoning = min(thinks, len(tokens)) if ask.reasoning else 0
     pieces = [_ESCAPED[token] for token in tokens]
     if ends_itself:
         tokens.append(EOS)
@@ -98,18 +98,21 @@ def _stopped(reply: Reply, ask: Ask) -> Reply:
     """Cut a reply where it meets a stop string or token, and hold its text back as vLLM does."""
     text = ""
     ends: list[int] = []  # the length of the text after each token
+    floor = 0  # what min_tokens has let out is not searched
+    longest = max(map(len, ask.stop), default=1)
     for index, token in enumerate(reply.token_ids):
-        text += detokenize([token]) if token != EOS else ""
+        start = max(floor, len(text) - longest + 1)
+        text += "" if token == EOS else token_bytes(token).decode()
         ends.append(len(text))
         if index < ask.min_tokens:
+            floor = len(text)
             continue
         if token in ask.stop_token_ids:
             return _cut(reply, ask, text, ends, token)
-        found = [(at, stop) for stop in ask.stop if (at := text.find(stop)) >= 0]
-        if found:
-            at, stop = min(found)
-            kept = text[: at + len(stop) * ask.include_stop]
-            return _cut(reply, ask, kept, ends, stop)
+        for stop in ask.stop:  # the first of the list, not the first in the text
+            if (at := text.find(stop, start)) >= 0:
+                kept = text[: at + len(stop) * ask.include_stop]
+                return _cut(reply, ask, kept, ends, stop)
     return _cut(reply, ask, text, ends, None)
 
 

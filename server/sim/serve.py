@@ -151,12 +151,14 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     # Nothing of what was loaded so far is ever garbage; what comes is looked at when idle.
     gc.freeze()
     gc.disable()
+    swept = 0  # answers begun when garbage was last collected
     while not stopped.is_set():
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopped.wait(), _TICK_S)
         truth.flush()
-        if not metrics.load:
+        if not metrics.load and metrics.begun != swept:
             gc.collect()
+            swept = metrics.begun
     server.close()
     for answer in metrics.unfinished():
         answer.finish("server_stopped")
