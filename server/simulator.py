@@ -102,6 +102,11 @@ def main() -> int:
         parser.error(str(e))
     plan = Plan(settings, args.host, args.port, pace, args.truth, faults)
     try:
+        if args.truth is not None:
+            args.truth.write_bytes(b"")  # a run's truth starts with the run
+    except OSError as e:
+        parser.error(f"cannot write --truth {args.truth}: {e.strerror}")
+    try:
         return serve(plan)
     except OSError as e:
         parser.error(f"cannot serve on {args.host}:{args.port}: {e.strerror or e}")

@@ -82,7 +82,7 @@ def test_what_is_overdue_comes_at_once_in_the_order_of_the_deadlines() -> None:
 def test_jitter_moves_deadlines_alike_in_every_run() -> None:
     pace = ExactPace(0, 10 * MS, 9 * MS)
     # Long overdue, so only the order of the deadlines shows, and jitter makes it.
-    offsets = {name: -1000 * MS for name in "abcd"}
+    offsets = dict.fromkeys("abcd", -1000 * MS)
     orders = [[name for name, _ in play(pace, offsets, 5)] for _ in range(2)]
     assert orders[0] == orders[1]
     assert orders[0] != [name for name, _ in play(ExactPace(0, 10 * MS), offsets, 5)]

@@ -195,7 +195,7 @@ class Metrics(Collector):
             yield self._family("counter", row, figures)
         for name, (words, _) in HISTOGRAMS.items():
             yield self._histogram(name, words)
-        info = {**self._labels, **CACHE_CONFIG, **self.read_engine().cache_config}
+        info = {"engine": "0", **CACHE_CONFIG, **self.read_engine().cache_config}
         cache = Metric(
             "vllm:cache_config_info", "Information of the LLMEngine CacheConfig", "gauge"
         )

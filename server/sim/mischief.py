@@ -69,7 +69,8 @@ class Faulty(Answer):
         # At the latest instead of the last token: a short reply doesn't escape.
         self._after = min(fault.after_tokens, self.choices[0].length - 1)
         self._struck = False
-        self._held = False
+        self._held = False  # tokens are made, and wait
+        self._until_s = 0.0
 
     def generate(self) -> None:
         """Have the tokens made, or none at all."""
@@ -107,7 +108,8 @@ class Faulty(Answer):
     def stall(self, choice: Choice) -> None:
         """Keep silent for a while."""
         self._held = True
-        asyncio.get_running_loop().call_later(self.fault.value, self._release)
+        self._until_s = time.perf_counter() + self.fault.value
+        self._release()
 
     def crash(self, choice: Choice) -> None:
         """Die, as a killed process does; only the truth is saved."""
@@ -116,6 +118,10 @@ class Faulty(Answer):
         os._exit(1)
 
     def _release(self) -> None:
+        left_s = self._until_s - time.perf_counter()
+        if left_s > 0:  # the loop's timers count in milliseconds and may be early
+            asyncio.get_running_loop().call_later(max(left_s, 0.001), self._release)
+            return
         self._held = False
         if not self.over:
             self.resume()
