@@ -1,0 +1,79 @@
+"""The errors of the wire, with the bodies and the words that vLLM gives them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+ENGINE_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+BUSY = (
+    "The engine is currently busy and cannot accept new requests."
+    " Please try again later or on a different instance."
+)
+# What vLLM calls each status in `error.type`; others go by their HTTP phrase.
+TYPES = {
+    400: "BadRequestError",
+    404: "NotFoundError",
+    500: "InternalServerError",
+}
+
+
+class ApiError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(
+        self, status: int, message: str, param: str | None = None, kind: str | None = None
+    ) -> None:
+        """Name the status, the words, the field that is to blame and (else by status) the type."""
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.kind = kind or TYPES.get(status) or HTTPStatus(status).phrase
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON of the answer."""
+        error = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.status,
+        }
+        return {"error": error}
+
+
+class UnauthorizedError(ApiError):
+    """A request without the key; its body is a string where others have an object."""
+
+    def __init__(self) -> None:
+        """Say no more than that."""
+        super().__init__(401, "Unauthorized")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON of the answer."""
+        return {"error": self.message}
+
+
+def bad_value(name: str, value: object, why: str) -> ApiError:
+    """Return the 400 of a field whose value makes no sense."""
+    return ApiError(400, f"{why} (parameter={name}, value={value})", name)
+
+
+def invalid(kind: str, where: str, message: str, given: str, extra: str = "") -> ApiError:
+    """Return the 400 of a body that fails the schema, in the words of its validator."""
+    detail = f"{{'type': '{kind}', 'loc': '{where}', 'msg': '{message}', 'input': {given}{extra}}}"
+    return ApiError(400, f"1 validation error:\n  {detail}", where, "Bad Request")
+
+
+def error_event(error: ApiError) -> bytes:
+    """Return the event of an error in mid-stream; vLLM spaces it unlike all its other events."""
+    text = orjson.dumps(error.message).decode()
+    param = orjson.dumps(error.param).decode()
+    return (
+        f'data: {{"error": {{"message": {text}, "type": "{error.kind}", '
+        f'"param": {param}, "code": {error.status}}}}}\n\n'
+    ).encode()

@@ -1,0 +1,112 @@
+"""What a step is made of: the requests in it, what it costs, and what it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimes:
+    """What a step costs, in seconds: a linear model of reading weights, computing, reading KV."""
+
+    base_s: float
+    per_prefill_token_s: float
+    per_sequence_s: float
+    per_kv_token_s: float
+
+    def duration_s(self, prefill_tokens: int, sequences: int, kv_tokens: int) -> float:
+        """Return how long a step of this make-up lasts."""
+        return (
+            self.base_s
+            + prefill_tokens * self.per_prefill_token_s
+            + sequences * self.per_sequence_s
+            + kv_tokens * self.per_kv_token_s
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """A request as the engine sees it; `max_tokens` is how many tokens it will really generate."""
+
+    request_id: str
+    prompt_token_ids: Sequence[int]
+    max_tokens: int
+    cache_salt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step: its length, and what happens in it. Requests are named by their ids."""
+
+    duration_s: float
+    tokens: tuple[str, ...]  # get one token each when the step ends
+    finished: tuple[str, ...]  # got their last one
+    started: tuple[str, ...]  # left the queue for the first time: their prefill begins here
+    cached_tokens: Mapping[str, int]  # of those started: prompt tokens found in the prefix cache
+    queued_s: Mapping[str, float]  # of those started: how long they had waited
+    preempted: tuple[str, ...]  # lost their blocks and wait again, to be computed anew
+    num_batched_tokens: int  # tokens computed, prefill and decode
+    num_seqs: int  # requests that had a part in it
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """A request on its way through the engine."""
+
+    request: EngineRequest
+    arrived_s: float
+    hashes: list[bytes]  # of its full blocks, as far as they were needed
+    num_prompt_tokens: int = field(init=False)
+    num_tokens: int = field(init=False)  # prompt and output so far: all that has to be computed
+    num_final_tokens: int = field(init=False)  # what num_tokens is when the last one is out
+    num_computed: int = 0
+    num_labelled: int = 0  # blocks that the prefix cache knows
+    started: bool = False
+    blocks: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.num_prompt_tokens = self.num_tokens = len(self.request.prompt_token_ids)
+        self.num_final_tokens = self.num_tokens + self.request.max_tokens
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last token is out."""
+        return self.num_tokens == self.num_final_tokens
+
+    def token_ids(self, start: int, stop: int) -> list[int]:
+        """Return the ids of some positions; those of the output are this request's alone."""
+        ids = list(self.request.prompt_token_ids[start:stop])
+        # Far above any vocabulary, so no prompt hits another request's output by chance.
+        digest = sha256(self.request.request_id.encode()).digest()
+        first = (1 << 61) + (int.from_bytes(digest[:7], "big") << 4)
+        return ids + [first + position for position in range(start + len(ids), stop)]
+
+
+@dataclass(slots=True)
+class Batch:
+    """A step while it is put together."""
+
+    now_s: float
+    budget: int
+    prefill_tokens: int = 0
+    kv_tokens: int = 0
+    num_seqs: int = 0
+    sampled: list[Tracked] = field(default_factory=list)
+    started: list[Tracked] = field(default_factory=list)
+    cached_tokens: dict[str, int] = field(default_factory=dict)
+    preempted: list[str] = field(default_factory=list)
+
+    def compute(self, sequence: Tracked, num_new: int) -> None:
+        """Put the next `num_new` tokens of a sequence into the step."""
+        outstanding = sequence.num_tokens - sequence.num_computed
+        if outstanding == 1 and sequence.num_tokens > sequence.num_prompt_tokens:
+            self.kv_tokens += sequence.num_tokens
+        else:
+            self.prefill_tokens += num_new
+        self.budget -= num_new
+        self.num_seqs += 1
+        sequence.num_computed += num_new
+        if num_new == outstanding:
+            self.sampled.append(sequence)

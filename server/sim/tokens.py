@@ -1,0 +1,86 @@
+"""A tokenizer without a vocabulary file; all counts and texts of the simulator agree with it.
+
+A token is a special marker, one of a few words beyond ASCII, up to three small
+letters with or without the blank before them, or a single byte. Each byte
+string has one reading, and joining the pieces gives it back.
+
+    "Hello, world" -> "H" "ell" "o" "," " wor" "ld"
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import string
+from collections.abc import Iterable, Sequence
+
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+EOS = 2
+# Single tokens of several bytes: their text can be cut inside a character.
+FOREIGN = (" café", " naïve", " über", " señor", " 東京", " привет", " 🙂")
+# What the simulator says: words that are one token each, so that reading a reply back
+# gives the tokens that made it.
+SPOKEN = (
+    "the", "and", "for", "are", "but", "not", "you", "all", "any", "can", "had", "her", "was",
+    "one", "our", "out", "day", "get", "has", "him", "his", "how", "new", "now", "old", "see",
+    "two", "way", "who", "did", "its", "let", "put", "say", "she", "too", "use", "may", "own",
+    "off", "try", "run", "set", "far", "big", "low", "top", "end", "air", "car", "dog", "sun",
+    "map", "key", "law", "sea", "ice", "oil", "art", "bus", "cup",
+)  # fmt: skip
+
+
+def _letters() -> Iterable[bytes]:
+    for length in (1, 2, 3):
+        for letters in itertools.product(string.ascii_lowercase, repeat=length):
+            word = "".join(letters).encode()
+            yield b" " + word
+            if length > 1:  # a single letter is a byte already
+                yield word
+
+
+PIECES: tuple[bytes, ...] = (
+    *(text.encode() for text in SPECIAL),
+    *(bytes([byte]) for byte in range(256)),
+    *(text.encode() for text in FOREIGN),
+    *_letters(),
+)
+VOCABULARY_SIZE = len(PIECES)
+_IDS = {piece: token for token, piece in enumerate(PIECES)}
+_PIECE = re.compile(
+    b"|".join(
+        [
+            *(re.escape(text.encode()) for text in (*SPECIAL, *FOREIGN)),
+            rb" ?[a-z]{1,3}",
+            rb"[\x00-\xff]",
+        ]
+    )
+)
+SPOKEN_IDS: tuple[int, ...] = tuple(_IDS[b" " + word.encode()] for word in SPOKEN)
+FOREIGN_IDS: tuple[int, ...] = tuple(_IDS[word.encode()] for word in FOREIGN)
+
+
+def tokenize(text: str) -> list[int]:
+    """Return the token ids of a text."""
+    return list(map(_IDS.__getitem__, _PIECE.findall(text.encode("utf-8", "replace"))))
+
+
+def token_bytes(token: int) -> bytes:
+    """Return a token's bytes; an id beyond the vocabulary has none, as in a padded model."""
+    return PIECES[token] if 0 <= token < VOCABULARY_SIZE else b""
+
+
+def detokenize(tokens: Sequence[int]) -> str:
+    """Return the text of token ids; bytes that are no UTF-8 become U+FFFD."""
+    return b"".join(map(token_bytes, tokens)).decode("utf-8", "replace")
+
+
+def token_string(token: int) -> str:
+    """Return a token as byte-level vocabularies write it: Ġ for a blank, Ċ for a newline."""
+    text = token_bytes(token).decode("utf-8", "replace")
+    return text.replace(" ", "Ġ").replace("\n", "Ċ")
+
+
+def chat_prompt(messages: Iterable[tuple[str, str]], add_generation_prompt: bool = True) -> str:
+    """Return the text that (role, content) messages become before they are tokenized."""
+    turns = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages)
+    return turns + ("<|im_start|>assistant\n" if add_generation_prompt else "")

@@ -1,0 +1,196 @@
+"""A stand-in for a vLLM server: its wire to the letter, without a GPU or a model.
+
+    python server/simulator.py --exact --ttft-ms 50 --itl-ms 20 --truth truth.jsonl
+    python server/simulator.py --port 0 --profile llama-8b-a100 --max-num-seqs 64
+
+Prints its URL on one line of standard output once it listens, and serves until
+Ctrl-C or SIGTERM. `--exact` gives each stream deadlines of its own; otherwise a
+model of vLLM's engine decides when tokens come. `--truth` writes down when the
+server really did what it did. Its figures say nothing about a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from sim.engine import EngineConfig
+from sim.faults import KINDS, read_faults
+from sim.profiles import PROFILES
+from sim.serve import Plan, serve
+from sim.settings import ExactPace, Settings
+
+DEFAULT_PROFILE = "llama-8b-a100"
+DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
+EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms", "workers")
+ENGINE_FLAGS = (
+    "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
+    "kv_cache_dtype", "num_gpu_blocks", "block_size", "no_enable_prefix_caching",
+)  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists all flags)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        description=__doc__,
+        epilog=_faults_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    wire = parser.add_argument_group("wire, as vLLM's flags")
+    wire.add_argument("--host", default="127.0.0.1")
+    wire.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    wire.add_argument("--model", default="simulated")
+    wire.add_argument("--served-model-name", nargs="+", default=[])
+    wire.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
+    wire.add_argument("--max-model-len", type=_positive, help="default: the profile's")
+    wire.add_argument("--stream-interval", type=_positive, default=1)
+    wire.add_argument("--enable-prompt-tokens-details", action="store_true")
+    wire.add_argument("--enable-force-include-usage", action="store_true")
+    wire.add_argument("--reasoning", action="store_true", help="reasoning comes first, in chats")
+    wire.add_argument("--seed", type=int, default=0, help="of replies, jitter and faults")
+    _add_engine_flags(parser.add_argument_group("engine, as vLLM's flags"))
+    exact = parser.add_argument_group("exact mode")
+    exact.add_argument("--exact", action="store_true", help="no engine: each stream on its own")
+    exact.add_argument("--ttft-ms", type=_duration, metavar="MS", help="default 50")
+    exact.add_argument("--itl-ms", type=_duration, metavar="MS", help="default 20")
+    exact.add_argument("--jitter-ms", type=_duration, metavar="MS", help="default 0")
+    exact.add_argument("--workers", type=_positive, metavar="N", help="processes on one port")
+    proof = parser.add_argument_group("what goes wrong, and what really happened")
+    proof.add_argument(
+        "--faults", metavar="SPEC", help="a line of faults or a .yaml file; see below"
+    )
+    proof.add_argument("--truth", type=Path, metavar="FILE", help="JSON lines, one a request")
+    return parser
+
+
+def _faults_help() -> str:
+    lines = (f"  {name:<12} {kind.what}" for name, kind in KINDS.items())
+    example = "faults: error_event:0.05@5, stall:#3,7@10=400ms, http_503:0.02, crlf"
+    return "\n".join((example, *lines))
+
+
+def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--profile", choices=PROFILES, help=f"default {DEFAULT_PROFILE}")
+    group.add_argument("--max-num-batched-tokens", type=_positive, metavar="N")
+    group.add_argument("--max-num-seqs", type=_positive, metavar="N")
+    group.add_argument("--gpu-memory-utilization", type=float, metavar="SHARE", help="default 0.92")
+    group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
+    group.add_argument("--num-gpu-blocks", type=_positive, metavar="N", help="instead of the share")
+    group.add_argument("--block-size", type=_positive, metavar="TOKENS", help="default 16")
+    group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
+
+
+def main() -> int:
+    """Read the flags and serve."""
+    parser = _parser()
+    args = parser.parse_args()
+    try:
+        _check_modes(args)
+        faults = read_faults(args.faults) if args.faults else ()
+        settings = _settings(args)
+        pace = _exact_pace(args) if args.exact else _engine(args, settings.max_model_len)
+    except ValueError as e:
+        parser.error(str(e))
+    plan = Plan(settings, args.host, args.port, pace, args.truth, faults)
+    try:
+        if args.truth is not None:
+            args.truth.write_bytes(b"")  # a run's truth starts with the run
+    except OSError as e:
+        parser.error(f"cannot write --truth {args.truth}: {e.strerror}")
+    try:
+        return serve(plan)
+    except OSError as e:
+        parser.error(f"cannot serve on {args.host}:{args.port}: {e.strerror or e}")
+    except KeyboardInterrupt:
+        return 0
+
+
+def _check_modes(args: argparse.Namespace) -> None:
+    """Refuse a flag that its mode would ignore."""
+    for flags, wanted, advice in (
+        (EXACT_FLAGS, True, "is for exact mode; add --exact"),
+        (ENGINE_FLAGS, False, "is for the engine, which exact mode doesn't have; drop --exact"),
+    ):
+        for flag in flags:
+            given = getattr(args, flag) is not None
+            if given and args.exact != wanted:
+                raise ValueError(f"--{flag.replace('_', '-')} {advice}")
+    if args.faults and (args.workers or 1) > 1:
+        raise ValueError("--faults counts requests, which several --workers can't; use one worker")
+
+
+def _exact_pace(args: argparse.Namespace) -> ExactPace:
+    ttft = DEFAULT_TTFT_MS if args.ttft_ms is None else args.ttft_ms
+    itl = DEFAULT_ITL_MS if args.itl_ms is None else args.itl_ms
+    return ExactPace(*(round(ms * 1e6) for ms in (ttft, itl, args.jitter_ms or 0)))
+
+
+def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
+    profile = PROFILES[args.profile or DEFAULT_PROFILE]
+    dtype = args.kv_cache_dtype or "auto"
+    budget = args.max_num_batched_tokens or profile.max_num_batched_tokens
+    size = args.block_size or 16
+    share = 0.92 if args.gpu_memory_utilization is None else args.gpu_memory_utilization
+    blocks = args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget, size)
+    if blocks * size < max_model_len:
+        raise ValueError(
+            f"the KV cache holds {blocks * size} tokens, fewer than one request of"
+            f" --max-model-len {max_model_len}; lower that or give the cache more memory"
+        )
+    return EngineConfig(
+        max_num_batched_tokens=budget,
+        max_num_seqs=args.max_num_seqs or profile.max_num_seqs,
+        num_gpu_blocks=blocks,
+        block_size=size,
+        max_model_len=max_model_len,
+        enable_prefix_caching=not args.no_enable_prefix_caching,
+        step_times=profile.step_times_with(dtype),
+    )
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
+        model=args.model,
+        served_names=tuple(args.served_model_name or [args.model]),
+        max_model_len=args.max_model_len or _longest(args),
+        stream_interval=args.stream_interval,
+        prompt_tokens_details=args.enable_prompt_tokens_details,
+        force_include_usage=args.enable_force_include_usage,
+        reasoning=args.reasoning,
+        api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
+        seed=args.seed,
+        workers=args.workers or 1,
+    )
+
+
+def _longest(args: argparse.Namespace) -> int:
+    return PROFILES[args.profile or DEFAULT_PROFILE].max_model_len
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds from 0 on")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
