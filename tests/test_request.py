@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loadgen.prompt_types import Message, Prompt, user_prompt
 from loadgen.request import chat_messages, make_body, make_target
-from loadgen.target import PlannedRequest, Target
 from loadgen.scenario import Scenario
+from loadgen.target import PlannedRequest, Target
 
 PROMPT = user_prompt("p1", "How old is the moon?")
 TALK = Prompt("p2", (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "…")))

@@ -20,6 +20,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from .intake import Intake
 from .settings import SERVER
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -63,9 +64,10 @@ class Listener(Protocol):
 class Connection(asyncio.Protocol):
     """Reads requests and carries the answer to each before the next one is looked at."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, intake: Intake) -> None:
         """Make a connection that is not yet connected."""
         self._handler = handler
+        self._intake = intake
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._fd = -1
@@ -146,8 +148,14 @@ class Connection(asyncio.Protocol):
         self._fd = sock.fileno()
 
     def data_received(self, data: bytes) -> None:
-        """Stamp the read, then parse it."""
-        self._stamp_ns = time.perf_counter_ns()  # the bytes have arrived
+        """Stamp the read; it is looked at when those before it have been."""
+        stamp_ns = time.perf_counter_ns()  # the bytes have arrived
+        self._intake.put(lambda: self._parse(data, stamp_ns))
+
+    def _parse(self, data: bytes, stamp_ns: int) -> None:
+        if self._transport is None:
+            return  # the client has gone meanwhile
+        self._stamp_ns = stamp_ns
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):

@@ -17,8 +17,8 @@ from .metrics import EngineState
 from .settings import ExactPace
 from .timer import precise_timer
 
-# Tokens in one pass before the loop looks at its sockets again: about a millisecond.
-_PASS = 128
+# Tokens in one pass before the loop looks at its sockets again: a third of a millisecond.
+_PASS = 32
 
 
 class ExactPacing:

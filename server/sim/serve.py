@@ -21,6 +21,7 @@ from .batching import EnginePacing
 from .connection import Connection
 from .engine import EngineConfig
 from .faults import Fault
+from .intake import Intake
 from .metrics import Metrics
 from .pacing import ExactPacing
 from .settings import SERVER, ExactPace, Settings
@@ -145,7 +146,8 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     stopped = asyncio.Event()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stopped.set)
-    server = await loop.create_server(lambda: Connection(api), sock=sock, backlog=_BACKLOG)
+    intake = Intake(loop)
+    server = await loop.create_server(lambda: Connection(api, intake), sock=sock, backlog=_BACKLOG)
     # Nothing of what was loaded so far is ever garbage; what comes is looked at when idle.
     gc.freeze()
     gc.disable()
