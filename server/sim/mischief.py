@@ -10,14 +10,17 @@ from dataclasses import replace
 
 import orjson
 
-from .answers import Answer, Caller, Choice, House, StreamedAnswer, WholeAnswer
+from .answers import Answer, Caller, Choice, House
 from .asks import Ask
 from .connection import http_chunk
 from .errors import BUSY, ENGINE_DEAD, ApiError, UnauthorizedError, error_event
 from .events import DONE
 from .faults import Fault
 from .replies import VOICE, Reply, make_replies
+from .rewrites import REWRITES, Rewrite, cut_short
+from .streamed import StreamedAnswer
 from .tokens import FOREIGN_IDS
+from .whole import WholeAnswer
 
 DEAD = ApiError(500, ENGINE_DEAD)
 REFUSALS = {
@@ -144,7 +147,7 @@ class FaultyStream(Faulty, StreamedAnswer):
             "malformed": self._malformed,
             "crash": self.crash,
         }
-        self._rewrite = REWRITES.get(fault.kind)
+        self._rewrite: Rewrite | None = REWRITES.get(fault.kind)
 
     def made(self, choice: Choice) -> None:
         """Hold tokens back until there are enough of them, if that is the fault."""
@@ -189,7 +192,7 @@ class FaultyStream(Faulty, StreamedAnswer):
         self.end(self.fault.kind)
 
     def _malformed(self, choice: Choice) -> None:
-        self._rewrite = _cut_short
+        self._rewrite = cut_short
         self.send(choice)
         self._rewrite = None
 
@@ -246,28 +249,3 @@ class FaultyWhole(Faulty, WholeAnswer):
     def _half(self) -> bytes:
         body = self.body()
         return body[: len(body) // 2]
-
-
-# What an event becomes: pieces that are a chunk and a write each.
-
-
-def _bytes_alone(event: bytes) -> list[bytes]:
-    return [event[at : at + 1] for at in range(len(event))]
-
-
-def _cut_in_characters(event: bytes) -> list[bytes]:
-    borders = [at for at, byte in enumerate(event) if byte & 0xC0 == 0x80]  # inside a character
-    starts = [0, *borders]
-    return [event[a:b] for a, b in zip(starts, [*borders, len(event)], strict=True)]
-
-
-def _cut_short(event: bytes) -> list[bytes]:
-    return [event[: len(event) // 2] + b"\n\n"]
-
-
-REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
-    "split_bytes": _bytes_alone,
-    "split_utf8": _cut_in_characters,
-    "crlf": lambda event: [event.replace(b"\n", b"\r\n")],
-    "comments": lambda event: [b": still here\n\n", event],
-}
