@@ -5,7 +5,7 @@
 # Not called PYTHON: that names the interpreter that the environment is made with.
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
-PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis tools
+PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis server/*.py server/sim tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu bench summarize plots all \
