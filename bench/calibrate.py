@@ -8,7 +8,8 @@
 The simulator sends every token at a set time, whatever the load, and records when it had read
 each request and when it handed each token to the socket. What the client reports beyond that is
 its error. Each level is run --repeats times, and the table has the medians. Keep the machine
-quiet meanwhile: client and simulator share it, and whatever else runs is measured too.
+quiet meanwhile: client and simulator share it, and whatever else runs is measured too. Each
+sending process has a core of its own, as in any run; the simulator keeps to the others.
 
 Writes calibration/<time>.csv, .md and .png into the results folder; with --like
 calibration/<run_id>.json, which summarize.py shows beside the run.
@@ -179,6 +180,7 @@ def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
         text=True,
     )
     try:
+        _keep_off_the_client(process.pid, pace.streams)
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         if not url:
@@ -187,6 +189,16 @@ def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
     finally:
         process.terminate()  # it writes the rest of its truth
         process.wait(START_LIMIT_S)
+
+
+def _keep_off_the_client(pid: int, streams: int) -> None:
+    from loadgen.cores import allowed_cores, cores_for
+    from loadgen.crew import choose_workers
+
+    allowed = allowed_cores()
+    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
+    if allowed and set(allowed) - set(taken):
+        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
 
 
 @dataclass(frozen=True, slots=True)
