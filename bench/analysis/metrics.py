@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .facts import Facts
-from .statistics import Values
+from .statistics import Values, Weights
 
-Sample = tuple[Values, Values | None]  # values, and how many samples each stands for (None: one)
+Sample = tuple[Values, Weights | None]  # values, and how many samples each stands for (None: one)
 NOTHING: Values = np.array([])
 
 

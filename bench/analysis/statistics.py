@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .intervals import TAIL, Interval, order_ranks
 
 Values = NDArray[np.float64]
+Weights = NDArray[np.float32] | Values
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -79,17 +80,17 @@ class Ordered:
         return min(low + (high - low) * (place - rank), high)
 
 
-def ordered(values: Values, weights: Values | None = None) -> Ordered:
+def ordered(values: Values, weights: Weights | None = None) -> Ordered:
     """Put values in order; a weight says how many samples a value stands for."""
     if weights is None:
         return Ordered(np.sort(values), None, values.size)
     order = np.argsort(values)
-    ends = np.cumsum(weights[order])
+    ends = np.cumsum(weights[order], dtype=np.float64)
     return Ordered(values[order], ends, float(ends[-1]))
 
 
 def describe(
-    values: Values, weights: Values | None = None, percentiles: Sequence[float] = PERCENTILES
+    values: Values, weights: Weights | None = None, percentiles: Sequence[float] = PERCENTILES
 ) -> Distribution | None:
     """Return the distribution of `values`; None where there is none.
 

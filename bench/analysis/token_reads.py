@@ -28,8 +28,8 @@ Arrays = dict[str, NDArray[Any]]
 class TokenReads:
     """The reads that brought tokens to a run's successes, request after request."""
 
-    t_s: Values  # their stamps, from the run's start
-    tokens: Values  # what each brought; where `exact` is false, partly an average
+    t_ns: NDArray[np.int64]  # their stamps, from the run's start
+    tokens: NDArray[np.float32]  # what each brought; where `exact` is false, partly an average
     wait_ms: Values  # since the read before it; NaN: the first of its request
     exact: bool  # the server said how many tokens each event held
 
@@ -43,26 +43,27 @@ class TokenReads:
         return self.wait_ms[self._later]
 
     @cached_property
-    def tokens_after_gap(self) -> Values:
-        """Tokens that came after each of `chunk_gap_ms`: the weights of `itl_ms`."""
-        return self.tokens[self._later]
+    def tokens_after_gap(self) -> NDArray[np.float32] | None:
+        """Tokens after each of `chunk_gap_ms`, the weights of `itl_ms`; None: one after each."""
+        found = self.tokens[self._later]
+        return None if (found == 1).all() else found
 
     @cached_property
     def itl_ms(self) -> Values:
         """Waits, shared among the tokens that ended them."""
-        found: Values = self.chunk_gap_ms / self.tokens_after_gap
-        return found
+        tokens = self.tokens_after_gap
+        return self.chunk_gap_ms if tokens is None else self.chunk_gap_ms / tokens
 
     @property
     def peak_per_s(self) -> float:
         """The most tokens in any one of the run's seconds."""
-        seconds = np.maximum(self.t_s, 0).astype(np.int64)
+        seconds = np.maximum(self.t_ns, 0) // 1_000_000_000
         return float(np.bincount(seconds, weights=self.tokens).max())
 
     def tokens_between(self, start_s: float, end_s: float) -> float:
         """Return the tokens whose stamps lie in [start, end)."""
-        inside = (self.t_s >= start_s) & (self.t_s < end_s)
-        return float(self.tokens[inside].sum())
+        inside = (self.t_ns >= 1e9 * start_s) & (self.t_ns < 1e9 * end_s)
+        return float(self.tokens[inside].sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +98,26 @@ def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
     first, index = arrays["first_read"], arrays["request_index"]
     if first.size != index.size + 1 or first[-1] != arrays["t_ns"].size:
         raise ValueError("first_read doesn't fit the reads")
-    per_event = _tokens_per_event(succeeded, int(index.max(initial=-1)) + 1)[index]
     counts = np.diff(first)
-    per_event = np.repeat(per_event, counts)
+    per_event = np.repeat(_tokens_per_event(succeeded, index), counts)
     kept = per_event > 0  # those of successes
     if not kept.any():
         return None
-    told = arrays["tokens"][kept].astype(np.float64)
+    told = arrays["tokens"][kept].astype(np.float32)
     tokens = np.where(told > 0, told, arrays["events"][kept] * per_event[kept])
-    t_ns = arrays["t_ns"][kept]
-    wait_ms = np.diff(t_ns, prepend=t_ns[0]) / 1e6
     begins = np.zeros(kept.size, dtype=bool)
     begins[first[:-1][counts > 0]] = True
+    t_ns = arrays["t_ns"][kept]
+    wait_ms = np.diff(t_ns, prepend=t_ns[0]) / 1e6
     wait_ms[begins[kept]] = np.nan
-    return TokenReads(t_ns / 1e9, tokens, wait_ms, bool((told > 0).all()))
+    return TokenReads(t_ns, tokens, wait_ms, bool((told > 0).all()))
 
 
-def _tokens_per_event(succeeded: pd.DataFrame, size: int) -> Values:
-    """Return tokens per token event by request index; 0 for a request that didn't succeed."""
-    found = np.zeros(size)
-    rows = succeeded[(succeeded["token_events"] > 0) & (succeeded["request_index"] < size)]
-    tokens = rows["completion_tokens"].to_numpy(dtype="float64", na_value=0.0)
-    events = rows["token_events"].to_numpy(dtype="float64")
+def _tokens_per_event(succeeded: pd.DataFrame, index: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return tokens per token event of each request; 0 for one that didn't succeed."""
+    found = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.float32)
+    rows = succeeded[(succeeded["token_events"] > 0) & (succeeded["request_index"] < found.size)]
+    tokens = rows["completion_tokens"].to_numpy(dtype="float32", na_value=0.0)
+    events = rows["token_events"].to_numpy(dtype="float32")
     found[rows["request_index"].to_numpy(dtype="int64")] = tokens / events
-    return found
+    return found[index]
