@@ -54,7 +54,8 @@ def wilson(met: int, of: int) -> Interval | None:
     middle = share + spread / 2
     half = z * math.sqrt(share * (1 - share) / of + spread / (4 * of))
     low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
-    return Interval(max(0.0, low), min(1.0, high))
+    # Exactly 0 and 1 at the ends, whatever the rounding.
+    return Interval(0.0 if met == 0 else low, 1.0 if met == of else high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def repeated(values: Sequence[float]) -> Repeated | None:
     logs = [math.log(value) for value in kept]
     mean = sum(logs) / len(logs)
     if len(kept) < MIN_REPEATS:
-        return Repeated(kept, math.exp(mean), None)
+        # The rounding of exp(log(x)) would move a single run's figure.
+        return Repeated(kept, math.exp(mean) if len(kept) > 1 else kept[0], None)
     error = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
     half = cast(float, stdtrit(len(logs) - 1, 1 - TAIL)) * error
     return Repeated(kept, math.exp(mean), Interval(math.exp(mean - half), math.exp(mean + half)))
