@@ -7,7 +7,6 @@ from typing import Any
 from . import thresholds
 from .facts import Facts
 from .finding import Finding, Severity
-from .statistics import quantile
 
 MORE_CLIENT = (
     "give the client more CPU: stop other work, move it off the server's machine, or use more "
@@ -39,7 +38,7 @@ def lost_workers(facts: Facts) -> list[dict[str, Any]]:
 def loop_lag(facts: Facts) -> Finding | None:
     """The sending loop was late, so stamps were."""
     lag = _number(_health(facts).get("loop_lag_ms"), "p99")
-    base = quantile(facts.values("tpot_ms"), 50) or facts.ttft_p50_ms
+    base = facts.token_gap_p50_ms or facts.ttft_p50_ms
     if lag is None or not base or lag <= thresholds.LOOP_LAG_FLOOR_MS:
         return None
     severity = thresholds.LOOP_LAG.severity(lag / base)

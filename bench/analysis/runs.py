@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What the analysis writes itself: a shell's `results/*.csv` names it too.
-OWN_FILES = ("summary.csv",)
+OWN_FILES = ("summary.csv", "summary_levels.csv")
 NEEDED = ("run_id", "scenario", "concurrency", "t_end_s", "max_tokens", "token_events")
 
 
