@@ -10,6 +10,7 @@ from typing import Any
 from loadgen.records import RunInfo
 
 from .attainment import attainment
+from .calibration import Calibration
 from .facts import Facts
 from .load import Load
 from .metrics import METRICS, why_absent
@@ -64,6 +65,7 @@ class RunSummary:
     peak_output_tokens_per_s: float | None  # the most in any second counted from the start
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
+    calibration: Calibration | None  # the client's own error at this load, where it was measured
 
     @property
     def success_rate(self) -> float | None:
@@ -130,6 +132,7 @@ def summarize(run: Run) -> RunSummary:
         peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
         exact_tokens=None if facts.reads is None else facts.reads.exact,
         verdict=judge_facts(facts),
+        calibration=run.calibration,
     )
 
 
