@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -113,7 +114,7 @@ def _parse() -> argparse.Namespace:
     add("--telemetry", action="store_true", help="sample this machine's GPUs beside the requests")
     elsewhere = parser.add_mutually_exclusive_group()
     command = "what prints the server's GPU rows: observe_gpu.py, run on its machine"
-    elsewhere.add_argument("--telemetry-command", metavar="CMD", help=command)
+    elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
     elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help="where results go")
@@ -132,6 +133,12 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise ValueError(text)
     return seconds
+
+
+def _command(text: str) -> str:
+    if not shlex.split(text):
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _page(text: str) -> str:

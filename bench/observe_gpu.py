@@ -77,7 +77,7 @@ def _sample(args: argparse.Namespace, lines: Lines) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: lines.ended.set())
-    sink = StreamSink(lines.write, time.perf_counter(), args.hz)
+    sink = StreamSink(lines.write, time.perf_counter())
     sampler = GpuSampler(sink, args.hz, args.gpus)
     try:
         sampler.start()

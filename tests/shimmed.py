@@ -68,12 +68,13 @@ class Collected:
 
     def __init__(self) -> None:
         self.found: Sequence[GpuFacts] = ()
+        self.hz = 0.0
         self.taken: list[GpuRow] = []
         self.lost: list[tuple[int, str]] = []
         self.problems: list[Problem] = []
 
-    def gpus(self, found: Sequence[GpuFacts]) -> None:
-        self.found = found
+    def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
+        self.found, self.hz = found, hz
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
         self.taken.extend(rows)

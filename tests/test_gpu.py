@@ -126,7 +126,7 @@ def test_a_gpu_whose_sensors_all_fail_gives_no_answer(driver: Load) -> None:
 
 def test_a_gpu_that_comes_back_closes_its_gap(driver: Load, tmp_path: Path) -> None:
     driver(TWO_GPUS + "1 2 all=!15\n1 5 all=0\n")
-    recording = GpuRecording(tmp_path / "telemetry" / "x.csv", "nvml", 10)
+    recording = GpuRecording(tmp_path / "telemetry" / "x.csv", "nvml")
     sampler = GpuSampler(recording, 10, retry_s=0)
     for _ in range(7):
         sampler.sample()
@@ -222,7 +222,7 @@ def test_without_a_driver_library_it_says_so(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_thread_samples_from_before_the_run_to_after_it(driver: Load, tmp_path: Path) -> None:
     driver(TWO_GPUS)
     path = tmp_path / "telemetry" / "x.csv"
-    recording = GpuRecording(path, "nvml", 100)
+    recording = GpuRecording(path, "nvml")
     sampler = GpuSampler(recording, 100)
     sampler.start()
     assert not path.exists()  # there is no run yet whose clock the rows could be on
@@ -247,7 +247,7 @@ def test_a_file_that_cannot_be_written_is_a_problem_and_no_failure(
 ) -> None:
     driver(TWO_GPUS)
     (tmp_path / "telemetry").write_text("a file where the folder should be")
-    recording = GpuRecording(tmp_path / "telemetry" / "x.csv", "nvml", 10)
+    recording = GpuRecording(tmp_path / "telemetry" / "x.csv", "nvml")
     sampler = GpuSampler(recording, 10)
     recording.anchor(0, 0)
     sampler.sample()

@@ -10,7 +10,6 @@ from typing import Any
 from .gaps import Problem
 from .gpu import GpuSampler
 from .gpu_command import CommandSampler
-from .gpu_dcgm import HZ as DCGM_HZ
 from .gpu_dcgm import DcgmSampler
 from .gpu_recording import GpuRecording
 from .nvml import GpuUnavailableError
@@ -98,12 +97,12 @@ class Beside:
     def _gpu_source(self) -> tuple[GpuRecording, GpuSampler | CommandSampler | DcgmSampler]:
         wanted, path = self._wanted, self._gpu_path
         if wanted.command is not None:
-            recording = GpuRecording(path, "command", None, clock="wall")
+            recording = GpuRecording(path, "command", clock="wall")
             return recording, CommandSampler(wanted.command, recording)
         if wanted.dcgm is not None:
-            recording = GpuRecording(path, "dcgm", DCGM_HZ)
+            recording = GpuRecording(path, "dcgm")
             return recording, DcgmSampler(wanted.dcgm, recording, wanted.gpu_indexes)
-        recording = GpuRecording(path, "nvml", wanted.gpu_hz)
+        recording = GpuRecording(path, "nvml")
         return recording, GpuSampler(recording, wanted.gpu_hz, wanted.gpu_indexes)
 
     def _start_metrics(self, fetch: Fetch) -> None:

@@ -35,7 +35,7 @@ class GapLog:
 
     def __init__(self, limit_s: float) -> None:
         """Call it a gap where two readings are more than `limit_s` apart, whatever the cause."""
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._last: dict[object, float] = {}
         self._missing: dict[object, str] = {}  # why there is none just now
         self._gaps: list[Gap] = []
@@ -44,7 +44,7 @@ class GapLog:
         """Note a reading."""
         code = self._missing.pop(key, None)
         last_s = self._last.get(key)
-        if code or (last_s is not None and t_s - last_s > self._limit_s):
+        if code or (last_s is not None and t_s - last_s > self.limit_s):
             self._gaps.append(Gap(key, last_s, t_s, code or "late"))
         self._last[key] = t_s
 
@@ -54,6 +54,6 @@ class GapLog:
 
     def until(self, t_s: float) -> list[Gap]:
         """Return all gaps up to the end of the sampling, those that are still open included."""
-        late = {k: "late" for k, last_s in self._last.items() if t_s - last_s > self._limit_s}
+        late = {k: "late" for k, last_s in self._last.items() if t_s - last_s > self.limit_s}
         still = {**late, **self._missing}
         return [*self._gaps, *(Gap(k, self._last.get(k), None, code) for k, code in still.items())]

@@ -33,6 +33,7 @@ class GpuSampler:
         """Prepare; `wanted` are the indexes of GPUs, None all of them."""
         self._sink = sink
         self._wanted = wanted
+        self._hz = hz
         self._retry_s = retry_s
         self._beat = Beat(self.sample, hz, "gpu-sampler")
         self._nvml: Nvml | None = None
@@ -118,5 +119,6 @@ class GpuSampler:
         if absent != self._told_absent:
             self._told_absent = absent
             self._sink.gpus(
-                [GpuFacts(g.index, g.uuid, g.name, tuple(sorted(g.absent))) for g in self._gpus]
+                [GpuFacts(g.index, g.uuid, g.name, tuple(sorted(g.absent))) for g in self._gpus],
+                self._hz,
             )

@@ -41,8 +41,11 @@ class CommandSampler:
     def start(self) -> None:
         """Start the command and wait for its first row. Raises GpuUnavailableError."""
         try:
+            words = shlex.split(self._command)
+            if not words:
+                raise GpuUnavailableError("command", "--telemetry-command: it is empty")
             self._process = subprocess.Popen(
-                shlex.split(self._command),
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

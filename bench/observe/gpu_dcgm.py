@@ -132,7 +132,7 @@ class DcgmSampler:
         return readings
 
     def _tell(self, fresh: Sequence[Reading]) -> None:
-        self._recording.gpus([r.facts() for r in fresh if r.index not in self._last])
+        self._recording.gpus([r.facts() for r in fresh if r.index not in self._last], HZ)
         for reading in fresh:
             if reading.is_split and reading.index not in self._last:
                 text = f"GPU {reading.index} is split by MIG: its readings are the whole board's"

@@ -32,8 +32,8 @@ class GpuFacts:
 class GpuSink(Protocol):
     """Takes what a sampler finds."""
 
-    def gpus(self, found: Sequence[GpuFacts]) -> None:
-        """Take the GPUs that are read."""
+    def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
+        """Take the GPUs that are read, so many times a second."""
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
         """Take readings; `t_s` is on the sampler's clock."""
@@ -52,23 +52,24 @@ class GpuRecording:
         self,
         path: Path,
         source: str,
-        hz: float | None,
         clock: Literal["monotonic", "wall"] = "monotonic",
     ) -> None:
         """Prepare to write `path` with rows whose `t_s` is on this clock."""
         self._file = RowFile(path, GpuRow)
         self._source = source
-        self.hz = hz
+        self._hz: float | None = None
         self._clock = clock
         self._zero_s: float | None = None
-        self._gaps = GapLog(max(GAP_S, 3 / hz if hz else 0))
+        self._gaps = GapLog(GAP_S)
         self._gpus: dict[str, GpuFacts] = {}
         self.problems: list[Problem] = []
         self._lock = threading.Lock()
 
-    def gpus(self, found: Sequence[GpuFacts]) -> None:
+    def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
         """Take the GPUs that are read; of one that is known, the latest is kept."""
         with self._lock:
+            self._hz = hz
+            self._gaps.limit_s = max(GAP_S, 3 / hz)
             self._gpus.update((gpu.uuid, gpu) for gpu in found)
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
@@ -109,7 +110,7 @@ class GpuRecording:
                 "source": self._source,
                 "file": f"{self._file.path.parent.name}/{self._file.path.name}",
                 "rows": self._file.written,
-                "hz": self.hz,
+                "hz": self._hz,
                 "gpus": [dataclasses.asdict(gpu) for gpu in self._gpus.values()],
                 "problems": [dataclasses.asdict(problem) for problem in self.problems],
                 "gaps": [{"gpu_index": gap.key, **gap.facts(zero_s)} for gap in gaps],

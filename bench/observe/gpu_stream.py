@@ -33,16 +33,15 @@ class StreamError(Exception):
 class StreamSink:
     """Writes what a sampler finds as lines."""
 
-    def __init__(self, write: Callable[[str], None], zero_s: float, hz: float) -> None:
+    def __init__(self, write: Callable[[str], None], zero_s: float) -> None:
         """Write lines through `write`; `t_s` counts from `zero_s` of the sampler's clock."""
         self._write = write
         self._zero_s = zero_s
-        self._hz = hz
         write(HEADER + "\n")
 
-    def gpus(self, found: Sequence[GpuFacts]) -> None:
-        """Say which GPUs are read."""
-        self._note({"gpus": [dataclasses.asdict(gpu) for gpu in found], "hz": self._hz})
+    def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
+        """Say which GPUs are read, and how often."""
+        self._note({"gpus": [dataclasses.asdict(gpu) for gpu in found], "hz": hz})
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
         """Write readings."""
@@ -81,7 +80,8 @@ def _take_note(note: dict[str, object], sink: GpuSink) -> None:
         found = note["gpus"]
         if not isinstance(found, list):
             raise ValueError(found)
-        sink.gpus([GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in found])
+        gpus = [GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in found]
+        sink.gpus(gpus, float(str(note["hz"])))
     elif "missed" in note:
         sink.missed(int(str(note["missed"])), str(note["code"]))
     elif "problem" in note:
