@@ -144,7 +144,9 @@ def _command(text: str) -> str:
 def _page(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be http://HOST:PORT/metrics")
+        raise argparse.ArgumentTypeError(
+            "must be http://HOST:PORT/metrics, with no user or key in it"
+        )
     return text
 
 

@@ -5,7 +5,10 @@ For instance `ssh gpu7 python vllm-bench/bench/observe_gpu.py`.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -89,14 +92,14 @@ class CommandSampler:
     def _end(self) -> None:
         process = self._process
         assert process is not None
-        process.terminate()
+        _signal(process, signal.SIGTERM)
         try:
             process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _signal(process, signal.SIGKILL)
             process.wait()
         for thread in self._threads:
-            thread.join(STOP_LIMIT_S)  # a grandchild may hold the pipes open
+            thread.join(STOP_LIMIT_S)  # what left the session may still hold the pipes open
 
     def _listen(self, stream: IO[str]) -> None:
         with stream:
@@ -128,3 +131,9 @@ class CommandSampler:
         self._nearest_s = min(self._nearest_s, arrived_s - row.wall_s)
         self._first.set()
         return True
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Signal the command and whatever it started: all of its session."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended, and everything with it
+        os.killpg(process.pid, number)

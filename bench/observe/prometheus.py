@@ -36,4 +36,6 @@ def samples(text: str, names: Collection[str]) -> Iterator[Sample]:
                 if sample.name in names and math.isfinite(sample.value):
                     yield Sample(sample.name, sample.labels, sample.value)
     except (ValueError, IndexError) as e:
-        raise PageError(f"not a page of Prometheus metrics: {str(e)[:200]}") from e
+        raise PageError(
+            f"not a page of Prometheus metrics: {' '.join(str(e).split())[:200]}"
+        ) from e
