@@ -62,7 +62,7 @@ def bench(tmp_path: Path, tiny_vllm: TinyVllm) -> Callable[..., Any]:
 
 
 def ran(done: Any) -> None:
-    """The run went through; a busy machine may make its figures INVALID, which is no matter here."""
+    """The run went through; that a busy machine makes its figures INVALID is no matter here."""
     assert done.returncode in (0, 4), done.stderr
 
 

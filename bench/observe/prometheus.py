@@ -1,7 +1,7 @@
 """The samples of a Prometheus page that have certain names, read without reading the rest.
 
-A vLLM server's page has some 900 lines, most of them buckets; prometheus_client takes 10 ms for
-all of it and half a millisecond for what is wanted here.
+A vLLM server's page has some 450 values, most of them buckets; prometheus_client takes 6 ms for
+all of it and 0.3 ms for what is wanted here.
 """
 
 from __future__ import annotations
