@@ -21,7 +21,8 @@ Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts t
 row is kept. Keys (HF_TOKEN, and whatever api_key_env names) come from the environment or .env.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake
-in the scenario file, or a model that isn't served; 4 a run is INVALID; 130 interrupted.
+in the scenario file, or a model that isn't served; 3 an objective (slo) was missed; 4 a run is
+INVALID, whatever was met; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def _workers(text: str) -> int | None:
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
-    from loadgen.scenario import load_scenarios, nearest
+    from loadgen.nearest import nearest
+    from loadgen.scenario import load_scenarios
 
     flags = {"base_url": args.base_url, "model": args.model, "dataset": args.dataset}
     flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
@@ -328,6 +330,8 @@ def _told(level: Level) -> RunSummary:
 
 def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
     """Print the table of all runs, and return the exit code."""
+    from analysis.judgement_lines import missed
+    from analysis.levels import series_of
     from analysis.terminal import print_summary, wide_console
 
     print()
@@ -338,7 +342,9 @@ def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
         return 130
     if status == "failed":
         return 1
-    return 4 if any(s.verdict.level == "INVALID" for s in done) else 0
+    if any(s.verdict.level == "INVALID" for s in done):
+        return 4
+    return 3 if missed(series_of(done)) else 0
 
 
 @cache

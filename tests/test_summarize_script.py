@@ -36,7 +36,7 @@ def healthy(run_id="made-cc4-a", count=80, **fields):
 def results(tmp_path):
     """A results folder with two levels of one scenario."""
     for level in (4, 8):
-        records = healthy(f"made-cc{level}-a", concurrency=level)
+        records = healthy(f"made-cc{level}-a", count=100, concurrency=level)
         write_run(tmp_path, records, made_info(records))
     return tmp_path
 
@@ -51,7 +51,7 @@ def test_no_file_means_every_run_of_the_folder(results):
     assert (done.returncode, done.stderr) == (0, "")
     assert [r["run_id"] for r in rows(results)] == ["made-cc4-a", "made-cc8-a"]
     assert done.stdout.startswith("Verdict: 2 VALID")
-    assert "80/80" in (results / "summary.md").read_text() + done.stdout
+    assert "100/100" in (results / "summary.md").read_text() + done.stdout
 
 
 def test_a_second_time_the_summary_itself_is_not_taken_for_a_run(results):
@@ -86,7 +86,7 @@ def test_a_run_named_twice_counts_once(results):
 def test_a_shells_own_glob_may_name_the_summary(results):
     script("summarize", "--results-dir", results)
     named = sorted(results.glob("*.csv"))
-    assert len(named) == 3
+    assert len(named) == 4
     done = script("summarize", *named)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -159,7 +159,7 @@ def test_a_torn_last_line_costs_only_that_line(results):
     path.write_bytes(path.read_bytes()[:-20])
     assert script("summarize", path).returncode == 0
     (row,) = rows(results)
-    assert (row["requests"], row["verdict"], row["reasons"]) == ("79", "SUSPECT", "interrupted")
+    assert (row["requests"], row["verdict"], row["reasons"]) == ("99", "SUSPECT", "interrupted")
 
 
 def test_a_run_without_its_json_is_summed_up_and_says_so(results):

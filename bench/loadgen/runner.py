@@ -110,7 +110,7 @@ class _Run:
         self._start = start
         self._health = ClientHealth(
             [
-                WorkerHealth(worker.number, worker.streams, told.connected)
+                WorkerHealth(worker.number, worker.core, worker.streams, told.connected)
                 for worker, told in zip(crew, ready, strict=True)
             ]
         )
