@@ -103,9 +103,14 @@ def _print_columns() -> int:
     from analysis.level_columns import level_column_docs
     from analysis.summary_csv import summary_column_docs
     from loadgen.records import column_docs
+    from observe import rows
+    from observe.gpu_row import GpuRow
+    from observe.server_row import ServerRow
 
     for title, docs in (
         ("<run_id>.csv, a row a request", column_docs()),
+        ("telemetry/<run_id>.csv, a row a GPU and sample", rows.column_docs(GpuRow)),
+        ("server_metrics/<run_id>.csv, a row an engine and second", rows.column_docs(ServerRow)),
         ("summary.csv, a row a run", summary_column_docs()),
         ("summary_levels.csv, a row a level of load", level_column_docs()),
     ):

@@ -21,6 +21,7 @@ SCRIPTS = {
     "bench/summarize.py",
     "bench/plot.py",
     "bench/calibrate.py",
+    "bench/observe_gpu.py",
     "bench/load_real_prompts.py",
     "inspect_prompts.py",
 }

@@ -37,7 +37,8 @@ class GpuRow:
     sm_clock_mhz: int | None = doc("clock of the multiprocessors", default=None)
     memory_clock_mhz: int | None = doc("clock of the memory", default=None)
     throttle_reasons: str | None = doc(
-        "what holds the clocks down just now, names joined by |; none: nothing does", default=None
+        "what holds the clocks down just now, names with a vertical bar between; none: nothing",
+        default=None,
     )
     pcie_tx_kb_s: int | None = doc(
         "sent over PCIe, over 20 ms; readings are taken in turn between the samples, since each "
