@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_the_same_files_through_numpy_by_hand_give_the_same_token_figures(tmp_pa
     found = streamed_run(tmp_path, 4, "a")
     arrays = np.load(tmp_path / "tokens" / "a.npz")
     t, first = arrays["t_ns"] / 1e9, arrays["first_read"]
-    gaps = np.concatenate([1000 * np.diff(t[a:b]) for a, b in zip(first, first[1:], strict=False)])
+    gaps = np.concatenate([1000 * np.diff(t[a:b]) for a, b in itertools.pairwise(first)])
     itl = found.distributions["itl_ms"]
     assert itl.percentile(99) == pytest.approx(np.percentile(gaps, 99))
     assert itl.mean == pytest.approx(gaps.mean())
