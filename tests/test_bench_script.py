@@ -2,92 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import trustme
-from loadgen.records import COLUMNS, read_frame, read_run_info
+from loadgen.records import COLUMNS, read_frame
 from loadgen.token_file import load
 
 from tests.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
-
-ROOT = Path(__file__).resolve().parents[1]
-BENCH = ROOT / "bench" / "bench.py"
+from tests.running import info, rows, run_bench, start_bench, wait_for, write_scenario
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    path = tmp_path / "prompts.txt"
-    path.write_text("".join(f"{i} " + "please tell me more " * 20 + "\n" for i in range(30)))
-    return path
-
-
-@pytest.fixture
-def scenarios(tmp_path: Path, prompts: Path, tiny_vllm: TinyVllm) -> Callable[..., Path]:
-    def write(**changes: object) -> Path:
-        settings = {
-            "base_url": tiny_vllm.base_url,
-            "model": "tiny",
-            "dataset": f"file:{prompts}",
-            "max_new_tokens": 4,
-            "concurrencies": [3],
-            "num_requests": 12,
-            **changes,
-        }
-        path = tmp_path / "scenarios.yaml"
-        path.write_text(json.dumps({"scenarios": {"one": settings}}))  # JSON is YAML
-        return path
-
-    return write
-
-
-def command(folder: Path, scenarios: Path, *words: str) -> list[str]:
-    return [
-        *(sys.executable, str(BENCH), "--scenarios", str(scenarios)),
-        *("--results-dir", str(folder / "results"), *words),
-    ]
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "VLLM_BENCH_CACHE": str(folder / "cache"), **more}
+def scenarios(tmp_path: Path, tiny_vllm: TinyVllm) -> Callable[..., Path]:
+    settings = {
+        "base_url": tiny_vllm.base_url,
+        "model": "tiny",
+        "max_new_tokens": 4,
+        "concurrencies": [3],
+        "num_requests": 12,
+    }
+    return lambda **changes: write_scenario(tmp_path, **{**settings, **changes})
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    def run(scenarios: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(tmp_path, scenarios, *words),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=tmp_path,  # from any folder
-            env=environment(tmp_path, **env),
-        )
-
-    return run
-
-
-def rows(folder: Path) -> pd.DataFrame:
-    (path,) = (folder / "results").glob("*.csv")
-    return read_frame(path)
-
-
-def info(folder: Path) -> Any:
-    (path,) = (folder / "results").glob("*.json")
-    return read_run_info(path)
+    return partial(run_bench, tmp_path)
 
 
 def test_a_run_leaves_a_row_a_request_and_what_it_was(
@@ -196,23 +146,6 @@ def test_a_stream_that_stalls_is_cut_off_and_says_so(
     assert stalled["ttft_ms"].notna().all()  # what it measured is kept
 
 
-def start(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(folder, scenarios, *words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(folder),
-    )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up, "it never came"
-        time.sleep(0.01)
-
-
 def completions(server: TinyVllm) -> int:
     return sum(r.path == "/v1/chat/completions" for r in server.requests)
 
@@ -221,7 +154,7 @@ def test_ctrl_c_keeps_every_row_and_lets_requests_under_way_end(
     scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.token_gap_s = 0.05
-    process = start(tmp_path, scenarios(num_requests=1000))
+    process = start_bench(tmp_path, scenarios(num_requests=1000))
     wait_for(lambda: completions(tiny_vllm) > 6)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -237,7 +170,7 @@ def test_a_second_ctrl_c_cuts_off_what_is_under_way(
     scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, chunk(delta("a")), HANG]
-    process = start(tmp_path, scenarios())
+    process = start_bench(tmp_path, scenarios())
     wait_for(lambda: completions(tiny_vllm) == 3)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)  # Python merges signals that come at once
@@ -254,7 +187,7 @@ def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
     scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm, workers: int, killed: int
 ) -> None:
     tiny_vllm.token_gap_s = 0.02
-    process = start(tmp_path, scenarios(num_requests=60), "--workers", str(workers))
+    process = start_bench(tmp_path, scenarios(num_requests=60), "--workers", str(workers))
     wait_for(lambda: completions(tiny_vllm) > 12)
     wait_for(lambda: len(rows(tmp_path)) > 3)
     for worker in sending_processes(process.pid)[:killed]:
