@@ -29,6 +29,7 @@ Exit codes: 0 done; 1 no run, or one that can't be read (the others are still su
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,9 +42,22 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def main() -> int:
-    """Find the runs, sum them up, write, print."""
+    """Say what was asked for, to whoever goes on reading."""
     args = _parse()
     _show_any_text()
+    try:
+        status = _summarize(args)
+        sys.stdout.flush()  # here, where a closed pipe is caught
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _summarize(args: argparse.Namespace) -> int:
+    """Find the runs, sum them up, write, print."""
     if args.columns:
         return _print_columns()
     if args.codes or args.schema:

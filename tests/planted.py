@@ -182,7 +182,7 @@ PLANTED: list[tuple[Callable[[Evidence], None], str]] = [
     (two_rows_of_a_request, "a request has two rows"),
     (a_failure, "requests failed: HTTP 500"),
     (swapped_stamps, "stamps out of order"),
-    (swapped_requests, "before the server sent it|ttft_ms"),
+    (swapped_requests, "before the server sent it|ttft_ms|token_reads|tokens of read"),
     (a_token_in_another_read, "tokens of read"),
     (a_stamp_after_the_next_request, "after the stream sent its next request"),
     (one_stream_too_many, "more streams than asked for"),
