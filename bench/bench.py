@@ -68,13 +68,14 @@ def main() -> int:
     from loadgen.job import ModelNotServedError
     from loadgen.preflight import FolderError
     from loadgen.prompt_types import PromptError
+    from loadgen.records import RecordsError
     from loadgen.scenario import ScenarioError
 
     try:
         return _bench(args)
     except (ScenarioError, UsageError, ModelNotServedError) as e:
         return _complain(e, 2)
-    except (ControlError, PromptError, RunError, FolderError) as e:
+    except (ControlError, PromptError, RunError, FolderError, RecordsError) as e:
         return _complain(e, 1)
     except KeyboardInterrupt:
         return _complain("interrupted before the first request", 130)

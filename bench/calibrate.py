@@ -57,9 +57,13 @@ class Pace:
 
     @property
     def requests(self) -> int:
-        """As many as take each stream round twice, and some ten seconds where streams are few."""
+        """As many as take each stream round twice, some ten seconds, and enough for a p99.
+
+        Where streams are few a p99 would take minutes, and has little to tell.
+        """
         request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
-        return self.streams * max(2, round(10 / request_s))
+        rounds = max(2, round(10 / request_s))
+        return max(self.streams * rounds, 400 if self.streams >= 64 else 0)
 
 
 def main() -> int:

@@ -138,10 +138,10 @@ def _summarize_all(paths: Iterable[Path]) -> tuple[list[RunSummary], list[str]]:
     for path in paths:
         try:
             run = load_run(path)
+            summaries.append(summarize(run))
         except RecordsError as e:
             problems.append(str(e))
             continue
-        summaries.append(summarize(run))
         problems += [run.info_problem] if run.info_problem else []
     return sorted_summaries(summaries), problems
 

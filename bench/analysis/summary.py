@@ -12,6 +12,7 @@ from loadgen.records import RunInfo
 from .attainment import attainment
 from .calibration import Calibration
 from .facts import Facts
+from .gpu_rows import read_gpu_rows
 from .load import Load
 from .metrics import METRICS, why_absent
 from .objectives import Attainment
@@ -100,10 +101,10 @@ class RunSummary:
 
 
 def facts_of(run: Run) -> Facts:
-    """Return a run's facts, its tokens' stamps among them."""
+    """Return a run's facts, its tokens' stamps and its GPUs' rows among them."""
     facts = Facts(run.frame, run.info)
     found = find_reads(run.path, facts.succeeded)
-    return Facts(run.frame, run.info, found.reads, found.absent)
+    return Facts(run.frame, run.info, found.reads, found.absent, read_gpu_rows(run.path))
 
 
 def summarize(run: Run) -> RunSummary:

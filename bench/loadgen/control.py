@@ -19,11 +19,14 @@ from .events import error_text
 from .target import Tls
 
 LIMIT_S = 30.0
-# What the ledger compares: the server's own count of what it did, summed over engines.
+# The server's own count of what it did, summed over engines; the ledger compares the first three.
 COUNTERS = (
     "vllm:prompt_tokens_total",
     "vllm:generation_tokens_total",
     "vllm:request_success_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+    "vllm:num_preemptions_total",
 )
 
 
