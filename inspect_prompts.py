@@ -175,7 +175,8 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    from bench.loadgen.scenario import load_scenarios, nearest
+    from bench.loadgen.nearest import nearest
+    from bench.loadgen.scenario import load_scenarios
 
     path = args.scenarios or ROOT / "bench" / "scenarios.yaml"
     overrides = {"base_url": args.base_url} if args.base_url else {}

@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.calibration import Calibration, Cost
+    from analysis.calibration import Calibration
+    from analysis.truth import Cost
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -146,9 +147,8 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
 
 def _measure(pace: Pace, folder: Path) -> Calibration:
     """Run the client once against a fresh simulator, and hold its files against the truth."""
-    from analysis.calibration import calibration_of
     from analysis.runs import load_run
-    from analysis.truth import client_errors, read_truth
+    from analysis.truth import calibration_of, client_errors, read_truth
     from loadgen.token_file import load
 
     truth = folder / "truth.jsonl"
@@ -237,7 +237,7 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
 
 
 def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
-    from analysis.calibration import Cost
+    from analysis.truth import Cost
 
     workers = health["workers"]
     assert isinstance(workers, list)

@@ -20,10 +20,13 @@ NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
 
 
 def made_record(index: int = 0, **changes: Any) -> RequestRecord:
-    """Return a request that succeeded: 20 tokens, first after 100 ms, one each 10 ms."""
-    sent_s = changes.pop("t_sent_s", float(index))
+    """Return a request that succeeded: 20 tokens in a second, the first after 100 ms.
+
+    Records 0, 1, 2, ... hold as many streams busy as their `concurrency` says (4 by default).
+    """
+    sent_s = changes.pop("t_sent_s", index / changes.get("concurrency", 4))
     ttft_ms = changes.get("ttft_ms", 100.0)
-    latency_ms = changes.pop("latency_ms", 290.0)
+    latency_ms = changes.pop("latency_ms", 1000.0)
     fields: dict[str, Any] = {
         "run_id": "made-cc4-pref256-max20-20251124T120000Z",
         "scenario": "made",
@@ -31,8 +34,8 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
         "request_index": index,
         "request_id": f"made-{index}",
         "prompt_id": f"prompt-{index}",
-        "stream_index": index % 4,
-        "t_scheduled_s": sent_s if sent_s is not None else float(index),
+        "stream_index": index % changes.get("concurrency", 4),
+        "t_scheduled_s": sent_s if sent_s is not None else index / 4,
         "t_sent_s": sent_s,
         "t_end_s": (sent_s or 0.0) + (latency_ms or 0.0) / 1000,
         "send_lag_ms": 0.1,
@@ -40,8 +43,8 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
         "ttft_ms": ttft_ms,
         "ttft_visible_ms": ttft_ms,
         "latency_ms": latency_ms,
-        "tpot_ms": 10.0,
-        "max_gap_ms": 12.0,
+        "tpot_ms": 900 / 19,
+        "max_gap_ms": 60.0,
         "prompt_tokens": 250,
         "completion_tokens": 20,
         "cached_tokens": None,

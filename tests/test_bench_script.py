@@ -18,7 +18,15 @@ from loadgen.records import COLUMNS, read_frame
 from loadgen.token_file import load
 
 from tests.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
-from tests.running import info, rows, run_bench, start_bench, wait_for, write_scenario
+from tests.running import (
+    assert_ran,
+    info,
+    rows,
+    run_bench,
+    start_bench,
+    wait_for,
+    write_scenario,
+)
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -45,7 +53,7 @@ def test_a_run_leaves_a_row_a_request_and_what_it_was(
 ) -> None:
     tiny_vllm.token_gap_s = 0.01  # so that the streams overlap
     done = bench(scenarios())
-    assert done.returncode == 0, done.stderr
+    assert_ran(done)
     found = rows(tmp_path)
     assert list(found.columns) == list(COLUMNS)
     assert len(found) == 12
@@ -59,14 +67,14 @@ def test_a_run_leaves_a_row_a_request_and_what_it_was(
     assert run.server["version"] == "0.0.0-test"
     assert run.server["system_fingerprint"] == "fp-test"
     assert run.clock_start.monotonic_ns < run.clock_end.monotonic_ns
-    assert "SUSPECT" in done.stdout  # it says what it is worth: too short to measure with
+    assert "window_short" in done.stdout  # it says what it is worth
     assert tiny_vllm.most_in_flight == 3
 
 
 def test_the_streams_are_held_and_their_connections_kept(
     bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
 ) -> None:
-    assert bench(scenarios(num_requests=40, concurrencies=[5])).returncode == 0
+    assert_ran(bench(scenarios(num_requests=40, concurrencies=[5])))
     sent = [r for r in tiny_vllm.requests if r.path == "/v1/chat/completions"]
     assert len(sent) == 40
     assert len({r.connection for r in sent}) == 5
@@ -75,7 +83,7 @@ def test_the_streams_are_held_and_their_connections_kept(
 def test_each_concurrency_is_a_run_of_its_own_on_the_same_prompts(
     bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
-    assert bench(scenarios(concurrencies=[1, 2])).returncode == 0
+    assert_ran(bench(scenarios(concurrencies=[1, 2])))
     first, second = (read_frame(p) for p in sorted((tmp_path / "results").glob("*.csv")))
     assert list(first.sort_values("request_index")["prompt_id"]) == list(
         second.sort_values("request_index")["prompt_id"]
@@ -87,7 +95,7 @@ def test_each_concurrency_is_a_run_of_its_own_on_the_same_prompts(
 def test_without_streaming_only_the_latency_is_measured(
     bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assert bench(scenarios(stream=False)).returncode == 0
+    assert_ran(bench(scenarios(stream=False)))
     found = rows(tmp_path)
     assert found["ttft_ms"].isna().all()
     assert (found["latency_ms"] > 0).all()
@@ -213,7 +221,7 @@ def test_streams_are_as_many_as_asked_over_all_sending_processes(
 ) -> None:
     tiny_vllm.token_gap_s = 0.005
     path = scenarios(num_requests=40, concurrencies=[5])
-    assert bench(path, "--workers", str(workers)).returncode == 0
+    assert_ran(bench(path, "--workers", str(workers)))
     found = rows(tmp_path)
     assert sorted(found["request_index"]) == list(range(40))  # each taken once
     assert set(found["stream_index"]) == set(range(5))
@@ -231,7 +239,7 @@ def test_streams_are_as_many_as_asked_over_all_sending_processes(
 def test_every_token_has_its_stamp_in_the_tokens_file(
     bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assert bench(scenarios()).returncode == 0
+    assert_ran(bench(scenarios()))
     found = rows(tmp_path).set_index("request_index")
     (path,) = (tmp_path / "results" / "tokens").glob("*")
     tokens = load(path)
@@ -248,7 +256,7 @@ def test_every_token_has_its_stamp_in_the_tokens_file(
 def test_no_tokens_leaves_the_tokens_file_out(
     bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assert bench(scenarios(), "--no-tokens").returncode == 0
+    assert_ran(bench(scenarios(), "--no-tokens"))
     assert not (tmp_path / "results" / "tokens").exists()
 
 
@@ -295,7 +303,7 @@ def test_a_key_that_is_not_set_is_named_and_never_its_value(
     assert missing.returncode == 2
     assert "MY_KEY" in missing.stderr
     done = bench(path, MY_KEY="s3cret-value")
-    assert done.returncode == 0, done.stderr
+    assert_ran(done)
     written = b"".join(p.read_bytes() for p in (tmp_path / "results").rglob("*.*"))
     assert b"s3cret-value" not in written
     assert "s3cret-value" not in done.stdout + done.stderr
@@ -338,7 +346,7 @@ def test_telemetry_without_a_gpu_warns_and_goes_on(
     bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
 ) -> None:
     done = bench(scenarios(), "--telemetry", NVIDIA_VISIBLE_DEVICES="none")
-    assert done.returncode == 0
+    assert_ran(done)
     sampled = list((tmp_path / "results" / "telemetry").glob("*.csv"))
     assert sampled or "no telemetry: NVML" in done.stderr
 
@@ -368,7 +376,7 @@ def test_https_is_verified_by_the_authority_that_is_named(
 ) -> None:
     path = scenarios(base_url=https_vllm.base_url, tls_ca=str(tmp_path / "ca.pem"))
     done = bench(path)
-    assert done.returncode == 0, done.stderr
+    assert_ran(done)
     assert rows(tmp_path)["error"].isna().all()
     assert "not verified" not in done.stderr
 
@@ -381,7 +389,7 @@ def test_https_that_cannot_be_verified_is_refused_unless_told_and_then_it_is_sai
     assert "certificate verify failed" in refused.stderr
     assert not completions(https_vllm)
     done = bench(scenarios(base_url=https_vllm.base_url, tls_verify=False))
-    assert done.returncode == 0, done.stderr
+    assert_ran(done)
     assert "certificate is not verified" in done.stderr
     assert any("not verified" in note for note in info(tmp_path).notes)
 

@@ -114,7 +114,7 @@ def test_characters_that_the_font_lacks_become_question_marks():
 def test_doubts_and_simulation_are_said_under_the_title(run):
     records = [*level(8, count=50), failed_record(50, run_id="made-cc8-0", concurrency=8)]
     found = texts(cdf_figure(run(records, server={"simulator": "yes"}), "ttft_ms"))
-    assert "Verdict: INVALID (errors)" in found
+    assert "Verdict: INVALID (errors, window_short)" in found
     assert "simulated server" in found
 
 

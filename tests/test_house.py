@@ -41,7 +41,12 @@ def test_arrows_point_down(path: Path) -> None:
     allowed = {
         "loadgen": (),
         "observe": (),
-        "analysis": ("loadgen.records", "loadgen.scenario", "loadgen.token_file"),
+        "analysis": (
+            "loadgen.records",
+            "loadgen.scenario",
+            "loadgen.slo",
+            "loadgen.token_file",
+        ),
     }[package]
     foreign = {
         name

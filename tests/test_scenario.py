@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loadgen.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
+from loadgen.slo import Slo
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2-key"
@@ -71,6 +72,8 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "cache": ("run", "cold"),
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
+        "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+        "telemetry_gpus": ([0], [1, 2]),
     }
     kind = Scenario.model_fields[key].annotation
     usual: tuple[object, object] = (True, False) if kind is bool else (1, 2)
@@ -78,8 +81,10 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         usual = ("word", "other")
     default, own = values.get(key, usual)
     found = load_scenarios(file_with(tmp_path, {key: default}, **{key: own}))["chat"]
-    assert getattr(found, key) == own
     inherited = load_scenarios(file_with(tmp_path, {key: default}, **{key: ...}))["chat"]
+    if key == "slo":
+        default, own = Slo.model_validate(default), Slo.model_validate(own)
+    assert getattr(found, key) == own
     assert getattr(inherited, key) == default
 
 

@@ -82,3 +82,38 @@ def test_the_order_of_the_samples_changes_nothing(sample, rng):
     assert other is not None
     assert one.percentiles == other.percentiles
     assert one.mean == pytest.approx(other.mean)
+
+
+@given(st.lists(st.tuples(times_ms, st.integers(1, 9)), min_size=1, max_size=80))
+def test_a_weight_is_so_many_equal_samples(pairs):
+    sample, weights = (np.array(part, dtype=float) for part in zip(*pairs, strict=True))
+    found = describe(sample, weights)
+    repeated = np.repeat(sample, weights.astype(int))
+    plain = describe(repeated)
+    assert found is not None
+    assert plain is not None
+    assert found.n == plain.n
+    assert found.percentiles == pytest.approx(plain.percentiles)
+    assert found.intervals == plain.intervals
+    assert (found.mean, found.std) == pytest.approx((plain.mean, plain.std), rel=1e-6, abs=1e-3)
+
+
+@given(values(min_size=6))
+def test_every_figure_is_numpys(sample):
+    found = describe(sample)
+    assert found is not None
+    by_hand = {q: float(np.percentile(sample, q)) for q in found.percentiles}
+    assert found.percentiles == pytest.approx(by_hand)
+    assert found.std == pytest.approx(float(sample.std()), rel=1e-6, abs=1e-6)
+
+
+@given(values(min_size=72))
+def test_a_percentile_lies_in_its_interval_and_every_end_is_a_sample(sample):
+    found = describe(sample)
+    assert found is not None
+    assert set(found.intervals) == set(found.percentiles)
+    for q, value in found.percentiles.items():
+        interval = found.interval(q)
+        assert interval is not None
+        assert interval.low <= value <= interval.high
+        assert {interval.low, interval.high} <= set(sample.tolist())

@@ -36,7 +36,7 @@ def healthy(run_id="made-cc4-a", count=80, **fields):
 def results(tmp_path):
     """A results folder with two levels of one scenario."""
     for level in (4, 8):
-        records = healthy(f"made-cc{level}-a", concurrency=level)
+        records = healthy(f"made-cc{level}-a", count=100, concurrency=level)
         write_run(tmp_path, records, made_info(records))
     return tmp_path
 
@@ -51,7 +51,7 @@ def test_no_file_means_every_run_of_the_folder(results):
     assert (done.returncode, done.stderr) == (0, "")
     assert [r["run_id"] for r in rows(results)] == ["made-cc4-a", "made-cc8-a"]
     assert done.stdout.startswith("Verdict: 2 VALID")
-    assert "80/80" in (results / "summary.md").read_text() + done.stdout
+    assert "100/100" in (results / "summary.md").read_text() + done.stdout
 
 
 def test_a_second_time_the_summary_itself_is_not_taken_for_a_run(results):
@@ -86,7 +86,7 @@ def test_a_run_named_twice_counts_once(results):
 def test_a_shells_own_glob_may_name_the_summary(results):
     script("summarize", "--results-dir", results)
     named = sorted(results.glob("*.csv"))
-    assert len(named) == 3
+    assert len(named) == 4
     done = script("summarize", *named)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -159,7 +159,7 @@ def test_a_torn_last_line_costs_only_that_line(results):
     path.write_bytes(path.read_bytes()[:-20])
     assert script("summarize", path).returncode == 0
     (row,) = rows(results)
-    assert (row["requests"], row["verdict"], row["reasons"]) == ("79", "SUSPECT", "interrupted")
+    assert (row["requests"], row["verdict"], row["reasons"]) == ("99", "SUSPECT", "interrupted")
 
 
 def test_a_run_without_its_json_is_summed_up_and_says_so(results):
@@ -186,10 +186,62 @@ def test_check_exits_4_where_a_run_is_invalid(results):
     assert script("summarize", "--check", "--results-dir", results).returncode == 4
 
 
+def with_objective(results: Path, limit_ms: float) -> None:
+    for level in (4, 8):
+        records = healthy(f"slo-cc{level}", count=100, concurrency=level, scenario="slo")
+        info = made_info(records, scenario={"slo": {"ttft_ms": {"p50": limit_ms}}})
+        write_run(results, records, info)
+
+
+@pytest.mark.parametrize(("limit_ms", "status"), [(100.0, 0), (99.9, 3)])
+def test_check_exits_3_where_an_objective_is_missed(results, limit_ms, status):
+    with_objective(results, limit_ms)
+    done = script("summarize", "--check", "--results-dir", results)
+    assert done.returncode == status
+    assert ("4 streams: MISSED" in done.stdout) == (status == 3)
+    assert script("summarize", "--results-dir", results).returncode == 0
+
+
+def test_check_says_invalid_before_missed(results):
+    with_objective(results, 99.9)
+    records = [failed_record(i, run_id="bad") for i in range(20)]
+    write_run(results, records, made_info(records))
+    assert script("summarize", "--check", "--results-dir", results).returncode == 4
+
+
+def test_all_files_are_written_and_named(results):
+    with_objective(results, 100.0)
+    done = script("summarize", "--results-dir", results, "--format", "vllm")
+    assert done.returncode == 0
+    names = ["summary.csv", "summary_levels.csv", "summary.md", "summary.json"]
+    assert f"Wrote to {results}: {', '.join(names)}, vllm/" in done.stdout
+    assert all((results / name).stat().st_size for name in names)
+    assert len(list((results / "vllm").iterdir())) == 4
+    with (results / "summary_levels.csv").open() as lines:
+        levels = list(csv.DictReader(lines))
+    assert [(r["scenario"], r["load"], r["objectives_met"]) for r in levels] == [
+        ("made", "4", ""),
+        ("made", "8", ""),
+        ("slo", "4", "yes"),
+        ("slo", "8", "yes"),
+    ]
+    text = (results / "summary.md").read_text()
+    assert "### Objectives" in text
+    assert "every objective was met up to 8 streams" in text
+    assert "### TTFT over load" in text
+    assert "8 streams: TTFT p50=100 ms, p95=100 ms" in text
+
+
+def test_codes_and_schema_are_printed_for_whoever_asks():
+    codes, schema = script("summarize", "--codes"), script("summarize", "--schema")
+    assert "| `ledger_mismatch` |" in codes.stdout
+    assert schema.stdout == (ROOT / "docs" / "summary.schema.json").read_text()
+
+
 def test_columns_explains_every_column_of_both_files():
     done = script("summarize", "--columns")
     assert done.returncode == 0
-    for name in (*COLUMNS, "whole_run_output_tokens_per_s", "ttft_p99_ms"):
+    for name in (*COLUMNS, "whole_run_output_tokens_per_s", "ttft_p99_ms", "ttft_stability"):
         assert f"  {name} " in done.stdout
 
 
@@ -245,3 +297,15 @@ def test_plot_of_one_run_draws_its_two_pictures_and_says_why_no_more(results):
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list((results / "plots").iterdir())) == 2
     assert "no made_*.png: one run has nothing to be compared with" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly():
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'bench' / 'summarize.py'} --columns | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("<run_id>.csv")

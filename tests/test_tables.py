@@ -118,7 +118,12 @@ def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
         tmp_path, records, server={"version": EVIL}, scenario={"model": EVIL, "description": EVIL}
     )
     text = to_markdown([summary])
-    widths = {"| streams": len(LEVEL_COLUMNS), "| run": 4, "| what": 2}
+    widths = {
+        "| streams | verdict": len(LEVEL_COLUMNS),
+        "| streams | metric": 5,
+        "| run |": 4,
+        "| what": 2,
+    }
     for block in text.split("\n\n"):
         if block.startswith("|"):
             heading = next(start for start in widths if block.startswith(start))
@@ -160,7 +165,7 @@ def test_why_a_column_is_empty_stands_under_the_table_once(tmp_path):
     records = [whole_reply_record(i) for i in range(80)]
     summary = summary_of(tmp_path, records, scenario={"stream": False})
     assert footnotes([summary, summary]) == [
-        f"TTFT, TPOT, worst gap {ABSENT}: stream: false, so a reply is one piece",
+        f"TTFT, TPOT, ITL, worst gap {ABSENT}: stream: false, so a reply is one piece",
         "n<…: too few successes; p99 from 368",
     ]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 from analysis import thresholds
+from analysis.codes import CHECKS
 from analysis.finding import Finding, Severity
-from analysis.verdict import CHECKS, Verdict, check_docs, finding_text, headline, judge
+from analysis.verdict import Verdict, finding_text, headline, judge
+from loadgen.records import ClockPair
 
 from tests.made_runs import (
+    NOON_S,
     failed_record,
     frame_of,
     made_info,
@@ -124,11 +127,11 @@ def test_a_late_client_is_measured_against_the_ttft(verdict_of, ttft_ms, lag_ms,
 
 
 def test_without_streaming_a_late_client_is_measured_against_the_latency(verdict_of):
-    records = [whole_reply_record(i, send_lag_ms=30.0) for i in range(100)]
+    records = [whole_reply_record(i, send_lag_ms=101.0) for i in range(100)]
     found = finding(verdict_of(records, scenario={"stream": False}), "send_lag")
     assert found is not None
     assert found.severity == Severity.INVALID
-    assert "10% of the median latency of 290.0 ms" in found.figures
+    assert "10% of the median latency of 1000.0 ms" in found.figures
 
 
 @pytest.mark.parametrize(
@@ -170,27 +173,151 @@ def test_a_median_needs_six_successes(verdict_of, count, expected):
     assert severity(verdict_of(healthy(count)), "few_samples") == expected
 
 
-@pytest.mark.parametrize(("last_sent_s", "expected"), [(9.0, None), (8.99, Severity.SUSPECT)])
-def test_less_than_ten_seconds_is_a_short_window(verdict_of, last_sent_s, expected):
-    records = [made_record(i, latency_ms=1000.0) for i in range(8)]
-    records.append(made_record(8, t_sent_s=last_sent_s, latency_ms=1000.0))
-    assert severity(verdict_of(records), "window_short") == expected
+def back_to_back(count, latency_s, last_s):
+    """One stream, `count` requests without a pause: the window is as long as all of them."""
+    one = {"concurrency": 1, "latency_ms": 1000 * latency_s}
+    records = [made_record(i, t_sent_s=i * latency_s, **one) for i in range(count - 1)]
+    last = {**one, "latency_ms": 1000 * last_s}
+    return [*records, made_record(count - 1, t_sent_s=(count - 1) * latency_s, **last)]
 
 
-@pytest.mark.parametrize(("last_sent_s", "expected"), [(8.0, None), (7.9, Severity.SUSPECT)])
-def test_less_than_three_latencies_is_a_short_window(verdict_of, last_sent_s, expected):
-    records = [made_record(i, t_sent_s=0.0, latency_ms=4000.0) for i in range(8)]
-    records.append(made_record(8, t_sent_s=last_sent_s, latency_ms=4000.0))
-    assert severity(verdict_of(records), "window_short") == expected
+@pytest.mark.parametrize(("last_s", "expected"), [(1.0, None), (0.99, Severity.SUSPECT)])
+def test_less_than_ten_seconds_is_a_short_window(verdict_of, last_s, expected):
+    assert severity(verdict_of(back_to_back(10, 1.0, last_s)), "window_short") == expected
+
+
+@pytest.mark.parametrize(("last_s", "expected"), [(4.0, None), (3.9, Severity.SUSPECT)])
+def test_less_than_three_latencies_is_a_short_window(verdict_of, last_s, expected):
+    assert severity(verdict_of(back_to_back(3, 4.0, last_s)), "window_short") == expected
 
 
 def test_a_smoke_test_of_fifty_requests_is_suspect_and_told_how_many_to_send(verdict_of):
-    records = [made_record(i, t_sent_s=i * 0.055) for i in range(50)]  # 3.0 s in all
-    verdict = verdict_of(records)
+    verdict = verdict_of(back_to_back(50, 0.06, 0.06))  # 3.0 s in all
     assert verdict.level == "SUSPECT"
     assert [f.code for f in verdict.findings] == ["window_short"]
-    # 50 requests * 10 s / 2.985 s = 167.5, rounded up to two digits
+    # 50 requests * 10 s / 3 s = 166.7, rounded up to two digits
     assert "num_requests to about 170" in verdict.findings[0].advice
+
+
+def paused(short):
+    """Two streams of back-to-back seconds, of which one is idle for a share of each."""
+    for i in range(40):
+        at_s, wait_s = float(i // 2), 2 * short if i % 2 and i > 1 else 0.0
+        yield made_record(
+            i,
+            concurrency=2,
+            t_scheduled_s=at_s,
+            t_sent_s=at_s + wait_s,
+            latency_ms=1000 * (1 - wait_s),
+        )
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [
+        (0.0, None),
+        (0.009, None),
+        (0.011, Severity.SUSPECT),
+        (0.049, Severity.SUSPECT),
+        (0.06, Severity.INVALID),
+    ],
+)
+def test_streams_that_the_client_left_idle_are_load_that_was_not_held(verdict_of, short, expected):
+    assert severity(verdict_of(list(paused(short))), "rate_shortfall") == expected
+
+
+def test_fewer_requests_than_streams_are_never_that_load(verdict_of):
+    records = [made_record(i, concurrency=8, t_sent_s=0.0) for i in range(4)]
+    found = finding(verdict_of(records), "rate_shortfall")
+    assert found is not None
+    assert found.severity == Severity.INVALID
+    assert "4.00 of 8 streams" in found.figures
+    assert "below the number of streams" in found.advice
+
+
+def offered(per_s, served_per_s, seconds=60):
+    """Requests that come at an even rate to a server that takes one after the other."""
+    free_s = 0.0
+    for i in range(per_s * seconds):
+        sent_s = i / per_s
+        free_s = max(free_s, sent_s) + 1 / served_per_s
+        yield made_record(i, t_sent_s=sent_s, latency_ms=1000 * (free_s - sent_s))
+
+
+@pytest.mark.parametrize(
+    ("per_s", "served_per_s", "expected"),
+    [
+        (20, 20.0, None),
+        (20, 19.2, None),  # 4 % are left over
+        (20, 18.0, Severity.SUSPECT),  # 10 %
+        (20, 15.0, Severity.INVALID),  # 25 %
+    ],
+)
+def test_more_offered_than_served_is_no_steady_state(verdict_of, per_s, served_per_s, expected):
+    records = list(offered(per_s, served_per_s))
+    assert severity(verdict_of(records), "not_stationary") == expected
+
+
+def test_a_closed_loop_never_offers_more_than_it_holds(verdict_of):
+    assert severity(verdict_of(healthy(400, latency_ms=3000.0)), "not_stationary") is None
+
+
+@pytest.mark.parametrize(
+    ("drift_ms", "expected"),
+    [
+        (4.9, None),
+        (-4.9, None),
+        (5.1, Severity.SUSPECT),
+        (-49.0, Severity.SUSPECT),
+        (51.0, Severity.INVALID),
+    ],
+)
+def test_clocks_that_moved_apart_are_doubted(verdict_of, drift_ms, expected):
+    end = ClockPair(wall_s=NOON_S + 60 + drift_ms / 1000, monotonic_ns=60_000_000_000)
+    assert severity(verdict_of(healthy(), clock_end=end), "clock_drift") == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "expected"),
+    [
+        ({"ttft_ms": {"p99": 500}}, 367, Severity.SUSPECT),
+        ({"ttft_ms": {"p99": 500}}, 368, None),
+        ({"tpot_ms": {"p50": 100, "p95": 200}}, 71, Severity.SUSPECT),
+        ({"tpot_ms": {"p50": 100, "p95": 200}}, 72, None),
+        ({"success_rate": 0.999}, 80, None),
+    ],
+)
+def test_an_objectives_percentile_needs_its_samples(verdict_of, asked, count, expected):
+    assert severity(verdict_of(healthy(count), scenario={"slo": asked}), "few_samples") == expected
+
+
+def cache_counters(hits, queries=10_000.0):
+    names = ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total")
+    after = dict(zip(names, (100.0 + hits, 500.0 + queries), strict=True))
+    return {"before": dict(zip(names, (100.0, 500.0), strict=True)), "after": after}
+
+
+@pytest.mark.parametrize(
+    ("hits", "cache", "expected"),
+    [
+        (100.0, "cold", None),  # 1 %, not more
+        (101.0, "cold", Severity.SUSPECT),
+        (1000.0, "cold", Severity.SUSPECT),
+        (1001.0, "cold", Severity.INVALID),
+        (5000.0, "run", Severity.NOTE),
+        (100.0, "run", None),
+    ],
+)
+def test_prompts_from_the_prefix_cache_are_no_prefill(verdict_of, hits, cache, expected):
+    counters = cache_counters(hits)
+    verdict = verdict_of(healthy(), server_counters=counters, scenario={"cache": cache})
+    assert severity(verdict, "cache_hits") == expected
+
+
+@pytest.mark.parametrize(("cached", "expected"), [(2, None), (30, Severity.INVALID)])
+def test_without_counters_the_replies_own_cached_tokens_count(verdict_of, cached, expected):
+    verdict = verdict_of(healthy(cached_tokens=cached), scenario={"cache": "cold"})
+    assert severity(verdict, "cache_hits") == expected
 
 
 def ledger(**off):
@@ -341,7 +468,7 @@ def test_the_gravest_finding_decides_and_comes_first(verdict_of):
 
 
 def test_every_check_carries_its_codes_name_and_its_meaning(verdict_of):
-    docs = dict(check_docs())
+    docs = {check.code: check.meaning for check in CHECKS}
     assert len(docs) == len(CHECKS)
     assert all(docs.values())
     records = [*healthy(3), failed_record(3)]

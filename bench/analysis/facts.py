@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from loadgen.records import RunInfo
 
-from .statistics import Values, floats, quantile
+from .in_flight import InFlight, in_flight
+from .load import Load, load_of
+from .statistics import Values, floats, ordered, quantile
+from .token_reads import TokenReads
+from .window import Window, steady_window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,27 +26,53 @@ class Facts:
 
     frame: pd.DataFrame
     info: RunInfo | None
+    reads: TokenReads | None = None  # when each token of the successes came
+    reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
+
+    @cached_property
+    def load(self) -> Load:
+        """How hard the run pushed."""
+        return load_of(self.frame, self.info)
+
+    @cached_property
+    def flight(self) -> InFlight | None:
+        """Requests in flight over time."""
+        return in_flight(self.frame)
+
+    @cached_property
+    def window(self) -> Window | None:
+        """The stretch in which the load was held."""
+        return steady_window(self.flight, self.load)
 
     @property
     def rows(self) -> int:
         """Requests that ended, however they did."""
         return len(self.frame)
 
+    @property
+    def arrivals(self) -> int:
+        """Requests that were to be answered: those planned, or more where there are more rows.
+
+        One that has no row, because the run broke off, was not answered.
+        """
+        return max(self.rows, self.info.num_requests if self.info else 0)
+
     @cached_property
-    def _failed(self) -> NDArray[np.bool_]:
+    def failed(self) -> NDArray[np.bool_]:
+        """Whether each row's request failed."""
         failed = self.frame["error_kind"].notna() | self.frame["error"].notna()
         return failed.to_numpy(dtype=bool)
 
     @cached_property
     def succeeded(self) -> pd.DataFrame:
         """Rows of the requests that succeeded: the only ones whose times are compared."""
-        rows: pd.DataFrame = self.frame.loc[~self._failed]
+        rows: pd.DataFrame = self.frame.loc[~self.failed]
         return rows
 
     @cached_property
     def failures(self) -> pd.DataFrame:
         """Rows of the requests that failed."""
-        rows: pd.DataFrame = self.frame.loc[self._failed]
+        rows: pd.DataFrame = self.frame.loc[self.failed]
         return rows
 
     @cached_property
@@ -53,6 +83,28 @@ class Facts:
     def values(self, column: str) -> Values:
         """Return a column's values over the successes, absences left out."""
         return floats(self.succeeded[column])
+
+    def from_schedule(self, column: str) -> Values:
+        """Return the successes' times counted from when each request was meant to go, in ms."""
+        return floats(self.succeeded[column] + self.succeeded["send_lag_ms"])
+
+    @cached_property
+    def tokens_per_chunk(self) -> Values:
+        """Generated tokens by event that brought some, for each success that was streamed."""
+        rows = self.succeeded[self.succeeded["token_events"] > 0]
+        return floats(rows["completion_tokens"] / rows["token_events"])
+
+    @cached_property
+    def token_gap_p50_ms(self) -> float | None:
+        """Median ITL, or median TPOT where that is longer, in ms; for thresholds.
+
+        Where tokens come in bursts, half of all gaps are next to nothing.
+        """
+        reads = self.reads
+        tpot_ms = quantile(self.values("tpot_ms"), 50)
+        if tpot_ms is None or reads is None or reads.itl_ms.size == 0:
+            return tpot_ms
+        return max(tpot_ms, ordered(reads.itl_ms, reads.tokens_after_gap).percentile(50))
 
     def total(self, column: str) -> int:
         """Return a column's sum over the successes."""

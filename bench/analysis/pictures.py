@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .figures import TITLES, PlottedRun, cdf_figure, overlay_figure
 from .foreign import file_name
 from .load_figure import load_figure
-from .tables import METRIC_NAMES
+from .metrics import TITLES as METRIC_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
-"""Doubts about how a run was carried out: was it whole, long enough, and sent on time."""
+"""Doubts about how a run was carried out: was it whole, and large enough for what it is to say."""
 
 from __future__ import annotations
 
-import math
-
 from . import client_checks, thresholds
+from .attainment import run_objectives
 from .facts import Facts
 from .finding import Finding, Severity
-from .statistics import min_samples, quantile
+from .statistics import min_samples
 
 
 def no_run_info(facts: Facts) -> Finding | None:
@@ -62,74 +61,42 @@ def errors(facts: Facts) -> Finding | None:
 
 
 def few_samples(facts: Facts) -> Finding | None:
-    """Too few successes even for a median."""
-    needed = min_samples(50)
+    """Too few successes for a median, or for the percentile that an objective names."""
+    asked = [100 * o.share for o in run_objectives(facts) if o.metric is not None]
+    highest = max((round(q, 6) for q in asked), default=50.0)
+    needed = max(min_samples(50), min_samples(highest))
     succeeded = len(facts.succeeded)
     if succeeded >= needed:
         return None
-    more = f"set num_requests to {min_samples(95)} for p95, {min_samples(99)} for p99"
+    wants = f"p{highest:g}, which an objective names," if asked else "a median"
+    more = f"{min_samples(95)} for p95, {min_samples(99)} for p99"
     return Finding(
         "few_samples",
         Severity.SUSPECT,
-        f"{succeeded} requests succeeded; a median needs {needed}",
-        "remove what made requests fail" if facts.rows >= needed else more,
+        f"{succeeded} requests succeeded; {wants} needs {needed}",
+        "remove what made requests fail"
+        if facts.rows >= needed
+        else f"set num_requests to {needed if asked else more}",
     )
 
 
-def window_short(facts: Facts) -> Finding | None:
-    """The run is too short for its start and its drain not to matter."""
-    if facts.span_s is None or facts.latency_p50_ms is None:
+def clock_drift(facts: Facts) -> Finding | None:
+    """The wall clock was set, or drifted, during the run."""
+    start, end = (facts.info.clock_start, facts.info.clock_end) if facts.info else (None, None)
+    if start is None or end is None:
         return None
-    latencies_s = thresholds.MIN_WINDOW_LATENCIES * facts.latency_p50_ms / 1000
-    needed_s = max(thresholds.MIN_WINDOW_S, latencies_s)
-    if facts.span_s >= needed_s:
-        return None
-    return Finding(
-        "window_short",
-        Severity.SUSPECT,
-        f"the run took {facts.span_s:.1f} s; {needed_s:.0f} s are needed for start and drain not "
-        "to weigh on the figures",
-        f"fine for a smoke test; to measure, set num_requests to about "
-        f"{_two_digits_up(facts.rows * needed_s / facts.span_s)} for this level",
-    )
-
-
-def _two_digits_up(number: float) -> int:
-    """Return the number, rounded up to two digits that matter."""
-    step = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
-    return math.ceil(number / step) * step
-
-
-def send_lag(facts: Facts) -> Finding | None:
-    """Requests left the client later than they should have."""
-    lag = quantile(facts.send_lag_ms, 99)
-    base = facts.ttft_p50_ms if facts.ttft_p50_ms is not None else facts.latency_p50_ms
-    if lag is None or not base or lag <= thresholds.SEND_LAG_FLOOR_MS:
-        return None
-    severity = thresholds.SEND_LAG.severity(lag / base)
+    monotonic_s = (end.monotonic_ns - start.monotonic_ns) / 1e9
+    drift_ms = 1000 * (end.wall_s - start.wall_s - monotonic_s)
+    severity = thresholds.CLOCK_DRIFT_MS.severity(abs(drift_ms))
     if severity is None:
         return None
-    what = "TTFT" if facts.ttft_p50_ms is not None else "latency"
     return Finding(
-        "send_lag",
+        "clock_drift",
         severity,
-        f"send lag p99 is {lag:.1f} ms, {lag / base:.0%} of the median {what} of {base:.1f} ms",
-        "give the client more CPU (stop other work, move it off the server's machine) or lower "
-        "the concurrency",
-    )
-
-
-def prompt_reuse(facts: Facts) -> Finding | None:
-    """Prompts were sent more than once, so the prefix cache may have helped."""
-    uses = facts.info.prompts.get("max_uses") if facts.info else None
-    if not isinstance(uses, int) or uses <= 1 or facts.setting("cache") == "cold":
-        return None
-    return Finding(
-        "prompt_reuse",
-        Severity.NOTE,
-        f"prompts were sent up to {uses} times in this run",
-        "a repeated prompt may be answered from the prefix cache: take a larger data set or "
-        "set cache: cold",
+        f"over {monotonic_s:.1f} s the wall clock moved {drift_ms:+.1f} ms against the monotonic "
+        "one",
+        "latencies are right, GPU samples and server logs lie beside the wrong requests: let the "
+        "clock be disciplined before a run, not during it",
     )
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .intervals import TAIL, Interval, order_ranks
+
 Values = NDArray[np.float64]
+Weights = NDArray[np.float32] | Values
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-TAIL = 0.025  # what a 95 % interval of equal tails leaves on each side
 
 
 @cache
@@ -34,38 +36,90 @@ def min_samples(percentile: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """n samples of one quantity, in its own unit. Holds only the percentiles that n allows."""
+    """n samples of one quantity, in its own unit. Holds only the percentiles that n allows.
+
+    `intervals` are within the run: they say how far n samples pin a percentile down if the
+    samples are independent. Near saturation they are not, and another run may well lie outside.
+    """
 
     n: int
     mean: float
+    std: float
     min: float
     max: float
     percentiles: Mapping[float, float]
+    intervals: Mapping[float, Interval]
 
     def percentile(self, percentile: float) -> float | None:
         """Return a percentile; None where there are too few samples for it."""
         return self.percentiles.get(percentile)
 
+    def interval(self, percentile: float) -> Interval | None:
+        """Return a percentile's 95 % interval within the run; None where it has none."""
+        return self.intervals.get(percentile)
 
-def describe(values: Values, percentiles: Sequence[float] = PERCENTILES) -> Distribution | None:
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Values in rising order, and up to which rank each stands (None: one rank each)."""
+
+    values: Values
+    ends: Values | None
+    n: float
+
+    def at(self, rank: int) -> float:
+        """Return the value of a rank, from 0."""
+        place = rank if self.ends is None else int(np.searchsorted(self.ends, rank, side="right"))
+        return float(self.values[min(place, self.values.size - 1)])
+
+    def percentile(self, percentile: float) -> float:
+        """Return a percentile, interpolated linearly between ranks, as numpy and pandas do."""
+        place = (self.n - 1) * percentile / 100
+        rank = math.floor(place)
+        low, high = self.at(rank), self.at(rank + 1)
+        return min(low + (high - low) * (place - rank), high)
+
+
+def ordered(values: Values, weights: Weights | None = None) -> Ordered:
+    """Put values in order; a weight says how many samples a value stands for."""
+    if weights is None:
+        return Ordered(np.sort(values), None, values.size)
+    order = np.argsort(values)
+    ends = np.cumsum(weights[order], dtype=np.float64)
+    return Ordered(values[order], ends, float(ends[-1]))
+
+
+def describe(
+    values: Values, weights: Weights | None = None, percentiles: Sequence[float] = PERCENTILES
+) -> Distribution | None:
     """Return the distribution of `values`; None where there is none.
 
-    Percentiles are interpolated linearly between order statistics, as numpy and
-    `Series.quantile` do, so that anybody gets the same figures from the CSV.
+    With weights (none of them 0) it is that of each value repeated so often.
     """
     if values.size == 0:
         return None
-    allowed = [q for q in percentiles if values.size >= min_samples(q)]
-    found = np.percentile(values, allowed).tolist() if allowed else []
-    low, high = float(values.min()), float(values.max())
+    found = ordered(values, weights)
+    n = round(found.n)
+    allowed = [q for q in percentiles if n >= min_samples(q)]
+    low, high = float(found.values[0]), float(found.values[-1])
+    # A sum's rounding can push the mean of equal values past them.
+    mean = min(max(float(np.average(values, weights=weights)), low), high)
+    variance = float(np.average((values - mean) ** 2, weights=weights))
     return Distribution(
-        n=int(values.size),
-        # A sum's rounding can push the mean of equal values past them.
-        mean=min(max(float(values.mean()), low), high),
+        n=n,
+        mean=mean,
+        std=math.sqrt(variance),
         min=low,
         max=high,
-        percentiles=dict(zip(allowed, found, strict=True)),
+        percentiles={q: found.percentile(q) for q in allowed},
+        intervals={q: _interval(found, n, q) for q in allowed},
     )
+
+
+def _interval(found: Ordered, n: int, percentile: float) -> Interval:
+    ranks = order_ranks(n, percentile)
+    assert ranks is not None  # `min_samples` made sure of it
+    return Interval(found.at(ranks[0]), found.at(ranks[1]))
 
 
 def quantile(values: Values, percentile: float) -> float | None:

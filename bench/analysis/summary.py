@@ -9,16 +9,18 @@ from typing import Any
 
 from loadgen.records import RunInfo
 
+from .attainment import attainment
+from .calibration import Calibration
 from .facts import Facts
-from .in_flight import InFlight, in_flight
+from .load import Load
+from .metrics import METRICS, why_absent
+from .objectives import Attainment
 from .runs import Run
 from .statistics import Distribution, describe
-from .throughput import Throughput, throughput
+from .throughput import Throughput, throughput, window_throughput
+from .token_reads import find_reads
 from .verdict import Verdict, judge_facts
-
-# Distributions over the successful requests. send_lag_ms, the client's own, is over all sent.
-TIMES = ("ttft_ms", "latency_ms", "tpot_ms", "max_gap_ms")
-LENGTHS = ("prompt_tokens", "completion_tokens")
+from .window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,16 @@ class ErrorGroup:
     kind: str
     count: int
     example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many requests were in flight."""
+
+    mean: float  # over the whole run
+    peak: int
+    in_window: float | None  # on average in the steady window
+    littles_law: float | None  # request rate x mean latency / in flight, in the window: near 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +56,16 @@ class RunSummary:
     errors: tuple[ErrorGroup, ...]
     distributions: Mapping[str, Distribution]
     absent: Mapping[str, str]
-    throughput: Throughput | None
-    in_flight: InFlight | None
+    load: Load
+    window: Window | None
+    steady: Throughput | None  # in the window
+    throughput: Throughput | None  # over the whole run
+    in_flight: Held | None
+    attainment: Attainment | None  # None: the scenario has no objectives
+    peak_output_tokens_per_s: float | None  # the most in any second counted from the start
+    exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
+    calibration: Calibration | None  # the client's own error at this load, where it was measured
 
     @property
     def success_rate(self) -> float | None:
@@ -80,12 +99,19 @@ class RunSummary:
         return f"{started:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def summarize(run: Run) -> RunSummary:
-    """Return the summary of a run. Pure: the same rows give the same figures at any time."""
+def facts_of(run: Run) -> Facts:
+    """Return a run's facts, its tokens' stamps among them."""
     facts = Facts(run.frame, run.info)
-    columns = {name: facts.values(name) for name in (*TIMES, *LENGTHS)}
-    columns["send_lag_ms"] = facts.send_lag_ms
-    found = {name: describe(values) for name, values in columns.items()}
+    found = find_reads(run.path, facts.succeeded)
+    return Facts(run.frame, run.info, found.reads, found.absent)
+
+
+def summarize(run: Run) -> RunSummary:
+    """Return the summary of a run. Pure: the same files give the same figures at any time."""
+    facts = facts_of(run)
+    samples = {metric.name: metric.sample(facts) for metric in METRICS}
+    found = {name: describe(*sample) for name, sample in samples.items()}
+    steady = window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
         name=run.path.stem,
@@ -96,11 +122,30 @@ def summarize(run: Run) -> RunSummary:
         succeeded=len(facts.succeeded),
         errors=_error_groups(facts),
         distributions={name: d for name, d in found.items() if d is not None},
-        absent={name: _why_absent(facts, name) for name, d in found.items() if d is None},
+        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        load=facts.load,
+        window=facts.window,
+        steady=steady,
         throughput=throughput(facts),
-        in_flight=in_flight(run.frame),
+        in_flight=_held(facts),
+        attainment=attainment(facts),
+        peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
+        exact_tokens=None if facts.reads is None else facts.reads.exact,
         verdict=judge_facts(facts),
+        calibration=run.calibration,
     )
+
+
+def _held(facts: Facts) -> Held | None:
+    flight, window = facts.flight, facts.window
+    if flight is None:
+        return None
+    if window is None:
+        return Held(flight.mean, flight.peak, None, None)
+    mean = flight.mean_between(window.start_s, window.end_s)
+    ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
+    spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
+    return Held(flight.mean, flight.peak, mean, spent_s / window.length_s / mean)
 
 
 def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
@@ -113,19 +158,6 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
     )
 
 
-def _why_absent(facts: Facts, name: str) -> str:
-    if name == "send_lag_ms":
-        return "no request was sent"
-    if facts.succeeded.empty:
-        return "no request succeeded"
-    if name in ("ttft_ms", "tpot_ms", "max_gap_ms") and not facts.streaming:
-        return "stream: false, so a reply is one piece"
-    return {
-        "tpot_ms": "no reply had two tokens",
-        "max_gap_ms": "no reply came in two reads",
-    }.get(name, "the rows have no such value")
-
-
 def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
     """Return summaries by scenario, level and time."""
-    return sorted(summaries, key=lambda s: (s.scenario, s.concurrency, s.started_utc or "", s.name))
+    return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))

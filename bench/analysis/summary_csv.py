@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
+from .client_checks import busiest_cpu_share, loop_lag_p99_ms
+from .objectives import Attainment
 from .statistics import min_samples
 from .summary import RunSummary
 
@@ -27,12 +29,12 @@ def _percentiles(prefix: str, doc: str, wanted: tuple[float, ...]) -> list[Summa
     """Return count, mean and percentiles of a metric in ms; `prefix` + _ms names it in a run."""
     metric = f"{prefix}_ms"
     return [
-        _of(f"{prefix}_n", f"requests with a {prefix}", metric, "n"),
+        _of(f"{prefix}_n", f"samples of {prefix}", metric, "n"),
         _of(f"{prefix}_mean_ms", f"mean {doc}", metric, "mean"),
         *(
             SummaryColumn(
                 f"{prefix}_p{q:g}_ms",
-                f"{q:g}th percentile of {doc}; empty below {min_samples(q)} requests",
+                f"{q:g}th percentile of {doc}; empty below {min_samples(q)} samples",
                 lambda s, q=q: s.percentile(metric, q),  # type: ignore[misc]
             )
             for q in wanted
@@ -56,7 +58,32 @@ def _lengths(metric: str, doc: str) -> list[SummaryColumn]:
     return [_of(f"{metric}_{p}", f"{p} of {doc} a request", metric, p) for p in _LENGTH_PARTS]
 
 
+def _bound(side: str) -> tuple[str, Callable[[Attainment], Value]]:
+    get = attrgetter(side)
+    doc = f"{side} end of Wilson's 95 % interval of attainment"
+    return doc, lambda a: get(a.interval) if a.interval else None
+
+
 _LENGTH_PARTS = ("mean", "min", "max")
+
+
+def _in_window(name: str, part: str, doc: str) -> SummaryColumn:
+    get = attrgetter(part)
+    return SummaryColumn(name, doc, lambda s: get(s.steady) if s.steady else None)
+
+
+def _speed(name: str, percentile: float, doc: str) -> SummaryColumn:
+    """Return what a TPOT is in tokens a second: the slowest twentieth reads at p95's speed."""
+
+    def value(summary: RunSummary) -> Value:
+        tpot_ms = summary.percentile("tpot_ms", percentile)
+        return 1000 / tpot_ms if tpot_ms else None
+
+    return SummaryColumn(name, doc, value)
+
+
+def _objectives(name: str, doc: str, value: Callable[[Attainment], Value]) -> SummaryColumn:
+    return SummaryColumn(name, doc, lambda s: value(s.attainment) if s.attainment else None)
 
 
 def _whole_run(name: str, part: str, doc: str) -> SummaryColumn:
@@ -64,10 +91,21 @@ def _whole_run(name: str, part: str, doc: str) -> SummaryColumn:
     return SummaryColumn(name, doc, lambda s: get(s.throughput) if s.throughput else None)
 
 
+def _own_error(name: str, field: str, what: str) -> SummaryColumn:
+    get = attrgetter(field)
+    return SummaryColumn(
+        name,
+        f"the client's own error of {what} at this load, where calibrate.py --like measured it",
+        lambda s: get(s.calibration) if s.calibration else None,
+    )
+
+
 SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
     SummaryColumn("run_id", "the run; also its files' name", lambda s: s.run_id),
     SummaryColumn("scenario", "scenario's name", lambda s: s.scenario),
     SummaryColumn("concurrency", "streams held open", lambda s: s.concurrency),
+    SummaryColumn("load", "level of load", lambda s: round(s.load.value, 6)),
+    SummaryColumn("load_unit", "streams or requests/s", lambda s: s.load.unit),
     SummaryColumn("verdict", "VALID, SUSPECT or INVALID", lambda s: s.verdict.level),
     SummaryColumn("reasons", "codes that took VALID away", lambda s: s.verdict.reasons or None),
     SummaryColumn(
@@ -95,12 +133,38 @@ SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
     ),
     *_percentiles("ttft", "time to first token of the successes", (50, 90, 95, 99)),
     *_percentiles("latency", "latency of the successes", (50, 90, 95, 99)),
-    *_percentiles("tpot", "time per output token after the first", (50, 95)),
+    *_percentiles("tpot", "time per output token after the first", (50, 95, 99)),
+    *_percentiles("itl", "gap between tokens, a value a token", (50, 95, 99)),
+    *_percentiles("chunk_gap", "wait between two reads that brought tokens", (50, 95, 99)),
     _of("max_gap_worst_ms", "the longest wait between two token reads", "max_gap_ms", "max"),
     SummaryColumn(
         "send_lag_p99_ms",
         f"99th percentile of the client's own lateness; empty below {min_samples(99)} requests",
         lambda s: s.percentile("send_lag_ms", 99),
+    ),
+    _of("tokens_per_chunk_mean", "mean tokens by chunk", "tokens_per_chunk", "mean"),
+    *_percentiles("ttft_from_schedule", "TTFT plus send lag", (50, 95, 99)),
+    *_percentiles("latency_from_schedule", "latency plus send lag", (50, 95, 99)),
+    _speed("user_speed_p50_tokens_per_s", 50, "tokens a second that the median request saw"),
+    _speed("user_speed_p5_tokens_per_s", 95, "tokens a second that all but 5 % saw, or more"),
+    SummaryColumn(
+        "window_s",
+        "steady window: from the moment that 95 % of the load was first held to the last",
+        lambda s: s.window.length_s if s.window else None,
+    ),
+    _in_window("window_requests_per_s", "requests_per_s", "successes that ended in the window"),
+    _in_window(
+        "window_prompt_tokens_per_s",
+        "prompt_tokens_per_s",
+        "prompt tokens of successes whose first token came in the window",
+    ),
+    _in_window(
+        "window_output_tokens_per_s",
+        "output_tokens_per_s",
+        "tokens of successes whose stamps lie in the window; empty without stamps",
+    ),
+    _in_window(
+        "window_total_tokens_per_s", "total_tokens_per_s", "prompt and output tokens of these two"
     ),
     _whole_run("whole_run_s", "span_s", "first t_sent to last t_end, ramp and drain included"),
     _whole_run(
@@ -138,6 +202,48 @@ SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
         "the most requests in flight at one moment",
         lambda s: s.in_flight.peak if s.in_flight else None,
     ),
+    SummaryColumn(
+        "in_flight_window_mean",
+        "requests in flight on average in the steady window",
+        lambda s: s.in_flight.in_window if s.in_flight else None,
+    ),
+    SummaryColumn(
+        "littles_law",
+        "request rate x mean latency / requests in flight, in the window; far from 1: no "
+        "steady state",
+        lambda s: s.in_flight.littles_law if s.in_flight else None,
+    ),
+    SummaryColumn(
+        "loop_lag_p99_ms",
+        "99th percentile of the lag of the sending loops' 10 ms tick",
+        lambda s: loop_lag_p99_ms(s.info),
+    ),
+    SummaryColumn(
+        "client_cpu_busiest",
+        "share of a core that a sending process took in its busiest second",
+        lambda s: busiest_cpu_share(s.info),
+    ),
+    _own_error("client_ttft_error_mean_ms", "ttft_error_mean_ms", "mean TTFT"),
+    _own_error("client_ttft_error_p99_ms", "ttft_error_p99_ms", "TTFT at p99"),
+    _own_error("client_stamp_error_p99_ms", "stamp_p99_ms", "a token's stamp at p99"),
+    _objectives("objectives_met", "yes or no", lambda a: "yes" if a.met else "no"),
+    _objectives(
+        "objectives_missed",
+        "those missed",
+        lambda a: "; ".join(o.objective.words for o in a.missed) or None,
+    ),
+    _objectives(
+        "attainment",
+        "requests that met every objective, of all arrivals, 0 to 1",
+        lambda a: a.share,
+    ),
+    _objectives("attainment_low", *_bound("low")),
+    _objectives("attainment_high", *_bound("high")),
+    _objectives(
+        "goodput_per_s",
+        "requests a second that met every objective, in the steady window",
+        lambda a: a.goodput_per_s,
+    ),
 )
 
 
@@ -152,11 +258,11 @@ def to_csv(summaries: Iterable[RunSummary]) -> bytes:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(column.name for column in SUMMARY_COLUMNS)
     for summary in summaries:
-        writer.writerow(_cell(column.value(summary)) for column in SUMMARY_COLUMNS)
+        writer.writerow(cell(column.value(summary)) for column in SUMMARY_COLUMNS)
     return out.getvalue().encode()
 
 
-def _cell(value: Value) -> str:
+def cell(value: Value) -> str:
     """Return a value as text; a microsecond and a ten-thousandth are fine enough."""
     if value is None:
         return ""

@@ -6,20 +6,27 @@ from collections.abc import Iterable, Sequence
 
 from .environment import commands, environment
 from .foreign import code, markdown
+from .judgement_lines import objective_lines, repeat_lines, stability_lines
+from .levels import series_of
 from .summary import RunSummary
-from .tables import LEVEL_COLUMNS, by_scenario, footnotes, setup_words
+from .tables import LEVEL_COLUMNS, by_scenario, footnotes, interval_rows, setup_words
 from .verdict_lists import headline, shared_notes
 
 MEANINGS = (
-    "**ok**: requests that succeeded / all that ended. TTFT, latency, TPOT and gaps are of the "
-    "successes alone; a failure stays in the count beside them.",
+    "**ok**: requests that succeeded / all that ended. Times are of the successes alone; a "
+    "failure stays in the count beside them, and misses every objective.",
     "**TTFT**: from the request's last byte sent to the first token. **latency**: to the event "
-    "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1). **worst gap**: the "
-    "longest wait between two reads that brought tokens, in any reply.",
-    "**req/s, out tok/s**: successes and their generated tokens over the *whole run*, from the "
-    "first request sent to the last reply's end, ramp and drain included.",
+    "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1), a value a request. "
+    "**ITL**: the gap before each read shared among the tokens it brought, a value a token. "
+    "**worst gap**: the longest wait between two reads that brought tokens, in any reply.",
+    "**window**: from the moment that 95 % of the load was first held to the last such moment. "
+    "**req/s, tok/s**: successes that ended in it and tokens whose stamps lie in it; beside them "
+    "the same over the *whole run*, ramp and drain included.",
     "**n<368**: so few successes carry no such percentile; percentiles interpolate linearly.",
+    "**intervals**: 95 %, from order statistics within one run. They are optimistic, since "
+    "requests near saturation wait for each other; repeat a level to know how far it varies.",
 )
+INTERVAL_HEADINGS = ("streams", "metric", "p50", "p95", "p99")
 
 
 def to_markdown(summaries: Sequence[RunSummary]) -> str:
@@ -65,7 +72,23 @@ def _scenario(name: str, runs: Sequence[RunSummary]) -> str:
     rows = [[c.cell(r) for c in LEVEL_COLUMNS] for r in runs]
     headings = [c.heading.replace("\n", " ") for c in LEVEL_COLUMNS]
     notes = _list([_asked(runs), *footnotes(runs)])
-    return "\n\n".join([head, _table(headings, rows), notes])
+    parts = [head, _table(headings, rows), notes, *_judgement(runs)]
+    intervals = interval_rows(runs)
+    if intervals:
+        told = "Percentiles in ms with their intervals within the run:"
+        parts += [told, _table(INTERVAL_HEADINGS, intervals)]
+    return "\n\n".join(parts)
+
+
+def _judgement(runs: Sequence[RunSummary]) -> Iterable[str]:
+    for series in series_of(runs):
+        for title, lines in (
+            ("Objectives", objective_lines(series)),
+            ("TTFT over load", stability_lines(series)),
+            ("Repeats", repeat_lines(series)),
+        ):
+            if lines:
+                yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:

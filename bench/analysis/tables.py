@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from . import cells
+from .calibration import in_words
 from .foreign import ABSENT
+from .metrics import TITLES
 from .statistics import min_samples
 from .summary import RunSummary
 
 P3 = (50.0, 95.0, 99.0)
 P2 = (50.0, 95.0)
-METRIC_NAMES = {
-    "ttft_ms": "TTFT",
-    "latency_ms": "latency",
-    "tpot_ms": "TPOT",
-    "max_gap_ms": "worst gap",
-}
+EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
+INTERVALS = (("ttft_ms", P3), ("tpot_ms", P3), ("latency_ms", P3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +28,34 @@ class TableColumn:
     narrow: bool = True
 
 
+def _rate(part: str) -> Callable[[RunSummary], str]:
+    """Return a rate in the steady window and over the whole run."""
+
+    def cell(summary: RunSummary) -> str:
+        found = (summary.steady, summary.throughput)
+        return " / ".join(cells.short(getattr(f, part) if f else None) for f in found)
+
+    return cell
+
+
 def _times(metric: str, wanted: tuple[float, ...]) -> Callable[[RunSummary], str]:
     return lambda s: cells.percentiles(s.distributions.get(metric), wanted)
 
 
 LEVEL_COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn("streams", lambda s: str(s.concurrency)),
+    TableColumn("streams", lambda s: f"{s.load.value:g}"),
     TableColumn("verdict", lambda s: s.verdict.level),
     TableColumn("ok", lambda s: f"{s.succeeded}/{s.requests}"),
     TableColumn("TTFT ms\np50/p95/p99", _times("ttft_ms", P3)),
     TableColumn("latency ms\np50/p95/p99", _times("latency_ms", P3)),
     TableColumn("TPOT ms\np50/p95", _times("tpot_ms", P2)),
+    TableColumn("ITL ms\np50/p99", _times("itl_ms", (50.0, 99.0)), narrow=False),
     TableColumn(
         "worst gap ms", lambda s: cells.worst(s.distributions.get("max_gap_ms")), narrow=False
     ),
-    TableColumn(
-        "req/s", lambda s: cells.short(s.throughput.requests_per_s if s.throughput else None)
-    ),
-    TableColumn(
-        "out\ntok/s",
-        lambda s: cells.short(s.throughput.output_tokens_per_s if s.throughput else None),
-    ),
+    TableColumn("req/s\nwindow / run", _rate("requests_per_s")),
+    TableColumn("out tok/s\nwindow / run", _rate("output_tokens_per_s")),
+    TableColumn("total tok/s\nwindow / run", _rate("total_tokens_per_s"), narrow=False),
     TableColumn(
         "prompt tokens", lambda s: cells.spread(s.distributions.get("prompt_tokens")), narrow=False
     ),
@@ -71,6 +76,25 @@ LEVEL_COLUMNS: tuple[TableColumn, ...] = (
     ),
     TableColumn("started", lambda s: s.started_utc or ABSENT, narrow=False),
 )
+
+
+def interval_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
+    """Return, a row each, a run's percentiles with their 95 % intervals within the run."""
+    return [
+        [f"{s.load.value:g}", TITLES[metric], *(_with_interval(s, metric, q) for q in wanted)]
+        for s in summaries
+        for metric, wanted in INTERVALS
+        if metric in s.distributions
+    ]
+
+
+def _with_interval(summary: RunSummary, metric: str, percentile: float) -> str:
+    found = summary.distributions.get(metric)
+    interval = found.interval(percentile) if found else None
+    value = cells.percentile(found, percentile)
+    if interval is None:
+        return value
+    return f"{value} ({cells.short(interval.low)} to {cells.short(interval.high)})"
 
 
 def by_scenario(summaries: Sequence[RunSummary]) -> list[tuple[str, list[RunSummary]]]:
@@ -96,13 +120,14 @@ def _distinct(values: Sequence[object]) -> list[str]:
 def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
     """Return why cells are empty: percentiles without the samples, metrics without values."""
     why: dict[str, list[str]] = {}
-    for metric, name in METRIC_NAMES.items():
+    for metric in EXPLAINED:
         for reason in _distinct([s.absent.get(metric) for s in summaries]):
-            why.setdefault(reason, []).append(name)
+            why.setdefault(reason, []).append(TITLES[metric])
     lines = [f"{', '.join(names)} {ABSENT}: {reason}" for reason, names in why.items()]
     short = [q for q in P3 if any(_lacks(s, q) for s in summaries)]
     needs = ", ".join(f"p{q:g} from {min_samples(q)}" for q in short)
-    return [*lines, *([f"n<…: too few successes; {needs}"] if short else [])]
+    own_errors = [in_words(s.calibration) for s in summaries if s.calibration]
+    return [*lines, *([f"n<…: too few successes; {needs}"] if short else []), *own_errors]
 
 
 def _lacks(summary: RunSummary, percentile: float) -> bool:

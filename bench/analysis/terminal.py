@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .foreign import printable
+from .judgement_lines import objective_lines, repeat_lines, stability_lines
+from .levels import series_of
 from .summary import RunSummary
 from .tables import LEVEL_COLUMNS, by_scenario, footnotes, setup_words
 from .verdict import finding_text
@@ -45,6 +47,7 @@ def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Renderab
         yield Text(f"{printable(name)} · {printable(setup_words(runs))}", style="bold")
         yield _table(runs, plain=plain)
         yield from (Text(printable(note), style="dim") for note in footnotes(runs))
+        yield from _judgement(runs, plain=plain)
     yield from _errors(summaries)
 
 
@@ -79,6 +82,18 @@ def _table(runs: Sequence[RunSummary], *, plain: bool) -> Table:
 
 def _cell(text: str) -> Text:
     return Text(text, style=STYLES.get(text, ""))
+
+
+def _judgement(runs: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
+    for series in series_of(runs):
+        for title, lines in (
+            ("Objectives", objective_lines(series)),
+            ("TTFT over load", stability_lines(series)),
+            ("Repeats", repeat_lines(series)),
+        ):
+            if lines:
+                yield Text(title, style="bold")
+                yield from (_indented(printable(line), plain) for line in lines)
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

@@ -43,6 +43,32 @@ LOOP_LAG = Limit(
     "a stamp can be so late, and past a fifth of a gap the gaps are the client's as much as the "
     "server's",
 )
+RATE_SHORTFALL = Limit(
+    0.01,
+    0.05,
+    "share of the load that was asked for and not held: 1 % is half the smallest effect worth "
+    "claiming, and past 5 % the run is one of another level",
+)
+NOT_STATIONARY = Limit(
+    0.05,
+    0.20,
+    "share of the arrivals late in the run that only lengthened the queue: waits then grow for as "
+    "long as the run lasts, and past a fifth any mean or percentile is a matter of its length",
+)
+QUEUE_NOISE = 3.0  # times the root of the queue's length: what independent arrivals do by chance
+MIN_ARRIVALS = 30  # fewer say nothing about a trend
+CLOCK_DRIFT_MS = Limit(
+    5.0,
+    50.0,
+    "ms by which wall clock and monotonic clock moved apart during the run: samples and logs of "
+    "others are placed by the wall clock, 5 ms is a gap between tokens, 50 ms a TTFT",
+)
+CACHE_HITS = Limit(
+    0.01,
+    0.10,
+    "share of prompt tokens found in the prefix cache although a salt a request was to keep it "
+    "out: prefill that wasn't done makes TTFT and throughput look that much better",
+)
 CLIENT_CPU = Limit(
     0.70,
     0.90,
@@ -64,5 +90,5 @@ LEDGER = Limit(
     "share of the client's own tokens: counters are exact, so any difference is somebody "
     "else's work or a lost reply, and past 1 % it has changed the load",
 )
-MIN_WINDOW_S = 10.0  # start-up and drain of a second or two would weigh too much in less
+MIN_WINDOW_S = 10.0  # a hiccup of a second would weigh too much in less
 MIN_WINDOW_LATENCIES = 3.0  # fewer generations of requests than this never reach a steady state

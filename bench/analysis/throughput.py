@@ -1,23 +1,31 @@
-"""What a run got done a second, over the whole of it."""
+"""What a run got done a second: in its steady window, and over the whole of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .facts import Facts
+import numpy as np
+from numpy.typing import NDArray
+
+from .statistics import Values
+from .window import Window
+
+if TYPE_CHECKING:
+    from .facts import Facts
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Work of the successful requests over the whole run, its ramp and drain included.
+    """Work of the successful requests in a stretch of time.
 
     A failed request's tokens don't count: a server that dies early would look fast.
     """
 
-    span_s: float  # first t_sent to last t_end
-    requests: int
-    prompt_tokens: int
-    output_tokens: int
+    span_s: float
+    requests: float
+    prompt_tokens: float
+    output_tokens: float | None  # None: the tokens' stamps are not known
 
     @property
     def requests_per_s(self) -> float:
@@ -25,18 +33,25 @@ class Throughput:
         return self.requests / self.span_s
 
     @property
-    def output_tokens_per_s(self) -> float:
-        """Generated tokens a second."""
-        return self.output_tokens / self.span_s
+    def prompt_tokens_per_s(self) -> float:
+        """Prompt tokens a second."""
+        return self.prompt_tokens / self.span_s
 
     @property
-    def total_tokens_per_s(self) -> float:
+    def output_tokens_per_s(self) -> float | None:
+        """Generated tokens a second."""
+        return None if self.output_tokens is None else self.output_tokens / self.span_s
+
+    @property
+    def total_tokens_per_s(self) -> float | None:
         """Prompt and generated tokens a second."""
+        if self.output_tokens is None:
+            return None
         return (self.prompt_tokens + self.output_tokens) / self.span_s
 
 
 def throughput(facts: Facts) -> Throughput | None:
-    """Return the run's throughput; None where no request was sent."""
+    """Return the whole run's throughput, ramp and drain included; None where nothing was sent."""
     if facts.span_s is None:
         return None
     return Throughput(
@@ -45,3 +60,37 @@ def throughput(facts: Facts) -> Throughput | None:
         prompt_tokens=facts.total("prompt_tokens"),
         output_tokens=facts.total("completion_tokens"),
     )
+
+
+def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
+    """Return the throughput in the steady window, by stamps; None where there is no window.
+
+    A generated token counts where its stamp lies, a request where it ended, and its prompt where
+    its first token came: the prompt had been read by then. Without tokens' stamps there is no
+    output in it, but for replies in one piece, whose tokens all came at their end.
+    """
+    if window is None:
+        return None
+    rows = facts.succeeded
+    ended = rows["t_end_s"].to_numpy(dtype="float64")
+    first_ms = rows["ttft_ms"].fillna(rows["latency_ms"]).to_numpy(dtype="float64", na_value=np.nan)
+    read = rows["t_sent_s"].to_numpy(dtype="float64", na_value=np.nan) + first_ms / 1000
+    tokens = {
+        name: rows[name].to_numpy(dtype="float64", na_value=0.0)
+        for name in ("prompt_tokens", "completion_tokens")
+    }
+    if facts.reads is not None:
+        output: float | None = facts.reads.tokens_between(window.start_s, window.end_s)
+    else:
+        whole = float(tokens["completion_tokens"][_inside(ended, window)].sum())
+        output = None if facts.streaming else whole
+    return Throughput(
+        span_s=window.length_s,
+        requests=int(_inside(ended, window).sum()),
+        prompt_tokens=float(tokens["prompt_tokens"][_inside(read, window)].sum()),
+        output_tokens=output,
+    )
+
+
+def _inside(times_s: Values, window: Window) -> NDArray[np.bool_]:
+    return (times_s >= window.start_s) & (times_s < window.end_s)

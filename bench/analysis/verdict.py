@@ -1,18 +1,16 @@
 """Whether a run is worth believing: VALID, SUSPECT or INVALID, and why.
 
-Every reason code is one function from facts to a finding, named for its code;
-`CHECKS` is the only list of them. Limits: `thresholds.py`.
+Reason codes: `codes.py`. Limits: `thresholds.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from loadgen.records import RunInfo
 
-from . import client_checks, reply_checks, run_checks
+from .codes import CHECKS
 from .facts import Facts
 from .finding import Finding, Severity
 from .foreign import printable
@@ -26,24 +24,6 @@ LEVELS: dict[Severity, Level] = {
     Severity.SUSPECT: "SUSPECT",
     Severity.INVALID: "INVALID",
 }
-
-CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
-    run_checks.no_run_info,
-    run_checks.interrupted,
-    run_checks.errors,
-    run_checks.few_samples,
-    run_checks.window_short,
-    run_checks.send_lag,
-    client_checks.worker_lost,
-    client_checks.loop_lag,
-    client_checks.client_cpu,
-    reply_checks.length_mismatch,
-    reply_checks.multi_token_chunks,
-    reply_checks.ledger_mismatch,
-    reply_checks.ledger_unread,
-    run_checks.prompt_reuse,
-    run_checks.same_machine,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +60,7 @@ def judge(frame: pd.DataFrame, info: RunInfo | None) -> Verdict:
 
 def judge_facts(facts: Facts) -> Verdict:
     """Return the verdict on facts that somebody else needs too."""
-    found = [finding for check in CHECKS if (finding := check(facts)) is not None]
+    found = [finding for check in CHECKS if (finding := check.find(facts)) is not None]
     return Verdict(tuple(sorted(found, key=lambda f: -f.severity)))
 
 
@@ -94,8 +74,3 @@ def finding_text(finding: Finding) -> str:
     return printable(
         f"{finding.severity.name} {finding.code}: {finding.figures} → {finding.advice}", 800
     )
-
-
-def check_docs() -> list[tuple[str, str]]:
-    """Return (code, meaning) of every check, in the order of `CHECKS`."""
-    return [(check.__name__, (check.__doc__ or "").strip()) for check in CHECKS]

@@ -148,7 +148,9 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
     try:
         result = run_plan(level.plan, level.output, dataclasses.replace(watch, on_start=on_start))
     except (RunError, OSError) as e:
-        failed = dataclasses.replace(base, status="failed", notes=[*base.notes, str(e)])
+        failed = dataclasses.replace(
+            base, status="failed", observed=watch.on_end(), notes=[*base.notes, str(e)]
+        )
         write_run_info(level.json_path, failed)
         raise
     after = job.server.settled_counters(_arrived(before, result)) if before else None
@@ -160,6 +162,7 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
         server={**base.server, "system_fingerprint": result.fingerprint},
         server_counters={"before": before, "after": after},
         client_health=result.client_health,
+        observed=watch.on_end(),
         notes=[*base.notes, *result.notes],
     )
     write_run_info(level.json_path, info)

@@ -39,6 +39,7 @@ class Watch:
     on_start: Callable[[ClockPair], None]
     on_progress: Callable[[Progress], None]
     interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
+    on_end: Callable[[], dict[str, Any]] = dict  # returns what was sampled beside the run
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ given, what is allowed, and the nearest known key.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -15,7 +14,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from .nearest import nearest
 from .scenario_checks import sendable_body, sendable_headers, usable_url, variable_name
+from .slo import Slo
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
@@ -66,9 +67,13 @@ class Scenario(BaseModel):
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = None
     tls_verify: bool = True
     tls_ca: str | None = None
+    telemetry: bool = False
+    telemetry_hz: float = Field(default=10.0, ge=0.5, le=100)
+    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
     timeout_first_token_s: float = Field(default=120.0, gt=0)
     timeout_stall_s: float = Field(default=60.0, gt=0)
     timeout_total_s: float = Field(default=600.0, gt=0)
+    slo: Slo | None = None
 
     @field_validator(*NUMBERS, mode="before")
     @classmethod
@@ -102,12 +107,6 @@ class Scenario(BaseModel):
 
 
 KNOWN_KEYS: tuple[str, ...] = tuple(k for k in Scenario.model_fields if k != "name")
-
-
-def nearest(given: str, known: tuple[str, ...] | list[str]) -> str:
-    """Return `; did you mean X?` for the nearest known word, or nothing."""
-    found = difflib.get_close_matches(given, known, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

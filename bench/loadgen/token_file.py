@@ -140,5 +140,6 @@ def load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Read the arrays of a whole file. Raises OSError, ValueError."""
     import numpy as np
 
-    with np.load(path) as found:
+    # Opened here, since numpy leaves a file open that turns out to be no archive.
+    with path.open("rb") as file, np.load(file) as found:
         return {name: found[name] for name in found.files}

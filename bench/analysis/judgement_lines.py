@@ -1,0 +1,70 @@
+"""What a scenario's levels amount to, line by line: objectives, stability, repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .capacity import capacity
+from .cells import short
+from .intervals import MIN_REPEATS, Repeated
+from .level_columns import FIGURES
+from .levels import Level, Series
+from .stability import stability
+
+# Of the figures over repeats those that a person compares; all are in summary_levels.csv.
+SHOWN_OVER_REPEATS = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "output_tokens_per_s")
+
+
+def objective_lines(series: Series) -> list[str]:
+    """Return, a line each, what every level met, and which level is the highest to do so."""
+    lines = [line for level in series.levels for line in _level_objectives(level)]
+    most = capacity(series.levels)
+    return [*lines, most.words] if most and len(series.levels) > 1 else lines
+
+
+def _level_objectives(level: Level) -> list[str]:
+    found = level.attainment
+    if found is None:
+        return []
+    goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
+    share, interval = found.share, found.interval
+    met = "no request"
+    if share is not None and interval is not None:
+        met = (
+            f"{100 * share:.3g} % of {found.arrivals} requests met every objective (95 % interval "
+            f"{100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
+        )
+    head = f"{level.load.words}: {'met' if found.met else 'MISSED'}, {met}"
+    return [head, *(f"  {outcome.words}" for outcome in found.outcomes)]
+
+
+def stability_lines(series: Series) -> list[str]:
+    """Return a line for each level, and the knee; nothing where there is one level."""
+    found = stability(series.levels)
+    return found.lines if found else []
+
+
+def repeat_lines(series: Series) -> list[str]:
+    """Return the figures of levels that were run more than once, every run's among them."""
+    return [
+        f"{level.load.words}: {name} {_repeated(found)}"
+        for level in series.levels
+        if len(level.runs) > 1
+        for name, _, figure in FIGURES
+        if name in SHOWN_OVER_REPEATS and (found := level.over_repeats(figure))
+    ]
+
+
+def _repeated(found: Repeated) -> str:
+    every = ", ".join(short(value) for value in found.values)
+    if found.interval is None:
+        return f"{short(found.centre)} ({every}); an interval takes {MIN_REPEATS} runs"
+    low, high = short(found.interval.low), short(found.interval.high)
+    runs = f"{len(found.values)} runs ({every})"
+    return f"{short(found.centre)}, 95 % interval {low} to {high} over {runs}"
+
+
+def missed(series: Sequence[Series]) -> bool:
+    """Whether any level missed an objective."""
+    found = [level.attainment for one in series for level in one.levels]
+    return any(a is not None and not a.met for a in found)

@@ -1,0 +1,102 @@
+"""Runs of one scenario at one load: repeats of each other, and what they say together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .intervals import Repeated, repeated
+from .load import Load
+from .objectives import Attainment, pooled
+from .summary import RunSummary
+from .verdict import Level as VerdictLevel
+
+# What may differ between repeats: what a person wrote about it, and which loads there are.
+NOT_SETTINGS = ("description", "concurrencies", "slo")
+
+Figure = Callable[[RunSummary], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The runs of one load, in the order of their start. Never empty."""
+
+    runs: tuple[RunSummary, ...]
+
+    @property
+    def scenario(self) -> str:
+        """The scenario's name."""
+        return self.runs[0].scenario
+
+    @property
+    def load(self) -> Load:
+        """How hard these runs pushed."""
+        return self.runs[0].load
+
+    @property
+    def verdict(self) -> VerdictLevel:
+        """The worst verdict of its runs."""
+        levels = {run.verdict.level for run in self.runs}
+        return "INVALID" if "INVALID" in levels else "SUSPECT" if "SUSPECT" in levels else "VALID"
+
+    @property
+    def reasons(self) -> str:
+        """The codes that took VALID away from any of its runs."""
+        codes = {f.code: None for run in self.runs for f in run.verdict.doubts}
+        return ", ".join(codes)
+
+    @property
+    def attainment(self) -> Attainment | None:
+        """What its runs met of their objectives, counted together."""
+        parts = [run.attainment for run in self.runs]
+        return pooled([p for p in parts if p]) if None not in parts else None
+
+    def over_repeats(self, figure: Figure) -> Repeated | None:
+        """Return a figure over the runs; None where a run lacks it."""
+        values = [figure(run) for run in self.runs]
+        return None if None in values else repeated([v for v in values if v is not None])
+
+    def centre(self, figure: Figure) -> float | None:
+        """Return a figure's geometric mean over the runs; None where a run lacks it."""
+        found = self.over_repeats(figure)
+        return found.centre if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The levels of one scenario with one set of settings on one server, by rising load."""
+
+    levels: tuple[Level, ...]
+
+    @property
+    def scenario(self) -> str:
+        """The scenario's name."""
+        return self.levels[0].scenario
+
+    @property
+    def runs(self) -> tuple[RunSummary, ...]:
+        """All runs of all levels."""
+        return tuple(run for level in self.levels for run in level.runs)
+
+
+def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
+    """Group sorted summaries: what differs in settings or in the server is not compared."""
+    found: dict[tuple[str, str, str], dict[Load, list[RunSummary]]] = {}
+    for summary in summaries:
+        key = (summary.scenario, _settings(summary), summary.load.unit)
+        found.setdefault(key, {}).setdefault(summary.load, []).append(summary)
+    return [
+        Series(tuple(Level(tuple(runs)) for _, runs in sorted(levels.items())))
+        for levels in found.values()
+    ]
+
+
+def _settings(summary: RunSummary) -> str:
+    """Return what must be the same for two runs to be repeats of each other."""
+    if summary.info is None:
+        return ""
+    settings = {k: v for k, v in summary.info.scenario.items() if k not in NOT_SETTINGS}
+    server = {k: summary.server(k) for k in ("version", "system_fingerprint", "cache_config")}
+    prompts = summary.info.prompts.get("sha256")
+    return json.dumps([settings, server, prompts], sort_keys=True, default=str)

@@ -1,0 +1,100 @@
+"""A scenario's objectives: what its requests must meet for the scenario to have passed.
+
+slo:
+  preset: mlperf-llama2-70b-interactive   # limits to start from; the keys below stand over it
+  ttft_ms: {p50: 200, p99: 500}           # 99 % of all requests have their first token by 500
+  tpot_ms: {p95: 50}
+  latency_ms: {p99: 10000}
+  max_gap_ms: {p99: 400}                  # the longest silence within a reply
+  success_rate: 0.999                     # of all requests
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from .nearest import nearest
+
+# Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
+# mlcommons/inference, loadgen/mlperf.conf, `<model>.Server.ttft_latency` and `.tpot_latency`,
+# `*.Server.target_latency_percentile = 99`; commit 001712e9daf80386e0dda43f97b8f36981d792c4.
+# Limits alone make no MLPerf result: that takes its data sets, its load and its audit as well.
+MLPERF_P99_MS = {
+    "llama2-70b": (2000, 200),
+    "llama2-70b-interactive": (450, 40),
+    "mixtral-8x7b": (2000, 200),
+    "llama3.1-8b": (2000, 100),
+    "llama3.1-8b-interactive": (500, 30),
+    "llama3.1-405b": (6000, 175),
+    "llama3.1-405b-interactive": (4500, 80),
+    "deepseek-r1": (2000, 80),
+    "deepseek-r1-interactive": (1500, 15),
+}
+PRESETS: dict[str, dict[str, dict[str, float]]] = {
+    f"mlperf-{model}": {"ttft_ms": {"p99": ttft}, "tpot_ms": {"p99": tpot}}
+    for model, (ttft, tpot) in MLPERF_P99_MS.items()
+}
+
+PERCENTILE = re.compile(r"p(\d{1,2}(\.\d{1,3})?)")
+
+
+def percentile_of(name: str) -> float:
+    """Return 99.9 for `p99.9`. Raises ValueError."""
+    found = PERCENTILE.fullmatch(name)
+    if not found or not 0 < float(found[1]) < 100:
+        raise ValueError(f"{name!r} is no percentile: write p50, p95, p99 or p99.9")
+    return float(found[1])
+
+
+def _usable(limits: dict[str, float]) -> dict[str, float]:
+    if not limits:
+        raise ValueError("must name a percentile, as in {p99: 500}")
+    for name in limits:
+        percentile_of(name)
+    return limits
+
+
+Limits = Annotated[
+    dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], AfterValidator(_usable)
+]
+
+
+class Slo(BaseModel):
+    """Objectives with their preset merged in. Limits in ms by percentile: `{"p99": 500.0}`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    preset: str | None = None
+    ttft_ms: Limits | None = None
+    tpot_ms: Limits | None = None
+    latency_ms: Limits | None = None
+    max_gap_ms: Limits | None = None
+    success_rate: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            raise ValueError("must be a mapping, as in {ttft_ms: {p99: 500}}")  # noqa: TRY004
+        for key in given:
+            if key not in cls.model_fields:
+                known = tuple(cls.model_fields)
+                hint = nearest(str(key), known) or f"; known keys: {', '.join(known)}"
+                raise ValueError(f"unknown key {key}{hint}")
+        preset = given.get("preset")
+        if preset is None:
+            return given
+        if preset not in PRESETS:
+            hint = nearest(str(preset), PRESETS) or f"; known presets: {', '.join(PRESETS)}"
+            raise ValueError(f"unknown preset {preset}{hint}")
+        return {**PRESETS[preset], **given}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Slo:
+        if not any(getattr(self, key) for key in type(self).model_fields if key != "preset"):
+            raise ValueError("must name an objective, as in {ttft_ms: {p99: 500}}")
+        return self

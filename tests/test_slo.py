@@ -1,0 +1,91 @@
+"""What a scenario may say of its objectives, and MLPerf's limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from loadgen.scenario import Scenario, ScenarioError, load_scenarios
+from loadgen.slo import PRESETS, Slo, percentile_of
+
+CHAT = {"model": "tiny", "max_new_tokens": 8, "concurrencies": [1], "num_requests": 4}
+
+
+def scenario_with(tmp_path: Path, slo: object) -> Scenario:
+    path = tmp_path / "scenarios.yaml"
+    path.write_text(yaml.safe_dump({"scenarios": {"chat": {**CHAT, "slo": slo}}}))
+    return load_scenarios(path)["chat"]
+
+
+def test_objectives_are_kept_with_the_runs_settings(tmp_path: Path) -> None:
+    slo = {"ttft_ms": {"p50": 100, "p99.9": 500}, "max_gap_ms": {"p99": 400}, "success_rate": 0.999}
+    masked = scenario_with(tmp_path, slo).masked()["slo"]
+    assert {key: value for key, value in masked.items() if value is not None} == slo
+    assert scenario_with(tmp_path, None).masked()["slo"] is None
+
+
+# loadgen/mlperf.conf of mlcommons/inference, Server.ttft_latency and Server.tpot_latency
+@pytest.mark.parametrize(
+    ("name", "ttft_ms", "tpot_ms"),
+    [
+        ("mlperf-llama2-70b", 2000, 200),
+        ("mlperf-llama2-70b-interactive", 450, 40),
+        ("mlperf-mixtral-8x7b", 2000, 200),
+        ("mlperf-llama3.1-8b", 2000, 100),
+        ("mlperf-llama3.1-8b-interactive", 500, 30),
+        ("mlperf-llama3.1-405b", 6000, 175),
+        ("mlperf-llama3.1-405b-interactive", 4500, 80),
+        ("mlperf-deepseek-r1", 2000, 80),
+        ("mlperf-deepseek-r1-interactive", 1500, 15),
+    ],
+)
+def test_a_preset_brings_mlperfs_limits_at_p99(name: str, ttft_ms: float, tpot_ms: float) -> None:
+    found = Slo.model_validate({"preset": name})
+    assert (found.ttft_ms, found.tpot_ms) == ({"p99": ttft_ms}, {"p99": tpot_ms})
+    assert name in PRESETS
+
+
+def test_what_stands_beside_a_preset_stands_over_it(tmp_path: Path) -> None:
+    found = scenario_with(
+        tmp_path, {"preset": "mlperf-llama2-70b", "tpot_ms": {"p95": 50}, "success_rate": 1}
+    ).slo
+    assert found is not None
+    assert (found.ttft_ms, found.tpot_ms) == ({"p99": 2000}, {"p95": 50})
+    assert found.success_rate == 1
+
+
+@pytest.mark.parametrize(
+    ("slo", "complaint"),
+    [
+        ({"tttf_ms": {"p99": 1}}, "slo: unknown key tttf_ms; did you mean ttft_ms?"),
+        ({"goodput": 1}, "slo: unknown key goodput; known keys: preset, ttft_ms"),
+        ({"preset": "mlperf-llama2-70"}, "did you mean mlperf-llama2-70b?"),
+        ({"preset": "slow"}, "unknown preset slow; known presets: mlperf-llama2-70b,"),
+        ({"ttft_ms": {"99": 1}}, "slo.ttft_ms: '99' is no percentile: write p50"),
+        ({"ttft_ms": {"p0": 1}}, "'p0' is no percentile"),
+        ({"ttft_ms": {"p100": 1}}, "'p100' is no percentile"),
+        ({"ttft_ms": {}}, "slo.ttft_ms: must name a percentile"),
+        ({"ttft_ms": {"p99": 0}}, "slo.ttft_ms.p99: should be greater than 0"),
+        ({"ttft_ms": {"p99": float("nan")}}, "slo.ttft_ms.p99"),
+        ({"ttft_ms": 500}, "slo.ttft_ms: should be a valid dictionary"),
+        ({"success_rate": 99}, "slo.success_rate: should be less than or equal to 1"),
+        ({}, "slo: must name an objective"),
+        ({"preset": None}, "slo: must name an objective"),
+        ("fast", "slo: must be a mapping, as in {ttft_ms: {p99: 500}}"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, slo: Any, complaint: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        scenario_with(tmp_path, slo)
+    text = str(caught.value)
+    assert "scenario chat: slo" in text
+    assert complaint in text
+    assert "\n" not in text
+
+
+def test_percentiles_may_have_decimals() -> None:
+    assert percentile_of("p99.95") == 99.95
+    with pytest.raises(ValueError, match="no percentile"):
+        percentile_of("p-5")
