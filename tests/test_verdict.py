@@ -413,7 +413,7 @@ def health(**changes):
     lag = changes.pop("lag_p99_ms", 0.1)
     lost = {"worker": 1, "streams": 2, "lost": True, "cpu_share_per_second": []}
     workers = [{**worker, **changes}, *([lost] if changes.pop("one_lost", False) else [])]
-    return {"workers": workers, "loop_lag_ms": {"p99": lag}}
+    return {"workers": workers, "loop_lag_ms": {"ticks": 1000, "p99": lag}}
 
 
 @pytest.mark.parametrize(
@@ -429,6 +429,13 @@ def health(**changes):
 def test_a_sending_loop_that_is_late_is_doubted(verdict_of, lag_p99_ms, tpot_ms, expected):
     verdict = verdict_of(healthy(tpot_ms=tpot_ms), client_health=health(lag_p99_ms=lag_p99_ms))
     assert severity(verdict, "loop_lag") == expected
+
+
+def test_a_p99_of_a_few_ticks_doubts_nothing(verdict_of):
+    for ticks, expected in ((367, None), (368, Severity.INVALID)):
+        late = {"loop_lag_ms": {"ticks": ticks, "p99": 50.0}}
+        verdict = verdict_of(healthy(), client_health=late)
+        assert severity(verdict, "loop_lag") == expected
 
 
 @pytest.mark.parametrize(

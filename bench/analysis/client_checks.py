@@ -9,6 +9,7 @@ from loadgen.records import RunInfo
 from . import thresholds
 from .facts import Facts
 from .finding import Finding, Severity
+from .statistics import min_samples
 
 MORE_CLIENT = (
     "give the client more CPU: stop other work, move it off the server's machine, or use more "
@@ -43,6 +44,8 @@ def loop_lag(facts: Facts) -> Finding | None:
     base = facts.token_gap_p50_ms or facts.ttft_p50_ms
     if lag is None or not base or lag <= thresholds.LOOP_LAG_FLOOR_MS:
         return None
+    if _too_few_ticks(facts.info):
+        return None  # a p99 of a second's ticks is its worst one; such a run is too short anyway
     severity = thresholds.LOOP_LAG.severity(lag / base)
     if severity is None:
         return None
@@ -72,6 +75,11 @@ def client_cpu(facts: Facts) -> Finding | None:
 def loop_lag_p99_ms(info: RunInfo | None) -> float | None:
     """Return the 99th percentile of the sending loops' lag, in ms."""
     return _number(info.client_health.get("loop_lag_ms"), "p99") if info else None
+
+
+def _too_few_ticks(info: RunInfo | None) -> bool:
+    ticks = _number(info.client_health.get("loop_lag_ms"), "ticks") if info else None
+    return ticks is not None and ticks < min_samples(99)
 
 
 def busiest_cpu_share(info: RunInfo | None) -> float | None:

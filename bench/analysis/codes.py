@@ -14,6 +14,7 @@ from . import thresholds as at
 from .facts import Facts
 from .finding import Finding
 from .foreign import ABSENT
+from .statistics import min_samples
 
 NEVER = ABSENT
 
@@ -79,7 +80,11 @@ CHECKS: tuple[Check, ...] = (
     _share(load_checks.not_stationary, at.NOT_STATIONARY),
     _share(load_checks.send_lag, at.SEND_LAG, f", and > {at.SEND_LAG_FLOOR_MS:g} ms"),
     Check(client_checks.worker_lost, NEVER, "any", "its streams and their requests are gone"),
-    _share(client_checks.loop_lag, at.LOOP_LAG, f", and > {at.LOOP_LAG_FLOOR_MS:g} ms"),
+    _share(
+        client_checks.loop_lag,
+        at.LOOP_LAG,
+        f", and > {at.LOOP_LAG_FLOOR_MS:g} ms, over {min_samples(99)} ticks or more",
+    ),
     _share(client_checks.client_cpu, at.CLIENT_CPU),
     Check(
         run_checks.clock_drift,
