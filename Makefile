@@ -8,7 +8,7 @@ DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis server/*.py server/sim tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install init-env server server-cpu bench summarize plots all \
+.PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots all \
 	test test-vllm check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
@@ -27,6 +27,15 @@ server: ## start vLLM with the settings of .env (needs vLLM and a GPU)
 
 server-cpu: ## start a real vLLM with a tiny random model on this machine's CPU
 	sh tools/vllm_cpu.sh $(ARGS)
+
+sim: ## start the simulator: a vLLM without a GPU (ARGS=--help shows its flags)
+	$(RUN) server/simulator.py $(ARGS)
+
+demo: ## everything once, without GPU or hub: simulator, run, tables, pictures
+	$(RUN) bench/demo.py $(ARGS)
+
+calibrate: ## the client's own error, measured (10 minutes; keep the machine quiet)
+	$(RUN) bench/calibrate.py $(ARGS)
 
 bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry
 	$(RUN) bench/bench.py $(foreach name,$(NAME),--name $(name)) $(ARGS)

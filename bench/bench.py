@@ -11,7 +11,10 @@ sending its next request as soon as its last one ended. Settings, prompts, the s
 results folder are checked before the first request.
 
 Writes results/<run_id>.csv, a row a request as requests end, and results/<run_id>.json, what
-the run was; with --telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. Every
+the run was; results/server_metrics/<run_id>.csv, the server's own /metrics each second; with
+--telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. A server elsewhere has its
+GPUs sampled there (--telemetry-command 'ssh gpu7 python vllm-bench/bench/observe_gpu.py') or read
+from a DCGM exporter (--dcgm-url http://gpu7:9400/metrics); either switches telemetry on. Every
 run ends in a verdict: VALID, SUSPECT or INVALID, with reasons. summarize.py and plot.py read on.
 
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
@@ -26,11 +29,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
@@ -39,11 +45,13 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from loadgen.prompts import PromptSet
     from loadgen.records import ClockPair, RunStatus
     from loadgen.scenario import Scenario
+    from observe.beside import Beside
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
+SAMPLE_LIMIT_S = 5.0  # a reading that comes later than this says nothing of its moment
 
 
 class UsageError(Exception):
@@ -60,13 +68,14 @@ def main() -> int:
     from loadgen.job import ModelNotServedError
     from loadgen.preflight import FolderError
     from loadgen.prompt_types import PromptError
+    from loadgen.records import RecordsError
     from loadgen.scenario import ScenarioError
 
     try:
         return _bench(args)
     except (ScenarioError, UsageError, ModelNotServedError) as e:
         return _complain(e, 2)
-    except (ControlError, PromptError, RunError, FolderError) as e:
+    except (ControlError, PromptError, RunError, FolderError, RecordsError) as e:
         return _complain(e, 1)
     except KeyboardInterrupt:
         return _complain("interrupted before the first request", 130)
@@ -105,6 +114,11 @@ def _parse() -> argparse.Namespace:
     add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help="scenario file")
     add("--name", action="append", metavar="S", help="run this scenario; repeatable; none: all")
     add("--telemetry", action="store_true", help="sample this machine's GPUs beside the requests")
+    elsewhere = parser.add_mutually_exclusive_group()
+    command = "what prints the server's GPU rows: observe_gpu.py, run on its machine"
+    elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
+    elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
+    add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help="where results go")
     add("--base-url", metavar="U", help="the server, over the file's base_url (ending in /v1)")
     add("--model", metavar="M", help="the model, over the file's")
@@ -123,6 +137,21 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _command(text: str) -> str:
+    if not shlex.split(text):
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _page(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise argparse.ArgumentTypeError(
+            "must be http://HOST:PORT/metrics, with no user or key in it"
+        )
+    return text
+
+
 def _workers(text: str) -> int | None:
     if text == "auto":
         return None
@@ -138,6 +167,7 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
     from loadgen.scenario import load_scenarios
 
     flags = {"base_url": args.base_url, "model": args.model, "dataset": args.dataset}
+    flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
     overrides = {key: value for key, value in flags.items() if value is not None}
     found = load_scenarios(args.scenarios, overrides)
     for name in args.name or ():
@@ -228,7 +258,7 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
             level = plan_level(job, streams, style)
             chose = f" ({level.workers} sending processes)" if level.workers > 1 else ""
             _say(f"[{len(done) + 1}/{total}] {level.run_id}{chose}")
-            status = _run(job, level, telemetry=args.telemetry)
+            status = _run(job, level, _beside(job, level, args))
             done.append(_told(level))
             if status != "complete":
                 return _ended(done, status)
@@ -243,19 +273,20 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
             _say(printable(f"note: {job.scenario.name}: {note}", 500))
 
 
-def _run(job: Job, level: Level, *, telemetry: bool) -> RunStatus:
+def _run(job: Job, level: Level, beside: Beside) -> RunStatus:
     from loadgen.interrupts import Interrupts
     from loadgen.job import run_level
     from loadgen.progress import ProgressLine
     from loadgen.runner import Watch
 
-    with ExitStack() as beside, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
+    with ExitStack() as stack, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
 
         def on_start(clock: ClockPair) -> None:
-            if telemetry:
-                _sample_gpus(job, level, clock, beside)
+            beside.anchor(clock.monotonic_ns, clock.wall_s)
 
-        watch = Watch(_tell_connections, on_start, line.show, interrupts.count)
+        stack.callback(beside.stop)
+        beside.start()
+        watch = Watch(_tell_connections, on_start, line.show, interrupts.count, beside.stop)
         result = run_level(job, level, watch, ROOT)
     for note in result.notes:
         _say(f"  {note}")
@@ -267,23 +298,24 @@ def _tell_connections(connected: int, problem: str | None) -> None:
         _say(f"only {connected} streams could connect before the start: {problem}")
 
 
-def _sample_gpus(job: Job, level: Level, clock: ClockPair, beside: ExitStack) -> None:
-    """Sample until the run ends; where that can't be, say why and go on without."""
-    from observe.gpu import GpuSampler, GpuUnavailableError, open_nvml
+def _beside(job: Job, level: Level, args: argparse.Namespace) -> Beside:
+    """Return what samples GPUs and server beside the run, over connections of its own."""
+    from loadgen.control import page_getter
+    from observe.beside import Beside, Wanted
 
-    if not job.server.on_this_machine():
-        _say(
-            f"no telemetry: the server {job.scenario.base_url} isn't on this machine, and this "
-            "machine's GPUs aren't its"
-        )
-        return
-    path = level.folder / "telemetry" / f"{level.run_id}.csv"
-    try:
-        sampler = GpuSampler(open_nvml(), path, clock.monotonic_ns)
-    except GpuUnavailableError as e:
-        _say(f"no telemetry: {e}")
-        return
-    beside.enter_context(sampler)
+    scenario = job.scenario
+    own = _server(scenario, job.api_key)
+    wanted = Wanted(
+        base_url=scenario.base_url,
+        gpus=scenario.telemetry,
+        gpu_hz=scenario.telemetry_hz,
+        gpu_indexes=scenario.telemetry_gpus,
+        server_is_here=job.server.on_this_machine(),
+        command=args.telemetry_command,
+        dcgm=page_getter(args.dcgm_url, SAMPLE_LIMIT_S) if args.dcgm_url else None,
+        metrics=partial(own.metrics_text, SAMPLE_LIMIT_S) if args.server_metrics else None,
+    )
+    return Beside(wanted, level.folder, level.run_id, _say_once)
 
 
 def _told(level: Level) -> RunSummary:
@@ -314,6 +346,14 @@ def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
     if any(s.verdict.level == "INVALID" for s in done):
         return 4
     return 3 if missed(series_of(done)) else 0
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Tell a person what holds for all levels the first time that it is seen."""
+    from analysis.foreign import printable
+
+    _say(f"note: {printable(line, 500)}")
 
 
 def _say(line: str) -> None:

@@ -8,7 +8,8 @@
 The simulator sends every token at a set time, whatever the load, and records when it had read
 each request and when it handed each token to the socket. What the client reports beyond that is
 its error. Each level is run --repeats times, and the table has the medians. Keep the machine
-quiet meanwhile: client and simulator share it, and whatever else runs is measured too.
+quiet meanwhile: client and simulator share it, and whatever else runs is measured too. Each
+sending process has a core of its own, as in any run; the simulator keeps to the others.
 
 Writes calibration/<time>.csv, .md and .png into the results folder; with --like
 calibration/<run_id>.json, which summarize.py shows beside the run.
@@ -32,7 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.calibration import Calibration, Cost
+    from analysis.calibration import Calibration
+    from analysis.truth import Cost
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -55,9 +57,13 @@ class Pace:
 
     @property
     def requests(self) -> int:
-        """As many as take each stream round twice, and some ten seconds where streams are few."""
+        """As many as take each stream round twice, some ten seconds, and enough for a p99.
+
+        Where streams are few a p99 would take minutes, and has little to tell.
+        """
         request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
-        return self.streams * max(2, round(10 / request_s))
+        rounds = max(2, round(10 / request_s))
+        return max(self.streams * rounds, 400 if self.streams >= 64 else 0)
 
 
 def main() -> int:
@@ -145,9 +151,8 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
 
 def _measure(pace: Pace, folder: Path) -> Calibration:
     """Run the client once against a fresh simulator, and hold its files against the truth."""
-    from analysis.calibration import calibration_of
     from analysis.runs import load_run
-    from analysis.truth import client_errors, read_truth
+    from analysis.truth import calibration_of, client_errors, read_truth
     from loadgen.token_file import load
 
     truth = folder / "truth.jsonl"
@@ -179,6 +184,7 @@ def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
         text=True,
     )
     try:
+        _keep_off_the_client(process.pid, pace.streams)
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         if not url:
@@ -187,6 +193,16 @@ def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
     finally:
         process.terminate()  # it writes the rest of its truth
         process.wait(START_LIMIT_S)
+
+
+def _keep_off_the_client(pid: int, streams: int) -> None:
+    from loadgen.cores import allowed_cores, cores_for
+    from loadgen.crew import choose_workers
+
+    allowed = allowed_cores()
+    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
+    if allowed and set(allowed) - set(taken):
+        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +241,7 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
 
 
 def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
-    from analysis.calibration import Cost
+    from analysis.truth import Cost
 
     workers = health["workers"]
     assert isinstance(workers, list)

@@ -75,11 +75,11 @@ def _load(paths: Iterable[Path]) -> tuple[list[PlottedRun], int]:
     for path in paths:
         try:
             run = load_run(path)
+            runs.append(plotted_run(run))
         except RecordsError as e:
             _complain([str(e)])
             unread += 1
             continue
-        runs.append(plotted_run(run))
         if run.info_problem:
             _complain([run.info_problem])
             unread += 1

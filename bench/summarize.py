@@ -29,6 +29,7 @@ Exit codes: 0 done; 1 no run, or one that can't be read (the others are still su
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,9 +42,22 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def main() -> int:
-    """Find the runs, sum them up, write, print."""
+    """Say what was asked for, to whoever goes on reading."""
     args = _parse()
     _show_any_text()
+    try:
+        status = _summarize(args)
+        sys.stdout.flush()  # here, where a closed pipe is caught
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _summarize(args: argparse.Namespace) -> int:
+    """Find the runs, sum them up, write, print."""
     if args.columns:
         return _print_columns()
     if args.codes or args.schema:
@@ -89,9 +103,14 @@ def _print_columns() -> int:
     from analysis.level_columns import level_column_docs
     from analysis.summary_csv import summary_column_docs
     from loadgen.records import column_docs
+    from observe import rows
+    from observe.gpu_row import GpuRow
+    from observe.server_row import ServerRow
 
     for title, docs in (
         ("<run_id>.csv, a row a request", column_docs()),
+        ("telemetry/<run_id>.csv, a row a GPU and sample", rows.column_docs(GpuRow)),
+        ("server_metrics/<run_id>.csv, a row an engine and second", rows.column_docs(ServerRow)),
         ("summary.csv, a row a run", summary_column_docs()),
         ("summary_levels.csv, a row a level of load", level_column_docs()),
     ):
@@ -119,10 +138,10 @@ def _summarize_all(paths: Iterable[Path]) -> tuple[list[RunSummary], list[str]]:
     for path in paths:
         try:
             run = load_run(path)
+            summaries.append(summarize(run))
         except RecordsError as e:
             problems.append(str(e))
             continue
-        summaries.append(summarize(run))
         problems += [run.info_problem] if run.info_problem else []
     return sorted_summaries(summaries), problems
 

@@ -6,7 +6,9 @@
 For each number of streams it starts server/simulator.py in exact mode, keeps that
 many streams open with a reader that parses nothing, and holds the server's own
 stamps against the deadlines that it had. Where there are several cores, server and
-reader each keep to their own. Prints one row for each number of streams.
+reader each keep to their own. Prints one row for each number of streams. `machine ms`
+is the longest time for which a process that only spins was kept from running, in the
+two seconds before: what the machine itself takes, no server can give back.
 """
 
 from __future__ import annotations
@@ -41,18 +43,21 @@ class Row:
     offered_per_s: float
     late_ms: tuple[float, float, float]  # p50, p99, max over all events in the window
     server_cpu: float  # cores
+    machine_ms: float  # the longest pause of a process that only spins, before the run
 
 
 def main() -> None:
     """Measure each level and print the table."""
     args = _arguments()
-    print("streams  requests  events/s  offered/s  late p50 ms  p99 ms  max ms  server cores")
+    columns = "streams  requests  events/s  offered/s  late p50 ms  p99 ms  max ms  server cores"
+    print(f"{columns}  machine ms")
     for streams in args.streams:
         row = measure(streams, args.itl_ms, args.workers, args.seconds)
         p50, p99, worst = row.late_ms
         print(
             f"{row.streams:7}  {row.requests:8}  {row.events_per_s:8.0f}  {row.offered_per_s:9.0f}"
-            f"  {p50:11.3f}  {p99:6.3f}  {worst:6.2f}  {row.server_cpu:12.2f}",
+            f"  {p50:11.3f}  {p99:6.3f}  {worst:6.2f}  {row.server_cpu:12.2f}"
+            f"  {row.machine_ms:10.2f}",
             flush=True,
         )
 
@@ -74,6 +79,7 @@ def measure(streams: int, itl_ms: float, workers: int, seconds: float) -> Row:
     stream_s = (TTFT_MS + (TOKENS - 1) * itl_ms) / 1e3
     with tempfile.TemporaryDirectory() as folder:
         truth = Path(folder) / "truth.jsonl"
+        machine_ms = _longest_pause_ms(cores[0], 2.0)
         server, port = _start(truth, itl_ms, workers, cores[: max(1, len(cores) - 1)])
         try:
             os.sched_setaffinity(0, cores[-1:])
@@ -94,7 +100,23 @@ def measure(streams: int, itl_ms: float, workers: int, seconds: float) -> Row:
         streams * TOKENS / stream_s,
         (late[len(late) // 2], late[int(len(late) * 0.99)], late[-1]),
         cpu_s / up_s,
+        machine_ms,
     )
+
+
+def _longest_pause_ms(core: int, seconds: float) -> float:
+    """Spin on a core; return the longest time for which it didn't turn."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    longest_s = 0.0
+    last_s = time.perf_counter()
+    end_s = last_s + seconds
+    while last_s < end_s:
+        now_s = time.perf_counter()
+        longest_s = max(longest_s, now_s - last_s)
+        last_s = now_s
+    os.sched_setaffinity(0, before)
+    return longest_s * 1e3
 
 
 def _start(

@@ -23,8 +23,8 @@ class Simulated:
 
     def __enter__(self) -> Simulated:
         self._folder = tempfile.TemporaryDirectory()
-        self._truth = Path(self._folder.name) / "truth.jsonl"
-        base = [sys.executable, str(SCRIPT), "--port", "0", "--truth", str(self._truth)]
+        self.truth_path = Path(self._folder.name) / "truth.jsonl"
+        base = [sys.executable, str(SCRIPT), "--port", "0", "--truth", str(self.truth_path)]
         self.process = subprocess.Popen(
             [*base, *self.flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -53,7 +53,7 @@ class Simulated:
 
     def so_far(self) -> list[dict[str, Any]]:
         """Return what it has written down until now."""
-        return [json.loads(line) for line in self._truth.read_text().splitlines()]
+        return [json.loads(line) for line in self.truth_path.read_text().splitlines()]
 
     def stream(self, path: str, **body: Any) -> list[Any]:
         """Return the events of a streamed request; the payload [DONE] as a string."""

@@ -26,6 +26,9 @@ VERBS = {
     "test-vllm",
     "check",
     "clean",
+    "sim",
+    "demo",
+    "calibrate",
 }
 # All that the fakes' PATH has: neither a mamba nor a python of the machine's own.
 TOOLS = ("sh", "make", "awk", "cat", "chmod", "cksum", "cp", "dirname", "mkdir", "rm", "find")

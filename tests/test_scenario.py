@@ -73,6 +73,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+        "telemetry_gpus": ([0], [1, 2]),
     }
     kind = Scenario.model_fields[key].annotation
     usual: tuple[object, object] = (True, False) if kind is bool else (1, 2)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadgen.client_health import lag_summary
+from loadgen.cores import allowed_cores, cores_for, keeping_off
 from loadgen.crew import choose_workers
 from loadgen.exchange import Exchange
 from loadgen.loop_health import TICK_NS, lags_of
@@ -119,3 +120,29 @@ def test_workers_follow_the_streams_and_leave_half_of_the_cores(
     streams: int, cores: int, workers: int
 ) -> None:
     assert choose_workers(streams, cores) == workers
+
+
+@pytest.mark.parametrize(
+    ("workers", "allowed", "cores"),
+    [
+        (1, [0, 1], [1]),
+        (2, [0, 1], [None, None]),  # somebody has to read what they send
+        (1, [3], [None]),
+        (2, [0, 2, 4, 6], [6, 4]),
+        (1, [], [None]),  # a system that can't tell
+    ],
+)
+def test_each_worker_has_a_core_of_its_own_where_half_are_left(
+    workers: int, allowed: list[int], cores: list[int | None]
+) -> None:
+    assert cores_for(workers, allowed) == cores
+
+
+@pytest.mark.skipif(len(allowed_cores()) < 2, reason="one core, or a system that can't tell")
+def test_the_parent_keeps_off_the_workers_cores_and_comes_back() -> None:
+    before = allowed_cores()
+    with keeping_off([before[-1]]):
+        assert allowed_cores() == before[:-1]
+    assert allowed_cores() == before
+    with keeping_off([None]):
+        assert allowed_cores() == before

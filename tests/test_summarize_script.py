@@ -297,3 +297,15 @@ def test_plot_of_one_run_draws_its_two_pictures_and_says_why_no_more(results):
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list((results / "plots").iterdir())) == 2
     assert "no made_*.png: one run has nothing to be compared with" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly():
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'bench' / 'summarize.py'} --columns | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("<run_id>.csv")

@@ -6,8 +6,10 @@ import pytest
 from analysis import thresholds
 from analysis.codes import CHECKS
 from analysis.finding import Finding, Severity
+from analysis.runs import load_run
+from analysis.summary import summarize
 from analysis.verdict import Verdict, finding_text, headline, judge
-from loadgen.records import ClockPair
+from loadgen.records import ClockPair, RecordsError
 
 from tests.made_runs import (
     NOON_S,
@@ -16,6 +18,7 @@ from tests.made_runs import (
     made_info,
     made_record,
     whole_reply_record,
+    write_run,
 )
 
 
@@ -410,7 +413,7 @@ def health(**changes):
     lag = changes.pop("lag_p99_ms", 0.1)
     lost = {"worker": 1, "streams": 2, "lost": True, "cpu_share_per_second": []}
     workers = [{**worker, **changes}, *([lost] if changes.pop("one_lost", False) else [])]
-    return {"workers": workers, "loop_lag_ms": {"p99": lag}}
+    return {"workers": workers, "loop_lag_ms": {"ticks": 1000, "p99": lag}}
 
 
 @pytest.mark.parametrize(
@@ -426,6 +429,13 @@ def health(**changes):
 def test_a_sending_loop_that_is_late_is_doubted(verdict_of, lag_p99_ms, tpot_ms, expected):
     verdict = verdict_of(healthy(tpot_ms=tpot_ms), client_health=health(lag_p99_ms=lag_p99_ms))
     assert severity(verdict, "loop_lag") == expected
+
+
+def test_a_p99_of_a_few_ticks_doubts_nothing(verdict_of):
+    for ticks, expected in ((367, None), (368, Severity.INVALID)):
+        late = {"loop_lag_ms": {"ticks": ticks, "p99": 50.0}}
+        verdict = verdict_of(healthy(), client_health=late)
+        assert severity(verdict, "loop_lag") == expected
 
 
 @pytest.mark.parametrize(
@@ -490,3 +500,66 @@ def test_the_printed_verdict_is_a_headline_and_lines_without_control_characters(
     lines = [finding_text(f) for f in verdict.findings]
     assert len(lines) == 2
     assert all("\x1b" not in line and "\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, None), (3, Severity.NOTE)])
+def test_preemptions_are_noted(verdict_of, count, expected):
+    name = "vllm:num_preemptions_total"
+    counters = {"before": {name: 5.0}, "after": {name: 5.0 + count}}
+    assert severity(verdict_of(healthy(), server_counters=counters), "preemptions") == expected
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"),
+    [
+        (None, None),
+        ({"gpu_index": 1, "from_s": 10.0, "to_s": 13.0, "code": "late"}, None),  # not over 3 s
+        ({"gpu_index": 1, "from_s": 10.0, "to_s": 13.1, "code": "late"}, Severity.SUSPECT),
+        ({"gpu_index": 1, "from_s": 10.0, "to_s": None, "code": "lost"}, Severity.SUSPECT),
+        ("nonsense", None),
+    ],
+)
+def test_a_gpu_that_was_not_read_for_long_is_doubted(verdict_of, gap, expected):
+    observed = {"gpu": {"gaps": [gap] if gap else []}}
+    verdict = verdict_of(healthy(), observed=observed)
+    assert severity(verdict, "gpu_gap") == expected
+    if expected:
+        assert "GPU 1" in finding(verdict, "gpu_gap").figures
+
+
+@pytest.mark.parametrize(
+    ("t_s", "reasons", "expected"),
+    [
+        (50.0, "none", None),
+        (50.0, "gpu_idle", None),  # nothing to do is no throttling
+        (50.0, "applications_clocks_setting", None),  # somebody wanted it so
+        (50.0, "sw_power_cap", Severity.SUSPECT),
+        (50.0, "gpu_idle|hw_thermal_slowdown", Severity.SUSPECT),
+        (-1.0, "sw_power_cap", None),  # before the window
+    ],
+)
+def test_a_gpu_whose_clocks_were_held_down_in_the_window_is_doubted(
+    tmp_path, t_s, reasons, expected
+):
+    # Four at once from start to end, so that there is a window.
+    records = [made_record(i, t_sent_s=i // 4 * 0.3) for i in range(400)]
+    path = write_run(tmp_path, records, made_info(records))
+    (tmp_path / "telemetry").mkdir()
+    at = t_s / 50 * 15  # the run takes 30 s
+    (tmp_path / "telemetry" / path.name).write_text(
+        f"t_s,gpu_index,throttle_reasons\n{at},3,{reasons}\n"
+    )
+    summary = summarize(load_run(path))
+    assert severity(summary.verdict, "gpu_throttled") == expected
+    if expected:
+        assert "GPU 3" in finding(summary.verdict, "gpu_throttled").figures
+
+
+def test_gpu_samples_that_are_none_are_refused_by_name(tmp_path):
+    records = healthy(10)
+    path = write_run(tmp_path, records, made_info(records))
+    (tmp_path / "telemetry").mkdir()
+    for text in ("", "a,b\n1,2\n"):
+        (tmp_path / "telemetry" / path.name).write_text(text)
+        with pytest.raises(RecordsError, match="not GPU samples"):
+            summarize(load_run(path))

@@ -106,6 +106,6 @@ def test_several_tokens_a_chunk_are_told(tmp_path):
 
 
 def test_lengths_that_were_cut_are_told(tmp_path):
-    with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "1", "--faults", "short:0.2") as s:
+    with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "1", "--faults", "short:0.2=3") as s:
         done, summary = bench(tmp_path, s.url, ignore_eos=True)
     assert codes(summary)["length_mismatch"] == "INVALID", done.stdout

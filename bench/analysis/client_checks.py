@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from loadgen.records import RunInfo
+
 from . import thresholds
 from .facts import Facts
 from .finding import Finding, Severity
+from .statistics import min_samples
 
 MORE_CLIENT = (
     "give the client more CPU: stop other work, move it off the server's machine, or use more "
@@ -37,10 +40,12 @@ def lost_workers(facts: Facts) -> list[dict[str, Any]]:
 
 def loop_lag(facts: Facts) -> Finding | None:
     """The sending loop was late, so stamps were."""
-    lag = _number(_health(facts).get("loop_lag_ms"), "p99")
+    lag = loop_lag_p99_ms(facts.info)
     base = facts.token_gap_p50_ms or facts.ttft_p50_ms
     if lag is None or not base or lag <= thresholds.LOOP_LAG_FLOOR_MS:
         return None
+    if _too_few_ticks(facts.info):
+        return None  # a p99 of a second's ticks is its worst one; such a run is too short anyway
     severity = thresholds.LOOP_LAG.severity(lag / base)
     if severity is None:
         return None
@@ -55,8 +60,7 @@ def loop_lag(facts: Facts) -> Finding | None:
 
 def client_cpu(facts: Facts) -> Finding | None:
     """A sending process came near to what a core can do."""
-    shares = [_number(w, "cpu_share_per_second", inside=True) for w in _workers(facts)]
-    busiest = max((share for share in shares if share is not None), default=None)
+    busiest = busiest_cpu_share(facts.info)
     severity = None if busiest is None else thresholds.CLIENT_CPU.severity(busiest)
     if busiest is None or severity is None:
         return None
@@ -68,19 +72,39 @@ def client_cpu(facts: Facts) -> Finding | None:
     )
 
 
-def _health(facts: Facts) -> dict[str, Any]:
-    return facts.info.client_health if facts.info else {}
+def loop_lag_p99_ms(info: RunInfo | None) -> float | None:
+    """Return the 99th percentile of the sending loops' lag, in ms."""
+    return _number(info.client_health.get("loop_lag_ms"), "p99") if info else None
+
+
+def _too_few_ticks(info: RunInfo | None) -> bool:
+    ticks = _number(info.client_health.get("loop_lag_ms"), "ticks") if info else None
+    return ticks is not None and ticks < min_samples(99)
+
+
+def busiest_cpu_share(info: RunInfo | None) -> float | None:
+    """Return the share of a core that a sending process took in its busiest second."""
+    shares = [_most(worker.get("cpu_share_per_second")) for worker in _workers_of(info)]
+    return max((share for share in shares if share is not None), default=None)
 
 
 def _workers(facts: Facts) -> list[dict[str, Any]]:
-    found = _health(facts).get("workers")
+    return _workers_of(facts.info)
+
+
+def _workers_of(info: RunInfo | None) -> list[dict[str, Any]]:
+    found = info.client_health.get("workers") if info else None
     return [w for w in found if isinstance(w, dict)] if isinstance(found, list) else []
 
 
-def _number(found: object, key: str, *, inside: bool = False) -> float | None:
-    """Return a number from a file that anybody may have edited; `inside`: the most of a list."""
+# The file may have been edited by anybody: what is no number is no figure.
+
+
+def _number(found: object, key: str) -> float | None:
     value = found.get(key) if isinstance(found, dict) else None
-    if inside:
-        numbers = value if isinstance(value, list) else []
-        value = max((n for n in numbers if isinstance(n, int | float)), default=None)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _most(found: object) -> float | None:
+    values = found if isinstance(found, list) else []
+    return max((float(n) for n in values if isinstance(n, int | float)), default=None)

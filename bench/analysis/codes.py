@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import client_checks, ledger_checks, load_checks, reply_checks, run_checks
+from . import client_checks, gpu_checks, ledger_checks, load_checks, reply_checks, run_checks
 from . import thresholds as at
 from .facts import Facts
 from .finding import Finding
 from .foreign import ABSENT
+from .statistics import min_samples
 
 NEVER = ABSENT
 
@@ -79,7 +80,11 @@ CHECKS: tuple[Check, ...] = (
     _share(load_checks.not_stationary, at.NOT_STATIONARY),
     _share(load_checks.send_lag, at.SEND_LAG, f", and > {at.SEND_LAG_FLOOR_MS:g} ms"),
     Check(client_checks.worker_lost, NEVER, "any", "its streams and their requests are gone"),
-    _share(client_checks.loop_lag, at.LOOP_LAG, f", and > {at.LOOP_LAG_FLOOR_MS:g} ms"),
+    _share(
+        client_checks.loop_lag,
+        at.LOOP_LAG,
+        f", and > {at.LOOP_LAG_FLOOR_MS:g} ms, over {min_samples(99)} ticks or more",
+    ),
     _share(client_checks.client_cpu, at.CLIENT_CPU),
     Check(
         run_checks.clock_drift,
@@ -98,6 +103,19 @@ CHECKS: tuple[Check, ...] = (
     _note(ledger_checks.ledger_unread, "a server without /metrics may still be measured rightly"),
     _share(ledger_checks.cache_hits, at.CACHE_HITS, " under `cache: cold`"),
     _note(ledger_checks.prompt_reuse, "whether it helped depends on the server's cache"),
+    _note(ledger_checks.preemptions, "they are the server's answer to this load, and measured"),
+    Check(
+        gpu_checks.gpu_gap,
+        f"> {at.GPU_GAP_S:g} s without readings",
+        NEVER,
+        "means, peaks and energy over a hole in the samples are made up; the requests are not",
+    ),
+    Check(
+        gpu_checks.gpu_throttled,
+        "any in the window",
+        NEVER,
+        "the same GPU in a cooler room, or under a higher limit, gives other figures",
+    ),
     _note(run_checks.same_machine, "how much they take from each other can't be seen from here"),
 )
 

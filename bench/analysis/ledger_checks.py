@@ -12,6 +12,7 @@ OUTPUT_TOKENS = "vllm:generation_tokens_total"
 REQUESTS = "vllm:request_success_total"
 CACHE_QUERIES = "vllm:prefix_cache_queries_total"  # both in tokens
 CACHE_HITS = "vllm:prefix_cache_hits_total"
+PREEMPTIONS = "vllm:num_preemptions_total"
 
 
 def ledger_unread(facts: Facts) -> Finding | None:
@@ -119,4 +120,18 @@ def prompt_reuse(facts: Facts) -> Finding | None:
         f"prompts were sent up to {uses} times in this run",
         "a repeated prompt may be answered from the prefix cache: take a larger data set or "
         "set cache: cold",
+    )
+
+
+def preemptions(facts: Facts) -> Finding | None:
+    """The server ran out of KV cache: it stopped requests, and computed them again later."""
+    count = (counter_deltas(facts) or {}).get(PREEMPTIONS, 0.0)
+    if count <= 0:
+        return None
+    return Finding(
+        "preemptions",
+        Severity.NOTE,
+        f"the server preempted requests {count:.0f} times: its KV cache was full",
+        "each is a long gap in a stream: lower the concurrency, or give the cache more room "
+        "(--gpu-memory-utilization, --kv-cache-dtype fp8, --max-num-seqs)",
     )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from loadgen.records import COLUMNS, RecordsError, RunInfo, read_frame, read_run_info
 
+from .calibration import Calibration, read_sidecar, sidecar
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,6 +31,7 @@ class Run:
     run_id: str
     scenario: str
     concurrency: int
+    calibration: Calibration | None = None  # the client's own error at this load
 
 
 @dataclass(slots=True)
@@ -108,7 +111,8 @@ def load_run(path: Path) -> Run:
     _refuse_damage(path, frame)
     info, problem = _load_info(path.with_suffix(".json"))
     run_id, scenario, concurrency = _identity(path, frame, info)
-    return Run(path, frame, info, problem, run_id, scenario, concurrency)
+    error = read_sidecar(sidecar(path.parent, path.stem))
+    return Run(path, frame, info, problem, run_id, scenario, concurrency, error)
 
 
 def _identity(path: Path, frame: pd.DataFrame, info: RunInfo | None) -> tuple[str, str, int]:

@@ -10,7 +10,9 @@ from typing import Any
 from loadgen.records import RunInfo
 
 from .attainment import attainment
+from .calibration import Calibration
 from .facts import Facts
+from .gpu_rows import read_gpu_rows
 from .load import Load
 from .metrics import METRICS, why_absent
 from .objectives import Attainment
@@ -64,6 +66,7 @@ class RunSummary:
     peak_output_tokens_per_s: float | None  # the most in any second counted from the start
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
+    calibration: Calibration | None  # the client's own error at this load, where it was measured
 
     @property
     def success_rate(self) -> float | None:
@@ -98,10 +101,10 @@ class RunSummary:
 
 
 def facts_of(run: Run) -> Facts:
-    """Return a run's facts, its tokens' stamps among them."""
+    """Return a run's facts, its tokens' stamps and its GPUs' rows among them."""
     facts = Facts(run.frame, run.info)
     found = find_reads(run.path, facts.succeeded)
-    return Facts(run.frame, run.info, found.reads, found.absent)
+    return Facts(run.frame, run.info, found.reads, found.absent, read_gpu_rows(run.path))
 
 
 def summarize(run: Run) -> RunSummary:
@@ -130,6 +133,7 @@ def summarize(run: Run) -> RunSummary:
         peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
         exact_tokens=None if facts.reads is None else facts.reads.exact,
         verdict=judge_facts(facts),
+        calibration=run.calibration,
     )
 
 

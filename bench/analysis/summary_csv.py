@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
+from .client_checks import busiest_cpu_share, loop_lag_p99_ms
 from .objectives import Attainment
 from .statistics import min_samples
 from .summary import RunSummary
@@ -88,6 +89,15 @@ def _objectives(name: str, doc: str, value: Callable[[Attainment], Value]) -> Su
 def _whole_run(name: str, part: str, doc: str) -> SummaryColumn:
     get = attrgetter(part)
     return SummaryColumn(name, doc, lambda s: get(s.throughput) if s.throughput else None)
+
+
+def _own_error(name: str, field: str, what: str) -> SummaryColumn:
+    get = attrgetter(field)
+    return SummaryColumn(
+        name,
+        f"the client's own error of {what} at this load, where calibrate.py --like measured it",
+        lambda s: get(s.calibration) if s.calibration else None,
+    )
 
 
 SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
@@ -203,6 +213,19 @@ SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
         "steady state",
         lambda s: s.in_flight.littles_law if s.in_flight else None,
     ),
+    SummaryColumn(
+        "loop_lag_p99_ms",
+        "99th percentile of the lag of the sending loops' 10 ms tick",
+        lambda s: loop_lag_p99_ms(s.info),
+    ),
+    SummaryColumn(
+        "client_cpu_busiest",
+        "share of a core that a sending process took in its busiest second",
+        lambda s: busiest_cpu_share(s.info),
+    ),
+    _own_error("client_ttft_error_mean_ms", "ttft_error_mean_ms", "mean TTFT"),
+    _own_error("client_ttft_error_p99_ms", "ttft_error_p99_ms", "TTFT at p99"),
+    _own_error("client_stamp_error_p99_ms", "stamp_p99_ms", "a token's stamp at p99"),
     _objectives("objectives_met", "yes or no", lambda a: "yes" if a.met else "no"),
     _objectives(
         "objectives_missed",

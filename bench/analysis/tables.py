@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from . import cells
+from .calibration import in_words
 from .foreign import ABSENT
 from .metrics import TITLES
 from .statistics import min_samples
@@ -125,7 +126,8 @@ def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
     lines = [f"{', '.join(names)} {ABSENT}: {reason}" for reason, names in why.items()]
     short = [q for q in P3 if any(_lacks(s, q) for s in summaries)]
     needs = ", ".join(f"p{q:g} from {min_samples(q)}" for q in short)
-    return [*lines, *([f"n<…: too few successes; {needs}"] if short else [])]
+    own_errors = [in_words(s.calibration) for s in summaries if s.calibration]
+    return [*lines, *([f"n<…: too few successes; {needs}"] if short else []), *own_errors]
 
 
 def _lacks(summary: RunSummary, percentile: float) -> bool:

@@ -90,5 +90,6 @@ LEDGER = Limit(
     "share of the client's own tokens: counters are exact, so any difference is somebody "
     "else's work or a lost reply, and past 1 % it has changed the load",
 )
+GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids across it would be made up
 MIN_WINDOW_S = 10.0  # a hiccup of a second would weigh too much in less
 MIN_WINDOW_LATENCIES = 3.0  # fewer generations of requests than this never reach a steady state

@@ -17,6 +17,7 @@ class WorkerHealth:
     """One sending process: its lags (us), its share of a core in each second."""
 
     number: int
+    core: int | None
     streams: int
     connected: int
     lags_us: array[int] = field(default_factory=lambda: array("I"))
@@ -35,6 +36,7 @@ class WorkerHealth:
         """Return what the run's JSON says of this process."""
         return {
             "worker": self.number,
+            "own_core": self.core,
             "streams": self.streams,
             "connected_before_start": self.connected,
             "connections_opened": self.connections_opened,

@@ -184,8 +184,12 @@ class ClosedLoop:
             return
         exchange.connect_ns = time.perf_counter_ns() - began_ns
         self.connections_opened += 1
-        if stream.exchange is exchange:  # it may have been cancelled meanwhile
+        if stream.exchange is not exchange:
+            return  # it was cancelled meanwhile
+        if stream.connected:
             stream.send(request.after(self._head))
+        else:  # a server that dies may still have accepted
+            stream.fail(Failure("connect", "closed as soon as it was open"))
 
     def _ended(self, stream: Stream, exchange: Exchange) -> None:
         freed_ns = time.perf_counter_ns()  # the slot is free from here on

@@ -18,11 +18,15 @@ import httpx
 from .events import error_text
 from .target import Tls
 
-# What the ledger compares: the server's own count of what it did, summed over engines.
+LIMIT_S = 30.0
+# The server's own count of what it did, summed over engines; the ledger compares the first three.
 COUNTERS = (
     "vllm:prompt_tokens_total",
     "vllm:generation_tokens_total",
     "vllm:request_success_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+    "vllm:num_preemptions_total",
 )
 
 
@@ -66,7 +70,7 @@ class Server:
         self._secrets = [v for v in (api_key, *headers.values()) if v]
         self._http = httpx.Client(
             headers={**authorization, **headers},
-            timeout=httpx.Timeout(30.0, connect=5.0),
+            timeout=httpx.Timeout(LIMIT_S, connect=5.0),
             verify=(tls or Tls()).context(),
             # No proxy from the environment: the streaming path takes none either,
             # and both must speak to the same server.
@@ -153,13 +157,9 @@ class Server:
         except (KeyError, TypeError, ValueError) as e:
             raise ControlError(f"{self.root_url}/tokenize: no count in the reply") from e
 
-    def metrics_text(self) -> str | None:
-        """Return /metrics as text; None where there is none."""
-        try:
-            reply = self._send("GET", f"{self.root_url}/metrics", None)
-        except ControlError:
-            return None
-        return reply.text if reply.status_code == 200 else None
+    def metrics_text(self, limit_s: float = LIMIT_S) -> str | None:
+        """Return /metrics as text; None where there is none, or not within the limit."""
+        return _page(self._http, f"{self.root_url}/metrics", limit_s)
 
     def counters(self) -> dict[str, float] | None:
         """Return the ledger's counters; None where they can't be read."""
@@ -209,6 +209,20 @@ class Server:
                 words = words.replace(secret, "***")
             raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words}")
         return found
+
+
+def page_getter(url: str, limit_s: float) -> Callable[[], str | None]:
+    """Return what gets a page's text over a connection of its own; None where there is none."""
+    http = httpx.Client(trust_env=False)
+    return lambda: _page(http, url, limit_s)
+
+
+def _page(http: httpx.Client, url: str, limit_s: float) -> str | None:
+    try:
+        reply = http.get(url, timeout=limit_s)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        return None
+    return reply.text if reply.status_code == 200 else None
 
 
 def is_own_address(host: str) -> bool:

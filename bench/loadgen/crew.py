@@ -13,10 +13,11 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
 from .closed_loop import Share
+from .cores import allowed_cores, cores_for, keeping_off
 from .plan import Plan
 from .records import ClockPair
 from .tickets import Tickets
-from .worker import Command, Go, Ready, run_worker
+from .worker import Command, Go, Place, Ready, run_worker
 
 START_LIMIT_S = 60.0
 HEAD_START_S = 0.05  # between telling the workers to start and the start
@@ -35,6 +36,7 @@ class Worker:
 
     number: int
     process: BaseProcess
+    core: int | None  # its own; None: it shares them all
     orders: Pipe
     results: Pipe
     streams: int
@@ -59,18 +61,21 @@ def choose_workers(streams: int, cores: int) -> int:
 @contextmanager
 def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
     """Start the processes, end them on leaving. Raises OSError where tickets can't be written."""
+    workers = min(workers, plan.streams)
+    cores = cores_for(workers, allowed_cores())
     tickets = Tickets(len(plan.requests))
     crew: list[Worker] = []
     # The children inherit this: Ctrl-C is the parent's to answer, from the first instant.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
-            for number in range(min(workers, plan.streams)):
-                streams = tuple(range(number, plan.streams, min(workers, plan.streams)))
-                crew.append(_start(number, _share(plan, streams), tickets))
+            for number, core in enumerate(cores):
+                streams = tuple(range(number, plan.streams, workers))
+                crew.append(_start(number, core, _share(plan, streams), tickets))
         finally:
             signal.signal(signal.SIGINT, before)
-        yield crew
+        with keeping_off(cores):
+            yield crew
     finally:
         tickets.close()
         _end(crew)
@@ -80,17 +85,16 @@ def _share(plan: Plan, streams: tuple[int, ...]) -> Share:
     return Share(plan.target, streams, plan.requests, plan.timeouts, plan.scenario.stream)
 
 
-def _start(number: int, share: Share, tickets: Tickets) -> Worker:
+def _start(number: int, core: int | None, share: Share, tickets: Tickets) -> Worker:
     context = multiprocessing.get_context("spawn")
     their_orders, orders = context.Pipe(duplex=False)
     results, their_results = context.Pipe(duplex=False)
-    process = context.Process(
-        target=run_worker, args=(share, tickets, their_orders, their_results), daemon=True
-    )
+    place = Place(core, their_orders, their_results)
+    process = context.Process(target=run_worker, args=(share, tickets, place), daemon=True)
     process.start()
     their_orders.close()  # so that the end of the child is the end of the pipes
     their_results.close()
-    return Worker(number, process, orders, results, len(share.streams))
+    return Worker(number, process, core, orders, results, len(share.streams))
 
 
 def _end(crew: list[Worker]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .control import Model, Server
+from .cores import allowed_cores
 from .crew import RunError, choose_workers
 from .facts import client_facts, server_facts
 from .plan import Plan, make_plan, run_id_for
@@ -120,7 +121,7 @@ class Style:
 
 def plan_level(job: Job, streams: int, style: Style) -> Level:
     """Plan the job's run at one concurrency, under a name that no file has yet."""
-    workers = style.workers or choose_workers(streams, os.cpu_count() or 1)
+    workers = style.workers or choose_workers(streams, len(allowed_cores()) or os.cpu_count() or 1)
     while True:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         run_id = run_id_for(job.scenario, streams, now)
@@ -147,7 +148,9 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
     try:
         result = run_plan(level.plan, level.output, dataclasses.replace(watch, on_start=on_start))
     except (RunError, OSError) as e:
-        failed = dataclasses.replace(base, status="failed", notes=[*base.notes, str(e)])
+        failed = dataclasses.replace(
+            base, status="failed", observed=watch.on_end(), notes=[*base.notes, str(e)]
+        )
         write_run_info(level.json_path, failed)
         raise
     after = job.server.settled_counters(_arrived(before, result)) if before else None
@@ -159,6 +162,7 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
         server={**base.server, "system_fingerprint": result.fingerprint},
         server_counters={"before": before, "after": after},
         client_health=result.client_health,
+        observed=watch.on_end(),
         notes=[*base.notes, *result.notes],
     )
     write_run_info(level.json_path, info)

@@ -234,6 +234,7 @@ class RunInfo:
     clock_start: ClockPair
     clock_end: ClockPair | None = None
     client_health: dict[str, Any] = field(default_factory=dict)  # see client_health.py
+    observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see observe/
     notes: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 

@@ -39,6 +39,7 @@ class Watch:
     on_start: Callable[[ClockPair], None]
     on_progress: Callable[[Progress], None]
     interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
+    on_end: Callable[[], dict[str, Any]] = dict  # returns what was sampled beside the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class _Run:
         self._start = start
         self._health = ClientHealth(
             [
-                WorkerHealth(worker.number, worker.streams, told.connected)
+                WorkerHealth(worker.number, worker.core, worker.streams, told.connected)
                 for worker, told in zip(crew, ready, strict=True)
             ]
         )

@@ -67,6 +67,9 @@ class Scenario(BaseModel):
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = None
     tls_verify: bool = True
     tls_ca: str | None = None
+    telemetry: bool = False
+    telemetry_hz: float = Field(default=10.0, ge=0.5, le=100)
+    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
     timeout_first_token_s: float = Field(default=120.0, gt=0)
     timeout_stall_s: float = Field(default=60.0, gt=0)
     timeout_total_s: float = Field(default=600.0, gt=0)

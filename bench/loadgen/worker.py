@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Literal
 
 from .closed_loop import ClosedLoop, Share
+from .cores import stay_on
 from .loop_health import LoopHealth
 from .outbox import Outbox
 from .tickets import Tickets
@@ -49,7 +50,16 @@ class Finished:
     cpu_s: float  # since the process began
 
 
-def run_worker(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sending process runs, and how it talks to its parent."""
+
+    core: int | None  # of its own; None: wherever the system puts it
+    orders: Pipe
+    results: Pipe
+
+
+def run_worker(share: Share, tickets: Tickets, place: Place) -> None:
     """Run a share of a plan; the entry point of the child process.
 
     Two pipes of one direction each: the loop reads `orders` without blocking, and a pipe of
@@ -57,6 +67,7 @@ def run_worker(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     """
     import uvloop
 
+    stay_on(place.core)
     _allow_sockets(len(share.streams))
     # A thread that wants the interpreter gets it after this, not after Python's usual 5 ms.
     sys.setswitchinterval(0.0002)
@@ -64,16 +75,16 @@ def run_worker(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_run(share, tickets, orders, results))
+        loop.run_until_complete(_run(share, tickets, place))
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone, and with it anybody who could read on
     finally:
         loop.close()
 
 
-async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> None:
+async def _run(share: Share, tickets: Tickets, place: Place) -> None:
     loop = asyncio.get_running_loop()
-    outbox = Outbox(results)
+    orders, outbox = place.orders, Outbox(place.results)
     closed_loop = ClosedLoop(share, tickets.take, outbox.put)
     health = LoopHealth(outbox.put)
     problem = await closed_loop.connect()

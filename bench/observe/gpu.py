@@ -1,121 +1,124 @@
-"""GPU telemetry through NVML: a thread of its own writes `results/telemetry/<run_id>.csv`.
+"""Samples this machine's GPUs beside a run: NVML on a thread of its own, at absolute ticks.
 
-`utilization.gpu` means that some kernel ran during the last sample period, not
-that the GPU was full.
+A GPU that is lost is a gap; the others go on, and it is looked for again once a second.
 """
 
 from __future__ import annotations
 
-import csv
-import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any
+from collections.abc import Sequence
 
-COLUMNS = (
-    "t_s",
-    "gpu_index",
-    "gpu_uuid",
-    "utilization_percent",
-    "memory_used_mb",
-    "temperature_c",
-    "power_w",
-)
+from .beat import Beat
+from .gaps import Problem
+from .gpu_recording import GpuFacts, GpuSink
+from .gpu_row import GpuRow
+from .nvml import Gpu, GpuGoneError, GpuUnavailableError, Nvml, open_gpus
+from .pcie import PcieTurns
 
-
-class GpuUnavailableError(Exception):
-    """No GPU can be watched here; the text says why in one line."""
-
-
-def open_nvml() -> ModuleType:
-    """Load NVML. Raises GpuUnavailableError where there is no driver or no GPU."""
-    try:
-        import pynvml
-    except ImportError as e:
-        raise GpuUnavailableError("the package nvidia-ml-py is not installed") from e
-    nvml: ModuleType = pynvml
-    try:
-        nvml.nvmlInit()
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError as e:
-        raise GpuUnavailableError(f"NVML: {e}") from e
-    if count == 0:
-        raise GpuUnavailableError("NVML sees no GPU")
-    return nvml
+START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to come up
+STOP_LIMIT_S = 5.0  # a driver that hangs must not hold up a run's end
+RETRY_S = 1.0
 
 
 class GpuSampler:
-    """Samples every GPU at `hz` from entering to leaving; a sensor that fails is an empty cell."""
+    """Samples from start to stop, and says what it finds to a sink."""
 
-    def __init__(self, nvml: Any, path: Path, start_ns: int, hz: float = 10.0) -> None:
-        """Prepare to write `path`; times count from `start_ns` of the run's clock.
-
-        Raises GpuUnavailableError where a GPU can't be opened.
-        """
-        self._nvml = nvml
-        self._path = path
-        self._start_ns = start_ns
-        self._period_s = 1.0 / hz
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample_until_stopped, daemon=True)
-        self.problem: str | None = None  # why the sampling ended early
-        try:
-            self._gpus = [self._open(i) for i in range(nvml.nvmlDeviceGetCount())]
-        except nvml.NVMLError as e:
-            raise GpuUnavailableError(f"NVML: {e}") from e
-
-    def __enter__(self) -> GpuSampler:
-        """Start sampling."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
+        sink: GpuSink,
+        hz: float,
+        wanted: Sequence[int] | None = None,
+        retry_s: float = RETRY_S,
     ) -> None:
-        """Stop sampling; the file is complete afterwards."""
-        self._stop.set()
-        self._thread.join()
+        """Prepare; `wanted` are the indexes of GPUs, None all of them."""
+        self._sink = sink
+        self._wanted = wanted
+        self._hz = hz
+        self._retry_s = retry_s
+        self._beat = Beat(self.sample, hz, "gpu-sampler")
+        self._nvml: Nvml | None = None
+        self._gpus: list[Gpu] = []
+        self._gone: dict[int, float] = {}  # when to look for it again, by index
+        self._pcie = PcieTurns()
+        self._told_absent = 0
+        self._unavailable: GpuUnavailableError | None = None
 
-    def _open(self, index: int) -> tuple[int, str, Any]:
-        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = self._nvml.nvmlDeviceGetUUID(handle)
-        return index, uuid.decode() if isinstance(uuid, bytes) else str(uuid), handle
+    def start(self) -> None:
+        """Open NVML and take the first sample. Raises GpuUnavailableError."""
+        if not self._beat.start(START_LIMIT_S):
+            self._beat.end()
+            raise GpuUnavailableError("stuck", f"the driver gave no answer in {START_LIMIT_S:g} s")
+        if self._unavailable is not None:
+            raise self._unavailable
 
-    def _sample_until_stopped(self) -> None:
+    def stop(self) -> None:
+        """Take the last sample and end."""
+        if not self._beat.stop(STOP_LIMIT_S):
+            text = f"the GPU driver hangs: it gave no answer in the last {STOP_LIMIT_S:g} s"
+            self._sink.problem(Problem("stuck", text))
+        elif self._nvml is not None:
+            self._nvml.close()
+
+    def sample(self) -> None:
+        """Read each GPU once; the thread calls this at each tick."""
+        nvml = self._opened()
+        if nvml is None:
+            return
+        rows = [row for gpu in self._gpus if (row := self._row(nvml, gpu)) is not None]
+        self._tell_absent()
+        self._sink.rows(rows)
+        there = [gpu for gpu in self._gpus if gpu.index not in self._gone]
+        self._pcie.read_one(nvml, there, self._beat.left_s())
+
+    def _opened(self) -> Nvml | None:
+        if self._nvml is None and self._unavailable is None:
+            try:
+                self._nvml, self._gpus = open_gpus(self._wanted, self._sink.problem)
+            except GpuUnavailableError as e:
+                self._unavailable = e
+                self._beat.end()
+        return self._nvml
+
+    def _row(self, nvml: Nvml, gpu: Gpu) -> GpuRow | None:
+        t_s, wall_s = time.perf_counter(), time.time()  # just before its sensors are asked
         try:
-            with self._path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
-                while not self._stop.wait(self._period_s):
-                    writer.writerows(self._rows())
-                    file.flush()
-        except OSError as e:
-            self.problem = f"GPU telemetry ended early: {e}"
-
-    def _rows(self) -> list[Sequence[object]]:
-        return [self._row(*gpu) for gpu in self._gpus]
-
-    def _row(self, index: int, uuid: str, handle: Any) -> Sequence[object]:
-        nvml = self._nvml
-        t_s = (time.perf_counter_ns() - self._start_ns) / 1e9
-        return (
-            f"{t_s:.6f}",
-            index,
-            uuid,
-            self._read(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-            self._read(lambda: round(nvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6, 1)),
-            self._read(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            self._read(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+            if gpu.index in self._gone:
+                if t_s < self._gone[gpu.index]:
+                    return None
+                self._look_again(nvml, gpu)
+            values = nvml.read(gpu)
+        except GpuGoneError as e:
+            self._lose(gpu, e.code, t_s)
+            return None
+        self._gone.pop(gpu.index, None)
+        return GpuRow(
+            t_s=t_s,
+            wall_s=wall_s,
+            gpu_index=gpu.index,
+            gpu_uuid=gpu.uuid,
+            **values,
+            **self._pcie.take(gpu),  # type: ignore[arg-type]
         )
 
-    def _read(self, sensor: Callable[[], object]) -> object:
-        try:
-            return sensor()
-        except self._nvml.NVMLError:
-            return ""  # this GPU has no such sensor, or has just gone
+    def _look_again(self, nvml: Nvml, gpu: Gpu) -> None:
+        """Find a GPU that was gone. Raises GpuGoneError."""
+        if len(self._gone) == len(self._gpus):  # nobody's handle is lost by it
+            nvml.reopen()
+        nvml.find_again(gpu)
+
+    def _lose(self, gpu: Gpu, code: str, t_s: float) -> None:
+        if gpu.index not in self._gone:
+            self._sink.missed(gpu.index, code)
+            text = f"GPU {gpu.index} ({gpu.uuid}) stopped answering: {code}"
+            self._sink.problem(Problem(code, text, gpu.index))
+        self._gone[gpu.index] = t_s + self._retry_s
+
+    def _tell_absent(self) -> None:
+        """Say which GPUs there are, and again when a sensor turned out to be missing."""
+        absent = 1 + sum(len(gpu.absent) for gpu in self._gpus)
+        if absent != self._told_absent:
+            self._told_absent = absent
+            self._sink.gpus(
+                [GpuFacts(g.index, g.uuid, g.name, tuple(sorted(g.absent))) for g in self._gpus],
+                self._hz,
+            )

@@ -17,8 +17,9 @@ from .metrics import EngineState
 from .settings import ExactPace
 from .timer import precise_timer
 
-# Tokens in one pass before the loop looks at its sockets again: a third of a millisecond.
-_PASS = 32
+# Of work in one pass before the loop looks at its sockets again; an answer's end is the
+# longest piece, so tokens alone are no measure.
+_PASS_NS = 200_000
 
 
 class ExactPacing:
@@ -64,9 +65,8 @@ class ExactPacing:
     def _fire(self) -> None:
         heap = self._heap
         now_ns = time.perf_counter_ns()
-        for _ in range(_PASS):
-            if not heap or heap[0][0] > now_ns:
-                break
+        until_ns = now_ns + _PASS_NS
+        while heap and heap[0][0] <= now_ns < until_ns:
             # Out of the heap first: the end of an answer may start the next one, right here.
             _, order, choice = heapq.heappop(heap)
             if choice.answer.over:

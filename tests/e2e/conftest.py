@@ -1,4 +1,6 @@
-"""Servers for the end-to-end tests: a real vLLM with a tiny model on this machine's CPU."""
+"""Servers for the end-to-end tests, one suite for both: a real vLLM with a tiny model on this
+machine's CPU, and the simulator, which must not behave otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -65,11 +68,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_vllm(folder: Path, *arguments: str) -> Served:
-    port, log = free_port(), folder / "vllm.log"
+COMMANDS = {
+    "vllm": ["sh", str(ROOT / "tools" / "vllm_cpu.sh")],
+    "simulator": [
+        *(sys.executable, str(ROOT / "server" / "simulator.py")),
+        *("--model", "tiny", "--max-model-len", "2048", "--profile", "tiny-cpu"),
+    ],
+}
+
+
+def start(kind: str, folder: Path) -> Served:
+    """Start a server and wait until it is healthy."""
+    port, log = free_port(), folder / f"{kind}.log"
+    given = ["--port", str(port)] if kind == "simulator" else []
     with log.open("wb") as out:
         process = subprocess.Popen(
-            ["sh", str(ROOT / "tools" / "vllm_cpu.sh"), *arguments],
+            [*COMMANDS[kind], *given],
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -80,17 +94,19 @@ def start_vllm(folder: Path, *arguments: str) -> Served:
     return served
 
 
-@pytest.fixture(scope="session")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="session", params=COMMANDS)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     """A server for all the tests that leave it whole."""
-    served = start_vllm(tmp_path_factory.mktemp("vllm"))
+    served = start(request.param, tmp_path_factory.mktemp(request.param))
     yield served
     served.kill()
 
 
-@pytest.fixture
-def doomed_vllm(tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(params=COMMANDS)
+def doomed_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """A server that a test may kill."""
-    served = start_vllm(tmp_path)
+    served = start(request.param, tmp_path)
     yield served
     served.kill()

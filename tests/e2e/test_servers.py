@@ -1,4 +1,4 @@
-"""The scripts as a person types them, against a real vLLM server: `make test-vllm`."""
+"""The scripts as a person types them, against real vLLM and the simulator: `make test-vllm`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ def script(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[
     )
 
 
+def assert_ran(done: subprocess.CompletedProcess[str]) -> None:
+    """The run went through; a busy machine may still have spoilt it (4), and then it says so."""
+    assert done.returncode in (0, 4), done.stderr
+    assert "0 failed" in done.stderr
+
+
 def bench_words(folder: Path, served: Served, dataset: str, **changes: Any) -> list[str]:
     settings = {
         "base_url": served.base_url,
@@ -85,16 +91,18 @@ def rows(folder: Path) -> pd.DataFrame:
     return read_frame(only(folder, "*.csv"))
 
 
-def test_the_smoke_test_from_clone_to_pictures(tmp_path: Path, vllm: Served, dataset: str) -> None:
+def test_the_smoke_test_from_clone_to_pictures(
+    tmp_path: Path, server: Served, dataset: str
+) -> None:
     scenarios = tmp_path / "test_scenario.yaml"
-    scenarios.write_text(SMOKE_TEST.format(base_url=vllm.base_url, dataset=dataset))
+    scenarios.write_text(SMOKE_TEST.format(base_url=server.base_url, dataset=dataset))
     results = str(tmp_path / "results")
-    before = sum_counters(vllm.metrics())
+    before = sum_counters(server.metrics())
     done = script(
         *(tmp_path, "bench.py", "--scenarios", str(scenarios)),
         *("--name", "smoke_test", "--results-dir", results),
     )
-    assert done.returncode == 0, done.stderr
+    assert_ran(done)
     run = only(tmp_path, "smoke_test-cc8-pref256-max128-*.csv")
     assert len(run.read_text().splitlines()) == 51
     found = read_frame(run)
@@ -105,7 +113,8 @@ def test_the_smoke_test_from_clone_to_pictures(tmp_path: Path, vllm: Served, dat
     info = read_run_info(run.with_suffix(".json"))
     after = info.server_counters["after"]
     assert after is not None
-    counted = {name: after[name] - before.get(name, 0.0) for name in after}
+    ledger = [name for name in after if "prefix_cache" not in name and "preemptions" not in name]
+    counted = {name: after[name] - before.get(name, 0.0) for name in ledger}
     assert counted == {
         "vllm:generation_tokens_total": found["completion_tokens"].sum(),
         "vllm:prompt_tokens_total": found["prompt_tokens"].sum(),
@@ -125,27 +134,29 @@ def test_the_smoke_test_from_clone_to_pictures(tmp_path: Path, vllm: Served, dat
 
 
 def test_prompts_are_as_long_as_the_server_counts_them(
-    tmp_path: Path, vllm: Served, dataset: str
+    tmp_path: Path, server: Served, dataset: str
 ) -> None:
     words = bench_words(
-        tmp_path, vllm, dataset, prefill_tokens=700, prompt_fit="packed", num_requests=12
+        tmp_path, server, dataset, prefill_tokens=700, prompt_fit="packed", num_requests=12
     )
-    assert script(tmp_path, "bench.py", *words).returncode == 0
+    assert_ran(script(tmp_path, "bench.py", *words))
     tokens = rows(tmp_path)["prompt_tokens"]
     assert tokens.between(700 * 0.98, 700 * 1.02).all(), sorted(tokens)
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
-def test_exact_lengths_are_exact(tmp_path: Path, vllm: Served, dataset: str, endpoint: str) -> None:
-    words = bench_words(tmp_path, vllm, dataset, endpoint=endpoint, ignore_eos=True)
-    assert script(tmp_path, "bench.py", *words).returncode == 0
+def test_exact_lengths_are_exact(
+    tmp_path: Path, server: Served, dataset: str, endpoint: str
+) -> None:
+    words = bench_words(tmp_path, server, dataset, endpoint=endpoint, ignore_eos=True)
+    assert_ran(script(tmp_path, "bench.py", *words))
     assert (rows(tmp_path)["completion_tokens"] == 64).all()
 
 
 def test_a_model_that_is_not_served_is_named_with_those_that_are(
-    tmp_path: Path, vllm: Served, dataset: str
+    tmp_path: Path, server: Served, dataset: str
 ) -> None:
-    words = bench_words(tmp_path, vllm, dataset, model="giant")
+    words = bench_words(tmp_path, server, dataset, model="giant")
     done = script(tmp_path, "bench.py", *words)
     assert done.returncode == 2
     assert "it serves tiny" in done.stderr
@@ -153,10 +164,10 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(
 
 
 def test_a_prompt_over_the_context_fails_in_the_servers_own_words(
-    tmp_path: Path, vllm: Served, dataset: str
+    tmp_path: Path, server: Served, dataset: str
 ) -> None:
     words = bench_words(
-        tmp_path, vllm, dataset, prefill_tokens=2500, prompt_fit="packed", num_requests=6
+        tmp_path, server, dataset, prefill_tokens=2500, prompt_fit="packed", num_requests=6
     )
     done = script(tmp_path, "bench.py", *words)
     assert done.returncode == 4, done.stderr
@@ -194,11 +205,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_server_killed_in_the_middle_leaves_every_row_and_no_success(
-    tmp_path: Path, doomed_vllm: Served, dataset: str
+    tmp_path: Path, doomed_server: Served, dataset: str
 ) -> None:
-    words = bench_words(tmp_path, doomed_vllm, dataset, num_requests=2000)
+    words = bench_words(tmp_path, doomed_server, dataset, num_requests=2000)
     process = start_bench(tmp_path, words)
-    doomed_vllm.kill()
+    doomed_server.kill()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 4, err
     assert "INVALID" in out
@@ -209,8 +220,8 @@ def test_a_server_killed_in_the_middle_leaves_every_row_and_no_success(
     assert read_run_info(only(tmp_path, "*.json")).status == "complete"
 
 
-def test_ctrl_c_keeps_every_row(tmp_path: Path, vllm: Served, dataset: str) -> None:
-    process = start_bench(tmp_path, bench_words(tmp_path, vllm, dataset, num_requests=2000))
+def test_ctrl_c_keeps_every_row(tmp_path: Path, server: Served, dataset: str) -> None:
+    process = start_bench(tmp_path, bench_words(tmp_path, server, dataset, num_requests=2000))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

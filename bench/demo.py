@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""The main job from end to end, without a GPU, a model or a hub: `make demo`.
+
+    python bench/demo.py                     about half a minute
+    python bench/demo.py --results-dir D     results go there
+
+Starts the simulator on a free port, runs the scenario `demo` against it, sums it up, draws it,
+and stops the simulator, also after Ctrl-C or a failure in the middle.
+
+Exit codes: those of bench.py, summarize.py and plot.py, the first that isn't 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_LIMIT_S = 10.0
+# The levels of the scenario take this profile from a lone stream to one that fills its batches.
+SIMULATOR = ("--port", "0", "--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100")
+
+AFTERWARDS = """
+These are a SIMULATOR's figures: no GPU and no model stand behind them.
+
+  {folder}/summary.md      the verdicts and the table, to paste somewhere
+  {folder}/summary.csv     a row a run
+  {folder}/*.csv           a row a request; *.json beside it: what the run was
+  {folder}/plots/          the pictures
+
+Next, on a machine with a GPU and vLLM:
+
+  make init-env            then put your model and token into .env
+  make server              in one terminal
+  make all NAME=short_chat in another
+"""
+
+
+def main() -> int:
+    """Run the three scripts against a simulator."""
+    args = _parse()
+    # A plain kill must stop the simulator too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = args.results_dir
+    try:
+        with _simulator() as url:
+            words = ["--name", "demo", "--base-url", f"{url}/v1", "--results-dir", str(folder)]
+            before = set(folder.glob("demo-*.csv"))
+            status = _run("bench.py", *words, quiet=True)
+        runs = sorted(str(path) for path in set(folder.glob("demo-*.csv")) - before)
+        if status in (1, 2, 130) or not runs:
+            return status or 1
+        status = _run("summarize.py", *runs) or status
+        status = _run("plot.py", *runs, quiet=True) or status
+    except KeyboardInterrupt:
+        return 130
+    print(AFTERWARDS.format(folder=_shown(folder)))
+    return status
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results-dir", type=Path, default=ROOT / "results", metavar="D")
+    return parser.parse_args()
+
+
+def _run(script: str, *words: str, quiet: bool = False) -> int:
+    """Run a script and return its exit status; `quiet`: without what it prints as output."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bench" / script), *words],
+        stdout=subprocess.DEVNULL if quiet else None,
+    )
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The terminal told the script too; a kill of this process alone did not.
+            process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def _simulator() -> Iterator[str]:
+    """Start a simulator, yield its URL, stop it whatever happens."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "server" / "simulator.py"), *SIMULATOR],
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for the script: its requests under way shall still be answered.
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise SystemExit("demo.py: the simulator didn't start: see above")
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _shown(folder: Path) -> str:
+    return os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""A thread that does one thing at absolute ticks, so that no delay adds up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+def next_tick_ns(begin_ns: int, period_ns: int, now_ns: int) -> int:
+    """Return the first tick after now; ticks that were missed are left out, not caught up."""
+    return begin_ns + ((now_ns - begin_ns) // period_ns + 1) * period_ns
+
+
+class Beat:
+    """Calls `act` at once, at each tick, and once more when it is stopped."""
+
+    def __init__(self, act: Callable[[], None], hz: float, name: str) -> None:
+        """Prepare a thread; it is a daemon, so that a call that hangs can't keep a script alive."""
+        self._act = act
+        self._period_ns = int(1e9 / hz)
+        self._due_ns = 0
+        self._first_done = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self, limit_s: float) -> bool:
+        """Start, and return whether the first call came back within the limit."""
+        self._thread.start()
+        return self._first_done.wait(limit_s)
+
+    def end(self) -> None:
+        """Make no more calls: for `act` itself, when nothing can come of them."""
+        self._act = _nothing
+        self._stopping.set()
+
+    def stop(self, limit_s: float) -> bool:
+        """Make the last call, and return whether the thread has ended within the limit."""
+        self._stopping.set()
+        self._thread.join(limit_s)
+        return not self._thread.is_alive()
+
+    def left_s(self) -> float:
+        """Return the seconds until the next tick."""
+        return (self._due_ns - time.perf_counter_ns()) / 1e9
+
+    def _run(self) -> None:
+        begin_ns = time.perf_counter_ns()
+        self._due_ns = begin_ns + self._period_ns
+        try:
+            self._act()
+        finally:
+            self._first_done.set()
+        while not self._stopping.wait(max(0.0, self.left_s())):
+            self._due_ns = next_tick_ns(begin_ns, self._period_ns, time.perf_counter_ns())
+            self._act()
+        self._act()
+
+
+def _nothing() -> None:
+    return

@@ -1,0 +1,139 @@
+"""GPU rows from another machine: runs a command there whose output is the sampler's stream.
+
+For instance `ssh gpu7 python vllm-bench/bench/observe_gpu.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from typing import IO
+
+from .gaps import Problem
+from .gpu_recording import GpuRecording
+from .gpu_stream import HEADER, StreamError, take_line
+from .nvml import GpuUnavailableError
+
+START_LIMIT_S = 30.0  # a login, Python and the driver
+STOP_LIMIT_S = 5.0
+CLOCKS_APART_S = 0.5
+BAD_LINES = 10  # so many, and it isn't the sampler that is talking
+
+
+class CommandSampler:
+    """Runs the command from start to stop, and records the rows that it prints."""
+
+    def __init__(self, command: str, recording: GpuRecording) -> None:
+        """Prepare; nothing runs yet."""
+        self._command = command
+        self._recording = recording
+        self._process: subprocess.Popen[str] | None = None
+        self._threads: list[threading.Thread] = []
+        self._first = threading.Event()
+        self._said: deque[str] = deque(maxlen=5)  # its last words
+        self._rows = 0
+        self._nearest_s = float("inf")  # least time from a row's reading to its arrival
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the command and wait for its first row. Raises GpuUnavailableError."""
+        try:
+            words = shlex.split(self._command)
+            if not words:
+                raise GpuUnavailableError("command", "--telemetry-command: it is empty")
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for this program, which ends it in time
+            )
+        except (OSError, ValueError) as e:
+            raise GpuUnavailableError("command", f"--telemetry-command: {e}") from e
+        for read, stream in (
+            (self._listen, self._process.stderr),
+            (self._read, self._process.stdout),
+        ):
+            self._threads.append(threading.Thread(target=read, args=(stream,), daemon=True))
+            self._threads[-1].start()
+        self._first.wait(START_LIMIT_S)
+        if not self._rows:
+            self._end()
+            raise GpuUnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
+
+    def stop(self) -> None:
+        """End the command, and say what its rows showed of it."""
+        assert self._process is not None
+        self._stopping = True
+        died = self._process.poll()
+        self._end()
+        if died is not None:
+            text = f"--telemetry-command ended early with status {died}: {self._why()}"
+            self._recording.problem(Problem("command", text))
+        if abs(self._nearest_s) > CLOCKS_APART_S:
+            early = "before they were read" if self._nearest_s < 0 else "after they were read"
+            text = (
+                f"GPU rows of --telemetry-command arrived {abs(self._nearest_s):.2f} s {early} or "
+                "more: the two machines' clocks differ, or its output is held back"
+            )
+            self._recording.problem(Problem("clock_offset", text))
+
+    def _why(self) -> str:
+        return " / ".join(self._said) or "it said nothing"
+
+    def _end(self) -> None:
+        process = self._process
+        assert process is not None
+        _signal(process, signal.SIGTERM)
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+        for thread in self._threads:
+            thread.join(STOP_LIMIT_S)  # what left the session may still hold the pipes open
+
+    def _listen(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._said.append(line.strip()[:200])
+
+    def _read(self, stream: IO[str]) -> None:
+        bad = 0
+        with stream:
+            for line in stream:
+                try:
+                    bad = 0 if self._take(line) else bad
+                except StreamError as e:
+                    bad += 1
+                    self._said.append(str(e))
+                if bad >= BAD_LINES:
+                    break
+        self._first.set()
+
+    def _take(self, line: str) -> bool:
+        """Take one line, and return whether it was a row. Raises StreamError."""
+        arrived_s = time.time()
+        if line.rstrip("\r\n") == HEADER or not line.strip():
+            return False
+        row = take_line(line, self._recording)
+        if row is None:
+            return False
+        self._rows += 1
+        self._nearest_s = min(self._nearest_s, arrived_s - row.wall_s)
+        self._first.set()
+        return True
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Signal the command and whatever it started: all of its session."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended, and everything with it
+        os.killpg(process.pid, number)

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Sample this machine's GPUs until Ctrl-C: the sampler of bench.py --telemetry, on its own.
+
+    python bench/observe_gpu.py --out gpus.csv           into a file
+    python bench/observe_gpu.py --gpus 0,1 --hz 5        as lines, for a person or a program
+    python bench/bench.py --telemetry-command 'ssh gpu7 python vllm-bench/bench/observe_gpu.py'
+
+The last is how a run records the GPUs of a server that is on another machine: the lines come
+back as they are written, and are placed by the wall clock, so let both machines have NTP. It
+needs a login without a password, and there Python and the package nvidia-ml-py, no more.
+
+Writes the columns of results/telemetry/<run_id>.csv (--columns explains them); t_s counts from
+the sampler's start. Lines on the output that begin with # are notes, as JSON; with a file they
+go to the error output.
+
+Exit codes: 0 ended by Ctrl-C, a signal or its reader; 1 no GPU to read, or no file to write;
+2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+
+class Lines:
+    """Writes lines and, once that fails, asks for the end."""
+
+    def __init__(self, out: TextIO, notes: TextIO) -> None:
+        """Write readings to one stream and notes, which begin with #, to the other."""
+        self._out = out
+        self._notes = notes
+        self._lock = threading.Lock()
+        self.ended = threading.Event()
+        self.problem: str | None = None
+
+    def write(self, lines: str) -> None:
+        """Write whole lines, at once."""
+        stream = self._notes if lines.startswith("#") else self._out
+        try:
+            with self._lock:
+                stream.write(lines)
+                stream.flush()
+        except BrokenPipeError:
+            self.ended.set()  # the reader has gone: the usual end
+        except OSError as e:
+            self.problem = e.strerror or str(e)
+            self.ended.set()
+
+
+def main() -> int:
+    """Sample until told to stop."""
+    args = _parse()
+    if args.columns:
+        return _explain()
+    if args.out == "-":
+        status = _sample(args, Lines(sys.stdout, sys.stdout))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        return status
+    try:
+        with Path(args.out).open("w", encoding="utf-8") as out:
+            return _sample(args, Lines(out, sys.stderr))
+    except OSError as e:
+        return _complain(f"{args.out}: {e.strerror}")
+
+
+def _sample(args: argparse.Namespace, lines: Lines) -> int:
+    from observe.gpu import GpuSampler
+    from observe.gpu_stream import ALIVE, StreamSink
+    from observe.nvml import GpuUnavailableError
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: lines.ended.set())
+    sink = StreamSink(lines.write, time.perf_counter())
+    sampler = GpuSampler(sink, args.hz, args.gpus)
+    try:
+        sampler.start()
+    except GpuUnavailableError as e:
+        return _complain(e)
+    while not lines.ended.wait(1.0):
+        lines.write(
+            ALIVE if args.out == "-" else ""
+        )  # a reader that has gone is noticed even when no GPU answers
+    sampler.stop()
+    return _complain(f"{args.out}: {lines.problem}") if lines.problem else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--out", default="-", metavar="F", help="file to write; -, the default: the output")
+    add("--hz", type=_hz, default=10.0, metavar="N", help="samples a second (default: 10)")
+    add("--gpus", type=_indexes, metavar="I,I", help="GPUs, as nvidia-smi counts (default: all)")
+    add("--columns", action="store_true", help="say what each column means, and stop")
+    return parser.parse_args()
+
+
+def _hz(text: str) -> float:
+    hz = float(text)
+    if not 0.5 <= hz <= 100:
+        raise argparse.ArgumentTypeError(f"{text}: samples a second must be 0.5 to 100")
+    return hz
+
+
+def _indexes(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be numbers such as 0,1")
+    return [int(part) for part in parts]
+
+
+def _explain() -> int:
+    from observe.gpu_row import GpuRow
+    from observe.rows import column_docs
+
+    for name, meaning in column_docs(GpuRow):
+        print(f"{name:20} {meaning}")
+    return 0
+
+
+def _complain(problem: object) -> int:
+    print(f"observe_gpu.py: {problem}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

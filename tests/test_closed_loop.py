@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+from loadgen.closed_loop import ClosedLoop, Share, Stream
+from loadgen.exchange import Exchange
+from loadgen.target import PlannedRequest, Target
+from loadgen.timeouts import Timeouts
+
+Connect = Callable[[Stream, Target, ssl.SSLContext | None], Awaitable[None]]
+
+
+def until_lost(connect: Connect) -> Connect:
+    """Return a `connect` whose caller is told so late that the server has closed meanwhile."""
+
+    async def connect_slowly(stream: Stream, target: Target, tls: ssl.SSLContext | None) -> None:
+        await connect(stream, target, tls)
+        while stream.connected:
+            await asyncio.sleep(0)
+
+    return connect_slowly
+
+
+async def ended_by(target_of: Callable[[int], Target], requests: int) -> list[Exchange]:
+    """Send to a server that closes each connection at once; return what ended."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    target = target_of(server.sockets[0].getsockname()[1])
+    plan = tuple(PlannedRequest(n, f"r-{n}", "p", b"{}") for n in range(requests))
+    share = Share(target, (0,), plan, Timeouts(5, 5, 5), replies_stream=True)
+    indexes = iter(range(requests))
+    reported: list[object] = []
+    loop = ClosedLoop(share, lambda: next(indexes, None), reported.append)
+    await asyncio.wait_for(loop.run(0), 10)
+    server.close()
+    return [item for item in reported if isinstance(item, Exchange)]
+
+
+def test_a_connection_that_is_lost_as_soon_as_it_is_open_fails_its_request_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stream, "connect", until_lost(Stream.connect))
+    ended = asyncio.run(ended_by(lambda port: Target("127.0.0.1", port, None, "/", ()), 3))
+    assert [exchange.request_index for exchange in ended] == [0, 1, 2]
+    for exchange in ended:
+        assert exchange.failure is not None
+        assert exchange.failure.kind == "connect"
+        assert exchange.t_sent_ns is None
