@@ -35,7 +35,7 @@ def _level_objectives(level: Level) -> list[str]:
             f"{100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
     head = f"{level.load.words}: {'met' if found.met else 'MISSED'}, {met}"
-    return [head, *(f"  {outcome.words}" for outcome in found.outcomes)]
+    return [head, *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes)]
 
 
 def stability_lines(series: Series) -> list[str]:
