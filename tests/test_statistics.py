@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.statistics import PERCENTILES, describe, min_samples, quantile
+from analysis.statistics import PERCENTILES, describe, highest_allowed, min_samples, quantile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -117,3 +117,10 @@ def test_a_percentile_lies_in_its_interval_and_every_end_is_a_sample(sample):
         assert interval is not None
         assert interval.low <= value <= interval.high
         assert {interval.low, interval.high} <= set(sample.tolist())
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(5, None), (6, 50), (36, 90), (72, 95), (200, 95), (367, 95), (368, 99)]
+)
+def test_the_highest_percentile_is_the_one_that_the_samples_allow(n, expected):
+    assert highest_allowed(n) == expected

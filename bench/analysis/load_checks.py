@@ -8,7 +8,7 @@ from . import thresholds
 from .facts import Facts
 from .finding import Finding, Severity
 from .in_flight import busy_streams
-from .statistics import floats, quantile
+from .statistics import floats, highest_allowed, quantile
 
 
 def window_short(facts: Facts) -> Finding | None:
@@ -38,7 +38,8 @@ def _two_digits_up(number: float) -> int:
 
 def send_lag(facts: Facts) -> Finding | None:
     """Requests left the client later than they should have."""
-    lag = quantile(facts.send_lag_ms, 99)
+    percentile = highest_allowed(int(facts.send_lag_ms.size))
+    lag = None if percentile is None else quantile(facts.send_lag_ms, percentile)
     base = facts.ttft_p50_ms if facts.ttft_p50_ms is not None else facts.latency_p50_ms
     if lag is None or not base or lag <= thresholds.SEND_LAG_FLOOR_MS:
         return None
@@ -49,7 +50,8 @@ def send_lag(facts: Facts) -> Finding | None:
     return Finding(
         "send_lag",
         severity,
-        f"send lag p99 is {lag:.1f} ms, {lag / base:.0%} of the median {what} of {base:.1f} ms",
+        f"send lag p{percentile:g} is {lag:.1f} ms, {lag / base:.0%} of the median {what} of "
+        f"{base:.1f} ms",
         "give the client more CPU (stop other work, move it off the server's machine) or lower "
         "the concurrency",
     )

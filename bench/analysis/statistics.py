@@ -34,6 +34,11 @@ def min_samples(percentile: float) -> int:
     return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
 
 
+def highest_allowed(n: int, wanted: Sequence[float] = (99.0, 95.0, 90.0, 50.0)) -> float | None:
+    """Return the first of the percentiles, highest first, that n samples allow; None: none."""
+    return next((q for q in wanted if n >= min_samples(q)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """n samples of one quantity, in its own unit. Holds only the percentiles that n allows.
