@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
+
+from .scenario_load import Conversations, Load, replaced
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
@@ -48,8 +50,8 @@ class ScenarioError(Exception):
     """A scenario file that can't be used; the text is one line for people."""
 
 
-class Scenario(BaseModel):
-    """One scenario with the file's defaults merged in."""
+class Scenario(Load):
+    """One scenario with the file's defaults merged in; how its requests come is `Load`'s."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -61,8 +63,6 @@ class Scenario(BaseModel):
     description: str = ""
     prefill_tokens: int | None = Field(default=None, ge=1)
     max_new_tokens: int = Field(ge=1)
-    concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = Field(min_length=1)
-    num_requests: int = Field(ge=1)
     dataset: str = "dolly"
     prompt_fit: Literal["natural", "packed"] = "natural"
     endpoint: Literal["chat", "completions"] = "chat"
@@ -122,12 +122,13 @@ class Scenario(BaseModel):
                 raise ValueError(f"has a value for {name} that isn't printable ASCII")
         return value
 
-    @field_validator("concurrencies")
-    @classmethod
-    def _no_repeats(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError("must not name a level twice")
-        return value
+    @model_validator(mode="after")
+    def _load_and_prompts_agree(self) -> Scenario:
+        if self.trace is not None and self.prefill_tokens is not None:
+            raise ValueError("prefill_tokens doesn't go with trace, which has lengths of its own")
+        if self.conversations is not None and self.endpoint != "chat":
+            raise ValueError("conversations need endpoint: chat, which carries the history")
+        return self
 
     def masked(self) -> dict[str, Any]:
         """Return the settings for a file: header values, which may be secrets, are masked."""
@@ -186,8 +187,8 @@ def load_scenarios(
         where = f"{path}: scenario {name}"
         settings = _section(where, "settings", body if body is not None else {})
         _refuse_unknown(where, settings)
-        merged = {**defaults, **settings, **(overrides or {}), "name": str(name)}
-        found[str(name)] = _build(where, merged)
+        merged = replaced(replaced(defaults, settings), overrides or {})
+        found[str(name)] = _build(where, {**merged, "name": str(name)})
     return found
 
 
@@ -230,7 +231,11 @@ def _explain(error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}" + nearest(str(error["loc"][-1]), [*Conversations.model_fields])
     what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not key:
+        return what  # of several keys at once, which it names
     # A header's value may be a secret; an echo of the whole input may be endless.
     given = "" if key.startswith("headers") else f" (given: {str(error['input'])[:80]!r})"
     return f"{key}: {what[:1].lower()}{what[1:]}{given}"
