@@ -42,6 +42,9 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
     from loadgen.control import Server
     from loadgen.job import Job, Level
+    from loadgen.live_rows import Title
+    from loadgen.live_view import LiveView
+    from loadgen.progress import ProgressLines
     from loadgen.prompts import PromptSet
     from loadgen.records import ClockPair, RunStatus
     from loadgen.scenario import Scenario
@@ -126,6 +129,7 @@ def _parse() -> argparse.Namespace:
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
+    add("--plain", action="store_true", help="on a terminal too: lines instead of the live view")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()
 
@@ -247,6 +251,7 @@ def _show(scenario: Scenario, api_key: str | None) -> None:
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     """Run every level of every job; what has been measured is told as it comes."""
     from loadgen.job import Style, plan_level
+    from loadgen.live_view import progress_view
 
     _tell_notes(jobs)
     style = Style(args.results_dir, args.workers, args.tokens)
@@ -258,7 +263,10 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
             level = plan_level(job, streams, style)
             chose = f" ({level.workers} sending processes)" if level.workers > 1 else ""
             _say(f"[{len(done) + 1}/{total}] {level.run_id}{chose}")
-            status = _run(job, level, _beside(job, level, args))
+            beside = _beside(job, level, args)
+            title = _title(len(done) + 1, total, level)
+            view = progress_view(sys.stderr, title, beside.server_says, plain=args.plain)
+            status = _run(job, level, beside, view)
             done.append(_told(level))
             if status != "complete":
                 return _ended(done, status)
@@ -273,20 +281,27 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
             _say(printable(f"note: {job.scenario.name}: {note}", 500))
 
 
-def _run(job: Job, level: Level, beside: Beside) -> RunStatus:
+def _title(number: int, total: int, level: Level) -> Title:
+    from analysis.load import Load
+    from loadgen.live_rows import Title
+
+    load = Load("streams", level.plan.streams)
+    return Title(number, total, level.plan.scenario.name, load.words, level.run_id)
+
+
+def _run(job: Job, level: Level, beside: Beside, view: LiveView | ProgressLines) -> RunStatus:
     from loadgen.interrupts import Interrupts
     from loadgen.job import run_level
-    from loadgen.progress import ProgressLine
     from loadgen.runner import Watch
 
-    with ExitStack() as stack, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
+    with ExitStack() as stack, Interrupts() as interrupts, view:
 
         def on_start(clock: ClockPair) -> None:
             beside.anchor(clock.monotonic_ns, clock.wall_s)
 
         stack.callback(beside.stop)
         beside.start()
-        watch = Watch(_tell_connections, on_start, line.show, interrupts.count, beside.stop)
+        watch = Watch(_tell_connections, on_start, view.show, interrupts.count, beside.stop)
         result = run_level(job, level, watch, ROOT)
     for note in result.notes:
         _say(f"  {note}")

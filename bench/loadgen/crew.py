@@ -40,6 +40,7 @@ class Worker:
     orders: Pipe
     results: Pipe
     streams: int
+    tickets: Tickets  # the crew's
     lost: bool = False
 
     def tell(self, message: Go | Command) -> None:
@@ -94,7 +95,7 @@ def _start(number: int, core: int | None, share: Share, tickets: Tickets) -> Wor
     process.start()
     their_orders.close()  # so that the end of the child is the end of the pipes
     their_results.close()
-    return Worker(number, process, core, orders, results, len(share.streams))
+    return Worker(number, process, core, orders, results, len(share.streams), tickets)
 
 
 def _end(crew: list[Worker]) -> None:

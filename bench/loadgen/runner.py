@@ -115,6 +115,7 @@ class _Run:
             ]
         )
         self._progress = Progress(len(plan.requests), start.monotonic_ns / 1e9)
+        self._progress.begun, self._progress.streams = crew[0].tickets.taken, plan.streams
         self._fingerprint: str | None = None
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
         self._working = {worker.results: worker for worker in crew}
@@ -155,6 +156,7 @@ class _Run:
             self._end(message)
         elif isinstance(message, Pulse):
             health.add(message)
+            self._progress.recent.pulse(message, self._start.monotonic_ns)
         elif isinstance(message, Finished):
             health.connections_opened = message.connections_opened
             health.peak_memory_bytes = message.peak_memory_bytes
@@ -172,7 +174,7 @@ class _Run:
         expected = self._plan.expectation(index, self._start.monotonic_ns)
         outcome = judge(exchange, expected, reply)
         self._fingerprint = outcome.fingerprint or self._fingerprint
-        self._progress.count(outcome.record)
+        self._progress.count(outcome.record, reply.stamps)
         self._health.count(outcome.record)
         self._ended.append((outcome.record, reply))
 
