@@ -8,24 +8,13 @@ from typing import Any
 from . import thresholds
 from .facts import Facts
 from .finding import Finding, Severity
-
-# NVML's reasons that slow a GPU that has work; an idle one, and clocks that somebody set, do not.
-SLOWED_BY = frozenset(
-    {
-        "sw_power_cap",
-        "hw_slowdown",
-        "sw_thermal_slowdown",
-        "hw_thermal_slowdown",
-        "hw_power_brake_slowdown",
-        "reliability",
-    }
-)
+from .gpu_rows import slowed_by
+from .observed import observed
 
 
 def gpu_gap(facts: Facts) -> Finding | None:
     """A GPU wasn't read for a while, so means, peaks and energy lack a piece."""
-    found = _gpu(facts).get("gaps")
-    gaps = [gap for gap in found if _matters(gap)] if isinstance(found, list) else []
+    gaps = [gap for gap in observed(facts.info, "gpu").parts("gaps") if _matters(gap)]
     if not gaps:
         return None
     gpus = sorted({str(gap.get("gpu_index")) for gap in gaps})
@@ -49,7 +38,7 @@ def gpu_throttled(facts: Facts) -> Finding | None:
     held: Counter[str] = Counter()
     gpus = set()
     for index, reasons in zip(inside["gpu_index"], inside["throttle_reasons"], strict=True):
-        names = SLOWED_BY & set(str(reasons).split("|"))
+        names = slowed_by(reasons)
         held.update(names)
         gpus |= {int(index)} if names else set()
     if not held:
@@ -64,14 +53,7 @@ def gpu_throttled(facts: Facts) -> Finding | None:
     )
 
 
-def _gpu(facts: Facts) -> dict[str, Any]:
-    found = facts.info.observed.get("gpu") if facts.info else None
-    return found if isinstance(found, dict) else {}
-
-
-def _matters(gap: object) -> bool:
-    if not isinstance(gap, dict):
-        return False
+def _matters(gap: dict[str, Any]) -> bool:
     begin, end = gap.get("from_s"), gap.get("to_s")
     if not isinstance(begin, int | float) or not isinstance(end, int | float):
         return True  # it never came, or never came back
