@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from . import thresholds
@@ -35,22 +36,25 @@ def gpu_throttled(facts: Facts) -> Finding | None:
     if rows is None or facts.window is None:
         return None
     inside = rows[rows["t_s"].between(facts.window.start_s, facts.window.end_s)]
-    held: Counter[str] = Counter()
-    gpus = set()
-    for index, reasons in zip(inside["gpu_index"], inside["throttle_reasons"], strict=True):
-        names = slowed_by(reasons)
-        held.update(names)
-        gpus |= {int(index)} if names else set()
-    if not held:
+    told = [
+        f"GPU {index} by {', '.join(f'{r} in {n}' for r, n in held.items())} of {len(own)} readings"
+        for index, own in inside.groupby("gpu_index")
+        if (held := _held(own["throttle_reasons"]))
+    ]
+    if not told:
         return None
-    told = ", ".join(f"{name} in {count} of {len(inside)} rows" for name, count in held.items())
     return Finding(
         "gpu_throttled",
         Severity.SUSPECT,
-        f"clocks of GPU {', '.join(map(str, sorted(gpus)))} were held down: {told}",
+        f"clocks were held down: {'; '.join(told)}",
         "look at temperature and power limit (nvidia-smi -q -d PERFORMANCE); figures hold for "
         "this cooling and this limit alone",
     )
+
+
+def _held(cells: Iterable[object]) -> Counter[str]:
+    """Return in how many readings each reason slowed the GPU, the reasons in alphabetical order."""
+    return Counter(sorted(reason for cell in cells for reason in slowed_by(cell)))
 
 
 def _matters(gap: dict[str, Any]) -> bool:

@@ -20,8 +20,9 @@ def not_the_servers(facts: Facts, gpus: GpuSide) -> list[str]:
         "the server is a simulator, and has no GPU": bool(
             facts.info and facts.info.server.get("simulator")
         ),
-        f"the server has {asked} GPUs by the scenario's key gpus, and {sampled} were sampled: "
-        f"{GIVE_GPUS}": isinstance(asked, int) and asked != sampled,
+        f"the scenario's key gpus is {asked}, and GPUs sampled are {sampled}: {GIVE_GPUS}": (
+            isinstance(asked, int) and asked != sampled
+        ),
         "no GPU that was sampled did any work, so the server ran on others": bool(busy)
         and all(share == 0 for share in busy),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -136,15 +137,15 @@ def _use(index: int, name: object, rows: pd.DataFrame, stretch: Stretch) -> GpuU
         mean, peak = _names(sensor)
         figures |= {mean: samples.mean, peak: samples.peak}
     told = rows["throttle_reasons"].dropna()
-    reasons = [reason for cell in told for reason in sorted(slowed_by(cell))]
-    slowed = sum(bool(slowed_by(cell)) for cell in told)
+    held = [slowed_by(cell) for cell in told]
+    reasons = Counter(sorted(reason for reasons in held for reason in reasons))
     return GpuUse(
         index=index,
         name=None if name is None else printable(name),
         samples=len(rows),
         covered_share=Samples(t_s, t_s).covered_s / stretch.length_s,
-        throttled_share=slowed / len(told) if len(told) else None,
-        throttled_by={r: reasons.count(r) / len(told) for r in dict.fromkeys(reasons)},
+        throttled_share=sum(map(bool, held)) / len(held) if held else None,
+        throttled_by={reason: count / len(held) for reason, count in reasons.items()},
         **figures,
     )
 
