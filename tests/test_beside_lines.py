@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
+import jsonschema
 from analysis.beside_columns import BESIDE_COLUMNS
 from analysis.beside_lines import beside_lines
 from analysis.energy import SENSOR_NOTE
 from analysis.levels import series_of
 from analysis.summary import RunSummary
 from analysis.summary_csv import to_csv
+from analysis.summary_json import to_json
 from analysis.summary_md import to_markdown
+from analysis.summary_schema import schema
 
 from tests.made_runs import server_row
 from tests.watched import TENTHS, counted, gpu, observed_gpus, watched
@@ -86,6 +90,19 @@ def test_repeats_are_told_apart(tmp_path: Path) -> None:
 def test_a_price_that_buys_nothing_known_says_why(tmp_path: Path) -> None:
     (line,) = lines_of(watched(tmp_path, scenario={"gpu_hour_price": 2}))
     assert line.startswith("4 streams: no cost: nobody says how many GPUs the server has")
+
+
+def test_a_watched_run_keeps_to_the_schema_of_summary_json(tmp_path: Path) -> None:
+    rows = [server_row(float(t), running=1.0, ttft_count=2, ttft_mean_ms=9.0) for t in range(101)]
+    gpus = gpu(0, throttle_reasons="hw_slowdown") + gpu(1, energy_j=counted(300))
+    run = watched(tmp_path, gpus, rows, observed=observed_gpus(0, 1))
+    found = json.loads(to_json([run]))
+    jsonschema.validate(found, schema())
+    parts = found["runs"][0]
+    assert parts["server_side"]["ttft_mean_ms"] == 9
+    assert [g["throttled_by"] for g in parts["gpu_side"]["gpus"]] == [{"hw_slowdown": 1.0}, {}]
+    assert parts["energy"]["source"] == "energy counter and power"
+    assert parts["cost"]["gpus"] == 2
 
 
 def test_each_column_has_its_value_or_its_part_a_reason(tmp_path: Path) -> None:
