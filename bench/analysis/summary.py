@@ -50,7 +50,7 @@ class RunSummary:
     run_id: str
     name: str  # the file's, without its ending
     scenario: str
-    concurrency: int
+    concurrency: int | None  # None: an open loop
     info: RunInfo | None
     requests: int
     succeeded: int
@@ -144,6 +144,8 @@ def _held(facts: Facts) -> Held | None:
     if window is None:
         return Held(flight.mean, flight.peak, None, None)
     mean = flight.mean_between(window.start_s, window.end_s)
+    if mean == 0:  # an open loop of so few requests that none was in flight there
+        return Held(flight.mean, flight.peak, mean, None)
     ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
     spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
     return Held(flight.mean, flight.peak, mean, spent_s / window.length_s / mean)
