@@ -16,6 +16,9 @@ from loadgen.records import (
     write_run_info,
 )
 from loadgen.schedule import realised
+from observe.gpu_row import GpuRow
+from observe.rows import RowFile
+from observe.server_row import ALL, ServerRow
 
 NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
 
@@ -183,6 +186,45 @@ def write_run(
     writer.close()
     if info is not None:
         write_run_info(path.with_suffix(".json"), info)
+    return path
+
+
+def gpu_row(t_s: float, **changes: Any) -> GpuRow:
+    """Return a reading of a GPU that works at 300 W."""
+    index = changes.pop("gpu_index", 0)
+    readings: dict[str, Any] = {
+        "utilization_percent": 90,
+        "memory_used_mb": 70_000.0,
+        "temperature_c": 60,
+        "power_w": 300.0,
+        "sm_clock_mhz": 1980,
+        "memory_clock_mhz": 2619,
+        "throttle_reasons": "none",
+    }
+    where: dict[str, Any] = {"gpu_index": index, "gpu_uuid": f"GPU-{index}"}
+    return GpuRow(t_s=t_s, wall_s=NOON_S + t_s, **where, **{**readings, **changes})
+
+
+def server_row(t_s: float, engine: str = ALL, **changes: Any) -> ServerRow:
+    """Return what a server said at a moment; nothing but `changes` of its own metrics."""
+    return ServerRow(t_s=t_s, wall_s=NOON_S + t_s, fetch_ms=2.0, engine=engine, **changes)
+
+
+def write_gpu_rows(run: Path, rows: Sequence[GpuRow]) -> Path:
+    """Write a run's telemetry beside its rows, as the sampler does; return its path."""
+    return _write_rows(run.parent / "telemetry" / run.name, GpuRow, rows)
+
+
+def write_server_rows(run: Path, rows: Sequence[ServerRow]) -> Path:
+    """Write a run's server metrics beside its rows, as the sampler does; return their path."""
+    return _write_rows(run.parent / "server_metrics" / run.name, ServerRow, rows)
+
+
+def _write_rows(path: Path, kind: type[Any], rows: Sequence[Any]) -> Path:
+    file = RowFile(path, kind)
+    file.anchor(0.0)
+    file.write(rows)
+    assert file.problem is None
     return path
 
 

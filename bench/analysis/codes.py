@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import client_checks, gpu_checks, ledger_checks, load_checks, queue_checks
-from . import reply_checks, run_checks
+from . import (
+    client_checks,
+    gpu_checks,
+    ledger_checks,
+    load_checks,
+    queue_checks,
+    reply_checks,
+    run_checks,
+)
 from . import thresholds as at
 from .facts import Facts
 from .finding import Finding

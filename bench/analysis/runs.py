@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 # What the analysis writes itself: a shell's `results/*.csv` names it too.
 OWN_FILES = ("summary.csv", "summary_levels.csv")
 NEEDED = ("run_id", "scenario", "t_scheduled_s", "t_end_s", "max_tokens", "token_events")
-MAPPINGS = "scenario seeds prompts server server_counters client plan unmeasured".split()
+MAPPINGS = (
+    *("scenario", "seeds", "plan", "prompts"),
+    *("server", "server_counters", "unmeasured", "client"),
+)
 
 
 @dataclass(frozen=True, slots=True)
