@@ -88,7 +88,7 @@ CHECKS: tuple[Check, ...] = (
     _share(queue_checks.cap_bound, at.CAP_BOUND),
     _share(queue_checks.not_stationary, at.NOT_STATIONARY),
     _share(load_checks.send_lag, at.SEND_LAG, f", and > {at.SEND_LAG_FLOOR_MS:g} ms"),
-    Check(client_checks.worker_lost, NEVER, "any", "its streams and their requests are gone"),
+    Check(client_checks.worker_lost, NEVER, "any", "its requests are gone"),
     _share(
         client_checks.loop_lag,
         at.LOOP_LAG,

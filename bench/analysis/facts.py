@@ -94,12 +94,14 @@ class Facts:
         return int((self.frame["error_kind"] == "cancelled").sum())
 
     def values(self, column: str) -> Values:
-        """Return a column's values over the successes, absences left out."""
-        return floats(self.succeeded[column])
+        """Return a column's values over the successes, absences left out; see `times`."""
+        return floats(self.times(column)[~self.failed])
 
-    def from_schedule(self, column: str) -> Values:
-        """Return the successes' times counted from when each request was meant to go, in ms."""
-        return floats(self.succeeded[column] + self.succeeded["send_lag_ms"])
+    def times(self, column: str) -> pd.Series[Any]:
+        """Return a column, a row each; `…_from_schedule_ms` from when the request was due."""
+        if not column.endswith("_from_schedule_ms"):
+            return self.frame[column]
+        return self.frame[column.replace("_from_schedule", "")] + self.frame["send_lag_ms"]
 
     @cached_property
     def tokens_per_chunk(self) -> Values:
