@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -30,12 +29,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.calibration import Calibration
-    from analysis.summary import RunSummary
     from analysis.truth import Cost
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,14 +131,9 @@ def _pace_of(args: argparse.Namespace) -> Pace:
     if ttft_ms is None or tpot_ms is None:
         raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
     tokens = summary.distributions["completion_tokens"].mean
-    return Pace(_streams_of(summary), ttft_ms, tpot_ms, max(2, round(tokens)))
-
-
-def _streams_of(summary: RunSummary) -> int:
-    """Return a run's streams; of an open loop, as many as it had in flight on average."""
-    held = summary.in_flight
-    mean = 1.0 if held is None else held.in_window or held.mean
-    return summary.concurrency or max(1, math.ceil(mean))
+    # An open loop has no streams: as many as it had in flight stand for them.
+    held = summary.in_flight.mean if summary.in_flight else 1.0
+    return Pace(summary.concurrency or ceil(held), ttft_ms, tpot_ms, max(2, round(tokens)))
 
 
 def _median_level(pace: Pace, repeats: int) -> Calibration:

@@ -1,9 +1,10 @@
 """A run as the JSON that `vllm bench serve --save-result` writes, for dashboards that read those.
 
-The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do; ITL is
-a value a token, which is vLLM's as long as a chunk holds one token; throughput is that of the
-whole run; the peak of concurrent requests is exact. Times count from the send, as vLLM's do, in an
-open loop too. What doesn't exist is null, a percentile without the samples too. Lists with a value a request are left out: they are in the rows.
+The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do, and
+count from the send, as vLLM's do, in an open loop too; ITL is a value a token, which is vLLM's as
+long as a chunk holds one token; throughput is that of the whole run; the peak of concurrent
+requests is exact. What doesn't exist is null, a percentile without the samples too. Lists with a
+value a request are left out: they are in the rows.
 """
 
 from __future__ import annotations
