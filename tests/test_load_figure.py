@@ -63,9 +63,9 @@ def test_three_runs_have_an_interval_over_repeats_and_one_run_an_optimistic_one(
     expected = repeated([ttft_p50(r) for r in thrice.levels[0].runs])
     assert point.over_repeats
     assert point.interval == expected.interval
-    assert "95 % interval over the runs (t on logarithms)" in legend_words(load_figure(thrice))
+    assert "95 % interval over runs (t on logs)" in legend_words(load_figure(thrice))
     once = series([level(c, repeat=9) for c in (1, 8)])
-    assert "95 % interval within the run: optimistic" in legend_words(load_figure(once))
+    assert "95 % interval in a run: optimistic" in legend_words(load_figure(once))
     bars = [c for c in load_figure(once).axes[0].containers if c.has_yerr]
     (line,) = bars[0].lines[2]
     inside = once.runs[0].distributions["ttft_ms"].interval(50)
@@ -102,6 +102,7 @@ def test_the_knee_is_ringed_and_a_line_goes_through_all_panels(series):
 
     found = series([served(streams) for streams in (4, 8, 16, 32, 64)])
     figure = load_figure(found)
+    assert overflowing(figure) == []
     assert any(words.startswith("knee: 16 streams (32 streams:") for words in legend_words(figure))
     for axes in figure.axes:
         assert any(list(line.get_xdata()) == [16, 16] for line in axes.lines)

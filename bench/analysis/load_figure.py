@@ -188,9 +188,9 @@ def _explain(axes: Axes, points: Sequence[LoadPoint]) -> None:
         "linestyle": "none",
     }
     if any(p.over_repeats for p in points):
-        axes.plot([], [], label="95 % interval over the runs (t on logarithms)", **bar)
+        axes.plot([], [], label="95 % interval over runs (t on logs)", **bar)
     if any(p.interval and not p.over_repeats for p in points):
-        axes.plot([], [], label="95 % interval within the run: optimistic", **bar)
+        axes.plot([], [], label="95 % interval in a run: optimistic", **bar)
     if any(len(p.runs) > 1 for p in points):
         look_of = {"color": look().quiet, "marker": "o", **_hollow()}
         axes.plot([], [], label="each run (line: their geometric mean)", **look_of)

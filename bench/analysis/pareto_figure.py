@@ -79,14 +79,18 @@ def _draw_points(axes: Axes, points: Sequence[ParetoPoint]) -> None:
 def _label(axes: Axes, points: Sequence[ParetoPoint]) -> None:
     """Write each point's load beside it, where no level is better; make room for the words."""
     groups = _together(points)
-    longest = max(len(_loads(group)) for group in groups)
-    room = 1 - (CHARACTER_IN * longest + 0.25) / AXES_IN
-    axes.set_xlim(0, max(p.per_user for p in points) / max(room, 0.4))
+    axes.set_xlim(0, max(_right_end(group) for group in groups))
     axes.set_ylim(0, 1.12 * max(p.per_gpu for p in points))
     for group in groups:
         head = max(group, key=lambda p: p.per_user)
         at = (head.per_user, head.per_gpu)
         axes.annotate(_loads(group), at, xytext=(10, 2), textcoords="offset points")
+
+
+def _right_end(group: Sequence[ParetoPoint]) -> float:
+    """Return the end of an axis on which a group's label has room."""
+    room = 1 - (CHARACTER_IN * len(_loads(group)) + 0.25) / AXES_IN
+    return max(p.per_user for p in group) / max(room, 0.4)
 
 
 def _together(points: Sequence[ParetoPoint]) -> list[list[ParetoPoint]]:

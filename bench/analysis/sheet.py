@@ -24,6 +24,7 @@ TITLE_SIZE = 16
 TITLE_PER_IN = 6.5  # characters of ordinary text that fit an inch
 SUBTITLE_PER_IN = 10.4
 NOTE_PER_IN = 11.5
+LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_TITLE_LINES = 3
 MOST_NOTE_LINES = 5
 
@@ -91,9 +92,10 @@ def legend_below(
         length = int(NOTE_PER_IN * figure.get_figwidth())
         lines = textwrap.wrap(drawable(note, 600), length)[:MOST_NOTE_LINES]
         small = {"title": "\n".join(lines), "title_fontsize": 10, "alignment": "left"}
-    legend = figure.legend(
-        shown.values(), shown.keys(), loc="outside lower left", ncols=columns, **small
-    )
+    longest = max((len(line) for label in shown for line in label.split("\n")), default=1)
+    fit = int(figure.get_figwidth() / (LEGEND_CHARACTER_IN * longest + LEGEND_HANDLE_IN))
+    small["ncols"] = max(1, min(columns, fit))
+    legend = figure.legend(shown.values(), shown.keys(), loc="outside lower left", **small)
     legend.get_title().set_color(look().quiet)
 
 
