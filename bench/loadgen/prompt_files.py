@@ -21,7 +21,7 @@ Labelled = tuple[int, object]  # a row and its number, counted from 1
 def read_prompt_file(path: Path) -> PromptSource:
     """Read every prompt of the file. Raises PromptError naming the file, the line and the fault."""
     name = f"file:{path}"
-    unit, rows = _rows(path, _read_text(path.expanduser(), name))
+    unit, rows = rows_of_file(path)
     prompts, skipped = [], 0
     for number, row in rows:
         try:
@@ -33,6 +33,11 @@ def read_prompt_file(path: Path) -> PromptSource:
         else:
             prompts.append(Prompt(f"file:{number}", messages))
     return without_repeats(name, prompts, skipped)
+
+
+def rows_of_file(path: Path) -> tuple[str, Iterator[Labelled]]:
+    """Return what a row is called in this file, and its rows. Raises PromptError, now or later."""
+    return _rows(path, _read_text(path.expanduser(), f"file:{path}"))
 
 
 def _read_text(path: Path, name: str) -> str:
@@ -53,7 +58,6 @@ def _read_text(path: Path, name: str) -> str:
 
 
 def _rows(path: Path, text: str) -> tuple[str, Iterator[Labelled]]:
-    """Return what a row is called here, and the rows."""
     array = _json_array(path, text)
     if array is not None:
         return "entry", iter(enumerate(array, start=1))

@@ -71,7 +71,7 @@ def pack_prompts(
         ]
         if not searches:
             break
-        for prompt in _run_together(searches, counter):
+        for prompt in run_together(searches, counter):
             if prompt is not None:
                 made.setdefault(prompt.text, prompt)
     return list(made.values())
@@ -82,7 +82,8 @@ def _pack(
 ) -> Generator[str, int | None, Prompt | None]:
     """Search one packed prompt that starts with the prompt at `start`; None: it can't be."""
     text, ends, counted = yield from _join(_parts(source, start, seed), goal)
-    found = text if goal.met_by(counted) else (yield from _cut(text, counted, goal))
+    tokens = float(counted) if counted is not None else len(text) / FIRST_GUESS_CHARS_PER_TOKEN
+    found = text if goal.met_by(counted) else (yield from cut(text, tokens, goal))
     if found is None:
         return None
     more = bisect.bisect_left(ends, len(found))
@@ -119,9 +120,11 @@ def _parts(source: Sequence[Prompt], start: int, seed: int) -> Iterator[Prompt]:
         yield source[index]
 
 
-def _cut(text: str, counted: int | None, goal: Goal) -> Search:
-    """Search a cut of a text that is too long, first among the ends of words."""
-    tokens = float(counted) if counted is not None else len(text) / FIRST_GUESS_CHARS_PER_TOKEN
+def cut(text: str, tokens: float, goal: Goal) -> Search:
+    """Search a cut of a text that is too long, first among the ends of words.
+
+    `tokens` is how many the whole text has, with the overhead; a guess will do.
+    """
     low, high = Cut(0, goal.overhead), Cut(len(text), max(tokens, goal.tokens + 1.0))
     word_ends = [found.start() for found in WORD_END.finditer(text)]
     for step in range(MOST_COUNTS):
@@ -159,7 +162,7 @@ def _guess(places: Sequence[int], low: Cut, high: Cut, goal: Goal, *, halve: boo
     return places[min(bisect.bisect_left(places, wanted), len(places) - 1)]
 
 
-def _run_together(
+def run_together(
     searches: Sequence[Generator[str, int | None, Prompt | None]], counter: TokenCounter
 ) -> list[Prompt | None]:
     """Advance all searches, a count each at a time, until every one has ended."""

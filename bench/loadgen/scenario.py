@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from .nearest import nearest
 from .scenario_checks import sendable_body, sendable_headers, usable_url, variable_name
+from .scenario_load import Conversations, Load, replaced
 from .slo import Slo
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
@@ -27,10 +35,21 @@ NUMBERS = (
     "max_new_tokens",
     "concurrencies",
     "num_requests",
+    "request_rates",
+    "cv",
+    "burst_size",
+    "ramp_s",
+    "speed",
+    "duration_s",
+    "max_in_flight",
+    "warmup_requests",
+    "repeats",
     "seed",
     "timeout_first_token_s",
     "timeout_stall_s",
     "timeout_total_s",
+    "gpus",
+    "gpu_hour_price",
 )
 # What may be a secret, or hold one, is not echoed.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")
@@ -40,8 +59,8 @@ class ScenarioError(Exception):
     """A scenario file that can't be used; the text is one line for people."""
 
 
-class Scenario(BaseModel):
-    """One scenario with the file's defaults merged in."""
+class Scenario(Load):
+    """One scenario with the file's defaults merged in; how its requests come is `Load`'s."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -53,8 +72,6 @@ class Scenario(BaseModel):
     description: str = ""
     prefill_tokens: int | None = Field(default=None, ge=1)
     max_new_tokens: int = Field(ge=1)
-    concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = Field(min_length=1)
-    num_requests: int = Field(ge=1)
     dataset: str = "dolly"
     prompt_fit: Literal["natural", "packed"] = "natural"
     endpoint: Literal["chat", "completions"] = "chat"
@@ -62,8 +79,12 @@ class Scenario(BaseModel):
     cache: Literal["run", "cold", "natural"] = "run"
     seed: int = Field(default=0, ge=0, lt=2**63)
     system_prompt: str | None = None
-    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = {}
-    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = {}
+    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = Field(
+        default_factory=dict
+    )
+    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = Field(
+        default_factory=dict
+    )
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = None
     tls_verify: bool = True
     tls_ca: str | None = None
@@ -74,6 +95,8 @@ class Scenario(BaseModel):
     timeout_stall_s: float = Field(default=60.0, gt=0)
     timeout_total_s: float = Field(default=600.0, gt=0)
     slo: Slo | None = None
+    gpus: int | None = Field(default=None, ge=1)
+    gpu_hour_price: float | None = Field(default=None, gt=0)
 
     @field_validator(*NUMBERS, mode="before")
     @classmethod
@@ -92,12 +115,13 @@ class Scenario(BaseModel):
             f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
         )
 
-    @field_validator("concurrencies")
-    @classmethod
-    def _no_repeats(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError("must not name a level twice")
-        return value
+    @model_validator(mode="after")
+    def _load_and_prompts_agree(self) -> Scenario:
+        if self.trace is not None and self.prefill_tokens is not None:
+            raise ValueError("prefill_tokens doesn't go with trace, which has lengths of its own")
+        if self.conversations is not None and self.endpoint != "chat":
+            raise ValueError("conversations need endpoint: chat, which carries the history")
+        return self
 
     def masked(self) -> dict[str, Any]:
         """Return the settings for a file: header values, which may be secrets, are masked."""
@@ -106,7 +130,11 @@ class Scenario(BaseModel):
         return settings
 
 
-KNOWN_KEYS: tuple[str, ...] = tuple(k for k in Scenario.model_fields if k != "name")
+_INHERITED = tuple(Load.model_fields)
+KNOWN_KEYS: tuple[str, ...] = (
+    *(k for k in Scenario.model_fields if k != "name" and k not in _INHERITED),
+    *_INHERITED,
+)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -153,8 +181,8 @@ def load_scenarios(
         where = f"{path}: scenario {_word(name)}"
         settings = _section(where, "settings", body if body is not None else {})
         _refuse_unknown(where, settings)
-        merged = {**defaults, **settings, **(overrides or {}), "name": str(name)}
-        found[str(name)] = _build(where, merged)
+        merged = replaced(replaced(defaults, settings), overrides or {})
+        found[str(name)] = _build(where, {**merged, "name": str(name)})
     return found
 
 
@@ -210,7 +238,11 @@ def _explain(error: ErrorDetails) -> str:
     key = ".".join(_word(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}" + nearest(str(error["loc"][-1]), [*Conversations.model_fields])
     what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not key:
+        return what  # of several keys at once, which it names
     given = str(error["input"])
     if key.startswith(NOT_ECHOED) or (key == "base_url" and "@" in given):
         return f"{key}: {what[:1].lower()}{what[1:]}"
