@@ -39,11 +39,13 @@ def not_stationary(facts: Facts) -> Finding | None:
     severity = thresholds.NOT_STATIONARY.severity(grown / found.between)
     if severity is None:
         return None
-    expectation = f" ({expected:.1f} by its arrivals)" if facts.load.is_open else ""
+    what, expectation = "requests in flight", ""
+    if facts.load.is_open:
+        what, expectation = "requests due and unanswered", f" ({expected:.1f} by its arrivals)"
     return Finding(
         "not_stationary",
         severity,
-        f"requests in flight grew from {found.middle:.1f} in the middle third of the run to "
+        f"{what} grew from {found.middle:.1f} in the middle third of the run to "
         f"{found.late:.1f} in the last{expectation}: {100 * grown / found.between:.0f} % of the "
         "arrivals only lengthened the queue",
         "there is no steady state to measure: offer less, or report this rate as one that the "
