@@ -85,6 +85,7 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from dotenv import load_dotenv
+    from loadgen.left_behind import mark_left_behind
     from loadgen.preflight import check_folder
 
     load_dotenv(ROOT / ".env", override=False)  # what is set already wins
@@ -95,6 +96,8 @@ def _bench(args: argparse.Namespace) -> int:
             _show(scenario, keys[scenario.name])
         return 0
     check_folder(args.results_dir, sum(s.num_requests * len(s.concurrencies) for s in scenarios))
+    for path in mark_left_behind(args.results_dir):
+        _say(f"note: {path.stem}: its process was killed: marked as interrupted")
     jobs = [_prepared(s, keys[s.name], args.wait_s) for s in scenarios]
     return _run_all(jobs, args)
 
@@ -274,6 +277,7 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
 
 
 def _run(job: Job, level: Level, beside: Beside) -> RunStatus:
+    from loadgen.held import held
     from loadgen.interrupts import Interrupts
     from loadgen.job import run_level
     from loadgen.progress import ProgressLine
@@ -282,6 +286,7 @@ def _run(job: Job, level: Level, beside: Beside) -> RunStatus:
     with ExitStack() as stack, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
 
         def on_start(clock: ClockPair) -> None:
+            stack.enter_context(held(level.csv_path))  # until its JSON says how it ended
             beside.anchor(clock.monotonic_ns, clock.wall_s)
 
         stack.callback(beside.stop)

@@ -13,11 +13,14 @@ import os
 import types
 import typing
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+
+from .held import hold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,11 +122,16 @@ def to_csv_lines(records: Iterable[RequestRecord]) -> str:
 
 
 class RecordWriter:
-    """Appends rows to a new `<run_id>.csv`; one write a call: a kill tears no older row."""
+    """Appends rows to a new `<run_id>.csv`; one write a call: a kill tears no older row.
+
+    It holds the file (see held.py), so that a run under way can be told from a dead one.
+    """
 
     def __init__(self, path: Path) -> None:
         """Create the file with its header. Raises FileExistsError, OSError."""
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        # Open to be read as well: some file systems let no other file be held.
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        hold(self._fd)
         self._write(",".join(COLUMNS) + "\n")
 
     def write(self, records: Iterable[RequestRecord]) -> None:
@@ -274,5 +282,10 @@ def read_run_info(path: Path) -> RunInfo:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a whole file beside its name and rename it into place. Raises OSError."""
     beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(data)
-    beside.replace(path)
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()  # half a file would take the last of a full disk
+        raise

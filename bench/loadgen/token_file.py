@@ -23,6 +23,7 @@ leaves the part, which `recover` reads.
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,9 +132,14 @@ def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
     import numpy as np
 
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()  # half a file would take the last of a full disk
+        raise
 
 
 def load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
