@@ -13,7 +13,6 @@ import os
 import types
 import typing
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from .held import hold
+from .whole_file import beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,6 +173,21 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    whole = _whole_lines(path)
+    try:
+        return pd.read_csv(
+            io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
+        )
+    except (ValueError, TypeError, OverflowError) as e:
+        raise RecordsError(f"{path}: damaged row: {e}") from e
+
+
+def count_rows(path: Path) -> int:
+    """Count a run's rows without a look into their cells. Raises RecordsError as `read_frame`."""
+    return _whole_lines(path).count(b"\n") - 1
+
+
+def _whole_lines(path: Path) -> bytes:
     try:
         text = path.read_bytes()
     except OSError as e:
@@ -181,12 +196,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     header = whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
     _check_header(path, header)
     _check_rows(path, whole)
-    try:
-        return pd.read_csv(
-            io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
-        )
-    except (ValueError, TypeError, OverflowError) as e:
-        raise RecordsError(f"{path}: damaged row: {e}") from e
+    return whole
 
 
 def _check_rows(path: Path, whole: bytes) -> None:
@@ -281,11 +291,5 @@ def read_run_info(path: Path) -> RunInfo:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a whole file beside its name and rename it into place. Raises OSError."""
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()  # half a file would take the last of a full disk
-        raise
+    with beside(path) as unfinished:
+        unfinished.write_bytes(data)

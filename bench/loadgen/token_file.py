@@ -23,9 +23,10 @@ leaves the part, which `recover` reads.
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .whole_file import beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,15 +132,8 @@ def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
     """Write the arrays beside the name and rename. Raises OSError."""
     import numpy as np
 
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()  # half a file would take the last of a full disk
-        raise
+    with beside(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
