@@ -15,9 +15,11 @@ from tests.made_runs import (
     NOON_S,
     failed_record,
     frame_of,
+    gpu_row,
     made_info,
     made_record,
     whole_reply_record,
+    write_gpu_rows,
     write_run,
 )
 
@@ -544,11 +546,8 @@ def test_a_gpu_whose_clocks_were_held_down_in_the_window_is_doubted(
     # Four at once from start to end, so that there is a window.
     records = [made_record(i, t_sent_s=i // 4 * 0.3) for i in range(400)]
     path = write_run(tmp_path, records, made_info(records))
-    (tmp_path / "telemetry").mkdir()
     at = t_s / 50 * 15  # the run takes 30 s
-    (tmp_path / "telemetry" / path.name).write_text(
-        f"t_s,gpu_index,throttle_reasons\n{at},3,{reasons}\n"
-    )
+    write_gpu_rows(path, [gpu_row(at, gpu_index=3, throttle_reasons=reasons)])
     summary = summarize(load_run(path))
     assert severity(summary.verdict, "gpu_throttled") == expected
     if expected:

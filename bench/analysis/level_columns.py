@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from .knee import output_tokens_per_s
 from .levels import Figure, Level, Series
+from .metrics import FROM_SCHEDULE
 from .objectives import Attainment
 from .stability import stability
-from .summary_csv import Value, cell
+from .summary_column import Value
+from .summary_csv import cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def _rate(run_part: str) -> Figure:
 FIGURES: tuple[tuple[str, str, Figure], ...] = (
     *(
         (f"{metric.removesuffix('_ms')}_p{q:g}_ms", f"p{q:g} of {metric}", _percentile(metric, q))
-        for metric in ("ttft_ms", "tpot_ms", "itl_ms", "latency_ms")
+        for metric in (*("ttft_ms", "tpot_ms", "itl_ms", "latency_ms"), *FROM_SCHEDULE.values())
         for q in (50.0, 95.0, 99.0)
     ),
     ("requests_per_s", "successes a second in the steady window", _rate("requests_per_s")),
@@ -50,6 +52,16 @@ FIGURES: tuple[tuple[str, str, Figure], ...] = (
         "output_tokens_per_s",
         "generated tokens a second in the steady window (the whole run where stamps are missing)",
         output_tokens_per_s,
+    ),
+    (
+        "output_tokens_per_s_per_gpu",
+        "generated tokens a second and GPU in the steady window",
+        lambda run: run.cost.output_tokens_per_s_per_gpu,
+    ),
+    (
+        "energy_per_output_token_j",
+        "GPU energy an output token in the steady window",
+        lambda run: run.energy.per_output_token_j,
     ),
 )
 

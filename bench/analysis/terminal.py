@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from .beside_lines import beside_lines
 from .foreign import printable
 from .judgement_lines import objective_lines, repeat_lines, stability_lines
 from .levels import series_of
@@ -68,7 +69,7 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
 
 
 def _table(runs: Sequence[RunSummary], *, plain: bool) -> Table:
-    columns = [c for c in LEVEL_COLUMNS if c.narrow]
+    columns = [c for c in LEVEL_COLUMNS[runs[0].load.unit] if c.narrow]
     table = Table(
         box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
     )
@@ -90,6 +91,7 @@ def _judgement(runs: Sequence[RunSummary], *, plain: bool) -> Iterable[Renderabl
             ("Objectives", objective_lines(series)),
             ("TTFT over load", stability_lines(series)),
             ("Repeats", repeat_lines(series)),
+            ("Server and GPUs", beside_lines(series)),
         ):
             if lines:
                 yield Text(title, style="bold")
