@@ -166,7 +166,7 @@ def test_a_run_that_loses_a_sending_process_ends_by_itself_and_says_so(field: Fi
             assert info.status == ("failed" if alone else "complete")
             assert info.clock_end is not None
             lost = sum(worker["lost"] for worker in info.client_health["workers"])
-            assert (lost == 1) is (len(field.frames[path]) < REPLIES) or lost == 1
+            assert lost == 1 or len(field.frames[path]) == REPLIES
 
 
 def script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -201,7 +201,7 @@ def test_what_is_left_is_drawn(field: Field, tmp_path: Path) -> None:
     some = [by_rows[0], by_rows[len(by_rows) // 2], by_rows[-1]]
     done = script("plot.py", *map(str, some), "--results-dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    for path in some[1:]:
+    for path in (p for p in some if len(field.frames.get(p, ()))):
         assert (tmp_path / "plots" / f"{path.stem}_latency_cdf.png").stat().st_size > 0
 
 

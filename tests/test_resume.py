@@ -22,9 +22,8 @@ KEY = RunKey("made", "cd" * 32, 1, "http://gpu-host:8000/v1", "openai/gpt-oss-20
 def planned(began_s: float = 0.0, **changes: Any) -> RunInfo:
     """Return the info of a whole run of `KEY`, changed."""
     began = ClockPair(wall_s=NOON_S + began_s, monotonic_ns=0)
-    return made_info(
-        RECORDS, **{"plan": {"sha256": KEY.plan_sha256}, "clock_start": began, **changes}
-    )
+    plan = changes.pop("plan", {"sha256": KEY.plan_sha256})
+    return dataclasses.replace(made_info(RECORDS, clock_start=began, **changes), plan=plan)
 
 
 def on_disk(folder: Path, name: str, info: RunInfo | None, rows: int = 3) -> Path:
