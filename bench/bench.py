@@ -83,6 +83,7 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from dotenv import load_dotenv
+    from loadgen.left_behind import mark_left_behind
     from loadgen.load_level import rows_expected
     from loadgen.preflight import check_folder
     from loadgen.prepare import api_key_of, prepared
@@ -96,6 +97,8 @@ def _bench(args: argparse.Namespace) -> int:
     for scenario in scenarios:
         api_key_of(scenario, os.environ)  # before waiting for any server
     check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
+    for path in mark_left_behind(args.results_dir):
+        _say(f"note: {path.stem}: its process was killed: marked as interrupted")
     jobs = [prepared(s, os.environ, args.wait_s, _tell_waiting(s.base_url)) for s in scenarios]
     return _run_all(jobs, args)
 
@@ -237,6 +240,7 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
 
 
 def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
+    from loadgen.held import held
     from loadgen.interrupts import Interrupts
     from loadgen.job import run_planned
     from loadgen.progress import ProgressLine
@@ -245,6 +249,7 @@ def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
     with ExitStack() as stack, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
 
         def on_start(clock: ClockPair) -> None:
+            stack.enter_context(held(planned.csv_path))  # until its JSON says how it ended
             beside.anchor(clock.monotonic_ns, clock.wall_s)
 
         stack.callback(beside.stop)
