@@ -43,6 +43,9 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
     from loadgen.job import Job, PlannedRun
+    from loadgen.live_rows import Title
+    from loadgen.live_view import LiveView
+    from loadgen.progress import ProgressLines
     from loadgen.records import ClockPair, RunStatus
     from loadgen.resume import RunKey
     from loadgen.scenario import Scenario
@@ -133,6 +136,7 @@ def _parse() -> argparse.Namespace:
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
+    add("--plain", action="store_true", help="on a terminal too: lines instead of the live view")
     add("--resume", action="store_true", help="leave out the runs that are whole in D already")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()
@@ -217,6 +221,7 @@ def _show(scenario: Scenario) -> None:
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     """Make every run of every job; what has been measured is told as it comes."""
     from loadgen.job import Style, plan_run
+    from loadgen.live_view import progress_view
 
     _tell_notes(jobs)
     whole = _whole_runs(args)
@@ -233,7 +238,10 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
         planned = plan_run(job, part, style)
         chose = f" ({planned.workers} sending processes)" if planned.workers > 1 else ""
         _say(f"[{number}/{len(wanted)}] {planned.run_id}{chose}")
-        status = _run(job, planned, _beside(job, planned, args))
+        beside = _beside(job, planned, args)
+        title = _title(number, len(wanted), planned)
+        view = progress_view(sys.stderr, title, beside.server_says, plain=args.plain)
+        status = _run(job, planned, beside, view)
         done.append(_told(planned.csv_path))
         if status != "complete":
             break
@@ -255,14 +263,22 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
             _say(printable(f"note: {job.scenario.name}: {note}", 500))
 
 
-def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
+def _title(number: int, total: int, planned: PlannedRun) -> Title:
+    from loadgen.live_rows import Title
+
+    plan = planned.plan
+    return Title(number, total, plan.scenario.name, plan.level.words, planned.run_id)
+
+
+def _run(
+    job: Job, planned: PlannedRun, beside: Beside, view: LiveView | ProgressLines
+) -> RunStatus:
     from loadgen.held import held
     from loadgen.interrupts import Interrupts
     from loadgen.job import run_planned
-    from loadgen.progress import ProgressLine
     from loadgen.runner import Watch
 
-    with ExitStack() as stack, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
+    with ExitStack() as stack, Interrupts() as interrupts, view:
 
         def on_start(clock: ClockPair) -> None:
             stack.enter_context(held(planned.csv_path))  # until its JSON says how it ended
@@ -270,7 +286,7 @@ def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
 
         stack.callback(beside.stop)
         beside.start()
-        watch = Watch(_tell_connections, on_start, line.show, interrupts.count, beside.stop)
+        watch = Watch(_tell_connections, on_start, view.show, interrupts.count, beside.stop)
         result = run_planned(job, planned, watch, ROOT)
     for note in result.notes:
         _say(f"  {note}")
