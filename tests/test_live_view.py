@@ -218,7 +218,7 @@ def test_after_the_warm_up_the_clock_and_the_courses_begin_anew(clock: Clock) ->
             view.show(found)
         assert "warming up 3/8" in terminal.taken()
         assert len(found.recent.history) == 2
-        found.started_s, found.phase = 503.05, None  # the start, a moment ahead
+        found.started_s, found.phase = 503.05, ""  # the start, a moment ahead
         view.show(found)
         assert "0:00 gone" in terminal.taken()
         assert not found.recent.history

@@ -28,7 +28,7 @@ class Progress:
     last_error: str | None = None
     stopping: bool = False
     stopped_s: float = math.inf  # when no more was sent, from the run's start
-    phase: str | None = None  # what goes on besides measuring
+    phase: str = ""  # what goes on besides measuring: `warming up 3/8`
     begun: Callable[[], int] | None = None  # how many of those planned have begun so far
     most_in_flight: int | None = None  # None: any number
     last_due_s: float | None = None  # when the last is sent, by the schedule; None: there is none

@@ -151,7 +151,7 @@ class _Run:
         """Take note of the start."""
         self._start, self._files = start, files
         self._progress.started_s = start.monotonic_ns / 1e9
-        self._progress.phase = None
+        self._progress.phase = ""
 
     def follow(self, watch: Watch) -> RunResult:
         """Take what the workers send until each has finished, or died."""
@@ -177,7 +177,7 @@ class _Run:
                 self._take(worker, worker.results.recv())
                 if worker.results not in self._working:
                     return
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # an OSError where the kill tore a message
             worker.lost = self._health.workers[worker.number].lost = True
             del self._working[worker.results]
 
