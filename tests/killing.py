@@ -110,6 +110,7 @@ class Truth:
         self._torn = b""
         self._lock = threading.Lock()
         self._ended: dict[str, list[tuple[str, int]]] = {}  # by level; request id, ns
+        self._last_came_ns: dict[str, int] = {}  # by scenario
 
     def read(self) -> None:
         """Take note of what it has written until now."""
@@ -117,8 +118,10 @@ class Truth:
             *lines, self._torn = (self._torn + self._file.read()).split(b"\n")
             for line in lines:
                 told = orjson.loads(line)
+                scenario, streams, *_ = told["request_id"].split("-")
+                came_ns = max(told["t_received_ns"], self._last_came_ns.get(scenario, 0))
+                self._last_came_ns[scenario] = came_ns
                 if told["outcome"] == "ok":
-                    scenario, streams, *_ = told["request_id"].split("-")
                     ended = self._ended.setdefault(f"{scenario}-{streams}", [])
                     ended.append((told["request_id"], told["t_end_ns"]))
 
@@ -126,6 +129,11 @@ class Truth:
         """Return the replies of a level that were finished when it was last read, and when."""
         with self._lock:
             return list(self._ended.get(f"{name}-cc{STREAMS[level]}", ()))
+
+    def last_came_ns(self, name: str) -> int:
+        """Return when the last request of a scenario had come."""
+        with self._lock:
+            return self._last_came_ns.get(name, 0)
 
     def close(self) -> None:
         """Read to the end and close the file."""

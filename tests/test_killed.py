@@ -151,6 +151,11 @@ def test_the_stamps_of_each_reply_that_has_to_be_there_can_be_read(field: Field)
 
 def test_no_sending_process_survives_its_parent(field: Field) -> None:
     assert {fate.victims.name: fate.survivors for fate in field.fates if fate.survivors} == {}
+    for fate in field.fates:
+        killed_ns = fate.parent_killed_ns
+        if killed_ns is not None:  # and it soon leaves the server in peace
+            last_ns = field.truth.last_came_ns(fate.victims.name)
+            assert last_ns < killed_ns + patience_ns(field, killed_ns), fate.victims
 
 
 def test_a_run_that_loses_a_sending_process_ends_by_itself_and_says_so(field: Field) -> None:
