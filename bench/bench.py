@@ -17,6 +17,9 @@ GPUs sampled there (--telemetry-command 'ssh gpu7 python vllm-bench/bench/observ
 from a DCGM exporter (--dcgm-url http://gpu7:9400/metrics); either switches telemetry on. Every
 run ends in a verdict: VALID, SUSPECT or INVALID, with reasons. summarize.py and plot.py read on.
 
+On a terminal a live view shows the run's last ten seconds, elsewhere a line every ten (--plain:
+there too).
+
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
 row is kept, and --resume runs what is missing: a run that is whole, of the same plan, server and
 model, is not made again. Keys (HF_TOKEN, and whatever api_key_env names) come from the
@@ -267,7 +270,8 @@ def _title(number: int, total: int, planned: PlannedRun) -> Title:
     from loadgen.live_rows import Title
 
     plan = planned.plan
-    return Title(number, total, plan.scenario.name, plan.level.words, planned.run_id)
+    of = f", repeat {plan.repeat} of {plan.scenario.repeats}" if plan.scenario.repeats > 1 else ""
+    return Title(number, total, plan.scenario.name, f"{plan.level.words}{of}", plan.run_id)
 
 
 def _run(

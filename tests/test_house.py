@@ -98,6 +98,7 @@ MAY = {
         "worker",
     },
     "yaml": {"scenario"},
+    "rich": {"live_rows", "live_view", "terminal"},
     "argparse": set(),
     "dotenv": set(),
 }

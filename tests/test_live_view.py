@@ -81,7 +81,7 @@ def console(terminal: Terminal, width: int = 80, height: int = 24) -> Console:
 
 def under_way(error: str = "HTTP 503: busy") -> Progress:
     """A run of 200 requests after 31 s: 120 ended, 4 of them failed, 8 in flight."""
-    found = Progress(200, started_s=500.0, streams=8)
+    found = Progress(200, started_s=500.0, most_in_flight=8)
     for index in range(116):
         found.count(made_record(index), array("q", [0, 20_000_000, 45_000_000]))
     for index, kind in enumerate(["http_5xx", "truncated", "http_5xx", "http_5xx"]):
@@ -207,6 +207,21 @@ def test_at_most_five_frames_a_second_and_figures_once(clock: Clock) -> None:
             frames += bool(terminal.taken())
     assert frames == 9  # at 0, 1/4, 2/4, ...
     assert len(found.recent.history) == 2
+
+
+def test_after_the_warm_up_the_clock_and_the_courses_begin_anew(clock: Clock) -> None:
+    terminal = Terminal()
+    found = Progress(50, started_s=500.0, phase="warming up 3/8")
+    with LiveView(console(terminal), TITLE, dict) as view:
+        for second in (2.0, 3.0):
+            clock.now_s = second
+            view.show(found)
+        assert "warming up 3/8" in terminal.taken()
+        assert len(found.recent.history) == 2
+        found.started_s, found.phase = 503.05, ""  # the start, a moment ahead
+        view.show(found)
+        assert "0:00 gone" in terminal.taken()
+        assert not found.recent.history
 
 
 def test_it_leaves_a_compact_last_state_and_the_cursor(clock: Clock) -> None:

@@ -100,7 +100,7 @@ def test_in_flight_is_what_began_and_has_not_ended_and_never_more_than_the_strea
 ) -> None:
     found = progress(good=10)
     assert found.in_flight is None  # nobody says how many began
-    found.begun, found.streams = lambda: begun, streams
+    found.begun, found.most_in_flight = lambda: begun, streams
     assert found.in_flight == in_flight
 
 
@@ -140,3 +140,27 @@ def test_a_run_that_never_began_leaves_no_line() -> None:
     with ProgressLines(log):
         pass
     assert log.getvalue() == ""
+
+
+def test_after_the_warm_up_the_ten_seconds_begin_anew(clock: Clock) -> None:
+    log = io.StringIO()
+    found = progress()
+    with ProgressLines(log) as lines:
+        clock.now_s = 9.0
+        lines.show(found)
+        found.started_s += 9.0  # the run's start
+        clock.now_s = 11.0
+        lines.show(found)
+        assert log.getvalue() == ""
+        clock.now_s = 19.0
+        lines.show(found)
+    assert len(log.getvalue().splitlines()) == 2
+
+
+def test_with_a_schedule_the_time_left_is_the_schedules(clock: Clock) -> None:
+    clock.now_s = 5.0
+    found = progress(good=1)
+    found.last_due_s = 65.0
+    assert progress_line(found).endswith("1:00 left")
+    clock.now_s = 70.0  # replies are still to come: nobody knows for how long
+    assert "left" not in progress_line(found)

@@ -29,7 +29,9 @@ def take_all(tickets: Tickets, results: Connection) -> None:
 
 def test_tickets_are_dealt_once_and_in_order() -> None:
     tickets = Tickets(3)
+    assert tickets.taken() == 0
     assert [tickets.take() for _ in range(5)] == [0, 1, 2, None, None]
+    assert tickets.taken() == 3
     tickets.close()
 
 
@@ -46,6 +48,7 @@ def test_processes_share_one_order_of_tickets() -> None:
     assert sorted(index for share in shares for index in share) == list(range(20_000))
     for share in shares:
         assert share == sorted(share)
+    assert tickets.taken() == 20_000  # by whomever
     tickets.close()
 
 

@@ -6,12 +6,14 @@ import contextlib
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from observe import vllm_metrics
 from observe.prometheus import PageError
 from observe.server_row import COLUMNS
 from observe.vllm_metrics import NoMetricsError, ServerMetricsSampler, means
@@ -74,6 +76,26 @@ def capture(shared: Path, name: str) -> str:
     head, _, body = (shared / "wire" / f"metrics_{name}.txt").read_text().partition("\n\n")
     assert head.startswith("HTTP/1.1 200")
     return body
+
+
+def test_what_was_last_said_can_be_asked_until_it_is_old(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now_s = [50.0]
+    clock = SimpleNamespace(perf_counter=lambda: now_s[0], time=lambda: 1e9)
+    monkeypatch.setattr(vllm_metrics, "time", clock)
+    pages = [engine_page("0") + engine_page("1"), None]
+    sampler = ServerMetricsSampler(Answers(*pages), tmp_path / "x.csv")
+    assert sampler.latest == {}
+    sampler.sample()
+    latest = sampler.latest
+    assert (latest["t_s"], latest["running"], latest["waiting"]) == (50.0, 6.0, 2.0)
+    assert latest["kv_cache_usage"] == 0.25
+    now_s[0] = 52.0
+    sampler.sample()  # no answer
+    assert sampler.latest is latest
+    now_s[0] = 53.0
+    assert sampler.latest == {}
 
 
 def test_a_real_servers_page_is_read(shared: Path) -> None:

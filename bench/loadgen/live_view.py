@@ -58,8 +58,8 @@ class LiveView:
         )
         self._figures = Figures()
         self._progress: Progress | None = None
-        self._next_frame_s = 0.0
-        self._next_second_s = 1.0  # one request in the first millisecond is no rate
+        self._started_s = -math.inf
+        self._next_frame_s = self._next_second_s = 0.0
         self._drawn: tuple[int, list[Text]] = (0, [])  # at which width
         self._gone = False
 
@@ -80,6 +80,8 @@ class LiveView:
         """Draw how far the run is, where it is time to."""
         now_s = progress.elapsed_s
         self._progress = progress
+        if progress.started_s != self._started_s:  # the warm-up is over
+            self._begin(progress)
         if now_s < self._next_frame_s or self._gone:
             return
         self._next_frame_s = now_s + FRAME_S
@@ -87,6 +89,13 @@ class LiveView:
             self._next_second_s = math.floor(now_s) + 1.0
             self._figures = progress.recent.take(now_s, progress.in_flight, self._server())
         self._guarded(partial(self._draw, progress))
+
+    def _begin(self, progress: Progress) -> None:
+        self._started_s = progress.started_s
+        self._next_frame_s = 0.0
+        self._next_second_s = 1.0  # one request in the first millisecond is no rate
+        self._figures = Figures()
+        progress.recent.history.clear()
 
     def _draw(self, progress: Progress) -> None:
         size = self._console.size

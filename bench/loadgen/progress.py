@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,10 +27,11 @@ class Progress:
     errors: Counter[str] = field(default_factory=Counter)
     last_error: str | None = None
     stopping: bool = False
+    stopped_s: float = math.inf  # when no more was sent, from the run's start
     phase: str = ""  # what goes on besides measuring: `warming up 3/8`
     begun: Callable[[], int] | None = None  # how many of those planned have begun so far
-    streams: int | None = None  # as many can be in flight; None: any number
-    schedule_s: float | None = None  # when the last one is due, in an open loop
+    most_in_flight: int | None = None  # None: any number
+    last_due_s: float | None = None  # when the last is sent, by the schedule; None: there is none
     recent: LiveFacts = field(default_factory=LiveFacts)
 
     def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
@@ -48,19 +50,28 @@ class Progress:
         return max(0.0, time.perf_counter() - self.started_s)
 
     @property
+    def sending_s(self) -> float:
+        """Seconds for which requests have been sent."""
+        return min(self.elapsed_s, self.stopped_s)
+
+    def stop(self) -> None:
+        """Take note that no more are sent."""
+        self.stopping, self.stopped_s = True, self.elapsed_s
+
+    @property
     def in_flight(self) -> int | None:
-        """Requests begun that have not ended; None: nobody says how many began."""
+        """Planned requests begun and not ended; None: nobody says how many began."""
         if self.begun is None:
             return None
         # A stream begins its next request some milliseconds before the last one's end is told.
         found = max(0, self.begun() - self.ended)
-        return found if self.streams is None else min(found, self.streams)
+        return found if self.most_in_flight is None else min(found, self.most_in_flight)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left: of the schedule, else at the rate so far; None before the first end."""
-        if self.schedule_s is not None:
-            return max(0.0, self.schedule_s - self.elapsed_s)
+        """Seconds left by the schedule, or at the rate so far; None: not to be told."""
+        if self.last_due_s is not None:
+            return max(0.0, self.last_due_s - self.elapsed_s) or None
         if not self.ended or not self.elapsed_s:
             return None
         return (self.planned - self.ended) * self.elapsed_s / self.ended
@@ -113,6 +124,7 @@ class ProgressLines:
     def __init__(self, stream: TextIO) -> None:
         """Show on `stream`."""
         self._stream = stream
+        self._started_s = -math.inf
         self._next_s = EVERY_S
         self._stopping = False
         self._last: Progress | None = None
@@ -129,8 +141,8 @@ class ProgressLines:
     def show(self, progress: Progress) -> None:
         """Show how far the run is, where it is time to."""
         self._last = progress
-        if progress.ended == progress.planned:
-            return  # the last line says it
+        if progress.started_s != self._started_s:  # the warm-up is over
+            self._started_s, self._next_s = progress.started_s, EVERY_S
         if progress.elapsed_s >= self._next_s or progress.stopping > self._stopping:
             self._next_s = progress.elapsed_s + EVERY_S
             self._stopping = progress.stopping

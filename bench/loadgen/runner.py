@@ -7,7 +7,6 @@ and rows are on disk within a fraction of a second.
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from .exchange import Exchange, PackedSegment
 from .loop_health import Pulse
 from .outcome import judge
 from .plan import Plan
+from .plan_progress import progress_of
 from .progress import Progress
 from .records import ClockPair, RecordWriter, RequestRecord, RunStatus
 from .reply import Reply
@@ -114,11 +114,7 @@ class _Run:
         self._health = ClientHealth(
             [WorkerHealth(worker.number, worker.core, worker.streams) for worker in crew]
         )
-        self._progress = Progress(plan.measured, now.monotonic_ns / 1e9)
-        self._progress.streams = plan.level.concurrency or plan.scenario.max_in_flight
-        self._progress.begun = self._counter_of_the_begun()
-        if plan.timetable.open_loop:
-            self._progress.schedule_s = plan.timetable.measured_s[-1]
+        self._progress = progress_of(plan, crew[0].tickets.taken, now.monotonic_ns / 1e9)
         self._unmeasured = Unmeasured()
         self._fingerprint: str | None = None
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
@@ -130,13 +126,6 @@ class _Run:
         self._cancel_at_s = float("inf")
         self._cancelled = False
         self._draining = False
-
-    def _counter_of_the_begun(self) -> Callable[[], int] | None:
-        """Return what says how many measured requests have begun; None: a turn tells nobody."""
-        if self._plan.timetable.open_loop:
-            measured_s = self._plan.timetable.measured_s
-            return lambda: bisect_right(measured_s, self._progress.elapsed_s)
-        return None if self._plan.talk else self._crew[0].tickets.taken
 
     def get_ready(self, watch: Watch) -> bool:
         """Wait for connections and for the warm-up; False: the end was asked for.
@@ -256,7 +245,7 @@ class _Run:
         """Tell the workers of Ctrl-C: no new requests first, then the end of all."""
         now_s = time.monotonic()
         if interrupts and not self._progress.stopping:
-            self._progress.stopping = True
+            self._progress.stop()
             # Before the start nothing has been measured that a grace could save.
             self._cancel_at_s = now_s + (GRACE_S if self._files else 0)
             self._tell("stop")
