@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .facts import Facts
-from .gpu_checks import SLOWED_BY
+from .gpu_rows import SLOWED_BY
 from .tracks import Panel, Span, Track, sampled, silence_s, stretches
 
 if TYPE_CHECKING:
