@@ -31,7 +31,8 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
     """
     if changes.get("request_rate"):
         changes = {**_arrival(index, changes), **changes}
-    sent_s = changes.pop("t_sent_s", index / changes.get("concurrency", 4))
+    streams = changes.get("concurrency", 4) or 4
+    sent_s = changes.pop("t_sent_s", index / streams)
     ttft_ms = changes.get("ttft_ms", 100.0)
     latency_ms = changes.pop("latency_ms", 1000.0)
     fields: dict[str, Any] = {

@@ -208,7 +208,25 @@ def test_the_pareto_picture_names_loads_and_says_where_gpus_were_not_counted(ser
     assert overflowing(figure) == []
 
 
-def test_the_pareto_picture_divides_by_the_gpus_that_were_watched(series):
-    watched = {"gpu": {"gpus": [{"index": n} for n in range(4)]}}
-    figure = pareto_figure(series([speeds(1, 10, 4), speeds(2, 12, 8)], observed=watched))
+def test_the_pareto_picture_divides_by_the_servers_gpus(series):
+    four = {"gpus": 4}
+    figure = pareto_figure(series([speeds(1, 10, 4), speeds(2, 12, 8)], scenario=four))
     assert figure.axes[0].get_ylabel() == "output tokens/s by GPU (of 4)"
+
+
+def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
+    def come(rate):
+        run_id = f"made-r{rate:g}"
+        return [
+            made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=rate) for i in range(100)
+        ]
+
+    slo = {"ttft_ms": {"p95": 130.0}}
+    figure = load_figure(series([come(2.5), come(20.0)], scenario={"slo": slo}))
+    ttft = figure.axes[0]
+    assert ttft.get_ylabel() == "TTFT\nfrom schedule (ms)"
+    assert list(ttft.lines[0].get_xdata()) == [2.5, 20]
+    assert list(ttft.lines[0].get_ydata()) == pytest.approx([102.5, 120])
+    assert figure.axes[-1].get_xlabel() == "requests/s asked"
+    assert "objective: TTFT from schedule p95 ≤ 130 ms" in texts(figure)
+    assert [130.0, 130.0] in [list(line.get_ydata()) for line in ttft.lines]

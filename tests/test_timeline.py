@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from analysis.runs import load_run
-from analysis.server_rows import read_server_rows
 from analysis.summary import summarize
 from analysis.timeline import timeline
 from analysis.timeline_figure import timeline_figure
@@ -27,7 +26,7 @@ ALL_KEYS = ["arrivals", "in_flight", "tokens", "times", "kv", "utilization", "po
 
 def lined(path):
     """The timeline of a run that was written."""
-    return timeline(facts_at(path), read_server_rows(path))
+    return timeline(facts_at(path))
 
 
 def drawn(path):
@@ -145,8 +144,8 @@ def test_what_was_not_sampled_has_no_panel_and_the_picture_says_why(tmp_path):
     (note,) = (legend.get_title().get_text() for legend in drawn(path).legends)
     said = " ".join(note.split())
     assert "tokens/s: no tokens/" in said
-    assert "the server's own figures: not sampled" in said
-    assert "GPUs: not sampled (--telemetry)" in said
+    assert "the server: its metrics were not sampled in this run" in said
+    assert "GPUs: they were not sampled in this run" in said
 
 
 def test_the_runs_own_words_say_why_a_sampler_gave_nothing(tmp_path):
@@ -205,3 +204,11 @@ def test_of_many_dots_the_extremes_stay_and_the_picture_says_how_many(tmp_path):
 def test_a_run_in_which_nothing_was_sent_has_no_timeline(tmp_path):
     nothing = {"t_sent_s": None, "error_kind": "connect"}
     assert lined(written(tmp_path, [failed_record(i, **nothing) for i in range(3)])) is None
+
+
+def test_an_open_loops_dots_stand_at_the_schedule_and_count_from_it(tmp_path):
+    records = [made_record(i, request_rate=8.0, send_lag_ms=50.0) for i in range(40)]
+    times = panel(lined(written(tmp_path, records)), "times")
+    assert times.label == "TTFT\nfrom schedule (ms)"
+    assert list(times.dots.times) == [i / 8 for i in range(40)]
+    assert set(times.dots.values) == {150.0}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .facts import Facts
-from .gpu_rows import SLOWED_BY
+from .gpu_rows import slowed_by
 from .tracks import Panel, Span, Track, sampled, silence_s, stretches
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def throttled(rows: pd.DataFrame) -> tuple[tuple[Span, ...], str]:
     spans: list[Span] = []
     words = []
     for index, of_one in rows.groupby("gpu_index"):
-        reasons = of_one["throttle_reasons"].fillna("none").astype(str)
-        names = [SLOWED_BY & set(text.split("|")) for text in reasons]
+        names = [slowed_by(reasons) for reasons in of_one["throttle_reasons"]]
         held = np.array([bool(found) for found in names])
         if held.any():
             spans += stretches(of_one["t_s"].to_numpy(dtype="float64"), held)

@@ -14,7 +14,7 @@ from .figures import heading, level_ticks, load_axis_words
 from .knee import Knee, find_knee, output_tokens_per_s
 from .levels import Series
 from .load_points import LoadPoint, load_points
-from .metrics import TITLES
+from .metrics import TITLES, headline_metric
 from .objectives import Objective
 from .sheet import legend_below, level_axis, new_figure, plain_numbers, time_axis
 from .statistics import min_samples
@@ -63,7 +63,8 @@ def _times(series: Series) -> Callable[[str], Panel]:
     """Return what makes a panel of a metric: the usual percentiles, and those asked for."""
     asked = [o for o in objectives_of_level(series) if o.metric and o.limit_ms]
 
-    def panel(metric: str) -> Panel:
+    def panel(name: str) -> Panel:
+        metric = headline_metric(name, series.levels[0].load)
         limits = tuple(o for o in asked if o.metric == metric)
         wanted = sorted({*ALWAYS, *(round(100 * o.share, 6) for o in limits)})
         points = {q: _percentile_points(series, metric, q) for q in wanted}
@@ -71,7 +72,9 @@ def _times(series: Series) -> Callable[[str], Panel]:
             (f"p{q:g}", _line_look(place), points[q]) for place, q in enumerate(wanted) if points[q]
         )
         absent = [q for q in wanted if not points[q]]
-        return Panel(f"{TITLES[metric]} (ms)", lines, limits, _missing(absent))
+        return Panel(
+            f"{TITLES[metric]} (ms)".replace(" from", "\nfrom"), lines, limits, _missing(absent)
+        )
 
     return panel
 
