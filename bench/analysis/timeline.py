@@ -72,7 +72,7 @@ def _request_panels(facts: Facts, end_s: float) -> Iterator[Panel]:
         tokens = rate(f"output tokens\n({bins})", stamps, facts.reads.tokens, end_s)
         yield Panel("tokens", "tokens/s", (tokens,))
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
-    words = f"{TITLES[metric]} (ms)".replace(" from", "\nfrom")
+    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
     yield Panel("times", words, dots=_dots(facts, metric))
 
 

@@ -44,7 +44,7 @@ def timeline_figure(summary: RunSummary, line: Timeline) -> Figure:
 
 
 def _note(line: Timeline) -> str:
-    absent = "; ".join(f"{what}: {why}" for what, why in line.absent.items())
+    absent = ", ".join(f"{what} ({why})" for what, why in line.absent.items())
     parts = [f"Not shown: {absent}" if absent else "", line.note]
     return ". ".join(part for part in parts if part)
 
