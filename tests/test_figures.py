@@ -264,7 +264,7 @@ def test_an_open_loops_times_count_from_the_schedule_and_the_send_is_shown_besid
     found = texts(figure)
     assert "Time to first token from schedule: made, 20 requests/s" in found
     assert "time to first token from schedule (ms)" in found
-    sent, due = figure.axes[0].lines[:2]
+    due, sent = figure.axes[0].lines[:2]
     assert (set(sent.get_xdata()), set(due.get_xdata())) == ({100.0}, {140.0})
     assert "p50  140 ms" in found
     assert "from the send" in legend_words(figure)

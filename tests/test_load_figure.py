@@ -235,6 +235,6 @@ def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
     assert ttft.get_ylabel() == "TTFT from\nschedule (ms)"
     assert list(ttft.lines[0].get_xdata()) == [2.5, 20]
     assert list(ttft.lines[0].get_ydata()) == pytest.approx([102.5, 120])
-    assert figure.axes[-1].get_xlabel() == "requests/s asked"
+    assert figure.axes[-1].get_xlabel() == "requests asked for a second"
     assert "objective: TTFT from schedule p95 ≤ 130 ms" in texts(figure)
     assert [130.0, 130.0] in [list(line.get_ydata()) for line in ttft.lines]

@@ -37,12 +37,12 @@ def cdf_figure(run: PlottedRun, metric: str, repeats: Sequence[Curve] = ()) -> F
         for number, other in enumerate(repeats):
             label = None if number else _other_runs(len(repeats))
             _draw_cdf(axes, other, color=look().quiet, linewidth=0.9, label=label)
-        sent = [run.curves[metric]] if head != metric and metric in run.curves else []
-        for other in sent:
-            style = {"color": look().series[0], "linestyle": "--", "linewidth": 1.2}
-            _draw_cdf(axes, other, label="from the send", **style)
         label = f"this run, n {curve.n:,}" if repeats else f"n {curve.n:,}"
         _draw_cdf(axes, curve, color=look().series[0], label=label)
+        sent = [run.curves[metric]] if head != metric and metric in run.curves else []
+        for other in sent:
+            style: dict[str, Any] = {"color": look().series[5], "linestyle": "--", "linewidth": 1.4}
+            _draw_cdf(axes, other, label="from the send", zorder=1.9, **style)
         _finish_cdf(axes, metric, words, [curve, *sent, *repeats])
         _mark_percentiles(axes, summary, head)
         legend_below(figure, axes, columns=4 if not repeats else 3)

@@ -67,7 +67,7 @@ def doubt(level: Level) -> str:
 
 def load_axis_words(unit: str) -> str:
     """Return what an axis of loads is called."""
-    return "concurrent streams" if unit == "streams" else "requests/s asked"
+    return "concurrent streams" if unit == "streams" else "requests asked for a second"
 
 
 def level_ticks(levels: Sequence[Level]) -> list[tuple[float, str]]:
