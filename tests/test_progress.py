@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from types import SimpleNamespace
 
 import pytest
 from loadgen import progress as progress_module
-from loadgen.progress import Progress, ProgressLine, progress_line
+from loadgen.progress import Progress, ProgressLines, last_line, progress_line
 
 from tests.made_runs import failed_record, made_record
 
@@ -35,13 +33,6 @@ def progress(good: int = 0, failed: int = 0, planned: int = 50) -> Progress:
     for index in range(failed):
         found.count(failed_record(index))
     return found
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(
@@ -76,7 +67,13 @@ def test_tokens_of_a_request_without_usage_count_nothing(clock: Clock) -> None:
     clock.now_s = 2.0
     found = progress(good=1)
     found.count(failed_record(completion_tokens=None))
-    assert found.token_rate == 10.0
+    assert ", 10 tok/s, " in progress_line(found)
+
+
+def test_the_phase_is_told_where_there_is_one(clock: Clock) -> None:
+    found = progress()
+    found.phase = "warming up 3/8"
+    assert progress_line(found).startswith("warming up 3/8, 0/50 requests, ")
 
 
 def test_stopping_says_what_a_second_ctrl_c_does(clock: Clock) -> None:
@@ -87,29 +84,59 @@ def test_stopping_says_what_a_second_ctrl_c_does(clock: Clock) -> None:
     assert "left" not in progress_line(found)
 
 
+def test_the_last_lines_rates_reach_to_the_last_end_and_no_further(clock: Clock) -> None:
+    clock.now_s = 600.0  # files were written and the server asked since
+    found = progress(good=4)  # sent a quarter of a second apart, a second each
+    assert last_line(found) == "4/50 requests, 2.29 req/s, 46 tok/s, 0 failed"
+    assert last_line(progress()) == "0/50 requests, 0 req/s, 0 tok/s, 0 failed"
+
+
+@pytest.mark.parametrize(
+    ("begun", "streams", "in_flight"),
+    [(18, 8, 8), (19, 8, 8), (13, 8, 3), (30, None, 20), (9, 8, 0)],
+)
+def test_in_flight_is_what_began_and_has_not_ended_and_never_more_than_the_streams(
+    begun: int, streams: int | None, in_flight: int
+) -> None:
+    found = progress(good=10)
+    assert found.in_flight is None  # nobody says how many began
+    found.begun, found.streams = lambda: begun, streams
+    assert found.in_flight == in_flight
+
+
 def test_in_a_log_there_is_a_line_every_ten_seconds_and_one_at_the_end(clock: Clock) -> None:
     log = io.StringIO()
-    with ProgressLine(log) as line:
+    with ProgressLines(log) as lines:
         for second in range(36):
             clock.now_s = float(second)
-            line.show(progress(good=second))
-        line.show(progress(good=50))
-    lines = log.getvalue().splitlines()
-    assert [li.split("/")[0] for li in lines] == ["  10", "  20", "  30", "  50"]
+            lines.show(progress(good=second))
+        lines.show(progress(good=50))
+        lines.show(progress(good=50))
+    assert [li.split("/")[0] for li in log.getvalue().splitlines()] == [
+        "  10",
+        "  20",
+        "  30",
+        "  50",
+    ]
     assert "\r" not in log.getvalue()
+    assert "\x1b" not in log.getvalue()
 
 
-def test_on_a_terminal_one_line_is_written_over_five_times_a_second_at_most(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    size = os.terminal_size((40, 24))
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: size)
-    terminal = Terminal()
-    with ProgressLine(terminal) as line:
-        for tick in range(17):  # two seconds, in steps that binary fractions hold exactly
-            clock.now_s = tick / 8
-            line.show(progress(good=tick))
-    shown = terminal.getvalue().split("\r")[1:]
-    assert [s.split("/")[0] for s in shown] == [f"  {n}" for n in range(0, 17, 2)]
-    assert {len(s.rstrip("\n")) for s in shown} == {39}  # cut or filled: no rest of an older one
-    assert terminal.getvalue().endswith("\n")
+def test_in_a_log_the_answer_to_ctrl_c_does_not_wait(clock: Clock) -> None:
+    log = io.StringIO()
+    found = progress(good=3)
+    with ProgressLines(log) as lines:
+        for tick in range(4):
+            clock.now_s = 1 + tick / 8
+            found.stopping = tick > 0
+            lines.show(found)
+    first, last = log.getvalue().splitlines()
+    assert "stopping: no new requests" in first
+    assert last.startswith("  3/50 requests, ")
+
+
+def test_a_run_that_never_began_leaves_no_line() -> None:
+    log = io.StringIO()
+    with ProgressLines(log):
+        pass
+    assert log.getvalue() == ""

@@ -44,6 +44,7 @@ class Worker:
     orders: Pipe
     results: Pipe
     streams: int
+    tickets: Tickets  # the crew's
     lost: bool = False
 
     def tell(self, message: Go | Command) -> None:
@@ -132,7 +133,7 @@ def _start(number: int, core: int | None, share: Share, tickets: Tickets) -> Wor
     process.start()
     their_orders.close()  # so that the end of the child is the end of the pipes
     their_results.close()
-    return Worker(number, process, core, orders, results, share.lanes)
+    return Worker(number, process, core, orders, results, share.lanes, tickets)
 
 
 def _end(crew: list[Worker]) -> None:

@@ -7,6 +7,7 @@ and rows are on disk within a fraction of a second.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -114,6 +115,10 @@ class _Run:
             [WorkerHealth(worker.number, worker.core, worker.streams) for worker in crew]
         )
         self._progress = Progress(plan.measured, now.monotonic_ns / 1e9)
+        self._progress.streams = plan.level.concurrency or plan.scenario.max_in_flight
+        self._progress.begun = self._counter_of_the_begun()
+        if plan.timetable.open_loop:
+            self._progress.schedule_s = plan.timetable.measured_s[-1]
         self._unmeasured = Unmeasured()
         self._fingerprint: str | None = None
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
@@ -125,6 +130,13 @@ class _Run:
         self._cancel_at_s = float("inf")
         self._cancelled = False
         self._draining = False
+
+    def _counter_of_the_begun(self) -> Callable[[], int] | None:
+        """Return what says how many measured requests have begun; None: a turn tells nobody."""
+        if self._plan.timetable.open_loop:
+            measured_s = self._plan.timetable.measured_s
+            return lambda: bisect_right(measured_s, self._progress.elapsed_s)
+        return None if self._plan.talk else self._crew[0].tickets.taken
 
     def get_ready(self, watch: Watch) -> bool:
         """Wait for connections and for the warm-up; False: the end was asked for.
@@ -150,7 +162,7 @@ class _Run:
         """Take note of the start."""
         self._start, self._files = start, files
         self._progress.started_s = start.monotonic_ns / 1e9
-        self._progress.phase = None
+        self._progress.phase = ""
 
     def follow(self, watch: Watch) -> RunResult:
         """Take what the workers send until each has finished, or died."""
@@ -176,7 +188,7 @@ class _Run:
                 self._take(worker, worker.results.recv())
                 if worker.results not in self._working:
                     return
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # an OSError where the kill tore a message
             worker.lost = self._health.workers[worker.number].lost = True
             del self._working[worker.results]
 
@@ -188,6 +200,7 @@ class _Run:
             self._end(message)
         elif isinstance(message, Pulse):
             health.add(message)
+            self._progress.recent.pulse(message, self._start.monotonic_ns)
         elif isinstance(message, Connected):
             health.connected = message.connected
             self._connected.append(message)
@@ -212,7 +225,7 @@ class _Run:
         self._fingerprint = outcome.fingerprint or self._fingerprint
         role = self._plan.role(index)
         if role == "measured":
-            self._progress.count(outcome.record)
+            self._progress.count(outcome.record, reply.stamps)
             self._health.count(outcome.record)
             self._ended.append((outcome.record, reply))
         else:

@@ -33,9 +33,14 @@ class Tickets:
         ticket = os.read(self._fd, TICKET_BYTES)
         return int.from_bytes(ticket, sys.byteorder, signed=True) if ticket else None
 
+    def taken(self) -> int:
+        """Return how many are taken so far; any process may ask, until it closes its own."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR) // TICKET_BYTES
+
     def close(self) -> None:
         """Give the file back."""
         os.close(self._fd)
+        self._fd = -1  # a number that another file may get is not asked again
 
     def __getstate__(self) -> Any:
         return reduction.DupFd(self._fd)  # as a process is started; it can't be sent otherwise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,10 @@ class Beside:
             self._recording.anchor(start_ns, start_wall_s)
         if self._metrics is not None:
             self._metrics.anchor(start_ns)
+
+    def server_says(self) -> Mapping[str, float]:
+        """Return what the server last said, by column; empty where it says nothing."""
+        return self._metrics.latest if self._metrics is not None else {}
 
     def stop(self) -> dict[str, Any]:
         """End the sampling, once, and return what was sampled."""

@@ -6,6 +6,7 @@ Means come from what sum and count of the server's histograms grew by; its bucke
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,6 +66,7 @@ class ServerMetricsSampler:
         self._beat = Beat(self.sample, HZ, "server-metrics")
         self._before: dict[str, Engine] = {}
         self._gaps = GapLog(GAP_S)
+        self._latest: tuple[float, dict[str, float]] = (-math.inf, {})
         self._zero_s = 0.0
         self._asked = self._missed = 0
         self._engines: set[str] = set()
@@ -106,6 +108,16 @@ class ServerMetricsSampler:
         when: dict[str, Any] = {"t_s": t_s, "wall_s": wall_s, "fetch_ms": fetch_s * 1e3}
         self._file.write(ServerRow(**when, **self._cells(name, now)) for name in now)
         self._before = now
+        self._latest = (t_s, {"t_s": t_s, **now[ALL].values})  # one assignment: no thread sees half
+
+    @property
+    def latest(self) -> Mapping[str, float]:
+        """What the server last said of all its engines, by column; empty: nothing of late.
+
+        Any thread may ask while the sampling goes on.
+        """
+        t_s, said = self._latest
+        return said if time.perf_counter() - t_s < GAP_S else {}
 
     def _read(self, text: str | None) -> dict[str, Engine]:
         """Return the engines; none, and why, where there is no page of a vLLM server."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+HUMAN_PROMPTS = ROOT.parent / "shared" / "data" / "oasst" / "prompt_lottery_en_250_text.jsonl"
 START_LIMIT_S = 900.0  # its first start installs vLLM
 
 
@@ -110,3 +111,9 @@ def doomed_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Se
     served = start(request.param, tmp_path)
     yield served
     served.kill()
+
+
+@pytest.fixture(scope="session")
+def dataset() -> str:
+    """Prompts that people wrote, where they lie beside the checkout; else the bundled ones."""
+    return f"file:{HUMAN_PROMPTS}" if HUMAN_PROMPTS.exists() else "sample"

@@ -1,0 +1,113 @@
+"""Every shape of load against real vLLM and the simulator: whole, and by the server's own count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from loadgen.records import RunInfo, read_run_info
+
+from tests.e2e.conftest import Served
+from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
+
+pytestmark = pytest.mark.vllm
+
+OPEN = {"concurrencies": [], "request_rates": [8.0]}
+
+
+def run(folder: Path, server: Served, dataset: str, **changes: Any) -> tuple[RunInfo, pd.DataFrame]:
+    """Run bench.py once; return what it was and its rows, which the server's ledger must match."""
+    folder.mkdir(exist_ok=True)
+    assert_ran(script(folder, "bench.py", *bench_words(folder, server, dataset, **changes)))
+    info, found = read_run_info(only(folder, "*.json")), rows(folder)
+    beside = info.unmeasured
+    assert found["error"].isna().all()
+    assert moved(info) == {
+        "generation_tokens": found["completion_tokens"].sum() + beside["completion_tokens"],
+        "prompt_tokens": found["prompt_tokens"].sum() + beside["prompt_tokens"],
+        "request_success": len(found) + beside["warmup"] + beside["tail"],
+    }
+    assert beside["failed"] == 0
+    return info, found
+
+
+def moved(info: RunInfo, *names: str) -> dict[str, float]:
+    """Return by how much the server's counters moved."""
+    before, after = info.server_counters["before"], info.server_counters["after"]
+    assert before is not None
+    assert after is not None
+    wanted = names or ("generation_tokens", "prompt_tokens", "request_success")
+    return {n: after[f"vllm:{n}_total"] - before.get(f"vllm:{n}_total", 0.0) for n in wanted}
+
+
+def hit_rate(info: RunInfo) -> float:
+    found = moved(info, "prefix_cache_queries", "prefix_cache_hits")
+    return found["prefix_cache_hits"] / found["prefix_cache_queries"]
+
+
+def test_a_poisson_run_is_sent_by_its_plan(tmp_path: Path, server: Served, dataset: str) -> None:
+    info, found = run(tmp_path, server, dataset, **OPEN)
+    assert (info.plan["shape"], info.request_rate, len(found)) == ("poisson", 8.0, 24)
+    planned = pd.read_csv(tmp_path / "results" / "plans" / f"{info.run_id}.csv")
+    meant = found.sort_values("request_index")["t_scheduled_s"].to_numpy()
+    assert meant == pytest.approx(planned["t_scheduled_s"].to_numpy(), abs=2e-6)
+    assert (found["t_sent_s"] >= found["t_scheduled_s"]).all()
+
+
+def test_a_trace_is_replayed_with_its_lengths(tmp_path: Path, server: Served, dataset: str) -> None:
+    trace = tmp_path / "trace.csv"
+    lengths = [(0.0, 300, 20), (0.4, 1200, 8), (0.5, 64, 33), (1.2, 2040, 9)]  # the last: too long
+    body = "".join(f"2023-11-16 18:15:{46 + at:.7f},{p},{g}\n" for at, p, g in lengths)
+    trace.write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{body}")
+    info, found = run(
+        *(tmp_path, server, dataset),
+        **{"concurrencies": [], "num_requests": None, "trace": str(trace), "ignore_eos": True},
+    )
+    found = found.sort_values("request_index")
+    assert list(found["completion_tokens"]) == [20, 8, 33]
+    assert list(found["prompt_tokens"]) == pytest.approx([300, 1200, 64], rel=0.021)
+    assert list(found["t_scheduled_s"]) == pytest.approx([0.0, 0.4, 0.5], abs=1e-6)
+    assert any("1 of 4 requests left out" in note for note in info.notes)
+
+
+def test_turns_carry_the_history_and_the_cache_finds_it(
+    tmp_path: Path, server: Served, dataset: str
+) -> None:
+    info, found = run(
+        *(tmp_path, server, dataset),
+        **{"conversations": {"turns": 3}, "concurrencies": [2], "num_requests": 12},
+    )
+    assert sorted(found["turn"]) == sorted([1, 2, 3] * 4)
+    for _, talk in found.groupby("conversation_id"):
+        turns = talk.sort_values("turn")
+        assert turns["prompt_tokens"].is_monotonic_increasing
+        assert (turns["t_sent_s"].iloc[1:].array >= turns["t_end_s"].iloc[:-1].array).all()
+    assert hit_rate(info) > 0.2  # a turn begins as the one before it did
+    assert script(tmp_path, "summarize.py", str(tmp_path / "results")).returncode == 0
+    summary = pd.read_csv(tmp_path / "results" / "summary.csv")
+    assert summary["server_prefix_cache_hit_rate"].iloc[0] == pytest.approx(
+        hit_rate(info), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(("cache", "hits"), [("natural", True), ("run", False)])
+def test_a_rerun_hits_the_cache_under_natural_and_not_under_run(
+    tmp_path: Path, server: Served, dataset: str, cache: str, hits: bool
+) -> None:
+    settings = {
+        "cache": cache,
+        "prefill_tokens": 200,
+        "prompt_fit": "packed",
+        # Texts that no other test has sent: another order makes other joins.
+        "seed": 4711 if cache == "natural" else 4712,
+        "num_requests": 16,
+    }
+    first, _ = run(tmp_path / "first", server, dataset, **settings)
+    again, _ = run(tmp_path / "again", server, dataset, **settings)
+    assert first.plan["sha256"] == again.plan["sha256"]
+    assert hit_rate(first) < 0.2
+    assert (hit_rate(again) > 0.5) == hits
+    if not hits:
+        assert hit_rate(again) < 0.2
