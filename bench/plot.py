@@ -141,12 +141,11 @@ def _draw_moments(run: Run, plots: Plots) -> PlottedRun:
     """Draw what takes all of a run's rows, and return what is kept of them."""
     from analysis.figures import plotted_run
     from analysis.pictures import moment_pictures
-    from analysis.server_rows import read_server_rows
     from analysis.summary import facts_of, summarize
 
     facts = facts_of(run)
     summary = summarize(run, facts)
-    plots.draw(moment_pictures(summary, facts, read_server_rows(run.path)))
+    plots.draw(moment_pictures(summary, facts))
     return plotted_run(summary, facts)
 
 

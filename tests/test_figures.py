@@ -250,3 +250,30 @@ def test_words_can_be_read_and_bars_differ_in_grey(look):
     assert all(contrast(c, look.paper) > 2 for c in look.series)
     assert contrast(look.wait, look.decode) > 1.8
     assert contrast(look.decode, look.pause) > 1.8
+
+
+def late(rate, repeat=0):
+    """Records of an open loop whose requests waited 40 ms in the client."""
+    run_id = f"made-r{rate:g}-{repeat}"
+    return [made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=40.0) for i in range(80)]
+
+
+def test_an_open_loops_times_count_from_the_schedule_and_the_send_is_shown_beside(run):
+    plotted = run(late(20.0))
+    figure = cdf_figure(plotted, "ttft_ms")
+    found = texts(figure)
+    assert "Time to first token from schedule: made, 20 requests/s" in found
+    assert "time to first token from schedule (ms)" in found
+    due, sent = figure.axes[0].lines[:2]
+    assert (set(sent.get_xdata()), set(due.get_xdata())) == ({100.0}, {140.0})
+    assert "p50  140 ms" in found
+    assert "from the send" in legend_words(figure)
+    assert next(iter(run_pictures(plotted))).name == "made-r20-0_ttft_cdf"
+
+
+def test_levels_of_an_open_loop_are_rates(series):
+    found, runs = series([late(2.5), late(20.0)])
+    figure = overlay_figure(found, runs, "latency_ms")
+    assert "Latency from schedule: made, by request rate" in texts(figure)
+    assert legend_words(figure)[0].startswith("2.5 requests/s, n 80")
+    assert set(figure.axes[0].lines[0].get_xdata()) == {1040.0}

@@ -123,6 +123,13 @@ def test_few_requests_have_no_p95_and_say_why(series):
     assert "p95" not in labels_of(figure.axes[0])
 
 
+def test_a_level_with_too_few_requests_for_p95_says_so_though_others_have_it(series):
+    figure = load_figure(series([level(1, count=40), level(8), level(16)]))
+    assert "p95 needs 72 successes in a run" in texts(figure)
+    p95 = next(line for line in figure.axes[0].lines if line.get_label() == "p95")
+    assert list(p95.get_xdata()) == [8, 16]
+
+
 def test_a_panel_without_any_value_is_left_out(series):
     runs = [
         [whole_reply_record(i, run_id=f"w{c}", concurrency=c, tpot_ms=None) for i in range(80)]
@@ -140,6 +147,7 @@ def test_more_levels_than_colours_make_a_picture_and_no_two_labels_touch(series,
         t.get_window_extent() for t in figure.axes[-1].get_xticklabels() if t.get_text().strip()
     ]
     assert len(boxes) > 3
+    assert figure.axes[-1].get_xlabel().startswith("concurrent streams   ? SUSPECT")
     assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(boxes))
 
 
@@ -208,7 +216,25 @@ def test_the_pareto_picture_names_loads_and_says_where_gpus_were_not_counted(ser
     assert overflowing(figure) == []
 
 
-def test_the_pareto_picture_divides_by_the_gpus_that_were_watched(series):
-    watched = {"gpu": {"gpus": [{"index": n} for n in range(4)]}}
-    figure = pareto_figure(series([speeds(1, 10, 4), speeds(2, 12, 8)], observed=watched))
+def test_the_pareto_picture_divides_by_the_servers_gpus(series):
+    four = {"gpus": 4}
+    figure = pareto_figure(series([speeds(1, 10, 4), speeds(2, 12, 8)], scenario=four))
     assert figure.axes[0].get_ylabel() == "output tokens/s by GPU (of 4)"
+
+
+def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
+    def come(rate):
+        run_id = f"made-r{rate:g}"
+        return [
+            made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=rate) for i in range(100)
+        ]
+
+    slo = {"ttft_ms": {"p95": 130.0}}
+    figure = load_figure(series([come(2.5), come(20.0)], scenario={"slo": slo}))
+    ttft = figure.axes[0]
+    assert ttft.get_ylabel() == "TTFT from\nschedule (ms)"
+    assert list(ttft.lines[0].get_xdata()) == [2.5, 20]
+    assert list(ttft.lines[0].get_ydata()) == pytest.approx([102.5, 120])
+    assert figure.axes[-1].get_xlabel() == "requests asked for a second"
+    assert "objective: TTFT from schedule p95 ≤ 130 ms" in texts(figure)
+    assert [130.0, 130.0] in [list(line.get_ydata()) for line in ttft.lines]

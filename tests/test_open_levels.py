@@ -89,6 +89,19 @@ def test_objectives_hold_up_to_a_rate_with_the_goodput_of_each_level(tmp_path):
     assert best < good  # past the capacity more load is less goodput
 
 
+def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
+    records = [
+        made_record(i, request_rate=8.0, send_lag_ms=50.0, run_id="late") for i in range(400)
+    ]
+    info = made_info(records, scenario={"slo": SLO})
+    late = summarize(load_run(write_run(tmp_path, records, info)))
+    found = capacity(series_of([late])[0].levels)
+    assert found is not None
+    assert found.words == (
+        "no level met every objective: already 8 requests/s didn't: its runs are INVALID (send_lag)"
+    )
+
+
 def test_ttft_over_load_is_from_the_schedule(tmp_path):
     lines = stability_lines(series_at(tmp_path, 2.0, 16.0))
     assert lines[0].startswith("2 requests/s: TTFT from schedule p50=")

@@ -6,12 +6,16 @@ import multiprocessing
 import os
 import pickle
 import struct
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from loadgen.crew import Worker
+from loadgen.plan import make_plan
 from loadgen.runner import _Run
+from loadgen.tickets import Tickets
+
+from tests.made_parts import made_part
+from tests.test_request import scenario
 
 
 @pytest.mark.parametrize("torn", [0, 2, 4, 40])
@@ -21,14 +25,15 @@ def test_a_message_that_a_kill_tore_is_the_end_of_a_sending_process_and_not_of_t
     ours, theirs = multiprocessing.Pipe(duplex=False)
     orders, _ = multiprocessing.Pipe(duplex=False)
     nobody: Any = None
-    worker = Worker(0, nobody, None, orders, ours, 1)
-    plan: Any = SimpleNamespace(measured=1)
-    run = _Run(plan, [worker])
+    tickets = Tickets(1)
+    worker = Worker(0, nobody, None, orders, ours, 1, tickets)
+    run = _Run(make_plan("run", scenario(), made_part(1), None), [worker])
     whole = pickle.dumps(b"x" * 100)
     os.write(theirs.fileno(), (struct.pack("!i", len(whole)) + whole)[:torn])
     theirs.close()
     run._take_batch(worker)
     assert worker.lost
     assert run._working == {}
+    tickets.close()
     ours.close()
     orders.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from analysis.runs import load_run
-from analysis.server_rows import read_server_rows
 from analysis.summary import summarize
 from analysis.timeline import timeline
 from analysis.timeline_figure import timeline_figure
@@ -27,7 +26,7 @@ ALL_KEYS = ["arrivals", "in_flight", "tokens", "times", "kv", "utilization", "po
 
 def lined(path):
     """The timeline of a run that was written."""
-    return timeline(facts_at(path), read_server_rows(path))
+    return timeline(facts_at(path))
 
 
 def drawn(path):
@@ -111,7 +110,7 @@ def test_a_gpu_that_throttles_and_one_that_is_lost_are_told(full):
     ((begin, end),) = power.marked
     assert (begin, end) == pytest.approx((4, 6.1), abs=0.11)
     found = words_beside(drawn(full))
-    assert "clocks held down\nGPU 0:\nhw_thermal_slowdown" in found
+    assert "clocks held down\nGPU 0\n(hw_thermal_slowdown)" in found
     assert found.count("GPU 1: no more readings") == 1
 
 
@@ -122,6 +121,27 @@ def test_a_gpu_keeps_its_colour_where_another_lacks_the_sensor(tmp_path):
     line = lined(path)
     assert [t.place for t in panel(line, "utilization").tracks] == [0, 1]
     assert [(t.name, t.place) for t in panel(line, "power").tracks] == [("GPU 1", 1)]
+
+
+def test_eight_gpus_have_a_name_each_and_the_panels_keep_their_width(tmp_path):
+    path = written(tmp_path, [made_record(i) for i in range(40)])
+    held = {2: "sw_power_cap", 5: "sw_power_cap", 6: "hw_slowdown"}
+    seconds = np.arange(0.0, 10)
+    write_gpu_rows(
+        path,
+        [
+            gpu_row(t, gpu_index=g, throttle_reasons=held.get(g, "none"))
+            for t in seconds
+            for g in range(8)
+        ],
+    )
+    figure = drawn(path)
+    assert overflowing(figure) == []
+    found = words_beside(figure)
+    assert [word for word in found if word.startswith("GPU")] == [f"GPU {n}" for n in range(8)]
+    (held_down,) = (" ".join(word.split()) for word in found if word.startswith("clocks"))
+    assert held_down == "clocks held down GPU 2, 5 (sw_power_cap); GPU 6 (hw_slowdown)"
+    assert figure.axes[0].get_position().width > 0.6
 
 
 def test_the_steady_window_is_shaded_and_so_is_what_lies_beside_it(full):
@@ -135,7 +155,7 @@ def test_the_steady_window_is_shaded_and_so_is_what_lies_beside_it(full):
         }
         window = (facts.window.start_s, facts.window.end_s)
         assert spans == {"steady window": pytest.approx(window)}
-    assert "start-up and drain" in words_beside(figure)
+    assert {"start-up and drain", "before and after the run"} <= set(words_beside(figure))
 
 
 def test_what_was_not_sampled_has_no_panel_and_the_picture_says_why(tmp_path):
@@ -144,9 +164,9 @@ def test_what_was_not_sampled_has_no_panel_and_the_picture_says_why(tmp_path):
     assert [p.key for p in line.panels] == ["arrivals", "in_flight", "times"]
     (note,) = (legend.get_title().get_text() for legend in drawn(path).legends)
     said = " ".join(note.split())
-    assert "tokens/s: no tokens/" in said
-    assert "the server's own figures: not sampled" in said
-    assert "GPUs: not sampled (--telemetry)" in said
+    assert "tokens/s (no tokens/" in said
+    assert "the server (its metrics were not sampled in this run)" in said
+    assert "GPUs (they were not sampled in this run)" in said
 
 
 def test_the_runs_own_words_say_why_a_sampler_gave_nothing(tmp_path):
@@ -205,3 +225,11 @@ def test_of_many_dots_the_extremes_stay_and_the_picture_says_how_many(tmp_path):
 def test_a_run_in_which_nothing_was_sent_has_no_timeline(tmp_path):
     nothing = {"t_sent_s": None, "error_kind": "connect"}
     assert lined(written(tmp_path, [failed_record(i, **nothing) for i in range(3)])) is None
+
+
+def test_an_open_loops_dots_stand_at_the_schedule_and_count_from_it(tmp_path):
+    records = [made_record(i, request_rate=8.0, send_lag_ms=50.0) for i in range(40)]
+    times = panel(lined(written(tmp_path, records)), "times")
+    assert times.label == "TTFT from\nschedule (ms)"
+    assert list(times.dots.times) == [i / 8 for i in range(40)]
+    assert set(times.dots.values) == {150.0}

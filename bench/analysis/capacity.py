@@ -19,7 +19,9 @@ class Capacity:
     def words(self) -> str:
         """Both, in a line."""
         if self.met is None and self.missed is not None:
-            return f"no level met every objective: already {self.missed.load.words} didn't"
+            found = self.missed.attainment
+            why = f": {_names(self.missed)}" if found and found.met else ""
+            return f"no level met every objective: already {self.missed.load.words} didn't{why}"
         if self.met is None:
             return "no level met every objective"
         most = f"every objective was met up to {self.met.load.words}"

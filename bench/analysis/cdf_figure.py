@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from .curves import Curve
 from .figures import PlottedRun, doubt, heading, title_of
 from .levels import Level, Series
-from .load import Load
 from .metrics import headline_metric
 from .sheet import legend_below, ms, new_figure, time_axis
 from .statistics import min_samples
@@ -26,10 +25,13 @@ COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "gaps"}  # what a sample is; else
 def cdf_figure(run: PlottedRun, metric: str, repeats: Sequence[Curve] = ()) -> Figure:
     """Return one run's distribution with its percentiles; the metric must have values.
 
-    `repeats` are the same metric's curves of other runs at this level: a thin line each.
+    `repeats` are the same metric's curves of other runs at this level: a thin line each. Of an
+    open loop's times it is that from the schedule, and a thin line says what it is from the send.
     """
-    summary, curve = run.summary, run.curves[metric]
-    title = f"{title_of(metric, summary.load)}: {summary.scenario}, {summary.load.words}"
+    summary = run.summary
+    head = headline_metric(metric, summary.load)
+    curve, words = run.curves[head], title_of(metric, summary.load)
+    title = f"{words}: {summary.scenario}, {summary.load.words}"
     with in_style():
         figure, (axes,) = new_figure(heading(title, [summary]))
         for number, other in enumerate(repeats):
@@ -37,8 +39,12 @@ def cdf_figure(run: PlottedRun, metric: str, repeats: Sequence[Curve] = ()) -> F
             _draw_cdf(axes, other, color=look().quiet, linewidth=0.9, label=label)
         label = f"this run, n {curve.n:,}" if repeats else f"n {curve.n:,}"
         _draw_cdf(axes, curve, color=look().series[0], label=label)
-        _finish_cdf(axes, metric, summary.load, [curve, *repeats])
-        _mark_percentiles(axes, summary, metric)
+        sent = [run.curves[metric]] if head != metric and metric in run.curves else []
+        for other in sent:
+            style: dict[str, Any] = {"color": look().series[5], "linestyle": "--", "linewidth": 1.4}
+            _draw_cdf(axes, other, label="from the send", zorder=1.9, **style)
+        _finish_cdf(axes, metric, words, [curve, *sent, *repeats])
+        _mark_percentiles(axes, summary, head)
         legend_below(figure, axes, columns=4 if not repeats else 3)
     return figure
 
@@ -52,11 +58,11 @@ def _draw_cdf(axes: Axes, curve: Curve, **style: Any) -> None:
     axes.step(np.r_[curve.values[0], curve.values], np.r_[0.0, curve.shares], where="post", **style)
 
 
-def _finish_cdf(axes: Axes, metric: str, load: Load, curves: Sequence[Curve]) -> None:
+def _finish_cdf(axes: Axes, metric: str, words: str, curves: Sequence[Curve]) -> None:
     ends = [float(c.values[place]) for c in curves for place in (0, -1)]
     time_axis(axes, ends)
     scale = ", log scale" if axes.get_xscale() == "log" else ""
-    axes.set_xlabel(f"{title_of(metric, load).lower()} (ms{scale})")
+    axes.set_xlabel(f"{words.lower()} (ms{scale})")
     axes.set_ylabel(f"{COUNTED.get(metric, 'requests')} at or below (%)")
     axes.set_ylim(0, 103)
     axes.set_yticks([0, 25, 50, 75, 100])
@@ -64,7 +70,7 @@ def _finish_cdf(axes: Axes, metric: str, load: Load, curves: Sequence[Curve]) ->
 
 def _mark_percentiles(axes: Axes, summary: RunSummary, metric: str) -> None:
     for (percentile, marker), colour in zip(MARKED, look().series[1:], strict=False):
-        value = summary.percentile(headline_metric(metric, summary.load), percentile)
+        value = summary.percentile(metric, percentile)
         if value is None:
             needs = f"p{percentile:g}  n<{min_samples(percentile)}"
             axes.plot([], [], linestyle="none", label=needs)
@@ -89,15 +95,15 @@ def overlay_figure(series: Series, runs: Sequence[PlottedRun], metric: str) -> F
     A run without values has no curve, but its failures and its verdict stand in the heading.
     """
     load = series.levels[0].load
-    what = "request rate" if load.is_open else "streams"
-    title = f"{title_of(metric, load)}: {series.scenario}, by {what}"
-    curves = {id(r.summary): r.curves[metric] for r in runs if metric in r.curves}
+    words, head = title_of(metric, load), headline_metric(metric, load)
+    title = f"{words}: {series.scenario}, by {'request rate' if load.is_open else 'streams'}"
+    curves = {id(r.summary): r.curves[head] for r in runs if head in r.curves}
     with in_style():
         figure, (axes,) = new_figure(heading(title, series.runs))
         drawn = [level for level in series.levels if any(id(r) in curves for r in level.runs)]
         for place, level in enumerate(drawn):
             _draw_level(axes, place, level, [curves[id(r)] for r in level.runs if id(r) in curves])
-        _finish_cdf(axes, metric, load, list(curves.values()))
+        _finish_cdf(axes, metric, words, list(curves.values()))
         legend_below(figure, axes, columns=2)
     return figure
 

@@ -26,7 +26,10 @@ SAMPLES = {metric.name: metric.sample for metric in METRICS}
 
 @dataclass(frozen=True, slots=True)
 class PlottedRun:
-    """A run's summary, and the curve of each metric that is drawn and that has values."""
+    """A run's summary, and the curve of each metric that is drawn and that has values.
+
+    An open loop's times have two: from the send, and from the schedule, which is the headline.
+    """
 
     summary: RunSummary
     curves: Mapping[str, Curve]
@@ -34,13 +37,15 @@ class PlottedRun:
 
 def plotted_run(summary: RunSummary, facts: Facts) -> PlottedRun:
     """Return what is kept of a run for pictures of several runs; its rows may go."""
-    found = {n: curve(SAMPLES[headline_metric(n, summary.load)](facts)) for n in TITLES}
+    names = {*TITLES, *(headline_metric(name, summary.load) for name in TITLES)}
+    found = {name: curve(SAMPLES[name](facts)) for name in sorted(names)}
     return PlottedRun(summary, {name: c for name, c in found.items() if c is not None})
 
 
 def title_of(metric: str, load: Load) -> str:
-    """Return what a distribution is of: in an open loop, times from the schedule."""
-    return TITLES[metric] + " from schedule" * (headline_metric(metric, load) != metric)
+    """Return what is drawn for a metric at a load."""
+    title = TITLES[metric]
+    return title if headline_metric(metric, load) == metric else f"{title} from schedule"
 
 
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:

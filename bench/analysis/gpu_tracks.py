@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .facts import Facts
-from .gpu_rows import SLOWED_BY
+from .gpu_rows import slowed_by
 from .tracks import Panel, Span, Track, sampled, silence_s, stretches
 
 if TYPE_CHECKING:
@@ -49,15 +49,15 @@ def _tracks(rows: pd.DataFrame, column: str) -> Iterator[Track]:
 def throttled(rows: pd.DataFrame) -> tuple[tuple[Span, ...], str]:
     """Return the stretches in which a GPU's clocks were held down, and which and why in words."""
     spans: list[Span] = []
-    words = []
+    gpus_of: dict[str, list[str]] = {}  # by what held them down
     for index, of_one in rows.groupby("gpu_index"):
-        reasons = of_one["throttle_reasons"].fillna("none").astype(str)
-        names = [SLOWED_BY & set(text.split("|")) for text in reasons]
+        names = [slowed_by(reasons) for reasons in of_one["throttle_reasons"]]
         held = np.array([bool(found) for found in names])
         if held.any():
             spans += stretches(of_one["t_s"].to_numpy(dtype="float64"), held)
-            why = sorted(set().union(*names))
-            words.append(f"GPU {index}: {', '.join(why)}")
+            why = ", ".join(sorted(set().union(*names)))
+            gpus_of.setdefault(why, []).append(str(index))
+    words = (f"GPU {', '.join(gpus)} ({why})" for why, gpus in gpus_of.items())
     return tuple(_merged(spans)), "; ".join(words)
 
 

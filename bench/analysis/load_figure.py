@@ -32,7 +32,7 @@ class Panel:
     label: str
     lines: tuple[tuple[str, Mapping[str, Any], list[LoadPoint]], ...]
     limits: tuple[Objective, ...] = ()
-    missing: str = ""  # why a line isn't there
+    missing: tuple[str, ...] = ()  # why a line has no point at each level
     knee: Knee | None = None
 
 
@@ -46,10 +46,11 @@ def load_figure(series: Series) -> Figure:
             _draw_panel(axes, panel)
             if knee := panels[-1].knee:  # through all panels: there the others take off
                 axes.axvline(knee.load.value, color=look().error, linewidth=1.0, zorder=1)
-        level_axis(rows[-1], level_ticks(series.levels))
-        rows[-1].set_xlabel(load_axis_words(series.levels[0].load.unit))
+        marks = level_axis(rows[-1], level_ticks(series.levels))
+        rows[-1].set_xlabel(load_axis_words(series.levels[0].load.unit) + marks)
         _explain(rows[0], [p for panel in panels for line in panel.lines for p in line[2]])
-        legend_below(figure, rows, columns=2)
+        missing = dict.fromkeys(word for panel in panels for word in panel.missing)
+        legend_below(figure, rows, columns=2, note=". ".join(missing))
     return figure
 
 
@@ -71,8 +72,14 @@ def _times(series: Series) -> Callable[[str], Panel]:
         lines = tuple(
             (f"p{q:g}", _line_look(place), points[q]) for place, q in enumerate(wanted) if points[q]
         )
-        absent = [q for q in wanted if not points[q]]
-        return Panel(f"{TITLES[metric]} (ms)", lines, limits, _missing(absent))
+        most = max(len(of) for of in points.values())
+        absent = [q for q in wanted if len(points[q]) < most]
+        return Panel(
+            f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"),
+            lines,
+            limits,
+            _missing(absent),
+        )
 
     return panel
 
@@ -94,9 +101,8 @@ def _percentile_points(series: Series, metric: str, percentile: float) -> list[L
     return load_points(series.levels, lambda run: run.percentile(metric, percentile), within)
 
 
-def _missing(absent: Sequence[float]) -> str:
-    needs = (f"p{q:g} needs {min_samples(q):,} successes in a run" for q in absent)
-    return "\n".join(needs)
+def _missing(absent: Sequence[float]) -> tuple[str, ...]:
+    return tuple(f"p{q:g} needs {min_samples(q):,} successes in a run" for q in absent)
 
 
 def _throughput(series: Series) -> Panel:
@@ -117,8 +123,6 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(0, max(values) * 1.15 or 1)
         axes.yaxis.set_major_formatter(plain_numbers())
     axes.set_ylabel(panel.label + ("\nlog scale" if axes.get_yscale() == "log" else ""))
-    if panel.missing:
-        axes.annotate(panel.missing, (0.02, 0.88), xycoords="axes fraction", color=look().quiet)
     if panel.knee:
         _draw_knee(axes, panel.knee, panel.lines[0][2])
 

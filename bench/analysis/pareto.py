@@ -24,15 +24,9 @@ class ParetoPoint:
 
 
 def gpu_count(runs: Sequence[RunSummary]) -> int | None:
-    """Return how many GPUs these runs' server was watched on; None: not known, or not the same."""
-    counts = {_watched(run) for run in runs}
+    """Return how many GPUs these runs' server has; None: not known, or not the same."""
+    counts = {run.cost.gpus for run in runs}
     return counts.pop() if len(counts) == 1 else None
-
-
-def _watched(run: RunSummary) -> int | None:
-    found = run.info.observed.get("gpu") if run.info else None
-    gpus = found.get("gpus") if isinstance(found, dict) else None
-    return len(gpus) if isinstance(gpus, list) and gpus else None
 
 
 def per_user(run: RunSummary) -> float | None:

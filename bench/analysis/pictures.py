@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -25,9 +24,6 @@ from .timeline_figure import timeline_figure
 from .waterfall import waterfall
 from .waterfall_figure import waterfall_figure
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 OVERLAID = ("ttft_ms", "latency_ms")
 
 
@@ -40,11 +36,9 @@ class Picture:
     why_not: str = ""
 
 
-def moment_pictures(
-    summary: RunSummary, facts: Facts, server_rows: pd.DataFrame | None
-) -> Iterator[Picture]:
+def moment_pictures(summary: RunSummary, facts: Facts) -> Iterator[Picture]:
     """Return the pictures that need all of a run's rows: its timeline and its requests."""
-    line = timeline(facts, server_rows)
+    line = timeline(facts)
     name = f"{summary.name}_timeline"
     if line is None:
         yield Picture(name, None, "no request took any time")
@@ -82,11 +76,12 @@ def run_pictures(run: PlottedRun, repeats: Sequence[PlottedRun] = ()) -> Iterato
     """Return the distributions of a run, those of its level's other runs beside them."""
     for metric in TITLES:
         name = f"{run.summary.name}_{_short(metric)}_cdf"
-        if metric in run.curves:
-            others: list[Curve] = [r.curves[metric] for r in repeats if metric in r.curves]
+        head = headline_metric(metric, run.summary.load)
+        if head in run.curves:
+            others: list[Curve] = [r.curves[head] for r in repeats if head in r.curves]
             yield Picture(name, partial(cdf_figure, run, metric, others))
         else:
-            yield Picture(name, None, run.summary.absent[headline_metric(metric, run.summary.load)])
+            yield Picture(name, None, run.summary.absent[head])
 
 
 def _level_pictures(base: str, series: Series, runs: Sequence[PlottedRun]) -> Iterator[Picture]:
@@ -95,7 +90,7 @@ def _level_pictures(base: str, series: Series, runs: Sequence[PlottedRun]) -> It
         return
     for metric in OVERLAID:
         name = f"{base}_{_short(metric)}_overlay"
-        if sum(metric in run.curves for run in runs) > 1:
+        if sum(headline_metric(metric, run.summary.load) in run.curves for run in runs) > 1:
             yield Picture(name, partial(overlay_figure, series, runs, metric))
         else:
             yield Picture(name, None, f"it takes two runs with a {METRIC_NAMES[metric]}")

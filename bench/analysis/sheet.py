@@ -26,6 +26,7 @@ SUBTITLE_PER_IN = 10.4
 NOTE_PER_IN = 11.5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_TITLE_LINES = 3
+MARKS = {"SUSPECT": "?", "INVALID": "\N{BALLOT X}"}
 MOST_NOTE_LINES = 5
 
 
@@ -136,17 +137,30 @@ def time_axis(axes: Axes, values: Sequence[float], *, which: str = "x", roomy: b
     axis.set_major_formatter(plain_numbers())
 
 
-def level_axis(axes: Axes, levels: Sequence[tuple[float, str]]) -> None:
+def level_axis(axes: Axes, levels: Sequence[tuple[float, str]]) -> str:
     """Put the x axis' ticks at the levels that were measured, each with its label.
 
-    Labels that would run into each other are left out: the last level's stays, and the ticks.
+    Where labels would run into each other verdicts become marks, which the words that this
+    returns explain; and labels without room are left out, but for the last: their ticks stay.
     """
     places = [value for value, _ in levels]
     if min(places) > 0 and max(places) / min(places) >= 4:
         axes.set_xscale("log", base=2)
+    labels, explained = _apart(axes, levels), ""
+    if "" in labels:
+        labels = _apart(axes, [(value, _marked(label)) for value, label in levels])
+        used = [word for word in MARKS if any(f"\n{word}" in label for _, label in levels)]
+        explained = "".join(f"   {MARKS[word]} {word}" for word in used)
     axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.xaxis.set_major_formatter(FixedFormatter(_apart(axes, levels)))
+    axes.xaxis.set_major_formatter(FixedFormatter(labels))
     axes.xaxis.set_minor_locator(NullLocator())
+    return explained
+
+
+def _marked(label: str) -> str:
+    for word, mark in MARKS.items():
+        label = label.replace(f"\n{word}", f"\n{mark}")
+    return label
 
 
 def _apart(axes: Axes, levels: Sequence[tuple[float, str]]) -> list[str]:

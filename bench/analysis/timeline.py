@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .extremes import DOTS_A_COLUMN, dot_places
 from .facts import Facts
 from .gpu_tracks import gpu_panels
-from .metrics import why_absent
+from .metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
+from .observed import why_no_rows
 from .server_rows import ALL
 from .statistics import Values
 from .tracks import Dots, Panel, Span, Track, bin_width_s, rate, sampled, stepped
@@ -20,6 +21,7 @@ from .window import Window
 if TYPE_CHECKING:
     import pandas as pd
 
+GPU_WORDS = {"utilization": "utilisation", "power": "power", "temperature": "temperature"}
 MOST_ASIDE = 0.25  # of the run's length: samples further from it than that lie off the picture
 
 
@@ -35,13 +37,13 @@ class Timeline:
     note: str  # what was left out because there is no room for it
 
 
-def timeline(facts: Facts, server_rows: pd.DataFrame | None) -> Timeline | None:
+def timeline(facts: Facts) -> Timeline | None:
     """Return a run's timeline; None where no request took any time."""
     if facts.flight is None:
         return None
     end_s = float(facts.frame["t_end_s"].max())
-    panels = [*_request_panels(facts, server_rows, end_s), *_kv(server_rows)]
-    panels += gpu_panels(facts)
+    server_rows = facts.server_rows
+    panels = [*_request_panels(facts, end_s), *_kv(server_rows), *gpu_panels(facts)]
     times = [
         rows["t_s"] for rows in (server_rows, facts.gpu_rows) if rows is not None and len(rows)
     ]
@@ -54,33 +56,32 @@ def timeline(facts: Facts, server_rows: pd.DataFrame | None) -> Timeline | None:
         ),
         window=facts.window,
         panels=tuple(panels),
-        absent=_absent(facts, server_rows, {p.key for p in panels}),
+        absent=_absent(facts, {p.key for p in panels}),
         note=_thinned(panels),
     )
 
 
-def _request_panels(
-    facts: Facts, server_rows: pd.DataFrame | None, end_s: float
-) -> Iterator[Panel]:
+def _request_panels(facts: Facts, end_s: float) -> Iterator[Panel]:
     bins = f"{bin_width_s(end_s):g} s bins"
     arrivals = facts.frame["t_scheduled_s"].to_numpy(dtype="float64")
     arrived = rate(f"arrivals\n({bins})", arrivals, None, end_s)
     yield Panel("arrivals", "requests/s", (arrived,))
-    yield Panel("in_flight", "requests", tuple(_in_flight(facts, server_rows)))
+    yield Panel("in_flight", "requests", tuple(_in_flight(facts)))
     if facts.reads is not None:
         stamps = facts.reads.t_ns / 1e9
         tokens = rate(f"output tokens\n({bins})", stamps, facts.reads.tokens, end_s)
         yield Panel("tokens", "tokens/s", (tokens,))
-    metric, words = ("ttft_ms", "TTFT (ms)") if facts.streaming else ("latency_ms", "latency (ms)")
+    metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
+    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
     yield Panel("times", words, dots=_dots(facts, metric))
 
 
-def _in_flight(facts: Facts, server_rows: pd.DataFrame | None) -> Iterator[Track]:
+def _in_flight(facts: Facts) -> Iterator[Track]:
     flight = facts.flight
     assert flight is not None
     yield stepped("in flight (client)", flight.times_s, flight.levels.astype(np.float64))
-    if server_rows is not None:
-        together = server_rows[server_rows["engine"] == ALL]
+    if facts.server_rows is not None:
+        together = facts.server_rows[facts.server_rows["engine"] == ALL]
         for column in ("running", "waiting"):
             found = sampled(f"{column} (server)", together, column)
             if found:
@@ -88,9 +89,12 @@ def _in_flight(facts: Facts, server_rows: pd.DataFrame | None) -> Iterator[Track
 
 
 def _dots(facts: Facts, metric: str) -> Dots:
-    rows = facts.succeeded[facts.succeeded[metric].notna() & facts.succeeded["t_sent_s"].notna()]
-    times = rows["t_sent_s"].to_numpy(dtype="float64")
-    values = rows[metric].to_numpy(dtype="float64")
+    """Return a dot a success: where its time counts from, be it the send or the schedule."""
+    begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
+    taken, begun = facts.times(metric), facts.frame[begin]
+    known = ~facts.failed & taken.notna().to_numpy() & begun.notna().to_numpy()
+    times = begun[known].to_numpy(dtype="float64")
+    values = taken[known].to_numpy(dtype="float64")
     kept = dot_places(times, values) if times.size else np.arange(0)
     return Dots(times[kept], values[kept], times.size, _failures(facts))
 
@@ -121,33 +125,21 @@ def _kv(server_rows: pd.DataFrame | None) -> Iterator[Panel]:
         yield Panel("kv", "KV cache\nin use (%)", tracks, most=100)
 
 
-def _absent(facts: Facts, server_rows: pd.DataFrame | None, there: set[str]) -> dict[str, str]:
+def _absent(facts: Facts, there: set[str]) -> dict[str, str]:
     """Return what the timeline lacks, each with the reason."""
-    found = {}
+    found: dict[str, str] = {}
     if "tokens" not in there:
         found["tokens/s"] = why_absent(facts, "itl_ms")
-    if server_rows is None:
-        found["the server's own figures"] = _problem(facts, "server_metrics", "not sampled")
+    if facts.server_rows is None:
+        found["the server"] = why_no_rows(facts.info, "server_metrics", "its metrics")
     elif "kv" not in there:
         found["KV cache"] = "the server doesn't say"
     missing = [name for key, name in GPU_WORDS.items() if key not in there]
     if facts.gpu_rows is None:
-        found["GPUs"] = _problem(facts, "gpu", "not sampled (--telemetry)")
+        found["GPUs"] = why_no_rows(facts.info, "gpu", "they")
     elif missing:
         found[f"GPU {', '.join(missing)}"] = "no sensor gave a value"
     return found
-
-
-GPU_WORDS = {"utilization": "utilisation", "power": "power", "temperature": "temperature"}
-
-
-def _problem(facts: Facts, key: str, otherwise: str) -> str:
-    """Return the first thing that the run's JSON says went wrong with a sampler."""
-    noted: Any = facts.info.observed.get(key) if facts.info else None
-    problems = noted.get("problems") if isinstance(noted, dict) else None
-    if isinstance(problems, list) and problems and isinstance(problems[0], dict):
-        return str(problems[0].get("text", otherwise))
-    return otherwise
 
 
 def _thinned(panels: list[Panel]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,9 @@ from .tracks import Dots, Panel, Track
 ROW_IN = 1.3
 CROSSES = ("x", "+", "1", "2", "3", "4")  # of failures, a look a kind
 FEW = 60  # samples that can be told apart
-MOST_NAMES = 7  # beside a panel over each other
+LEAST_SEEN = 0.02  # of the picture's width: what is narrower needs no name
+NARROW = 26  # characters beside a panel
+MOST_LINES = 8  # of words beside a panel
 
 
 def timeline_figure(summary: RunSummary, line: Timeline) -> Figure:
@@ -44,7 +47,7 @@ def timeline_figure(summary: RunSummary, line: Timeline) -> Figure:
 
 
 def _note(line: Timeline) -> str:
-    absent = "; ".join(f"{what}: {why}" for what, why in line.absent.items())
+    absent = ", ".join(f"{what} ({why})" for what, why in line.absent.items())
     parts = [f"Not shown: {absent}" if absent else "", line.note]
     return ". ".join(part for part in parts if part)
 
@@ -60,8 +63,16 @@ def _shade(axes: Axes, line: Timeline) -> None:
         for low, high in ((begin, window.start_s), (window.end_s, end)):
             ground = {"facecolor": look().aside, "label": "start-up and drain", "zorder": 0}
             axes.axvspan(low, high, **ground)
-    if line.shown[0] < 0:  # warm-up, and what the server did before
-        axes.axvline(0, color=look().quiet, linestyle=":", linewidth=1.2, zorder=1)
+    first, last = line.shown
+    for low, high in ((first, 0.0), (end, last)):  # warm-up, and what no row tells of
+        if high - low > LEAST_SEEN * (last - first):
+            lines: dict[str, Any] = {
+                "facecolor": "none",
+                "edgecolor": look().grid,
+                "hatch": "xxx",
+                "linewidth": 0,
+            }
+            axes.axvspan(low, high, label="before and after the run", zorder=0, **lines)
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -78,15 +89,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             "hatch": "////",
             "alpha": 0.45,
         }
-        words = f"clocks held down\n{_wrapped(panel.mark_words)}"
+        words = "\n".join(["clocks held down", *textwrap.wrap(panel.mark_words, NARROW)])
         axes.axvspan(begin, end, label=words, zorder=0.5, **style)
     _scale(axes, panel)
     axes.set_ylabel(panel.label, fontsize=11)
     axes.tick_params(labelsize=11)
-
-
-def _wrapped(words: str) -> str:
-    return words.replace(": ", ":\n").replace("; ", "\n")
 
 
 def _draw_track(axes: Axes, place: int, track: Track, *, dotted: bool) -> None:
@@ -154,9 +161,10 @@ def _scale(axes: Axes, panel: Panel) -> None:
         if panel.dots.values.size:
             ends = [float(panel.dots.values.min()), float(panel.dots.values.max())]
             time_axis(axes, ends, which="y", roomy=False)
-            if axes.get_yscale() == "log":
+            if panel.dots.failures:  # they have a strip along the top
                 low, high = axes.get_ylim()
-                axes.set_ylim(low, high * (high / low) ** 0.15)  # room for the strip of failures
+                logarithmic = axes.get_yscale() == "log"
+                axes.set_ylim(low, high * (high / low) ** 0.15 if logarithmic else 1.2 * high)
         else:
             axes.set_yticks([])
         return
@@ -166,18 +174,20 @@ def _scale(axes: Axes, panel: Panel) -> None:
 
 
 def _legend(axes: Axes, named: set[str]) -> None:
-    """Explain beside a panel what none further up has explained."""
+    """Explain beside a panel what none further up has explained, as far as there is room.
+
+    The rest waits for the next panel: those of GPUs show the same lines.
+    """
     shown: dict[str, Any] = {}
+    free = MOST_LINES
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-        if label not in named:
-            shown.setdefault(label, handle)
+        if label not in named and label not in shown:
+            free -= 1 + label.count("\n")
+            if free < 0 and shown:
+                break
+            shown[label] = handle
     named.update(shown)
     if shown:
-        place: dict[str, Any] = {
-            "loc": "upper left",
-            "bbox_to_anchor": (1.005, 1.08),
-            "borderaxespad": 0.0,
-        }
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.005, 1.08)}
         small: dict[str, Any] = {"fontsize": 9.5, "labelspacing": 0.3, "handlelength": 1.8}
-        columns = 1 if len(shown) < MOST_NAMES else 2
-        axes.legend(shown.values(), shown.keys(), ncols=columns, **place, **small)
+        axes.legend(shown.values(), shown.keys(), borderaxespad=0.0, **place, **small)

@@ -13,9 +13,9 @@ from .tracks import Span
 
 MOST_ROWS = 200
 GAP_FACTOR = 5.0  # a wait for a token that is so many times the median ITL is seen
-# Evenly chosen rows of a long run would be slivers along a diagonal; a bar is at least this part
-# of the picture, or the first requests are shown instead.
-LEAST_BAR = 0.02
+# All rows of a long run would be slivers along a diagonal. The usual bar is at least this part of
+# the time from the first request shown to the last, and later ones are left out.
+LEAST_BAR = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +74,15 @@ def waterfall(facts: Facts) -> Waterfall | None:
 def _chosen(scheduled: Values, ended: Values, where: str) -> tuple[NDArray[np.intp], str]:
     """Return which rows are drawn, and that in words."""
     count = scheduled.size
+    usual = float(np.median(ended - scheduled))
+    near = int((LEAST_BAR * (scheduled - scheduled[0]) <= usual).sum()) if usual else count
+    if near < count:
+        rows = min(near, MOST_ROWS)
+        return np.arange(rows), f"the first {rows:,} of {count:,} requests of the {where}"
     if count <= MOST_ROWS:
         return np.arange(count), f"all {count:,} requests of the {where}"
-    span = float(scheduled[-1] - scheduled[0])
-    if float(np.median(ended - scheduled)) >= LEAST_BAR * span:
-        evenly = np.linspace(0, count - 1, MOST_ROWS).round().astype(np.intp)
-        return evenly, f"{MOST_ROWS} of {count:,} requests of the {where}, evenly chosen"
-    return np.arange(MOST_ROWS), f"the first {MOST_ROWS} of {count:,} requests of the {where}"
+    evenly = np.linspace(0, count - 1, MOST_ROWS).round().astype(np.intp)
+    return evenly, f"{MOST_ROWS} of {count:,} requests of the {where}, evenly chosen"
 
 
 def _gap_limit_ms(facts: Facts) -> float | None:
