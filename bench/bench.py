@@ -85,7 +85,8 @@ def main() -> int:
     except (ControlError, PromptError, RunError, FolderError, RecordsError) as e:
         return _complain(e, 1)
     except KeyboardInterrupt:
-        return _complain("interrupted before the first request", 130)
+        where = args.results_dir
+        return _complain(f"interrupted; whatever had been measured by then is in {where}", 130)
     except OSError as e:
         return _complain(f"{e.filename or args.results_dir}: {e.strerror or e}", 1)
 
