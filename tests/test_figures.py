@@ -109,6 +109,14 @@ def test_a_thinned_curve_lies_on_the_whole_one_and_keeps_both_ends(some, count):
     assert (np.diff(found.values) >= 0).all()
 
 
+def test_a_picture_says_how_many_points_it_left_out(run):
+    many = run(made_record(i, ttft_ms=1.0 + i) for i in range(2 * MOST_POINTS))
+    drawn = many.curves["ttft_ms"].values.size
+    said = " ".join(texts(cdf_figure(many, "ttft_ms")).split())
+    assert f"{drawn:,} of 8,000 points are drawn" in said
+    assert "points are drawn" not in texts(cdf_figure(run(level(8)), "ttft_ms"))
+
+
 def test_a_long_tail_keeps_its_shape_when_it_is_thinned():
     tail = np.geomspace(1e3, 1e6, 50)
     values = np.concatenate([np.linspace(1, 2, 1_000_000), tail])
@@ -248,6 +256,7 @@ def test_words_can_be_read_and_bars_differ_in_grey(look):
         assert contrast(look.quiet, ground) > 4.5
         assert contrast(look.error, ground) > 4.5
     assert all(contrast(c, look.paper) > 2 for c in look.series)
+    assert contrast(look.window, look.aside) > 1.15
     assert contrast(look.wait, look.decode) > 1.8
     assert contrast(look.decode, look.pause) > 1.8
 

@@ -45,8 +45,17 @@ def cdf_figure(run: PlottedRun, metric: str, repeats: Sequence[Curve] = ()) -> F
             _draw_cdf(axes, other, label="from the send", zorder=1.9, **style)
         _finish_cdf(axes, metric, words, [curve, *sent, *repeats])
         _mark_percentiles(axes, summary, head)
-        legend_below(figure, axes, columns=4 if not repeats else 3)
+        legend_below(figure, axes, columns=4 if not repeats else 3, note=_thinned(curve))
     return figure
+
+
+def _thinned(curve: Curve) -> str:
+    if curve.values.size == curve.of:
+        return ""
+    return (
+        f"{curve.values.size:,} of {curve.of:,} points are drawn: spread evenly over the ranks and "
+        "over the values, both ends among them"
+    )
 
 
 def _other_runs(count: int) -> str:

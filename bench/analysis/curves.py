@@ -19,11 +19,7 @@ class Curve:
     values: Values
     shares: Values
     n: int
-
-    @property
-    def thinned(self) -> bool:
-        """Whether it has fewer points than there were samples."""
-        return self.values.size < self.n
+    of: int  # how many points it had before some were left out
 
 
 def curve(sample: Sample) -> Curve | None:
@@ -38,7 +34,7 @@ def curve(sample: Sample) -> Curve | None:
     found = ordered(values, weights)
     ends = np.arange(1.0, values.size + 1) if found.ends is None else found.ends
     kept = _kept(found.values)
-    return Curve(found.values[kept], 100 * ends[kept] / found.n, round(found.n))
+    return Curve(found.values[kept], 100 * ends[kept] / found.n, round(found.n), values.size)
 
 
 def _kept(values: Values) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -45,7 +45,7 @@ LIGHT = Look(
     decode="#0072B2",
     pause="#C3E0F4",
     window="#E3F0FA",
-    aside="#EEEEEE",
+    aside="#DADADA",
 )
 DARK = Look(
     series=("#56B4E9", "#E69F00", "#1FC493", "#E08FBF", "#F2F2F2", "#F0E442", "#FF8A50"),
@@ -57,8 +57,8 @@ DARK = Look(
     wait="#F0B840",
     decode="#3388C4",
     pause="#1D425C",
-    window="#1C3145",
-    aside="#262A31",
+    window="#1A344E",
+    aside="#1D2127",
 )
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
