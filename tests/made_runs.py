@@ -33,7 +33,10 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
     fields: dict[str, Any] = {
         "run_id": "made-cc4-pref256-max20-20251124T120000Z",
         "scenario": "made",
-        "concurrency": 4,
+        "concurrency": None if changes.get("request_rate") else 4,
+        "request_rate": None,
+        "conversation_id": None,
+        "turn": None,
         "request_index": index,
         "request_id": f"made-{index}",
         "prompt_id": f"prompt-{index}",

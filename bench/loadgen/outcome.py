@@ -29,7 +29,7 @@ class Expectation:
 
     run_id: str
     scenario: str
-    concurrency: int
+    concurrency: int | None
     request_id: str
     prompt_id: str
     max_tokens: int
@@ -37,6 +37,9 @@ class Expectation:
     stream: bool
     start_ns: int  # the run's start, from which the record's times count
     secrets: tuple[str, ...] = ()  # masked where the server echoes them
+    request_rate: float | None = None
+    conversation_id: str | None = None
+    turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +123,12 @@ def _record(
         run_id=expected.run_id,
         scenario=expected.scenario,
         concurrency=expected.concurrency,
+        request_rate=expected.request_rate,
         request_index=exchange.request_index,
         request_id=expected.request_id,
         prompt_id=expected.prompt_id,
+        conversation_id=expected.conversation_id,
+        turn=expected.turn,
         stream_index=exchange.stream_index,
         t_scheduled_s=(exchange.t_scheduled_ns - expected.start_ns) / 1e9,
         t_sent_s=None if sent_ns is None else (sent_ns - expected.start_ns) / 1e9,

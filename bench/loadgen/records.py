@@ -54,13 +54,19 @@ class RequestRecord:
 
     run_id: str = _doc("the run that the request belongs to; also the file's name")
     scenario: str = _doc("scenario's name")
-    concurrency: int = _doc("streams held open by the closed loop")
+    concurrency: int | None = _doc("streams held open by a closed loop; empty in an open one")
+    request_rate: float | None = _doc(
+        "requests a second that an open loop was to send; of a trace its count over its span"
+    )
     request_index: int = _doc("place in the plan, from 0")
     request_id: str = _doc("sent as X-Request-Id; the server's chunks carry it")
     prompt_id: str = _doc("the prompt's name in its set")
-    stream_index: int = _doc("which of the concurrent streams sent it")
+    conversation_id: str | None = _doc("the conversation that it is a turn of")
+    turn: int | None = _doc("which turn of its conversation, from 1")
+    stream_index: int = _doc("which stream sent it; in an open loop, which connection")
     t_scheduled_s: float = _doc(
-        "when its slot came free: when it was meant to go, from the run's start"
+        "when it was meant to go, from the run's start: by the schedule, or in a closed loop when "
+        "its slot came free"
     )
     t_sent_s: float | None = _doc("when it was handed to the socket; empty: it never was")
     t_end_s: float = _doc("the event with finish_reason, or the moment of failure")
@@ -224,8 +230,8 @@ class RunInfo:
     run_id: str
     status: RunStatus
     scenario: dict[str, Any]  # resolved settings, secrets masked
-    concurrency: int
-    num_requests: int
+    concurrency: int | None  # None: an open loop
+    num_requests: int  # those that have rows
     seeds: dict[str, int]
     prompts: dict[str, Any]  # dataset, sha256, distinct, counted_by, note
     server: dict[str, Any]  # version, model, max_model_len, system_fingerprint, cache_config
@@ -233,6 +239,10 @@ class RunInfo:
     client: dict[str, Any]  # versions, git commit, machine
     clock_start: ClockPair
     clock_end: ClockPair | None = None
+    request_rate: float | None = None  # requests/s asked for; None: a closed loop
+    repeat: int = 1  # of the level, from 1
+    plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see timetable.py
+    unmeasured: dict[str, int] = field(default_factory=dict)  # sent beside: see unmeasured.py
     client_health: dict[str, Any] = field(default_factory=dict)  # see client_health.py
     observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see observe/
     notes: list[str] = field(default_factory=list)
