@@ -29,6 +29,7 @@ class Facts:
     reads: TokenReads | None = None  # when each token of the successes came
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: pd.DataFrame | None = None  # see gpu_rows.py; None: not sampled
+    server_rows: pd.DataFrame | None = None  # see server_rows.py; None: not sampled
 
     @cached_property
     def load(self) -> Load:

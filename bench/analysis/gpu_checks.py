@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from . import thresholds
 from .facts import Facts
 from .finding import Finding, Severity
-
-# NVML's reasons that slow a GPU that has work; an idle one, and clocks that somebody set, do not.
-SLOWED_BY = frozenset(
-    {
-        "sw_power_cap",
-        "hw_slowdown",
-        "sw_thermal_slowdown",
-        "hw_thermal_slowdown",
-        "hw_power_brake_slowdown",
-        "reliability",
-    }
-)
+from .gpu_rows import slowed_by
+from .observed import observed
 
 
 def gpu_gap(facts: Facts) -> Finding | None:
     """A GPU wasn't read for a while, so means, peaks and energy lack a piece."""
-    found = _gpu(facts).get("gaps")
-    gaps = [gap for gap in found if _matters(gap)] if isinstance(found, list) else []
+    gaps = [gap for gap in observed(facts.info, "gpu").parts("gaps") if _matters(gap)]
     if not gaps:
         return None
     gpus = sorted({str(gap.get("gpu_index")) for gap in gaps})
@@ -46,32 +36,28 @@ def gpu_throttled(facts: Facts) -> Finding | None:
     if rows is None or facts.window is None:
         return None
     inside = rows[rows["t_s"].between(facts.window.start_s, facts.window.end_s)]
-    held: Counter[str] = Counter()
-    gpus = set()
-    for index, reasons in zip(inside["gpu_index"], inside["throttle_reasons"], strict=True):
-        names = SLOWED_BY & set(str(reasons).split("|"))
-        held.update(names)
-        gpus |= {int(index)} if names else set()
-    if not held:
+    told = [
+        f"GPU {index} by {', '.join(f'{r} in {n}' for r, n in held.items())} of {len(own)} readings"
+        for index, own in inside.groupby("gpu_index")
+        if (held := _held(own["throttle_reasons"]))
+    ]
+    if not told:
         return None
-    told = ", ".join(f"{name} in {count} of {len(inside)} rows" for name, count in held.items())
     return Finding(
         "gpu_throttled",
         Severity.SUSPECT,
-        f"clocks of GPU {', '.join(map(str, sorted(gpus)))} were held down: {told}",
+        f"clocks were held down: {'; '.join(told)}",
         "look at temperature and power limit (nvidia-smi -q -d PERFORMANCE); figures hold for "
         "this cooling and this limit alone",
     )
 
 
-def _gpu(facts: Facts) -> dict[str, Any]:
-    found = facts.info.observed.get("gpu") if facts.info else None
-    return found if isinstance(found, dict) else {}
+def _held(cells: Iterable[object]) -> Counter[str]:
+    """Return in how many readings each reason slowed the GPU, the reasons in alphabetical order."""
+    return Counter(sorted(reason for cell in cells for reason in slowed_by(cell)))
 
 
-def _matters(gap: object) -> bool:
-    if not isinstance(gap, dict):
-        return False
+def _matters(gap: dict[str, Any]) -> bool:
     begin, end = gap.get("from_s"), gap.get("to_s")
     if not isinstance(begin, int | float) or not isinstance(end, int | float):
         return True  # it never came, or never came back

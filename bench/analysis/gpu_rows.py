@@ -22,6 +22,17 @@ SENSORS = (
     "pcie_tx_kb_s",
     "pcie_rx_kb_s",
 )
+# NVML's reasons that slow a GPU that has work; an idle one, and clocks that somebody set, do not.
+SLOWED_BY = frozenset(
+    {
+        "sw_power_cap",
+        "hw_slowdown",
+        "sw_thermal_slowdown",
+        "hw_thermal_slowdown",
+        "hw_power_brake_slowdown",
+        "reliability",
+    }
+)
 DTYPES = {
     "t_s": "float64",
     "gpu_index": "int64",
@@ -37,3 +48,8 @@ def read_gpu_rows(run: Path) -> pd.DataFrame | None:
     Raises RecordsError.
     """
     return read_samples(run.parent / "telemetry" / f"{run.stem}.csv", "GPU samples", DTYPES)
+
+
+def slowed_by(reasons: object) -> frozenset[str]:
+    """Return what slowed a GPU that had work, of a cell of `throttle_reasons`."""
+    return SLOWED_BY & set(str(reasons).split("|"))

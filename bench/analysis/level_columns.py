@@ -11,7 +11,8 @@ from .knee import output_tokens_per_s
 from .levels import Figure, Level, Series
 from .objectives import Attainment
 from .stability import stability
-from .summary_csv import Value, cell
+from .summary_column import Value
+from .summary_csv import cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,16 @@ FIGURES: tuple[tuple[str, str, Figure], ...] = (
         "output_tokens_per_s",
         "generated tokens a second in the steady window (the whole run where stamps are missing)",
         output_tokens_per_s,
+    ),
+    (
+        "output_tokens_per_s_per_gpu",
+        "generated tokens a second and GPU in the steady window",
+        lambda run: run.cost.output_tokens_per_s_per_gpu,
+    ),
+    (
+        "energy_per_output_token_j",
+        "GPU energy an output token in the steady window",
+        lambda run: run.energy.per_output_token_j,
     ),
 )
 

@@ -12,8 +12,8 @@ from .objectives import Attainment, pooled
 from .summary import RunSummary
 from .verdict import Level as VerdictLevel
 
-# What may differ between repeats: what a person wrote about it, and which loads there are.
-NOT_SETTINGS = ("description", "concurrencies", "slo")
+# What may differ between repeats: what a person wrote about it, which loads there are, the price.
+NOT_SETTINGS = ("description", "concurrencies", "slo", "gpu_hour_price")
 
 Figure = Callable[[RunSummary], float | None]
 

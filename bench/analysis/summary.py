@@ -11,12 +11,17 @@ from loadgen.records import RunInfo
 
 from .attainment import attainment
 from .calibration import Calibration
+from .cost import Cost, cost
+from .energy import Energy, energy
 from .facts import Facts
 from .gpu_rows import read_gpu_rows
+from .gpu_side import GpuSide, gpu_side
 from .load import Load
 from .metrics import METRICS, why_absent
 from .objectives import Attainment
 from .runs import Run
+from .server_rows import read_server_rows
+from .server_side import ServerSide, server_side
 from .statistics import Distribution, describe
 from .throughput import Throughput, throughput, window_throughput
 from .token_reads import find_reads
@@ -67,6 +72,10 @@ class RunSummary:
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
     calibration: Calibration | None  # the client's own error at this load, where it was measured
+    server_side: ServerSide  # what the server said of itself
+    gpu_side: GpuSide
+    energy: Energy
+    cost: Cost
 
     @property
     def success_rate(self) -> float | None:
@@ -101,10 +110,17 @@ class RunSummary:
 
 
 def facts_of(run: Run) -> Facts:
-    """Return a run's facts, its tokens' stamps and its GPUs' rows among them."""
+    """Return a run's facts, its tokens' stamps and the samples beside it among them."""
     facts = Facts(run.frame, run.info)
     found = find_reads(run.path, facts.succeeded)
-    return Facts(run.frame, run.info, found.reads, found.absent, read_gpu_rows(run.path))
+    return Facts(
+        run.frame,
+        run.info,
+        found.reads,
+        found.absent,
+        read_gpu_rows(run.path),
+        read_server_rows(run.path),
+    )
 
 
 def summarize(run: Run) -> RunSummary:
@@ -113,6 +129,7 @@ def summarize(run: Run) -> RunSummary:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: describe(*sample) for name, sample in samples.items()}
     steady = window_throughput(facts, facts.window)
+    gpus = gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
         name=run.path.stem,
@@ -134,6 +151,10 @@ def summarize(run: Run) -> RunSummary:
         exact_tokens=None if facts.reads is None else facts.reads.exact,
         verdict=judge_facts(facts),
         calibration=run.calibration,
+        server_side=server_side(facts),
+        gpu_side=gpus,
+        energy=energy(facts, gpus, steady),
+        cost=cost(facts, gpus, steady),
     )
 
 

@@ -5,24 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from operator import attrgetter
 
+from .beside_columns import BESIDE_COLUMNS
 from .client_checks import busiest_cpu_share, loop_lag_p99_ms
 from .objectives import Attainment
 from .statistics import min_samples
 from .summary import RunSummary
-
-Value = str | int | float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryColumn:
-    """A column of summary.csv: its name, its meaning, and where its value comes from."""
-
-    name: str
-    doc: str
-    value: Callable[[RunSummary], Value]
+from .summary_column import SummaryColumn, Value
 
 
 def _percentiles(prefix: str, doc: str, wanted: tuple[float, ...]) -> list[SummaryColumn]:
@@ -244,6 +234,7 @@ SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
         "requests a second that met every objective, in the steady window",
         lambda a: a.goodput_per_s,
     ),
+    *BESIDE_COLUMNS,
 )
 
 

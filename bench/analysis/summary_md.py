@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .beside_lines import beside_lines
 from .environment import commands, environment
 from .foreign import code, markdown
 from .judgement_lines import objective_lines, repeat_lines, stability_lines
@@ -86,6 +87,7 @@ def _judgement(runs: Sequence[RunSummary]) -> Iterable[str]:
             ("Objectives", objective_lines(series)),
             ("TTFT over load", stability_lines(series)),
             ("Repeats", repeat_lines(series)),
+            ("Server and GPUs", beside_lines(series)),
         ):
             if lines:
                 yield f"### {title}\n\n" + _list(markdown(line) for line in lines)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import orjson
 
+from .cost import Cost
+from .energy import Energy
 from .finding import Severity
+from .gpu_side import GpuSide, GpuUse
+from .known import docs_of
 from .level_columns import level_column_docs
 from .metrics import METRICS
+from .server_side import ServerSide
 from .stability import State
 from .summary_csv import summary_column_docs
 from .summary_json import SCHEMA_VERSION
@@ -50,6 +55,19 @@ def _one_of(words: Iterable[str]) -> Schema:
     return {"enum": list(words)}
 
 
+def _figures(kind: type[Any], **more: Schema) -> Schema:
+    """Return a group of figures: those made with `doc`, each with its meaning, and `more`."""
+    hints = get_type_hints(kind)
+    told = {n: {**_of_type(hints[n]), "description": doc} for n, doc in docs_of(kind)}
+    return _object(**told, **more)
+
+
+def _of_type(hint: object) -> Schema:
+    if hint is int:
+        return COUNT
+    return _or_null(TEXT if str in get_args(hint) else NUMBER)
+
+
 INTERVAL = _or_null(_object(low=NUMBER, high=NUMBER))
 LOAD = _object(unit=_one_of(["streams", "requests/s"]), value=NUMBER)
 DISTRIBUTION = _object(
@@ -82,6 +100,21 @@ OBJECTIVES = _object(
     outcomes=_list(OUTCOME),
 )
 FINDING = _object(code=TEXT, severity=_one_of(s.name for s in Severity), figures=TEXT, advice=TEXT)
+REASONS: Schema = {"type": "object", "additionalProperties": TEXT}  # by figure that is null
+GPU = _figures(
+    GpuUse,
+    index=COUNT,
+    name=_or_null(TEXT),
+    samples=COUNT,
+    covered_share=NUMBER,
+    throttled_by={"type": "object", "additionalProperties": NUMBER},
+)
+BESIDE = {
+    "server_side": _figures(ServerSide, absent=REASONS),
+    "gpu_side": _figures(GpuSide, gpus=_list(GPU), absent=REASONS),
+    "energy": _figures(Energy, absent=REASONS),
+    "cost": _figures(Cost, absent=REASONS),
+}
 STABILITY = _object(
     load=LOAD,
     p50_ms=_or_null(NUMBER),
@@ -110,6 +143,7 @@ def schema() -> Schema:
         exact_tokens=_or_null(YES_OR_NO),
         errors=_list(_object(kind=TEXT, count=COUNT, example=TEXT)),
         objectives=_or_null(OBJECTIVES),
+        **BESIDE,
     )
     scenario = _object(
         scenario=TEXT,

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from .beside_lines import beside_lines
 from .foreign import printable
 from .judgement_lines import objective_lines, repeat_lines, stability_lines
 from .levels import series_of
@@ -90,6 +91,7 @@ def _judgement(runs: Sequence[RunSummary], *, plain: bool) -> Iterable[Renderabl
             ("Objectives", objective_lines(series)),
             ("TTFT over load", stability_lines(series)),
             ("Repeats", repeat_lines(series)),
+            ("Server and GPUs", beside_lines(series)),
         ):
             if lines:
                 yield Text(title, style="bold")

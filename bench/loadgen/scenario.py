@@ -48,6 +48,8 @@ NUMBERS = (
     "timeout_first_token_s",
     "timeout_stall_s",
     "timeout_total_s",
+    "gpus",
+    "gpu_hour_price",
 )
 # What may be a secret, or hold one, is not echoed.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")
@@ -93,6 +95,8 @@ class Scenario(Load):
     timeout_stall_s: float = Field(default=60.0, gt=0)
     timeout_total_s: float = Field(default=600.0, gt=0)
     slo: Slo | None = None
+    gpus: int | None = Field(default=None, ge=1)
+    gpu_hour_price: float | None = Field(default=None, gt=0)
 
     @field_validator(*NUMBERS, mode="before")
     @classmethod
