@@ -171,7 +171,11 @@
     tip.textContent = target.dataset.tip;
     tip.hidden = false;
     target.setAttribute("aria-describedby", "tip");
-    const box = target.getBoundingClientRect();
+    place();
+  };
+  const place = () => {
+    if (!about) return;
+    const box = about.getBoundingClientRect();
     const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
     tip.style.left = `${Math.max(8, left)}px`;
@@ -192,5 +196,5 @@
   }
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
-  document.addEventListener("scroll", hide, { passive: true, capture: true });
+  document.addEventListener("scroll", place, { passive: true, capture: true });
 })();
