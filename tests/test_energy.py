@@ -208,6 +208,10 @@ def test_no_samples_no_energy_and_the_samplers_own_reason(
     assert set(summary.gpu_side.absent.values()) == {why}
 
 
+def test_telemetry_without_a_row_is_no_energy_of_zero(tmp_path: Path) -> None:
+    assert voided(watched(tmp_path, [], observed=observed_gpus())) == "no GPU was read"
+
+
 def test_stamps_that_were_not_kept_leave_the_energy_by_request(tmp_path: Path) -> None:
     summary = watched(tmp_path, gpu(0), observed=observed_gpus(0), scenario={"stream": True})
     assert summary.energy.per_request_j is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from analysis import thresholds
+from analysis import energy, thresholds
 from analysis.codes import CHECKS, codes_table
 from analysis.level_columns import level_column_docs
 from analysis.metrics import METRICS
@@ -55,6 +55,8 @@ def test_every_metric_and_every_objective_is_explained():
 def test_the_figures_in_the_text_are_the_code_s():
     assert f"when {HELD_SHARE:g} S requests" in METHOD
     assert f"< {thresholds.MIN_WINDOW_S:g} s" in codes_table()
+    assert f"The first three take a window of {energy.MIN_WINDOW_S:g} s or more" in METHOD
+    assert f"wasn't read for over {thresholds.GPU_GAP_S:g} s" in METHOD
 
 
 def test_columns_named_in_the_text_exist():
@@ -62,3 +64,14 @@ def test_columns_named_in_the_text_exist():
     for name in ("window_output_tokens_per_s", "littles_law", "attainment", "goodput_per_s"):
         assert f"`{name}`" in METHOD
         assert name in columns
+
+
+def test_every_figure_of_the_samples_is_explained_by_a_name_that_is_a_column():
+    told = between("## Server, GPUs, energy, cost", "## Verdicts")
+    columns = {name for name, _ in summary_column_docs()}
+    named = set(re.findall(r"`((?:server|client|gpu|energy|cost|output|window)_[a-z_]+)`", told))
+    others = {"server_metrics", "gpu_hour_price"}  # a folder, a key
+    assert named - others <= columns
+    kept = {"energy_window_j", "energy_source", "energy_absent", "cost_absent"}
+    kept |= {"cost_gpus", "cost_gpu_hour_price"}
+    assert {c for c in columns if c.startswith(("energy", "cost"))} - kept <= named

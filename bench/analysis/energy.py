@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MIN_WINDOW_S = 30.0  # the sensors see a part of the time; over less of it that doesn't average out
 SENSOR_NOTE = (
-    "power and energy sensors of such GPUs see about a quarter of the time, so a figure may be off "
-    "by several percent whatever its digits"
+    "energy: the power sensors of A100 and H100 were found to look for a quarter of the time, so "
+    "these figures are worth less than their digits"
 )
 Source = Literal["energy counter", "power", "energy counter and power"]
 
@@ -99,8 +99,8 @@ def _energies(facts: Facts, gpus: GpuSide) -> list[GpuEnergy] | Why:
     each = [_energy_of(i, rows[rows["gpu_index"] == i], window) for i in expected_gpus(facts)]
     wrong = [_with_cause(one, facts) for one in each if isinstance(one, Why | Dark)]
     wrong += not_the_servers(facts, gpus)
-    if wrong:
-        return Why(joined(wrong))
+    if wrong or not each:
+        return Why(joined(wrong) or "no GPU was read")
     return [one for one in each if isinstance(one, GpuEnergy)]
 
 

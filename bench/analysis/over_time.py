@@ -64,7 +64,9 @@ class Samples:
         if covered_s <= 0:
             return None
         middles = (self.values[:-1] + self.values[1:]) / 2
-        return float((middles * self._steps_s).sum()) / covered_s
+        mean = float((middles * self._steps_s).sum()) / covered_s
+        # A sum's rounding can push the mean of equal values past them.
+        return min(max(mean, float(self.values.min())), float(self.values.max()))
 
     def between(self, start_s: float, end_s: float) -> Samples:
         """Return the samples in [start, end]."""

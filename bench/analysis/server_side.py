@@ -112,7 +112,11 @@ def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
     spent = {name: _spent(rows.iloc[1:], name) for name in SPENT}  # the first's lie before it
     ttft, queue = spent["ttft"], spent["queue"]
     client_ms = _client_ttft_ms(facts, float(rows["t_s"].iloc[0]), float(rows["t_s"].iloc[-1]))
-    client: Figure = Why("no first token came between the readings")
+    client: Figure = Why(
+        "no first token came between the readings"
+        if facts.streaming
+        else "stream: false, so a reply is one piece"
+    )
     if client_ms.size:
         client = float(client_ms.mean())
     return {
