@@ -40,9 +40,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
-    from loadgen.control import Server
-    from loadgen.job import Job, Level
-    from loadgen.prompts import PromptSet
+    from loadgen.job import Job, PlannedRun
     from loadgen.records import ClockPair, RunStatus
     from loadgen.scenario import Scenario
     from observe.beside import Beside
@@ -85,17 +83,20 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from dotenv import load_dotenv
+    from loadgen.load_level import rows_expected
     from loadgen.preflight import check_folder
+    from loadgen.prepare import api_key_of, prepared
 
     load_dotenv(ROOT / ".env", override=False)  # what is set already wins
     scenarios = _chosen(args)
-    keys = {s.name: _api_key(s) for s in scenarios}
     if args.dry_run:
         for scenario in scenarios:
-            _show(scenario, keys[scenario.name])
+            _show(scenario)
         return 0
-    check_folder(args.results_dir, sum(s.num_requests * len(s.concurrencies) for s in scenarios))
-    jobs = [_prepared(s, keys[s.name], args.wait_s) for s in scenarios]
+    for scenario in scenarios:
+        api_key_of(scenario, os.environ)  # before waiting for any server
+    check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
+    jobs = [prepared(s, os.environ, args.wait_s, _tell_waiting(s.base_url)) for s in scenarios]
     return _run_all(jobs, args)
 
 
@@ -177,49 +178,6 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
     return [s for name, s in found.items() if not args.name or name in args.name]
 
 
-def _api_key(scenario: Scenario) -> str | None:
-    if scenario.api_key_env is None:
-        return None
-    key = os.environ.get(scenario.api_key_env)
-    if not key:
-        raise UsageError(
-            f"scenario {scenario.name}: api_key_env names {scenario.api_key_env}, which is not "
-            "set: set it in the environment or in .env"
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError(f"{scenario.api_key_env}: the key holds characters that no header may")
-    return key
-
-
-def _server(scenario: Scenario, api_key: str | None) -> Server:
-    from loadgen.control import Server
-    from loadgen.request import scenario_tls
-
-    try:
-        return Server(scenario.base_url, api_key, scenario.headers, scenario_tls(scenario))
-    except OSError as e:
-        raise UsageError(f"scenario {scenario.name}: tls_ca {scenario.tls_ca}: {e}") from e
-
-
-def _prompts(scenario: Scenario, server: Server | None) -> PromptSet:
-    from loadgen.prompts import default_cache_dir, load_source
-    from loadgen.scenario_prompts import scenario_counter, scenario_prompts
-
-    cache_dir = default_cache_dir(os.environ)
-    source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
-    return scenario_prompts(scenario, source, scenario_counter(scenario, server, cache_dir))
-
-
-def _prepared(scenario: Scenario, api_key: str | None, wait_s: float) -> Job:
-    """Wait for the scenario's server, check the model, choose the prompts."""
-    from loadgen.job import Job, served_models
-
-    server = _server(scenario, api_key)
-    server.wait_ready(wait_s, _tell_waiting(scenario.base_url))
-    served = served_models(scenario, server)
-    return Job(scenario, server, api_key, served, _prompts(scenario, server))
-
-
 def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
     """Return what tells a person, every ten seconds, that the server isn't there yet."""
     next_s = 0.0
@@ -234,32 +192,37 @@ def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
     return on_wait
 
 
-def _show(scenario: Scenario, api_key: str | None) -> None:
+def _show(scenario: Scenario) -> None:
     """Print what a run of the scenario would send; its server is asked only if it is there."""
     from loadgen.dry_run import dry_run_lines
+    from loadgen.prepare import api_key_of, parts_for, server_of
 
-    server = _server(scenario, api_key)
+    server = server_of(scenario, api_key_of(scenario, os.environ))
     why_not = server.is_ready()
-    prompts = _prompts(scenario, None if why_not else server)
-    print(*dry_run_lines(scenario, prompts, why_not), "", sep="\n")
+    limit = None
+    if not why_not:
+        found = {model.id: model.max_model_len for model in server.models()}
+        limit = found.get(scenario.model)
+    parts = parts_for(scenario, None if why_not else server, os.environ, limit)
+    print(*dry_run_lines(scenario, parts, why_not), "", sep="\n")
 
 
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
-    """Run every level of every job; what has been measured is told as it comes."""
-    from loadgen.job import Style, plan_level
+    """Make every run of every job; what has been measured is told as it comes."""
+    from loadgen.job import Style, plan_run
 
     _tell_notes(jobs)
     style = Style(args.results_dir, args.workers, args.tokens)
-    total = sum(len(job.scenario.concurrencies) for job in jobs)
+    total = sum(len(job.parts) for job in jobs)
     done: list[RunSummary] = []
     status: RunStatus = "complete"
     for job in jobs:
-        for streams in job.scenario.concurrencies:
-            level = plan_level(job, streams, style)
-            chose = f" ({level.workers} sending processes)" if level.workers > 1 else ""
-            _say(f"[{len(done) + 1}/{total}] {level.run_id}{chose}")
-            status = _run(job, level, _beside(job, level, args))
-            done.append(_told(level))
+        for part in job.parts:
+            planned = plan_run(job, part, style)
+            chose = f" ({planned.workers} sending processes)" if planned.workers > 1 else ""
+            _say(f"[{len(done) + 1}/{total}] {planned.run_id}{chose}")
+            status = _run(job, planned, _beside(job, planned, args))
+            done.append(_told(planned))
             if status != "complete":
                 return _ended(done, status)
     return _ended(done, status)
@@ -273,9 +236,9 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
             _say(printable(f"note: {job.scenario.name}: {note}", 500))
 
 
-def _run(job: Job, level: Level, beside: Beside) -> RunStatus:
+def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
     from loadgen.interrupts import Interrupts
-    from loadgen.job import run_level
+    from loadgen.job import run_planned
     from loadgen.progress import ProgressLine
     from loadgen.runner import Watch
 
@@ -287,7 +250,7 @@ def _run(job: Job, level: Level, beside: Beside) -> RunStatus:
         stack.callback(beside.stop)
         beside.start()
         watch = Watch(_tell_connections, on_start, line.show, interrupts.count, beside.stop)
-        result = run_level(job, level, watch, ROOT)
+        result = run_planned(job, planned, watch, ROOT)
     for note in result.notes:
         _say(f"  {note}")
     return result.status
@@ -298,13 +261,14 @@ def _tell_connections(connected: int, problem: str | None) -> None:
         _say(f"only {connected} streams could connect before the start: {problem}")
 
 
-def _beside(job: Job, level: Level, args: argparse.Namespace) -> Beside:
+def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
     """Return what samples GPUs and server beside the run, over connections of its own."""
     from loadgen.control import page_getter
+    from loadgen.prepare import server_of
     from observe.beside import Beside, Wanted
 
     scenario = job.scenario
-    own = _server(scenario, job.api_key)
+    own = server_of(scenario, job.api_key)
     wanted = Wanted(
         base_url=scenario.base_url,
         gpus=scenario.telemetry,
@@ -315,16 +279,16 @@ def _beside(job: Job, level: Level, args: argparse.Namespace) -> Beside:
         dcgm=page_getter(args.dcgm_url, SAMPLE_LIMIT_S) if args.dcgm_url else None,
         metrics=partial(own.metrics_text, SAMPLE_LIMIT_S) if args.server_metrics else None,
     )
-    return Beside(wanted, level.folder, level.run_id, _say_once)
+    return Beside(wanted, planned.folder, planned.run_id, _say_once)
 
 
-def _told(level: Level) -> RunSummary:
+def _told(planned: PlannedRun) -> RunSummary:
     """Read the run back from its files, and say what it is worth."""
     from analysis.runs import load_run
     from analysis.summary import summarize
     from analysis.verdict import headline
 
-    summary = summarize(load_run(level.csv_path))
+    summary = summarize(load_run(planned.csv_path))
     _say(f"  {headline(summary.verdict)}")
     return summary
 

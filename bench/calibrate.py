@@ -29,6 +29,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,9 @@ def _pace_of(args: argparse.Namespace) -> Pace:
     if ttft_ms is None or tpot_ms is None:
         raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
     tokens = summary.distributions["completion_tokens"].mean
-    return Pace(summary.concurrency, ttft_ms, tpot_ms, max(2, round(tokens)))
+    # An open loop has no streams: as many as it had in flight stand for them.
+    held = summary.in_flight.mean if summary.in_flight else 1.0
+    return Pace(summary.concurrency or ceil(held), ttft_ms, tpot_ms, max(2, round(tokens)))
 
 
 def _median_level(pace: Pace, repeats: int) -> Calibration:

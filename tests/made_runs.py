@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from loadgen.records import (
     read_frame,
     write_run_info,
 )
+from loadgen.schedule import realised
 from observe.gpu_row import GpuRow
 from observe.rows import RowFile
 from observe.server_row import ALL, ServerRow
@@ -25,22 +26,25 @@ NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
 def made_record(index: int = 0, **changes: Any) -> RequestRecord:
     """Return a request that succeeded: 20 tokens in a second, the first after 100 ms.
 
-    Records 0, 1, 2, ... hold as many streams busy as their `concurrency` says (4 by default).
+    Records 0, 1, 2, ... hold as many streams busy as their `concurrency` says (4 by default), or
+    come evenly, `request_rate` of them a second, each late by its `send_lag_ms`.
     """
+    if changes.get("request_rate"):
+        changes = {**_arrival(index, changes), **changes}
     sent_s = changes.pop("t_sent_s", index / changes.get("concurrency", 4))
     ttft_ms = changes.get("ttft_ms", 100.0)
     latency_ms = changes.pop("latency_ms", 1000.0)
     fields: dict[str, Any] = {
         "run_id": "made-cc4-pref256-max20-20251124T120000Z",
         "scenario": "made",
-        "concurrency": None if changes.get("request_rate") else 4,
+        "concurrency": 4,
         "request_rate": None,
         "conversation_id": None,
         "turn": None,
         "request_index": index,
         "request_id": f"made-{index}",
         "prompt_id": f"prompt-{index}",
-        "stream_index": index % changes.get("concurrency", 4),
+        "stream_index": index % (changes.get("concurrency", 4) or 4),
         "t_scheduled_s": sent_s if sent_s is not None else index / 4,
         "t_sent_s": sent_s,
         "t_end_s": (sent_s or 0.0) + (latency_ms or 0.0) / 1000,
@@ -63,6 +67,13 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
         "error": None,
     }
     return RequestRecord(**{**fields, **changes})
+
+
+def _arrival(index: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return what is different about a request of an open loop."""
+    due_s = changes.get("t_scheduled_s", index / changes["request_rate"])
+    sent_s = due_s + (changes.get("send_lag_ms", 0.1) or 0.0) / 1000
+    return {"concurrency": None, "t_scheduled_s": due_s, "t_sent_s": sent_s}
 
 
 def failed_record(index: int = 0, **changes: Any) -> RequestRecord:
@@ -90,12 +101,7 @@ def whole_reply_record(index: int = 0, **changes: Any) -> RequestRecord:
 
 def made_info(records: Sequence[RequestRecord], **changes: Any) -> RunInfo:
     """Return the info of a healthy run of these records; `scenario` and so on are merged in."""
-    successes = [r for r in records if r.error_kind is None]
-    counted = {
-        "vllm:prompt_tokens_total": float(sum(r.prompt_tokens or 0 for r in successes)),
-        "vllm:generation_tokens_total": float(sum(r.completion_tokens or 0 for r in successes)),
-        "vllm:request_success_total": float(len(successes)),
-    }
+    counted = _counted(records, changes.get("unmeasured", {}))
     first = records[0] if records else made_record()
     info = RunInfo(
         run_id=first.run_id,
@@ -115,6 +121,8 @@ def made_info(records: Sequence[RequestRecord], **changes: Any) -> RunInfo:
             "description": "",
         },
         concurrency=first.concurrency,
+        request_rate=first.request_rate,
+        plan=made_plan(records),
         num_requests=len(records),
         seeds={"prompts": 0, "sampling": 0},
         prompts={"dataset": "dolly", "sha256": "ab" * 32, "distinct": 1000, "max_uses": 1},
@@ -124,10 +132,43 @@ def made_info(records: Sequence[RequestRecord], **changes: Any) -> RunInfo:
         clock_start=ClockPair(wall_s=NOON_S, monotonic_ns=0),
         clock_end=ClockPair(wall_s=NOON_S + 60, monotonic_ns=60_000_000_000),
     )
-    for key in ("scenario", "prompts", "server"):
+    for key in ("scenario", "prompts", "server", "plan"):
         if key in changes:
             changes[key] = {**getattr(info, key), **changes[key]}
     return dataclasses.replace(info, **changes)
+
+
+def made_plan(records: Sequence[RequestRecord]) -> dict[str, Any]:
+    """Return the plan that these records follow: of a closed loop, or of a constant rate."""
+    if not records or records[0].request_rate is None:
+        return {"shape": "closed", "sha256": "cd" * 32}
+    times = [r.t_scheduled_s for r in records]
+    rate, cv = realised(times)
+    return {
+        "shape": "constant",
+        "sha256": "cd" * 32,
+        "span_s": max(times),
+        "realised_rate": rate,
+        "realised_cv": cv,
+    }
+
+
+def _counted(records: Sequence[RequestRecord], unmeasured: Mapping[str, int]) -> dict[str, float]:
+    """Return what a server counts that has nobody else to serve."""
+    successes = [r for r in records if r.error_kind is None]
+    beside = {"warmup": 0, "tail": 0, "failed": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    beside.update(unmeasured)
+    counted = {
+        "vllm:prompt_tokens_total": sum(r.prompt_tokens or 0 for r in successes),
+        "vllm:generation_tokens_total": sum(r.completion_tokens or 0 for r in successes),
+        "vllm:request_success_total": len(successes),
+    }
+    moved = (
+        beside["prompt_tokens"],
+        beside["completion_tokens"],
+        beside["warmup"] + beside["tail"] - beside["failed"],
+    )
+    return {name: float(n + more) for (name, n), more in zip(counted.items(), moved, strict=True)}
 
 
 def write_run(

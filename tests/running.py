@@ -25,7 +25,11 @@ def write_prompts(folder: Path) -> Path:
 
 
 def write_scenario(folder: Path, **settings: object) -> Path:
-    """Write a scenario file with one scenario, on prompts of its own unless it names others."""
+    """Write a scenario file with one scenario, on prompts of its own unless it names others.
+
+    Without a warm-up, unless it names one: what the server counted is what the rows say.
+    """
+    settings = {"warmup_requests": 0, **settings}
     if "dataset" not in settings:
         settings["dataset"] = f"file:{write_prompts(folder)}"
     path = folder / "scenarios.yaml"

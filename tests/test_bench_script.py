@@ -330,7 +330,8 @@ def test_a_dry_run_shows_and_sends_nothing(
 ) -> None:
     done = bench(scenarios(), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "12 requests at each concurrency of 3" in done.stdout
+    assert "3 streams: 12 requests after 0 to warm up" in done.stdout
+    assert "plan sha256 " in done.stdout
     assert "prompt tokens by server" in done.stdout
     assert not completions(tiny_vllm)
     assert not (tmp_path / "results").exists()

@@ -5,20 +5,21 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
-from loadgen.closed_loop import ClosedLoop, Share, Stream
+from loadgen.closed_loop import ClosedLoop
 from loadgen.exchange import Exchange
+from loadgen.lanes import Lane, Lanes, Manner
 from loadgen.target import PlannedRequest, Target
 from loadgen.timeouts import Timeouts
 
-Connect = Callable[[Stream, Target, ssl.SSLContext | None], Awaitable[None]]
+Connect = Callable[[Lane, Target, ssl.SSLContext | None], Awaitable[None]]
 
 
 def until_lost(connect: Connect) -> Connect:
     """Return a `connect` whose caller is told so late that the server has closed meanwhile."""
 
-    async def connect_slowly(stream: Stream, target: Target, tls: ssl.SSLContext | None) -> None:
-        await connect(stream, target, tls)
-        while stream.connected:
+    async def connect_slowly(lane: Lane, target: Target, tls: ssl.SSLContext | None) -> None:
+        await connect(lane, target, tls)
+        while lane.connected:
             await asyncio.sleep(0)
 
     return connect_slowly
@@ -28,11 +29,12 @@ async def ended_by(target_of: Callable[[int], Target], requests: int) -> list[Ex
     """Send to a server that closes each connection at once; return what ended."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     target = target_of(server.sockets[0].getsockname()[1])
-    plan = tuple(PlannedRequest(n, f"r-{n}", "p", b"{}") for n in range(requests))
-    share = Share(target, (0,), plan, Timeouts(5, 5, 5), replies_stream=True)
-    indexes = iter(range(requests))
+    plan = tuple(PlannedRequest(n, f"r-{n}", "p", b"{}", 1) for n in range(requests))
     reported: list[object] = []
-    loop = ClosedLoop(share, lambda: next(indexes, None), reported.append)
+    lanes = Lanes(Manner(target, Timeouts(5, 5, 5), replies_stream=True), reported.append)
+    lanes.add()
+    rest = iter(plan)
+    loop = ClosedLoop(lanes, lambda: next(rest, None))
     await asyncio.wait_for(loop.run(0), 10)
     server.close()
     return [item for item in reported if isinstance(item, Exchange)]
@@ -41,7 +43,7 @@ async def ended_by(target_of: Callable[[int], Target], requests: int) -> list[Ex
 def test_a_connection_that_is_lost_as_soon_as_it_is_open_fails_its_request_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Stream, "connect", until_lost(Stream.connect))
+    monkeypatch.setattr(Lane, "connect", until_lost(Lane.connect))
     ended = asyncio.run(ended_by(lambda port: Target("127.0.0.1", port, None, "/", ()), 3))
     assert [exchange.request_index for exchange in ended] == [0, 1, 2]
     for exchange in ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from loadgen.conversations import (
     Conversation,
     choose_conversations,
-    conversations_of_prompts,
+    holds_conversations,
     read_conversations,
 )
-from loadgen.prompt_types import PromptError, user_prompt
+from loadgen.prompt_types import PromptError
 
 SHAREGPT = {
     "id": "a",
@@ -121,17 +122,6 @@ def test_seeds_give_other_orders_and_hashes() -> None:
     assert sets[0].sha256 != sets[1].sha256
 
 
-def test_prompts_are_taken_up_in_turn() -> None:
-    prompts = [user_prompt(f"set:{n}", f"text {n}") for n in range(7)]
-    found = conversations_of_prompts(prompts, 3)
-    assert found.conversations == (
-        Conversation("set:0", ("text 0", "text 1", "text 2")),
-        Conversation("set:3", ("text 3", "text 4", "text 5")),
-    )
-    assert found.distinct == 2
-    assert "nothing to do with each other" in found.notes[0]
-
-
 def test_the_sharegpt_format_file(shared: Path) -> None:
     path = shared / "data" / "sharegpt_format" / "fastchat_dummy_conversation_sharegpt_format.json"
     found = read_conversations(path)
@@ -139,6 +129,15 @@ def test_the_sharegpt_format_file(shared: Path) -> None:
     assert found[0].user_turns == ("Who are you?", "Have a nice day!")
     chosen = choose_conversations(found, count=20, turns=2, seed=0)
     assert all(len(c.user_turns) == 2 for c in chosen.conversations)
+
+
+def test_a_file_of_plain_prompts_holds_no_conversations(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text("one\ntwo\n")
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text(json.dumps(MT_BENCH) + "\n")
+    assert not holds_conversations(plain)
+    assert holds_conversations(talks)
 
 
 def test_the_mt_bench_file(shared: Path) -> None:

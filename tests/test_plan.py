@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loadgen.load_level import LoadLevel
 from loadgen.plan import Plan, make_plan, run_id_for
-from loadgen.prompt_types import user_prompt
 from loadgen.timeouts import Timeouts
 
+from tests.made_parts import made_part
 from tests.test_request import scenario
 
 RUN_ID = "chat-cc2-pref256-max16-20251124T120000Z"
 
 
 def plan(count: int = 3, api_key: str | None = None, **changes: Any) -> Plan:
-    prompts = [user_prompt(f"p{i}", f"Question {i}?") for i in range(count)]
-    return make_plan(RUN_ID, scenario(**changes), 2, prompts, api_key)
+    settings = {"num_requests": count, "concurrencies": [2], **changes}
+    return make_plan(RUN_ID, scenario(**settings), made_part(count, **settings), api_key)
 
 
 def salts(**changes: Any) -> list[str | None]:
@@ -92,7 +93,7 @@ def test_one_choice_is_expected_where_no_more_are_asked_for(extra: dict[str, Any
 
 def test_the_limits_are_the_scenarios() -> None:
     limits = {"timeout_first_token_s": 1, "timeout_stall_s": 2, "timeout_total_s": 3}
-    assert plan(**limits).timeouts == Timeouts(1.0, 2.0, 3.0)
+    assert plan(**limits).manner.timeouts == Timeouts(1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +101,11 @@ def test_the_limits_are_the_scenarios() -> None:
     [(256, "chat-cc8-pref256-max16-T"), (None, "chat-cc8-prefany-max16-T")],
 )
 def test_the_run_id_says_what_was_run(prefill: int | None, run_id: str) -> None:
-    assert run_id_for(scenario(prefill_tokens=prefill), 8, "T") == run_id
+    assert run_id_for(scenario(prefill_tokens=prefill), LoadLevel(8), "T") == run_id
 
 
 @given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"), st.integers(1, 16384))
 def test_a_run_id_is_a_file_name_and_a_header_value(name: str, streams: int) -> None:
-    found = run_id_for(scenario(name=name), streams, "20251124T120000Z")
+    found = run_id_for(scenario(name=name), LoadLevel(streams), "20251124T120000Z")
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]+", found)
     assert len(found) < 200

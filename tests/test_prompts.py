@@ -364,7 +364,11 @@ def test_empty_and_repeated_prompts_are_left_out_and_counted(tmp_path: Path) -> 
         ("a.jsonl", '{"prompt": "x"}\n{"prompt": ', "line 2: not JSON: "),
         ("a.json", '["x",\n "y"', "line 2: not JSON: "),
         ("a.jsonl", '{"question": 1}', "line 1: has none of the keys prompt, messages, conv"),
-        ("a.jsonl", "{}", "line 1: has none of the keys prompt, messages, conversations (its keys"),
+        (
+            "a.jsonl",
+            "{}",
+            "keys prompt, messages, conversations, turns (its keys",
+        ),
         ("a.jsonl", "17", "line 1: must be a text or an object, not a number"),
         ("a.json", '["x", null]', "entry 2: must be a text or an object, not nothing"),
         ("a.jsonl", '{"prompt": ["x"]}', "line 1: prompt must be a text, not a list"),

@@ -68,7 +68,7 @@ def received(
     content: bytes = b"{}", api_key: str | None = None, **changes: Any
 ) -> tuple[Received, Target]:
     target = make_target(scenario(**changes), api_key)
-    request = PlannedRequest(0, "run-0", "p1", content)
+    request = PlannedRequest(0, "run-0", "p1", content, 16)
     return Received(target.request_bytes(request)), target
 
 

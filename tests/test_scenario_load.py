@@ -95,7 +95,6 @@ def test_the_keys_make_arrivals(tmp_path: Path, keys: dict[str, Any], expected: 
         {**TRACE, "duration_s": 120.5},
         {**CLOSED, "warmup_requests": 3, "repeats": 2},
         {**CLOSED, "conversations": {"turns": 3, "think_time_s": 1.5}},
-        {**OPEN, "conversations": {"turns": 2}},
     ],
 )
 def test_what_fits_together_is_taken(tmp_path: Path, keys: dict[str, Any]) -> None:
@@ -196,7 +195,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**OPEN, "speed": 2}, "speed goes with trace alone"),
     ({**CLOSED, "speed": 1}, "speed goes with trace alone"),
     ({**CLOSED, "max_in_flight": 3}, "max_in_flight goes with request_rates or trace"),
-    ({**TRACE, "conversations": {"turns": 2}}, "conversations don't go with trace"),
+    ({**TRACE, "conversations": {"turns": 2}}, "conversations go with concurrencies alone"),
+    ({**OPEN, "conversations": {"turns": 2}}, "conversations go with concurrencies alone"),
     ({**TRACE, "prefill_tokens": 256}, "prefill_tokens doesn't go with trace"),
     (
         {**CLOSED, "conversations": {"turns": 2}, "endpoint": "completions"},

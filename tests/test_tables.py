@@ -119,7 +119,7 @@ def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
     )
     text = to_markdown([summary])
     widths = {
-        "| streams | verdict": len(LEVEL_COLUMNS),
+        "| streams | verdict": len(LEVEL_COLUMNS["streams"]),
         "| streams | metric": 5,
         "| run |": 4,
         "| what": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from loadgen.slo import percentile_of
 from numpy.typing import NDArray
 
 from .facts import Facts
-from .metrics import why_absent
+from .metrics import headline_metric, why_absent
 from .objectives import Attainment, Objective, Outcome
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
@@ -52,12 +53,18 @@ def attainment(facts: Facts) -> Attainment | None:
 
 
 def run_objectives(facts: Facts) -> tuple[Objective, ...]:
-    """Return the objectives of a run; none where its settings hold none that can be read."""
+    """Return the objectives of a run; none where its settings hold none that can be read.
+
+    In an open loop those on TTFT and latency are judged from the schedule.
+    """
     slo = facts.setting("slo")
     try:
-        return objectives_of(slo) if isinstance(slo, Mapping) else ()
+        found = objectives_of(slo) if isinstance(slo, Mapping) else ()
     except (TypeError, ValueError):
         return ()
+    return tuple(
+        replace(one, metric=one.metric and headline_metric(one.metric, facts.load)) for one in found
+    )
 
 
 def _request_limits(objectives: Sequence[Objective]) -> dict[str, float]:
@@ -84,6 +91,6 @@ def _within(facts: Facts, metric: str, limit_ms: float) -> NDArray[np.bool_]:
 
     A success without the value (one token has no TPOT) had nothing to miss.
     """
-    values = facts.frame[metric].to_numpy(dtype="float64", na_value=np.nan)
+    values = facts.times(metric).to_numpy(dtype="float64", na_value=np.nan)
     found: NDArray[np.bool_] = ~facts.failed & ~(values > limit_ms)
     return found

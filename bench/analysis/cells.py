@@ -20,7 +20,11 @@ def percentile(found: Distribution | None, percentile: float) -> str:
     """Return a percentile, or `n<368` where it would need 368 samples."""
     if found is None:
         return ABSENT
-    value = found.percentile(percentile)
+    return allowed(found.percentile(percentile), percentile)
+
+
+def allowed(value: float | None, percentile: float) -> str:
+    """Return a percentile's value, or how many samples it would have needed."""
     return f"n<{min_samples(percentile)}" if value is None else short(value)
 
 

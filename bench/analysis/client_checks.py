@@ -18,16 +18,17 @@ MORE_CLIENT = (
 
 
 def worker_lost(facts: Facts) -> Finding | None:
-    """A sending process died, and its streams with it."""
+    """A sending process died, and what it was to send with it."""
     workers, lost = _workers(facts), lost_workers(facts)
     if not lost:
         return None
-    streams = sum(w.get("streams", 0) for w in lost)
+    lanes = sum(w.get("streams", 0) for w in lost)
+    what = "connections" if facts.load.is_open else "streams"
     planned = facts.info.num_requests if facts.info else facts.rows
     return Finding(
         "worker_lost",
         Severity.INVALID,
-        f"{len(lost)} of {len(workers)} sending processes died; {streams} streams were gone, and "
+        f"{len(lost)} of {len(workers)} sending processes died; {lanes} {what} were gone, and "
         f"{planned - facts.rows} requests have no row",
         "look for what killed it (memory?) in the system's log, and run again",
     )

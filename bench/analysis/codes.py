@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import client_checks, gpu_checks, ledger_checks, load_checks, reply_checks, run_checks
+from . import (
+    client_checks,
+    gpu_checks,
+    ledger_checks,
+    load_checks,
+    queue_checks,
+    reply_checks,
+    run_checks,
+)
 from . import thresholds as at
 from .facts import Facts
 from .finding import Finding
@@ -77,9 +85,10 @@ CHECKS: tuple[Check, ...] = (
         "10 s a hiccup of a second is a tenth of all there is",
     ),
     _share(load_checks.rate_shortfall, at.RATE_SHORTFALL),
-    _share(load_checks.not_stationary, at.NOT_STATIONARY),
+    _share(queue_checks.cap_bound, at.CAP_BOUND),
+    _share(queue_checks.not_stationary, at.NOT_STATIONARY),
     _share(load_checks.send_lag, at.SEND_LAG, f", and > {at.SEND_LAG_FLOOR_MS:g} ms"),
-    Check(client_checks.worker_lost, NEVER, "any", "its streams and their requests are gone"),
+    Check(client_checks.worker_lost, NEVER, "any", "its requests are gone"),
     _share(
         client_checks.loop_lag,
         at.LOOP_LAG,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from loadgen.records import RunInfo
 
-from .in_flight import InFlight, in_flight
+from .cap import waited_for_cap
+from .in_flight import InFlight, busy_streams, in_flight
 from .load import Load, load_of
 from .statistics import Values, floats, ordered, quantile
 from .token_reads import TokenReads
-from .window import Window, steady_window
+from .window import Window, closed_window, open_window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,17 @@ class Facts:
     @cached_property
     def window(self) -> Window | None:
         """The stretch in which the load was held."""
-        return steady_window(self.flight, self.load)
+        if self.load.is_open:
+            arrivals_s = floats(self.frame["t_scheduled_s"])
+            return open_window(arrivals_s, self.plan_number("ramp_s") or 0.0, self.latency_p50_ms)
+        # A stream whose person thinks about an answer is held, though nothing is in flight.
+        held = busy_streams(self.frame) if self.has_turns else self.flight
+        return closed_window(held, self.load.value)
+
+    @cached_property
+    def has_turns(self) -> bool:
+        """Whether the requests are turns of conversations."""
+        return bool(self.frame["turn"].notna().any())
 
     @property
     def rows(self) -> int:
@@ -83,12 +94,14 @@ class Facts:
         return int((self.frame["error_kind"] == "cancelled").sum())
 
     def values(self, column: str) -> Values:
-        """Return a column's values over the successes, absences left out."""
-        return floats(self.succeeded[column])
+        """Return a column's values over the successes, absences left out; see `times`."""
+        return floats(self.times(column)[~self.failed])
 
-    def from_schedule(self, column: str) -> Values:
-        """Return the successes' times counted from when each request was meant to go, in ms."""
-        return floats(self.succeeded[column] + self.succeeded["send_lag_ms"])
+    def times(self, column: str) -> pd.Series[Any]:
+        """Return a column, a row each; `…_from_schedule_ms` from when the request was due."""
+        if not column.endswith("_from_schedule_ms"):
+            return self.frame[column]
+        return self.frame[column.replace("_from_schedule", "")] + self.frame["send_lag_ms"]
 
     @cached_property
     def tokens_per_chunk(self) -> Values:
@@ -114,8 +127,27 @@ class Facts:
 
     @cached_property
     def send_lag_ms(self) -> Values:
-        """Lags of every request that was sent: failed ones too, since it is the client's."""
+        """Lags of every request that was sent, failed ones too; waits for the cap among them."""
         return floats(self.frame["send_lag_ms"])
+
+    @cached_property
+    def waited_for_cap(self) -> NDArray[np.bool_]:
+        """Whether each row's request waited for the cap on requests in flight; no cap: none did."""
+        cap = self.plan_number("max_in_flight")
+        if cap is None:
+            return np.zeros(self.rows, dtype=bool)
+        return waited_for_cap(self.frame, int(cap), self.processes)
+
+    @property
+    def processes(self) -> int:
+        """How many processes sent."""
+        workers = self.info.client_health.get("workers") if self.info else None
+        return max(1, len(workers)) if isinstance(workers, list) else 1
+
+    @cached_property
+    def own_lag_ms(self) -> Values:
+        """Lags that are the client's own: of the requests that didn't wait for the cap."""
+        return floats(self.frame.loc[~self.waited_for_cap, "send_lag_ms"])
 
     @cached_property
     def span_s(self) -> float | None:
@@ -139,6 +171,11 @@ class Facts:
     def setting(self, key: str) -> Any:
         """Return a key of the run's scenario; None where it isn't known."""
         return self.info.scenario.get(key) if self.info else None
+
+    def plan_number(self, key: str) -> float | None:
+        """Return a number of the run's plan; None where it has none."""
+        value = self.info.plan.get(key) if self.info else None
+        return float(value) if isinstance(value, int | float) else None
 
     @property
     def streaming(self) -> bool:

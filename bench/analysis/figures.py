@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .facts import Facts
+from .load import Load
 from .runs import Run
 from .statistics import Values, min_samples
 from .style import (
@@ -60,15 +61,10 @@ def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
     return Heading(title, f"{setup_words(runs)} · {count}", f"Verdict: {verdict}")
 
 
-def streams(level: int) -> str:
-    """Return a level of concurrency in words."""
-    return f"{level} stream" + "s" * (level != 1)
-
-
 def cdf_figure(run: PlottedRun, metric: str) -> Figure:
     """Return one run's distribution with its percentiles; the metric must have values."""
     summary, values = run.summary, run.values[metric]
-    title = f"{TITLES[metric]}: {summary.scenario}, {streams(summary.concurrency)}"
+    title = f"{TITLES[metric]}: {summary.scenario}, {summary.load.words}"
     with in_style():
         figure, (axes,) = new_figure(heading(title, [summary]))
         _draw_cdf(axes, values, color=COLOURS[0], label=f"n {values.size:,}")
@@ -123,13 +119,13 @@ def overlay_figure(runs: Sequence[PlottedRun], metric: str) -> Figure:
     A run without values has no curve, but its failures and its verdict stand in the heading.
     """
     summaries = [r.summary for r in runs]
-    title = f"{TITLES[metric]}: {summaries[0].scenario}, by concurrency"
+    title = f"{TITLES[metric]}: {summaries[0].scenario}, by load"
     drawn = [r for r in runs if r.values[metric].size]
     pooled = np.concatenate([r.values[metric] for r in drawn])
     with in_style():
         figure, (axes,) = new_figure(heading(title, summaries))
-        ordered = sorted(drawn, key=lambda r: r.summary.concurrency)
-        levels = groupby(ordered, key=lambda r: r.summary.concurrency)
+        ordered = sorted(drawn, key=lambda r: r.summary.load)
+        levels = groupby(ordered, key=lambda r: r.summary.load)
         for place, (level, of_level) in enumerate(levels):
             _draw_level(axes, place, level, metric, list(of_level))
         _finish_cdf(axes, metric, np.sort(pooled))
@@ -138,7 +134,7 @@ def overlay_figure(runs: Sequence[PlottedRun], metric: str) -> Figure:
 
 
 def _draw_level(
-    axes: Axes, place: int, level: int, metric: str, runs: Sequence[PlottedRun]
+    axes: Axes, place: int, level: Load, metric: str, runs: Sequence[PlottedRun]
 ) -> None:
     look = {
         "color": COLOURS[place % len(COLOURS)],
@@ -152,10 +148,10 @@ def _draw_level(
         _draw_cdf(axes, run.values[metric], label=label, **look)
 
 
-def _level_words(level: int, metric: str, runs: Sequence[PlottedRun]) -> str:
+def _level_words(level: Load, metric: str, runs: Sequence[PlottedRun]) -> str:
     many = f" in {len(runs)} runs" if len(runs) > 1 else ""
     count = sum(r.values[metric].size for r in runs)
-    return f"{streams(level)}, n {count:,}{many} {doubt([r.summary for r in runs])}".strip()
+    return f"{level.words}, n {count:,}{many} {doubt([r.summary for r in runs])}".strip()
 
 
 def doubt(runs: Sequence[RunSummary]) -> str:

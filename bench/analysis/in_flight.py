@@ -44,6 +44,12 @@ class InFlight:
             return None
         return float(self.times_s[reached[0]]), float(self.times_s[reached[-1] + 1])
 
+    def stretches(self, level: float) -> tuple[Values, Values]:
+        """Return when `level` was reached, each time, and when it was left again."""
+        reached = (self.levels >= level).astype(np.int8)
+        edges = np.diff(reached, prepend=0)
+        return self.times_s[edges > 0], self.times_s[edges < 0]
+
     @cached_property
     def _areas(self) -> Values:
         """Request-seconds up to each of the times."""
@@ -56,11 +62,17 @@ def in_flight(frame: pd.DataFrame) -> InFlight | None:
     return _sweep(frame["t_sent_s"], frame["t_end_s"])
 
 
+def in_system(frame: pd.DataFrame) -> InFlight | None:
+    """Return the requests that were due and not yet answered, those in the client's queue too."""
+    return _sweep(frame["t_scheduled_s"], frame["t_end_s"])
+
+
 def busy_streams(frame: pd.DataFrame) -> InFlight | None:
     """Return the streams of a closed loop that the client kept busy; None as above.
 
-    A stream is busy from a send until its slot comes free for the next one: the rest of a reply,
-    behind the event that ended it, is the server's time. What it then waits is the client's.
+    A stream is busy from a send until its next request is due: the rest of a reply, behind the
+    event that ended it, is the server's time, and the thinking before a conversation's next turn
+    is part of the load. What the request then waits is the client's.
     """
     rows = frame.sort_values(["stream_index", "t_scheduled_s"], kind="stable")
     same_stream = rows["stream_index"].eq(rows["stream_index"].shift(-1))

@@ -13,6 +13,11 @@ from .stability import stability
 
 # Of the figures over repeats those that a person compares; all are in summary_levels.csv.
 SHOWN_OVER_REPEATS = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "output_tokens_per_s")
+SHOWN_OF_OPEN_LOOPS = (
+    "ttft_from_schedule_p50_ms",
+    "ttft_from_schedule_p95_ms",
+    *SHOWN_OVER_REPEATS[2:],
+)
 
 
 def objective_lines(series: Series) -> list[str]:
@@ -51,8 +56,12 @@ def repeat_lines(series: Series) -> list[str]:
         for level in series.levels
         if len(level.runs) > 1
         for name, _, figure in FIGURES
-        if name in SHOWN_OVER_REPEATS and (found := level.over_repeats(figure))
+        if name in _shown(level) and (found := level.over_repeats(figure))
     ]
+
+
+def _shown(level: Level) -> tuple[str, ...]:
+    return SHOWN_OF_OPEN_LOOPS if level.load.is_open else SHOWN_OVER_REPEATS
 
 
 def _repeated(found: Repeated) -> str:

@@ -47,14 +47,29 @@ def find_knee(levels: Sequence[Level]) -> Knee | None:
     It is the first level beyond which no level brought much more: one flat step with a rise after
     it is noise.
     """
-    rates = [(level.load, level.centre(output_tokens_per_s)) for level in levels]
-    known = [(load, rate) for load, rate in rates if rate]
-    for place, (load, rate) in enumerate(known[:-1]):
+    points = [_Point(lv.load, _offered(lv), lv.centre(output_tokens_per_s) or 0) for lv in levels]
+    known = [point for point in points if point.rate > 0]
+    for place, point in enumerate(known[:-1]):
         later = known[place + 1 :]
-        if all(_elasticity(load.value, rate, more.value, r) < FLAT for more, r in later):
-            return Knee(load, later[0][0], later[0][1] / rate - 1)
+        if all(_elasticity(point, more) < FLAT for more in later):
+            return Knee(point.load, later[0].load, later[0].rate / point.rate - 1)
     return None
 
 
-def _elasticity(load: float, rate: float, more_load: float, more_rate: float) -> float:
-    return math.log(more_rate / rate) / math.log(more_load / load)
+@dataclass(frozen=True, slots=True)
+class _Point:
+    load: Load
+    offered: float
+    rate: float  # output tokens a second
+
+
+def _offered(level: Level) -> float:
+    """Return the load as it came: a schedule that is drawn at random misses the rate asked for."""
+    return level.centre(lambda run: run.realised_rate) or level.load.value
+
+
+def _elasticity(point: _Point, more: _Point) -> float:
+    # Two schedules may come out the other way round: then what was asked for has to do.
+    ratio = more.offered / point.offered
+    ratio = ratio if ratio > 1 else more.load.value / point.load.value
+    return math.log(more.rate / point.rate) / math.log(ratio)

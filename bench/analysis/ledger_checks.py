@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import thresholds
+from .advice import less_load
 from .facts import Facts
 from .finding import Finding, Severity
 from .statistics import floats
@@ -13,6 +14,7 @@ REQUESTS = "vllm:request_success_total"
 CACHE_QUERIES = "vllm:prefix_cache_queries_total"  # both in tokens
 CACHE_HITS = "vllm:prefix_cache_hits_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
+UNMEASURED = ("warmup", "tail", "failed", "prompt_tokens", "completion_tokens")
 
 
 def ledger_unread(facts: Facts) -> Finding | None:
@@ -35,7 +37,7 @@ def ledger_mismatch(facts: Facts) -> Finding | None:
     counted = _client_counts(facts)
     off = {name: deltas[name] - counted[name] for name in counted if name in deltas}
     # A failed or unrecorded request moved the counters too, by how much nobody knows.
-    exact = facts.info is not None and len(facts.succeeded) == facts.info.num_requests
+    exact = len(facts.succeeded) == facts.arrivals and not _unmeasured(facts, "failed")
     wrong = {name: d for name, d in off.items() if (d != 0 if exact else d < 0)}
     if not wrong:
         return None
@@ -69,11 +71,21 @@ def counter_deltas(facts: Facts) -> dict[str, float] | None:
 
 
 def _client_counts(facts: Facts) -> dict[str, int]:
-    counts = {OUTPUT_TOKENS: facts.total("completion_tokens")}
+    """Return what the client saw of replies that succeeded, those that nobody measured too."""
+    beside = {name: _unmeasured(facts, name) for name in UNMEASURED}
+    output = facts.total("completion_tokens") + beside["completion_tokens"]
+    counts = {OUTPUT_TOKENS: output}
     if facts.choices == 1:  # vLLM counts a request and its prompt once per choice
-        counts[PROMPT_TOKENS] = facts.total("prompt_tokens")
-        counts[REQUESTS] = len(facts.succeeded)
+        counts[PROMPT_TOKENS] = facts.total("prompt_tokens") + beside["prompt_tokens"]
+        sent = beside["warmup"] + beside["tail"] - beside["failed"]
+        counts[REQUESTS] = len(facts.succeeded) + sent
     return counts
+
+
+def _unmeasured(facts: Facts, name: str) -> int:
+    """Return a count of the requests without a row: warm-up, and what was sent to the end."""
+    value = facts.info.unmeasured.get(name) if facts.info else None
+    return value if isinstance(value, int) else 0
 
 
 def _words(counter: str) -> str:
@@ -132,6 +144,6 @@ def preemptions(facts: Facts) -> Finding | None:
         "preemptions",
         Severity.NOTE,
         f"the server preempted requests {count:.0f} times: its KV cache was full",
-        "each is a long gap in a stream: lower the concurrency, or give the cache more room "
+        f"each is a long gap in a stream: lower {less_load(facts)}, or give the cache more room "
         "(--gpu-memory-utilization, --kv-cache-dtype fp8, --max-num-seqs)",
     )

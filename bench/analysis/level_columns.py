@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .knee import output_tokens_per_s
 from .levels import Figure, Level, Series
+from .metrics import FROM_SCHEDULE
 from .objectives import Attainment
 from .stability import stability
 from .summary_column import Value
@@ -43,7 +44,7 @@ def _rate(run_part: str) -> Figure:
 FIGURES: tuple[tuple[str, str, Figure], ...] = (
     *(
         (f"{metric.removesuffix('_ms')}_p{q:g}_ms", f"p{q:g} of {metric}", _percentile(metric, q))
-        for metric in ("ttft_ms", "tpot_ms", "itl_ms", "latency_ms")
+        for metric in (*("ttft_ms", "tpot_ms", "itl_ms", "latency_ms"), *FROM_SCHEDULE.values())
         for q in (50.0, 95.0, 99.0)
     ),
     ("requests_per_s", "successes a second in the steady window", _rate("requests_per_s")),

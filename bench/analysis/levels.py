@@ -12,8 +12,12 @@ from .objectives import Attainment, pooled
 from .summary import RunSummary
 from .verdict import Level as VerdictLevel
 
-# What may differ between repeats: what a person wrote about it, which loads there are, the price.
-NOT_SETTINGS = ("description", "concurrencies", "slo", "gpu_hour_price")
+# What may differ between repeats: what a person wrote about it, the price, which loads there are
+# and how often, and the seed, for each repeat draws anew.
+NOT_SETTINGS = (
+    *("description", "slo", "gpu_hour_price"),
+    *("concurrencies", "request_rates", "speed", "repeats", "seed"),
+)
 
 Figure = Callable[[RunSummary], float | None]
 
@@ -82,10 +86,16 @@ class Series:
 
 def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
     """Group sorted summaries: what differs in settings or in the server is not compared."""
-    found: dict[tuple[str, str, str], dict[Load, list[RunSummary]]] = {}
+    found: dict[tuple[object, ...], dict[Load, list[RunSummary]]] = {}
+    editions: dict[tuple[object, ...], list[object]] = {}
     for summary in summaries:
         key = (summary.scenario, _settings(summary), summary.load.unit)
-        found.setdefault(key, {}).setdefault(summary.load, []).append(summary)
+        prompts = editions.setdefault((*key, *_draw(summary)), [])
+        checksum = summary.info.prompts.get("sha256") if summary.info else None
+        if checksum not in prompts:
+            prompts.append(checksum)
+        edition = (*key, prompts.index(checksum))
+        found.setdefault(edition, {}).setdefault(summary.load, []).append(summary)
     return [
         Series(tuple(Level(tuple(runs)) for _, runs in sorted(levels.items())))
         for levels in found.values()
@@ -98,5 +108,15 @@ def _settings(summary: RunSummary) -> str:
         return ""
     settings = {k: v for k, v in summary.info.scenario.items() if k not in NOT_SETTINGS}
     server = {k: summary.server(k) for k in ("version", "system_fingerprint", "cache_config")}
-    prompts = summary.info.prompts.get("sha256")
-    return json.dumps([settings, server, prompts], sort_keys=True, default=str)
+    return json.dumps([settings, server], sort_keys=True, default=str)
+
+
+def _draw(summary: RunSummary) -> tuple[object, ...]:
+    """Return what fixes which prompts a run draws from its data set.
+
+    Two such draws with different prompts are of different data: an edited file, say.
+    """
+    if summary.info is None:
+        return ()
+    seeds = json.dumps(summary.info.seeds, sort_keys=True, default=str)
+    return (summary.info.num_requests, summary.info.repeat, seeds)

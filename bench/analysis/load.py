@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from loadgen.records import RunInfo
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Unit = Literal["streams", "requests/s"]
+ONE: dict[Unit, str] = {"streams": "stream", "requests/s": "request/s"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,12 +23,25 @@ class Load:
 
     @property
     def words(self) -> str:
-        """The level for people: `8 streams`."""
-        unit = self.unit.removesuffix("s") if self.value == 1 else self.unit
-        return f"{self.value:g} {unit}"
+        """The level for people: `8 streams`, `2.5 requests/s`."""
+        return f"{self.value:g} {ONE[self.unit] if self.value == 1 else self.unit}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests came by a schedule, whatever became of those before them."""
+        return self.unit == "requests/s"
 
 
 def load_of(frame: pd.DataFrame, info: RunInfo | None) -> Load:
-    """Return a run's load: the streams that its closed loop was to hold open."""
-    streams = info.concurrency if info else int(frame["concurrency"].iloc[0]) if len(frame) else 0
-    return Load("streams", streams)
+    """Return a run's load: the rate that its schedule was to have, or the streams to hold open."""
+    rate = info.request_rate if info else _first(frame, "request_rate")
+    if rate is not None:
+        return Load("requests/s", rate)
+    streams = info.concurrency if info else _first(frame, "concurrency")
+    return Load("streams", int(streams or 0))
+
+
+def _first(frame: pd.DataFrame, column: str) -> Any:
+    """Return what a column of equal values holds; None where it is empty."""
+    known = frame[column].dropna()
+    return known.iloc[0] if len(known) else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from . import thresholds
+from .advice import less_load, more_requests
 from .facts import Facts
 from .finding import Finding, Severity
 from .in_flight import busy_streams
-from .statistics import floats, highest_allowed, quantile
+from .rates import arrival_rates
+from .statistics import highest_allowed, quantile
 
 
 def window_short(facts: Facts) -> Finding | None:
@@ -25,21 +25,15 @@ def window_short(facts: Facts) -> Finding | None:
         Severity.SUSPECT,
         f"the load of {facts.load.words} was held for {length_s:.1f} s; {needed_s:.0f} s are "
         "needed for a single hiccup not to weigh on the figures",
-        f"fine for a smoke test; to measure, set num_requests to about "
-        f"{_two_digits_up(facts.rows * needed_s / length_s)} for this level",
+        "fine for a smoke test; to measure, "
+        f"{more_requests(facts, facts.rows * needed_s / length_s)} for this level",
     )
-
-
-def _two_digits_up(number: float) -> int:
-    """Return the number, rounded up to two digits that matter."""
-    step = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
-    return math.ceil(number / step) * step
 
 
 def send_lag(facts: Facts) -> Finding | None:
     """Requests left the client later than they should have."""
-    percentile = highest_allowed(int(facts.send_lag_ms.size))
-    lag = None if percentile is None else quantile(facts.send_lag_ms, percentile)
+    percentile = highest_allowed(int(facts.own_lag_ms.size))
+    lag = None if percentile is None else quantile(facts.own_lag_ms, percentile)
     base = facts.ttft_p50_ms if facts.ttft_p50_ms is not None else facts.latency_p50_ms
     if lag is None or not base or lag <= thresholds.SEND_LAG_FLOOR_MS:
         return None
@@ -53,12 +47,37 @@ def send_lag(facts: Facts) -> Finding | None:
         f"send lag p{percentile:g} is {lag:.1f} ms, {lag / base:.0%} of the median {what} of "
         f"{base:.1f} ms",
         "give the client more CPU (stop other work, move it off the server's machine) or lower "
-        "the concurrency",
+        f"{less_load(facts)}",
     )
 
 
 def rate_shortfall(facts: Facts) -> Finding | None:
-    """Less load was held than the scenario asked for."""
+    """Less load was sent or held than the scenario asked for."""
+    return _slow(facts) if facts.load.is_open else _idle(facts)
+
+
+def _slow(facts: Facts) -> Finding | None:
+    """Return whether an open loop fell behind its schedule, which is drawn and no round number."""
+    found = arrival_rates(facts.frame)
+    short = 0.0 if found is None else 1 - found.sent / found.scheduled
+    severity = thresholds.RATE_SHORTFALL.severity(short)
+    if found is None or severity is None:
+        return None
+    capped = facts.waited_for_cap.any()
+    return Finding(
+        "rate_shortfall",
+        severity,
+        f"requests were sent at {found.sent:.4g} requests/s, {100 * short:.1f} % below the "
+        f"schedule's {found.scheduled:.4g}",
+        "max_in_flight held them back: raise it, or offer a rate that the server sustains"
+        if capped
+        else "look for connections that were refused or reopened (connect_ms, errors), and give "
+        "the client more CPU: what is sent late or never is load that the server missed",
+    )
+
+
+def _idle(facts: Facts) -> Finding | None:
+    """Return whether a closed loop's streams stood idle while there was work."""
     held = _held(facts)
     if held is None:
         return None
@@ -89,31 +108,3 @@ def _held(facts: Facts) -> float | None:
     if window is None or last_sent_s <= window.start_s:
         return float(busy.peak)
     return busy.mean_between(window.start_s, last_sent_s)
-
-
-def not_stationary(facts: Facts) -> Finding | None:
-    """More was offered than served: the queue grew for as long as the run lasted."""
-    sent = floats(facts.frame["t_sent_s"])
-    if facts.flight is None or sent.size == 0 or sent.max() <= sent.min():
-        return None
-    start_s, sixth_s = float(sent.min()), float(sent.max() - sent.min()) / 6
-    # The first third is left out: there the queue fills at any load.
-    middle, late = (
-        facts.flight.mean_between(start_s + a * sixth_s, start_s + (a + 2) * sixth_s)
-        for a in (2, 4)
-    )
-    between = (sent >= start_s + 3 * sixth_s) & (sent < start_s + 5 * sixth_s)
-    arrivals, grown = int(between.sum()), late - middle
-    if arrivals < thresholds.MIN_ARRIVALS or grown <= thresholds.QUEUE_NOISE * math.sqrt(middle):
-        return None
-    severity = thresholds.NOT_STATIONARY.severity(grown / arrivals)
-    if severity is None:
-        return None
-    return Finding(
-        "not_stationary",
-        severity,
-        f"requests in flight grew from {middle:.1f} in the middle third of the run to {late:.1f} "
-        f"in the last: {100 * grown / arrivals:.0f} % of the arrivals only lengthened the queue",
-        "there is no steady state to measure: offer less, or report this rate as one that the "
-        "server doesn't sustain; latencies here depend on how long the run was",
-    )

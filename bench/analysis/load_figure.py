@@ -1,4 +1,4 @@
-"""A scenario against load: TTFT, latency and throughput over the levels of concurrency."""
+"""A scenario against load: TTFT, latency and throughput over the levels of load."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ HOLLOW: Mapping[str, Any] = {"linestyle": "none", "markerfacecolor": "white", "z
 OUTPUT = {"color": COLOURS[2], "marker": "^", "linestyle": "-"}
 
 
-def _level_label(level: int, runs: Sequence[RunSummary]) -> str:
+def _level_label(level: float, runs: Sequence[RunSummary]) -> str:
     """Return the level, and its doubt under it: which point not to trust."""
-    return f"{level}\n{doubt([r for r in runs if r.concurrency == level])}".rstrip()
+    return f"{level:g}\n{doubt([r for r in runs if r.load.value == level])}".rstrip()
 
 
 def _percentiles(metric: str) -> tuple[Series, ...]:
@@ -66,14 +66,14 @@ PANELS: tuple[tuple[str, tuple[Series, ...]], ...] = (
 def load_figure(runs: Sequence[RunSummary]) -> Figure:
     """Return a scenario's figures over its levels; panels without any value are left out."""
     panels = [p for p in PANELS if any(_points(runs, series) for series in p[1])]
-    levels = sorted({r.concurrency for r in runs})
+    levels = sorted({r.load.value for r in runs})
     with in_style():
         over = heading(f"Against load: {runs[0].scenario}", runs)
         figure, rows = new_figure(over, len(panels))
         for axes, (label, series) in zip(rows, panels, strict=True):
             _draw_panel(axes, label, series, runs)
         level_axis(rows[-1], {level: _level_label(level, runs) for level in levels})
-        rows[-1].set_xlabel("concurrent streams")
+        rows[-1].set_xlabel("requests/s asked" if runs[0].load.is_open else "concurrent streams")
         _explain_lines(rows, repeated=len(runs) > len(levels))
         legend_below(figure, rows[0], columns=3)
     return figure
@@ -96,7 +96,7 @@ def _draw_panel(
         axes.annotate(_missing(), (0.02, 0.9), xycoords="axes fraction", color=GREY)
 
 
-def _draw_series(axes: Axes, series: Series, points: Sequence[tuple[int, float]]) -> None:
+def _draw_series(axes: Axes, series: Series, points: Sequence[tuple[float, float]]) -> None:
     """Draw every run as a dot and a line through each level's median."""
     levels = sorted({level for level, _ in points})
     medians = [float(np.median([v for at, v in points if at == level])) for level in levels]
@@ -106,8 +106,8 @@ def _draw_series(axes: Axes, series: Series, points: Sequence[tuple[int, float]]
         axes.plot(at, values, **{**series.look, **HOLLOW})
 
 
-def _points(runs: Sequence[RunSummary], series: Series) -> list[tuple[int, float]]:
-    found = ((r.concurrency, series.value(r)) for r in runs)
+def _points(runs: Sequence[RunSummary], series: Series) -> list[tuple[float, float]]:
+    found = ((r.load.value, series.value(r)) for r in runs)
     return [(level, value) for level, value in found if value is not None]
 
 

@@ -40,10 +40,10 @@ def scenario_pictures(runs: Sequence[PlottedRun]) -> Iterator[Picture]:
         return
     for metric in TITLES:
         yield _overlay(f"{scenario}_{_short(metric)}_overlay.png", runs, metric)
-    if len({r.summary.concurrency for r in runs if r.summary.succeeded}) > 1:
+    if len({r.summary.load for r in runs if r.summary.succeeded}) > 1:
         yield Picture(f"{scenario}_load.png", lambda: load_figure([r.summary for r in runs]))
     else:
-        why = "it takes two levels of concurrency with requests that succeeded"
+        why = "it takes two levels of load with requests that succeeded"
         yield Picture(f"{scenario}_load.png", None, why)
 
 

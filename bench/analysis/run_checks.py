@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import client_checks, thresholds
+from .advice import more_requests
 from .attainment import run_objectives
 from .facts import Facts
 from .finding import Finding, Severity
@@ -69,14 +70,14 @@ def few_samples(facts: Facts) -> Finding | None:
     if succeeded >= needed:
         return None
     wants = f"p{highest:g}, which an objective names," if asked else "a median"
-    more = f"{min_samples(95)} for p95, {min_samples(99)} for p99"
+    more = f"; p95 takes {min_samples(95)} requests, p99 {min_samples(99)}"
     return Finding(
         "few_samples",
         Severity.SUSPECT,
         f"{succeeded} requests succeeded; {wants} needs {needed}",
         "remove what made requests fail"
         if facts.rows >= needed
-        else f"set num_requests to {needed if asked else more}",
+        else f"{more_requests(facts, needed)}{'' if asked else more}",
     )
 
 

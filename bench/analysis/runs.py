@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 from loadgen.records import COLUMNS, RecordsError, RunInfo, read_frame, read_run_info
 
 from .calibration import Calibration, read_sidecar, sidecar
+from .load import load_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # What the analysis writes itself: a shell's `results/*.csv` names it too.
 OWN_FILES = ("summary.csv", "summary_levels.csv")
-NEEDED = ("run_id", "scenario", "concurrency", "t_end_s", "max_tokens", "token_events")
+NEEDED = ("run_id", "scenario", "t_scheduled_s", "t_end_s", "max_tokens", "token_events")
+MAPPINGS = (
+    *("scenario", "seeds", "plan", "prompts"),
+    *("server", "server_counters", "unmeasured", "client"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Run:
     info_problem: str | None  # why info is None, where its file is there but can't be read
     run_id: str
     scenario: str
-    concurrency: int
+    concurrency: int | None  # None: an open loop
     calibration: Calibration | None = None  # the client's own error at this load
 
 
@@ -110,22 +115,30 @@ def load_run(path: Path) -> Run:
     frame = read_frame(path)
     _refuse_damage(path, frame)
     info, problem = _load_info(path.with_suffix(".json"))
-    run_id, scenario, concurrency = _identity(path, frame, info)
+    run_id, scenario = _identity(path, frame, info)
     error = read_sidecar(sidecar(path.parent, path.stem))
-    return Run(path, frame, info, problem, run_id, scenario, concurrency, error)
+    load = load_of(frame, info)
+    streams = None if load.is_open else int(load.value)
+    return Run(path, frame, info, problem, run_id, scenario, streams, error)
 
 
-def _identity(path: Path, frame: pd.DataFrame, info: RunInfo | None) -> tuple[str, str, int]:
-    """Return run id, scenario and concurrency: from the rows, or the JSON where none came."""
+def _identity(path: Path, frame: pd.DataFrame, info: RunInfo | None) -> tuple[str, str]:
+    """Return run id and scenario: from the rows, or the JSON where none came."""
     if len(frame):
         first = frame.iloc[0]
-        return str(first["run_id"]), str(first["scenario"]), int(first["concurrency"])
+        return str(first["run_id"]), str(first["scenario"])
     if info is None:
         raise RecordsError(f"{path}: no rows, and no {path.stem}.json to say what it was")
-    return info.run_id, str(info.scenario.get("name", info.run_id)), info.concurrency
+    return info.run_id, str(info.scenario.get("name", info.run_id))
 
 
 def _refuse_damage(path: Path, frame: pd.DataFrame) -> None:
+    unknown = frame["concurrency"].isna() & frame["request_rate"].isna()
+    if unknown.any():
+        row = int(unknown.to_numpy().argmax()) + 2
+        raise RecordsError(
+            f"{path}: damaged row: line {row} has neither concurrency nor request_rate"
+        )
     for column in NEEDED:
         if frame[column].isna().any():
             row = int(frame[column].isna().to_numpy().argmax()) + 2  # the header is line 1
@@ -143,8 +156,7 @@ def _load_info(path: Path) -> tuple[RunInfo | None, str | None]:
         info = read_run_info(path)
     except RecordsError as e:
         return None, str(e)
-    mappings = ("scenario", "seeds", "prompts", "server", "server_counters", "client")
-    wrong = [name for name in mappings if not isinstance(getattr(info, name), dict)]
+    wrong = [name for name in MAPPINGS if not isinstance(getattr(info, name), dict)]
     if wrong:
         return None, f"{path}: not a run's JSON: {wrong[0]} must be a mapping"
     return info, None

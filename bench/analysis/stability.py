@@ -14,6 +14,7 @@ from typing import Literal
 from .knee import Knee, find_knee
 from .levels import Level
 from .load import Load
+from .metrics import TITLES, headline_metric
 from .summary import RunSummary
 
 STEADY_MS = 50.0  # nobody feels it; a rise by less is no change, whatever its ratio
@@ -59,7 +60,8 @@ class Judged:
             "too few" if x is None else f"{x:.{0 if x >= 10 else 1}f} ms"
             for x in (self.p50_ms, self.p95_ms)
         )
-        told = f"{self.load.words}: TTFT p50={p50}, p95={p95}  {MARKS[self.state]} {self.state}"
+        what = TITLES[headline_metric("ttft_ms", self.load)]
+        told = f"{self.load.words}: {what} p50={p50}, p95={p95}  {MARKS[self.state]} {self.state}"
         return told if self.state == "baseline" else f"{told}: {ADVICE[self.state]}"
 
 
@@ -88,11 +90,11 @@ def stability(levels: Sequence[Level]) -> Stability | None:
 
 
 def _p50(run: RunSummary) -> float | None:
-    return run.percentile("ttft_ms", 50)
+    return run.percentile(headline_metric("ttft_ms", run.load), 50)
 
 
 def _p95(run: RunSummary) -> float | None:
-    return run.percentile("ttft_ms", 95)
+    return run.percentile(headline_metric("ttft_ms", run.load), 95)
 
 
 def _state(

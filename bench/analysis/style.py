@@ -121,12 +121,12 @@ def time_axis(axes: Axes, values: Sequence[float], *, which: str = "x") -> None:
     axis.set_major_formatter(plain_numbers())
 
 
-def level_axis(axes: Axes, levels: Mapping[int, str]) -> None:
+def level_axis(axes: Axes, levels: Mapping[float, str]) -> None:
     """Put the x axis' ticks at the levels that were measured, each with its label."""
     if min(levels) > 0 and max(levels) / min(levels) >= 4:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([float(level) for level in levels]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: levels.get(round(value), "")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: levels.get(value, "")))
     axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -19,12 +19,14 @@ from .gpu_side import GpuSide, gpu_side
 from .load import Load
 from .metrics import METRICS, why_absent
 from .objectives import Attainment
+from .rates import ArrivalRates, arrival_rates
 from .runs import Run
 from .server_rows import read_server_rows
 from .server_side import ServerSide, server_side
 from .statistics import Distribution, describe
 from .throughput import Throughput, throughput, window_throughput
 from .token_reads import find_reads
+from .turns import Turn, turns_of
 from .verdict import Verdict, judge_facts
 from .window import Window
 
@@ -55,7 +57,7 @@ class RunSummary:
     run_id: str
     name: str  # the file's, without its ending
     scenario: str
-    concurrency: int
+    concurrency: int | None  # None: an open loop
     info: RunInfo | None
     requests: int
     succeeded: int
@@ -72,6 +74,10 @@ class RunSummary:
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
     calibration: Calibration | None  # the client's own error at this load, where it was measured
+    arrival_rates: ArrivalRates | None  # of an open loop
+    waited_for_cap: int | None  # requests; None: no cap
+    cached_tokens: int | None  # of the successes' prompts; None: the replies don't say
+    turns: tuple[Turn, ...]  # of conversations
     server_side: ServerSide  # what the server said of itself
     gpu_side: GpuSide
     energy: Energy
@@ -94,6 +100,16 @@ class RunSummary:
     def server(self, key: str) -> Any:
         """Return what the server said of itself under `key`; None where it isn't known."""
         return self.info.server.get(key) if self.info else None
+
+    def plan(self, key: str) -> Any:
+        """Return what the run's plan has under `key`; None where it isn't known."""
+        return self.info.plan.get(key) if self.info else None
+
+    @property
+    def realised_rate(self) -> float | None:
+        """Requests a second of an open loop's schedule, as it was drawn; None where unknown."""
+        found = self.plan("realised_rate")
+        return float(found) if isinstance(found, int | float) else None
 
     @property
     def simulated(self) -> bool:
@@ -151,11 +167,20 @@ def summarize(run: Run) -> RunSummary:
         exact_tokens=None if facts.reads is None else facts.reads.exact,
         verdict=judge_facts(facts),
         calibration=run.calibration,
+        arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
+        waited_for_cap=_waited(facts),
+        cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
+        turns=turns_of(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),
     )
+
+
+def _waited(facts: Facts) -> int | None:
+    capped = facts.plan_number("max_in_flight") is not None
+    return int(facts.waited_for_cap.sum()) if capped else None
 
 
 def _held(facts: Facts) -> Held | None:
@@ -165,6 +190,8 @@ def _held(facts: Facts) -> Held | None:
     if window is None:
         return Held(flight.mean, flight.peak, None, None)
     mean = flight.mean_between(window.start_s, window.end_s)
+    if mean == 0:  # an open loop of so few requests that none was in flight there
+        return Held(flight.mean, flight.peak, mean, None)
     ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
     spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
     return Held(flight.mean, flight.peak, mean, spent_s / window.length_s / mean)

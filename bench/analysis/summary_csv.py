@@ -10,6 +10,7 @@ from operator import attrgetter
 from .beside_columns import BESIDE_COLUMNS
 from .client_checks import busiest_cpu_share, loop_lag_p99_ms
 from .objectives import Attainment
+from .open_columns import OPEN_COLUMNS
 from .statistics import min_samples
 from .summary import RunSummary
 from .summary_column import SummaryColumn, Value
@@ -93,7 +94,17 @@ def _own_error(name: str, field: str, what: str) -> SummaryColumn:
 SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
     SummaryColumn("run_id", "the run; also its files' name", lambda s: s.run_id),
     SummaryColumn("scenario", "scenario's name", lambda s: s.scenario),
-    SummaryColumn("concurrency", "streams held open", lambda s: s.concurrency),
+    SummaryColumn(
+        "concurrency", "streams held open; empty in an open loop", lambda s: s.concurrency
+    ),
+    SummaryColumn(
+        "request_rate",
+        "requests a second asked for; empty in a closed loop",
+        lambda s: round(s.load.value, 6) if s.load.is_open else None,
+    ),
+    SummaryColumn(
+        "repeat", "which run of its level, from 1", lambda s: s.info.repeat if s.info else None
+    ),
     SummaryColumn("load", "level of load", lambda s: round(s.load.value, 6)),
     SummaryColumn("load_unit", "streams or requests/s", lambda s: s.load.unit),
     SummaryColumn("verdict", "VALID, SUSPECT or INVALID", lambda s: s.verdict.level),
@@ -139,7 +150,8 @@ SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
     _speed("user_speed_p5_tokens_per_s", 95, "tokens a second that all but 5 % saw, or more"),
     SummaryColumn(
         "window_s",
-        "steady window: from the moment that 95 % of the load was first held to the last",
+        "steady window: from the moment that 95 % of the streams were first held to the last; in "
+        "an open loop from a median latency after the ramp to the last measured arrival",
         lambda s: s.window.length_s if s.window else None,
     ),
     _in_window("window_requests_per_s", "requests_per_s", "successes that ended in the window"),
@@ -234,6 +246,7 @@ SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
         "requests a second that met every objective, in the steady window",
         lambda a: a.goodput_per_s,
     ),
+    *OPEN_COLUMNS,
     *BESIDE_COLUMNS,
 )
 

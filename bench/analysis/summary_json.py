@@ -53,6 +53,7 @@ def _run(summary: RunSummary) -> dict[str, Any]:
         "exact_tokens": summary.exact_tokens,
         "errors": [asdict(error) for error in summary.errors],
         "objectives": _objectives(summary.attainment),
+        "turns": [asdict(turn) for turn in summary.turns],
         "server_side": asdict(summary.server_side),
         "gpu_side": asdict(summary.gpu_side),
         "energy": asdict(summary.energy),

@@ -10,7 +10,15 @@ from .foreign import code, markdown
 from .judgement_lines import objective_lines, repeat_lines, stability_lines
 from .levels import series_of
 from .summary import RunSummary
-from .tables import LEVEL_COLUMNS, by_scenario, footnotes, interval_rows, setup_words
+from .tables import (
+    LEVEL_COLUMNS,
+    by_scenario,
+    cache_notes,
+    footnotes,
+    interval_rows,
+    setup_words,
+    turn_rows,
+)
 from .verdict_lists import headline, shared_notes
 
 MEANINGS = (
@@ -23,11 +31,15 @@ MEANINGS = (
     "**window**: from the moment that 95 % of the load was first held to the last such moment. "
     "**req/s, tok/s**: successes that ended in it and tokens whose stamps lie in it; beside them "
     "the same over the *whole run*, ramp and drain included.",
+    "**from schedule**: counted from when the request was meant to go, so that nothing waits "
+    "unseen in the client. An open loop (requests/s) is judged by it; its window lasts from a "
+    "median latency after the ramp to the last measured arrival.",
     "**n<368**: so few successes carry no such percentile; percentiles interpolate linearly.",
     "**intervals**: 95 %, from order statistics within one run. They are optimistic, since "
     "requests near saturation wait for each other; repeat a level to know how far it varies.",
 )
-INTERVAL_HEADINGS = ("streams", "metric", "p50", "p95", "p99")
+INTERVAL_HEADINGS = ("metric", "p50", "p95", "p99")
+TURN_HEADINGS = ("turn", "n", "TTFT ms p50", "p95", "prompt tokens", "of them cached")
 
 
 def to_markdown(summaries: Sequence[RunSummary]) -> str:
@@ -70,14 +82,18 @@ def _scenario(name: str, runs: Sequence[RunSummary]) -> str:
     description = next((d for r in runs if (d := r.setting("description"))), None)
     if description:
         head += f"\n\n{markdown(description)}"
-    rows = [[c.cell(r) for c in LEVEL_COLUMNS] for r in runs]
-    headings = [c.heading.replace("\n", " ") for c in LEVEL_COLUMNS]
-    notes = _list([_asked(runs), *footnotes(runs)])
+    unit = runs[0].load.unit
+    rows = [[c.cell(r) for c in LEVEL_COLUMNS[unit]] for r in runs]
+    headings = [c.heading.replace("\n", " ") for c in LEVEL_COLUMNS[unit]]
+    notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
     parts = [head, _table(headings, rows), notes, *_judgement(runs)]
+    turns = turn_rows(runs)
+    if turns:
+        parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]
     intervals = interval_rows(runs)
     if intervals:
         told = "Percentiles in ms with their intervals within the run:"
-        parts += [told, _table(INTERVAL_HEADINGS, intervals)]
+        parts += [told, _table((unit, *INTERVAL_HEADINGS), intervals)]
     return "\n\n".join(parts)
 
 
@@ -95,7 +111,7 @@ def _judgement(runs: Sequence[RunSummary]) -> Iterable[str]:
 
 def _asked(runs: Sequence[RunSummary]) -> str:
     """Say what lengths were asked for, beside those in the table."""
-    keys = ("prefill_tokens", "max_new_tokens", "num_requests")
+    keys = ("prefill_tokens", "max_new_tokens", "num_requests", "duration_s", "max_in_flight")
     told = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
     exact = runs[0].setting("ignore_eos")
     return f"Asked for: {', '.join(told) or 'unknown'}" + (", exactly (`ignore_eos`)" * bool(exact))

@@ -115,6 +115,14 @@ BESIDE = {
     "energy": _figures(Energy, absent=REASONS),
     "cost": _figures(Cost, absent=REASONS),
 }
+TURN = _object(
+    turn=COUNT,
+    n=COUNT,
+    ttft_p50_ms=_or_null(NUMBER),
+    ttft_p95_ms=_or_null(NUMBER),
+    prompt_tokens_mean=_or_null(NUMBER),
+    cached_share=_or_null(NUMBER),
+)
 STABILITY = _object(
     load=LOAD,
     p50_ms=_or_null(NUMBER),
@@ -143,6 +151,7 @@ def schema() -> Schema:
         exact_tokens=_or_null(YES_OR_NO),
         errors=_list(_object(kind=TEXT, count=COUNT, example=TEXT)),
         objectives=_or_null(OBJECTIVES),
+        turns=_list(TURN),
         **BESIDE,
     )
     scenario = _object(

@@ -9,9 +9,10 @@ from itertools import groupby
 from . import cells
 from .calibration import in_words
 from .foreign import ABSENT
-from .metrics import TITLES
+from .metrics import TITLES, headline_metric
 from .statistics import min_samples
 from .summary import RunSummary
+from .turns import Turn
 
 P3 = (50.0, 95.0, 99.0)
 P2 = (50.0, 95.0)
@@ -42,12 +43,35 @@ def _times(metric: str, wanted: tuple[float, ...]) -> Callable[[RunSummary], str
     return lambda s: cells.percentiles(s.distributions.get(metric), wanted)
 
 
-LEVEL_COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn("streams", lambda s: f"{s.load.value:g}"),
-    TableColumn("verdict", lambda s: s.verdict.level),
-    TableColumn("ok", lambda s: f"{s.succeeded}/{s.requests}"),
+def _schedule(summary: RunSummary) -> str:
+    """Return the rate at which requests were meant to go, its cv, and that at which they went."""
+    rates, cv = summary.arrival_rates, summary.plan("realised_cv")
+    told = f" (cv {cells.short(cv)})" if isinstance(cv, int | float) else ""
+    meant = summary.realised_rate or (rates.scheduled if rates else None)
+    return f"{cells.short(meant)}{told} / {cells.short(rates.sent if rates else None)}"
+
+
+def _cached(summary: RunSummary) -> str:
+    share = summary.server_side.prefix_cache_hit_rate
+    return ABSENT if share is None else f"{cells.short(100 * share)} %"
+
+
+_CLOSED = (
     TableColumn("TTFT ms\np50/p95/p99", _times("ttft_ms", P3)),
     TableColumn("latency ms\np50/p95/p99", _times("latency_ms", P3)),
+)
+_OPEN = (
+    TableColumn("schedule req/s\ndrawn / sent", _schedule, narrow=False),
+    TableColumn("TTFT ms from schedule\np50/p95/p99", _times("ttft_from_schedule_ms", P3)),
+    TableColumn("TTFT ms from send\np50/p95", _times("ttft_ms", P2)),
+    TableColumn("latency ms from schedule\np50/p95/p99", _times("latency_from_schedule_ms", P3)),
+    TableColumn("latency ms from send\np50/p95", _times("latency_ms", P2), narrow=False),
+)
+_FIRST = (
+    TableColumn("verdict", lambda s: s.verdict.level),
+    TableColumn("ok", lambda s: f"{s.succeeded}/{s.requests}"),
+)
+_REST = (
     TableColumn("TPOT ms\np50/p95", _times("tpot_ms", P2)),
     TableColumn("ITL ms\np50/p99", _times("itl_ms", (50.0, 99.0)), narrow=False),
     TableColumn(
@@ -59,6 +83,7 @@ LEVEL_COLUMNS: tuple[TableColumn, ...] = (
     TableColumn(
         "prompt tokens", lambda s: cells.spread(s.distributions.get("prompt_tokens")), narrow=False
     ),
+    TableColumn("of them\ncached", _cached, narrow=False),
     TableColumn(
         "output tokens",
         lambda s: cells.spread(s.distributions.get("completion_tokens")),
@@ -76,6 +101,10 @@ LEVEL_COLUMNS: tuple[TableColumn, ...] = (
     ),
     TableColumn("started", lambda s: s.started_utc or ABSENT, narrow=False),
 )
+LEVEL_COLUMNS = {
+    unit: (TableColumn(unit, lambda s: f"{s.load.value:g}"), *_FIRST, *times, *_REST)
+    for unit, times in (("streams", _CLOSED), ("requests/s", _OPEN))
+}
 
 
 def interval_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
@@ -83,9 +112,31 @@ def interval_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
     return [
         [f"{s.load.value:g}", TITLES[metric], *(_with_interval(s, metric, q) for q in wanted)]
         for s in summaries
-        for metric, wanted in INTERVALS
-        if metric in s.distributions
+        for name, wanted in INTERVALS
+        if (metric := headline_metric(name, s.load)) in s.distributions
     ]
+
+
+def turn_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
+    """Return, a row each, the turns of runs of conversations."""
+    return [
+        [
+            f"{s.load.value:g}",
+            str(turn.turn),
+            str(turn.n),
+            _turn_time(turn, turn.ttft_p50_ms, 50),
+            _turn_time(turn, turn.ttft_p95_ms, 95),
+            cells.short(turn.prompt_tokens_mean),
+            ABSENT if turn.cached_share is None else f"{cells.short(100 * turn.cached_share)} %",
+        ]
+        for s in summaries
+        for turn in s.turns
+    ]
+
+
+def _turn_time(turn: Turn, value: float | None, percentile: float) -> str:
+    measured = value is not None or turn.n < min_samples(percentile)
+    return cells.allowed(value, percentile) if measured else ABSENT
 
 
 def _with_interval(summary: RunSummary, metric: str, percentile: float) -> str:
@@ -98,8 +149,9 @@ def _with_interval(summary: RunSummary, metric: str, percentile: float) -> str:
 
 
 def by_scenario(summaries: Sequence[RunSummary]) -> list[tuple[str, list[RunSummary]]]:
-    """Return (scenario, its runs) of summaries that are sorted by scenario."""
-    return [(name, list(runs)) for name, runs in groupby(summaries, key=lambda s: s.scenario)]
+    """Return (scenario, its runs) of sorted summaries; its closed and its open loops apart."""
+    groups = groupby(summaries, key=lambda s: (s.scenario, s.load.unit))
+    return [(name, list(runs)) for (name, _), runs in groups]
 
 
 def setup_words(summaries: Sequence[RunSummary]) -> str:
@@ -128,6 +180,12 @@ def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
     needs = ", ".join(f"p{q:g} from {min_samples(q)}" for q in short)
     own_errors = [in_words(s.calibration) for s in summaries if s.calibration]
     return [*lines, *([f"n<…: too few successes; {needs}"] if short else []), *own_errors]
+
+
+def cache_notes(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return why it isn't known how much of the prompts was cached."""
+    reasons = [s.server_side.absent.get("prefix_cache_hit_rate") for s in summaries]
+    return [f"cached {ABSENT}: {reason}" for reason in _distinct(reasons)]
 
 
 def _lacks(summary: RunSummary, percentile: float) -> bool:

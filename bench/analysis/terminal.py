@@ -69,7 +69,7 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
 
 
 def _table(runs: Sequence[RunSummary], *, plain: bool) -> Table:
-    columns = [c for c in LEVEL_COLUMNS if c.narrow]
+    columns = [c for c in LEVEL_COLUMNS[runs[0].load.unit] if c.narrow]
     table = Table(
         box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
     )

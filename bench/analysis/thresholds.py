@@ -33,8 +33,9 @@ SEND_LAG = Limit(
     0.02,
     0.10,
     "p99 of the lag (below 368 requests the highest percentile that they allow) over the median "
-    "TTFT (latency without streaming): 2 % is the smallest effect "
-    "worth claiming, and at 10 % the client's lateness is part of the result",
+    "TTFT (latency without streaming), over the requests that didn't wait for `max_in_flight`: "
+    "2 % is the smallest effect worth claiming, and at 10 % the client's lateness is part of the "
+    "result",
 )
 LOOP_LAG_FLOOR_MS = 2.0  # a loop that is this late now and then shifts no percentile worth naming
 LOOP_LAG = Limit(
@@ -47,8 +48,15 @@ LOOP_LAG = Limit(
 RATE_SHORTFALL = Limit(
     0.01,
     0.05,
-    "share of the load that was asked for and not held: 1 % is half the smallest effect worth "
-    "claiming, and past 5 % the run is one of another level",
+    "share of the load that was asked for and not held (of a schedule's rate, not sent): 1 % is "
+    "half the smallest effect worth claiming, and past 5 % the run is one of another level",
+)
+CAP_BOUND = Limit(
+    0.01,
+    0.10,
+    "share of requests that waited for another one to end: from one in a hundred on p99 is the "
+    "cap's, and past a tenth requests come when the server lets them, as in a closed loop: the "
+    "load was the cap's, not the schedule's",
 )
 NOT_STATIONARY = Limit(
     0.05,
@@ -56,7 +64,9 @@ NOT_STATIONARY = Limit(
     "share of the arrivals late in the run that only lengthened the queue: waits then grow for as "
     "long as the run lasts, and past a fifth any mean or percentile is a matter of its length",
 )
-QUEUE_NOISE = 3.0  # times the root of the queue's length: what independent arrivals do by chance
+# Times the root of the queue's length, and the arrivals' cv where it is above 1: what arrivals do
+# by chance.
+QUEUE_NOISE = 3.0
 MIN_ARRIVALS = 30  # fewer say nothing about a trend
 CLOCK_DRIFT_MS = Limit(
     5.0,

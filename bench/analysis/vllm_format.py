@@ -1,9 +1,10 @@
 """A run as the JSON that `vllm bench serve --save-result` writes, for dashboards that read those.
 
-The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do; ITL is
-a value a token, which is vLLM's as long as a chunk holds one token; throughput is that of the
-whole run; the peak of concurrent requests is exact. What doesn't exist is null, a percentile
-without the samples too. Lists with a value a request are left out: they are in the rows.
+The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do, and
+count from the send, as vLLM's do, in an open loop too; ITL is a value a token, which is vLLM's as
+long as a chunk holds one token; throughput is that of the whole run; the peak of concurrent
+requests is exact. What doesn't exist is null, a percentile without the samples too. Lists with a
+value a request are left out: they are in the rows.
 """
 
 from __future__ import annotations
@@ -42,9 +43,22 @@ def _setup(summary: RunSummary) -> dict[str, Any]:
         "tokenizer_id": summary.server("model_root") or summary.setting("model"),
         "num_prompts": planned,
         "request_rate": "inf" if streams else summary.load.value,
-        "burstiness": 1.0,
-        "max_concurrency": int(summary.load.value) if streams else None,
+        "burstiness": 1.0 if streams else _burstiness(summary),
+        "max_concurrency": int(summary.load.value) if streams else summary.plan("max_in_flight"),
     }
+
+
+def _burstiness(summary: RunSummary) -> float | str | None:
+    """Return the shape of the gamma distribution that gaps were drawn from; None: from no such.
+
+    A constant rate is the limit at infinity, which JSON has no number for: vLLM writes an
+    infinite rate as "inf", too.
+    """
+    cv = summary.plan("cv")
+    if summary.plan("shape") == "gamma" and isinstance(cv, int | float) and cv > 0:
+        return float(1 / cv**2)
+    known: dict[Any, float | str] = {"poisson": 1.0, "constant": "inf"}
+    return known.get(summary.plan("shape"))
 
 
 def _date(summary: RunSummary) -> str | None:

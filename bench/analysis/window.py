@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .in_flight import InFlight
-from .load import Load
+from .statistics import Values
 
 # Below it a closed loop hasn't reached its load yet, or is running out of requests. Not all of
 # it, since a stream whose last request has ended waits while the others go on.
@@ -25,11 +25,23 @@ class Window:
         return self.end_s - self.start_s
 
 
-def steady_window(flight: InFlight | None, load: Load) -> Window | None:
-    """Return the window in which the load was held; None where it never was.
+def closed_window(flight: InFlight | None, streams: float) -> Window | None:
+    """Return the window in which a closed loop held its streams; None where it never did.
 
-    A closed loop's lasts from the moment that 95 % of its streams are first busy to the last
-    such moment: the dip of a stream between two requests doesn't end it.
+    It lasts from the moment that 95 % of them are first busy to the last such moment: the dip of
+    a stream between two requests doesn't end it.
     """
-    held = flight.held(HELD_SHARE * load.value) if flight and load.value > 0 else None
+    held = flight.held(HELD_SHARE * streams) if flight and streams > 0 else None
     return Window(*held) if held and held[1] > held[0] else None
+
+
+def open_window(arrivals_s: Values, ramp_s: float, latency_p50_ms: float | None) -> Window | None:
+    """Return the window in which an open loop's requests came at its rate; None where none did.
+
+    It begins a median latency after the ramp, since until then replies end at a lower rate than
+    requests come, and ends with the last measured arrival: what follows it isn't measured.
+    """
+    if arrivals_s.size == 0 or latency_p50_ms is None:
+        return None
+    start_s, end_s = ramp_s + latency_p50_ms / 1000, float(arrivals_s.max())
+    return Window(start_s, end_s) if end_s > start_s else None

@@ -18,8 +18,8 @@ class WorkerHealth:
 
     number: int
     core: int | None
-    streams: int
-    connected: int
+    streams: int  # of an open loop: connections that it keeps ready
+    connected: int = 0
     lags_us: array[int] = field(default_factory=lambda: array("I"))
     cpu_shares: list[float] = field(default_factory=list)
     connections_opened: int = 0

@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         """End what was under way; a reply without framing ends with its connection."""
         self._transport = None
         if self.exchange is None:
+            self._parser = None  # it refers back: without it nobody has to look for garbage
             return
         now_ns = time.perf_counter_ns()
         if exc is None and self._in_body and not self._framed:

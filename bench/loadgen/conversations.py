@@ -21,7 +21,7 @@ from typing import Any
 from .prompt_files import rows_of_file
 from .prompt_order import endless_permutations
 from .prompt_rows import CHAT_ROLES, HUMAN
-from .prompt_types import Prompt, PromptError
+from .prompt_types import PromptError
 
 SHAPES = ("conversations", "messages", "turns")
 SPEAKER_AND_TEXT = {"conversations": ("from", "value"), "messages": ("role", "content")}
@@ -60,6 +60,13 @@ def read_conversations(path: Path) -> tuple[Conversation, ...]:
     if not found:
         raise PromptError(f"file:{path}: no conversations")
     return tuple(found)
+
+
+def holds_conversations(path: Path) -> bool:
+    """Whether the rows of a file are conversations. Raises PromptError where it can't be read."""
+    _, rows = rows_of_file(path)
+    _, first = next(rows, (0, None))
+    return isinstance(first, dict) and any(key in first for key in SHAPES)
 
 
 def user_turns(row: object, where: str) -> tuple[str, ...]:
@@ -116,20 +123,6 @@ def choose_conversations(
     if len(fitting) < len(pool):
         notes.append(f"{len(fitting)} of {len(pool)} have at least {turns} turns; others left out")
     return _as_set([fitting[index] for index in order], notes)
-
-
-def conversations_of_prompts(prompts: Sequence[Prompt], turns: int) -> ConversationSet:
-    """Return conversations that take up the prompts, `turns` at a time, in their order.
-
-    A rest of fewer prompts than that makes none.
-    """
-    groups = (prompts[first : first + turns] for first in range(0, len(prompts), turns))
-    made = [
-        Conversation(group[0].id, tuple(prompt.text for prompt in group))
-        for group in groups
-        if len(group) == turns
-    ]
-    return _as_set(made, ["turns are prompts that have nothing to do with each other"])
 
 
 def _as_set(made: Sequence[Conversation], notes: list[str]) -> ConversationSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -12,18 +13,21 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
-from .closed_loop import Share
 from .cores import allowed_cores, cores_for, keeping_off
+from .open_loop import Arrival
 from .plan import Plan
 from .records import ClockPair
+from .share import Share
 from .tickets import Tickets
-from .worker import Command, Go, Place, Ready, run_worker
+from .timeouts import NS_PER_S
+from .timetable import spare_connections
+from .worker import Command, Go, Place, run_worker
 
-START_LIMIT_S = 60.0
 HEAD_START_S = 0.05  # between telling the workers to start and the start
 # A server answers all its streams in one step, so their chunks arrive together; a loop takes
 # about 5 us for each, and the last of 128 is stamped 0.6 ms after the first.
 STREAMS_A_WORKER = 128
+RATE_A_WORKER = 500.0  # requests/s; of 100 chunks each, half of what a process takes in
 
 
 class RunError(Exception):
@@ -58,20 +62,33 @@ def choose_workers(streams: int, cores: int) -> int:
     return max(1, min(math.ceil(streams / STREAMS_A_WORKER), cores // 2))
 
 
+def workers_for(plan: Plan, asked: int | None) -> int:
+    """Return how many processes send a plan: as many as were asked for, or as suit its load."""
+    streams = plan.level.concurrency
+    if streams is None:
+        streams = math.ceil((plan.request_rate or 0) / RATE_A_WORKER * STREAMS_A_WORKER)
+    cores = len(allowed_cores()) or os.cpu_count() or 1
+    return min(asked or choose_workers(streams, cores), most_workers(plan))
+
+
+def most_workers(plan: Plan) -> int:
+    """Return how many processes have anything to send: none is without a stream of its own."""
+    return plan.level.concurrency or plan.scenario.max_in_flight or plan.measured
+
+
 @contextmanager
 def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
     """Start the processes, end them on leaving. Raises OSError where tickets can't be written."""
-    workers = min(workers, plan.streams)
     cores = cores_for(workers, allowed_cores())
-    tickets = Tickets(len(plan.requests))
+    turns = plan.talk.turns if plan.talk else 1
+    tickets = Tickets(math.ceil(plan.measured / turns))
     crew: list[Worker] = []
     # The children inherit this: Ctrl-C is the parent's to answer, from the first instant.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
             for number, core in enumerate(cores):
-                streams = tuple(range(number, plan.streams, workers))
-                crew.append(_start(number, core, _share(plan, streams), tickets))
+                crew.append(_start(number, core, share_of(plan, number, workers), tickets))
         finally:
             signal.signal(signal.SIGINT, before)
         with keeping_off(cores):
@@ -81,8 +98,29 @@ def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
         _end(crew)
 
 
-def _share(plan: Plan, streams: tuple[int, ...]) -> Share:
-    return Share(plan.target, streams, plan.requests, plan.timeouts, plan.scenario.stream)
+def share_of(plan: Plan, number: int, workers: int) -> Share:
+    """Return what process `number` of `workers` has to do."""
+    warmup = plan.warmup[number::workers]
+    if plan.level.concurrency is not None:
+        streams = len(range(number, plan.level.concurrency, workers))
+        timed = plan.timed
+        return Share(plan.manner, number, workers, streams, warmup, timed, plan.talk)
+    times_s = plan.timetable.times_s[number::workers]
+    most = plan.scenario.max_in_flight
+    most = None if most is None else len(range(number, most, workers))
+    spare = spare_connections(times_s)
+    return Share(
+        plan.manner,
+        number,
+        workers,
+        lanes=spare if most is None else min(spare, most),
+        warmup=warmup,
+        arrivals=tuple(
+            Arrival(round(time_s * NS_PER_S), request)
+            for time_s, request in zip(times_s, plan.timed[number::workers], strict=True)
+        ),
+        most_in_flight=most,
+    )
 
 
 def _start(number: int, core: int | None, share: Share, tickets: Tickets) -> Worker:
@@ -94,7 +132,7 @@ def _start(number: int, core: int | None, share: Share, tickets: Tickets) -> Wor
     process.start()
     their_orders.close()  # so that the end of the child is the end of the pipes
     their_results.close()
-    return Worker(number, process, core, orders, results, len(share.streams))
+    return Worker(number, process, core, orders, results, share.lanes)
 
 
 def _end(crew: list[Worker]) -> None:
@@ -106,20 +144,6 @@ def _end(crew: list[Worker]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-
-
-def all_ready(crew: list[Worker]) -> list[Ready]:
-    """Wait until every worker has connected its streams. Raises RunError."""
-    give_up_s = time.monotonic() + START_LIMIT_S
-    found = []
-    for worker in crew:
-        try:
-            if not worker.results.poll(max(0.0, give_up_s - time.monotonic())):
-                raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
-            found.append(worker.results.recv())
-        except EOFError as e:
-            raise RunError("a sending process died before the start") from e
-    return found
 
 
 def start_all(crew: list[Worker]) -> ClockPair:

@@ -1,39 +1,87 @@
-"""What a run would send, as lines for people; nothing is sent."""
+"""What a scenario's runs would send, as lines for people; nothing is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from .plan import make_plan, run_id_for
+from .material import Part
+from .plan import Plan, make_plan, plan_sha256, run_id_for
 from .prompt_listing import escaped, histogram, length_summary
-from .prompts import PromptSet
+from .prompt_types import PromptSet
 from .scenario import Scenario
+from .schedule import realised
 
 SHOWN_BODY_CHARS = 400
+SKETCH_COLUMNS = 60
+BARS = " ▁▂▃▄▅▆▇█"
 
 
 def dry_run_lines(
-    scenario: Scenario, prompts: PromptSet, why_no_server: str | None
+    scenario: Scenario, parts: Sequence[Part], why_no_server: str | None
 ) -> Iterator[str]:
-    """Yield where requests would go, how many, their prompts, and the first one's body."""
-    streams = scenario.concurrencies[0]
-    plan = make_plan(
-        run_id_for(scenario, streams, "TIME"), scenario, streams, prompts.prompts, None
-    )
-    target = plan.target
-    lengths = [p.tokens for p in prompts.prompts if p.tokens is not None]
-    levels = ", ".join(map(str, scenario.concurrencies))
-    yield f"{scenario.name}: {scenario.num_requests} requests at each concurrency of {levels}"
+    """Yield where requests would go, then each run: how many, when, of which length."""
+    plans = [make_plan(run_id_for(scenario, p.level, "TIME"), scenario, p, None) for p in parts]
+    target = plans[0].manner.target
+    runs = f"{len(parts)} run{'s' * (len(parts) > 1)}"
+    yield f"{scenario.name}: {runs}, {sum(p.measured for p in plans)} measured requests"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run asks it for token counts"
+    shown: PromptSet | None = None
+    for part, plan in zip(parts, plans, strict=True):
+        yield from _run_lines(scenario, part, plan)
+        if part.material.prompts is not shown:
+            shown = part.material.prompts
+            yield from (f"    {line}" for line in _prompt_lines(shown))
+    body = _first_body(plans[0])
+    shown_body = body if len(body) <= SHOWN_BODY_CHARS else body[:SHOWN_BODY_CHARS] + "…"
+    yield f"  first request: {shown_body}"
+
+
+def _run_lines(scenario: Scenario, part: Part, plan: Plan) -> Iterator[str]:
+    repeat = f", repeat {part.repeat} of {scenario.repeats}" if scenario.repeats > 1 else ""
+    yield f"  {part.level.words}{repeat}: {plan.measured} requests after {plan.warmups} to warm up"
+    yield f"    plan sha256 {plan_sha256(scenario, part)}"
+    known = [p.tokens for p in part.material.prompts.prompts if p.tokens is not None]
+    asked = sum(request.max_tokens for request in plan.requests[: plan.measured])
+    prompts = f"{sum(known):,} prompt tokens, " if len(known) == plan.measured else ""
+    yield f"    {prompts}{asked:,} tokens asked for at most"
+    times_s = part.timetable.measured_s
+    if times_s:
+        rate, cv = realised(times_s)
+        came = (
+            f", {rate:.4g} requests/s, CV of the gaps {cv:.2f}" if rate and cv is not None else ""
+        )
+        yield f"    arrivals over {times_s[-1]:.4g} s{came}"
+        yield f"    {sketch(times_s)}"
+
+
+def sketch(times_s: Sequence[float], columns: int = SKETCH_COLUMNS) -> str:
+    """Return arrivals over time as a line of bars, the fullest stretch the highest."""
+    counts = [0] * columns
+    span_s = times_s[-1] or 1.0
+    for time_s in times_s:
+        counts[min(columns - 1, int(columns * time_s / span_s))] += 1
+    most = max(counts)
+    # Rounded up, so that a single arrival is seen.
+    bars = "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
+    return f"|{bars}| at most {most} in {span_s / columns:.3g} s"
+
+
+def _prompt_lines(prompts: PromptSet) -> Iterator[str]:
+    lengths = [p.tokens for p in prompts.prompts if p.tokens is not None]
     yield (
-        f"  prompts: {escaped(prompts.dataset)}, {prompts.distinct} different of "
+        f"prompts: {escaped(prompts.dataset)}, {prompts.distinct} different of "
         f"{prompts.source_count:,} in the set, sha256 {prompts.sha256}"
     )
-    yield f"  prompt tokens by {prompts.counted_by}: {length_summary(lengths)}"
-    yield from (f"  {line}" for line in histogram(lengths))
-    yield from (f"  note: {escaped(note)}" for note in prompts.notes)
-    body = escaped(plan.requests[0].body.decode())
-    shown = body if len(body) <= SHOWN_BODY_CHARS else body[:SHOWN_BODY_CHARS] + "…"
-    yield f"  first request: {shown}"
+    if lengths:
+        yield f"prompt tokens by {prompts.counted_by}: {length_summary(lengths)}"
+        yield from histogram(lengths)
+    yield from (f"note: {escaped(note)}" for note in prompts.notes)
+
+
+def _first_body(plan: Plan) -> str:
+    first = plan.requests[0]
+    if plan.talk is not None:
+        first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
+    return escaped(first.body.decode())

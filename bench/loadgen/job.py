@@ -1,4 +1,4 @@
-"""A scenario on its server: made ready once, then run level by level.
+"""A scenario on its server: made ready once, then run by run.
 
 Everything that can be wrong before the first request is found while the job is prepared.
 """
@@ -6,21 +6,22 @@ Everything that can be wrong before the first request is found while the job is 
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .control import Model, Server
-from .cores import allowed_cores
-from .crew import RunError, choose_workers
+from .crew import RunError, workers_for
 from .facts import client_facts, server_facts
-from .plan import Plan, make_plan, run_id_for
-from .prompts import PromptSet, derive_seed
+from .material import Part
+from .plan import Plan, make_plan, plan_facts, run_id_for
+from .plan_file import write_plan
 from .records import ClockPair, RunInfo, write_run_info
 from .runner import Output, RunResult, Watch, run_plan
 from .scenario import Scenario
+from .scenario_prompts import prompts_seed
+from .timetable import schedule_seed
 
 
 class ModelNotServedError(Exception):
@@ -29,13 +30,13 @@ class ModelNotServedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scenario, the server that it goes to, what that serves, and the prompts."""
+    """A scenario, the server that it goes to, what that serves, and its runs."""
 
     scenario: Scenario
     server: Server
     api_key: str | None
     served: Sequence[Model]
-    prompts: PromptSet
+    parts: Sequence[Part]  # its runs, in their order
 
     @property
     def model(self) -> Model:
@@ -47,18 +48,20 @@ class Job:
         """What a person should know before believing the figures."""
         unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
         https = self.scenario.base_url.startswith("https")
+        prompts = {note: None for part in self.parts for note in part.material.prompts.notes}
         return (
-            *self.prompts.notes,
+            *prompts,
             *_over_the_context(self),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class PlannedRun:
     """One run to be: its plan and its files."""
 
     plan: Plan
+    part: Part
     folder: Path
     workers: int  # sending processes
     tokens: bool  # whether each token's stamp is kept
@@ -99,43 +102,45 @@ def served_models(scenario: Scenario, server: Server) -> list[Model]:
 def _over_the_context(job: Job) -> tuple[str, ...]:
     """Say how many requests don't fit: the server refuses them, or silently cuts their replies."""
     limit, reply = job.model.max_model_len, job.scenario.max_new_tokens
-    if limit is None or job.prompts.counted_by != "server":
+    if limit is None or job.scenario.trace is not None:
         return ()
-    over = sum(1 for p in job.prompts.prompts if (p.tokens or 0) + reply > limit)
+    sets = {id(part.material.prompts): part.material.prompts for part in job.parts}
+    counted = [p for s in sets.values() if s.counted_by == "server" for p in s.prompts]
+    over = sum(1 for p in counted if (p.tokens or 0) + reply > limit)
     if not over:
         return ()
     return (
-        f"{over} of {len(job.prompts.prompts)} prompts and {reply} new tokens are over the "
+        f"{over} of {len(counted)} prompts and {reply} new tokens are over the "
         f"server's max_model_len of {limit}: it refuses these or shortens their replies",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How levels are run, whatever they are."""
+    """How runs are made, whatever they are."""
 
     folder: Path
-    workers: int | None = None  # None: as many as suit the streams and the cores
+    workers: int | None = None  # None: as many as suit the load and the cores
     tokens: bool = True
 
 
-def plan_level(job: Job, streams: int, style: Style) -> Level:
-    """Plan the job's run at one concurrency, under a name that no file has yet."""
-    workers = style.workers or choose_workers(streams, len(allowed_cores()) or os.cpu_count() or 1)
+def plan_run(job: Job, part: Part, style: Style) -> PlannedRun:
+    """Plan one of the job's runs, under a name that no file has yet."""
     while True:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        run_id = run_id_for(job.scenario, streams, now)
+        run_id = run_id_for(job.scenario, part.level, now)
         if not (style.folder / f"{run_id}.csv").exists():
             break
         time.sleep(0.2)  # the name's clock has seconds
-    plan = make_plan(run_id, job.scenario, streams, job.prompts.prompts, job.api_key)
-    return Level(plan, style.folder, min(workers, streams), style.tokens)
+    plan = make_plan(run_id, job.scenario, part, job.api_key)
+    return PlannedRun(plan, part, style.folder, workers_for(plan, style.workers), style.tokens)
 
 
-def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResult:
-    """Run one level and write both its files. Raises RunError, OSError.
+def run_planned(job: Job, level: PlannedRun, watch: Watch, repository: Path) -> RunResult:
+    """Make one run and write its files. Raises RunError, OSError.
 
-    The JSON is there before the first request (`status: running`), and whole at the end.
+    Plan and JSON are there before the first request (`status: running`), the JSON whole at the
+    end.
     """
     before = job.server.counters()
     base = _base_info(job, level, before, repository)
@@ -145,6 +150,7 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
         watch.on_start(clock)
 
     write_run_info(level.json_path, base)
+    write_plan(level.folder / "plans" / f"{level.run_id}.csv", level.part, level.plan)
     try:
         result = run_plan(level.plan, level.output, dataclasses.replace(watch, on_start=on_start))
     except (RunError, OSError) as e:
@@ -162,6 +168,7 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
         server={**base.server, "system_fingerprint": result.fingerprint},
         server_counters={"before": before, "after": after},
         client_health=result.client_health,
+        unmeasured=result.unmeasured.facts(),
         observed=watch.on_end(),
         notes=[*base.notes, *result.notes],
     )
@@ -170,17 +177,25 @@ def run_level(job: Job, level: Level, watch: Watch, repository: Path) -> RunResu
 
 
 def _base_info(
-    job: Job, level: Level, before: dict[str, float] | None, repository: Path
+    job: Job, level: PlannedRun, before: dict[str, float] | None, repository: Path
 ) -> RunInfo:
     """Return what is known of the run before its start."""
-    scenario, prompts = job.scenario, job.prompts
+    scenario, part, plan = job.scenario, level.part, level.plan
+    prompts = part.material.prompts
     return RunInfo(
         run_id=level.run_id,
         status="running",
         scenario=scenario.masked(),
-        concurrency=level.plan.streams,
-        num_requests=len(level.plan.requests),
-        seeds={"scenario": scenario.seed, "prompts": derive_seed(scenario.seed, "prompts")},
+        concurrency=plan.level.concurrency,
+        request_rate=plan.request_rate,
+        num_requests=plan.measured,
+        repeat=plan.repeat,
+        plan=plan_facts(scenario, part),
+        seeds={
+            "scenario": scenario.seed,
+            "prompts": prompts_seed(scenario, plan.repeat),
+            "schedule": schedule_seed(scenario, plan.repeat),
+        },
         prompts={
             "dataset": prompts.dataset,
             "sha256": prompts.sha256,
@@ -199,7 +214,7 @@ def _base_info(
 
 def _arrived(before: dict[str, float], result: RunResult) -> Callable[[dict[str, float]], bool]:
     """Return whether the server's counters have caught up with what the client saw."""
-    seen = result.progress.completion_tokens
+    seen = result.progress.completion_tokens + result.unmeasured.completion_tokens
 
     def arrived(counters: dict[str, float]) -> bool:
         name = "vllm:generation_tokens_total"

@@ -22,6 +22,7 @@ class Progress:
     errors: Counter[str] = field(default_factory=Counter)
     last_error: str | None = None
     stopping: bool = False
+    phase: str | None = None  # what goes on besides measuring
 
     def count(self, record: RequestRecord) -> None:
         """Add one record."""

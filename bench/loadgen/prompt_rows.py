@@ -4,6 +4,7 @@
 {"prompt": "Why is the sky blue?"}
 {"messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 {"conversations": [{"from": "human", "value": "Why …"}, {"from": "gpt", "value": "…"}]}
+{"turns": ["Why is the sky blue?", "Explain it to a child."]}     MT-Bench: the first is the prompt
 {"prompt": {"text": "Why …", "role": "prompter", …}}        OpenAssistant: a tree
 {"text": "Why …", "role": "prompter", "parent_id": null, …}  OpenAssistant: a message
 """
@@ -35,7 +36,7 @@ def messages_of_row(row: object) -> Messages | None:
         if key in row:
             return read(row)
     raise RowError(
-        "has none of the keys prompt, messages, conversations"
+        "has none of the keys prompt, messages, conversations, turns"
         f" (its keys: {', '.join(map(str, list(row)[:8])) or 'none'})"
     )
 
@@ -91,6 +92,11 @@ def _from_conversations(row: Mapping[str, Any]) -> Messages | None:
     return _user(first_human_turn(row))
 
 
+def _from_turns(row: Mapping[str, Any]) -> Messages | None:
+    turns = _list(row, "turns")
+    return _user(_text(turns[0], "turns[0]")) if turns else None
+
+
 def _from_prompt(row: Mapping[str, Any]) -> Messages | None:
     prompt = row["prompt"]
     if isinstance(prompt, dict) and "text" in prompt:
@@ -100,13 +106,14 @@ def _from_prompt(row: Mapping[str, Any]) -> Messages | None:
 
 def _from_flat_message(row: Mapping[str, Any]) -> Messages | None:
     if "text" not in row:
-        raise RowError("has none of the keys prompt, messages, conversations, text")
+        raise RowError("has none of the keys prompt, messages, conversations, turns, text")
     return _user(root_human_prompt(row))
 
 
 SHAPES: dict[str, Callable[[Mapping[str, Any]], Messages | None]] = {
     "messages": _from_messages,
     "conversations": _from_conversations,
+    "turns": _from_turns,
     "prompt": _from_prompt,
     "parent_id": _from_flat_message,
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-CountedBy = Literal["server", "tokenizer", "estimate"]
+CountedBy = Literal["server", "tokenizer", "estimate", "nobody"]
 
 
 class PromptError(Exception):

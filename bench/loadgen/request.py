@@ -44,12 +44,19 @@ def scenario_tls(scenario: Scenario) -> Tls | None:
     return Tls(verify=scenario.tls_verify, ca_file=scenario.tls_ca)
 
 
-def make_body(scenario: Scenario, prompt: Prompt, cache_salt: str | None) -> bytes:
+def make_body(
+    scenario: Scenario, prompt: Prompt, cache_salt: str | None, max_tokens: int | None = None
+) -> bytes:
     """Return the JSON body that asks for the prompt's completion as the scenario says."""
+    fields = body_fields(scenario, cache_salt, max_tokens or scenario.max_new_tokens)
+    return orjson.dumps({"model": scenario.model, **_input(scenario, prompt), **fields})
+
+
+def body_fields(scenario: Scenario, cache_salt: str | None, max_tokens: int) -> dict[str, Any]:
+    """Return all of a request's JSON but what is asked."""
     body: dict[str, Any] = {
         "model": scenario.model,
-        **_input(scenario, prompt),
-        "max_tokens": scenario.max_new_tokens,
+        "max_tokens": max_tokens,
         "temperature": scenario.temperature,
         "stream": scenario.stream,
     }
@@ -59,7 +66,7 @@ def make_body(scenario: Scenario, prompt: Prompt, cache_salt: str | None) -> byt
         body["ignore_eos"] = True
     if cache_salt:
         body["cache_salt"] = cache_salt
-    return orjson.dumps({**body, **scenario.extra_body})
+    return {**body, **scenario.extra_body}
 
 
 def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:

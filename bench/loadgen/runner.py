@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .client_health import ClientHealth, WorkerHealth
-from .crew import Worker, all_ready, start_all, started_crew
+from .crew import RunError, Worker, start_all, started_crew
 from .exchange import Exchange, PackedSegment
 from .loop_health import Pulse
 from .outcome import judge
@@ -24,8 +24,10 @@ from .progress import Progress
 from .records import ClockPair, RecordWriter, RequestRecord, RunStatus
 from .reply import Reply
 from .token_file import TokenWriter
-from .worker import Finished, Ready
+from .unmeasured import Unmeasured
+from .worker import Command, Connected, Finished, Ready
 
+START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait no longer than this for the disk
 BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # what requests in flight are given after the first Ctrl-C
@@ -61,6 +63,7 @@ class RunResult:
     progress: Progress
     fingerprint: str | None
     client_health: dict[str, Any]
+    unmeasured: Unmeasured
     notes: tuple[str, ...]
 
 
@@ -73,16 +76,16 @@ def run_plan(plan: Plan, output: Output, watch: Watch) -> RunResult:
         rows = RecordWriter(output.csv_path)
         stack.callback(rows.close)
         crew = stack.enter_context(started_crew(plan, output.workers))
-        ready = all_ready(crew)
-        problem = next((r.problem for r in ready if r.problem), None)
-        watch.on_connected(sum(r.connected for r in ready), problem)
-        start = start_all(crew)
-        watch.on_start(start)
-        tokens = None
-        if output.tokens_folder is not None:
-            tokens = TokenWriter(output.tokens_folder, plan.run_id, start.monotonic_ns)
-            stack.callback(tokens.close)
-        return _Run(plan, crew, ready, _Files(rows, tokens), start).follow(watch)
+        run = _Run(plan, crew)
+        if run.get_ready(watch):
+            start = start_all(crew)
+            watch.on_start(start)
+            tokens = None
+            if output.tokens_folder is not None:
+                tokens = TokenWriter(output.tokens_folder, plan.run_id, start.monotonic_ns)
+                stack.callback(tokens.close)
+            run.begin(start, _Files(rows, tokens))
+        return run.follow(watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,39 +104,69 @@ class _Files:
 class _Run:
     """One run that is under way."""
 
-    def __init__(
-        self, plan: Plan, crew: list[Worker], ready: list[Ready], files: _Files, start: ClockPair
-    ) -> None:
+    def __init__(self, plan: Plan, crew: list[Worker]) -> None:
+        now = ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
         self._plan = plan
         self._crew = crew
-        self._files = files
-        self._start = start
+        self._files: _Files | None = None  # from the start on
+        self._start = now
         self._health = ClientHealth(
-            [
-                WorkerHealth(worker.number, worker.core, worker.streams, told.connected)
-                for worker, told in zip(crew, ready, strict=True)
-            ]
+            [WorkerHealth(worker.number, worker.core, worker.streams) for worker in crew]
         )
-        self._progress = Progress(len(plan.requests), start.monotonic_ns / 1e9)
+        self._progress = Progress(plan.measured, now.monotonic_ns / 1e9)
+        self._unmeasured = Unmeasured()
         self._fingerprint: str | None = None
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
         self._working = {worker.results: worker for worker in crew}
+        self._connected: list[Connected] = []
+        self._ready = 0
         self._finished: list[Finished] = []
         self._ended: list[tuple[RequestRecord, Reply]] = []  # not yet written
         self._cancel_at_s = float("inf")
         self._cancelled = False
+        self._draining = False
+
+    def get_ready(self, watch: Watch) -> bool:
+        """Wait for connections and for the warm-up; False: the end was asked for.
+
+        Raises RunError where a process dies or doesn't come up.
+        """
+        give_up_s = time.monotonic() + START_LIMIT_S
+        while self._ready < len(self._crew):
+            connecting = len(self._connected) < len(self._crew)
+            self._listen(watch)
+            if self._progress.stopping:
+                return False
+            if len(self._working) < len(self._crew):
+                raise RunError("a sending process died before the start")
+            if connecting and len(self._connected) == len(self._crew):
+                problem = next((c.problem for c in self._connected if c.problem), None)
+                watch.on_connected(sum(c.connected for c in self._connected), problem)
+            elif connecting and time.monotonic() > give_up_s:
+                raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
+        return True
+
+    def begin(self, start: ClockPair, files: _Files) -> None:
+        """Take note of the start."""
+        self._start, self._files = start, files
+        self._progress.started_s = start.monotonic_ns / 1e9
+        self._progress.phase = None
 
     def follow(self, watch: Watch) -> RunResult:
         """Take what the workers send until each has finished, or died."""
         while self._working:
-            self._pass_on(watch.interrupts())
-            try:
-                for results in wait(list(self._working), POLL_S):
-                    self._take_batch(self._working[results])  # type: ignore[index]
-            finally:
-                self._write()
-            watch.on_progress(self._progress)
+            self._listen(watch)
         return self._result()
+
+    def _listen(self, watch: Watch) -> None:
+        """Pass on what the user wants, and take what the workers have sent meanwhile."""
+        self._pass_on(watch.interrupts())
+        try:
+            for results in wait(list(self._working), POLL_S):
+                self._take_batch(self._working[results])  # type: ignore[index]
+        finally:
+            self._write()
+        watch.on_progress(self._progress)
 
     def _take_batch(self, worker: Worker) -> None:
         try:
@@ -155,6 +188,11 @@ class _Run:
             self._end(message)
         elif isinstance(message, Pulse):
             health.add(message)
+        elif isinstance(message, Connected):
+            health.connected = message.connected
+            self._connected.append(message)
+        elif isinstance(message, Ready):
+            self._ready += 1
         elif isinstance(message, Finished):
             health.connections_opened = message.connections_opened
             health.peak_memory_bytes = message.peak_memory_bytes
@@ -172,13 +210,33 @@ class _Run:
         expected = self._plan.expectation(index, self._start.monotonic_ns)
         outcome = judge(exchange, expected, reply)
         self._fingerprint = outcome.fingerprint or self._fingerprint
-        self._progress.count(outcome.record)
-        self._health.count(outcome.record)
-        self._ended.append((outcome.record, reply))
+        role = self._plan.role(index)
+        if role == "measured":
+            self._progress.count(outcome.record)
+            self._health.count(outcome.record)
+            self._ended.append((outcome.record, reply))
+        else:
+            self._unmeasured.count(role, outcome.record)
+        self._note_phase()
+
+    def _note_phase(self) -> None:
+        """Say what goes on besides measuring; and let an open loop end once that is done."""
+        progress, plan = self._progress, self._plan
+        if self._files is None:
+            progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
+        elif progress.ended == plan.measured and not self._draining:
+            self._draining = True
+            if plan.timetable.open_loop:
+                progress.phase = "waiting for unmeasured requests"
+                self._tell("stop")
+
+    def _tell(self, command: Command) -> None:
+        for worker in self._working.values():
+            worker.tell(command)
 
     def _write(self) -> None:
         ended, self._ended = self._ended, []
-        if ended:
+        if ended and self._files is not None:
             self._files.write(ended)
 
     def _pass_on(self, interrupts: int) -> None:
@@ -186,13 +244,12 @@ class _Run:
         now_s = time.monotonic()
         if interrupts and not self._progress.stopping:
             self._progress.stopping = True
-            self._cancel_at_s = now_s + GRACE_S
-            for worker in self._working.values():
-                worker.tell("stop")
+            # Before the start nothing has been measured that a grace could save.
+            self._cancel_at_s = now_s + (GRACE_S if self._files else 0)
+            self._tell("stop")
         if not self._cancelled and (interrupts > 1 or now_s >= self._cancel_at_s):
             self._cancelled = True
-            for worker in self._working.values():
-                worker.tell("cancel")
+            self._tell("cancel")
 
     def _result(self) -> RunResult:
         last = max(self._finished, key=lambda f: f.end_ns, default=None)
@@ -208,13 +265,14 @@ class _Run:
             progress=self._progress,
             fingerprint=self._fingerprint,
             client_health=self._health.facts(),
+            unmeasured=self._unmeasured,
             notes=self._notes(),
         )
 
     def _status(self) -> RunStatus:
         if not self._finished:
             return "failed"
-        missing = self._progress.ended < len(self._plan.requests)
+        missing = self._progress.ended < self._plan.measured
         return (
             "interrupted"
             if self._progress.stopping and (missing or self._cancelled)
@@ -224,9 +282,9 @@ class _Run:
     def _notes(self) -> tuple[str, ...]:
         lost = [worker for worker in self._crew if worker.lost]
         if not lost:
-            return ()
-        streams = sum(worker.streams for worker in lost)
+            return self._unmeasured.notes
         return (
-            f"{len(lost)} of {len(self._crew)} sending processes died, and {streams} of "
-            f"{self._plan.streams} streams with them",
+            *self._unmeasured.notes,
+            f"{len(lost)} of {len(self._crew)} sending processes died, and their share of the "
+            "load with them",
         )

@@ -126,8 +126,8 @@ class Load(BaseModel):
             yield "speed goes with trace alone"
         if self.max_in_flight is not None and self.concurrencies:
             yield "max_in_flight goes with request_rates or trace: concurrencies are a limit"
-        if self.conversations is not None and self.trace is not None:
-            yield "conversations don't go with trace, whose requests have lengths of their own"
+        if self.conversations is not None and not self.concurrencies:
+            yield "conversations go with concurrencies alone: each stream holds one at a time"
 
     def arrivals(self, rate: float) -> Arrivals:
         """Return how requests arrive at one of the request_rates."""

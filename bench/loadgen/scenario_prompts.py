@@ -16,18 +16,32 @@ from .scenario import Scenario
 from .tokens import TokenCounter, best_counter
 
 
-def scenario_prompts(scenario: Scenario, source: PromptSource, counter: TokenCounter) -> PromptSet:
-    """Return the prompts of a run of the scenario, in sending order. Raises PromptError."""
+def scenario_prompts(
+    scenario: Scenario,
+    source: PromptSource,
+    counter: TokenCounter,
+    count: int | None = None,
+    repeat: int = 1,
+) -> PromptSet:
+    """Return `count` prompts of the scenario, in sending order; of its first level, unless given.
+
+    Each repeat of a run has a draw of its own. Raises PromptError.
+    """
     return choose_prompts(
         source.prompts,
         dataset=source.dataset,
-        count=scenario.num_requests,
+        count=scenario.num_requests or 1 if count is None else count,
         target_tokens=scenario.prefill_tokens,
         fit=scenario.prompt_fit,
-        seed=derive_seed(scenario.seed, "prompts"),
+        seed=prompts_seed(scenario, repeat),
         counter=counter,
         notes=source.notes,
     )
+
+
+def prompts_seed(scenario: Scenario, repeat: int = 1) -> int:
+    """Return the seed that a repeat's prompts are drawn by; repeats count from 1."""
+    return derive_seed(scenario.seed, "prompts" if repeat == 1 else f"prompts of repeat {repeat}")
 
 
 def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path) -> TokenCounter:

@@ -52,7 +52,10 @@ class PlannedRequest:
     index: int
     request_id: str
     prompt_id: str
-    body: bytes
+    body: bytes  # of a turn: empty, until the answer before it is known
+    max_tokens: int
+    conversation_id: str | None = None
+    turn: int | None = None  # from 1
 
     def after(self, head: bytes) -> bytes:
         """Return the whole request, `head` being what all of its target's begin with."""

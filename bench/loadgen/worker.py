@@ -11,14 +11,17 @@ import gc
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Literal
 
-from .closed_loop import ClosedLoop, Share
 from .cores import stay_on
+from .lanes import Lanes
 from .loop_health import LoopHealth
 from .outbox import Outbox
+from .share import Sender, Share
 from .tickets import Tickets
 
 Command = Literal["stop", "cancel"]
@@ -32,11 +35,16 @@ class Go:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Connected:
     """To the parent: how many streams are connected, and the first failure to do so."""
 
     connected: int
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """To the parent: the warm-up is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ def run_worker(share: Share, tickets: Tickets, place: Place) -> None:
     import uvloop
 
     stay_on(place.core)
-    _allow_sockets(len(share.streams))
+    _allow_sockets(share.most_sockets)
     # A thread that wants the interpreter gets it after this, not after Python's usual 5 ms.
     sys.setswitchinterval(0.0002)
     # What uvloop.run does; that function does not exist for all Pythons that we run on.
@@ -83,28 +91,23 @@ def run_worker(share: Share, tickets: Tickets, place: Place) -> None:
 
 
 async def _run(share: Share, tickets: Tickets, place: Place) -> None:
-    loop = asyncio.get_running_loop()
-    orders, outbox = place.orders, Outbox(place.results)
-    closed_loop = ClosedLoop(share, tickets.take, outbox.put)
-    health = LoopHealth(outbox.put)
-    problem = await closed_loop.connect()
-    outbox.put(Ready(closed_loop.connected, problem))
-    go: Go = await loop.run_in_executor(None, orders.recv)
-    # Garbage made before the window is not looked at again, and none is looked for inside it:
-    # what a request leaves has no cycles.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    loop.add_reader(orders.fileno(), lambda: closed_loop.stop(cut_off=_receive(orders) == "cancel"))
-    health.start()
-    await closed_loop.run(go.start_ns)
-    health.stop()
-    loop.remove_reader(orders.fileno())
+    outbox = Outbox(place.results)
+    lanes = Lanes(share.manner, outbox.put, share.first_lane, share.lane_step)
+    for _ in range(share.lanes):
+        lanes.add()
+    session = _Session(share, tickets, lanes, place.orders)
+    with session.hearing():
+        problem = await lanes.connect()
+        outbox.put(Connected(lanes.connected, problem))
+        await session.warm_up()
+        outbox.put(Ready())
+        await session.send(outbox)
+    lanes.close()
     outbox.put(
         Finished(
             end_ns=time.perf_counter_ns(),
             wall_s=time.time(),
-            connections_opened=closed_loop.connections_opened,
+            connections_opened=lanes.connections_opened,
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             cpu_s=time.process_time(),
         )
@@ -112,12 +115,71 @@ async def _run(share: Share, tickets: Tickets, place: Place) -> None:
     outbox.close()
 
 
-def _receive(orders: Pipe) -> Command:
+class _Session:
+    """What goes on between the parent's orders."""
+
+    def __init__(self, share: Share, tickets: Tickets, lanes: Lanes, orders: Pipe) -> None:
+        self._share = share
+        self._tickets = tickets
+        self._lanes = lanes
+        self._orders = orders
+        self._go: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._sender: Sender | None = None
+        self._ending: Command | None = None
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Listen to the parent's orders meanwhile."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._orders.fileno(), self._obey)
+        yield
+        loop.remove_reader(self._orders.fileno())
+
+    async def warm_up(self) -> None:
+        """Send the requests that nobody measures."""
+        if self._share.warmup:
+            await self._drive(self._share.warm_up(self._lanes), time.perf_counter_ns())
+        self._lanes.connections_opened = 0  # those before the window
+        # Garbage made before the window is not looked at again, and none is looked for inside
+        # it: what a request leaves has no cycles.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    async def send(self, outbox: Outbox) -> None:
+        """Wait for the start, and send the share."""
+        start_ns = await self._go
+        if start_ns is None:
+            return  # the end was asked for before the start
+        health = LoopHealth(outbox.put)
+        health.start()
+        await self._drive(self._share.sender(self._lanes, self._tickets), start_ns)
+        health.stop()
+
+    async def _drive(self, sender: Sender, start_ns: int) -> None:
+        self._sender = sender
+        if self._ending is not None:
+            sender.stop(cut_off=self._ending == "cancel")
+        await sender.run(start_ns)
+
+    def _obey(self) -> None:
+        order = _receive(self._orders)
+        if isinstance(order, Go):
+            self._go.set_result(order.start_ns)
+            return
+        self._ending = order
+        if not self._go.done():
+            self._go.set_result(None)
+        if self._sender is not None:
+            self._sender.stop(cut_off=order == "cancel")
+
+
+def _receive(orders: Pipe) -> Go | Command:
     try:
-        command: Command = orders.recv()
+        order: Go | Command = orders.recv()
     except EOFError:
         return "cancel"  # the parent is gone: leave the server in peace
-    return command
+    return order
 
 
 def _allow_sockets(streams: int) -> None:

@@ -1,0 +1,69 @@
+"""From a scenario to a job: its key, its server, what that serves, and its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .control import Server
+from .job import Job, served_models
+from .material import Part, parts_of
+from .prompts import default_cache_dir, load_source
+from .request import scenario_tls
+from .scenario import Scenario, ScenarioError
+from .scenario_prompts import scenario_counter
+
+Environment = Mapping[str, str]
+
+
+def api_key_of(scenario: Scenario, environ: Environment) -> str | None:
+    """Return the key that the scenario's `api_key_env` names. Raises ScenarioError."""
+    name = scenario.api_key_env
+    if name is None:
+        return None
+    key = environ.get(name)
+    if not key:
+        raise ScenarioError(
+            f"scenario {scenario.name}: api_key_env names {name}, which is not set: set it in the "
+            "environment or in .env"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ScenarioError(f"{name}: the key holds characters that no header may")
+    return key
+
+
+def server_of(scenario: Scenario, api_key: str | None) -> Server:
+    """Return the scenario's server, not yet asked anything. Raises ScenarioError: its CA file."""
+    try:
+        return Server(scenario.base_url, api_key, scenario.headers, scenario_tls(scenario))
+    except OSError as e:
+        raise ScenarioError(f"scenario {scenario.name}: tls_ca {scenario.tls_ca}: {e}") from e
+
+
+def parts_for(
+    scenario: Scenario, server: Server | None, environ: Environment, max_model_len: int | None
+) -> list[Part]:
+    """Return all runs of a scenario; without a server, token counts are somebody else's.
+
+    Raises ScenarioError, PromptError.
+    """
+    cache_dir = default_cache_dir(environ)
+    source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN"))
+    return parts_of(scenario, source, scenario_counter(scenario, server, cache_dir), max_model_len)
+
+
+def prepared(
+    scenario: Scenario,
+    environ: Environment,
+    wait_s: float,
+    on_wait: Callable[[float, str], bool],
+) -> Job:
+    """Wait for the scenario's server, check the model, choose the prompts of all runs.
+
+    Raises ScenarioError, ModelNotServedError, ControlError, PromptError.
+    """
+    api_key = api_key_of(scenario, environ)
+    server = server_of(scenario, api_key)
+    server.wait_ready(wait_s, on_wait)
+    served = served_models(scenario, server)
+    limit = next(m.max_model_len for m in served if m.id == scenario.model)
+    return Job(scenario, server, api_key, served, parts_for(scenario, server, environ, limit))
