@@ -31,7 +31,8 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
     """
     if changes.get("request_rate"):
         changes = {**_arrival(index, changes), **changes}
-    sent_s = changes.pop("t_sent_s", index / changes.get("concurrency", 4))
+    streams = changes.get("concurrency", 4) or 4
+    sent_s = changes.pop("t_sent_s", index / streams)
     ttft_ms = changes.get("ttft_ms", 100.0)
     latency_ms = changes.pop("latency_ms", 1000.0)
     fields: dict[str, Any] = {
@@ -44,7 +45,7 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
         "request_index": index,
         "request_id": f"made-{index}",
         "prompt_id": f"prompt-{index}",
-        "stream_index": index % (changes.get("concurrency", 4) or 4),
+        "stream_index": index % streams,
         "t_scheduled_s": sent_s if sent_s is not None else index / 4,
         "t_sent_s": sent_s,
         "t_end_s": (sent_s or 0.0) + (latency_ms or 0.0) / 1000,

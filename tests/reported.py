@@ -18,6 +18,7 @@ from tests.made_runs import made_info, made_record, write_run
 HOSTILE = """</script><script>document.title="owned"</script><img src=x onerror="owned=1"> """ + (
     """$x^2$ {{ 7*7 }} %{x} "quoted" 'too' &amp; <b>bold</b><a href="javascript:owned=1">go</a>"""
 )
+INFO = ("server", "observed", "notes")  # what a level may set of its info
 SLO = {"ttft_ms": {"p95": 500.0}, "success_rate": 0.999}
 
 
@@ -46,7 +47,7 @@ def level_records(streams: int, count: int = 400, repeat: int = 0, **changes: An
 def write_level(folder: Path, streams: int, *, tokens: bool = True, **changes: Any) -> Path:
     """Write a run of one level, each token's stamp beside it, and return the path of its rows."""
     scenario = {"slo": SLO, **changes.pop("scenario", {})}
-    info_changes = {k: changes.pop(k) for k in ("server", "observed", "notes") if k in changes}
+    info_changes = {k: changes.pop(k) for k in INFO if k in changes}
     records = changes.pop("records", None) or level_records(streams, **changes)
     path = write_run(folder, records, made_info(records, scenario=scenario, **info_changes))
     if tokens:

@@ -16,8 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loadgen.scenario import KNOWN_KEYS, Scenario, load_scenarios, scenario_yaml
 
-from tests.made_runs import failed_record
-from tests.reported import HOSTILE, Page, level_records, page_of, reported, write_level
+from tests.made_runs import failed_record, made_record
+from tests.reported import (
+    HOSTILE,
+    Page,
+    level_records,
+    page_of,
+    reported,
+    write_level,
+)
 
 ANY = st.text(max_size=200)
 
@@ -129,13 +136,37 @@ def test_objectives_are_told_by_level_with_their_figures(tmp_path):
 def test_a_percentile_without_its_samples_says_so_and_is_sorted_last(tmp_path):
     (run,) = reported(write_level(tmp_path, 4, count=100))
     table = runs_table([run.summary])
-    cells = dict(zip(((c.group, c.heading) for c in table.columns), table.rows[0], strict=True))
-    assert ("TTFT ms", "p99") not in cells  # no run has it
+    headings = [(c.group, c.heading) for c in table.columns]
+    assert table.rows[0][headings.index(("TTFT ms", "p99"))].text == "n<368"
     more = reported(write_level(tmp_path, 8), tmp_path / "made-cc4-0.csv")
     table = runs_table([one.summary for one in more])
     place = [(c.group, c.heading) for c in table.columns].index(("TTFT ms", "p99"))
     assert (table.rows[0][place].text, table.rows[0][place].sort) == ("n<368", None)
     assert table.rows[1][place].sort == more[1].summary.percentile("ttft_ms", 99)
+
+
+def test_in_an_open_loop_times_count_from_the_schedule_first(tmp_path):
+    records = [made_record(i, request_rate=20.0, send_lag_ms=5.0) for i in range(400)]
+    (run,) = reported(write_level(tmp_path, 4, records=records))
+    table = runs_table([run.summary])
+    groups = [name for name, _ in table.groups]
+    assert groups.index("TTFT ms from schedule") < groups.index("TTFT ms from send")
+    assert "TTFT ms" not in groups
+    assert "ttft_from_schedule_ms" in run.curves
+    assert "ttft_ms" not in run.curves
+    text = Page(to_html([run])).text
+    assert "TTFT from schedule distribution" in text
+    assert "made, 20 requests/s" in text
+
+
+def test_turns_of_conversations_have_a_table(tmp_path):
+    records = [
+        made_record(i, conversation_id=f"c{i // 3}", turn=i % 3 + 1, prompt_tokens=100 * (i % 3))
+        for i in range(120)
+    ]
+    text = Page(page_of(write_level(tmp_path, 4, records=records))).text
+    assert "A row a run and turn of its conversations" in text
+    assert re.search(r"2025-11-24T12:00:00Z 3 40 100 n<72 200", text)
 
 
 def test_levels_of_several_runs_have_intervals_over_them(tmp_path):

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .facts import Facts
-from .metrics import METRICS, TITLES
-from .report_look import axis, level_look, run_name, times_scale
+from .load import Load
+from .metrics import METRICS, TITLES, headline_metric
+from .report_look import axis, level_look, run_names, times_scale
 from .report_text import rounded
 from .report_thinning import distribution
 from .statistics import ordered
@@ -31,11 +32,17 @@ class Curve:
     of: int  # how many distinct points there were before thinning
 
 
+def shown(load: Load) -> tuple[str, ...]:
+    """Return the metrics that are drawn: in an open loop times count from the schedule."""
+    return tuple(headline_metric(metric, load) for metric in SHOWN)
+
+
 def curves(facts: Facts, most: int) -> dict[str, Curve]:
     """Return a run's distributions by metric; a metric without values has none."""
     found = {}
+    wanted = shown(facts.load)
     for metric in METRICS:
-        if metric.name in SHOWN:
+        if metric.name in wanted:
             values, weights = metric.sample(facts)
             if values.size:
                 one = ordered(values, weights)
@@ -63,15 +70,15 @@ def curve_charts(runs: Sequence[tuple[RunSummary, Mapping[str, Curve]]]) -> list
     """Return a chart a metric, a trace a run; a metric that no run has is left out."""
     levels = sorted({summary.load for summary, _ in runs})
     charts = []
-    for metric in SHOWN:
+    for metric in shown(runs[0][0].load):
         drawn: list[Drawn] = []
         having = [(summary, c[metric]) for summary, c in runs if metric in c]
-        loads = [summary.load for summary, _ in having]
-        for summary, curve in having:
+        names = run_names([summary for summary, _ in having])
+        for (summary, curve), name in zip(having, names, strict=True):
             look = level_look(levels.index(summary.load), len(levels))
-            words = run_name(summary, alone=loads.count(summary.load) == 1)
+            doubt = "" if summary.verdict.level == "VALID" else f" · {summary.verdict.level}"
             named = all(one.summary.load != summary.load for one in drawn)
-            drawn.append(Drawn(summary, curve, look, words, named))
+            drawn.append(Drawn(summary, curve, look, name + doubt, named))
         if drawn:
             charts.append(_chart(metric, drawn))
     return charts

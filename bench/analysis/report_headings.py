@@ -2,11 +2,18 @@
 
 # group, heading, column of summary.csv; `_p99_ms` and the like say n<368 where samples lack.
 RUN_FIGURES = (
+    *(("TTFT ms from schedule", f"p{q}", f"ttft_from_schedule_p{q}_ms") for q in (50, 95, 99)),
     *(("TTFT ms", f"p{q}", f"ttft_p{q}_ms") for q in (50, 95, 99)),
     *(("TPOT ms", f"p{q}", f"tpot_p{q}_ms") for q in (50, 95, 99)),
     *(("ITL ms", f"p{q}", f"itl_p{q}_ms") for q in (50, 99)),
+    *(
+        ("latency ms from schedule", f"p{q}", f"latency_from_schedule_p{q}_ms")
+        for q in (50, 95, 99)
+    ),
     *(("latency ms", f"p{q}", f"latency_p{q}_ms") for q in (50, 95, 99)),
     ("worst gap", "ms", "max_gap_worst_ms"),
+    ("schedule, requests/s", "drawn", "realised_rate"),
+    ("schedule, requests/s", "sent", "sent_rate"),
     ("requests/s", "window", "window_requests_per_s"),
     ("output tokens/s", "window", "window_output_tokens_per_s"),
     ("output tokens/s", "whole run", "whole_run_output_tokens_per_s"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from .intervals import Interval
 from .levels import Figure, Level, Series
-from .metrics import METRICS, TITLES
+from .metrics import METRICS, TITLES, headline_metric
 from .objectives import Objective
 from .report_look import P_COLOURS, P_SYMBOLS, axis, load_axis, times_scale
 from .report_text import rounded
@@ -33,7 +33,8 @@ class Point:
 
 def times_charts(series: Series) -> list[dict[str, Any]]:
     """Return a chart against load for each of the times that a level has."""
-    charts = [_times_chart(series, metric) for metric in TIMES]
+    load = series.levels[0].load
+    charts = [_times_chart(series, headline_metric(metric, load)) for metric in TIMES]
     return [chart for chart in charts if chart]
 
 

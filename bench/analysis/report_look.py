@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .report_text import chart_text
 from .summary import RunSummary
 
 LEVEL_COLOURS = 8  # @s0 to @s7, from cool to warm: load has an order
@@ -25,11 +24,13 @@ def level_look(place: int, levels: int) -> dict[str, str]:
     return {"color": f"@s{place % LEVEL_COLOURS}", "dash": dash}
 
 
-def run_name(summary: RunSummary, *, alone: bool = False) -> str:
-    """Return a run's name in a hover label: its load, and when it ran where there are others."""
-    started = "" if alone or summary.started_utc is None else f" · {summary.started_utc}"
-    doubt = "" if summary.verdict.level == "VALID" else f" · {summary.verdict.level}"
-    return chart_text(f"{summary.load.words}{started}{doubt}")
+def run_names(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return a name a run: its load, and which of the runs at this load where there are several."""
+    keys = [(summary.scenario, summary.load) for summary in summaries]
+    return [
+        summary.load.words + (f", run {keys[:place].count(key) + 1}" if keys.count(key) > 1 else "")
+        for place, (summary, key) in enumerate(zip(summaries, keys, strict=True))
+    ]
 
 
 def axis(title: str) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def times_scale(values: Sequence[float]) -> dict[str, Any]:
     low, high = min(values), max(values)
     if low > 0 and high / low > 10:
         return {"type": "log", **_log_ticks(low, high)}
-    return {"rangemode": "tozero"}
+    return {"rangemode": "tozero", "tickformat": ",~r"}
 
 
 def _log_ticks(low: float, high: float) -> dict[str, Any]:

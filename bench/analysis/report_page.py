@@ -22,9 +22,11 @@ from .judgement_lines import repeat_lines, stability_lines
 from .levels import Series, series_of
 from .report_again import Again, again
 from .report_curves import curve_charts
+from .report_details import clocks, figures_table, turns_table
 from .report_load import times_charts
+from .report_look import run_names
 from .report_run import ReportedRun
-from .report_tables import Table, beside_table, figures_table, levels_table, runs_table
+from .report_tables import Table, beside_table, levels_table, runs_table
 from .report_text import policy_hash, script_json, script_source
 from .report_throughput import pareto_chart, throughput_chart
 from .report_timeline_chart import timeline_chart
@@ -49,6 +51,7 @@ class Section:
     levels: Table
     runs: Table
     beside: Table | None
+    turns: Table | None
     beside_lines: Sequence[str]
     figures: Table
     lines: Sequence[str]
@@ -74,12 +77,17 @@ def to_html(runs: Sequence[ReportedRun]) -> str:
         simulated=sum(s.simulated for s in summaries),
         runs=summaries,
         begun=min((s.started_utc for s in summaries if s.started_utc), default=""),
-        environment=environment(summaries),
+        environment=_environment(summaries),
         policy=_policy(sources.values()),
         style=Markup((PARTS / "style.css").read_text()),  # noqa: S704  # our own file
         scripts={name: Markup(text) for name, text in sources.items()},  # noqa: S704
         data=Markup(script_json({s.place: _charts(s) for s in sections})),  # noqa: S704
     )
+
+
+def _environment(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
+    told = clocks(summaries)
+    return [*environment(summaries), *([("clocks", told)] if told else [])]
 
 
 def _section(place: str, series: Series, runs: Sequence[ReportedRun]) -> Section:
@@ -97,6 +105,7 @@ def _section(place: str, series: Series, runs: Sequence[ReportedRun]) -> Section
         levels=levels_table(series),
         runs=runs_table(found),
         beside=beside_table(found),
+        turns=turns_table(found),
         beside_lines=beside_lines(series),
         figures=figures_table(found),
         lines=[*stability_lines(series), *repeat_lines(series)],
@@ -104,7 +113,7 @@ def _section(place: str, series: Series, runs: Sequence[ReportedRun]) -> Section
         errors=list(_errors(found)),
         load=_load_charts(series),
         curves=curve_charts([(run.summary, run.curves) for run in own]),
-        timelines=[(_option(run.summary, found), timeline_chart(run.timeline)) for run in own],
+        timelines=_timelines(own),
         again=again(series),
         simulated=any(s.simulated for s in found),
     )
@@ -125,11 +134,13 @@ def _errors(summaries: Sequence[RunSummary]) -> Iterator[tuple[str, str, int, st
             yield summary.load.words, printable(group.kind), group.count, words
 
 
-def _option(summary: RunSummary, among: Sequence[RunSummary]) -> str:
-    """Return a run's name in the list of timelines."""
-    alone = [s.load for s in among].count(summary.load) == 1
-    started = "" if alone or not summary.started_utc else f", {summary.started_utc}"
-    return f"{summary.load.words}{started} ({summary.verdict.level})"
+def _timelines(runs: Sequence[ReportedRun]) -> list[tuple[str, dict[str, Any]]]:
+    """Return each run's timeline with its name in the list to choose from."""
+    names = run_names([run.summary for run in runs])
+    return [
+        (f"{name} ({run.summary.verdict.level})", timeline_chart(run.timeline))
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _charts(section: Section) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Table:
 VALUES = {column.name: column.value for column in SUMMARY_COLUMNS}
 DOCS = dict(summary_column_docs())
 LEVEL_DOCS = dict(level_column_docs())
+FROM_SCHEDULE = "_from_schedule"  # in the names of times that say most in an open loop alone
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 
@@ -95,12 +96,26 @@ def beside_table(runs: Sequence[RunSummary]) -> Table | None:
 def _figure_columns(
     figures: Sequence[tuple[str, str, str]], runs: Sequence[RunSummary]
 ) -> list[tuple[Column, Callable[[RunSummary], Cell]]]:
-    """Return columns of summary.csv under their headings; those without any value left out."""
+    """Return columns of summary.csv under their headings; those without any value left out.
+
+    A percentile without the samples for it stays: that it can't be told is told.
+    """
+    is_open = any(run.load.is_open for run in runs)
     return [
-        (Column(group, heading, DOCS[name]), lambda run, name=name: _run_cell(run, name))  # type: ignore[misc]
+        (
+            Column(_origin(group, name, is_open), heading, DOCS[name]),
+            lambda run, name=name: _run_cell(run, name),  # type: ignore[misc]
+        )
         for group, heading, name in figures
-        if any(VALUES[name](run) is not None for run in runs)
+        if (is_open or FROM_SCHEDULE not in name)
+        and any(VALUES[name](run) is not None or _lacking(run, name) for run in runs)
     ]
+
+
+def _origin(group: str, name: str, is_open: bool) -> str:
+    """Return a group's heading; in an open loop times from the send stand beside others."""
+    from_send = is_open and name.startswith(("ttft_p", "latency_p"))
+    return f"{group} from send" if from_send else group
 
 
 def _table(columns: Sequence[tuple[Column, Callable[[Row], Cell]]], rows: Sequence[Row]) -> Table:
@@ -137,7 +152,7 @@ def _lacking(run: RunSummary, name: str) -> str:
 
 def levels_table(series: Series) -> Table:
     """Return a row a level: its runs together, each figure with its interval over them."""
-    rows = level_rows([series])
+    rows, is_open = level_rows([series]), series.levels[0].load.is_open
     columns: list[tuple[Column, Callable[[LevelRow], Cell]]] = [
         (
             Column("", "load", LEVEL_DOCS["load"], number=False),
@@ -153,18 +168,21 @@ def levels_table(series: Series) -> Table:
         ),
         *_judged_columns(rows),
         *(
-            (_level_column(name), lambda r, n=name, f=figure: _level_cell(r.level, n, f))
+            (_level_column(name, is_open), lambda r, n=name, f=figure: _level_cell(r.level, n, f))
             for name, _, figure in FIGURES
-            if any(row.level.centre(figure) is not None for row in rows)
+            if (is_open or FROM_SCHEDULE not in name)
+            and any(_level_cell(row.level, name, figure).text != ABSENT for row in rows)
         ),
     ]
     return _table(columns, rows)
 
 
-def _level_column(name: str) -> Column:
+def _level_column(name: str, is_open: bool) -> Column:
     group, heading = LEVEL_NAMES.get(name, ("", name))
     if found := PERCENTILE.fullmatch(name):
-        group, heading = f"{TITLES[found['metric'] + '_ms']} ms", f"p{found['percentile']}"
+        title, _, origin = TITLES[found["metric"] + "_ms"].partition(" from ")
+        group = f"{title} ms from {origin}" if origin else _origin(f"{title} ms", name, is_open)
+        heading = f"p{found['percentile']}"
     return Column(group, heading, f"{LEVEL_DOCS[name]}; below it the 95 % interval")
 
 
@@ -207,26 +225,3 @@ def _goodput(row: LevelRow) -> Cell:
     found = row.level.attainment
     value = found.goodput_per_s if found else None
     return Cell(ABSENT) if value is None else Cell(number(value), value)
-
-
-def figures_table(runs: Sequence[RunSummary]) -> Table:
-    """Return a row a column of summary.csv and a column a run: everything there is."""
-    columns = [
-        Column("", "figure", "its name in summary.csv", number=False),
-        *(Column("", run.load.words, run.run_id) for run in runs),
-    ]
-    rows = []
-    for column in SUMMARY_COLUMNS:
-        values = [column.value(run) for run in runs]
-        if any(value is not None for value in values):
-            name = Cell(column.name, column.name, column.doc)
-            rows.append([name, *(_plain(value) for value in values)])
-    return Table(columns, rows)
-
-
-def _plain(value: Value) -> Cell:
-    if value is None:
-        return Cell(ABSENT)
-    if isinstance(value, float):
-        return Cell(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}", value)
-    return Cell(str(value), value)

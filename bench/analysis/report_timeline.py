@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .facts import Facts
 from .gpu_rows import slowed_by
+from .metrics import headline_metric
 from .report_thinning import extremes
 from .server_rows import ALL
 from .statistics import Values
@@ -60,7 +61,8 @@ class Timeline:
     in_flight: Track | None  # by the client's count
     running: Track | None  # by the server's
     waiting: Track | None
-    first_tokens: Track | None  # TTFT in ms at the moment of the send
+    ttft_metric: str  # its name
+    first_tokens: Track | None  # TTFT in ms at the moment that it counts from
     first_token_requests: NDArray[np.int64]  # whose each is
     failures: tuple[Failure, ...]
     failed: int  # how many there are in all
@@ -73,8 +75,8 @@ class Timeline:
 def timeline(facts: Facts, server: pd.DataFrame | None, most: int) -> Timeline:
     """Return a run's timeline with at most about `most` points a track."""
     slice_s = _slice_length(facts)
-    sent = facts.succeeded.dropna(subset=["t_sent_s", "ttft_ms"]).sort_values("t_sent_s")
-    kept = extremes(_floats(sent, "t_sent_s"), _floats(sent, "ttft_ms"), 2 * most)
+    first = _first_tokens(facts)
+    kept = extremes(_floats(first, "at_s"), _floats(first, "ms"), 2 * most)
     one = None if server is None else server[server["engine"] == ALL]
     return Timeline(
         window=facts.window,
@@ -84,8 +86,13 @@ def timeline(facts: Facts, server: pd.DataFrame | None, most: int) -> Timeline:
         in_flight=_in_flight(facts, most),
         running=_sampled("running (server)", one, "running", most),
         waiting=_sampled("waiting (server)", one, "waiting", most),
-        first_tokens=_first_tokens(sent, kept),
-        first_token_requests=sent["request_index"].to_numpy(dtype="int64")[kept],
+        ttft_metric=headline_metric("ttft_ms", facts.load),
+        first_tokens=Track(
+            "TTFT", _floats(first, "at_s")[kept], _floats(first, "ms")[kept], len(first)
+        )
+        if len(first)
+        else None,
+        first_token_requests=first["request_index"].to_numpy(dtype="int64")[kept],
         failures=_failures(facts.failures),
         failed=len(facts.failures),
         output_tokens=_token_rate(facts, slice_s),
@@ -157,11 +164,14 @@ def _sampled(
     )
 
 
-def _first_tokens(sent: pd.DataFrame, kept: NDArray[np.int64]) -> Track | None:
-    if sent.empty:
-        return None
-    times, values = _floats(sent, "t_sent_s"), _floats(sent, "ttft_ms")
-    return Track("TTFT", times[kept], values[kept], len(sent))
+def _first_tokens(facts: Facts) -> pd.DataFrame:
+    """Return each success's TTFT in ms and the moment that it counts from: at_s, ms."""
+    rows = facts.succeeded
+    since = "t_scheduled_s" if facts.load.is_open else "t_sent_s"
+    times = facts.times(headline_metric("ttft_ms", facts.load))[~facts.failed]
+    found = rows.assign(at_s=rows[since], ms=times).dropna(subset=["at_s", "ms"])
+    ordered: pd.DataFrame = found.sort_values("at_s", kind="stable")
+    return ordered
 
 
 def _failures(rows: pd.DataFrame) -> tuple[Failure, ...]:

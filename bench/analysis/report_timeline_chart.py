@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .report_look import axis, times_scale
+from .metrics import TITLES
+from .report_look import axis, level_look, times_scale
 from .report_text import chart_text, hover_lines, rounded
 from .report_timeline import Failure, Timeline, Track
 
@@ -26,7 +27,9 @@ class Panel:
 
     title: str
     traces: Sequence[dict[str, Any]]
-    scale: dict[str, Any] = field(default_factory=lambda: {"rangemode": "tozero"})
+    scale: dict[str, Any] = field(
+        default_factory=lambda: {"rangemode": "tozero", "tickformat": ",~r"}
+    )
 
 
 def timeline_chart(found: Timeline) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def _panels(found: Timeline) -> list[Panel]:
         Panel("tokens/s", _lines(((found.output_tokens, "@c3"),), " tokens/s", "hvh")),
         Panel("KV cache %", _lines(((found.kv_percent, "@c4"),), " %", "hv")),
         *(
-            Panel(title, [*_gpus(found.gpu.get(key, ()), unit), *_throttled(found, key)])
+            Panel(title, [*_gpus(found, key, unit), *_throttled(found, key)])
             for key, (title, unit) in SENSORS.items()
         ),
     ]
@@ -101,6 +104,7 @@ def _dots(found: Timeline) -> dict[str, Any] | None:
     track = found.first_tokens
     if track is None:
         return None
+    since = "sent" if found.ttft_metric == "ttft_ms" else "due"
     return {
         "type": "scatter",
         "mode": "markers",
@@ -109,8 +113,8 @@ def _dots(found: Timeline) -> dict[str, Any] | None:
         "y": rounded(track.values),
         "marker": {"color": "@c0", "size": 4, "opacity": 0.55},
         "customdata": found.first_token_requests.tolist(),
-        "hovertemplate": "request %{customdata}<br>sent at %{x:.2f} s<br>TTFT %{y:,.4~g} ms"
-        "<extra></extra>",
+        "hovertemplate": f"request %{{customdata}}<br>{since} at %{{x:.2f}} s<br>"
+        f"{TITLES[found.ttft_metric]} %{{y:,.4~g}} ms<extra></extra>",
     }
 
 
@@ -143,9 +147,16 @@ def _failure_words(failure: Failure) -> str:
     )
 
 
-def _gpus(tracks: Sequence[Track], unit: str) -> list[dict[str, Any]]:
+def _gpus(found: Timeline, sensor: str, unit: str) -> list[dict[str, Any]]:
+    """Return a line a GPU; the legend names it in the first panel that has one."""
+    tracks = found.gpu.get(sensor, ())
+    first = sensor == next(iter(found.gpu), None)
     return [
-        _line(track, f"@s{place % 8}", f" {unit}", "linear") for place, track in enumerate(tracks)
+        {
+            **_line(track, level_look(place, len(tracks))["color"], f" {unit}", "linear"),
+            "showlegend": first,
+        }
+        for place, track in enumerate(tracks)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .capacity import capacity
@@ -11,18 +11,20 @@ from .finding import Finding
 from .foreign import ABSENT
 from .knee import find_knee, output_tokens_per_s
 from .levels import Level, Series
+from .metrics import METRICS, TITLES, headline_metric
 from .objectives import Objective, Outcome
+from .report_look import run_names
 from .report_tables import number
 from .report_throughput import user_tokens_per_s
 from .summary import RunSummary
-from .verdict import Verdict
 from .verdict_lists import headline
 
+DOCS = {metric.name: metric.doc for metric in METRICS}
 MEANINGS = {check.code: check.meaning for check in CHECKS}
 WORDS = {
     "VALID": "The figures mean what they say.",
-    "SUSPECT": "The figures may mislead: read why before you use them.",
-    "INVALID": "The figures don't mean what they say.",
+    "SUSPECT": "Figures may mislead: read why before you use them.",
+    "INVALID": "Figures of the INVALID runs don't mean what they say.",
 }
 
 
@@ -53,7 +55,6 @@ class Mark:
     name: str
     level: str
     run_id: str
-    reasons: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +102,26 @@ def verdicts(summaries: Sequence[RunSummary]) -> Verdicts:
     """Return the verdicts of all runs, the worst standing for all."""
     levels = [s.verdict.level for s in summaries]
     level = next(name for name in ("INVALID", "SUSPECT", "VALID") if name in levels)
+    names = [
+        f"{summary.scenario}, {name}"
+        for summary, name in zip(summaries, run_names(summaries), strict=True)
+    ]
     marks = tuple(
-        Mark(short_name(s), s.verdict.level, s.run_id, s.verdict.reasons) for s in summaries
+        Mark(name, s.verdict.level, s.run_id) for name, s in zip(names, summaries, strict=True)
     )
-    doubts = _reasons(summaries, lambda verdict: verdict.doubts)
-    notes = _reasons(summaries, lambda verdict: verdict.notes)
+    doubts = _reasons(names, [s.verdict.doubts for s in summaries])
+    notes = _reasons(names, [s.verdict.notes for s in summaries])
     return Verdicts(level, headline(summaries), WORDS[level], marks, doubts, notes)
 
 
-def short_name(summary: RunSummary) -> str:
-    """Return a run's name for a list: scenario and load."""
-    return f"{summary.scenario}, {summary.load.words}"
-
-
-def _reasons(
-    summaries: Sequence[RunSummary], chosen: Callable[[Verdict], Sequence[Finding]]
-) -> tuple[Reason, ...]:
-    """Return the chosen findings by code, the gravest first."""
+def _reasons(names: Sequence[str], findings: Sequence[Sequence[Finding]]) -> tuple[Reason, ...]:
+    """Return the findings of named runs by code, the gravest first."""
     by_code: dict[str, dict[Finding, list[str]]] = {}
-    for summary in summaries:
-        for finding in chosen(summary.verdict):
-            same = by_code.setdefault(finding.code, {})
-            same.setdefault(finding, []).append(short_name(summary))
+    for name, of_run in zip(names, findings, strict=True):
+        for finding in of_run:
+            by_code.setdefault(finding.code, {}).setdefault(finding, []).append(name)
     ordered = sorted(by_code.values(), key=lambda found: -max(f.severity for f in found))
-    return tuple(_reason(found, len(summaries)) for found in ordered)
+    return tuple(_reason(found, len(names)) for found in ordered)
 
 
 def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
@@ -132,13 +129,13 @@ def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
     shared = len({finding.advice for finding in found}) == 1
     told = tuple(
         Found(
-            ("every run",) if len(runs) == of > 1 else tuple(dict.fromkeys(runs)),
+            ("every run",) if len(runs) == of > 1 else tuple(runs),
             finding.figures,
             "" if shared else finding.advice,
         )
         for finding, runs in found.items()
     )
-    meaning = MEANINGS.get(worst.code, "")
+    meaning = MEANINGS.get(worst.code, "").replace("`", "")
     return Reason(worst.code, worst.severity.name, meaning, told, worst.advice if shared else "")
 
 
@@ -207,13 +204,14 @@ def _rates(series: Series) -> list[Key]:
 def _times(series: Series) -> list[Key]:
     """Return the TTFT from the lowest level to the highest, at the highest percentile of both."""
     levels = (series.levels[0], series.levels[-1])
+    metric = headline_metric("ttft_ms", levels[0].load)
     for percentile in (95.0, 50.0):
-        values = [v.centre(lambda run, q=percentile: run.percentile("ttft_ms", q)) for v in levels]  # type: ignore[misc]
+        values = [v.centre(lambda run, q=percentile: run.percentile(metric, q)) for v in levels]  # type: ignore[misc]
         if None not in values:
             shown = " → ".join(dict.fromkeys(ABSENT if v is None else number(v) for v in values))
             loads = " → ".join(dict.fromkeys(v.load.words for v in levels))
-            doc = "time to first token, from the send, of requests that succeeded"
-            return [Key(f"TTFT p{percentile:g}", shown, "ms", loads, doc)]
+            name = f"{TITLES[metric]} p{percentile:g}"
+            return [Key(name, shown, "ms", loads, f"{DOCS[metric]}, of requests that succeeded")]
     return []
 
 

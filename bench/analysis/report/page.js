@@ -50,6 +50,7 @@
         ...layout[key],
       };
     }
+    if (small && chart.wide) layout.height += 130; // its legend folds into many lines
     if (printing) layout.width = PRINT_PX / (chart.wide ? 1 : 2) - 10;
     return layout;
   };
