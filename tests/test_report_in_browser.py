@@ -59,7 +59,9 @@ def visible_traces(browser: Browser, chart: int) -> list[bool]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_asks_for_itself_alone_and_complains_of_nothing(browser, page, theme):
     browser.open(page, theme=theme)
-    assert set(browser.requests()) - {page.as_uri()} == set()
+    # A data: address is no request: older plotlys ask the browser so what it can draw.
+    asked = {url for url in browser.requests() if not url.startswith("data:")}
+    assert asked == {page.as_uri()}
     assert browser.complaints() == []
 
 

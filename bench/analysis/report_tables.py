@@ -169,7 +169,7 @@ def levels_table(series: Series) -> Table:
         *_judged_columns(rows),
         *(
             (_level_column(name, is_open), lambda r, n=name, f=figure: _level_cell(r.level, n, f))
-            for name, _, figure in FIGURES
+            for name, _, figure in sorted(FIGURES, key=lambda f: FROM_SCHEDULE not in f[0])
             if (is_open or FROM_SCHEDULE not in name)
             and any(_level_cell(row.level, name, figure).text != ABSENT for row in rows)
         ),

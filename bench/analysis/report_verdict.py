@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .capacity import capacity
 from .codes import CHECKS
@@ -80,12 +81,15 @@ class Key:
     doc: str
 
 
+State = Literal["met", "MISSED", "INVALID"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """A scenario's objectives, a row a level; and the highest load that met them."""
 
     objectives: tuple[str, ...]
-    rows: tuple[tuple[str, bool, tuple[Met, ...]], ...]
+    rows: tuple[tuple[str, State, tuple[Met, ...]], ...]
     words: str
 
 
@@ -152,13 +156,20 @@ def outcomes(series: Series) -> Outcomes | None:
     rows = tuple(
         (
             level.load.words,
-            bool(level.attainment and level.attainment.met),
+            _state(level),
             tuple(_met(level, objective) for objective in objectives),
         )
         for level in series.levels
     )
     words = most.words if most else ""
     return Outcomes(tuple(o.words for o in objectives), rows, words)
+
+
+def _state(level: Level) -> State:
+    """Return whether a level met all; what INVALID runs seem to have met doesn't count."""
+    if level.attainment is None or not level.attainment.met:
+        return "MISSED"
+    return "INVALID" if level.verdict == "INVALID" else "met"
 
 
 def _met(level: Level, objective: Objective) -> Met:
