@@ -1,10 +1,11 @@
 # Every verb makes the environment that it needs when it is missing, and leaves it alone when it
 # is up to date. NAME="a b" picks scenarios, ARGS="…" goes to the script as it stands (of `all`,
-# to bench).
+# to bench). A NAME of the environment is somebody else's: many shells and CI systems set one.
 
 # Not called PYTHON: that names the interpreter that the environment is made with.
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
+NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command line"
 PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis server/*.py server/sim tools
 
 .DEFAULT_GOAL := help
@@ -38,7 +39,7 @@ calibrate: ## the client's own error, measured (10 minutes; keep the machine qui
 	$(RUN) bench/calibrate.py $(ARGS)
 
 bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry
-	$(RUN) bench/bench.py $(foreach name,$(NAME),--name $(name)) $(ARGS)
+	$(RUN) bench/bench.py $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
 summarize: ## tables and verdicts of all runs: summary.csv, summary.md
 	$(RUN) bench/summarize.py $(ARGS)

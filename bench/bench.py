@@ -6,9 +6,9 @@
     python bench/bench.py --name rag --dry-run         what would be sent; sends nothing
     python bench/bench.py --base-url http://gpu7:8000/v1 --model Qwen/Qwen3-8B
 
-Each scenario runs once at each of its concurrencies: that many streams are held open, each
-sending its next request as soon as its last one ended. Settings, prompts, the server and the
-results folder are checked before the first request.
+Each scenario runs at each of its levels: so many streams held open (concurrencies), requests by
+the clock (request_rates), or recorded traffic (trace): docs/LOAD.md. Settings, prompts, the
+server and the results folder are checked before the first request.
 
 Writes results/<run_id>.csv, a row a request as requests end, and results/<run_id>.json, what
 the run was; results/server_metrics/<run_id>.csv, the server's own /metrics each second; with
@@ -18,7 +18,9 @@ from a DCGM exporter (--dcgm-url http://gpu7:9400/metrics); either switches tele
 run ends in a verdict: VALID, SUSPECT or INVALID, with reasons. summarize.py and plot.py read on.
 
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
-row is kept. Keys (HF_TOKEN, and whatever api_key_env names) come from the environment or .env.
+row is kept, and --resume runs what is missing: a run that is whole, of the same plan, server and
+model, is not made again. Keys (HF_TOKEN, and whatever api_key_env names) come from the
+environment or .env.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake
 in the scenario file, or a model that isn't served; 3 an objective (slo) was missed; 4 a run is
@@ -42,6 +44,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
     from loadgen.job import Job, PlannedRun
     from loadgen.records import ClockPair, RunStatus
+    from loadgen.resume import RunKey
     from loadgen.scenario import Scenario
     from observe.beside import Beside
 
@@ -83,6 +86,7 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from dotenv import load_dotenv
+    from loadgen.left_behind import mark_left_behind
     from loadgen.load_level import rows_expected
     from loadgen.preflight import check_folder
     from loadgen.prepare import api_key_of, prepared
@@ -96,6 +100,8 @@ def _bench(args: argparse.Namespace) -> int:
     for scenario in scenarios:
         api_key_of(scenario, os.environ)  # before waiting for any server
     check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
+    for path in mark_left_behind(args.results_dir):
+        _say(f"note: {path.stem}: its process was killed: marked as interrupted")
     jobs = [prepared(s, os.environ, args.wait_s, _tell_waiting(s.base_url)) for s in scenarios]
     return _run_all(jobs, args)
 
@@ -127,6 +133,7 @@ def _parse() -> argparse.Namespace:
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
+    add("--resume", action="store_true", help="leave out the runs that are whole in D already")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()
 
@@ -212,20 +219,32 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     from loadgen.job import Style, plan_run
 
     _tell_notes(jobs)
+    whole = _whole_runs(args)
     style = Style(args.results_dir, args.workers, args.tokens)
-    total = sum(len(job.parts) for job in jobs)
+    wanted = [(job, part) for job in jobs for part in job.parts]
     done: list[RunSummary] = []
     status: RunStatus = "complete"
-    for job in jobs:
-        for part in job.parts:
-            planned = plan_run(job, part, style)
-            chose = f" ({planned.workers} sending processes)" if planned.workers > 1 else ""
-            _say(f"[{len(done) + 1}/{total}] {planned.run_id}{chose}")
-            status = _run(job, planned, _beside(job, planned, args))
-            done.append(_told(planned))
-            if status != "complete":
-                return _ended(done, status)
+    for number, (job, part) in enumerate(wanted, start=1):
+        there = whole.get(job.key(part))
+        if there is not None:
+            _say(f"[{number}/{len(wanted)}] {there.stem} is whole: not run again")
+            done.append(_told(there))
+            continue
+        planned = plan_run(job, part, style)
+        chose = f" ({planned.workers} sending processes)" if planned.workers > 1 else ""
+        _say(f"[{number}/{len(wanted)}] {planned.run_id}{chose}")
+        status = _run(job, planned, _beside(job, planned, args))
+        done.append(_told(planned.csv_path))
+        if status != "complete":
+            break
     return _ended(done, status)
+
+
+def _whole_runs(args: argparse.Namespace) -> dict[RunKey, Path]:
+    """Return what need not be run again: with --resume, the whole runs of the folder."""
+    from loadgen.resume import whole_runs
+
+    return whole_runs(args.results_dir, _say_once) if args.resume else {}
 
 
 def _tell_notes(jobs: Sequence[Job]) -> None:
@@ -237,6 +256,7 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
 
 
 def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
+    from loadgen.held import held
     from loadgen.interrupts import Interrupts
     from loadgen.job import run_planned
     from loadgen.progress import ProgressLine
@@ -245,6 +265,7 @@ def _run(job: Job, planned: PlannedRun, beside: Beside) -> RunStatus:
     with ExitStack() as stack, Interrupts() as interrupts, ProgressLine(sys.stderr) as line:
 
         def on_start(clock: ClockPair) -> None:
+            stack.enter_context(held(planned.csv_path))  # until its JSON says how it ended
             beside.anchor(clock.monotonic_ns, clock.wall_s)
 
         stack.callback(beside.stop)
@@ -282,13 +303,13 @@ def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
     return Beside(wanted, planned.folder, planned.run_id, _say_once)
 
 
-def _told(planned: PlannedRun) -> RunSummary:
-    """Read the run back from its files, and say what it is worth."""
+def _told(rows: Path) -> RunSummary:
+    """Read a run back from its files, and say what it is worth."""
     from analysis.runs import load_run
     from analysis.summary import summarize
     from analysis.verdict import headline
 
-    summary = summarize(load_run(planned.csv_path))
+    summary = summarize(load_run(rows))
     _say(f"  {headline(summary.verdict)}")
     return summary
 

@@ -1,19 +1,30 @@
 #!/usr/bin/env python3
-"""Draw runs: distributions of each, a scenario's levels over each other, and against load.
+"""Draw runs: distributions, a timeline and single requests of each; levels against load.
 
     python bench/plot.py                            every run in results/
     python bench/plot.py results/smoke_test-*.csv   some of them
+    python bench/plot.py --format svg --dark        for a dark page
 
-Reads results/<run_id>.csv and <run_id>.json, named as for summarize.py: by file, id, glob or
-folder. Writes PNG files into plots/ in the folder of the first run, or of --results-dir:
+Reads results/<run_id>.csv, <run_id>.json and what lies beside them (tokens/, telemetry/,
+server_metrics/); runs are named as for summarize.py: by file, id, glob or folder. Writes into
+plots/ in the folder of the first run, or of --results-dir:
 
-    <run_id>_ttft_cdf.png, <run_id>_latency_cdf.png        each run, p50, p95 and p99 marked
+    <run_id>_ttft_cdf.png, _latency_cdf, _itl_cdf, _chunk_gap_cdf
+                                distributions, p50, p95 and p99 marked; a thin line for each
+                                other run of the same level. ITL: a gap counts for its tokens
+    <run_id>_timeline.png       arrivals, requests in flight, output tokens/s, TTFT and failures,
+                                KV cache, GPUs: on one clock, the steady window shaded
+    <run_id>_waterfall.png      up to 200 requests, a row each: until first token, decode
     <scenario>_ttft_overlay.png, <scenario>_latency_overlay.png     where there are two runs
-    <scenario>_load.png       TTFT, latency, throughput against concurrency: from two levels on
+    <scenario>_load.png         TTFT, TPOT, latency with 95 % intervals and objectives, throughput
+                                and its knee against load: from two levels on
+    <scenario>_pareto.png       tokens/s by GPU against tokens/s for a user: from two levels on
 
-Times are of successful requests. What can't be drawn (no TTFT without streaming, no request
-that succeeded) is said, and leaves no empty picture. A run that isn't VALID says so under its
-title. No display is needed, and MPLBACKEND changes nothing.
+A scenario that was run with several settings or servers has pictures for each: <scenario>_2_...
+What can't be drawn (no TTFT without streaming, no request that succeeded) is said, and leaves no
+empty picture. A run that isn't VALID says so under its title. Of a long run fewer points are
+drawn than were measured, chosen so that extremes stay, and the picture says so. The same files
+give the same pictures to the byte. No display is needed, and MPLBACKEND changes nothing.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still drawn); 2 wrong
 usage.
@@ -24,13 +35,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.figures import PlottedRun
     from analysis.pictures import Picture
+    from analysis.runs import Run
+    from analysis.style import Format
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -46,14 +61,20 @@ def main() -> int:
 
     found = find_runs(args.files, args.results_dir or RESULTS)
     _complain(found.problems)
-    runs, unread = _load(found.paths)
-    if not runs:
-        if not found.problems and not unread:
+    if not found.paths:
+        if not found.problems:
             _complain([f"no runs in {args.results_dir or RESULTS}: make some with make bench"])
         return 1
-    folder = results_folder(found.paths[0], args.results_dir) / "plots"
-    written = _draw_all(runs, folder)
-    return 0 if written and not found.problems and not unread else 1
+    plots = Plots(results_folder(found.paths[0], args.results_dir) / "plots", args.format)
+    from analysis.style import DARK, LIGHT, in_style
+
+    try:
+        with in_style(DARK if args.dark else LIGHT):
+            unread = _draw_all(found.paths, plots)
+    except OSError as e:
+        _complain([f"{plots.folder}: picture not written: {e.strerror}"])
+        return 1
+    return 1 if found.problems or unread else 0
 
 
 def _parse() -> argparse.Namespace:
@@ -62,12 +83,38 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
     parser.add_argument("--results-dir", type=Path, metavar="D", help="where runs and plots lie")
+    parser.add_argument(
+        "--format", choices=("png", "svg", "pdf"), default="png", help="png where not given"
+    )
+    parser.add_argument("--dark", action="store_true", help="light on dark; the names stay")
     return parser.parse_args()
 
 
-def _load(paths: Iterable[Path]) -> tuple[list[PlottedRun], int]:
-    """Return the runs that can be read, and how many can't."""
-    from analysis.figures import plotted_run
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """Where pictures go, and as what."""
+
+    folder: Path
+    format: Format
+
+    def draw(self, pictures: Iterable[Picture]) -> None:
+        """Draw them, each saved before the next. Raises OSError."""
+        from analysis.foreign import printable
+        from analysis.style import save
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            path = self.folder / f"{picture.name}.{self.format}"
+            if picture.draw is None:
+                print(f"no {path.name}: {printable(picture.why_not)}")
+                continue
+            save(picture.draw(), path, self.format)
+            print(path)
+
+
+def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
+    """Draw every run, then what they are together; return how many can't be read."""
+    from analysis.pictures import all_series, series_pictures
     from analysis.runs import load_run
     from loadgen.records import RecordsError
 
@@ -75,7 +122,7 @@ def _load(paths: Iterable[Path]) -> tuple[list[PlottedRun], int]:
     for path in paths:
         try:
             run = load_run(path)
-            runs.append(plotted_run(run))
+            runs.append(_draw_moments(run, plots))
         except RecordsError as e:
             _complain([str(e)])
             unread += 1
@@ -83,35 +130,24 @@ def _load(paths: Iterable[Path]) -> tuple[list[PlottedRun], int]:
         if run.info_problem:
             _complain([run.info_problem])
             unread += 1
-    return runs, unread
+    seen: Counter[str] = Counter()
+    for series in all_series(runs):
+        seen[series.scenario] += 1
+        plots.draw(series_pictures(series, runs, seen[series.scenario]))
+    return unread
 
 
-def _draw_all(runs: list[PlottedRun], folder: Path) -> bool:
-    """Draw every picture, each saved before the next; False where the folder doesn't take them."""
-    from analysis.foreign import printable
-    from analysis.style import save
+def _draw_moments(run: Run, plots: Plots) -> PlottedRun:
+    """Draw what takes all of a run's rows, and return what is kept of them."""
+    from analysis.figures import plotted_run
+    from analysis.pictures import moment_pictures
+    from analysis.server_rows import read_server_rows
+    from analysis.summary import facts_of, summarize
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for picture in _pictures(runs):
-            if picture.draw is None:
-                print(f"no {picture.file_name}: {printable(picture.why_not)}")
-                continue
-            save(picture.draw(), folder / picture.file_name)
-            print(folder / picture.file_name)
-    except OSError as e:
-        _complain([f"{folder}: picture not written: {e.strerror}"])
-        return False
-    return True
-
-
-def _pictures(runs: list[PlottedRun]) -> Iterator[Picture]:
-    from analysis.pictures import run_pictures, scenario_pictures
-
-    for run in runs:
-        yield from run_pictures(run)
-    for name in sorted({run.summary.scenario for run in runs}):
-        yield from scenario_pictures([run for run in runs if run.summary.scenario == name])
+    facts = facts_of(run)
+    summary = summarize(run, facts)
+    plots.draw(moment_pictures(summary, facts, read_server_rows(run.path)))
+    return plotted_run(summary, facts)
 
 
 def _complain(problems: Iterable[str]) -> None:

@@ -19,8 +19,9 @@ into the folder of the first run, or into --results-dir; with --format vllm also
 Figures are computed from these files alone, at any time.
 
 A verdict is VALID, SUSPECT (the figures may mislead) or INVALID (they don't mean what they
-say), with the reasons and what to do about each. Times are of successful requests; failures
-stay in every count. A percentile is shown only with the samples for it: p99 needs 368.
+say), with the reasons and what to do about each. Times are of successful requests, in an open
+loop from when they were due; failures stay in every count. A percentile is shown only with the
+samples for it: p99 needs 368.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still summed up);
 2 wrong usage; with --check 4, when a run is INVALID, else 3, when an objective was missed.

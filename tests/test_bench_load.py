@@ -266,3 +266,32 @@ def test_repeats_take_turns_with_levels_and_have_schedules_of_their_own(
     assert len({r.plan["sha256"] for r in runs}) == 4
     assert len({r.seeds["schedule"] for r in runs}) == 2
     assert runs[0].prompts["sha256"] != runs[2].prompts["sha256"]
+
+
+def test_a_resumed_bench_runs_what_is_missing_and_nothing_else(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    path = scenarios(concurrencies=[2, 3], repeats=2)
+    run_bench(tmp_path, path)
+    first = sorted((tmp_path / "results").glob("one-*.csv"))
+    assert len(first) == 4
+    first[0].unlink()  # one is gone
+    cut = first[1].with_suffix(".json")  # and one was cut off
+    cut.write_text(cut.read_text().replace('"status": "complete"', '"status": "interrupted"'))
+    sent = len(completions(tiny_vllm))
+    done = run_bench(tmp_path, path, "--resume")
+    assert done.stderr.count("is whole: not run again") == 2
+    assert len(completions(tiny_vllm)) - sent == 2 * 12
+    again = run_bench(tmp_path, path, "--resume")
+    assert again.stderr.count("is whole: not run again") == 4
+    assert len(completions(tiny_vllm)) - sent == 2 * 12
+    assert again.stdout.count("one-cc") >= 4  # the table is of all of them
+
+
+@pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"seed": 1}, {"num_requests": 13}])
+def test_a_run_of_another_plan_is_no_substitute(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, change: dict[str, Any]
+) -> None:
+    run_bench(tmp_path, scenarios())
+    done = run_bench(tmp_path, scenarios(**change), "--resume")
+    assert "not run again" not in done.stderr

@@ -23,6 +23,7 @@ from tests.running import (
     info,
     rows,
     run_bench,
+    sending_processes,
     start_bench,
     wait_for,
     write_scenario,
@@ -198,7 +199,9 @@ def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
     process = start_bench(tmp_path, scenarios(num_requests=60), "--workers", str(workers))
     wait_for(lambda: completions(tiny_vllm) > 12)
     wait_for(lambda: len(rows(tmp_path)) > 3)
-    for worker in sending_processes(process.pid)[:killed]:
+    found_processes = sending_processes(process.pid)
+    assert len(found_processes) == workers
+    for worker in found_processes[:killed]:
         os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=30)
     assert "died" in err
@@ -258,22 +261,6 @@ def test_no_tokens_leaves_the_tokens_file_out(
 ) -> None:
     assert_ran(bench(scenarios(), "--no-tokens"))
     assert not (tmp_path / "results" / "tokens").exists()
-
-
-def sending_processes(parent: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            told = dict(
-                line.split(":\t", 1) for line in status.read_text().splitlines() if "\t" in line
-            )
-            command_line = (status.parent / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue  # gone meanwhile
-        if told.get("PPid") == str(parent) and "spawn_main" in command_line:
-            found.append(int(told["Pid"]))
-    assert found
-    return found
 
 
 def test_wrong_usage_is_one_line_and_exit_2_before_any_request(

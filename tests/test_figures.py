@@ -1,52 +1,44 @@
-"""Pictures: what stands in them, and that nothing foreign is read as mathematics."""
+"""Distributions: what stands in them, and that nothing foreign is read as mathematics."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.figures import cdf_figure, overlay_figure, plotted_run
-from analysis.load_figure import load_figure
-from analysis.pictures import run_pictures, scenario_pictures
-from analysis.runs import load_run
-from analysis.style import COLOURS, drawable, save
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from analysis.cdf_figure import cdf_figure, overlay_figure
+from analysis.curves import MOST_POINTS, curve
+from analysis.pictures import run_pictures, series_pictures
+from analysis.sheet import drawable
+from analysis.style import DARK, LIGHT, in_style, save
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.made_runs import failed_record, made_info, made_record, whole_reply_record, write_run
+from tests.drawn import (
+    legend_words,
+    level,
+    overflowing,
+    plotted_at,
+    series_at,
+    texts,
+    write_tokens,
+    written,
+)
+from tests.made_runs import failed_record, made_record, whole_reply_record
 
 
 @pytest.fixture
 def run(tmp_path):
     """Write a run and return what its pictures need."""
-
-    def made(records, **changes):
-        info = made_info(records, **changes)
-        return plotted_run(load_run(write_run(tmp_path, records, info)))
-
-    return made
+    return lambda records, **changes: plotted_at(written(tmp_path, list(records), **changes))
 
 
-def level(concurrency, count=400, spread=0.3, repeat=0):
-    """Records of one level: TTFT grows with concurrency."""
-    rng = np.random.default_rng(concurrency + 1000 * repeat)
-    for i in range(count):
-        ttft_ms = float(50 * concurrency * rng.lognormal(0, spread))
-        yield made_record(
-            i,
-            run_id=f"made-cc{concurrency}-{repeat}",
-            concurrency=concurrency,
-            ttft_ms=ttft_ms,
-            latency_ms=ttft_ms + 190,
-        )
-
-
-def texts(figure: Figure) -> str:
-    """Return every text of a figure."""
-    return "\n".join(t.get_text() for t in figure.findobj(Text))
+@pytest.fixture
+def series(tmp_path):
+    """Write runs and return their series, and what pictures keep of each."""
+    return lambda runs: series_at([written(tmp_path, list(records)) for records in runs])
 
 
 def test_a_distribution_names_scenario_model_data_and_level_and_marks_percentiles(run):
-    plotted = run(list(level(8)))
+    plotted = run(level(8))
     figure = cdf_figure(plotted, "ttft_ms")
     found = texts(figure)
     p95 = plotted.summary.percentile("ttft_ms", 95)
@@ -70,36 +62,74 @@ def test_the_curve_is_the_empirical_distribution(run):
     assert list(y) == [0, 25, 50, 75, 100]
 
 
+def test_a_gap_counts_for_its_tokens_in_itl_and_once_as_a_chunk_gap(tmp_path):
+    path = written(tmp_path, [made_record(0, completion_tokens=9, token_events=3)])
+    write_tokens(path, {0: [0.1, 0.13, 0.19]}, tokens=3)
+    plotted = plotted_at(path)
+    assert list(plotted.curves["itl_ms"].values) == pytest.approx([10, 20])
+    assert plotted.curves["itl_ms"].n == 6
+    assert list(plotted.curves["chunk_gap_ms"].values) == pytest.approx([30, 60])
+    assert plotted.curves["chunk_gap_ms"].n == 2
+    figure = cdf_figure(plotted, "itl_ms")
+    assert figure.axes[0].get_ylabel() == "tokens at or below (%)"
+    assert "n 6" in legend_words(figure)
+
+
 def test_a_percentile_without_the_samples_has_no_mark_and_says_what_it_needs(run):
-    figure = cdf_figure(run(list(level(8, count=50))), "latency_ms")
+    figure = cdf_figure(run(level(8, count=50)), "latency_ms")
     assert "p99  n<368" in texts(figure)
     marks = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "^")]
     assert len(marks) == 1
 
 
-@pytest.mark.parametrize("count", [4001, 20_000])
-def test_many_points_are_thinned_with_both_ends_kept(run, count):
-    plotted = run([made_record(i, ttft_ms=1.0 + i) for i in range(count)])
-    x, y = cdf_figure(plotted, "ttft_ms").axes[0].lines[0].get_data()
-    assert len(x) <= 4001
-    assert (x[0], x[-1], y[-1]) == (1, count, 100)
+def test_other_runs_of_a_level_are_thin_lines_under_this_one(series):
+    _, (this, *others) = series([level(8, repeat=n) for n in range(3)])
+    figure = cdf_figure(this, "ttft_ms", [r.curves["ttft_ms"] for r in others])
+    *thin, thick = figure.axes[0].lines[:3]
+    assert [line.get_linewidth() for line in thin] == [0.9, 0.9]
+    assert thick.get_linewidth() > 2
+    assert list(thin[1].get_xdata()[1:]) == list(others[1].curves["ttft_ms"].values)
+    assert legend_words(figure)[:2] == ["2 other runs of this level", "this run, n 400"]
+
+
+@given(
+    st.lists(st.floats(0.001, 1e6), min_size=1, max_size=20),
+    st.integers(0, 3 * MOST_POINTS),
+)
+def test_a_thinned_curve_lies_on_the_whole_one_and_keeps_both_ends(some, count):
+    rng = np.random.default_rng(count)
+    values = np.concatenate([np.array(some), rng.lognormal(2, 2, count)])
+    found = curve((values, None))
+    ranks = np.searchsorted(np.sort(values), found.values, side="right")
+    assert found.n == values.size
+    assert found.values.size <= MOST_POINTS + 1
+    assert (found.values[0], found.values[-1]) == (values.min(), values.max())
+    assert found.shares[-1] == pytest.approx(100)
+    assert (found.shares <= 100 * ranks / values.size + 1e-9).all()
+    assert (np.diff(found.values) >= 0).all()
+
+
+def test_a_long_tail_keeps_its_shape_when_it_is_thinned():
+    tail = np.geomspace(1e3, 1e6, 50)
+    values = np.concatenate([np.linspace(1, 2, 1_000_000), tail])
+    assert set(tail) <= set(curve((values, None)).values)
 
 
 def test_a_spread_of_more_than_a_decade_is_on_a_log_scale_and_says_so(run):
-    figure = cdf_figure(run(list(level(8, spread=1.5))), "ttft_ms")
+    figure = cdf_figure(run(level(8, spread=1.5)), "ttft_ms")
     assert figure.axes[0].get_xscale() == "log"
     assert "(ms, log scale)" in texts(figure)
 
 
 def test_equal_values_make_a_picture_too(run, tmp_path):
-    save(cdf_figure(run([made_record(i) for i in range(10)]), "ttft_ms"), tmp_path / "a.png")
-    zero = run([made_record(i, ttft_ms=0.0, run_id="zero") for i in range(10)])
+    save(cdf_figure(run(made_record(i) for i in range(10)), "ttft_ms"), tmp_path / "a.png")
+    zero = run(made_record(i, ttft_ms=0.0, run_id="zero") for i in range(10))
     save(cdf_figure(zero, "ttft_ms"), tmp_path / "b.png")
 
 
 def test_foreign_names_are_drawn_as_they_are_and_never_as_mathematics(run, tmp_path):
     model = r"a$\frac{b}$ x^2 \u202e"
-    plotted = run(list(level(8)), scenario={"model": model, "dataset": "file:/tmp/$a_b$.jsonl"})
+    plotted = run(level(8), scenario={"model": model, "dataset": "file:/tmp/$a_b$.jsonl"})
     figure = cdf_figure(plotted, "ttft_ms")
     save(figure, tmp_path / "a.png")  # a parsed formula would raise here
     assert r"a$\frac{b}$ x^2" in texts(figure)
@@ -111,6 +141,13 @@ def test_characters_that_the_font_lacks_become_question_marks():
     assert drawable("Привет é") == "Привет é"
 
 
+@pytest.mark.parametrize("name", ["W" * 80, "a long name of many words " * 4, "x-$y_z$-" * 10])
+def test_a_scenario_of_a_long_name_stays_on_the_page(run, name):
+    figure = cdf_figure(run(level(8, count=40, scenario=name)), "ttft_ms")
+    assert overflowing(figure) == []
+    assert name[:20].split()[0] in texts(figure)
+
+
 def test_doubts_and_simulation_are_said_under_the_title(run):
     records = [*level(8, count=50), failed_record(50, run_id="made-cc8-0", concurrency=8)]
     found = texts(cdf_figure(run(records, server={"simulator": "yes"}), "ttft_ms"))
@@ -118,97 +155,98 @@ def test_doubts_and_simulation_are_said_under_the_title(run):
     assert "simulated server" in found
 
 
-def test_an_overlay_tells_levels_apart_by_more_than_colour(run):
-    runs = [run(list(level(c))) for c in (1, 8, 32)]
-    figure = overlay_figure(runs, "ttft_ms")
-    lines = figure.axes[0].lines
+def test_an_overlay_tells_levels_apart_by_more_than_colour(series):
+    found, runs = series([level(c) for c in (1, 8, 32)])
+    lines = overlay_figure(found, runs, "ttft_ms").axes[0].lines
     assert [line.get_label() for line in lines] == [
         "1 stream, n 400",
         "8 streams, n 400",
         "32 streams, n 400",
     ]
-    for look in ("get_color", "get_marker", "get_linestyle"):
-        assert len({getattr(line, look)() for line in lines}) == 3
+    for style in ("get_color", "get_marker", "get_linestyle"):
+        assert len({getattr(line, style)() for line in lines}) == 3
 
 
-def test_repeats_of_a_level_share_its_look_and_one_label(run):
-    figure = overlay_figure([run(list(level(8, repeat=n))) for n in range(3)], "latency_ms")
+def test_repeats_of_a_level_share_its_look_and_one_label(series):
+    found, runs = series([level(8, repeat=n) for n in range(3)])
+    figure = overlay_figure(found, runs, "latency_ms")
     lines = figure.axes[0].lines
     assert len(lines) == 3
-    assert {line.get_color() for line in lines} == {COLOURS[0]}
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["8 streams, n 1,200 in 3 runs"]
+    assert {line.get_color() for line in lines} == {LIGHT.series[0]}
+    assert legend_words(figure) == ["8 streams, n 1,200 in 3 runs"]
 
 
-def test_more_levels_than_colours_still_make_a_picture(run, tmp_path):
-    runs = [run(list(level(c, count=20))) for c in range(1, 13)]
-    save(overlay_figure(runs, "ttft_ms"), tmp_path / "a.png")
-    save(load_figure([r.summary for r in runs]), tmp_path / "b.png")
-
-
-def test_against_load_the_line_runs_through_medians_and_each_run_is_a_dot(run):
-    summaries = [run(list(level(c, repeat=n))).summary for c in (1, 8) for n in range(3)]
-    figure = load_figure(summaries)
-    ttft, latency, tokens = figure.axes
-    line = ttft.lines[0]
-    medians = [
-        np.median([s.percentile("ttft_ms", 50) for s in summaries if s.concurrency == c])
-        for c in (1, 8)
-    ]
-    assert list(line.get_xdata()) == [1, 8]
-    assert list(line.get_ydata()) == pytest.approx(medians)
-    assert len(ttft.lines[1].get_xdata()) == 6
-    assert latency.get_ylabel().startswith("latency (ms)")
-    assert tokens.get_ylabel() == "output tokens/s,\nwhole run"
-    assert tokens.get_ylim()[0] == 0
-    assert "each run (line: median of a level)" in texts(figure)
-
-
-def test_against_load_a_level_that_is_not_valid_says_so_under_its_tick(run):
-    bad = [failed_record(i, run_id="bad", concurrency=16) for i in range(100)]
-    runs = [run(list(level(c))).summary for c in (1, 8)] + [run(bad).summary]
-    figure = load_figure(runs)
-    figure.canvas.draw()
-    labels = [t.get_text() for t in figure.axes[-1].get_xticklabels()]
-    assert labels == ["1", "8", "16\nINVALID"]
-
-
-def test_against_load_few_requests_have_no_p95_and_say_why(run):
-    figure = load_figure([run(list(level(c, count=40))).summary for c in (1, 8)])
-    assert "p95 needs 72 successes in a run" in texts(figure)
-    assert len(figure.axes[0].lines) == 1
-
-
-def test_a_panel_without_any_value_is_left_out(run):
-    runs = []
-    for c in (1, 8):
-        records = [whole_reply_record(i, run_id=f"w{c}", concurrency=c) for i in range(80)]
-        runs.append(run(records, scenario={"stream": False}).summary)
-    assert [a.get_ylabel() for a in load_figure(runs).axes] == [
-        "latency (ms)",
-        "output tokens/s,\nwhole run",
-    ]
-
-
-def test_what_cannot_be_drawn_says_why(run):
+def test_what_cannot_be_drawn_says_why(run, series):
     whole = run([whole_reply_record(i) for i in range(80)], scenario={"stream": False})
     failed = run([failed_record(i, run_id="f") for i in range(10)])
-    ttft, latency = run_pictures(whole)
-    assert ttft.draw is None
-    assert ttft.why_not == "stream: false, so a reply is one piece"
+    ttft, latency, itl, gap = run_pictures(whole)
+    reason = "stream: false, so a reply is one piece"
+    assert {p.why_not for p in (ttft, itl, gap)} == {reason}
+    assert {p.draw for p in (ttft, itl, gap)} == {None}
     assert latency.draw is not None
     assert {p.why_not for p in run_pictures(failed)} == {"no request succeeded"}
-    assert [p.draw for p in scenario_pictures([whole])] == [None]
+    *_, last = series_pictures(*series([level(1, repeat=7)]))
+    assert (last.name, last.draw) == ("made_*", None)
 
 
-def test_a_foreign_scenario_cannot_name_a_file_elsewhere(run):
-    runs = [run([made_record(0, scenario="../../x", run_id=f"r{n}")]) for n in range(2)]
-    assert all("/" not in p.file_name for p in scenario_pictures(runs))
+def test_a_foreign_scenario_cannot_name_a_file_elsewhere(series):
+    found, runs = series([[made_record(0, scenario="../../x", run_id=f"r{n}")] for n in range(2)])
+    assert all("/" not in p.name for p in series_pictures(found, runs))
 
 
 def test_a_saved_picture_is_a_png_of_a_size_to_look_at(run, tmp_path):
     path = tmp_path / "a.png"
-    save(cdf_figure(run(list(level(8))), "ttft_ms"), path)
+    save(cdf_figure(run(level(8)), "ttft_ms"), path)
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert int.from_bytes(data[16:20], "big") >= 1200
     assert list(tmp_path.glob("*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89")]
+)
+def test_the_same_run_gives_the_same_bytes(run, tmp_path, kind, begins):
+    plotted = run(level(8, count=80))
+    for name in ("a", "b"):
+        save(cdf_figure(plotted, "ttft_ms"), tmp_path / name, kind)
+    data = (tmp_path / "a").read_bytes()
+    assert data.startswith(begins)
+    assert data == (tmp_path / "b").read_bytes()
+
+
+def test_a_dark_picture_is_dark_all_over_and_its_words_are_light(run, tmp_path):
+    with in_style(DARK):
+        figure = cdf_figure(run(level(8)), "ttft_ms")
+        save(figure, tmp_path / "a.svg", "svg")
+    assert figure.get_facecolor() == pytest.approx(rgba(DARK.paper))
+    assert figure.axes[0].lines[0].get_color() == DARK.series[0]
+    drawn = (tmp_path / "a.svg").read_text().lower()
+    assert LIGHT.paper.lower() not in drawn
+    assert LIGHT.series[0].lower() not in drawn
+
+
+def rgba(colour):
+    return [*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0]
+
+
+def luminance(colour):
+    """WCAG's relative luminance."""
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba(colour)[:3]]
+    return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("look", [LIGHT, DARK], ids=["light", "dark"])
+def test_words_can_be_read_and_bars_differ_in_grey(look):
+    for ground in (look.paper, look.window, look.aside):
+        assert contrast(look.ink, ground) > 7
+        assert contrast(look.quiet, ground) > 4.5
+        assert contrast(look.error, ground) > 4.5
+    assert all(contrast(c, look.paper) > 2 for c in look.series)
+    assert contrast(look.wait, look.decode) > 1.8
+    assert contrast(look.decode, look.pause) > 1.8

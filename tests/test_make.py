@@ -250,6 +250,15 @@ def test_names_and_arguments_reach_the_script(clone: Clone) -> None:
     assert clone.calls("report.py") == ["python bench/report.py --out a.html a.csv"]
 
 
+def test_a_name_of_the_environment_is_not_meant_for_make(clone: Clone) -> None:
+    clone.run("make", "bench", NAME="a-machine")
+    assert clone.calls("bench.py") == ["python bench/bench.py"]
+    clone.run("make", "--environment-overrides", "bench", NAME="a-machine")
+    assert clone.calls("bench.py") == ["python bench/bench.py"]
+    clone.run("make", "bench", "NAME=rag", NAME="a-machine")
+    assert clone.calls("bench.py") == ["python bench/bench.py --name rag"]
+
+
 @pytest.mark.parametrize("status", [0, 4])
 @pytest.mark.parametrize("jobs", ["-j1", "-j3"])
 def test_all_tells_and_draws_what_came_of_the_bench_and_fails_if_it_did(

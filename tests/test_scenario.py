@@ -177,6 +177,36 @@ def test_a_mistake_names_scenario_and_key_what_was_given_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(
+    ("defaults", "settings", "said"),
+    [
+        ({"seed": -1}, {}, "defaults: seed: should be"),
+        ({"seed": -1}, {"seed": -2}, "scenario chat: seed: should be"),
+        ({"headers": {"X A": "1"}}, {}, "defaults: headers: has an impossible header name"),
+        ({"concurrencies": [4, 0]}, {"concurrencies": ...}, "defaults: concurrencies.1: should be"),
+        # What is wrong for every scenario comes first, and alone.
+        ({"seed": -1}, {"temperature": 3}, "defaults: seed: should be"),
+        ({"seed": 1}, {"temperature": 3}, "scenario chat: temperature: should be"),
+        ({"seed": 1}, {"model": ...}, "scenario chat: model is missing"),
+        # Several keys that don't go together: the scenario chose them.
+        ({"speed": 2}, {}, "scenario chat: speed goes with trace alone"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_looked_for_where_it_stands(
+    tmp_path: Path, defaults: dict[str, object], settings: dict[str, object], said: str
+) -> None:
+    text = refusal(file_with(tmp_path, defaults, **settings))
+    assert text.startswith(said)
+    assert not (said.startswith("defaults") and "temperature" in text)
+
+
+def test_a_flag_is_not_blamed_on_defaults(tmp_path: Path) -> None:
+    path = file_with(tmp_path, {"dataset": "dolly"})
+    with pytest.raises(ScenarioError, match="scenario chat: dataset: must be one of"):
+        load_scenarios(path, {"dataset": "sampel"})
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"scenarios: {{a: {{headers: {{Authorization: {SECRET}}}}}}}",

@@ -278,25 +278,35 @@ def test_a_terminal_without_the_characters_shows_question_marks(results):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_plot_draws_two_pictures_a_run_and_three_a_scenario(results):
+def test_plot_draws_every_picture_of_a_run_and_of_a_scenario(results):
     done = script("plot", "--results-dir", results)
     assert (done.returncode, done.stderr) == (0, "")
+    of_a_run = ("latency_cdf", "timeline", "ttft_cdf", "waterfall")
     assert sorted(p.name for p in (results / "plots").iterdir()) == [
-        "made-cc4-a_latency_cdf.png",
-        "made-cc4-a_ttft_cdf.png",
-        "made-cc8-a_latency_cdf.png",
-        "made-cc8-a_ttft_cdf.png",
-        "made_latency_overlay.png",
-        "made_load.png",
-        "made_ttft_overlay.png",
+        *(f"made-cc4-a_{name}.png" for name in of_a_run),
+        *(f"made-cc8-a_{name}.png" for name in of_a_run),
+        *(f"made_{name}.png" for name in ("latency_overlay", "load", "pareto", "ttft_overlay")),
     ]
+    assert "no made-cc4-a_itl_cdf.png: no tokens/made-cc4-a.npz beside the rows" in done.stdout
 
 
-def test_plot_of_one_run_draws_its_two_pictures_and_says_why_no_more(results):
+def test_plot_of_one_run_draws_its_pictures_and_says_why_no_more(results):
     done = script("plot", results / "made-cc4-a.csv", MPLBACKEND="no-such-backend")
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(list((results / "plots").iterdir())) == 2
+    assert len(list((results / "plots").iterdir())) == 4
     assert "no made_*.png: one run has nothing to be compared with" in done.stdout
+
+
+def test_plot_writes_the_format_and_the_look_that_were_asked_for(results):
+    words = (results / "made-cc4-a.csv", "--format", "svg")
+    drawn = []
+    for more in ((), (), ("--dark",)):
+        assert script("plot", *words, *more).returncode == 0
+        drawn.append({p.name: p.read_bytes() for p in (results / "plots").iterdir()})
+    assert {name.rpartition(".")[2] for name in drawn[0]} == {"svg"}
+    assert drawn[0] == drawn[1]  # to the byte
+    assert all(drawn[2][name] != picture for name, picture in drawn[0].items())
+    assert all(b"#14171c" in picture for picture in drawn[2].values())
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly():

@@ -1,52 +1,46 @@
-"""Cumulative distributions: of one run with its percentiles, and of a scenario's levels."""
+"""What pictures need of a run, and the words that stand over and beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from .curves import Curve, curve
 from .facts import Facts
+from .levels import Level
 from .load import Load
-from .runs import Run
-from .statistics import Values, min_samples
-from .style import (
-    COLOURS,
-    LINES,
-    MARKERS,
-    Heading,
-    in_style,
-    legend_below,
-    ms,
-    new_figure,
-    time_axis,
-)
-from .summary import RunSummary, summarize
+from .metrics import METRICS, headline_metric
+from .sheet import Heading
+from .summary import RunSummary
 from .tables import setup_words
 from .verdict_lists import headline
 
-TITLES = {"ttft_ms": "Time to first token", "latency_ms": "Latency"}
-MARKED = ((50.0, "o"), (95.0, "s"), (99.0, "^"))
-MOST_POINTS = 4000  # several to a pixel: more can't be seen
+TITLES = {
+    "ttft_ms": "Time to first token",
+    "latency_ms": "Latency",
+    "itl_ms": "Inter-token latency",
+    "chunk_gap_ms": "Chunk gap",
+}
+SAMPLES = {metric.name: metric.sample for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
 class PlottedRun:
-    """A run's summary, and the sorted values of each metric that is drawn."""
+    """A run's summary, and the curve of each metric that is drawn and that has values."""
 
     summary: RunSummary
-    values: Mapping[str, Values]
+    curves: Mapping[str, Curve]
 
 
-def plotted_run(run: Run) -> PlottedRun:
-    """Return what pictures need of a run; its rows may go."""
-    facts = Facts(run.frame, run.info)
-    return PlottedRun(summarize(run), {m: np.sort(facts.values(m)) for m in TITLES})
+def plotted_run(summary: RunSummary, facts: Facts) -> PlottedRun:
+    """Return what is kept of a run for pictures of several runs; its rows may go."""
+    found = {n: curve(SAMPLES[headline_metric(n, summary.load)](facts)) for n in TITLES}
+    return PlottedRun(summary, {name: c for name, c in found.items() if c is not None})
+
+
+def title_of(metric: str, load: Load) -> str:
+    """Return what a distribution is of: in an open loop, times from the schedule."""
+    return TITLES[metric] + " from schedule" * (headline_metric(metric, load) != metric)
 
 
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
@@ -61,100 +55,16 @@ def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
     return Heading(title, f"{setup_words(runs)} · {count}", f"Verdict: {verdict}")
 
 
-def cdf_figure(run: PlottedRun, metric: str) -> Figure:
-    """Return one run's distribution with its percentiles; the metric must have values."""
-    summary, values = run.summary, run.values[metric]
-    title = f"{TITLES[metric]}: {summary.scenario}, {summary.load.words}"
-    with in_style():
-        figure, (axes,) = new_figure(heading(title, [summary]))
-        _draw_cdf(axes, values, color=COLOURS[0], label=f"n {values.size:,}")
-        _finish_cdf(axes, metric, values)
-        _mark_percentiles(axes, summary, metric)
-        legend_below(figure, axes, columns=4)
-    return figure
+def doubt(level: Level) -> str:
+    """Return the worst verdict of a level's runs; nothing where all are VALID."""
+    return "" if level.verdict == "VALID" else level.verdict
 
 
-def _draw_cdf(axes: Axes, values: Values, **look: Any) -> None:
-    share = 100 * np.arange(1, values.size + 1) / values.size
-    if values.size > MOST_POINTS:
-        kept = np.unique(np.linspace(0, values.size - 1, MOST_POINTS).astype(int))
-        values, share = values[kept], share[kept]
-    # From 0 % at the smallest value, so that the first step is seen.
-    axes.step(np.r_[values[0], values], np.r_[0.0, share], where="post", **look)
+def load_axis_words(unit: str) -> str:
+    """Return what an axis of loads is called."""
+    return "concurrent streams" if unit == "streams" else "requests asked for a second"
 
 
-def _finish_cdf(axes: Axes, metric: str, values: Values) -> None:
-    time_axis(axes, [float(values[0]), float(values[-1])])
-    scale = ", log scale" if axes.get_xscale() == "log" else ""
-    axes.set_xlabel(f"{TITLES[metric].lower()} (ms{scale})")
-    axes.set_ylabel("requests at or below (%)")
-    axes.set_ylim(0, 103)
-    axes.set_yticks([0, 25, 50, 75, 100])
-
-
-def _mark_percentiles(axes: Axes, summary: RunSummary, metric: str) -> None:
-    for (percentile, marker), colour in zip(MARKED, COLOURS[1:], strict=False):
-        value = summary.percentile(metric, percentile)
-        if value is None:
-            needs = f"p{percentile:g}  n<{min_samples(percentile)}"
-            axes.plot([], [], linestyle="none", label=needs)
-            continue
-        axes.plot([value, value], [0, percentile], color=colour, linestyle=":", linewidth=1.5)
-        axes.plot(
-            [value],
-            [percentile],
-            marker=marker,
-            color=colour,
-            markeredgecolor="white",
-            linestyle="none",
-            markersize=11,
-            zorder=5,
-            label=f"p{percentile:g}  {ms(value)}",
-        )
-
-
-def overlay_figure(runs: Sequence[PlottedRun], metric: str) -> Figure:
-    """Return the distributions of a scenario's runs, a look a level; one must have values.
-
-    A run without values has no curve, but its failures and its verdict stand in the heading.
-    """
-    summaries = [r.summary for r in runs]
-    title = f"{TITLES[metric]}: {summaries[0].scenario}, by load"
-    drawn = [r for r in runs if r.values[metric].size]
-    pooled = np.concatenate([r.values[metric] for r in drawn])
-    with in_style():
-        figure, (axes,) = new_figure(heading(title, summaries))
-        ordered = sorted(drawn, key=lambda r: r.summary.load)
-        levels = groupby(ordered, key=lambda r: r.summary.load)
-        for place, (level, of_level) in enumerate(levels):
-            _draw_level(axes, place, level, metric, list(of_level))
-        _finish_cdf(axes, metric, np.sort(pooled))
-        legend_below(figure, axes, columns=2)
-    return figure
-
-
-def _draw_level(
-    axes: Axes, place: int, level: Load, metric: str, runs: Sequence[PlottedRun]
-) -> None:
-    look = {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": LINES[place % len(LINES)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "markevery": (0.1, 0.2),  # fractions of the picture's diagonal
-        "linewidth": 2.2 if len(runs) == 1 else 1.3,
-    }
-    for number, run in enumerate(runs):
-        label = None if number else _level_words(level, metric, runs)
-        _draw_cdf(axes, run.values[metric], label=label, **look)
-
-
-def _level_words(level: Load, metric: str, runs: Sequence[PlottedRun]) -> str:
-    many = f" in {len(runs)} runs" if len(runs) > 1 else ""
-    count = sum(r.values[metric].size for r in runs)
-    return f"{level.words}, n {count:,}{many} {doubt([r.summary for r in runs])}".strip()
-
-
-def doubt(runs: Sequence[RunSummary]) -> str:
-    """Return the worst verdict of runs; nothing where all are VALID."""
-    levels = {r.verdict.level for r in runs}
-    return "INVALID" if "INVALID" in levels else "SUSPECT" if "SUSPECT" in levels else ""
+def level_ticks(levels: Sequence[Level]) -> list[tuple[float, str]]:
+    """Return each level's load, and its label: the doubt under it says which not to trust."""
+    return [(lv.load.value, f"{lv.load.value:g}\n{doubt(lv)}".rstrip()) for lv in levels]

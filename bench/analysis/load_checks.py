@@ -103,8 +103,10 @@ def _held(facts: Facts) -> float | None:
     busy, window = busy_streams(facts.frame), facts.window
     if busy is None or facts.load.value <= 0:
         return None
-    # Once the last request is sent a stream that is done has nothing left to take.
-    last_sent_s = float(facts.frame["t_sent_s"].max())
+    # Once the last request is sent, or the last conversation begun, a stream that is done has
+    # nothing left to take.
+    taken = facts.frame[facts.frame["turn"].isna() | (facts.frame["turn"] == 1)]
+    last_sent_s = float(taken["t_sent_s"].max())
     if window is None or last_sent_s <= window.start_s:
         return float(busy.peak)
     return busy.mean_between(window.start_s, last_sent_s)

@@ -1,4 +1,4 @@
-"""A scenario against load: TTFT, latency and throughput over the levels of load."""
+"""A scenario against load: TTFT, TPOT, latency with their objectives, and throughput's knee."""
 
 from __future__ import annotations
 
@@ -10,114 +10,193 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .figures import doubt, heading
+from .figures import heading, level_ticks, load_axis_words
+from .knee import Knee, find_knee, output_tokens_per_s
+from .levels import Series
+from .load_points import LoadPoint, load_points
+from .metrics import TITLES, headline_metric
+from .objectives import Objective
+from .sheet import legend_below, level_axis, new_figure, plain_numbers, time_axis
 from .statistics import min_samples
-from .style import (
-    COLOURS,
-    GREY,
-    in_style,
-    legend_below,
-    level_axis,
-    new_figure,
-    plain_numbers,
-    time_axis,
-)
+from .style import LINES, MARKERS, in_style, look
 from .summary import RunSummary
+
+TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
+ALWAYS = (50.0, 95.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One line of a panel: its name, its look, and each run's value."""
+class Panel:
+    """One panel: what its axis says, and lines of points with their names and looks."""
 
     label: str
-    look: Mapping[str, Any]
-    value: Callable[[RunSummary], float | None]
+    lines: tuple[tuple[str, Mapping[str, Any], list[LoadPoint]], ...]
+    limits: tuple[Objective, ...] = ()
+    missing: str = ""  # why a line isn't there
+    knee: Knee | None = None
 
 
-P50 = {"color": COLOURS[0], "marker": "o", "linestyle": "-"}
-P95 = {"color": COLOURS[1], "marker": "s", "linestyle": "--"}
-HOLLOW: Mapping[str, Any] = {"linestyle": "none", "markerfacecolor": "white", "zorder": 2.5}
-OUTPUT = {"color": COLOURS[2], "marker": "^", "linestyle": "-"}
-
-
-def _level_label(level: float, runs: Sequence[RunSummary]) -> str:
-    """Return the level, and its doubt under it: which point not to trust."""
-    return f"{level:g}\n{doubt([r for r in runs if r.load.value == level])}".rstrip()
-
-
-def _percentiles(metric: str) -> tuple[Series, ...]:
-    return (
-        Series("p50", P50, lambda s: s.percentile(metric, 50)),
-        Series("p95", P95, lambda s: s.percentile(metric, 95)),
-    )
-
-
-def _output(summary: RunSummary) -> float | None:
-    return summary.throughput.output_tokens_per_s if summary.throughput else None
-
-
-PANELS: tuple[tuple[str, tuple[Series, ...]], ...] = (
-    ("TTFT (ms)", _percentiles("ttft_ms")),
-    ("latency (ms)", _percentiles("latency_ms")),
-    ("output tokens/s,\nwhole run", (Series("throughput", OUTPUT, _output),)),
-)
-
-
-def load_figure(runs: Sequence[RunSummary]) -> Figure:
+def load_figure(series: Series) -> Figure:
     """Return a scenario's figures over its levels; panels without any value are left out."""
-    panels = [p for p in PANELS if any(_points(runs, series) for series in p[1])]
-    levels = sorted({r.load.value for r in runs})
     with in_style():
-        over = heading(f"Against load: {runs[0].scenario}", runs)
+        panels = [p for p in (*map(_times(series), TIMES), _throughput(series)) if p.lines]
+        over = heading(f"Against load: {series.scenario}", series.runs)
         figure, rows = new_figure(over, len(panels))
-        for axes, (label, series) in zip(rows, panels, strict=True):
-            _draw_panel(axes, label, series, runs)
-        level_axis(rows[-1], {level: _level_label(level, runs) for level in levels})
-        rows[-1].set_xlabel("requests/s asked" if runs[0].load.is_open else "concurrent streams")
-        _explain_lines(rows, repeated=len(runs) > len(levels))
-        legend_below(figure, rows[0], columns=3)
+        for axes, panel in zip(rows, panels, strict=True):
+            _draw_panel(axes, panel)
+            if knee := panels[-1].knee:  # through all panels: there the others take off
+                axes.axvline(knee.load.value, color=look().error, linewidth=1.0, zorder=1)
+        level_axis(rows[-1], level_ticks(series.levels))
+        rows[-1].set_xlabel(load_axis_words(series.levels[0].load.unit))
+        _explain(rows[0], [p for panel in panels for line in panel.lines for p in line[2]])
+        legend_below(figure, rows, columns=2)
     return figure
 
 
-def _draw_panel(
-    axes: Axes, label: str, series: Sequence[Series], runs: Sequence[RunSummary]
-) -> None:
-    drawn = [(s, points) for s in series if (points := _points(runs, s))]
-    for one, points in drawn:
-        _draw_series(axes, one, points)
-    values = [value for _, points in drawn for _, value in points]
-    if "(ms)" in label:
-        time_axis(axes, values, which="y")
+def objectives_of_level(series: Series) -> tuple[Objective, ...]:
+    """Return the objectives that any of the runs was held against, each once."""
+    found = (run.attainment.outcomes for run in series.runs if run.attainment)
+    return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))
+
+
+def _times(series: Series) -> Callable[[str], Panel]:
+    """Return what makes a panel of a metric: the usual percentiles, and those asked for."""
+    asked = [o for o in objectives_of_level(series) if o.metric and o.limit_ms]
+
+    def panel(name: str) -> Panel:
+        metric = headline_metric(name, series.levels[0].load)
+        limits = tuple(o for o in asked if o.metric == metric)
+        wanted = sorted({*ALWAYS, *(round(100 * o.share, 6) for o in limits)})
+        points = {q: _percentile_points(series, metric, q) for q in wanted}
+        lines = tuple(
+            (f"p{q:g}", _line_look(place), points[q]) for place, q in enumerate(wanted) if points[q]
+        )
+        absent = [q for q in wanted if not points[q]]
+        return Panel(f"{TITLES[metric]} (ms)", lines, limits, _missing(absent))
+
+    return panel
+
+
+def _line_look(place: int) -> dict[str, Any]:
+    colours = look().series
+    return {
+        "color": colours[place % len(colours)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linestyle": LINES[place % len(LINES)],
+    }
+
+
+def _percentile_points(series: Series, metric: str, percentile: float) -> list[LoadPoint]:
+    def within(run: RunSummary) -> Any:
+        found = run.distributions.get(metric)
+        return found.interval(percentile) if found else None
+
+    return load_points(series.levels, lambda run: run.percentile(metric, percentile), within)
+
+
+def _missing(absent: Sequence[float]) -> str:
+    needs = (f"p{q:g} needs {min_samples(q):,} successes in a run" for q in absent)
+    return "\n".join(needs)
+
+
+def _throughput(series: Series) -> Panel:
+    points = load_points(series.levels, output_tokens_per_s)
+    style = {**_line_look(2), "linestyle": "-"}
+    lines = (("throughput", style, points),) if points else ()
+    return Panel("output tokens/s", lines, knee=find_knee(series.levels))
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    for label, style, points in panel.lines:
+        _draw_line(axes, label, style, points)
+    values = [v for _, _, points in panel.lines for p in points for v in _reach(p)]
+    if "(ms)" in panel.label:
+        _draw_limits(axes, panel.limits)
+        time_axis(axes, [*values, *(o.limit_ms or 0.0 for o in panel.limits)], which="y")
     else:  # saturation shows as a line that goes flat, and only on a linear scale
-        axes.set_ylim(0, max(values) * 1.1 or 1)
+        axes.set_ylim(0, max(values) * 1.15 or 1)
         axes.yaxis.set_major_formatter(plain_numbers())
-    axes.set_ylabel(label + ("\nlog scale" if axes.get_yscale() == "log" else ""))
-    if len(drawn) < len(series):
-        axes.annotate(_missing(), (0.02, 0.9), xycoords="axes fraction", color=GREY)
+    axes.set_ylabel(panel.label + ("\nlog scale" if axes.get_yscale() == "log" else ""))
+    if panel.missing:
+        axes.annotate(panel.missing, (0.02, 0.88), xycoords="axes fraction", color=look().quiet)
+    if panel.knee:
+        _draw_knee(axes, panel.knee, panel.lines[0][2])
 
 
-def _draw_series(axes: Axes, series: Series, points: Sequence[tuple[float, float]]) -> None:
-    """Draw every run as a dot and a line through each level's median."""
-    levels = sorted({level for level, _ in points})
-    medians = [float(np.median([v for at, v in points if at == level])) for level in levels]
-    axes.plot(levels, medians, label=series.label, zorder=3, **series.look)
-    if len(points) > len(levels):
-        at, values = zip(*points, strict=True)
-        axes.plot(at, values, **{**series.look, **HOLLOW})
+def _reach(point: LoadPoint) -> tuple[float, ...]:
+    ends = (point.interval.low, point.interval.high) if point.interval else ()
+    return (*point.runs, *ends)
 
 
-def _points(runs: Sequence[RunSummary], series: Series) -> list[tuple[float, float]]:
-    found = ((r.load.value, series.value(r)) for r in runs)
-    return [(level, value) for level, value in found if value is not None]
+def _draw_line(
+    axes: Axes, label: str, style: Mapping[str, Any], points: Sequence[LoadPoint]
+) -> None:
+    """Draw a line through the levels, a bar an interval, and a hollow dot every repeat."""
+    axes.plot([p.load for p in points], [p.centre for p in points], label=label, zorder=3, **style)
+    known = [(p, p.interval) for p in points if p.interval]
+    if known:
+        down = [max(p.centre - i.low, 0.0) for p, i in known]
+        up = [max(i.high - p.centre, 0.0) for p, i in known]
+        bars = {"fmt": "none", "ecolor": style["color"], "capsize": 5, "elinewidth": 1.5}
+        at = [p.load for p, _ in known]
+        axes.errorbar(at, [p.centre for p, _ in known], yerr=[down, up], zorder=2.8, **bars)
+    repeats = [(p.load, value) for p in points if len(p.runs) > 1 for value in p.runs]
+    if repeats:
+        axes.plot(*zip(*repeats, strict=True), **{**style, **_hollow()})
 
 
-def _missing() -> str:
-    """Return why a p95 isn't drawn; a median is there wherever the panel is."""
-    return f"p95 needs {min_samples(95)} successes in a run"
+def _hollow() -> dict[str, Any]:
+    return {
+        "linestyle": "none",
+        "markerfacecolor": look().paper,
+        "markersize": 5,
+        "markeredgewidth": 1.0,
+        "zorder": 3.5,
+    }
 
 
-def _explain_lines(rows: Sequence[Axes], *, repeated: bool) -> None:
-    """Add to the legend what the hollow dots are."""
-    if repeated:
-        look = {"color": GREY, "marker": "o", **HOLLOW}
-        rows[0].plot([], [], label="each run (line: median of a level)", **look)
+def _draw_limits(axes: Axes, limits: Sequence[Objective]) -> None:
+    for objective in limits:
+        limit = objective.limit_ms or 0.0
+        axes.axhline(limit, color=look().error, linestyle=(0, (1, 1)), linewidth=1.6, zorder=2)
+        axes.annotate(
+            f"objective: {objective.words}",
+            (0.01, limit),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            color=look().error,
+            fontsize=10,
+        )
+
+
+def _draw_knee(axes: Axes, knee: Knee, points: Sequence[LoadPoint]) -> None:
+    at = knee.load.value
+    rate = next(p.centre for p in points if p.load == at)
+    style: dict[str, Any] = {"marker": "o", "markersize": 18, "markerfacecolor": "none"}
+    ring: dict[str, Any] = {"markeredgecolor": look().error, "markeredgewidth": 2.0}
+    gain = f"{knee.next_load.words}: {100 * knee.gain:+.1f} %"
+    label = f"knee: {knee.load.words} ({gain})"
+    axes.plot([at], [rate], linestyle="none", label=label, **style, **ring)
+
+
+def _explain(axes: Axes, points: Sequence[LoadPoint]) -> None:
+    """Add to the legend what the bars and the hollow dots are."""
+    bar: dict[str, Any] = {
+        "color": look().quiet,
+        "marker": "|",
+        "markersize": 12,
+        "linestyle": "none",
+    }
+    if any(p.over_repeats for p in points):
+        axes.plot([], [], label="95 % interval over runs (t on logs)", **bar)
+    if any(p.interval and not p.over_repeats for p in points):
+        axes.plot([], [], label="95 % interval in a run: optimistic", **bar)
+    if any(len(p.runs) > 1 for p in points):
+        look_of = {"color": look().quiet, "marker": "o", **_hollow()}
+        axes.plot([], [], label="each run (line: their geometric mean)", **look_of)
+
+
+def drawn_levels(series: Series) -> int:
+    """Return how many levels have a success to draw."""
+    return int(np.sum([any(r.succeeded for r in level.runs) for level in series.levels]))

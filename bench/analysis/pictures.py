@@ -4,54 +4,111 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from .figures import TITLES, PlottedRun, cdf_figure, overlay_figure
+from .cdf_figure import cdf_figure, overlay_figure
+from .curves import Curve
+from .facts import Facts
+from .figures import TITLES, PlottedRun
 from .foreign import file_name
-from .load_figure import load_figure
+from .levels import Series, series_of
+from .load_figure import drawn_levels, load_figure
 from .metrics import TITLES as METRIC_NAMES
+from .metrics import headline_metric
+from .pareto_figure import pareto_figure, pareto_points
+from .summary import RunSummary, sorted_summaries
+from .timeline import timeline
+from .timeline_figure import timeline_figure
+from .waterfall import waterfall
+from .waterfall_figure import waterfall_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OVERLAID = ("ttft_ms", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One picture; `draw` is None where the runs don't allow it, and `why_not` says why."""
 
-    file_name: str
+    name: str  # the file's, without its ending
     draw: Callable[[], Figure] | None
     why_not: str = ""
 
 
-def run_pictures(run: PlottedRun) -> Iterator[Picture]:
-    """Return the two distributions of a run."""
+def moment_pictures(
+    summary: RunSummary, facts: Facts, server_rows: pd.DataFrame | None
+) -> Iterator[Picture]:
+    """Return the pictures that need all of a run's rows: its timeline and its requests."""
+    line = timeline(facts, server_rows)
+    name = f"{summary.name}_timeline"
+    if line is None:
+        yield Picture(name, None, "no request took any time")
+    else:
+        yield Picture(name, partial(timeline_figure, summary, line))
+    name, rows = f"{summary.name}_waterfall", waterfall(facts)
+    if rows is None:
+        yield Picture(name, None, "no request ended")
+    else:
+        yield Picture(name, partial(waterfall_figure, summary, rows))
+
+
+def all_series(runs: Sequence[PlottedRun]) -> list[Series]:
+    """Return what can be compared among runs: the levels of a scenario, by settings and server."""
+    return series_of(sorted_summaries([run.summary for run in runs]))
+
+
+def series_pictures(
+    series: Series, runs: Sequence[PlottedRun], number: int = 1
+) -> Iterator[Picture]:
+    """Return the distributions of a series' runs, and its levels' pictures.
+
+    `number` tells apart what one scenario measured with several settings or servers.
+    """
+    of_run = {id(run.summary): run for run in runs}
+    for level in series.levels:
+        of_level = [of_run[id(summary)] for summary in level.runs]
+        for run in of_level:
+            yield from run_pictures(run, [other for other in of_level if other is not run])
+    base = file_name(series.scenario) + (f"_{number}" if number > 1 else "")
+    yield from _level_pictures(base, series, [of_run[id(s)] for s in series.runs])
+
+
+def run_pictures(run: PlottedRun, repeats: Sequence[PlottedRun] = ()) -> Iterator[Picture]:
+    """Return the distributions of a run, those of its level's other runs beside them."""
     for metric in TITLES:
-        name = f"{run.summary.name}_{_short(metric)}_cdf.png"
-        if run.values[metric].size:
-            yield Picture(name, lambda metric=metric: cdf_figure(run, metric))  # type: ignore[misc]
+        name = f"{run.summary.name}_{_short(metric)}_cdf"
+        if metric in run.curves:
+            others: list[Curve] = [r.curves[metric] for r in repeats if metric in r.curves]
+            yield Picture(name, partial(cdf_figure, run, metric, others))
         else:
-            yield Picture(name, None, run.summary.absent[metric])
+            yield Picture(name, None, run.summary.absent[headline_metric(metric, run.summary.load)])
 
 
-def scenario_pictures(runs: Sequence[PlottedRun]) -> Iterator[Picture]:
-    """Return a scenario's overlays and its picture against load."""
-    scenario = file_name(runs[0].summary.scenario)
+def _level_pictures(base: str, series: Series, runs: Sequence[PlottedRun]) -> Iterator[Picture]:
     if len(runs) == 1:
-        yield Picture(f"{scenario}_*.png", None, "one run has nothing to be compared with")
+        yield Picture(f"{base}_*", None, "one run has nothing to be compared with")
         return
-    for metric in TITLES:
-        yield _overlay(f"{scenario}_{_short(metric)}_overlay.png", runs, metric)
-    if len({r.summary.load for r in runs if r.summary.succeeded}) > 1:
-        yield Picture(f"{scenario}_load.png", lambda: load_figure([r.summary for r in runs]))
+    for metric in OVERLAID:
+        name = f"{base}_{_short(metric)}_overlay"
+        if sum(metric in run.curves for run in runs) > 1:
+            yield Picture(name, partial(overlay_figure, series, runs, metric))
+        else:
+            yield Picture(name, None, f"it takes two runs with a {METRIC_NAMES[metric]}")
+    if drawn_levels(series) > 1:
+        yield Picture(f"{base}_load", partial(load_figure, series))
     else:
         why = "it takes two levels of load with requests that succeeded"
-        yield Picture(f"{scenario}_load.png", None, why)
-
-
-def _overlay(name: str, runs: Sequence[PlottedRun], metric: str) -> Picture:
-    drawn = [r for r in runs if r.values[metric].size]
-    if len(drawn) > 1:
-        return Picture(name, lambda: overlay_figure(runs, metric))
-    return Picture(name, None, f"it takes two runs with a {METRIC_NAMES[metric]}")
+        yield Picture(f"{base}_load", None, why)
+    if len(pareto_points(series)) > 1:
+        yield Picture(f"{base}_pareto", partial(pareto_figure, series))
+    else:
+        why = "it takes two levels of load with a TPOT and a throughput"
+        yield Picture(f"{base}_pareto", None, why)
 
 
 def _short(metric: str) -> str:

@@ -39,11 +39,13 @@ def not_stationary(facts: Facts) -> Finding | None:
     severity = thresholds.NOT_STATIONARY.severity(grown / found.between)
     if severity is None:
         return None
-    expectation = f" ({expected:.1f} by its arrivals)" if facts.load.is_open else ""
+    what, expectation = "requests in flight", ""
+    if facts.load.is_open:
+        what, expectation = "requests due and unanswered", f" ({expected:.1f} by its arrivals)"
     return Finding(
         "not_stationary",
         severity,
-        f"requests in flight grew from {found.middle:.1f} in the middle third of the run to "
+        f"{what} grew from {found.middle:.1f} in the middle third of the run to "
         f"{found.late:.1f} in the last{expectation}: {100 * grown / found.between:.0f} % of the "
         "arrivals only lengthened the queue",
         "there is no steady state to measure: offer less, or report this rate as one that the "
@@ -52,15 +54,14 @@ def not_stationary(facts: Facts) -> Finding | None:
 
 
 def _thirds(facts: Facts) -> _Thirds | None:
-    """Return the run's thirds: of an open loop's window, and with what waits in the client."""
+    """Return the run's thirds; in an open loop after its ramp, with what waits in the client."""
     is_open = facts.load.is_open
     flight: InFlight | None = in_system(facts.frame) if is_open else facts.flight
     arrivals = floats(facts.frame["t_scheduled_s" if is_open else "t_sent_s"])
     if flight is None or arrivals.size == 0:
         return None
     start_s, end_s = float(arrivals.min()), float(arrivals.max())
-    if is_open and facts.window is not None:
-        start_s = facts.window.start_s
+    start_s = max(start_s, facts.plan_number("ramp_s") or 0.0)
     if end_s <= start_s:
         return None
     edges = start_s + (end_s - start_s) * np.arange(7) / 6

@@ -32,6 +32,7 @@ class TokenReads:
     tokens: NDArray[np.float32]  # what each brought; where `exact` is false, partly an average
     wait_ms: Values  # since the read before it; NaN: the first of its request
     exact: bool  # the server said how many tokens each event held
+    requests: NDArray[np.int32]  # request_index of each request that has reads, in their order
 
     @cached_property
     def _later(self) -> NDArray[np.bool_]:
@@ -53,6 +54,11 @@ class TokenReads:
         """Waits, shared among the tokens that ended them."""
         tokens = self.tokens_after_gap
         return self.chunk_gap_ms if tokens is None else self.chunk_gap_ms / tokens
+
+    def owner(self, places: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Return the request_index that each of these reads belongs to."""
+        begins = np.flatnonzero(~self._later)
+        return self.requests[np.searchsorted(begins, places, side="right") - 1]
 
     @property
     def peak_per_s(self) -> float:
@@ -105,12 +111,14 @@ def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
         return None
     told = arrays["tokens"][kept].astype(np.float32)
     tokens = np.where(told > 0, told, arrays["events"][kept] * per_event[kept])
+    firsts = first[:-1][counts > 0]
     begins = np.zeros(kept.size, dtype=bool)
-    begins[first[:-1][counts > 0]] = True
+    begins[firsts] = True
     t_ns = arrays["t_ns"][kept]
     wait_ms = np.diff(t_ns, prepend=t_ns[0]) / 1e6
     wait_ms[begins[kept]] = np.nan
-    return TokenReads(t_ns, tokens, wait_ms, bool((told > 0).all()))
+    requests = index[counts > 0][kept[firsts]]
+    return TokenReads(t_ns, tokens, wait_ms, bool((told > 0).all()), requests)
 
 
 def _tokens_per_event(succeeded: pd.DataFrame, index: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from .held import hold
+from .whole_file import beside
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -119,11 +122,16 @@ def to_csv_lines(records: Iterable[RequestRecord]) -> str:
 
 
 class RecordWriter:
-    """Appends rows to a new `<run_id>.csv`; one write a call: a kill tears no older row."""
+    """Appends rows to a new `<run_id>.csv`; one write a call: a kill tears no older row.
+
+    It holds the file (see held.py), so that a run under way can be told from a dead one.
+    """
 
     def __init__(self, path: Path) -> None:
         """Create the file with its header. Raises FileExistsError, OSError."""
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        # Open to be read as well: some file systems let no other file be held.
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        hold(self._fd)
         self._write(",".join(COLUMNS) + "\n")
 
     def write(self, records: Iterable[RequestRecord]) -> None:
@@ -165,6 +173,21 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    whole = _whole_lines(path)
+    try:
+        return pd.read_csv(
+            io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
+        )
+    except (ValueError, TypeError, OverflowError) as e:
+        raise RecordsError(f"{path}: damaged row: {e}") from e
+
+
+def count_rows(path: Path) -> int:
+    """Count a run's rows without a look into their cells. Raises RecordsError as `read_frame`."""
+    return _whole_lines(path).count(b"\n") - 1
+
+
+def _whole_lines(path: Path) -> bytes:
     try:
         text = path.read_bytes()
     except OSError as e:
@@ -173,12 +196,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     header = whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
     _check_header(path, header)
     _check_rows(path, whole)
-    try:
-        return pd.read_csv(
-            io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
-        )
-    except (ValueError, TypeError, OverflowError) as e:
-        raise RecordsError(f"{path}: damaged row: {e}") from e
+    return whole
 
 
 def _check_rows(path: Path, whole: bytes) -> None:
@@ -273,6 +291,5 @@ def read_run_info(path: Path) -> RunInfo:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a whole file beside its name and rename it into place. Raises OSError."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(data)
-    beside.replace(path)
+    with beside(path) as unfinished:
+        unfinished.write_bytes(data)

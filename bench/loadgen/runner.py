@@ -176,7 +176,7 @@ class _Run:
                 self._take(worker, worker.results.recv())
                 if worker.results not in self._working:
                     return
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # an OSError where the kill tore a message
             worker.lost = self._health.workers[worker.number].lost = True
             del self._working[worker.results]
 

@@ -182,8 +182,12 @@ def load_scenarios(
         where = f"{path}: scenario {_word(name)}"
         settings = _section(where, "settings", body if body is not None else {})
         _refuse_unknown(where, settings)
-        merged = replaced(replaced(defaults, settings), overrides or {})
-        found[str(name)] = _build(where, {**merged, "name": str(name)})
+        own = replaced(settings, overrides or {})
+        merged = {**replaced(defaults, own), "name": str(name)}
+        try:
+            found[str(name)] = Scenario.model_validate(merged, strict=False)
+        except ValidationError as e:
+            raise _blamed(e, path, where, {key for key in defaults if key not in own}) from e
     return found
 
 
@@ -228,11 +232,15 @@ def _refuse_unknown(where: str, settings: Mapping[Any, object]) -> None:
             raise ScenarioError(f"{where}: unknown key {_word(key)}{hint}")
 
 
-def _build(where: str, settings: dict[str, object]) -> Scenario:
-    try:
-        return Scenario.model_validate(settings, strict=False)
-    except ValidationError as e:
-        raise ScenarioError(f"{where}: " + "; ".join(map(_explain, e.errors()))) from e
+def _blamed(
+    error: ValidationError, path: Path, where: str, inherited: set[object]
+) -> ScenarioError:
+    """Return what is wrong, and where it stands: under defaults, where a scenario only inherits."""
+    errors = error.errors()
+    in_defaults = [e for e in errors if e["loc"] and e["loc"][0] in inherited]
+    if in_defaults:  # first: they are wrong for every scenario
+        where, errors = f"{path}: defaults", in_defaults
+    return ScenarioError(f"{where}: " + "; ".join(map(_explain, errors)))
 
 
 def _explain(error: ErrorDetails) -> str:

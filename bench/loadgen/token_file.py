@@ -26,6 +26,8 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .whole_file import beside
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -130,10 +132,8 @@ def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
     """Write the arrays beside the name and rename. Raises OSError."""
     import numpy as np
 
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
+    with beside(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    beside.replace(path)
 
 
 def load(path: Path) -> dict[str, np.ndarray[Any, Any]]:

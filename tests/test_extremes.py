@@ -1,0 +1,121 @@
+"""Thinning keeps what stands out; rates and samples of a timeline say what they were made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis.extremes import COLUMNS, DOT_COLUMNS, MOST_DOTS, MOST_POINTS, dot_places, line_places
+from analysis.tracks import MOST_BINS, bin_width_s, rate, sampled, stretches
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def made(seed, count):
+    """Rising times and values, with ties among both."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, 100, count).round(int(rng.integers(0, 4))))
+    return times, rng.lognormal(0, 2, count).round(1)
+
+
+def columns(times, count):
+    width = (times[-1] - times[0]) / count or 1.0
+    return np.minimum((times - times[0]) // width, count - 1)
+
+
+@given(st.integers(0, 10_000), st.integers(MOST_POINTS + 1, 4 * MOST_POINTS))
+def test_a_line_keeps_the_ends_and_the_extremes_of_every_column(seed, count):
+    times, values = made(seed, count)
+    kept = line_places(times, values)
+    assert kept.size <= MOST_POINTS
+    assert (np.diff(kept) > 0).all()
+    whole = pd.Series(values).groupby(columns(times, COLUMNS))
+    thin = pd.Series(values[kept]).groupby(columns(times, COLUMNS)[kept])
+    for part in ("min", "max", "first", "last"):
+        assert whole.agg(part).equals(thin.agg(part))
+
+
+@given(st.integers(0, 10_000), st.integers(MOST_DOTS + 1, 4 * MOST_DOTS))
+def test_dots_keep_the_extremes_of_every_column_and_spread_as_all_do(seed, count):
+    times, values = made(seed, count)
+    kept = dot_places(times, values)
+    assert kept.size <= MOST_DOTS
+    whole = pd.Series(values).groupby(columns(times, DOT_COLUMNS))
+    thin = pd.Series(values[kept]).groupby(columns(times, DOT_COLUMNS)[kept])
+    assert whole.min().equals(thin.min())
+    assert whole.max().equals(thin.max())
+
+
+def test_the_dots_of_a_column_have_its_deciles():
+    times, values = np.zeros(100_001), np.random.default_rng(0).permutation(100_001) * 1.0
+    kept = np.sort(values[dot_places(times, values)])
+    assert kept == pytest.approx(np.linspace(0, 100_000, 12), abs=1)
+
+
+def test_few_points_are_all_kept():
+    times, values = made(0, 500)
+    assert line_places(times, values).size == dot_places(times, values).size == 500
+
+
+@given(st.floats(0.001, 1e7))
+def test_bins_are_round_and_not_too_many(span_s):
+    assert span_s / bin_width_s(span_s) <= MOST_BINS * 1.001
+
+
+@given(st.lists(st.floats(0, 30), max_size=50), st.floats(0.01, 30.5))
+def test_the_area_under_a_rate_is_what_came(times, end_s):
+    at = np.array(times)
+    found = rate("arrivals", at, None, end_s)
+    area = float((found.values[:-1] * np.diff(found.times)).sum())
+    assert area == pytest.approx(((at >= 0) & (at <= end_s)).sum())
+    assert (found.times[0], found.times[-1]) == (0, end_s)
+
+
+def test_the_last_bin_is_never_a_sliver():
+    found = rate("arrivals", np.array([1.0, 10.05]), None, 10.05)  # bins of 0.2 s
+    assert np.diff(found.times).min() >= 0.1
+
+
+def test_tokens_weigh_a_rate():
+    found = rate("tokens", np.array([0.1, 0.1, 0.3]), np.array([1.0, 3.0, 5.0]), 0.4)
+    assert list(found.values) == pytest.approx([20, 25, 25])
+
+
+def samples(times, values):
+    return pd.DataFrame({"t_s": times, "power_w": values})
+
+
+def test_silence_breaks_a_line_and_so_does_a_stretch_of_empty_cells():
+    times = [0, 0.1, 0.2, 5.0, 5.1, 5.2, 7.0]
+    found = sampled("GPU 0", samples(times, [1, 2, 3, 4, 5, 6, 7.0]), "power_w", 2.0)
+    assert found.values == pytest.approx([2, 4, 6, np.nan, 8, 10, 12, np.nan, 14], nan_ok=True)
+    empty = samples(np.arange(0, 5, 0.1), [1.0] * 10 + [np.nan] * 30 + [1.0] * 10)
+    assert np.isnan(sampled("GPU 0", empty, "power_w").values).sum() == 1
+
+
+def test_samples_that_come_seldom_are_no_gap():
+    found = sampled("server", samples([0, 5, 10, 15], [1.0, 2, 3, 4]), "power_w")
+    assert list(found.values) == [1, 2, 3, 4]
+
+
+def test_a_sensor_that_never_answered_has_no_line():
+    assert sampled("GPU 0", samples([0, 1], [np.nan, np.nan]), "power_w") is None
+
+
+def test_many_samples_are_thinned_within_their_stretches():
+    times = np.r_[np.arange(0, 400, 0.1), np.arange(500, 900, 0.1)]
+    values = np.ones(times.size)
+    values[1234], values[5678] = 900, -3
+    found = sampled("GPU 0", samples(times, values), "power_w")
+    assert found.thinned
+    assert found.times.size < times.size / 2
+    assert (np.nanmax(found.values), np.nanmin(found.values)) == (900, -3)
+    assert np.isnan(found.values).sum() == 1
+
+
+def test_stretches_begin_and_end_with_what_held():
+    times = np.arange(0, 1, 0.1)
+    held = np.array([0, 1, 1, 0, 0, 0, 1, 0, 0, 1], dtype=bool)
+    expected = [(0.1, 0.3), (0.6, 0.7), (0.9, 1.0)]
+    assert np.array(stretches(times, held)) == pytest.approx(np.array(expected))
+    assert stretches(times, np.zeros(10, dtype=bool)) == []
