@@ -9,7 +9,7 @@ NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command 
 PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis server/*.py server/sim tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots all \
+.PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots report all \
 	test test-vllm check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
@@ -32,7 +32,7 @@ server-cpu: ## start a real vLLM with a tiny random model on this machine's CPU
 sim: ## start the simulator: a vLLM without a GPU (ARGS=--help shows its flags)
 	$(RUN) server/simulator.py $(ARGS)
 
-demo: ## everything once, without GPU or hub: simulator, run, tables, pictures
+demo: ## everything once, without GPU or hub: simulator, run, tables, pictures, report
 	$(RUN) bench/demo.py $(ARGS)
 
 calibrate: ## the client's own error, measured (10 minutes; keep the machine quiet)
@@ -46,6 +46,9 @@ summarize: ## tables and verdicts of all runs: summary.csv, summary.md
 
 plots: ## pictures of all runs, in results/plots
 	$(RUN) bench/plot.py $(ARGS)
+
+report: ## all runs on one page to look at: results/report.html
+	$(RUN) bench/report.py $(ARGS)
 
 all: ## bench, then summarize and plots whatever came of it
 	$(MAKE) --no-print-directory bench; bench=$$?; \

@@ -5,9 +5,9 @@
     python bench/demo.py --results-dir D     results go there
 
 Starts the simulator on a free port, runs the scenario `demo` against it, sums it up, draws it,
-and stops the simulator, also after Ctrl-C or a failure in the middle.
+puts it on a page to look at, and stops the simulator, also after Ctrl-C or a failure in the middle.
 
-Exit codes: those of bench.py, summarize.py and plot.py, the first that isn't 0.
+Exit codes: those of bench.py, summarize.py, plot.py and report.py, the first that isn't 0.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ These are a SIMULATOR's figures: no GPU and no model stand behind them.
   {folder}/summary.csv     a row a run
   {folder}/*.csv           a row a request; *.json beside it: what the run was
   {folder}/plots/          the pictures
+  {folder}/report.html     all of it on one page: open it in a browser
 
 Next, on a machine with a GPU and vLLM:
 
@@ -43,7 +44,7 @@ Next, on a machine with a GPU and vLLM:
 
 
 def main() -> int:
-    """Run the three scripts against a simulator."""
+    """Run the scripts against a simulator."""
     args = _parse()
     # A plain kill must stop the simulator too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -58,6 +59,7 @@ def main() -> int:
             return status or 1
         status = _run("summarize.py", *runs) or status
         status = _run("plot.py", *runs, quiet=True) or status
+        status = _run("report.py", *runs, quiet=True) or status
     except KeyboardInterrupt:
         return 130
     print(AFTERWARDS.format(folder=_shown(folder)))

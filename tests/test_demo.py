@@ -70,6 +70,8 @@ def test_the_demo_ends_with_a_table_and_pictures_and_leaves_nothing_running(chec
     assert len(list(results.glob("demo-*.csv"))) == 2
     assert len(list((results / "plots").glob("*_ttft_cdf.png"))) == 2
     assert (results / "summary.md").exists()
+    assert "report.html" in out
+    assert (results / "report.html").stat().st_size > 1_000_000
     assert not simulators(checkout)
 
 

@@ -20,6 +20,7 @@ SCRIPTS = {
     "bench/bench.py",
     "bench/summarize.py",
     "bench/plot.py",
+    "bench/report.py",
     "bench/calibrate.py",
     "bench/observe_gpu.py",
     "bench/load_real_prompts.py",

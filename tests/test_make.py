@@ -21,6 +21,7 @@ VERBS = {
     "bench",
     "summarize",
     "plots",
+    "report",
     "all",
     "test",
     "test-vllm",
@@ -245,6 +246,8 @@ def test_names_and_arguments_reach_the_script(clone: Clone) -> None:
     assert clone.calls("bench.py") == [wanted]
     clone.run("make", "summarize", "ARGS=a.csv b.csv")
     assert clone.calls("summarize.py") == ["python bench/summarize.py a.csv b.csv"]
+    clone.run("make", "report", "ARGS=--out a.html a.csv")
+    assert clone.calls("report.py") == ["python bench/report.py --out a.html a.csv"]
 
 
 def test_a_name_of_the_environment_is_not_meant_for_make(clone: Clone) -> None:

@@ -98,7 +98,7 @@ def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
     found = capacity(series_of([late])[0].levels)
     assert found is not None
     assert found.words == (
-        "no level met every objective: already 8 requests/s didn't: its runs are INVALID (send_lag)"
+        "no level met every objective; 8 requests/s missed: its runs are INVALID (send_lag)"
     )
 
 

@@ -19,9 +19,8 @@ class Capacity:
     def words(self) -> str:
         """Both, in a line."""
         if self.met is None and self.missed is not None:
-            found = self.missed.attainment
-            why = f": {_names(self.missed)}" if found and found.met else ""
-            return f"no level met every objective: already {self.missed.load.words} didn't{why}"
+            missed = f"{self.missed.load.words} missed: {_names(self.missed)}"
+            return f"no level met every objective; {missed}"
         if self.met is None:
             return "no level met every objective"
         most = f"every objective was met up to {self.met.load.words}"

@@ -53,6 +53,7 @@ NUMBERS = (
 )
 # What may be a secret, or hold one, is not echoed.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")
+MASK = "***"  # stands for a secret in what is written
 
 
 class ScenarioError(Exception):
@@ -126,7 +127,7 @@ class Scenario(Load):
     def masked(self) -> dict[str, Any]:
         """Return the settings for a file: header values, which may be secrets, are masked."""
         settings = self.model_dump()
-        settings["headers"] = dict.fromkeys(self.headers, "***")
+        settings["headers"] = dict.fromkeys(self.headers, MASK)
         return settings
 
 
@@ -256,3 +257,18 @@ def _explain(error: ErrorDetails) -> str:
         return f"{key}: {what[:1].lower()}{what[1:]}"
     # The whole input may be endless.
     return f"{key}: {what[:1].lower()}{what[1:]} (given: {given[:80]!r})"
+
+
+def scenario_yaml(settings: Mapping[str, Any]) -> str:
+    """Return a run's settings, secrets masked, as a scenario file; keys not set are left out."""
+    kept = {key: _given(settings.get(key)) for key in KNOWN_KEYS}
+    body = {key: value for key, value in kept.items() if value not in (None, {}, [], "")}
+    whole = {"scenarios": {str(settings.get("name", "scenario")): body}}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=90)
+
+
+def _given(value: Any) -> Any:
+    """Return a setting without the parts that were not set."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _given(part) for key, part in value.items() if part is not None}
