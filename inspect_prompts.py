@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from bench.loadgen.control import Server
     from bench.loadgen.prompts import Prompt, PromptSet
     from bench.loadgen.scenario import Scenario
 
@@ -160,16 +159,17 @@ def _own_set(args: argparse.Namespace) -> PromptSet:
 
 
 def _scenario_set(args: argparse.Namespace) -> PromptSet:
-    """Draw what a run of the scenario sends. Raises PromptError, ControlError, ScenarioError."""
-    from bench.loadgen.prompts import load_source
-    from bench.loadgen.scenario_prompts import scenario_counter, scenario_prompts
+    """Return what a run of the scenario's first level sends, the first time.
 
-    cache_dir = _cache_dir()
+    Raises PromptError, ControlError, ScenarioError.
+    """
+    from bench.loadgen.prepare import api_key_of, parts_for, server_of
+
+    _cache_dir()  # reads .env
     scenario = _scenario(args)
-    source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
-    server = _server(scenario) if args.base_url else None
-    chosen = scenario_prompts(scenario, source, scenario_counter(scenario, server, cache_dir))
-    if chosen.counted_by != "server":
+    server = server_of(scenario, api_key_of(scenario, os.environ)) if args.base_url else None
+    chosen = parts_for(scenario, server, os.environ, None)[0].material.prompts
+    if chosen.counted_by not in ("server", "nobody"):
         print("The run asks its server for token counts and may draw others: see --base-url.\n")
     return chosen
 
@@ -188,14 +188,6 @@ def _scenario(args: argparse.Namespace) -> Scenario:
     return scenarios[args.scenario]
 
 
-def _server(scenario: Scenario) -> Server:
-    from bench.loadgen.control import Server
-    from bench.loadgen.request import scenario_tls
-
-    key = scenario.api_key_env and os.environ.get(scenario.api_key_env)
-    return Server(scenario.base_url, key or None, scenario.headers, scenario_tls(scenario))
-
-
 def _print_summary(chosen: PromptSet) -> None:
     from bench.loadgen.prompt_listing import escaped, histogram, length_summary
 
@@ -205,8 +197,9 @@ def _print_summary(chosen: PromptSet) -> None:
         f" of {chosen.source_count:,} in the set"
     )
     print(f"sha256 {chosen.sha256}")
-    print(f"Tokens by {chosen.counted_by}: {length_summary(lengths)}")
-    print(*histogram(lengths), sep="\n")
+    if lengths:
+        print(f"Tokens by {chosen.counted_by}: {length_summary(lengths)}")
+        print(*histogram(lengths), sep="\n")
     for note in chosen.notes:
         print(f"Note: {escaped(note)}")
     print()

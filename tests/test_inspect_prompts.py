@@ -133,6 +133,37 @@ def test_a_scenario_is_shown_as_it_would_be_sent(tmp_path: Path, prompts: str) -
     assert done.stdout.startswith("The run asks its server for token counts and may draw others")
 
 
+def test_a_scenario_of_conversations_shows_their_turns(tmp_path: Path) -> None:
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text(json.dumps({"turns": ["Who are you?", "And who am I?"]}) + "\n")
+    path = scenario_file(
+        tmp_path,
+        dataset=f"file:{talks}",
+        prefill_tokens=None,
+        conversations={"turns": 2},
+        num_requests=2,
+    )
+    done = run(tmp_path, "--scenarios", path, "--scenario", "mine")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("#1\nWho are you?") < done.stdout.index("#2\nAnd who am I?")
+
+
+def test_a_scenario_by_the_clock_shows_as_many_prompts_as_it_sends(
+    tmp_path: Path, prompts: str
+) -> None:
+    path = scenario_file(
+        tmp_path,
+        dataset=prompts,
+        concurrencies=[],
+        num_requests=None,
+        request_rates=[2],
+        arrival="constant",
+        duration_s=4,
+    )
+    done = run(tmp_path, "--scenarios", path, "--scenario", "mine")
+    assert ": 8 prompts, " in done.stdout, done.stdout + done.stderr
+
+
 def test_with_its_server_a_scenario_shows_the_runs_very_prompts(
     tmp_path: Path, prompts: str, tiny_vllm: TinyVllm
 ) -> None:

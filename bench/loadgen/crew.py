@@ -82,7 +82,7 @@ def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
     """Start the processes, end them on leaving. Raises OSError where tickets can't be written."""
     cores = cores_for(workers, allowed_cores())
     turns = plan.talk.turns if plan.talk else 1
-    tickets = Tickets(math.ceil(plan.measured / turns))
+    tickets = Tickets(0 if plan.timetable.open_loop else math.ceil(plan.measured / turns))
     crew: list[Worker] = []
     # The children inherit this: Ctrl-C is the parent's to answer, from the first instant.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

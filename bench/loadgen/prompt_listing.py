@@ -28,7 +28,8 @@ def escaped(text: str) -> str:
 def listing(prompts: Sequence[Prompt], first: int = 0) -> Iterator[str]:
     """Yield each prompt as a heading and its messages, numbered from `first`."""
     for number, prompt in enumerate(prompts, start=first):
-        yield f"--- {number}: {escaped(prompt.id)}, {prompt.tokens} tokens"
+        length = "" if prompt.tokens is None else f", {prompt.tokens} tokens"
+        yield f"--- {number}: {escaped(prompt.id)}{length}"
         for message in prompt.messages:
             # A lone user message is what nearly every prompt is: no need to say so.
             role = f"[{message.role}] " if len(prompt.messages) > 1 else ""
