@@ -42,6 +42,7 @@ def bench(tmp_path: Path, tiny_vllm: TinyVllm) -> Callable[..., Any]:
             "dataset": f"file:{prompts}",
             "max_new_tokens": 4,
             "concurrencies": [2],
+            "warmup_requests": 0,
             "num_requests": 12,
             **changes,
         }
