@@ -18,7 +18,7 @@ from analysis.report_throughput import pareto_chart, throughput_chart
 from analysis.report_timeline_chart import timeline_chart
 from plotly import graph_objects
 
-from tests.made_runs import failed_record, gpu_row, write_gpu_rows
+from tests.made_runs import failed_record, gpu_row, whole_reply_record, write_gpu_rows
 from tests.reported import HOSTILE, level_records, reported, write_level
 from tests.watched import observed_gpus
 
@@ -183,6 +183,15 @@ def test_the_timeline_has_what_was_measured_and_no_empty_panel(runs):
     window = runs[1].summary.window
     (shade,) = chart["layout"]["shapes"]
     assert (shade["x0"], shade["x1"]) == pytest.approx((window.start_s, window.end_s), rel=1e-4)
+
+
+def test_without_streaming_the_dots_are_latencies(tmp_path):
+    records = [whole_reply_record(i) for i in range(40)]
+    path = write_level(tmp_path, 4, records=records, tokens=False, scenario={"stream": False})
+    (run,) = reported(path)
+    chart = timeline_chart(run.timeline)
+    assert panels(chart) == ["requests/s", "requests", "latency (ms)"]
+    assert len(run.timeline.dots.values) == 40
 
 
 def test_rates_add_up_to_what_was_counted(runs):

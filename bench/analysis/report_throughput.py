@@ -7,6 +7,7 @@ from typing import Any
 
 from .knee import Knee, find_knee, output_tokens_per_s
 from .levels import Figure, Level, Series
+from .pareto import per_user
 from .report_load import Point, each_run, level_line, levels_axis
 from .report_look import axis
 from .report_text import rounded
@@ -61,12 +62,6 @@ def _knee_line(knee: Knee, top: float) -> dict[str, Any]:
     }
 
 
-def user_tokens_per_s(run: RunSummary) -> float | None:
-    """Return the tokens a second that the median request's reader saw."""
-    tpot_ms = run.percentile("tpot_ms", 50)
-    return 1000 / tpot_ms if tpot_ms else None
-
-
 def pareto_chart(series: Series) -> dict[str, Any] | None:
     """Return the server's rate over a user's, by GPU where it is known how many there are."""
     by_gpu = all(level.centre(_by_gpu) is not None for level in series.levels)
@@ -74,7 +69,7 @@ def pareto_chart(series: Series) -> dict[str, Any] | None:
     found = [
         (level, user, rate)
         for level in series.levels
-        if (user := level.centre(user_tokens_per_s)) and (rate := level.centre(figure))
+        if (user := level.centre(per_user)) and (rate := level.centre(figure))
     ]
     if len(found) < 2:
         return None

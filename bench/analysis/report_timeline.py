@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .facts import Facts
 from .gpu_rows import slowed_by
-from .metrics import headline_metric
+from .metrics import TITLES, headline_metric
 from .report_thinning import extremes
 from .server_rows import ALL
 from .statistics import Values
@@ -61,9 +61,9 @@ class Timeline:
     in_flight: Track | None  # by the client's count
     running: Track | None  # by the server's
     waiting: Track | None
-    ttft_metric: str  # its name
-    first_tokens: Track | None  # TTFT in ms at the moment that it counts from
-    first_token_requests: NDArray[np.int64]  # whose each is
+    dots_metric: str  # TTFT; latency where replies came in one piece
+    dots: Track | None  # that time of each success, at the moment that it counts from
+    dots_requests: NDArray[np.int64]  # whose each is
     failures: tuple[Failure, ...]
     failed: int  # how many there are in all
     output_tokens: Track | None  # tokens/s of the successes
@@ -75,8 +75,8 @@ class Timeline:
 def timeline(facts: Facts, server: pd.DataFrame | None, most: int) -> Timeline:
     """Return a run's timeline with at most about `most` points a track."""
     slice_s = _slice_length(facts)
-    first = _first_tokens(facts)
-    kept = extremes(_floats(first, "at_s"), _floats(first, "ms"), 2 * most)
+    dots = _dots(facts)
+    kept = extremes(_floats(dots, "at_s"), _floats(dots, "ms"), 2 * most)
     one = None if server is None else server[server["engine"] == ALL]
     return Timeline(
         window=facts.window,
@@ -86,13 +86,9 @@ def timeline(facts: Facts, server: pd.DataFrame | None, most: int) -> Timeline:
         in_flight=_in_flight(facts, most),
         running=_sampled("running (server)", one, "running", most),
         waiting=_sampled("waiting (server)", one, "waiting", most),
-        ttft_metric=headline_metric("ttft_ms", facts.load),
-        first_tokens=Track(
-            "TTFT", _floats(first, "at_s")[kept], _floats(first, "ms")[kept], len(first)
-        )
-        if len(first)
-        else None,
-        first_token_requests=first["request_index"].to_numpy(dtype="int64")[kept],
+        dots_metric=_dots_metric(facts),
+        dots=_dot_track(facts, dots, kept),
+        dots_requests=dots["request_index"].to_numpy(dtype="int64")[kept],
         failures=_failures(facts.failures),
         failed=len(facts.failures),
         output_tokens=_token_rate(facts, slice_s),
@@ -164,14 +160,25 @@ def _sampled(
     )
 
 
-def _first_tokens(facts: Facts) -> pd.DataFrame:
-    """Return each success's TTFT in ms and the moment that it counts from: at_s, ms."""
+def _dots_metric(facts: Facts) -> str:
+    return headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
+
+
+def _dots(facts: Facts) -> pd.DataFrame:
+    """Return each success's time in ms and the moment that it counts from: at_s, ms."""
     rows = facts.succeeded
     since = "t_scheduled_s" if facts.load.is_open else "t_sent_s"
-    times = facts.times(headline_metric("ttft_ms", facts.load))[~facts.failed]
+    times = facts.times(_dots_metric(facts))[~facts.failed]
     found = rows.assign(at_s=rows[since], ms=times).dropna(subset=["at_s", "ms"])
     ordered: pd.DataFrame = found.sort_values("at_s", kind="stable")
     return ordered
+
+
+def _dot_track(facts: Facts, dots: pd.DataFrame, kept: NDArray[np.int64]) -> Track | None:
+    if dots.empty:
+        return None
+    times, values = _floats(dots, "at_s"), _floats(dots, "ms")
+    return Track(TITLES[_dots_metric(facts)], times[kept], values[kept], len(dots))
 
 
 def _failures(rows: pd.DataFrame) -> tuple[Failure, ...]:

@@ -61,8 +61,9 @@ def _name(kind: str, place: int) -> str:
 
 
 def _panels(found: Timeline) -> list[Panel]:
-    ttft = [p for p in (_dots(found), _failures(found)) if p]
-    values = found.first_tokens.values if found.first_tokens else None
+    title = TITLES[found.dots_metric].partition(" from")[0]
+    dots = [p for p in (_dots(found), _failures(found)) if p]
+    values = found.dots.values if found.dots else None
     return [
         Panel("requests/s", _lines(((found.arrivals, "@c0"), (found.ended, "@c2")), "/s", "hvh")),
         Panel(
@@ -71,7 +72,7 @@ def _panels(found: Timeline) -> list[Panel]:
                 ((found.in_flight, "@c0"), (found.running, "@c2"), (found.waiting, "@c1")), "", "hv"
             ),
         ),
-        Panel("TTFT (ms)", ttft, {} if values is None else times_scale(list(values))),
+        Panel(f"{title} (ms)", dots, {} if values is None else times_scale(list(values))),
         Panel("tokens/s", _lines(((found.output_tokens, "@c3"),), " tokens/s", "hvh")),
         Panel("KV cache %", _lines(((found.kv_percent, "@c4"),), " %", "hv")),
         *(
@@ -101,20 +102,20 @@ def _line(track: Track, colour: str, unit: str, shape: str) -> dict[str, Any]:
 
 
 def _dots(found: Timeline) -> dict[str, Any] | None:
-    track = found.first_tokens
+    track = found.dots
     if track is None:
         return None
-    since = "sent" if found.ttft_metric == "ttft_ms" else "due"
+    since = "due" if "schedule" in found.dots_metric else "sent"
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": "TTFT",
+        "name": track.name,
         "x": rounded(track.times_s),
         "y": rounded(track.values),
         "marker": {"color": "@c0", "size": 4, "opacity": 0.55},
-        "customdata": found.first_token_requests.tolist(),
+        "customdata": found.dots_requests.tolist(),
         "hovertemplate": f"request %{{customdata}}<br>{since} at %{{x:.2f}} s<br>"
-        f"{TITLES[found.ttft_metric]} %{{y:,.4~g}} ms<extra></extra>",
+        f"{TITLES[found.dots_metric]} %{{y:,.4~g}} ms<extra></extra>",
     }
 
 
@@ -122,7 +123,7 @@ def _failures(found: Timeline) -> dict[str, Any] | None:
     """Return the failures as crosses at the panel's top: they have no TTFT to stand at."""
     if not found.failures:
         return None
-    track = found.first_tokens
+    track = found.dots
     top = float(track.values.max()) if track is not None else 1.0
     return {
         "type": "scatter",
@@ -195,7 +196,7 @@ def _window(found: Timeline) -> dict[str, Any]:
 def _note(found: Timeline) -> str:
     """Say what the picture leaves out."""
     said = [f"Rates are counts over {found.slice_s:g} s."]
-    tracks = [found.first_tokens, found.in_flight, found.running, *sum(found.gpu.values(), ())]
+    tracks = [found.dots, found.in_flight, found.running, *sum(found.gpu.values(), ())]
     if any(track is not None and track.of > track.times_s.size for track in tracks):
         said.append("Of every slice of time the lowest and the highest points are drawn, not all.")
     if found.failed > len(found.failures):

@@ -14,9 +14,9 @@ from .knee import find_knee, output_tokens_per_s
 from .levels import Level, Series
 from .metrics import METRICS, TITLES, headline_metric
 from .objectives import Objective, Outcome
+from .pareto import per_user
 from .report_look import run_names
 from .report_tables import number
-from .report_throughput import user_tokens_per_s
 from .summary import RunSummary
 from .verdict_lists import headline
 
@@ -205,7 +205,7 @@ def _rates(series: Series) -> list[Key]:
             "generated tokens a second, of requests that succeeded",
         )
     ]
-    user = level.centre(user_tokens_per_s)
+    user = level.centre(per_user)
     if user is not None:
         doc = "1000 / TPOT p50: what the reader of the median reply sees"
         found.append(Key("Each user then gets", number(user), "tokens/s", "median", doc))
