@@ -66,6 +66,29 @@ def test_queue_prefill_and_decode_are_of_the_requests_that_ended(tmp_path: Path)
     assert side.queue_share_of_ttft == 0.25
 
 
+def test_a_queue_longer_than_the_ttft_is_no_share_of_it(tmp_path: Path) -> None:
+    # What ends now came while the queue was long; what begins now finds none.
+    rows = each_second(ttft_mean_ms=80.0, ttft_count=4, queue_mean_ms=300.0, queue_count=4)
+    side = side_of(tmp_path, rows)
+    assert (side.queue_mean_ms, side.queue_share_of_ttft) == (300, None)
+    assert "not the same requests" in side.absent["queue_share_of_ttft"]
+
+
+def test_where_the_tail_has_first_tokens_too_nothing_is_compared(tmp_path: Path) -> None:
+    # Ten seconds of arrivals whose median reply takes a hundred: no window, and all in its tail.
+    records = [
+        made_record(i, request_rate=1.0, t_sent_s=float(i), latency_ms=100_000.0) for i in range(10)
+    ]
+    info = made_info(records, unmeasured={"tail": 60})
+    path = write_run(tmp_path, records, info)
+    write_server_rows(path, each_second(ttft_mean_ms=80.0, ttft_count=4))
+    side = summarize(load_run(path)).server_side
+    assert side.ttft_mean_ms == 80
+    assert side.client_ttft_mean_ms is None
+    assert side.ttft_outside_ms is None
+    assert "requests of the tail" in side.absent["ttft_outside_ms"]
+
+
 def test_gauges_are_means_over_time_and_peaks(tmp_path: Path) -> None:
     rows = each_second(
         kv_cache_usage=lambda t: 0.9 if t == 50 else 0.1,

@@ -61,9 +61,10 @@ def _ttft(side: ServerSide) -> str:
     told = f"TTFT {short(side.ttft_mean_ms)} ms"
     if side.client_ttft_mean_ms is not None:
         told += f" of the client's {short(side.client_ttft_mean_ms)}"
-    if side.queue_mean_ms is not None and side.queue_share_of_ttft is not None:
-        share = _percent(side.queue_share_of_ttft)
-        told += f", queue {short(side.queue_mean_ms)} ms ({share} of it)"
+    if side.queue_mean_ms is not None:
+        share = side.queue_share_of_ttft
+        told += f", queue {short(side.queue_mean_ms)} ms"
+        told += f" ({_percent(share)} of it)" if share is not None else ""
     return told
 
 

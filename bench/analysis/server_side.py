@@ -117,7 +117,9 @@ def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
         if facts.streaming
         else "stream: false, so a reply is one piece"
     )
-    if client_ms.size:
+    if facts.window is None and facts.info and facts.info.unmeasured.get("tail"):
+        client = Why("the server's mean holds requests of the tail, which have no rows")
+    elif client_ms.size:
         client = float(client_ms.mean())
     return {
         **{f"{name}_mean_ms": mean for name, mean in spent.items()},
@@ -125,8 +127,18 @@ def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
         "client_ttft_mean_ms": client,
         "client_ttft_count": client if isinstance(client, Why) else client_ms.size,
         "ttft_outside_ms": both(client, ttft, lambda whole, inner: whole - inner),
-        "queue_share_of_ttft": both(queue, ttft, ratio),
+        "queue_share_of_ttft": both(queue, ttft, _share),
     }
+
+
+def _share(queue_ms: float, ttft_ms: float) -> Figure:
+    """Return the queue's part of TTFT: of those that ended, and of those that began meanwhile."""
+    if queue_ms > ttft_ms:
+        return Why(
+            "requests that ended had queued longer than those that began took to their first "
+            "token: the queue was shrinking, and the two are not the same requests"
+        )
+    return ratio(queue_ms, ttft_ms)
 
 
 def _spent(rows: pd.DataFrame, name: str) -> Figure:
