@@ -11,6 +11,8 @@ from loadgen.answer import answer_text
 
 from tests.far_end import delta, event, good_stream
 
+DONE = event("[DONE]")
+
 
 def test_a_streams_contents_are_joined() -> None:
     assert answer_text(b"".join(good_stream(("a", " b", " c"))), stream=True) == "a b c"
@@ -23,12 +25,12 @@ def test_a_whole_reply_has_its_message() -> None:
 
 def test_reasoning_is_no_part_of_an_answer() -> None:
     thought = event({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]})
-    assert answer_text(thought + delta("yes"), stream=True) == "yes"
+    assert answer_text(thought + delta("yes") + DONE, stream=True) == "yes"
 
 
 def test_of_several_choices_the_first_is_the_answer() -> None:
     other = event({"choices": [{"index": 1, "delta": {"content": "no"}}]})
-    assert answer_text(other + delta("yes"), stream=True) == "yes"
+    assert answer_text(other + delta("yes") + DONE, stream=True) == "yes"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,11 @@ def test_nothing_said_is_no_answer(body: bytes, stream: bool) -> None:
     assert answer_text(body, stream=stream) is None
 
 
+@pytest.mark.parametrize("broken", [b"", event({"error": {"code": 500}}) + DONE, event("{") + DONE])
+def test_what_a_stream_said_before_it_broke_off_is_no_answer(broken: bytes) -> None:
+    assert answer_text(delta("half of") + broken, stream=True) is None
+
+
 @given(st.binary(max_size=200), st.booleans())
 def test_no_bytes_break_it(body: bytes, stream: bool) -> None:
     answer_text(body, stream=stream)
@@ -47,5 +54,5 @@ def test_no_bytes_break_it(body: bytes, stream: bool) -> None:
 
 @given(st.lists(st.text(), min_size=1))
 def test_any_text_comes_through(words: list[str]) -> None:
-    body = b"".join(delta(word) for word in words)
+    body = b"".join(delta(word) for word in words) + DONE
     assert answer_text(body, stream=True) == ("".join(words) or None)

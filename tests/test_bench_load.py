@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,27 @@ from typing import Any
 import pytest
 from loadgen.records import read_run_info
 
-from tests.far_end import CLOSE, HANG, SSE_HEAD, Request, Step, TinyVllm, chunk, delta
-from tests.running import info, rows, run_bench, start_bench, wait_for, write_scenario
+from tests.far_end import (
+    CLOSE,
+    HANG,
+    SSE_HEAD,
+    Request,
+    Step,
+    TinyVllm,
+    chunk,
+    delta,
+    event,
+    sse_script,
+)
+from tests.running import (
+    info,
+    rows,
+    run_bench,
+    sending_processes,
+    start_bench,
+    wait_for,
+    write_scenario,
+)
 
 Scenarios = Callable[..., Path]
 BROKEN: list[Step] = [SSE_HEAD, chunk(delta("x")), CLOSE]
@@ -227,12 +247,19 @@ def test_a_person_thinks_before_the_next_turn(
     assert (found["send_lag_ms"] >= 0).all()
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        BROKEN,
+        sse_script([delta("x"), event({"error": {"message": "no", "code": 500}}), event("[DONE]")]),
+        sse_script([delta("x")]),  # in good order, but without its end
+    ],
+    ids=["cut", "error_event", "no_done"],
+)
 def test_a_turn_that_fails_is_no_part_of_what_follows(
-    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, script: list[Step]
 ) -> None:
-    tiny_vllm.misbehave = lambda number: (
-        [SSE_HEAD, chunk(delta("x")), CLOSE] if number == 2 else None
-    )
+    tiny_vllm.misbehave = lambda number: script if number == 2 else None
     talk = {"turns": 3}
     run_bench(tmp_path, scenarios(conversations=talk, concurrencies=[1], num_requests=3))
     first, second, third = completions(tiny_vllm)
@@ -295,3 +322,34 @@ def test_a_run_of_another_plan_is_no_substitute(
     run_bench(tmp_path, scenarios())
     done = run_bench(tmp_path, scenarios(**change), "--resume")
     assert "not run again" not in done.stderr
+
+
+def test_an_open_loop_that_loses_a_sending_process_ends_once_the_others_have_measured_theirs(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.1
+    path = scenarios(concurrencies=[], request_rates=[20.0], arrival="constant", num_requests=30)
+    process = start_bench(tmp_path, path, "--workers", "2")
+    wait_for(lambda: len(completions(tiny_vllm)) > 4)
+    os.kill(sending_processes(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=50)
+    assert "died" in err
+    run, found = info(tmp_path), rows(tmp_path)
+    lost = next(w["worker"] for w in run.client_health["workers"] if w["lost"])
+    assert {*range(1 - lost, 30, 2)} <= {*found["request_index"]}
+    # Half of 20 requests a second would be sent for a minute behind these.
+    assert run.unmeasured["tail"] < 300
+
+
+def test_ctrl_c_while_the_last_replies_come_leaves_a_whole_run_and_begins_no_other(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.2
+    process = start_bench(tmp_path, scenarios(concurrencies=[2, 1], num_requests=2))
+    wait_for(lambda: len(completions(tiny_vllm)) == 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert len(completions(tiny_vllm)) == 2
+    assert info(tmp_path).status == "complete"
+    assert rows(tmp_path)["error"].isna().all()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from loadgen import lanes as lanes_module
+from loadgen.closed_loop import ClosedLoop
 from loadgen.exchange import Exchange
 from loadgen.lanes import Lanes, Manner
 from loadgen.open_loop import Arrival, OpenLoop
@@ -151,3 +153,40 @@ def test_the_timer_fires_once_for_each_instant_and_never_before_it() -> None:
 
     for due, fired_ns in asyncio.run(main()):
         assert fired_ns >= due
+
+
+def test_a_rate_that_is_too_high_leaves_the_loop_time_for_orders(far_end: FarEnd) -> None:
+    far_end.scripts = [QUICK]
+    sent = Sent(far_end, cap=1)
+    ended = sent.run([0.0] * 200_000, stop_when_ended=1)  # all due at once
+    assert len(ended) < 1000
+
+
+def test_a_connection_that_comes_after_its_request_was_given_up_is_not_kept(
+    far_end: FarEnd,
+) -> None:
+    far_end.scripts = [[*QUICK[:3], HANG]]
+
+    async def main() -> list[str | None]:
+        loop, waits_s = asyncio.get_running_loop(), [0.6, 0.0]
+        connect = loop.create_connection
+
+        async def slowly(*how: Any, **more: Any) -> Any:
+            await asyncio.sleep(waits_s.pop(0))
+            return await connect(*how, **more)
+
+        loop.create_connection = slowly  # type: ignore[method-assign]
+        sent = Sent(far_end, ready=1)
+        sent.lanes._manner = Manner(sent.lanes._manner.target, Timeouts(0.2, 5, 5), True)
+        requests = iter([a.request for a in arrivals([0, 0])])
+        closed = ClosedLoop(sent.lanes, lambda: next(requests, None))
+        sending = asyncio.ensure_future(closed.run(time.perf_counter_ns()))
+        await asyncio.sleep(1)  # the first connection comes while the second carries a reply
+        closed.stop(cut_off=True)
+        await sending
+        while far_end.hung_up == 0:  # the server sees the client hang up
+            await asyncio.sleep(0.01)
+        return [e.failure.kind if e.failure else None for e in sent.ended]
+
+    kinds = asyncio.run(asyncio.wait_for(main(), 10))
+    assert kinds == ["timeout_first_token", "cancelled"]

@@ -240,3 +240,27 @@ def test_what_means_nothing_is_refused_in_one_line(
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     said = refusal(tmp_path, {**CLOSED, "speed": 2, "cv": 1.5, "max_in_flight": 3})
     assert said.count(";") == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ({**CLOSED, "num_requests": 10**12}, "num_requests"),
+        ({**CLOSED, "warmup_requests": 10**12}, "warmup_requests"),
+        ({**CLOSED, "repeats": 10**9}, "repeats"),
+        ({**OPEN, "ramp_s": 1e300}, "ramp_s"),
+        ({**CLOSED, "conversations": {"turns": 2, "think_time_s": 1e300}}, "think_time_s"),
+        ({**CLOSED, "timeout_first_token_s": 1e300}, "timeout_first_token_s"),
+        ({**CLOSED, "timeout_stall_s": 1e300}, "timeout_stall_s"),
+        ({**CLOSED, "timeout_total_s": 1e300}, "timeout_total_s"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_number_that_no_run_could_hold_is_refused(
+    tmp_path: Path, keys: dict[str, Any], key: str
+) -> None:
+    assert f"{key}: should be less than or equal to" in refusal(tmp_path, keys)
+
+
+def test_a_trace_at_no_speed_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, {**TRACE, "speed": []}).startswith("speed names no level")

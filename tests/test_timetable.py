@@ -12,6 +12,7 @@ from loadgen.load_level import LoadLevel, levels_of, rows_expected
 from loadgen.timetable import (
     FEWEST_SPARES,
     MOST_SPARES,
+    MOST_TAIL,
     SPARE_S,
     TAIL_S,
     Timetable,
@@ -159,3 +160,8 @@ def test_connections_are_ready_for_the_fullest_half_second(times_s: list[float])
     # Of arrivals at one instant the last one sees them all.
     assert found >= min(naive, MOST_SPARES)
     assert found == max(FEWEST_SPARES, min(naive, MOST_SPARES))
+
+
+def test_the_tail_of_a_very_high_rate_is_bounded_by_its_number() -> None:
+    found = table(request_rates=[1e6], num_requests=10, arrival="constant")
+    assert len(found.times_s) == 10 + MOST_TAIL

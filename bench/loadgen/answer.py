@@ -13,17 +13,22 @@ from .sse import DONE, EventSplitter
 def answer_text(body: bytes, *, stream: bool) -> str | None:
     """Return what the assistant said in a chat's reply, reasoning left out; None: nothing.
 
-    Reasoning is no part of a chat's history: a template drops it from earlier turns.
+    Reasoning is no part of a chat's history: a template drops it from earlier turns. Nor is a
+    reply that broke off: an error in its middle, or a stream without its end.
     """
     payloads = EventSplitter().feed(body) if stream else [body]
-    return "".join(part for p in payloads if p != DONE for part in _parts(p)) or None
-
-
-def _parts(payload: bytes) -> Iterator[str]:
+    if stream and DONE not in payloads:
+        return None
     try:
-        event = orjson.loads(payload)
+        events = [orjson.loads(payload) for payload in payloads if payload != DONE]
     except orjson.JSONDecodeError:
-        return  # judged elsewhere; here it is no answer
+        return None  # judged elsewhere; here it is no answer
+    if any(isinstance(event, dict) and event.get("error") is not None for event in events):
+        return None
+    return "".join(part for event in events for part in _parts(event)) or None
+
+
+def _parts(event: Any) -> Iterator[str]:
     for choice in _choices(event):
         said = choice.get("delta") or choice.get("message")
         text = said.get("content") if isinstance(said, dict) else None

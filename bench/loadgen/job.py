@@ -146,7 +146,7 @@ def run_planned(job: Job, level: PlannedRun, watch: Watch, repository: Path) -> 
     """Make one run and write its files. Raises RunError, OSError.
 
     Plan and JSON are there before the first request (`status: running`), the JSON whole at the
-    end.
+    end. What is returned is interrupted too where the end was asked for too late to cut it short.
     """
     before = job.server.counters()
     base = _base_info(job, level, before, repository)
@@ -179,7 +179,8 @@ def run_planned(job: Job, level: PlannedRun, watch: Watch, repository: Path) -> 
         notes=[*base.notes, *result.notes],
     )
     write_run_info(level.json_path, info)
-    return result
+    # Whoever asked for the end while the last replies came has a whole run, and wants no other.
+    return dataclasses.replace(result, status="interrupted") if watch.interrupts() else result
 
 
 def _base_info(

@@ -63,10 +63,16 @@ class Lane:
         opening = loop.create_connection(
             lambda: Connection(self._ended, self._full), target.host, target.port, ssl=tls
         )
+        wanted_by = self.exchange
         try:
-            _, self.connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+            _, connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
         except asyncio.TimeoutError as e:  # not a TimeoutError before Python 3.11
             raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_S:g} s") from e
+        if self.exchange is not wanted_by:
+            # It was given up meanwhile, and the lane may already carry the next one elsewhere.
+            connection.close()
+            return
+        self.connection = connection
         self.idle_since_ns = time.perf_counter_ns()
 
     @property

@@ -19,6 +19,9 @@ from .precise_timer import PreciseTimer
 from .target import PlannedRequest
 
 TEND_S = 0.1
+# Then the loop looks after replies and orders, some microseconds: a rate that a process can't
+# keep up with would otherwise leave it no moment for them, up to the schedule's end.
+AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,11 @@ class OpenLoop:
         self._end_if_done()
 
     def _send_due(self, timer: PreciseTimer) -> None:
+        pause_at = self._next + AT_ONCE
         while not self._stopping and self._next < len(self._arrivals):
             arrival = self._arrivals[self._next]
             due_ns = self._start_ns + arrival.after_ns
-            if time.perf_counter_ns() < due_ns:
+            if self._next == pause_at or time.perf_counter_ns() < due_ns:
                 timer.arm(due_ns)
                 return
             self._next += 1

@@ -119,6 +119,8 @@ class _Run:
         self._fingerprint: str | None = None
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
         self._working = {worker.results: worker for worker in crew}
+        # Of an open loop, whose shares are fixed: what each process has still to measure.
+        self._left = [len(range(n, plan.measured, len(crew))) for n in range(len(crew))]
         self._connected: list[Connected] = []
         self._ready = 0
         self._finished: list[Finished] = []
@@ -180,6 +182,8 @@ class _Run:
         except (EOFError, OSError):  # an OSError where the kill tore a message
             worker.lost = self._health.workers[worker.number].lost = True
             del self._working[worker.results]
+            self._left[worker.number] = 0  # nobody sends it: the others need not wait for it
+            self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
         health = self._health.workers[worker.number]
@@ -214,6 +218,7 @@ class _Run:
         self._fingerprint = outcome.fingerprint or self._fingerprint
         role = self._plan.role(index)
         if role == "measured":
+            self._left[index % len(self._crew)] -= 1
             self._progress.count(outcome.record, reply.stamps)
             self._health.count(outcome.record)
             self._ended.append((outcome.record, reply))
@@ -226,11 +231,10 @@ class _Run:
         progress, plan = self._progress, self._plan
         if self._files is None:
             progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
-        elif progress.ended == plan.measured and not self._draining:
+        elif plan.timetable.open_loop and not any(self._left) and not self._draining:
             self._draining = True
-            if plan.timetable.open_loop:
-                progress.phase = "waiting for unmeasured requests"
-                self._tell("stop")
+            progress.phase = "waiting for unmeasured requests"
+            self._tell("stop")
 
     def _tell(self, command: Command) -> None:
         for worker in self._working.values():

@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from .nearest import nearest
 from .scenario_checks import sendable_body, sendable_headers, usable_url, variable_name
-from .scenario_load import Conversations, Load, replaced
+from .scenario_load import LONGEST_S, Conversations, Load, replaced
 from .slo import Slo
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
@@ -92,9 +92,9 @@ class Scenario(Load):
     telemetry: bool = False
     telemetry_hz: float = Field(default=10.0, ge=0.5, le=100)
     telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
-    timeout_first_token_s: float = Field(default=120.0, gt=0)
-    timeout_stall_s: float = Field(default=60.0, gt=0)
-    timeout_total_s: float = Field(default=600.0, gt=0)
+    timeout_first_token_s: float = Field(default=120.0, gt=0, le=LONGEST_S)
+    timeout_stall_s: float = Field(default=60.0, gt=0, le=LONGEST_S)
+    timeout_total_s: float = Field(default=600.0, gt=0, le=LONGEST_S)
     slo: Slo | None = None
     gpus: int | None = Field(default=None, ge=1)
     gpu_hour_price: float | None = Field(default=None, gt=0)

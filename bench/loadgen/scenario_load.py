@@ -18,6 +18,8 @@ SHAPES = ("concurrencies", "request_rates", "trace")
 ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are held in memory
 
+LONGEST_S = 1e7  # months: beyond it a number is a slip, and clocks overflow
+
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 Speed = Annotated[float, Field(gt=0, le=1_000_000)]
 
@@ -28,7 +30,8 @@ class Conversations(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     turns: int = Field(ge=1, le=1000)
-    think_time_s: float = Field(default=0.0, ge=0)  # from an answer's end to the next turn
+    # From an answer's end to the next turn.
+    think_time_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
 
 
 class Load(BaseModel):
@@ -41,14 +44,14 @@ class Load(BaseModel):
     arrival: ArrivalShape | None = None  # poisson, where there are request_rates
     cv: float | None = Field(default=None, ge=SMALLEST_CV, le=LARGEST_CV)
     burst_size: int | None = Field(default=None, ge=1)
-    ramp_s: float = Field(default=0.0, ge=0)
+    ramp_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
     trace: str | None = Field(default=None, min_length=1)
     speed: list[Speed] = Field(default_factory=list)  # [1.0], where there is a trace
-    num_requests: int | None = Field(default=None, ge=1)
+    num_requests: int | None = Field(default=None, ge=1, le=MOST_REQUESTS)
     duration_s: float | None = Field(default=None, gt=0)
     max_in_flight: int | None = Field(default=None, ge=1)
-    warmup_requests: int | None = Field(default=None, ge=0)
-    repeats: int = Field(default=1, ge=1)
+    warmup_requests: int | None = Field(default=None, ge=0, le=MOST_REQUESTS)
+    repeats: int = Field(default=1, ge=1, le=1000)
     conversations: Conversations | None = None
 
     @model_validator(mode="before")
@@ -124,6 +127,8 @@ class Load(BaseModel):
     def _trace_problems(self) -> Iterator[str]:
         if self.speed and self.trace is None:
             yield "speed goes with trace alone"
+        if self.trace is not None and not self.speed:
+            yield "speed names no level: 1 replays the trace as it was recorded"
         if self.max_in_flight is not None and self.concurrencies:
             yield "max_in_flight goes with request_rates or trace: concurrencies are a limit"
         if self.conversations is not None and not self.concurrencies:

@@ -19,6 +19,7 @@ from .schedule import arrival_times, realised
 from .trace import Trace
 
 TAIL_S = 60.0  # an open loop is kept up for so long at most, for replies that last longer
+MOST_TAIL = 250_000  # and for so many requests: they are planned, and held in memory
 FEWEST_SPARES, MOST_SPARES = 8, 512
 SPARE_S = 0.5  # connections are kept ready for the most arrivals in so long a time
 
@@ -83,7 +84,8 @@ def _drawn(scenario: Scenario, rate: float, repeat: int) -> tuple[int, array[flo
     else:
         measured = len(arrival_times(arrivals, seed=seed, duration_s=scenario.duration_s))
     # The first of a longer draw are those of a shorter one.
-    times_s = arrival_times(arrivals, seed=seed, count=measured + int(rate * TAIL_S) + 1)
+    tail = min(int(rate * TAIL_S) + 1, MOST_TAIL)
+    times_s = arrival_times(arrivals, seed=seed, count=measured + tail)
     return measured, times_s
 
 
