@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -45,14 +45,22 @@ class Sent:
             self.lanes.add()
         self.cap = cap
         self.start_ns = 0
+        self._look: Callable[[], None] = lambda: None
 
     def _report(self, message: object) -> None:
         # Taken out just before: what ends is no longer among those in flight.
         self.most_in_flight = max(self.most_in_flight, self.lanes.in_flight + 1)
         if isinstance(message, Exchange):
             self.ended.append(message)
+            self._look()
 
-    def run(self, after_ms: Sequence[float], stop_when_ended: int | None = None) -> list[Exchange]:
+    def run(
+        self,
+        after_ms: Sequence[float],
+        stop_when_ended: int | None = None,
+        look: Callable[[], None] = lambda: None,
+    ) -> list[Exchange]:
+        self._look = look
         asyncio.run(asyncio.wait_for(self._run(after_ms, stop_when_ended), 20))
         return sorted(self.ended, key=lambda e: e.request_index)
 
@@ -119,6 +127,15 @@ def test_a_connection_that_was_idle_for_long_is_not_trusted(
     ended = Sent(far_end, ready=1).run([0, 30, 60])
     assert all(e.failure is None for e in ended)
     assert len({r.connection for r in far_end.requests}) == 3
+
+
+def test_after_a_rush_the_connections_that_are_too_many_are_closed(far_end: FarEnd) -> None:
+    far_end.scripts = [SLOW] * 20 + [QUICK]
+    sent = Sent(far_end, ready=3)
+    open_at: list[int] = []
+    sent.run([*[0] * 20, *range(400, 1200, 50)], look=lambda: open_at.append(sent.lanes.connected))
+    assert max(open_at) > 10
+    assert open_at[-1] <= 3
 
 
 def test_stopping_sends_nothing_more_and_waits_for_what_is_under_way(far_end: FarEnd) -> None:

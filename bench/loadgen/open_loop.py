@@ -100,10 +100,8 @@ class OpenLoop:
             lane = self._idle.popleft()
             if lane.fresh(now_ns):
                 return lane
-            self._shut.append(lane)
-        lane = self._shut.pop() if self._shut else self._lanes.add()
-        lane.close()
-        return lane
+            self._shut_down(lane)
+        return self._without_connection()
 
     def _freed(self, lane: Lane, _exchange: Exchange, _freed_ns: int) -> None:
         self._idle.append(lane)
@@ -113,19 +111,26 @@ class OpenLoop:
         self._end_if_done()
 
     async def _tend(self) -> None:
-        """Keep some connections ready, and none that the server may close any moment."""
+        """Keep some connections ready: no more, and none that the server may close any moment."""
         while True:
             await asyncio.sleep(TEND_S)
             now_ns = time.perf_counter_ns()
             for lane in [lane for lane in self._idle if not lane.fresh(now_ns)]:
-                lane.close()
                 self._idle.remove(lane)
-                self._shut.append(lane)
+                self._shut_down(lane)
+            while len(self._idle) > self._spare:
+                self._shut_down(self._idle.popleft())
             for _ in range(self._missing()):
-                lane = self._shut.pop() if self._shut else self._lanes.add()
-                task = asyncio.ensure_future(self._open(lane))
+                task = asyncio.ensure_future(self._open(self._without_connection()))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
+
+    def _shut_down(self, lane: Lane) -> None:
+        lane.close()
+        self._shut.append(lane)
+
+    def _without_connection(self) -> Lane:
+        return self._shut.pop() if self._shut else self._lanes.add()
 
     def _missing(self) -> int:
         spare = self._spare
