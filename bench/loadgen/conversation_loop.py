@@ -143,6 +143,9 @@ class ConversationLoop:
         if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
             await self._lanes.open(lane)
         await sleep_until(due_ns)
+        # Before the task's own end, which a reply that is there at once may forestall: the run
+        # would then be left with a thinker that has spoken, and never be over.
+        self._thinking.discard(asyncio.current_task())
         self._say(lane, due_ns)
 
     def _end_if_idle(self) -> None:

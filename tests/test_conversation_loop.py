@@ -1,0 +1,33 @@
+"""Conversations on the sending loop: how they end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loadgen.conversation_loop import ConversationLoop, Talk
+from loadgen.exchange import Exchange
+from loadgen.lanes import Lane, Lanes, Manner
+from loadgen.target import PlannedRequest, Target
+from loadgen.timeouts import Timeouts
+
+
+class AtOnce(Lanes):
+    """Lanes whose requests have ended when `send` returns: a server could hardly be quicker."""
+
+    def send(self, lane: Lane, request: PlannedRequest, slot_ns: int) -> None:
+        self.on_free(lane, Exchange(request.index, lane.index, t_scheduled_ns=slot_ns), slot_ns)
+
+
+def test_a_reply_that_is_there_at_once_ends_the_run_as_any_other() -> None:
+    requests = tuple(PlannedRequest(n, f"r-{n}", "p", b"", 1) for n in range(3))
+    talk = Talk({}, (), ("a", "b", "c"), turns=3, think_ns=1_000_000, stream=True)
+
+    async def main() -> None:
+        target = Target("127.0.0.1", 1, None, "/", ())  # nobody is there, nor needed
+        lanes = AtOnce(Manner(target, Timeouts(5, 5, 5), replies_stream=True), print)
+        lanes.add()
+        numbers = iter([0])
+        loop = ConversationLoop(lanes, talk, requests, lambda: next(numbers, None))
+        await asyncio.wait_for(loop.run(0), 5)
+
+    asyncio.run(main())
