@@ -16,6 +16,7 @@ from loadgen.records import read_run_info
 from tests.far_end import (
     CLOSE,
     HANG,
+    LAST_CHUNK,
     SSE_HEAD,
     Request,
     Step,
@@ -23,6 +24,7 @@ from tests.far_end import (
     chunk,
     delta,
     event,
+    good_stream,
     sse_script,
 )
 from tests.running import (
@@ -353,3 +355,26 @@ def test_ctrl_c_while_the_last_replies_come_leaves_a_whole_run_and_begins_no_oth
     assert len(completions(tiny_vllm)) == 2
     assert info(tmp_path).status == "complete"
     assert rows(tmp_path)["error"].isna().all()
+
+
+def test_ctrl_c_in_the_tail_leaves_a_whole_run(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    slow: list[Step] = [SSE_HEAD, 0.5, *map(chunk, good_stream()), LAST_CHUNK]
+
+    def misbehave(number: int) -> list[Step] | None:
+        return slow if number <= 4 else [SSE_HEAD, HANG]
+
+    tiny_vllm.misbehave = misbehave
+    process = start_bench(tmp_path, scenarios(**OPEN, num_requests=4, max_new_tokens=3))
+    wait_for(lambda: len(list((tmp_path / "results").glob("*.csv"))) == 1)
+    wait_for(lambda: len(rows(tmp_path)) == 4)
+    assert len(completions(tiny_vllm)) > 4
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: info(tmp_path).status == "running")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    run = info(tmp_path)
+    assert run.status == "complete"
+    assert run.unmeasured["failed"] == run.unmeasured["tail"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from analysis.foreign import ABSENT
@@ -62,6 +63,14 @@ def test_a_stream_that_waits_for_the_client_is_not(tmp_path):
     found = finding_of(facts_of(tmp_path, talks(late_s=0.5)), "rate_shortfall")
     assert found is not None
     assert "of 4 streams were busy" in found.figures
+
+
+def test_fewer_conversations_than_streams_is_what_is_wrong(tmp_path):
+    records = [replace(r, concurrency=6) for r in talks(streams=2, conversations=2)]
+    facts = facts_of(tmp_path, records, scenario={"conversations": {"turns": 3}})
+    found = finding_of(facts, "rate_shortfall")
+    assert found is not None
+    assert "fewer conversations than streams (num_requests / 3 turns)" in found.advice
 
 
 def test_without_turns_a_pause_is_no_load(tmp_path):

@@ -85,17 +85,31 @@ def _idle(facts: Facts) -> Finding | None:
     severity = thresholds.RATE_SHORTFALL.severity(short)
     if severity is None:
         return None
-    too_few = facts.info is not None and facts.info.num_requests < facts.load.value
     return Finding(
         "rate_shortfall",
         severity,
         f"{held:.2f} of {facts.load.words} were busy while there was work, {100 * short:.1f} % "
         "fewer than asked",
-        "num_requests is below the number of streams: send at least ten times as many"
-        if too_few
-        else "look for connections that were refused or reopened (connect_ms, errors), and give "
+        _too_little_work(facts)
+        or "look for connections that were refused or reopened (connect_ms, errors), and give "
         "the client more CPU: a stream that waits for the client is load that the server missed",
     )
+
+
+def _too_little_work(facts: Facts) -> str | None:
+    """Return what to do where not every stream had something to do; None: each had."""
+    if facts.info is None:
+        return None
+    if facts.info.num_requests < facts.load.value:
+        return "num_requests is below the number of streams: send at least ten times as many"
+    talk = facts.setting("conversations")
+    turns = talk.get("turns") if isinstance(talk, dict) else None
+    if turns and facts.info.num_requests < facts.load.value * turns:
+        return (
+            f"there were fewer conversations than streams (num_requests / {turns} turns): send at "
+            "least ten times as many"
+        )
+    return None
 
 
 def _held(facts: Facts) -> float | None:

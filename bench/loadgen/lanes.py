@@ -211,7 +211,7 @@ class Lanes:
     def cut_off(self) -> None:
         """End every exchange under way."""
         for lane in self._all:
-            lane.fail(Failure("cancelled", "cut off by the user"))
+            lane.fail(Failure("cancelled", "cut off by the client"))
 
     def close(self) -> None:
         """Close all connections."""

@@ -32,6 +32,7 @@ START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait no longer than this for the disk
 BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # what requests in flight are given after the first Ctrl-C
+DRAIN_S = 60.0  # what those of the tail are given: behind an overload they could take hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ class _Run:
             progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
         elif plan.timetable.open_loop and not any(self._left) and not self._draining:
             self._draining = True
+            self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
             self._tell("stop")
 
@@ -278,12 +280,9 @@ class _Run:
     def _status(self) -> RunStatus:
         if not self._finished:
             return "failed"
-        missing = self._progress.ended < self._plan.measured
-        return (
-            "interrupted"
-            if self._progress.stopping and (missing or self._cancelled)
-            else "complete"
-        )
+        progress = self._progress
+        missing = progress.ended < self._plan.measured or progress.errors["cancelled"]
+        return "interrupted" if progress.stopping and missing else "complete"
 
     def _notes(self) -> tuple[str, ...]:
         lost = [worker for worker in self._crew if worker.lost]

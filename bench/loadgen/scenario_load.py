@@ -48,7 +48,7 @@ class Load(BaseModel):
     trace: str | None = Field(default=None, min_length=1)
     speed: list[Speed] = Field(default_factory=list)  # [1.0], where there is a trace
     num_requests: int | None = Field(default=None, ge=1, le=MOST_REQUESTS)
-    duration_s: float | None = Field(default=None, gt=0)
+    duration_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
     max_in_flight: int | None = Field(default=None, ge=1)
     warmup_requests: int | None = Field(default=None, ge=0, le=MOST_REQUESTS)
     repeats: int = Field(default=1, ge=1, le=1000)

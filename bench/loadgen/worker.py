@@ -168,6 +168,8 @@ class _Session:
             self._go.set_result(order.start_ns)
             return
         self._ending = order
+        if order == "cancel":  # nothing follows it; a pipe whose other end is gone stays readable
+            asyncio.get_running_loop().remove_reader(self._orders.fileno())
         if not self._go.done():
             self._go.set_result(None)
         if self._sender is not None:
