@@ -50,9 +50,9 @@ plots: ## pictures of all runs, in results/plots
 report: ## all runs on one page to look at: results/report.html
 	$(RUN) bench/report.py $(ARGS)
 
-all: ## bench, then summarize and plots whatever came of it
+all: ## bench, then summarize, plots and report whatever came of it
 	$(MAKE) --no-print-directory bench; bench=$$?; \
-	$(MAKE) --no-print-directory --keep-going ARGS= summarize plots && exit $$bench
+	$(MAKE) --no-print-directory --keep-going ARGS= summarize plots report && exit $$bench
 
 test: ## the tests: no server, GPU or network needed
 	$(DEV) pytest -q $(ARGS)
