@@ -271,7 +271,8 @@ def test_all_tells_and_draws_what_came_of_the_bench_and_fails_if_it_did(
     scripts = clone.calls("bench/")
     assert scripts[0] == "python bench/bench.py --name demo --telemetry"
     # The bench's arguments are none that the others know.
-    assert sorted(scripts[1:]) == ["python bench/plot.py", "python bench/summarize.py"]
+    others = ["plot.py", "report.py", "summarize.py"]
+    assert sorted(scripts[1:]) == [f"python bench/{other}" for other in others]
 
 
 def test_clean_leaves_results_and_settings(clone: Clone) -> None:
