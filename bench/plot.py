@@ -62,8 +62,6 @@ def main() -> int:
     found = find_runs(args.files, args.results_dir or RESULTS)
     _complain(found.problems)
     if not found.paths:
-        if not found.problems:
-            _complain([f"no runs in {args.results_dir or RESULTS}: make some with make bench"])
         return 1
     plots = Plots(results_folder(found.paths[0], args.results_dir) / "plots", args.format)
     from analysis.style import DARK, LIGHT, in_style

@@ -42,8 +42,6 @@ def main() -> int:
     _complain(found.problems)
     runs, unread = _load(found.paths)
     if not runs:
-        if not found.problems and not unread:
-            _complain([f"no runs in {args.results_dir or RESULTS}: make some with make bench"])
         return 1
     path = args.out or results_folder(found.paths[0], args.results_dir) / "report.html"
     written = _write(path, runs)

@@ -69,8 +69,6 @@ def _summarize(args: argparse.Namespace) -> int:
     summaries, problems = _summarize_all(found.paths)
     _complain([*found.problems, *problems])
     if not summaries:
-        if not found.problems and not problems:
-            _complain([f"no runs in {args.results_dir or RESULTS}: make some with make bench"])
         return 1
     folder = results_folder(found.paths[0], args.results_dir)
     written = _write(folder, summaries, vllm=args.format == "vllm")

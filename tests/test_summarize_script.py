@@ -107,12 +107,46 @@ def test_results_go_where_the_first_run_lies_or_where_told(results, tmp_path_fac
     assert (other / "new" / "summary.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["summarize", "plot"])
+@pytest.mark.parametrize("name", ["summarize", "plot", "report"])
 def test_no_runs_is_one_line_and_exit_1(name, tmp_path):
-    done = script(name, "--results-dir", tmp_path)
+    for words in (["--results-dir", tmp_path], [tmp_path]):
+        done = script(name, *words)
+        assert done.returncode == 1
+        assert done.stderr == f"{name}.py: no runs in {tmp_path}: make some with make bench\n"
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["summarize", "plot", "report"])
+def test_a_folder_that_is_missing_is_said_to_be(name, tmp_path):
+    gone = tmp_path / "gone"
+    done = script(name, "--results-dir", gone)
     assert done.returncode == 1
-    assert done.stderr == f"{name}.py: no runs in {tmp_path}: make some with make bench\n"
-    assert list(tmp_path.iterdir()) == []
+    assert done.stderr == f"{name}.py: {gone}: no such folder: make bench makes runs\n"
+    done = script(name, "made-cc4-a", "--results-dir", gone)
+    assert done.stderr.endswith(f"nor a run id in {gone}, which is missing\n")
+
+
+def test_a_glob_is_looked_for_in_the_results_folder_too(results, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "made-notes.txt").write_text("not a run, though the glob matches it")
+    done = script("summarize", "made-cc*", "--results-dir", results, cwd=elsewhere)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(rows(results)) == 2
+    none = script("summarize", "mad-*", "--results-dir", results, cwd=elsewhere)
+    assert none.stderr == f"summarize.py: mad-*: no run matches, here or in {results}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "empty: no run"), (b"\x89PNG\r\n\x1a\n\0", "not a run"), (b"# Title\n", "not a run")],
+)
+def test_what_is_no_run_is_told_in_a_few_words(content, said, tmp_path):
+    (tmp_path / "README.md").write_bytes(content)
+    done = script("summarize", "README.md", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"summarize.py: README.md: {said}")
+    assert len(line) < 120
 
 
 @pytest.mark.parametrize("name", ["summarize", "plot"])
@@ -144,7 +178,7 @@ def test_a_file_of_another_kind_is_refused_where_named_and_passed_over_where_fou
     assert script("summarize", "--results-dir", results).returncode == 0
     done = script("summarize", results / "gpu.csv")
     assert done.returncode == 1
-    assert "gpu.csv: not a run of this version" in done.stderr
+    assert "gpu.csv: not a run: " in done.stderr
 
 
 def test_an_older_run_is_not_passed_over_in_silence(results):

@@ -57,26 +57,40 @@ class Found:
 
 
 def find_runs(given: Sequence[str], results_dir: Path) -> Found:
-    """Find the runs that `given` names: files, globs, folders, run ids; nothing: all runs."""
+    """Find the runs that `given` names: files, globs, folders, run ids; nothing: all runs.
+
+    Where there is none, the problems say so.
+    """
     found = Found()
     for item in given or [str(results_dir)]:
         path = Path(item)
         if path.is_dir():
-            _add_runs(found, sorted(path.glob("*.csv")))
+            nothing = f"no runs in {item}: make some with make bench"
+            _add_runs(found, sorted(path.glob("*.csv")), nothing)
+        elif not given:
+            found.problems.append(f"{item}: no such folder: make bench makes runs")
         elif not path.exists() and glob.has_magic(item):
-            _add_runs(found, [Path(p) for p in sorted(glob.glob(item))], nothing=item)  # noqa: PTH207
+            _add_matching(found, item, results_dir)
         else:
             _add_named(found, item, results_dir, alone=len(given) == 1)
     return found
 
 
-def _add_runs(found: Found, candidates: Iterable[Path], nothing: str | None = None) -> None:
-    """Add those candidates that are runs; `nothing` is the glob to blame where none is."""
+def _add_matching(found: Found, item: str, results_dir: Path) -> None:
+    """Add the runs that a glob names: as a path, else in the results folder, as ids do."""
+    here = [Path(p) for p in sorted(glob.glob(item))]  # noqa: PTH207
+    there = [results_dir / p for p in sorted(glob.glob(item, root_dir=results_dir))]  # noqa: PTH207
+    matching = here if any(map(_looks_like_run, map(_rows_path, here))) else there
+    _add_runs(found, matching, f"{item}: no run matches, here or in {results_dir}")
+
+
+def _add_runs(found: Found, candidates: Iterable[Path], nothing: str) -> None:
+    """Add those candidates that are runs; `nothing` is said where none is."""
     runs = [p for p in map(_rows_path, candidates) if _looks_like_run(p)]
     for path in runs:
         found.add(path)
-    if not runs and nothing:
-        found.problems.append(f"{nothing}: no run matches")
+    if not runs:
+        found.problems.append(nothing)
 
 
 def _add_named(found: Found, item: str, results_dir: Path, *, alone: bool) -> None:
@@ -92,7 +106,8 @@ def _add_named(found: Found, item: str, results_dir: Path, *, alone: bool) -> No
         if candidate.is_file():
             found.add(candidate)
             return
-    found.problems.append(f"{item}: no such run: neither a file nor a run id in {results_dir}")
+    where = results_dir if results_dir.is_dir() else f"{results_dir}, which is missing"
+    found.problems.append(f"{item}: no such run: neither a file nor a run id in {where}")
 
 
 def _rows_path(path: Path) -> Path:

@@ -215,6 +215,10 @@ def _check_header(path: Path, header: str) -> None:
     if given == list(COLUMNS):
         return
     missing = [c for c in COLUMNS if c not in given]
+    if not given:
+        raise RecordsError(f"{path}: empty: no run, or one that was killed before its first row")
+    if len(missing) > len(COLUMNS) / 2:
+        raise RecordsError(f"{path}: not a run: one is a <run_id>.csv that bench.py wrote")
     extra = [c for c in given if c not in COLUMNS]
     what = "; ".join(
         part
