@@ -29,6 +29,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.loadgen.script_end import ended
+
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from bench.loadgen.prompts import Prompt, PromptSet
     from bench.loadgen.scenario import Scenario
@@ -49,8 +51,6 @@ def main() -> int:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         return _inspect(args)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -228,4 +228,4 @@ def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

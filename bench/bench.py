@@ -43,6 +43,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from loadgen.script_end import ended
+
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
     from loadgen.job import Job, PlannedRun
@@ -368,4 +370,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -33,6 +33,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadgen.script_end import ended
+
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.calibration import Calibration
     from analysis.truth import Cost
@@ -291,4 +293,4 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -7,7 +7,8 @@
 Starts the simulator on a free port, runs the scenario `demo` against it, sums it up, draws it,
 puts it on a page to look at, and stops the simulator, also after Ctrl-C or a failure in the middle.
 
-Exit codes: those of bench.py, summarize.py, plot.py and report.py, the first that isn't 0.
+Exit codes: those of bench.py, summarize.py, plot.py and report.py, the first that isn't 0;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from loadgen.script_end import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_LIMIT_S = 10.0
@@ -117,4 +120,4 @@ def _shown(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

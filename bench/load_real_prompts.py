@@ -29,6 +29,7 @@ from pathlib import Path
 
 from loadgen.hub_sets import HUB_SETS
 from loadgen.prompt_types import PromptError
+from loadgen.script_end import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = "dolly"
@@ -44,8 +45,6 @@ def main() -> int:
         if args.list:
             return _each([*HUB_SETS, "sample"], lambda name: _listed(name, cache_dir))
         return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # the reader of the list has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -121,4 +120,4 @@ def _listed(name: str, cache_dir: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

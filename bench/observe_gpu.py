@@ -14,7 +14,7 @@ the sampler's start. Lines on the output that begin with # are notes, as JSON; w
 go to the error output.
 
 Exit codes: 0 ended by Ctrl-C, a signal or its reader; 1 no GPU to read, or no file to write;
-2 wrong usage.
+2 wrong usage; 130 Ctrl-C before it began.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import threading
 import time
 from pathlib import Path
 from typing import TextIO
+
+from loadgen.script_end import ended
 
 
 class Lines:
@@ -132,4 +134,4 @@ def _complain(problem: object) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -27,7 +27,7 @@ drawn than were measured, chosen so that extremes stay, and the picture says so.
 give the same pictures to the byte. No display is needed, and MPLBACKEND changes nothing.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still drawn); 2 wrong
-usage.
+usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from loadgen.script_end import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.figures import PlottedRun
@@ -155,4 +157,4 @@ def _complain(problems: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

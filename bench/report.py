@@ -14,7 +14,7 @@ of any network: its charts' library (plotly.js) lies inside. Curves of many poin
 fewer; each is a measured value, and the extremes are kept.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still reported); 2 wrong
-usage.
+usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from loadgen.script_end import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.report_run import ReportedRun
@@ -104,4 +106,4 @@ def _complain(problems: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -24,7 +24,8 @@ loop from when they were due; failures stay in every count. A percentile is show
 samples for it: p99 needs 368.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still summed up);
-2 wrong usage; with --check 4, when a run is INVALID, else 3, when an objective was missed.
+2 wrong usage; with --check 4, when a run is INVALID, else 3, when an objective was missed;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from loadgen.script_end import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from analysis.summary import RunSummary
@@ -49,8 +52,6 @@ def main() -> int:
     try:
         status = _summarize(args)
         sys.stdout.flush()  # here, where a closed pipe is caught
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -206,4 +207,4 @@ def _verdict_code(summaries: list[RunSummary]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -71,6 +71,7 @@ def start_bench(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[
         stderr=subprocess.PIPE,
         text=True,
         env=environment(folder),
+        start_new_session=True,  # a process group of its own
     )
 
 

@@ -175,6 +175,21 @@ def test_ctrl_c_keeps_every_row_and_lets_requests_under_way_end(
     assert "interrupted" in out
 
 
+def test_a_sigterm_to_the_whole_process_group_is_answered_as_ctrl_c_is(
+    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.05
+    process = start_bench(tmp_path, scenarios(num_requests=1000), "--workers", "2")
+    wait_for(lambda: completions(tiny_vllm) > 6)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    found = rows(tmp_path)
+    assert len(found) == completions(tiny_vllm) < 1000  # those in flight too
+    assert found["error"].isna().all()
+    assert info(tmp_path).status == "interrupted"
+
+
 def test_a_second_ctrl_c_cuts_off_what_is_under_way(
     scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:

@@ -84,19 +84,30 @@ def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
     turns = plan.talk.turns if plan.talk else 1
     tickets = Tickets(0 if plan.timetable.open_loop else math.ceil(plan.measured / turns))
     crew: list[Worker] = []
-    # The children inherit this: Ctrl-C is the parent's to answer, from the first instant.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        try:
+        with _signals_ignored():
             for number, core in enumerate(cores):
                 crew.append(_start(number, core, share_of(plan, number, workers), tickets))
-        finally:
-            signal.signal(signal.SIGINT, before)
         with keeping_off(cores):
             yield crew
     finally:
         tickets.close()
         _end(crew)
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Ignore what asks for the end, as the children started meanwhile will for good.
+
+    A terminal sends Ctrl-C, a batch system SIGTERM, to the whole process group: they are the
+    parent's to answer, from the first instant.
+    """
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def share_of(plan: Plan, number: int, workers: int) -> Share:
