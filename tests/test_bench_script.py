@@ -190,6 +190,21 @@ def test_a_sigterm_to_the_whole_process_group_is_answered_as_ctrl_c_is(
     assert info(tmp_path).status == "interrupted"
 
 
+def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
+    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
+    process = start_bench(tmp_path, scenarios(warmup_requests=3))
+    wait_for(lambda: completions(tiny_vllm) == 3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "  warming up 0/3, 0/12 requests, " in err
+    assert "connecting" not in err
+    assert "cut off in the warm-up: nothing was measured" in " ".join(out.split())
+    assert "slow ones" not in out
+
+
 def test_a_second_ctrl_c_cuts_off_what_is_under_way(
     scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:

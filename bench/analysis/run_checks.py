@@ -39,7 +39,12 @@ def interrupted(facts: Facts) -> Finding | None:
         Severity.INVALID if lost else Severity.SUSPECT,
         f"{told}: {facts.rows} of {planned} requests have a row, {facts.cancelled} of them "
         "cancelled",
-        "run it again to the end; the requests that are missing are the slow ones",
+        "run it again to the end; "
+        + (
+            "the requests that are missing are the slow ones"
+            if facts.rows
+            else "cut off in the warm-up: nothing was measured"
+        ),
     )
 
 

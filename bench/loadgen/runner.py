@@ -146,6 +146,7 @@ class _Run:
             if connecting and len(self._connected) == len(self._crew):
                 problem = next((c.problem for c in self._connected if c.problem), None)
                 watch.on_connected(sum(c.connected for c in self._connected), problem)
+                self._note_phase()
             elif connecting and time.monotonic() > give_up_s:
                 raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
         return True
@@ -231,7 +232,8 @@ class _Run:
         """Say what goes on besides measuring; and let an open loop end once that is done."""
         progress, plan = self._progress, self._plan
         if self._files is None:
-            progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
+            if plan.warmups and not progress.stopping:  # what is cut off then counts as failed
+                progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
         elif plan.timetable.open_loop and not any(self._left) and not self._draining:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
