@@ -205,7 +205,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**OPEN, "arrival": "normal"}, "arrival: should be 'constant', 'poisson', 'gamma' or"),
     ({**OPEN, "request_rates": [0]}, "request_rates.0: should be greater than 0 (given: '0')"),
     ({**OPEN, "request_rates": [1, 1.0]}, "request_rates: must not name a level twice"),
-    ({**OPEN, "request_rates": 5}, "request_rates: should be a valid list (given: '5')"),
+    ({**OPEN, "request_rates": 5}, "request_rates: must be a list, as in [0.5, 4]"),
     ({**OPEN, "request_rates": [float("inf")]}, "request_rates.0: should be a finite number"),
     ({**OPEN, "arrival": "gamma", "cv": 0}, "cv: should be greater than or equal to 0.01"),
     ({**OPEN, "arrival": "gamma", "cv": 21}, "cv: should be less than or equal to 20"),
@@ -225,7 +225,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {**CLOSED, "conversations": {"turns": 2, "think_time": 1}},
         "unknown key conversations.think_time; did you mean think_time_s?",
     ),
-    ({**CLOSED, "conversations": 3}, "conversations: should be a valid dictionary"),
+    (
+        {**CLOSED, "conversations": 3},
+        "conversations: must be a mapping, as in {turns: 4, think_time_s: 2}",
+    ),
     ({**OPEN, "request_rate": [3]}, "unknown key request_rate; did you mean request_rates?"),
 ]
 

@@ -69,7 +69,7 @@ def test_what_stands_beside_a_preset_stands_over_it(tmp_path: Path) -> None:
         ({"ttft_ms": {}}, "slo.ttft_ms: must name a percentile"),
         ({"ttft_ms": {"p99": 0}}, "slo.ttft_ms.p99: should be greater than 0"),
         ({"ttft_ms": {"p99": float("nan")}}, "slo.ttft_ms.p99"),
-        ({"ttft_ms": 500}, "slo.ttft_ms: should be a valid dictionary"),
+        ({"ttft_ms": 500}, "slo.ttft_ms: must be a mapping, as in {p99: 500}"),
         ({"success_rate": 99}, "slo.success_rate: should be less than or equal to 1"),
         ({}, "slo: must name an objective"),
         ({"preset": None}, "slo: must name an objective"),

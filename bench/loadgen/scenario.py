@@ -19,11 +19,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
-
 from .nearest import nearest
 from .scenario_checks import sendable_body, sendable_headers, usable_url, variable_name
-from .scenario_load import LONGEST_S, Conversations, Load, replaced
+from .scenario_load import LONGEST_S, Load, replaced
+from .scenario_words import explain, word
 from .slo import Slo
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
@@ -51,8 +50,6 @@ NUMBERS = (
     "gpus",
     "gpu_hour_price",
 )
-# What may be a secret, or hold one, is not echoed.
-NOT_ECHOED = ("headers", "extra_body", "api_key_env")
 MASK = "***"  # stands for a secret in what is written
 
 
@@ -149,7 +146,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
         if not isinstance(key, str):
             raise ScenarioError(f"line {line}: a list or a mapping can't be a key")
         if key in seen:
-            raise ScenarioError(f"line {line}: the key {_word(key)} stands twice")
+            raise ScenarioError(f"line {line}: the key {word(key)} stands twice")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -170,7 +167,7 @@ def load_scenarios(
         if key not in ("defaults", "scenarios"):
             hint = nearest(str(key), ("defaults", "scenarios"))
             raise ScenarioError(
-                f"{path}: unknown key {_word(key)}: allowed are defaults, scenarios{hint}"
+                f"{path}: unknown key {word(key)}: allowed are defaults, scenarios{hint}"
             )
     defaults = _section(path, "defaults", raw.get("defaults") or {})
     scenarios = _section(path, "scenarios", raw.get("scenarios") or {})
@@ -179,7 +176,7 @@ def load_scenarios(
     _refuse_unknown(f"{path}: defaults", defaults)
     found: dict[str, Scenario] = {}
     for name, body in scenarios.items():
-        where = f"{path}: scenario {_word(name)}"
+        where = f"{path}: scenario {word(name)}"
         settings = _section(where, "settings", body if body is not None else {})
         _refuse_unknown(where, settings)
         own = replaced(settings, overrides or {})
@@ -187,7 +184,8 @@ def load_scenarios(
         try:
             found[str(name)] = Scenario.model_validate(merged, strict=False)
         except ValidationError as e:
-            raise _blamed(e, path, where, {key for key in defaults if key not in own}) from e
+            inherited = {key for key in defaults if key not in own}
+            raise _blamed(e, path, where, inherited, overrides or {}) from e
     return found
 
 
@@ -214,11 +212,6 @@ def _yaml_problem(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _word(given: object) -> str:
-    """Return a name as it stands, or spelled out where it would break the line."""
-    return str(given) if str(given).isprintable() else repr(given)
-
-
 def _section(where: object, name: str, value: object) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise ScenarioError(f"{where}: {name} must be a mapping, not {type(value).__name__}")
@@ -229,34 +222,25 @@ def _refuse_unknown(where: str, settings: Mapping[Any, object]) -> None:
     for key in settings:
         if key not in KNOWN_KEYS:
             hint = nearest(str(key), KNOWN_KEYS) or f"; known keys: {', '.join(KNOWN_KEYS)}"
-            raise ScenarioError(f"{where}: unknown key {_word(key)}{hint}")
+            raise ScenarioError(f"{where}: unknown key {word(key)}{hint}")
 
 
 def _blamed(
-    error: ValidationError, path: Path, where: str, inherited: set[object]
+    error: ValidationError,
+    path: Path,
+    where: str,
+    inherited: set[object],
+    overrides: Mapping[str, object],
 ) -> ScenarioError:
-    """Return what is wrong, and where it stands: under defaults, where a scenario only inherits."""
+    """Return what is wrong, and where it stands: a flag, or defaults, or the scenario itself."""
     errors = error.errors()
+    flags = [e for e in errors if e["loc"] and e["loc"][0] in overrides]
+    if flags:  # --base-url is the key base_url
+        return ScenarioError("; ".join(f"--{explain(e).replace('_', '-', 1)}" for e in flags))
     in_defaults = [e for e in errors if e["loc"] and e["loc"][0] in inherited]
     if in_defaults:  # first: they are wrong for every scenario
         where, errors = f"{path}: defaults", in_defaults
-    return ScenarioError(f"{where}: " + "; ".join(map(_explain, errors)))
-
-
-def _explain(error: ErrorDetails) -> str:
-    key = ".".join(_word(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {key}" + nearest(str(error["loc"][-1]), [*Conversations.model_fields])
-    what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if not key:
-        return what  # of several keys at once, which it names
-    given = str(error["input"])
-    if key.startswith(NOT_ECHOED) or (key == "base_url" and "@" in given):
-        return f"{key}: {what[:1].lower()}{what[1:]}"
-    # The whole input may be endless.
-    return f"{key}: {what[:1].lower()}{what[1:]} (given: {given[:80]!r})"
+    return ScenarioError(f"{where}: " + "; ".join(map(explain, errors)))
 
 
 def scenario_yaml(settings: Mapping[str, Any]) -> str:
