@@ -5,6 +5,8 @@
 # Not called PYTHON: that names the interpreter that the environment is made with.
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
+# ARGS is bench's alone, but for the folder: whoever reads on looks where bench wrote.
+WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command line"
 PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis server/*.py server/sim tools
 
@@ -52,7 +54,7 @@ report: ## all runs on one page to look at: results/report.html
 
 all: ## bench, then summarize, plots and report whatever came of it
 	$(MAKE) --no-print-directory bench; bench=$$?; \
-	$(MAKE) --no-print-directory --keep-going ARGS= summarize plots report && exit $$bench
+	$(MAKE) --no-print-directory --keep-going ARGS=$(WHERE) summarize plots report && exit $$bench
 
 test: ## the tests: no server, GPU or network needed
 	$(DEV) pytest -q $(ARGS)

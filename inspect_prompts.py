@@ -108,10 +108,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
+    return int(text)
 
 
 def _contradiction(args: argparse.Namespace) -> str | None:

@@ -124,10 +124,18 @@ def _complain(problem: object, status: int) -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # `make all` looks for --results-dir, spelled out
     )
     add = parser.add_argument
-    add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help="scenario file")
+    add(
+        "--scenarios",
+        type=Path,
+        default=SCENARIOS,
+        metavar="F",
+        help="scenario file (default: bench/scenarios.yaml)",
+    )
     add("--name", action="append", metavar="S", help="run this scenario; repeatable; none: all")
     add("--telemetry", action="store_true", help="sample this machine's GPUs beside the requests")
     elsewhere = parser.add_mutually_exclusive_group()
@@ -135,11 +143,13 @@ def _parse() -> argparse.Namespace:
     elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
     elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help="where results go")
+    results = "where results go (default: results, beside bench)"
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
     add("--base-url", metavar="U", help="the server, over the file's base_url (ending in /v1)")
     add("--model", metavar="M", help="the model, over the file's")
     add("--dataset", metavar="D", help="the prompts, over the file's: sample, file:PATH, …")
-    add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
+    wait = f"wait so long for the server (default: {WAIT_S:g})"
+    add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     add("--plain", action="store_true", help="on a terminal too: lines instead of the live view")
@@ -149,14 +159,21 @@ def _parse() -> argparse.Namespace:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds from 0 on")
     return seconds
 
 
 def _command(text: str) -> str:
-    if not shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text}: {e}") from e
+    if not words:
         raise argparse.ArgumentTypeError("it is empty")
     return text
 
@@ -173,10 +190,9 @@ def _page(text: str) -> str:
 def _workers(text: str) -> int | None:
     if text == "auto":
         return None
-    number = int(text)
-    if not 1 <= number <= 256:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
+    return int(text)
 
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:

@@ -97,15 +97,15 @@ def _parse() -> argparse.Namespace:
     add("--streams", type=_counts, default=STREAMS, metavar="N,N", help="levels to measure")
     add("--repeats", type=_count, default=3, metavar="K", help="runs of each level (default: 3)")
     add("--like", metavar="RUN_ID", help="measure at the streams and pace of this run instead")
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help="where results lie")
+    where = "where results lie (default: results, beside bench)"
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=where)
     return parser.parse_args()
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 16384:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 16384:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 16384")
+    return int(text)
 
 
 def _counts(text: str) -> tuple[int, ...]:

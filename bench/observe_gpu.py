@@ -106,7 +106,10 @@ def _parse() -> argparse.Namespace:
 
 
 def _hz(text: str) -> float:
-    hz = float(text)
+    try:
+        hz = float(text)
+    except ValueError:
+        hz = 0.0
     if not 0.5 <= hz <= 100:
         raise argparse.ArgumentTypeError(f"{text}: samples a second must be 0.5 to 100")
     return hz

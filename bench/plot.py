@@ -82,7 +82,8 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    parser.add_argument("--results-dir", type=Path, metavar="D", help="where runs and plots lie")
+    where = "where runs and plots lie (default: results, beside bench)"
+    parser.add_argument("--results-dir", type=Path, metavar="D", help=where)
     parser.add_argument(
         "--format", choices=("png", "svg", "pdf"), default="png", help="png where not given"
     )

@@ -55,7 +55,8 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    parser.add_argument("--results-dir", type=Path, metavar="D", help="where runs and report lie")
+    where = "where runs and report lie (default: results, beside bench)"
+    parser.add_argument("--results-dir", type=Path, metavar="D", help=where)
     parser.add_argument("--out", type=Path, metavar="F", help="the page; report.html there")
     return parser.parse_args()
 

@@ -84,7 +84,8 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    parser.add_argument("--results-dir", type=Path, metavar="D", help="where runs and results lie")
+    where = "where runs and results lie (default: results, beside bench)"
+    parser.add_argument("--results-dir", type=Path, metavar="D", help=where)
     parser.add_argument("--columns", action="store_true", help="explain the columns and stop")
     parser.add_argument("--codes", action="store_true", help="explain the verdicts and stop")
     parser.add_argument("--schema", action="store_true", help="print summary.json's and stop")

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     wire = parser.add_argument_group("wire, as vLLM's flags")
     wire.add_argument("--host", default="127.0.0.1")
-    wire.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    wire.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
     wire.add_argument("--model", default="simulated")
     wire.add_argument("--served-model-name", nargs="+", default=[])
     wire.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
@@ -179,6 +179,12 @@ def _longest(args: argparse.Namespace) -> int:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
 
 

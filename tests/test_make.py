@@ -275,6 +275,17 @@ def test_all_tells_and_draws_what_came_of_the_bench_and_fails_if_it_did(
     assert sorted(scripts[1:]) == [f"python bench/{other}" for other in others]
 
 
+@pytest.mark.parametrize("given", ["--results-dir there", "--results-dir=there"])
+def test_all_looks_for_the_runs_where_bench_was_told_to_write_them(
+    clone: Clone, given: str
+) -> None:
+    clone.run("make", "all", f"ARGS=--plain {given} --no-tokens")
+    scripts = clone.calls("bench/")
+    assert scripts[0] == f"python bench/bench.py --plain {given} --no-tokens"
+    others = ["plot.py", "report.py", "summarize.py"]
+    assert sorted(scripts[1:]) == [f"python bench/{o} --results-dir=there" for o in others]
+
+
 def test_clean_leaves_results_and_settings(clone: Clone) -> None:
     for kept in ("results/run.csv", ".env", "bench/bench.py"):
         (clone.root / kept).parent.mkdir(exist_ok=True)

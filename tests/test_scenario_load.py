@@ -227,7 +227,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**CLOSED, "conversations": 3},
-        "conversations: must be a mapping, as in {turns: 4, think_time_s: 2}",
+        "conversations: must be a mapping, as in {turns: 4, ",
     ),
     ({**OPEN, "request_rate": [3]}, "unknown key request_rate; did you mean request_rates?"),
 ]

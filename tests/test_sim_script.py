@@ -31,6 +31,8 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
         ("--exact --workers 2 --faults cut", "--faults counts requests"),
         ("--faults cutt", "unknown kind 'cutt'; did you mean cut?"),
         ("--faults nowhere.yaml", "cannot read nowhere.yaml"),
+        ("--port 99999", "--port: '99999' is no port: 0 to 65535"),
+        ("--port -1", "--port: '-1' is no port: 0 to 65535"),
         ("--profile tiny", "invalid choice: 'tiny'"),
         ("--profile tiny-cpu --num-gpu-blocks 4", "the KV cache holds 64 tokens"),
         ("--gpu-memory-utilization 1.5", "gpu_memory_utilization"),

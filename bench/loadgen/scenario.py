@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
 from .nearest import nearest
 from .scenario_checks import sendable_body, sendable_headers, usable_url, variable_name
 from .scenario_load import LONGEST_S, Load, replaced
