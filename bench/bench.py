@@ -25,9 +25,9 @@ row is kept, and --resume runs what is missing: a run that is whole, of the same
 model, is not made again. Keys (HF_TOKEN, and whatever api_key_env names) come from the
 environment or .env.
 
-Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake
-in the scenario file, or a model that isn't served; 3 an objective (slo) was missed; 4 a run is
-INVALID, whatever was met; 130 interrupted.
+Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake in
+the scenario file, a file that it names and that is missing, or a model that isn't served; 3 an
+objective (slo) was missed; 4 a run is INVALID, whatever was met; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -60,6 +60,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
+NAMED_RUNS = 4  # more than these fill the screen with ids
 SAMPLE_LIMIT_S = 5.0  # a reading that comes later than this says nothing of its moment
 
 
@@ -88,26 +89,37 @@ def main() -> int:
         return _complain(e, 1)
     except KeyboardInterrupt:
         where = args.results_dir
-        return _complain(f"interrupted; whatever had been measured by then is in {where}", 130)
+        kept = f"whatever had been measured by then is in {where}"
+        return _complain(f"interrupted; {kept if where.exists() else 'nothing was measured'}", 130)
     except OSError as e:
         return _complain(f"{e.filename or args.results_dir}: {e.strerror or e}", 1)
 
 
 def _bench(args: argparse.Namespace) -> int:
     from dotenv import load_dotenv
-    from loadgen.left_behind import mark_left_behind
-    from loadgen.load_level import rows_expected
-    from loadgen.preflight import check_folder
-    from loadgen.prepare import api_key_of, prepared
+    from loadgen.preflight import leaving_no_empty
+    from loadgen.prepare import api_key_of, check_files
 
     load_dotenv(ROOT / ".env", override=False)  # what is set already wins
     scenarios = _chosen(args)
     if args.dry_run:
+        whole = _whole_runs(args)
         for scenario in scenarios:
-            _show(scenario)
+            _show(scenario, whole)
         return 0
-    for scenario in scenarios:
-        api_key_of(scenario, os.environ)  # before waiting for any server
+    for scenario in scenarios:  # before waiting for any server
+        api_key_of(scenario, os.environ)
+        check_files(scenario)
+    with leaving_no_empty(args.results_dir):
+        return _prepare_and_run(scenarios, args)
+
+
+def _prepare_and_run(scenarios: Sequence[Scenario], args: argparse.Namespace) -> int:
+    from loadgen.left_behind import mark_left_behind
+    from loadgen.load_level import rows_expected
+    from loadgen.preflight import check_folder
+    from loadgen.prepare import prepared
+
     check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
     for path in mark_left_behind(args.results_dir):
         _say(f"note: {path.stem}: its process was killed: marked as interrupted")
@@ -225,7 +237,7 @@ def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
     return on_wait
 
 
-def _show(scenario: Scenario) -> None:
+def _show(scenario: Scenario, whole: Mapping[RunKey, Path]) -> None:
     """Print what a run of the scenario would send; its server is asked only if it is there."""
     from loadgen.dry_run import dry_run_lines
     from loadgen.prepare import api_key_of, parts_for, server_of
@@ -237,7 +249,7 @@ def _show(scenario: Scenario) -> None:
         found = {model.id: model.max_model_len for model in server.models()}
         limit = found.get(scenario.model)
     parts = parts_for(scenario, None if why_not else server, os.environ, limit)
-    print(*dry_run_lines(scenario, parts, why_not), "", sep="\n")
+    print(*dry_run_lines(scenario, parts, why_not, whole), "", sep="\n")
 
 
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
@@ -267,7 +279,7 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
         done.append(_told(planned.csv_path))
         if status != "complete":
             break
-    return _ended(done, status)
+    return _ended(done, status, args.results_dir)
 
 
 def _whole_runs(args: argparse.Namespace) -> dict[RunKey, Path]:
@@ -353,7 +365,7 @@ def _told(rows: Path) -> RunSummary:
     return summary
 
 
-def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
+def _ended(done: Sequence[RunSummary], status: RunStatus, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
     from analysis.judgement_lines import missed
     from analysis.levels import series_of
@@ -361,8 +373,7 @@ def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
 
     print()
     print_summary(done, wide_console())
-    names = " ".join(s.run_id for s in done)
-    print(f"\nRead on: python bench/summarize.py {names}\n         python bench/plot.py {names}")
+    print("\nRead on: " + "\n         ".join(_read_on(done, folder)))
     if status == "interrupted":
         return 130
     if status == "failed":
@@ -370,6 +381,14 @@ def _ended(done: Sequence[RunSummary], status: RunStatus) -> int:
     if any(s.verdict.level == "INVALID" for s in done):
         return 4
     return 3 if missed(series_of(done)) else 0
+
+
+def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:
+    """Return the commands that read the runs, to be pasted: many runs go by their folder."""
+    words = [] if folder.resolve() == RESULTS else ["--results-dir", str(folder)]
+    words += [summary.run_id for summary in done] if len(done) <= NAMED_RUNS else []
+    scripts = (os.path.relpath(ROOT / "bench" / name) for name in ("summarize.py", "plot.py"))
+    return [shlex.join(["python", script, *words]) for script in scripts]
 
 
 @cache

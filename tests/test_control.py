@@ -274,3 +274,11 @@ def test_localhost_is_ours_without_ipv6_and_a_name_of_two_machines_is_not(
     monkeypatch.setattr(socket, "getaddrinfo", addresses("::1", "127.0.0.1"))
     monkeypatch.setattr(socket, "socket", no_socket)
     assert is_own_address("localhost") is True
+
+
+def test_a_base_url_without_v1_is_told_so(tiny_vllm: TinyVllm, connect) -> None:
+    with pytest.raises(ControlError, match="/models: HTTP 404: base_url should end in /v1"):
+        connect(tiny_vllm.base_url.removesuffix("/v1")).models()
+    with pytest.raises(ControlError) as refused:
+        connect(tiny_vllm.base_url.replace("/v1", "/nothing/v1")).models()
+    assert "should end" not in str(refused.value)

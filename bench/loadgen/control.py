@@ -205,6 +205,8 @@ class Server:
             raise ControlError(f"{reply.url}: HTTP 401: set api_key_env to the key's variable")
         if reply.status_code != 200:
             words = error_text(found)
+            if reply.status_code == 404 and not self.base_url.endswith("/v1"):
+                words = "base_url should end in /v1"
             for secret in self._secrets:  # a gateway may echo it
                 words = words.replace(secret, "***")
             raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words}")

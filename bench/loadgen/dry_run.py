@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from .job import run_key
 from .material import Part
 from .plan import Plan, make_plan, plan_sha256, run_id_for
 from .prompt_listing import escaped, histogram, length_summary
 from .prompt_types import PromptSet
+from .resume import RunKey
 from .scenario import Scenario
 from .schedule import realised
 
@@ -17,19 +20,30 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def dry_run_lines(
-    scenario: Scenario, parts: Sequence[Part], why_no_server: str | None
+    scenario: Scenario,
+    parts: Sequence[Part],
+    why_no_server: str | None,
+    whole: Mapping[RunKey, Path],
 ) -> Iterator[str]:
-    """Yield where requests would go, then each run: how many, when, of which length."""
+    """Yield where requests would go, then each run: how many, when, of which length.
+
+    Those that are `whole` would not be run again.
+    """
     plans = [make_plan(run_id_for(scenario, p.level, "TIME"), scenario, p, None) for p in parts]
     target = plans[0].manner.target
-    runs = f"{len(parts)} run{'s' * (len(parts) > 1)}"
-    yield f"{scenario.name}: {runs}, {sum(p.measured for p in plans)} measured requests"
+    there = [whole.get(run_key(scenario, part)) for part in parts]
+    left = [plan for plan, rows in zip(plans, there, strict=True) if rows is None]
+    runs = f"{len(left)} run{'s' * (len(left) != 1)}"
+    but = f"; {len(plans) - len(left)} whole already" if len(left) < len(plans) else ""
+    yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run asks it for token counts"
     shown: PromptSet | None = None
-    for part, plan in zip(parts, plans, strict=True):
+    for part, plan, rows in zip(parts, plans, there, strict=True):
         yield from _run_lines(scenario, part, plan)
+        if rows is not None:
+            yield f"    {rows.stem} is whole: not run again"
         if part.material.prompts is not shown:
             shown = part.material.prompts
             yield from (f"    {line}" for line in _prompt_lines(shown))

@@ -46,8 +46,7 @@ class Job:
 
     def key(self, part: Part) -> RunKey:
         """Return what is asked for in one of the runs: an equal one need not be made again."""
-        s = self.scenario
-        return RunKey(s.name, plan_sha256(s, part), part.repeat, s.base_url, s.model)
+        return run_key(self.scenario, part)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -60,6 +59,12 @@ class Job:
             *_over_the_context(self),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )
+
+
+def run_key(scenario: Scenario, part: Part) -> RunKey:
+    """Return what is asked for in one of a scenario's runs."""
+    sha256 = plan_sha256(scenario, part)
+    return RunKey(scenario.name, sha256, part.repeat, scenario.base_url, scenario.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROW_BYTES = 500  # a row of a healthy run has about 350
@@ -29,3 +31,15 @@ def check_folder(folder: Path, rows: int) -> None:
             f"{folder}: {free // 1_000_000} MB free, {needed // 1_000_000} MB may be needed for "
             f"{rows:,} rows: make room or name another folder"
         )
+
+
+@contextmanager
+def leaving_no_empty(folder: Path) -> Iterator[None]:
+    """Remove at the block's end what of the folder was made inside it and holds nothing."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):  # it isn't there, or it is in use
+                path.rmdir()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from .control import Server
 from .job import Job, served_models
 from .material import Part, parts_of
-from .prompts import default_cache_dir, load_source
+from .prompts import PromptError, default_cache_dir, load_source
 from .request import scenario_tls
 from .scenario import Scenario, ScenarioError
 from .scenario_prompts import scenario_counter
@@ -39,6 +40,16 @@ def server_of(scenario: Scenario, api_key: str | None) -> Server:
         raise ScenarioError(f"scenario {scenario.name}: tls_ca {scenario.tls_ca}: {e}") from e
 
 
+def check_files(scenario: Scenario) -> None:
+    """Raise ScenarioError where a file of prompts or a trace that the scenario names is missing."""
+    named = {"trace": scenario.trace}
+    if scenario.dataset.startswith("file:"):
+        named["dataset"] = scenario.dataset.removeprefix("file:")
+    for key, path in named.items():
+        if path is not None and not Path(path).expanduser().exists():
+            raise ScenarioError(f"scenario {scenario.name}: {key}: {path}: no such file")
+
+
 def parts_for(
     scenario: Scenario, server: Server | None, environ: Environment, max_model_len: int | None
 ) -> list[Part]:
@@ -46,9 +57,15 @@ def parts_for(
 
     Raises ScenarioError, PromptError.
     """
-    cache_dir = default_cache_dir(environ)
-    source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN"))
-    return parts_of(scenario, source, scenario_counter(scenario, server, cache_dir), max_model_len)
+    check_files(scenario)
+    cache_dir, dataset = default_cache_dir(environ), scenario.dataset
+    try:
+        source = load_source(dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN"))
+        counter = scenario_counter(scenario, server, cache_dir)
+        return parts_of(scenario, source, counter, max_model_len)
+    except PromptError as e:
+        where = "" if dataset in str(e) else f"dataset {dataset}: "
+        raise PromptError(f"scenario {scenario.name}: {where}{e}") from e
 
 
 def prepared(
