@@ -125,6 +125,10 @@ def _contradiction(args: argparse.Namespace) -> str | None:
             return f"--{key.replace('_', '-')} needs --scenario"
     if args.min_tokens > args.max_tokens:
         return f"--min-tokens {args.min_tokens} is over --max-tokens {args.max_tokens}"
+    for key in ("save_text", "save_jsonl"):
+        path = getattr(args, key)
+        if path is not None and path.is_dir():
+            return f"--{key.replace('_', '-')} {path}: is a folder; name a file"
     if args.save_text and args.save_text == args.save_jsonl:
         return "--save-text and --save-jsonl name the same file"
     return None
@@ -221,8 +225,11 @@ def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
     if args.save_jsonl:
         to_write.append((args.save_jsonl, json_lines(prompts)))
     for path, data in to_write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
+        except OSError as e:  # it may name the file beside, which nobody asked for
+            raise OSError(e.errno, e.strerror, str(path)) from e
         print(f"Wrote {len(prompts)} prompts to {path}")
 
 

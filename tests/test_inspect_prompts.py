@@ -197,6 +197,8 @@ def test_with_its_server_a_scenario_shows_the_runs_very_prompts(
         (["--show", "-1"], "argument --show"),
         (["--save-text", "a", "--save-jsonl", "a"], "name the same file"),
         (["--scenario", "mini"], "--scenario mini: scenarios.yaml has mine; did you mean mine?"),
+        (["--save-text", "."], "--save-text .: is a folder; name a file"),
+        (["--save-jsonl", "/"], "--save-jsonl /: is a folder; name a file"),
         (["--scenario", "mine", "--scenarios", "no.yaml"], "no.yaml: can't be read: No such file"),
     ],
 )
@@ -219,7 +221,7 @@ def test_options_that_make_no_sense_are_refused(
         ([], "dolly (databricks/databricks-dolly-15k): not fetched from the hub"),
         (
             ["--dataset", "file:mine.txt", "--save-text", "mine.txt/a"],
-            "mine.txt",
+            "mine.txt/a: ",
         ),
     ],
 )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from analysis.facts import Facts
+from analysis.throughput import throughput
 from loadgen import progress as progress_module
 from loadgen.progress import Progress, ProgressLines, last_line, progress_line
 
-from tests.made_runs import failed_record, made_record
+from tests.made_runs import failed_record, frame_of, made_record
 
 
 class Clock:
@@ -44,7 +47,7 @@ def progress(good: int = 0, failed: int = 0, planned: int = 50) -> Progress:
         (20, 0, 10.0, "20/50 requests, 2 req/s, 40 tok/s, 0 failed, 0:15 left"),
         (1, 0, 3.0, "1/50 requests, 0.333 req/s, 7 tok/s, 0 failed, 2:27 left"),
         (1, 0, 100.0, "1/50 requests, 0.01 req/s, 0 tok/s, 0 failed, 81:40 left"),
-        (8, 2, 5.0, "10/50 requests, 2 req/s, 32 tok/s, 2 failed (http_5xx:2), 0:20 left"),
+        (8, 2, 5.0, "10/50 requests, 1.6 req/s, 32 tok/s, 2 failed (http_5xx:2), 0:20 left"),
         (50, 0, 5.0, "50/50 requests, 10 req/s, 200 tok/s, 0 failed"),
     ],
 )
@@ -89,6 +92,22 @@ def test_the_last_lines_rates_reach_to_the_last_end_and_no_further(clock: Clock)
     found = progress(good=4)  # sent a quarter of a second apart, a second each
     assert last_line(found) == "4/50 requests, 2.29 req/s, 46 tok/s, 0 failed"
     assert last_line(progress()) == "0/50 requests, 0 req/s, 0 tok/s, 0 failed"
+
+
+def test_the_rates_are_of_successes_from_the_first_send_as_the_tables_whole_run_is(
+    clock: Clock, tmp_path: Path
+) -> None:
+    records = [made_record(index, t_sent_s=2 + index / 4) for index in range(20)]
+    records += [failed_record(20, t_sent_s=7.0, completion_tokens=9)]  # it died in its reply
+    found = Progress(50, started_s=500.0)
+    for record in records:
+        found.count(record)
+    whole = throughput(Facts(frame_of(tmp_path, records), None))
+    assert whole is not None
+    assert last_line(found).startswith(
+        f"21/50 requests, {whole.requests_per_s:.3g} req/s, {whole.output_tokens_per_s:,.0f} tok/s,"
+    )
+    assert found.completion_tokens == 20 * 20 + 9  # what the server's ledger has
 
 
 @pytest.mark.parametrize(

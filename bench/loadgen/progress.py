@@ -22,7 +22,9 @@ class Progress:
     planned: int
     started_s: float
     ended: int = 0
-    completion_tokens: int = 0
+    completion_tokens: int = 0  # of all requests, as the server counts them
+    good_tokens: int = 0  # of those that succeeded
+    first_sent_s: float = math.inf  # from the run's start
     last_end_s: float = 0.0  # from the run's start
     errors: Counter[str] = field(default_factory=Counter)
     last_error: str | None = None
@@ -38,10 +40,14 @@ class Progress:
         """Add one record, and the stamps (ns) of its token events."""
         self.ended += 1
         self.completion_tokens += record.completion_tokens or 0
+        if record.t_sent_s is not None:
+            self.first_sent_s = min(self.first_sent_s, record.t_sent_s)
         self.last_end_s = max(self.last_end_s, record.t_end_s)
         if record.error_kind:
             self.errors[record.error_kind] += 1
             self.last_error = record.error
+        else:
+            self.good_tokens += record.completion_tokens or 0
         self.recent.ended(record, stamps)
 
     @property
@@ -88,11 +94,17 @@ def last_line(progress: Progress) -> str:
     return _line(progress, progress.last_end_s)
 
 
-def _line(progress: Progress, span_s: float) -> str:
+def _line(progress: Progress, until_s: float) -> str:
+    """Return the rates as the table has them over the whole run: of successes, from the first send.
+
+    A server that refuses would look fast.
+    """
+    span_s = until_s - progress.first_sent_s
     per_s = 1 / span_s if span_s > 0 else 0.0
+    good = progress.ended - sum(progress.errors.values())
     return (
-        f"{progress.ended}/{progress.planned} requests, {progress.ended * per_s:.3g} req/s, "
-        f"{progress.completion_tokens * per_s:,.0f} tok/s, {failures(progress)}"
+        f"{progress.ended}/{progress.planned} requests, {good * per_s:.3g} req/s, "
+        f"{progress.good_tokens * per_s:,.0f} tok/s, {failures(progress)}"
     )
 
 
