@@ -33,10 +33,11 @@ def _level_objectives(level: Level) -> list[str]:
         return []
     goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
     share, interval = found.share, found.interval
-    met = "no request"
+    met = "no request" if found.unmeasured is None else f"not measured ({found.unmeasured})"
     if share is not None and interval is not None:
+        requests = "request" if found.arrivals == 1 else "requests"
         met = (
-            f"{100 * share:.3g} % of {found.arrivals} requests met every objective (95 % interval "
+            f"{100 * share:.3g} % of {found.arrivals} {requests} met every objective (95 % interval "
             f"{100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
     head = f"{level.load.words}: {'met' if found.met else 'MISSED'}, {met}"
