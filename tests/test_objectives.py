@@ -140,7 +140,8 @@ def test_the_words_hold_the_figures(attained):
     records = [slow(i) if i < 5 else made_record(i) for i in range(100)]
     (outcome,) = attained(records, {"ttft_ms": {"p99": 500.0}}).outcomes
     assert outcome.words == (
-        "TTFT p99 ≤ 500 ms: missed by 4 requests, 95 of 100 within (95 %, 95 % interval 88.8 to 97.8)"
+        "TTFT p99 ≤ 500 ms: missed by 4 requests, 95 of 100 within (95 %, 95 % interval "
+        "88.8 to 97.8)"
     )
 
 

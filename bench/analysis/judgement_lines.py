@@ -37,8 +37,8 @@ def _level_objectives(level: Level) -> list[str]:
     if share is not None and interval is not None:
         requests = "request" if found.arrivals == 1 else "requests"
         met = (
-            f"{100 * share:.3g} % of {found.arrivals} {requests} met every objective (95 % interval "
-            f"{100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
+            f"{100 * share:.3g} % of {found.arrivals} {requests} met every objective (95 % "
+            f"interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
     head = f"{level.load.words}: {'met' if found.met else 'MISSED'}, {met}"
     return [head, *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes)]
