@@ -224,6 +224,36 @@ def test_advice_names_the_key_that_the_scenario_has(tmp_path, setting, words):
     assert "10 requests/s" in window.figures
 
 
+def window_of(tmp_path, records, **changes):
+    found = finding_of(facts_of(tmp_path, records, **changes), "window_short")
+    assert found is not None
+    return found
+
+
+def test_a_ramp_as_long_as_the_run_held_no_load_and_is_part_of_the_advice(tmp_path):
+    # Ten requests a second for 5.9 s, while the ramp was to last 6 s.
+    asked = {"duration_s": 6.0, "num_requests": None, "ramp_s": 6.0}
+    found = window_of(tmp_path, even(60), scenario=asked, plan={"ramp_s": 6.0})
+    assert found.figures.startswith(
+        "the load of 10 requests/s was never held: ramp_s of 6 s lasts as long as the run, whose "
+        "last request was due at 5.9 s; 10 s of it are needed"
+    )
+    assert "set duration_s to about 17 for" in found.advice  # 6 + a latency of 1 + 10
+
+
+def test_the_ramp_s_requests_are_half_as_many(tmp_path):
+    found = window_of(tmp_path, even(60), scenario={"ramp_s": 6.0}, plan={"ramp_s": 6.0})
+    assert "set num_requests to about 140 for" in found.advice  # 6 s of ramp, 11 s of 10
+
+
+def test_requests_that_all_came_before_the_first_reply_held_no_load(tmp_path):
+    found = window_of(tmp_path, even(5))
+    assert found.figures.startswith(
+        "the load of 10 requests/s was never held: the last request was due at 0.4 s, and the "
+        "steady window begins a median latency after the start, at 1.0 s; 10 s"
+    )
+
+
 @pytest.mark.parametrize(
     ("plan", "burstiness", "most"),
     [
