@@ -54,12 +54,24 @@ def test_a_healthy_open_loop_is_valid(tmp_path):
     [
         (Load("requests/s", 1.0), "1 request/s"),
         (Load("requests/s", 2.5), "2.5 requests/s"),
+        (Load("requests/s", 0.774644), "0.7746 requests/s"),
+        (Load("requests/s", 1234.56), "1235 requests/s"),
+        (Load("requests/s", 0.774644, speed=2.0), "0.7746 requests/s (trace x2)"),
+        (Load("streams", 12345), "12345 streams"),
         (Load("streams", 1), "1 stream"),
         (Load("streams", 8), "8 streams"),
     ],
 )
 def test_a_load_has_words(load, words):
     assert load.words == words
+
+
+def test_a_trace_s_speed_stands_beside_its_rate_and_is_no_load_of_its_own(tmp_path):
+    plan = {"shape": "trace", "trace": "t.csv", "speed": 2.0}
+    summary = summary_of(tmp_path, even(rate=0.774644), plan=plan)
+    assert summary.load.words == "0.7746 requests/s (trace x2)"
+    assert summary.load == Load("requests/s", 0.774644)
+    assert "| 0.7746 (trace x2) |" in to_markdown([summary])
 
 
 def test_without_their_json_the_rows_say_what_the_load_was(tmp_path):
@@ -239,6 +251,11 @@ def test_a_ramp_as_long_as_the_run_held_no_load_and_is_part_of_the_advice(tmp_pa
         "last request was due at 5.9 s; 10 s of it are needed"
     )
     assert "set duration_s to about 17 for" in found.advice  # 6 + a latency of 1 + 10
+
+
+def test_a_ramp_that_outlasts_a_long_run_is_no_load_held_either(tmp_path):
+    found = window_of(tmp_path, even(600), scenario={"ramp_s": 90.0}, plan={"ramp_s": 90.0})
+    assert "was never held: ramp_s of 90 s" in found.figures
 
 
 def test_the_ramp_s_requests_are_half_as_many(tmp_path):

@@ -283,5 +283,5 @@ def test_what_invalid_runs_seem_to_meet_does_not_count(tmp_path):
     records = [*level_records(4, count=380, run_id="bad"), *failed]
     slo = {"slo": {"ttft_ms": {"p50": 10_000.0}}}
     text = Page(page_of(write_level(tmp_path, 4, records=records, scenario=slo))).text
-    assert "no level met every objective; 4 streams missed: its runs are INVALID (errors" in text
+    assert "no level met every objective; 4 streams missed: its run is INVALID (errors" in text
     assert "4 streams INVALID ✓ 95 % within" in text

@@ -72,4 +72,4 @@ def load_axis_words(unit: str) -> str:
 
 def level_ticks(levels: Sequence[Level]) -> list[tuple[float, str]]:
     """Return each level's load, and its label: the doubt under it says which not to trust."""
-    return [(lv.load.value, f"{lv.load.value:g}\n{doubt(lv)}".rstrip()) for lv in levels]
+    return [(lv.load.value, f"{lv.load.number}\n{doubt(lv)}".rstrip()) for lv in levels]

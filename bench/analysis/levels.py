@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .finding import Severity
 from .intervals import Repeated, repeated
 from .load import Load
 from .objectives import Attainment, pooled
@@ -49,6 +50,20 @@ class Level:
         """The codes that took VALID away from any of its runs."""
         codes = {f.code: None for run in self.runs for f in run.verdict.doubts}
         return ", ".join(codes)
+
+    @property
+    def invalid(self) -> str | None:
+        """Which of its runs are INVALID, and by which codes, in words; None: none is."""
+        found = [run for run in self.runs if run.verdict.level == "INVALID"]
+        if not found:
+            return None
+        some, all_ = len(found), len(self.runs)
+        who = f"{some} of its {all_} runs" if some < all_ else f"its {all_} runs"
+        codes = {
+            f.code: None for r in found for f in r.verdict.doubts if f.severity is Severity.INVALID
+        }
+        who = "its run" if all_ == 1 else who
+        return f"{who} {'is' if some == 1 else 'are'} INVALID ({', '.join(codes)})"
 
     @property
     def attainment(self) -> Attainment | None:

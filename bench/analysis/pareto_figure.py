@@ -111,5 +111,5 @@ def _together(points: Sequence[ParetoPoint]) -> list[list[ParetoPoint]]:
 def _loads(group: Sequence[ParetoPoint]) -> str:
     if len(group) == 1:
         return group[0].load.words
-    *first, last = [f"{p.load.value:g}" for p in group]
+    *first, last = [p.load.number for p in group]
     return f"{', '.join(first)} and {last} {group[0].load.unit}"

@@ -69,7 +69,7 @@ def _of_type(hint: object) -> Schema:
 
 
 INTERVAL = _or_null(_object(low=NUMBER, high=NUMBER))
-LOAD = _object(unit=_one_of(["streams", "requests/s"]), value=NUMBER)
+LOAD = _object(unit=_one_of(["streams", "requests/s"]), value=NUMBER, speed=_or_null(NUMBER))
 DISTRIBUTION = _object(
     n=COUNT,
     mean=NUMBER,
@@ -128,6 +128,7 @@ STABILITY = _object(
     p50_ms=_or_null(NUMBER),
     p95_ms=_or_null(NUMBER),
     state=_one_of(get_args(State)),
+    invalid=_or_null(TEXT),
     words=TEXT,
 )
 

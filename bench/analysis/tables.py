@@ -102,7 +102,7 @@ _REST = (
     TableColumn("started", lambda s: s.started_utc or ABSENT, narrow=False),
 )
 LEVEL_COLUMNS = {
-    unit: (TableColumn(unit, lambda s: f"{s.load.value:g}"), *_FIRST, *times, *_REST)
+    unit: (TableColumn(unit, lambda s: s.load.number), *_FIRST, *times, *_REST)
     for unit, times in (("streams", _CLOSED), ("requests/s", _OPEN))
 }
 
@@ -110,7 +110,7 @@ LEVEL_COLUMNS = {
 def interval_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
     """Return, a row each, a run's percentiles with their 95 % intervals within the run."""
     return [
-        [f"{s.load.value:g}", TITLES[metric], *(_with_interval(s, metric, q) for q in wanted)]
+        [s.load.number, TITLES[metric], *(_with_interval(s, metric, q) for q in wanted)]
         for s in summaries
         for name, wanted in INTERVALS
         if (metric := headline_metric(name, s.load)) in s.distributions
@@ -121,7 +121,7 @@ def turn_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
     """Return, a row each, the turns of runs of conversations."""
     return [
         [
-            f"{s.load.value:g}",
+            s.load.number,
             str(turn.turn),
             str(turn.n),
             _turn_time(turn, turn.ttft_p50_ms, 50),
