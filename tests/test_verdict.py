@@ -209,7 +209,7 @@ def test_a_smoke_test_of_fifty_requests_is_suspect_and_told_how_many_to_send(ver
     [
         (8, 4, 0.0, "4 requests were sent", "set num_requests to about 88 for"),
         (1, 1, 0.0, None, "set num_requests to about 10 for"),
-        (8, 20, 0.5, "at most 2 were busy at once", "set num_requests to about 88 for"),
+        (8, 20, 0.5, "at most 2 were in flight at once", "set num_requests to about 88 for"),
     ],
 )
 def test_a_load_that_was_never_held_is_told_as_such(verdict_of, streams, count, gap_s, why, advice):
@@ -224,7 +224,15 @@ def test_a_load_that_was_never_held_is_told_as_such(verdict_of, streams, count, 
 
 
 def test_a_long_run_that_never_held_its_load_is_rate_shortfall_s_to_judge(verdict_of):
-    found = verdict_of([made_record(i, concurrency=8, t_sent_s=i * 0.5) for i in range(60)])  # 30 s
+    # 30 s; each stream is free a second after its send, and waits 3 s for the client.
+    found = verdict_of(
+        [
+            made_record(
+                i, concurrency=8, t_sent_s=i * 0.5, t_scheduled_s=max(0.0, (i - 8) * 0.5 + 1)
+            )
+            for i in range(60)
+        ]
+    )
     assert severity(found, "window_short") is None
     assert severity(found, "rate_shortfall") == Severity.INVALID
 

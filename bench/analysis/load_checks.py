@@ -40,8 +40,8 @@ def _why_not_held(facts: Facts) -> str:
         if sent < facts.load.value:
             return f"{sent} request{'s' * (sent != 1)} {'was' if sent == 1 else 'were'} sent"
         if peak < facts.load.value:
-            return f"at most {peak} {'was' if peak == 1 else 'were'} busy at once"
-        return "all were busy for a moment alone"
+            return f"at most {peak} {'was' if peak == 1 else 'were'} in flight at once"
+        return "all were in flight for a moment alone"
     ramp_s, last_s = facts.ramp_s, float(facts.frame["t_scheduled_s"].max())
     if ramp_s >= last_s > 0:
         return (
