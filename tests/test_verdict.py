@@ -209,7 +209,7 @@ def test_a_smoke_test_of_fifty_requests_is_suspect_and_told_how_many_to_send(ver
     [
         (8, 4, 0.0, "4 requests were sent", "set num_requests to about 88 for"),
         (1, 1, 0.0, None, "set num_requests to about 10 for"),
-        (8, 20, 0.5, "at most 2 were in flight at once", "set num_requests to about 88 for"),
+        (8, 10, 0.5, "at most 2 were in flight at once", "set num_requests to about 88 for"),
     ],
 )
 def test_a_load_that_was_never_held_is_told_as_such(verdict_of, streams, count, gap_s, why, advice):
