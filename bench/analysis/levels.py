@@ -19,6 +19,7 @@ NOT_SETTINGS = (
     *("description", "slo", "gpu_hour_price"),
     *("concurrencies", "request_rates", "speed", "repeats", "seed"),
 )
+SERVER_SETTINGS = ("version", "system_fingerprint", "cache_config")  # a server's own, likewise
 
 Figure = Callable[[RunSummary], float | None]
 
@@ -38,6 +39,13 @@ class Level:
     def load(self) -> Load:
         """How hard these runs pushed."""
         return self.runs[0].load
+
+    @property
+    def names(self) -> list[str]:
+        """A name a run under a heading of the unit: `8`, or `8, run 2` where there are several."""
+        several = len(self.runs) > 1
+        places = range(1, len(self.runs) + 1)
+        return [self.load.number + (f", run {place}" if several else "") for place in places]
 
     @property
     def verdict(self) -> VerdictLevel:
@@ -98,6 +106,11 @@ class Series:
         """All runs of all levels."""
         return tuple(run for level in self.levels for run in level.runs)
 
+    @property
+    def named_runs(self) -> list[tuple[str, RunSummary]]:
+        """All of them with their names."""
+        return [pair for lv in self.levels for pair in zip(lv.names, lv.runs, strict=True)]
+
 
 def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
     """Group sorted summaries: what differs in settings or in the server is not compared."""
@@ -122,7 +135,7 @@ def _settings(summary: RunSummary) -> str:
     if summary.info is None:
         return ""
     settings = {k: v for k, v in summary.info.scenario.items() if k not in NOT_SETTINGS}
-    server = {k: summary.server(k) for k in ("version", "system_fingerprint", "cache_config")}
+    server = {k: summary.server(k) for k in SERVER_SETTINGS}
     return json.dumps([settings, server], sort_keys=True, default=str)
 
 

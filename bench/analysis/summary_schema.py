@@ -131,6 +131,7 @@ STABILITY = _object(
     invalid=_or_null(TEXT),
     words=TEXT,
 )
+AGAIN = _object(file=TEXT, text=TEXT, commands=_list(TEXT), masked=YES_OR_NO)  # its YAML and how
 
 
 def _metrics(value: Schema) -> Schema:
@@ -161,6 +162,7 @@ def schema() -> Schema:
         stability=_list(STABILITY),
         knee=_or_null(_object(load=LOAD, next_load=LOAD, gain=NUMBER, words=TEXT)),
         capacity=_or_null(_object(met=_or_null(LOAD), missed=_or_null(LOAD), words=TEXT)),
+        again=_or_null(AGAIN),
     )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -171,7 +173,6 @@ def schema() -> Schema:
             levels=_list(_columns(level_column_docs())),
             scenarios=_list(scenario),
             environment=_list(_object(what=TEXT, value=TEXT)),
-            commands=_list(TEXT),
         ),
     }
 
