@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
-from analysis.cells import percentile, percentiles, short, spread
+from analysis.cells import counted, percentile, percentiles, short, spread
 from analysis.foreign import ABSENT, code, file_name, markdown, printable
 from analysis.levels import series_of
 from analysis.report_again import again
@@ -68,6 +69,24 @@ def test_a_percentile_without_the_samples_says_how_many_it_takes():
     assert percentile(found, 50) == "120"
     assert percentiles(found, (50, 95, 99)) == "120/n<72/n<368"
     assert percentiles(None, (50, 95)) == ABSENT
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 requests"), (1, "1 request"), (5000, "5000 requests")]
+)
+def test_one_is_not_counted_as_many(count, words):
+    assert counted(count, "request") == words
+
+
+def test_a_run_of_one_request_is_told_in_the_singular(tmp_path):
+    slo = {"slo": {"ttft_ms": {"p99": 50.0}}}
+    records = [made_record(0, concurrency=1), failed_record(1, concurrency=1)]
+    for name, chosen in (("fine", records[:1]), ("bad", records[1:])):
+        (folder := tmp_path / name).mkdir()
+        summary = summary_of(folder, chosen, scenario=slo)
+        text = to_markdown([summary]) + printed([summary])
+        assert not re.search(r"(?<!\d)1 requests", text), text
+        assert "missed by 1 request," in text
 
 
 def test_lengths_show_their_spread_only_where_there_is_one():
@@ -150,7 +169,7 @@ def test_markdown_has_verdicts_first_then_levels_errors_environment_and_the_comm
         "`http_5xx` | 1 | `HTTP 500: out of memory`",
         "## Environment",
         "| server version | 0.32.0 |",
-        "<summary>made: its settings as <code>made.yaml</code></summary>",
+        "<summary>made: save as <code>made.yaml</code></summary>",
         "  made:\n",
         "    max_new_tokens: 20\n",
         "python bench/bench.py --scenarios made.yaml --name made\n",

@@ -485,7 +485,7 @@ def test_a_sending_process_near_its_core_is_doubted(verdict_of, share, expected)
 def test_a_lost_sending_process_spoils_the_run_whatever_came_of_the_rest(verdict_of):
     verdict = verdict_of(healthy(), num_requests=102, client_health=health(one_lost=True))
     assert severity(verdict, "worker_lost") == Severity.INVALID
-    assert "2 requests have no row" in finding(verdict, "worker_lost").figures
+    assert "2 requests without a row" in finding(verdict, "worker_lost").figures
     assert finding(verdict, "interrupted") is None  # said once
     assert severity(verdict_of(healthy(), client_health=health()), "worker_lost") is None
 

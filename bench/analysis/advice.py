@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .cells import counted
 from .facts import Facts
 
 
@@ -14,7 +15,9 @@ def more_requests(facts: Facts, count: float) -> str:
         seconds = count / facts.load.value + facts.ramp_s / 2  # its mean rate is half the rate
         return f"set duration_s to about {two_digits_up(seconds)}"
     if facts.setting("trace") and facts.setting("num_requests") is None:
-        return f"replay a longer piece of the trace, about {two_digits_up(count)} requests"
+        return (
+            f"replay a longer piece of the trace, about {counted(two_digits_up(count), 'request')}"
+        )
     return f"set num_requests to about {two_digits_up(count)}"
 
 

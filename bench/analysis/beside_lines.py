@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .cells import short
+from .cells import counted, short
 from .cost import Cost
 from .energy import SENSOR_NOTE, Energy
 from .gpu_side import GpuSide
@@ -55,7 +55,7 @@ def _server(side: ServerSide) -> str:
     if side.prefix_cache_hit_rate is not None:
         parts.append(f"prefix cache hits {_percent(side.prefix_cache_hit_rate)}")
     if side.preemptions:
-        parts.append(f"{side.preemptions} preemption{'s' * (side.preemptions > 1)}")
+        parts.append(counted(side.preemptions, "preemption"))
     few = f" ({side.samples} readings)" if side.samples < FEW else ""
     return f"server, mean (peak){few}: " + "; ".join(part for part in parts if part)
 
@@ -85,7 +85,7 @@ def _gpus(side: GpuSide) -> str:
         )
         if mean is not None
     ]
-    count = f"{side.seen} GPU{'s' * (side.seen > 1)}"
+    count = counted(side.seen, "GPU")
     if side.seen < side.expected:
         count += f" of {side.expected}"
     together = ""

@@ -51,13 +51,13 @@ def title_of(metric: str, load: Load) -> str:
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
     """Return a picture's heading: what was measured, on what, and whether to believe it."""
     requests = sum(r.requests for r in runs)
-    count = f"{sum(r.succeeded for r in runs):,} of {requests:,} requests succeeded"
+    count = f"{sum(r.succeeded for r in runs):,} of {requests:,} request{'s' * (requests != 1)}"
     doubted = [r for r in runs if r.verdict.doubts]
     reasons = ", ".join(sorted({f.code for r in doubted for f in r.verdict.doubts}))
     verdict = f"{headline(runs)} ({reasons})" if doubted else headline(runs)
     if len(runs) == 1:
         verdict = verdict.removeprefix("1 ")
-    return Heading(title, f"{setup_words(runs)} · {count}", f"Verdict: {verdict}")
+    return Heading(title, f"{setup_words(runs)} · {count} succeeded", f"Verdict: {verdict}")
 
 
 def doubt(level: Level) -> str:

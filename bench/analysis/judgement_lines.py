@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .capacity import capacity
-from .cells import short
+from .cells import counted, short
 from .intervals import MIN_REPEATS, Repeated
 from .level_columns import FIGURES
 from .levels import Level, Series
@@ -36,10 +36,9 @@ def _level_objectives(level: Level) -> list[str]:
     share, interval = found.share, found.interval
     met = "no request" if found.unmeasured is None else f"not measured ({found.unmeasured})"
     if share is not None and interval is not None:
-        requests = "request" if found.arrivals == 1 else "requests"
         met = (
-            f"{100 * share:.3g} % of {found.arrivals} {requests} met every objective (95 % "
-            f"interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
+            f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
+            f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
     state = "MISSED" if not found.met else "met" if level.invalid is None else "INVALID"
     head = f"{level.load.words}: {state}, {met}"

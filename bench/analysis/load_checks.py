@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import thresholds
 from .advice import less_load, longer_window
+from .cells import counted
 from .facts import Facts
 from .finding import Finding, Severity
 from .in_flight import busy_streams
@@ -38,7 +39,7 @@ def _why_not_held(facts: Facts) -> str:
     if not facts.load.is_open:
         sent, peak = _sent(facts), facts.flight.peak if facts.flight else 0
         if sent < facts.load.value:
-            return f"{sent} request{'s' * (sent != 1)} {'was' if sent == 1 else 'were'} sent"
+            return f"{counted(sent, 'request')} {'was' if sent == 1 else 'were'} sent"
         if peak < facts.load.value:
             return f"at most {peak} {'was' if peak == 1 else 'were'} in flight at once"
         return "all were in flight for a moment alone"

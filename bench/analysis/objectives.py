@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .cells import counted
 from .intervals import Interval, wilson
 from .metrics import TITLES
 
@@ -70,8 +71,8 @@ class Outcome:
         )
         if self.met:
             return f"{self.objective.words}: met, {within}"
-        requests = "request" if self.short_of == 1 else "requests"
-        return f"{self.objective.words}: missed by {self.short_of} {requests}, {within}"
+        short_of = counted(self.short_of, "request")
+        return f"{self.objective.words}: missed by {short_of}, {within}"
 
 
 @dataclass(frozen=True, slots=True)

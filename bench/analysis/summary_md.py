@@ -136,17 +136,18 @@ def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
 
 
 def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
-    """Say how to run each series again: the commands, and the settings for whoever unfolds them."""
+    """Say how to run each series again, folded up: its settings as a file, and the commands."""
     known = [(name, found) for name, series in named if (found := again(series))]
     if known:
         yield "## Run it again"
     for name, found in known:
+        commands = "".join(f"{command}\n" for command in found.commands)
         by_hand = "; put in by hand what stands masked as ***" * found.masked
         yield (
-            f"<details>\n<summary>{markdown(name)}: its settings as <code>{found.file}</code>"
-            f"{markdown(by_hand)}</summary>\n\n{_fenced(found.text, 'yaml')}\n</details>"
+            f"<details>\n<summary>{markdown(name)}: save as <code>{found.file}</code>"
+            f"{markdown(by_hand)}</summary>\n\n{_fenced(found.text, 'yaml')}\n\n"
+            f"{_fenced(commands, 'bash')}\n\n</details>"
         )
-        yield _fenced("\n".join(found.commands) + "\n", "bash")
 
 
 def _fenced(text: str, language: str) -> str:

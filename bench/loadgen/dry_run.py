@@ -40,7 +40,8 @@ def dry_run_lines(
 
 def _run_lines(scenario: Scenario, part: Part, plan: Plan) -> Iterator[str]:
     repeat = f", repeat {part.repeat} of {scenario.repeats}" if scenario.repeats > 1 else ""
-    yield f"  {part.level.words}{repeat}: {plan.measured} requests after {plan.warmups} to warm up"
+    requests = f"{plan.measured} request{'s' * (plan.measured != 1)}"
+    yield f"  {part.level.words}{repeat}: {requests} after {plan.warmups} to warm up"
     yield f"    plan sha256 {plan_sha256(scenario, part)}"
     known = [p.tokens for p in part.material.prompts.prompts if p.tokens is not None]
     asked = sum(request.max_tokens for request in plan.requests[: plan.measured])
