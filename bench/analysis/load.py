@@ -36,7 +36,7 @@ def load_of(frame: pd.DataFrame, info: RunInfo | None) -> Load:
     """Return a run's load: the rate that its schedule was to have, or the streams to hold open."""
     rate = info.request_rate if info else _first(frame, "request_rate")
     if rate is not None:
-        return Load("requests/s", rate)
+        return Load("requests/s", float(rate))  # a numpy number is none that JSON knows
     streams = info.concurrency if info else _first(frame, "concurrency")
     return Load("streams", int(streams or 0))
 
