@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.extremes import COLUMNS, DOT_COLUMNS, MOST_DOTS, MOST_POINTS, dot_places, line_places
+from analysis.extremes import DOTS_A_COLUMN, POINTS_A_COLUMN, dot_places, line_places
 from analysis.tracks import MOST_BINS, bin_width_s, rate, sampled, stretches
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,27 +23,39 @@ def columns(times, count):
     return np.minimum((times - times[0]) // width, count - 1)
 
 
-@given(st.integers(0, 10_000), st.integers(MOST_POINTS + 1, 4 * MOST_POINTS))
-def test_a_line_keeps_the_ends_and_the_extremes_of_every_column(seed, count):
-    times, values = made(seed, count)
-    kept = line_places(times, values)
-    assert kept.size <= MOST_POINTS
+@given(st.integers(0, 10_000), st.integers(1, 600), st.integers(1, 16_000))
+def test_a_line_keeps_the_ends_and_the_extremes_of_every_column(seed, count, size):
+    times, values = made(seed, size)
+    most = POINTS_A_COLUMN * count
+    kept = line_places(times, values, most)
+    assert kept.size <= most
     assert (np.diff(kept) > 0).all()
-    whole = pd.Series(values).groupby(columns(times, COLUMNS))
-    thin = pd.Series(values[kept]).groupby(columns(times, COLUMNS)[kept])
+    whole = pd.Series(values).groupby(columns(times, count))
+    thin = pd.Series(values[kept]).groupby(columns(times, count)[kept])
     for part in ("min", "max", "first", "last"):
         assert whole.agg(part).equals(thin.agg(part))
 
 
-@given(st.integers(0, 10_000), st.integers(MOST_DOTS + 1, 4 * MOST_DOTS))
-def test_dots_keep_the_extremes_of_every_column_and_spread_as_all_do(seed, count):
-    times, values = made(seed, count)
-    kept = dot_places(times, values)
-    assert kept.size <= MOST_DOTS
-    whole = pd.Series(values).groupby(columns(times, DOT_COLUMNS))
-    thin = pd.Series(values[kept]).groupby(columns(times, DOT_COLUMNS)[kept])
+@given(st.integers(0, 10_000), st.integers(1, 300), st.integers(1, 16_000))
+def test_dots_keep_the_extremes_of_every_column_and_spread_as_all_do(seed, count, size):
+    times, values = made(seed, size)
+    most = DOTS_A_COLUMN * count
+    kept = dot_places(times, values, most)
+    assert kept.size <= most
+    whole = pd.Series(values).groupby(columns(times, count))
+    thin = pd.Series(values[kept]).groupby(columns(times, count)[kept])
     assert whole.min().equals(thin.min())
     assert whole.max().equals(thin.max())
+
+
+def test_a_single_spike_among_a_million_is_kept():
+    values = np.zeros(1_000_000)
+    values[654_321] = 1
+    times = np.arange(values.size, dtype=float)
+    for places in (line_places, dot_places):
+        kept = places(times, values, 300)
+        assert kept.size <= 300
+        assert 654_321 in kept
 
 
 def test_the_dots_of_a_column_have_its_deciles():

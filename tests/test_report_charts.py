@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from analysis.curves import curves_of
 from analysis.facts import Facts
 from analysis.levels import series_of
-from analysis.report_curves import curve_charts, curves
+from analysis.report_curves import curve_charts
 from analysis.report_load import times_charts
 from analysis.report_look import level_look
 from analysis.report_run import points_each
@@ -246,7 +247,7 @@ def test_no_rows_at_all_make_a_timeline_too(tmp_path):
 def test_curves_need_no_stamps(tmp_path):
     (run,) = reported(write_level(tmp_path, 4, tokens=False))
     assert set(run.curves) == {"ttft_ms", "latency_ms"}
-    assert curves(Facts(_frame(tmp_path), None), 100).keys() == {"ttft_ms", "latency_ms"}
+    assert curves_of(Facts(_frame(tmp_path), None), 100).keys() == {"ttft_ms", "latency_ms"}
 
 
 def _frame(folder: Path) -> Any:

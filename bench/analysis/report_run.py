@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .report_curves import Curve, curves
+from .curves import Curve, curves_of
 from .report_timeline import Timeline, timeline
 from .runs import Run
 from .server_rows import read_server_rows
@@ -34,7 +34,7 @@ def reported_run(run: Run, most: int) -> ReportedRun:
     """Return what the report needs of a run. Raises RecordsError where samples are damaged."""
     facts = facts_of(run)
     server = read_server_rows(run.path)
-    return ReportedRun(summarize(run), curves(facts, most), timeline(facts, server, most))
+    return ReportedRun(summarize(run, facts), curves_of(facts, most), timeline(facts, server, most))
 
 
 def sorted_runs(runs: list[ReportedRun]) -> list[ReportedRun]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .extremes import dot_places, line_places
 from .facts import Facts
 from .gpu_rows import slowed_by
 from .metrics import TITLES, headline_metric
-from .report_thinning import extremes
 from .server_rows import ALL
 from .statistics import Values
 from .window import Window
@@ -76,7 +76,7 @@ def timeline(facts: Facts, server: pd.DataFrame | None, most: int) -> Timeline:
     """Return a run's timeline with at most about `most` points a track."""
     slice_s = _slice_length(facts)
     dots = _dots(facts)
-    kept = extremes(_floats(dots, "at_s"), _floats(dots, "ms"), 2 * most)
+    kept = dot_places(_floats(dots, "at_s"), _floats(dots, "ms"), 2 * most)
     one = None if server is None else server[server["engine"] == ALL]
     return Timeline(
         window=facts.window,
@@ -134,7 +134,7 @@ def _in_flight(facts: Facts, most: int) -> Track | None:
     if flight is None:
         return None
     levels = flight.levels.astype(np.float64)
-    kept = extremes(flight.times_s, levels, most)
+    kept = line_places(flight.times_s, levels, most)
     return Track("in flight", flight.times_s[kept], levels[kept], levels.size)
 
 
@@ -148,7 +148,7 @@ def _sampled(
     if known.empty:
         return None
     times, values = _floats(known, "t_s"), scale * _floats(known, column)
-    kept = extremes(times, values, most)
+    kept = line_places(times, values, most)
     steps = np.diff(times, prepend=times[0])
     stretch = np.cumsum(steps > max(GAP_S, GAP_STEPS * float(np.median(steps))))
     breaks = np.flatnonzero(np.diff(stretch[kept])) + 1
