@@ -6,6 +6,8 @@ each column's first, lowest, highest and last point covers the same ground.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,17 @@ DOTS_A_COLUMN = 12  # the lowest, the highest, and ten at even ranks between the
 MOST_DOTS = 300 * DOTS_A_COLUMN
 
 Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many points a picture has room for, by line and in all dots."""
+
+    line: int = MOST_POINTS
+    dots: int = MOST_DOTS
+
+
+PICTURE = Room()
 
 
 def line_places(times: Values, values: Values, most: int = MOST_POINTS) -> Places:
