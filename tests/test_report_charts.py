@@ -108,6 +108,16 @@ def test_an_objective_is_a_line_at_its_limit_in_its_own_chart_alone(series):
     assert not [t for t in tpot["data"] if t["name"].startswith("objective")]
 
 
+def test_an_objective_brings_its_percentile(tmp_path):
+    slo = {"slo": {"ttft_ms": {"p90": 500.0}}}
+    (series,) = series_of(
+        [r.summary for r in reported(*(write_level(tmp_path, s, scenario=slo) for s in (1, 8)))]
+    )
+    ttft, tpot, _ = times_charts(series)
+    assert [t["name"] for t in ttft["data"][:4]] == ["p50", "p90", "p95", "p99"]
+    assert "p90" not in [t["name"] for t in tpot["data"]]
+
+
 def test_repeats_have_an_interval_over_the_runs_and_a_ring_each(tmp_path):
     paths = [write_level(tmp_path, s, repeat=n) for s in (1, 8) for n in range(3)]
     (series,) = series_of([run.summary for run in reported(*paths)])

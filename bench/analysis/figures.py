@@ -59,11 +59,6 @@ def doubt(level: Level) -> str:
     return "" if level.verdict == "VALID" else level.verdict
 
 
-def load_axis_words(unit: str) -> str:
-    """Return what an axis of loads is called."""
-    return "concurrent streams" if unit == "streams" else "requests asked for a second"
-
-
 def level_ticks(levels: Sequence[Level]) -> list[tuple[float, str]]:
     """Return each level's load, and its label: the doubt under it says which not to trust."""
     return [(lv.load.value, f"{lv.load.value:g}\n{doubt(lv)}".rstrip()) for lv in levels]

@@ -11,8 +11,13 @@ from .summary import RunSummary
 
 LEVEL_COLOURS = 8  # @s0 to @s7, from cool to warm: load has an order
 DASHES = ("solid", "8px,2px", "2px,2px", "8px,2px,2px,2px")
-P_COLOURS = {50.0: "@c0", 95.0: "@c1", 99.0: "@c2"}
-P_SYMBOLS = {50.0: "circle", 95.0: "square", 99.0: "triangle-up"}
+P_LOOKS = (  # of percentiles, the lowest first
+    ("@c0", "circle"),
+    ("@c1", "square"),
+    ("@c2", "triangle-up"),
+    ("@c4", "diamond"),
+    ("@c3", "cross"),
+)
 
 
 def level_look(place: int, levels: int) -> dict[str, str]:
@@ -51,10 +56,10 @@ def _log_ticks(low: float, high: float) -> dict[str, Any]:
     return {"dtick": "D2" if high / low < 1000 else 1, "tickformat": ",~r"}
 
 
-def load_axis(labels: Mapping[float, str], unit: str) -> dict[str, Any]:
+def load_axis(labels: Mapping[float, str], title: str) -> dict[str, Any]:
     """Return the axis of load, with a tick at each level that was measured."""
     found: dict[str, Any] = {
-        **axis("concurrent streams" if unit == "streams" else f"load ({unit})"),
+        **axis(title),
         "tickvals": list(labels),
         "ticktext": list(labels.values()),
     }
