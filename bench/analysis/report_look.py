@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .scales import MANY, log_loads, log_times
 from .summary import RunSummary
 
 LEVEL_COLOURS = 8  # @s0 to @s7, from cool to warm: load has an order
@@ -44,16 +45,11 @@ def axis(title: str) -> dict[str, Any]:
 
 
 def times_scale(values: Sequence[float]) -> dict[str, Any]:
-    """Return an axis' scale: logarithmic where times span more than a decade, else from 0."""
-    low, high = min(values), max(values)
-    if low > 0 and high / low > 10:
-        return {"type": "log", **_log_ticks(low, high)}
+    """Return the scale of an axis in ms."""
+    if log_times(values):
+        dense = max(values) / min(values) < MANY
+        return {"type": "log", "dtick": "D2" if dense else 1, "tickformat": ",~r"}
     return {"rangemode": "tozero", "tickformat": ",~r"}
-
-
-def _log_ticks(low: float, high: float) -> dict[str, Any]:
-    """1, 2, 5 run into each other over more than three decades."""
-    return {"dtick": "D2" if high / low < 1000 else 1, "tickformat": ",~r"}
 
 
 def load_axis(labels: Mapping[float, str], title: str) -> dict[str, Any]:
@@ -63,6 +59,6 @@ def load_axis(labels: Mapping[float, str], title: str) -> dict[str, Any]:
         "tickvals": list(labels),
         "ticktext": list(labels.values()),
     }
-    if min(labels) > 0 and max(labels) / min(labels) >= 4:
+    if log_loads(list(labels)):
         found["type"] = "log"
     return found
