@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.curves import curves_of
-from analysis.facts import Facts
 from analysis.levels import series_of
 from analysis.report_curves import curve_charts
 from analysis.report_load import times_charts
-from analysis.report_look import level_look
+from analysis.report_look import P_LOOKS, level_look
 from analysis.report_run import points_each
 from analysis.report_throughput import pareto_chart, throughput_chart
 from analysis.report_timeline_chart import timeline_chart
+from analysis.statistics import PERCENTILES
 from plotly import graph_objects
 
 from tests.made_runs import failed_record, gpu_row, whole_reply_record, write_gpu_rows
@@ -116,6 +115,7 @@ def test_an_objective_brings_its_percentile(tmp_path):
     ttft, tpot, _ = times_charts(series)
     assert [t["name"] for t in ttft["data"][:4]] == ["p50", "p90", "p95", "p99"]
     assert "p90" not in [t["name"] for t in tpot["data"]]
+    assert set(P_LOOKS) == set(PERCENTILES)
 
 
 def test_repeats_have_an_interval_over_the_runs_and_a_ring_each(tmp_path):
@@ -137,16 +137,6 @@ def test_a_level_that_is_not_valid_has_a_hollow_mark(tmp_path):
     line = times_charts(series)[0]["data"][0]
     assert line["marker"]["symbol"] == ["circle", "circle-open"]
     assert "INVALID" in line["customdata"][1][1]
-
-
-def test_a_curve_is_the_empirical_distribution(tmp_path):
-    records = level_records(4, count=4)
-    for record, ttft_ms in zip(records, (30.0, 10.0, 20.0, 20.0), strict=True):
-        object.__setattr__(record, "ttft_ms", ttft_ms)
-    (run,) = reported(write_level(tmp_path, 4, records=records))
-    trace = curve_charts([(run.summary, run.curves)])[0]["data"][0]
-    assert trace["x"] == [10, 10, 20, 20, 30]
-    assert trace["y"] == [0, 25, 50, 75, 100]
 
 
 def test_gaps_between_tokens_count_by_token(tmp_path):
@@ -206,13 +196,6 @@ def test_without_streaming_the_dots_are_latencies(tmp_path):
     assert len(dots["y"]) == 40
 
 
-def test_rates_add_up_to_what_was_counted(runs):
-    traces = timeline_chart(runs[1].timeline)["data"]
-    for name, counted in (("arrivals", 400), ("ended", 400), ("output tokens", 400 * 20)):
-        (rate,) = [t for t in traces if t["name"].partition(" (")[0] == name]
-        assert np.dot(rate["y"][:-1], np.diff(rate["x"])) == pytest.approx(counted, rel=1e-3)
-
-
 def test_failures_are_crosses_with_the_servers_words_made_harmless(tmp_path):
     records = level_records(4, count=20)
     records += [failed_record(20, error=HOSTILE, run_id="made-cc4-0")]
@@ -259,11 +242,3 @@ def test_no_rows_at_all_make_a_timeline_too(tmp_path):
 def test_curves_need_no_stamps(tmp_path):
     (run,) = reported(write_level(tmp_path, 4, tokens=False))
     assert set(run.curves) == {"ttft_ms", "latency_ms"}
-    assert curves_of(Facts(_frame(tmp_path), None), 100).keys() == {"ttft_ms", "latency_ms"}
-
-
-def _frame(folder: Path) -> Any:
-    from loadgen.records import read_frame
-
-    (path,) = folder.glob("made-cc4-0.csv")
-    return read_frame(path)

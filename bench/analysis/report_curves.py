@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .curves import COUNTED, DRAWN, Curve
-from .metrics import METRICS, TITLES, headline_metric
+from .metrics import DOCS, TITLES, headline_metric
 from .report_look import axis, level_look, run_names, times_scale
-from .report_text import rounded
+from .report_text import capital, rounded
 from .summary import RunSummary
 
 MARKED = (50.0, 95.0, 99.0)
-DOCS = {metric.name: metric.doc for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,8 @@ def _traces(metric: str, drawn: Drawn) -> Iterable[dict[str, Any]]:
 def _chart(metric: str, drawn: Sequence[Drawn]) -> dict[str, Any]:
     curves = [one.curve for one in drawn]
     values = [float(c.values[place]) for c in curves for place in (0, -1)]
-    title = f"{TITLES[metric][:1].upper()}{TITLES[metric][1:]} distribution"
     return {
-        "title": title,
+        "title": f"{capital(TITLES[metric])} distribution",
         "doc": DOCS[metric],
         "note": _note(curves),
         "group": "levels",

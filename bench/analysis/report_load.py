@@ -8,13 +8,12 @@ from typing import Any
 from .intervals import Interval
 from .levels import Series
 from .load_points import LoadLine, LoadPoint, Times, times_against_load
-from .metrics import METRICS, TITLES
+from .metrics import DOCS, TITLES
 from .objectives import Objective
 from .report_look import P_LOOKS, axis, load_axis, times_scale
-from .report_text import rounded
+from .report_text import capital, rounded
 
 PERCENTILES = (50.0, 95.0, 99.0)
-DOCS = {metric.name: metric.doc for metric in METRICS}
 WITHIN = "95 % within the run (optimistic: requests wait for each other)"
 
 
@@ -29,19 +28,19 @@ def _times_chart(series: Series, times: Times) -> dict[str, Any] | None:
     if not values:
         return None
     traces: list[dict[str, Any]] = []
-    for place, (percentile, line) in enumerate(times.lines.items()):
-        traces += line_traces(line, f"p{percentile:g}", "ms", P_LOOKS[place % len(P_LOOKS)])
+    for percentile, line in times.lines.items():
+        if line.points:
+            traces += line_traces(line, f"p{percentile:g}", "ms", P_LOOKS[percentile])
     traces += [_limit_line(series, limit) for limit in times.limits]
     values += [o.limit_ms for o in times.limits if o.limit_ms is not None]
-    title = TITLES[times.metric]
     return {
-        "title": f"{title[:1].upper()}{title[1:]} against load",
+        "title": f"{capital(TITLES[times.metric])} against load",
         "doc": DOCS[times.metric],
         "note": _interval_note(series),
         "data": traces,
         "layout": {
             "xaxis": levels_axis(series),
-            "yaxis": {**axis(f"{title} (ms)"), **times_scale(values)},
+            "yaxis": {**axis(f"{TITLES[times.metric]} (ms)"), **times_scale(values)},
         },
     }
 
@@ -49,10 +48,9 @@ def _times_chart(series: Series, times: Times) -> dict[str, Any] | None:
 def line_traces(
     line: LoadLine, name: str, unit: str, look: tuple[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """Return a line through levels, and a ring for each of the runs that they repeat."""
-    if line.points:
-        yield _level_line(line.points, name, unit, look)
-    if line.points and line.runs:
+    """Return a line through its points, and a ring for each of the runs that they repeat."""
+    yield _level_line(line.points, name, unit, look)
+    if line.runs:
         yield {
             "type": "scatter",
             "mode": "markers",

@@ -12,13 +12,13 @@ from .summary import RunSummary
 
 LEVEL_COLOURS = 8  # @s0 to @s7, from cool to warm: load has an order
 DASHES = ("solid", "8px,2px", "2px,2px", "8px,2px,2px,2px")
-P_LOOKS = (  # of percentiles, the lowest first
-    ("@c0", "circle"),
-    ("@c1", "square"),
-    ("@c2", "triangle-up"),
-    ("@c4", "diamond"),
-    ("@c3", "cross"),
-)
+P_LOOKS = {
+    50.0: ("@c0", "circle"),
+    90.0: ("@c4", "diamond"),
+    95.0: ("@c1", "square"),
+    99.0: ("@c2", "triangle-up"),
+    99.9: ("@c3", "cross"),
+}
 
 
 def level_look(place: int, levels: int) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -106,12 +106,8 @@ def _colour(panel: Panel, place: int, gpus: int) -> str:
 def _line(track: Track, colour: str, unit: str) -> dict[str, Any]:
     name = track.name.replace("\n", " ")
     return {
-        "type": "scatter",
+        **_marks(name, track.times, track.values),
         "mode": "lines",
-        "name": name,
-        "legendgroup": name,
-        "x": rounded(track.times),
-        "y": rounded(track.values),
         "line": {"color": colour, "width": 1.6, "shape": "hv" if track.steps else "linear"},
         "hovertemplate": f"{name} %{{y:,.4~g}}{unit}<br>at %{{x:.2f}} s<extra></extra>",
     }
@@ -119,9 +115,8 @@ def _line(track: Track, colour: str, unit: str) -> dict[str, Any]:
 
 def _lost(track: Track) -> dict[str, Any]:
     return {
-        **_marks("no more readings", "x"),
-        "x": rounded(track.times[-1:]),
-        "y": rounded(track.values[-1:]),
+        **_marks("no more readings", track.times[-1:], track.values[-1:]),
+        "marker": {"color": "@bad", "size": 5, "symbol": "x"},
         "hovertemplate": f"{track.name}: no more readings from %{{x:.2f}} s on<extra></extra>",
     }
 
@@ -130,54 +125,48 @@ def _held(held: Held, top: float) -> dict[str, Any]:
     """Return a bar along the panel's top for each stretch in which a GPU's clocks were held."""
     times = [t for begin, end in held.spans for t in (begin, end, float("nan"))]
     return {
-        **_marks("throttled", "diamond"),
+        **_marks("throttled", times, [top] * len(times)),
         "mode": "lines+markers",
         "line": {"color": "@bad", "width": 4},
-        "x": rounded(times),
-        "y": rounded([top] * len(times)),
+        "marker": {"color": "@bad", "size": 5, "symbol": "diamond"},
         "hovertemplate": f"{held.gpu}: clocks held down ({chart_text(held.why)})<br>"
         "at %{x:.2f} s<extra></extra>",
     }
 
 
-def _marks(name: str, symbol: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "legendgroup": name,
-        "marker": {"color": "@bad", "size": 5, "symbol": symbol},
-    }
-
-
 def _dots(dots: Dots) -> dict[str, Any]:
+    title = TITLES[dots.metric]
     since = "due" if dots.metric in FROM_SCHEDULE.values() else "sent"
     return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": TITLES[dots.metric],
-        "x": rounded(dots.times),
-        "y": rounded(dots.values),
+        **_marks(title, dots.times, dots.values),
         "marker": {"color": "@c0", "size": 4, "opacity": 0.55},
         "customdata": dots.requests.tolist(),
         "hovertemplate": f"request %{{customdata}}<br>{since} at %{{x:.2f}} s<br>"
-        f"{TITLES[dots.metric]} %{{y:,.4~g}} ms<extra></extra>",
+        f"{title} %{{y:,.4~g}} ms<extra></extra>",
     }
 
 
 def _failures(dots: Dots) -> dict[str, Any]:
     """Return the failures as crosses at the panel's top: they have no TTFT to stand at."""
+    told = dots.first_failures
     top = float(dots.values.max()) if dots.values.size else 1.0
     cross = {"color": "@bad", "size": 9, "symbol": "x-thin", "line": {"color": "@bad", "width": 2}}
     return {
+        **_marks("failed", [failure.at_s for failure in told], [top] * len(told)),
+        "marker": cross,
+        "hovertext": [_failure_words(failure) for failure in told],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+
+
+def _marks(name: str, times: Iterable[float], values: Iterable[float]) -> dict[str, Any]:
+    return {
         "type": "scatter",
         "mode": "markers",
-        "name": "failed",
-        "x": rounded(f.at_s for f in dots.first_failures),
-        "y": rounded([top] * len(dots.first_failures)),
-        "marker": cross,
-        "hovertext": [_failure_words(f) for f in dots.first_failures],
-        "hovertemplate": "%{hovertext}<extra></extra>",
+        "name": name,
+        "legendgroup": name,
+        "x": rounded(times),
+        "y": rounded(values),
     }
 
 
