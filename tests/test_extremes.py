@@ -74,6 +74,11 @@ def test_bins_are_round_and_not_too_many(span_s):
     assert span_s / bin_width_s(span_s) <= MOST_BINS * 1.001
 
 
+def test_bins_of_runs_of_seconds_are_finer():
+    widths = {span_s: bin_width_s(span_s) for span_s in (1.4, 5.0, 10.0, 48.0, 49.0)}
+    assert widths == {1.4: 0.05, 5.0: 0.1, 10.0: 0.2, 48.0: 0.2, 49.0: 0.5}
+
+
 @given(st.lists(st.floats(0, 30), max_size=50), st.floats(0.01, 30.5))
 def test_the_area_under_a_rate_is_what_came(times, end_s):
     at = np.array(times)
@@ -89,8 +94,8 @@ def test_the_last_bin_is_never_a_sliver():
 
 
 def test_tokens_weigh_a_rate():
-    found = rate("tokens", np.array([0.1, 0.1, 0.3]), np.array([1.0, 3.0, 5.0]), 0.4)
-    assert list(found.values) == pytest.approx([20, 25, 25])
+    found = rate("tokens", np.array([0.01, 0.01, 0.12]), np.array([1.0, 3.0, 5.0]), 0.15)
+    assert list(found.values) == pytest.approx([80, 0, 100, 100])  # bins of 0.05 s
 
 
 def samples(times, values):

@@ -75,9 +75,7 @@ def _value_axis(panel: Panel) -> dict[str, Any]:
     if panel.dots is not None:
         values = panel.dots.values
         return {**title, **(times_scale([values.min(), values.max()]) if values.size else {})}
-    # Above a full cache there is room for the line itself.
-    scale = {"range": [0, 1.04 * panel.most]} if panel.most else {"rangemode": "tozero"}
-    return {**title, **scale, "tickformat": ",~r"}
+    return {**title, "rangemode": "tozero", "tickformat": ",~r"}
 
 
 def _traces(panel: Panel, gpus: int) -> Iterator[dict[str, Any]]:
@@ -91,7 +89,7 @@ def _traces(panel: Panel, gpus: int) -> Iterator[dict[str, Any]]:
         yield _failures(panel.dots)
     top = max((float(np.nanmax(t.values)) for t in panel.tracks), default=0.0)
     for held in panel.held:
-        yield _held(held, panel.most or top)
+        yield _held(held, 1.08 * top)  # clear of the line
 
 
 def _colour(panel: Panel, place: int, gpus: int) -> str:

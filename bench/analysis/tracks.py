@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_BINS = 240
-BIN_WIDTHS_S = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+MOST_FINE_BINS = 60  # of runs of seconds; in longer ones most would hold an event or none
+FINE_S = 0.2
+BIN_WIDTHS_S = (0.05, 0.1, FINE_S, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 GAP_S = 1.0  # samplers call a longer silence a gap
 GAP_PERIODS = 3.0  # ... or so many of their periods, where those are long
 
@@ -85,9 +87,11 @@ class Panel:
 
 
 def bin_width_s(span_s: float) -> float:
-    """Return the narrowest width by which a span has no more than `MOST_BINS`."""
-    fits = (width for width in BIN_WIDTHS_S if span_s / width <= MOST_BINS)
-    return float(next(fits, span_s / MOST_BINS))
+    """Return the narrowest width by which a span has no more than `MOST_BINS`, or fine ones."""
+    for width in BIN_WIDTHS_S:
+        if span_s / width <= (MOST_BINS if width >= FINE_S else MOST_FINE_BINS):
+            return float(width)
+    return span_s / MOST_BINS
 
 
 def rate(
