@@ -27,6 +27,11 @@ class Load:
         return f"{self.value:g} {ONE[self.unit] if self.value == 1 else self.unit}"
 
     @property
+    def axis_words(self) -> str:
+        """What an axis of such loads is called."""
+        return "requests asked for a second" if self.is_open else "concurrent streams"
+
+    @property
     def is_open(self) -> bool:
         """Whether requests came by a schedule, whatever became of those before them."""
         return self.unit == "requests/s"
