@@ -15,8 +15,9 @@ from .control import Model, Server
 from .crew import RunError, workers_for
 from .facts import client_facts, server_facts
 from .material import Part
-from .plan import Plan, make_plan, plan_facts, plan_sha256, run_id_for
+from .plan import Plan, make_plan
 from .plan_file import write_plan
+from .plan_name import plan_facts, plan_sha256, run_id_for
 from .records import ClockPair, RunInfo, write_run_info
 from .resume import RunKey
 from .runner import Output, RunResult, Watch, run_plan
