@@ -21,9 +21,9 @@ On a terminal a live view shows the run's last ten seconds, elsewhere a line eve
 there too).
 
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
-row is kept, and --resume runs what is missing: a run that is whole, of the same plan, server and
-model, is not made again. Keys (HF_TOKEN, and whatever api_key_env names) come from the
-environment or .env.
+row is kept, and --resume runs what is missing: a run that is whole, of the same plan and settings
+on a server that says the same of itself, is not made again. Keys (HF_TOKEN, and whatever
+api_key_env names) come from the environment or .env.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake
 in the scenario file, or a model that isn't served; 3 an objective (slo) was missed; 4 a run is
@@ -50,7 +50,6 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from loadgen.live_view import LiveView
     from loadgen.progress import ProgressLines
     from loadgen.records import ClockPair, RunStatus
-    from loadgen.resume import RunKey
     from loadgen.scenario import Scenario
     from observe.beside import Beside
 
@@ -228,13 +227,13 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     from loadgen.live_view import progress_view
 
     _tell_notes(jobs)
-    whole = _whole_runs(args)
+    whole = _whole_runs(jobs, args)
     style = Style(args.results_dir, args.workers, args.tokens)
     wanted = [(job, part) for job in jobs for part in job.parts]
     done: list[RunSummary] = []
     status: RunStatus = "complete"
     for number, (job, part) in enumerate(wanted, start=1):
-        there = whole.get(job.key(part))
+        there = whole.get(id(part))
         if there is not None:
             _say(f"[{number}/{len(wanted)}] {there.stem} is whole: not run again")
             done.append(_told(there))
@@ -252,11 +251,15 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     return _ended(done, status)
 
 
-def _whole_runs(args: argparse.Namespace) -> dict[RunKey, Path]:
-    """Return what need not be run again: with --resume, the whole runs of the folder."""
+def _whole_runs(jobs: Sequence[Job], args: argparse.Namespace) -> dict[int, Path]:
+    """Return the rows of what need not be run again, by the id of its part: with --resume."""
     from loadgen.resume import whole_runs
 
-    return whole_runs(args.results_dir, _say_once) if args.resume else {}
+    if not args.resume:
+        return {}
+    found = whole_runs(args.results_dir, _say_once)
+    keyed = [pair for job in jobs for pair in zip(job.keys(), job.parts, strict=True)]
+    return {id(part): found[key] for key, part in keyed if key in found}
 
 
 def _tell_notes(jobs: Sequence[Job]) -> None:

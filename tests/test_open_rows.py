@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from analysis.attainment import attainment
@@ -286,3 +287,11 @@ def test_vllms_format_names_rate_burstiness_and_cap(tmp_path, plan, burstiness, 
     assert found["request_rate"] == 10.0
     assert (found["burstiness"], found["max_concurrency"]) == (burstiness, most)
     assert found["mean_ttft_ms"] == 100.0
+
+
+def test_without_its_json_an_open_loop_is_summed_up_all_the_same(tmp_path: Path) -> None:
+    records = [made_record(i, request_rate=2.5, t_sent_s=i / 2.5) for i in range(40)]
+    summary = summarize(load_run(write_run(tmp_path, records, None)))
+    (run,) = json.loads(to_json([summary]))["runs"]
+    assert run["figures"]["request_rate"] == 2.5
+    assert "no_run_info" in [finding.code for finding in summary.verdict.findings]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from analysis.levels import series_of
 from analysis.report_again import again
+from analysis.report_curves import curve_charts
 from analysis.report_page import to_html
 from analysis.report_tables import levels_table, runs_table
 from analysis.report_text import chart_text, hover_lines, policy_hash, script_json, script_source
@@ -152,8 +153,9 @@ def test_in_an_open_loop_times_count_from_the_schedule_first(tmp_path):
     groups = [name for name, _ in table.groups]
     assert groups.index("TTFT ms from schedule") < groups.index("TTFT ms from send")
     assert "TTFT ms" not in groups
-    assert "ttft_from_schedule_ms" in run.curves
-    assert "ttft_ms" not in run.curves
+    titles = [chart["title"] for chart in curve_charts([(run.summary, run.curves)])]
+    assert "TTFT from schedule distribution" in titles
+    assert "TTFT distribution" not in titles
     text = Page(to_html([run])).text
     assert "TTFT from schedule distribution" in text
     assert "made, 20 requests/s" in text

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .curves import Curve, curve
+from .curves import Curve, curves_of
 from .facts import Facts
 from .levels import Level
 from .load import Load
-from .metrics import METRICS, headline_metric
+from .metrics import headline_metric
 from .sheet import Heading
 from .summary import RunSummary
 from .tables import setup_words
@@ -21,15 +21,11 @@ TITLES = {
     "itl_ms": "Inter-token latency",
     "chunk_gap_ms": "Chunk gap",
 }
-SAMPLES = {metric.name: metric.sample for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
 class PlottedRun:
-    """A run's summary, and the curve of each metric that is drawn and that has values.
-
-    An open loop's times have two: from the send, and from the schedule, which is the headline.
-    """
+    """A run's summary and its curves by metric."""
 
     summary: RunSummary
     curves: Mapping[str, Curve]
@@ -37,9 +33,7 @@ class PlottedRun:
 
 def plotted_run(summary: RunSummary, facts: Facts) -> PlottedRun:
     """Return what is kept of a run for pictures of several runs; its rows may go."""
-    names = {*TITLES, *(headline_metric(name, summary.load) for name in TITLES)}
-    found = {name: curve(SAMPLES[name](facts)) for name in sorted(names)}
-    return PlottedRun(summary, {name: c for name, c in found.items() if c is not None})
+    return PlottedRun(summary, curves_of(facts))
 
 
 def title_of(metric: str, load: Load) -> str:
@@ -63,11 +57,6 @@ def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
 def doubt(level: Level) -> str:
     """Return the worst verdict of a level's runs; nothing where all are VALID."""
     return "" if level.verdict == "VALID" else level.verdict
-
-
-def load_axis_words(unit: str) -> str:
-    """Return what an axis of loads is called."""
-    return "concurrent streams" if unit == "streams" else "requests asked for a second"
 
 
 def level_ticks(levels: Sequence[Level]) -> list[tuple[float, str]]:

@@ -44,6 +44,11 @@ class Load:
         return "" if self.speed is None else f" (trace x{self.speed:g})"
 
     @property
+    def axis_words(self) -> str:
+        """What an axis of such loads is called."""
+        return "requests asked for a second" if self.is_open else "concurrent streams"
+
+    @property
     def is_open(self) -> bool:
         """Whether requests came by a schedule, whatever became of those before them."""
         return self.unit == "requests/s"
@@ -54,7 +59,8 @@ def load_of(frame: pd.DataFrame, info: RunInfo | None) -> Load:
     rate = info.request_rate if info else _first(frame, "request_rate")
     if rate is not None:
         speed = info.plan.get("speed") if info else None
-        return Load("requests/s", rate, float(speed) if isinstance(speed, int | float) else None)
+        known = float(speed) if isinstance(speed, int | float) else None
+        return Load("requests/s", float(rate), known)  # a numpy number is none that JSON knows
     streams = info.concurrency if info else _first(frame, "concurrency")
     return Load("streams", int(streams or 0))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .material import Part
-from .plan import Plan, make_plan, plan_sha256, run_id_for
+from .plan import Plan, make_plan
+from .plan_name import plan_sha256, run_id_for
 from .prompt_listing import escaped, histogram, length_summary
 from .prompt_types import PromptSet
 from .scenario import Scenario

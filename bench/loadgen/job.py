@@ -15,8 +15,9 @@ from .control import Model, Server
 from .crew import RunError, workers_for
 from .facts import client_facts, server_facts
 from .material import Part
-from .plan import Plan, make_plan, plan_facts, plan_sha256, run_id_for
+from .plan import Plan, make_plan
 from .plan_file import write_plan
+from .plan_name import plan_facts, plan_sha256, run_id_for
 from .records import ClockPair, RunInfo, write_run_info
 from .resume import RunKey
 from .runner import Output, RunResult, Watch, run_plan
@@ -44,10 +45,14 @@ class Job:
         """The scenario's model as the server describes it."""
         return next(m for m in self.served if m.id == self.scenario.model)
 
-    def key(self, part: Part) -> RunKey:
-        """Return what is asked for in one of the runs: an equal one need not be made again."""
+    def keys(self) -> list[RunKey]:
+        """Return what each run asks for: an equal one need not be made again."""
         s = self.scenario
-        return RunKey(s.name, plan_sha256(s, part), part.repeat, s.base_url, s.model)
+        server = server_facts(self.server, self.served, s.model)
+        return [
+            RunKey.made(s.name, plan_sha256(s, part), part.repeat, s.masked(), server)
+            for part in self.parts
+        ]
 
     @property
     def notes(self) -> tuple[str, ...]:
