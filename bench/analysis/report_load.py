@@ -137,5 +137,5 @@ def _interval_note(series: Series) -> str:
 
 def levels_axis(series: Series) -> dict[str, Any]:
     """Return the axis of a scenario's levels."""
-    labels = {level.load.value: f"{level.load.value:g}" for level in series.levels}
+    labels = {level.load.value: level.load.number for level in series.levels}
     return load_axis(labels, series.levels[0].load.axis_words)

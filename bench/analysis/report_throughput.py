@@ -78,7 +78,7 @@ def _pareto_line(found: Sequence[ParetoPoint], whose: str) -> dict[str, Any]:
         "showlegend": False,
         "x": rounded(p.per_user for p in found),
         "y": rounded(p.per_gpu for p in found),
-        "text": [f"{p.load.value:g}" for p in found],
+        "text": [p.load.number for p in found],
         "textposition": "top right",
         "cliponaxis": False,
         "line": {"color": "@c4", "width": 2},

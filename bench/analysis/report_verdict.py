@@ -230,4 +230,4 @@ def _knee(series: Series) -> list[Key]:
     if knee is None:
         return []
     doc = "the level from which on more load brought hardly more throughput"
-    return [Key("Throughput used up at", f"{knee.load.value:g}", knee.load.unit, "", doc)]
+    return [Key("Throughput used up at", knee.load.number, knee.load.unit, "", doc)]
