@@ -21,9 +21,9 @@ On a terminal a live view shows the run's last ten seconds, elsewhere a line eve
 there too).
 
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
-row is kept, and --resume runs what is missing: a run that is whole, of the same plan, server and
-model, is not made again. Keys (HF_TOKEN, and whatever api_key_env names) come from the
-environment or .env.
+row is kept, and --resume runs what is missing: a run that is whole, of the same plan and settings
+on a server that says the same of itself, is not made again. Keys (HF_TOKEN, and whatever
+api_key_env names) come from the environment or .env.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake in
 the scenario file, a file that it names and that is missing, or a model that isn't served; 3 an
@@ -36,7 +36,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -52,7 +52,6 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from loadgen.live_view import LiveView
     from loadgen.progress import ProgressLines
     from loadgen.records import ClockPair, RunStatus
-    from loadgen.resume import RunKey
     from loadgen.scenario import Scenario
     from observe.beside import Beside
 
@@ -103,9 +102,8 @@ def _bench(args: argparse.Namespace) -> int:
     load_dotenv(ROOT / ".env", override=False)  # what is set already wins
     scenarios = _chosen(args)
     if args.dry_run:
-        whole = _whole_runs(args)
         for scenario in scenarios:
-            _show(scenario, whole)
+            _show(scenario, args)
         return 0
     for scenario in scenarios:  # before waiting for any server
         api_key_of(scenario, os.environ)
@@ -237,19 +235,24 @@ def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
     return on_wait
 
 
-def _show(scenario: Scenario, whole: Mapping[RunKey, Path]) -> None:
+def _show(scenario: Scenario, args: argparse.Namespace) -> None:
     """Print what a run of the scenario would send; its server is asked only if it is there."""
     from loadgen.dry_run import dry_run_lines
+    from loadgen.job import Job
     from loadgen.prepare import api_key_of, parts_for, server_of
 
-    server = server_of(scenario, api_key_of(scenario, os.environ))
+    api_key = api_key_of(scenario, os.environ)
+    server = server_of(scenario, api_key)
     why_not = server.is_ready()
-    limit = None
-    if not why_not:
-        found = {model.id: model.max_model_len for model in server.models()}
-        limit = found.get(scenario.model)
+    served = [] if why_not else server.models()
+    limit = next((m.max_model_len for m in served if m.id == scenario.model), None)
     parts = parts_for(scenario, None if why_not else server, os.environ, limit)
-    print(*dry_run_lines(scenario, parts, why_not, whole), "", sep="\n")
+    if why_not and args.resume:
+        _say_once("which runs are whole can't be told without their server")
+    job = Job(scenario, server, api_key, served, parts)
+    whole = {} if why_not else _whole_runs([job], args)
+    rows = [whole.get(id(part)) for part in parts]
+    print(*dry_run_lines(scenario, parts, why_not, rows), "", sep="\n")
 
 
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
@@ -258,13 +261,13 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     from loadgen.live_view import progress_view
 
     _tell_notes(jobs)
-    whole = _whole_runs(args)
+    whole = _whole_runs(jobs, args)
     style = Style(args.results_dir, args.workers, args.tokens)
     wanted = [(job, part) for job in jobs for part in job.parts]
     done: list[RunSummary] = []
     status: RunStatus = "complete"
     for number, (job, part) in enumerate(wanted, start=1):
-        there = whole.get(job.key(part))
+        there = whole.get(id(part))
         if there is not None:
             _say(f"[{number}/{len(wanted)}] {there.stem} is whole: not run again")
             done.append(_told(there))
@@ -282,11 +285,15 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     return _ended(done, status, args.results_dir)
 
 
-def _whole_runs(args: argparse.Namespace) -> dict[RunKey, Path]:
-    """Return what need not be run again: with --resume, the whole runs of the folder."""
+def _whole_runs(jobs: Sequence[Job], args: argparse.Namespace) -> dict[int, Path]:
+    """Return the rows of what need not be run again, by the id of its part: with --resume."""
     from loadgen.resume import whole_runs
 
-    return whole_runs(args.results_dir, _say_once) if args.resume else {}
+    if not args.resume:
+        return {}
+    found = whole_runs(args.results_dir, _say_once)
+    keyed = [pair for job in jobs for pair in zip(job.keys(), job.parts, strict=True)]
+    return {id(part): found[key] for key, part in keyed if key in found}
 
 
 def _tell_notes(jobs: Sequence[Job]) -> None:

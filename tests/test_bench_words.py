@@ -58,6 +58,9 @@ def test_a_dry_run_that_resumes_says_what_is_whole(tmp_path: Path, scenarios: Sc
     anew = run_bench(tmp_path, both, "--dry-run")
     assert anew.stdout.startswith("one: 2 runs, 24 measured requests\n")
     assert "whole" not in anew.stdout
+    away = scenarios(concurrencies=[1], base_url="http://127.0.0.1:9/v1")
+    alone = run_bench(tmp_path, away, "--dry-run", "--resume")
+    assert "which runs are whole can't be told without their server" in alone.stderr
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,24 @@ def test_a_server_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_a_mean_of_few_readings_says_of_how_many(tmp_path: Path) -> None:
+    for count, told in ((2, " (2 readings)"), (4, " (4 readings)"), (5, "")):
+        rows = [server_row(20.0 + t, running=1.0) for t in range(count)]
+        (folder := tmp_path / str(count)).mkdir()
+        (line,) = lines_of(watched(folder, metrics=rows))
+        assert line == f"4 streams: server, mean (peak){told}: running 1.00 (1.00)"
+
+
+def test_readings_that_lie_outside_the_window_are_told_as_the_reason(tmp_path: Path) -> None:
+    noted = {"server_metrics": {"source": "http://gpu-host:8000/metrics", "rows": 3}}
+    rows = [server_row(t, running=1.0) for t in (-1.0, 50.0, 200.0)]
+    (line,) = lines_of(watched(tmp_path, metrics=rows, observed=noted))
+    assert line == (
+        "4 streams: no server figures: 1 of the server's metrics' readings lies in the steady "
+        "window of 99.2 s: 2 are needed"
+    )
+
+
 def test_healthy_gpus_are_two_lines_and_what_the_sensors_are_worth(tmp_path: Path) -> None:
     rows = gpu(0, energy_j=counted(300)) + gpu(1, energy_j=counted(300))
     use, energy, note = lines_of(watched(tmp_path, rows, observed=observed_gpus(0, 1)))

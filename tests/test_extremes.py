@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.extremes import COLUMNS, DOT_COLUMNS, MOST_DOTS, MOST_POINTS, dot_places, line_places
+from analysis.extremes import DOTS_A_COLUMN, POINTS_A_COLUMN, dot_places, line_places
 from analysis.tracks import MOST_BINS, bin_width_s, rate, sampled, stretches
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,27 +23,39 @@ def columns(times, count):
     return np.minimum((times - times[0]) // width, count - 1)
 
 
-@given(st.integers(0, 10_000), st.integers(MOST_POINTS + 1, 4 * MOST_POINTS))
-def test_a_line_keeps_the_ends_and_the_extremes_of_every_column(seed, count):
-    times, values = made(seed, count)
-    kept = line_places(times, values)
-    assert kept.size <= MOST_POINTS
+@given(st.integers(0, 10_000), st.integers(1, 600), st.integers(1, 16_000))
+def test_a_line_keeps_the_ends_and_the_extremes_of_every_column(seed, count, size):
+    times, values = made(seed, size)
+    most = POINTS_A_COLUMN * count
+    kept = line_places(times, values, most)
+    assert kept.size <= most
     assert (np.diff(kept) > 0).all()
-    whole = pd.Series(values).groupby(columns(times, COLUMNS))
-    thin = pd.Series(values[kept]).groupby(columns(times, COLUMNS)[kept])
+    whole = pd.Series(values).groupby(columns(times, count))
+    thin = pd.Series(values[kept]).groupby(columns(times, count)[kept])
     for part in ("min", "max", "first", "last"):
         assert whole.agg(part).equals(thin.agg(part))
 
 
-@given(st.integers(0, 10_000), st.integers(MOST_DOTS + 1, 4 * MOST_DOTS))
-def test_dots_keep_the_extremes_of_every_column_and_spread_as_all_do(seed, count):
-    times, values = made(seed, count)
-    kept = dot_places(times, values)
-    assert kept.size <= MOST_DOTS
-    whole = pd.Series(values).groupby(columns(times, DOT_COLUMNS))
-    thin = pd.Series(values[kept]).groupby(columns(times, DOT_COLUMNS)[kept])
+@given(st.integers(0, 10_000), st.integers(1, 300), st.integers(1, 16_000))
+def test_dots_keep_the_extremes_of_every_column_and_spread_as_all_do(seed, count, size):
+    times, values = made(seed, size)
+    most = DOTS_A_COLUMN * count
+    kept = dot_places(times, values, most)
+    assert kept.size <= most
+    whole = pd.Series(values).groupby(columns(times, count))
+    thin = pd.Series(values[kept]).groupby(columns(times, count)[kept])
     assert whole.min().equals(thin.min())
     assert whole.max().equals(thin.max())
+
+
+def test_a_single_spike_among_a_million_is_kept():
+    values = np.zeros(1_000_000)
+    values[654_321] = 1
+    times = np.arange(values.size, dtype=float)
+    for places in (line_places, dot_places):
+        kept = places(times, values, 300)
+        assert kept.size <= 300
+        assert 654_321 in kept
 
 
 def test_the_dots_of_a_column_have_its_deciles():
@@ -62,6 +74,11 @@ def test_bins_are_round_and_not_too_many(span_s):
     assert span_s / bin_width_s(span_s) <= MOST_BINS * 1.001
 
 
+def test_bins_of_runs_of_seconds_are_finer():
+    widths = {span_s: bin_width_s(span_s) for span_s in (1.4, 5.0, 10.0, 48.0, 49.0)}
+    assert widths == {1.4: 0.05, 5.0: 0.1, 10.0: 0.2, 48.0: 0.2, 49.0: 0.5}
+
+
 @given(st.lists(st.floats(0, 30), max_size=50), st.floats(0.01, 30.5))
 def test_the_area_under_a_rate_is_what_came(times, end_s):
     at = np.array(times)
@@ -77,8 +94,8 @@ def test_the_last_bin_is_never_a_sliver():
 
 
 def test_tokens_weigh_a_rate():
-    found = rate("tokens", np.array([0.1, 0.1, 0.3]), np.array([1.0, 3.0, 5.0]), 0.4)
-    assert list(found.values) == pytest.approx([20, 25, 25])
+    found = rate("tokens", np.array([0.01, 0.01, 0.12]), np.array([1.0, 3.0, 5.0]), 0.15)
+    assert list(found.values) == pytest.approx([80, 0, 100, 100])  # bins of 0.05 s
 
 
 def samples(times, values):

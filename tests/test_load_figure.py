@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from analysis.intervals import repeated
 from analysis.load_figure import load_figure
-from analysis.load_points import load_points
+from analysis.load_points import load_line
 from analysis.pareto import pareto
 from analysis.pareto_figure import pareto_figure
 from analysis.pictures import series_pictures
@@ -59,7 +59,7 @@ def test_the_line_runs_through_geometric_means_and_each_run_is_a_hollow_dot(seri
 
 def test_three_runs_have_an_interval_over_repeats_and_one_run_an_optimistic_one(series):
     thrice = series([level(c, repeat=n) for c in (1, 8) for n in range(3)])
-    point = load_points(thrice.levels, ttft_p50)[0]
+    point = load_line(thrice.levels, ttft_p50).points[0]
     expected = repeated([ttft_p50(r) for r in thrice.levels[0].runs])
     assert point.over_repeats
     assert point.interval == expected.interval
@@ -76,6 +76,17 @@ def test_two_runs_have_no_interval(series):
     found = series([level(c, repeat=n) for c in (1, 8) for n in range(2)])
     figure = load_figure(found)
     assert not any("interval" in words for words in legend_words(figure))
+
+
+def test_a_level_of_which_a_run_lacks_the_figure_has_no_mean_and_shows_the_others(series):
+    found = series([level(1, repeat=n) for n in range(2)] + [level(8), level(8, 40, repeat=1)])
+    line = load_line(found.levels, lambda run: run.percentile("ttft_ms", 95))
+    assert [point.load for point in line.points] == [1]
+    assert [at for at, _ in line.runs] == [1, 1, 8]
+    figure = load_figure(found)
+    dots = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert [list(line.get_xdata()) for line in dots] == [[1, 1, 8]]
+    assert "p95 needs 72 successes in a run" in texts(figure)
 
 
 def test_objectives_are_lines_with_their_words_and_bring_their_percentile(series):

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from loadgen.load_level import LoadLevel, levels_of
 from loadgen.material import Part, parts_of, warmup_count
-from loadgen.plan import Plan, make_plan, plan_sha256
+from loadgen.plan import Plan, make_plan
 from loadgen.plan_file import write_plan
+from loadgen.plan_name import plan_sha256
 from loadgen.prompt_types import PromptError, PromptSource, user_prompt
 from loadgen.scenario import Scenario, ScenarioError
 from loadgen.tokens import CountedBy

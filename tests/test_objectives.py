@@ -6,12 +6,23 @@ import pytest
 from analysis.attainment import attainment, objectives_of
 from analysis.facts import Facts
 from analysis.intervals import wilson
+from analysis.judgement_lines import objective_lines
+from analysis.levels import series_of
 from analysis.objectives import Attainment, Objective, pooled
+from analysis.runs import load_run
+from analysis.summary import summarize
 from analysis.window import Window
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.made_runs import failed_record, frame_of, made_info, made_record, whole_reply_record
+from tests.made_runs import (
+    failed_record,
+    frame_of,
+    made_info,
+    made_record,
+    whole_reply_record,
+    write_run,
+)
 
 
 @pytest.fixture
@@ -100,13 +111,37 @@ def test_what_nobody_measured_is_not_met_and_says_why(attained):
     (outcome,) = found.outcomes
     assert not found.met
     assert "not measured (stream: false" in outcome.words
+    assert (outcome.within, found.good) == (0, 0)  # nobody can say of any that it was
+    assert (found.share, found.interval, found.goodput_per_s) == (None, None, None)
+    both = pooled([found, found])
+    assert both is not None
+    assert (both.share, both.unmeasured) == (None, "stream: false, so a reply is one piece")
+
+
+def test_a_reply_that_lacks_what_others_have_did_not_meet_it(attained):
+    records = [made_record(i, ttft_ms=None if i < 5 else 100.0) for i in range(100)]
+    found = attained(records, {"ttft_ms": {"p99": 500.0}})
+    assert (found.outcomes[0].within, found.good) == (95, 95)
+
+
+def test_the_lines_give_no_share_of_what_nobody_measured(tmp_path):
+    slo = {"ttft_ms": {"p99": 500.0}, "success_rate": 0.9}
+    records = [whole_reply_record(i) for i in range(20)]
+    info = made_info(records, scenario={"slo": slo, "stream": False})
+    run = summarize(load_run(write_run(tmp_path, records, info)))
+    head, ttft, rate = objective_lines(series_of([run])[0])
+    why = "not measured (stream: false, so a reply is one piece)"
+    assert head == f"4 streams: MISSED, {why}"
+    assert ttft == f"4 streams, TTFT p99 ≤ 500 ms: {why}"
+    assert "met, 20 of 20 within" in rate
 
 
 def test_the_words_hold_the_figures(attained):
     records = [slow(i) if i < 5 else made_record(i) for i in range(100)]
     (outcome,) = attained(records, {"ttft_ms": {"p99": 500.0}}).outcomes
     assert outcome.words == (
-        "TTFT p99 ≤ 500 ms: missed by 4, 95 of 100 within (95 %, 95 % interval 88.8 to 97.8)"
+        "TTFT p99 ≤ 500 ms: missed by 4 requests, 95 of 100 within (95 %, 95 % interval "
+        "88.8 to 97.8)"
     )
 
 

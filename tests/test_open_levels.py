@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 
 import pytest
 from analysis.capacity import capacity
@@ -12,13 +13,14 @@ from analysis.intervals import repeated
 from analysis.judgement_lines import objective_lines, repeat_lines, stability_lines
 from analysis.knee import find_knee
 from analysis.level_columns import levels_to_csv
-from analysis.levels import Series, series_of
+from analysis.levels import Level, Series, series_of
 from analysis.load import Load
 from analysis.runs import load_run
 from analysis.summary import RunSummary, sorted_summaries, summarize
 from analysis.summary_md import to_markdown
+from loadgen.records import ClockPair
 
-from tests.made_runs import made_info, made_record, write_run
+from tests.made_runs import NOON_S, made_info, made_record, write_run
 from tests.open_runs import due_times, served
 
 SLO = {"ttft_ms": {"p95": 1000.0}}
@@ -98,8 +100,26 @@ def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
     found = capacity(series_of([late])[0].levels)
     assert found is not None
     assert found.words == (
-        "no level met every objective; 8 requests/s missed: its runs are INVALID (send_lag)"
+        "no level met every objective; 8 requests/s missed: its run is INVALID (send_lag)"
     )
+
+
+def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path):
+    def run(name, **changes):
+        records = [made_record(i, request_rate=8.0, run_id=name, **changes) for i in range(400)]
+        # That all are SUSPECT, the file's clock moved, is no reason why one is INVALID.
+        clock = ClockPair(wall_s=NOON_S + 60.01, monotonic_ns=60_000_000_000)
+        info = made_info(records, scenario={"slo": SLO}, clock_end=clock)
+        return summarize(load_run(write_run(tmp_path, records, info)))
+
+    runs = [run("a"), run("b", send_lag_ms=50.0), run("c")]
+    assert [r.verdict.level for r in runs] == ["SUSPECT", "INVALID", "SUSPECT"]
+    (series,) = series_of(sorted_summaries(runs))
+    found = capacity(series.levels)
+    assert found is not None
+    assert found.words.endswith("missed: 1 of its 3 runs is INVALID (send_lag)")
+    assert series.levels[0].invalid == "1 of its 3 runs is INVALID (send_lag)"
+    assert Level(series.levels[0].runs[1:2] * 2).invalid == "its 2 runs are INVALID (send_lag)"
 
 
 def test_ttft_over_load_is_from_the_schedule(tmp_path):
@@ -128,9 +148,10 @@ def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
     values = [run.percentile("ttft_from_schedule_ms", 95) for run in level.runs]
     assert len(set(values)) == 3  # three schedules
     by_hand = repeated(values)
-    (line,) = [x for x in repeat_lines(series) if "ttft_from_schedule_p95_ms" in x]
-    assert line.startswith("6 requests/s: ttft_from_schedule_p95_ms ")
-    assert "over 3 runs (" in line
+    (line,) = [x for x in repeat_lines(series) if "p95" in x]
+    told = r"6 requests/s: TTFT from schedule p95 \d+ ms, 95 % interval .* over 3 runs \("
+    assert re.match(told, line)
+    assert re.match(r"6 requests/s: output \d+ tokens/s, 95 % ", repeat_lines(series)[-1])
     (cells,) = csv.DictReader(io.StringIO(levels_to_csv([series]).decode()))
     assert (cells["load"], cells["load_unit"], cells["runs"]) == ("6.0000", "requests/s", "3")
     assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(

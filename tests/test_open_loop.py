@@ -135,12 +135,12 @@ def test_after_a_rush_the_connections_that_are_too_many_are_closed(far_end: FarE
     open_at: list[int] = []
     sent.run([*[0] * 20, *range(400, 1200, 50)], look=lambda: open_at.append(sent.lanes.connected))
     assert max(open_at) > 10
-    assert open_at[-1] <= 3
+    assert open_at[-1] <= 2 * 3 + 1  # what is ready, twice, and the one that carries a request
 
 
 def test_stopping_sends_nothing_more_and_waits_for_what_is_under_way(far_end: FarEnd) -> None:
     far_end.scripts = [QUICK, SLOW]
-    ended = Sent(far_end).run([0, 1, 60_000], stop_when_ended=1)
+    ended = Sent(far_end).run([0, 0, 60_000], stop_when_ended=1)
     assert [e.request_index for e in ended] == [0, 1]
     assert all(e.failure is None for e in ended)
 

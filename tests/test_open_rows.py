@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from analysis.attainment import attainment
@@ -54,12 +55,24 @@ def test_a_healthy_open_loop_is_valid(tmp_path):
     [
         (Load("requests/s", 1.0), "1 request/s"),
         (Load("requests/s", 2.5), "2.5 requests/s"),
+        (Load("requests/s", 0.774644), "0.7746 requests/s"),
+        (Load("requests/s", 1234.56), "1235 requests/s"),
+        (Load("requests/s", 0.774644, speed=2.0), "0.7746 requests/s (trace x2)"),
+        (Load("streams", 12345), "12345 streams"),
         (Load("streams", 1), "1 stream"),
         (Load("streams", 8), "8 streams"),
     ],
 )
 def test_a_load_has_words(load, words):
     assert load.words == words
+
+
+def test_a_trace_s_speed_stands_beside_its_rate_and_is_no_load_of_its_own(tmp_path):
+    plan = {"shape": "trace", "trace": "t.csv", "speed": 2.0}
+    summary = summary_of(tmp_path, even(rate=0.774644), plan=plan)
+    assert summary.load.words == "0.7746 requests/s (trace x2)"
+    assert summary.load == Load("requests/s", 0.774644)
+    assert "| 0.7746 (trace x2) |" in to_markdown([summary])
 
 
 def test_without_their_json_the_rows_say_what_the_load_was(tmp_path):
@@ -224,6 +237,41 @@ def test_advice_names_the_key_that_the_scenario_has(tmp_path, setting, words):
     assert "10 requests/s" in window.figures
 
 
+def window_of(tmp_path, records, **changes):
+    found = finding_of(facts_of(tmp_path, records, **changes), "window_short")
+    assert found is not None
+    return found
+
+
+def test_a_ramp_as_long_as_the_run_held_no_load_and_is_part_of_the_advice(tmp_path):
+    # Ten requests a second for 5.9 s, while the ramp was to last 6 s.
+    asked = {"duration_s": 6.0, "num_requests": None, "ramp_s": 6.0}
+    found = window_of(tmp_path, even(60), scenario=asked, plan={"ramp_s": 6.0})
+    assert found.figures.startswith(
+        "the load of 10 requests/s was never held: ramp_s of 6 s lasts as long as the run, whose "
+        "last request was due at 5.9 s; 10 s of it are needed"
+    )
+    assert "set duration_s to about 17 for" in found.advice  # 6 + a latency of 1 + 10
+
+
+def test_a_ramp_that_outlasts_a_long_run_is_no_load_held_either(tmp_path):
+    found = window_of(tmp_path, even(600), scenario={"ramp_s": 90.0}, plan={"ramp_s": 90.0})
+    assert "was never held: ramp_s of 90 s" in found.figures
+
+
+def test_the_ramp_s_requests_are_half_as_many(tmp_path):
+    found = window_of(tmp_path, even(60), scenario={"ramp_s": 6.0}, plan={"ramp_s": 6.0})
+    assert "set num_requests to about 140 for" in found.advice  # 6 s of ramp, 11 s of 10
+
+
+def test_requests_that_all_came_before_the_first_reply_held_no_load(tmp_path):
+    found = window_of(tmp_path, even(5))
+    assert found.figures.startswith(
+        "the load of 10 requests/s was never held: the last request was due at 0.4 s, and the "
+        "steady window begins a median latency after the start, at 1.0 s; 10 s"
+    )
+
+
 @pytest.mark.parametrize(
     ("plan", "burstiness", "most"),
     [
@@ -239,3 +287,11 @@ def test_vllms_format_names_rate_burstiness_and_cap(tmp_path, plan, burstiness, 
     assert found["request_rate"] == 10.0
     assert (found["burstiness"], found["max_concurrency"]) == (burstiness, most)
     assert found["mean_ttft_ms"] == 100.0
+
+
+def test_without_its_json_an_open_loop_is_summed_up_all_the_same(tmp_path: Path) -> None:
+    records = [made_record(i, request_rate=2.5, t_sent_s=i / 2.5) for i in range(40)]
+    summary = summarize(load_run(write_run(tmp_path, records, None)))
+    (run,) = json.loads(to_json([summary]))["runs"]
+    assert run["figures"]["request_rate"] == 2.5
+    assert "no_run_info" in [finding.code for finding in summary.verdict.findings]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadgen.load_level import LoadLevel
-from loadgen.plan import Plan, make_plan, run_id_for
+from loadgen.plan import Plan, make_plan
+from loadgen.plan_name import run_id_for
 from loadgen.timeouts import Timeouts
 
 from tests.made_parts import made_part

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.facts import Facts
 from analysis.levels import series_of
-from analysis.report_curves import curve_charts, curves
+from analysis.report_curves import curve_charts
 from analysis.report_load import times_charts
-from analysis.report_look import level_look
+from analysis.report_look import P_LOOKS, level_look
 from analysis.report_run import points_each
 from analysis.report_throughput import pareto_chart, throughput_chart
 from analysis.report_timeline_chart import timeline_chart
+from analysis.statistics import PERCENTILES
 from plotly import graph_objects
 
 from tests.made_runs import failed_record, gpu_row, whole_reply_record, write_gpu_rows
@@ -107,6 +107,17 @@ def test_an_objective_is_a_line_at_its_limit_in_its_own_chart_alone(series):
     assert not [t for t in tpot["data"] if t["name"].startswith("objective")]
 
 
+def test_an_objective_brings_its_percentile(tmp_path):
+    slo = {"slo": {"ttft_ms": {"p90": 500.0}}}
+    (series,) = series_of(
+        [r.summary for r in reported(*(write_level(tmp_path, s, scenario=slo) for s in (1, 8)))]
+    )
+    ttft, tpot, _ = times_charts(series)
+    assert [t["name"] for t in ttft["data"][:4]] == ["p50", "p90", "p95", "p99"]
+    assert "p90" not in [t["name"] for t in tpot["data"]]
+    assert set(P_LOOKS) == set(PERCENTILES)
+
+
 def test_repeats_have_an_interval_over_the_runs_and_a_ring_each(tmp_path):
     paths = [write_level(tmp_path, s, repeat=n) for s in (1, 8) for n in range(3)]
     (series,) = series_of([run.summary for run in reported(*paths)])
@@ -126,16 +137,6 @@ def test_a_level_that_is_not_valid_has_a_hollow_mark(tmp_path):
     line = times_charts(series)[0]["data"][0]
     assert line["marker"]["symbol"] == ["circle", "circle-open"]
     assert "INVALID" in line["customdata"][1][1]
-
-
-def test_a_curve_is_the_empirical_distribution(tmp_path):
-    records = level_records(4, count=4)
-    for record, ttft_ms in zip(records, (30.0, 10.0, 20.0, 20.0), strict=True):
-        object.__setattr__(record, "ttft_ms", ttft_ms)
-    (run,) = reported(write_level(tmp_path, 4, records=records))
-    trace = curve_charts([(run.summary, run.curves)])[0]["data"][0]
-    assert trace["x"] == [10, 10, 20, 20, 30]
-    assert trace["y"] == [0, 25, 50, 75, 100]
 
 
 def test_gaps_between_tokens_count_by_token(tmp_path):
@@ -179,7 +180,7 @@ def panels(chart: dict[str, Any]) -> list[str]:
 
 def test_the_timeline_has_what_was_measured_and_no_empty_panel(runs):
     chart = timeline_chart(runs[1].timeline)
-    assert panels(chart) == ["requests/s", "requests", "TTFT (ms)", "tokens/s"]
+    assert panels(chart) == ["requests/s", "requests", "tokens/s", "TTFT (ms)"]
     window = runs[1].summary.window
     (shade,) = chart["layout"]["shapes"]
     assert (shade["x0"], shade["x1"]) == pytest.approx((window.start_s, window.end_s), rel=1e-4)
@@ -191,14 +192,8 @@ def test_without_streaming_the_dots_are_latencies(tmp_path):
     (run,) = reported(path)
     chart = timeline_chart(run.timeline)
     assert panels(chart) == ["requests/s", "requests", "latency (ms)"]
-    assert len(run.timeline.dots.values) == 40
-
-
-def test_rates_add_up_to_what_was_counted(runs):
-    found = runs[1].timeline
-    assert found.arrivals.values.sum() * found.slice_s == pytest.approx(400)
-    assert found.ended.values.sum() * found.slice_s == pytest.approx(400)
-    assert found.output_tokens.values.sum() * found.slice_s == pytest.approx(400 * 20)
+    (dots,) = [t for t in chart["data"] if t["name"] == "latency"]
+    assert len(dots["y"]) == 40
 
 
 def test_failures_are_crosses_with_the_servers_words_made_harmless(tmp_path):
@@ -224,9 +219,10 @@ def test_two_gpus_one_throttled_and_one_lost_are_told_apart(tmp_path):
     write_gpu_rows(path, sorted([*slow, *lost], key=lambda row: row.t_s))
     (run,) = reported(path)
     chart = timeline_chart(run.timeline)
-    assert panels(chart)[-3:] == ["GPU %", "power (W)", "temp. (°C)"]
-    (throttled,) = [t for t in chart["data"] if t["name"] == "throttled"]
-    assert 20 < min(throttled["x"]) < max(throttled["x"]) < 30
+    assert panels(chart)[-3:] == ["GPU<br>busy (%)", "power (W)", "temp. (°C)"]
+    throttled, *_ = (t for t in chart["data"] if t["name"] == "throttled")
+    assert [at for at in throttled["x"] if at is not None] == [20.1, 30]
+    assert "GPU 0: clocks held down (hw_slowdown)" in throttled["hovertemplate"]
     whole, broken = (
         next(t for t in chart["data"] if t["name"] == name and t["yaxis"] == "y6")
         for name in ("GPU 0", "GPU 1")
@@ -246,11 +242,3 @@ def test_no_rows_at_all_make_a_timeline_too(tmp_path):
 def test_curves_need_no_stamps(tmp_path):
     (run,) = reported(write_level(tmp_path, 4, tokens=False))
     assert set(run.curves) == {"ttft_ms", "latency_ms"}
-    assert curves(Facts(_frame(tmp_path), None), 100).keys() == {"ttft_ms", "latency_ms"}
-
-
-def _frame(folder: Path) -> Any:
-    from loadgen.records import read_frame
-
-    (path,) = folder.glob("made-cc4-0.csv")
-    return read_frame(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from analysis.levels import series_of
 from analysis.report_again import again
+from analysis.report_curves import curve_charts
 from analysis.report_page import to_html
 from analysis.report_tables import levels_table, runs_table
 from analysis.report_text import chart_text, hover_lines, policy_hash, script_json, script_source
@@ -152,8 +153,9 @@ def test_in_an_open_loop_times_count_from_the_schedule_first(tmp_path):
     groups = [name for name, _ in table.groups]
     assert groups.index("TTFT ms from schedule") < groups.index("TTFT ms from send")
     assert "TTFT ms" not in groups
-    assert "ttft_from_schedule_ms" in run.curves
-    assert "ttft_ms" not in run.curves
+    titles = [chart["title"] for chart in curve_charts([(run.summary, run.curves)])]
+    assert "TTFT from schedule distribution" in titles
+    assert "TTFT distribution" not in titles
     text = Page(to_html([run])).text
     assert "TTFT from schedule distribution" in text
     assert "made, 20 requests/s" in text
@@ -283,5 +285,5 @@ def test_what_invalid_runs_seem_to_meet_does_not_count(tmp_path):
     records = [*level_records(4, count=380, run_id="bad"), *failed]
     slo = {"slo": {"ttft_ms": {"p50": 10_000.0}}}
     text = Page(page_of(write_level(tmp_path, 4, records=records, scenario=slo))).text
-    assert "no level met every objective; 4 streams missed: its runs are INVALID (errors" in text
+    assert "no level met every objective; 4 streams missed: its run is INVALID (errors" in text
     assert "4 streams INVALID ✓ 95 % within" in text

@@ -11,19 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadgen.records import ClockPair, RunInfo, count_rows, read_frame
-from loadgen.resume import FoundRun, RunKey, newest_whole, still_to_run, whole_runs
+from loadgen.resume import FoundRun, RunKey, newest_whole, whole_runs
 
 from tests.made_runs import NOON_S, made_info, made_record, write_run
 
 RECORDS = [made_record(i) for i in range(3)]
-KEY = RunKey("made", "cd" * 32, 1, "http://gpu-host:8000/v1", "openai/gpt-oss-20b")
+PLAN_SHA256 = "cd" * 32
 
 
 def planned(began_s: float = 0.0, **changes: Any) -> RunInfo:
-    """Return the info of a whole run of `KEY`, changed."""
+    """Return the info of a whole run, changed."""
     began = ClockPair(wall_s=NOON_S + began_s, monotonic_ns=0)
-    plan = changes.pop("plan", {"sha256": KEY.plan_sha256})
+    plan = changes.pop("plan", {"sha256": PLAN_SHA256})
     return dataclasses.replace(made_info(RECORDS, clock_start=began, **changes), plan=plan)
+
+
+KEY = RunKey.of(planned())
+assert KEY is not None
 
 
 def on_disk(folder: Path, name: str, info: RunInfo | None, rows: int = 3) -> Path:
@@ -31,28 +35,55 @@ def on_disk(folder: Path, name: str, info: RunInfo | None, rows: int = 3) -> Pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "key"),
+    "changes",
     [
-        ({}, KEY),
-        ({"repeat": 2}, dataclasses.replace(KEY, repeat=2)),
-        ({"scenario": {"name": "other"}}, dataclasses.replace(KEY, scenario="other")),
-        ({"scenario": {"model": "m"}}, dataclasses.replace(KEY, model="m")),
-        (
-            {"scenario": {"base_url": "http://b/v1"}},
-            dataclasses.replace(KEY, base_url="http://b/v1"),
-        ),
-        ({"plan": {"sha256": "ef"}}, dataclasses.replace(KEY, plan_sha256="ef")),
-        ({"plan": {}}, None),  # a run that wrote no plan
-        ({"plan": {"sha256": 5}}, None),
-        ({"plan": ["sha256"]}, None),
-        ({"scenario": {"model": None}}, None),
-        ({"scenario": {"base_url": ""}}, None),
-        ({"repeat": [1]}, None),
+        {"repeat": 2},
+        {"plan": {"sha256": "ef"}},
+        {"scenario": {"name": "other"}},
+        {"scenario": {"model": "m"}},
+        {"scenario": {"base_url": "http://b/v1"}},
+        {"scenario": {"slo": {"ttft_ms": {"p99": 1.0}}}},  # to be judged otherwise
+        {"scenario": {"telemetry": True}},  # and watched
+        {"scenario": {"timeout_total_s": 5.0}},
+        {"scenario": {"warmup_requests": 5}},
+        {"server": {"version": "0.33.0"}},
+        {"server": {"max_model_len": 4096}},
+        {"server": {"cache_config": {"num_gpu_blocks": "7"}}},
     ],
     ids=str,
 )
-def test_a_run_is_known_by_what_was_asked_for(changes: dict[str, Any], key: RunKey | None) -> None:
-    assert RunKey.of(planned(**changes)) == key
+def test_what_asks_for_anything_else_is_another_run(changes: dict[str, Any]) -> None:
+    assert RunKey.of(planned(**changes)) not in (None, KEY)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scenario": {"description": "in other words"}},
+        {"scenario": {"concurrencies": [1, 2, 3]}},
+        {"scenario": {"repeats": 9}},
+        {"server": {"system_fingerprint": "another"}},
+        {"notes": ["anything"]},
+    ],
+    ids=str,
+)
+def test_what_says_nothing_of_the_run_itself_changes_nothing(changes: dict[str, Any]) -> None:
+    assert RunKey.of(planned(**changes)) == KEY
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plan": {}},  # a run that wrote no plan
+        {"plan": {"sha256": 5}},
+        {"plan": ["sha256"]},
+        {"scenario": {"name": None}},
+        {"repeat": [1]},
+    ],
+    ids=str,
+)
+def test_a_run_that_does_not_say_what_it_was_has_no_key(changes: dict[str, Any]) -> None:
+    assert RunKey.of(planned(**changes)) is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +107,7 @@ def test_a_run_is_whole_when_it_ended_by_itself_with_a_row_a_request(
 
 runs = st.lists(
     st.tuples(
-        st.sampled_from([KEY.plan_sha256, "ef" * 32]),
+        st.sampled_from([PLAN_SHA256, "ef" * 32]),
         st.integers(1, 2),
         st.integers(0, 5),
         st.sampled_from(["complete", "running"]),
@@ -101,13 +132,6 @@ def test_the_newest_whole_run_of_each_key_counts(made: list[tuple[str, int, int,
     for key, path in chosen.items():
         began = {r.path: r.info.clock_start.wall_s for r in whole if RunKey.of(r.info) == key}
         assert began[path] == max(began.values())
-
-
-def test_what_is_not_whole_is_still_to_run_in_its_order() -> None:
-    wanted = [dataclasses.replace(KEY, repeat=n) for n in (1, 2, 3)]
-    assert still_to_run(wanted, {}) == wanted
-    assert still_to_run(wanted, {wanted[1]: Path("b.csv")}) == [wanted[0], wanted[2]]
-    assert still_to_run(wanted, {KEY: Path("a.csv"), **dict.fromkeys(wanted, Path("b.csv"))}) == []
 
 
 def test_a_folder_gives_its_newest_whole_runs(tmp_path: Path) -> None:

@@ -308,3 +308,10 @@ def test_impossible_arrivals_are_refused(settings_: dict[str, Any], what: str) -
 def test_exactly_one_limit_must_be_given(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="exactly one of count"):
         arrival_times(Arrivals("constant", 1), seed=1, **limits)
+
+
+@given(st.integers(2, 30), st.integers(1, 20), st.floats(0.1, 100))
+def test_bursts_come_at_the_rate_that_was_asked_for(bursts: int, size: int, rate: float) -> None:
+    arrivals = Arrivals("bursts", rate, burst_size=size)
+    found, _ = realised(arrival_times(arrivals, seed=0, count=bursts * size))
+    assert found == pytest.approx(rate)

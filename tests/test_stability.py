@@ -8,6 +8,7 @@ import io
 
 import pytest
 from analysis.capacity import capacity
+from analysis.finding import Finding, Severity
 from analysis.intervals import repeated
 from analysis.knee import find_knee
 from analysis.level_columns import LEVEL_COLUMNS, levels_to_csv
@@ -19,6 +20,7 @@ from analysis.stability import stability
 from analysis.statistics import Distribution
 from analysis.summary import RunSummary, sorted_summaries, summarize
 from analysis.throughput import Throughput
+from analysis.verdict import Verdict
 
 from tests.made_runs import made_info, made_record, write_run
 
@@ -78,8 +80,8 @@ def test_a_server_that_does_not_is_unstable_then_overloaded(level):
     assert found.lines[:2] == [
         "8 streams: TTFT p50=120 ms, p95=180 ms  · baseline",
         "16 streams: TTFT p50=450 ms, p95=890 ms  ✗ unstable: investigate batching: requests "
-        "wait for prefill of others; try a smaller --max-num-batched-tokens, and see whether "
-        "vllm:num_requests_waiting is above 0",
+        "wait for their place in a batch; see whether vllm:num_requests_waiting is above 0, and "
+        "try a larger --max-num-batched-tokens or --max-num-seqs (docs/TUNING.md)",
     ]
 
 
@@ -99,11 +101,31 @@ def test_a_server_that_does_not_is_unstable_then_overloaded(level):
         (32, 959, 1000, "unstable"),  # 7.99 x at 4 x the load
         (32, 960, 1000, "overloaded"),
         (32, None, None, "cannot tell"),
-        (32, 160, None, "stable"),  # too few for a p95: the median alone
+        (32, 160, None, "cannot tell"),  # too few for a p95, which is half of stable
+        (32, 200, None, "cannot tell"),
+        (32, 240, None, "unstable"),  # the median alone says so
+        (32, 960, None, "overloaded"),
     ],
 )
 def test_each_rule_has_its_edge(level, streams, p50, p95, expected):
     assert states([level(8, 120, 180), level(streams, p50, p95)])[1] == expected
+
+
+def test_without_the_lowest_level_s_p95_nothing_is_stable(level):
+    assert states([level(8, 120, None), level(16, 120, 180)]) == ["baseline", "cannot tell"]
+
+
+def test_an_invalid_level_is_not_called_stable_without_saying_so(level, plain):
+    levels = [level(8, 120, 180), level(16, 120, 180)]
+    bad = Verdict((Finding("errors", Severity.INVALID, "many", "fix them"),))
+    runs = (dataclasses.replace(levels[1].runs[0], verdict=bad),)
+    found = stability([levels[0], Level(runs)])
+    assert found is not None
+    assert [one.invalid for one in found.levels] == [None, "its run is INVALID (errors)"]
+    assert found.lines[1] == (
+        "16 streams: TTFT p50=120 ms, p95=180 ms  ✓ stable, but its run is INVALID (errors): as "
+        "at the lowest level"
+    )
 
 
 def test_a_short_wait_may_grow_many_times_over(level):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 
 import numpy as np
 import pytest
-from analysis.cells import percentile, percentiles, short, spread
+from analysis.cells import counted, percentile, percentiles, short, spread
 from analysis.foreign import ABSENT, code, file_name, markdown, printable
+from analysis.levels import series_of
+from analysis.report_again import again
 from analysis.runs import load_run
 from analysis.statistics import describe
 from analysis.summary import RunSummary, summarize
+from analysis.summary_json import to_json
 from analysis.summary_md import to_markdown
 from analysis.tables import LEVEL_COLUMNS, footnotes, setup_words
 from analysis.terminal import print_summary
@@ -66,6 +71,24 @@ def test_a_percentile_without_the_samples_says_how_many_it_takes():
     assert percentiles(None, (50, 95)) == ABSENT
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 requests"), (1, "1 request"), (5000, "5000 requests")]
+)
+def test_one_is_not_counted_as_many(count, words):
+    assert counted(count, "request") == words
+
+
+def test_a_run_of_one_request_is_told_in_the_singular(tmp_path):
+    slo = {"slo": {"ttft_ms": {"p99": 50.0}}}
+    records = [made_record(0, concurrency=1), failed_record(1, concurrency=1)]
+    for name, chosen in (("fine", records[:1]), ("bad", records[1:])):
+        (folder := tmp_path / name).mkdir()
+        summary = summary_of(folder, chosen, scenario=slo)
+        text = to_markdown([summary]) + printed([summary])
+        assert not re.search(r"(?<!\d)1 requests", text), text
+        assert "missed by 1 request," in text
+
+
 def test_lengths_show_their_spread_only_where_there_is_one():
     assert spread(describe(np.array([20.0, 20.0]))) == "20"
     assert spread(describe(np.array([10.0, 21.0]))) == "15.5 (10 to 21)"
@@ -119,7 +142,7 @@ def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
     )
     text = to_markdown([summary])
     widths = {
-        "| streams | verdict": len(LEVEL_COLUMNS["streams"]),
+        "| streams | verdict": 1 + len(LEVEL_COLUMNS["streams"]),
         "| streams | metric": 5,
         "| run |": 4,
         "| what": 2,
@@ -129,7 +152,7 @@ def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
             heading = next(start for start in widths if block.startswith(start))
             for row in block.splitlines():
                 assert row.count("|") == widths[heading] + 1, row
-    assert "<script>" not in text.replace(text[text.index("```bash") :], "")
+    assert "<script>" not in text.replace(text[text.index("```yaml") :], "")
     assert "\x1b" not in text
 
 
@@ -146,11 +169,33 @@ def test_markdown_has_verdicts_first_then_levels_errors_environment_and_the_comm
         "`http_5xx` | 1 | `HTTP 500: out of memory`",
         "## Environment",
         "| server version | 0.32.0 |",
-        "python bench/bench.py --name made --model openai/gpt-oss-20b --dataset dolly",
+        "<summary>made: save as <code>made.yaml</code></summary>",
+        "  made:\n",
+        "    max_new_tokens: 20\n",
+        "python bench/bench.py --scenarios made.yaml --name made\n",
         "## What the columns mean",
     ]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
+
+
+def test_settings_to_run_again_are_the_report_s_and_end_no_fence_of_theirs(tmp_path):
+    text = "end ```\n````\n</details><script>"
+    summary = summary_of(tmp_path, [made_record(i) for i in range(20)], scenario={"model": text})
+    found = again(series_of([summary])[0])
+    assert found is not None
+    fence = "`````"
+    markdown_text = to_markdown([summary])
+    assert f"\n{fence}yaml\n{found.text}{fence}\n" in markdown_text
+    assert "\n".join(found.commands) in markdown_text
+    (scenario,) = json.loads(to_json([summary]))["scenarios"]
+    assert scenario["again"]["text"] == found.text
+    assert scenario["again"]["commands"] == list(found.commands)
+
+
+def test_runs_without_their_settings_are_not_run_again(tmp_path):
+    path = write_run(tmp_path, [made_record(i) for i in range(20)])
+    assert "Run it again" not in to_markdown([summarize(load_run(path))])
 
 
 def test_a_simulated_server_is_called_one_everywhere(tmp_path):

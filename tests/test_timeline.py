@@ -80,8 +80,8 @@ def test_every_panel_is_there_on_one_axis_and_nothing_is_missing(full):
 def test_arrivals_flight_and_tokens_are_what_the_rows_say(full):
     line = lined(full)
     facts = facts_at(full)
-    (arrivals,) = panel(line, "arrivals").tracks
-    assert (arrivals.values[:-1] * np.diff(arrivals.times)).sum() == pytest.approx(40)
+    for rate in panel(line, "arrivals").tracks:  # and what ended
+        assert (rate.values[:-1] * np.diff(rate.times)).sum() == pytest.approx(40)
     flight, running, waiting = panel(line, "in_flight").tracks
     assert list(flight.times) == list(facts.flight.times_s)
     assert list(flight.values) == list(facts.flight.levels)
@@ -107,7 +107,9 @@ def test_a_gpu_that_throttles_and_one_that_is_lost_are_told(full):
     assert [track.name for track in power.tracks] == ["GPU 0", "GPU 1"]
     assert [track.lost for track in power.tracks] == [False, True]
     assert power.tracks[1].times[-1] == pytest.approx(7, abs=0.11)
-    ((begin, end),) = power.marked
+    (held,) = power.held
+    ((begin, end),) = held.spans
+    assert (held.gpu, held.why) == ("GPU 0", "hw_thermal_slowdown")
     assert (begin, end) == pytest.approx((4, 6.1), abs=0.11)
     found = words_beside(drawn(full))
     assert "clocks held down\nGPU 0\n(hw_thermal_slowdown)" in found
@@ -222,9 +224,17 @@ def test_of_many_dots_the_extremes_stay_and_the_picture_says_how_many(tmp_path):
     assert "Lines run through the lowest and the highest point of each column" in said
 
 
-def test_a_run_in_which_nothing_was_sent_has_no_timeline(tmp_path):
+def test_a_run_in_which_nothing_was_sent_is_arrivals_and_crosses(tmp_path):
     nothing = {"t_sent_s": None, "error_kind": "connect"}
-    assert lined(written(tmp_path, [failed_record(i, **nothing) for i in range(3)])) is None
+    path = written(tmp_path, [failed_record(i, **nothing) for i in range(3)])
+    line = lined(path)
+    assert [p.key for p in line.panels] == ["arrivals", "times"]
+    assert [f.kind for f in panel(line, "times").dots.first_failures] == ["connect"] * 3
+    assert "connect: 3" in words_beside(drawn(path))
+
+
+def test_a_run_without_a_request_has_no_timeline(tmp_path):
+    assert lined(written(tmp_path, [])) is None
 
 
 def test_an_open_loops_dots_stand_at_the_schedule_and_count_from_it(tmp_path):

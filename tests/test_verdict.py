@@ -204,6 +204,39 @@ def test_a_smoke_test_of_fifty_requests_is_suspect_and_told_how_many_to_send(ver
     assert "num_requests to about 170" in verdict.findings[0].advice
 
 
+@pytest.mark.parametrize(
+    ("streams", "count", "gap_s", "why", "advice"),
+    [
+        (8, 4, 0.0, "4 requests were sent", "set num_requests to about 88 for"),
+        (1, 1, 0.0, None, "set num_requests to about 10 for"),
+        (8, 10, 0.5, "at most 2 were in flight at once", "set num_requests to about 88 for"),
+    ],
+)
+def test_a_load_that_was_never_held_is_told_as_such(verdict_of, streams, count, gap_s, why, advice):
+    records = [made_record(i, concurrency=streams, t_sent_s=i * gap_s) for i in range(count)]
+    found = finding(verdict_of(records), "window_short")
+    assert found is not None
+    assert advice in found.advice
+    if why is None:
+        assert "was held for 1.0 s" in found.figures
+    else:
+        assert f"the load of {streams} streams was never held: {why}; 10 s of it" in found.figures
+
+
+def test_a_long_run_that_never_held_its_load_is_rate_shortfall_s_to_judge(verdict_of):
+    # 30 s; each stream is free a second after its send, and waits 3 s for the client.
+    found = verdict_of(
+        [
+            made_record(
+                i, concurrency=8, t_sent_s=i * 0.5, t_scheduled_s=max(0.0, (i - 8) * 0.5 + 1)
+            )
+            for i in range(60)
+        ]
+    )
+    assert severity(found, "window_short") is None
+    assert severity(found, "rate_shortfall") == Severity.INVALID
+
+
 def paused(short):
     """Two streams of back-to-back seconds, of which one is idle for a share of each."""
     for i in range(40):
@@ -452,7 +485,7 @@ def test_a_sending_process_near_its_core_is_doubted(verdict_of, share, expected)
 def test_a_lost_sending_process_spoils_the_run_whatever_came_of_the_rest(verdict_of):
     verdict = verdict_of(healthy(), num_requests=102, client_health=health(one_lost=True))
     assert severity(verdict, "worker_lost") == Severity.INVALID
-    assert "2 requests have no row" in finding(verdict, "worker_lost").figures
+    assert "2 requests without a row" in finding(verdict, "worker_lost").figures
     assert finding(verdict, "interrupted") is None  # said once
     assert severity(verdict_of(healthy(), client_health=health()), "worker_lost") is None
 

@@ -104,7 +104,7 @@ def test_of_a_long_run_the_first_requests_are_shown_since_bars_would_be_slivers(
 
 def test_without_a_steady_window_the_whole_run_is_shown(tmp_path):
     path = written(tmp_path, [made_record(0)], concurrency=9)
-    assert waterfall(facts_at(path)).words == "all 1 requests of the run"
+    assert waterfall(facts_at(path)).words == "all 1 request of the run"
     assert overflowing(drawn(path)) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .cells import counted
 from .facts import Facts
 
 
@@ -11,10 +12,25 @@ def more_requests(facts: Facts, count: float) -> str:
     """Return which key to set to about which value for a run of `count` requests."""
     duration_s = facts.setting("duration_s")
     if isinstance(duration_s, int | float) and facts.load.is_open and facts.load.value > 0:
-        return f"set duration_s to about {two_digits_up(count / facts.load.value)}"
+        seconds = count / facts.load.value + facts.ramp_s / 2  # its mean rate is half the rate
+        return f"set duration_s to about {two_digits_up(seconds)}"
     if facts.setting("trace") and facts.setting("num_requests") is None:
-        return f"replay a longer piece of the trace, about {two_digits_up(count)} requests"
+        return (
+            f"replay a longer piece of the trace, about {counted(two_digits_up(count), 'request')}"
+        )
     return f"set num_requests to about {two_digits_up(count)}"
+
+
+def longer_window(facts: Facts, needed_s: float) -> str:
+    """Return which key to set to what, so that the load is held for `needed_s`."""
+    latency_s = max((facts.latency_p50_ms or 0.0) / 1000, 0.001)
+    if facts.load.is_open:
+        # The ramp, then until replies come as fast as requests, then the window.
+        at_full_rate_s = facts.ramp_s / 2 + latency_s + needed_s
+        return more_requests(facts, facts.load.value * at_full_rate_s)
+    if facts.window is None:
+        return more_requests(facts, facts.load.value * (needed_s / latency_s + 1))
+    return more_requests(facts, facts.rows * needed_s / facts.window.length_s)
 
 
 def two_digits_up(number: float) -> int:

@@ -15,6 +15,7 @@ from .metrics import headline_metric, why_absent
 from .objectives import Attainment, Objective, Outcome
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply in one piece has none to be late
 
 
 def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
@@ -89,8 +90,13 @@ def _outcome(facts: Facts, objective: Objective) -> Outcome:
 def _within(facts: Facts, metric: str, limit_ms: float) -> NDArray[np.bool_]:
     """Return, a row each, whether it succeeded within the limit.
 
-    A success without the value (one token has no TPOT) had nothing to miss.
+    A streamed success without a second token (one token has no TPOT) had nothing to miss; any
+    other without the value met nothing: nobody measured it.
     """
     values = facts.times(metric).to_numpy(dtype="float64", na_value=np.nan)
-    found: NDArray[np.bool_] = ~facts.failed & ~(values > limit_ms)
+    within: NDArray[np.bool_] = values <= limit_ms
+    if metric in BETWEEN_TOKENS:
+        streamed = (facts.frame["token_events"] > 0).to_numpy(dtype=bool, na_value=False)
+        within |= np.isnan(values) & streamed
+    found: NDArray[np.bool_] = ~facts.failed & within
     return found

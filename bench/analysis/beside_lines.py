@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .cells import short
+from .cells import counted, short
 from .cost import Cost
 from .energy import SENSOR_NOTE, Energy
 from .gpu_side import GpuSide
 from .levels import Level, Series
+from .observed import observed
 from .server_side import ServerSide
 from .summary import RunSummary
 
+FEW = 5  # readings, below which a mean over time says of how many it is
 COVERED = 0.95  # of the window; a GPU that was read for less of it is told
 
 
@@ -34,6 +36,8 @@ def _name(level: Level, place: int) -> str:
 def _lines(run: RunSummary) -> Iterable[str]:
     if run.server_side.sampled:
         yield _server(run.server_side)
+    elif observed(run.info, "server_metrics").noted.get("rows"):
+        yield f"no server figures: {run.server_side.absent['running_mean']}"
     if run.gpu_side.gpus:
         yield _gpus(run.gpu_side)
         yield from _doubtful(run.gpu_side)
@@ -51,8 +55,9 @@ def _server(side: ServerSide) -> str:
     if side.prefix_cache_hit_rate is not None:
         parts.append(f"prefix cache hits {_percent(side.prefix_cache_hit_rate)}")
     if side.preemptions:
-        parts.append(f"{side.preemptions} preemptions")
-    return "server, mean (peak): " + "; ".join(part for part in parts if part)
+        parts.append(counted(side.preemptions, "preemption"))
+    few = f" ({side.samples} readings)" if side.samples < FEW else ""
+    return f"server, mean (peak){few}: " + "; ".join(part for part in parts if part)
 
 
 def _ttft(side: ServerSide) -> str:
@@ -80,7 +85,7 @@ def _gpus(side: GpuSide) -> str:
         )
         if mean is not None
     ]
-    count = f"{side.seen} GPU{'s' * (side.seen > 1)}"
+    count = counted(side.seen, "GPU")
     if side.seen < side.expected:
         count += f" of {side.expected}"
     together = ""

@@ -50,6 +50,6 @@ def _names(level: Level) -> str:
     found = level.attainment
     if found is None:
         return "its runs had other objectives"
-    if found.met:
-        return f"its runs are INVALID ({level.reasons})"
+    if found.met and level.invalid is not None:
+        return level.invalid
     return ", ".join(outcome.objective.words for outcome in found.missed)

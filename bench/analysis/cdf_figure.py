@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .curves import Curve
+from .curves import COUNTED, Curve
 from .figures import PlottedRun, doubt, heading, title_of
 from .levels import Level, Series
 from .metrics import headline_metric
@@ -19,7 +19,6 @@ from .style import LINES, MARKERS, in_style, look
 from .summary import RunSummary
 
 MARKED = ((50.0, "o"), (95.0, "s"), (99.0, "^"))
-COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "gaps"}  # what a sample is; else a request
 
 
 def cdf_figure(run: PlottedRun, metric: str, repeats: Sequence[Curve] = ()) -> Figure:

@@ -16,6 +16,11 @@ def short(value: float | None) -> str:
     return f"{value:.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return `1 request`, `20 requests`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def percentile(found: Distribution | None, percentile: float) -> str:
     """Return a percentile, or `n<368` where it would need 368 samples."""
     if found is None:

@@ -7,6 +7,7 @@ from typing import Any
 from loadgen.records import RunInfo
 
 from . import thresholds
+from .cells import counted
 from .facts import Facts
 from .finding import Finding, Severity
 from .statistics import min_samples
@@ -29,7 +30,7 @@ def worker_lost(facts: Facts) -> Finding | None:
         "worker_lost",
         Severity.INVALID,
         f"{len(lost)} of {len(workers)} sending processes died; {lanes} {what} were gone, and "
-        f"{planned - facts.rows} requests have no row",
+        f"{counted(planned - facts.rows, 'request')} without a row",
         "look for what killed it (memory?) in the system's log, and run again",
     )
 

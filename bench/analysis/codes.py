@@ -79,7 +79,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         load_checks.window_short,
-        f"< {at.MIN_WINDOW_S:g} s, or < {at.MIN_WINDOW_LATENCIES:g} times the median latency",
+        f"none, < {at.MIN_WINDOW_S:g} s, or < {at.MIN_WINDOW_LATENCIES:g} times the median latency",
         NEVER,
         "fewer than three generations of requests never reach a steady state, and in less than "
         "10 s a hiccup of a second is a tenth of all there is",

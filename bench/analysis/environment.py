@@ -1,8 +1,7 @@
-"""What the runs were measured with, and how to run them again."""
+"""What the runs were measured with."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from loadgen.records import RunInfo
@@ -77,19 +76,3 @@ def _client(info: RunInfo) -> list[tuple[str, object]]:
 
 def _known(facts: list[tuple[str, object]]) -> list[tuple[str, object]]:
     return [(what, value) for what, value in facts if value is not None]
-
-
-def commands(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return the commands that run these scenarios again, each once."""
-    found = {
-        shlex.join(["python", "bench/bench.py", *_flags(s)]): None
-        for s in summaries
-        if s.info is not None
-    }
-    return [printable(command) for command in found]
-
-
-def _flags(summary: RunSummary) -> list[str]:
-    settings = (("--model", "model"), ("--dataset", "dataset"))
-    given = [(flag, summary.setting(key)) for flag, key in settings]
-    return ["--name", summary.scenario, *(w for f, v in given if v for w in (f, str(v)))]

@@ -47,10 +47,15 @@ class Facts:
         """The stretch in which the load was held."""
         if self.load.is_open:
             arrivals_s = floats(self.frame["t_scheduled_s"])
-            return open_window(arrivals_s, self.plan_number("ramp_s") or 0.0, self.latency_p50_ms)
+            return open_window(arrivals_s, self.ramp_s, self.latency_p50_ms)
         # A stream whose person thinks about an answer is held, though nothing is in flight.
         held = busy_streams(self.frame) if self.has_turns else self.flight
         return closed_window(held, self.load.value)
+
+    @property
+    def ramp_s(self) -> float:
+        """How long an open loop's rate rises from 0 at the start; 0: it doesn't."""
+        return self.plan_number("ramp_s") or 0.0
 
     @cached_property
     def has_turns(self) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .curves import Curve, curve
+from .curves import Curve, curves_of
 from .facts import Facts
 from .levels import Level
 from .load import Load
-from .metrics import METRICS, headline_metric
+from .metrics import headline_metric
 from .sheet import Heading
 from .summary import RunSummary
 from .tables import setup_words
@@ -21,15 +21,11 @@ TITLES = {
     "itl_ms": "Inter-token latency",
     "chunk_gap_ms": "Chunk gap",
 }
-SAMPLES = {metric.name: metric.sample for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
 class PlottedRun:
-    """A run's summary, and the curve of each metric that is drawn and that has values.
-
-    An open loop's times have two: from the send, and from the schedule, which is the headline.
-    """
+    """A run's summary and its curves by metric."""
 
     summary: RunSummary
     curves: Mapping[str, Curve]
@@ -37,9 +33,7 @@ class PlottedRun:
 
 def plotted_run(summary: RunSummary, facts: Facts) -> PlottedRun:
     """Return what is kept of a run for pictures of several runs; its rows may go."""
-    names = {*TITLES, *(headline_metric(name, summary.load) for name in TITLES)}
-    found = {name: curve(SAMPLES[name](facts)) for name in sorted(names)}
-    return PlottedRun(summary, {name: c for name, c in found.items() if c is not None})
+    return PlottedRun(summary, curves_of(facts))
 
 
 def title_of(metric: str, load: Load) -> str:
@@ -51,13 +45,13 @@ def title_of(metric: str, load: Load) -> str:
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
     """Return a picture's heading: what was measured, on what, and whether to believe it."""
     requests = sum(r.requests for r in runs)
-    count = f"{sum(r.succeeded for r in runs):,} of {requests:,} requests succeeded"
+    count = f"{sum(r.succeeded for r in runs):,} of {requests:,} request{'s' * (requests != 1)}"
     doubted = [r for r in runs if r.verdict.doubts]
     reasons = ", ".join(sorted({f.code for r in doubted for f in r.verdict.doubts}))
     verdict = f"{headline(runs)} ({reasons})" if doubted else headline(runs)
     if len(runs) == 1:
         verdict = verdict.removeprefix("1 ")
-    return Heading(title, f"{setup_words(runs)} · {count}", f"Verdict: {verdict}")
+    return Heading(title, f"{setup_words(runs)} · {count} succeeded", f"Verdict: {verdict}")
 
 
 def doubt(level: Level) -> str:
@@ -65,11 +59,6 @@ def doubt(level: Level) -> str:
     return "" if level.verdict == "VALID" else level.verdict
 
 
-def load_axis_words(unit: str) -> str:
-    """Return what an axis of loads is called."""
-    return "concurrent streams" if unit == "streams" else "requests asked for a second"
-
-
 def level_ticks(levels: Sequence[Level]) -> list[tuple[float, str]]:
     """Return each level's load, and its label: the doubt under it says which not to trust."""
-    return [(lv.load.value, f"{lv.load.value:g}\n{doubt(lv)}".rstrip()) for lv in levels]
+    return [(lv.load.value, f"{lv.load.number}\n{doubt(lv)}".rstrip()) for lv in levels]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .facts import Facts
 from .gpu_rows import slowed_by
-from .tracks import Panel, Span, Track, sampled, silence_s, stretches
+from .tracks import Held, Panel, Track, sampled, silence_s, stretches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,55 +18,42 @@ if TYPE_CHECKING:
 PANELS = (
     ("utilization", "GPU\nbusy (%)", "utilization_percent", 100.0),
     ("power", "power (W)", "power_w", None),
-    ("temperature", "temper-\nature (°C)", "temperature_c", None),
+    ("temperature", "temp. (°C)", "temperature_c", None),
 )
 
 
-def gpu_panels(facts: Facts) -> list[Panel]:
+def gpu_panels(facts: Facts, most: int) -> list[Panel]:
     """Return the panels that a run's GPU samples allow."""
     rows = facts.gpu_rows
     if rows is None or rows.empty:
         return []
-    marked, words = throttled(rows)
+    held = held_down(rows)
     found = []
-    for key, label, column, most in PANELS:
-        tracks = tuple(_tracks(rows, column))
+    for key, label, column, top in PANELS:
+        tracks = tuple(_tracks(rows, column, most))
         if tracks:
-            found.append(Panel(key, label, tracks, marked=marked, mark_words=words, most=most))
+            found.append(Panel(key, label, tracks, held=held, most=top))
     return found
 
 
-def _tracks(rows: pd.DataFrame, column: str) -> Iterator[Track]:
+def _tracks(rows: pd.DataFrame, column: str, most: int) -> Iterator[Track]:
     last_s = float(rows["t_s"].max())
     for place, (index, of_one) in enumerate(rows.groupby("gpu_index")):
-        track = sampled(f"GPU {index}", of_one, column)
+        track = sampled(f"GPU {index}", of_one, column, most=most)
         if track is not None:
             silent_s = last_s - float(track.times[-1])
             lost = silent_s > silence_s(of_one["t_s"].to_numpy(dtype="float64"))
             yield dataclasses.replace(track, lost=lost, place=place)
 
 
-def throttled(rows: pd.DataFrame) -> tuple[tuple[Span, ...], str]:
-    """Return the stretches in which a GPU's clocks were held down, and which and why in words."""
-    spans: list[Span] = []
-    gpus_of: dict[str, list[str]] = {}  # by what held them down
+def held_down(rows: pd.DataFrame) -> tuple[Held, ...]:
+    """Return of each GPU whose clocks were held down when that was."""
+    found = []
     for index, of_one in rows.groupby("gpu_index"):
         names = [slowed_by(reasons) for reasons in of_one["throttle_reasons"]]
         held = np.array([bool(found) for found in names])
         if held.any():
-            spans += stretches(of_one["t_s"].to_numpy(dtype="float64"), held)
+            spans = stretches(of_one["t_s"].to_numpy(dtype="float64"), held)
             why = ", ".join(sorted(set().union(*names)))
-            gpus_of.setdefault(why, []).append(str(index))
-    words = (f"GPU {', '.join(gpus)} ({why})" for why, gpus in gpus_of.items())
-    return tuple(_merged(spans)), "; ".join(words)
-
-
-def _merged(spans: list[Span]) -> list[Span]:
-    """Return stretches in order, those that touch as one."""
-    found: list[Span] = []
-    for begin, end in sorted(spans):
-        if found and begin <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((begin, end))
-    return found
+            found.append(Held(f"GPU {index}", why, tuple(spans)))
+    return tuple(found)

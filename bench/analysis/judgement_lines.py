@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .capacity import capacity
-from .cells import short
+from .cells import counted, short
 from .intervals import MIN_REPEATS, Repeated
 from .level_columns import FIGURES
 from .levels import Level, Series
+from .metrics import TITLES
 from .stability import stability
 
 # Of the figures over repeats those that a person compares; all are in summary_levels.csv.
@@ -33,13 +34,14 @@ def _level_objectives(level: Level) -> list[str]:
         return []
     goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
     share, interval = found.share, found.interval
-    met = "no request"
+    met = "no request" if found.unmeasured is None else f"not measured ({found.unmeasured})"
     if share is not None and interval is not None:
         met = (
-            f"{100 * share:.3g} % of {found.arrivals} requests met every objective (95 % interval "
-            f"{100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
+            f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
+            f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
-    head = f"{level.load.words}: {'met' if found.met else 'MISSED'}, {met}"
+    state = "MISSED" if not found.met else "met" if level.invalid is None else "INVALID"
+    head = f"{level.load.words}: {state}, {met}"
     return [head, *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes)]
 
 
@@ -52,7 +54,7 @@ def stability_lines(series: Series) -> list[str]:
 def repeat_lines(series: Series) -> list[str]:
     """Return the figures of levels that were run more than once, every run's among them."""
     return [
-        f"{level.load.words}: {name} {_repeated(found)}"
+        f"{level.load.words}: {_title(name)} {_repeated(found, _unit(name))}"
         for level in series.levels
         if len(level.runs) > 1
         for name, _, figure in FIGURES
@@ -64,13 +66,23 @@ def _shown(level: Level) -> tuple[str, ...]:
     return SHOWN_OF_OPEN_LOOPS if level.load.is_open else SHOWN_OVER_REPEATS
 
 
-def _repeated(found: Repeated) -> str:
-    every = ", ".join(short(value) for value in found.values)
+def _title(name: str) -> str:
+    """Return a figure's name for people: `TTFT p50`."""
+    metric, _, percentile = name.removesuffix("_ms").rpartition("_p")
+    return f"{TITLES[metric + '_ms']} p{percentile}" if name.endswith("_ms") else "output"
+
+
+def _unit(name: str) -> str:
+    return "ms" if name.endswith("_ms") else "tokens/s"
+
+
+def _repeated(found: Repeated, unit: str) -> str:
+    every, centre = ", ".join(short(value) for value in found.values), short(found.centre)
     if found.interval is None:
-        return f"{short(found.centre)} ({every}); an interval takes {MIN_REPEATS} runs"
+        return f"{centre} {unit} ({every}); an interval takes {MIN_REPEATS} runs"
     low, high = short(found.interval.low), short(found.interval.high)
     runs = f"{len(found.values)} runs ({every})"
-    return f"{short(found.centre)}, 95 % interval {low} to {high} over {runs}"
+    return f"{centre} {unit}, 95 % interval {low} to {high} over {runs}"
 
 
 def missed(series: Sequence[Series]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import thresholds
 from .advice import less_load
+from .cells import counted
 from .facts import Facts
 from .finding import Finding, Severity
 from .statistics import floats
@@ -143,7 +144,7 @@ def preemptions(facts: Facts) -> Finding | None:
     return Finding(
         "preemptions",
         Severity.NOTE,
-        f"the server preempted requests {count:.0f} times: its KV cache was full",
+        f"the server preempted requests {counted(round(count), 'time')}: its KV cache was full",
         f"each is a long gap in a stream: lower {less_load(facts)}, or give the cache more room "
         "(--gpu-memory-utilization, --kv-cache-dtype fp8, --max-num-seqs)",
     )

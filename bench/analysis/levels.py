@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .finding import Severity
 from .intervals import Repeated, repeated
 from .load import Load
 from .objectives import Attainment, pooled
@@ -18,6 +19,7 @@ NOT_SETTINGS = (
     *("description", "slo", "gpu_hour_price"),
     *("concurrencies", "request_rates", "speed", "repeats", "seed"),
 )
+SERVER_SETTINGS = ("version", "system_fingerprint", "cache_config")  # a server's own, likewise
 
 Figure = Callable[[RunSummary], float | None]
 
@@ -39,6 +41,13 @@ class Level:
         return self.runs[0].load
 
     @property
+    def names(self) -> list[str]:
+        """A name a run under a heading of the unit: `8`, or `8, run 2` where there are several."""
+        several = len(self.runs) > 1
+        places = range(1, len(self.runs) + 1)
+        return [self.load.number + (f", run {place}" if several else "") for place in places]
+
+    @property
     def verdict(self) -> VerdictLevel:
         """The worst verdict of its runs."""
         levels = {run.verdict.level for run in self.runs}
@@ -49,6 +58,20 @@ class Level:
         """The codes that took VALID away from any of its runs."""
         codes = {f.code: None for run in self.runs for f in run.verdict.doubts}
         return ", ".join(codes)
+
+    @property
+    def invalid(self) -> str | None:
+        """Which of its runs are INVALID, and by which codes, in words; None: none is."""
+        found = [run for run in self.runs if run.verdict.level == "INVALID"]
+        if not found:
+            return None
+        some, all_ = len(found), len(self.runs)
+        who = f"{some} of its {all_} runs" if some < all_ else f"its {all_} runs"
+        codes = {
+            f.code: None for r in found for f in r.verdict.doubts if f.severity is Severity.INVALID
+        }
+        who = "its run" if all_ == 1 else who
+        return f"{who} {'is' if some == 1 else 'are'} INVALID ({', '.join(codes)})"
 
     @property
     def attainment(self) -> Attainment | None:
@@ -83,6 +106,11 @@ class Series:
         """All runs of all levels."""
         return tuple(run for level in self.levels for run in level.runs)
 
+    @property
+    def named_runs(self) -> list[tuple[str, RunSummary]]:
+        """All of them with their names."""
+        return [pair for lv in self.levels for pair in zip(lv.names, lv.runs, strict=True)]
+
 
 def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
     """Group sorted summaries: what differs in settings or in the server is not compared."""
@@ -107,7 +135,7 @@ def _settings(summary: RunSummary) -> str:
     if summary.info is None:
         return ""
     settings = {k: v for k, v in summary.info.scenario.items() if k not in NOT_SETTINGS}
-    server = {k: summary.server(k) for k in ("version", "system_fingerprint", "cache_config")}
+    server = {k: summary.server(k) for k in SERVER_SETTINGS}
     return json.dumps([settings, server], sort_keys=True, default=str)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from loadgen.records import RunInfo
@@ -20,11 +20,33 @@ class Load:
 
     unit: Unit
     value: float
+    # How many times as fast a trace was replayed: told beside its rate, which is what compares.
+    speed: float | None = field(default=None, compare=False)
 
     @property
     def words(self) -> str:
-        """The level for people: `8 streams`, `2.5 requests/s`."""
-        return f"{self.value:g} {ONE[self.unit] if self.value == 1 else self.unit}"
+        """The level for people: `8 streams`, `2.5 requests/s`, `0.7746 requests/s (trace x2)`."""
+        unit = ONE[self.unit] if self.value == 1 else self.unit
+        return f"{self._digits} {unit}{self._trace}"
+
+    @property
+    def number(self) -> str:
+        """The level under a heading that names the unit: `8`, `0.7746 (trace x2)`."""
+        return f"{self._digits}{self._trace}"
+
+    @property
+    def _digits(self) -> str:
+        """Four digits that matter, all of them from 1000 on."""
+        return f"{self.value:.0f}" if self.value >= 1000 else f"{self.value:.4g}"
+
+    @property
+    def _trace(self) -> str:
+        return "" if self.speed is None else f" (trace x{self.speed:g})"
+
+    @property
+    def axis_words(self) -> str:
+        """What an axis of such loads is called."""
+        return "requests asked for a second" if self.is_open else "concurrent streams"
 
     @property
     def is_open(self) -> bool:
@@ -36,7 +58,9 @@ def load_of(frame: pd.DataFrame, info: RunInfo | None) -> Load:
     """Return a run's load: the rate that its schedule was to have, or the streams to hold open."""
     rate = info.request_rate if info else _first(frame, "request_rate")
     if rate is not None:
-        return Load("requests/s", rate)
+        speed = info.plan.get("speed") if info else None
+        known = float(speed) if isinstance(speed, int | float) else None
+        return Load("requests/s", float(rate), known)  # a numpy number is none that JSON knows
     streams = info.concurrency if info else _first(frame, "concurrency")
     return Load("streams", int(streams or 0))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import thresholds
-from .advice import less_load, more_requests
+from .advice import less_load, longer_window
+from .cells import counted
 from .facts import Facts
 from .finding import Finding, Severity
 from .in_flight import busy_streams
@@ -12,22 +13,51 @@ from .statistics import highest_allowed, quantile
 
 
 def window_short(facts: Facts) -> Finding | None:
-    """The steady window is too short for what happened in it to be typical."""
-    length_s = facts.span_s if facts.window is None else facts.window.length_s
-    if length_s is None or facts.latency_p50_ms is None:
+    """The steady window is too short for what happened in it to be typical, or there is none."""
+    if facts.latency_p50_ms is None:
         return None
     latencies_s = thresholds.MIN_WINDOW_LATENCIES * facts.latency_p50_ms / 1000
     needed_s = max(thresholds.MIN_WINDOW_S, latencies_s)
-    if length_s >= needed_s:
+    # A closed loop that ran for long enough and never held its load: rate_shortfall's to judge.
+    length_s = facts.window.length_s if facts.window else 0 if facts.load.is_open else facts.span_s
+    if (length_s or 0) >= needed_s:
         return None
+    held, of_it = f"was never held: {_why_not_held(facts)}", "of it "
+    if facts.window is not None:
+        held, of_it = f"was held for {facts.window.length_s:.1f} s", ""
     return Finding(
         "window_short",
         Severity.SUSPECT,
-        f"the load of {facts.load.words} was held for {length_s:.1f} s; {needed_s:.0f} s are "
+        f"the load of {facts.load.words} {held}; {needed_s:.0f} s {of_it}are "
         "needed for a single hiccup not to weigh on the figures",
-        "fine for a smoke test; to measure, "
-        f"{more_requests(facts, facts.rows * needed_s / length_s)} for this level",
+        f"fine for a smoke test; to measure, {longer_window(facts, needed_s)} for this level",
     )
+
+
+def _why_not_held(facts: Facts) -> str:
+    """Return why a run has no steady window."""
+    if not facts.load.is_open:
+        sent, peak = _sent(facts), facts.flight.peak if facts.flight else 0
+        if sent < facts.load.value:
+            return f"{counted(sent, 'request')} {'was' if sent == 1 else 'were'} sent"
+        if peak < facts.load.value:
+            return f"at most {peak} {'was' if peak == 1 else 'were'} in flight at once"
+        return "all were in flight for a moment alone"
+    ramp_s, last_s = facts.ramp_s, float(facts.frame["t_scheduled_s"].max())
+    if ramp_s >= last_s > 0:
+        return (
+            f"ramp_s of {ramp_s:g} s lasts as long as the run, whose last request was due at "
+            f"{last_s:.1f} s"
+        )
+    after, start_s = "ramp" if ramp_s else "start", ramp_s + (facts.latency_p50_ms or 0) / 1000
+    return (
+        f"the last request was due at {last_s:.1f} s, and the steady window begins a median "
+        f"latency after the {after}, at {start_s:.1f} s"
+    )
+
+
+def _sent(facts: Facts) -> int:
+    return int(facts.frame["t_sent_s"].notna().sum())
 
 
 def send_lag(facts: Facts) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,27 +10,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .figures import heading, level_ticks, load_axis_words
+from .figures import heading, level_ticks
 from .knee import Knee, find_knee, output_tokens_per_s
 from .levels import Series
-from .load_points import LoadPoint, load_points
-from .metrics import TITLES, headline_metric
+from .load_points import LoadLine, Times, load_line, times_against_load
+from .metrics import TITLES
 from .objectives import Objective
 from .sheet import legend_below, level_axis, new_figure, plain_numbers, time_axis
 from .statistics import min_samples
 from .style import LINES, MARKERS, in_style, look
-from .summary import RunSummary
 
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
 ALWAYS = (50.0, 95.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel: what its axis says, and lines of points with their names and looks."""
+    """One panel: what its axis says, and lines with their names and looks."""
 
     label: str
-    lines: tuple[tuple[str, Mapping[str, Any], list[LoadPoint]], ...]
+    lines: tuple[tuple[str, Mapping[str, Any], LoadLine], ...]
     limits: tuple[Objective, ...] = ()
     missing: tuple[str, ...] = ()  # why a line has no point at each level
     knee: Knee | None = None
@@ -39,7 +37,8 @@ class Panel:
 def load_figure(series: Series) -> Figure:
     """Return a scenario's figures over its levels; panels without any value are left out."""
     with in_style():
-        panels = [p for p in (*map(_times(series), TIMES), _throughput(series)) if p.lines]
+        times = map(_times_panel, times_against_load(series, ALWAYS))
+        panels = [p for p in (*times, _throughput(series)) if p.lines]
         over = heading(f"Against load: {series.scenario}", series.runs)
         figure, rows = new_figure(over, len(panels))
         for axes, panel in zip(rows, panels, strict=True):
@@ -47,41 +46,23 @@ def load_figure(series: Series) -> Figure:
             if knee := panels[-1].knee:  # through all panels: there the others take off
                 axes.axvline(knee.load.value, color=look().error, linewidth=1.0, zorder=1)
         marks = level_axis(rows[-1], level_ticks(series.levels))
-        rows[-1].set_xlabel(load_axis_words(series.levels[0].load.unit) + marks)
-        _explain(rows[0], [p for panel in panels for line in panel.lines for p in line[2]])
+        rows[-1].set_xlabel(series.levels[0].load.axis_words + marks)
+        _explain(rows[0], [line for panel in panels for _, _, line in panel.lines])
         missing = dict.fromkeys(word for panel in panels for word in panel.missing)
         legend_below(figure, rows, columns=2, note=". ".join(missing))
     return figure
 
 
-def objectives_of_level(series: Series) -> tuple[Objective, ...]:
-    """Return the objectives that any of the runs was held against, each once."""
-    found = (run.attainment.outcomes for run in series.runs if run.attainment)
-    return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))
-
-
-def _times(series: Series) -> Callable[[str], Panel]:
-    """Return what makes a panel of a metric: the usual percentiles, and those asked for."""
-    asked = [o for o in objectives_of_level(series) if o.metric and o.limit_ms]
-
-    def panel(name: str) -> Panel:
-        metric = headline_metric(name, series.levels[0].load)
-        limits = tuple(o for o in asked if o.metric == metric)
-        wanted = sorted({*ALWAYS, *(round(100 * o.share, 6) for o in limits)})
-        points = {q: _percentile_points(series, metric, q) for q in wanted}
-        lines = tuple(
-            (f"p{q:g}", _line_look(place), points[q]) for place, q in enumerate(wanted) if points[q]
-        )
-        most = max(len(of) for of in points.values())
-        absent = [q for q in wanted if len(points[q]) < most]
-        return Panel(
-            f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"),
-            lines,
-            limits,
-            _missing(absent),
-        )
-
-    return panel
+def _times_panel(times: Times) -> Panel:
+    lines = tuple(
+        (f"p{q:g}", _line_look(place), line)
+        for place, (q, line) in enumerate(times.lines.items())
+        if line.points
+    )
+    most = max(len(line.points) for line in times.lines.values())
+    absent = [q for q, line in times.lines.items() if len(line.points) < most]
+    words = f"{TITLES[times.metric]} (ms)".replace(" schedule", "\nschedule")
+    return Panel(words, lines, times.limits, _missing(absent))
 
 
 def _line_look(place: int) -> dict[str, Any]:
@@ -93,29 +74,21 @@ def _line_look(place: int) -> dict[str, Any]:
     }
 
 
-def _percentile_points(series: Series, metric: str, percentile: float) -> list[LoadPoint]:
-    def within(run: RunSummary) -> Any:
-        found = run.distributions.get(metric)
-        return found.interval(percentile) if found else None
-
-    return load_points(series.levels, lambda run: run.percentile(metric, percentile), within)
-
-
 def _missing(absent: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"p{q:g} needs {min_samples(q):,} successes in a run" for q in absent)
 
 
 def _throughput(series: Series) -> Panel:
-    points = load_points(series.levels, output_tokens_per_s)
+    line = load_line(series.levels, output_tokens_per_s)
     style = {**_line_look(2), "linestyle": "-"}
-    lines = (("throughput", style, points),) if points else ()
+    lines = (("throughput", style, line),) if line.points else ()
     return Panel("output tokens/s", lines, knee=find_knee(series.levels))
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    for label, style, points in panel.lines:
-        _draw_line(axes, label, style, points)
-    values = [v for _, _, points in panel.lines for p in points for v in _reach(p)]
+    for label, style, line in panel.lines:
+        _draw_line(axes, label, style, line)
+    values = [value for _, _, line in panel.lines for value in _reach(line)]
     if "(ms)" in panel.label:
         _draw_limits(axes, panel.limits)
         time_axis(axes, [*values, *(o.limit_ms or 0.0 for o in panel.limits)], which="y")
@@ -127,15 +100,17 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         _draw_knee(axes, panel.knee, panel.lines[0][2])
 
 
-def _reach(point: LoadPoint) -> tuple[float, ...]:
-    ends = (point.interval.low, point.interval.high) if point.interval else ()
-    return (*point.runs, *ends)
+def _reach(line: LoadLine) -> Iterator[float]:
+    yield from (value for _, value in line.runs)
+    for point in line.points:
+        yield point.centre
+        if point.interval:
+            yield from (point.interval.low, point.interval.high)
 
 
-def _draw_line(
-    axes: Axes, label: str, style: Mapping[str, Any], points: Sequence[LoadPoint]
-) -> None:
+def _draw_line(axes: Axes, label: str, style: Mapping[str, Any], line: LoadLine) -> None:
     """Draw a line through the levels, a bar an interval, and a hollow dot every repeat."""
+    points = line.points
     axes.plot([p.load for p in points], [p.centre for p in points], label=label, zorder=3, **style)
     known = [(p, p.interval) for p in points if p.interval]
     if known:
@@ -144,9 +119,8 @@ def _draw_line(
         bars = {"fmt": "none", "ecolor": style["color"], "capsize": 5, "elinewidth": 1.5}
         at = [p.load for p, _ in known]
         axes.errorbar(at, [p.centre for p, _ in known], yerr=[down, up], zorder=2.8, **bars)
-    repeats = [(p.load, value) for p in points if len(p.runs) > 1 for value in p.runs]
-    if repeats:
-        axes.plot(*zip(*repeats, strict=True), **{**style, **_hollow()})
+    if line.runs:
+        axes.plot(*zip(*line.runs, strict=True), **{**style, **_hollow()})
 
 
 def _hollow() -> dict[str, Any]:
@@ -174,9 +148,9 @@ def _draw_limits(axes: Axes, limits: Sequence[Objective]) -> None:
         )
 
 
-def _draw_knee(axes: Axes, knee: Knee, points: Sequence[LoadPoint]) -> None:
+def _draw_knee(axes: Axes, knee: Knee, line: LoadLine) -> None:
     at = knee.load.value
-    rate = next(p.centre for p in points if p.load == at)
+    rate = next(p.centre for p in line.points if p.load == at)
     style: dict[str, Any] = {"marker": "o", "markersize": 18, "markerfacecolor": "none"}
     ring: dict[str, Any] = {"markeredgecolor": look().error, "markeredgewidth": 2.0}
     gain = f"{knee.next_load.words}: {100 * knee.gain:+.1f} %"
@@ -184,7 +158,7 @@ def _draw_knee(axes: Axes, knee: Knee, points: Sequence[LoadPoint]) -> None:
     axes.plot([at], [rate], linestyle="none", label=label, **style, **ring)
 
 
-def _explain(axes: Axes, points: Sequence[LoadPoint]) -> None:
+def _explain(axes: Axes, lines: Sequence[LoadLine]) -> None:
     """Add to the legend what the bars and the hollow dots are."""
     bar: dict[str, Any] = {
         "color": look().quiet,
@@ -192,11 +166,12 @@ def _explain(axes: Axes, points: Sequence[LoadPoint]) -> None:
         "markersize": 12,
         "linestyle": "none",
     }
+    points = [p for line in lines for p in line.points]
     if any(p.over_repeats for p in points):
         axes.plot([], [], label="95 % interval over runs (t on logs)", **bar)
     if any(p.interval and not p.over_repeats for p in points):
         axes.plot([], [], label="95 % interval in a run: optimistic", **bar)
-    if any(len(p.runs) > 1 for p in points):
+    if any(line.runs for line in lines):
         look_of = {"color": look().quiet, "marker": "o", **_hollow()}
         axes.plot([], [], label="each run (line: their geometric mean)", **look_of)
 

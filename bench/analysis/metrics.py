@@ -85,6 +85,7 @@ def headline_metric(metric: str, load: Load) -> str:
 
 
 TITLES = {metric.name: metric.title for metric in METRICS}
+DOCS = {metric.name: metric.doc for metric in METRICS}
 
 STREAMED = (
     "ttft_ms",

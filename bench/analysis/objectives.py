@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .cells import counted
 from .intervals import Interval, wilson
 from .metrics import TITLES
 
@@ -70,7 +71,8 @@ class Outcome:
         )
         if self.met:
             return f"{self.objective.words}: met, {within}"
-        return f"{self.objective.words}: missed by {self.short_of}, {within}"
+        short_of = counted(self.short_of, "request")
+        return f"{self.objective.words}: missed by {short_of}, {within}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +96,28 @@ class Attainment:
         return tuple(o for o in self.outcomes if not o.met)
 
     @property
+    def unmeasured(self) -> str | None:
+        """Why nobody can say which requests met every objective; None: it is known."""
+        return next((o.unmeasured for o in self.outcomes if o.unmeasured is not None), None)
+
+    @property
     def share(self) -> float | None:
-        """Requests that met every objective, of all arrivals; None where there was none."""
-        return self.good / self.arrivals if self.arrivals else None
+        """Requests that met every objective, of all arrivals; None: none came, or unmeasured."""
+        if not self.arrivals or self.unmeasured is not None:
+            return None
+        return self.good / self.arrivals
 
     @property
     def interval(self) -> Interval | None:
         """Wilson's 95 % interval of the share."""
-        return wilson(self.good, self.arrivals)
+        return None if self.share is None else wilson(self.good, self.arrivals)
 
     @property
     def goodput_per_s(self) -> float | None:
         """Requests a second that met every objective, in the steady window."""
-        return self.good_in_window / self.window_s if self.window_s else None
+        if not self.window_s or self.unmeasured is not None:
+            return None
+        return self.good_in_window / self.window_s
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:

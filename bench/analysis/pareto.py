@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .knee import output_tokens_per_s
-from .levels import Level
+from .levels import Level, Series
 from .load import Load
 from .summary import RunSummary
 from .verdict import Level as VerdictLevel
@@ -57,6 +57,11 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
         )
         for level, user, rate in found
     ]
+
+
+def pareto_points(series: Series) -> list[ParetoPoint]:
+    """Return the points that a series allows."""
+    return pareto(series.levels, gpu_count(series.runs))
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -9,18 +9,13 @@ from matplotlib.figure import Figure
 
 from .figures import heading
 from .levels import Series
-from .pareto import ParetoPoint, gpu_count, pareto
+from .pareto import ParetoPoint, gpu_count, pareto_points
 from .sheet import legend_below, new_figure, plain_numbers
 from .style import in_style, look
 
 # Parts of the largest values within which two labels would run into each other.
 NEAR_X, NEAR_Y = 0.25, 0.06
 AXES_IN, CHARACTER_IN = 6.7, 0.1  # the axes' width, and that of a character of a label
-
-
-def pareto_points(series: Series) -> list[ParetoPoint]:
-    """Return the points that a series allows."""
-    return pareto(series.levels, gpu_count(series.runs))
 
 
 def pareto_figure(series: Series) -> Figure:
@@ -111,5 +106,5 @@ def _together(points: Sequence[ParetoPoint]) -> list[list[ParetoPoint]]:
 def _loads(group: Sequence[ParetoPoint]) -> str:
     if len(group) == 1:
         return group[0].load.words
-    *first, last = [f"{p.load.value:g}" for p in group]
+    *first, last = [p.load.number for p in group]
     return f"{', '.join(first)} and {last} {group[0].load.unit}"

@@ -17,7 +17,8 @@ from .levels import Series, series_of
 from .load_figure import drawn_levels, load_figure
 from .metrics import TITLES as METRIC_NAMES
 from .metrics import headline_metric
-from .pareto_figure import pareto_figure, pareto_points
+from .pareto import pareto_points
+from .pareto_figure import pareto_figure
 from .summary import RunSummary, sorted_summaries
 from .timeline import timeline
 from .timeline_figure import timeline_figure

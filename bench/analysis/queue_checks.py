@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import thresholds
+from .cells import counted
 from .facts import Facts
 from .finding import Finding
 from .in_flight import InFlight, in_system
@@ -92,8 +93,8 @@ def cap_bound(facts: Facts) -> Finding | None:
     return Finding(
         "cap_bound",
         severity,
-        f"{waited} of {facts.rows} requests ({100 * waited / facts.rows:.3g} %) waited until one "
-        f"of {cap:.0f} in flight ended",
+        f"{waited} of {counted(facts.rows, 'request')} ({100 * waited / facts.rows:.3g} %) waited "
+        f"until one of {cap:.0f} in flight ended",
         "the cap set the pace, not the schedule: raise max_in_flight, or offer a lower rate; "
         "times from the schedule hold the wait, times from the send don't",
     )

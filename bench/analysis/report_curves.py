@@ -1,4 +1,4 @@
-"""Distributions of a run for the report: each metric's cumulative share, thinned for the page."""
+"""Distributions for the report: a chart a metric, a curve a run, its percentiles marked."""
 
 from __future__ import annotations
 
@@ -6,53 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from .facts import Facts
-from .load import Load
-from .metrics import METRICS, TITLES, headline_metric
+from .curves import COUNTED, DRAWN, Curve
+from .metrics import DOCS, TITLES, headline_metric
 from .report_look import axis, level_look, run_names, times_scale
-from .report_text import rounded
-from .report_thinning import distribution
-from .statistics import ordered
+from .report_text import capital, rounded
 from .summary import RunSummary
 
-SHOWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
-COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what a value is one of; else requests
 MARKED = (50.0, 95.0, 99.0)
-DOCS = {metric.name: metric.doc for metric in METRICS}
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A distribution: values in ms and the share, in %, that is at or below each."""
-
-    values: tuple[float | None, ...]
-    shares: tuple[float | None, ...]
-    of: int  # how many distinct points there were before thinning
-
-
-def shown(load: Load) -> tuple[str, ...]:
-    """Return the metrics that are drawn: in an open loop times count from the schedule."""
-    return tuple(headline_metric(metric, load) for metric in SHOWN)
-
-
-def curves(facts: Facts, most: int) -> dict[str, Curve]:
-    """Return a run's distributions by metric; a metric without values has none."""
-    found = {}
-    wanted = shown(facts.load)
-    for metric in METRICS:
-        if metric.name in wanted:
-            values, weights = metric.sample(facts)
-            if values.size:
-                one = ordered(values, weights)
-                ends = np.arange(1, one.values.size + 1) if one.ends is None else one.ends
-                shares = ends / one.n
-                kept = distribution(shares, most)
-                found[metric.name] = Curve(
-                    tuple(rounded(one.values[kept])), tuple(rounded(100 * shares[kept])), ends.size
-                )
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +30,8 @@ def curve_charts(runs: Sequence[tuple[RunSummary, Mapping[str, Curve]]]) -> list
     """Return a chart a metric, a trace a run; a metric that no run has is left out."""
     levels = sorted({summary.load for summary, _ in runs})
     charts = []
-    for metric in shown(runs[0][0].load):
+    load = runs[0][0].load
+    for metric in (headline_metric(name, load) for name in DRAWN):
         drawn: list[Drawn] = []
         having = [(summary, c[metric]) for summary, c in runs if metric in c]
         names = run_names([summary for summary, _ in having])
@@ -90,8 +51,8 @@ def _traces(metric: str, drawn: Drawn) -> Iterable[dict[str, Any]]:
     common = {"type": "scatter", "legendgroup": level, "name": level}
     yield {
         **common,
-        "x": [curve.values[0], *curve.values],
-        "y": [0, *curve.shares],
+        "x": rounded([curve.values[0], *curve.values]),
+        "y": rounded([0, *curve.shares]),
         "mode": "lines",
         "line": {**drawn.look, "shape": "hv", "width": 2},
         "showlegend": drawn.named,
@@ -114,10 +75,9 @@ def _traces(metric: str, drawn: Drawn) -> Iterable[dict[str, Any]]:
 
 def _chart(metric: str, drawn: Sequence[Drawn]) -> dict[str, Any]:
     curves = [one.curve for one in drawn]
-    values = [v for c in curves for v in (c.values[0], c.values[-1]) if v is not None]
-    title = f"{TITLES[metric][:1].upper()}{TITLES[metric][1:]} distribution"
+    values = [float(c.values[place]) for c in curves for place in (0, -1)]
     return {
-        "title": title,
+        "title": f"{capital(TITLES[metric])} distribution",
         "doc": DOCS[metric],
         "note": _note(curves),
         "group": "levels",

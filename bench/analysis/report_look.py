@@ -7,12 +7,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .scales import MANY, log_loads, log_times
 from .summary import RunSummary
 
 LEVEL_COLOURS = 8  # @s0 to @s7, from cool to warm: load has an order
 DASHES = ("solid", "8px,2px", "2px,2px", "8px,2px,2px,2px")
-P_COLOURS = {50.0: "@c0", 95.0: "@c1", 99.0: "@c2"}
-P_SYMBOLS = {50.0: "circle", 95.0: "square", 99.0: "triangle-up"}
+P_LOOKS = {
+    50.0: ("@c0", "circle"),
+    90.0: ("@c4", "diamond"),
+    95.0: ("@c1", "square"),
+    99.0: ("@c2", "triangle-up"),
+    99.9: ("@c3", "cross"),
+}
 
 
 def level_look(place: int, levels: int) -> dict[str, str]:
@@ -39,25 +45,20 @@ def axis(title: str) -> dict[str, Any]:
 
 
 def times_scale(values: Sequence[float]) -> dict[str, Any]:
-    """Return an axis' scale: logarithmic where times span more than a decade, else from 0."""
-    low, high = min(values), max(values)
-    if low > 0 and high / low > 10:
-        return {"type": "log", **_log_ticks(low, high)}
+    """Return the scale of an axis in ms."""
+    if log_times(values):
+        dense = max(values) / min(values) < MANY
+        return {"type": "log", "dtick": "D2" if dense else 1, "tickformat": ",~r"}
     return {"rangemode": "tozero", "tickformat": ",~r"}
 
 
-def _log_ticks(low: float, high: float) -> dict[str, Any]:
-    """1, 2, 5 run into each other over more than three decades."""
-    return {"dtick": "D2" if high / low < 1000 else 1, "tickformat": ",~r"}
-
-
-def load_axis(labels: Mapping[float, str], unit: str) -> dict[str, Any]:
+def load_axis(labels: Mapping[float, str], title: str) -> dict[str, Any]:
     """Return the axis of load, with a tick at each level that was measured."""
     found: dict[str, Any] = {
-        **axis("concurrent streams" if unit == "streams" else f"load ({unit})"),
+        **axis(title),
         "tickvals": list(labels),
         "ticktext": list(labels.values()),
     }
-    if min(labels) > 0 and max(labels) / min(labels) >= 4:
+    if log_loads(list(labels)):
         found["type"] = "log"
     return found

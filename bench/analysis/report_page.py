@@ -140,6 +140,7 @@ def _timelines(runs: Sequence[ReportedRun]) -> list[tuple[str, dict[str, Any]]]:
     return [
         (f"{name} ({run.summary.verdict.level})", timeline_chart(run.timeline))
         for name, run in zip(names, runs, strict=True)
+        if run.timeline is not None
     ]
 
 

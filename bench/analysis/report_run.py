@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .report_curves import Curve, curves
-from .report_timeline import Timeline, timeline
+from .curves import Curve, curves_of
+from .extremes import Room
 from .runs import Run
-from .server_rows import read_server_rows
 from .summary import RunSummary, facts_of, sorted_summaries, summarize
+from .timeline import Timeline, timeline
 
 MOST_POINTS = 500  # of a curve or a track in a report of few runs
 LEAST_POINTS = 60
@@ -22,7 +22,7 @@ class ReportedRun:
 
     summary: RunSummary
     curves: Mapping[str, Curve]
-    timeline: Timeline
+    timeline: Timeline | None
 
 
 def points_each(runs: int) -> int:
@@ -33,8 +33,8 @@ def points_each(runs: int) -> int:
 def reported_run(run: Run, most: int) -> ReportedRun:
     """Return what the report needs of a run. Raises RecordsError where samples are damaged."""
     facts = facts_of(run)
-    server = read_server_rows(run.path)
-    return ReportedRun(summarize(run), curves(facts, most), timeline(facts, server, most))
+    line = timeline(facts, Room(most, 2 * most))
+    return ReportedRun(summarize(run, facts), curves_of(facts, most), line)
 
 
 def sorted_runs(runs: list[ReportedRun]) -> list[ReportedRun]:

@@ -60,6 +60,11 @@ def hover_lines(text: object, limit: int = 300) -> str:
     return "<br>".join(chart_text(line) for line in lines)
 
 
+def capital(words: str) -> str:
+    """Return words as they begin a heading: what stands in capitals stays so."""
+    return words[:1].upper() + words[1:]
+
+
 def rounded(values: Iterable[float]) -> list[float | None]:
     """Return values with the digits that a chart can show; what is no number is a gap."""
     return [float(f"{v:.{DIGITS}g}") if math.isfinite(v) else None for v in map(float, values)]

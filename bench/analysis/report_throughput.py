@@ -6,31 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from .knee import Knee, find_knee, output_tokens_per_s
-from .levels import Figure, Level, Series
-from .pareto import per_user
-from .report_load import Point, each_run, level_line, levels_axis
+from .levels import Series
+from .load_points import load_line
+from .pareto import ParetoPoint, gpu_count, pareto_points
+from .report_load import levels_axis, line_traces
 from .report_look import axis
 from .report_text import rounded
-from .summary import RunSummary
 
 
 def throughput_chart(series: Series) -> dict[str, Any] | None:
     """Return output tokens a second against load; None where no level has a rate."""
-    found = _figure_points(series.levels, output_tokens_per_s)
-    if not found:
+    line = load_line(series.levels, output_tokens_per_s)
+    if not line.points:
         return None
-    unit = "tokens/s"
-    traces = [
-        level_line(found, "output tokens/s", "@c3", "circle", unit),
-        *each_run(series, output_tokens_per_s, "output tokens/s", unit),
-    ]
+    traces = list(line_traces(line, "output tokens/s", "tokens/s", ("@c3", "circle")))
     knee = find_knee(series.levels)
     layout = {
         "xaxis": levels_axis(series),
         "yaxis": {**axis("output tokens/s"), "rangemode": "tozero", "tickformat": ",~r"},
     }
     if knee is not None:
-        traces.append(_knee_line(knee, max(p.value for p in found)))
+        traces.append(_knee_line(knee, max(p.centre for p in line.points)))
     return {
         "title": "Throughput against load",
         "doc": "generated tokens a second in the steady window, of requests that succeeded",
@@ -38,16 +34,6 @@ def throughput_chart(series: Series) -> dict[str, Any] | None:
         "data": traces,
         "layout": layout,
     }
-
-
-def _figure_points(levels: Sequence[Level], figure: Figure) -> list[Point]:
-    found = []
-    for level in levels:
-        over = level.over_repeats(figure)
-        if over is not None:
-            basis = f"95 % over {len(level.runs)} runs"
-            found.append(Point(level.load.value, over.centre, over.interval, basis, level.verdict))
-    return found
 
 
 def _knee_line(knee: Knee, top: float) -> dict[str, Any]:
@@ -64,13 +50,8 @@ def _knee_line(knee: Knee, top: float) -> dict[str, Any]:
 
 def pareto_chart(series: Series) -> dict[str, Any] | None:
     """Return the server's rate over a user's, by GPU where it is known how many there are."""
-    by_gpu = all(level.centre(_by_gpu) is not None for level in series.levels)
-    figure, whose = (_by_gpu, "per GPU") if by_gpu else (output_tokens_per_s, "of the server")
-    found = [
-        (level, user, rate)
-        for level in series.levels
-        if (user := level.centre(per_user)) and (rate := level.centre(figure))
-    ]
+    found = pareto_points(series)
+    whose = "of the server" if gpu_count(series.runs) is None else "per GPU"
     if len(found) < 2:
         return None
     return {
@@ -90,27 +71,23 @@ def pareto_chart(series: Series) -> dict[str, Any] | None:
     }
 
 
-def _by_gpu(run: RunSummary) -> float | None:
-    return run.cost.output_tokens_per_s_per_gpu
-
-
-def _pareto_line(found: Sequence[tuple[Level, float, float]], whose: str) -> dict[str, Any]:
+def _pareto_line(found: Sequence[ParetoPoint], whose: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers+text",
         "showlegend": False,
-        "x": rounded(user for _, user, _ in found),
-        "y": rounded(rate for _, _, rate in found),
-        "text": [f"{level.load.value:g}" for level, _, _ in found],
+        "x": rounded(p.per_user for p in found),
+        "y": rounded(p.per_gpu for p in found),
+        "text": [p.load.number for p in found],
         "textposition": "top right",
         "cliponaxis": False,
         "line": {"color": "@c4", "width": 2},
         "marker": {
             "color": "@c4",
             "size": 9,
-            "symbol": ["circle" + "-open" * (v.verdict != "VALID") for v, _, _ in found],
+            "symbol": ["circle" + "-open" * (p.verdict != "VALID") for p in found],
         },
-        "hovertext": [level.load.words for level, _, _ in found],
+        "hovertext": [p.load.words for p in found],
         "hovertemplate": "%{hovertext}<br>%{x:,.4~g} tokens/s each user<br>"
         f"%{{y:,.4~g}} tokens/s {whose}<extra></extra>",
     }

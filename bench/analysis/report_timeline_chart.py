@@ -2,182 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .metrics import TITLES
+import numpy as np
+
+from .metrics import FROM_SCHEDULE, TITLES
 from .report_look import axis, level_look, times_scale
 from .report_text import chart_text, hover_lines, rounded
-from .report_timeline import Failure, Timeline, Track
+from .timeline import Timeline
+from .tracks import Dots, Failure, Held, Panel, Track
 
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
 WORDS_PX = 18  # of a line of words
 GAP = 0.18  # of a panel's height
-SENSORS = {
-    "utilization_percent": ("GPU %", "%"),
-    "power_w": ("power (W)", "W"),
-    "temperature_c": ("temp. (°C)", "°C"),
+BESIDE = 0.01  # of the time shown, on either side: half a mark at the end is no mark
+COLOURS = {
+    "arrivals": ("@c0", "@c2"),
+    "in_flight": ("@c0", "@c2", "@c1"),
+    "tokens": ("@c3",),
+    "kv": ("@c4",),
+}
+UNITS = {
+    "arrivals": "/s",
+    "in_flight": "",
+    "tokens": " tokens/s",
+    "kv": " %",
+    "utilization": " %",
+    "power": " W",
+    "temperature": " °C",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One row of the timeline: its axis' title and what is drawn in it."""
-
-    title: str
-    traces: Sequence[dict[str, Any]]
-    scale: dict[str, Any] = field(
-        default_factory=lambda: {"rangemode": "tozero", "tickformat": ",~r"}
-    )
-
-
 def timeline_chart(found: Timeline) -> dict[str, Any]:
-    """Return a run's timeline; panels that nobody measured are left out."""
-    panels = [panel for panel in _panels(found) if panel.traces]
+    """Return a run's timeline; a panel without anything to draw is left out."""
+    gpus = 1 + max((t.place or 0 for p in found.panels for t in p.tracks), default=0)
+    drawn = [(panel, traces) for panel in found.panels if (traces := list(_traces(panel, gpus)))]
+    share = 1 / max(len(drawn), 1)
     layout: dict[str, Any] = {
-        "height": PANEL_PX * len(panels) + MARGIN_PX,
-        # Above the window's name.
-        "legend": {"y": 1 + WORDS_PX / (PANEL_PX * max(len(panels), 1))},
-        "xaxis": {**axis("seconds from the run's start"), "anchor": _name("y", len(panels) - 1)},
+        "height": PANEL_PX * len(drawn) + MARGIN_PX,
+        "legend": {"y": 1 + share * WORDS_PX / PANEL_PX},  # above the window's name
+        "xaxis": {**_time_axis(found), "anchor": _name("y", len(drawn) - 1)},
         **_window(found),
     }
-    share = 1 / max(len(panels), 1)
-    traces = []
-    for place, panel in enumerate(panels):
+    data, named = [], set()
+    for place, (panel, traces) in enumerate(drawn):
         top = 1 - place * share
-        layout[_name("yaxis", place)] = {
-            **axis(panel.title),
-            **panel.scale,
-            "domain": [max(0.0, top - share * (1 - GAP)), top],
-            "nticks": 4,
-        }
-        traces += [{**trace, "yaxis": _name("y", place)} for trace in panel.traces]
-    return {"data": traces, "layout": layout, "note": _note(found)}
+        domain = [max(0.0, top - share * (1 - GAP)), top]
+        layout[_name("yaxis", place)] = {**_value_axis(panel), "domain": domain, "nticks": 4}
+        for trace in traces:
+            shown = trace["name"] not in named  # else a panel further up has it in the legend
+            data.append({**trace, "yaxis": _name("y", place), "showlegend": shown})
+            named.add(trace["name"])
+    return {"data": data, "layout": layout, "note": _note(found)}
 
 
 def _name(kind: str, place: int) -> str:
     return kind if place == 0 else f"{kind}{place + 1}"
 
 
-def _panels(found: Timeline) -> list[Panel]:
-    title = TITLES[found.dots_metric].partition(" from")[0]
-    dots = [p for p in (_dots(found), _failures(found)) if p]
-    values = found.dots.values if found.dots else None
-    return [
-        Panel("requests/s", _lines(((found.arrivals, "@c0"), (found.ended, "@c2")), "/s", "hvh")),
-        Panel(
-            "requests",
-            _lines(
-                ((found.in_flight, "@c0"), (found.running, "@c2"), (found.waiting, "@c1")), "", "hv"
-            ),
-        ),
-        Panel(f"{title} (ms)", dots, {} if values is None else times_scale(list(values))),
-        Panel("tokens/s", _lines(((found.output_tokens, "@c3"),), " tokens/s", "hvh")),
-        Panel("KV cache %", _lines(((found.kv_percent, "@c4"),), " %", "hv")),
-        *(
-            Panel(title, [*_gpus(found, key, unit), *_throttled(found, key)])
-            for key, (title, unit) in SENSORS.items()
-        ),
-    ]
-
-
-def _lines(
-    tracks: Sequence[tuple[Track | None, str]], unit: str, shape: str
-) -> list[dict[str, Any]]:
-    return [_line(track, colour, unit, shape) for track, colour in tracks if track is not None]
-
-
-def _line(track: Track, colour: str, unit: str, shape: str) -> dict[str, Any]:
+def _time_axis(found: Timeline) -> dict[str, Any]:
+    first, last = found.shown
+    beside = BESIDE * (last - first)
     return {
-        "type": "scatter",
+        **axis("seconds from the run's start"),
+        "range": rounded([first - beside, last + beside]),
+    }
+
+
+def _value_axis(panel: Panel) -> dict[str, Any]:
+    title = axis(panel.label.replace("\n", "<br>"))
+    if panel.dots is not None:
+        values = panel.dots.values
+        return {**title, **(times_scale([values.min(), values.max()]) if values.size else {})}
+    return {**title, "rangemode": "tozero", "tickformat": ",~r"}
+
+
+def _traces(panel: Panel, gpus: int) -> Iterator[dict[str, Any]]:
+    for place, track in enumerate(panel.tracks):
+        yield _line(track, _colour(panel, place, gpus), UNITS[panel.key])
+        if track.lost:
+            yield _lost(track)
+    if panel.dots is not None and panel.dots.times.size:
+        yield _dots(panel.dots)
+    if panel.dots is not None and panel.dots.first_failures:
+        yield _failures(panel.dots)
+    top = max((float(np.nanmax(t.values)) for t in panel.tracks), default=0.0)
+    for held in panel.held:
+        yield _held(held, 1.08 * top)  # clear of the line
+
+
+def _colour(panel: Panel, place: int, gpus: int) -> str:
+    """Return a line's colour: a GPU's is the same in all panels."""
+    colours, gpu = COLOURS.get(panel.key, ()), panel.tracks[place].place
+    if gpu is not None:
+        return level_look(gpu, gpus)["color"]
+    several = len(panel.tracks)
+    return colours[place] if several <= len(colours) else level_look(place, several)["color"]
+
+
+def _line(track: Track, colour: str, unit: str) -> dict[str, Any]:
+    name = track.name.replace("\n", " ")
+    return {
+        **_marks(name, track.times, track.values),
         "mode": "lines",
-        "name": track.name,
-        "legendgroup": track.name,
-        "x": rounded(track.times_s),
-        "y": rounded(track.values),
-        "line": {"color": colour, "width": 1.6, "shape": shape},
-        "hovertemplate": f"{track.name} %{{y:,.4~g}}{unit}<br>at %{{x:.2f}} s<extra></extra>",
+        "line": {"color": colour, "width": 1.6, "shape": "hv" if track.steps else "linear"},
+        "hovertemplate": f"{name} %{{y:,.4~g}}{unit}<br>at %{{x:.2f}} s<extra></extra>",
     }
 
 
-def _dots(found: Timeline) -> dict[str, Any] | None:
-    track = found.dots
-    if track is None:
-        return None
-    since = "due" if "schedule" in found.dots_metric else "sent"
+def _lost(track: Track) -> dict[str, Any]:
     return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": track.name,
-        "x": rounded(track.times_s),
-        "y": rounded(track.values),
+        **_marks("no more readings", track.times[-1:], track.values[-1:]),
+        "marker": {"color": "@bad", "size": 5, "symbol": "x"},
+        "hovertemplate": f"{track.name}: no more readings from %{{x:.2f}} s on<extra></extra>",
+    }
+
+
+def _held(held: Held, top: float) -> dict[str, Any]:
+    """Return a bar along the panel's top for each stretch in which a GPU's clocks were held."""
+    times = [t for begin, end in held.spans for t in (begin, end, float("nan"))]
+    return {
+        **_marks("throttled", times, [top] * len(times)),
+        "mode": "lines+markers",
+        "line": {"color": "@bad", "width": 4},
+        "marker": {"color": "@bad", "size": 5, "symbol": "diamond"},
+        "hovertemplate": f"{held.gpu}: clocks held down ({chart_text(held.why)})<br>"
+        "at %{x:.2f} s<extra></extra>",
+    }
+
+
+def _dots(dots: Dots) -> dict[str, Any]:
+    title = TITLES[dots.metric]
+    since = "due" if dots.metric in FROM_SCHEDULE.values() else "sent"
+    return {
+        **_marks(title, dots.times, dots.values),
         "marker": {"color": "@c0", "size": 4, "opacity": 0.55},
-        "customdata": found.dots_requests.tolist(),
+        "customdata": dots.requests.tolist(),
         "hovertemplate": f"request %{{customdata}}<br>{since} at %{{x:.2f}} s<br>"
-        f"{TITLES[found.dots_metric]} %{{y:,.4~g}} ms<extra></extra>",
+        f"{title} %{{y:,.4~g}} ms<extra></extra>",
     }
 
 
-def _failures(found: Timeline) -> dict[str, Any] | None:
+def _failures(dots: Dots) -> dict[str, Any]:
     """Return the failures as crosses at the panel's top: they have no TTFT to stand at."""
-    if not found.failures:
-        return None
-    track = found.dots
-    top = float(track.values.max()) if track is not None else 1.0
+    told = dots.first_failures
+    top = float(dots.values.max()) if dots.values.size else 1.0
+    cross = {"color": "@bad", "size": 9, "symbol": "x-thin", "line": {"color": "@bad", "width": 2}}
     return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "failed",
-        "x": rounded(f.at_s for f in found.failures),
-        "y": rounded([top] * len(found.failures)),
-        "marker": {"color": "@bad", "size": 9, "symbol": "x-thin", "line": _cross()},
-        "hovertext": [_failure_words(f) for f in found.failures],
+        **_marks("failed", [failure.at_s for failure in told], [top] * len(told)),
+        "marker": cross,
+        "hovertext": [_failure_words(failure) for failure in told],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
 
 
-def _cross() -> dict[str, Any]:
-    return {"color": "@bad", "width": 2}
+def _marks(name: str, times: Iterable[float], values: Iterable[float]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "legendgroup": name,
+        "x": rounded(times),
+        "y": rounded(values),
+    }
 
 
 def _failure_words(failure: Failure) -> str:
     return (
-        f"request {failure.request_index} failed at {failure.at_s:.2f} s: "
-        f"{chart_text(failure.kind)}<br>{hover_lines(failure.words)}"
+        f"request {failure.request_index}, begun at {failure.at_s:.2f} s, failed at "
+        f"{failure.end_s:.2f} s: {chart_text(failure.kind)}<br>{hover_lines(failure.words)}"
     )
-
-
-def _gpus(found: Timeline, sensor: str, unit: str) -> list[dict[str, Any]]:
-    """Return a line a GPU; the legend names it in the first panel that has one."""
-    tracks = found.gpu.get(sensor, ())
-    first = sensor == next(iter(found.gpu), None)
-    return [
-        {
-            **_line(track, level_look(place, len(tracks))["color"], f" {unit}", "linear"),
-            "showlegend": first,
-        }
-        for place, track in enumerate(tracks)
-    ]
-
-
-def _throttled(found: Timeline, sensor: str) -> list[dict[str, Any]]:
-    if sensor != "utilization_percent":
-        return []
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "throttled",
-            "legendgroup": "throttled",
-            "showlegend": place == 0,
-            "x": rounded(track.times_s),
-            "y": rounded(track.values),
-            "marker": {"color": "@bad", "size": 4, "symbol": "diamond"},
-            "hovertemplate": f"{track.name}: clocks held down<br>at %{{x:.2f}} s<extra></extra>",
-        }
-        for place, track in enumerate(found.throttled)
-    ]
 
 
 def _window(found: Timeline) -> dict[str, Any]:
@@ -195,12 +190,11 @@ def _window(found: Timeline) -> dict[str, Any]:
 
 def _note(found: Timeline) -> str:
     """Say what the picture leaves out."""
-    said = [f"Rates are counts over {found.slice_s:g} s."]
-    tracks = [found.dots, found.in_flight, found.running, *sum(found.gpu.values(), ())]
-    if any(track is not None and track.of > track.times_s.size for track in tracks):
-        said.append("Of every slice of time the lowest and the highest points are drawn, not all.")
-    if found.failed > len(found.failures):
-        said.append(f"The first {len(found.failures)} of {found.failed:,} failures are marked.")
+    said = [found.note] if found.note else []
+    for dots in (panel.dots for panel in found.panels if panel.dots):
+        told, failed = len(dots.first_failures), sum(t.size for t in dots.failures.values())
+        if failed > told:
+            said.append(f"The first {told} of {failed:,} failures are marked")
     if found.window is None:
-        said.append("The load was never held, so there is no steady window.")
-    return " ".join(said)
+        said.append("The load was never held, so there is no steady window")
+    return "".join(f"{sentence}. " for sentence in said).strip()

@@ -12,7 +12,7 @@ from .finding import Finding
 from .foreign import ABSENT
 from .knee import find_knee, output_tokens_per_s
 from .levels import Level, Series
-from .metrics import METRICS, TITLES, headline_metric
+from .metrics import DOCS, TITLES, headline_metric
 from .objectives import Objective, Outcome
 from .pareto import per_user
 from .report_look import run_names
@@ -20,7 +20,6 @@ from .report_tables import number
 from .summary import RunSummary
 from .verdict_lists import headline
 
-DOCS = {metric.name: metric.doc for metric in METRICS}
 MEANINGS = {check.code: check.meaning for check in CHECKS}
 WORDS = {
     "VALID": "The figures mean what they say.",
@@ -231,4 +230,4 @@ def _knee(series: Series) -> list[Key]:
     if knee is None:
         return []
     doc = "the level from which on more load brought hardly more throughput"
-    return [Key("Throughput used up at", f"{knee.load.value:g}", knee.load.unit, "", doc)]
+    return [Key("Throughput used up at", knee.load.number, knee.load.unit, "", doc)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import client_checks, thresholds
 from .advice import more_requests
 from .attainment import run_objectives
+from .cells import counted
 from .facts import Facts
 from .finding import Finding, Severity
 from .statistics import min_samples
@@ -37,8 +38,8 @@ def interrupted(facts: Facts) -> Finding | None:
     return Finding(
         "interrupted",
         Severity.INVALID if lost else Severity.SUSPECT,
-        f"{told}: {facts.rows} of {planned} requests have a row, {facts.cancelled} of them "
-        "cancelled",
+        f"{told}: {facts.rows} of {counted(planned, 'request')} have a row, {facts.cancelled} of "
+        "them cancelled",
         "run it again to the end; "
         + (
             "the requests that are missing are the slow ones"
@@ -60,7 +61,7 @@ def errors(facts: Facts) -> Finding | None:
     return Finding(
         "errors",
         severity,
-        f"{failed} of {judged} requests failed ({100 * failed / judged:.3g} %): {named}",
+        f"{failed} of {counted(judged, 'request')} failed ({100 * failed / judged:.3g} %): {named}",
         "read the example messages and the server's log, remove the cause, run again: refused "
         "work makes the rest look fast",
     )
@@ -79,7 +80,7 @@ def few_samples(facts: Facts) -> Finding | None:
     return Finding(
         "few_samples",
         Severity.SUSPECT,
-        f"{succeeded} requests succeeded; {wants} needs {needed}",
+        f"{counted(succeeded, 'request')} succeeded; {wants} needs {needed}",
         "remove what made requests fail"
         if facts.rows >= needed
         else f"{more_requests(facts, needed)}{'' if asked else more}",

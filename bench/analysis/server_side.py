@@ -97,7 +97,8 @@ def _rows_of(facts: Facts) -> pd.DataFrame | Why:
     inside: pd.DataFrame = rows[(rows["engine"] == ALL) & _within(rows["t_s"], stretch)]
     if len(inside) < MIN_SAMPLES:
         return Why(
-            f"{len(inside)} of the server's metrics' readings lie in the {stretch.words}: "
+            f"{len(inside)} of the server's metrics' readings "
+            f"{'lies' if len(inside) == 1 else 'lie'} in the {stretch.words}: "
             f"{MIN_SAMPLES} are needed"
         )
     return inside

@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 
 from .cells import short
 from .foreign import printable
+from .scales import MANY, log_loads, log_times
 from .style import FONT, look
 
 WIDTH_IN = 8.4
@@ -125,10 +126,9 @@ def time_axis(axes: Axes, values: Sequence[float], *, which: str = "x", roomy: b
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = min(values), max(values)
-    if low > 0 and high / low > 10:
+    if log_times(values):
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        # 1, 2, 5 run into each other over more than three decades, or on a short axis.
-        dense = high / low < (1000 if roomy else 20)
+        dense = high / low < (MANY if roomy else 20)
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if dense else (1,)))
         axis.set_minor_locator(NullLocator())
     else:
@@ -144,7 +144,7 @@ def level_axis(axes: Axes, levels: Sequence[tuple[float, str]]) -> str:
     returns explain; and labels without room are left out, but for the last: their ticks stay.
     """
     places = [value for value, _ in levels]
-    if min(places) > 0 and max(places) / min(places) >= 4:
+    if log_loads(places):
         axes.set_xscale("log", base=2)
     labels, explained = _apart(axes, levels), ""
     if "" in labels:

@@ -36,11 +36,13 @@ ADVICE: dict[State, str] = {
     "baseline": "what the others are held against",
     "stable": "as at the lowest level",
     "acceptable": "slower, within what batching costs",
-    "unstable": "investigate batching: requests wait for prefill of others; try a smaller "
-    "--max-num-batched-tokens, and see whether vllm:num_requests_waiting is above 0",
+    "unstable": "investigate batching: requests wait for their place in a batch; see whether "
+    "vllm:num_requests_waiting is above 0, and try a larger --max-num-batched-tokens or "
+    "--max-num-seqs (docs/TUNING.md)",
     "overloaded": "the server is past what it can do: keep below this level, raise "
     "--max-num-seqs if KV cache is left, or add replicas",
-    "cannot tell": "too few successes, or no stream: send more requests at each level",
+    "cannot tell": "too few successes here or at the lowest level, or no stream: send more "
+    "requests at each level",
 }
 
 
@@ -52,6 +54,7 @@ class Judged:
     p50_ms: float | None
     p95_ms: float | None
     state: State
+    invalid: str | None = None  # which of its runs are, in words; None: none is
 
     @property
     def words(self) -> str:
@@ -62,6 +65,8 @@ class Judged:
         )
         what = TITLES[headline_metric("ttft_ms", self.load)]
         told = f"{self.load.words}: {what} p50={p50}, p95={p95}  {MARKS[self.state]} {self.state}"
+        if self.invalid is not None:
+            told += f", {'and' if MARKS[self.state] in '✗?' else 'but'} {self.invalid}"
         return told if self.state == "baseline" else f"{told}: {ADVICE[self.state]}"
 
 
@@ -84,8 +89,11 @@ def stability(levels: Sequence[Level]) -> Stability | None:
         return None
     knee = find_knee(levels)
     base, *others = [(level.load, level.centre(_p50), level.centre(_p95)) for level in levels]
-    first = Judged(*base, "baseline" if base[1] is not None else "cannot tell")
-    judged = [Judged(*one, _state(first, one, knee)) for one in others]
+    first = Judged(*base, "baseline" if base[1] is not None else "cannot tell", levels[0].invalid)
+    judged = [
+        Judged(*one, _state(first, one, knee), level.invalid)
+        for one, level in zip(others, levels[1:], strict=True)
+    ]
     return Stability((first, *judged), knee)
 
 
@@ -112,6 +120,8 @@ def _state(
     growth = _growth(base.p95_ms, p95)
     if doubled or growth >= P95_GROWTH * max(1.0, math.sqrt(more_load / 4)):
         return "unstable"
+    if base.p95_ms is None or p95 is None:
+        return "cannot tell"  # p95 is half of what stable means
     return "acceptable" if risen or growth >= SLIGHT_GROWTH else "stable"
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 
 from .capacity import capacity
-from .environment import commands, environment
+from .environment import environment
 from .intervals import Interval
 from .level_columns import LEVEL_COLUMNS, level_rows
 from .levels import Series, series_of
 from .objectives import Attainment, Outcome
+from .report_again import again
 from .stability import stability
 from .statistics import Distribution
 from .summary import RunSummary
@@ -36,7 +37,6 @@ def document(summaries: Sequence[RunSummary]) -> dict[str, Any]:
         "levels": [{c.name: c.value(r) for c in LEVEL_COLUMNS} for r in level_rows(series)],
         "scenarios": [_scenario(one) for one in series],
         "environment": [{"what": w, "value": v} for w, v in environment(summaries)],
-        "commands": commands(summaries),
     }
 
 
@@ -107,7 +107,7 @@ def _outcome(found: Outcome) -> dict[str, Any]:
 
 
 def _scenario(series: Series) -> dict[str, Any]:
-    judged, most = stability(series.levels), capacity(series.levels)
+    judged, most, how = stability(series.levels), capacity(series.levels), again(series)
     return {
         "scenario": series.scenario,
         "run_ids": [run.run_id for run in series.runs],
@@ -124,4 +124,5 @@ def _scenario(series: Series) -> dict[str, Any]:
         }
         if most
         else None,
+        "again": asdict(how) if how else None,
     }

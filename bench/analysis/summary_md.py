@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from .beside_lines import beside_lines
-from .environment import commands, environment
+from .environment import environment
 from .foreign import code, markdown
 from .judgement_lines import objective_lines, repeat_lines, stability_lines
-from .levels import series_of
+from .levels import Series, series_of
+from .report_again import again
+from .series_names import named_series
 from .summary import RunSummary
 from .tables import (
-    LEVEL_COLUMNS,
-    by_scenario,
     cache_notes,
     footnotes,
     interval_rows,
+    level_table,
     setup_words,
     turn_rows,
 )
@@ -44,12 +46,14 @@ TURN_HEADINGS = ("turn", "n", "TTFT ms p50", "p95", "prompt tokens", "of them ca
 
 def to_markdown(summaries: Sequence[RunSummary]) -> str:
     """Return summary.md for summaries in their order."""
+    named = named_series(series_of(summaries))
     parts = [
         "# Benchmark summary",
         *_verdicts(summaries),
-        *(_scenario(name, runs) for name, runs in by_scenario(summaries)),
+        *(_scenario(name, series) for name, series in named),
         *_errors(summaries),
         *_environment(summaries),
+        *_again(named),
         "## What the columns mean\n\n" + _list(MEANINGS),
     ]
     return "\n\n".join(parts) + "\n"
@@ -76,37 +80,35 @@ def _of(some: int, whole: int) -> str:
     return "every run" if some == whole else f"{some} of {whole} runs"
 
 
-def _scenario(name: str, runs: Sequence[RunSummary]) -> str:
-    setup = markdown(setup_words(runs))
-    head = f"## {markdown(name)}\n\n{setup}"
+def _scenario(name: str, series: Series) -> str:
+    runs, unit = series.runs, series.levels[0].load.unit
+    head = f"## {markdown(name)}\n\n{markdown(setup_words(runs))}"
     description = next((d for r in runs if (d := r.setting("description"))), None)
     if description:
         head += f"\n\n{markdown(description)}"
-    unit = runs[0].load.unit
-    rows = [[c.cell(r) for c in LEVEL_COLUMNS[unit]] for r in runs]
-    headings = [c.heading.replace("\n", " ") for c in LEVEL_COLUMNS[unit]]
+    headings, rows = level_table(series)
     notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
-    parts = [head, _table(headings, rows), notes, *_judgement(runs)]
-    turns = turn_rows(runs)
+    table = _table([heading.replace("\n", " ") for heading in headings], rows)
+    parts = [head, table, notes, *_judgement(series)]
+    turns = turn_rows(series)
     if turns:
         parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]
-    intervals = interval_rows(runs)
+    intervals = interval_rows(series)
     if intervals:
         told = "Percentiles in ms with their intervals within the run:"
         parts += [told, _table((unit, *INTERVAL_HEADINGS), intervals)]
     return "\n\n".join(parts)
 
 
-def _judgement(runs: Sequence[RunSummary]) -> Iterable[str]:
-    for series in series_of(runs):
-        for title, lines in (
-            ("Objectives", objective_lines(series)),
-            ("TTFT over load", stability_lines(series)),
-            ("Repeats", repeat_lines(series)),
-            ("Server and GPUs", beside_lines(series)),
-        ):
-            if lines:
-                yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
+def _judgement(series: Series) -> Iterable[str]:
+    for title, lines in (
+        ("Objectives", objective_lines(series)),
+        ("TTFT over load", stability_lines(series)),
+        ("Repeats", repeat_lines(series)),
+        ("Server and GPUs", beside_lines(series)),
+    ):
+        if lines:
+            yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:
@@ -131,9 +133,28 @@ def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
     facts = environment(summaries)
     if facts:
         yield "## Environment\n\n" + _table(["what", "value"], [[w, markdown(v)] for w, v in facts])
-    again = commands(summaries)
-    if again:
-        yield "## Run it again\n\n```bash\n" + "\n".join(again) + "\n```"
+
+
+def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
+    """Say how to run each series again, folded up: its settings as a file, and the commands."""
+    known = [(name, found) for name, series in named if (found := again(series))]
+    if known:
+        yield "## Run it again"
+    for name, found in known:
+        commands = "".join(f"{command}\n" for command in found.commands)
+        by_hand = "; put in by hand what stands masked as ***" * found.masked
+        yield (
+            f"<details>\n<summary>{markdown(name)}: save as <code>{found.file}</code>"
+            f"{markdown(by_hand)}</summary>\n\n{_fenced(found.text, 'yaml')}\n\n"
+            f"{_fenced(commands, 'bash')}\n\n</details>"
+        )
+
+
+def _fenced(text: str, language: str) -> str:
+    """Return lines as they stand, behind a fence longer than any that they hold."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}{fence}"
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -69,7 +69,7 @@ def _of_type(hint: object) -> Schema:
 
 
 INTERVAL = _or_null(_object(low=NUMBER, high=NUMBER))
-LOAD = _object(unit=_one_of(["streams", "requests/s"]), value=NUMBER)
+LOAD = _object(unit=_one_of(["streams", "requests/s"]), value=NUMBER, speed=_or_null(NUMBER))
 DISTRIBUTION = _object(
     n=COUNT,
     mean=NUMBER,
@@ -128,8 +128,10 @@ STABILITY = _object(
     p50_ms=_or_null(NUMBER),
     p95_ms=_or_null(NUMBER),
     state=_one_of(get_args(State)),
+    invalid=_or_null(TEXT),
     words=TEXT,
 )
+AGAIN = _object(file=TEXT, text=TEXT, commands=_list(TEXT), masked=YES_OR_NO)  # its YAML and how
 
 
 def _metrics(value: Schema) -> Schema:
@@ -160,6 +162,7 @@ def schema() -> Schema:
         stability=_list(STABILITY),
         knee=_or_null(_object(load=LOAD, next_load=LOAD, gain=NUMBER, words=TEXT)),
         capacity=_or_null(_object(met=_or_null(LOAD), missed=_or_null(LOAD), words=TEXT)),
+        again=_or_null(AGAIN),
     )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -170,7 +173,6 @@ def schema() -> Schema:
             levels=_list(_columns(level_column_docs())),
             scenarios=_list(scenario),
             environment=_list(_object(what=TEXT, value=TEXT)),
-            commands=_list(TEXT),
         ),
     }
 

@@ -1,14 +1,14 @@
-"""The table of a scenario's levels, once for Markdown and the terminal alike."""
+"""The table of a series' levels, once for Markdown and the terminal alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from . import cells
 from .calibration import in_words
 from .foreign import ABSENT
+from .levels import Series
 from .metrics import TITLES, headline_metric
 from .statistics import min_samples
 from .summary import RunSummary
@@ -101,27 +101,36 @@ _REST = (
     ),
     TableColumn("started", lambda s: s.started_utc or ABSENT, narrow=False),
 )
+# Beside the first one, the run's name under its unit.
 LEVEL_COLUMNS = {
-    unit: (TableColumn(unit, lambda s: f"{s.load.value:g}"), *_FIRST, *times, *_REST)
-    for unit, times in (("streams", _CLOSED), ("requests/s", _OPEN))
+    "streams": (*_FIRST, *_CLOSED, *_REST),
+    "requests/s": (*_FIRST, *_OPEN, *_REST),
 }
 
 
-def interval_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
+def level_table(series: Series, *, narrow: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the headings of a series' table and, a row each, its runs."""
+    unit = series.levels[0].load.unit
+    columns = [c for c in LEVEL_COLUMNS[unit] if c.narrow or not narrow]
+    rows = [[name, *(c.cell(run) for c in columns)] for name, run in series.named_runs]
+    return [unit, *(c.heading for c in columns)], rows
+
+
+def interval_rows(series: Series) -> list[list[str]]:
     """Return, a row each, a run's percentiles with their 95 % intervals within the run."""
     return [
-        [f"{s.load.value:g}", TITLES[metric], *(_with_interval(s, metric, q) for q in wanted)]
-        for s in summaries
+        [run_name, TITLES[metric], *(_with_interval(s, metric, q) for q in wanted)]
+        for run_name, s in series.named_runs
         for name, wanted in INTERVALS
         if (metric := headline_metric(name, s.load)) in s.distributions
     ]
 
 
-def turn_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
+def turn_rows(series: Series) -> list[list[str]]:
     """Return, a row each, the turns of runs of conversations."""
     return [
         [
-            f"{s.load.value:g}",
+            name,
             str(turn.turn),
             str(turn.n),
             _turn_time(turn, turn.ttft_p50_ms, 50),
@@ -129,7 +138,7 @@ def turn_rows(summaries: Sequence[RunSummary]) -> list[list[str]]:
             cells.short(turn.prompt_tokens_mean),
             ABSENT if turn.cached_share is None else f"{cells.short(100 * turn.cached_share)} %",
         ]
-        for s in summaries
+        for name, s in series.named_runs
         for turn in s.turns
     ]
 
@@ -146,12 +155,6 @@ def _with_interval(summary: RunSummary, metric: str, percentile: float) -> str:
     if interval is None:
         return value
     return f"{value} ({cells.short(interval.low)} to {cells.short(interval.high)})"
-
-
-def by_scenario(summaries: Sequence[RunSummary]) -> list[tuple[str, list[RunSummary]]]:
-    """Return (scenario, its runs) of sorted summaries; its closed and its open loops apart."""
-    groups = groupby(summaries, key=lambda s: (s.scenario, s.load.unit))
-    return [(name, list(runs)) for (name, _), runs in groups]
 
 
 def setup_words(summaries: Sequence[RunSummary]) -> str:

@@ -1,4 +1,4 @@
-"""The summary on a terminal, or in a pipe: the verdict first, then a table a scenario.
+"""The summary on a terminal, or in a pipe: the verdict first, then a table a series.
 
 Foreign text goes in as `Text`, which rich prints as it stands: no markup is read from it.
 """
@@ -16,9 +16,10 @@ from rich.text import Text
 from .beside_lines import beside_lines
 from .foreign import printable
 from .judgement_lines import objective_lines, repeat_lines, stability_lines
-from .levels import series_of
+from .levels import Series, series_of
+from .series_names import named_series
 from .summary import RunSummary
-from .tables import LEVEL_COLUMNS, by_scenario, footnotes, setup_words
+from .tables import footnotes, level_table, setup_words
 from .verdict import finding_text
 from .verdict_lists import headline, shared_notes
 
@@ -43,12 +44,12 @@ def print_summary(summaries: Sequence[RunSummary], console: Console) -> None:
 def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
     yield Text(f"Verdict: {headline(summaries)}", style="bold")
     yield from _doubts(summaries, plain=plain)
-    for name, runs in by_scenario(summaries):
+    for name, series in named_series(series_of(summaries)):
         yield Text()
-        yield Text(f"{printable(name)} · {printable(setup_words(runs))}", style="bold")
-        yield _table(runs, plain=plain)
-        yield from (Text(printable(note), style="dim") for note in footnotes(runs))
-        yield from _judgement(runs, plain=plain)
+        yield Text(f"{printable(name)} · {printable(setup_words(series.runs))}", style="bold")
+        yield _table(series, plain=plain)
+        yield from (Text(printable(note), style="dim") for note in footnotes(series.runs))
+        yield from _judgement(series, plain=plain)
     yield from _errors(summaries)
 
 
@@ -68,16 +69,18 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
         yield Text(f"{finding_text(shared.finding)}{runs}", style="dim")
 
 
-def _table(runs: Sequence[RunSummary], *, plain: bool) -> Table:
-    columns = [c for c in LEVEL_COLUMNS[runs[0].load.unit] if c.narrow]
+def _table(series: Series, *, plain: bool) -> Table:
+    headings, rows = level_table(series, narrow=True)
     table = Table(
         box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
     )
-    for column in columns:
-        heading = column.heading.replace("\n", " ") if plain else column.heading
-        table.add_column(heading, justify="right" if heading != "verdict" else "left")
-    for run in runs:
-        table.add_row(*(_cell(c.cell(run)) for c in columns))
+    for heading in headings:
+        table.add_column(
+            heading.replace("\n", " ") if plain else heading,
+            justify="right" if heading != "verdict" else "left",
+        )
+    for row in rows:
+        table.add_row(*(_cell(text) for text in row))
     return table
 
 
@@ -85,17 +88,16 @@ def _cell(text: str) -> Text:
     return Text(text, style=STYLES.get(text, ""))
 
 
-def _judgement(runs: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
-    for series in series_of(runs):
-        for title, lines in (
-            ("Objectives", objective_lines(series)),
-            ("TTFT over load", stability_lines(series)),
-            ("Repeats", repeat_lines(series)),
-            ("Server and GPUs", beside_lines(series)),
-        ):
-            if lines:
-                yield Text(title, style="bold")
-                yield from (_indented(printable(line), plain) for line in lines)
+def _judgement(series: Series, *, plain: bool) -> Iterable[RenderableType]:
+    for title, lines in (
+        ("Objectives", objective_lines(series)),
+        ("TTFT over load", stability_lines(series)),
+        ("Repeats", repeat_lines(series)),
+        ("Server and GPUs", beside_lines(series)),
+    ):
+        if lines:
+            yield Text(title, style="bold")
+            yield from (_indented(printable(line), plain) for line in lines)
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .extremes import DOTS_A_COLUMN, dot_places
+from .extremes import DOTS_A_COLUMN, PICTURE, Room, dot_places
 from .facts import Facts
 from .gpu_tracks import gpu_panels
 from .metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
 from .observed import why_no_rows
 from .server_rows import ALL
 from .statistics import Values
-from .tracks import Dots, Panel, Span, Track, bin_width_s, rate, sampled, stepped
+from .tracks import Dots, Failure, Panel, Span, Track, bin_width_s, rate, sampled, stepped
 from .window import Window
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GPU_WORDS = {"utilization": "utilisation", "power": "power", "temperature": "temperature"}
+MOST_TOLD = 200  # failures whose words are kept
 MOST_ASIDE = 0.25  # of the run's length: samples further from it than that lie off the picture
 
 
@@ -34,16 +35,27 @@ class Timeline:
     window: Window | None
     panels: tuple[Panel, ...]
     absent: dict[str, str]
-    note: str  # what was left out because there is no room for it
+    thinned: str  # what was left out because there is no room for it
+
+    @property
+    def note(self) -> str:
+        """What isn't shown, and why."""
+        absent = ", ".join(f"{what} ({why})" for what, why in self.absent.items())
+        parts = [f"Not shown: {absent}" if absent else "", self.thinned]
+        return ". ".join(part for part in parts if part)
 
 
-def timeline(facts: Facts) -> Timeline | None:
+def timeline(facts: Facts, room: Room = PICTURE) -> Timeline | None:
     """Return a run's timeline; None where no request took any time."""
-    if facts.flight is None:
+    end_s = float(facts.frame["t_end_s"].max()) if facts.rows else 0.0
+    if end_s <= 0:
         return None
-    end_s = float(facts.frame["t_end_s"].max())
     server_rows = facts.server_rows
-    panels = [*_request_panels(facts, end_s), *_kv(server_rows), *gpu_panels(facts)]
+    panels = [
+        *_request_panels(facts, end_s, room),
+        *_kv(server_rows, room.line),
+        *gpu_panels(facts, room.line),
+    ]
     times = [
         rows["t_s"] for rows in (server_rows, facts.gpu_rows) if rows is not None and len(rows)
     ]
@@ -57,60 +69,82 @@ def timeline(facts: Facts) -> Timeline | None:
         window=facts.window,
         panels=tuple(panels),
         absent=_absent(facts, {p.key for p in panels}),
-        note=_thinned(panels),
+        thinned=_thinned(panels),
     )
 
 
-def _request_panels(facts: Facts, end_s: float) -> Iterator[Panel]:
+def _request_panels(facts: Facts, end_s: float, room: Room) -> Iterator[Panel]:
     bins = f"{bin_width_s(end_s):g} s bins"
-    arrivals = facts.frame["t_scheduled_s"].to_numpy(dtype="float64")
-    arrived = rate(f"arrivals\n({bins})", arrivals, None, end_s)
-    yield Panel("arrivals", "requests/s", (arrived,))
-    yield Panel("in_flight", "requests", tuple(_in_flight(facts)))
+    due, ended = (facts.frame[c].to_numpy(dtype="float64") for c in ("t_scheduled_s", "t_end_s"))
+    arrivals = rate(f"arrivals\n({bins})", due, None, end_s)
+    yield Panel("arrivals", "requests/s", (arrivals, rate("ended", ended, None, end_s)))
+    flight = tuple(_in_flight(facts, room.line))
+    if flight:
+        yield Panel("in_flight", "requests", flight)
     if facts.reads is not None:
         stamps = facts.reads.t_ns / 1e9
         tokens = rate(f"output tokens\n({bins})", stamps, facts.reads.tokens, end_s)
         yield Panel("tokens", "tokens/s", (tokens,))
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
     words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
-    yield Panel("times", words, dots=_dots(facts, metric))
+    yield Panel("times", words, dots=_dots(facts, metric, room.dots))
 
 
-def _in_flight(facts: Facts) -> Iterator[Track]:
+def _in_flight(facts: Facts, most: int) -> Iterator[Track]:
     flight = facts.flight
-    assert flight is not None
-    yield stepped("in flight (client)", flight.times_s, flight.levels.astype(np.float64))
+    if flight is not None:
+        levels = flight.levels.astype(np.float64)
+        yield stepped("in flight (client)", flight.times_s, levels, most)
     if facts.server_rows is not None:
         together = facts.server_rows[facts.server_rows["engine"] == ALL]
         for column in ("running", "waiting"):
-            found = sampled(f"{column} (server)", together, column)
+            found = sampled(f"{column} (server)", together, column, most=most)
             if found:
                 yield found
 
 
-def _dots(facts: Facts, metric: str) -> Dots:
+def _dots(facts: Facts, metric: str, most: int) -> Dots:
     """Return a dot a success: where its time counts from, be it the send or the schedule."""
     begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
     taken, begun = facts.times(metric), facts.frame[begin]
     known = ~facts.failed & taken.notna().to_numpy() & begun.notna().to_numpy()
     times = begun[known].to_numpy(dtype="float64")
     values = taken[known].to_numpy(dtype="float64")
-    kept = dot_places(times, values) if times.size else np.arange(0)
-    return Dots(times[kept], values[kept], times.size, _failures(facts))
+    kept = dot_places(times, values, most)
+    return Dots(
+        metric=metric,
+        times=times[kept],
+        values=values[kept],
+        requests=facts.frame.loc[known, "request_index"].to_numpy(dtype="int64")[kept],
+        of=times.size,
+        failures=_failures(facts),
+        first_failures=_first_failures(facts),
+    )
 
 
 def _failures(facts: Facts) -> dict[str, Values]:
     """Return when the failures of each kind were sent, or meant to be, the commonest first."""
     rows = facts.failures
     kinds = rows["error_kind"].fillna("unknown")
-    times = rows["t_sent_s"].fillna(rows["t_scheduled_s"])
+    times = _begun(rows)
     return {
         str(kind): times[kinds == kind].to_numpy(dtype="float64")
         for kind in kinds.value_counts().index
     }
 
 
-def _kv(server_rows: pd.DataFrame | None) -> Iterator[Panel]:
+def _first_failures(facts: Facts) -> tuple[Failure, ...]:
+    rows = facts.failures.sort_values("t_end_s", kind="stable").head(MOST_TOLD)
+    kinds, words = rows["error_kind"].fillna("unknown"), rows["error"].fillna("")
+    cells = zip(_begun(rows), rows["t_end_s"], rows["request_index"], kinds, words, strict=True)
+    return tuple(Failure(float(b), float(e), int(i), str(k), str(w)) for b, e, i, k, w in cells)
+
+
+def _begun(rows: pd.DataFrame) -> pd.Series[float]:
+    return rows["t_sent_s"].fillna(rows["t_scheduled_s"])
+
+
+def _kv(server_rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
     """Return the use of the KV cache: a line an engine."""
     if server_rows is None:
         return
@@ -119,7 +153,7 @@ def _kv(server_rows: pd.DataFrame | None) -> Iterator[Panel]:
     rows = {"KV cache": server_rows[server_rows["engine"] == ALL]}
     if len(engines) > 1:
         rows = {f"engine {name}": apart[apart["engine"] == name] for name in engines}
-    found = (sampled(name, of, "kv_cache_usage", 100) for name, of in rows.items())
+    found = (sampled(name, of, "kv_cache_usage", 100, most) for name, of in rows.items())
     tracks = tuple(track for track in found if track)
     if tracks:
         yield Panel("kv", "KV cache\nin use (%)", tracks, most=100)

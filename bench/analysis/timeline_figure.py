@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .statistics import Values
 from .style import LINES, in_style, look
 from .summary import RunSummary
 from .timeline import Timeline
-from .tracks import Dots, Panel, Track
+from .tracks import Dots, Held, Panel, Span, Track
 
 ROW_IN = 1.3
 CROSSES = ("x", "+", "1", "2", "3", "4")  # of failures, a look a kind
@@ -41,15 +41,9 @@ def timeline_figure(summary: RunSummary, line: Timeline) -> Figure:
         rows[-1].set_xlim(*line.shown)
         rows[-1].set_xlabel("seconds from the run's start")
         figure.align_ylabels(rows)
-        if note := _note(line):
-            legend_below(figure, (), columns=1, note=note)
+        if line.note:
+            legend_below(figure, (), columns=1, note=line.note)
     return figure
-
-
-def _note(line: Timeline) -> str:
-    absent = ", ".join(f"{what} ({why})" for what, why in line.absent.items())
-    parts = [f"Not shown: {absent}" if absent else "", line.note]
-    return ". ".join(part for part in parts if part)
 
 
 def _shade(axes: Axes, line: Timeline) -> None:
@@ -81,19 +75,34 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         _draw_track(axes, place if track.place is None else track.place, track, dotted=dotted)
     if panel.dots:
         _draw_dots(axes, panel.dots)
-    for begin, end in panel.marked:
-        # With an edge, so that the shortest is seen.
-        style: dict[str, Any] = {
-            "facecolor": "none",
-            "edgecolor": look().error,
-            "hatch": "////",
-            "alpha": 0.45,
-        }
-        words = "\n".join(["clocks held down", *textwrap.wrap(panel.mark_words, NARROW)])
-        axes.axvspan(begin, end, label=words, zorder=0.5, **style)
+    _hatch(axes, panel.held)
     _scale(axes, panel)
     axes.set_ylabel(panel.label, fontsize=11)
     axes.tick_params(labelsize=11)
+
+
+def _hatch(axes: Axes, held: Sequence[Held]) -> None:
+    """Hatch the time in which clocks were held down, of all GPUs together, and say of which."""
+    gpus_of: dict[str, list[str]] = {}
+    for one in held:
+        gpus_of.setdefault(one.why, []).append(one.gpu.removeprefix("GPU "))
+    which = "; ".join(f"GPU {', '.join(gpus)} ({why})" for why, gpus in gpus_of.items())
+    words = "\n".join(["clocks held down", *textwrap.wrap(which, NARROW)])
+    # With an edge, so that the shortest is seen.
+    style: dict[str, Any] = {"facecolor": "none", "edgecolor": look().error, "hatch": "////"}
+    for begin, end in _merged([span for one in held for span in one.spans]):
+        axes.axvspan(begin, end, label=words, zorder=0.5, alpha=0.45, **style)
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Return stretches in order, those that touch as one."""
+    found: list[Span] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return found
 
 
 def _draw_track(axes: Axes, place: int, track: Track, *, dotted: bool) -> None:
@@ -111,7 +120,8 @@ def _draw_track(axes: Axes, place: int, track: Track, *, dotted: bool) -> None:
             "alpha": 0.15,
             "linewidth": 0,
         }
-        axes.fill_between(track.times, track.values, **ground)
+        if place == 0:  # two grounds over each other would be a third colour
+            axes.fill_between(track.times, track.values, **ground)
         return
     axes.plot(track.times, track.values, marker="." if dotted else "", markersize=5, **style)
     if track.lost:

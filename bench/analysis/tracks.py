@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .extremes import line_places
+from .extremes import MOST_POINTS, line_places
 from .statistics import Values
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_BINS = 240
-BIN_WIDTHS_S = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+MOST_FINE_BINS = 60  # of runs of seconds; in longer ones most would hold an event or none
+FINE_S = 0.2
+BIN_WIDTHS_S = (0.05, 0.1, FINE_S, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 GAP_S = 1.0  # samplers call a longer silence a gap
 GAP_PERIODS = 3.0  # ... or so many of their periods, where those are long
 
@@ -39,14 +41,37 @@ class Track:
     place: int | None = None  # None: as they follow each other
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that failed, and why in the server's words."""
+
+    at_s: float  # its send, or the moment that it was meant to go
+    end_s: float
+    request_index: int
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Dots:
     """A dot a request that succeeded, and when each kind of failure was sent."""
 
+    metric: str
     times: Values
     values: Values
+    requests: NDArray[np.int64]  # request_index of each
     of: int  # how many there were before some were left out
-    failures: dict[str, Values] = field(default_factory=dict)
+    failures: dict[str, Values]
+    first_failures: tuple[Failure, ...]  # to tell of, in the order of their ends
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """When a GPU's clocks were held down, and by what."""
+
+    gpu: str
+    why: str
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +82,16 @@ class Panel:
     label: str
     tracks: tuple[Track, ...] = ()
     dots: Dots | None = None
-    marked: tuple[Span, ...] = ()  # stretches in which clocks were held down
-    mark_words: str = ""
+    held: tuple[Held, ...] = ()
     most: float | None = None  # the top of a scale that has one
 
 
 def bin_width_s(span_s: float) -> float:
-    """Return the narrowest width by which a span has no more than `MOST_BINS`."""
-    fits = (width for width in BIN_WIDTHS_S if span_s / width <= MOST_BINS)
-    return float(next(fits, span_s / MOST_BINS))
+    """Return the narrowest width by which a span has no more than `MOST_BINS`, or fine ones."""
+    for width in BIN_WIDTHS_S:
+        if span_s / width <= (MOST_BINS if width >= FINE_S else MOST_FINE_BINS):
+            return float(width)
+    return span_s / MOST_BINS
 
 
 def rate(
@@ -86,13 +112,15 @@ def rate(
     return Track(name, edges, np.r_[rates, rates[-1]], steps=True)
 
 
-def stepped(name: str, times: Values, values: Values) -> Track:
+def stepped(name: str, times: Values, values: Values, most: int = MOST_POINTS) -> Track:
     """Return a track of steps through every point, or where they are too many each extreme."""
-    kept = line_places(times, values)
+    kept = line_places(times, values, most)
     return Track(name, times[kept], values[kept], steps=True, thinned=kept.size < times.size)
 
 
-def sampled(name: str, rows: pd.DataFrame, column: str, factor: float = 1.0) -> Track | None:
+def sampled(
+    name: str, rows: pd.DataFrame, column: str, factor: float = 1.0, most: int = MOST_POINTS
+) -> Track | None:
     """Return a column of samples as a line, with NaN wherever they were silent; None: no value.
 
     Of too many points each column's extremes are kept.
@@ -103,7 +131,7 @@ def sampled(name: str, rows: pd.DataFrame, column: str, factor: float = 1.0) -> 
     times = known["t_s"].to_numpy(dtype="float64")
     values = factor * known[column].to_numpy(dtype="float64")
     stretch = np.cumsum(np.r_[False, np.diff(times) > silence_s(times)])
-    kept = line_places(times, values)
+    kept = line_places(times, values, most)
     breaks = np.flatnonzero(np.diff(stretch[kept])) + 1
     at, shown = times[kept], values[kept]
     at, shown = np.insert(at, breaks, at[breaks - 1]), np.insert(shown, breaks, np.nan)

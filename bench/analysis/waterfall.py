@@ -80,7 +80,7 @@ def _chosen(scheduled: Values, ended: Values, where: str) -> tuple[NDArray[np.in
         rows = min(near, MOST_ROWS)
         return np.arange(rows), f"the first {rows:,} of {count:,} requests of the {where}"
     if count <= MOST_ROWS:
-        return np.arange(count), f"all {count:,} requests of the {where}"
+        return np.arange(count), f"all {count:,} request{'s' * (count != 1)} of the {where}"
     evenly = np.linspace(0, count - 1, MOST_ROWS).round().astype(np.intp)
     return evenly, f"{MOST_ROWS} of {count:,} requests of the {where}, evenly chosen"
 

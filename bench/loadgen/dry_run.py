@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .job import run_key
 from .material import Part
-from .plan import Plan, make_plan, plan_sha256, run_id_for
+from .plan import Plan, make_plan
+from .plan_name import plan_sha256, run_id_for
 from .prompt_listing import escaped, histogram, length_summary
 from .prompt_types import PromptSet
-from .resume import RunKey
 from .scenario import Scenario
 from .schedule import realised
 
@@ -23,16 +22,15 @@ def dry_run_lines(
     scenario: Scenario,
     parts: Sequence[Part],
     why_no_server: str | None,
-    whole: Mapping[RunKey, Path],
+    whole: Sequence[Path | None],
 ) -> Iterator[str]:
     """Yield where requests would go, then each run: how many, when, of which length.
 
-    Those that are `whole` would not be run again.
+    A run whose rows stand in `whole` would not be made again.
     """
     plans = [make_plan(run_id_for(scenario, p.level, "TIME"), scenario, p, None) for p in parts]
     target = plans[0].manner.target
-    there = [whole.get(run_key(scenario, part)) for part in parts]
-    left = [plan for plan, rows in zip(plans, there, strict=True) if rows is None]
+    left = [plan for plan, rows in zip(plans, whole, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} whole already" if len(left) < len(plans) else ""
     yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
@@ -40,7 +38,7 @@ def dry_run_lines(
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run asks it for token counts"
     shown: PromptSet | None = None
-    for part, plan, rows in zip(parts, plans, there, strict=True):
+    for part, plan, rows in zip(parts, plans, whole, strict=True):
         yield from _run_lines(scenario, part, plan)
         if rows is not None:
             yield f"    {rows.stem} is whole: not run again"
@@ -54,7 +52,8 @@ def dry_run_lines(
 
 def _run_lines(scenario: Scenario, part: Part, plan: Plan) -> Iterator[str]:
     repeat = f", repeat {part.repeat} of {scenario.repeats}" if scenario.repeats > 1 else ""
-    yield f"  {part.level.words}{repeat}: {plan.measured} requests after {plan.warmups} to warm up"
+    requests = f"{plan.measured} request{'s' * (plan.measured != 1)}"
+    yield f"  {part.level.words}{repeat}: {requests} after {plan.warmups} to warm up"
     yield f"    plan sha256 {plan_sha256(scenario, part)}"
     known = [p.tokens for p in part.material.prompts.prompts if p.tokens is not None]
     asked = sum(request.max_tokens for request in plan.requests[: plan.measured])

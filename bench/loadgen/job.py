@@ -15,8 +15,9 @@ from .control import Model, Server
 from .crew import RunError, workers_for
 from .facts import client_facts, server_facts
 from .material import Part
-from .plan import Plan, make_plan, plan_facts, plan_sha256, run_id_for
+from .plan import Plan, make_plan
 from .plan_file import write_plan
+from .plan_name import plan_facts, plan_sha256, run_id_for
 from .records import ClockPair, RunInfo, write_run_info
 from .resume import RunKey
 from .runner import Output, RunResult, Watch, run_plan
@@ -44,9 +45,14 @@ class Job:
         """The scenario's model as the server describes it."""
         return next(m for m in self.served if m.id == self.scenario.model)
 
-    def key(self, part: Part) -> RunKey:
-        """Return what is asked for in one of the runs: an equal one need not be made again."""
-        return run_key(self.scenario, part)
+    def keys(self) -> list[RunKey]:
+        """Return what each run asks for: an equal one need not be made again."""
+        s = self.scenario
+        server = server_facts(self.server, self.served, s.model)
+        return [
+            RunKey.made(s.name, plan_sha256(s, part), part.repeat, s.masked(), server)
+            for part in self.parts
+        ]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -59,12 +65,6 @@ class Job:
             *_over_the_context(self),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )
-
-
-def run_key(scenario: Scenario, part: Part) -> RunKey:
-    """Return what is asked for in one of a scenario's runs."""
-    sha256 = plan_sha256(scenario, part)
-    return RunKey(scenario.name, sha256, part.repeat, scenario.base_url, scenario.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class OpenLoop:
             for lane in [lane for lane in self._idle if not lane.fresh(now_ns)]:
                 self._idle.remove(lane)
                 self._shut_down(lane)
-            while len(self._idle) > self._spare:
+            # Well above what is kept ready, so that an up and down of load opens and closes none.
+            while len(self._idle) > 2 * self._spare:
                 self._shut_down(self._idle.popleft())
             for _ in range(self._missing()):
                 task = asyncio.ensure_future(self._open(self._without_connection()))

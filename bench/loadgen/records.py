@@ -59,7 +59,7 @@ class RequestRecord:
     scenario: str = _doc("scenario's name")
     concurrency: int | None = _doc("streams held open by a closed loop; empty in an open one")
     request_rate: float | None = _doc(
-        "requests a second that an open loop was to send; of a trace its count over its span"
+        "requests a second that an open loop was to send; of a trace its realised_rate"
     )
     request_index: int = _doc("place in the plan, from 0")
     request_id: str = _doc("sent as X-Request-Id; the server's chunks carry it")

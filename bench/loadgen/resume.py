@@ -1,41 +1,75 @@
 """Which runs of a folder are whole, and so need not be run again.
 
-A run is known by what was asked for: scenario, plan, repeat, server and model. It is whole when
-it ended by itself and has a row for each of its requests.
+A run is known by what was asked for, and of whom: scenario, plan, repeat, settings, and what the
+server says of itself. It is whole when it ended by itself and has a row for each of its requests.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from .records import RecordsError, RunInfo, count_rows, read_run_info
 
 NO_RUNS = ("summary.csv", "summary_levels.csv")  # what summarize.py leaves beside the runs
 
 
+# Which levels a scenario has besides, and how it is called, says nothing of one run.
+NOT_OF_A_RUN = ("concurrencies", "request_rates", "speed", "repeats", "description")
+# It comes with the first reply, or says nothing of the server.
+NOT_OF_A_SERVER = ("system_fingerprint", "on_client_machine")
+
+
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What was asked for: two runs of one key would measure the same."""
+    """What was asked for, and of whom: two runs of one key would measure the same."""
 
     scenario: str
     plan_sha256: str
     repeat: int
-    base_url: str
-    model: str
+    settings_sha256: str  # objectives, timeouts and telemetry too: a run can't be told without
+    server_sha256: str  # of what the server says of itself: one with other flags is another
 
     @classmethod
     def of(cls, info: RunInfo) -> RunKey | None:
         """Return a run's key; None where its JSON doesn't say what it planned."""
-        asked, plan = info.scenario, info.plan
-        if not isinstance(asked, dict) or not isinstance(plan, dict):
+        asked, plan, server = info.scenario, info.plan, info.server
+        if not all(isinstance(part, dict) for part in (asked, plan, server)):
             return None
-        words = [asked.get("name"), plan.get("sha256"), asked.get("base_url"), asked.get("model")]
-        if not all(isinstance(word, str) and word for word in words):
+        name, sha256 = asked.get("name"), plan.get("sha256")
+        if not all(isinstance(word, str) and word for word in (name, sha256)):
             return None
-        name, sha256, base_url, model = map(str, words)
-        return cls(name, sha256, info.repeat, base_url, model) if type(info.repeat) is int else None
+        if type(info.repeat) is not int:
+            return None
+        return cls.made(str(name), str(sha256), info.repeat, asked, server)
+
+    @classmethod
+    def made(
+        cls,
+        name: str,
+        plan_sha256: str,
+        repeat: int,
+        settings: Mapping[str, Any],
+        server: Mapping[str, Any],
+    ) -> RunKey:
+        """Return the key of a run with these settings (masked) on such a server."""
+        return cls(
+            name,
+            plan_sha256,
+            repeat,
+            _sha256(settings, without=NOT_OF_A_RUN),
+            _sha256(server, without=NOT_OF_A_SERVER),
+        )
+
+
+def _sha256(facts: Mapping[str, Any], without: Sequence[str]) -> str:
+    kept = {key: value for key, value in facts.items() if key not in without}
+    return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +84,6 @@ class FoundRun:
     def whole(self) -> bool:
         """Whether it ended by itself, with a row for each request."""
         return self.info.status == "complete" and self.rows == self.info.num_requests
-
-
-def still_to_run(wanted: Sequence[RunKey], whole: Mapping[RunKey, Path]) -> list[RunKey]:
-    """Return those of the wanted runs that must be run, in their order."""
-    return [key for key in wanted if key not in whole]
 
 
 def newest_whole(found: Iterable[FoundRun]) -> dict[RunKey, Path]:

@@ -125,16 +125,19 @@ _PLACES: dict[ArrivalShape, Callable[[Arrivals, Random], Iterator[float]]] = {
 def realised(times: Sequence[float]) -> tuple[float | None, float | None]:
     """Return a schedule's rate and its gaps' coefficient of variation, as they came out.
 
-    The rate is one over the mean gap, in requests a second. Both are None where there is no gap,
-    or where all requests go at once.
+    The rate, in requests a second, is of the requests before the last instant over the time to
+    it: one over the mean gap, but that a burst at the end isn't counted without its pause. Both
+    are None where there is no gap, or where all requests go at once.
     """
     import numpy as np
 
-    gaps = np.diff(np.asarray(times, dtype=float))
+    ordered = np.asarray(times, dtype=float)
+    gaps = np.diff(ordered)
     mean = float(gaps.mean()) if len(gaps) else 0.0
     if mean <= 0:
         return None, None
-    return 1 / mean, float(gaps.std()) / mean
+    before = int(np.searchsorted(ordered, ordered[-1]))
+    return before / float(ordered[-1] - ordered[0]), float(gaps.std()) / mean
 
 
 def schedule_sha256(times: Sequence[float]) -> str:

@@ -19,7 +19,9 @@ from .rows import RowFile
 from .server_row import ALL, ServerRow
 from .vllm_page import HISTOGRAMS, TOTALS, Engine, Spent, read_page, together
 
-HZ = 1.0
+# About a second, and no simple part of one: readings in step with bursts that come each second
+# would see the same moment of each.
+HZ = 1.07
 GAP_S = 3.0
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 20.0

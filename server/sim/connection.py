@@ -178,6 +178,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._fd = -1
         self._waiting.clear()
+        del self._parser  # it refers back to this connection: garbage that only a search finds
         listener, self.listener = self.listener, None
         if listener is not None:
             listener.client_gone()
