@@ -47,6 +47,8 @@ def cost(facts: Facts, side: GpuSide, steady: Throughput | None) -> Cost:
 
 
 def _price(facts: Facts) -> Figure:
+    if facts.info is not None and facts.info.server.get("simulator"):
+        return Why("the server is a simulator, and has no GPU")
     price = facts.setting("gpu_hour_price")
     known = isinstance(price, int | float) and price > 0
     return float(price) if known else Why("the scenario has no gpu_hour_price")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from .exchange import Exchange
@@ -11,13 +12,12 @@ from .precise_timer import sleep_until
 from .target import PlannedRequest
 
 
-class ClosedLoop:
-    """Every lane is a stream."""
+class Streams(ABC):
+    """Every lane is a stream, which begins something new when its last reply has ended."""
 
-    def __init__(self, lanes: Lanes, take: Callable[[], PlannedRequest | None]) -> None:
-        """Take the lanes over; `take` gives the next request, None when there is none left."""
+    def __init__(self, lanes: Lanes) -> None:
+        """Take the lanes over."""
         self._lanes = lanes
-        self._take = take
         self._stopping = False
         self._over = asyncio.Event()
         lanes.on_free = self._freed
@@ -27,7 +27,7 @@ class ClosedLoop:
         await sleep_until(start_ns)
         watching = asyncio.ensure_future(self._lanes.watch_deadlines())
         for lane in self._lanes:
-            self._send_next(lane, start_ns)
+            self._begin(lane, start_ns)
         self._end_if_idle()
         await self._over.wait()
         watching.cancel()
@@ -39,15 +39,31 @@ class ClosedLoop:
             self._lanes.cut_off()
         self._end_if_idle()
 
+    @abstractmethod
+    def _begin(self, lane: Lane, slot_ns: int) -> None:
+        """Send what is next on a free lane, if there is anything, and nobody has said stop."""
+
     def _freed(self, lane: Lane, _exchange: Exchange, freed_ns: int) -> None:
-        self._send_next(lane, freed_ns)
+        self._begin(lane, freed_ns)
         self._end_if_idle()
 
-    def _send_next(self, lane: Lane, slot_ns: int) -> None:
+    def _idle(self) -> bool:
+        return self._lanes.in_flight == 0
+
+    def _end_if_idle(self) -> None:
+        if self._idle():
+            self._over.set()
+
+
+class ClosedLoop(Streams):
+    """Each stream sends its next request as soon as its last reply has ended."""
+
+    def __init__(self, lanes: Lanes, take: Callable[[], PlannedRequest | None]) -> None:
+        """Take the lanes over; `take` gives the next request, None when there is none left."""
+        super().__init__(lanes)
+        self._take = take
+
+    def _begin(self, lane: Lane, slot_ns: int) -> None:
         request = None if self._stopping else self._take()
         if request is not None:
             self._lanes.send(lane, request, slot_ns)
-
-    def _end_if_idle(self) -> None:
-        if self._lanes.in_flight == 0:
-            self._over.set()

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from .answer import answer_text
+from .closed_loop import Streams
 from .exchange import Exchange
 from .lanes import Lane, Lanes
 from .precise_timer import sleep_until
@@ -53,8 +54,8 @@ class _Conversation:
     history: list[Message] = field(default_factory=list)
 
 
-class ConversationLoop:
-    """Every lane is a stream, which holds a conversation."""
+class ConversationLoop(Streams):
+    """Each stream holds one conversation after the other."""
 
     def __init__(
         self,
@@ -64,44 +65,28 @@ class ConversationLoop:
         take: Callable[[], int | None],
     ) -> None:
         """Take the lanes over; `take` gives the number of the next conversation, or None."""
-        self._lanes = lanes
+        super().__init__(lanes)
         self._talk = talk
         self._requests = requests
         self._take = take
         self._held: dict[Lane, _Conversation] = {}
         self._thinking: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self._over = asyncio.Event()
-        lanes.on_free = self._freed
-
-    async def run(self, start_ns: int) -> None:
-        """Hold conversations from `start_ns` on; return when the last answer has ended."""
-        await sleep_until(start_ns)
-        watching = asyncio.ensure_future(self._lanes.watch_deadlines())
-        for lane in self._lanes:
-            self._begin(lane, start_ns)
-        self._end_if_idle()
-        await self._over.wait()
-        watching.cancel()
 
     def stop(self, *, cut_off: bool) -> None:
         """Say nothing more; and, if asked, cut off the answers under way."""
-        self._stopping = True
         for task in self._thinking:
             task.cancel()
         self._thinking.clear()
-        if cut_off:
-            self._lanes.cut_off()
-        self._end_if_idle()
+        super().stop(cut_off=cut_off)
 
-    def _begin(self, lane: Lane, due_ns: int) -> None:
+    def _begin(self, lane: Lane, slot_ns: int) -> None:
         number = None if self._stopping else self._take()
         if number is None:
             self._held.pop(lane, None)
             return
         first = number * self._talk.turns
         self._held[lane] = _Conversation(first, min(first + self._talk.turns, len(self._requests)))
-        self._say(lane, due_ns)
+        self._say(lane, slot_ns)
 
     def _say(self, lane: Lane, due_ns: int) -> None:
         held = self._held[lane]
@@ -148,6 +133,5 @@ class ConversationLoop:
         self._thinking.discard(asyncio.current_task())
         self._say(lane, due_ns)
 
-    def _end_if_idle(self) -> None:
-        if self._lanes.in_flight == 0 and not self._thinking:
-            self._over.set()
+    def _idle(self) -> bool:
+        return super()._idle() and not self._thinking
