@@ -46,7 +46,7 @@ def test_without_a_price_there_is_the_output_by_gpu_alone(tmp_path: Path) -> Non
     ("rows", "changes", "why"),
     [
         (None, {}, "(GPUs were not sampled in this run): set gpus"),
-        ([0], {"server": {"simulator": True}}, "(the server is a simulator, and has no GPU): set"),
+        ([0], {"server": {"simulator": True}}, "the server is a simulator, and has no GPU"),
         ([0], {"observed": {}}, "(the run's JSON doesn't say whose GPUs were sampled): set gpus"),
         ([], {}, "(no GPU was read): set gpus"),
     ],
