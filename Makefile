@@ -8,7 +8,7 @@ DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 # ARGS is bench's alone, but for the folder: whoever reads on looks where bench wrote.
 WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command line"
-PACKAGES = bench/*.py bench/loadgen bench/observe bench/analysis server/*.py server/sim tools
+PACKAGES = bench/*.py bench/vllm_bench server/*.py server/sim tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots report all \

@@ -29,11 +29,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.loadgen.script_end import ended
+from bench.vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from bench.loadgen.prompts import Prompt, PromptSet
-    from bench.loadgen.scenario import Scenario
+    from bench.vllm_bench.prompts.source import Prompt, PromptSet
+    from bench.vllm_bench.scenario.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent
 CONSIDERED = 500  # prompts drawn where no scenario says how many
@@ -57,9 +57,9 @@ def main() -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from bench.loadgen.control import ControlError
-    from bench.loadgen.prompts import PromptError
-    from bench.loadgen.scenario import ScenarioError
+    from bench.vllm_bench.prompts.source import PromptError
+    from bench.vllm_bench.scenario.scenario import ScenarioError
+    from bench.vllm_bench.vllm.server import ControlError
 
     try:
         chosen = _scenario_set(args) if args.scenario else _own_set(args)
@@ -79,7 +79,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _complain(problem: object, status: int) -> int:
-    from bench.analysis.foreign import printable
+    from bench.vllm_bench.records.text import printable
 
     print(f"inspect_prompts.py: {printable(problem, 1000)}", file=sys.stderr)
     return status
@@ -137,7 +137,7 @@ def _contradiction(args: argparse.Namespace) -> str | None:
 def _cache_dir() -> Path:
     from dotenv import load_dotenv
 
-    from bench.loadgen.prompts import default_cache_dir
+    from bench.vllm_bench.prompts.source import default_cache_dir
 
     load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
@@ -145,9 +145,9 @@ def _cache_dir() -> Path:
 
 def _own_set(args: argparse.Namespace) -> PromptSet:
     """Draw different prompts of the lengths asked for. Raises PromptError."""
-    from bench.loadgen.prompt_fit import Draw, TokenRange, choose_natural
-    from bench.loadgen.prompts import derive_seed, load_source
-    from bench.loadgen.tokens import best_counter
+    from bench.vllm_bench.prompts.count import best_counter
+    from bench.vllm_bench.prompts.fit import Draw, TokenRange, choose_natural
+    from bench.vllm_bench.prompts.source import derive_seed, load_source
 
     cache_dir = _cache_dir()
     source = load_source(args.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
@@ -166,7 +166,7 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
 
     Raises PromptError, ControlError, ScenarioError.
     """
-    from bench.loadgen.prepare import api_key_of, parts_for, server_of
+    from bench.vllm_bench.run.prepare import api_key_of, parts_for, server_of
 
     _cache_dir()  # reads .env
     scenario = _scenario(args)
@@ -178,8 +178,8 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    from bench.loadgen.nearest import nearest
-    from bench.loadgen.scenario import load_scenarios
+    from bench.vllm_bench.scenario.nearest import nearest
+    from bench.vllm_bench.scenario.scenario import load_scenarios
 
     path = args.scenarios or ROOT / "bench" / "scenarios.yaml"
     overrides = {"base_url": args.base_url} if args.base_url else {}
@@ -192,7 +192,8 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 
 def _print_summary(chosen: PromptSet) -> None:
-    from bench.loadgen.prompt_listing import escaped, histogram, length_summary
+    from bench.vllm_bench.prompts.listing import histogram, length_summary
+    from bench.vllm_bench.records.text import escaped
 
     lengths = [prompt.tokens for prompt in chosen.prompts if prompt.tokens is not None]
     print(
@@ -209,15 +210,15 @@ def _print_summary(chosen: PromptSet) -> None:
 
 
 def _print_prompts(prompts: Sequence[Prompt]) -> None:
-    from bench.loadgen.prompt_listing import listing
+    from bench.vllm_bench.prompts.listing import listing
 
     for line in listing(prompts):
         print(line)
 
 
 def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
-    from bench.loadgen.prompt_listing import json_lines, listing
-    from bench.loadgen.records import write_whole
+    from bench.vllm_bench.prompts.listing import json_lines, listing
+    from bench.vllm_bench.records.whole_file import write_whole
 
     to_write: list[tuple[Path, bytes]] = []
     if args.save_text:

@@ -43,17 +43,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.summary import RunSummary
-    from loadgen.job import Job, PlannedRun
-    from loadgen.live_rows import Title
-    from loadgen.live_view import LiveView
-    from loadgen.progress import ProgressLines
-    from loadgen.records import ClockPair, RunStatus
-    from loadgen.scenario import Scenario
-    from observe.beside import Beside
+    from vllm_bench.live.live_rows import Title
+    from vllm_bench.live.progress import ProgressLines
+    from vllm_bench.live.screen import LiveView
+    from vllm_bench.records.run_info import ClockPair, RunStatus
+    from vllm_bench.run.job import Job, PlannedRun
+    from vllm_bench.scenario.scenario import Scenario
+    from vllm_bench.summary.summary import RunSummary
+    from vllm_bench.watch.beside import Beside
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -72,13 +72,13 @@ def main() -> int:
     args = _parse()
     for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    from loadgen.control import ControlError
-    from loadgen.crew import RunError
-    from loadgen.job import ModelNotServedError
-    from loadgen.preflight import FolderError
-    from loadgen.prompt_types import PromptError
-    from loadgen.records import RecordsError
-    from loadgen.scenario import ScenarioError
+    from vllm_bench.prompts.prompt import PromptError
+    from vllm_bench.records.request_record import RecordsError
+    from vllm_bench.run.crew import RunError
+    from vllm_bench.run.folder import FolderError
+    from vllm_bench.run.job import ModelNotServedError
+    from vllm_bench.scenario.scenario import ScenarioError
+    from vllm_bench.vllm.server import ControlError
 
     try:
         return _bench(args)
@@ -96,8 +96,8 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from dotenv import load_dotenv
-    from loadgen.preflight import leaving_no_empty
-    from loadgen.prepare import api_key_of, check_files
+    from vllm_bench.run.folder import leaving_no_empty
+    from vllm_bench.run.prepare import api_key_of, check_files
 
     load_dotenv(ROOT / ".env", override=False)  # what is set already wins
     scenarios = _chosen(args)
@@ -113,10 +113,10 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _prepare_and_run(scenarios: Sequence[Scenario], args: argparse.Namespace) -> int:
-    from loadgen.left_behind import mark_left_behind
-    from loadgen.load_level import rows_expected
-    from loadgen.preflight import check_folder
-    from loadgen.prepare import prepared
+    from vllm_bench.run.folder import check_folder
+    from vllm_bench.run.left_behind import mark_left_behind
+    from vllm_bench.run.prepare import prepared
+    from vllm_bench.scenario.load_level import rows_expected
 
     check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
     for path in mark_left_behind(args.results_dir):
@@ -126,7 +126,7 @@ def _prepare_and_run(scenarios: Sequence[Scenario], args: argparse.Namespace) ->
 
 
 def _complain(problem: object, status: int) -> int:
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     print(f"bench.py: {printable(problem, 1000)}", file=sys.stderr)
     return status
@@ -207,8 +207,8 @@ def _workers(text: str) -> int | None:
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
-    from loadgen.nearest import nearest
-    from loadgen.scenario import load_scenarios
+    from vllm_bench.scenario.nearest import nearest
+    from vllm_bench.scenario.scenario import load_scenarios
 
     flags = {"base_url": args.base_url, "model": args.model, "dataset": args.dataset}
     flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
@@ -237,9 +237,9 @@ def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
 
 def _show(scenario: Scenario, args: argparse.Namespace) -> None:
     """Print what a run of the scenario would send; its server is asked only if it is there."""
-    from loadgen.dry_run import dry_run_lines
-    from loadgen.job import Job
-    from loadgen.prepare import api_key_of, parts_for, server_of
+    from vllm_bench.plan.dry_run import dry_run_lines
+    from vllm_bench.run.job import Job
+    from vllm_bench.run.prepare import api_key_of, parts_for, server_of
 
     api_key = api_key_of(scenario, os.environ)
     server = server_of(scenario, api_key)
@@ -257,8 +257,8 @@ def _show(scenario: Scenario, args: argparse.Namespace) -> None:
 
 def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     """Make every run of every job; what has been measured is told as it comes."""
-    from loadgen.job import Style, plan_run
-    from loadgen.live_view import progress_view
+    from vllm_bench.live.screen import progress_view
+    from vllm_bench.run.job import Style, plan_run
 
     _tell_notes(jobs)
     whole = _whole_runs(jobs, args)
@@ -287,7 +287,7 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
 
 def _whole_runs(jobs: Sequence[Job], args: argparse.Namespace) -> dict[int, Path]:
     """Return the rows of what need not be run again, by the id of its part: with --resume."""
-    from loadgen.resume import whole_runs
+    from vllm_bench.run.resume import whole_runs
 
     if not args.resume:
         return {}
@@ -297,7 +297,7 @@ def _whole_runs(jobs: Sequence[Job], args: argparse.Namespace) -> dict[int, Path
 
 
 def _tell_notes(jobs: Sequence[Job]) -> None:
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     for job in jobs:
         for note in job.notes:
@@ -305,7 +305,7 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
 
 
 def _title(number: int, total: int, planned: PlannedRun) -> Title:
-    from loadgen.live_rows import Title
+    from vllm_bench.live.live_rows import Title
 
     plan = planned.plan
     of = f", repeat {plan.repeat} of {plan.scenario.repeats}" if plan.scenario.repeats > 1 else ""
@@ -315,10 +315,10 @@ def _title(number: int, total: int, planned: PlannedRun) -> Title:
 def _run(
     job: Job, planned: PlannedRun, beside: Beside, view: LiveView | ProgressLines
 ) -> RunStatus:
-    from loadgen.held import held
-    from loadgen.interrupts import Interrupts
-    from loadgen.job import run_planned
-    from loadgen.runner import Watch
+    from vllm_bench.interrupts import Interrupts
+    from vllm_bench.records.held import held
+    from vllm_bench.run.job import run_planned
+    from vllm_bench.run.runner import Watch
 
     with ExitStack() as stack, Interrupts() as interrupts, view:
 
@@ -342,9 +342,9 @@ def _tell_connections(connected: int, problem: str | None) -> None:
 
 def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
     """Return what samples GPUs and server beside the run, over connections of its own."""
-    from loadgen.control import page_getter
-    from loadgen.prepare import server_of
-    from observe.beside import Beside, Wanted
+    from vllm_bench.run.prepare import server_of
+    from vllm_bench.vllm.server import page_getter
+    from vllm_bench.watch.beside import Beside, Wanted
 
     scenario = job.scenario
     own = server_of(scenario, job.api_key)
@@ -363,9 +363,9 @@ def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
 
 def _told(rows: Path) -> RunSummary:
     """Read a run back from its files, and say what it is worth."""
-    from analysis.runs import load_run
-    from analysis.summary import summarize
-    from analysis.verdict import headline
+    from vllm_bench.records.find_runs import load_run
+    from vllm_bench.summary.summary import summarize
+    from vllm_bench.verdict.verdict import headline
 
     summary = summarize(load_run(rows))
     _say(f"  {headline(summary.verdict)}")
@@ -374,9 +374,9 @@ def _told(rows: Path) -> RunSummary:
 
 def _ended(done: Sequence[RunSummary], status: RunStatus, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
-    from analysis.judgement_lines import missed
-    from analysis.levels import series_of
-    from analysis.terminal import print_summary, wide_console
+    from vllm_bench.summary.levels import series_of
+    from vllm_bench.tables.lines import missed
+    from vllm_bench.tables.terminal import print_summary, wide_console
 
     print()
     print_summary(done, wide_console())
@@ -401,7 +401,7 @@ def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:
 @cache
 def _say_once(line: str) -> None:
     """Tell a person what holds for all levels the first time that it is seen."""
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     _say(f"note: {printable(line, 500)}")
 

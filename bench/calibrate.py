@@ -33,11 +33,11 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.calibration import Calibration
-    from analysis.truth import Cost
+    from vllm_bench.summary.calibration import Calibration
+    from vllm_bench.summary.truth import Cost
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -72,7 +72,7 @@ class Pace:
 def main() -> int:
     """Measure each level, print the table, write the files."""
     args = _parse()
-    from loadgen.records import RecordsError
+    from vllm_bench.records.request_record import RecordsError
 
     try:
         paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
@@ -124,8 +124,8 @@ def _usual_pace(streams: int) -> Pace:
 
 def _pace_of(args: argparse.Namespace) -> Pace:
     """Return the pace of a run. Raises CalibrationError, RecordsError."""
-    from analysis.runs import load_run
-    from analysis.summary import summarize
+    from vllm_bench.records.find_runs import load_run
+    from vllm_bench.summary.summary import summarize
 
     summary = summarize(load_run(args.results_dir / f"{args.like}.csv"))
     found = [summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms")]
@@ -139,7 +139,7 @@ def _pace_of(args: argparse.Namespace) -> Pace:
 
 
 def _median_level(pace: Pace, repeats: int) -> Calibration:
-    from analysis.calibration import median_of
+    from vllm_bench.summary.calibration import median_of
 
     rows = []
     for number in range(repeats):
@@ -156,9 +156,9 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
 
 def _measure(pace: Pace, folder: Path) -> Calibration:
     """Run the client once against a fresh simulator, and hold its files against the truth."""
-    from analysis.runs import load_run
-    from analysis.truth import calibration_of, client_errors, read_truth
-    from loadgen.token_file import load
+    from vllm_bench.records.find_runs import load_run
+    from vllm_bench.records.token_file import load
+    from vllm_bench.summary.truth import calibration_of, client_errors, read_truth
 
     truth = folder / "truth.jsonl"
     with _simulator(pace, truth) as base_url:
@@ -201,8 +201,8 @@ def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
 
 
 def _keep_off_the_client(pid: int, streams: int) -> None:
-    from loadgen.cores import allowed_cores, cores_for
-    from loadgen.crew import choose_workers
+    from vllm_bench.run.crew import choose_workers
+    from vllm_bench.send.cores import allowed_cores, cores_for
 
     allowed = allowed_cores()
     taken = cores_for(choose_workers(streams, len(allowed)), allowed)
@@ -246,7 +246,7 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
 
 
 def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
-    from analysis.truth import Cost
+    from vllm_bench.summary.truth import Cost
 
     workers = health["workers"]
     assert isinstance(workers, list)
@@ -266,17 +266,17 @@ def _machine() -> str:
 
 
 def _print(rows: list[Calibration]) -> None:
-    from analysis.calibration import to_markdown
+    from vllm_bench.summary.calibration import to_markdown
 
     print(to_markdown(rows, _machine()))
 
 
 def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     """Write the files. Raises OSError."""
-    from analysis.calibration import sidecar, to_csv, to_markdown, write_sidecar
-    from analysis.calibration_figure import calibration_figure
-    from analysis.style import save
-    from loadgen.records import write_whole
+    from vllm_bench.charts.calibration_figure import calibration_figure
+    from vllm_bench.charts.style import save
+    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.summary.calibration import sidecar, to_csv, to_markdown, write_sidecar
 
     if args.like:
         path = sidecar(args.results_dir, args.like)

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_LIMIT_S = 10.0

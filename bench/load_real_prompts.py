@@ -27,9 +27,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from loadgen.hub_sets import HUB_SETS
-from loadgen.prompt_types import PromptError
-from loadgen.script_end import ended
+from vllm_bench.prompts.hub import HUB_SETS
+from vllm_bench.prompts.prompt import PromptError
+from vllm_bench.script import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = "dolly"
@@ -71,7 +71,7 @@ def _parse() -> argparse.Namespace:
 
 def _cache_dir() -> Path:
     from dotenv import load_dotenv
-    from loadgen.prompts import default_cache_dir
+    from vllm_bench.prompts.source import default_cache_dir
 
     load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
@@ -79,7 +79,7 @@ def _cache_dir() -> Path:
 
 def _each(names: Iterable[str], report: Callable[[str], str]) -> int:
     """Print a report on each set; one that can't be had doesn't keep the others from it."""
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     failed = 0
     for name in names:
@@ -93,7 +93,7 @@ def _each(names: Iterable[str], report: Callable[[str], str]) -> int:
 
 def _fetched(name: str, cache_dir: Path, *, refresh: bool) -> str:
     """Make sure that the set is there, and say what it is. Raises PromptError."""
-    from loadgen.prompts import fetch_to_cache, locate
+    from vllm_bench.prompts.source import fetch_to_cache, locate
 
     if refresh or locate(name, cache_dir) is None:
         print(f"{name}: fetching {HUB_SETS[name].url}", file=sys.stderr)
@@ -103,7 +103,7 @@ def _fetched(name: str, cache_dir: Path, *, refresh: bool) -> str:
 
 def _listed(name: str, cache_dir: Path) -> str:
     """Say what the set is, and whether it is there. Raises PromptError: a damaged one."""
-    from loadgen.prompts import dataset_notes, load_source, locate
+    from vllm_bench.prompts.source import dataset_notes, load_source, locate
 
     licence = f"licence {HUB_SETS[name].licence}" if name in HUB_SETS else None
     path = locate(name, cache_dir)

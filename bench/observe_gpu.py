@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 
 class Lines:
@@ -73,9 +73,9 @@ def main() -> int:
 
 
 def _sample(args: argparse.Namespace, lines: Lines) -> int:
-    from observe.gpu import GpuSampler
-    from observe.gpu_stream import ALIVE, StreamSink
-    from observe.nvml import GpuUnavailableError
+    from vllm_bench.watch.gpu import GpuSampler
+    from vllm_bench.watch.gpu_stream import ALIVE, StreamSink
+    from vllm_bench.watch.nvml import GpuUnavailableError
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: lines.ended.set())
@@ -123,8 +123,8 @@ def _indexes(text: str) -> list[int]:
 
 
 def _explain() -> int:
-    from observe.gpu_row import GpuRow
-    from observe.rows import column_docs
+    from vllm_bench.records.gpu_row import GpuRow
+    from vllm_bench.records.samples import column_docs
 
     for name, meaning in column_docs(GpuRow):
         print(f"{name:20} {meaning}")

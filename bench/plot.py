@@ -41,13 +41,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.figures import PlottedRun
-    from analysis.pictures import Picture
-    from analysis.runs import Run
-    from analysis.style import Format
+    from vllm_bench.charts.figures import PlottedRun
+    from vllm_bench.charts.pictures import Picture
+    from vllm_bench.charts.style import Format
+    from vllm_bench.records.find_runs import Run
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -59,14 +59,14 @@ def main() -> int:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     # matplotlib refuses to load where this names a backend that it doesn't know.
     os.environ["MPLBACKEND"] = "agg"
-    from analysis.runs import find_runs, results_folder
+    from vllm_bench.records.find_runs import find_runs, results_folder
 
     found = find_runs(args.files, args.results_dir or RESULTS)
     _complain(found.problems)
     if not found.paths:
         return 1
     plots = Plots(results_folder(found.paths[0], args.results_dir) / "plots", args.format)
-    from analysis.style import DARK, LIGHT, in_style
+    from vllm_bench.charts.style import DARK, LIGHT, in_style
 
     try:
         with in_style(DARK if args.dark else LIGHT):
@@ -100,8 +100,8 @@ class Plots:
 
     def draw(self, pictures: Iterable[Picture]) -> None:
         """Draw them, each saved before the next. Raises OSError."""
-        from analysis.foreign import printable
-        from analysis.style import save
+        from vllm_bench.charts.style import save
+        from vllm_bench.records.text import printable
 
         self.folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
@@ -115,9 +115,9 @@ class Plots:
 
 def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
     """Draw every run, then what they are together; return how many can't be read."""
-    from analysis.pictures import all_series, series_pictures
-    from analysis.runs import load_run
-    from loadgen.records import RecordsError
+    from vllm_bench.charts.pictures import all_series, series_pictures
+    from vllm_bench.records.find_runs import load_run
+    from vllm_bench.records.request_record import RecordsError
 
     runs, unread = [], 0
     for path in paths:
@@ -140,9 +140,9 @@ def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
 
 def _draw_moments(run: Run, plots: Plots) -> PlottedRun:
     """Draw what takes all of a run's rows, and return what is kept of them."""
-    from analysis.figures import plotted_run
-    from analysis.pictures import moment_pictures
-    from analysis.summary import facts_of, summarize
+    from vllm_bench.charts.figures import plotted_run
+    from vllm_bench.charts.pictures import moment_pictures
+    from vllm_bench.summary.summary import facts_of, summarize
 
     facts = facts_of(run)
     summary = summarize(run, facts)
@@ -151,7 +151,7 @@ def _draw_moments(run: Run, plots: Plots) -> PlottedRun:
 
 
 def _complain(problems: Iterable[str]) -> None:
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     for problem in problems:
         print(f"plot.py: {printable(problem, 500)}", file=sys.stderr)

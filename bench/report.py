@@ -25,10 +25,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.report_run import ReportedRun
+    from vllm_bench.page.report_run import ReportedRun
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -38,7 +38,7 @@ def main() -> int:
     args = _parse()
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows a ?
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    from analysis.runs import find_runs, results_folder
+    from vllm_bench.records.find_runs import find_runs, results_folder
 
     found = find_runs(args.files, args.results_dir or RESULTS)
     _complain(found.problems)
@@ -63,9 +63,9 @@ def _parse() -> argparse.Namespace:
 
 def _load(paths: Sequence[Path]) -> tuple[list[ReportedRun], int]:
     """Return the runs that can be read, and how many can't. One run's rows in memory at once."""
-    from analysis.report_run import points_each, reported_run
-    from analysis.runs import load_run
-    from loadgen.records import RecordsError
+    from vllm_bench.page.report_run import points_each, reported_run
+    from vllm_bench.records.find_runs import load_run
+    from vllm_bench.records.request_record import RecordsError
 
     runs, unread = [], 0
     for path in paths:
@@ -84,9 +84,9 @@ def _load(paths: Sequence[Path]) -> tuple[list[ReportedRun], int]:
 
 def _write(path: Path, runs: list[ReportedRun]) -> bool:
     """Write the page; False where the folder doesn't take it."""
-    from analysis.report_page import to_html
-    from analysis.report_run import sorted_runs
-    from loadgen.records import write_whole
+    from vllm_bench.page.page import to_html
+    from vllm_bench.page.report_run import sorted_runs
+    from vllm_bench.records.whole_file import write_whole
 
     page = to_html(sorted_runs(runs)).encode()
     try:
@@ -100,7 +100,7 @@ def _write(path: Path, runs: list[ReportedRun]) -> bool:
 
 
 def _complain(problems: Iterable[str]) -> None:
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     for problem in problems:
         print(f"report.py: {printable(problem, 500)}", file=sys.stderr)

@@ -37,10 +37,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from analysis.summary import RunSummary
+    from vllm_bench.summary.summary import RunSummary
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -64,7 +64,7 @@ def _summarize(args: argparse.Namespace) -> int:
         return _print_columns()
     if args.codes or args.schema:
         return _print_reference(codes=args.codes)
-    from analysis.runs import find_runs, results_folder
+    from vllm_bench.records.find_runs import find_runs, results_folder
 
     found = find_runs(args.files, args.results_dir or RESULTS)
     summaries, problems = _summarize_all(found.paths)
@@ -101,12 +101,12 @@ def _show_any_text() -> None:
 
 
 def _print_columns() -> int:
-    from analysis.level_columns import level_column_docs
-    from analysis.summary_csv import summary_column_docs
-    from loadgen.records import column_docs
-    from observe import rows
-    from observe.gpu_row import GpuRow
-    from observe.server_row import ServerRow
+    from vllm_bench.records import samples as rows
+    from vllm_bench.records.gpu_row import GpuRow
+    from vllm_bench.records.request_record import column_docs
+    from vllm_bench.records.server_row import ServerRow
+    from vllm_bench.tables.columns import summary_column_docs
+    from vllm_bench.tables.level_columns import level_column_docs
 
     for title, docs in (
         ("<run_id>.csv, a row a request", column_docs()),
@@ -122,8 +122,8 @@ def _print_columns() -> int:
 
 
 def _print_reference(*, codes: bool) -> int:
-    from analysis.codes import codes_table
-    from analysis.summary_schema import schema_text
+    from vllm_bench.tables.summary_schema import schema_text
+    from vllm_bench.verdict.codes import codes_table
 
     print(codes_table() if codes else schema_text().decode(), end="\n" * codes)
     return 0
@@ -131,9 +131,9 @@ def _print_reference(*, codes: bool) -> int:
 
 def _summarize_all(paths: Iterable[Path]) -> tuple[list[RunSummary], list[str]]:
     """Return the summaries and, a line each, what could not be read. One run in memory at once."""
-    from analysis.runs import load_run
-    from analysis.summary import sorted_summaries, summarize
-    from loadgen.records import RecordsError
+    from vllm_bench.records.find_runs import load_run
+    from vllm_bench.records.request_record import RecordsError
+    from vllm_bench.summary.summary import sorted_summaries, summarize
 
     summaries, problems = [], []
     for path in paths:
@@ -149,7 +149,7 @@ def _summarize_all(paths: Iterable[Path]) -> tuple[list[RunSummary], list[str]]:
 
 def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Path]:
     """Write all files; say so and return none where the folder doesn't take them."""
-    from loadgen.records import write_whole
+    from vllm_bench.records.whole_file import write_whole
 
     written = []
     try:
@@ -166,12 +166,12 @@ def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Pat
 def _files(
     folder: Path, summaries: list[RunSummary], *, vllm: bool
 ) -> Iterator[tuple[Path, bytes]]:
-    from analysis.level_columns import levels_to_csv
-    from analysis.levels import series_of
-    from analysis.summary_csv import to_csv
-    from analysis.summary_json import to_json
-    from analysis.summary_md import to_markdown
-    from analysis.vllm_format import to_vllm
+    from vllm_bench.summary.levels import series_of
+    from vllm_bench.tables.columns import to_csv
+    from vllm_bench.tables.document import to_json
+    from vllm_bench.tables.level_columns import levels_to_csv
+    from vllm_bench.tables.markdown import to_markdown
+    from vllm_bench.tables.vllm_format import to_vllm
 
     yield folder / "summary.csv", to_csv(summaries)
     yield folder / "summary_levels.csv", levels_to_csv(series_of(summaries))
@@ -182,7 +182,7 @@ def _files(
 
 
 def _print(summaries: list[RunSummary], written: list[Path]) -> None:
-    from analysis.terminal import print_summary, wide_console
+    from vllm_bench.tables.terminal import print_summary, wide_console
 
     print_summary(summaries, wide_console())
     if written:
@@ -191,7 +191,7 @@ def _print(summaries: list[RunSummary], written: list[Path]) -> None:
 
 
 def _complain(problems: Iterable[str]) -> None:
-    from analysis.foreign import printable
+    from vllm_bench.records.text import printable
 
     for problem in problems:
         print(f"summarize.py: {printable(problem, 500)}", file=sys.stderr)
@@ -199,8 +199,8 @@ def _complain(problems: Iterable[str]) -> None:
 
 def _verdict_code(summaries: list[RunSummary]) -> int:
     """Return 4 where a run is INVALID, else 3 where an objective was missed, else 0."""
-    from analysis.judgement_lines import missed
-    from analysis.levels import series_of
+    from vllm_bench.summary.levels import series_of
+    from vllm_bench.tables.lines import missed
 
     if any(s.verdict.level == "INVALID" for s in summaries):
         return 4

@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from sim.engine import EngineConfig
+from sim.engine.engine import EngineConfig
+from sim.engine.profiles import PROFILES
 from sim.faults import KINDS, read_faults
-from sim.profiles import PROFILES
 from sim.serve import Plan, serve
-from sim.settings import ExactPace, Settings
+from sim.wire.settings import ExactPace, Settings
 
 DEFAULT_PROFILE = "llama-8b-a100"
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from analysis.facts import Facts
-from analysis.figures import PlottedRun, plotted_run
-from analysis.levels import Series
-from analysis.pictures import all_series
-from analysis.runs import load_run
-from analysis.summary import facts_of, summarize
-from loadgen.records import RequestRecord
-from loadgen.token_file import save
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from vllm_bench.charts.figures import PlottedRun, plotted_run
+from vllm_bench.charts.pictures import all_series
+from vllm_bench.figures.facts import Facts
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import RequestRecord
+from vllm_bench.records.token_file import save
+from vllm_bench.summary.levels import Series
+from vllm_bench.summary.summary import facts_of, summarize
 
 from tests.made_runs import made_info, made_record, write_run
 

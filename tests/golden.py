@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from analysis.runs import Run, load_run
-from analysis.truth import SeenRequest, seen_requests
-from loadgen.token_file import load
 from numpy.typing import NDArray
+from vllm_bench.records.find_runs import Run, load_run
+from vllm_bench.records.token_file import load
+from vllm_bench.summary.truth import SeenRequest, seen_requests
 
 from tests.running import run_bench, write_scenario
 from tests.simulated import Simulated

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadgen.load_level import LoadLevel, levels_of
-from loadgen.material import Material, Part
-from loadgen.prompt_types import PromptSet, checksum, user_prompt
-from loadgen.timetable import timetable_of
+from vllm_bench.plan.material import Material, Part
+from vllm_bench.plan.timetable import timetable_of
+from vllm_bench.prompts.prompt import PromptSet, checksum, user_prompt
+from vllm_bench.scenario.load_level import LoadLevel, levels_of
 
 from tests.test_request import scenario
 

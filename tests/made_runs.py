@@ -7,18 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadgen.records import (
-    ClockPair,
-    RecordWriter,
-    RequestRecord,
-    RunInfo,
-    read_frame,
-    write_run_info,
-)
-from loadgen.schedule import realised
-from observe.gpu_row import GpuRow
-from observe.rows import RowFile
-from observe.server_row import ALL, ServerRow
+from vllm_bench.plan.arrivals import realised
+from vllm_bench.records.gpu_row import GpuRow
+from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_frame
+from vllm_bench.records.run_info import ClockPair, RunInfo, write_run_info
+from vllm_bench.records.samples import RowFile
+from vllm_bench.records.server_row import ALL, ServerRow
 
 NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
 

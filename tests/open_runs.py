@@ -7,11 +7,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analysis.facts import Facts
-from analysis.finding import Finding
-from analysis.verdict import judge_facts
-from loadgen.records import RequestRecord
-from loadgen.schedule import Arrivals, ArrivalShape, arrival_times
+from vllm_bench.figures.facts import Facts
+from vllm_bench.plan.arrivals import arrival_times
+from vllm_bench.records.request_record import RequestRecord
+from vllm_bench.scenario.load_keys import Arrivals, ArrivalShape
+from vllm_bench.verdict.finding import Finding
+from vllm_bench.verdict.verdict import judge_facts
 
 from tests.made_runs import frame_of, made_info, made_record
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from analysis.report_page import to_html
-from analysis.report_run import ReportedRun, reported_run, sorted_runs
-from analysis.runs import load_run
-from loadgen.token_file import save
+from vllm_bench.page.page import to_html
+from vllm_bench.page.report_run import ReportedRun, reported_run, sorted_runs
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.token_file import save
 
 from tests.made_runs import made_info, made_record, write_run
 

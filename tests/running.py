@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from loadgen.records import read_frame, read_run_info
+from vllm_bench.records.request_record import read_frame
+from vllm_bench.records.run_info import read_run_info
 
 BENCH = Path(__file__).resolve().parents[1] / "bench" / "bench.py"
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from observe.gaps import Problem
-from observe.gpu_recording import GpuFacts
-from observe.gpu_row import GpuRow
+from vllm_bench.records.gpu_row import GpuRow
+from vllm_bench.watch.gaps import Problem
+from vllm_bench.watch.gpu_recording import GpuFacts
 
 SOURCE = Path(__file__).resolve().parent / "nvml_shim" / "nvml_shim.c"
 LIBRARY = "libnvidia-ml.so.1"

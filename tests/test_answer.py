@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.answer import answer_text
+from vllm_bench.send.answer import answer_text
 
 from tests.far_end import delta, event, good_stream
 

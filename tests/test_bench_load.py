@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadgen.records import read_run_info
+from vllm_bench.records.run_info import read_run_info
 
 from tests.far_end import (
     CLOSE,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import trustme
-from loadgen.records import COLUMNS, read_frame
-from loadgen.token_file import load
+from vllm_bench.records.request_record import COLUMNS, read_frame
+from vllm_bench.records.token_file import load
 
 from tests.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
 from tests.running import (

@@ -8,15 +8,15 @@ import json
 from pathlib import Path
 
 import jsonschema
-from analysis.beside_columns import BESIDE_COLUMNS
-from analysis.beside_lines import beside_lines
-from analysis.energy import SENSOR_NOTE
-from analysis.levels import series_of
-from analysis.summary import RunSummary
-from analysis.summary_csv import to_csv
-from analysis.summary_json import to_json
-from analysis.summary_md import to_markdown
-from analysis.summary_schema import schema
+from vllm_bench.serverside.energy import SENSOR_NOTE
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import RunSummary
+from vllm_bench.tables.beside_columns import BESIDE_COLUMNS
+from vllm_bench.tables.beside_lines import beside_lines
+from vllm_bench.tables.columns import to_csv
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.summary_schema import schema
 
 from tests.made_runs import server_row
 from tests.watched import TENTHS, counted, gpu, observed_gpus, watched

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loadgen.records import read_frame, read_run_info
-from loadgen.token_file import recover
+from vllm_bench.records.request_record import read_frame
+from vllm_bench.records.run_info import read_run_info
+from vllm_bench.records.token_file import recover
 
 from tests.far_end import TinyVllm
 from tests.running import info, rows, start_bench, wait_for, write_scenario

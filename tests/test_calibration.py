@@ -7,7 +7,10 @@ import io
 from pathlib import Path
 
 import pytest
-from analysis.calibration import (
+from vllm_bench.charts.calibration_figure import calibration_figure
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import RecordsError
+from vllm_bench.summary.calibration import (
     COLUMNS,
     Calibration,
     cells,
@@ -20,12 +23,9 @@ from analysis.calibration import (
     to_markdown,
     write_sidecar,
 )
-from analysis.calibration_figure import calibration_figure
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.summary_csv import to_csv as summary_to_csv
-from analysis.tables import footnotes
-from loadgen.records import RecordsError
+from vllm_bench.summary.summary import summarize
+from vllm_bench.tables.columns import to_csv as summary_to_csv
+from vllm_bench.tables.tables import footnotes
 
 from tests.made_runs import made_info, made_record, write_run
 

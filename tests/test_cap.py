@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.cap import waited_for_cap
-from analysis.finding import Severity
-from analysis.rates import arrival_rates
-from analysis.thresholds import SEND_LAG_FLOOR_MS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vllm_bench.figures.cap import waited_for_cap
+from vllm_bench.figures.in_flight import SEND_LAG_FLOOR_MS
+from vllm_bench.figures.rates import arrival_rates
+from vllm_bench.verdict.finding import Severity
 
 from tests.made_runs import failed_record, frame_of, made_record
 from tests.open_runs import due_times, facts_of, finding_of, served

@@ -5,11 +5,10 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
-from loadgen.closed_loop import ClosedLoop
-from loadgen.exchange import Exchange
-from loadgen.lanes import Lane, Lanes, Manner
-from loadgen.target import PlannedRequest, Target
-from loadgen.timeouts import Timeouts
+from vllm_bench.plan.work import Manner, PlannedRequest, Target, Timeouts
+from vllm_bench.reply.exchange import Exchange
+from vllm_bench.send.closed_loop import ClosedLoop
+from vllm_bench.send.lanes import Lane, Lanes
 
 Connect = Callable[[Lane, Target, ssl.SSLContext | None], Awaitable[None]]
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 import uvloop
-from loadgen.connection import Connection
-from loadgen.exchange import Exchange, Failure
+from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.send.connection import Connection
 
 from tests.far_end import (
     CLOSE,

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from loadgen import control
-from loadgen.control import ControlError, Model, Server, is_own_address
+from vllm_bench.vllm import server as control
+from vllm_bench.vllm.address import is_own_address
+from vllm_bench.vllm.server import ControlError, Model, Server
 
 from tests.far_end import CLOSE, FarEnd, Step, TinyVllm
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from loadgen.conversation_loop import ConversationLoop, Talk
-from loadgen.exchange import Exchange
-from loadgen.lanes import Lane, Lanes, Manner
-from loadgen.target import PlannedRequest, Target
-from loadgen.timeouts import Timeouts
+from vllm_bench.plan.work import Manner, PlannedRequest, Talk, Target, Timeouts
+from vllm_bench.reply.exchange import Exchange
+from vllm_bench.send.conversation_loop import ConversationLoop
+from vllm_bench.send.lanes import Lane, Lanes
 
 
 class AtOnce(Lanes):

@@ -10,13 +10,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.conversations import (
+from vllm_bench.prompts.conversations import (
     Conversation,
     choose_conversations,
     holds_conversations,
     read_conversations,
 )
-from loadgen.prompt_types import PromptError
+from vllm_bench.prompts.prompt import PromptError
 
 SHAREGPT = {
     "id": "a",

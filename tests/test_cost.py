@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.levels import series_of
-from analysis.summary import RunSummary
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import RunSummary
 
 from tests.watched import gpu, observed_gpus, watched
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen import control
-from loadgen.control import COUNTERS, Server, sum_counters
+from vllm_bench.vllm import server as control
+from vllm_bench.vllm.page import COUNTERS, sum_counters
+from vllm_bench.vllm.server import Server
 
 from tests.far_end import CLOSE, FarEnd, Step, TinyVllm
 

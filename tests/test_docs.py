@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from loadgen.scenario import KNOWN_KEYS
+from vllm_bench.scenario.scenario import KNOWN_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.summary import RunSummary
+from vllm_bench.summary.summary import RunSummary
 
 from tests.watched import TENTHS, counted, gpu, observed_gpus, watched, wave
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pandas as pd
 import pytest
-from loadgen.records import ErrorKind
+from vllm_bench.records.request_record import ErrorKind
 
 from tests.far_end import LAST_CHUNK, SSE_HEAD, Step, TinyVllm, chunk, delta, event, usage
 from tests.running import info, rows, run_bench, start_bench, wait_for, write_scenario

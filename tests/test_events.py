@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from loadgen.events import EventError, StreamEvent, Usage, error_text, read_event
-from loadgen.sse import DONE, EventSplitter
+from vllm_bench.reply.events import EventError, StreamEvent, Usage, error_text, read_event
+from vllm_bench.reply.sse import DONE, EventSplitter
 
 
 def chat(delta: dict[str, object], **choice: object) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.extremes import DOTS_A_COLUMN, POINTS_A_COLUMN, dot_places, line_places
-from analysis.tracks import MOST_BINS, bin_width_s, rate, sampled, stretches
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.charts.thin import DOTS_A_COLUMN, POINTS_A_COLUMN, dot_places, line_places
+from vllm_bench.charts.tracks import MOST_BINS, bin_width_s, rate, sampled, stretches
 
 
 def made(seed, count):

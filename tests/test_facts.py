@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from loadgen.control import Server
-from loadgen.facts import PACKAGES, client_facts, server_facts
+from vllm_bench.run.surroundings import PACKAGES, client_facts, server_facts
+from vllm_bench.vllm.server import Server
 
 from tests.far_end import TinyVllm
 

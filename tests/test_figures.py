@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.cdf_figure import cdf_figure, overlay_figure
-from analysis.curves import MOST_POINTS, curve
-from analysis.pictures import run_pictures, series_pictures
-from analysis.sheet import drawable
-from analysis.style import DARK, LIGHT, in_style, save
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.charts.cdf_figure import cdf_figure, overlay_figure
+from vllm_bench.charts.distributions import MOST_POINTS, curve
+from vllm_bench.charts.pen_matplotlib import drawable
+from vllm_bench.charts.pictures import run_pictures, series_pictures
+from vllm_bench.charts.style import DARK, LIGHT, in_style, save
 
 from tests.drawn import (
     legend_words,

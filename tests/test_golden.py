@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.truth import client_errors, read_truth
+from vllm_bench.summary.truth import client_errors, read_truth
 
 from tests.golden import EXACT, check, measured, pairs
 from tests.simulated import Simulated

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.runs import Run
-from loadgen.records import RequestRecord
+from vllm_bench.records.find_runs import Run
+from vllm_bench.records.request_record import RequestRecord
 
 from tests.golden import EXACT, Evidence, check, measured
 from tests.made_runs import frame_of, made_info, made_record

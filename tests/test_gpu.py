@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from observe.gpu import GpuSampler
-from observe.gpu_recording import GpuRecording
-from observe.gpu_row import COLUMNS, reason_names
-from observe.nvml import GpuGoneError, GpuUnavailableError, Nvml
-from observe.pcie import PcieTurns
+from vllm_bench.records.gpu_row import COLUMNS, reason_names
+from vllm_bench.watch.gpu import GpuSampler
+from vllm_bench.watch.gpu_recording import GpuRecording
+from vllm_bench.watch.nvml import GpuGoneError, GpuUnavailableError, Nvml
+from vllm_bench.watch.pcie import PcieTurns
 
 from tests.shimmed import HEALTHY, TWO_GPUS, Collected, load
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from observe.beside import Beside, Wanted
+from vllm_bench.watch.beside import Beside, Wanted
 
 from tests.shimmed import TWO_GPUS, load
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from observe.gpu_dcgm import DcgmSampler, is_blank, read_page
-from observe.gpu_recording import GpuRecording
-from observe.nvml import GpuUnavailableError
-from observe.prometheus import PageError
+from vllm_bench.vllm.prometheus import PageError
+from vllm_bench.watch.dcgm import DcgmSampler, is_blank, read_page
+from vllm_bench.watch.gpu_recording import GpuRecording
+from vllm_bench.watch.nvml import GpuUnavailableError
 
 
 def labels(gpu: int, **more: str) -> str:

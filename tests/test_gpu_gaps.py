@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from observe.beat import Beat, next_tick_ns
-from observe.gaps import Gap, GapLog
+from vllm_bench.watch.gaps import Gap, GapLog
+from vllm_bench.watch.tick import Beat, next_tick_ns
 
 
 @pytest.mark.parametrize(

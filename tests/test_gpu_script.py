@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from loadgen.records import read_run_info
-from observe.gpu_row import COLUMNS
-from observe.gpu_stream import HEADER
+from vllm_bench.records.gpu_row import COLUMNS
+from vllm_bench.records.run_info import read_run_info
+from vllm_bench.watch.gpu_stream import HEADER
 
 from tests.far_end import FarEnd, TinyVllm
 from tests.shimmed import TWO_GPUS, environment

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.gpu_side import GpuSide
+from vllm_bench.serverside.gpu import GpuSide
 
 from tests.watched import TENTHS, gpu, observed_gpus, watched
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from observe.gaps import Problem
-from observe.gpu_command import CommandSampler
-from observe.gpu_recording import GpuFacts, GpuRecording
-from observe.gpu_row import COLUMNS, GpuRow
-from observe.gpu_stream import ALIVE, HEADER, StreamError, StreamSink, take_line
-from observe.nvml import GpuUnavailableError
+from vllm_bench.records.gpu_row import COLUMNS, GpuRow
+from vllm_bench.watch.gaps import Problem
+from vllm_bench.watch.gpu_elsewhere import CommandSampler
+from vllm_bench.watch.gpu_recording import GpuFacts, GpuRecording
+from vllm_bench.watch.gpu_stream import ALIVE, HEADER, StreamError, StreamSink, take_line
+from vllm_bench.watch.nvml import GpuUnavailableError
 
 from tests.shimmed import TWO_GPUS, Collected, environment
 
@@ -215,7 +215,7 @@ def test_clocks_that_differ_are_told(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ignores_its_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("observe.gpu_command.STOP_LIMIT_S", 0.2)
+    monkeypatch.setattr("vllm_bench.watch.gpu_elsewhere.STOP_LIMIT_S", 0.2)
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)\n"
     sampler = CommandSampler(
         python(deaf + PRINT_ROWS.format(header=HEADER, count=1, ahead_s=0, then="time.sleep(600)")),

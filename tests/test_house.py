@@ -10,10 +10,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCH = ROOT / "bench"
-PACKAGES = ("loadgen", "observe", "analysis")
-SCRIPTS = [*sorted(BENCH.glob("*.py")), ROOT / "inspect_prompts.py"]
-MODULES = [p for package in PACKAGES for p in sorted((BENCH / package).glob("*.py"))]
+LIBRARY = ROOT / "bench" / "vllm_bench"
+SCRIPTS = [*sorted((ROOT / "bench").glob("*.py")), ROOT / "inspect_prompts.py"]
+MODULES = sorted(LIBRARY.glob("*/*.py"))
+GROUND = {"records", "scenario"}
+# Each room and what it may import, itself and `records` beside.
+MEASURE = {
+    "prompts": (),
+    "reply": (),
+    "vllm": ("reply",),
+    "plan": ("prompts", "reply", "vllm"),
+    "send": ("plan", "reply"),
+    "live": ("plan", "send"),
+    "watch": ("vllm",),
+    "run": ("prompts", "reply", "vllm", "plan", "send", "live"),
+}
+JUDGE = {
+    "figures": (),
+    "serverside": ("figures",),
+    "verdict": ("figures", "serverside"),
+    "summary": ("figures", "serverside", "verdict"),
+    "tables": ("figures", "serverside", "verdict", "summary"),
+    "charts": ("figures", "serverside", "verdict", "summary", "tables"),
+    "page": ("figures", "serverside", "verdict", "summary", "tables", "charts"),
+}
+ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -22,9 +43,10 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = f"{path.parent.name}." if node.level else ""
-            names = [f"{node.module}"] if node.module else [alias.name for alias in node.names]
-            yield from (f"{package}{name}".removeprefix("bench.") for name in names)
+            above = path.parents[node.level - 1] if node.level else None
+            room = ".".join(above.relative_to(LIBRARY.parent).parts) + "." if above else ""
+            found = [f"{node.module}"] if node.module else [alias.name for alias in node.names]
+            yield from (f"{room}{name}".removeprefix("bench.") for name in found)
 
 
 def names(path: Path) -> set[str]:
@@ -35,25 +57,24 @@ def ids(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
+def rooms(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    found = [name.split(".") for name in names(path) if name.startswith("vllm_bench.")]
+    return {parts[1] for parts in found if parts[1] in ROOMS}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
 def test_arrows_point_down(path: Path) -> None:
-    package = path.parent.name
-    allowed = {
-        "loadgen": (),
-        "observe": (),
-        "analysis": (
-            "loadgen.records",
-            "loadgen.scenario",
-            "loadgen.slo",
-            "loadgen.token_file",
-        ),
-    }[package]
-    foreign = {
-        name
-        for name in names(path)
-        if name.split(".")[0] in PACKAGES and name.split(".")[0] != package
-    }
-    assert foreign <= set(allowed)
+    room = path.parent.name
+    assert rooms(path) <= {room, *GROUND, *ROOMS[room]}
+
+
+def test_the_wings_meet_in_records_and_scenario_alone() -> None:
+    for path in MODULES:
+        other = (
+            JUDGE if path.parent.name in MEASURE else MEASURE if path.parent.name in JUDGE else {}
+        )
+        assert not rooms(path) & other.keys(), path
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=ids([*SCRIPTS, *MODULES]))
@@ -63,15 +84,8 @@ def test_nothing_imports_a_script_or_edits_the_path(path: Path) -> None:
     assert "sys.path" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
-def test_packages_use_relative_imports_of_their_own(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            assert node.module.split(".")[0] != path.parent.name
-
-
 def test_there_are_no_cycles() -> None:
-    edges = {f"{p.parent.name}.{p.stem}": names(p) for p in MODULES}
+    edges = {f"vllm_bench.{p.parent.name}.{p.stem}": names(p) for p in MODULES}
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
         assert module not in trail, " -> ".join([*trail, module])
@@ -84,7 +98,7 @@ def test_there_are_no_cycles() -> None:
 
 MAY = {
     # who may talk to a server, know asyncio and the clock, know a file format
-    "httpx": {"control"},
+    "httpx": {"server"},
     "httptools": {"connection"},
     "uvloop": {"worker"},
     "asyncio": {
@@ -93,12 +107,12 @@ MAY = {
         "closed_loop",
         "open_loop",
         "conversation_loop",
-        "precise_timer",
+        "timer",
         "loop_health",
         "worker",
     },
     "yaml": {"scenario"},
-    "rich": {"live_rows", "live_view", "terminal"},
+    "rich": {"live_rows", "screen", "terminal"},
     "argparse": set(),
     "dotenv": set(),
 }
@@ -122,11 +136,10 @@ def test_only_scripts_print_exit_or_read_the_environment(path: Path) -> None:
     assert "os.environ" not in text
 
 
-def test_the_checks_can_fail(tmp_path: Path) -> None:
-    (tmp_path / "loadgen").mkdir()
-    wrong = tmp_path / "loadgen" / "wrong.py"
-    wrong.write_text("from analysis.verdict import judge\nfrom . import plan\nimport httpx\n")
-    assert names(wrong) == {"analysis.verdict", "loadgen.plan", "httpx"}
+def test_the_checks_can_fail() -> None:
+    above = ROOMS["verdict"]
+    assert "page" not in above
+    assert rooms(LIBRARY / "page" / "page.py") - {"page", *GROUND, *above}
 
 
 def test_help_needs_no_heavy_library() -> None:

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from loadgen.control import Server
-from loadgen.prompt_listing import escaped, histogram, length_summary
-from loadgen.prompts import load_source
-from loadgen.scenario import load_scenarios
-from loadgen.scenario_prompts import scenario_counter, scenario_prompts
+from vllm_bench.plan.scenario_prompts import scenario_counter, scenario_prompts
+from vllm_bench.prompts.listing import histogram, length_summary
+from vllm_bench.prompts.source import load_source
+from vllm_bench.records.text import escaped
+from vllm_bench.scenario.scenario import load_scenarios
+from vllm_bench.vllm.server import Server
 
 from tests.far_end import TinyVllm
 

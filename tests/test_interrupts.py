@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from loadgen.interrupts import Interrupts
+from vllm_bench.interrupts import Interrupts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

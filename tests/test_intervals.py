@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from analysis.intervals import Interval, order_ranks, repeated, wilson
-from analysis.statistics import min_samples
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.figures.intervals import Interval, order_ranks, repeated, wilson
+from vllm_bench.figures.statistics import min_samples
 
 # docs/METHOD.md prints these.
 MINIMUMS = [(50, 6), (90, 36), (95, 72), (99, 368), (99.9, 3688)]

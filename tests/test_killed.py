@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from loadgen.left_behind import mark_left_behind
-from loadgen.records import RunInfo, read_frame, read_run_info
-from loadgen.token_file import load, recover
+from vllm_bench.records.request_record import read_frame
+from vllm_bench.records.run_info import RunInfo, read_run_info
+from vllm_bench.records.token_file import load, recover
+from vllm_bench.run.left_behind import mark_left_behind
 
 from tests.killing import NS, REPLIES, STREAMS, Fate, Pulse, Truth, kill, planned
 from tests.simulated import Simulated

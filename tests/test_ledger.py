@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from analysis.facts import Facts
-from analysis.finding import Severity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vllm_bench.figures.facts import Facts
+from vllm_bench.verdict.finding import Severity
 
 from tests.made_runs import failed_record, frame_of, made_info, made_record
 from tests.open_runs import facts_of, finding_of

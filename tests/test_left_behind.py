@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadgen.held import alone, held
-from loadgen.left_behind import YOUNG_S, mark_left_behind
-from loadgen.records import (
-    ClockPair,
-    RecordWriter,
-    RunInfo,
-    read_frame,
-    read_run_info,
-    write_run_info,
-)
+from vllm_bench.records.held import alone, held
+from vllm_bench.records.request_record import RecordWriter, read_frame
+from vllm_bench.records.run_info import ClockPair, RunInfo, read_run_info, write_run_info
+from vllm_bench.run.left_behind import YOUNG_S, mark_left_behind
 
 from tests.far_end import TinyVllm
 from tests.made_runs import made_info, made_record, write_run
@@ -144,7 +138,7 @@ def test_a_run_that_ends_between_two_looks_is_left_as_it_ended(
         write_run_info(path, made_info(RECORDS))
         return alone(rows)
 
-    monkeypatch.setattr("loadgen.left_behind.alone", end_first)
+    monkeypatch.setattr("vllm_bench.run.left_behind.alone", end_first)
     assert mark_left_behind(tmp_path) == []
     assert read_run_info(path).status == "complete"
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.live_facts import SPAN_S, LiveFacts, token_gaps_ms
-from loadgen.loop_health import Pulse
-from loadgen.records import RequestRecord
+from vllm_bench.live.last_seconds import SPAN_S, LiveFacts, token_gaps_ms
+from vllm_bench.records.request_record import RequestRecord
+from vllm_bench.send.loop_health import Pulse
 
 from tests.made_runs import failed_record, made_record
 

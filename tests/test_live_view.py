@@ -10,14 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from loadgen import progress as progress_module
-from loadgen.live_facts import Figures
-from loadgen.live_rows import Room, Title, frame
-from loadgen.live_view import LiveView, progress_view
-from loadgen.loop_health import Pulse
-from loadgen.progress import Progress, ProgressLines
 from rich.cells import cell_len
 from rich.console import Console
+from vllm_bench.live import progress as progress_module
+from vllm_bench.live.last_seconds import Figures
+from vllm_bench.live.live_rows import Room, Title, frame
+from vllm_bench.live.progress import Progress, ProgressLines
+from vllm_bench.live.screen import LiveView, progress_view
+from vllm_bench.send.loop_health import Pulse
 
 from tests.made_runs import failed_record, made_record
 
@@ -328,8 +328,8 @@ def test_without_colours_none_is_written(clock: Clock, monkeypatch: pytest.Monke
 
 def test_a_sending_process_knows_nothing_of_it() -> None:
     code = (
-        "import sys; import loadgen.worker; "
-        "print(*sorted({'rich', 'numpy', 'loadgen.progress'} & sys.modules.keys()))"
+        "import sys; import vllm_bench.send.worker; "
+        "print(*sorted({'rich', 'numpy', 'vllm_bench.live.progress'} & sys.modules.keys()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCH

@@ -7,15 +7,15 @@ import math
 
 import numpy as np
 import pytest
-from analysis.intervals import repeated
-from analysis.load_figure import load_figure
-from analysis.load_points import load_line
-from analysis.pareto import pareto
-from analysis.pareto_figure import pareto_figure
-from analysis.pictures import series_pictures
-from analysis.sheet import level_axis
-from analysis.style import save
 from matplotlib.figure import Figure
+from vllm_bench.charts.against_load import load_line
+from vllm_bench.charts.load_figure import load_figure
+from vllm_bench.charts.pareto_figure import pareto_figure
+from vllm_bench.charts.pen_matplotlib import level_axis
+from vllm_bench.charts.pictures import series_pictures
+from vllm_bench.charts.style import save
+from vllm_bench.figures.intervals import repeated
+from vllm_bench.summary.pareto import pareto
 
 from tests.drawn import legend_words, level, overflowing, series_at, texts, written
 from tests.made_runs import failed_record, made_record, whole_reply_record
@@ -176,7 +176,7 @@ def test_other_settings_are_another_picture(tmp_path):
         for c in (1, 8):
             records = list(level(c, count=80, repeat=n))
             runs.append(written(tmp_path, records, scenario={"cache": cache}))
-    from analysis.pictures import all_series
+    from vllm_bench.charts.pictures import all_series
 
     from tests.drawn import plotted_at
 

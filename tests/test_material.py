@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadgen.load_level import LoadLevel, levels_of
-from loadgen.material import Part, parts_of, warmup_count
-from loadgen.plan import Plan, make_plan
-from loadgen.plan_file import write_plan
-from loadgen.plan_name import plan_sha256
-from loadgen.prompt_types import PromptError, PromptSource, user_prompt
-from loadgen.scenario import Scenario, ScenarioError
-from loadgen.tokens import CountedBy
+from vllm_bench.plan.material import Part, parts_of, warmup_count
+from vllm_bench.plan.plan import Plan, make_plan
+from vllm_bench.plan.plan_file import write_plan
+from vllm_bench.plan.plan_name import plan_sha256
+from vllm_bench.prompts.count import CountedBy
+from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
+from vllm_bench.scenario.load_level import LoadLevel, levels_of
+from vllm_bench.scenario.scenario import Scenario, ScenarioError
 
 from tests.test_request import scenario
 

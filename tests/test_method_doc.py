@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from analysis import energy, thresholds
-from analysis.codes import CHECKS, codes_table
-from analysis.level_columns import level_column_docs
-from analysis.metrics import METRICS
-from analysis.statistics import PERCENTILES, min_samples
-from analysis.summary_csv import summary_column_docs
-from analysis.window import HELD_SHARE
-from loadgen.slo import MLPERF_P99_MS, Slo
+from vllm_bench.figures.metrics import METRICS
+from vllm_bench.figures.statistics import PERCENTILES, min_samples
+from vllm_bench.figures.window import HELD_SHARE
+from vllm_bench.scenario.objectives import MLPERF_P99_MS, Slo
+from vllm_bench.serverside import energy
+from vllm_bench.tables.columns import summary_column_docs
+from vllm_bench.tables.level_columns import level_column_docs
+from vllm_bench.verdict import thresholds
+from vllm_bench.verdict.codes import CHECKS, codes_table
 
 METHOD = (Path(__file__).resolve().parents[1] / "docs" / "METHOD.md").read_text(encoding="utf-8")
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from analysis.attainment import attainment, objectives_of
-from analysis.facts import Facts
-from analysis.intervals import wilson
-from analysis.judgement_lines import objective_lines
-from analysis.levels import series_of
-from analysis.objectives import Attainment, Objective, pooled
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.window import Window
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vllm_bench.figures.attainment import attainment, objectives_of
+from vllm_bench.figures.facts import Facts
+from vllm_bench.figures.intervals import wilson
+from vllm_bench.figures.objectives import Attainment, Objective, pooled
+from vllm_bench.figures.window import Window
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import summarize
+from vllm_bench.tables.lines import objective_lines
 
 from tests.made_runs import (
     failed_record,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.cdf_figure import cdf_figure, overlay_figure
-from analysis.load_figure import load_figure
+from vllm_bench.charts.cdf_figure import cdf_figure, overlay_figure
+from vllm_bench.charts.load_figure import load_figure
 
 from tests.drawn import plotted_at, series_at, texts, written
 from tests.open_runs import due_times, served, stalled

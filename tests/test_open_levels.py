@@ -8,17 +8,17 @@ import io
 import re
 
 import pytest
-from analysis.capacity import capacity
-from analysis.intervals import repeated
-from analysis.judgement_lines import objective_lines, repeat_lines, stability_lines
-from analysis.knee import find_knee
-from analysis.level_columns import levels_to_csv
-from analysis.levels import Level, Series, series_of
-from analysis.load import Load
-from analysis.runs import load_run
-from analysis.summary import RunSummary, sorted_summaries, summarize
-from analysis.summary_md import to_markdown
-from loadgen.records import ClockPair
+from vllm_bench.figures.intervals import repeated
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.run_info import ClockPair
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.capacity import capacity
+from vllm_bench.summary.knee import find_knee
+from vllm_bench.summary.levels import Level, Series, series_of
+from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.tables.level_columns import levels_to_csv
+from vllm_bench.tables.lines import objective_lines, repeat_lines, stability_lines
+from vllm_bench.tables.markdown import to_markdown
 
 from tests.made_runs import NOON_S, made_info, made_record, write_run
 from tests.open_runs import due_times, served

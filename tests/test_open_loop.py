@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from loadgen import lanes as lanes_module
-from loadgen.closed_loop import ClosedLoop
-from loadgen.exchange import Exchange
-from loadgen.lanes import Lanes, Manner
-from loadgen.open_loop import Arrival, OpenLoop
-from loadgen.precise_timer import PreciseTimer
-from loadgen.target import PlannedRequest, Target
-from loadgen.timeouts import Timeouts
+from vllm_bench.plan.work import Arrival, Manner, PlannedRequest, Target, Timeouts
+from vllm_bench.reply.exchange import Exchange
+from vllm_bench.send import lanes as lanes_module
+from vllm_bench.send.closed_loop import ClosedLoop
+from vllm_bench.send.lanes import Lanes
+from vllm_bench.send.open_loop import OpenLoop
+from vllm_bench.send.timer import PreciseTimer
 
 from tests.far_end import HANG, FarEnd, Step, good_stream, sse_script
 

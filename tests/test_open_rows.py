@@ -6,22 +6,22 @@ import json
 from pathlib import Path
 
 import pytest
-from analysis.attainment import attainment
-from analysis.facts import Facts
-from analysis.finding import Severity
-from analysis.load import Load, load_of
-from analysis.metrics import headline_metric
-from analysis.rates import ArrivalRates, arrival_rates
-from analysis.runs import load_run
-from analysis.summary import RunSummary, summarize
-from analysis.summary_csv import SUMMARY_COLUMNS
-from analysis.summary_json import to_json
-from analysis.summary_md import to_markdown
-from analysis.vllm_format import to_vllm
-from analysis.window import Window
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loadgen.records import RecordsError
+from vllm_bench.figures.attainment import attainment
+from vllm_bench.figures.facts import Facts, load_of
+from vllm_bench.figures.metrics import headline_metric
+from vllm_bench.figures.rates import ArrivalRates, arrival_rates
+from vllm_bench.figures.window import Window
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import RecordsError
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.vllm_format import to_vllm
+from vllm_bench.verdict.finding import Severity
 
 from tests.made_runs import failed_record, frame_of, made_info, made_record, write_run
 from tests.open_runs import facts_of, finding_of, stalled

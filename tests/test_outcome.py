@@ -4,9 +4,9 @@ import dataclasses
 from typing import get_args
 
 import pytest
-from loadgen.exchange import Exchange, Failure
-from loadgen.outcome import Expectation, judge
-from loadgen.records import ErrorKind, RequestRecord
+from vllm_bench.records.request_record import ErrorKind, RequestRecord
+from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.reply.outcome import Expectation, judge
 
 from tests.far_end import delta, event, good_stream, usage
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.over_time import Hole, Samples
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from vllm_bench.serverside.over_time import Hole, Samples
 
 AT_TENTHS = np.arange(0, 601) / 10  # a minute at 10 Hz
 values = st.floats(0, 1000, allow_subnormal=False)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.load_level import LoadLevel
-from loadgen.plan import Plan, make_plan
-from loadgen.plan_name import run_id_for
-from loadgen.timeouts import Timeouts
+from vllm_bench.plan.plan import Plan, make_plan
+from vllm_bench.plan.plan_name import run_id_for
+from vllm_bench.plan.work import Timeouts
+from vllm_bench.scenario.load_level import LoadLevel
 
 from tests.made_parts import made_part
 from tests.test_request import scenario

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from loadgen import progress as progress_module
-from loadgen.plan_progress import progress_of
-from loadgen.progress import Progress
+from vllm_bench.live import progress as progress_module
+from vllm_bench.live.plan_progress import progress_of
+from vllm_bench.live.progress import Progress
 
 from tests.made_runs import made_record
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from loadgen.preflight import ROW_BYTES, SPARE_BYTES, FolderError, check_folder
-from loadgen.records import to_csv_lines
+from vllm_bench.records.request_record import to_csv_lines
+from vllm_bench.run.folder import ROW_BYTES, SPARE_BYTES, FolderError, check_folder
 
 from tests.made_runs import made_record
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from analysis.facts import Facts
-from analysis.throughput import throughput
-from loadgen import progress as progress_module
-from loadgen.progress import Progress, ProgressLines, last_line, progress_line
+from vllm_bench.figures.facts import Facts
+from vllm_bench.figures.throughput import throughput
+from vllm_bench.live import progress as progress_module
+from vllm_bench.live.progress import Progress, ProgressLines, last_line, progress_line
 
 from tests.made_runs import failed_record, frame_of, made_record
 

@@ -14,9 +14,16 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen.prompt_fit import TokenRange, choose_prompts
-from loadgen.prompt_order import permutation
-from loadgen.prompt_types import CountedBy, Message, Prompt, PromptError, PromptSet, user_prompt
+from vllm_bench.prompts.fit import TokenRange, choose_prompts
+from vllm_bench.prompts.order import permutation
+from vllm_bench.prompts.prompt import (
+    CountedBy,
+    Message,
+    Prompt,
+    PromptError,
+    PromptSet,
+    user_prompt,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = [
@@ -345,9 +352,9 @@ def test_two_processes_with_other_hash_seeds_choose_the_same(tmp_path: Path, fit
     texts.write_text("\n".join(p.text for p in made_source(100)))
     program = (
         "import sys; from pathlib import Path\n"
-        "from loadgen.prompts import load_source, derive_seed\n"
-        "from loadgen.prompt_fit import choose_prompts\n"
-        "from loadgen.tokens import best_counter\n"
+        "from vllm_bench.prompts.source import load_source, derive_seed\n"
+        "from vllm_bench.prompts.fit import choose_prompts\n"
+        "from vllm_bench.prompts.count import best_counter\n"
         "source = load_source(sys.argv[1], cache_dir=Path())\n"
         "found = choose_prompts(source.prompts, dataset=source.dataset, count=50,\n"
         "    target_tokens=40, fit=sys.argv[2], seed=derive_seed(3, 'prompts'),\n"

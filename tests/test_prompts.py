@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadgen import hub_fetch
-from loadgen.hub_sets import HUB_SETS
-from loadgen.prompts import (
+from vllm_bench.prompts import hub_fetch
+from vllm_bench.prompts.hub import HUB_SETS
+from vllm_bench.prompts.source import (
     Message,
     PromptError,
     default_cache_dir,
@@ -26,7 +26,7 @@ from loadgen.prompts import (
     load_source,
     locate,
 )
-from loadgen.scenario import DATASETS
+from vllm_bench.scenario.scenario import DATASETS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -194,7 +194,7 @@ def test_a_cached_set_needs_neither_the_hub_nor_its_library(tmp_path: Path) -> N
     expected = texts("dolly", tmp_path)
     program = (
         "import sys; sys.modules['datasets'] = sys.modules['huggingface_hub'] = None\n"
-        "from pathlib import Path; from loadgen.prompts import load_prompts\n"
+        "from pathlib import Path; from vllm_bench.prompts.source import load_prompts\n"
         "print(len(load_prompts('dolly', cache_dir=Path(sys.argv[1]))))"
     )
     done = subprocess.run(

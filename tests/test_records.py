@@ -12,22 +12,24 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen.records import (
+from vllm_bench.records.request_record import (
     COLUMNS,
-    SCHEMA_VERSION,
-    ClockPair,
     RecordsError,
     RecordWriter,
     RequestRecord,
-    RunInfo,
     column_docs,
     column_dtypes,
     read_frame,
-    read_run_info,
     to_csv_lines,
-    write_run_info,
-    write_whole,
 )
+from vllm_bench.records.run_info import (
+    SCHEMA_VERSION,
+    ClockPair,
+    RunInfo,
+    read_run_info,
+    write_run_info,
+)
+from vllm_bench.records.whole_file import write_whole
 
 from tests.made_runs import failed_record, made_info, made_record
 

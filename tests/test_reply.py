@@ -8,8 +8,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.plain_event import plain_event_of
-from loadgen.reply import Reply
+from vllm_bench.reply.plain_event import plain_event_of
+from vllm_bench.reply.reply import Reply
 
 from tests.far_end import delta, event, good_stream, usage
 

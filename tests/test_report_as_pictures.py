@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from analysis.cdf_figure import cdf_figure
-from analysis.levels import series_of
-from analysis.load_figure import load_figure
-from analysis.report_curves import curve_charts
-from analysis.report_load import times_charts
-from analysis.report_throughput import throughput_chart
-from analysis.report_timeline_chart import timeline_chart
-from analysis.timeline import timeline
-from analysis.timeline_figure import timeline_figure
+from vllm_bench.charts.cdf_figure import cdf_figure
+from vllm_bench.charts.load_figure import load_figure
+from vllm_bench.charts.report_curves import curve_charts
+from vllm_bench.charts.report_load import times_charts
+from vllm_bench.charts.report_throughput import throughput_chart
+from vllm_bench.charts.report_timeline_chart import timeline_chart
+from vllm_bench.charts.timeline import timeline
+from vllm_bench.charts.timeline_figure import timeline_figure
+from vllm_bench.summary.levels import series_of
 
 from tests.drawn import facts_at, plotted_at
 from tests.reported import reported, write_level

@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.levels import series_of
-from analysis.report_curves import curve_charts
-from analysis.report_load import times_charts
-from analysis.report_look import P_LOOKS, level_look
-from analysis.report_run import points_each
-from analysis.report_throughput import pareto_chart, throughput_chart
-from analysis.report_timeline_chart import timeline_chart
-from analysis.statistics import PERCENTILES
 from plotly import graph_objects
+from vllm_bench.charts.pen_plotly import P_LOOKS, level_look
+from vllm_bench.charts.report_curves import curve_charts
+from vllm_bench.charts.report_load import times_charts
+from vllm_bench.charts.report_throughput import pareto_chart, throughput_chart
+from vllm_bench.charts.report_timeline_chart import timeline_chart
+from vllm_bench.figures.statistics import PERCENTILES
+from vllm_bench.page.report_run import points_each
+from vllm_bench.summary.levels import series_of
 
 from tests.made_runs import failed_record, gpu_row, whole_reply_record, write_gpu_rows
 from tests.reported import HOSTILE, level_records, reported, write_level
 from tests.watched import observed_gpus
 
-STYLE = (Path(__file__).resolve().parents[1] / "bench/analysis/report/style.css").read_text()
+STYLE = (Path(__file__).resolve().parents[1] / "bench/vllm_bench/page/report/style.css").read_text()
 
 
 @pytest.fixture

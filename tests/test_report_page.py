@@ -7,15 +7,21 @@ import re
 from pathlib import Path
 
 import pytest
-from analysis.levels import series_of
-from analysis.report_again import again
-from analysis.report_curves import curve_charts
-from analysis.report_page import to_html
-from analysis.report_tables import levels_table, runs_table
-from analysis.report_text import chart_text, hover_lines, policy_hash, script_json, script_source
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.scenario import KNOWN_KEYS, Scenario, load_scenarios, scenario_yaml
+from vllm_bench.charts.report_curves import curve_charts
+from vllm_bench.charts.report_text import (
+    chart_text,
+    hover_lines,
+    policy_hash,
+    script_json,
+    script_source,
+)
+from vllm_bench.page.page import to_html
+from vllm_bench.page.tables import levels_table, runs_table
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios, scenario_yaml
+from vllm_bench.summary.again import again
+from vllm_bench.summary.levels import series_of
 
 from tests.made_runs import failed_record, made_record
 from tests.reported import (
@@ -271,7 +277,7 @@ def test_no_scenario_key_is_lost_on_the_way_to_the_file():
 
 
 def test_the_parts_of_the_page_are_plain_files():
-    parts = Path(__file__).resolve().parents[1] / "bench" / "analysis" / "report"
+    parts = Path(__file__).resolve().parents[1] / "bench" / "vllm_bench" / "page" / "report"
     assert {p.name for p in parts.iterdir()} == {
         "template.html",
         "style.css",

@@ -9,10 +9,10 @@ import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen.prompt_types import Message, Prompt, user_prompt
-from loadgen.request import chat_messages, make_body, make_target
-from loadgen.scenario import Scenario
-from loadgen.target import PlannedRequest, Target
+from vllm_bench.plan.request import chat_messages, make_body, make_target
+from vllm_bench.plan.work import PlannedRequest, Target
+from vllm_bench.prompts.prompt import Message, Prompt, user_prompt
+from vllm_bench.scenario.scenario import Scenario
 
 PROMPT = user_prompt("p1", "How old is the moon?")
 TALK = Prompt("p2", (Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "…")))

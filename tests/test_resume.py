@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.records import ClockPair, RunInfo, count_rows, read_frame
-from loadgen.resume import FoundRun, RunKey, newest_whole, whole_runs
+from vllm_bench.records.request_record import count_rows, read_frame
+from vllm_bench.records.run_info import ClockPair, RunInfo
+from vllm_bench.records.same_run import RunKey
+from vllm_bench.run.resume import FoundRun, newest_whole, whole_runs
 
 from tests.made_runs import NOON_S, made_info, made_record, write_run
 

@@ -9,10 +9,10 @@ import struct
 from typing import Any
 
 import pytest
-from loadgen.crew import Worker
-from loadgen.plan import make_plan
-from loadgen.runner import _Run
-from loadgen.tickets import Tickets
+from vllm_bench.plan.plan import make_plan
+from vllm_bench.run.crew import Worker
+from vllm_bench.run.runner import _Run
+from vllm_bench.send.tickets import Tickets
 
 from tests.made_parts import made_part
 from tests.test_request import scenario

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis import gpu_rows, server_rows
-from analysis.gpu_rows import read_gpu_rows
-from analysis.server_rows import read_server_rows
-from loadgen.records import RecordsError
-from observe import gpu_row as written_gpu
-from observe import server_row as written_server
+from vllm_bench.records import gpu_row as written_gpu
+from vllm_bench.records import gpu_rows, server_rows
+from vllm_bench.records import server_row as written_server
+from vllm_bench.records.gpu_rows import read_gpu_rows
+from vllm_bench.records.request_record import RecordsError
+from vllm_bench.records.server_rows import read_server_rows
 
 from tests.made_runs import gpu_row, server_row, write_gpu_rows, write_server_rows
 

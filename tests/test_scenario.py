@@ -10,9 +10,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
-from loadgen.scenario_load import Conversations
-from loadgen.slo import Slo
+from vllm_bench.scenario.load_keys import Conversations
+from vllm_bench.scenario.objectives import Slo
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2-key"

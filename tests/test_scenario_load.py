@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from loadgen.scenario import Scenario, ScenarioError, load_scenarios
-from loadgen.scenario_load import Conversations
-from loadgen.schedule import Arrivals, arrival_times
+from vllm_bench.plan.arrivals import arrival_times
+from vllm_bench.scenario.load_keys import Arrivals, Conversations
+from vllm_bench.scenario.scenario import Scenario, ScenarioError, load_scenarios
 
 ROOT = Path(__file__).resolve().parents[1]
 

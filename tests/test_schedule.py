@@ -18,15 +18,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from loadgen.schedule import (
-    LARGEST_CV,
-    SMALLEST_CV,
-    Arrivals,
-    arrival_times,
-    realised,
-    schedule_sha256,
-)
 from scipy import stats
+from vllm_bench.plan.arrivals import arrival_times, realised, schedule_sha256
+from vllm_bench.scenario.load_keys import LARGEST_CV, SMALLEST_CV, Arrivals
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 SEED = 20240607
@@ -223,7 +217,7 @@ def test_draws_longer_than_a_chunk_agree_too(arrivals: Arrivals) -> None:
 
 def test_another_process_draws_the_same() -> None:
     code = (
-        "from loadgen.schedule import Arrivals, arrival_times, schedule_sha256 as sha\n"
+        "from vllm_bench.plan.arrivals import Arrivals, arrival_times, schedule_sha256 as sha\n"
         "for a in (Arrivals('poisson', 7, ramp_s=3), Arrivals('gamma', 7, cv=2.5)):\n"
         "    print(sha(arrival_times(a, seed=11, count=5000)))\n"
     )

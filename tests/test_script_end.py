@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from loadgen.script_end import ended
+from vllm_bench.script import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 # Python runs this first: Ctrl-C comes at the very moment when a script begins to import PACKAGE.
@@ -28,15 +28,15 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize(
     ("words", "package"),
     [
-        ("bench/bench.py", "loadgen.control"),
-        ("bench/summarize.py", "analysis.summary"),
+        ("bench/bench.py", "vllm_bench.vllm.server"),
+        ("bench/summarize.py", "vllm_bench.summary.summary"),
         ("bench/summarize.py --columns", "numpy"),
-        ("bench/plot.py", "analysis.runs"),
+        ("bench/plot.py", "vllm_bench.records.find_runs"),
         ("bench/report.py", "numpy"),
-        ("bench/calibrate.py", "loadgen.records"),
+        ("bench/calibrate.py", "vllm_bench.records.request_record"),
         ("bench/load_real_prompts.py --list", "dotenv"),
-        ("bench/observe_gpu.py", "observe.gpu"),
-        ("inspect_prompts.py --dataset sample", "bench.loadgen.control"),
+        ("bench/observe_gpu.py", "vllm_bench.watch.gpu"),
+        ("inspect_prompts.py --dataset sample", "bench.vllm_bench.vllm.server"),
     ],
 )
 def test_ctrl_c_during_an_import_is_no_traceback(tmp_path: Path, words: str, package: str) -> None:

@@ -9,13 +9,13 @@ from multiprocessing.connection import Connection
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.client_health import lag_summary
-from loadgen.cores import allowed_cores, cores_for, keeping_off
-from loadgen.crew import choose_workers
-from loadgen.exchange import Exchange
-from loadgen.loop_health import TICK_NS, lags_of
-from loadgen.outbox import Outbox
-from loadgen.tickets import Tickets
+from vllm_bench.reply.exchange import Exchange
+from vllm_bench.run.client_health import lag_summary
+from vllm_bench.run.crew import choose_workers
+from vllm_bench.send.cores import allowed_cores, cores_for, keeping_off
+from vllm_bench.send.loop_health import TICK_NS, lags_of
+from vllm_bench.send.outbox import Outbox
+from vllm_bench.send.tickets import Tickets
 
 MS = 1_000_000
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
-from analysis.levels import series_of
-from analysis.runs import load_run
-from analysis.series_names import named_series
-from analysis.summary import RunSummary, sorted_summaries, summarize
-from analysis.summary_md import to_markdown
-from analysis.terminal import print_summary
 from rich.console import Console
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.series_names import named_series
+from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.terminal import print_summary
 
 from tests.made_runs import made_info, made_record, write_run
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.runs import load_run
-from analysis.server_side import FROM_ROWS, ServerSide
-from analysis.summary import summarize
-from observe.server_row import ServerRow
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.server_row import ServerRow
+from vllm_bench.serverside.server import FROM_ROWS, ServerSide
+from vllm_bench.summary.summary import summarize
 
 from tests.made_runs import (
     failed_record,

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from sim.answers import Answer, Choice, House
 from sim.api import Api
-from sim.connection import HttpRequest
+from sim.engine.engine import EngineState
 from sim.faults import read_faults
-from sim.metrics import EngineState, Metrics
-from sim.settings import Settings
+from sim.metrics import Metrics
 from sim.truth import TruthLog
+from sim.wire.connection import HttpRequest
+from sim.wire.settings import Settings
 
 
 class ByHand:

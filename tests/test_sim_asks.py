@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sim.asks import CHAT, COMPLETIONS, read_ask, read_json
-from sim.errors import ApiError
-from sim.settings import Settings
+from sim.wire.ask import CHAT, COMPLETIONS, read_ask, read_json
+from sim.wire.errors import ApiError
+from sim.wire.settings import Settings
 
 SETTINGS = Settings("m", ("m", "alias"), max_model_len=100)
 

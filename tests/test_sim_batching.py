@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from sim.batching import EnginePacing
-from sim.engine import EngineConfig, StepTimes
+from sim.engine.engine import EngineConfig, StepTimes
 
 from tests.simulated import Simulated
 from tests.test_sim_exact import read_counters

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sim.engine import Engine, EngineConfig, EngineRequest, Step
+from sim.engine.engine import Engine, EngineConfig, EngineRequest, Step
 
 from tests.virtual_engine import check_blocks, config, play, request
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sim.engine import Engine
-from sim.kv_blocks import KVBlocks, hash_blocks, root_hash
-from sim.step import Tracked
+from sim.engine.engine import Engine
+from sim.engine.kv_blocks import KVBlocks, hash_blocks, root_hash
+from sim.engine.step import Tracked
 
 from tests.virtual_engine import Trace, check_blocks, config, play, request
 

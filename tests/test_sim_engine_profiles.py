@@ -8,8 +8,8 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from sim.engine import Engine, EngineConfig, EngineRequest
-from sim.profiles import PROFILES, Profile
+from sim.engine.engine import Engine, EngineConfig, EngineRequest
+from sim.engine.profiles import PROFILES, Profile
 
 from tests.virtual_engine import Trace, closed_loop, play, request
 

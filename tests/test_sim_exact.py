@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sim.pacing import ExactPacing
-from sim.settings import ExactPace
+from sim.wire.settings import ExactPace
 
 from tests.simulated import Simulated, events
 

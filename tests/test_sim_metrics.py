@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from sim.metric_names import length_buckets
 from sim.metrics import CONTENT_TYPE, Histogram, Metrics
-from sim.settings import Settings
+from sim.wire.settings import Settings
 
 
 def families(text: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sim.asks import CHAT, COMPLETIONS, Ask, read_ask
-from sim.replies import Reply, make_replies
-from sim.settings import Settings
-from sim.tokens import EOS, SPOKEN
+from sim.wire.ask import CHAT, COMPLETIONS, Ask, read_ask
+from sim.wire.replies import Reply, make_replies
+from sim.wire.settings import Settings
+from sim.wire.tokens import EOS, SPOKEN
 
 SETTINGS = Settings("m", ("m",), max_model_len=4096)
 

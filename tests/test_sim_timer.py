@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from sim import timer
-from sim.timer import Timer, precise_timer
+from sim.engine import timer
+from sim.engine.timer import Timer, precise_timer
 
 MS = 1_000_000
 

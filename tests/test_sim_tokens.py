@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sim.tokens import (
+from sim.wire.tokens import (
     EOS,
     FOREIGN,
     SPECIAL,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from loadgen.scenario import Scenario, ScenarioError, load_scenarios
-from loadgen.slo import PRESETS, Slo, percentile_of
+from vllm_bench.scenario.objectives import PRESETS, Slo, percentile_of
+from vllm_bench.scenario.scenario import Scenario, ScenarioError, load_scenarios
 
 CHAT = {"model": "tiny", "max_new_tokens": 8, "concurrencies": [1], "num_requests": 4}
 

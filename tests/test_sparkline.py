@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.sparkline import ASCII_BLOCKS, BLOCKS, sparkline
+from vllm_bench.live.sparkline import ASCII_BLOCKS, BLOCKS, sparkline
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.sse import EventSplitter, split_events
+from vllm_bench.reply.sse import EventSplitter, split_events
 
 GOOD = b'data: {"a": 1}\n\ndata: {"b": "\xc3\xa9"}\n\ndata: [DONE]\n\n'
 

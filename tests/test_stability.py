@@ -7,20 +7,20 @@ import dataclasses
 import io
 
 import pytest
-from analysis.capacity import capacity
-from analysis.finding import Finding, Severity
-from analysis.intervals import repeated
-from analysis.knee import find_knee
-from analysis.level_columns import LEVEL_COLUMNS, levels_to_csv
-from analysis.levels import Level, series_of
-from analysis.load import Load
-from analysis.objectives import Attainment, Objective, Outcome
-from analysis.runs import load_run
-from analysis.stability import stability
-from analysis.statistics import Distribution
-from analysis.summary import RunSummary, sorted_summaries, summarize
-from analysis.throughput import Throughput
-from analysis.verdict import Verdict
+from vllm_bench.figures.intervals import repeated
+from vllm_bench.figures.objectives import Attainment, Objective, Outcome
+from vllm_bench.figures.statistics import Distribution
+from vllm_bench.figures.throughput import Throughput
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.capacity import capacity
+from vllm_bench.summary.knee import find_knee
+from vllm_bench.summary.levels import Level, series_of
+from vllm_bench.summary.stability import stability
+from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.tables.level_columns import LEVEL_COLUMNS, levels_to_csv
+from vllm_bench.verdict.finding import Finding, Severity
+from vllm_bench.verdict.verdict import Verdict
 
 from tests.made_runs import made_info, made_record, write_run
 

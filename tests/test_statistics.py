@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.statistics import PERCENTILES, describe, highest_allowed, min_samples, quantile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from vllm_bench.figures.statistics import (
+    PERCENTILES,
+    describe,
+    highest_allowed,
+    min_samples,
+    quantile,
+)
 
 # docs/METHOD.md prints these.
 MINIMUMS = [(50, 6), (90, 36), (95, 72), (99, 368), (99.9, 3688)]

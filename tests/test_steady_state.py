@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from analysis.finding import Severity
+from vllm_bench.verdict.finding import Severity
 
 from tests.made_runs import made_record
 from tests.open_runs import due_times, facts_of, finding_of, rising, served

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from loadgen.records import COLUMNS
+from vllm_bench.records.request_record import COLUMNS
 
 from tests.made_runs import failed_record, made_info, made_record, write_run
 

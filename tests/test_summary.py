@@ -8,16 +8,17 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.facts import Facts
-from analysis.in_flight import in_flight
-from analysis.metrics import STREAMED
-from analysis.runs import load_run
-from analysis.summary import sorted_summaries, summarize
-from analysis.summary_csv import SUMMARY_COLUMNS, to_csv
-from analysis.throughput import throughput
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loadgen.records import COLUMNS, RecordsError, write_run_info
+from vllm_bench.figures.facts import Facts
+from vllm_bench.figures.in_flight import in_flight
+from vllm_bench.figures.metrics import STREAMED
+from vllm_bench.figures.throughput import throughput
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import COLUMNS, RecordsError
+from vllm_bench.records.run_info import write_run_info
+from vllm_bench.summary.summary import sorted_summaries, summarize
+from vllm_bench.tables.columns import SUMMARY_COLUMNS, to_csv
 
 from tests.made_runs import (
     failed_record,

@@ -9,13 +9,13 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from analysis.runs import load_run
-from analysis.summary import sorted_summaries, summarize
-from analysis.summary_csv import SUMMARY_COLUMNS
-from analysis.summary_json import to_json
-from analysis.summary_schema import schema, schema_text
-from analysis.vllm_format import to_vllm
-from loadgen.token_file import save
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.token_file import save
+from vllm_bench.summary.summary import sorted_summaries, summarize
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.summary_schema import schema, schema_text
+from vllm_bench.tables.vllm_format import to_vllm
 
 from tests.made_runs import (
     failed_record,

@@ -8,21 +8,21 @@ import re
 
 import numpy as np
 import pytest
-from analysis.cells import counted, percentile, percentiles, short, spread
-from analysis.foreign import ABSENT, code, file_name, markdown, printable
-from analysis.levels import series_of
-from analysis.report_again import again
-from analysis.runs import load_run
-from analysis.statistics import describe
-from analysis.summary import RunSummary, summarize
-from analysis.summary_json import to_json
-from analysis.summary_md import to_markdown
-from analysis.tables import LEVEL_COLUMNS, footnotes, setup_words
-from analysis.terminal import print_summary
-from analysis.verdict_lists import headline
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from vllm_bench.figures.digits import counted, percentile, percentiles, short, spread
+from vllm_bench.figures.statistics import describe
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
+from vllm_bench.summary.again import again
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.summary.verdict_lists import headline
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.tables import LEVEL_COLUMNS, footnotes, setup_words
+from vllm_bench.tables.terminal import print_summary
 
 from tests.made_runs import failed_record, made_info, made_record, whole_reply_record, write_run
 

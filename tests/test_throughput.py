@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.facts import Facts
-from analysis.in_flight import busy_streams
-from analysis.load import Load
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.throughput import window_throughput
-from analysis.token_reads import reads_of
-from analysis.window import Window
+from vllm_bench.figures.facts import Facts
+from vllm_bench.figures.in_flight import busy_streams
+from vllm_bench.figures.throughput import window_throughput
+from vllm_bench.figures.token_gaps import reads_of
+from vllm_bench.figures.window import Window
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.summary import summarize
 
 from tests.made_runs import (
     failed_record,

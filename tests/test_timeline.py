@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.timeline import timeline
-from analysis.timeline_figure import timeline_figure
 from matplotlib.patches import Rectangle
+from vllm_bench.charts.timeline import timeline
+from vllm_bench.charts.timeline_figure import timeline_figure
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.summary import summarize
 
 from tests.drawn import facts_at, overflowing, texts, write_tokens, written
 from tests.made_runs import (

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from loadgen.exchange import Exchange, Failure
-from loadgen.timeouts import Timeouts, check_deadline
+from vllm_bench.plan.work import Timeouts
+from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.send.deadlines import check_deadline
 
 from tests.far_end import delta
 

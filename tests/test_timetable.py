@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.load_level import LoadLevel, levels_of, rows_expected
-from loadgen.timetable import (
+from vllm_bench.plan.timetable import (
     FEWEST_SPARES,
     MOST_SPARES,
     MOST_TAIL,
@@ -19,7 +18,8 @@ from loadgen.timetable import (
     spare_connections,
     timetable_of,
 )
-from loadgen.trace import Trace, TraceRequest
+from vllm_bench.plan.trace import Trace, TraceRequest
+from vllm_bench.scenario.load_level import LoadLevel, levels_of, rows_expected
 
 from tests.test_request import scenario
 

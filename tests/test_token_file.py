@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.events import Usage
-from loadgen.reply import Reply
-from loadgen.token_file import TokenWriter, grouped, load, recover
+from vllm_bench.records.token_file import TokenWriter, load, recover
+from vllm_bench.reply.events import Usage
+from vllm_bench.reply.reply import Reply, grouped
 
 START = 1_000
 
@@ -48,9 +48,9 @@ def test_what_was_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, stamps: list[list[int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("tokens")
-    writer = TokenWriter(folder, "run", START)
+    writer = TokenWriter(folder, "run")
     for index, one in enumerate(stamps):
-        writer.write(index, reply(one, total=len(one)))
+        writer.write(index, grouped(reply(one, total=len(one)), START))
     writer.close()
     assert [p.name for p in folder.iterdir()] == ["run.npz"]
     found = load(folder / "run.npz")
@@ -63,9 +63,9 @@ def test_what_was_written_is_read_back(
 
 
 def test_a_part_that_a_kill_tore_off_gives_its_whole_requests(tmp_path: Path) -> None:
-    writer = TokenWriter(tmp_path, "run", START)
-    writer.write(3, reply([1, 2], total=2))
-    writer.write(4, reply([5, 6], total=2))
+    writer = TokenWriter(tmp_path, "run")
+    writer.write(3, grouped(reply([1, 2], total=2), START))
+    writer.write(4, grouped(reply([5, 6], total=2), START))
     writer.flush()
     whole = (tmp_path / "run.part").read_bytes()
     for length in range(len(whole)):
@@ -77,10 +77,10 @@ def test_a_part_that_a_kill_tore_off_gives_its_whole_requests(tmp_path: Path) ->
 
 
 def test_a_token_takes_less_than_16_bytes(tmp_path: Path) -> None:
-    writer = TokenWriter(tmp_path, "run", START)
+    writer = TokenWriter(tmp_path, "run")
     rng = np.random.default_rng(0)
     for index in range(100):
         gaps = rng.integers(10_000_000, 30_000_000, 200)
-        writer.write(index, reply(np.cumsum(gaps).tolist(), total=200))
+        writer.write(index, grouped(reply(np.cumsum(gaps).tolist(), total=200), START))
     writer.close()
     assert (tmp_path / "run.npz").stat().st_size < 16 * 100 * 200

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.statistics import describe
-from analysis.token_reads import find_reads, reads_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loadgen.token_file import save
+from vllm_bench.figures.statistics import describe
+from vllm_bench.figures.token_gaps import find_reads, reads_of
+from vllm_bench.records.token_file import save
 
 from tests.made_runs import failed_record, frame_of, made_info, made_record, write_run
 

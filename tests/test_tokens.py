@@ -11,15 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen.control import ControlError
-from loadgen.prompt_types import Prompt, PromptError, user_prompt
-from loadgen.token_cache import TokenCountCache
-from loadgen.tokens import (
-    ServerCounter,
-    best_counter,
-    estimate_tokens,
-    find_tokenizer,
-)
+from vllm_bench.prompts.count import ServerCounter, best_counter, estimate_tokens, find_tokenizer
+from vllm_bench.prompts.prompt import Prompt, PromptError, user_prompt
+from vllm_bench.prompts.token_cache import TokenCountCache
+from vllm_bench.vllm.server import ControlError
 
 PROMPTS = [user_prompt(f"p:{i}", "word " * (i + 1)) for i in range(20)]
 

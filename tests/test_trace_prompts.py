@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen.prompt_pack import Goal
-from loadgen.prompt_types import Prompt, PromptError, PromptSet, PromptSource, user_prompt
-from loadgen.prompts import load_source
-from loadgen.tokens import EstimateCounter
-from loadgen.trace import BLOCK_TOKENS, Trace, TraceRequest, read_trace
-from loadgen.trace_prompts import SAMPLE, Writer, trace_prompts
+from vllm_bench.plan.trace import BLOCK_TOKENS, Trace, TraceRequest, read_trace
+from vllm_bench.plan.trace_prompts import SAMPLE, Writer, trace_prompts
+from vllm_bench.prompts.count import EstimateCounter
+from vllm_bench.prompts.pack import Goal
+from vllm_bench.prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
+from vllm_bench.prompts.source import load_source
 
 from tests.test_prompt_fit import COUNTERS, Counting, made_source, uneven, words
 

@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from analysis.foreign import ABSENT
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.summary_json import to_json
-from analysis.summary_md import to_markdown
-from analysis.window import Window
+from vllm_bench.figures.window import Window
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.text import ABSENT
+from vllm_bench.summary.summary import summarize
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.markdown import to_markdown
 
 from tests.made_runs import failed_record, made_info, made_record, write_run
 from tests.open_runs import facts_of, finding_of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from analysis import thresholds
-from analysis.codes import CHECKS
-from analysis.finding import Finding, Severity
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.verdict import Verdict, finding_text, headline, judge
-from loadgen.records import ClockPair, RecordsError
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import RecordsError
+from vllm_bench.records.run_info import ClockPair
+from vllm_bench.summary.summary import summarize
+from vllm_bench.verdict import thresholds
+from vllm_bench.verdict.codes import CHECKS
+from vllm_bench.verdict.finding import Finding, Severity
+from vllm_bench.verdict.verdict import Verdict, finding_text, headline, judge
 
 from tests.made_runs import (
     NOON_S,

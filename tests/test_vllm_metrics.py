@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from observe import vllm_metrics
-from observe.prometheus import PageError
-from observe.server_row import COLUMNS
-from observe.vllm_metrics import NoMetricsError, ServerMetricsSampler, means
-from observe.vllm_page import Engine, Spent, read_page, together
+from vllm_bench.records.server_row import COLUMNS
+from vllm_bench.vllm.page import Engine, Spent, read_page, together
+from vllm_bench.vllm.prometheus import PageError
+from vllm_bench.watch import vllm_metrics
+from vllm_bench.watch.vllm_metrics import NoMetricsError, ServerMetricsSampler, means
 
 TIMES = {
     "ttft": "time_to_first_token_seconds",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from observe.gpu_row import COLUMNS
+from vllm_bench.records.gpu_row import COLUMNS
 
 from tests.far_end import TinyVllm
 from tests.running import assert_ran, run_bench, write_scenario

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis.runs import load_run
-from analysis.summary import summarize
-from analysis.waterfall import MOST_ROWS, waterfall
-from analysis.waterfall_figure import waterfall_figure
+from vllm_bench.charts.waterfall import MOST_ROWS, waterfall
+from vllm_bench.charts.waterfall_figure import waterfall_figure
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.summary import summarize
 
 from tests.drawn import facts_at, legend_words, overflowing, texts, write_tokens, written
 from tests.made_runs import failed_record, made_record, whole_reply_record

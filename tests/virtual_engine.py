@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean
 
-from sim.engine import Engine, EngineConfig, EngineRequest, Step, StepTimes
+from sim.engine.engine import Engine, EngineConfig, EngineRequest, Step, StepTimes
 
 # Round numbers, so that a test can show its arithmetic.
 TIMES = StepTimes(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from analysis.runs import load_run
-from analysis.summary import RunSummary, summarize
-from observe.gpu_row import GpuRow
-from observe.server_row import ServerRow
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.gpu_row import GpuRow
+from vllm_bench.records.server_row import ServerRow
+from vllm_bench.summary.summary import RunSummary, summarize
 
 from tests.made_runs import (
     gpu_row,

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .asks import Ask, Identity
-from .bodies import usage
-from .connection import Connection, HttpRequest
+from .engine.engine import EngineState
 from .faults import Fault
-from .metrics import EngineState, Metrics
-from .replies import Reply
-from .settings import VERSION, Settings
+from .metrics import Metrics
 from .truth import TruthLog, TruthRecord
+from .wire.ask import Ask, Identity
+from .wire.bodies import usage
+from .wire.connection import Connection, HttpRequest
+from .wire.replies import Reply
+from .wire.settings import VERSION, Settings
 
 
 class Pacing(Protocol):

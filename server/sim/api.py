@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from . import bodies
 from .answers import Caller, House
-from .asks import CHAT, COMPLETIONS, chat_tokens, check_model, missing, read_ask, read_json
-from .connection import JSON, Connection, HttpRequest
-from .errors import ApiError, invalid
 from .faults import fault_of
+from .faulty import REFUSALS, answer_to
 from .metrics import CONTENT_TYPE
-from .mischief import REFUSALS, answer_to
-from .settings import VERSION
-from .tokens import detokenize, tokenize
 from .truth import refused
+from .wire import bodies
+from .wire.ask import CHAT, COMPLETIONS, chat_tokens, check_model, missing, read_ask, read_json
+from .wire.connection import JSON, Connection, HttpRequest
+from .wire.errors import ApiError, invalid
+from .wire.settings import VERSION
+from .wire.tokens import detokenize, tokenize
 
 
 class Plain(NamedTuple):

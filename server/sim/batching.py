@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 
 from .answers import Choice
-from .engine import Engine, EngineConfig, EngineRequest, Step
-from .metrics import EngineState
-from .timer import precise_timer
+from .engine.engine import Engine, EngineConfig, EngineRequest, EngineState, Step
+from .engine.timer import precise_timer
 
 
 class EnginePacing:

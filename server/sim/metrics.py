@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -26,25 +25,13 @@ from prometheus_client.registry import Collector
 
 from .http_metrics import HttpMetrics
 from .metric_names import CACHE_CONFIG, COUNTERS, GAUGES, HISTOGRAMS, Row, length_buckets
-from .settings import Settings
+from .wire.settings import Settings
 
 if TYPE_CHECKING:  # answers know their metrics; this is for the type checker alone
     from .answers import Answer, Choice
+from .engine.engine import EngineState
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineState:
-    """What an engine can tell of itself; the defaults are those of a server without one."""
-
-    running: int | None = None  # None: as many as there are choices under way
-    waiting: int = 0
-    kv_cache_usage: float = 0.0  # 0..1
-    prefix_cache_queries: int = 0  # tokens
-    prefix_cache_hits: int = 0  # tokens
-    preemptions: int = 0
-    cache_config: Mapping[str, str] = field(default_factory=dict)
 
 
 class Histogram:

@@ -13,9 +13,9 @@ import random
 import time
 
 from .answers import Choice
-from .metrics import EngineState
-from .settings import ExactPace
-from .timer import precise_timer
+from .engine.engine import EngineState
+from .engine.timer import precise_timer
+from .wire.settings import ExactPace
 
 # Of work in one pass before the loop looks at its sockets again; an answer's end is the
 # longest piece, so tokens alone are no measure.

@@ -18,14 +18,14 @@ import uvloop
 from .answers import House, Pacing
 from .api import Api
 from .batching import EnginePacing
-from .connection import Connection
-from .engine import EngineConfig
+from .engine.engine import EngineConfig
 from .faults import Fault
-from .intake import Intake
 from .metrics import Metrics
 from .pacing import ExactPacing
-from .settings import SERVER, ExactPace, Settings
 from .truth import TruthLog
+from .wire.connection import Connection
+from .wire.intake import Intake
+from .wire.settings import SERVER, ExactPace, Settings
 
 _BACKLOG = 4096
 _TICK_S = 0.2  # how often truth is written down

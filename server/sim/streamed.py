@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 
 from .answers import Answer, Caller, Choice, House
-from .asks import Ask
-from .connection import LAST_CHUNK, http_chunk
-from .events import DONE, events_for
-from .replies import Reply
+from .wire.ask import Ask
+from .wire.connection import LAST_CHUNK, http_chunk
+from .wire.events import DONE, events_for
+from .wire.replies import Reply
 
 
 class StreamedAnswer(Answer):

@@ -7,7 +7,7 @@ import time
 import orjson
 
 from .answers import Answer, Choice
-from .bodies import whole_answer
+from .wire.bodies import whole_answer
 
 
 class WholeAnswer(Answer):

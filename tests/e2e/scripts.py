@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from loadgen.records import read_frame
+from vllm_bench.records.request_record import read_frame
 
 from tests.e2e.conftest import ROOT, Served
 

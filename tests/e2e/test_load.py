@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from loadgen.records import RunInfo, read_run_info
+from vllm_bench.records.run_info import RunInfo, read_run_info
 
 from tests.e2e.conftest import Served
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loadgen.control import sum_counters
-from loadgen.records import read_frame, read_run_info
+from vllm_bench.records.request_record import read_frame
+from vllm_bench.records.run_info import read_run_info
+from vllm_bench.vllm.page import sum_counters
 
 from tests.e2e.conftest import ROOT, Served
 from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script

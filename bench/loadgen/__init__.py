@@ -1,1 +1,0 @@
-"""Makes load and writes facts. Nothing here judges them: that is `analysis`."""

@@ -1,1 +1,0 @@
-"""Samplers that run beside the load."""

@@ -1,0 +1,1 @@
+"""The library under the scripts: two wings, measuring and judging, that meet in `records`."""

@@ -1,0 +1,97 @@
+"""How many requests were open at each moment, by a sweep over their starts and ends. Exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .statistics import Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+SEND_LAG_FLOOR_MS = 2.0  # what a busy loop's scheduling costs at worst; below it nobody would act
+
+
+@dataclass(frozen=True, eq=False)
+class InFlight:
+    """Requests in flight from the first t_sent to the last t_end: `levels[i]` from `times_s[i]`."""
+
+    times_s: Values
+    levels: NDArray[np.int64]
+
+    @property
+    def peak(self) -> int:
+        """The most requests in flight at one moment."""
+        return int(self.levels.max())
+
+    @property
+    def mean(self) -> float:
+        """Requests in flight on average over the whole run."""
+        return self.mean_between(float(self.times_s[0]), float(self.times_s[-1]))
+
+    def mean_between(self, start_s: float, end_s: float) -> float:
+        """Return the average between two moments, the second of which is later."""
+        areas = np.interp([start_s, end_s], self.times_s, self._areas)
+        return float(areas[1] - areas[0]) / (end_s - start_s)
+
+    def held(self, level: float) -> tuple[float, float] | None:
+        """Return when `level` was first reached and last left; None where it never was."""
+        reached = np.flatnonzero(self.levels >= level)
+        if reached.size == 0:
+            return None
+        return float(self.times_s[reached[0]]), float(self.times_s[reached[-1] + 1])
+
+    def stretches(self, level: float) -> tuple[Values, Values]:
+        """Return when `level` was reached, each time, and when it was left again."""
+        reached = (self.levels >= level).astype(np.int8)
+        edges = np.diff(reached, prepend=0)
+        return self.times_s[edges > 0], self.times_s[edges < 0]
+
+    @cached_property
+    def _areas(self) -> Values:
+        """Request-seconds up to each of the times."""
+        steps = self.levels[:-1] * np.diff(self.times_s)
+        return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def in_flight(frame: pd.DataFrame) -> InFlight | None:
+    """Return the requests in flight over a run; None where none took any time."""
+    return _sweep(frame["t_sent_s"], frame["t_end_s"])
+
+
+def in_system(frame: pd.DataFrame) -> InFlight | None:
+    """Return the requests that were due and not yet answered, those in the client's queue too."""
+    return _sweep(frame["t_scheduled_s"], frame["t_end_s"])
+
+
+def busy_streams(frame: pd.DataFrame) -> InFlight | None:
+    """Return the streams of a closed loop that the client kept busy; None as above.
+
+    A stream is busy from a send until its next request is due: the rest of a reply, behind the
+    event that ended it, is the server's time, and the thinking before a conversation's next turn
+    is part of the load. What the request then waits is the client's.
+    """
+    rows = frame.sort_values(["stream_index", "t_scheduled_s"], kind="stable")
+    same_stream = rows["stream_index"].eq(rows["stream_index"].shift(-1))
+    freed = rows["t_scheduled_s"].shift(-1).where(same_stream, rows["t_end_s"])
+    return _sweep(rows["t_sent_s"], freed)
+
+
+def _sweep(starts: pd.Series[float], ends: pd.Series[float]) -> InFlight | None:
+    begun = starts.notna()
+    sent = starts[begun].to_numpy(dtype="float64")
+    ended = ends[begun].to_numpy(dtype="float64")
+    times = np.concatenate([sent, ended])
+    steps = np.repeat([1, -1], sent.size)
+    # Where an end and a start share an instant, the end comes first: it freed the slot.
+    order = np.lexsort((steps, times))
+    times, levels = times[order], np.cumsum(steps[order])
+    if times.size == 0 or times[-1] <= times[0]:
+        return None
+    return InFlight(times, levels)

@@ -1,0 +1,145 @@
+"""What was asked of a scenario's requests, and which of it was met. Counts, so that runs pool.
+
+A percentile objective, `ttft_ms p99 <= 500`, is met when 99 % of all arrivals had a TTFT of at
+most 500 ms. A request that failed is one that missed: otherwise refusing work would help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .digits import counted
+from .intervals import Interval, wilson
+from .metrics import TITLES
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A share of all arrivals that must succeed, and within a limit where there is a metric."""
+
+    metric: str | None  # None: success alone
+    share: float  # 0.99 for a p99
+    limit_ms: float | None
+
+    @property
+    def words(self) -> str:
+        """The objective for people: `TTFT p99 ≤ 500 ms`."""
+        if self.metric is None:
+            return f"success rate ≥ {100 * self.share:.6g} %"
+        return f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many of all arrivals were within an objective's limit."""
+
+    objective: Objective
+    arrivals: int
+    within: int
+    unmeasured: str | None = None  # why nobody can say; it counts as missed
+
+    @property
+    def met(self) -> bool:
+        """Whether the share that was asked for was within the limit."""
+        return self.unmeasured is None and self.arrivals > 0 and self.short_of == 0
+
+    @property
+    def short_of(self) -> int:
+        """How many more requests had to be within the limit."""
+        # 0.99 * 100 is 99.00000000000001 in binary: no request more than 99 is meant.
+        return max(0, math.ceil(self.objective.share * self.arrivals - 1e-9) - self.within)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Wilson's 95 % interval of the share within."""
+        return wilson(self.within, self.arrivals)
+
+    @property
+    def words(self) -> str:
+        """What came of it, in words with the figures."""
+        if self.unmeasured is not None:
+            return f"{self.objective.words}: not measured ({self.unmeasured})"
+        if not self.arrivals:
+            return f"{self.objective.words}: no request"
+        found = self.interval
+        assert found is not None
+        within = (
+            f"{self.within} of {self.arrivals} within ({100 * self.within / self.arrivals:.3g} %, "
+            f"95 % interval {100 * found.low:.3g} to {100 * found.high:.3g})"
+        )
+        if self.met:
+            return f"{self.objective.words}: met, {within}"
+        short_of = counted(self.short_of, "request")
+        return f"{self.objective.words}: missed by {short_of}, {within}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attainment:
+    """The outcomes of one or several runs, and the requests that met every objective."""
+
+    outcomes: tuple[Outcome, ...]
+    arrivals: int
+    good: int
+    good_in_window: int
+    window_s: float | None  # of all runs together; None: a run had no steady window
+
+    @property
+    def met(self) -> bool:
+        """Whether every objective was met."""
+        return all(outcome.met for outcome in self.outcomes)
+
+    @property
+    def missed(self) -> tuple[Outcome, ...]:
+        """The objectives that were not met."""
+        return tuple(o for o in self.outcomes if not o.met)
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why nobody can say which requests met every objective; None: it is known."""
+        return next((o.unmeasured for o in self.outcomes if o.unmeasured is not None), None)
+
+    @property
+    def share(self) -> float | None:
+        """Requests that met every objective, of all arrivals; None: none came, or unmeasured."""
+        if not self.arrivals or self.unmeasured is not None:
+            return None
+        return self.good / self.arrivals
+
+    @property
+    def interval(self) -> Interval | None:
+        """Wilson's 95 % interval of the share."""
+        return None if self.share is None else wilson(self.good, self.arrivals)
+
+    @property
+    def goodput_per_s(self) -> float | None:
+        """Requests a second that met every objective, in the steady window."""
+        if not self.window_s or self.unmeasured is not None:
+            return None
+        return self.good_in_window / self.window_s
+
+
+def pooled(parts: Sequence[Attainment]) -> Attainment | None:
+    """Return several runs' attainment as one; None where they have not the same objectives."""
+    if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
+        return None
+    windows = [part.window_s for part in parts]
+    return Attainment(
+        outcomes=tuple(
+            _sum([part.outcomes[i] for part in parts]) for i in range(len(parts[0].outcomes))
+        ),
+        arrivals=sum(part.arrivals for part in parts),
+        good=sum(part.good for part in parts),
+        good_in_window=sum(part.good_in_window for part in parts),
+        window_s=None if None in windows else sum(w for w in windows if w is not None),
+    )
+
+
+def _sum(outcomes: Sequence[Outcome]) -> Outcome:
+    return Outcome(
+        outcomes[0].objective,
+        sum(o.arrivals for o in outcomes),
+        sum(o.within for o in outcomes),
+        next((o.unmeasured for o in outcomes if o.unmeasured), None),
+    )

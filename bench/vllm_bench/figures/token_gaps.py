@@ -1,0 +1,131 @@
+"""When each token came: gaps between tokens and between reads, from `tokens/<run_id>.npz`.
+
+A read that brought k tokens after a wait of g gives k gaps between tokens of g / k each (ITL,
+weighted by tokens), and one chunk gap of g: what somebody who reads the stream waited.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vllm_bench.records.token_file import load, recover
+
+from .statistics import Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenReads:
+    """The reads that brought tokens to a run's successes, request after request."""
+
+    t_ns: NDArray[np.int64]  # their stamps, from the run's start
+    tokens: NDArray[np.float32]  # what each brought; where `exact` is false, partly an average
+    wait_ms: Values  # since the read before it; NaN: the first of its request
+    exact: bool  # the server said how many tokens each event held
+    requests: NDArray[np.int32]  # request_index of each request that has reads, in their order
+
+    @cached_property
+    def _later(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.wait_ms)
+
+    @cached_property
+    def chunk_gap_ms(self) -> Values:
+        """Waits between reads as they were."""
+        return self.wait_ms[self._later]
+
+    @cached_property
+    def tokens_after_gap(self) -> NDArray[np.float32] | None:
+        """Tokens after each of `chunk_gap_ms`, the weights of `itl_ms`; None: one after each."""
+        found = self.tokens[self._later]
+        return None if (found == 1).all() else found
+
+    @cached_property
+    def itl_ms(self) -> Values:
+        """Waits, shared among the tokens that ended them."""
+        tokens = self.tokens_after_gap
+        return self.chunk_gap_ms if tokens is None else self.chunk_gap_ms / tokens
+
+    def owner(self, places: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Return the request_index that each of these reads belongs to."""
+        begins = np.flatnonzero(~self._later)
+        return self.requests[np.searchsorted(begins, places, side="right") - 1]
+
+    @property
+    def peak_per_s(self) -> float:
+        """The most tokens in any one of the run's seconds."""
+        seconds = np.maximum(self.t_ns, 0) // 1_000_000_000
+        return float(np.bincount(seconds, weights=self.tokens).max())
+
+    def tokens_between(self, start_s: float, end_s: float) -> float:
+        """Return the tokens whose stamps lie in [start, end)."""
+        inside = (self.t_ns >= 1e9 * start_s) & (self.t_ns < 1e9 * end_s)
+        return float(self.tokens[inside].sum(dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundReads:
+    """A run's reads, or why there are none."""
+
+    reads: TokenReads | None
+    absent: str = ""
+
+
+def find_reads(rows: Path, succeeded: pd.DataFrame) -> FoundReads:
+    """Return the reads beside a run's rows; a part file, that a kill left, serves as well."""
+    whole = rows.parent / "tokens" / f"{rows.stem}.npz"
+    part = whole.with_suffix(".part")
+    try:
+        if whole.exists():
+            arrays = load(whole)
+        elif part.exists():
+            arrays = recover(part)
+        else:
+            return FoundReads(None, f"no tokens/{whole.name} beside the rows")
+        return FoundReads(reads_of(arrays, succeeded))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return FoundReads(None, f"tokens/{whole.name} is damaged")
+
+
+def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
+    """Return the successes' reads; None where no read brought a token.
+
+    Raises KeyError, ValueError where the arrays don't fit each other.
+    """
+    first, index = arrays["first_read"], arrays["request_index"]
+    if first.size != index.size + 1 or first[-1] != arrays["t_ns"].size:
+        raise ValueError("first_read doesn't fit the reads")
+    counts = np.diff(first)
+    per_event = np.repeat(_tokens_per_event(succeeded, index), counts)
+    kept = per_event > 0  # those of successes
+    if not kept.any():
+        return None
+    told = arrays["tokens"][kept].astype(np.float32)
+    tokens = np.where(told > 0, told, arrays["events"][kept] * per_event[kept])
+    firsts = first[:-1][counts > 0]
+    begins = np.zeros(kept.size, dtype=bool)
+    begins[firsts] = True
+    t_ns = arrays["t_ns"][kept]
+    wait_ms = np.diff(t_ns, prepend=t_ns[0]) / 1e6
+    wait_ms[begins[kept]] = np.nan
+    requests = index[counts > 0][kept[firsts]]
+    return TokenReads(t_ns, tokens, wait_ms, bool((told > 0).all()), requests)
+
+
+def _tokens_per_event(succeeded: pd.DataFrame, index: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return tokens per token event of each request; 0 for one that didn't succeed."""
+    found = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.float32)
+    rows = succeeded[(succeeded["token_events"] > 0) & (succeeded["request_index"] < found.size)]
+    tokens = rows["completion_tokens"].to_numpy(dtype="float32", na_value=0.0)
+    events = rows["token_events"].to_numpy(dtype="float32")
+    found[rows["request_index"].to_numpy(dtype="int64")] = tokens / events
+    return found[index]

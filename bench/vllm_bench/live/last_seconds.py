@@ -1,0 +1,181 @@
+"""The last ten seconds of a run, taken anew each second, for whoever watches it.
+
+Runs in the parent, on what the sending processes report; it reads no clock. A request counts
+from its end, as its row does: what a reply under way has brought so far is not known here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..records.request_record import RequestRecord
+from ..send.loop_health import Pulse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SPAN_S = 10.0
+MOST_SECONDS = 600  # of history: no terminal is wider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The ten seconds before one moment. None: nothing of the kind in them.
+
+    TTFT and ITL are of requests that succeeded. `running`, `waiting` and `kv_cache_usage`
+    (0-1) are the server's own words at its last reading, and `server_tokens_per_s` what it
+    generated between the last two, for whomever.
+    """
+
+    requests_per_s: float | None = None
+    tokens_per_s: float | None = None  # generated, of the requests that ended
+    failed: int = 0
+    in_flight: int | None = None
+    ttft_p50_ms: float | None = None
+    ttft_p95_ms: float | None = None
+    itl_p50_ms: float | None = None
+    itl_p95_ms: float | None = None
+    send_lag_p99_ms: float | None = None
+    loop_lag_p99_ms: float | None = None
+    cpu_share: float | None = None  # of a core, of the busiest sending process
+    running: float | None = None
+    waiting: float | None = None
+    kv_cache_usage: float | None = None
+    server_tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    end_s: float  # from the run's start
+    tokens: int
+    failed: bool
+    ttft_ms: float | None
+    send_lag_ms: float | None
+    gaps_ms: array[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beat:
+    end_s: float
+    cpu_share: float
+    lags_us: bytes
+
+
+class LiveFacts:
+    """What ended of late, and the figures of each second so far. Times count from the start."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._ended: deque[_Ended] = deque()
+        self._beats: deque[_Beat] = deque()
+        self._total: tuple[float, float] | None = None  # the server's clock, tokens
+        self._server_tokens_per_s: float | None = None
+        self.history: deque[Figures] = deque(maxlen=MOST_SECONDS)
+
+    def ended(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
+        """Take a request that has ended, and the stamp (ns) of each of its token events."""
+        failed = record.error_kind is not None
+        self._ended.append(
+            _Ended(
+                record.t_end_s,
+                record.completion_tokens or 0,
+                failed,
+                None if failed else record.ttft_ms,
+                record.send_lag_ms,
+                array("d") if failed else token_gaps_ms(stamps, record.completion_tokens),
+            )
+        )
+        # What is late to be told of stands behind what ended after it: it is dropped later.
+        while self._ended[0].end_s <= record.t_end_s - SPAN_S:
+            self._ended.popleft()
+
+    def pulse(self, pulse: Pulse, start_ns: int) -> None:
+        """Take a second of a sending process; the run began at `start_ns` of its clock."""
+        end_s = (pulse.at_ns - start_ns) / 1e9
+        self._beats.append(_Beat(end_s, pulse.cpu_share, pulse.lags_us))
+        while self._beats[0].end_s <= end_s - SPAN_S:
+            self._beats.popleft()
+
+    def take(
+        self, now_s: float, in_flight: int | None = None, server: Mapping[str, float] | None = None
+    ) -> Figures:
+        """Return the figures of the ten seconds before `now_s`, and keep them as history."""
+        ended = [e for e in self._ended if e.end_s > now_s - SPAN_S]
+        beats = [b for b in self._beats if b.end_s > now_s - SPAN_S]
+        span_s = min(now_s, SPAN_S)
+        ttft = percentiles([e.ttft_ms for e in ended if e.ttft_ms is not None], 50, 95)
+        itl = percentiles(_pooled(e.gaps_ms for e in ended), 50, 95)
+        lag = percentiles([e.send_lag_ms for e in ended if e.send_lag_ms is not None], 99)
+        ticks = percentiles(_pooled((b.lags_us for b in beats), "uint32"), 99)
+        figures = Figures(
+            requests_per_s=len(ended) / span_s if span_s > 0 else None,
+            tokens_per_s=sum(e.tokens for e in ended) / span_s if span_s > 0 else None,
+            failed=sum(e.failed for e in ended),
+            in_flight=in_flight,
+            ttft_p50_ms=ttft[0],
+            ttft_p95_ms=ttft[1],
+            itl_p50_ms=itl[0],
+            itl_p95_ms=itl[1],
+            send_lag_p99_ms=lag[0],
+            loop_lag_p99_ms=None if ticks[0] is None else ticks[0] / 1000,
+            cpu_share=max((b.cpu_share for b in beats), default=None),
+            **self._server(server or {}),
+        )
+        self.history.append(figures)
+        return figures
+
+    def _server(self, said: Mapping[str, float]) -> dict[str, float | None]:
+        if "generation_tokens_total" not in said:
+            self._total = self._server_tokens_per_s = None
+        else:
+            now = (said["t_s"], said["generation_tokens_total"])
+            before = self._total
+            if before is not None and now[0] > before[0]:
+                # Below 0 where the server was started anew.
+                rate = (now[1] - before[1]) / (now[0] - before[0])
+                self._server_tokens_per_s = rate if rate >= 0 else None
+            self._total = now
+        return {
+            **{key: said.get(key) for key in ("running", "waiting", "kv_cache_usage")},
+            "server_tokens_per_s": self._server_tokens_per_s,
+        }
+
+
+def token_gaps_ms(stamps: Sequence[int], tokens: int | None) -> array[float]:
+    """Return the waits between tokens, one for each token event after the first read.
+
+    A read that brought several tokens shares its wait among them, as the summary's ITL does;
+    where events hold several tokens, each event is taken to hold as many.
+    """
+    per_event = max(1.0, (tokens or 0) / len(stamps)) if stamps else 1.0
+    gaps = array("d")
+    first, before, events = True, 0, 0
+    for stamp, after in itertools.zip_longest(stamps, stamps[1:]):
+        events += 1
+        if stamp == after:
+            continue  # the same read
+        if not first:
+            gaps.extend([(stamp - before) / 1e6 / (events * per_event)] * events)
+        first, before, events = False, stamp, 0
+    return gaps
+
+
+def percentiles(values: Sequence[float] | NDArray[Any], *wanted: float) -> list[float | None]:
+    """Return percentiles, interpolated linearly between ranks; None of nothing."""
+    import numpy as np
+
+    if len(values) == 0:
+        return [None] * len(wanted)
+    return [float(found) for found in np.percentile(values, wanted)]
+
+
+def _pooled(parts: Iterable[array[float] | bytes], dtype: str = "float64") -> NDArray[np.generic]:
+    import numpy as np
+
+    return np.frombuffer(b"".join(parts), dtype=dtype)

@@ -1,0 +1,164 @@
+"""How far a run has come, and lines that say so where there is no terminal to draw on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from ..records.request_record import RequestRecord
+from .last_seconds import LiveFacts
+
+EVERY_S = 10.0  # between two lines
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a watcher of the run may show. Times in seconds."""
+
+    planned: int
+    started_s: float
+    ended: int = 0
+    completion_tokens: int = 0  # of all requests, as the server counts them
+    good_tokens: int = 0  # of those that succeeded
+    first_sent_s: float = math.inf  # from the run's start
+    last_end_s: float = 0.0  # from the run's start
+    errors: Counter[str] = field(default_factory=Counter)
+    last_error: str | None = None
+    stopping: bool = False
+    stopped_s: float = math.inf  # when no more was sent, from the run's start
+    phase: str = ""  # what goes on besides measuring: `warming up 3/8`
+    begun: Callable[[], int] | None = None  # how many of those planned have begun so far
+    most_in_flight: int | None = None  # None: any number
+    last_due_s: float | None = None  # when the last is sent, by the schedule; None: there is none
+    recent: LiveFacts = field(default_factory=LiveFacts)
+
+    def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
+        """Add one record, and the stamps (ns) of its token events."""
+        self.ended += 1
+        self.completion_tokens += record.completion_tokens or 0
+        if record.t_sent_s is not None:
+            self.first_sent_s = min(self.first_sent_s, record.t_sent_s)
+        self.last_end_s = max(self.last_end_s, record.t_end_s)
+        if record.error_kind:
+            self.errors[record.error_kind] += 1
+            self.last_error = record.error
+        else:
+            self.good_tokens += record.completion_tokens or 0
+        self.recent.ended(record, stamps)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run's start."""
+        return max(0.0, time.perf_counter() - self.started_s)
+
+    @property
+    def sending_s(self) -> float:
+        """Seconds for which requests have been sent."""
+        return min(self.elapsed_s, self.stopped_s)
+
+    def stop(self) -> None:
+        """Take note that no more are sent."""
+        self.stopping, self.stopped_s = True, self.elapsed_s
+
+    @property
+    def in_flight(self) -> int | None:
+        """Planned requests begun and not ended; None: nobody says how many began."""
+        if self.begun is None:
+            return None
+        # A stream begins its next request some milliseconds before the last one's end is told.
+        found = max(0, self.begun() - self.ended)
+        return found if self.most_in_flight is None else min(found, self.most_in_flight)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left by the schedule, or at the rate so far; None: not to be told."""
+        if self.last_due_s is not None:
+            return max(0.0, self.last_due_s - self.elapsed_s) or None
+        if not self.ended or not self.elapsed_s:
+            return None
+        return (self.planned - self.ended) * self.elapsed_s / self.ended
+
+
+def progress_line(progress: Progress) -> str:
+    """Return how far the run is: phase, requests, rates, failures by kind, time left."""
+    so_far = _line(progress, progress.elapsed_s)
+    return ", ".join(part for part in (progress.phase, so_far, time_left(progress)) if part)
+
+
+def last_line(progress: Progress) -> str:
+    """Return how far the run came, with rates up to the last request's end."""
+    return _line(progress, progress.last_end_s)
+
+
+def _line(progress: Progress, until_s: float) -> str:
+    """Return the rates as the table has them over the whole run: of successes, from the first send.
+
+    A server that refuses would look fast.
+    """
+    span_s = until_s - progress.first_sent_s
+    per_s = 1 / span_s if span_s > 0 else 0.0
+    good = progress.ended - sum(progress.errors.values())
+    return (
+        f"{progress.ended}/{progress.planned} requests, {good * per_s:.3g} req/s, "
+        f"{progress.good_tokens * per_s:,.0f} tok/s, {failures(progress)}"
+    )
+
+
+def failures(progress: Progress) -> str:
+    """Return how many requests failed, and how many of each kind."""
+    kinds = " ".join(f"{kind}:{count}" for kind, count in progress.errors.most_common())
+    return f"{sum(progress.errors.values())} failed ({kinds})" if kinds else "0 failed"
+
+
+def time_left(progress: Progress) -> str:
+    """Return how long the run will still take, or that it is being stopped."""
+    if progress.stopping:
+        return "stopping: no new requests (Ctrl-C again cuts off those under way)"
+    left_s = progress.left_s
+    if left_s is None or progress.ended == progress.planned:
+        return ""
+    return f"{minutes(left_s)} left"
+
+
+def minutes(seconds: float) -> str:
+    """Return seconds as people read them: `2:07`."""
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole}:{rest:02}"
+
+
+class ProgressLines:
+    """A line every ten seconds, one when the end is asked for, and one at the end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Show on `stream`."""
+        self._stream = stream
+        self._started_s = -math.inf
+        self._next_s = EVERY_S
+        self._stopping = False
+        self._last: Progress | None = None
+
+    def __enter__(self) -> ProgressLines:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say how far it came."""
+        if self._last is not None:
+            self._say(last_line(self._last))
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the run is, where it is time to."""
+        self._last = progress
+        if progress.started_s != self._started_s:  # the warm-up is over
+            self._started_s, self._next_s = progress.started_s, EVERY_S
+        if progress.elapsed_s >= self._next_s or progress.stopping > self._stopping:
+            self._next_s = progress.elapsed_s + EVERY_S
+            self._stopping = progress.stopping
+            self._say(progress_line(progress))
+
+    def _say(self, line: str) -> None:
+        print(f"  {line}", file=self._stream, flush=True)

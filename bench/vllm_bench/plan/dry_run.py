@@ -1,0 +1,101 @@
+"""What a scenario's runs would send, as lines for people; nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..prompts.listing import histogram, length_summary
+from ..prompts.prompt import PromptSet
+from ..records.text import escaped
+from ..scenario.scenario import Scenario
+from .arrivals import realised
+from .material import Part
+from .plan import Plan, make_plan
+from .plan_name import plan_sha256, run_id_for
+
+SHOWN_BODY_CHARS = 400
+SKETCH_COLUMNS = 60
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def dry_run_lines(
+    scenario: Scenario,
+    parts: Sequence[Part],
+    why_no_server: str | None,
+    whole: Sequence[Path | None],
+) -> Iterator[str]:
+    """Yield where requests would go, then each run: how many, when, of which length.
+
+    A run whose rows stand in `whole` would not be made again.
+    """
+    plans = [make_plan(run_id_for(scenario, p.level, "TIME"), scenario, p, None) for p in parts]
+    target = plans[0].manner.target
+    left = [plan for plan, rows in zip(plans, whole, strict=True) if rows is None]
+    runs = f"{len(left)} run{'s' * (len(left) != 1)}"
+    but = f"; {len(plans) - len(left)} whole already" if len(left) < len(plans) else ""
+    yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
+    yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
+    if why_no_server:
+        yield f"  which does not answer now ({why_no_server}): a run asks it for token counts"
+    shown: PromptSet | None = None
+    for part, plan, rows in zip(parts, plans, whole, strict=True):
+        yield from _run_lines(scenario, part, plan)
+        if rows is not None:
+            yield f"    {rows.stem} is whole: not run again"
+        if part.material.prompts is not shown:
+            shown = part.material.prompts
+            yield from (f"    {line}" for line in _prompt_lines(shown))
+    body = _first_body(plans[0])
+    shown_body = body if len(body) <= SHOWN_BODY_CHARS else body[:SHOWN_BODY_CHARS] + "…"
+    yield f"  first request: {shown_body}"
+
+
+def _run_lines(scenario: Scenario, part: Part, plan: Plan) -> Iterator[str]:
+    repeat = f", repeat {part.repeat} of {scenario.repeats}" if scenario.repeats > 1 else ""
+    requests = f"{plan.measured} request{'s' * (plan.measured != 1)}"
+    yield f"  {part.level.words}{repeat}: {requests} after {plan.warmups} to warm up"
+    yield f"    plan sha256 {plan_sha256(scenario, part)}"
+    known = [p.tokens for p in part.material.prompts.prompts if p.tokens is not None]
+    asked = sum(request.max_tokens for request in plan.requests[: plan.measured])
+    prompts = f"{sum(known):,} prompt tokens, " if len(known) == plan.measured else ""
+    yield f"    {prompts}{asked:,} tokens asked for at most"
+    times_s = part.timetable.measured_s
+    if times_s:
+        rate, cv = realised(times_s)
+        came = (
+            f", {rate:.4g} requests/s, CV of the gaps {cv:.2f}" if rate and cv is not None else ""
+        )
+        yield f"    arrivals over {times_s[-1]:.4g} s{came}"
+        yield f"    {sketch(times_s)}"
+
+
+def sketch(times_s: Sequence[float], columns: int = SKETCH_COLUMNS) -> str:
+    """Return arrivals over time as a line of bars, the fullest stretch the highest."""
+    counts = [0] * columns
+    span_s = times_s[-1] or 1.0
+    for time_s in times_s:
+        counts[min(columns - 1, int(columns * time_s / span_s))] += 1
+    most = max(counts)
+    # Rounded up, so that a single arrival is seen.
+    bars = "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
+    return f"|{bars}| at most {most} in {span_s / columns:.3g} s"
+
+
+def _prompt_lines(prompts: PromptSet) -> Iterator[str]:
+    lengths = [p.tokens for p in prompts.prompts if p.tokens is not None]
+    yield (
+        f"prompts: {escaped(prompts.dataset)}, {prompts.distinct} different of "
+        f"{prompts.source_count:,} in the set, sha256 {prompts.sha256}"
+    )
+    if lengths:
+        yield f"prompt tokens by {prompts.counted_by}: {length_summary(lengths)}"
+        yield from histogram(lengths)
+    yield from (f"note: {escaped(note)}" for note in prompts.notes)
+
+
+def _first_body(plan: Plan) -> str:
+    first = plan.requests[0]
+    if plan.talk is not None:
+        first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
+    return escaped(first.body.decode())

@@ -1,0 +1,88 @@
+"""What goes out: where requests are sent, and the bytes of each."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from ..prompts.source import Prompt
+from ..scenario.scenario import Scenario
+from ..vllm.address import Tls
+from .work import Target
+
+PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+
+
+def make_target(scenario: Scenario, api_key: str | None) -> Target:
+    """Return where the scenario's requests go. The base URL was checked with the scenario."""
+    url = urlsplit(scenario.base_url)
+    headers = {
+        "Host": url.netloc,
+        "User-Agent": "vllm-bench",
+        "Accept": "text/event-stream" if scenario.stream else "application/json",
+        # A compressed stream would be held back until a block is full.
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        **({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+    }
+    own = {name.lower() for name in scenario.headers}
+    kept = {name: value for name, value in headers.items() if name.lower() not in own}
+    return Target(
+        host=url.hostname or "",
+        port=url.port or (443 if url.scheme == "https" else 80),
+        tls=scenario_tls(scenario),
+        path=url.path + PATHS[scenario.endpoint],
+        headers=tuple({**kept, **scenario.headers}.items()),
+    )
+
+
+def scenario_tls(scenario: Scenario) -> Tls | None:
+    """Return how the scenario's server is to be verified; None: plain HTTP."""
+    if urlsplit(scenario.base_url).scheme != "https":
+        return None
+    return Tls(verify=scenario.tls_verify, ca_file=scenario.tls_ca)
+
+
+def make_body(
+    scenario: Scenario, prompt: Prompt, cache_salt: str | None, max_tokens: int | None = None
+) -> bytes:
+    """Return the JSON body that asks for the prompt's completion as the scenario says."""
+    fields = body_fields(scenario, cache_salt, max_tokens or scenario.max_new_tokens)
+    return orjson.dumps({"model": scenario.model, **_input(scenario, prompt), **fields})
+
+
+def body_fields(scenario: Scenario, cache_salt: str | None, max_tokens: int) -> dict[str, Any]:
+    """Return all of a request's JSON but what is asked."""
+    body: dict[str, Any] = {
+        "model": scenario.model,
+        "max_tokens": max_tokens,
+        "temperature": scenario.temperature,
+        "stream": scenario.stream,
+    }
+    if scenario.stream:
+        body["stream_options"] = {"include_usage": True}
+    if scenario.ignore_eos:
+        body["ignore_eos"] = True
+    if cache_salt:
+        body["cache_salt"] = cache_salt
+    return {**body, **scenario.extra_body}
+
+
+def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:
+    """Return the messages of a chat request, the scenario's system prompt first."""
+    system = scenario.system_prompt
+    opening = [{"role": "system", "content": system}] if system else []
+    return opening + [{"role": m.role, "content": m.content} for m in prompt.messages]
+
+
+def completion_text(scenario: Scenario, prompt: Prompt) -> str:
+    """Return the text of a completions request, the scenario's system prompt first."""
+    return f"{scenario.system_prompt}\n\n{prompt.text}" if scenario.system_prompt else prompt.text
+
+
+def _input(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
+    if scenario.endpoint == "chat":
+        return {"messages": chat_messages(scenario, prompt)}
+    return {"prompt": completion_text(scenario, prompt)}

@@ -1,0 +1,238 @@
+"""Prompts for a trace: of each request's own length, from real text.
+
+A trace has lengths and no texts. Each request gets prompts of the set joined by blank lines and
+cut to its tokens, another beginning each, so that a prefix cache finds nothing in common. Where
+the trace names a prompt's blocks, equal ids become equal text, so that the cache finds what it
+found when the trace was recorded.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import re
+import statistics
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..prompts.count import TokenCounter
+from ..prompts.order import derive_seed, endless_permutations, permutation
+from ..prompts.pack import BETWEEN, FIRST_GUESS_CHARS_PER_TOKEN, Goal, cut, run_together
+from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
+from ..prompts.source import dataset_notes
+from .trace import BLOCK_TOKENS, Trace, TraceRequest
+
+SAMPLE = 64  # prompts of the set that tell how many characters a token has here
+SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all of them are held
+MOST_TRIES = 6  # each with another beginning and twice the text; one is usual
+SLACK = 1.25  # how much longer than needed a text is, before it is cut
+WORD_START = re.compile(r"(?<!\S)\S")
+BLOCKS_KEPT = 20_000  # block texts of 2 kB that are kept while prompts are made of them
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the counter makes of text."""
+
+    overhead: int  # tokens of chat template and system prompt
+    chars_per_token: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A text to be cut to a prompt."""
+
+    id: str
+    text: str
+    ends: tuple[int, ...] = ()  # where each of its parts ends, if they are to be counted
+
+    def prompt(self, text: str) -> Prompt:
+        """Return the prompt that a cut of this draft makes."""
+        more = sum(end < len(text) for end in self.ends)
+        return user_prompt(self.id + (f"+{more}" if more else ""), text)
+
+
+def trace_prompts(
+    trace: Trace, source: PromptSource, counter: TokenCounter, seed: int
+) -> PromptSet:
+    """Return a prompt for each request, in the trace's order, within 2 % of its tokens.
+
+    Raises PromptError where one can't be made.
+    """
+    if not source.prompts:
+        raise PromptError(f"{source.dataset}: no prompts")
+    if not trace.requests:
+        raise PromptError(f"{trace.kind}: the trace has no requests")
+    measure = _measure(source, counter, seed)
+    goals, notes = _goals(trace, measure.overhead)
+    writer = Writer(source.prompts, seed, measure.chars_per_token)
+    _check_longest(writer, goals, counter)
+    prompts = _search_all(writer, trace.requests, goals, counter)
+    uses = Counter(prompt.text for prompt in prompts)
+    return PromptSet(
+        dataset=source.dataset,
+        prompts=prompts,
+        sha256=checksum(prompts),
+        distinct=len(uses),
+        max_uses=max(uses.values()),
+        source_count=len(source.prompts),
+        fitting_count=len(uses),
+        counted_by=counter.method,
+        notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
+    )
+
+
+def _measure(source: PromptSource, counter: TokenCounter, seed: int) -> Measure:
+    order = permutation(len(source.prompts), derive_seed(seed, "measure"))
+    texts = [source.prompts[index].text for index in itertools.islice(order, SAMPLE)]
+    one, *counts = counter.count([user_prompt("measure", text) for text in ("x", *texts)])
+    overhead = max(0, (one or 1) - 1)
+    counted = [(len(t), n - overhead) for t, n in zip(texts, counts, strict=True) if n is not None]
+    tokens = sum(n for _, n in counted)
+    if tokens <= 0:
+        return Measure(overhead, FIRST_GUESS_CHARS_PER_TOKEN)
+    return Measure(overhead, sum(length for length, _ in counted) / tokens)
+
+
+def _goals(trace: Trace, overhead: int) -> tuple[list[Goal], list[str]]:
+    """Return each request's length, and notes on those that aren't the trace's own."""
+    known = [r.prompt_tokens for r in trace.requests if r.prompt_tokens is not None]
+    if not known:
+        raise PromptError(f"{trace.kind}: no request of the trace has a number of prompt tokens")
+    usual, smallest = statistics.median_low(known), overhead + 1
+    wanted = [usual if r.prompt_tokens is None else r.prompt_tokens for r in trace.requests]
+    notes = []
+    if len(known) < len(wanted):
+        notes.append(f"{len(wanted) - len(known)} prompts of unknown length: {usual} tokens each,")
+        notes[-1] += " the others' median"
+    short = sum(tokens < smallest for tokens in wanted)
+    if short:
+        notes.append(f"{short} prompts raised to {smallest} tokens: template and system prompt")
+        notes[-1] += f" alone take {overhead}"
+    goals = [Goal(max(tokens, smallest), overhead) for tokens in wanted]
+    return goals, [f"{trace.kind}: {note}" for note in notes]
+
+
+class Writer:
+    """Writes drafts: the same for the same seed, whatever else is written."""
+
+    def __init__(self, prompts: Sequence[Prompt], seed: int, chars_per_token: float) -> None:
+        """Write with the texts of these prompts."""
+        self._prompts = prompts
+        self._seed = seed
+        self.chars_per_token = chars_per_token
+        # The first requests begin with whole prompts, each with another one.
+        self._starts = permutation(len(prompts), seed)
+        self._drawn: list[int] = []
+        self.block = functools.lru_cache(BLOCKS_KEPT)(self._block)
+
+    def draft(self, number: int, goal: Goal, attempt: int = 0) -> Draft:
+        """Return a text for request `number` that is longer than its goal."""
+        chars = self._chars(goal, attempt)
+        if attempt == 0 and number < len(self._prompts):
+            self._drawn += itertools.islice(self._starts, max(0, number + 1 - len(self._drawn)))
+            start, name = self._prompts[self._drawn[number]], f"request {number}"
+            return Draft(start.id, *self._joined(start.text, name, chars))
+        name = f"request {number} try {attempt}"
+        prompt_id, opening = self._opening(name)
+        return Draft(prompt_id, *self._joined(opening, name, chars))
+
+    def draft_of_blocks(self, block_ids: tuple[int, ...], goal: Goal, attempt: int = 0) -> Draft:
+        """Return the blocks' texts joined; the last one goes on until the goal is passed."""
+        *whole, last = block_ids
+        text = "".join(self.block(block_id) + BETWEEN for block_id in whole)
+        name = f"block {last}" + (f" try {attempt}" if attempt else "")
+        # Also where the others have more than their share: a draft is never without its last.
+        missing = max(self._chars(goal, attempt) - len(text), self.chars_per_token)
+        _, opening = self._opening(name)
+        return Draft(
+            f"blocks:{block_ids[0]}-{last}", text + self._joined(opening, name, missing)[0]
+        )
+
+    def _block(self, block_id: int) -> str:
+        """Return a block's text, of about BLOCK_TOKENS tokens."""
+        name = f"block {block_id}"
+        chars = int(BLOCK_TOKENS * self.chars_per_token)
+        text, _ = self._joined(self._opening(name)[1], name, chars)
+        word_end = text.rfind(" ", chars * 19 // 20, chars)
+        return text[: word_end if word_end > 0 else chars].rstrip()
+
+    def _chars(self, goal: Goal, attempt: int) -> float:
+        return (goal.tokens - goal.overhead) * self.chars_per_token * SLACK * (1 << attempt) + 16
+
+    def _opening(self, name: str) -> tuple[str, str]:
+        """Return a beginning of its own: a prompt from one of its words on, and its id."""
+        rng = random.Random(derive_seed(self._seed, f"opening of {name}"))
+        prompt = self._prompts[int(rng.random() * len(self._prompts))]
+        words = [found.start() for found in WORD_START.finditer(prompt.text)] or [0]
+        word = int(rng.random() * len(words))
+        return prompt.id + (f"@{word}" if word else ""), prompt.text[words[word] :]
+
+    def _joined(self, opening: str, name: str, chars: float) -> tuple[str, tuple[int, ...]]:
+        """Return at least so many characters of prompts, and where each of them ends."""
+        order = endless_permutations(len(self._prompts), derive_seed(self._seed, f"rest of {name}"))
+        parts, length, ends = [opening.strip()], len(opening.strip()), list[int]()
+        while length < chars:
+            ends.append(length)
+            parts.append(self._prompts[next(order)].text.strip())
+            length += len(BETWEEN) + len(parts[-1])
+        return BETWEEN.join(parts), tuple(ends)
+
+
+def _check_longest(writer: Writer, goals: Sequence[Goal], counter: TokenCounter) -> None:
+    """Refuse a trace whose longest prompt the server refuses, before hundreds are searched."""
+    longest = max(goals, key=lambda goal: goal.tokens)
+    # Surely shorter than the goal, as far as a guess can be sure.
+    chars = int((longest.tokens - longest.overhead) * writer.chars_per_token * 0.8)
+    text = writer.draft(goals.index(longest), longest).text[: max(1, chars)]
+    if counter.count([user_prompt("longest", text)]) == [None]:
+        raise PromptError(
+            f"the server refuses a prompt as long as the trace's longest, {longest.tokens} tokens:"
+            " raise its MAX_MODEL_LEN, or leave out what is longer than that"
+        )
+
+
+def _search_all(
+    writer: Writer, requests: Sequence[TraceRequest], goals: Sequence[Goal], counter: TokenCounter
+) -> tuple[Prompt, ...]:
+    """Search every request's prompt; equal blocks cut to equal lengths are one search."""
+    same: dict[object, list[int]] = {}
+    for number, (request, goal) in enumerate(zip(requests, goals, strict=True)):
+        own = number if request.block_ids is None else (request.block_ids, goal.tokens)
+        same.setdefault(own, []).append(number)
+    found: dict[int, Prompt] = {}
+    missing = [numbers[0] for numbers in same.values()]
+    for attempt in range(MOST_TRIES):
+        for batch in _batches(missing, SEARCHES_AT_ONCE):
+            searches = [_search(writer, n, requests[n], goals[n], attempt) for n in batch]
+            made = zip(batch, run_together(searches, counter), strict=True)
+            found.update((number, prompt) for number, prompt in made if prompt is not None)
+        missing = [number for number in missing if number not in found]
+    if missing:
+        lengths = sorted(goals[number].tokens for number in missing)
+        raise PromptError(
+            f"{len(missing)} prompts of the trace, of {lengths[0]} to {lengths[-1]} tokens, can't"
+            " be made: the server refuses such a length, or no cut comes within 2 %"
+        )
+    first = {number: numbers[0] for numbers in same.values() for number in numbers}
+    return tuple(found[first[number]] for number in range(len(requests)))
+
+
+def _search(
+    writer: Writer, number: int, request: TraceRequest, goal: Goal, attempt: int
+) -> Generator[str, int | None, Prompt | None]:
+    if request.block_ids is None:
+        draft = writer.draft(number, goal, attempt)
+    else:
+        draft = writer.draft_of_blocks(request.block_ids, goal, attempt)
+    tokens = goal.overhead + len(draft.text) / writer.chars_per_token
+    text = yield from cut(draft.text, tokens, goal)
+    return None if text is None else draft.prompt(text)
+
+
+def _batches(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
+    rest = iter(numbers)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch

@@ -1,0 +1,137 @@
+"""Conversations of several turns: what the person says; the answers are the server's to give.
+
+{"id": "a", "conversations": [{"from": "human", "value": "Who are you?"}, {"from": "gpt", …}, …]}
+{"messages": [{"role": "user", "content": "Who are you?"}, {"role": "assistant", …}, …]}
+{"turns": ["Compose a travel blog post …", "Rewrite it. Start every sentence with an A."]}
+
+Whole ones come from a file of such rows; from prompts that have nothing to do with each other
+come some of any length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .files import rows_of_file
+from .order import endless_permutations
+from .prompt import PromptError
+from .rows import CHAT_ROLES, HUMAN
+
+SHAPES = ("conversations", "messages", "turns")
+SPEAKER_AND_TEXT = {"conversations": ("from", "value"), "messages": ("role", "content")}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What one person says, turn by turn."""
+
+    id: str  # stable in its set
+    user_turns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSet:
+    """The conversations of a run, as many as were asked for, in their order."""
+
+    conversations: tuple[Conversation, ...]
+    sha256: str  # over the turns, in order
+    distinct: int
+    notes: tuple[str, ...] = ()  # for people: what was cut, what was used again
+
+
+def read_conversations(path: Path) -> tuple[Conversation, ...]:
+    """Return every conversation of a file in which a person says something.
+
+    Raises PromptError naming the file, the row and the fault.
+    """
+    unit, rows = rows_of_file(path)
+    found = []
+    for number, row in rows:
+        where = f"file:{path}: {unit} {number}"
+        turns = user_turns(row, where)
+        if turns:
+            found.append(Conversation(f"file:{number}", turns))
+    if not found:
+        raise PromptError(f"file:{path}: no conversations")
+    return tuple(found)
+
+
+def holds_conversations(path: Path) -> bool:
+    """Whether the rows of a file are conversations. Raises PromptError where it can't be read."""
+    _, rows = rows_of_file(path)
+    _, first = next(rows, (0, None))
+    return isinstance(first, dict) and any(key in first for key in SHAPES)
+
+
+def user_turns(row: object, where: str) -> tuple[str, ...]:
+    """Return what the person says in a row, turn by turn; blank turns are none.
+
+    Raises PromptError, which begins with `where`.
+    """
+    shape = next((key for key in SHAPES if isinstance(row, dict) and key in row), None)
+    if shape is None:
+        raise PromptError(f"{where}: not a conversation: has none of the keys {', '.join(SHAPES)}")
+    assert isinstance(row, dict)
+    turns = row[shape]
+    if not isinstance(turns, list):
+        raise PromptError(f"{where}: {shape} must be a list")
+    said = [_said(turn, shape, f"{where}: {shape}[{n}]") for n, turn in enumerate(turns)]
+    return tuple(text.strip() for text in said if text is not None and text.strip())
+
+
+def _said(turn: object, shape: str, where: str) -> str | None:
+    """Return what the person says in this turn; None: somebody else speaks."""
+    if shape == "turns":
+        return _text(turn, where)
+    speaker, text = SPEAKER_AND_TEXT[shape]
+    if not isinstance(turn, Mapping) or speaker not in turn:
+        raise PromptError(f"{where} must have the keys {speaker} and {text}")
+    if shape == "messages" and turn["role"] not in CHAT_ROLES:
+        raise PromptError(f"{where}.role must be one of {', '.join(CHAT_ROLES)}")
+    return _text(turn.get(text), f"{where}.{text}") if turn[speaker] in HUMAN else None
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise PromptError(f"{where} must be a text")
+    return value
+
+
+def choose_conversations(
+    pool: Sequence[Conversation], *, count: int, turns: int, seed: int
+) -> ConversationSet:
+    """Return `count` conversations of exactly `turns` turns, in seeded order.
+
+    Longer ones are cut; shorter ones are left out. All are used equally often, and the first of
+    a longer draw are those of a shorter one. Raises PromptError where none is long enough.
+    """
+    fitting = [Conversation(c.id, c.user_turns[:turns]) for c in pool if len(c.user_turns) >= turns]
+    if not fitting:
+        longest = max((len(c.user_turns) for c in pool), default=0)
+        raise PromptError(
+            f"conversations: none of {len(pool)} has {turns} turns; the longest has {longest}:"
+            " set turns to that or less"
+        )
+    order = itertools.islice(endless_permutations(len(fitting), seed), count)
+    notes = []
+    if len(fitting) < len(pool):
+        notes.append(f"{len(fitting)} of {len(pool)} have at least {turns} turns; others left out")
+    return _as_set([fitting[index] for index in order], notes)
+
+
+def _as_set(made: Sequence[Conversation], notes: list[str]) -> ConversationSet:
+    distinct = len({conversation.user_turns for conversation in made})
+    if distinct < len(made):
+        notes.append(f"{distinct} different ones for {len(made)}: some are used again")
+    total = hashlib.sha256()
+    for conversation in made:
+        total.update(json.dumps(conversation.user_turns, ensure_ascii=False).encode() + b"\n")
+    return ConversationSet(
+        tuple(made), total.hexdigest(), distinct, tuple(f"conversations: {n}" for n in notes)
+    )

@@ -1,0 +1,103 @@
+"""Prompts from a person's own file: JSON lines, one JSON array, or text with one prompt a line.
+
+The format is told from the content; the ending .json, .jsonl or .ndjson only says that
+nothing but JSON will do, so that a damaged line is an error and not a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from .prompt import Prompt, PromptError, PromptSource, without_repeats
+from .rows import RowError, messages_of_row
+
+JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
+Labelled = tuple[int, object]  # a row and its number, counted from 1
+
+
+def read_prompt_file(path: Path) -> PromptSource:
+    """Read every prompt of the file. Raises PromptError naming the file, the line and the fault."""
+    name = f"file:{path}"
+    unit, rows = rows_of_file(path)
+    prompts, skipped = [], 0
+    for number, row in rows:
+        try:
+            messages = messages_of_row(row)
+        except RowError as e:
+            raise PromptError(f"{name}: {unit} {number}: {e}") from e
+        if messages is None:
+            skipped += 1
+        else:
+            prompts.append(Prompt(f"file:{number}", messages))
+    return without_repeats(name, prompts, skipped)
+
+
+def rows_of_file(path: Path) -> tuple[str, Iterator[Labelled]]:
+    """Return what a row is called in this file, and its rows. Raises PromptError, now or later."""
+    return _rows(path, _read_text(path.expanduser(), f"file:{path}"))
+
+
+def _read_text(path: Path, name: str) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise PromptError(f"{name}: can't be read: {e.strerror}") from e
+    if b"\0" in data:
+        raise PromptError(f"{name}: a binary file; wanted: UTF-8 text or JSON")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        raise PromptError(f"{name}: line {line}: not UTF-8") from e
+    if not text.strip():
+        raise PromptError(f"{name}: empty: no prompts")
+    return text
+
+
+def _rows(path: Path, text: str) -> tuple[str, Iterator[Labelled]]:
+    array = _json_array(path, text)
+    if array is not None:
+        return "entry", iter(enumerate(array, start=1))
+    if path.suffix.lower() in JSON_ENDINGS or _is_json_object(_lines(text)):
+        return "line", _json_lines(path, text)
+    return "line", _lines(text)
+
+
+def _json_array(path: Path, text: str) -> list[object] | None:
+    """Return the entries where the whole file is one JSON array, else None."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as e:
+        if path.suffix.lower() == ".json":
+            raise PromptError(f"file:{path}: line {e.lineno}: not JSON: {e.msg}") from e
+        return None  # "[INST] …" is a text like any other
+    return list(found)
+
+
+def _is_json_object(lines: Iterator[Labelled]) -> bool:
+    """Tell whether the first line is a JSON object: nobody asks a model one of those."""
+    _, first = next(lines)
+    try:
+        return isinstance(orjson.loads(str(first)), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _lines(text: str) -> Iterator[Labelled]:
+    # Not splitlines(): a prompt may hold U+2028, which ends a line there and in no editor.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _json_lines(path: Path, text: str) -> Iterator[Labelled]:
+    for number, line in _lines(text):
+        try:
+            yield number, orjson.loads(str(line))
+        except orjson.JSONDecodeError as e:
+            raise PromptError(f"file:{path}: line {number}: not JSON: {e.msg}") from e

@@ -1,0 +1,207 @@
+"""Choosing a run's prompts: as many as were asked for, in seeded order, of the asked length.
+
+`natural` draws prompts as people wrote them, from half the target to twice the target;
+`packed` joins them until the target is met (`prompt_pack`). The first prompts of a longer draw
+are those of a shorter one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .count import TokenCounter
+from .order import endless_permutations, permutation
+from .pack import BETWEEN, Goal, pack_prompts
+from .prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
+from .source import dataset_notes
+
+SMALLEST_BATCH = 32  # prompts counted at once, at least: the server counts several in parallel
+# No tokenizer makes more tokens than bytes; none was seen to average this many bytes a token.
+MOST_BYTES_PER_TOKEN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRange:
+    """Lengths that fit, in tokens, both ends included."""
+
+    low: int
+    high: int
+    advice: str = "ask for other lengths"  # what to do where no prompt fits
+
+    @classmethod
+    def around(cls, target_tokens: int | None) -> TokenRange:
+        """Return half to twice the target; without one 50 to 500, a chat's usual lengths."""
+        if target_tokens is None:
+            return cls(50, 500, "set prefill_tokens, with prompt_fit: packed for longer prompts")
+        advice = "set prompt_fit: packed, or another prefill_tokens"
+        return cls((target_tokens + 1) // 2, target_tokens * 2, advice)
+
+    def __contains__(self, tokens: int | None) -> bool:
+        return tokens is not None and self.low <= tokens <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What to draw from, how many, in which order, and who counts."""
+
+    source: PromptSource
+    count: int
+    seed: int
+    counter: TokenCounter
+
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """All prompts that can be drawn."""
+        return self.source.prompts
+
+
+def choose_prompts(  # noqa: PLR0913 - the agreed face of this module; Draw holds them within
+    source: Sequence[Prompt],
+    *,
+    dataset: str,
+    count: int,
+    target_tokens: int | None,
+    fit: Literal["natural", "packed"],
+    seed: int,
+    counter: TokenCounter,
+    notes: Sequence[str] = (),
+) -> PromptSet:
+    """Return `count` prompts near `target_tokens`; `notes` on the source are kept in the set's.
+
+    Raises PromptError where none can be had.
+    """
+    draw = Draw(PromptSource(dataset, tuple(source), tuple(notes)), count, seed, counter)
+    if fit == "natural":
+        return choose_natural(draw, TokenRange.around(target_tokens))
+    if target_tokens is None:
+        raise PromptError("prompt_fit: packed needs prefill_tokens: how long is a prompt to be?")
+    return choose_packed(draw, target_tokens)
+
+
+def choose_natural(draw: Draw, wanted: TokenRange) -> PromptSet:
+    """Return prompts whose lengths are in the range. Raises PromptError where none is."""
+    _refuse_empty(draw)
+    fitting, lengths = _search(draw, wanted)
+    if not fitting:
+        raise PromptError(_none_fits(draw, wanted, lengths))
+    return _as_set(draw, fitting)
+
+
+def choose_packed(draw: Draw, target_tokens: int) -> PromptSet:
+    """Return prompts joined to the target length. Raises PromptError where none can be made."""
+    _refuse_empty(draw)
+    goal = Goal(target_tokens, _overhead_tokens(draw.counter))
+    if goal.tokens <= goal.overhead:
+        raise PromptError(
+            f"prefill_tokens: {goal.tokens} leaves no room for a prompt: chat template and"
+            f" system prompt alone take {goal.overhead} tokens"
+        )
+    made = pack_prompts(draw.prompts, draw.count, goal, draw.seed, draw.counter)
+    if not made:
+        raise PromptError(
+            f"{draw.source.dataset}: its prompts can't be packed to {goal.tokens} tokens: the"
+            " server refuses such a length, or no cut comes within 2 %: try another"
+            " prefill_tokens"
+        )
+    return _as_set(draw, made, _repeated_parts_note(draw, made))
+
+
+def _repeated_parts_note(draw: Draw, made: list[Prompt]) -> tuple[str, ...]:
+    whole_set = sum(len(prompt.text) + len(BETWEEN) for prompt in draw.prompts)
+    if all(len(prompt.text) < whole_set for prompt in made):
+        return ()
+    return (f"{draw.source.dataset}: the set is shorter than a prompt: parts repeat inside one",)
+
+
+def _refuse_empty(draw: Draw) -> None:
+    if not draw.prompts:
+        raise PromptError(f"{draw.source.dataset}: no prompts")
+
+
+def _search(draw: Draw, wanted: TokenRange) -> tuple[list[Prompt], list[int]]:
+    """Count prompts in seeded order, batch by batch, until enough of them fit.
+
+    Returns those that fit, and the lengths of all that were counted.
+    """
+    order = _possible(draw, wanted, _overhead_tokens(draw.counter))
+    fitting: list[Prompt] = []
+    lengths: list[int] = []
+    while len(fitting) < draw.count:
+        batch = list(itertools.islice(order, max(SMALLEST_BATCH, draw.count - len(fitting))))
+        if not batch:
+            break
+        for prompt, tokens in zip(batch, draw.counter.count(batch), strict=True):
+            if tokens is not None:
+                lengths.append(tokens)
+            if tokens in wanted:
+                fitting.append(replace(prompt, tokens=tokens))
+    return fitting, lengths
+
+
+def _possible(draw: Draw, wanted: TokenRange, overhead: int) -> Iterator[Prompt]:
+    """Yield prompts in seeded order, less those that by their bytes alone can't fit."""
+    for index in permutation(len(draw.prompts), draw.seed):
+        prompt = draw.prompts[index]
+        length = len(prompt.text.encode())
+        # Each further message has a template of its own around it, of unknown length.
+        too_short = len(prompt.messages) == 1 and length + overhead < wanted.low
+        if not too_short and length <= wanted.high * MOST_BYTES_PER_TOKEN:
+            yield prompt
+
+
+def _overhead_tokens(counter: TokenCounter) -> int:
+    """Return the tokens that template and system prompt add to a prompt."""
+    (counted,) = counter.count([user_prompt("one token", "x")])
+    return max(0, (counted or 1) - 1)
+
+
+def _none_fits(draw: Draw, wanted: TokenRange, lengths: list[int]) -> str:
+    by_bytes = sorted(draw.prompts, key=lambda p: len(p.text.encode()))
+    ends = draw.counter.count([by_bytes[0], by_bytes[-1]])
+    seen = sorted([*lengths, *(n for n in ends if n is not None)])
+    lengths_seen = f"seen: {seen[0]} to {seen[-1]}" if seen else "the server refuses them all"
+    return (
+        f"{draw.source.dataset}: none of its {len(draw.prompts)} prompts has {wanted.low} to"
+        f" {wanted.high} tokens ({lengths_seen}; counted by {draw.counter.method}):"
+        f" {wanted.advice}"
+    )
+
+
+def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> PromptSet:
+    """Return as many prompts as asked: what was found, and where that is too few, it again."""
+    again = (found[index] for index in endless_permutations(len(found), draw.seed))
+    chosen = tuple(itertools.islice(itertools.chain(found, again), draw.count))
+    uses = Counter(prompt.id for prompt in chosen)
+    dataset = draw.source.dataset
+    return PromptSet(
+        dataset=dataset,
+        prompts=chosen,
+        sha256=checksum(chosen),
+        distinct=len(uses),
+        max_uses=max(uses.values(), default=0),
+        source_count=len(draw.prompts),
+        fitting_count=len(found),
+        counted_by=draw.counter.method,
+        notes=(
+            *draw.source.notes,
+            *dataset_notes(dataset),
+            *draw.counter.notes,
+            *_reuse_note(dataset, uses),
+            *notes,
+        ),
+    )
+
+
+def _reuse_note(dataset: str, uses: Counter[str]) -> tuple[str, ...]:
+    fewest, most = min(uses.values(), default=0), max(uses.values(), default=0)
+    if most <= 1:
+        return ()
+    times = f"{most} times" if fewest == most else f"{fewest} or {most} times"
+    return (
+        f"{dataset}: {len(uses)} prompts fit and {uses.total()} were asked for:"
+        f" each is used {times}",
+    )

@@ -1,0 +1,59 @@
+"""Prompts as text for people, and as JSON lines that `file:` reads back. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+import orjson
+
+from ..records.text import escaped
+from .prompt import Prompt
+
+BINS = 10
+BAR_CHARS = 40
+
+
+def listing(prompts: Sequence[Prompt], first: int = 0) -> Iterator[str]:
+    """Yield each prompt as a heading and its messages, numbered from `first`."""
+    for number, prompt in enumerate(prompts, start=first):
+        length = "" if prompt.tokens is None else f", {prompt.tokens} tokens"
+        yield f"--- {number}: {escaped(prompt.id)}{length}"
+        for message in prompt.messages:
+            # A lone user message is what nearly every prompt is: no need to say so.
+            role = f"[{message.role}] " if len(prompt.messages) > 1 else ""
+            yield role + escaped(message.content)
+        yield ""
+
+
+def json_lines(prompts: Sequence[Prompt]) -> bytes:
+    """Return the prompts unchanged, a JSON object a line."""
+    return b"".join(orjson.dumps(_row(prompt)) + b"\n" for prompt in prompts)
+
+
+def _row(prompt: Prompt) -> dict[str, object]:
+    row: dict[str, object] = {"id": prompt.id, "tokens": prompt.tokens}
+    if len(prompt.messages) == 1:
+        return {**row, "prompt": prompt.text}
+    turns = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    return {**row, "messages": turns}
+
+
+def length_summary(lengths: Sequence[int]) -> str:
+    """Return the shortest, the median, the mean and the longest, in tokens."""
+    middle, mean = statistics.median(lengths), statistics.fmean(lengths)
+    return f"min {min(lengths)}, median {middle:.0f}, mean {mean:.0f}, max {max(lengths)}"
+
+
+def histogram(lengths: Sequence[int]) -> Iterator[str]:
+    """Yield a line a bin of equal width: its ends in tokens, both included, a bar, the number."""
+    low, high = min(lengths), max(lengths)
+    width = -(-(high - low + 1) // BINS)  # rounded up
+    bins = [0] * (-(-(high - low + 1) // width))
+    for length in lengths:
+        bins[(length - low) // width] += 1
+    digits = len(str(low + len(bins) * width - 1))
+    for place, number in enumerate(bins):
+        start = low + place * width
+        bar = "#" * -(-number * BAR_CHARS // max(bins))
+        yield f"  {start:{digits}}-{start + width - 1:<{digits}}  {bar:{BAR_CHARS}} {number}"

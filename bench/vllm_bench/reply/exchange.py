@@ -1,0 +1,85 @@
+"""The raw facts of one request and its reply, as the sending loop leaves them.
+
+Nothing is parsed while streams run: an `Exchange` is stamps and bytes. What it has read is
+handed over in segments, so that neither a long reply nor a burst of ending ones is a long piece
+of work for the process that stamps.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..records.request_record import ErrorKind
+
+Reads = list[tuple[int, bytes]]  # (stamp in ns, body bytes) of each read, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an exchange could not go on, noticed on the sending loop."""
+
+    kind: ErrorKind
+    text: str
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request from its slot to its end. Times are `perf_counter_ns` of the sending process."""
+
+    request_index: int
+    stream_index: int
+    t_scheduled_ns: int
+    t_sent_ns: int | None = None
+    t_end_ns: int | None = None  # the reply was complete, or the failure was noticed
+    connect_ns: int | None = None  # how long opening a connection for this request took
+    http_status: int | None = None
+    content_type: str = ""
+    content_encoding: str = ""
+    reads: Reads = field(default_factory=list)  # those that were not handed over yet
+    handed_over_ns: int | None = None  # stamp of the last read that was
+    failure: Failure | None = None
+
+    def hand_over(self) -> Segment:
+        """Give away what was read since the last time."""
+        segment = Segment(self.request_index, self.http_status, self.reads)
+        if self.reads:
+            self.handed_over_ns = self.reads[-1][0]
+            self.reads = []
+        return segment
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a reply, on its way to the process that reads it."""
+
+    request_index: int
+    http_status: int | None
+    reads: Reads
+
+    def packed(self) -> PackedSegment:
+        """Return the piece as three flat buffers: many small objects are slow to pickle."""
+        stamps = array("q", [stamp for stamp, _ in self.reads]).tobytes()
+        lengths = array("I", [len(body) for _, body in self.reads]).tobytes()
+        body = b"".join([body for _, body in self.reads])
+        return PackedSegment(self.request_index, self.http_status, stamps, lengths, body)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSegment:
+    """A segment as it crosses the pipe: stamps (int64), lengths (uint32), all bodies in one."""
+
+    request_index: int
+    http_status: int | None
+    stamps: bytes
+    lengths: bytes
+    body: bytes
+
+    def reads(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the reads again."""
+        stamps, lengths = array("q", self.stamps), array("I", self.lengths)
+        start = 0
+        for stamp, length in zip(stamps, lengths, strict=True):
+            yield stamp, self.body[start : start + length]
+            start += length

@@ -1,0 +1,183 @@
+"""From the raw facts of an exchange to the record of a request: strict success, or a named error.
+
+Pure: what the sending process stamped goes in, one complete `RequestRecord`
+comes out. Success is status 200, no error event, a finish_reason for each
+choice, usage where it was asked for, at least one completion token, and
+`[DONE]`; anything else has an `error_kind`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from ..records.request_record import RequestRecord
+from .events import Usage, error_text
+from .exchange import Exchange, Failure
+from .reply import Reply
+
+# vLLM ends a choice with one of these when the request did not end by itself.
+BAD_ENDS = ("abort", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is known of a request before its reply: identity, and what the reply owes."""
+
+    run_id: str
+    scenario: str
+    concurrency: int | None
+    request_id: str
+    prompt_id: str
+    max_tokens: int
+    choices: int
+    stream: bool
+    start_ns: int  # the run's start, from which the record's times count
+    secrets: tuple[str, ...] = ()  # masked where the server echoes them
+    request_rate: float | None = None
+    conversation_id: str | None = None
+    turn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A request's record and what its reply said about the server."""
+
+    record: RequestRecord
+    fingerprint: str | None
+
+
+def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None) -> Outcome:
+    """Return the outcome of one exchange. What a failed one had measured before is kept.
+
+    `reply` is what was read of it so far; the exchange's own reads come after that.
+    """
+    reply = reply or Reply(stream=expected.stream)
+    reply.feed(exchange.http_status, exchange.reads)
+    if exchange.http_status == 200 and exchange.failure is None:
+        reply.close(exchange.t_end_ns)
+    failure = _failure(exchange, expected, reply)
+    return Outcome(_record(exchange, expected, reply, failure), reply.fingerprint)
+
+
+def _failure(exchange: Exchange, expected: Expectation, reply: Reply) -> Failure | None:
+    """Return the most telling reason why this is no success, or None."""
+    status = exchange.http_status
+    if status is not None and status != 200:
+        return _http_failure(reply, status)
+    if reply.error:
+        return reply.error
+    return exchange.failure or _wrong_kind(exchange, expected) or _incomplete(expected, reply)
+
+
+def _http_failure(reply: Reply, status: int) -> Failure:
+    try:
+        words = error_text(orjson.loads(bytes(reply.body)))
+    except orjson.JSONDecodeError:
+        words = " ".join(bytes(reply.body)[:300].decode(errors="replace").split())
+    text = f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    if status == 429:
+        return Failure("http_429", text)
+    if 400 <= status < 500:
+        return Failure("http_4xx", text)
+    return Failure("http_5xx" if status >= 500 else "protocol", text)
+
+
+def _wrong_kind(exchange: Exchange, expected: Expectation) -> Failure | None:
+    if exchange.content_encoding not in ("", "identity"):
+        return Failure("protocol", f"compressed reply ({exchange.content_encoding}) was not asked")
+    if expected.stream and not exchange.content_type.startswith("text/event-stream"):
+        found = exchange.content_type or "no content type"
+        return Failure("protocol", f"expected text/event-stream, got {found}")
+    return None
+
+
+def _incomplete(expected: Expectation, reply: Reply) -> Failure | None:
+    bad = [reason for reason in reply.finish_reasons.values() if reason in BAD_ENDS]
+    if bad:
+        return Failure("error_event", f"the server ended the request: finish_reason {bad[0]}")
+    if len(reply.finish_reasons) < expected.choices:
+        return Failure("truncated", "the stream ended without a finish_reason")
+    if not reply.done:
+        return Failure("truncated", "the stream ended without [DONE]")
+    if reply.usage is None:
+        return Failure("protocol", "no usage, though it was asked for")
+    if reply.usage.completion_tokens < 1:
+        return Failure("empty", "no completion token")
+    return None
+
+
+def _record(
+    exchange: Exchange, expected: Expectation, reply: Reply, failure: Failure | None
+) -> RequestRecord:
+    sent_ns = exchange.t_sent_ns
+    end_ns = _end_ns(exchange, reply, failure)
+    stamps = reply.stamps
+    ttft_ms = _ms(sent_ns, stamps[0]) if stamps else None
+    latency_ms = _ms(sent_ns, end_ns)
+    usage = reply.usage
+    return RequestRecord(
+        run_id=expected.run_id,
+        scenario=expected.scenario,
+        concurrency=expected.concurrency,
+        request_rate=expected.request_rate,
+        request_index=exchange.request_index,
+        request_id=expected.request_id,
+        prompt_id=expected.prompt_id,
+        conversation_id=expected.conversation_id,
+        turn=expected.turn,
+        stream_index=exchange.stream_index,
+        t_scheduled_s=(exchange.t_scheduled_ns - expected.start_ns) / 1e9,
+        t_sent_s=None if sent_ns is None else (sent_ns - expected.start_ns) / 1e9,
+        t_end_s=(end_ns - expected.start_ns) / 1e9,
+        send_lag_ms=_ms(exchange.t_scheduled_ns, sent_ns),
+        connect_ms=None if exchange.connect_ns is None else exchange.connect_ns / 1e6,
+        ttft_ms=ttft_ms,
+        ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
+        latency_ms=latency_ms,
+        tpot_ms=_tpot_ms(ttft_ms, latency_ms, usage),
+        max_gap_ms=_max_gap_ms(stamps),
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        cached_tokens=usage.cached_tokens if usage else None,
+        token_events=len(stamps),
+        token_reads=len(set(stamps)),
+        max_tokens=expected.max_tokens,
+        http_status=exchange.http_status,
+        finish_reason=reply.finish_reasons.get(0),
+        error_kind=failure.kind if failure else None,
+        error=_masked(failure.text, expected.secrets) if failure else None,
+    )
+
+
+def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _end_ns(exchange: Exchange, reply: Reply, failure: Failure | None) -> int:
+    """Return the stamp of the finish event, or of the last token if later; a failure's moment."""
+    if failure is None and reply.finish_ns is not None:
+        return max([reply.finish_ns, *reply.stamps[-1:]])
+    if exchange.t_end_ns is None:
+        raise ValueError(f"request {exchange.request_index} was judged before it ended")
+    return exchange.t_end_ns
+
+
+def _ms(from_ns: int | None, to_ns: int | None) -> float | None:
+    return None if from_ns is None or to_ns is None else (to_ns - from_ns) / 1e6
+
+
+def _tpot_ms(ttft_ms: float | None, latency_ms: float | None, usage: Usage | None) -> float | None:
+    if ttft_ms is None or latency_ms is None or usage is None or usage.completion_tokens < 2:
+        return None
+    return (latency_ms - ttft_ms) / (usage.completion_tokens - 1)
+
+
+def _max_gap_ms(stamps: Sequence[int]) -> float | None:
+    reads = sorted(set(stamps))
+    return max(((b - a) / 1e6 for a, b in itertools.pairwise(reads)), default=None)

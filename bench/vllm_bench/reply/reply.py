@@ -1,0 +1,146 @@
+"""What a reply says, read piece by piece: which reads brought tokens, how it ended, its usage.
+
+The reading keeps pace with the stream, in the parent process: what is left to do at a reply's
+end is small, however long the reply was.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+from .events import EventError, StreamEvent, Usage, read_event
+from .exchange import Failure
+from .plain_event import PlainEvent, plain_event_of
+from .sse import DONE, EventSplitter
+
+MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for any, and for any error
+# How often a stream whose events differ in more than their text is looked at for a pattern.
+LESSONS = 4
+
+MOST_TOKENS = 65535  # in one event: what the tokens file can hold
+
+
+class Reply:
+    """The state of one reply. `stamps` has the stamp (ns) of each token event, in order."""
+
+    def __init__(self, *, stream: bool) -> None:
+        """Start before the first byte; `stream`: an event stream is expected."""
+        self.stamps = array("q")
+        self.token_counts = array("I")  # tokens of each event; 0: the server didn't say
+        self.finish_reasons: dict[int, str] = {}
+        self.first_visible_ns: int | None = None
+        self.finish_ns: int | None = None
+        self.usage: Usage | None = None
+        self.fingerprint: str | None = None
+        self.error: Failure | None = None
+        self.done = not stream  # a whole reply has no [DONE]
+        self.body = bytearray()  # of a reply that is no stream
+        self._stream = stream
+        self._splitter = EventSplitter()
+        self._plain: PlainEvent | None = None
+        self._plain_visible = False
+        self._learning = LESSONS
+
+    def feed(self, http_status: int | None, reads: Iterable[tuple[int, bytes]]) -> None:
+        """Take the next reads of the body."""
+        if not self._stream or http_status != 200:
+            for _, chunk in reads:
+                if len(self.body) < MOST_BODY_BYTES:
+                    self.body += chunk
+            return
+        for stamp_ns, chunk in reads:
+            for payload in self._splitter.feed(chunk):
+                self._take(stamp_ns, payload)
+
+    def close(self, end_ns: int | None) -> None:
+        """Read what can only be read whole; `end_ns` is when the last byte came."""
+        if self._stream or not self.body:
+            return
+        try:
+            event = read_event(bytes(self.body))
+        except EventError as e:
+            self.error = Failure("protocol", str(e))
+            return
+        self._note(end_ns or 0, event)
+        # One reply at the end times no token.
+        self.stamps, self.token_counts = array("q"), array("I")
+        self.first_visible_ns = None
+
+    def _take(self, stamp_ns: int, payload: bytes) -> None:
+        if self._plain is not None and self._plain.matches(payload):
+            self._learning = LESSONS
+            self.stamps.append(stamp_ns)
+            self.token_counts.append(0)
+            if self._plain_visible and self.first_visible_ns is None:
+                self.first_visible_ns = stamp_ns
+        elif payload == DONE:
+            self.done = True
+        else:
+            self._read(stamp_ns, payload)
+
+    def _read(self, stamp_ns: int, payload: bytes) -> None:
+        try:
+            event = read_event(payload)
+        except EventError as e:
+            self.error = self.error or Failure("protocol", str(e))
+            return
+        self._note(stamp_ns, event)
+        if event.has_tokens and self._learning:
+            self._learning -= 1
+            self._plain = plain_event_of(payload)
+            self._plain_visible = event.has_visible_tokens
+
+    def _note(self, stamp_ns: int, event: StreamEvent) -> None:
+        if event.error is not None:
+            self.error = self.error or Failure("error_event", event.error)
+        if event.has_tokens:
+            self.stamps.append(stamp_ns)
+            self.token_counts.append(event.token_count or self._by_usage(event))
+        if event.has_visible_tokens and self.first_visible_ns is None:
+            self.first_visible_ns = stamp_ns
+        if event.finish_reasons:
+            self.finish_reasons |= event.finish_reasons
+            self.finish_ns = stamp_ns
+        self.usage = event.usage or self.usage
+        self.fingerprint = event.fingerprint or self.fingerprint
+
+    def _by_usage(self, event: StreamEvent) -> int:
+        """Return an event's tokens by the usage that comes with it (`continuous_usage_stats`)."""
+        before = self.usage.completion_tokens if self.usage else 0
+        brought = event.usage.completion_tokens - before if event.usage else 0
+        return min(max(0, brought), MOST_TOKENS)  # a server may count backwards, or nonsense
+
+
+MOST = 65535  # what 16 bits hold; no read brought so many
+
+
+def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[int]]:
+    """Return stamp, token events and tokens of each read that brought tokens."""
+    stamps, events, tokens = array("q"), array("H"), array("H")
+    exact = exact_counts(reply)
+    last = None
+    for stamp, count in zip(reply.stamps, exact, strict=True):
+        if stamp == last:
+            events[-1] = min(MOST, events[-1] + 1)
+            tokens[-1] = min(MOST, tokens[-1] + count)
+        else:
+            stamps.append(stamp - start_ns)
+            events.append(1)
+            tokens.append(min(MOST, count))
+        last = stamp
+    return stamps, events, tokens
+
+
+def exact_counts(reply: Reply) -> array[int]:
+    """Return the tokens of each event where they are known, else zeros.
+
+    Known where each event says so (`return_token_ids`, `continuous_usage_stats`), and where
+    there are as many token events as tokens: then each brought one.
+    """
+    total = reply.usage.completion_tokens if reply.usage else None
+    if total == len(reply.stamps):
+        return array("I", [1]) * len(reply.stamps)
+    if total == sum(reply.token_counts) and all(reply.token_counts):
+        return reply.token_counts
+    return array("I", [0]) * len(reply.stamps)

@@ -1,0 +1,86 @@
+"""How well the client itself kept up, gathered from its sending processes. Facts, no judgement."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..records.request_record import RequestRecord
+from ..send.loop_health import Pulse
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+@dataclass(slots=True)
+class WorkerHealth:
+    """One sending process: its lags (us), its share of a core in each second."""
+
+    number: int
+    core: int | None
+    streams: int  # of an open loop: connections that it keeps ready
+    connected: int = 0
+    lags_us: array[int] = field(default_factory=lambda: array("I"))
+    cpu_shares: list[float] = field(default_factory=list)
+    connections_opened: int = 0
+    peak_memory_bytes: int | None = None  # None, as is cpu_s: it was lost
+    cpu_s: float | None = None
+    lost: bool = False
+
+    def add(self, pulse: Pulse) -> None:
+        """Take one second."""
+        self.lags_us.frombytes(pulse.lags_us)
+        self.cpu_shares.append(round(pulse.cpu_share, 4))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the run's JSON says of this process."""
+        return {
+            "worker": self.number,
+            "own_core": self.core,
+            "streams": self.streams,
+            "connected_before_start": self.connected,
+            "connections_opened": self.connections_opened,
+            "lost": self.lost,
+            "loop_lag_ms": lag_summary(self.lags_us),
+            "cpu_share_per_second": self.cpu_shares,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "cpu_s": self.cpu_s,
+        }
+
+
+@dataclass(slots=True)
+class ClientHealth:
+    """All sending processes of a run, and what the reads looked like."""
+
+    workers: list[WorkerHealth]
+    token_reads: int = 0
+    token_events: int = 0
+
+    def count(self, record: RequestRecord) -> None:
+        """Add a request's reads."""
+        self.token_reads += record.token_reads
+        self.token_events += record.token_events
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the run's JSON says of the client's health."""
+        pooled = array("I")
+        for worker in self.workers:
+            pooled.extend(worker.lags_us)
+        return {
+            "workers": [worker.facts() for worker in self.workers],
+            "streams_asked": sum(worker.streams for worker in self.workers),
+            "connections_opened": sum(worker.connections_opened for worker in self.workers),
+            "loop_lag_ms": lag_summary(pooled),
+            "token_reads": self.token_reads,
+            "token_events": self.token_events,
+        }
+
+
+def lag_summary(lags_us: array[int]) -> dict[str, float | int] | None:
+    """Return count, quantiles and worst of the lags, in ms; None where no tick came."""
+    if not lags_us:
+        return None
+    ordered = sorted(lags_us)
+    last = len(ordered) - 1
+    found = {f"p{q * 100:g}": ordered[round(q * last)] / 1000 for q in QUANTILES}
+    return {"ticks": len(ordered), **found, "max": ordered[-1] / 1000}

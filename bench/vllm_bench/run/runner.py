@@ -1,0 +1,299 @@
+"""Runs one plan: starts the sending processes, reads what they send back, writes the rows.
+
+This is the parent's side. It is off the timing path: whatever it does late changes no stamp,
+and rows are on disk within a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from ..live.plan_progress import progress_of
+from ..live.progress import Progress
+from ..plan.plan import Plan
+from ..records.request_record import RecordWriter, RequestRecord
+from ..records.run_info import ClockPair, RunStatus
+from ..records.token_file import TokenWriter
+from ..reply.exchange import Exchange, PackedSegment
+from ..reply.outcome import judge
+from ..reply.reply import Reply, grouped
+from ..send.loop_health import Pulse
+from ..send.worker import Command, Connected, Finished, Ready
+from .client_health import ClientHealth, WorkerHealth
+from .crew import RunError, Worker, start_all, started_crew
+from .unmeasured import Unmeasured
+
+START_LIMIT_S = 60.0  # for processes to start and connections to open
+POLL_S = 0.2  # rows wait no longer than this for the disk
+BATCH = 200  # messages of one worker before the others have their turn
+GRACE_S = 5.0  # what requests in flight are given after the first Ctrl-C
+DRAIN_S = 60.0  # what those of the tail are given: behind an overload they could take hours
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the script takes part: it is told, and it may ask for the end."""
+
+    on_connected: Callable[[int, str | None], None]  # streams connected, first problem
+    on_start: Callable[[ClockPair], None]
+    on_progress: Callable[[Progress], None]
+    interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
+    on_end: Callable[[], dict[str, Any]] = dict  # returns what was sampled beside the run
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a run's requests go: a row each, and, if wanted, their tokens' stamps."""
+
+    csv_path: Path
+    tokens_folder: Path | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended, beside its rows."""
+
+    status: RunStatus
+    clock_start: ClockPair
+    clock_end: ClockPair
+    progress: Progress
+    fingerprint: str | None
+    client_health: dict[str, Any]
+    unmeasured: Unmeasured
+    notes: tuple[str, ...]
+
+
+def run_plan(plan: Plan, output: Output, watch: Watch) -> RunResult:
+    """Run the plan, write its rows and its tokens.
+
+    Raises RunError where a worker can't start, OSError where files can't be written.
+    """
+    with ExitStack() as stack:
+        rows = RecordWriter(output.csv_path)
+        stack.callback(rows.close)
+        crew = stack.enter_context(started_crew(plan, output.workers))
+        run = _Run(plan, crew)
+        if run.get_ready(watch):
+            start = start_all(crew)
+            watch.on_start(start)
+            tokens = None
+            if output.tokens_folder is not None:
+                tokens = TokenWriter(output.tokens_folder, plan.run_id)
+                stack.callback(tokens.close)
+            run.begin(start, _Files(rows, tokens, start.monotonic_ns))
+        return run.follow(watch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    rows: RecordWriter
+    tokens: TokenWriter | None
+    start_ns: int
+
+    def write(self, ended: list[tuple[RequestRecord, Reply]]) -> None:
+        self.rows.write(record for record, _ in ended)
+        if self.tokens is not None:
+            for record, reply in ended:
+                self.tokens.write(record.request_index, grouped(reply, self.start_ns))
+            self.tokens.flush()
+
+
+class _Run:
+    """One run that is under way."""
+
+    def __init__(self, plan: Plan, crew: list[Worker]) -> None:
+        now = ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
+        self._plan = plan
+        self._crew = crew
+        self._files: _Files | None = None  # from the start on
+        self._start = now
+        self._health = ClientHealth(
+            [WorkerHealth(worker.number, worker.core, worker.streams) for worker in crew]
+        )
+        self._progress = progress_of(plan, crew[0].tickets.taken, now.monotonic_ns / 1e9)
+        self._unmeasured = Unmeasured()
+        self._fingerprint: str | None = None
+        self._open: dict[int, Reply] = {}  # replies that have begun and not ended
+        self._working = {worker.results: worker for worker in crew}
+        # Of an open loop, whose shares are fixed: what each process has still to measure.
+        self._left = [len(range(n, plan.measured, len(crew))) for n in range(len(crew))]
+        self._connected: list[Connected] = []
+        self._ready = 0
+        self._finished: list[Finished] = []
+        self._ended: list[tuple[RequestRecord, Reply]] = []  # not yet written
+        self._cancel_at_s = float("inf")
+        self._cancelled = False
+        self._draining = False
+
+    def get_ready(self, watch: Watch) -> bool:
+        """Wait for connections and for the warm-up; False: the end was asked for.
+
+        Raises RunError where a process dies or doesn't come up.
+        """
+        give_up_s = time.monotonic() + START_LIMIT_S
+        while self._ready < len(self._crew):
+            connecting = len(self._connected) < len(self._crew)
+            self._listen(watch)
+            if self._progress.stopping:
+                return False
+            if len(self._working) < len(self._crew):
+                raise RunError("a sending process died before the start")
+            if connecting and len(self._connected) == len(self._crew):
+                problem = next((c.problem for c in self._connected if c.problem), None)
+                watch.on_connected(sum(c.connected for c in self._connected), problem)
+                self._note_phase()
+            elif connecting and time.monotonic() > give_up_s:
+                raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
+        return True
+
+    def begin(self, start: ClockPair, files: _Files) -> None:
+        """Take note of the start."""
+        self._start, self._files = start, files
+        self._progress.started_s = start.monotonic_ns / 1e9
+        self._progress.phase = ""
+
+    def follow(self, watch: Watch) -> RunResult:
+        """Take what the workers send until each has finished, or died."""
+        while self._working:
+            self._listen(watch)
+        return self._result()
+
+    def _listen(self, watch: Watch) -> None:
+        """Pass on what the user wants, and take what the workers have sent meanwhile."""
+        self._pass_on(watch.interrupts())
+        try:
+            for results in wait(list(self._working), POLL_S):
+                self._take_batch(self._working[results])  # type: ignore[index]
+        finally:
+            self._write()
+        watch.on_progress(self._progress)
+
+    def _take_batch(self, worker: Worker) -> None:
+        try:
+            for _ in range(BATCH):
+                if not worker.results.poll():
+                    return
+                self._take(worker, worker.results.recv())
+                if worker.results not in self._working:
+                    return
+        except (EOFError, OSError):  # an OSError where the kill tore a message
+            worker.lost = self._health.workers[worker.number].lost = True
+            del self._working[worker.results]
+            self._left[worker.number] = 0  # nobody sends it: the others need not wait for it
+            self._note_phase()
+
+    def _take(self, worker: Worker, message: object) -> None:
+        health = self._health.workers[worker.number]
+        if isinstance(message, PackedSegment):
+            self._reply(message.request_index).feed(message.http_status, message.reads())
+        elif isinstance(message, Exchange):
+            self._end(message)
+        elif isinstance(message, Pulse):
+            health.add(message)
+            self._progress.recent.pulse(message, self._start.monotonic_ns)
+        elif isinstance(message, Connected):
+            health.connected = message.connected
+            self._connected.append(message)
+        elif isinstance(message, Ready):
+            self._ready += 1
+        elif isinstance(message, Finished):
+            health.connections_opened = message.connections_opened
+            health.peak_memory_bytes = message.peak_memory_bytes
+            health.cpu_s = message.cpu_s
+            self._finished.append(message)
+            del self._working[worker.results]
+
+    def _reply(self, index: int) -> Reply:
+        return self._open.setdefault(index, Reply(stream=self._plan.scenario.stream))
+
+    def _end(self, exchange: Exchange) -> None:
+        index = exchange.request_index
+        reply = self._reply(index)
+        del self._open[index]
+        expected = self._plan.expectation(index, self._start.monotonic_ns)
+        outcome = judge(exchange, expected, reply)
+        self._fingerprint = outcome.fingerprint or self._fingerprint
+        role = self._plan.role(index)
+        if role == "measured":
+            self._left[index % len(self._crew)] -= 1
+            self._progress.count(outcome.record, reply.stamps)
+            self._health.count(outcome.record)
+            self._ended.append((outcome.record, reply))
+        else:
+            self._unmeasured.count(role, outcome.record)
+        self._note_phase()
+
+    def _note_phase(self) -> None:
+        """Say what goes on besides measuring; and let an open loop end once that is done."""
+        progress, plan = self._progress, self._plan
+        if self._files is None:
+            if plan.warmups and not progress.stopping:  # what is cut off then counts as failed
+                progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
+        elif plan.timetable.open_loop and not any(self._left) and not self._draining:
+            self._draining = True
+            self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
+            progress.phase = "waiting for unmeasured requests"
+            self._tell("stop")
+
+    def _tell(self, command: Command) -> None:
+        for worker in self._working.values():
+            worker.tell(command)
+
+    def _write(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended and self._files is not None:
+            self._files.write(ended)
+
+    def _pass_on(self, interrupts: int) -> None:
+        """Tell the workers of Ctrl-C: no new requests first, then the end of all."""
+        now_s = time.monotonic()
+        if interrupts and not self._progress.stopping:
+            self._progress.stop()
+            # Before the start nothing has been measured that a grace could save.
+            self._cancel_at_s = now_s + (GRACE_S if self._files else 0)
+            self._tell("stop")
+        if not self._cancelled and (interrupts > 1 or now_s >= self._cancel_at_s):
+            self._cancelled = True
+            self._tell("cancel")
+
+    def _result(self) -> RunResult:
+        last = max(self._finished, key=lambda f: f.end_ns, default=None)
+        end = (
+            ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns)
+            if last
+            else ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
+        )
+        return RunResult(
+            status=self._status(),
+            clock_start=self._start,
+            clock_end=end,
+            progress=self._progress,
+            fingerprint=self._fingerprint,
+            client_health=self._health.facts(),
+            unmeasured=self._unmeasured,
+            notes=self._notes(),
+        )
+
+    def _status(self) -> RunStatus:
+        if not self._finished:
+            return "failed"
+        progress = self._progress
+        missing = progress.ended < self._plan.measured or progress.errors["cancelled"]
+        return "interrupted" if progress.stopping and missing else "complete"
+
+    def _notes(self) -> tuple[str, ...]:
+        lost = [worker for worker in self._crew if worker.lost]
+        if not lost:
+            return self._unmeasured.notes
+        return (
+            *self._unmeasured.notes,
+            f"{len(lost)} of {len(self._crew)} sending processes died, and their share of the "
+            "load with them",
+        )

@@ -1,0 +1,1 @@
+"""What scenarios.yaml may say."""

@@ -1,0 +1,192 @@
+"""The keys of a scenario that say how its requests come: in which shape, how many, how often.
+
+A closed loop has `concurrencies`, an open one `request_rates` or a `trace`. A key that would
+mean nothing beside the others is refused, so that no setting is ever read and ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# Below, gaps are as good as constant and their quantiles lose digits; above, nearly all requests
+# come at once and the rate shows only over millions of them.
+SMALLEST_CV, LARGEST_CV = 0.01, 20.0
+
+ArrivalShape = Literal["constant", "poisson", "gamma", "bursts"]
+
+SHAPES = ("concurrencies", "request_rates", "trace")
+# Of each group a scenario has one at most; one that it names replaces another one in defaults.
+ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
+MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are held in memory
+
+LONGEST_S = 1e7  # months: beyond it a number is a slip, and clocks overflow
+
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+Speed = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
+class Conversations(BaseModel):
+    """Several turns: each carries the history and waits for the last answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    turns: int = Field(ge=1, le=1000)
+    # From an answer's end to the next turn.
+    think_time_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
+
+
+class Load(BaseModel):
+    """How requests come. A list is empty, and another key None, where it doesn't apply."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = Field(default_factory=list)
+    request_rates: list[Rate] = Field(default_factory=list)
+    arrival: ArrivalShape | None = None  # poisson, where there are request_rates
+    cv: float | None = Field(default=None, ge=SMALLEST_CV, le=LARGEST_CV)
+    burst_size: int | None = Field(default=None, ge=1)
+    ramp_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
+    trace: str | None = Field(default=None, min_length=1)
+    speed: list[Speed] = Field(default_factory=list)  # [1.0], where there is a trace
+    num_requests: int | None = Field(default=None, ge=1, le=MOST_REQUESTS)
+    duration_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
+    max_in_flight: int | None = Field(default=None, ge=1)
+    warmup_requests: int | None = Field(default=None, ge=0, le=MOST_REQUESTS)
+    repeats: int = Field(default=1, ge=1, le=1000)
+    conversations: Conversations | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_shape(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        filled = dict(given)
+        if given.get("request_rates") and given.get("arrival") is None:
+            filled["arrival"] = "poisson"
+        if given.get("trace") and given.get("speed") is None:
+            filled["speed"] = [1.0]
+        return filled
+
+    @field_validator("speed", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @field_validator("concurrencies", "request_rates", "speed")
+    @classmethod
+    def _no_repeats(cls, value: list[float]) -> list[float]:
+        if len(set(value)) != len(value):
+            raise ValueError("must not name a level twice")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Load:
+        problems = [*self._shape_problems()] or [
+            *self._length_problems(),
+            *self._arrival_problems(),
+            *self._trace_problems(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _shape_problems(self) -> Iterator[str]:
+        given = [key for key in SHAPES if getattr(self, key)]
+        if not given:
+            yield "give one of concurrencies: [N, …], request_rates: [R, …], trace: FILE"
+        elif len(given) > 1:
+            yield f"give one of {', '.join(SHAPES)}, not {' and '.join(given)}"
+
+    def _length_problems(self) -> Iterator[str]:
+        if self.num_requests is not None and self.duration_s is not None:
+            yield "give one of num_requests, duration_s, not both"
+        elif self.concurrencies and self.duration_s is not None:
+            yield "duration_s goes with request_rates or trace: concurrencies need num_requests"
+        elif self.concurrencies and self.num_requests is None:
+            yield "num_requests is missing"
+        elif self.request_rates and self.num_requests is None and self.duration_s is None:
+            yield "give one of num_requests, duration_s"
+        for rate in self.request_rates:
+            due = rate * (self.duration_s or 0)
+            if due > MOST_REQUESTS:
+                yield (
+                    f"duration_s: {self.duration_s:g} s at {rate:g} requests a second are"
+                    f" {due:,.0f} requests; at most {MOST_REQUESTS:,} make a run"
+                )
+
+    def _arrival_problems(self) -> Iterator[str]:
+        for key in ("arrival", "cv", "burst_size", "ramp_s"):
+            if getattr(self, key) and not self.request_rates:
+                yield f"{key} goes with request_rates alone"
+        for key, shape in (("cv", "gamma"), ("burst_size", "bursts")):
+            given = getattr(self, key) is not None
+            if self.arrival == shape and not given:
+                yield f"{key} is missing: arrival: {shape} needs it"
+            elif self.request_rates and self.arrival != shape and given:
+                yield f"{key} goes with arrival: {shape} alone, not with {self.arrival}"
+
+    def _trace_problems(self) -> Iterator[str]:
+        if self.speed and self.trace is None:
+            yield "speed goes with trace alone"
+        if self.trace is not None and not self.speed:
+            yield "speed names no level: 1 replays the trace as it was recorded"
+        if self.max_in_flight is not None and self.concurrencies:
+            yield "max_in_flight goes with request_rates or trace: concurrencies are a limit"
+        if self.conversations is not None and not self.concurrencies:
+            yield "conversations go with concurrencies alone: each stream holds one at a time"
+
+    def arrivals(self, rate: float) -> Arrivals:
+        """Return how requests arrive at one of the request_rates."""
+        assert self.arrival is not None
+        return Arrivals(
+            self.arrival, rate, cv=self.cv, burst_size=self.burst_size, ramp_s=self.ramp_s
+        )
+
+
+def replaced(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the settings with `upper` over `lower`; an alternative in `upper` takes its place."""
+    gone = {
+        key
+        for group in ALTERNATIVES
+        if any(upper.get(key) is not None for key in group)
+        for key in group
+    }
+    return {**{key: value for key, value in lower.items() if key not in gone}, **upper}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """How requests arrive. `rate` is their mean in requests a second, once the ramp is over."""
+
+    shape: ArrivalShape
+    rate: float
+    cv: float | None = None  # gamma: the gaps' standard deviation over their mean; 1 is poisson
+    burst_size: int | None = None  # bursts: requests that go at one instant
+    ramp_s: float = 0.0  # the rate grows evenly from 0 during this time
+
+    def __post_init__(self) -> None:
+        """Refuse what has no schedule. Raises ValueError."""
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"rate must be above 0, not {self.rate}")
+        if not 0 <= self.ramp_s < math.inf:
+            raise ValueError(f"ramp_s must be 0 or more, not {self.ramp_s}")
+        if (self.cv is not None) != (self.shape == "gamma"):
+            raise ValueError(f"cv belongs to gamma and to no other shape: {self}")
+        if self.cv is not None and not SMALLEST_CV <= self.cv <= LARGEST_CV:
+            raise ValueError(f"cv must be {SMALLEST_CV} to {LARGEST_CV}, not {self.cv}")
+        if (self.burst_size is not None) != (self.shape == "bursts"):
+            raise ValueError(f"burst_size belongs to bursts and to no other shape: {self}")
+        if self.burst_size is not None and self.burst_size < 1:
+            raise ValueError(f"burst_size must be 1 or more, not {self.burst_size}")
+
+    def seconds(self, requests: float) -> float:
+        """Return when this many requests are due, on average: the cumulative rate's inverse."""
+        # Held to their own side of the ramp's end, so that rounding never turns two of them round.
+        if requests < self.rate * self.ramp_s / 2:
+            return min(self.ramp_s, math.sqrt(2 * self.ramp_s * requests / self.rate))
+        return max(self.ramp_s, requests / self.rate + self.ramp_s / 2)

@@ -1,0 +1,259 @@
+"""Scenarios: what `scenarios.yaml` may say, and what it means once defaults are merged.
+
+Every mistake is one line that names the file, the scenario, the key, what was
+given, what is allowed, and the nearest known key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .checks import sendable_body, sendable_headers, usable_url, variable_name
+from .load_keys import LONGEST_S, Load, replaced
+from .mistakes import explain, word
+from .nearest import nearest
+from .objectives import Slo
+
+Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
+DATASETS: tuple[str, ...] = get_args(Dataset)
+
+NUMBERS = (
+    "temperature",
+    "prefill_tokens",
+    "max_new_tokens",
+    "concurrencies",
+    "num_requests",
+    "request_rates",
+    "cv",
+    "burst_size",
+    "ramp_s",
+    "speed",
+    "duration_s",
+    "max_in_flight",
+    "warmup_requests",
+    "repeats",
+    "seed",
+    "timeout_first_token_s",
+    "timeout_stall_s",
+    "timeout_total_s",
+    "gpus",
+    "gpu_hour_price",
+)
+MASK = "***"  # stands for a secret in what is written
+
+
+class ScenarioError(Exception):
+    """A scenario file that can't be used; the text is one line for people."""
+
+
+class Scenario(Load):
+    """One scenario with the file's defaults merged in; how its requests come is `Load`'s."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    base_url: Annotated[str, AfterValidator(usable_url)] = "http://localhost:8000/v1"
+    model: str = Field(min_length=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    stream: bool = True
+    description: str = ""
+    prefill_tokens: int | None = Field(default=None, ge=1)
+    max_new_tokens: int = Field(ge=1)
+    dataset: str = "dolly"
+    prompt_fit: Literal["natural", "packed"] = "natural"
+    endpoint: Literal["chat", "completions"] = "chat"
+    ignore_eos: bool = False
+    cache: Literal["run", "cold", "natural"] = "run"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    system_prompt: str | None = None
+    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = Field(
+        default_factory=dict
+    )
+    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = Field(
+        default_factory=dict
+    )
+    api_key_env: Annotated[str, AfterValidator(variable_name)] | None = None
+    tls_verify: bool = True
+    tls_ca: str | None = None
+    telemetry: bool = False
+    telemetry_hz: float = Field(default=10.0, ge=0.5, le=100)
+    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    timeout_first_token_s: float = Field(default=120.0, gt=0, le=LONGEST_S)
+    timeout_stall_s: float = Field(default=60.0, gt=0, le=LONGEST_S)
+    timeout_total_s: float = Field(default=600.0, gt=0, le=LONGEST_S)
+    slo: Slo | None = None
+    gpus: int | None = Field(default=None, ge=1)
+    gpu_hour_price: float | None = Field(default=None, gt=0)
+
+    @field_validator(*NUMBERS, mode="before")
+    @classmethod
+    def _no_yes_or_no(cls, value: object) -> object:
+        # YAML reads yes and no as booleans, and pydantic those as 1 and 0.
+        if any(isinstance(v, bool) for v in (value if isinstance(value, list) else [value])):
+            raise ValueError("must be a number, not yes or no")
+        return value
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        if value in DATASETS or (value.startswith("file:") and len(value) > len("file:")):
+            return value
+        raise ValueError(
+            f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
+        )
+
+    @model_validator(mode="after")
+    def _load_and_prompts_agree(self) -> Scenario:
+        if self.trace is not None and self.prefill_tokens is not None:
+            raise ValueError("prefill_tokens doesn't go with trace, which has lengths of its own")
+        if self.conversations is not None and self.endpoint != "chat":
+            raise ValueError("conversations need endpoint: chat, which carries the history")
+        return self
+
+    def masked(self) -> dict[str, Any]:
+        """Return the settings for a file: header values, which may be secrets, are masked."""
+        settings = self.model_dump()
+        settings["headers"] = dict.fromkeys(self.headers, MASK)
+        return settings
+
+
+_INHERITED = tuple(Load.model_fields)
+KNOWN_KEYS: tuple[str, ...] = (
+    *(k for k in Scenario.model_fields if k != "name" and k not in _INHERITED),
+    *_INHERITED,
+)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, which silently keeps the last of two equal keys, made to refuse them."""
+
+
+def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[object] = set()
+    for key_node, _ in node.value:
+        key, line = key_node.value, key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise ScenarioError(f"line {line}: a list or a mapping can't be a key")
+        if key in seen:
+            raise ScenarioError(f"line {line}: the key {word(key)} stands twice")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load_scenarios(
+    path: Path, overrides: Mapping[str, object] | None = None
+) -> dict[str, Scenario]:
+    """Read a scenario file into {name: Scenario}, in the file's order.
+
+    `overrides` (flags such as --model) stand over defaults and scenarios.
+    Raises ScenarioError with one line for people.
+    """
+    raw = _read_yaml(path)
+    for key in raw:
+        if key not in ("defaults", "scenarios"):
+            hint = nearest(str(key), ("defaults", "scenarios"))
+            raise ScenarioError(
+                f"{path}: unknown key {word(key)}: allowed are defaults, scenarios{hint}"
+            )
+    defaults = _section(path, "defaults", raw.get("defaults") or {})
+    scenarios = _section(path, "scenarios", raw.get("scenarios") or {})
+    if not scenarios:
+        raise ScenarioError(f"{path}: no scenarios: the key scenarios must name at least one")
+    _refuse_unknown(f"{path}: defaults", defaults)
+    found: dict[str, Scenario] = {}
+    for name, body in scenarios.items():
+        where = f"{path}: scenario {word(name)}"
+        settings = _section(where, "settings", body if body is not None else {})
+        _refuse_unknown(where, settings)
+        own = replaced(settings, overrides or {})
+        merged = {**replaced(defaults, own), "name": str(name)}
+        try:
+            found[str(name)] = Scenario.model_validate(merged, strict=False)
+        except ValidationError as e:
+            inherited = {key for key in defaults if key not in own}
+            raise _blamed(e, path, where, inherited, overrides or {}) from e
+    return found
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        # _UniqueKeyLoader is a SafeLoader.
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+    except OSError as e:
+        raise ScenarioError(f"{path}: can't be read: {e.strerror}") from e
+    except ScenarioError as e:
+        raise ScenarioError(f"{path}: {e}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ScenarioError(f"{path}: not YAML: {_yaml_problem(e)}") from e
+    if not isinstance(raw, dict):
+        raise ScenarioError(f"{path}: must be a mapping with the keys defaults and scenarios")
+    return raw
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Return what is wrong and where, without the line itself: it may hold a secret."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark and problem:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return " ".join(str(error).split())
+
+
+def _section(where: object, name: str, value: object) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ScenarioError(f"{where}: {name} must be a mapping, not {type(value).__name__}")
+    return value
+
+
+def _refuse_unknown(where: str, settings: Mapping[Any, object]) -> None:
+    for key in settings:
+        if key not in KNOWN_KEYS:
+            hint = nearest(str(key), KNOWN_KEYS) or f"; known keys: {', '.join(KNOWN_KEYS)}"
+            raise ScenarioError(f"{where}: unknown key {word(key)}{hint}")
+
+
+def _blamed(
+    error: ValidationError,
+    path: Path,
+    where: str,
+    inherited: set[object],
+    overrides: Mapping[str, object],
+) -> ScenarioError:
+    """Return what is wrong, and where it stands: a flag, or defaults, or the scenario itself."""
+    errors = error.errors()
+    flags = [e for e in errors if e["loc"] and e["loc"][0] in overrides]
+    if flags:  # --base-url is the key base_url
+        return ScenarioError("; ".join(f"--{explain(e).replace('_', '-', 1)}" for e in flags))
+    in_defaults = [e for e in errors if e["loc"] and e["loc"][0] in inherited]
+    if in_defaults:  # first: they are wrong for every scenario
+        where, errors = f"{path}: defaults", in_defaults
+    return ScenarioError(f"{where}: " + "; ".join(map(explain, errors)))
+
+
+def scenario_yaml(settings: Mapping[str, Any]) -> str:
+    """Return a run's settings, secrets masked, as a scenario file; keys not set are left out."""
+    kept = {key: _given(settings.get(key)) for key in KNOWN_KEYS}
+    body = {key: value for key, value in kept.items() if value not in (None, {}, [], "")}
+    whole = {"scenarios": {str(settings.get("name", "scenario")): body}}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=90)
+
+
+def _given(value: Any) -> Any:
+    """Return a setting without the parts that were not set."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _given(part) for key, part in value.items() if part is not None}

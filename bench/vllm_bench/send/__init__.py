@@ -1,0 +1,1 @@
+"""The sending process: it alone knows asyncio and the socket."""

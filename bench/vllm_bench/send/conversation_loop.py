@@ -1,0 +1,112 @@
+"""Multi-turn load: each stream holds one conversation after the other.
+
+A turn waits for the last answer, thinks, and carries the history. An answer is read on the
+sending loop, after its last stamp was taken and before the next turn is sent: what that takes
+(some microseconds a token) shows as that turn's send lag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..plan.work import Message, PlannedRequest, Talk
+from ..reply.exchange import Exchange
+from .answer import answer_text
+from .closed_loop import Streams
+from .lanes import Lane, Lanes
+from .timer import sleep_until
+
+REOPEN_NS = 250_000_000  # before a turn is due: time to replace a connection that was idle long
+
+
+@dataclass(slots=True)
+class _Conversation:
+    next_index: int
+    end_index: int
+    history: list[Message] = field(default_factory=list)
+
+
+class ConversationLoop(Streams):
+    """Each stream holds one conversation after the other."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        talk: Talk,
+        requests: tuple[PlannedRequest, ...],
+        take: Callable[[], int | None],
+    ) -> None:
+        """Take the lanes over; `take` gives the number of the next conversation, or None."""
+        super().__init__(lanes)
+        self._talk = talk
+        self._requests = requests
+        self._take = take
+        self._held: dict[Lane, _Conversation] = {}
+        self._thinking: set[asyncio.Task[None]] = set()
+
+    def stop(self, *, cut_off: bool) -> None:
+        """Say nothing more; and, if asked, cut off the answers under way."""
+        for task in self._thinking:
+            task.cancel()
+        self._thinking.clear()
+        super().stop(cut_off=cut_off)
+
+    def _begin(self, lane: Lane, slot_ns: int) -> None:
+        number = None if self._stopping else self._take()
+        if number is None:
+            self._held.pop(lane, None)
+            return
+        first = number * self._talk.turns
+        self._held[lane] = _Conversation(first, min(first + self._talk.turns, len(self._requests)))
+        self._say(lane, slot_ns)
+
+    def _say(self, lane: Lane, due_ns: int) -> None:
+        held = self._held[lane]
+        held.history.append({"role": "user", "content": self._talk.said[held.next_index]})
+        planned = self._requests[held.next_index]
+        held.next_index += 1
+        lane.kept = bytearray()
+        self._lanes.send(lane, self._talk.request(planned, held.history), due_ns)
+
+    def _freed(self, lane: Lane, exchange: Exchange, freed_ns: int) -> None:
+        held = self._held[lane]
+        if held.next_index >= held.end_index or self._stopping:
+            self._begin(lane, freed_ns)
+        else:
+            self._remember(held, lane, exchange)
+            self._go_on(lane, freed_ns)
+        self._end_if_idle()
+
+    def _remember(self, held: _Conversation, lane: Lane, exchange: Exchange) -> None:
+        answer = None
+        if exchange.failure is None and exchange.http_status == 200 and lane.kept is not None:
+            answer = answer_text(bytes(lane.kept), stream=self._talk.stream)
+        if answer is None:
+            held.history.pop()  # what was asked in vain is not part of the conversation
+        else:
+            held.history.append({"role": "assistant", "content": answer})
+
+    def _go_on(self, lane: Lane, freed_ns: int) -> None:
+        due_ns = freed_ns + self._talk.think_ns
+        if self._talk.think_ns == 0:
+            self._say(lane, due_ns)
+            return
+        task = asyncio.ensure_future(self._say_later(lane, due_ns))
+        self._thinking.add(task)
+        task.add_done_callback(self._thinking.discard)
+
+    async def _say_later(self, lane: Lane, due_ns: int) -> None:
+        await sleep_until(due_ns - REOPEN_NS)
+        if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
+            await self._lanes.open(lane)
+        await sleep_until(due_ns)
+        # Before the task's own end, which a reply that is there at once may forestall: the run
+        # would then be left with a thinker that has spoken, and never be over.
+        self._thinking.discard(asyncio.current_task())
+        self._say(lane, due_ns)
+
+    def _idle(self) -> bool:
+        return super()._idle() and not self._thinking

@@ -1,0 +1,232 @@
+"""The connections of a sending process, and the exchange that each carries.
+
+Runs on the sending loop. It parses nothing, writes no file and draws nothing; when to send is
+decided by whoever drives the lanes (`closed_loop`, `open_loop`, `conversation_loop`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Iterator
+
+from ..plan.work import NS_PER_S, Manner, PlannedRequest, Target
+from ..reply.exchange import Exchange, Failure, Segment
+from .connection import Connection
+from .deadlines import check_deadline
+
+CONNECT_TIMEOUT_S = 10.0
+DEADLINE_TICK_S = 0.1
+# Deadlines looked at in a tick: requests that began together come due together, and a look
+# reads JSON. With 64 a tick, 1,000 are looked at within two seconds.
+LOOKS_A_TICK = 64
+# Many servers accept no more than 100 connections at a time: connect in waves.
+CONNECTS_AT_ONCE = 64
+# uvicorn, and with it vLLM, closes a connection that was idle for 5 s: a request that crosses
+# that close on its way would fail for no fault of the server's.
+FRESH_NS = 3 * NS_PER_S
+
+
+class Lane:
+    """A connection, opened again when it is lost, and the exchange that it carries."""
+
+    def __init__(self, index: int, lanes: Lanes) -> None:
+        """Make a lane without a connection."""
+        self.index = index
+        self._lanes = lanes
+        self.connection: Connection | None = None
+        self.exchange: Exchange | None = None
+        self.look_again_ns = 0  # when a timeout may be due
+        self.idle_since_ns = 0
+        self.kept: bytearray | None = None  # the reply's body, where somebody asked for it
+
+    async def connect(self, target: Target, tls: ssl.SSLContext | None) -> None:
+        """Open the connection. Raises OSError (TimeoutError among them)."""
+        loop = asyncio.get_running_loop()
+        opening = loop.create_connection(
+            lambda: Connection(self._ended, self._full), target.host, target.port, ssl=tls
+        )
+        wanted_by = self.exchange
+        try:
+            _, connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+        except asyncio.TimeoutError as e:  # not a TimeoutError before Python 3.11
+            raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_S:g} s") from e
+        if self.exchange is not wanted_by:
+            # It was given up meanwhile, and the lane may already carry the next one elsewhere.
+            connection.close()
+            return
+        self.connection = connection
+        self.idle_since_ns = time.perf_counter_ns()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a request can be sent at once."""
+        return self.connection is not None and self.connection.usable
+
+    def fresh(self, now_ns: int) -> bool:
+        """Whether a request can be sent at once, and the server won't be closing just now."""
+        return self.connected and now_ns - self.idle_since_ns < FRESH_NS
+
+    def send(self, request: bytes) -> None:
+        """Send the bytes of the exchange that the lane holds. Only while `connected`."""
+        if self.connection is not None and self.exchange is not None:
+            self.connection.send(self.exchange, request)
+
+    def fail(self, failure: Failure) -> None:
+        """End the exchange under way, on the wire or before it got there."""
+        if self.connection is not None and self.connection.exchange is not None:
+            self.connection.abort(failure)
+        elif self.exchange is not None:
+            self.exchange.failure = failure
+            self.exchange.t_end_ns = time.perf_counter_ns()
+            self._ended(self.exchange)
+
+    def close(self) -> None:
+        """Close the connection; no exchange may be under way."""
+        if self.connection is not None:
+            self.connection.close()
+
+    def hand_over(self, exchange: Exchange) -> Segment:
+        """Return what was read since the last time; keep its bytes where they are asked for."""
+        segment = exchange.hand_over()
+        if self.kept is not None:
+            for _, body in segment.reads:
+                self.kept += body
+        return segment
+
+    def _full(self, exchange: Exchange) -> None:
+        self._lanes.report(self.hand_over(exchange))
+
+    def _ended(self, exchange: Exchange) -> None:
+        self.exchange = None
+        self.idle_since_ns = time.perf_counter_ns()
+        self._lanes.ended(self, exchange)
+
+
+class Lanes:
+    """All lanes of a process. `on_free` is told of each that has ended its exchange, and when."""
+
+    def __init__(
+        self, manner: Manner, report: Callable[[object], None], first: int = 0, step: int = 1
+    ) -> None:
+        """Prepare; there is no lane yet. They are numbered from `first`, `step` apart.
+
+        `report` is given each `Exchange` that ended, and each `Segment` of one that goes on.
+        Raises OSError where the CA file can't be read.
+        """
+        self._manner = manner
+        self.report = report
+        self.on_free: Callable[[Lane, Exchange, int], None] = lambda lane, exchange, freed_ns: None
+        self._head = manner.target.head()
+        self._tls = manner.target.tls.context() if manner.target.tls else None
+        self._all: list[Lane] = []
+        self._next_index, self._step = first, step
+        self._opening: set[asyncio.Task[None]] = set()
+        self.in_flight = 0
+        self.connections_opened = 0  # for a request, instead of before it
+
+    def add(self) -> Lane:
+        """Return a new lane, without a connection."""
+        lane = Lane(self._next_index, self)
+        self._next_index += self._step
+        self._all.append(lane)
+        return lane
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._all)
+
+    @property
+    def connected(self) -> int:
+        """How many lanes have a connection."""
+        return sum(lane.connected for lane in self._all)
+
+    async def connect(self) -> str | None:
+        """Open every lane's connection before the window; return the first problem."""
+        gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
+
+        async def connect_one(lane: Lane) -> str | None:
+            async with gate:
+                return await self.open(lane)
+
+        problems = await asyncio.gather(*map(connect_one, self._all))
+        return next((p for p in problems if p is not None), None)
+
+    async def open(self, lane: Lane) -> str | None:
+        """Give an idle lane a new connection; return why that failed."""
+        lane.close()
+        try:
+            await lane.connect(self._manner.target, self._tls)
+        except OSError as e:
+            return str(e)
+        return None
+
+    def send(self, lane: Lane, request: PlannedRequest, slot_ns: int) -> None:
+        """Send a request that was meant to go at `slot_ns` on a lane that carries none."""
+        lane.exchange = Exchange(request.index, lane.index, t_scheduled_ns=slot_ns)
+        lane.look_again_ns = slot_ns + self._manner.patience_ns
+        self.in_flight += 1
+        if lane.connected:
+            lane.send(request.after(self._head))
+        else:
+            task = asyncio.ensure_future(self._connect_and_send(lane, lane.exchange, request))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _connect_and_send(
+        self, lane: Lane, exchange: Exchange, request: PlannedRequest
+    ) -> None:
+        began_ns = time.perf_counter_ns()
+        try:
+            await lane.connect(self._manner.target, self._tls)
+        except OSError as e:
+            if lane.exchange is exchange:
+                lane.fail(Failure("connect", str(e)))
+            return
+        exchange.connect_ns = time.perf_counter_ns() - began_ns
+        self.connections_opened += 1
+        if lane.exchange is not exchange:
+            return  # it was cancelled meanwhile
+        if lane.connected:
+            lane.send(request.after(self._head))
+        else:  # a server that dies may still have accepted
+            lane.fail(Failure("connect", "closed as soon as it was open"))
+
+    def cut_off(self) -> None:
+        """End every exchange under way."""
+        for lane in self._all:
+            lane.fail(Failure("cancelled", "cut off by the client"))
+
+    def close(self) -> None:
+        """Close all connections."""
+        for lane in self._all:
+            lane.close()
+
+    async def watch_deadlines(self) -> None:
+        """Look after timeouts until cancelled."""
+        while True:
+            await asyncio.sleep(DEADLINE_TICK_S)
+            now_ns = time.perf_counter_ns()
+            due = [lane for lane in self._all if lane.exchange and now_ns >= lane.look_again_ns]
+            due.sort(key=lambda lane: lane.look_again_ns)
+            for lane in due[:LOOKS_A_TICK]:
+                self._look(lane, now_ns)
+
+    def _look(self, lane: Lane, now_ns: int) -> None:
+        if lane.exchange is None:
+            return  # the one before it, failing, ended the run
+        found = check_deadline(
+            lane.exchange, self._manner.timeouts, now_ns, stream=self._manner.replies_stream
+        )
+        if isinstance(found, Failure):
+            lane.fail(found)
+        else:
+            lane.look_again_ns = found
+
+    def ended(self, lane: Lane, exchange: Exchange) -> None:
+        """Take note of a lane whose exchange is over."""
+        freed_ns = time.perf_counter_ns()  # the lane is free from here on
+        self.in_flight -= 1
+        self.report(lane.hand_over(exchange))
+        self.report(exchange)
+        self.on_free(lane, exchange, freed_ns)

@@ -1,0 +1,140 @@
+"""An open loop: each request goes at its time, whatever became of those before it.
+
+Arrivals wait for nobody but an explicit cap on the requests in flight; what waits for that cap
+keeps the time that it was meant to go, so that its wait shows as send lag. Connections are
+opened ahead of their need, since nobody knows how many requests will be in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from ..plan.work import Arrival, PlannedRequest
+from ..reply.exchange import Exchange
+from .lanes import Lane, Lanes
+from .timer import PreciseTimer
+
+TEND_S = 0.1
+# Then the loop looks after replies and orders, some microseconds: a rate that a process can't
+# keep up with would otherwise leave it no moment for them, up to the schedule's end.
+AT_ONCE = 256
+
+
+class OpenLoop:
+    """The arrivals of one sending process."""
+
+    def __init__(
+        self, lanes: Lanes, arrivals: Sequence[Arrival], most_in_flight: int | None
+    ) -> None:
+        """Take the lanes over. As many as there are now are kept ready beyond those in use."""
+        self._lanes = lanes
+        self._idle = deque(lanes)
+        self._spare = len(self._idle)
+        self._shut: list[Lane] = []  # without a connection
+        self._opening: set[asyncio.Task[None]] = set()
+        self._most = most_in_flight
+        self._waiting: deque[tuple[int, PlannedRequest]] = deque()  # behind the cap
+        self._arrivals = arrivals
+        self._next = 0
+        self._start_ns = 0
+        self._stopping = False
+        self._over = asyncio.Event()
+        lanes.on_free = self._freed
+
+    async def run(self, start_ns: int) -> None:
+        """Send each arrival at its time; return when all have ended."""
+        self._start_ns = start_ns
+        timer = PreciseTimer(asyncio.get_running_loop(), lambda: self._send_due(timer))
+        beside = [
+            asyncio.ensure_future(self._lanes.watch_deadlines()),
+            asyncio.ensure_future(self._tend()),
+        ]
+        self._send_due(timer)
+        await self._over.wait()
+        for task in beside:
+            task.cancel()
+        timer.close()
+
+    def stop(self, *, cut_off: bool) -> None:
+        """Send no further arrivals; and, if asked, cut off what is in flight."""
+        self._stopping = True
+        self._waiting.clear()
+        if cut_off:
+            self._lanes.cut_off()
+        self._end_if_done()
+
+    def _send_due(self, timer: PreciseTimer) -> None:
+        pause_at = self._next + AT_ONCE
+        while not self._stopping and self._next < len(self._arrivals):
+            arrival = self._arrivals[self._next]
+            due_ns = self._start_ns + arrival.after_ns
+            if self._next == pause_at or time.perf_counter_ns() < due_ns:
+                timer.arm(due_ns)
+                return
+            self._next += 1
+            self._arrive(arrival.request, due_ns)
+        self._end_if_done()
+
+    def _arrive(self, request: PlannedRequest, due_ns: int) -> None:
+        if self._most is not None and self._lanes.in_flight >= self._most:
+            self._waiting.append((due_ns, request))
+        else:
+            self._lanes.send(self._lane(), request, due_ns)
+
+    def _lane(self) -> Lane:
+        # In turns, so that none is idle for so long that the server closes it.
+        now_ns = time.perf_counter_ns()
+        while self._idle:
+            lane = self._idle.popleft()
+            if lane.fresh(now_ns):
+                return lane
+            self._shut_down(lane)
+        return self._without_connection()
+
+    def _freed(self, lane: Lane, _exchange: Exchange, _freed_ns: int) -> None:
+        self._idle.append(lane)
+        if self._waiting and not self._stopping:
+            due_ns, request = self._waiting.popleft()
+            self._lanes.send(self._lane(), request, due_ns)
+        self._end_if_done()
+
+    async def _tend(self) -> None:
+        """Keep some connections ready: no more, and none that the server may close any moment."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            now_ns = time.perf_counter_ns()
+            for lane in [lane for lane in self._idle if not lane.fresh(now_ns)]:
+                self._idle.remove(lane)
+                self._shut_down(lane)
+            # Well above what is kept ready, so that an up and down of load opens and closes none.
+            while len(self._idle) > 2 * self._spare:
+                self._shut_down(self._idle.popleft())
+            for _ in range(self._missing()):
+                task = asyncio.ensure_future(self._open(self._without_connection()))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
+
+    def _shut_down(self, lane: Lane) -> None:
+        lane.close()
+        self._shut.append(lane)
+
+    def _without_connection(self) -> Lane:
+        return self._shut.pop() if self._shut else self._lanes.add()
+
+    def _missing(self) -> int:
+        spare = self._spare
+        if self._most is not None:
+            spare = min(spare, self._most - self._lanes.in_flight)
+        return spare - len(self._idle) - len(self._opening)
+
+    async def _open(self, lane: Lane) -> None:
+        problem = await self._lanes.open(lane)
+        (self._idle if problem is None else self._shut).append(lane)
+
+    def _end_if_done(self) -> None:
+        sent_all = self._stopping or (self._next >= len(self._arrivals) and not self._waiting)
+        if sent_all and self._lanes.in_flight == 0:
+            self._over.set()

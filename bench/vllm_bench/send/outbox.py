@@ -1,0 +1,56 @@
+"""What a sending process tells its parent, sent by a thread beside the loop."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from multiprocessing.connection import Connection as Pipe
+
+from ..reply.exchange import Segment
+
+PAUSE_S = 0.0005  # between messages: a burst of ending streams is told of over milliseconds
+HURRY = 1000  # messages waiting, from which on there is no pause
+IDLE_S = 0.02  # how long an empty box rests: to be woken for each message would cost the loop
+
+
+class Outbox:
+    """Sends messages to the parent, in order.
+
+    Python runs one thread at a time, so this one takes small bites: a message at most before
+    the loop, which waits for the interpreter, has it back.
+    """
+
+    def __init__(self, pipe: Pipe) -> None:
+        """Start the thread."""
+        self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._pipe = pipe
+        self._closing = False
+        self._thread = threading.Thread(target=self._send_all, daemon=True)
+        self._thread.start()
+
+    def put(self, message: object) -> None:
+        """Queue a message; returns at once."""
+        self._queue.put(message)
+
+    def close(self) -> None:
+        """Wait until all is sent."""
+        self._closing = True
+        self._thread.join()
+
+    def _send_all(self) -> None:
+        try:
+            while not (self._closing and self._queue.empty()):
+                self._send_next()
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the parent is gone; the end of the orders' pipe ends the run
+
+    def _send_next(self) -> None:
+        try:
+            message = self._queue.get_nowait()
+        except queue.Empty:
+            time.sleep(IDLE_S)
+            return
+        self._pipe.send(message.packed() if isinstance(message, Segment) else message)
+        if self._queue.qsize() < HURRY and not self._closing:
+            time.sleep(PAUSE_S)

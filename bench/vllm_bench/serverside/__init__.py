@@ -1,0 +1,1 @@
+"""From samples and counters to what the server and its GPUs did."""

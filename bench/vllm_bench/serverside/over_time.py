@@ -1,0 +1,106 @@
+"""Samples over time: their mean, the area under them, and the holes between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..figures.statistics import Values
+
+GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids across it would be made up
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A time without samples; None: from or to the end of all time."""
+
+    from_s: float | None
+    to_s: float | None
+
+    @property
+    def words(self) -> str:
+        """When it was, for people."""
+        if self.from_s is None:
+            return "at any time" if self.to_s is None else f"before {self.to_s:.1f} s"
+        return f"from {self.from_s:.1f} s " + (
+            "on" if self.to_s is None else f"to {self.to_s:.1f} s"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Values of one quantity at rising times, in seconds; none of them is missing."""
+
+    t_s: Values
+    values: Values
+
+    @classmethod
+    def of(cls, t_s: Values, values: Values) -> Samples:
+        """Return the samples that have a value."""
+        there = ~np.isnan(values)
+        return cls(t_s[there], values[there])
+
+    @property
+    def peak(self) -> float | None:
+        """The largest value; None where there is none."""
+        return float(self.values.max()) if self.values.size else None
+
+    @cached_property
+    def _steps_s(self) -> Values:
+        """Time from each sample to the next, 0 where that is a hole."""
+        steps: Values = np.diff(self.t_s)
+        return np.where(steps > GPU_GAP_S, 0.0, steps)
+
+    @property
+    def covered_s(self) -> float:
+        """Time between samples that aren't too far apart."""
+        return float(self._steps_s.sum())
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the time that is covered, linear between samples; None where none is."""
+        covered_s = self.covered_s
+        if covered_s <= 0:
+            return None
+        middles = (self.values[:-1] + self.values[1:]) / 2
+        mean = float((middles * self._steps_s).sum()) / covered_s
+        # A sum's rounding can push the mean of equal values past them.
+        return min(max(mean, float(self.values.min())), float(self.values.max()))
+
+    def between(self, start_s: float, end_s: float) -> Samples:
+        """Return the samples in [start, end]."""
+        inside = (self.t_s >= start_s) & (self.t_s <= end_s)
+        return Samples(self.t_s[inside], self.values[inside])
+
+    def around(self, start_s: float, end_s: float) -> Samples:
+        """Return the samples from the last one up to the start to the first one from the end on."""
+        first = int(np.searchsorted(self.t_s, start_s, side="right")) - 1
+        last = int(np.searchsorted(self.t_s, end_s, side="left"))
+        part = slice(max(first, 0), last + 1)
+        return Samples(self.t_s[part], self.values[part])
+
+    def hole(self, start_s: float, end_s: float) -> Hole | None:
+        """Return the first hole that leaves a part of [start, end] in the dark."""
+        t_s = self.around(start_s, end_s).t_s
+        if t_s.size == 0 or t_s[0] > start_s:
+            return Hole(None, float(t_s[0]) if t_s.size and t_s[0] <= end_s else None)
+        wide = np.flatnonzero(np.diff(t_s) > GPU_GAP_S)
+        if wide.size:
+            return Hole(float(t_s[wide[0]]), float(t_s[wide[0] + 1]))
+        return Hole(float(t_s[-1]), None) if t_s[-1] < end_s else None
+
+    def at(self, t_s: float) -> float:
+        """Return the value at a moment, linear between the samples on its two sides."""
+        return float(np.interp(t_s, self.t_s, self.values))
+
+    def area(self, start_s: float, end_s: float) -> float:
+        """Return the area under straight lines through the samples, from start to end.
+
+        Both lie within the samples' time.
+        """
+        inside = (self.t_s > start_s) & (self.t_s < end_s)
+        t_s = np.concatenate([[start_s], self.t_s[inside], [end_s]])
+        values = np.concatenate([[self.at(start_s)], self.values[inside], [self.at(end_s)]])
+        return float(((values[:-1] + values[1:]) / 2 * np.diff(t_s)).sum())

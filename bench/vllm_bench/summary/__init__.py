@@ -1,0 +1,1 @@
+"""What runs, levels and series say together."""

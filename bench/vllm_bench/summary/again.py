@@ -1,0 +1,41 @@
+"""How to run a report's scenarios again: settings as a file, and the lines to paste."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from vllm_bench.records.run_info import RunInfo
+from vllm_bench.scenario.scenario import MASK, scenario_yaml
+
+from ..records.text import file_name, printable
+from .levels import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A scenario file's name and text, the commands, and what has to be put in by hand."""
+
+    file: str
+    text: str
+    commands: tuple[str, ...]
+    masked: bool
+
+
+def again(series: Series) -> Again | None:
+    """Return how to repeat a scenario's runs; None where its settings were not kept."""
+    run = next((r for r in series.runs if r.info is not None), None)
+    if run is None or run.info is None:
+        return None
+    name = f"{file_name(run.scenario)}.yaml"
+    text = scenario_yaml(run.info.scenario)
+    return Again(name, text, tuple(_commands(run.scenario, run.info, name)), MASK in text)
+
+
+def _commands(scenario: str, info: RunInfo, name: str) -> list[str]:
+    commit = info.client.get("git_commit")
+    checkout = [["git", "checkout", str(commit)]] if commit else []
+    telemetry = ["--telemetry"] if info.observed.get("gpu") else []
+    bench = ["python", "bench/bench.py", "--scenarios", name, "--name", scenario, *telemetry]
+    lines = [*checkout, bench, ["python", "bench/report.py"]]
+    return [printable(shlex.join(line), 2000) for line in lines]

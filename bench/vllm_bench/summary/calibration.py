@@ -1,0 +1,133 @@
+"""The client's own error at one load, as a row: what calibrate.py measured and the summary shows.
+
+`Calibration` is the only place that names the columns; CSV, Markdown and terminal derive from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from vllm_bench.records.request_record import RecordsError
+from vllm_bench.records.whole_file import write_whole
+
+from ..figures.digits import short
+
+
+def _doc(heading: str, text: str) -> Any:
+    return field(metadata={"heading": heading, "doc": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """One level: times in ms, against the simulator's own record of what it did."""
+
+    streams: int = _doc("streams", "streams held open")
+    tokens_per_s: float = _doc("tok/s", "tokens a second over all streams")
+    ttft_set_ms: float = _doc("TTFT set", "time to first token that the simulator was set to")
+    ttft_mean_ms: float = _doc("TTFT mean", "mean TTFT that the client reports")
+    ttft_error_mean_ms: float = _doc("TTFT error mean", "client's TTFT less the server's own")
+    ttft_error_p99_ms: float | None = _doc("TTFT error p99", "the same at p99")
+    before_server_p99_ms: float | None = _doc(
+        "of it before the server's stamp, p99",
+        "from the client's send to the moment the server had read the request: the send, the "
+        "network, and a server that reads late",
+    )
+    stamp_p50_ms: float | None = _doc("stamp error p50", "from the server's write of a token")
+    stamp_p99_ms: float | None = _doc("stamp error p99", "… to the client's stamp of it")
+    stamp_worst_ms: float = _doc("stamp error worst", "the worst of all tokens")
+    itl_set_ms: float = _doc("ITL set", "gap between tokens that the simulator was set to")
+    itl_p99_ms: float | None = _doc("ITL p99", "gaps as the client saw them")
+    true_itl_p99_ms: float | None = _doc("true ITL p99", "gaps as the server made them")
+    loop_lag_p99_ms: float | None = _doc("loop lag p99", "lag of the sending loop's 10 ms tick")
+    loop_cpu_us: float = _doc("loop CPU µs/chunk", "CPU of the sending processes for each chunk")
+    whole_cpu_us: float = _doc("whole CPU µs/chunk", "CPU of all of bench.py, start-up included")
+    sender_memory_mb: float = _doc("sender MB", "peak memory of a sending process")
+    parent_memory_mb: float = _doc("parent MB", "peak memory of bench.py's other process")
+
+
+COLUMNS = tuple(f.name for f in dataclasses.fields(Calibration))
+
+
+def median_of(repeats: Sequence[Calibration]) -> Calibration:
+    """Return the row of medians of the repeats of one level."""
+    return Calibration(**{name: _median([getattr(r, name) for r in repeats]) for name in COLUMNS})
+
+
+def _median(values: list[Any]) -> Any:
+    known = [v for v in values if v is not None]
+    return statistics.median(known) if known else None
+
+
+def to_csv(rows: Sequence[Calibration]) -> bytes:
+    """Return the rows as CSV, with a header."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
+    return out.getvalue().encode()
+
+
+def headings() -> list[str]:
+    """Return the columns' names for people."""
+    return [f.metadata["heading"] for f in dataclasses.fields(Calibration)]
+
+
+def meanings() -> list[tuple[str, str]]:
+    """Return (heading, meaning) of each column."""
+    return [(f.metadata["heading"], f.metadata["doc"]) for f in dataclasses.fields(Calibration)]
+
+
+def cells(row: Calibration) -> list[str]:
+    """Return the row for people: three digits that matter."""
+    values = [getattr(row, name) for name in COLUMNS]
+    return [str(v) if isinstance(v, int) else short(v) for v in values]
+
+
+def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
+    """Return the table, a column a level, since there are more figures than levels."""
+    table = [cells(row) for row in rows]
+    streams, *lines = [
+        [heading, *(row[place] for row in table)] for place, heading in enumerate(headings())
+    ]
+    body = [streams, ["---", *["--:"] * len(rows)], *lines]
+    return "\n".join(
+        [f"Times in ms. {machine}", "", *(f"| {' | '.join(line)} |" for line in body), ""]
+    )
+
+
+def sidecar(results_folder: Path, run_id: str) -> Path:
+    """Return where the client's error at a run's load is kept."""
+    return results_folder / "calibration" / f"{run_id}.json"
+
+
+def write_sidecar(path: Path, row: Calibration) -> None:
+    """Write the error beside a run. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, orjson.dumps(dataclasses.asdict(row), option=orjson.OPT_INDENT_2))
+
+
+def read_sidecar(path: Path) -> Calibration | None:
+    """Return the error at a run's load; None where none was measured. Raises RecordsError."""
+    try:
+        return Calibration(**orjson.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as e:
+        raise RecordsError(f"{path}: not a calibration: {e}") from e
+
+
+def in_words(row: Calibration) -> str:
+    """Return the error as a footnote to a run."""
+    return (
+        f"client's own error at {row.streams} streams and {row.tokens_per_s:,.0f} tok/s, by "
+        f"calibrate.py: TTFT {row.ttft_error_mean_ms:+.2f} ms mean, "
+        f"{short(row.ttft_error_p99_ms)} p99; a token's stamp {short(row.stamp_p99_ms)} ms p99"
+    )

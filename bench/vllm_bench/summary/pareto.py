@@ -1,0 +1,68 @@
+"""What a server gives each user against what it gives all: tokens a second, a point a level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..scenario.load import Load
+from ..verdict.verdict import Level as VerdictLevel
+from .knee import output_tokens_per_s
+from .levels import Level, Series
+from .summary import RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoPoint:
+    """One level of load: the geometric means of its runs."""
+
+    load: Load
+    per_user: float  # tokens a second that a stream gets while it decodes: 1000 / TPOT p50
+    per_gpu: float  # tokens a second of all streams together; by GPU where the count is known
+    verdict: VerdictLevel
+    on_frontier: bool
+
+
+def gpu_count(runs: Sequence[RunSummary]) -> int | None:
+    """Return how many GPUs these runs' server has; None: not known, or not the same."""
+    counts = {run.cost.gpus for run in runs}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def per_user(run: RunSummary) -> float | None:
+    """Return the tokens a second that the median request decoded at."""
+    tpot_ms = run.percentile("tpot_ms", 50)
+    return 1000 / tpot_ms if tpot_ms else None
+
+
+def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
+    """Return the points of the levels that have both figures, by rising load.
+
+    On the frontier are those that no other beats in one without losing in the other. What is
+    INVALID beats nobody.
+    """
+    found: list[tuple[Level, float, float]] = []
+    for level in levels:
+        user, system = level.centre(per_user), level.centre(output_tokens_per_s)
+        if user is not None and system is not None:
+            found.append((level, user, system / (gpus or 1)))
+    rivals = [(user, rate) for level, user, rate in found if level.verdict != "INVALID"]
+    return [
+        ParetoPoint(
+            level.load,
+            user,
+            rate,
+            level.verdict,
+            level.verdict != "INVALID" and not any(_beats(r, (user, rate)) for r in rivals),
+        )
+        for level, user, rate in found
+    ]
+
+
+def pareto_points(series: Series) -> list[ParetoPoint]:
+    """Return the points that a series allows."""
+    return pareto(series.levels, gpu_count(series.runs))
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] >= other[0] and one[1] >= other[1]

@@ -1,0 +1,215 @@
+"""What a run's rows say, as one value: the source of summary.csv, summary.md and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from vllm_bench.records.run_info import RunInfo
+
+from ..figures.attainment import attainment
+from ..figures.facts import Facts
+from ..figures.metrics import METRICS, why_absent
+from ..figures.objectives import Attainment
+from ..figures.rates import ArrivalRates, arrival_rates
+from ..figures.statistics import Distribution, describe
+from ..figures.throughput import Throughput, throughput, window_throughput
+from ..figures.token_gaps import find_reads
+from ..figures.window import Window
+from ..records.find_runs import Run
+from ..records.gpu_rows import read_gpu_rows
+from ..records.server_rows import read_server_rows
+from ..scenario.load import Load
+from ..serverside.cost import Cost, cost
+from ..serverside.energy import Energy, energy
+from ..serverside.gpu import GpuSide, gpu_side
+from ..serverside.server import ServerSide, server_side
+from ..verdict.verdict import Verdict, judge_facts
+from .calibration import Calibration, read_sidecar, sidecar
+from .turns import Turn, turns_of
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Failed requests of one kind, with the words of the first."""
+
+    kind: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many requests were in flight."""
+
+    mean: float  # over the whole run
+    peak: int
+    in_window: float | None  # on average in the steady window
+    littles_law: float | None  # request rate x mean latency / in flight, in the window: near 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run, summed up. `absent` says why a distribution that isn't there isn't."""
+
+    run_id: str
+    name: str  # the file's, without its ending
+    scenario: str
+    concurrency: int | None  # None: an open loop
+    info: RunInfo | None
+    requests: int
+    succeeded: int
+    errors: tuple[ErrorGroup, ...]
+    distributions: Mapping[str, Distribution]
+    absent: Mapping[str, str]
+    load: Load
+    window: Window | None
+    steady: Throughput | None  # in the window
+    throughput: Throughput | None  # over the whole run
+    in_flight: Held | None
+    attainment: Attainment | None  # None: the scenario has no objectives
+    peak_output_tokens_per_s: float | None  # the most in any second counted from the start
+    exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
+    verdict: Verdict
+    calibration: Calibration | None  # the client's own error at this load, where it was measured
+    arrival_rates: ArrivalRates | None  # of an open loop
+    waited_for_cap: int | None  # requests; None: no cap
+    cached_tokens: int | None  # of the successes' prompts; None: the replies don't say
+    turns: tuple[Turn, ...]  # of conversations
+    server_side: ServerSide  # what the server said of itself
+    gpu_side: GpuSide
+    energy: Energy
+    cost: Cost
+
+    @property
+    def success_rate(self) -> float | None:
+        """Successes over all requests that ended, failures included; None where none did."""
+        return self.succeeded / self.requests if self.requests else None
+
+    def percentile(self, metric: str, percentile: float) -> float | None:
+        """Return a metric's percentile; None: no such values, or too few."""
+        found = self.distributions.get(metric)
+        return found.percentile(percentile) if found else None
+
+    def setting(self, key: str) -> Any:
+        """Return a key of the scenario; None where it isn't known."""
+        return self.info.scenario.get(key) if self.info else None
+
+    def server(self, key: str) -> Any:
+        """Return what the server said of itself under `key`; None where it isn't known."""
+        return self.info.server.get(key) if self.info else None
+
+    def plan(self, key: str) -> Any:
+        """Return what the run's plan has under `key`; None where it isn't known."""
+        return self.info.plan.get(key) if self.info else None
+
+    @property
+    def realised_rate(self) -> float | None:
+        """Requests a second of an open loop's schedule, as it was drawn; None where unknown."""
+        found = self.plan("realised_rate")
+        return float(found) if isinstance(found, int | float) else None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the server said that it is a simulator."""
+        return bool(self.server("simulator"))
+
+    @property
+    def started_utc(self) -> str | None:
+        """When the run started, as 2026-11-24T10:24:00Z; None where it isn't known."""
+        if self.info is None:
+            return None
+        started = datetime.fromtimestamp(self.info.clock_start.wall_s, timezone.utc)
+        return f"{started:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def facts_of(run: Run) -> Facts:
+    """Return a run's facts, its tokens' stamps and the samples beside it among them."""
+    facts = Facts(run.frame, run.info)
+    found = find_reads(run.path, facts.succeeded)
+    return Facts(
+        run.frame,
+        run.info,
+        found.reads,
+        found.absent,
+        read_gpu_rows(run.path),
+        read_server_rows(run.path),
+    )
+
+
+def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
+    """Return the summary of a run. Pure: the same files give the same figures at any time.
+
+    `facts` spares reading a run's files again where they are known.
+    """
+    facts = facts or facts_of(run)
+    samples = {metric.name: metric.sample(facts) for metric in METRICS}
+    found = {name: describe(*sample) for name, sample in samples.items()}
+    steady = window_throughput(facts, facts.window)
+    gpus = gpu_side(facts)
+    return RunSummary(
+        run_id=run.run_id,
+        name=run.path.stem,
+        scenario=run.scenario,
+        concurrency=run.concurrency,
+        info=run.info,
+        requests=facts.rows,
+        succeeded=len(facts.succeeded),
+        errors=_error_groups(facts),
+        distributions={name: d for name, d in found.items() if d is not None},
+        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        load=facts.load,
+        window=facts.window,
+        steady=steady,
+        throughput=throughput(facts),
+        in_flight=_held(facts),
+        attainment=attainment(facts),
+        peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
+        exact_tokens=None if facts.reads is None else facts.reads.exact,
+        verdict=judge_facts(facts),
+        calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
+        arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
+        waited_for_cap=_waited(facts),
+        cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
+        turns=turns_of(facts),
+        server_side=server_side(facts),
+        gpu_side=gpus,
+        energy=energy(facts, gpus, steady),
+        cost=cost(facts, gpus, steady),
+    )
+
+
+def _waited(facts: Facts) -> int | None:
+    capped = facts.plan_number("max_in_flight") is not None
+    return int(facts.waited_for_cap.sum()) if capped else None
+
+
+def _held(facts: Facts) -> Held | None:
+    flight, window = facts.flight, facts.window
+    if flight is None:
+        return None
+    if window is None:
+        return Held(flight.mean, flight.peak, None, None)
+    mean = flight.mean_between(window.start_s, window.end_s)
+    if mean == 0:  # an open loop of so few requests that none was in flight there
+        return Held(flight.mean, flight.peak, mean, None)
+    ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
+    spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
+    return Held(flight.mean, flight.peak, mean, spent_s / window.length_s / mean)
+
+
+def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
+    """Return failures by kind, the commonest first."""
+    kinds = facts.failures["error_kind"].fillna("unknown")
+    messages = facts.failures["error"].fillna("")
+    return tuple(
+        ErrorGroup(str(kind), int(count), str(messages[kinds == kind].iloc[0]))
+        for kind, count in kinds.value_counts().items()
+    )
+
+
+def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
+    """Return summaries by scenario, level and time."""
+    return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))

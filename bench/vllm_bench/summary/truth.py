@@ -1,0 +1,172 @@
+"""A run held against the server's own record of when it sent what: the client's error.
+
+The simulator's truth file has, for each request, when its last byte came and when each chunk was
+handed to the socket, on the clock that the client uses. What the client says beyond that is its
+error, the network's, and that of a server that reads late: the parts are told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from vllm_bench.records.request_record import RecordsError
+
+from ..figures.statistics import Distribution, Values, describe
+from ..records.find_runs import Run
+from .calibration import Calibration
+
+Stamps = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TrueRequest:
+    """What the server wrote down of one request; ns of the monotonic clock."""
+
+    received_ns: int
+    sent_ns: Stamps
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """The client's error over a run, in ms. Nothing here is negative but by a wrong clock."""
+
+    requests: int
+    tokens: int
+    ttft_ms: Distribution  # what the client said, to be read beside the error
+    ttft_error_ms: Distribution  # the client's TTFT less the server's own
+    send_ms: Distribution  # the part before: from the client's stamp to the server's
+    stamp_ms: Distribution  # from the server's stamp of a token to the client's
+    itl_ms: Distribution  # gaps between reads as the client saw them
+    true_itl_ms: Distribution  # and as the server made them
+
+
+def read_truth(path: Path) -> dict[str, TrueRequest]:
+    """Read a truth file into {request id: what was sent}. Raises RecordsError."""
+    try:
+        return dict(_requests(path.read_bytes().splitlines()))
+    except OSError as e:
+        raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise RecordsError(f"{path}: not a truth file: {e}") from e
+
+
+def _requests(lines: list[bytes]) -> Iterator[tuple[str, TrueRequest]]:
+    for line in lines:
+        row = orjson.loads(line)
+        sent = np.array(row["t_sent_ns"], dtype=np.int64)
+        yield row["request_id"], TrueRequest(row["t_received_ns"], sent)
+
+
+def client_errors(
+    run: Run, tokens: Mapping[str, NDArray[Any]], truth: Mapping[str, TrueRequest]
+) -> Errors:
+    """Return the client's error over the successes of a run. Raises RecordsError.
+
+    The client must have seen each chunk that the server sent: anything else is a lost token, and
+    no measure of time.
+    """
+    seen = seen_requests(run, tokens)
+    pairs = [(request, _true_of(run, request, truth)) for request in seen]
+    if not pairs:
+        raise RecordsError(f"{run.path}: no request succeeded")
+    ttft = np.array([r.stamps_ns[0] - r.sent_ns for r, _ in pairs])
+    true_ttft = np.array([t.sent_ns[0] - t.received_ns for _, t in pairs])
+    return Errors(
+        requests=len(pairs),
+        tokens=sum(len(r.stamps_ns) for r, _ in pairs),
+        ttft_ms=_in_ms(ttft),
+        ttft_error_ms=_in_ms(ttft - true_ttft),
+        send_ms=_in_ms(np.array([t.received_ns - r.sent_ns for r, t in pairs])),
+        stamp_ms=_in_ms(np.concatenate([r.stamps_ns - t.sent_ns for r, t in pairs])),
+        itl_ms=_in_ms(np.concatenate([np.diff(r.stamps_ns) for r, _ in pairs])),
+        true_itl_ms=_in_ms(np.concatenate([np.diff(t.sent_ns) for _, t in pairs])),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRequest:
+    """What the client wrote down of one request; ns of the monotonic clock."""
+
+    request_id: str
+    sent_ns: int
+    stamps_ns: Stamps  # one for each token event
+
+
+def seen_requests(run: Run, tokens: Mapping[str, NDArray[Any]]) -> list[SeenRequest]:
+    """Return the successes with the stamps of their token events. Raises RecordsError."""
+    if run.info is None:
+        raise RecordsError(f"{run.path}: no run's JSON to tell when it started")
+    start_ns = run.info.clock_start.monotonic_ns
+    first = tokens["first_read"]
+    places = {int(index): place for place, index in enumerate(tokens["request_index"])}
+    rows = run.frame[run.frame["error_kind"].isna()]
+    found = []
+    for row in rows[["request_index", "request_id", "t_sent_s"]].itertuples(index=False):
+        place = places[int(row.request_index)]
+        reads = slice(first[place], first[place + 1])
+        stamps = np.repeat(tokens["t_ns"][reads], tokens["events"][reads]) + start_ns
+        sent_ns = start_ns + round(float(row.t_sent_s) * 1e9)
+        found.append(SeenRequest(str(row.request_id), sent_ns, stamps))
+    return found
+
+
+def _true_of(run: Run, request: SeenRequest, truth: Mapping[str, TrueRequest]) -> TrueRequest:
+    true = truth.get(request.request_id)
+    if true is None:
+        raise RecordsError(f"{run.path}: the truth file has no request {request.request_id}")
+    sent, seen = len(true.sent_ns), len(request.stamps_ns)
+    if sent != seen:
+        raise RecordsError(f"{request.request_id}: {sent} chunks were sent and {seen} were seen")
+    return true
+
+
+def _in_ms(values_ns: NDArray[Any]) -> Distribution:
+    values: Values = values_ns.astype(np.float64) / 1e6
+    found = describe(values)
+    assert found is not None  # there is a request, and it has at least two tokens
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the client took while it was measured."""
+
+    chunks: int
+    whole_cpu_s: float
+    sender_cpu_s: float
+    sender_memory_bytes: int
+    parent_memory_bytes: int
+    loop_lag_p99_ms: float | None
+
+
+def calibration_of(
+    streams: int, rate: tuple[float, float, float], errors: Errors, cost: Cost
+) -> Calibration:
+    """Return the row; `rate` is (tokens a second, TTFT set, ITL set)."""
+    tokens_per_s, ttft_set_ms, itl_set_ms = rate
+    return Calibration(
+        streams=streams,
+        tokens_per_s=tokens_per_s,
+        ttft_set_ms=ttft_set_ms,
+        ttft_mean_ms=errors.ttft_ms.mean,
+        ttft_error_mean_ms=errors.ttft_error_ms.mean,
+        ttft_error_p99_ms=errors.ttft_error_ms.percentile(99),
+        before_server_p99_ms=errors.send_ms.percentile(99),
+        stamp_p50_ms=errors.stamp_ms.percentile(50),
+        stamp_p99_ms=errors.stamp_ms.percentile(99),
+        stamp_worst_ms=errors.stamp_ms.max,
+        itl_set_ms=itl_set_ms,
+        itl_p99_ms=errors.itl_ms.percentile(99),
+        true_itl_p99_ms=errors.true_itl_ms.percentile(99),
+        loop_lag_p99_ms=cost.loop_lag_p99_ms,
+        loop_cpu_us=1e6 * cost.sender_cpu_s / cost.chunks,
+        whole_cpu_us=1e6 * cost.whole_cpu_s / cost.chunks,
+        sender_memory_mb=cost.sender_memory_bytes / 1e6,
+        parent_memory_mb=cost.parent_memory_bytes / 1e6,
+    )

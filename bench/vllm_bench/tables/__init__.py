@@ -1,0 +1,1 @@
+"""Every figure that is shown: CSV, JSON, Markdown, terminal."""

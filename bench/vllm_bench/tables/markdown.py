@@ -1,0 +1,159 @@
+"""`summary.md`: what one would paste into a pull request. All foreign text is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ..records.text import code, markdown
+from ..summary.again import again
+from ..summary.environment import environment
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
+from ..summary.summary import RunSummary
+from ..summary.verdict_lists import headline, shared_notes
+from .beside_lines import beside_lines
+from .lines import objective_lines, repeat_lines, stability_lines
+from .tables import cache_notes, footnotes, interval_rows, level_table, setup_words, turn_rows
+
+MEANINGS = (
+    "**ok**: requests that succeeded / all that ended. Times are of the successes alone; a "
+    "failure stays in the count beside them, and misses every objective.",
+    "**TTFT**: from the request's last byte sent to the first token. **latency**: to the event "
+    "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1), a value a request. "
+    "**ITL**: the gap before each read shared among the tokens it brought, a value a token. "
+    "**worst gap**: the longest wait between two reads that brought tokens, in any reply.",
+    "**window**: from the moment that 95 % of the load was first held to the last such moment. "
+    "**req/s, tok/s**: successes that ended in it and tokens whose stamps lie in it; beside them "
+    "the same over the *whole run*, ramp and drain included.",
+    "**from schedule**: counted from when the request was meant to go, so that nothing waits "
+    "unseen in the client. An open loop (requests/s) is judged by it; its window lasts from a "
+    "median latency after the ramp to the last measured arrival.",
+    "**n<368**: so few successes carry no such percentile; percentiles interpolate linearly.",
+    "**intervals**: 95 %, from order statistics within one run. They are optimistic, since "
+    "requests near saturation wait for each other; repeat a level to know how far it varies.",
+)
+INTERVAL_HEADINGS = ("metric", "p50", "p95", "p99")
+TURN_HEADINGS = ("turn", "n", "TTFT ms p50", "p95", "prompt tokens", "of them cached")
+
+
+def to_markdown(summaries: Sequence[RunSummary]) -> str:
+    """Return summary.md for summaries in their order."""
+    named = named_series(series_of(summaries))
+    parts = [
+        "# Benchmark summary",
+        *_verdicts(summaries),
+        *(_scenario(name, series) for name, series in named),
+        *_errors(summaries),
+        *_environment(summaries),
+        *_again(named),
+        "## What the columns mean\n\n" + _list(MEANINGS),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    yield f"## Verdict: {headline(summaries)}"
+    for summary in summaries:
+        if summary.verdict.doubts:
+            yield f"**{summary.verdict.level}** {code(summary.run_id)}\n\n" + _list(
+                f"`{f.code}` ({f.severity.name}): {markdown(f.figures)} → {markdown(f.advice)}"
+                for f in summary.verdict.doubts
+            )
+    notes = shared_notes(summaries)
+    if notes:
+        yield "Worth knowing:\n\n" + _list(
+            f"`{n.finding.code}`, {_of(len(n.runs), len(summaries))}: "
+            f"{markdown(n.finding.figures)} → {markdown(n.finding.advice)}"
+            for n in notes
+        )
+
+
+def _of(some: int, whole: int) -> str:
+    return "every run" if some == whole else f"{some} of {whole} runs"
+
+
+def _scenario(name: str, series: Series) -> str:
+    runs, unit = series.runs, series.levels[0].load.unit
+    head = f"## {markdown(name)}\n\n{markdown(setup_words(runs))}"
+    description = next((d for r in runs if (d := r.setting("description"))), None)
+    if description:
+        head += f"\n\n{markdown(description)}"
+    headings, rows = level_table(series)
+    notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
+    table = _table([heading.replace("\n", " ") for heading in headings], rows)
+    parts = [head, table, notes, *_judgement(series)]
+    turns = turn_rows(series)
+    if turns:
+        parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]
+    intervals = interval_rows(series)
+    if intervals:
+        told = "Percentiles in ms with their intervals within the run:"
+        parts += [told, _table((unit, *INTERVAL_HEADINGS), intervals)]
+    return "\n\n".join(parts)
+
+
+def _judgement(series: Series) -> Iterable[str]:
+    for title, lines in (
+        ("Objectives", objective_lines(series)),
+        ("TTFT over load", stability_lines(series)),
+        ("Repeats", repeat_lines(series)),
+        ("Server and GPUs", beside_lines(series)),
+    ):
+        if lines:
+            yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
+
+
+def _asked(runs: Sequence[RunSummary]) -> str:
+    """Say what lengths were asked for, beside those in the table."""
+    keys = ("prefill_tokens", "max_new_tokens", "num_requests", "duration_s", "max_in_flight")
+    told = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
+    exact = runs[0].setting("ignore_eos")
+    return f"Asked for: {', '.join(told) or 'unknown'}" + (", exactly (`ignore_eos`)" * bool(exact))
+
+
+def _errors(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    rows = [
+        [code(s.run_id), code(e.kind), str(e.count), code(e.example)]
+        for s in summaries
+        for e in s.errors
+    ]
+    if rows:
+        yield "## Errors\n\n" + _table(["run", "kind", "requests", "first message"], rows)
+
+
+def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    facts = environment(summaries)
+    if facts:
+        yield "## Environment\n\n" + _table(["what", "value"], [[w, markdown(v)] for w, v in facts])
+
+
+def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
+    """Say how to run each series again, folded up: its settings as a file, and the commands."""
+    known = [(name, found) for name, series in named if (found := again(series))]
+    if known:
+        yield "## Run it again"
+    for name, found in known:
+        commands = "".join(f"{command}\n" for command in found.commands)
+        by_hand = "; put in by hand what stands masked as ***" * found.masked
+        yield (
+            f"<details>\n<summary>{markdown(name)}: save as <code>{found.file}</code>"
+            f"{markdown(by_hand)}</summary>\n\n{_fenced(found.text, 'yaml')}\n\n"
+            f"{_fenced(commands, 'bash')}\n\n</details>"
+        )
+
+
+def _fenced(text: str, language: str) -> str:
+    """Return lines as they stand, behind a fence longer than any that they hold."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}{fence}"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

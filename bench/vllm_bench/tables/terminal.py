@@ -1,0 +1,109 @@
+"""The summary on a terminal, or in a pipe: the verdict first, then a table a series.
+
+Foreign text goes in as `Text`, which rich prints as it stands: no markup is read from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ..records.text import printable
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
+from ..summary.summary import RunSummary
+from ..summary.verdict_lists import headline, shared_notes
+from ..verdict.verdict import finding_text
+from .beside_lines import beside_lines
+from .lines import objective_lines, repeat_lines, stability_lines
+from .tables import footnotes, level_table, setup_words
+
+STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
+
+
+def wide_console() -> Console:
+    """Return the terminal; or a pipe that has no edge, since a folded table can't be searched."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
+def print_summary(summaries: Sequence[RunSummary], console: Console) -> None:
+    """Print verdicts, tables and errors to the console."""
+    for part in _parts(summaries, plain=not console.is_terminal):
+        # A line that is cut in a pipe can't be searched for.
+        console.print(part, soft_wrap=not console.is_terminal)
+
+
+def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
+    yield Text(f"Verdict: {headline(summaries)}", style="bold")
+    yield from _doubts(summaries, plain=plain)
+    for name, series in named_series(series_of(summaries)):
+        yield Text()
+        yield Text(f"{printable(name)} · {printable(setup_words(series.runs))}", style="bold")
+        yield _table(series, plain=plain)
+        yield from (Text(printable(note), style="dim") for note in footnotes(series.runs))
+        yield from _judgement(series, plain=plain)
+    yield from _errors(summaries)
+
+
+def _indented(line: str, plain: bool) -> RenderableType:
+    """Return a line that keeps its indent where a terminal folds it; a pipe's is never folded."""
+    return Text(f"  {line}") if plain else Padding(Text(line), (0, 0, 0, 2))
+
+
+def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
+    for summary in summaries:
+        if summary.verdict.doubts:
+            level = summary.verdict.level
+            yield Text.assemble((level, STYLES[level]), f" {printable(summary.run_id)}")
+            yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
+    for shared in shared_notes(summaries):
+        runs = f" ({len(shared.runs)} runs)" if len(shared.runs) > 1 else ""
+        yield Text(f"{finding_text(shared.finding)}{runs}", style="dim")
+
+
+def _table(series: Series, *, plain: bool) -> Table:
+    headings, rows = level_table(series, narrow=True)
+    table = Table(
+        box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
+    )
+    for heading in headings:
+        table.add_column(
+            heading.replace("\n", " ") if plain else heading,
+            justify="right" if heading != "verdict" else "left",
+        )
+    for row in rows:
+        table.add_row(*(_cell(text) for text in row))
+    return table
+
+
+def _cell(text: str) -> Text:
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def _judgement(series: Series, *, plain: bool) -> Iterable[RenderableType]:
+    for title, lines in (
+        ("Objectives", objective_lines(series)),
+        ("TTFT over load", stability_lines(series)),
+        ("Repeats", repeat_lines(series)),
+        ("Server and GPUs", beside_lines(series)),
+    ):
+        if lines:
+            yield Text(title, style="bold")
+            yield from (_indented(printable(line), plain) for line in lines)
+
+
+def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:
+    for summary in summaries:
+        if summary.errors:
+            yield Text(f"\nErrors in {printable(summary.run_id)}")
+        for group in summary.errors:
+            message = printable(group.example)
+            yield Text(f"  {group.count} {printable(group.kind)}, such as: {message}")

@@ -1,0 +1,1 @@
+"""Whether a run is worth believing, and what to do about it."""

@@ -1,0 +1,1 @@
+"""A vLLM server off the timing path: control calls, and its metrics page."""

@@ -1,0 +1,46 @@
+"""Where a server is: how its certificate is verified, and whether it is this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a server's certificate is verified; `ca_file` None: by the system's authorities."""
+
+    verify: bool = True
+    ca_file: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context to connect with. Raises OSError where the CA file can't be read."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def is_own_address(host: str) -> bool:
+    """Whether a host's name or address belongs to this machine."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(_is_own(family, address) for family, *_, address in found)
+
+
+def _is_own(family: int, address: Any) -> bool:
+    # Without IPv6 `localhost` may still be ::1 too, which can't be bound.
+    if ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        return True
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(address)  # only an address of one's own can be
+    except OSError:
+        return False
+    return True

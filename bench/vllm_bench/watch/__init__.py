@@ -1,0 +1,1 @@
+"""Samplers beside a run: GPUs, and what the server says of itself."""

@@ -1,0 +1,149 @@
+"""GPU rows from a DCGM exporter's page, wherever it runs.
+
+The exporter repeats its last reading until it takes the next one, every 30 s unless it is told
+otherwise (`dcgm-exporter -c 100`: every 100 ms). A repeated reading is no new row, so that a
+slow exporter shows as the gaps that it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..records.gpu_row import GpuRow, reason_names
+from ..vllm.prometheus import PageError, Sample, samples
+from .gaps import Problem
+from .gpu_recording import GpuFacts, GpuRecording
+from .nvml import GpuUnavailableError
+from .tick import Beat
+
+HZ = 1.0
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 10.0
+MIB = 1_048_576
+
+# Our column, and how its value is had from the exporter's.
+FIELDS: dict[str, tuple[str, Callable[[float], object]]] = {
+    "DCGM_FI_DEV_GPU_UTIL": ("utilization_percent", int),
+    "DCGM_FI_DEV_FB_USED": ("memory_used_mb", lambda mib: mib * MIB / 1e6),
+    "DCGM_FI_DEV_GPU_TEMP": ("temperature_c", int),
+    "DCGM_FI_DEV_POWER_USAGE": ("power_w", float),
+    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": ("energy_j", lambda millijoules: millijoules / 1e3),
+    "DCGM_FI_DEV_SM_CLOCK": ("sm_clock_mhz", int),
+    "DCGM_FI_DEV_MEM_CLOCK": ("memory_clock_mhz", int),
+    "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS": ("throttle_reasons", lambda x: reason_names(int(x))),
+    "DCGM_FI_DEV_CLOCKS_EVENT_REASONS": ("throttle_reasons", lambda x: reason_names(int(x))),
+    "DCGM_FI_PROF_PCIE_TX_BYTES": ("pcie_tx_kb_s", lambda bytes_s: int(bytes_s / 1e3)),
+    "DCGM_FI_PROF_PCIE_RX_BYTES": ("pcie_rx_kb_s", lambda bytes_s: int(bytes_s / 1e3)),
+}
+COLUMNS = {column for column, _ in FIELDS.values()}
+OF_A_SLICE = {"utilization_percent", "memory_used_mb"}  # not the board's, where MIG splits it
+
+
+def is_blank(value: float) -> bool:
+    """Whether the value is DCGM's mark for there being none: one for 32 bits, one for more."""
+    return value >= 2**47 or 0x7FFFFFF0 <= value <= 0x7FFFFFFF
+
+
+class Reading:
+    """What one page says of one GPU."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        """Start with the labels of its first sample."""
+        self.index = int(labels["gpu"])
+        self.uuid = labels.get("UUID", "")
+        self.name = labels.get("modelName")
+        self.is_split = bool(labels.get("GPU_I_ID"))
+        self.values: dict[str, Any] = {}
+
+    def add(self, sample: Sample) -> None:
+        """Take one value; of several for a board, one for each slice, the first."""
+        column, convert = FIELDS[sample.name]
+        if not is_blank(sample.value) and not (self.is_split and column in OF_A_SLICE):
+            self.values.setdefault(column, convert(sample.value))
+
+    def facts(self) -> GpuFacts:
+        """Return what the GPU is."""
+        return GpuFacts(self.index, self.uuid, self.name, tuple(sorted(COLUMNS - set(self.values))))
+
+
+def read_page(text: str, wanted: Sequence[int] | None = None) -> list[Reading]:
+    """Return the page's GPUs, or those wanted. Raises PageError: it isn't Prometheus text."""
+    found: dict[int, Reading] = {}
+    for sample in samples(text, FIELDS):
+        gpu = sample.labels.get("gpu", "")
+        if gpu.isdigit() and (wanted is None or int(gpu) in wanted):
+            found.setdefault(int(gpu), Reading(sample.labels)).add(sample)
+    return [found[index] for index in sorted(found)]
+
+
+class DcgmSampler:
+    """Asks for the page from start to stop, and records what is new on it."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], str | None],
+        recording: GpuRecording,
+        wanted: Sequence[int] | None = None,
+    ) -> None:
+        """Prepare; `fetch` returns the page, or None where it doesn't answer."""
+        self._fetch = fetch
+        self._recording = recording
+        self._wanted = wanted
+        self._beat = Beat(self.sample, HZ, "dcgm-sampler")
+        self._last: dict[int, dict[str, Any]] = {}
+        self._failed = ""  # why there is no page; empty: there is
+
+    def start(self) -> None:
+        """Take the first sample. Raises GpuUnavailableError."""
+        self._beat.start(START_LIMIT_S)
+        if not self._last:
+            self._beat.end()
+            why = self._failed or "it shows no GPU that was asked for"
+            raise GpuUnavailableError("exporter", f"--dcgm-url: {why}")
+
+    def stop(self) -> None:
+        """Take the last sample and end."""
+        self._beat.stop(STOP_LIMIT_S)
+
+    def sample(self) -> None:
+        """Read the page once; the thread calls this at each tick."""
+        asked_s = time.perf_counter()
+        readings = self._page()
+        answered_s = time.perf_counter()
+        t_s, wall_s = (asked_s + answered_s) / 2, time.time() - (answered_s - asked_s) / 2
+        fresh = [r for r in readings if r.values and r.values != self._last.get(r.index)]
+        self._tell(fresh)
+        self._recording.rows([_row(r, t_s, wall_s) for r in fresh])
+        for index in self._last.keys() - {r.index for r in readings}:
+            self._recording.missed(index, "exporter")
+        self._last.update((r.index, r.values) for r in fresh)
+
+    def _page(self) -> list[Reading]:
+        text = self._fetch()
+        try:
+            readings = read_page(text, self._wanted) if text is not None else []
+            self._failed = "no answer with status 200" if text is None else ""
+        except PageError as e:
+            self._failed, readings = str(e), []
+        if self._failed and self._last:
+            self._recording.problem(Problem("exporter", f"--dcgm-url, in the run: {self._failed}"))
+        return readings
+
+    def _tell(self, fresh: Sequence[Reading]) -> None:
+        self._recording.gpus([r.facts() for r in fresh if r.index not in self._last], HZ)
+        for reading in fresh:
+            if reading.is_split and reading.index not in self._last:
+                text = f"GPU {reading.index} is split by MIG: its readings are the whole board's"
+                self._recording.problem(Problem("mig", text, reading.index))
+
+
+def _row(reading: Reading, t_s: float, wall_s: float) -> GpuRow:
+    return GpuRow(
+        t_s=t_s,
+        wall_s=wall_s,
+        gpu_index=reading.index,
+        gpu_uuid=reading.uuid,
+        **reading.values,
+    )

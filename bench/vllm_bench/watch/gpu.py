@@ -1,0 +1,124 @@
+"""Samples this machine's GPUs beside a run: NVML on a thread of its own, at absolute ticks.
+
+A GPU that is lost is a gap; the others go on, and it is looked for again once a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..records.gpu_row import GpuRow
+from .gaps import Problem
+from .gpu_recording import GpuFacts, GpuSink
+from .nvml import Gpu, GpuGoneError, GpuUnavailableError, Nvml, open_gpus
+from .pcie import PcieTurns
+from .tick import Beat
+
+START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to come up
+STOP_LIMIT_S = 5.0  # a driver that hangs must not hold up a run's end
+RETRY_S = 1.0
+
+
+class GpuSampler:
+    """Samples from start to stop, and says what it finds to a sink."""
+
+    def __init__(
+        self,
+        sink: GpuSink,
+        hz: float,
+        wanted: Sequence[int] | None = None,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """Prepare; `wanted` are the indexes of GPUs, None all of them."""
+        self._sink = sink
+        self._wanted = wanted
+        self._hz = hz
+        self._retry_s = retry_s
+        self._beat = Beat(self.sample, hz, "gpu-sampler")
+        self._nvml: Nvml | None = None
+        self._gpus: list[Gpu] = []
+        self._gone: dict[int, float] = {}  # when to look for it again, by index
+        self._pcie = PcieTurns()
+        self._told_absent = 0
+        self._unavailable: GpuUnavailableError | None = None
+
+    def start(self) -> None:
+        """Open NVML and take the first sample. Raises GpuUnavailableError."""
+        if not self._beat.start(START_LIMIT_S):
+            self._beat.end()
+            raise GpuUnavailableError("stuck", f"the driver gave no answer in {START_LIMIT_S:g} s")
+        if self._unavailable is not None:
+            raise self._unavailable
+
+    def stop(self) -> None:
+        """Take the last sample and end."""
+        if not self._beat.stop(STOP_LIMIT_S):
+            text = f"the GPU driver hangs: it gave no answer in the last {STOP_LIMIT_S:g} s"
+            self._sink.problem(Problem("stuck", text))
+        elif self._nvml is not None:
+            self._nvml.close()
+
+    def sample(self) -> None:
+        """Read each GPU once; the thread calls this at each tick."""
+        nvml = self._opened()
+        if nvml is None:
+            return
+        rows = [row for gpu in self._gpus if (row := self._row(nvml, gpu)) is not None]
+        self._tell_absent()
+        self._sink.rows(rows)
+        there = [gpu for gpu in self._gpus if gpu.index not in self._gone]
+        self._pcie.read_one(nvml, there, self._beat.left_s())
+
+    def _opened(self) -> Nvml | None:
+        if self._nvml is None and self._unavailable is None:
+            try:
+                self._nvml, self._gpus = open_gpus(self._wanted, self._sink.problem)
+            except GpuUnavailableError as e:
+                self._unavailable = e
+                self._beat.end()
+        return self._nvml
+
+    def _row(self, nvml: Nvml, gpu: Gpu) -> GpuRow | None:
+        t_s, wall_s = time.perf_counter(), time.time()  # just before its sensors are asked
+        try:
+            if gpu.index in self._gone:
+                if t_s < self._gone[gpu.index]:
+                    return None
+                self._look_again(nvml, gpu)
+            values = nvml.read(gpu)
+        except GpuGoneError as e:
+            self._lose(gpu, e.code, t_s)
+            return None
+        self._gone.pop(gpu.index, None)
+        return GpuRow(
+            t_s=t_s,
+            wall_s=wall_s,
+            gpu_index=gpu.index,
+            gpu_uuid=gpu.uuid,
+            **values,
+            **self._pcie.take(gpu),  # type: ignore[arg-type]
+        )
+
+    def _look_again(self, nvml: Nvml, gpu: Gpu) -> None:
+        """Find a GPU that was gone. Raises GpuGoneError."""
+        if len(self._gone) == len(self._gpus):  # nobody's handle is lost by it
+            nvml.reopen()
+        nvml.find_again(gpu)
+
+    def _lose(self, gpu: Gpu, code: str, t_s: float) -> None:
+        if gpu.index not in self._gone:
+            self._sink.missed(gpu.index, code)
+            text = f"GPU {gpu.index} ({gpu.uuid}) stopped answering: {code}"
+            self._sink.problem(Problem(code, text, gpu.index))
+        self._gone[gpu.index] = t_s + self._retry_s
+
+    def _tell_absent(self) -> None:
+        """Say which GPUs there are, and again when a sensor turned out to be missing."""
+        absent = 1 + sum(len(gpu.absent) for gpu in self._gpus)
+        if absent != self._told_absent:
+            self._told_absent = absent
+            self._sink.gpus(
+                [GpuFacts(g.index, g.uuid, g.name, tuple(sorted(g.absent))) for g in self._gpus],
+                self._hz,
+            )

@@ -1,0 +1,213 @@
+"""Readings of this machine's GPUs through NVML, and what its errors mean.
+
+A driver can lack a function, refuse it, lose a GPU, or be unloaded and loaded again under a
+running program. All of that is data here: an absent sensor, a code, and a GPU that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..records.gpu_row import reason_names
+from .gaps import Problem
+
+# NVML's error numbers, which never change; names for all of them came to pynvml only by and by.
+UNINITIALIZED, NO_PERMISSION, FUNCTION_NOT_FOUND = 1, 4, 13
+GONE = {
+    UNINITIALIZED: "driver_gone",
+    6: "gpu_lost",  # NOT_FOUND
+    9: "driver_gone",  # DRIVER_NOT_LOADED
+    15: "gpu_lost",  # GPU_IS_LOST: fallen off the bus
+    16: "reset_required",
+    18: "driver_mismatch",  # the driver was updated under the running program
+    28: "gpu_lost",  # GPU_NOT_FOUND
+}
+ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not supported, not in here
+MIG_ENABLED = 1
+
+
+class GpuUnavailableError(Exception):
+    """No GPU can be watched; the text says why in one line, the code in a word."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class GpuGoneError(Exception):
+    """A GPU that gives no reading at all just now."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Gpu:
+    """A GPU that is being read. Its number can change with a restart, its UUID can't."""
+
+    index: int
+    uuid: str
+    name: str
+    handle: Any
+    absent: set[str] = field(default_factory=set)  # columns that it has no sensor for
+
+
+def _clocks_held_by(nvml: Any, handle: Any) -> str:
+    try:
+        bits = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+    except nvml.NVMLError as e:
+        if e.value != FUNCTION_NOT_FOUND:
+            raise
+        bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)  # drivers before 535
+    return reason_names(bits)
+
+
+Sensor = Callable[[Any, Any], object]
+SENSORS: dict[str, Sensor] = {
+    "utilization_percent": lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu,
+    "memory_used_mb": lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used / 1e6,
+    "temperature_c": lambda nvml, gpu: nvml.nvmlDeviceGetTemperature(gpu, 0),  # 0: the core
+    "power_w": lambda nvml, gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3,
+    "energy_j": lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3,
+    "sm_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),
+    "memory_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
+    "throttle_reasons": _clocks_held_by,
+}
+PCIE: dict[str, Sensor] = {  # each holds the driver for 20 ms: see pcie.py
+    "pcie_tx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 0),
+    "pcie_rx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 1),
+}
+
+
+class Nvml:
+    """NVML, opened; for one thread alone."""
+
+    def __init__(self, on_problem: Callable[[Problem], None]) -> None:
+        """Load and open NVML. Raises GpuUnavailableError where there is no driver."""
+        try:
+            import pynvml
+        except ImportError as e:
+            text = "the package nvidia-ml-py is not installed: make install"
+            raise GpuUnavailableError("no_nvml", text) from e
+        self._nvml: Any = pynvml
+        self._tell = on_problem
+        self._open()
+
+    def close(self) -> None:
+        """Let go of NVML; what it has to say to that helps nobody."""
+        with contextlib.suppress(self._nvml.NVMLError):
+            self._nvml.nvmlShutdown()
+
+    def reopen(self) -> None:
+        """Close and open NVML, for a driver that was loaded anew. Raises GpuGoneError."""
+        self.close()
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as e:
+            raise GpuGoneError(GONE.get(e.value, "driver_gone")) from e
+
+    def gpus(self, wanted: Sequence[int] | None) -> list[Gpu]:
+        """Return the GPUs, or those wanted; one that can't be opened is told and left out.
+
+        Raises GpuUnavailableError where none is left.
+        """
+        count = self._count()
+        for index in wanted or ():
+            if index >= count:
+                text = f"there is no GPU {index}: the machine has {count}, counted from 0"
+                self._tell(Problem("gpu_missing", text, index))
+        there = [i for i in range(count) if wanted is None or i in wanted]
+        found = [gpu for i in there if (gpu := self._find(i)) is not None]
+        if not found:
+            raise GpuUnavailableError("no_gpu", "NVML shows no GPU that can be read")
+        return found
+
+    def find_again(self, gpu: Gpu) -> None:
+        """Get a fresh handle of a GPU that was gone. Raises GpuGoneError."""
+        nvml = self._nvml
+        try:
+            gpu.handle = nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        except nvml.NVMLError as e:
+            raise GpuGoneError(GONE.get(e.value, "gpu_lost")) from e
+
+    def read(self, gpu: Gpu) -> dict[str, Any]:
+        """Return what the GPU's sensors say now. Raises GpuGoneError."""
+        asked = [c for c in SENSORS if c not in gpu.absent]
+        readings = ((column, self.sense(gpu, column, SENSORS[column])) for column in asked)
+        found = {column: value for column, value in readings if value is not None}
+        if asked and not found and gpu.absent.isdisjoint(asked):
+            raise GpuGoneError("no_answer")
+        return found
+
+    def sense(self, gpu: Gpu, column: str, sensor: Sensor) -> object | None:
+        """Return one sensor's value; None: it gave none. Raises GpuGoneError.
+
+        A sensor that the GPU lacks, or keeps from us, is noted and not asked again.
+        """
+        try:
+            return sensor(self._nvml, gpu.handle)
+        except self._nvml.NVMLError as e:
+            if e.value in GONE:
+                raise GpuGoneError(GONE[e.value]) from e
+            if e.value == NO_PERMISSION:
+                text = f"GPU {gpu.index}: the driver doesn't permit reading {column}"
+                self._tell(Problem("no_permission", text, gpu.index))
+            if e.value in ABSENT or e.value == NO_PERMISSION:
+                gpu.absent.add(column)
+            return None  # it may answer at the next tick
+
+    def _open(self) -> None:
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as e:
+            raise GpuUnavailableError("no_nvml", f"NVML: {e}") from e
+
+    def _count(self) -> int:
+        try:
+            return int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as e:
+            raise GpuUnavailableError("no_nvml", f"NVML: {e}") from e
+
+    def _find(self, index: int) -> Gpu | None:
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+            gpu = Gpu(index, uuid, _text(nvml.nvmlDeviceGetName(handle)), handle)
+        except nvml.NVMLError as e:
+            code = "no_permission" if e.value == NO_PERMISSION else GONE.get(e.value, "no_answer")
+            self._tell(Problem(code, f"GPU {index} can't be opened: NVML: {e}", index))
+            return None
+        if self._is_split(handle):
+            text = (
+                f"GPU {index} is split by MIG: its readings are the whole board's, of which the "
+                "server may hold a slice"
+            )
+            self._tell(Problem("mig", text, index))
+        return gpu
+
+    def _is_split(self, handle: Any) -> bool:
+        try:
+            return bool(self._nvml.nvmlDeviceGetMigMode(handle)[0] == MIG_ENABLED)
+        except self._nvml.NVMLError:
+            return False  # a GPU or driver that knows no MIG
+
+
+def open_gpus(
+    wanted: Sequence[int] | None, on_problem: Callable[[Problem], None]
+) -> tuple[Nvml, list[Gpu]]:
+    """Open NVML and find the GPUs. Raises GpuUnavailableError, with nothing left open."""
+    nvml = Nvml(on_problem)
+    try:
+        return nvml, nvml.gpus(wanted)
+    except GpuUnavailableError:
+        nvml.close()
+        raise
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,251 @@
+"""The engine: which request computes what in which step, and how long a step takes.
+
+Continuous batching as vLLM's V1 scheduler does it, without a model. Each step
+has a budget of tokens. Running requests come first, in the order in which they
+were admitted: one token for each that decodes, the next chunk for a prompt that
+the last step cut. What is left goes to waiting requests, first come, first
+served. When a running request needs a KV block and none is free, the one
+admitted last loses its blocks and computes all of it again later.
+
+Pure: time comes in as numbers and goes out as numbers, and the same calls give
+the same steps. `step` returns with the step already accounted for: afterwards
+the properties describe the engine at the step's end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .kv_blocks import KVBlocks, hash_blocks, root_hash
+from .step import Batch, EngineRequest, Step, StepTimes, Tracked
+
+__all__ = ["Engine", "EngineConfig", "EngineRequest", "Step", "StepTimes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """The settings of an engine, under the names of vLLM's flags."""
+
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    num_gpu_blocks: int
+    block_size: int = 16
+    max_model_len: int
+    enable_prefix_caching: bool = True
+    step_times: StepTimes
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "num_gpu_blocks", "block_size", "max_model_len"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 1 or more")
+        # With less, a step could not hold one token for each running request.
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is below max_num_seqs "
+                f"({self.max_num_seqs}); raise the one or lower the other"
+            )
+
+    @property
+    def longest_request_tokens(self) -> int:
+        """The most tokens, prompt and output together, that one request can have."""
+        return min(self.max_model_len, self.num_gpu_blocks * self.block_size)
+
+
+class Engine:
+    """Requests in, steps out."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.prefix_cache_queries = 0  # tokens looked up, those of resumed requests left out
+        self.prefix_cache_hits = 0  # tokens found
+        self.num_preemptions = 0
+        self._kv = KVBlocks(config.num_gpu_blocks)
+        self._sequences: dict[str, Tracked] = {}
+        self._waiting: deque[Tracked] = deque()
+        self._running: list[Tracked] = []  # in the order of admission
+
+    @property
+    def num_running(self) -> int:
+        """Requests that hold KV blocks."""
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the queue, preempted ones included."""
+        return len(self._waiting)
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """Share of the KV blocks that requests hold, 0 to 1."""
+        return self._kv.usage
+
+    def add(self, request: EngineRequest, now_s: float) -> None:
+        """Queue a request that arrives now; ValueError for one that could never be served."""
+        if complaint := self._complaint(request):
+            raise ValueError(f"request {request.request_id}: {complaint}")
+        hashes: list[bytes] = []
+        if self.config.enable_prefix_caching:
+            root = root_hash(request.cache_salt)
+            hashes = hash_blocks(root, request.prompt_token_ids, self.config.block_size)
+        sequence = Tracked(request, now_s, hashes)
+        self._sequences[request.request_id] = sequence
+        self._waiting.append(sequence)
+
+    def abort(self, request_id: str) -> None:
+        """Drop a request and free its blocks; one that is gone already is no error."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is None:
+            return
+        queue = self._running if sequence in self._running else self._waiting
+        queue.remove(sequence)
+        self._kv.release(sequence.blocks)
+
+    def step(self, now_s: float) -> Step | None:
+        """Run one step that begins now; None when there is nothing to do."""
+        if not self._sequences:
+            return None
+        batch = Batch(now_s, self.config.max_num_batched_tokens)
+        self._schedule_running(batch)
+        if not batch.preempted:  # as in vLLM, nobody is admitted in a step that had to preempt
+            self._schedule_waiting(batch)
+        return self._finish(batch)
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget cached prefixes; False, and nothing done, while requests hold blocks."""
+        return self._kv.reset_cache()
+
+    def _complaint(self, request: EngineRequest) -> str | None:
+        num_tokens = len(request.prompt_token_ids) + request.max_tokens
+        if request.request_id in self._sequences:
+            return "its id is in use; ids have to differ"
+        if not request.prompt_token_ids or request.max_tokens < 1:
+            return "it needs a prompt and max_tokens of 1 or more"
+        if num_tokens > self.config.longest_request_tokens:
+            return (
+                f"prompt and max_tokens are {num_tokens} tokens, over the "
+                f"{self.config.longest_request_tokens} that max_model_len and the KV cache allow"
+            )
+        return None
+
+    def _schedule_running(self, batch: Batch) -> None:
+        index = 0
+        while index < len(self._running) and batch.budget > 0:
+            sequence = self._running[index]
+            num_new = min(sequence.num_tokens - sequence.num_computed, batch.budget)
+            if not (self._allocate(sequence, num_new) or self._make_room(sequence, num_new, batch)):
+                break
+            batch.compute(sequence, num_new)
+            index += 1
+
+    def _make_room(self, sequence: Tracked, num_new: int, batch: Batch) -> bool:
+        """Get a running sequence its blocks at the cost of the last ones, or of itself (False)."""
+        while not self._allocate(sequence, num_new):
+            victim = self._running.pop()
+            self._preempt(victim)
+            batch.preempted.append(victim.request.request_id)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Tracked) -> None:
+        self._kv.release(sequence.blocks)
+        sequence.blocks = []
+        sequence.num_computed = sequence.num_labelled = 0
+        self._waiting.appendleft(sequence)
+        self.num_preemptions += 1
+
+    def _schedule_waiting(self, batch: Batch) -> None:
+        while self._waiting and batch.budget > 0 and self.num_running < self.config.max_num_seqs:
+            sequence = self._waiting[0]
+            if not self._admit(sequence):
+                break  # those behind it wait too, whatever they need: first come, first served
+            self._running.append(self._waiting.popleft())
+            if not sequence.started:
+                sequence.started = True
+                batch.started.append(sequence)
+                batch.cached_tokens[sequence.request.request_id] = sequence.num_computed
+            num_new = min(sequence.num_tokens - sequence.num_computed, batch.budget)
+            self._allocate(sequence, num_new)
+            batch.compute(sequence, num_new)
+
+    def _admit(self, sequence: Tracked) -> bool:
+        """Give a waiting sequence what is cached of it, if there is room for all of it."""
+        size = self.config.block_size
+        # The last token is always computed: its result is the next token.
+        found = self._kv.find(sequence.hashes[: (sequence.num_tokens - 1) // size])
+        needed = -(-sequence.num_tokens // size)
+        # Room for the first chunk would do to begin, but vLLM asks for the whole prompt's:
+        # else prompts that are half done push each other out.
+        if self._kv.num_missing(needed, found) > self._kv.num_free:
+            return False
+        self._kv.share(found)
+        sequence.blocks = found
+        sequence.num_labelled = len(found)
+        sequence.num_computed = len(found) * size
+        if self.config.enable_prefix_caching and not sequence.started:
+            self.prefix_cache_queries += sequence.num_tokens
+            self.prefix_cache_hits += sequence.num_computed
+        return True
+
+    def _allocate(self, sequence: Tracked, num_new: int) -> bool:
+        """Extend a sequence's blocks to hold its next tokens; False when too few are free."""
+        size = self.config.block_size
+        end = sequence.num_computed + num_new
+        missing = -(-end // size) - len(sequence.blocks)
+        if missing > 0:
+            if missing > self._kv.num_free:
+                return False
+            sequence.blocks += self._kv.take(missing)
+        if self.config.enable_prefix_caching and end // size > sequence.num_labelled:
+            self._label(sequence, end // size)
+        return True
+
+    def _label(self, sequence: Tracked, num_full: int) -> None:
+        """Make the first `num_full` blocks known: full when the step ends, shared from now on."""
+        size, hashes = self.config.block_size, sequence.hashes
+        while len(hashes) < num_full:
+            parent = hashes[-1] if hashes else root_hash(sequence.request.cache_salt)
+            start = len(hashes) * size
+            hashes += hash_blocks(parent, sequence.token_ids(start, start + size), size)
+        for index in range(sequence.num_labelled, num_full):
+            self._kv.label(sequence.blocks[index], hashes[index])
+        sequence.num_labelled = num_full
+
+    def _finish(self, batch: Batch) -> Step:
+        """Hand out the step's tokens and let go of the requests that have all of theirs."""
+        for sequence in batch.sampled:
+            sequence.num_tokens += 1
+        finished = [sequence for sequence in batch.sampled if sequence.is_finished]
+        for sequence in finished:
+            self._kv.release(sequence.blocks)
+            del self._sequences[sequence.request.request_id]
+        if finished:
+            self._running = [sequence for sequence in self._running if not sequence.is_finished]
+        num_batched = self.config.max_num_batched_tokens - batch.budget
+        times = self.config.step_times
+        return Step(
+            duration_s=times.duration_s(batch.prefill_tokens, batch.num_seqs, batch.kv_tokens),
+            tokens=tuple(sequence.request.request_id for sequence in batch.sampled),
+            finished=tuple(sequence.request.request_id for sequence in finished),
+            started=tuple(sequence.request.request_id for sequence in batch.started),
+            cached_tokens=batch.cached_tokens,
+            queued_s={s.request.request_id: batch.now_s - s.arrived_s for s in batch.started},
+            preempted=tuple(batch.preempted),
+            num_batched_tokens=num_batched,
+            num_seqs=batch.num_seqs,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What an engine can tell of itself; the defaults are those of a server without one."""
+
+    running: int | None = None  # None: as many as there are choices under way
+    waiting: int = 0
+    kv_cache_usage: float = 0.0  # 0..1
+    prefix_cache_queries: int = 0  # tokens
+    prefix_cache_hits: int = 0  # tokens
+    preemptions: int = 0
+    cache_config: Mapping[str, str] = field(default_factory=dict)

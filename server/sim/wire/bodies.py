@@ -1,0 +1,143 @@
+"""The answers that come in one piece, as dictionaries in vLLM's order of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .ask import CHAT, Ask, Identity
+from .logprobs import chat_logprobs, completion_logprobs
+from .replies import Reply
+from .settings import Settings
+from .tokens import token_string
+
+
+def usage(
+    ask: Ask, completion_tokens: int, cached_tokens: int | None, reasoning_tokens: int | None
+) -> dict[str, Any]:
+    """Return the token counts of a stream's last event; None: a detail that isn't told."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": ask.prompt_tokens,
+        "total_tokens": ask.prompt_tokens + completion_tokens,
+        "completion_tokens": completion_tokens,
+    }
+    if cached_tokens is not None:
+        details = {"cached_tokens": cached_tokens}
+        if ask.endpoint == CHAT:
+            details["created_cache_tokens"] = 0
+        counts["prompt_tokens_details"] = details
+    if reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": reasoning_tokens}
+    return counts
+
+
+def whole_answer(
+    ask: Ask,
+    identity: Identity,
+    replies: Sequence[Reply],
+    counts: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the body of an answer that isn't streamed."""
+    chat = ask.endpoint == CHAT
+    choice = _chat_choice if chat else _completion_choice
+    details = {"prompt_tokens_details": None, "completion_tokens_details": None}
+    body: dict[str, Any] = {
+        "id": identity.answer_id,
+        "object": "chat.completion" if chat else "text_completion",
+        "created": identity.created,
+        "model": ask.model,
+        "choices": [choice(ask, index, reply) for index, reply in enumerate(replies)],
+        "service_tier": None,
+        "system_fingerprint": identity.fingerprint,
+        "usage": {**counts, **{k: counts.get(k) for k in details}},
+    }
+    if chat:
+        ids = list(ask.prompts[0]) if ask.return_token_ids else None
+        body |= {"prompt_logprobs": None, "prompt_token_ids": ids, "prompt_text": None}
+    return body | {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
+
+
+def _chat_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
+    thinking = b"".join(reply.pieces[: reply.reasoning_tokens])
+    message = {
+        "role": "assistant",
+        "content": reply.text(reply.reasoning_tokens) or (None if thinking else ""),
+        "refusal": None,
+        "annotations": None,
+        "audio": None,
+        "function_call": None,
+        "reasoning": reply.text(0, reply.reasoning_tokens) if thinking else None,
+    }
+    figures = None if ask.logprobs is None else chat_logprobs(reply.token_ids, ask.logprobs)
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": figures,
+        "finish_reason": reply.finish_reason,
+        "stop_reason": reply.stop_reason,
+        "token_ids": reply.token_ids if ask.return_token_ids else None,
+        "routed_experts": None,
+    }
+
+
+def _completion_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
+    prompt = ask.prompts[index // ask.n]
+    figures = None
+    if ask.logprobs is not None:
+        figures = completion_logprobs(reply.token_ids, ask.logprobs, 0)
+    return {
+        "index": index,
+        "text": reply.text(),
+        "logprobs": figures,
+        "finish_reason": reply.finish_reason,
+        "stop_reason": reply.stop_reason,
+        "token_ids": reply.token_ids if ask.return_token_ids else None,
+        "prompt_logprobs": None,
+        "prompt_token_ids": list(prompt) if ask.return_token_ids else None,
+        "routed_experts": None,
+    }
+
+
+def models(settings: Settings, created: int) -> dict[str, Any]:
+    """Return the body of /v1/models."""
+    return {
+        "object": "list",
+        "data": [_model(name, settings, created) for name in settings.served_names],
+    }
+
+
+def _model(name: str, settings: Settings, created: int) -> dict[str, Any]:
+    permission = {
+        "id": f"modelperm-{name}",
+        "object": "model_permission",
+        "created": created,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "vllm",
+        "root": settings.model,
+        "parent": None,
+        "max_model_len": settings.max_model_len,
+        "permission": [permission],
+    }
+
+
+def tokenized(tokens: Sequence[int], max_model_len: int, strings: bool) -> dict[str, Any]:
+    """Return the body of /tokenize."""
+    return {
+        "count": len(tokens),
+        "max_model_len": max_model_len,
+        "tokens": list(tokens),
+        "token_strs": [token_string(token) for token in tokens] if strings else None,
+    }
