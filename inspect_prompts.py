@@ -178,7 +178,7 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    from bench.vllm_bench.scenario.nearest import nearest
+    from bench.vllm_bench.scenario.mistakes import nearest
     from bench.vllm_bench.scenario.scenario import load_scenarios
 
     path = args.scenarios or ROOT / "bench" / "scenarios.yaml"

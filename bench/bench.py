@@ -46,9 +46,8 @@ from urllib.parse import urlsplit
 from vllm_bench.script import ended
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.live.live_rows import Title
     from vllm_bench.live.progress import ProgressLines
-    from vllm_bench.live.screen import LiveView
+    from vllm_bench.live.screen import LiveView, Title
     from vllm_bench.records.run_info import ClockPair, RunStatus
     from vllm_bench.run.job import Job, PlannedRun
     from vllm_bench.scenario.scenario import Scenario
@@ -113,10 +112,9 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _prepare_and_run(scenarios: Sequence[Scenario], args: argparse.Namespace) -> int:
-    from vllm_bench.run.folder import check_folder
-    from vllm_bench.run.left_behind import mark_left_behind
+    from vllm_bench.run.folder import check_folder, mark_left_behind
     from vllm_bench.run.prepare import prepared
-    from vllm_bench.scenario.load_level import rows_expected
+    from vllm_bench.scenario.load import rows_expected
 
     check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
     for path in mark_left_behind(args.results_dir):
@@ -207,7 +205,7 @@ def _workers(text: str) -> int | None:
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.nearest import nearest
+    from vllm_bench.scenario.mistakes import nearest
     from vllm_bench.scenario.scenario import load_scenarios
 
     flags = {"base_url": args.base_url, "model": args.model, "dataset": args.dataset}
@@ -305,7 +303,7 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
 
 
 def _title(number: int, total: int, planned: PlannedRun) -> Title:
-    from vllm_bench.live.live_rows import Title
+    from vllm_bench.live.screen import Title
 
     plan = planned.plan
     of = f", repeat {plan.repeat} of {plan.scenario.repeats}" if plan.scenario.repeats > 1 else ""
@@ -315,10 +313,10 @@ def _title(number: int, total: int, planned: PlannedRun) -> Title:
 def _run(
     job: Job, planned: PlannedRun, beside: Beside, view: LiveView | ProgressLines
 ) -> RunStatus:
-    from vllm_bench.interrupts import Interrupts
-    from vllm_bench.records.held import held
+    from vllm_bench.records.whole_file import held
     from vllm_bench.run.job import run_planned
     from vllm_bench.run.runner import Watch
+    from vllm_bench.script import Interrupts
 
     with ExitStack() as stack, Interrupts() as interrupts, view:
 

@@ -74,7 +74,7 @@ def main() -> int:
 
 def _sample(args: argparse.Namespace, lines: Lines) -> int:
     from vllm_bench.watch.gpu import GpuSampler
-    from vllm_bench.watch.gpu_stream import ALIVE, StreamSink
+    from vllm_bench.watch.gpu_elsewhere import ALIVE, StreamSink
     from vllm_bench.watch.nvml import GpuUnavailableError
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -123,8 +123,7 @@ def _indexes(text: str) -> list[int]:
 
 
 def _explain() -> int:
-    from vllm_bench.records.gpu_row import GpuRow
-    from vllm_bench.records.samples import column_docs
+    from vllm_bench.records.samples import GpuRow, column_docs
 
     for name, meaning in column_docs(GpuRow):
         print(f"{name:20} {meaning}")

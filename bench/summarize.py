@@ -102,9 +102,8 @@ def _show_any_text() -> None:
 
 def _print_columns() -> int:
     from vllm_bench.records import samples as rows
-    from vllm_bench.records.gpu_row import GpuRow
     from vllm_bench.records.request_record import column_docs
-    from vllm_bench.records.server_row import ServerRow
+    from vllm_bench.records.samples import GpuRow, ServerRow
     from vllm_bench.tables.columns import summary_column_docs
     from vllm_bench.tables.level_columns import level_column_docs
 
@@ -123,7 +122,7 @@ def _print_columns() -> int:
 
 def _print_reference(*, codes: bool) -> int:
     from vllm_bench.tables.summary_schema import schema_text
-    from vllm_bench.verdict.codes import codes_table
+    from vllm_bench.verdict.verdict import codes_table
 
     print(codes_table() if codes else schema_text().decode(), end="\n" * codes)
     return 0

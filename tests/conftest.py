@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.far_end import FarEnd, TinyVllm
+from tests.support.far_end import FarEnd, TinyVllm
 
 ROOT = Path(__file__).resolve().parents[1]
 

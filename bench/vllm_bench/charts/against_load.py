@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..figures.intervals import Interval
 from ..figures.metrics import headline_metric
 from ..figures.objectives import Objective
+from ..figures.statistics import Interval
 from ..summary.levels import Figure, Level, Series
 from ..summary.summary import RunSummary
 

@@ -9,8 +9,7 @@ from ..figures.facts import Facts
 from ..figures.metrics import headline_metric
 from ..scenario.load import Load
 from ..summary.levels import Level
-from ..summary.summary import RunSummary
-from ..summary.verdict_lists import headline
+from ..summary.summary import RunSummary, headline
 from ..tables.tables import setup_words
 from .distributions import Curve, curves_of
 from .pen_matplotlib import Heading

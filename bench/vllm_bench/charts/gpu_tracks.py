@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..figures.facts import Facts
-from ..records.gpu_rows import slowed_by
+from ..records.samples import slowed_by
 from .tracks import Held, Panel, Track, sampled, silence_s, stretches
 
 if TYPE_CHECKING:

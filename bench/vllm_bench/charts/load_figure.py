@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from ..figures.metrics import TITLES
 from ..figures.objectives import Objective
 from ..figures.statistics import min_samples
-from ..summary.knee import Knee, find_knee, output_tokens_per_s
 from ..summary.levels import Series
+from ..summary.stability import Knee, find_knee, output_tokens_per_s
 from .against_load import LoadLine, Times, load_line, times_against_load
 from .figures import heading, level_ticks
 from .pen_matplotlib import legend_below, level_axis, new_figure, plain_numbers, time_axis

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..figures.intervals import Interval
 from ..figures.metrics import DOCS, TITLES
 from ..figures.objectives import Objective
+from ..figures.statistics import Interval
 from ..summary.levels import Series
 from .against_load import LoadLine, LoadPoint, Times, times_against_load
 from .pen_plotly import P_LOOKS, axis, load_axis, times_scale

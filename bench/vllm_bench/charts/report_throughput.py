@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..summary.knee import Knee, find_knee, output_tokens_per_s
 from ..summary.levels import Series
 from ..summary.pareto import ParetoPoint, gpu_count, pareto_points
+from ..summary.stability import Knee, find_knee, output_tokens_per_s
 from .against_load import load_line
 from .pen_plotly import axis
 from .report_load import levels_axis, line_traces

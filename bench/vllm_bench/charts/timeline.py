@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..figures.absent import why_no_rows
 from ..figures.facts import Facts
 from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
-from ..figures.observed import why_no_rows
 from ..figures.statistics import Values
 from ..figures.window import Window
-from ..records.server_rows import ALL
+from ..records.samples import ALL
 from .gpu_tracks import gpu_panels
 from .thin import DOTS_A_COLUMN, PICTURE, Room, dot_places
 from .tracks import Dots, Failure, Panel, Span, Track, bin_width_s, rate, sampled, stepped

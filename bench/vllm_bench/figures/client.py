@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vllm_bench.records.run_info import RunInfo
-
+from ..records.run_info import RunInfo
 from .statistics import min_samples
 
 

@@ -7,20 +7,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from vllm_bench.records.run_info import RunInfo
+import pandas as pd
 
+from ..records.run_info import RunInfo
 from ..scenario.load import Load
-from .cap import waited_for_cap
-from .in_flight import InFlight, busy_streams, in_flight
+from .in_flight import InFlight, busy_streams, in_flight, waited_for_cap
 from .statistics import Values, floats, ordered, quantile
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
-
-import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -213,3 +210,34 @@ def _first(frame: pd.DataFrame, column: str) -> Any:
     """Return what a column of equal values holds; None where it is empty."""
     known = frame[column].dropna()
     return known.iloc[0] if len(known) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Seconds from the run's start."""
+
+    start_s: float
+    end_s: float
+    steady: bool  # it is the steady window
+
+    @property
+    def length_s(self) -> float:
+        """How long it is."""
+        return self.end_s - self.start_s
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        what = "steady window" if self.steady else "whole run"
+        return f"{what} of {self.length_s:.1f} s"
+
+
+def stretch_of(facts: Facts) -> Stretch | None:
+    """Return the steady window, else the time from the first send to the last end, if any."""
+    window = facts.window
+    if window is not None:
+        return Stretch(window.start_s, window.end_s, steady=True)
+    sent = floats(facts.frame["t_sent_s"])
+    if sent.size == 0 or facts.span_s is None:
+        return None
+    return Stretch(float(sent.min()), float(facts.frame["t_end_s"].max()), steady=False)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vllm_bench.records.token_file import load, recover
 
+from ..records.token_file import load, recover
 from .statistics import Values
 
 if TYPE_CHECKING:

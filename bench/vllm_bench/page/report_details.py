@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from ..figures.statistics import min_samples
 from ..records.text import ABSENT
-from ..summary.summary import RunSummary
-from ..summary.turns import Turn
+from ..summary.summary import RunSummary, Turn
 from ..tables.columns import SUMMARY_COLUMNS
 from ..tables.summary_column import Value
 from .tables import RUN, Cell, Column, Table, number

@@ -11,13 +11,12 @@ from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective, Outcome
 from ..records.text import ABSENT
 from ..summary.capacity import capacity
-from ..summary.knee import find_knee, output_tokens_per_s
 from ..summary.levels import Level, Series
 from ..summary.pareto import per_user
-from ..summary.summary import RunSummary
-from ..summary.verdict_lists import headline
-from ..verdict.codes import CHECKS
+from ..summary.stability import find_knee, output_tokens_per_s
+from ..summary.summary import RunSummary, headline
 from ..verdict.finding import Finding
+from ..verdict.verdict import CHECKS
 from .tables import number
 
 MEANINGS = {check.code: check.meaning for check in CHECKS}

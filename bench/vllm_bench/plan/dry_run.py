@@ -11,8 +11,7 @@ from ..records.text import escaped
 from ..scenario.scenario import Scenario
 from .arrivals import realised
 from .material import Part
-from .plan import Plan, make_plan
-from .plan_name import plan_sha256, run_id_for
+from .plan import Plan, make_plan, plan_sha256, run_id_for
 
 SHOWN_BODY_CHARS = 400
 SKETCH_COLUMNS = 60

@@ -17,15 +17,67 @@ from ..prompts.conversations import (
     holds_conversations,
     read_conversations,
 )
-from ..prompts.count import TokenCounter
+from ..prompts.count import TokenCounter, best_counter
+from ..prompts.fit import choose_prompts
 from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
-from ..scenario.load_level import LoadLevel, levels_of
+from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
-from .scenario_prompts import prompts_seed, scenario_prompts
+from ..vllm.server import ControlError, Server
+from .request import chat_messages, completion_text
 from .timetable import Timetable, timetable_of
 from .trace import Trace, TraceError, read_trace
 from .trace_prompts import trace_prompts
+
+
+def scenario_prompts(
+    scenario: Scenario,
+    source: PromptSource,
+    counter: TokenCounter,
+    count: int | None = None,
+    repeat: int = 1,
+) -> PromptSet:
+    """Return `count` prompts of the scenario, in sending order; of its first level, unless given.
+
+    Each repeat of a run has a draw of its own. Raises PromptError.
+    """
+    return choose_prompts(
+        source.prompts,
+        dataset=source.dataset,
+        count=scenario.num_requests or 1 if count is None else count,
+        target_tokens=scenario.prefill_tokens,
+        fit=scenario.prompt_fit,
+        seed=prompts_seed(scenario, repeat),
+        counter=counter,
+        notes=source.notes,
+    )
+
+
+def prompts_seed(scenario: Scenario, repeat: int = 1) -> int:
+    """Return the seed that a repeat's prompts are drawn by; repeats count from 1."""
+    return derive_seed(scenario.seed, "prompts" if repeat == 1 else f"prompts of repeat {repeat}")
+
+
+def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path) -> TokenCounter:
+    """Return the best counter for the scenario: its server, else a local tokenizer, else a guess.
+
+    The server counts what a request of the scenario would hold, system prompt included.
+    """
+
+    def tokenize(prompt: Prompt) -> int | None:
+        assert server is not None
+        if scenario.endpoint == "chat":
+            return server.tokenize(scenario.model, messages=chat_messages(scenario, prompt))
+        return server.tokenize(scenario.model, prompt=completion_text(scenario, prompt))
+
+    return best_counter(
+        tokenize=tokenize if server is not None else None,
+        unavailable=(ControlError,),
+        models=(scenario.model,),
+        cache_dir=cache_dir,
+        scope=(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+    )
+
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
 

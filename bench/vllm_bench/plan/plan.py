@@ -5,14 +5,22 @@ Everything is decided here, from seeds, before the first request is sent; `sha25
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
 
 from ..prompts.prompt import Prompt
+from ..records.whole_file import write_whole
 from ..reply.outcome import Expectation
-from ..scenario.load_level import LoadLevel
+from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
+from .arrivals import schedule_sha256
 from .material import Material, Part
 from .request import body_fields, chat_messages, make_body, make_target
 from .timetable import Timetable
@@ -206,3 +214,61 @@ def cache_salt(scenario: Scenario, run_id: str, index: int, kind: str | None = N
     if scenario.cache == "cold":
         return f"{run_id}-{index}"
     return f"{run_id}-{kind}" if kind else run_id
+
+
+def plan_sha256(scenario: Scenario, part: Part) -> str:
+    """Name what a run measures: every request's JSON, in order, and when it goes.
+
+    The run's own name is no part of it: equal seeds and settings give an equal plan.
+    """
+    talk = scenario.conversations.model_dump() if scenario.conversations else None
+    said = {
+        "body": body_fields(scenario, None, scenario.max_new_tokens),
+        "system_prompt": scenario.system_prompt,
+        "endpoint": scenario.endpoint,
+        "cache": scenario.cache,
+        "conversations": talk,
+        "prompts": part.material.prompts.sha256,
+        "output_tokens": part.material.output_tokens,
+        "requests": part.timetable.measured,
+        "level": part.level,
+        "max_in_flight": scenario.max_in_flight,
+        "schedule": schedule_sha256(part.timetable.measured_s),
+    }
+    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def plan_facts(scenario: Scenario, part: Part) -> dict[str, Any]:
+    """Return what the run's JSON says of its plan."""
+    return {"sha256": plan_sha256(scenario, part), **part.timetable.facts}
+
+
+def run_id_for(scenario: Scenario, level: LoadLevel, time_utc: str) -> str:
+    """Return `<scenario>-cc<N>-pref<P>-max<M>-<time>`; a name for files, never parsed back.
+
+    An open loop has `rate<R>` or `trace-x<speed>` in the place of `cc<N>`.
+    """
+    prefill = scenario.prefill_tokens or "any"
+    return f"{scenario.name}-{level.label}-pref{prefill}-max{scenario.max_new_tokens}-{time_utc}"
+
+
+COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
+
+
+def write_plan(path: Path, part: Part, plan: Plan) -> None:
+    """Write a row a measured request; times in seconds from the start. Raises OSError."""
+    path.parent.mkdir(exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(part, plan))
+    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _rows(part: Part, plan: Plan) -> Iterator[tuple[object, ...]]:
+    times_s = part.timetable.measured_s
+    for index, prompt in enumerate(part.material.prompts.prompts):
+        # A closed loop has no times: a request goes when a stream is free.
+        at = f"{times_s[index]:.9f}" if times_s else ""
+        request = plan.requests[index]
+        yield index, at, request.prompt_id, prompt.tokens, request.max_tokens

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..prompts.order import derive_seed
-from ..scenario.load_level import LoadLevel
+from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
 from .arrivals import arrival_times, realised
 from .trace import Trace

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from .hub import HubSet
-from .hub_fetch import Fetched
+from .hub import Fetched, HubSet
 from .prompt import Prompt, PromptError, PromptSource, user_prompt
 
 FORMAT = 1  # goes up when a row filter changes: sets of an older format are fetched again

@@ -12,8 +12,7 @@ import orjson
 
 from .cache import find_cached, lines_path, read_cached, write_cached
 from .files import read_prompt_file
-from .hub import HUB_SETS
-from .hub_fetch import fetch
+from .hub import HUB_SETS, fetch
 from .order import derive_seed
 from .prompt import (
     Message,

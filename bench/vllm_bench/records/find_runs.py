@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_bench.records.request_record import COLUMNS, RecordsError, read_frame
-from vllm_bench.records.run_info import RunInfo, read_run_info
+from .request_record import COLUMNS, RecordsError, read_frame
+from .run_info import RunInfo, read_run_info
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .held import hold
+from .whole_file import hold
 
 if TYPE_CHECKING:
     import pandas as pd

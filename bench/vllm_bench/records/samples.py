@@ -1,19 +1,18 @@
-"""Rows that a sampler takes, and the file that they go to, on the clock of the run.
+"""What samplers see beside a run: a reading of a GPU, and one of the server's /metrics.
 
-A row is a frozen dataclass whose first field is `t_s`; its fields are the columns, each with
-its meaning. Samplers start before the run does, so rows are held until its start is known.
+One dataclass for each file; its fields are the columns, each with its meaning and its type. The
+first is `t_s`, the run's own clock.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import threading
-from collections.abc import Iterable
-from dataclasses import field
-from pathlib import Path
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+ALL = "all"  # the engine of a row that is of all engines together
 
 
 def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
@@ -31,61 +30,149 @@ def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
     return [(f.name, f.metadata["doc"]) for f in dataclasses.fields(kind)]
 
 
-def csv_lines(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows of values as CSV; None is an empty cell."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_cell(v) for v in row] for row in rows)
-    return out.getvalue()
+def dtypes(kind: type[Any]) -> dict[str, str]:
+    """Return each column's pandas type: numbers that may be missing are floats."""
+    hints = typing.get_type_hints(kind)
+    return {name: _dtype(hints[name]) for name in columns(kind)}
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+def _dtype(hint: object) -> str:
+    kinds = typing.get_args(hint) or (hint,)
+    if str in kinds:
+        return "string"
+    return "int64" if kinds == (int,) else "float64"
 
 
-class RowFile:
-    """A CSV of rows on the run's clock. Safe to use from several threads; it never raises.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRow:
+    """One reading. An empty cell is a sensor that this GPU lacks, or that gave nothing just then.
 
-    A disk that is full ends the file, not the run: `problem` says why.
+    Where a name ends in _mb, a MB is a million bytes; nvidia-smi counts in MiB, 4.9 % more.
     """
 
-    def __init__(self, path: Path, kind: type[Any]) -> None:
-        """Prepare to write `path`, which appears once the run's start is known."""
-        self.path = path
-        self.written = 0
-        self.problem: str | None = None
-        self._columns = columns(kind)
-        self._zero_s: float | None = None
-        self._held: list[Any] = []
-        self._begun = False
-        self._lock = threading.Lock()
+    t_s: float = doc("when it was read, from the run's start; negative before")
+    wall_s: float = doc("the same moment on the wall clock of the machine that read it")
+    gpu_index: int = doc("the GPU's number, as nvidia-smi counts")
+    gpu_uuid: str = doc("the GPU's own name, which stays whatever the number")
+    utilization_percent: int | None = doc(
+        "share of the driver's last period in which some kernel ran; not how full the GPU is",
+        default=None,
+    )
+    memory_used_mb: float | None = doc("device memory in use, by whomever", default=None)
+    temperature_c: int | None = doc("temperature of the GPU's core", default=None)
+    power_w: float | None = doc(
+        "power draw of the board; from Ampere on the driver's mean over the last second",
+        default=None,
+    )
+    energy_j: float | None = doc("energy since the driver was loaded: a counter", default=None)
+    sm_clock_mhz: int | None = doc("clock of the multiprocessors", default=None)
+    memory_clock_mhz: int | None = doc("clock of the memory", default=None)
+    throttle_reasons: str | None = doc(
+        "what holds the clocks down just now, names with a vertical bar between; none: nothing",
+        default=None,
+    )
+    pcie_tx_kb_s: int | None = doc(
+        "sent over PCIe, over 20 ms; readings are taken in turn between the samples, since each "
+        "holds the driver so long, and a row without one is empty",
+        default=None,
+    )
+    pcie_rx_kb_s: int | None = doc("received over PCIe; read as pcie_tx_kb_s is", default=None)
 
-    def anchor(self, zero_s: float) -> None:
-        """Say when the run starts, on the clock of the rows' `t_s`."""
-        with self._lock:
-            self._zero_s = zero_s  # the rows so far go with the next: this is no time for the disk
 
-    def write(self, rows: Iterable[Any] = ()) -> None:
-        """Append rows, and those that were held for the start."""
-        with self._lock:
-            self._held.extend(rows)
-            if self._zero_s is None or self.problem is not None:
-                return
-            held, self._held = self._held, []
-            try:
-                self._append(held, self._zero_s)
-            except OSError as e:
-                self.problem = f"{self.path} ends early: {e.strerror or e}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRow:
+    """One engine at one moment. An empty cell is a value that the server doesn't give.
 
-    def _append(self, rows: list[Any], zero_s: float) -> None:
-        lines = csv_lines(
-            (row.t_s - zero_s, *(getattr(row, name) for name in self._columns[1:])) for row in rows
-        )
-        if not self._begun:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(",".join(self._columns) + "\n", encoding="utf-8")
-            self._begun = True
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(lines)
-        self.written += len(rows)
+    Means are over the observations that ended since the engine's row before, and empty where
+    there was none; a window's mean is the sum of mean times count over its rows by that of count.
+    """
+
+    t_s: float = doc("half-way between question and answer, from the run's start; negative before")
+    wall_s: float = doc("the same moment on this machine's wall clock")
+    fetch_ms: float = doc("from question to answer: a busy server takes its time")
+    engine: str = doc("the server's engine (one each data-parallel rank), or all of them")
+    running: float | None = doc("requests in the batch; all: the sum", default=None)
+    waiting: float | None = doc("requests in the queue; all: the sum", default=None)
+    kv_cache_usage: float | None = doc(
+        "share of KV blocks in use, 0-1; all: the mean", default=None
+    )
+    preemptions_total: float | None = doc("since the server's start", default=None)
+    prefix_cache_queries_total: float | None = doc(
+        "prompt tokens looked up in the prefix cache since the server's start", default=None
+    )
+    prefix_cache_hits_total: float | None = doc("of these, found", default=None)
+    prompt_tokens_total: float | None = doc("since the server's start", default=None)
+    generation_tokens_total: float | None = doc("since the server's start", default=None)
+    ttft_mean_ms: float | None = doc(
+        "time to first token by the server's clock, its queue included", default=None
+    )
+    ttft_count: int | None = doc("first tokens since the row before", default=None)
+    itl_mean_ms: float | None = doc("inter-token latency by the server's clock", default=None)
+    itl_count: int | None = doc("inter-token latencies since the row before", default=None)
+    queue_mean_ms: float | None = doc("time in the queue of requests that ended", default=None)
+    queue_count: int | None = doc("requests that ended since the row before", default=None)
+    prefill_mean_ms: float | None = doc("prefill time of requests that ended", default=None)
+    prefill_count: int | None = doc("requests that ended since the row before", default=None)
+    decode_mean_ms: float | None = doc("decode time of requests that ended", default=None)
+    decode_count: int | None = doc("requests that ended since the row before", default=None)
+
+
+def gpu_row(cells: Sequence[str]) -> GpuRow:
+    """Return the row that was written as these cells. Raises ValueError."""
+    names = columns(GpuRow)
+    if len(cells) != len(names):
+        raise ValueError(f"{len(cells)} cells, not {len(names)}")
+    given = zip(names, cells, strict=True)
+    values: dict[str, Any] = {name: _READERS[name](cell) for name, cell in given if cell}
+    try:
+        return GpuRow(**values)
+    except TypeError as e:  # a cell is empty that may not be
+        raise ValueError(str(e)) from e
+
+
+def _reader(hint: object) -> type[int] | type[float] | type[str]:
+    kinds = typing.get_args(hint) or (hint,)
+    return float if float in kinds else int if int in kinds else str
+
+
+_READERS = {name: _reader(hint) for name, hint in typing.get_type_hints(GpuRow).items()}
+
+# Bits of NVML's clocks event reasons, which older drivers call clocks throttle reasons.
+REASONS = {
+    0x1: "gpu_idle",
+    0x2: "applications_clocks_setting",
+    0x4: "sw_power_cap",
+    0x8: "hw_slowdown",
+    0x10: "sync_boost",
+    0x20: "sw_thermal_slowdown",
+    0x40: "hw_thermal_slowdown",
+    0x80: "hw_power_brake_slowdown",
+    0x100: "display_clock_setting",
+    0x200: "board_limit",
+    0x400: "reliability",
+}
+
+
+def reason_names(bits: int) -> str:
+    """Return the names of the reasons; a bit that this doesn't know is named by its number."""
+    names = [name for bit, name in REASONS.items() if bits & bit]
+    unknown = bits & ~sum(REASONS)
+    return "|".join([*names, *([f"0x{unknown:x}"] if unknown else [])]) or "none"
+
+
+# NVML's reasons that slow a GPU that has work; an idle one, and clocks that somebody set, do not.
+SLOWED_BY = frozenset(
+    {
+        "sw_power_cap",
+        "hw_slowdown",
+        "sw_thermal_slowdown",
+        "hw_thermal_slowdown",
+        "hw_power_brake_slowdown",
+        "reliability",
+    }
+)
+
+
+def slowed_by(reasons: object) -> frozenset[str]:
+    """Return what slowed a GPU that had work, of a cell of `throttle_reasons`."""
+    return SLOWED_BY & set(str(reasons).split("|"))

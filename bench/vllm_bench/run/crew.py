@@ -18,9 +18,8 @@ from ..plan.timetable import spare_connections
 from ..plan.work import NS_PER_S, Arrival
 from ..records.run_info import ClockPair
 from ..send.cores import allowed_cores, cores_for, keeping_off
-from ..send.share import Share
 from ..send.tickets import Tickets
-from ..send.worker import Command, Go, Place, run_worker
+from ..send.worker import Command, Go, Place, Share, run_worker
 
 HEAD_START_S = 0.05  # between telling the workers to start and the start
 # A server answers all its streams in one step, so their chunks arrive together; a loop takes

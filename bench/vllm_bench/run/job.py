@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..plan.material import Part
-from ..plan.plan import Plan, make_plan
-from ..plan.plan_file import write_plan
-from ..plan.plan_name import plan_facts, plan_sha256, run_id_for
-from ..plan.scenario_prompts import prompts_seed
+from ..plan.material import Part, prompts_seed
+from ..plan.plan import Plan, make_plan, plan_facts, plan_sha256, run_id_for, write_plan
 from ..plan.timetable import schedule_seed
 from ..records.run_info import ClockPair, RunInfo, write_run_info
 from ..records.same_run import RunKey

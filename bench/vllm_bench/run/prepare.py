@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..plan.material import Part, parts_of
+from ..plan.material import Part, parts_of, scenario_counter
 from ..plan.request import scenario_tls
-from ..plan.scenario_prompts import scenario_counter
 from ..prompts.source import PromptError, default_cache_dir, load_source
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server

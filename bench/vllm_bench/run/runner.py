@@ -14,8 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from ..live.plan_progress import progress_of
-from ..live.progress import Progress
+from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..records.request_record import RecordWriter, RequestRecord
 from ..records.run_info import ClockPair, RunStatus

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from pydantic_core import ErrorDetails
 
 from .load_keys import Conversations
-from .nearest import nearest
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the nearest known word, or nothing."""
+    found = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
 
 # What may be a secret, or hold one, is not echoed.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")

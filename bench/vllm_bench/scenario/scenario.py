@@ -22,8 +22,7 @@ from pydantic import (
 
 from .checks import sendable_body, sendable_headers, usable_url, variable_name
 from .load_keys import LONGEST_S, Load, replaced
-from .mistakes import explain, word
-from .nearest import nearest
+from .mistakes import explain, nearest, word
 from .objectives import Slo
 
 Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]

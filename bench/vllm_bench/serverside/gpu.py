@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..figures.absent import Figure, Why, doc, split
-from ..figures.facts import Facts
-from ..figures.observed import observed, why_no_rows
-from ..figures.stretch import Stretch, stretch_of
-from ..records.gpu_rows import slowed_by
+from ..figures.absent import Figure, Why, doc, observed, split, why_no_rows
+from ..figures.facts import Facts, Stretch, stretch_of
+from ..records.samples import slowed_by
 from ..records.text import printable
 from .over_time import Samples
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 SENSORS = {  # the rows' column, and what it is called here: <name>_mean_<unit>
     "utilization_percent": ("utilization", "percent"),
@@ -164,3 +163,27 @@ def _together(gpus: Sequence[GpuUse], name: str) -> Figure:
     if "_peak_" in name:
         return max(values)
     return sum(values) if name == "power_total_w" else sum(values) / len(values)
+
+
+GIVE_GPUS = "name the server's with telemetry_gpus"
+
+
+def not_the_servers(facts: Facts, gpus: GpuSide) -> list[str]:
+    """Return what says that they aren't, or not they alone; nothing where nothing does."""
+    noted = observed(facts.info, "gpu")
+    asked, sampled = facts.setting("gpus"), len(expected_gpus(facts))
+    busy = [gpu.utilization_peak_percent for gpu in gpus.gpus]
+    against = {
+        "the run's JSON doesn't say whose GPUs were sampled": facts.gpu_rows is not None
+        and not noted.sampled,
+        "the server is a simulator, and has no GPU": bool(
+            facts.info and facts.info.server.get("simulator")
+        ),
+        f"the scenario's key gpus is {asked}, and GPUs sampled are {sampled}: {GIVE_GPUS}": (
+            isinstance(asked, int) and asked != sampled
+        ),
+        "no GPU that was sampled did any work, so the server ran on others": bool(busy)
+        and all(share == 0 for share in busy),
+    }
+    split = noted.problem("mig")
+    return [*(words for words, holds in against.items() if holds), *([split] if split else [])]

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..figures.absent import Figure, Why, both, doc, ratio, split
-from ..figures.facts import Facts
-from ..figures.observed import why_no_rows
+from ..figures.absent import Figure, Why, both, doc, ratio, split, why_no_rows
+from ..figures.facts import Facts, Stretch, stretch_of
 from ..figures.statistics import Values
-from ..figures.stretch import Stretch, stretch_of
-from ..records.server_rows import ALL
+from ..records.samples import ALL
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
 from .over_time import Samples
 

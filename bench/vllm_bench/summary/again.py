@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from vllm_bench.records.run_info import RunInfo
-from vllm_bench.scenario.scenario import MASK, scenario_yaml
-
+from ..records.run_info import RunInfo
 from ..records.text import file_name, printable
+from ..scenario.scenario import MASK, scenario_yaml
 from .levels import Series
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from vllm_bench.records.request_record import RecordsError
-from vllm_bench.records.whole_file import write_whole
 
 from ..figures.digits import short
+from ..records.request_record import RecordsError
+from ..records.whole_file import write_whole
 
 
 def _doc(heading: str, text: str) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vllm_bench.records.run_info import RunInfo
-
+from ..records.run_info import RunInfo
 from ..records.text import printable
 from .summary import RunSummary
 

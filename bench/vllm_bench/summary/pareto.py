@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..scenario.load import Load
 from ..verdict.verdict import Level as VerdictLevel
-from .knee import output_tokens_per_s
 from .levels import Level, Series
+from .stability import output_tokens_per_s
 from .summary import RunSummary
 
 

@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vllm_bench.records.run_info import RunInfo
-
-from ..figures.attainment import attainment
 from ..figures.facts import Facts
-from ..figures.metrics import METRICS, why_absent
-from ..figures.objectives import Attainment
-from ..figures.rates import ArrivalRates, arrival_rates
-from ..figures.statistics import Distribution, describe
-from ..figures.throughput import Throughput, throughput, window_throughput
+from ..figures.metrics import METRICS, headline_metric, why_absent
+from ..figures.objectives import Attainment, attainment
+from ..figures.statistics import Distribution, describe, floats
+from ..figures.throughput import (
+    ArrivalRates,
+    Throughput,
+    arrival_rates,
+    throughput,
+    window_throughput,
+)
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
 from ..records.find_runs import Run
-from ..records.gpu_rows import read_gpu_rows
-from ..records.server_rows import read_server_rows
+from ..records.run_info import RunInfo
+from ..records.sample_file import read_gpu_rows, read_server_rows
 from ..scenario.load import Load
-from ..serverside.cost import Cost, cost
-from ..serverside.energy import Energy, energy
+from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.server import ServerSide, server_side
-from ..verdict.verdict import Verdict, judge_facts
+from ..verdict.finding import Finding
+from ..verdict.verdict import LEVELS, Verdict, judge_facts
 from .calibration import Calibration, read_sidecar, sidecar
-from .turns import Turn, turns_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The successes of one turn of a run's conversations; None where there is no such value."""
+
+    turn: int  # from 1
+    n: int
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+    prompt_tokens_mean: float | None
+    cached_share: float | None  # of the prompt tokens, where the replies say it
+
+
+def turns_of(facts: Facts) -> tuple[Turn, ...]:
+    """Return a run's turns in their order; none where its requests are no turns."""
+    rows = facts.succeeded[facts.succeeded["turn"].notna()]
+    return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
+
+
+def _turn(facts: Facts, turn: int, rows: pd.DataFrame) -> Turn:
+    ttft = describe(floats(facts.times(headline_metric("ttft_ms", facts.load)).loc[rows.index]))
+    tokens = floats(rows["prompt_tokens"])
+    known = rows[rows["cached_tokens"].notna()]
+    asked = float(floats(known["prompt_tokens"]).sum())
+    return Turn(
+        turn=turn,
+        n=len(rows),
+        ttft_p50_ms=ttft.percentile(50) if ttft else None,
+        ttft_p95_ms=ttft.percentile(95) if ttft else None,
+        prompt_tokens_mean=float(tokens.mean()) if tokens.size else None,
+        cached_share=float(floats(known["cached_tokens"]).sum()) / asked if asked else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +251,26 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
 def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
     """Return summaries by scenario, level and time."""
     return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFinding:
+    """A finding and the runs that it is about."""
+
+    finding: Finding
+    runs: tuple[RunSummary, ...]
+
+
+def headline(summaries: Sequence[RunSummary]) -> str:
+    """Return how many runs got which verdict: `2 VALID, 1 SUSPECT`."""
+    counts = Counter(s.verdict.level for s in summaries)
+    return ", ".join(f"{counts[level]} {level}" for level in LEVELS.values() if counts[level])
+
+
+def shared_notes(summaries: Sequence[RunSummary]) -> list[SharedFinding]:
+    """Return the notes, each with the runs that it is about."""
+    found: dict[Finding, list[RunSummary]] = {}
+    for summary in summaries:
+        for note in summary.verdict.notes:
+            found.setdefault(note, []).append(summary)
+    return [SharedFinding(note, tuple(runs)) for note, runs in found.items()]

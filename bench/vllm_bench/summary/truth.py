@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from vllm_bench.records.request_record import RecordsError
 
 from ..figures.statistics import Distribution, Values, describe
 from ..records.find_runs import Run
+from ..records.request_record import RecordsError
 from .calibration import Calibration
 
 Stamps = NDArray[np.int64]

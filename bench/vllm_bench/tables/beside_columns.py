@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..figures.absent import docs_of, joined
-from ..serverside.cost import Cost
-from ..serverside.energy import Energy
+from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.summary import RunSummary

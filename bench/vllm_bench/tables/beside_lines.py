@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..figures.absent import observed
 from ..figures.digits import counted, short
-from ..figures.observed import observed
-from ..serverside.cost import Cost
-from ..serverside.energy import SENSOR_NOTE, Energy
+from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.levels import Level, Series

@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 
-from ..figures.intervals import Interval
 from ..figures.objectives import Attainment, Outcome
-from ..figures.statistics import Distribution
+from ..figures.statistics import Distribution, Interval
 from ..summary.again import again
 from ..summary.capacity import capacity
 from ..summary.environment import environment

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from ..figures.metrics import FROM_SCHEDULE
 from ..figures.objectives import Attainment
-from ..summary.knee import output_tokens_per_s
 from ..summary.levels import Figure, Level, Series
-from ..summary.stability import stability
+from ..summary.stability import output_tokens_per_s, stability
 from .columns import cell
 from .summary_column import Value
 

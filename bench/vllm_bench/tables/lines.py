@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..figures.digits import counted, short
-from ..figures.intervals import MIN_REPEATS, Repeated
 from ..figures.metrics import TITLES
+from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.stability import stability

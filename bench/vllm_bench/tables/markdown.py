@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from ..records.text import code, markdown
 from ..summary.again import again
 from ..summary.environment import environment
-from ..summary.levels import Series, series_of
-from ..summary.series_names import named_series
-from ..summary.summary import RunSummary
-from ..summary.verdict_lists import headline, shared_notes
+from ..summary.levels import Series, named_series, series_of
+from ..summary.summary import RunSummary, headline, shared_notes
 from .beside_lines import beside_lines
 from .lines import objective_lines, repeat_lines, stability_lines
 from .tables import cache_notes, footnotes, interval_rows, level_table, setup_words, turn_rows

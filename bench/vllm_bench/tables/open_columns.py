@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..figures.rates import ArrivalRates
+from ..figures.throughput import ArrivalRates
 from ..summary.summary import RunSummary
 from .summary_column import SummaryColumn, Value
 

@@ -9,8 +9,7 @@ import orjson
 
 from ..figures.absent import docs_of
 from ..figures.metrics import METRICS
-from ..serverside.cost import Cost
-from ..serverside.energy import Energy
+from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide, GpuUse
 from ..serverside.server import ServerSide
 from ..summary.stability import State

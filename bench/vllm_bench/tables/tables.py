@@ -11,8 +11,7 @@ from ..figures.statistics import min_samples
 from ..records.text import ABSENT
 from ..summary.calibration import in_words
 from ..summary.levels import Series
-from ..summary.summary import RunSummary
-from ..summary.turns import Turn
+from ..summary.summary import RunSummary, Turn
 
 P3 = (50.0, 95.0, 99.0)
 P2 = (50.0, 95.0)

@@ -14,10 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records.text import printable
-from ..summary.levels import Series, series_of
-from ..summary.series_names import named_series
-from ..summary.summary import RunSummary
-from ..summary.verdict_lists import headline, shared_notes
+from ..summary.levels import Series, named_series, series_of
+from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
 from .beside_lines import beside_lines
 from .lines import objective_lines, repeat_lines, stability_lines

@@ -7,7 +7,7 @@ from typing import Any
 from ..figures.client import _too_few_ticks, _workers_of, busiest_cpu_share, loop_lag_p99_ms
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from . import thresholds
+from . import finding
 from .finding import Finding, Severity
 
 MORE_CLIENT = (
@@ -42,11 +42,11 @@ def loop_lag(facts: Facts) -> Finding | None:
     """The sending loop was late, so stamps were."""
     lag = loop_lag_p99_ms(facts.info)
     base = facts.token_gap_p50_ms or facts.ttft_p50_ms
-    if lag is None or not base or lag <= thresholds.LOOP_LAG_FLOOR_MS:
+    if lag is None or not base or lag <= finding.LOOP_LAG_FLOOR_MS:
         return None
     if _too_few_ticks(facts.info):
         return None  # a p99 of a second's ticks is its worst one; such a run is too short anyway
-    severity = thresholds.LOOP_LAG.severity(lag / base)
+    severity = finding.LOOP_LAG.severity(lag / base)
     if severity is None:
         return None
     return Finding(
@@ -61,7 +61,7 @@ def loop_lag(facts: Facts) -> Finding | None:
 def client_cpu(facts: Facts) -> Finding | None:
     """A sending process came near to what a core can do."""
     busiest = busiest_cpu_share(facts.info)
-    severity = None if busiest is None else thresholds.CLIENT_CPU.severity(busiest)
+    severity = None if busiest is None else finding.CLIENT_CPU.severity(busiest)
     if busiest is None or severity is None:
         return None
     return Finding(

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from ..figures.absent import observed
 from ..figures.facts import Facts
-from ..figures.observed import observed
-from ..records.gpu_rows import slowed_by
+from ..records.samples import slowed_by
 from ..serverside.over_time import GPU_GAP_S
 from .finding import Finding, Severity
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..figures.attainment import run_objectives
 from ..figures.digits import counted
 from ..figures.facts import Facts
+from ..figures.objectives import run_objectives
 from ..figures.statistics import min_samples
-from . import client_checks, thresholds
+from . import client_checks, finding
 from .advice import more_requests
 from .finding import Finding, Severity
 
@@ -53,7 +53,7 @@ def errors(facts: Facts) -> Finding | None:
     """Requests failed; those that the client cancelled itself count as `interrupted`."""
     judged = facts.rows - facts.cancelled
     failed = len(facts.failures) - facts.cancelled
-    severity = thresholds.ERRORS.severity(failed / judged) if judged else None
+    severity = finding.ERRORS.severity(failed / judged) if judged else None
     if severity is None:
         return None
     kinds = facts.failures["error_kind"].fillna("unknown").value_counts()
@@ -94,7 +94,7 @@ def clock_drift(facts: Facts) -> Finding | None:
         return None
     monotonic_s = (end.monotonic_ns - start.monotonic_ns) / 1e9
     drift_ms = 1000 * (end.wall_s - start.wall_s - monotonic_s)
-    severity = thresholds.CLOCK_DRIFT_MS.severity(abs(drift_ms))
+    severity = finding.CLOCK_DRIFT_MS.severity(abs(drift_ms))
     if severity is None:
         return None
     return Finding(

@@ -12,7 +12,7 @@ from ..serverside.ledger import (
     cache_hit_rate,
     counter_deltas,
 )
-from . import thresholds
+from . import finding
 from .advice import less_load
 from .finding import Finding, Severity
 
@@ -42,7 +42,7 @@ def ledger_mismatch(facts: Facts) -> Finding | None:
     if not wrong:
         return None
     worst = max((abs(d) / max(counted[n], 1) for n, d in wrong.items() if n != REQUESTS), default=0)
-    invalid = exact and worst > (thresholds.LEDGER.invalid or 0)
+    invalid = exact and worst > (finding.LEDGER.invalid or 0)
     return Finding(
         "ledger_mismatch",
         Severity.INVALID if invalid else Severity.SUSPECT,
@@ -68,7 +68,7 @@ def cache_hits(facts: Facts) -> Finding | None:
     """Prompts were found in the prefix cache; under `cache: cold` none should have been."""
     rate = cache_hit_rate(facts)
     cold = facts.setting("cache") == "cold"
-    severity = None if rate is None else thresholds.CACHE_HITS.severity(rate)
+    severity = None if rate is None else finding.CACHE_HITS.severity(rate)
     if rate is None or severity is None:
         return None
     return Finding(
@@ -108,4 +108,42 @@ def preemptions(facts: Facts) -> Finding | None:
         f"the server preempted requests {counted(round(count), 'time')}: its KV cache was full",
         f"each is a long gap in a stream: lower {less_load(facts)}, or give the cache more room "
         "(--gpu-memory-utilization, --kv-cache-dtype fp8, --max-num-seqs)",
+    )
+
+
+def length_mismatch(facts: Facts) -> Finding | None:
+    """Replies weren't as long as asked, though `ignore_eos` was to make them so."""
+    replies = facts.succeeded
+    if not facts.setting("ignore_eos") or replies.empty:
+        return None
+    asked = replies["max_tokens"] * facts.choices
+    wrong = int((replies["completion_tokens"].fillna(-1) != asked).sum())
+    severity = finding.LENGTH_MISMATCH.severity(wrong / len(replies))
+    if severity is None:
+        return None
+    return Finding(
+        "length_mismatch",
+        severity,
+        f"{wrong} of {len(replies)} replies ({100 * wrong / len(replies):.3g} %) aren't as long as "
+        f"asked; mean {facts.values('completion_tokens').mean():.1f} tokens",
+        "check that prompt and max_new_tokens together fit MAX_MODEL_LEN, and that the endpoint "
+        "honours ignore_eos (on chat, gpt-oss doesn't: use endpoint: completions)",
+    )
+
+
+def multi_token_chunks(facts: Facts) -> Finding | None:
+    """The server put several tokens in a chunk, so gaps between chunks aren't token gaps."""
+    events = facts.total("token_events")
+    if not facts.streaming or events == 0:
+        return None
+    ratio = facts.total("completion_tokens") / events
+    severity = finding.TOKENS_PER_CHUNK.severity(ratio)
+    if severity is None:
+        return None
+    return Finding(
+        "multi_token_chunks",
+        severity,
+        f"{ratio:.2f} tokens a chunk",
+        "TPOT stays right, gaps are those of chunks: serve with --stream-interval 1 and without "
+        "speculative decoding to see single tokens; without either, the API server lagged",
     )

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..records.server_row import ALL
-from .prometheus import Sample, samples
+from ..records.samples import ALL
+
+
+class PageError(Exception):
+    """A page that isn't Prometheus text; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value, under its whole name (`…_total`, `…_sum`)."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def samples(text: str, names: Collection[str]) -> Iterator[Sample]:
+    """Return the samples of these names that are finite. Raises PageError."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    prefixes = tuple(names)
+    lines = [line for line in text.splitlines() if line.startswith(prefixes)]
+    try:
+        for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+            for sample in family.samples:
+                if sample.name in names and math.isfinite(sample.value):
+                    yield Sample(sample.name, sample.labels, sample.value)
+    except (ValueError, IndexError) as e:
+        raise PageError(
+            f"not a page of Prometheus metrics: {' '.join(str(e).split())[:200]}"
+        ) from e
+
 
 # The server's names for a column, the newest first; a page has the first of them that it has.
 NOW = {

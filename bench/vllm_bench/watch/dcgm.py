@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..records.gpu_row import GpuRow, reason_names
-from ..vllm.prometheus import PageError, Sample, samples
+from ..records.samples import GpuRow, reason_names
+from ..vllm.page import PageError, Sample, samples
 from .gaps import Problem
 from .gpu_recording import GpuFacts, GpuRecording
 from .nvml import GpuUnavailableError

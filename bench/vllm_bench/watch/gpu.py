@@ -8,12 +8,44 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..records.gpu_row import GpuRow
+from ..records.samples import GpuRow
 from .gaps import Problem
 from .gpu_recording import GpuFacts, GpuSink
-from .nvml import Gpu, GpuGoneError, GpuUnavailableError, Nvml, open_gpus
-from .pcie import PcieTurns
+from .nvml import PCIE, Gpu, GpuGoneError, GpuUnavailableError, Nvml, open_gpus
 from .tick import Beat
+
+EXPECTED_S = 0.025
+
+
+class PcieTurns:
+    """Whose turn it is, and what was read since that GPU's last row."""
+
+    def __init__(self) -> None:
+        """Start with the first GPU."""
+        self._turn = 0
+        self._takes_s = EXPECTED_S
+        self._fresh: dict[int, dict[str, object]] = {}
+
+    def read_one(self, nvml: Nvml, gpus: Sequence[Gpu], left_s: float) -> None:
+        """Take one reading of the GPUs given, if the time left is enough for it."""
+        turns = [(gpu, c) for gpu in gpus for c in PCIE if c not in gpu.absent]
+        if not turns or left_s < self._takes_s:
+            return
+        self._turn += 1
+        gpu, column = turns[self._turn % len(turns)]
+        began_s = time.perf_counter()
+        try:
+            value = nvml.sense(gpu, column, PCIE[column])
+        except GpuGoneError:
+            return  # the next sample finds it gone, too, and says so
+        self._takes_s = max(self._takes_s, time.perf_counter() - began_s)
+        if value is not None:
+            self._fresh.setdefault(gpu.index, {})[column] = value
+
+    def take(self, gpu: Gpu) -> dict[str, object]:
+        """Return what was read of the GPU since the last call."""
+        return self._fresh.pop(gpu.index, {})
+
 
 START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to come up
 STOP_LIMIT_S = 5.0  # a driver that hangs must not hold up a run's end

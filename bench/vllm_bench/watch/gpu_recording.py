@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ..records.gpu_row import GpuRow
-from ..records.samples import RowFile
+from ..records.sample_file import RowFile
+from ..records.samples import GpuRow
 from .gaps import GapLog, Problem
 
 # Readings further apart are a gap: a few samples at the usual 10 Hz, and less than the 3 s that

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..records.gpu_row import reason_names
+from ..records.samples import reason_names
 from .gaps import Problem
 
 # NVML's error numbers, which never change; names for all of them came to pynvml only by and by.

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..records.samples import RowFile
-from ..records.server_row import ALL, ServerRow
-from ..vllm.page import HISTOGRAMS, TOTALS, Engine, Spent, read_page, together
-from ..vllm.prometheus import PageError
+from ..records.sample_file import RowFile
+from ..records.samples import ALL, ServerRow
+from ..vllm.page import HISTOGRAMS, TOTALS, Engine, PageError, Spent, read_page, together
 from .gaps import GapLog, Problem
 from .tick import Beat
 

@@ -1,0 +1,147 @@
+"""The files of samples, `telemetry/<run_id>.csv` and `server_metrics/<run_id>.csv`: both ends.
+
+Samplers start before the run does, so rows are held until its start is known.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .request_record import RecordsError
+from .samples import GpuRow, ServerRow, columns, dtypes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows of values as CSV; None is an empty cell."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([_cell(v) for v in row] for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+class RowFile:
+    """A CSV of rows on the run's clock. Safe to use from several threads; it never raises.
+
+    A disk that is full ends the file, not the run: `problem` says why.
+    """
+
+    def __init__(self, path: Path, kind: type[Any]) -> None:
+        """Prepare to write `path`, which appears once the run's start is known."""
+        self.path = path
+        self.written = 0
+        self.problem: str | None = None
+        self._columns = columns(kind)
+        self._zero_s: float | None = None
+        self._held: list[Any] = []
+        self._begun = False
+        self._lock = threading.Lock()
+
+    def anchor(self, zero_s: float) -> None:
+        """Say when the run starts, on the clock of the rows' `t_s`."""
+        with self._lock:
+            self._zero_s = zero_s  # the rows so far go with the next: this is no time for the disk
+
+    def write(self, rows: Iterable[Any] = ()) -> None:
+        """Append rows, and those that were held for the start."""
+        with self._lock:
+            self._held.extend(rows)
+            if self._zero_s is None or self.problem is not None:
+                return
+            held, self._held = self._held, []
+            try:
+                self._append(held, self._zero_s)
+            except OSError as e:
+                self.problem = f"{self.path} ends early: {e.strerror or e}"
+
+    def _append(self, rows: list[Any], zero_s: float) -> None:
+        lines = csv_lines(
+            (row.t_s - zero_s, *(getattr(row, name) for name in self._columns[1:])) for row in rows
+        )
+        if not self._begun:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(",".join(self._columns) + "\n", encoding="utf-8")
+            self._begun = True
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(lines)
+        self.written += len(rows)
+
+
+def read_gpu_rows(run: Path) -> pd.DataFrame | None:
+    """Read `telemetry/<run_id>.csv`, by rising t_s; None where nothing was sampled.
+
+    Raises RecordsError.
+    """
+    return _read(run.parent / "telemetry" / f"{run.stem}.csv", "GPU samples", GpuRow)
+
+
+def read_server_rows(run: Path) -> pd.DataFrame | None:
+    """Read `server_metrics/<run_id>.csv`, by rising t_s; None where nothing was sampled.
+
+    Raises RecordsError.
+    """
+    return _read(run.parent / "server_metrics" / f"{run.stem}.csv", "server metrics", ServerRow)
+
+
+def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
+    """Read rows of this kind, by rising `t_s`; None where there is no such file.
+
+    A last line that a kill tore off is left out; columns that nobody asks for are, too. Raises
+    RecordsError where the header lacks a column, or a row is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return _parsed(path.read_bytes(), dtypes(kind))
+    except (OSError, ValueError, TypeError, OverflowError) as e:
+        raise RecordsError(f"{path}: not {what}: {e}") from e
+
+
+def _parsed(text: bytes, types: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
+    import pandas as pd
+
+    whole = text[: text.rfind(b"\n") + 1]
+    _check(whole)
+    rows: pd.DataFrame = pd.read_csv(
+        io.BytesIO(whole),
+        usecols=list(types),
+        dtype=dict(types),
+        keep_default_na=False,
+        na_values=[""],
+    )
+    if not np.isfinite(rows["t_s"]).all():
+        raise ValueError("a row has no t_s")
+    ordered: pd.DataFrame = rows.sort_values("t_s", kind="stable", ignore_index=True)
+    return ordered
+
+
+def _check(whole: bytes) -> None:
+    """Refuse a row with too few or too many cells: pandas would fill it up, or shift all rows.
+
+    Raises ValueError.
+    """
+    lines = whole.split(b"\n")[:-1]
+    wanted = _cells(lines[0]) if lines else 0
+    for number, line in enumerate(lines[1:], start=2):
+        if _cells(line) != wanted:
+            raise ValueError(f"line {number} has {_cells(line)} cells, not {wanted}")
+
+
+def _cells(line: bytes) -> int:
+    outside_quotes = line.split(b'"')[::2]
+    return 1 + sum(part.count(b",") for part in outside_quotes)

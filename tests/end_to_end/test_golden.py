@@ -1,0 +1,60 @@
+"""The client's stamps against what the server wrote down, token by token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vllm_bench.summary.truth import client_errors, read_truth
+
+from tests.end_to_end.golden import EXACT, check, measured, pairs
+from tests.simulated import Simulated
+
+NINE_ON_THREE = {"concurrencies": [9], "num_requests": 45}
+IDS = {"extra_body": {"return_token_ids": True}}
+FEW = {"num_requests": 16}
+
+
+@pytest.mark.parametrize(
+    ("server_flags", "words", "settings"),
+    [
+        pytest.param((), ("--workers", "1"), {}, id="eight streams, one process"),
+        pytest.param((), ("--workers", "3"), NINE_ON_THREE, id="nine streams, three processes"),
+        pytest.param(("--stream-interval", "4"), (), {}, id="four tokens a chunk"),
+        pytest.param(("--stream-interval", "4"), (), IDS, id="four tokens a chunk, and their ids"),
+        pytest.param((), (), {"extra_body": {"n": 2}}, id="two choices"),
+        pytest.param((), (), {"endpoint": "completions"}, id="completions"),
+        pytest.param(("--reasoning",), (), {"max_new_tokens": 60, **FEW}, id="reasoning"),
+        pytest.param(("--faults", "split_bytes"), (), FEW, id="every byte alone"),
+        pytest.param(("--faults", "split_utf8"), (), FEW, id="characters cut"),
+        pytest.param(("--faults", "merge=5"), (), FEW, id="five events a write"),
+        pytest.param(("--faults", "crlf:0.5, comments"), (), FEW, id="CRLF or comments"),
+    ],
+)
+def test_every_token_is_seen_after_it_was_sent_in_its_order_and_counted_once(
+    tmp_path: Path, server_flags: tuple[str, ...], words: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    with Simulated(*EXACT, *server_flags) as server:
+        evidence = measured(tmp_path, server, *words, **settings)
+    assert len(evidence.run.frame) == settings.get("num_requests", 32)
+    check(evidence)
+
+
+def test_the_error_that_calibrate_shows_is_of_these_very_stamps(tmp_path: Path) -> None:
+    with Simulated(*EXACT) as server:
+        evidence = measured(tmp_path, server)
+        truth = read_truth(server.truth_path)
+    errors = client_errors(evidence.run, evidence.tokens, truth)
+    found = list(pairs(evidence))
+    late = np.concatenate([p.seen.stamps_ns - p.sent_ns for p in found]) / 1e6
+    assert errors.tokens == late.size == 32 * 24
+    assert (errors.stamp_ms.min, errors.stamp_ms.max) == (late.min(), late.max())
+    # A TTFT's error is the way there and the way back: what the server took is in neither.
+    both = [
+        (p.true["t_received_ns"] - p.seen.sent_ns) + (p.seen.stamps_ns[0] - p.sent_ns[0])
+        for p in found
+    ]
+    assert errors.ttft_error_ms.max == pytest.approx(max(both) / 1e6)
+    assert errors.ttft_error_ms.min == pytest.approx(min(both) / 1e6)

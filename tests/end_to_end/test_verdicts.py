@@ -1,0 +1,111 @@
+"""Verdicts end to end: bench.py against the simulator with something planted, and what came."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import yaml
+
+from tests.simulated import Simulated
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bench(folder: Path, url: str, name: str = "chat", **settings: object):
+    """Run a scenario and return the process with its summary's runs."""
+    scenario = {
+        "base_url": f"{url}/v1",
+        "model": "simulated",
+        "dataset": "sample",
+        "max_new_tokens": 8,
+        "concurrencies": [4],
+        "num_requests": 60,
+        **settings,
+    }
+    folder.mkdir(exist_ok=True)
+    path = folder / "scenarios.yaml"
+    path.write_text(yaml.safe_dump({"scenarios": {name: scenario}}))
+    words = ["--scenarios", path, "--results-dir", folder]
+    done = run("bench", *words)
+    run("summarize", "--results-dir", folder)
+    return done, json.loads((folder / "summary.json").read_text())
+
+
+def run(script: str, *words: object):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "bench" / f"{script}.py"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def codes(summary) -> dict[str, str]:
+    (found,) = summary["runs"]
+    return {f["code"]: f["severity"] for f in found["verdict"]["findings"]}
+
+
+def test_a_run_on_a_quiet_server_has_nothing_against_it_but_its_length(tmp_path):
+    with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "10") as server:
+        done, summary = bench(tmp_path, server.url, slo={"ttft_ms": {"p95": 10_000}})
+    assert "errors" not in codes(summary)
+    assert "ledger_mismatch" not in codes(summary)
+    assert codes(summary)["window_short"] == "SUSPECT"
+    (found,) = summary["runs"]
+    assert found["objectives"]["met"] is True
+    assert found["distributions"]["itl_ms"]["n"] == 60 * 7  # the gaps of 60 replies of 8 tokens
+    assert "Objectives" in done.stdout
+
+
+def test_one_in_ten_failing_is_invalid_with_the_servers_words(tmp_path):
+    with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "2", "--faults", "http_500:0.1") as s:
+        done, summary = bench(tmp_path, s.url)
+    assert done.returncode == 4
+    assert codes(summary)["errors"] == "INVALID"
+    assert "http_5xx" in done.stdout
+
+
+def test_an_objective_that_is_missed_is_exit_3_unless_the_run_is_invalid(tmp_path):
+    with Simulated("--exact", "--ttft-ms", "60", "--itl-ms", "10") as server:
+        done, summary = bench(tmp_path, server.url, slo={"ttft_ms": {"p50": 59}})
+    (found,) = summary["runs"]
+    assert found["objectives"]["outcomes"][0]["within"] == 0  # no token comes before its time
+    invalid = found["verdict"]["level"] == "INVALID"  # as on a machine that is busy otherwise
+    assert done.returncode == (4 if invalid else 3)
+    assert "MISSED" in done.stdout
+
+
+def test_a_second_client_shows_in_the_servers_ledger(tmp_path):
+    with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "10") as server:
+        body = {"model": "simulated", "prompt": "hello", "max_tokens": 3}
+        over = threading.Event()
+
+        def intrude() -> None:
+            while not over.is_set():
+                server.client.post("/v1/completions", json=body)
+
+        other = threading.Thread(target=intrude)
+        other.start()
+        done, summary = bench(tmp_path, server.url)
+        over.set()
+        other.join()
+    assert done.returncode == 4
+    assert codes(summary)["ledger_mismatch"] == "INVALID"
+    assert "somebody else used the server" in done.stdout
+
+
+def test_several_tokens_a_chunk_are_told(tmp_path):
+    with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5", "--stream-interval", "4") as s:
+        _, summary = bench(tmp_path, s.url)
+    assert codes(summary)["multi_token_chunks"] == "SUSPECT"
+
+
+def test_lengths_that_were_cut_are_told(tmp_path):
+    with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "1", "--faults", "short:0.2=3") as s:
+        done, summary = bench(tmp_path, s.url, ignore_eos=True)
+    assert codes(summary)["length_mismatch"] == "INVALID", done.stdout

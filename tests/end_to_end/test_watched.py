@@ -1,0 +1,146 @@
+"""From a driver's readings to the verdict and the summary: bench.py on the NVML shim."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from vllm_bench.records.samples import GpuRow, columns
+
+from tests.simulated import Simulated
+from tests.support.far_end import TinyVllm
+from tests.support.running import assert_ran, run_bench, write_scenario
+from tests.support.shimmed import TWO_GPUS, environment
+
+SUMMARIZE = Path(__file__).resolve().parents[2] / "bench" / "summarize.py"
+NO_COUNTER = "0 0 energy=!3\n1 0 energy=!3\n"
+SLOWED_AT, LOST_AT = 10, 60  # samples
+TROUBLE = f"""{TWO_GPUS}{NO_COUNTER}
+0 {SLOWED_AT} reasons=0x44 sm=1200
+1 {LOST_AT} all=!15
+"""
+
+
+def summarized(folder: Path) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Return the one run of summary.json, its row of summary.csv, and what was printed."""
+    results = folder / "results"
+    done = subprocess.run(
+        [sys.executable, str(SUMMARIZE), "--results-dir", str(results)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (run,) = json.loads((results / "summary.json").read_text())["runs"]
+    with (results / "summary.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return run, row, done.stdout
+
+
+def telemetry(folder: Path) -> pd.DataFrame:
+    (path,) = (folder / "results" / "telemetry").glob("*.csv")
+    return pd.read_csv(path)
+
+
+@pytest.fixture(scope="module")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 3 s with two GPUs, of which one throttles and one disappears."""
+    folder = tmp_path_factory.mktemp("trouble")
+    with Simulated("--exact", "--ttft-ms", "50", "--itl-ms", "10") as server:
+        scenario = write_scenario(
+            folder,
+            base_url=f"{server.url}/v1",
+            model="simulated",
+            max_new_tokens=20,
+            concurrencies=[4],
+            num_requests=48,
+            telemetry=True,
+            telemetry_hz=50,
+            gpus=2,
+            gpu_hour_price=2.5,
+        )
+        assert_ran(run_bench(folder, scenario, **environment(folder, TROUBLE)))
+    return folder
+
+
+def test_rows_tell_which_gpu_throttled_and_which_disappeared(trouble: Path) -> None:
+    rows = telemetry(trouble)
+    assert tuple(rows.columns) == columns(GpuRow)
+    first, second = (rows[rows["gpu_index"] == index] for index in (0, 1))
+    reasons = first["throttle_reasons"].to_list()
+    assert reasons[:SLOWED_AT] == ["none"] * SLOWED_AT
+    assert set(reasons[SLOWED_AT:]) == {"sw_power_cap|hw_thermal_slowdown"}
+    assert set(second["throttle_reasons"]) == {"none"}
+    assert len(second) == LOST_AT
+    assert second["t_s"].max() < first["t_s"].max()
+
+
+def test_the_verdict_names_both_gpus_and_what_happened_to_them(trouble: Path) -> None:
+    run, _, printed = summarized(trouble)
+    findings = {f["code"]: f for f in run["verdict"]["findings"]}
+    gap, throttled = findings["gpu_gap"], findings["gpu_throttled"]
+    assert (gap["severity"], throttled["severity"]) == ("SUSPECT", "SUSPECT")
+    assert "of GPU 1 (gpu_lost)" in gap["figures"]
+    assert re.search(
+        r"GPU 0 by hw_thermal_slowdown in (\d+), sw_power_cap in \1 of", throttled["figures"]
+    )
+    assert "GPU 1" not in throttled["figures"]
+    assert "gpu_gap" in printed
+    assert "gpu_throttled" in printed
+
+
+def test_the_summary_has_no_energy_and_says_why(trouble: Path) -> None:
+    run, row, printed = summarized(trouble)
+    why = run["energy"]["absent"]["per_output_token_j"]
+    assert re.match(r"GPU 1 was not read from -?\d+\.\d s on \(gpu_lost\); ", why)
+    assert "the server is a simulator, and has no GPU" in why
+    assert row["energy_absent"] == why
+    assert (run["energy"]["window_j"], row["energy_per_output_token_j"]) == (None, "")
+    assert f"no energy: {why}" in printed
+    gpus = run["gpu_side"]
+    assert (gpus["expected"], row["gpu_expected"]) == (2, "2")
+    assert gpus["gpus"][0]["throttled_by"].keys() == {"hw_thermal_slowdown", "sw_power_cap"}
+    assert row["gpu_throttled_by"] == "hw_thermal_slowdown (GPU 0), sw_power_cap (GPU 0)"
+    assert "GPU 0's clocks were held down in " in printed
+
+
+def test_the_servers_and_the_money_side_stand_beside_it(trouble: Path) -> None:
+    run, row, printed = summarized(trouble)
+    server, cost = run["server_side"], run["cost"]
+    assert server["samples"] >= 2
+    assert server["ttft_mean_ms"] >= 50  # the simulator never answers sooner
+    assert server["client_ttft_mean_ms"] >= server["ttft_mean_ms"] - 1
+    assert server["running_peak"] == 4
+    rate = float(row["window_output_tokens_per_s"])
+    assert cost["output_tokens_per_s_per_gpu"] == pytest.approx(rate / 2, rel=1e-4)
+    # A price for what a simulator gets done would be believed by somebody.
+    assert cost["per_million_output_tokens"] is None
+    assert "is a simulator" in cost["absent"]["per_million_output_tokens"]
+    assert "for a million output tokens" not in printed
+
+
+def test_constant_power_is_the_energy_of_the_window_whatever_its_length(
+    tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.02
+    scenario = write_scenario(
+        tmp_path,
+        base_url=tiny_vllm.base_url,
+        model="tiny",
+        max_new_tokens=8,
+        concurrencies=[2],
+        num_requests=12,
+        telemetry=True,
+    )
+    script = TWO_GPUS + NO_COUNTER  # each at 310.5 W
+    assert_ran(run_bench(tmp_path, scenario, **environment(tmp_path, script)))
+    run, row, _ = summarized(tmp_path)
+    assert run["energy"]["source"] == "power"
+    assert run["energy"]["window_j"] == pytest.approx(621 * float(row["window_s"]), rel=1e-3)
+    assert "the steady window has" in run["energy"]["absent"]["per_output_token_j"]

@@ -1,0 +1,297 @@
+"""An open loop by its rows: its load, its window, its rate, and times from the schedule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vllm_bench.figures.facts import Facts, load_of
+from vllm_bench.figures.metrics import headline_metric
+from vllm_bench.figures.objectives import attainment
+from vllm_bench.figures.throughput import ArrivalRates, arrival_rates
+from vllm_bench.figures.window import Window
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import RecordsError
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.vllm_format import to_vllm
+from vllm_bench.verdict.finding import Severity
+
+from tests.support.made_runs import failed_record, frame_of, made_info, made_record, write_run
+from tests.support.open_runs import facts_of, finding_of, stalled
+
+SLO = {"ttft_ms": {"p95": 500.0}}
+
+
+def even(count=200, rate=10.0, **changes):
+    """A request each 1 / rate seconds, answered in a second."""
+    return [made_record(i, request_rate=rate, **changes) for i in range(count)]
+
+
+def summary_of(folder, records, **changes) -> RunSummary:
+    return summarize(load_run(write_run(folder, records, made_info(records, **changes))))
+
+
+def figures(summary):
+    return {c.name: c.value(summary) for c in SUMMARY_COLUMNS}
+
+
+def test_a_healthy_open_loop_is_valid(tmp_path):
+    summary = summary_of(tmp_path, even())
+    assert summary.verdict.findings == ()
+    assert summary.load == Load("requests/s", 10.0)
+    assert summary.load.words == "10 requests/s"
+    assert summary.concurrency is None
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (Load("requests/s", 1.0), "1 request/s"),
+        (Load("requests/s", 2.5), "2.5 requests/s"),
+        (Load("requests/s", 0.774644), "0.7746 requests/s"),
+        (Load("requests/s", 1234.56), "1235 requests/s"),
+        (Load("requests/s", 0.774644, speed=2.0), "0.7746 requests/s (trace x2)"),
+        (Load("streams", 12345), "12345 streams"),
+        (Load("streams", 1), "1 stream"),
+        (Load("streams", 8), "8 streams"),
+    ],
+)
+def test_a_load_has_words(load, words):
+    assert load.words == words
+
+
+def test_a_trace_s_speed_stands_beside_its_rate_and_is_no_load_of_its_own(tmp_path):
+    plan = {"shape": "trace", "trace": "t.csv", "speed": 2.0}
+    summary = summary_of(tmp_path, even(rate=0.774644), plan=plan)
+    assert summary.load.words == "0.7746 requests/s (trace x2)"
+    assert summary.load == Load("requests/s", 0.774644)
+    assert "| 0.7746 (trace x2) |" in to_markdown([summary])
+
+
+def test_without_their_json_the_rows_say_what_the_load_was(tmp_path):
+    assert load_of(frame_of(tmp_path, even(3)), None) == Load("requests/s", 10.0)
+    assert load_of(frame_of(tmp_path, [made_record(0)]), None) == Load("streams", 4)
+    assert load_of(frame_of(tmp_path, []), None) == Load("streams", 0)
+
+
+def test_a_row_that_says_neither_streams_nor_rate_is_refused(tmp_path):
+    path = write_run(tmp_path, [made_record(0), made_record(1, concurrency=None, t_sent_s=0.0)])
+    with pytest.raises(RecordsError, match="line 3 has neither concurrency nor request_rate"):
+        load_run(path)
+
+
+def test_the_window_begins_a_latency_after_the_ramp_and_ends_with_the_last_arrival(tmp_path):
+    assert facts_of(tmp_path, even()).window == Window(1.0, 19.9)
+    assert facts_of(tmp_path, even(), plan={"ramp_s": 5.0}).window == Window(6.0, 19.9)
+    assert facts_of(tmp_path, even(), plan={"ramp_s": 60.0}).window is None
+    assert Facts(frame_of(tmp_path, even()), None).window == Window(1.0, 19.9)
+
+
+def test_an_open_loop_without_a_success_has_no_window(tmp_path):
+    records = [failed_record(i, request_rate=10.0) for i in range(20)]
+    facts = facts_of(tmp_path, records)
+    assert facts.window is None
+    assert summary_of(tmp_path, records).verdict.level == "INVALID"
+
+
+def test_requests_so_rare_that_none_is_in_flight_in_the_window_are_summed_up(tmp_path):
+    records = [made_record(i, request_rate=0.1, send_lag_ms=0.0) for i in range(2)]
+    held = summary_of(tmp_path, records).in_flight
+    assert held is not None
+    assert (held.in_window, held.littles_law) == (0.0, None)
+
+
+def test_the_schedule_is_told_as_it_came_out_beside_what_was_asked(tmp_path):
+    plan = {"shape": "poisson", "realised_rate": 9.3, "realised_cv": 1.04}
+    summary = summary_of(tmp_path, even(), plan=plan)
+    found = figures(summary)
+    assert (found["concurrency"], found["request_rate"], found["repeat"]) == (None, 10.0, 1)
+    assert (found["arrival"], found["realised_rate"], found["realised_cv"]) == (
+        "poisson",
+        9.3,
+        1.04,
+    )
+    assert found["scheduled_rate"] == pytest.approx(10.0)
+    assert "| 9.30 (cv 1.04) / 10.0 |" in to_markdown([summary])
+
+
+@pytest.mark.parametrize(
+    ("slower", "expected"),
+    [(1.009, None), (1.012, Severity.SUSPECT), (1.05, Severity.SUSPECT), (1.06, Severity.INVALID)],
+)
+def test_a_client_that_falls_behind_its_schedule_sends_at_a_lower_rate(tmp_path, slower, expected):
+    records = even()
+    late = [made_record(i, request_rate=10.0, t_sent_s=i / 10 * slower) for i in range(200)]
+    found = finding_of(facts_of(tmp_path, late), "rate_shortfall")
+    assert (found.severity if found else None) == expected
+    assert finding_of(facts_of(tmp_path, records), "rate_shortfall") is None
+
+
+def test_a_stall_that_the_client_makes_up_for_is_a_lag_and_no_shortfall(tmp_path):
+    facts = facts_of(tmp_path, stalled(10.0, 400, from_s=10.0, to_s=12.0))
+    assert finding_of(facts, "rate_shortfall") is None
+    lag = finding_of(facts, "send_lag")
+    assert lag is not None
+    assert lag.severity == Severity.INVALID
+    assert "request rate" in lag.advice
+
+
+def test_requests_that_never_went_are_a_shortfall_unless_somebody_stopped_the_run(tmp_path):
+    def without(kind):
+        gone = {"t_sent_s": None, "send_lag_ms": None, "error_kind": kind, "http_status": None}
+        lost = [failed_record(i, request_rate=10.0, **gone) for i in range(150, 170)]
+        return arrival_rates(frame_of(tmp_path, [*even(150), *lost, *even()[170:]]))
+
+    refused, cancelled = without("connect"), without("cancelled")
+    assert refused is not None
+    assert refused.sent == pytest.approx(10 * 179 / 199)
+    assert refused.scheduled == pytest.approx(10.0)
+    assert cancelled is not None
+    assert cancelled.sent == pytest.approx(cancelled.scheduled)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.floats(0.01, 10), min_size=2, max_size=30), st.floats(0, 1000))
+def test_a_lag_that_all_requests_share_changes_no_rate(tmp_path, gaps, lag_ms):
+    records, due = [], 0.0
+    for i, gap in enumerate(gaps):
+        due += gap
+        records.append(made_record(i, request_rate=1.0, t_scheduled_s=due, send_lag_ms=lag_ms))
+    found = arrival_rates(frame_of(tmp_path, records))
+    assert isinstance(found, ArrivalRates)
+    assert found.sent == pytest.approx(found.scheduled, rel=1e-3)  # rows hold microseconds
+
+
+def test_nothing_that_a_stalled_client_held_back_is_left_out_of_the_headline(tmp_path):
+    # Of 400 requests, 20 fell into a stall of 2 s: due evenly, they waited 1.05 s on average.
+    summary = summary_of(
+        tmp_path, stalled(10.0, 400, from_s=10.0, to_s=12.0), scenario={"slo": SLO}
+    )
+    assert summary.percentile("ttft_ms", 99) == 100
+    assert summary.percentile("ttft_from_schedule_ms", 50) == 100
+    assert summary.percentile("ttft_from_schedule_ms", 99) > 1500
+    assert summary.percentile("latency_from_schedule_ms", 99) > 2500
+    text = to_markdown([summary])
+    assert "TTFT ms from schedule p50/p95/p99" in text
+    assert "TTFT ms from send p50/p95" in text
+
+
+def test_an_objective_is_missed_by_what_the_client_held_back(tmp_path):
+    records = stalled(10.0, 400, from_s=10.0, to_s=12.0)
+    # The last four of the twenty waited at most 0.4 s.
+    found = attainment(facts_of(tmp_path, records, scenario={"slo": {"ttft_ms": {"p99": 500}}}))
+    assert found is not None
+    assert found.good == 400 - 16
+    assert found.outcomes[0].words.startswith("TTFT from schedule p99 ≤ 500 ms: missed by 12")
+    closed = [made_record(i, send_lag_ms=1500.0) for i in range(400)]
+    by_the_send = attainment(facts_of(tmp_path, closed, scenario={"slo": SLO}))
+    assert by_the_send is not None
+    assert by_the_send.met
+
+
+def test_latency_objectives_count_from_the_schedule_and_a_pace_does_not(tmp_path):
+    slo = {"latency_ms": {"p50": 1200.0}, "tpot_ms": {"p50": 50.0}, "max_gap_ms": {"p50": 70.0}}
+    found = attainment(facts_of(tmp_path, even(send_lag_ms=300.0), scenario={"slo": slo}))
+    assert found is not None
+    assert {o.objective.metric: o.met for o in found.outcomes} == {
+        "latency_from_schedule_ms": False,
+        "tpot_ms": True,
+        "max_gap_ms": True,
+    }
+
+
+def test_a_closed_loop_is_judged_from_the_send():
+    assert headline_metric("ttft_ms", Load("streams", 4)) == "ttft_ms"
+    assert headline_metric("ttft_ms", Load("requests/s", 4)) == "ttft_from_schedule_ms"
+    assert headline_metric("tpot_ms", Load("requests/s", 4)) == "tpot_ms"
+
+
+def test_the_json_of_an_open_loop_is_plain(tmp_path):
+    (run,) = json.loads(to_json([summary_of(tmp_path, even())]))["runs"]
+    assert run["figures"]["load_unit"] == "requests/s"
+    assert run["turns"] == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({}, "num_requests to about 370"),
+        ({"duration_s": 2.0, "num_requests": None}, "duration_s to about 37"),
+        ({"trace": "a.csv", "num_requests": None}, "about 370 requests"),
+    ],
+)
+def test_advice_names_the_key_that_the_scenario_has(tmp_path, setting, words):
+    asked = {**setting, "slo": {"ttft_ms": {"p99": 500}}}
+    found = finding_of(facts_of(tmp_path, even(20), scenario=asked), "few_samples")
+    assert found is not None
+    assert words in found.advice
+    window = finding_of(facts_of(tmp_path, even(20), scenario=asked), "window_short")
+    assert window is not None
+    assert "10 requests/s" in window.figures
+
+
+def window_of(tmp_path, records, **changes):
+    found = finding_of(facts_of(tmp_path, records, **changes), "window_short")
+    assert found is not None
+    return found
+
+
+def test_a_ramp_as_long_as_the_run_held_no_load_and_is_part_of_the_advice(tmp_path):
+    # Ten requests a second for 5.9 s, while the ramp was to last 6 s.
+    asked = {"duration_s": 6.0, "num_requests": None, "ramp_s": 6.0}
+    found = window_of(tmp_path, even(60), scenario=asked, plan={"ramp_s": 6.0})
+    assert found.figures.startswith(
+        "the load of 10 requests/s was never held: ramp_s of 6 s lasts as long as the run, whose "
+        "last request was due at 5.9 s; 10 s of it are needed"
+    )
+    assert "set duration_s to about 17 for" in found.advice  # 6 + a latency of 1 + 10
+
+
+def test_a_ramp_that_outlasts_a_long_run_is_no_load_held_either(tmp_path):
+    found = window_of(tmp_path, even(600), scenario={"ramp_s": 90.0}, plan={"ramp_s": 90.0})
+    assert "was never held: ramp_s of 90 s" in found.figures
+
+
+def test_the_ramp_s_requests_are_half_as_many(tmp_path):
+    found = window_of(tmp_path, even(60), scenario={"ramp_s": 6.0}, plan={"ramp_s": 6.0})
+    assert "set num_requests to about 140 for" in found.advice  # 6 s of ramp, 11 s of 10
+
+
+def test_requests_that_all_came_before_the_first_reply_held_no_load(tmp_path):
+    found = window_of(tmp_path, even(5))
+    assert found.figures.startswith(
+        "the load of 10 requests/s was never held: the last request was due at 0.4 s, and the "
+        "steady window begins a median latency after the start, at 1.0 s; 10 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "burstiness", "most"),
+    [
+        ({"shape": "poisson"}, 1.0, None),
+        ({"shape": "gamma", "cv": 2.0, "max_in_flight": 64}, 0.25, 64),
+        ({"shape": "constant"}, "inf", None),
+        ({"shape": "trace"}, None, None),
+        ({"shape": "bursts", "burst_size": 8}, None, None),
+    ],
+)
+def test_vllms_format_names_rate_burstiness_and_cap(tmp_path, plan, burstiness, most):
+    found = json.loads(to_vllm(summary_of(tmp_path, even(), plan=plan)))
+    assert found["request_rate"] == 10.0
+    assert (found["burstiness"], found["max_concurrency"]) == (burstiness, most)
+    assert found["mean_ttft_ms"] == 100.0
+
+
+def test_without_its_json_an_open_loop_is_summed_up_all_the_same(tmp_path: Path) -> None:
+    records = [made_record(i, request_rate=2.5, t_sent_s=i / 2.5) for i in range(40)]
+    summary = summarize(load_run(write_run(tmp_path, records, None)))
+    (run,) = json.loads(to_json([summary]))["runs"]
+    assert run["figures"]["request_rate"] == 2.5
+    assert "no_run_info" in [finding.code for finding in summary.verdict.findings]

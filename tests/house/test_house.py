@@ -1,0 +1,154 @@
+"""The rules of the house, read off the imports: who may know whom, the clock, files, the server."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "bench" / "vllm_bench"
+SCRIPTS = [*sorted((ROOT / "bench").glob("*.py")), ROOT / "inspect_prompts.py"]
+MODULES = sorted(LIBRARY.glob("*/*.py"))
+GROUND = {"records", "scenario"}
+# Each room and what it may import, itself and `records` beside.
+MEASURE = {
+    "prompts": (),
+    "reply": (),
+    "vllm": ("reply",),
+    "plan": ("prompts", "reply", "vllm"),
+    "send": ("plan", "reply"),
+    "live": ("plan", "send"),
+    "watch": ("vllm",),
+    "run": ("prompts", "reply", "vllm", "plan", "send", "live"),
+}
+JUDGE = {
+    "figures": (),
+    "serverside": ("figures",),
+    "verdict": ("figures", "serverside"),
+    "summary": ("figures", "serverside", "verdict"),
+    "tables": ("figures", "serverside", "verdict", "summary"),
+    "charts": ("figures", "serverside", "verdict", "summary", "tables"),
+    "page": ("figures", "serverside", "verdict", "summary", "tables", "charts"),
+}
+ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, as `package.module`, relative ones resolved."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = path.parents[node.level - 1] if node.level else None
+            room = ".".join(above.relative_to(LIBRARY.parent).parts) + "." if above else ""
+            found = [f"{node.module}"] if node.module else [alias.name for alias in node.names]
+            yield from (f"{room}{name}".removeprefix("bench.") for name in found)
+
+
+def names(path: Path) -> set[str]:
+    return set(imports(path))
+
+
+def ids(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def rooms(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    found = [name.split(".") for name in names(path) if name.startswith("vllm_bench.")]
+    return {parts[1] for parts in found if parts[1] in ROOMS}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
+def test_arrows_point_down(path: Path) -> None:
+    room = path.parent.name
+    assert rooms(path) <= {room, *GROUND, *ROOMS[room]}
+
+
+def test_the_wings_meet_in_records_and_scenario_alone() -> None:
+    for path in MODULES:
+        other = (
+            JUDGE if path.parent.name in MEASURE else MEASURE if path.parent.name in JUDGE else {}
+        )
+        assert not rooms(path) & other.keys(), path
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=ids([*SCRIPTS, *MODULES]))
+def test_nothing_imports_a_script_or_edits_the_path(path: Path) -> None:
+    scripts = {script.stem for script in SCRIPTS if script.stem != "__init__"}
+    assert not names(path) & scripts
+    assert "sys.path" not in path.read_text()
+
+
+def test_there_are_no_cycles() -> None:
+    edges = {f"vllm_bench.{p.parent.name}.{p.stem}": names(p) for p in MODULES}
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail, module])
+        for other in edges.get(module, ()):
+            visit(other, (*trail, module))
+
+    for module in edges:
+        visit(module, ())
+
+
+MAY = {
+    # who may talk to a server, know asyncio and the clock, know a file format
+    "httpx": {"server"},
+    "httptools": {"connection"},
+    "uvloop": {"worker"},
+    "asyncio": {
+        "connection",
+        "lanes",
+        "closed_loop",
+        "open_loop",
+        "conversation_loop",
+        "timer",
+        "loop_health",
+        "worker",
+    },
+    "yaml": {"scenario"},
+    "rich": {"screen", "terminal"},
+    "argparse": set(),
+    "dotenv": set(),
+}
+
+
+@pytest.mark.parametrize(("library", "allowed"), MAY.items(), ids=MAY)
+def test_each_library_has_its_place(library: str, allowed: set[str]) -> None:
+    users = {p.stem for p in MODULES if library in {n.split(".")[0] for n in names(p)}}
+    assert users <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
+def test_only_scripts_print_exit_or_read_the_environment(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    plain = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+    to_a_stream = [c for c in plain if any(k.arg == "file" for k in c.keywords)]
+    assert len(plain) == len(to_a_stream)
+    assert "sys.exit" not in text
+    assert "os.environ" not in text
+
+
+def test_the_checks_can_fail() -> None:
+    above = ROOMS["verdict"]
+    assert "page" not in above
+    assert rooms(LIBRARY / "page" / "page.py") - {"page", *GROUND, *above}
+
+
+def test_help_needs_no_heavy_library() -> None:
+    heavy = {"numpy", "pandas", "matplotlib", "datasets", "scipy", "httpx", "pydantic"}
+    for script in SCRIPTS:
+        body = ast.parse(script.read_text()).body
+        top = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
+        found = itertools.chain.from_iterable(
+            [a.name for a in n.names] if isinstance(n, ast.Import) else [n.module or ""]
+            for n in top
+        )
+        assert not {name.split(".")[0] for name in found} & heavy

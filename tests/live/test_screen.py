@@ -1,0 +1,336 @@
+"""The live view of a run: what it shows in how much room, and what it does to a terminal."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from vllm_bench.live import progress as progress_module
+from vllm_bench.live.last_seconds import Figures
+from vllm_bench.live.progress import Progress, ProgressLines
+from vllm_bench.live.screen import LiveView, Room, Title, frame, progress_view
+from vllm_bench.send.loop_health import Pulse
+
+from tests.support.made_runs import failed_record, made_record
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+TITLE = Title(2, 3, "chat", "8 streams", "chat-cc8-pref256-max128-20251124T120000Z")
+SERVER = {"t_s": 1.0, "running": 7.0, "waiting": 12.0, "kv_cache_usage": 0.25}
+SIZES = [(80, 24), (200, 50), (200, 10), (80, 10), (60, 15), (40, 9), (20, 5), (5, 2), (1, 1)]
+HOSTILE = (
+    "[red]x[/nope] \x1b[2J\x1b]0;owned\x07 \u202eevil\r\n\ttail [link=file:///x]y[/link] 日本語" * 5
+)
+
+
+class Clock:
+    """A clock that stands until it is set; seconds since the run's start."""
+
+    now_s = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    virtual = SimpleNamespace(perf_counter=lambda: 500.0 + found.now_s)
+    monkeypatch.setattr(progress_module, "time", virtual)
+    return found
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal; one that has gone away refuses all."""
+
+    encoding = "utf-8"
+    gone = False
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self.gone:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+    def taken(self) -> str:
+        """What was written since the last time."""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
+
+
+def console(terminal: Terminal, width: int = 80, height: int = 24) -> Console:
+    return Console(
+        file=terminal,
+        width=width,
+        height=height,
+        force_terminal=True,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        _environ={"TERM": "xterm-256color"},
+    )
+
+
+def under_way(error: str = "HTTP 503: busy") -> Progress:
+    """A run of 200 requests after 31 s: 120 ended, 4 of them failed, 8 in flight."""
+    found = Progress(200, started_s=500.0, most_in_flight=8)
+    for index in range(116):
+        found.count(made_record(index), array("q", [0, 20_000_000, 45_000_000]))
+    for index, kind in enumerate(["http_5xx", "truncated", "http_5xx", "http_5xx"]):
+        found.count(failed_record(116 + index, error_kind=kind, error=error))
+    found.begun = lambda: found.ended + 8
+    lags = array("I", [250] * 100).tobytes()
+    found.recent.pulse(Pulse(530_500_000_000, 0.31, lags), 500_000_000_000)
+    for second in range(1, 32):
+        found.recent.take(float(second), 8, SERVER)
+    return found
+
+
+def lines(found: Progress, width: int, height: int, *, ascii_only: bool = False) -> list[str]:
+    room = Room(width, height, ascii_only)
+    return [line.plain for line in frame(TITLE, found, found.recent.history[-1], room)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("error", ["HTTP 503: busy", HOSTILE])
+def test_a_frame_is_never_wider_nor_longer_than_its_room(
+    clock: Clock, width: int, height: int, ascii_only: bool, error: str
+) -> None:
+    clock.now_s = 31.0
+    found = under_way(error)
+    found.phase = "warming up 3/8"
+    shown = lines(found, width, height, ascii_only=ascii_only)
+    assert 0 < len(shown) <= height
+    assert all(cell_len(line) <= width for line in shown)
+    assert all(line.isprintable() for line in shown)
+    assert not ascii_only or all(line.isascii() for line in shown)
+
+
+def test_all_there_is_to_know_is_shown_where_there_is_room(clock: Clock) -> None:
+    clock.now_s = 31.0
+    found = under_way()
+    found.phase = "measuring"
+    text = "\n".join(lines(found, 200, 50))
+    for part in (
+        "[2/3] chat · 8 streams · measuring · chat-cc8-pref256-max128-20251124T120000Z",
+        "0:31 gone, 0:21 left",
+        "60%",
+        "120 of 200 · 3.90 req/s",  # 35 and 4 failures in the last ten seconds
+        "in flight  8 ",
+        "70 tok/s",  # 35 times 20
+        "p50 100 · p95 100 ms",
+        "send lag   p99 0.10 ms",
+        "loop lag   p99 0.25 ms · CPU 31%",
+        "running    7 ",
+        "waiting    12 ",
+        "KV use     25.0%",
+        "failed     4 (3 http_5xx, 1 truncated)",
+        "last error HTTP 503: busy",
+    ):
+        assert part in text, part
+    assert text.count("█") >= 9  # each figure's course
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_ten_lines_hold_what_matters(clock: Clock, width: int) -> None:
+    clock.now_s = 31.0
+    shown = lines(under_way(), width, 9)
+    labels = [line.split()[0] for line in shown]
+    assert labels == ["[2/3]", "requests", "failed", "tokens", "TTFT", "ITL", "server", "lag"]
+    text = "\n".join(shown)
+    assert "120 of 200 · 8 in flight" in text
+    assert "7 run · 12 wait · KV 25.0%" in text
+    assert "4 (3 http_5xx, 1 truncated): HTTP 503: busy" in text
+
+
+def test_a_wider_terminal_shows_a_longer_course(clock: Clock) -> None:
+    clock.now_s = 31.0
+    found = under_way()
+    for second in range(32, 300):
+        found.recent.take(float(second), 8, SERVER)
+    courses = {
+        width: next(li for li in lines(found, width, 24) if "in flight" in li).count("█")
+        for width in (60, 80, 200)
+    }
+    assert courses == {60: 16, 80: 36, 200: 156}
+
+
+def test_what_nobody_says_is_a_dash_and_no_zero(clock: Clock) -> None:
+    clock.now_s = 0.5
+    found = Progress(50, started_s=500.0)
+    shown = [line.plain for line in frame(TITLE, found, Figures(), Room(80, 24))]
+    text = "\n".join(shown)
+    for part in ("in flight  —", "TTFT       p50 — · p95 —", "running    —", "KV use     —"):
+        assert part in text
+    assert "0:00 gone" in text
+    assert "left" not in text
+
+
+def test_the_phase_follows_the_load_and_stopping_says_what_ctrl_c_does(clock: Clock) -> None:
+    clock.now_s = 31.0
+    found = under_way()
+    found.phase = "after the last arrival"
+    assert lines(found, 80, 24)[0].startswith("[2/3] chat · 8 streams · after the last arrival ")
+    found.stopping = True
+    assert "stopping: no new requests (Ctrl-C again cuts off" in lines(found, 80, 24)[0]
+
+
+def test_text_from_a_server_is_inert(clock: Clock) -> None:
+    clock.now_s = 31.0
+    terminal = Terminal()
+    with LiveView(console(terminal, 200), TITLE, dict) as view:
+        view.show(under_way(HOSTILE))
+    written = terminal.getvalue()
+    for evil in ("\x1b[2J", "\x1b]0;", "\x07", "\u202e", "\x1b]8;"):
+        assert evil not in written
+    assert "[red]x[/nope] \\x1b[2J\\x1b]0;owned\\x07 \\u202eevil tail [link=file:///x]y" in written
+
+
+def test_at_most_five_frames_a_second_and_figures_once(clock: Clock) -> None:
+    terminal = Terminal()
+    found = Progress(50, started_s=500.0)
+    frames = 0
+    with LiveView(console(terminal), TITLE, dict) as view:
+        terminal.taken()
+        for tick in range(17):  # two seconds, in steps that binary fractions hold exactly
+            clock.now_s = tick / 8
+            view.show(found)
+            frames += bool(terminal.taken())
+    assert frames == 9  # at 0, 1/4, 2/4, ...
+    assert len(found.recent.history) == 2
+
+
+def test_after_the_warm_up_the_clock_and_the_courses_begin_anew(clock: Clock) -> None:
+    terminal = Terminal()
+    found = Progress(50, started_s=500.0, phase="warming up 3/8")
+    with LiveView(console(terminal), TITLE, dict) as view:
+        for second in (2.0, 3.0):
+            clock.now_s = second
+            view.show(found)
+        assert "warming up 3/8" in terminal.taken()
+        assert len(found.recent.history) == 2
+        found.started_s, found.phase = 503.05, ""  # the start, a moment ahead
+        view.show(found)
+        assert "0:00 gone" in terminal.taken()
+        assert not found.recent.history
+
+
+def test_it_leaves_a_compact_last_state_and_the_cursor(clock: Clock) -> None:
+    clock.now_s = 31.0
+    terminal = Terminal()
+    with LiveView(console(terminal), TITLE, dict) as view:
+        view.show(under_way())
+        assert "\x1b[?25l" in terminal.getvalue()
+    *_, drawn, left = terminal.getvalue().partition("\x1b[?25h")
+    assert drawn
+    assert "TTFT" not in left
+    assert "120/200 requests, 3.9 req/s, 78 tok/s, 4 failed (http_5xx:3 truncated:1)\n" in left
+    assert left.endswith("  last error: HTTP 503: busy\n")
+
+
+def test_the_cursor_comes_back_when_the_run_breaks_off(clock: Clock) -> None:
+    terminal = Terminal()
+    view = LiveView(console(terminal), TITLE, dict)
+    with pytest.raises(ValueError, match="broke"), view:  # noqa: PT012
+        view.show(under_way())
+        raise ValueError("broke")
+    written = terminal.getvalue()
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert "120/200 requests" in written[written.rindex("\x1b[?25h") :]
+
+
+def test_notes_stand_above_the_view_whole(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with LiveView(console(terminal), TITLE, dict) as view:
+        view.show(under_way())
+        terminal.taken()
+        print("note: [b]no[/b] telemetry", file=sys.stderr, flush=True)
+        written = terminal.taken()
+    assert sys.stderr is terminal
+    head, _, below = written.partition("note: [b]no[/b] telemetry\n")
+    assert head.count("\x1b[1A") == below.count("\n")  # up to the frame's top, and down again
+    assert "TTFT" not in head
+    assert "TTFT" in below
+
+
+def test_lines_that_a_narrower_terminal_folded_are_erased_too(clock: Clock) -> None:
+    clock.now_s = 31.0
+    terminal = Terminal()
+    screen = console(terminal, 200)
+    found = under_way()
+    with LiveView(screen, TITLE, dict) as view:
+        view.show(found)
+        terminal.taken()
+        before = lines(found, 199, 23)
+        screen.size = (80, 24)  # type: ignore[assignment]
+        clock.now_s = 31.25
+        view.show(found)
+        written = terminal.taken()
+    folded = sum(max(1, -(-cell_len(line) // 80)) for line in before)
+    assert folded > len(before)
+    assert written.count("\x1b[1A") == folded - 1
+
+
+def test_a_terminal_that_goes_away_ends_the_view_and_not_the_run(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    found = under_way()
+    with LiveView(console(terminal), TITLE, dict) as view:
+        view.show(found)
+        terminal.gone = True
+        for tick in range(1, 20):
+            clock.now_s = tick / 4
+            view.show(found)
+    assert sys.stderr is terminal
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "plain", "drawn"),
+    [
+        (Terminal(), "xterm", False, True),
+        (Terminal(), "xterm", True, False),  # --plain
+        (Terminal(), "dumb", False, False),
+        (io.StringIO(), "xterm", False, False),  # a file or a pipe
+    ],
+)
+def test_it_is_drawn_only_where_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, term: str, plain: bool, drawn: bool
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # asks for colours in a pipe, not for a view
+    monkeypatch.delenv("TTY_INTERACTIVE", raising=False)
+    view = progress_view(stream, TITLE, dict, plain=plain)
+    assert isinstance(view, LiveView if drawn else ProgressLines)
+
+
+def test_without_colours_none_is_written(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = Terminal()
+    with progress_view(terminal, TITLE, dict) as view:
+        view.show(under_way())
+    assert "\x1b[?25l" in terminal.getvalue()  # it was drawn
+    for colour in range(30, 38):
+        assert f"\x1b[{colour}m" not in terminal.getvalue()
+
+
+def test_a_sending_process_knows_nothing_of_it() -> None:
+    code = (
+        "import sys; import vllm_bench.send.worker; "
+        "print(*sorted({'rich', 'numpy', 'vllm_bench.live.progress'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCH
+    )
+    assert done.stdout.strip() == ""

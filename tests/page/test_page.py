@@ -1,0 +1,295 @@
+"""The report's page, parsed: what it says, and that nothing foreign is markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm_bench.charts.report_curves import curve_charts
+from vllm_bench.charts.report_text import (
+    chart_text,
+    hover_lines,
+    policy_hash,
+    script_json,
+    script_source,
+)
+from vllm_bench.page.page import to_html
+from vllm_bench.page.tables import levels_table, runs_table
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios, scenario_yaml
+from vllm_bench.summary.again import again
+from vllm_bench.summary.levels import series_of
+
+from tests.page.reported import (
+    HOSTILE,
+    Page,
+    level_records,
+    page_of,
+    reported,
+    write_level,
+)
+from tests.support.made_runs import failed_record, made_record
+
+ANY = st.text(max_size=200)
+
+
+@given(text=ANY)
+def test_no_text_ends_a_script_element_and_json_reads_it_back(text):
+    written = script_json({"words": text})
+    assert "<" not in written
+    assert json.loads(written) == {"words": text}
+
+
+@given(text=ANY)
+def test_no_text_in_a_chart_is_a_tag_a_template_or_a_formula(text):
+    for safe in (chart_text(text), hover_lines(text).replace("<br>", "")):
+        assert not set(safe) & set("<>{}$")
+
+
+def test_text_in_a_chart_is_shown_as_it_is_once_plotly_has_read_its_entities():
+    assert chart_text("a<b> & $x$ %{y}") == "a&lt;b&gt; &amp; &#36;x&#36; %&#123;y&#125;"
+
+
+def test_a_script_cannot_end_its_own_element_and_is_hashed_as_the_browser_reads_it():
+    source = script_source('let a = "</script>";\r\nlet b = "<!--";\r')
+    assert "</script" not in source
+    assert "<!--" not in source
+    assert "\r" not in source
+    # openssl dgst -sha256 -binary | base64, of `alert(1)`
+    assert policy_hash("alert(1)") == "'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"
+
+
+@pytest.fixture
+def hostile(tmp_path) -> str:
+    """The page of runs with hostile words in every place that takes words."""
+    settings = {"description": HOSTILE, "model": HOSTILE, "dataset": HOSTILE}
+    server = {"version": HOSTILE, "system_fingerprint": HOSTILE, "model_root": HOSTILE}
+    failed = [
+        failed_record(i, run_id="x", scenario=HOSTILE, error=HOSTILE, error_kind=HOSTILE)
+        for i in range(90, 100)
+    ]
+    records = [*level_records(4, count=90, run_id="x", scenario=HOSTILE), *failed]
+    path = write_level(tmp_path, 4, records=records, scenario=settings, server=server)
+    return page_of(path.rename(tmp_path / "x.csv"))
+
+
+def test_hostile_words_make_no_element_and_no_attribute(hostile):
+    page = Page(hostile)
+    assert page.all("img") == page.all("a") == []
+    assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
+    assert len(page.scripts) == 4
+    assert page.text.count("<img src=x onerror=") >= 5
+    assert "{{ 7*7 }}" in page.text
+    assert "49" not in {word.strip("{} ") for word in page.text.split()}
+
+
+def test_the_policy_forbids_the_network_and_names_each_script_by_its_hash(hostile):
+    page = Page(hostile)
+    (policy,) = (m["content"] for m in page.all("meta") if "http-equiv" in m)
+    assert policy.startswith("default-src 'none'")
+    (allowed,) = re.findall(r"script-src ([^;]*);", policy)
+    scripts = [text for text in page.scripts if not text.startswith('{"s0"')]
+    assert allowed.split() == [policy_hash(text) for text in scripts]
+    assert "unsafe-eval" not in policy
+    assert "http" not in policy
+    # Nothing stands between the page's start and the policy that could be asked for.
+    assert hostile.index("Content-Security-Policy") < hostile.index("<script")
+
+
+def test_nothing_is_loaded_from_anywhere(hostile):
+    page = Page(hostile)
+    for tag, attrs in page.elements:
+        assert not {"src", "href", "srcset", "action", "background"} & set(attrs), (tag, attrs)
+    style = hostile.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_verdict_stands_first_with_each_code_its_meaning_and_what_to_do(tmp_path):
+    failed = [failed_record(i, run_id="bad", concurrency=8) for i in range(350, 400)]
+    bad = write_level(tmp_path, 8, records=[*level_records(8, count=350, run_id="bad"), *failed])
+    text = Page(page_of(write_level(tmp_path, 1), bad)).text
+    assert text.startswith("INVALID: made vllm-bench Benchmark report 2 runs")
+    assert "made, 1 stream VALID made, 8 streams INVALID" in text
+    summary = reported(bad)[0].summary
+    for finding in summary.verdict.findings:
+        assert finding.code in text
+        assert finding.figures in text
+        assert finding.advice in text
+    assert text.index("errors") < text.index("Objectives")
+
+
+def test_a_simulator_is_named_loudly_and_a_real_server_never_is(tmp_path):
+    real, made_up = tmp_path / "real", tmp_path / "made_up"
+    for folder in (real, made_up):
+        folder.mkdir()
+    told = Page(page_of(write_level(made_up, 1, server={"simulator": True}))).text
+    assert "SIMULATED Every run was answered by a simulator: no GPU and no model" in told
+    assert "SIMULATED" not in Page(page_of(write_level(real, 1))).text
+    both = page_of(write_level(real, 8), *made_up.glob("*.csv"))
+    assert "1 of 2 runs were answered by a simulator" in Page(both).text
+
+
+def test_objectives_are_told_by_level_with_their_figures(tmp_path):
+    text = Page(page_of(*(write_level(tmp_path, streams) for streams in (1, 64)))).text
+    assert "every objective was met up to 1 stream; 64 streams missed: TTFT p95 ≤ 500 ms" in text
+    assert "1 stream met ✓ 100 % within ✓ 100 % within" in text
+    assert re.search(r"64 streams MISSED ✗ [\d.]+ % within", text)
+
+
+def test_a_percentile_without_its_samples_says_so_and_is_sorted_last(tmp_path):
+    (run,) = reported(write_level(tmp_path, 4, count=100))
+    table = runs_table([run.summary])
+    headings = [(c.group, c.heading) for c in table.columns]
+    assert table.rows[0][headings.index(("TTFT ms", "p99"))].text == "n<368"
+    more = reported(write_level(tmp_path, 8), tmp_path / "made-cc4-0.csv")
+    table = runs_table([one.summary for one in more])
+    place = [(c.group, c.heading) for c in table.columns].index(("TTFT ms", "p99"))
+    assert (table.rows[0][place].text, table.rows[0][place].sort) == ("n<368", None)
+    assert table.rows[1][place].sort == more[1].summary.percentile("ttft_ms", 99)
+
+
+def test_in_an_open_loop_times_count_from_the_schedule_first(tmp_path):
+    records = [made_record(i, request_rate=20.0, send_lag_ms=5.0) for i in range(400)]
+    (run,) = reported(write_level(tmp_path, 4, records=records))
+    table = runs_table([run.summary])
+    groups = [name for name, _ in table.groups]
+    assert groups.index("TTFT ms from schedule") < groups.index("TTFT ms from send")
+    assert "TTFT ms" not in groups
+    titles = [chart["title"] for chart in curve_charts([(run.summary, run.curves)])]
+    assert "TTFT from schedule distribution" in titles
+    assert "TTFT distribution" not in titles
+    text = Page(to_html([run])).text
+    assert "TTFT from schedule distribution" in text
+    assert "made, 20 requests/s" in text
+
+
+def test_turns_of_conversations_have_a_table(tmp_path):
+    records = [
+        made_record(i, conversation_id=f"c{i // 3}", turn=i % 3 + 1, prompt_tokens=100 * (i % 3))
+        for i in range(120)
+    ]
+    text = Page(page_of(write_level(tmp_path, 4, records=records))).text
+    assert "A row a run and turn of its conversations" in text
+    assert re.search(r"2025-11-24T12:00:00Z 3 40 100 n<72 200", text)
+
+
+def test_levels_of_several_runs_have_intervals_over_them(tmp_path):
+    paths = [write_level(tmp_path, s, repeat=n) for s in (1, 8) for n in range(3)]
+    (series,) = series_of([run.summary for run in reported(*paths)])
+    table = levels_table(series)
+    assert len(table.rows) == 2
+    place = [(c.group, c.heading) for c in table.columns].index(("TTFT ms", "p50"))
+    over = series.levels[0].over_repeats(lambda run: run.percentile("ttft_ms", 50))
+    cell = table.rows[0][place]
+    assert cell.sort == over.centre
+    assert re.fullmatch(r"[\d.]+ to [\d.]+", cell.small)
+
+
+def test_every_column_and_chart_says_what_it_means_to_keyboard_and_finger_too(tmp_path):
+    page = Page(page_of(*(write_level(tmp_path, streams) for streams in (1, 8))))
+    for attrs in page.all("abbr"):
+        assert attrs["title"]
+        assert attrs["tabindex"] == "0"
+    sortable = [a for a in page.all("th") if "aria-sort" in a]
+    explained = [a for a in page.all("button") if "title" in a and "id" not in a]
+    assert len(explained) == len(sortable) > 30
+    assert all(a["title"] for a in explained)
+    assert page.text.count("What the columns mean") == 2
+
+
+def test_the_settings_of_a_run_are_a_scenario_file_that_runs_again(tmp_path):
+    scenario = Scenario(
+        name="again",
+        model="m: #1",
+        max_new_tokens=64,
+        concurrencies=[1, 8],
+        num_requests=400,
+        description=HOSTILE,
+        headers={"X-Team": "a secret"},
+        extra_body={"top_k": 5},
+        slo={"ttft_ms": {"p99": 500}},
+    )
+    text = scenario_yaml(json.loads(json.dumps(scenario.masked())))
+    assert "secret" not in text
+    path = tmp_path / "again.yaml"
+    path.write_text(text)
+    found = load_scenarios(path)["again"]
+    assert found == scenario.model_copy(update={"headers": {"X-Team": "***"}})
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"request_rates": [1.5, 3], "duration_s": 60},
+        {"request_rates": [2], "num_requests": 10, "arrival": "gamma", "cv": 2.0},
+        {"trace": "t.csv", "speed": [1, 2], "num_requests": 5},
+        {"concurrencies": [4], "num_requests": 8, "conversations": {"turns": 3}},
+    ],
+)
+def test_open_loops_are_written_so_that_they_run_again_too(tmp_path, load):
+    scenario = Scenario(name="again", model="m", max_new_tokens=64, **load)
+    path = tmp_path / "again.yaml"
+    path.write_text(scenario_yaml(json.loads(json.dumps(scenario.masked()))))
+    assert load_scenarios(path)["again"] == scenario
+
+
+def test_how_to_repeat_has_commit_file_and_commands_and_says_what_is_masked(tmp_path):
+    headers = {"headers": {"X-Team": "***"}}
+    runs = reported(write_level(tmp_path, 1, scenario=headers))
+    (series,) = series_of([run.summary for run in runs])
+    found = again(series)
+    assert found.commands == (
+        f"git checkout {'0' * 40}",
+        "python bench/bench.py --scenarios made.yaml --name made",
+        "python bench/report.py",
+    )
+    assert found.masked
+    assert "put in by hand what stands masked as ***" in Page(to_html(runs)).text
+
+
+def test_a_run_without_its_json_still_has_a_page(tmp_path):
+    path = write_level(tmp_path, 4)
+    path.with_suffix(".json").unlink()
+    text = Page(page_of(path)).text
+    assert "no_run_info" in text
+    assert "made: the run's settings were not kept." in text
+
+
+def test_a_run_without_any_success_still_has_a_page(tmp_path):
+    records = [failed_record(i) for i in range(10)]
+    text = Page(page_of(write_level(tmp_path, 4, records=records, tokens=False))).text
+    assert "No request succeeded" in text
+    assert "HTTP 500: out of memory" in text
+
+
+def test_ten_runs_fit_in_8_mb(tmp_path):
+    paths = [write_level(tmp_path, s, repeat=n, count=2000) for s in (1, 8) for n in range(5)]
+    assert len(page_of(*paths).encode()) < 8_000_000
+
+
+def test_no_scenario_key_is_lost_on_the_way_to_the_file():
+    settings = {"name": "x", **dict.fromkeys(KNOWN_KEYS, "given")}
+    assert all(f"{key}: given" in scenario_yaml(settings) for key in KNOWN_KEYS)
+
+
+def test_the_parts_of_the_page_are_plain_files():
+    parts = Path(__file__).resolve().parents[2] / "bench" / "vllm_bench" / "page" / "report"
+    assert {p.name for p in parts.iterdir()} == {
+        "template.html",
+        "style.css",
+        "theme.js",
+        "page.js",
+    }
+
+
+def test_what_invalid_runs_seem_to_meet_does_not_count(tmp_path):
+    failed = [failed_record(i, run_id="bad", concurrency=4) for i in range(380, 400)]
+    records = [*level_records(4, count=380, run_id="bad"), *failed]
+    slo = {"slo": {"ttft_ms": {"p50": 10_000.0}}}
+    text = Page(page_of(write_level(tmp_path, 4, records=records, scenario=slo))).text
+    assert "no level met every objective; 4 streams missed: its run is INVALID (errors" in text
+    assert "4 streams INVALID ✓ 95 % within" in text

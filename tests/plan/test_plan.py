@@ -1,0 +1,111 @@
+"""The plan of a run: its requests, salts, ids, secrets and limits."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm_bench.plan.plan import Plan, make_plan, run_id_for
+from vllm_bench.plan.work import Timeouts
+from vllm_bench.scenario.load import LoadLevel
+
+from tests.plan.test_request import scenario
+from tests.support.made_parts import made_part
+
+RUN_ID = "chat-cc2-pref256-max16-20251124T120000Z"
+
+
+def plan(count: int = 3, api_key: str | None = None, **changes: Any) -> Plan:
+    settings = {"num_requests": count, "concurrencies": [2], **changes}
+    return make_plan(RUN_ID, scenario(**settings), made_part(count, **settings), api_key)
+
+
+def salts(**changes: Any) -> list[str | None]:
+    return [json.loads(r.body).get("cache_salt") for r in plan(**changes).requests]
+
+
+@given(st.integers(1, 40))
+def test_each_prompt_is_one_request_in_the_prompts_order(count: int) -> None:
+    found = plan(count)
+    assert [r.prompt_id for r in found.requests] == [f"p{i}" for i in range(count)]
+    assert [r.index for r in found.requests] == list(range(count))
+    assert [r.request_id for r in found.requests] == [f"{RUN_ID}-{i}" for i in range(count)]
+    contents = [json.loads(r.body)["messages"][0]["content"] for r in found.requests]
+    assert contents == [f"Question {i}?" for i in range(count)]
+
+
+def test_planning_twice_gives_the_same_plan() -> None:
+    assert plan() == plan()
+
+
+def test_a_run_has_one_salt_of_its_own() -> None:
+    assert salts(cache="run") == [RUN_ID] * 3
+    assert salts() == salts(cache="run")
+
+
+def test_cold_gives_each_request_a_salt() -> None:
+    assert salts(cache="cold") == [f"{RUN_ID}-{i}" for i in range(3)]
+
+
+def test_natural_leaves_the_cache_as_the_server_has_it() -> None:
+    assert salts(cache="natural") == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "secrets"),
+    [
+        ({}, set()),
+        ({"api_key": "sk-1"}, {"Bearer sk-1", "sk-1"}),
+        ({"headers": {"X-Token": "t0ps"}}, {"t0ps"}),
+        ({"api_key": "sk-1", "headers": {"X-Token": "t0ps"}}, {"Bearer sk-1", "sk-1", "t0ps"}),
+        ({"headers": {"X-Token": "Bearer t0ps"}}, {"Bearer t0ps", "t0ps"}),
+        ({"headers": {"X-Empty": "", "X-Priority": "1"}}, set()),
+    ],
+    ids=str,
+)
+def test_key_and_own_headers_are_secrets_and_nothing_else_is(
+    changes: dict[str, Any], secrets: set[str]
+) -> None:
+    assert set(plan(**changes).secrets) == secrets
+
+
+def test_a_longer_secret_is_masked_before_a_shorter_one_in_it() -> None:
+    found = plan(headers={"X-A": "abcd", "X-B": "abcd-ef"}, api_key="abcd-ef-gh").secrets
+    assert list(found) == sorted(found, key=len, reverse=True)
+
+
+def test_a_requests_expectation_is_what_the_plan_knows_of_it() -> None:
+    found = plan(api_key="sk-1", stream=False, extra_body={"n": 2}).expectation(1, start_ns=7)
+    assert (found.run_id, found.scenario, found.concurrency) == (RUN_ID, "chat", 2)
+    assert (found.request_id, found.prompt_id) == (f"{RUN_ID}-1", "p1")
+    assert (found.max_tokens, found.choices, found.stream, found.start_ns) == (16, 2, False, 7)
+    assert "sk-1" in found.secrets
+
+
+@pytest.mark.parametrize("extra", [{}, {"n": None}, {"n": 1}])
+def test_one_choice_is_expected_where_no_more_are_asked_for(extra: dict[str, Any]) -> None:
+    assert plan(extra_body=extra).expectation(0, 0).choices == 1
+
+
+def test_the_limits_are_the_scenarios() -> None:
+    limits = {"timeout_first_token_s": 1, "timeout_stall_s": 2, "timeout_total_s": 3}
+    assert plan(**limits).manner.timeouts == Timeouts(1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("prefill", "run_id"),
+    [(256, "chat-cc8-pref256-max16-T"), (None, "chat-cc8-prefany-max16-T")],
+)
+def test_the_run_id_says_what_was_run(prefill: int | None, run_id: str) -> None:
+    assert run_id_for(scenario(prefill_tokens=prefill), LoadLevel(8), "T") == run_id
+
+
+@given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"), st.integers(1, 16384))
+def test_a_run_id_is_a_file_name_and_a_header_value(name: str, streams: int) -> None:
+    found = run_id_for(scenario(name=name), LoadLevel(streams), "20251124T120000Z")
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]+", found)
+    assert len(found) < 200

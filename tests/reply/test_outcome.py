@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+import pytest
+from vllm_bench.records.request_record import ErrorKind, RequestRecord
+from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.reply.outcome import Expectation, judge
+
+from tests.support.far_end import delta, event, good_stream, usage
+
+MS = 1_000_000
+START = 5_000 * MS
+EXPECTED = Expectation(
+    run_id="run",
+    scenario="s",
+    concurrency=4,
+    request_id="run-7",
+    prompt_id="p",
+    max_tokens=3,
+    choices=1,
+    stream=True,
+    start_ns=START,
+)
+
+
+def exchange(reads: list[tuple[float, bytes]], **changes: object) -> Exchange:
+    """Make an exchange sent 2 ms after its slot at 100 ms, with reads at ms after the send."""
+    made = Exchange(
+        request_index=7,
+        stream_index=2,
+        t_scheduled_ns=START + 100 * MS,
+        t_sent_ns=START + 102 * MS,
+        t_end_ns=START + 102 * MS + int((reads[-1][0] if reads else 1) * MS),
+        http_status=200,
+        content_type="text/event-stream; charset=utf-8",
+        reads=[(START + 102 * MS + int(at * MS), data) for at, data in reads],
+    )
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def record(reads: list[tuple[float, bytes]], **changes: object) -> RequestRecord:
+    return judge(exchange(reads, **changes), EXPECTED).record
+
+
+ROLE, A, B, C, USAGE, DONE = good_stream()
+HEALTHY = [(50, ROLE + A), (70, B), (95, C), (95.5, USAGE), (96, DONE)]
+
+
+def test_a_healthy_stream_is_measured_by_its_stamps() -> None:
+    r = record(HEALTHY)
+    assert (r.error_kind, r.error, r.finish_reason) == (None, None, "length")
+    assert (r.t_scheduled_s, r.t_sent_s, r.t_end_s) == (0.1, 0.102, 0.197)
+    assert (r.send_lag_ms, r.ttft_ms, r.ttft_visible_ms, r.latency_ms) == (2, 50, 50, 95)
+    assert r.tpot_ms == (95 - 50) / (3 - 1)
+    assert r.max_gap_ms == 25
+    assert (r.prompt_tokens, r.completion_tokens, r.cached_tokens) == (5, 3, None)
+    assert (r.token_events, r.token_reads) == (3, 3)
+
+
+def test_the_fingerprint_comes_out_beside_the_record() -> None:
+    assert judge(exchange(HEALTHY), EXPECTED).fingerprint == "fp-test"
+
+
+def test_tokens_in_one_read_count_as_events_but_make_no_gap() -> None:
+    r = record([(50, ROLE + A + B + C + USAGE + DONE)])
+    assert (r.token_events, r.token_reads, r.max_gap_ms) == (3, 1, None)
+    assert (r.ttft_ms, r.latency_ms, r.tpot_ms) == (50, 50, 0)
+
+
+def test_reasoning_starts_the_clock_and_visible_text_has_its_own() -> None:
+    thought = event({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]})
+    r = record([(10, thought), (30, B), (40, C + USAGE + DONE)])
+    assert (r.ttft_ms, r.ttft_visible_ms) == (10, 30)
+
+
+def test_one_token_has_a_ttft_and_no_tpot() -> None:
+    r = record([(50, delta("a", "stop") + usage(5, 1) + DONE)])
+    assert (r.ttft_ms, r.latency_ms, r.tpot_ms, r.error) == (50, 50, None, None)
+
+
+def test_a_token_without_text_is_a_success_without_a_ttft() -> None:
+    r = record([(50, delta("", "stop") + usage(5, 1) + DONE)])
+    assert (r.error_kind, r.ttft_ms, r.latency_ms, r.token_events) == (None, None, 50, 0)
+
+
+def test_the_end_is_the_last_token_where_that_is_later_than_the_finish_event() -> None:
+    r = record([(50, A), (60, delta("b", "stop")), (80, C), (81, usage(5, 3) + DONE)])
+    assert r.latency_ms == 80
+
+
+def test_without_streaming_only_the_latency_exists() -> None:
+    whole = (
+        b'{"choices": [{"index": 0, "message": {"content": "a b c"}, "finish_reason": "length"}],'
+        b' "usage": {"prompt_tokens": 5, "completion_tokens": 3}}'
+    )
+    expected = dataclasses.replace(EXPECTED, stream=False)
+    made = exchange([(40, whole[:20]), (90, whole[20:])], content_type="application/json")
+    r = judge(made, expected).record
+    assert (r.error_kind, r.latency_ms, r.completion_tokens) == (None, 90, 3)
+    assert (r.ttft_ms, r.ttft_visible_ms, r.tpot_ms, r.max_gap_ms) == (None, None, None, None)
+
+
+def test_each_choice_owes_a_finish_reason() -> None:
+    two = dataclasses.replace(EXPECTED, choices=2)
+    second = event({"choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}]})
+    one_ended = exchange([(50, A + C + USAGE + DONE)])
+    assert judge(one_ended, two).record.error_kind == "truncated"
+    both = exchange([(50, A + C + second + USAGE + DONE)])
+    assert judge(both, two).record.error_kind is None
+
+
+ERROR = event({"error": {"message": "EngineCore died", "code": 500}})
+FAILURES: dict[str, tuple[list[tuple[float, bytes]], dict[str, object]]] = {
+    "connect": ([], {"http_status": None, "t_sent_ns": None, "failure": Failure("connect", "x")}),
+    "timeout_first_token": ([], {"failure": Failure("timeout_first_token", "x")}),
+    "timeout_stall": (HEALTHY[:2], {"failure": Failure("timeout_stall", "x")}),
+    "timeout_total": (HEALTHY[:2], {"failure": Failure("timeout_total", "x")}),
+    "http_4xx": ([(5, b'{"error": "Unauthorized"}')], {"http_status": 401}),
+    "http_429": ([(5, b"")], {"http_status": 429}),
+    "http_5xx": ([(5, b"<html>bad gateway</html>")], {"http_status": 502}),
+    "error_event": ([*HEALTHY[:2], (80, ERROR + DONE)], {}),
+    "truncated": (HEALTHY[:3], {"failure": Failure("truncated", "closed in mid-reply")}),
+    "protocol": ([(50, A + b"data: {broken\n\n" + C + USAGE + DONE)], {}),
+    "empty": ([(50, delta("", "stop") + usage(5, 0) + DONE)], {}),
+    "cancelled": (HEALTHY[:2], {"failure": Failure("cancelled", "x")}),
+}
+
+
+def test_every_error_kind_has_a_case_here() -> None:
+    assert set(FAILURES) == set(get_args(ErrorKind))
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_each_failure_has_its_kind_and_keeps_what_it_measured(kind: str) -> None:
+    reads, changes = FAILURES[kind]
+    r = record(reads, **changes)
+    assert r.error_kind == kind
+    assert r.error
+    has_token = r.http_status == 200 and any(b'"content": "a"' in data for _, data in reads)
+    assert (r.ttft_ms == 50) is has_token
+
+
+@pytest.mark.parametrize(
+    ("reads", "changes", "kind", "words"),
+    [
+        ([(50, A + C + USAGE)], {}, "truncated", "without [DONE]"),
+        ([(50, A + B + USAGE + DONE)], {}, "truncated", "without a finish_reason"),
+        ([(50, A + C + DONE)], {}, "protocol", "no usage"),
+        (HEALTHY, {"content_type": "application/json"}, "protocol", "text/event-stream"),
+        (HEALTHY, {"content_encoding": "gzip"}, "protocol", "gzip"),
+        ([], {"http_status": 302}, "protocol", "HTTP 302"),
+        ([(5, b'{"detail": "Not Found"}')], {"http_status": 404}, "http_4xx", "Not Found"),
+        ([(50, A + delta("b", "abort") + USAGE + DONE)], {}, "error_event", "abort"),
+    ],
+)
+def test_what_is_almost_a_success_is_none(
+    reads: list[tuple[float, bytes]], changes: dict[str, object], kind: str, words: str
+) -> None:
+    r = record(reads, **changes)
+    assert r.error_kind == kind
+    assert words in (r.error or "")
+
+
+def test_an_error_event_tells_more_than_the_cut_that_follows_it() -> None:
+    r = record([(50, A), (60, ERROR)], failure=Failure("truncated", "closed"))
+    assert (r.error_kind, r.error) == ("error_event", "EngineCore died")
+
+
+def test_a_key_that_the_server_echoes_is_masked() -> None:
+    expected = dataclasses.replace(EXPECTED, secrets=("sk-very-secret",))
+    made = exchange([(5, b'{"error": "bad key sk-very-secret"}')], http_status=401)
+    assert judge(made, expected).record.error == "HTTP 401: bad key ***"
+
+
+def test_a_finish_reason_of_any_choice_is_kept_when_the_stream_fails_later() -> None:
+    r = record([(50, A), (60, C)], failure=Failure("truncated", "closed in mid-reply"))
+    assert (r.finish_reason, r.completion_tokens, r.error_kind) == ("length", None, "truncated")

@@ -1,0 +1,331 @@
+"""Scenario files: how settings merge, and what every mistake is told as."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vllm_bench.scenario.load_keys import Conversations
+from vllm_bench.scenario.objectives import Slo
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "hunter2-key"
+WHOLE: dict[str, Any] = {
+    "model": "tiny",
+    "max_new_tokens": 16,
+    "concurrencies": [1, 4],
+    "num_requests": 8,
+}
+OPEN: dict[str, object] = {"concurrencies": ..., "request_rates": [1.0]}
+
+
+def file_of(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "scenarios.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def file_with(tmp_path: Path, defaults: dict[str, Any] | None = None, **settings: object) -> Path:
+    """Write a file with one whole scenario `chat`, changed by `settings`; `...` leaves one out."""
+    body = {k: v for k, v in {**WHOLE, **settings}.items() if v is not ...}
+    return file_of(tmp_path, yaml.safe_dump({"defaults": defaults, "scenarios": {"chat": body}}))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ScenarioError) as refused:
+        load_scenarios(path)
+    text = str(refused.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    return text.removeprefix(f"{path}: ")
+
+
+def test_defaults_hold_for_each_scenario_and_each_can_override_them(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path,
+        """
+        defaults: {model: big, temperature: 0.5, num_requests: 9, max_new_tokens: 1}
+        scenarios:
+          one: {concurrencies: [1]}
+          two: {concurrencies: [2], temperature: 1, model: small, stream: false}
+        """,
+    )
+    found = load_scenarios(path)
+    assert list(found) == ["one", "two"]
+    one, two = found.values()
+    assert (one.model, one.temperature, one.stream, one.num_requests) == ("big", 0.5, True, 9)
+    assert (two.model, two.temperature, two.stream, two.num_requests) == ("small", 1.0, False, 9)
+
+
+@pytest.mark.parametrize("key", KNOWN_KEYS)
+def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: str) -> None:
+    values: dict[str, tuple[object, object]] = {
+        "base_url": ("http://a/v1", "http://b/v1"),
+        "concurrencies": ([1], [2]),
+        "dataset": ("dolly", "file:mine.jsonl"),
+        "prompt_fit": ("natural", "packed"),
+        "endpoint": ("chat", "completions"),
+        "cache": ("run", "cold"),
+        "headers": ({"X-A": "1"}, {"X-B": "2"}),
+        "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
+        "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+        "telemetry_gpus": ([0], [1, 2]),
+        "request_rates": ([1.0], [2.0, 3.0]),
+        "arrival": ("poisson", "constant"),
+        "speed": ([1.0], [2.0]),
+        "conversations": (
+            {"turns": 2, "think_time_s": 0.0},
+            {"turns": 3, "think_time_s": 1.0},
+        ),
+    }
+    needs: dict[str, dict[str, object]] = {
+        **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival"), OPEN),
+        "cv": {**OPEN, "arrival": "gamma"},
+        "burst_size": {**OPEN, "arrival": "bursts"},
+        "duration_s": {**OPEN, "num_requests": ...},
+        "trace": {"concurrencies": ...},
+        "speed": {"concurrencies": ..., "trace": "a.csv"},
+    }
+    others = needs.get(key, {})
+    kind = Scenario.model_fields[key].annotation
+    usual: tuple[object, object] = (True, False) if kind is bool else (1, 2)
+    if "str" in str(kind):
+        usual = ("word", "other")
+    default, own = values.get(key, usual)
+    found = load_scenarios(file_with(tmp_path, {key: default}, **{**others, key: own}))["chat"]
+    left_out = {**others, key: ...}
+    inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
+    for name, model in (("slo", Slo), ("conversations", Conversations)):
+        if key == name:
+            default, own = model.model_validate(default), model.model_validate(own)
+    assert getattr(found, key) == own
+    assert getattr(inherited, key) == default
+
+
+def test_flags_stand_over_defaults_and_scenarios(tmp_path: Path) -> None:
+    path = file_with(tmp_path, {"base_url": "http://a/v1"}, dataset="dolly")
+    flags = {"base_url": "http://b:9/v1/", "model": "other", "dataset": "sample"}
+    chat = load_scenarios(path, flags)["chat"]
+    assert (chat.base_url, chat.model, chat.dataset) == ("http://b:9/v1", "other", "sample")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"dataset": "sampel"}, "--dataset: must be one of "),
+        ({"base_url": "ftp://x"}, "--base-url: must be http://HOST"),
+        ({"model": ""}, "--model: string should have at least 1 character"),
+    ],
+)
+def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
+    tmp_path: Path, flags: dict[str, object], said: str
+) -> None:
+    # Not the file, though it names the same keys, and one of them wrongly.
+    for defaults in ({}, {"dataset": "dolly", "base_url": "http://a/v1"}, {"seed": -1}):
+        with pytest.raises(ScenarioError) as refused:
+            load_scenarios(file_with(tmp_path, defaults), flags)
+        assert str(refused.value).startswith(said)
+        assert "scenario" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"prefil_tokens": 3}, "unknown key prefil_tokens; did you mean prefill_tokens?"),
+        ({"zzz": 3}, "unknown key zzz; known keys: base_url, model, "),
+        ({"name": "x"}, "unknown key name"),
+        ({"model": ...}, "model is missing"),
+        ({"model": ..., "num_requests": ...}, "model is missing"),
+        ({"model": 5}, "model: must be a text: put it in quotes (given: '5')"),
+        ({"model": ""}, "model: string should have at least 1 character (given: '')"),
+        ({"num_requests": "many"}, "num_requests: should be a valid integer, unable to parse"),
+        ({"num_requests": 2.5}, "num_requests: should be a valid integer, got a number with a"),
+        ({"num_requests": 0}, "num_requests: should be greater than or equal to 1 (given: '0')"),
+        ({"num_requests": True}, "num_requests: must be a number, not yes or no (given: 'True')"),
+        ({"temperature": 3}, "temperature: should be less than or equal to 2 (given: '3')"),
+        ({"temperature": True}, "temperature: must be a number, not yes or no (given: 'True')"),
+        ({"timeout_total_s": float("inf")}, "timeout_total_s: should be a finite number"),
+        ({"timeout_stall_s": 0}, "timeout_stall_s: should be greater than 0 (given: '0')"),
+        ({"seed": -1}, "seed: should be greater than or equal to 0 (given: '-1')"),
+        ({"concurrencies": 8}, "concurrencies: must be a list, as in [1, 8, 64] (given: '8')"),
+        ({"conversations": 4}, "conversations: must be a mapping, as in {turns: 4, think_time_s:"),
+        ({"slo": {"ttft_ms": {99: 5}}}, "slo.ttft_ms.99: is no percentile: write p50, p95, p99"),
+        ({"slo": {"ttft_ms": 500}}, "slo.ttft_ms: must be a mapping, as in {p99: 500} (given"),
+        ({"slo": 5}, "slo: must be a mapping, as in {ttft_ms: {p99: 500}} (given: '5')"),
+        ({"headers": {5: "x"}}, "headers.5: is no name: put it in quotes"),
+        ({"headers": "x"}, "headers: must be a mapping, as in {X-Team: blue}"),
+        ({"telemetry_gpus": 0}, "telemetry_gpus: must be a list, as in [0, 1] (given: '0')"),
+        ({"concurrencies": []}, "give one of concurrencies: [N, …], request_rates: [R, …]"),
+        ({"concurrencies": [4, 0]}, "concurrencies.1: should be greater than or equal to 1"),
+        ({"concurrencies": [4, 4]}, "concurrencies: must not name a level twice (given: '[4, 4]')"),
+        ({"concurrencies": [True]}, "concurrencies: must be a number, not yes or no"),
+        ({"cache": "hot"}, "cache: should be 'run', 'cold' or 'natural' (given: 'hot')"),
+        ({"endpoint": "chats"}, "endpoint: should be 'chat' or 'completions' (given: 'chats')"),
+        ({"dataset": "doly"}, "file:PATH; did you mean dolly? (given: 'doly')"),
+        ({"dataset": "file:"}, "dataset: must be one of dolly, "),
+        ({"base_url": "localhost:8000"}, "base_url: must be http://HOST[:PORT]/v1 or https://…"),
+        ({"base_url": "http://h:99999/v1"}, "base_url: port out of range 0-65535"),
+        ({"base_url": "http://[::1/v1"}, "base_url: invalid IPv6 URL"),
+        ({"base_url": "http://h/v1?a=b"}, "base_url: must not have a query or a fragment"),
+        ({"base_url": "http://bücher/v1"}, "base_url: must be of ASCII characters without blanks"),
+        ({"base_url": "http://h/v 1"}, "base_url: must be of ASCII characters without blanks"),
+        ({"base_url": "http://h\n/v1"}, "base_url: must be of ASCII characters without blanks"),
+        ({"base_url": "http://a..b/v1"}, "base_url: has an impossible host name"),
+        ({"extra_body": {"model": "x"}}, "extra_body: must not set model: use the key model"),
+        ({"extra_body": {"max_tokens": 1}}, "must not set max_tokens: use the key max_new_tokens"),
+        ({"extra_body": {"logit_bias": {5: 1}}}, "extra_body: is no JSON: put keys that are"),
+        ({"extra_body": {"stop": float("nan")}}, "extra_body: is no JSON"),
+        ({"extra_body": {"n": "two"}}, "extra_body: has an n that is no whole number from 1"),
+        ({"headers": {"Host": "x"}}, "headers: must not set Host: use the key base_url"),
+        ({"headers": {"Content-Length": "1"}}, "headers: must not set Content-Length"),
+        ({"headers": {"X\nA": [1]}}, "headers.'X\\nA': must be a text: put it in"),
+        ({"headers": {"X A": "1"}}, "headers: has an impossible header name 'X A'"),
+        ({"headers": {"X-A": "é"}}, "headers: has a value for X-A that isn't printable ASCII"),
+        ({"description": "long" * 999, "seed": "x" * 999}, f"(given: '{'x' * 80}')"),
+    ],
+    ids=str,
+)
+def test_a_mistake_names_scenario_and_key_what_was_given_and_what_is_allowed(
+    tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    text = refusal(file_with(tmp_path, **settings))
+    assert text.startswith("scenario chat: ")
+    assert said in text
+    assert len(text) < 600
+
+
+@pytest.mark.parametrize(
+    ("defaults", "settings", "said"),
+    [
+        ({"seed": -1}, {}, "defaults: seed: should be"),
+        ({"seed": -1}, {"seed": -2}, "scenario chat: seed: should be"),
+        ({"headers": {"X A": "1"}}, {}, "defaults: headers: has an impossible header name"),
+        ({"concurrencies": [4, 0]}, {"concurrencies": ...}, "defaults: concurrencies.1: should be"),
+        # What is wrong for every scenario comes first, and alone.
+        ({"seed": -1}, {"temperature": 3}, "defaults: seed: should be"),
+        ({"seed": 1}, {"temperature": 3}, "scenario chat: temperature: should be"),
+        ({"seed": 1}, {"model": ...}, "scenario chat: model is missing"),
+        # Several keys that don't go together: the scenario chose them.
+        ({"speed": 2}, {}, "scenario chat: speed goes with trace alone"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_looked_for_where_it_stands(
+    tmp_path: Path, defaults: dict[str, object], settings: dict[str, object], said: str
+) -> None:
+    text = refusal(file_with(tmp_path, defaults, **settings))
+    assert text.startswith(said)
+    assert not (said.startswith("defaults") and "temperature" in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"scenarios: {{a: {{headers: {{Authorization: {SECRET}}}}}}}",
+        f"scenarios: {{a: {{headers: {{X-Key: [{SECRET}]}}}}}}",
+        f"scenarios: {{a: {{headers: {SECRET}}}}}",
+        f'scenarios: {{a: {{headers: {{X-Key: "{SECRET}\\n"}}}}}}',
+        f'scenarios:\n  a:\n    headers:\n      X-Key: "{SECRET}\n',
+        f"scenarios:\n  a:\n    headers:\n      X-Key: a: {SECRET}\n",
+        f"defaults: [{{headers: {{X-Key: {SECRET}}}}}]\nscenarios: {{a: 1}}",
+        f"scenarios: {{a: {{api_key_env: {SECRET}}}}}",
+        f"scenarios: {{a: {{base_url: 'http://me:{SECRET}@host/v1'}}}}",
+        f"scenarios: {{a: {{base_url: 'ftp://me:{SECRET}@host/v1'}}}}",
+        f"scenarios: {{a: {{extra_body: {{model: {SECRET}}}}}}}",
+    ],
+)
+def test_what_may_be_a_secret_is_never_echoed(tmp_path: Path, text: str) -> None:
+    assert "hunter2" not in refusal(file_of(tmp_path, text))
+
+
+def test_header_values_are_masked_for_files(tmp_path: Path) -> None:
+    chat = load_scenarios(file_with(tmp_path, headers={"X-Key": SECRET}))["chat"]
+    assert chat.headers == {"X-Key": SECRET}
+    assert chat.masked()["headers"] == {"X-Key": "***"}
+    assert SECRET not in str(chat.masked())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "must be a mapping with the keys defaults and scenarios"),
+        ("- a", "must be a mapping with the keys defaults and scenarios"),
+        ("scenario: {}", "unknown key scenario: allowed are defaults, scenarios; did you mean"),
+        ("defaults: {model: m}", "no scenarios: the key scenarios must name at least one"),
+        ("scenarios:", "no scenarios: the key scenarios must name at least one"),
+        ("scenarios: 3", "scenarios must be a mapping, not int"),
+        ("scenarios: {a: 3}", "scenario a: settings must be a mapping, not int"),
+        ("scenarios: {a: }", "scenario a: model is missing; max_new_tokens is missing"),
+        ("defaults: {modle: m}\nscenarios: {a: }", "defaults: unknown key modle; did you mean mod"),
+        ("a: 1\nb: 2\na: 3", "line 3: the key a stands twice"),
+        ("scenarios:\n  a: {}\n  a: {}", "line 3: the key a stands twice"),
+        ("scenarios:\n  a: {seed: 1, seed: 2}", "line 2: the key seed stands twice"),
+        ("? [a, b]\n: c", "line 1: a list or a mapping can't be a key"),
+        ("a: b: c", "not YAML: line 1, column 5: mapping values are not allowed here"),
+        ("scenarios: {a: &a [*a]}", "not YAML: line 1, column 16: found unconstructable recurs"),
+        ("a: \x01", "not YAML: unacceptable character #x0001"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    assert refusal(file_of(tmp_path, text)).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", "a\nb", "a b", "é", "x" * 65])
+def test_a_scenario_whose_name_no_file_should_have_is_refused(tmp_path: Path, name: str) -> None:
+    text = refusal(file_of(tmp_path, yaml.safe_dump({"scenarios": {name: WHOLE}})))
+    assert "name: string should match pattern" in text
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "gone.yaml") == "can't be read: No such file or directory"
+    assert refusal(tmp_path) == "can't be read: Is a directory"
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
+    assert refusal(tmp_path / "latin.yaml").startswith("not YAML: 'utf-8' codec can't decode")
+
+
+def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
+    text = """
+        scenarios:
+          a: &a {model: m, max_new_tokens: 1, concurrencies: [1], num_requests: 2}
+          b: {<<: *a, num_requests: 3}
+        """
+    found = load_scenarios(file_of(tmp_path, text))
+    assert (found["a"].num_requests, found["b"].num_requests) == (2, 3)
+
+
+YAMLISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KNOWN_KEYS) | st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(KNOWN_KEYS), YAMLISH, max_size=5))
+def test_any_settings_make_a_scenario_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
+) -> None:
+    path = file_with(tmp_path_factory.mktemp("s"), **changes)
+    try:
+        found = load_scenarios(path)["chat"]
+    except ScenarioError as e:
+        assert re.fullmatch(rf"{re.escape(str(path))}: [^\n]+", str(e))  # noqa: PT017
+    else:
+        assert found.model
+        assert found.num_requests >= 1
+
+
+def test_the_scenarios_that_come_along_are_right() -> None:
+    found = load_scenarios(ROOT / "bench" / "scenarios.yaml")
+    assert list(found) == ["smoke_test", "short_chat", "medium_chat", "rag", "long_context", "demo"]
+    assert found["smoke_test"].num_requests == 50
+    assert all(s.description for s in found.values())

@@ -1,0 +1,91 @@
+"""`make demo`, less the install: the three scripts against a simulator of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the scripts with a shorter demo, so that the test is quick."""
+    for name in ("bench", "server"):
+        (tmp_path / name).mkdir()
+        for path in (ROOT / name).iterdir():
+            if path.name not in ("scenarios.yaml", "__pycache__", ".env"):
+                (tmp_path / name / path.name).symlink_to(path)
+    settings = yaml.safe_load((ROOT / "bench" / "scenarios.yaml").read_text())
+    settings["scenarios"]["demo"] |= {"num_requests": 8, "concurrencies": [1, 4]}
+    (tmp_path / "bench" / "scenarios.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def demo(checkout: Path) -> subprocess.Popen[str]:
+    """Start the demo of the copy; scripts find their neighbours beside themselves."""
+    script = checkout / "bench" / "demo.py"
+    script.unlink()
+    script.write_text((ROOT / "bench" / "demo.py").read_text())
+    bench = checkout / "bench" / "bench.py"
+    bench.unlink()
+    bench.write_text((ROOT / "bench" / "bench.py").read_text())
+    return subprocess.Popen(
+        [sys.executable, str(script), "--results-dir", str(checkout / "results")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "VLLM_BENCH_CACHE": str(checkout / "cache")},
+    )
+
+
+def simulators(checkout: Path) -> list[int]:
+    """The processes that run this copy's simulator."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = line.read_bytes()
+        except OSError:
+            continue  # gone meanwhile
+        if str(checkout / "server" / "simulator.py").encode() in words:
+            found.append(int(line.parent.name))
+    return found
+
+
+def test_the_demo_ends_with_a_table_and_pictures_and_leaves_nothing_running(checkout: Path) -> None:
+    process = demo(checkout)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 4), err  # a busy machine may spoil it, and it says so
+    assert "SIMULATOR's figures" in out
+    assert "simulated server" in out
+    assert "make server" in out
+    results = checkout / "results"
+    assert len(list(results.glob("demo-*.csv"))) == 2
+    assert len(list((results / "plots").glob("*_ttft_cdf.png"))) == 2
+    assert (results / "summary.md").exists()
+    assert "report.html" in out
+    assert (results / "report.html").stat().st_size > 1_000_000
+    assert not simulators(checkout)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_stopped_leaves_nothing_running(
+    checkout: Path, number: signal.Signals
+) -> None:
+    process = demo(checkout)
+    give_up = time.monotonic() + 30
+    while not simulators(checkout):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 0, 4), err
+    assert not simulators(checkout)

@@ -1,0 +1,65 @@
+"""Ctrl-C ends every script with exit code 130 and without a traceback, while it imports too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from vllm_bench.script import ended
+
+ROOT = Path(__file__).resolve().parents[2]
+# Python runs this first: Ctrl-C comes at the very moment when a script begins to import PACKAGE.
+AT_THE_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["PACKAGE"]:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        ("bench/bench.py", "vllm_bench.vllm.server"),
+        ("bench/summarize.py", "vllm_bench.summary.summary"),
+        ("bench/summarize.py --columns", "numpy"),
+        ("bench/plot.py", "vllm_bench.records.find_runs"),
+        ("bench/report.py", "numpy"),
+        ("bench/calibrate.py", "vllm_bench.records.request_record"),
+        ("bench/load_real_prompts.py --list", "dotenv"),
+        ("bench/observe_gpu.py", "vllm_bench.watch.gpu"),
+        ("inspect_prompts.py --dataset sample", "bench.vllm_bench.vllm.server"),
+    ],
+)
+def test_ctrl_c_during_an_import_is_no_traceback(tmp_path: Path, words: str, package: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AT_THE_IMPORT)
+    (tmp_path / "results").mkdir()
+    done = subprocess.run(
+        [sys.executable, *f"{ROOT / words}".split(" ")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PACKAGE": package},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") <= 1
+
+
+def test_the_exit_code_is_the_scripts_own_unless_it_is_interrupted() -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert ended(lambda: 4) == 4
+        assert ended(interrupted) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the interpreter's end is silent
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,356 @@
+"""summarize.py and plot.py as a person runs them: which files, which words, which exit codes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from vllm_bench.records.request_record import COLUMNS
+
+from tests.support.made_runs import failed_record, made_info, made_record, write_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(name: str, *words: object, cwd: Path | None = None, **environ: str):
+    """Run bench/<name>.py."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "bench" / f"{name}.py"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONWARNINGS": "error", **environ},
+    )
+
+
+def healthy(run_id="made-cc4-a", count=80, **fields):
+    return [made_record(i, run_id=run_id, **fields) for i in range(count)]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder with two levels of one scenario."""
+    for level in (4, 8):
+        records = healthy(f"made-cc{level}-a", count=100, concurrency=level)
+        write_run(tmp_path, records, made_info(records))
+    return tmp_path
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "summary.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_no_file_means_every_run_of_the_folder(results):
+    done = script("summarize", "--results-dir", results)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [r["run_id"] for r in rows(results)] == ["made-cc4-a", "made-cc8-a"]
+    assert done.stdout.startswith("Verdict: 2 VALID")
+    assert "100/100" in (results / "summary.md").read_text() + done.stdout
+
+
+def test_a_second_time_the_summary_itself_is_not_taken_for_a_run(results):
+    for words in (["--results-dir", results], [results / "*.csv"], [results]):
+        done = script("summarize", *words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+        assert len(rows(results)) == 2
+
+
+@pytest.mark.parametrize(
+    "named", ["made-cc8-a.csv", "made-cc8-a.json", "made-cc8-a", "made-cc8-*.csv", "made-cc8*"]
+)
+def test_a_run_is_named_by_either_file_its_id_or_a_quoted_glob(results, named):
+    done = script("summarize", named, cwd=results)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [r["run_id"] for r in rows(results)] == ["made-cc8-a"]
+
+
+def test_an_id_is_looked_for_in_the_results_folder(results, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = script("summarize", "made-cc8-a", "--results-dir", results, cwd=elsewhere)
+    assert done.returncode == 0
+    assert len(rows(results)) == 1
+
+
+def test_a_run_named_twice_counts_once(results):
+    done = script("summarize", "made-cc4-a.csv", "made-cc4-a.json", "./made-cc4*", cwd=results)
+    assert done.returncode == 0
+    assert len(rows(results)) == 1
+
+
+def test_a_shells_own_glob_may_name_the_summary(results):
+    script("summarize", "--results-dir", results)
+    named = sorted(results.glob("*.csv"))
+    assert len(named) == 4
+    done = script("summarize", *named)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_summary_named_alone_is_refused_by_name(results):
+    script("summarize", "--results-dir", results)
+    done = script("summarize", results / "summary.csv")
+    assert done.returncode == 1
+    assert "summary.csv: not a run" in done.stderr
+
+
+def test_results_go_where_the_first_run_lies_or_where_told(results, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    script("summarize", results / "made-cc4-a.csv", cwd=other)
+    assert (results / "summary.md").exists()
+    assert list(other.iterdir()) == []
+    script("summarize", results / "made-cc4-a.csv", "--results-dir", other / "new")
+    assert (other / "new" / "summary.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["summarize", "plot", "report"])
+def test_no_runs_is_one_line_and_exit_1(name, tmp_path):
+    for words in (["--results-dir", tmp_path], [tmp_path]):
+        done = script(name, *words)
+        assert done.returncode == 1
+        assert done.stderr == f"{name}.py: no runs in {tmp_path}: make some with make bench\n"
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["summarize", "plot", "report"])
+def test_a_folder_that_is_missing_is_said_to_be(name, tmp_path):
+    gone = tmp_path / "gone"
+    done = script(name, "--results-dir", gone)
+    assert done.returncode == 1
+    assert done.stderr == f"{name}.py: {gone}: no such folder: make bench makes runs\n"
+    done = script(name, "made-cc4-a", "--results-dir", gone)
+    assert done.stderr.endswith(f"nor a run id in {gone}, which is missing\n")
+
+
+def test_a_glob_is_looked_for_in_the_results_folder_too(results, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "made-notes.txt").write_text("not a run, though the glob matches it")
+    done = script("summarize", "made-cc*", "--results-dir", results, cwd=elsewhere)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(rows(results)) == 2
+    none = script("summarize", "mad-*", "--results-dir", results, cwd=elsewhere)
+    assert none.stderr == f"summarize.py: mad-*: no run matches, here or in {results}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "empty: no run"), (b"\x89PNG\r\n\x1a\n\0", "not a run"), (b"# Title\n", "not a run")],
+)
+def test_what_is_no_run_is_told_in_a_few_words(content, said, tmp_path):
+    (tmp_path / "README.md").write_bytes(content)
+    done = script("summarize", "README.md", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"summarize.py: README.md: {said}")
+    assert len(line) < 120
+
+
+@pytest.mark.parametrize("name", ["summarize", "plot"])
+@pytest.mark.parametrize("given", ["nothing*.csv", "nothing.csv", "nothing"])
+def test_what_does_not_exist_is_named_and_exit_1(name, given, results):
+    done = script(name, given, cwd=results)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{name}.py: {given}: no ")
+    assert done.stderr.count("\n") == 1
+
+
+def damage(results: Path) -> None:
+    (results / "torn.csv").write_text(",".join(COLUMNS) + "\nrubbish,1\nx" + ",y" * 40 + "\n")
+
+
+@pytest.mark.parametrize("name", ["summarize", "plot"])
+def test_a_damaged_run_is_one_line_and_the_others_are_still_done(name, results):
+    damage(results)
+    done = script(name, "--results-dir", results)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "torn.csv: damaged row" in done.stderr
+    made = len(rows(results)) if name == "summarize" else len(list(results.glob("plots/*_cdf.png")))
+    assert made == (2 if name == "summarize" else 4)
+
+
+def test_a_file_of_another_kind_is_refused_where_named_and_passed_over_where_found(results):
+    (results / "gpu.csv").write_text("t_s,power_w\n1,2\n")
+    assert script("summarize", "--results-dir", results).returncode == 0
+    done = script("summarize", results / "gpu.csv")
+    assert done.returncode == 1
+    assert "gpu.csv: not a run: " in done.stderr
+
+
+def test_an_older_run_is_not_passed_over_in_silence(results):
+    (results / "old.csv").write_text(",".join(COLUMNS[:-1]) + "\n")
+    done = script("summarize", "--results-dir", results)
+    assert done.returncode == 1
+    assert "old.csv: not a run of this version: missing error" in done.stderr
+
+
+def test_a_torn_last_line_costs_only_that_line(results):
+    path = results / "made-cc4-a.csv"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert script("summarize", path).returncode == 0
+    (row,) = rows(results)
+    assert (row["requests"], row["verdict"], row["reasons"]) == ("99", "SUSPECT", "interrupted")
+
+
+def test_a_run_without_its_json_is_summed_up_and_says_so(results):
+    (results / "made-cc4-a.json").unlink()
+    done = script("summarize", results / "made-cc4-a.csv")
+    assert done.returncode == 0
+    assert "no_run_info" in done.stdout
+    assert rows(results)[0]["verdict"] == "SUSPECT"
+
+
+def test_a_damaged_json_is_one_line_and_the_rows_are_summed_up(results):
+    (results / "made-cc4-a.json").write_text("{")
+    done = script("summarize", results / "made-cc4-a.csv")
+    assert done.returncode == 1
+    assert "made-cc4-a.json: not a run's JSON" in done.stderr
+    assert len(rows(results)) == 1
+
+
+def test_check_exits_4_where_a_run_is_invalid(results):
+    assert script("summarize", "--check", "--results-dir", results).returncode == 0
+    records = [failed_record(i, run_id="bad") for i in range(20)]
+    write_run(results, records, made_info(records))
+    assert script("summarize", "--results-dir", results).returncode == 0
+    assert script("summarize", "--check", "--results-dir", results).returncode == 4
+
+
+def with_objective(results: Path, limit_ms: float) -> None:
+    for level in (4, 8):
+        records = healthy(f"slo-cc{level}", count=100, concurrency=level, scenario="slo")
+        info = made_info(records, scenario={"slo": {"ttft_ms": {"p50": limit_ms}}})
+        write_run(results, records, info)
+
+
+@pytest.mark.parametrize(("limit_ms", "status"), [(100.0, 0), (99.9, 3)])
+def test_check_exits_3_where_an_objective_is_missed(results, limit_ms, status):
+    with_objective(results, limit_ms)
+    done = script("summarize", "--check", "--results-dir", results)
+    assert done.returncode == status
+    assert ("4 streams: MISSED" in done.stdout) == (status == 3)
+    assert script("summarize", "--results-dir", results).returncode == 0
+
+
+def test_check_says_invalid_before_missed(results):
+    with_objective(results, 99.9)
+    records = [failed_record(i, run_id="bad") for i in range(20)]
+    write_run(results, records, made_info(records))
+    assert script("summarize", "--check", "--results-dir", results).returncode == 4
+
+
+def test_all_files_are_written_and_named(results):
+    with_objective(results, 100.0)
+    done = script("summarize", "--results-dir", results, "--format", "vllm")
+    assert done.returncode == 0
+    names = ["summary.csv", "summary_levels.csv", "summary.md", "summary.json"]
+    assert f"Wrote to {results}: {', '.join(names)}, vllm/" in done.stdout
+    assert all((results / name).stat().st_size for name in names)
+    assert len(list((results / "vllm").iterdir())) == 4
+    with (results / "summary_levels.csv").open() as lines:
+        levels = list(csv.DictReader(lines))
+    assert [(r["scenario"], r["load"], r["objectives_met"]) for r in levels] == [
+        ("made", "4", ""),
+        ("made", "8", ""),
+        ("slo", "4", "yes"),
+        ("slo", "8", "yes"),
+    ]
+    text = (results / "summary.md").read_text()
+    assert "### Objectives" in text
+    assert "every objective was met up to 8 streams" in text
+    assert "### TTFT over load" in text
+    assert "8 streams: TTFT p50=100 ms, p95=100 ms" in text
+
+
+def test_codes_and_schema_are_printed_for_whoever_asks():
+    codes, schema = script("summarize", "--codes"), script("summarize", "--schema")
+    assert "| `ledger_mismatch` |" in codes.stdout
+    assert schema.stdout == (ROOT / "docs" / "summary.schema.json").read_text()
+
+
+def test_columns_explains_every_column_of_both_files():
+    done = script("summarize", "--columns")
+    assert done.returncode == 0
+    for name in (*COLUMNS, "whole_run_output_tokens_per_s", "ttft_p99_ms", "ttft_stability"):
+        assert f"  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["summarize", "plot"])
+def test_help_answers_without_the_heavy_libraries(name):
+    code = (
+        "import runpy, sys; path = sys.argv[1]; sys.argv = ['x', '--help']\n"
+        "sys.path.insert(0, path.rpartition('/')[0])  # as Python does for a script\n"
+        "try: runpy.run_path(path, run_name='__main__')\n"
+        "except SystemExit as e: assert not e.code\n"
+        "assert not {'pandas', 'numpy', 'matplotlib', 'rich'} & set(sys.modules)"
+    )
+    path = str(ROOT / "bench" / f"{name}.py")
+    done = subprocess.run(
+        [sys.executable, "-c", code, path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--results-dir" in done.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(results):
+    (results / "file").write_text("")
+    for name in ("summarize", "plot"):
+        done = script(name, results / "made-cc4-a.csv", "--results-dir", results / "file")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "not written" in done.stderr
+
+
+def test_a_terminal_without_the_characters_shows_question_marks(results):
+    done = script("summarize", "--results-dir", results, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_plot_draws_every_picture_of_a_run_and_of_a_scenario(results):
+    done = script("plot", "--results-dir", results)
+    assert (done.returncode, done.stderr) == (0, "")
+    of_a_run = ("latency_cdf", "timeline", "ttft_cdf", "waterfall")
+    assert sorted(p.name for p in (results / "plots").iterdir()) == [
+        *(f"made-cc4-a_{name}.png" for name in of_a_run),
+        *(f"made-cc8-a_{name}.png" for name in of_a_run),
+        *(f"made_{name}.png" for name in ("latency_overlay", "load", "pareto", "ttft_overlay")),
+    ]
+    assert "no made-cc4-a_itl_cdf.png: no tokens/made-cc4-a.npz beside the rows" in done.stdout
+
+
+def test_plot_of_one_run_draws_its_pictures_and_says_why_no_more(results):
+    done = script("plot", results / "made-cc4-a.csv", MPLBACKEND="no-such-backend")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((results / "plots").iterdir())) == 4
+    assert "no made_*.png: one run has nothing to be compared with" in done.stdout
+
+
+def test_plot_writes_the_format_and_the_look_that_were_asked_for(results):
+    words = (results / "made-cc4-a.csv", "--format", "svg")
+    drawn = []
+    for more in ((), (), ("--dark",)):
+        assert script("plot", *words, *more).returncode == 0
+        drawn.append({p.name: p.read_bytes() for p in (results / "plots").iterdir()})
+    assert {name.rpartition(".")[2] for name in drawn[0]} == {"svg"}
+    assert drawn[0] == drawn[1]  # to the byte
+    assert all(drawn[2][name] != picture for name, picture in drawn[0].items())
+    assert all(b"#14171c" in picture for picture in drawn[2].values())
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly():
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'bench' / 'summarize.py'} --columns | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("<run_id>.csv")

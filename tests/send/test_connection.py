@@ -1,0 +1,193 @@
+"""HTTP/1.1 as servers and proxies really send it, each oddity a literal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import uvloop
+from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.send.connection import Connection
+
+from tests.support.far_end import (
+    CLOSE,
+    HANG,
+    LAST_CHUNK,
+    RESET,
+    SSE_HEAD,
+    FarEnd,
+    Step,
+    chunk,
+)
+
+REQUEST = b"POST /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+async def exchange_on(connection: Connection, ended: asyncio.Queue[Exchange]) -> Exchange:
+    connection.send(Exchange(0, 0, t_scheduled_ns=time.perf_counter_ns()), REQUEST)
+    return await asyncio.wait_for(ended.get(), 10)
+
+
+async def connect(far_end: FarEnd) -> tuple[Connection, asyncio.Queue[Exchange]]:
+    ended: asyncio.Queue[Exchange] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(
+        lambda: Connection(ended.put_nowait), far_end.host, far_end.port
+    )
+    return connection, ended
+
+
+def run(far_end: FarEnd, *scripts: list[Step], requests: int = 1) -> tuple[list[Exchange], bool]:
+    """Play the scripts to that many requests on one connection; was it usable afterwards?"""
+    far_end.scripts = list(scripts)
+
+    async def main() -> tuple[list[Exchange], bool]:
+        connection, ended = await connect(far_end)
+        exchanges = [await exchange_on(connection, ended) for _ in range(requests)]
+        usable = connection.usable
+        connection.close()
+        await asyncio.sleep(0)
+        return exchanges, usable
+
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def body(exchange: Exchange) -> bytes:
+    return b"".join(data for _, data in exchange.reads)
+
+
+@pytest.mark.parametrize(
+    ("script", "usable"),
+    [
+        ([OK + b"Content-Length: 5\r\n\r\nhello"], True),
+        ([OK + b"content-length: 5\r\nconnection: close\r\n\r\nhello"], False),
+        ([OK + b"transfer-encoding: chunked\r\n\r\n" + chunk(b"hello") + LAST_CHUNK], True),
+        (
+            [OK + b"Transfer-ENCODING: chunked\r\n\r\n5;ext=1\r\nhel", 0.01, b"lo\r\n0\r\n\r\n"],
+            True,
+        ),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"content-length: 5\r\n\r\nhello"], True),
+        (
+            [
+                b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n",
+                0.01,
+                OK,
+                b"content-length: 5\r\n\r\nhello",
+            ],
+            True,
+        ),
+        ([OK + b"\r\nhel", 0.01, b"lo", CLOSE], False),  # no framing: the end is the end
+        ([b"HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello"], False),
+        ([*(bytes([b]) for b in OK + b"content-length: 5\r\n\r\nhello")], True),
+    ],
+)
+def test_a_reply_is_whole_however_it_is_framed(
+    far_end: FarEnd, script: list[Step], usable: bool
+) -> None:
+    (exchange,), was_usable = run(far_end, script)
+    assert (exchange.http_status, body(exchange), exchange.failure) == (200, b"hello", None)
+    assert was_usable is usable
+
+
+def test_a_connection_is_kept_for_the_next_request(far_end: FarEnd) -> None:
+    run(far_end, [OK + b"content-length: 2\r\n\r\nok"], requests=3)
+    assert [r.connection for r in far_end.requests] == [1, 1, 1]
+
+
+def test_headers_that_say_how_to_read_the_body_are_kept(far_end: FarEnd) -> None:
+    head = b"CONTENT-Type: Text/Event-Stream\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n"
+    (exchange,), _ = run(far_end, [OK + head])
+    assert (exchange.content_type, exchange.content_encoding) == ("text/event-stream", "gzip")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "words"),
+    [
+        ([RESET], "truncated", "before any reply"),
+        ([CLOSE], "truncated", "before any reply"),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n", CLOSE], "truncated", "before any reply"),
+        ([OK + b"content-length: 9\r\n\r\nhel", CLOSE], "truncated", "in mid-reply"),
+        ([SSE_HEAD, chunk(b"x"), CLOSE], "truncated", "in mid-reply"),
+        ([SSE_HEAD, chunk(b"x"), 0.01, RESET], "truncated", "in mid-reply"),
+        ([b"SSH-2.0-OpenSSH\r\n"], "protocol", "not HTTP/1.1"),
+        ([OK + b"transfer-encoding: chunked\r\n\r\nZZ\r\n"], "protocol", "not HTTP/1.1"),
+    ],
+)
+def test_a_reply_that_breaks_off_is_a_failure_with_a_kind(
+    far_end: FarEnd, script: list[Step], kind: str, words: str
+) -> None:
+    (exchange,), usable = run(far_end, script)
+    assert exchange.failure is not None
+    assert exchange.failure.kind == kind
+    assert words in exchange.failure.text
+    assert not usable
+
+
+def test_what_came_before_a_break_is_kept(far_end: FarEnd) -> None:
+    (exchange,), _ = run(far_end, [SSE_HEAD, chunk(b"one"), 0.02, chunk(b"two"), RESET])
+    assert b"one" in body(exchange)
+    assert exchange.http_status == 200
+
+
+def test_a_reply_before_the_request_is_fully_sent_ends_the_connection(far_end: FarEnd) -> None:
+    far_end.read_body = False
+    far_end.scripts = [[b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno", HANG]]
+
+    async def main() -> tuple[Exchange, bool]:
+        connection, ended = await connect(far_end)
+        # More than the sockets hold while the far end reads nothing.
+        huge = REQUEST.replace(b"length: 2", b"length: 64000000") + b"x" * 64_000_000
+        connection.send(Exchange(0, 0, t_scheduled_ns=0), huge)
+        exchange = await asyncio.wait_for(ended.get(), 10)
+        return exchange, connection.usable
+
+    loop = uvloop.new_event_loop()
+    exchange, usable = loop.run_until_complete(main())
+    loop.close()
+    assert (exchange.http_status, body(exchange), usable) == (413, b"no", False)
+
+
+def test_stamps_are_in_order_and_never_before_the_send(far_end: FarEnd) -> None:
+    pieces: list[Step] = [p for i in range(20) for p in (chunk(b"%d" % i), 0.001)]
+    (exchange,), _ = run(far_end, [SSE_HEAD, *pieces, LAST_CHUNK])
+    stamps = [stamp for stamp, _ in exchange.reads]
+    assert stamps == sorted(stamps)
+    assert exchange.t_sent_ns is not None
+    assert exchange.t_end_ns is not None
+    assert exchange.t_scheduled_ns <= exchange.t_sent_ns <= stamps[0]
+    assert exchange.t_end_ns >= stamps[-1]
+    # The far end has read the whole request after it was sent, and before the first byte came.
+    assert exchange.t_sent_ns <= far_end.requests[0].arrived_ns <= stamps[0]
+
+
+def test_an_abort_ends_the_exchange_and_the_server_sees_it(far_end: FarEnd) -> None:
+    far_end.scripts = [[SSE_HEAD, chunk(b"x"), HANG]]
+
+    async def main() -> Exchange:
+        connection, ended = await connect(far_end)
+        connection.send(Exchange(0, 0, t_scheduled_ns=0), REQUEST)
+        while connection.exchange is not None and not connection.exchange.reads:
+            await asyncio.sleep(0.001)
+        connection.abort(Failure("cancelled", "cut"))
+        return await asyncio.wait_for(ended.get(), 10)
+
+    loop = uvloop.new_event_loop()
+    exchange = loop.run_until_complete(main())
+    loop.close()
+    assert exchange.failure == Failure("cancelled", "cut")
+    give_up = time.monotonic() + 10
+    while not far_end.hung_up and time.monotonic() < give_up:
+        time.sleep(0.005)
+    assert far_end.hung_up
+
+
+def test_an_ipv6_far_end_is_reached() -> None:
+    with FarEnd([OK + b"content-length: 2\r\n\r\nok"], host="::1") as server:
+        (exchange,), _ = run(server, server.scripts[0])
+    assert exchange.http_status == 200

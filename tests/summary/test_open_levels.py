@@ -1,0 +1,196 @@
+"""Levels of request rates: the knee, capacity, stability and repeats, as of streams."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+
+import pytest
+from vllm_bench.figures.statistics import repeated
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.run_info import ClockPair
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.capacity import capacity
+from vllm_bench.summary.levels import Level, Series, series_of
+from vllm_bench.summary.stability import find_knee
+from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.tables.level_columns import levels_to_csv
+from vllm_bench.tables.lines import objective_lines, repeat_lines, stability_lines
+from vllm_bench.tables.markdown import to_markdown
+
+from tests.support.made_runs import NOON_S, made_info, made_record, write_run
+from tests.support.open_runs import due_times, served
+
+SLO = {"ttft_ms": {"p95": 1000.0}}
+SLOTS = 8  # a second each: 8 requests/s at most
+
+
+def run_at(folder, rate, *, run_id=None, count=400, seed=0, **changes) -> RunSummary:
+    """A run of a rate on a server of 8 requests/s."""
+    due = due_times("poisson", rate, count, seed=seed)
+    name = run_id or f"rate-{rate:g}-{seed}"
+    records = list(served(due, rate, slots=SLOTS, service_s=1.0, run_id=name))
+    scenario = {"slo": SLO, "request_rates": [rate], **changes.pop("scenario", {})}
+    info = made_info(records, scenario=scenario, **changes)
+    return summarize(load_run(write_run(folder, records, info)))
+
+
+def series_at(folder, *rates) -> Series:
+    (series,) = series_of(sorted_summaries([run_at(folder, rate) for rate in rates]))
+    return series
+
+
+def test_levels_are_one_series_by_rising_rate(tmp_path):
+    series = series_at(tmp_path, 16.0, 2.0, 8.0)
+    assert [level.load for level in series.levels] == [
+        Load("requests/s", 2.0),
+        Load("requests/s", 8.0),
+        Load("requests/s", 16.0),
+    ]
+
+
+def test_throughput_is_used_up_where_the_server_is(tmp_path):
+    series = series_at(tmp_path, 2.0, 4.0, 8.0, 16.0, 32.0)
+    knee = find_knee(series.levels)
+    assert knee is not None
+    assert knee.words.startswith("throughput is used up at 8 requests/s: 16 requests/s (+100 %")
+
+
+def test_below_its_capacity_a_server_has_no_knee(tmp_path):
+    assert find_knee(series_at(tmp_path, 1.0, 2.0, 4.0).levels) is None
+
+
+def test_levels_that_chance_brought_together_make_no_knee(tmp_path):
+    # Asked for 4 and 5, but the schedules came out at 4.4 and 4.5: so did throughput.
+    def of(rate, realised, output):
+        run = run_at(tmp_path, rate, plan={"realised_rate": realised})
+        assert run.steady is not None
+        return dataclasses.replace(
+            run, steady=dataclasses.replace(run.steady, output_tokens=output * run.steady.span_s)
+        )
+
+    chance = series_of([of(4.0, 4.4, 88.0), of(5.0, 4.5, 90.0)])
+    assert find_knee(chance[0].levels) is None
+
+
+def test_objectives_hold_up_to_a_rate_with_the_goodput_of_each_level(tmp_path):
+    series = series_at(tmp_path, 2.0, 4.0, 16.0)
+    found = capacity(series.levels)
+    assert found is not None
+    assert found.words == (
+        "every objective was met up to 4 requests/s; 16 requests/s missed: "
+        "TTFT from schedule p95 ≤ 1000 ms"
+    )
+    heads = [line for line in objective_lines(series) if "requests met every objective" in line]
+    assert [line.split(" ")[0] for line in heads] == ["2", "4", "16"]
+    assert all("goodput" in line for line in heads)
+    good, best = (level.attainment.goodput_per_s for level in series.levels[1:])
+    assert good == pytest.approx(4.0, rel=0.1)
+    assert best < good  # past the capacity more load is less goodput
+
+
+def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
+    records = [
+        made_record(i, request_rate=8.0, send_lag_ms=50.0, run_id="late") for i in range(400)
+    ]
+    info = made_info(records, scenario={"slo": SLO})
+    late = summarize(load_run(write_run(tmp_path, records, info)))
+    found = capacity(series_of([late])[0].levels)
+    assert found is not None
+    assert found.words == (
+        "no level met every objective; 8 requests/s missed: its run is INVALID (send_lag)"
+    )
+
+
+def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path):
+    def run(name, **changes):
+        records = [made_record(i, request_rate=8.0, run_id=name, **changes) for i in range(400)]
+        # That all are SUSPECT, the file's clock moved, is no reason why one is INVALID.
+        clock = ClockPair(wall_s=NOON_S + 60.01, monotonic_ns=60_000_000_000)
+        info = made_info(records, scenario={"slo": SLO}, clock_end=clock)
+        return summarize(load_run(write_run(tmp_path, records, info)))
+
+    runs = [run("a"), run("b", send_lag_ms=50.0), run("c")]
+    assert [r.verdict.level for r in runs] == ["SUSPECT", "INVALID", "SUSPECT"]
+    (series,) = series_of(sorted_summaries(runs))
+    found = capacity(series.levels)
+    assert found is not None
+    assert found.words.endswith("missed: 1 of its 3 runs is INVALID (send_lag)")
+    assert series.levels[0].invalid == "1 of its 3 runs is INVALID (send_lag)"
+    assert Level(series.levels[0].runs[1:2] * 2).invalid == "its 2 runs are INVALID (send_lag)"
+
+
+def test_ttft_over_load_is_from_the_schedule(tmp_path):
+    lines = stability_lines(series_at(tmp_path, 2.0, 16.0))
+    assert lines[0].startswith("2 requests/s: TTFT from schedule p50=")
+    assert "16 requests/s: TTFT from schedule p50=" in lines[1]
+    assert "overloaded" in lines[1]
+
+
+def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
+    runs = [
+        run_at(
+            tmp_path,
+            6.0,
+            seed=k,
+            repeat=k + 1,
+            seeds={"prompts": k},
+            prompts={"sha256": f"{k}" * 64},
+            scenario={"repeats": 3},
+        )
+        for k in range(3)
+    ]
+    (series,) = series_of(sorted_summaries(runs))
+    (level,) = series.levels
+    assert len(level.runs) == 3
+    values = [run.percentile("ttft_from_schedule_ms", 95) for run in level.runs]
+    assert len(set(values)) == 3  # three schedules
+    by_hand = repeated(values)
+    (line,) = [x for x in repeat_lines(series) if "p95" in x]
+    told = r"6 requests/s: TTFT from schedule p95 \d+ ms, 95 % interval .* over 3 runs \("
+    assert re.match(told, line)
+    assert re.match(r"6 requests/s: output \d+ tokens/s, 95 % ", repeat_lines(series)[-1])
+    (cells,) = csv.DictReader(io.StringIO(levels_to_csv([series]).decode()))
+    assert (cells["load"], cells["load_unit"], cells["runs"]) == ("6.0000", "requests/s", "3")
+    assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(
+        by_hand.interval.low, abs=1e-3
+    )
+    assert len(cells["ttft_from_schedule_p95_ms_runs"].split()) == 3
+
+
+def test_levels_that_drew_other_prompts_are_levels_all_the_same(tmp_path):
+    # With duration_s each rate has its own count, and so its own prompts of the set.
+    runs = [
+        run_at(
+            tmp_path,
+            rate,
+            count=count,
+            prompts={"sha256": str(count)},
+            scenario={"num_requests": None, "duration_s": 30.0},
+        )
+        for rate, count in ((2.0, 60), (4.0, 120))
+    ]
+    assert len(series_of(sorted_summaries(runs))) == 1
+
+
+def test_the_same_draw_of_other_prompts_is_other_data(tmp_path):
+    runs = [
+        run_at(tmp_path, rate, run_id=f"{rate:g}{data}", prompts={"sha256": data})
+        for rate in (2.0, 4.0)
+        for data in ("old", "new")
+    ]
+    found = [
+        [run.run_id for level in series.levels for run in level.runs]
+        for series in series_of(sorted_summaries(runs))
+    ]
+    assert sorted(found) == [["2new", "4new"], ["2old", "4old"]]
+
+
+def test_closed_and_open_loops_of_one_name_have_a_table_each(tmp_path):
+    records = [made_record(i, run_id="closed") for i in range(100)]
+    closed = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    text = to_markdown(sorted_summaries([run_at(tmp_path, 4.0), closed]))
+    assert "| requests/s | verdict |" in text
+    assert "| streams | verdict |" in text

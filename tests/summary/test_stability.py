@@ -1,0 +1,246 @@
+"""TTFT over load, judged by rules that a table shows; and the knee of throughput."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+
+import pytest
+from vllm_bench.figures.objectives import Attainment, Objective, Outcome
+from vllm_bench.figures.statistics import Distribution, repeated
+from vllm_bench.figures.throughput import Throughput
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.scenario.load import Load
+from vllm_bench.summary.capacity import capacity
+from vllm_bench.summary.levels import Level, series_of
+from vllm_bench.summary.stability import find_knee, stability
+from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.tables.level_columns import LEVEL_COLUMNS, levels_to_csv
+from vllm_bench.verdict.finding import Finding, Severity
+from vllm_bench.verdict.verdict import Verdict
+
+from tests.support.made_runs import made_info, made_record, write_run
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> RunSummary:
+    """A healthy run to change."""
+    records = [made_record(i) for i in range(100)]
+    folder = tmp_path_factory.mktemp("plain")
+    return summarize(load_run(write_run(folder, records, made_info(records))))
+
+
+@pytest.fixture
+def level(plain):
+    """Return a level of one run with given TTFT percentiles and output rate."""
+
+    def made(streams, p50=100.0, p95=150.0, *, rate=None, met=None) -> Level:
+        shown = {q: v for q, v in ((50.0, p50), (95.0, p95)) if v is not None}
+        ttft = Distribution(100, 1.0, 1.0, 1.0, 1.0, shown, {})
+        steady = Throughput(10.0, 10, 10.0, None if rate is None else 10.0 * rate)
+        reached = None
+        if met is not None:
+            outcome = Outcome(Objective("ttft_ms", 0.99, 500.0), 100, 100 if met else 90)
+            reached = Attainment((outcome,), 100, outcome.within, outcome.within, 10.0)
+        return Level(
+            (
+                dataclasses.replace(
+                    plain,
+                    load=Load("streams", streams),
+                    distributions={"ttft_ms": ttft},
+                    steady=steady,
+                    throughput=None,
+                    attainment=reached,
+                ),
+            )
+        )
+
+    return made
+
+
+def states(levels):
+    found = stability(levels)
+    assert found is not None
+    return [one.state for one in found.levels]
+
+
+def test_a_server_that_holds_up_is_called_so(level):
+    levels = [level(8, 120, 180), level(16, 135, 210), level(32, 160, 280)]
+    assert states(levels) == ["baseline", "stable", "acceptable"]
+
+
+def test_a_server_that_does_not_is_unstable_then_overloaded(level):
+    levels = [level(8, 120, 180), level(16, 450, 890), level(32, 1200, 2500)]
+    assert states(levels) == ["baseline", "unstable", "overloaded"]
+    found = stability(levels)
+    assert found is not None
+    assert found.lines[:2] == [
+        "8 streams: TTFT p50=120 ms, p95=180 ms  · baseline",
+        "16 streams: TTFT p50=450 ms, p95=890 ms  ✗ unstable: investigate batching: requests "
+        "wait for their place in a batch; see whether vllm:num_requests_waiting is above 0, and "
+        "try a larger --max-num-batched-tokens or --max-num-seqs (docs/TUNING.md)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("streams", "p50", "p95", "expected"),
+    [
+        (32, 170, 180, "stable"),  # 50 ms more, not above
+        (32, 171, 180, "acceptable"),
+        (32, 120, 230, "stable"),  # p95 moved by 50 ms, which nobody feels
+        (32, 120, 359, "acceptable"),  # 1.99 x at 4 x the load
+        (32, 120, 360, "unstable"),  # 2 x
+        (16, 120, 360, "unstable"),  # 2 x at 2 x the load is no better
+        (128, 120, 719, "acceptable"),  # at 16 x the load 2 x the root of 16 / 4 is allowed: 4 x
+        (128, 120, 720, "unstable"),
+        (32, 239, 300, "acceptable"),  # p50 just not doubled
+        (32, 240, 300, "unstable"),
+        (32, 959, 1000, "unstable"),  # 7.99 x at 4 x the load
+        (32, 960, 1000, "overloaded"),
+        (32, None, None, "cannot tell"),
+        (32, 160, None, "cannot tell"),  # too few for a p95, which is half of stable
+        (32, 200, None, "cannot tell"),
+        (32, 240, None, "unstable"),  # the median alone says so
+        (32, 960, None, "overloaded"),
+    ],
+)
+def test_each_rule_has_its_edge(level, streams, p50, p95, expected):
+    assert states([level(8, 120, 180), level(streams, p50, p95)])[1] == expected
+
+
+def test_without_the_lowest_level_s_p95_nothing_is_stable(level):
+    assert states([level(8, 120, None), level(16, 120, 180)]) == ["baseline", "cannot tell"]
+
+
+def test_an_invalid_level_is_not_called_stable_without_saying_so(level, plain):
+    levels = [level(8, 120, 180), level(16, 120, 180)]
+    bad = Verdict((Finding("errors", Severity.INVALID, "many", "fix them"),))
+    runs = (dataclasses.replace(levels[1].runs[0], verdict=bad),)
+    found = stability([levels[0], Level(runs)])
+    assert found is not None
+    assert [one.invalid for one in found.levels] == [None, "its run is INVALID (errors)"]
+    assert found.lines[1] == (
+        "16 streams: TTFT p50=120 ms, p95=180 ms  ✓ stable, but its run is INVALID (errors): as "
+        "at the lowest level"
+    )
+
+
+def test_a_short_wait_may_grow_many_times_over(level):
+    assert states([level(1, 8, 10), level(64, 45, 58)])[1] == "stable"
+
+
+def test_one_level_has_nothing_to_be_held_against(level):
+    assert stability([level(8)]) is None
+
+
+def test_past_the_knee_a_doubled_wait_is_overload(level):
+    levels = [level(8, 120, 180, rate=1000), level(16, 250, 300, rate=1050)]
+    assert states(levels) == ["baseline", "overloaded"]
+    rising = [level(8, 120, 180, rate=1000), level(16, 239, 300, rate=1900)]
+    assert states(rising) == ["baseline", "acceptable"]
+
+
+@pytest.mark.parametrize(
+    ("rates", "knee"),
+    [
+        ([(1, 100), (2, 200), (4, 400)], None),
+        ([(1, 100), (2, 190), (4, 200), (8, 198)], 2),
+        ([(1, 100), (2, 111), (4, 124)], None),  # 2 ^ 0.15 = 1.1096
+        ([(1, 100), (2, 110), (4, 121)], 1),
+        ([(1, 100), (2, 102), (4, 300)], None),  # a flat step and then a rise: noise
+        ([(1, 100), (2, 90)], 1),
+        ([(1, None), (2, 100), (4, 101)], 2),
+    ],
+)
+def test_the_knee_is_where_more_load_stops_bringing_more(level, rates, knee):
+    found = find_knee([level(streams, rate=rate) for streams, rate in rates])
+    assert (found.load.value if found else None) == knee
+
+
+def test_the_knee_is_said_with_its_figures(level):
+    found = find_knee([level(16, rate=1000), level(32, rate=1030)])
+    assert found is not None
+    assert found.words == (
+        "throughput is used up at 16 streams: 32 streams (+100 % load) brought +3.0 % output "
+        "tokens/s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("met", "words"),
+    [
+        (
+            [True, True],
+            "every objective was met up to 4 streams, the most that was tried: try more",
+        ),
+        (
+            [True, False],
+            "every objective was met up to 2 streams; 4 streams missed: TTFT p99 ≤ 500 ms",
+        ),
+        ([False, False], "no level met every objective; 2 streams missed: TTFT p99 ≤ 500 ms"),
+        (
+            [False, True],
+            "no level met every objective; 2 streams missed: TTFT p99 ≤ 500 ms",
+        ),  # luck
+    ],
+)
+def test_capacity_is_the_highest_level_below_which_all_met(level, met, words):
+    found = capacity([level(2 * i, met=m) for i, m in enumerate(met, start=1)])
+    assert found is not None
+    assert found.words == words
+
+
+def test_without_objectives_there_is_no_capacity(level):
+    assert capacity([level(2), level(4)]) is None
+
+
+def runs_of(tmp_path, *of):
+    """Summaries of runs, each (run id, streams, seconds a request, changes of its info)."""
+    summaries = []
+    for run_id, streams, took, changes in of:
+        records = [
+            made_record(
+                i,
+                run_id=run_id,
+                concurrency=streams,
+                latency_ms=1000.0 * took,
+                ttft_ms=100.0 * took,
+                t_sent_s=i // streams * took,
+            )
+            for i in range(100)
+        ]
+        info = made_info(records, **changes)
+        summaries.append(summarize(load_run(write_run(tmp_path, records, info))))
+    return sorted_summaries(summaries)
+
+
+def test_runs_of_one_load_and_setting_are_repeats_and_others_are_not(tmp_path):
+    summaries = runs_of(
+        tmp_path,
+        ("a", 4, 1.0, {}),
+        ("b", 4, 1.1, {}),
+        ("c", 8, 1.0, {}),
+        ("d", 4, 1.0, {"server": {"version": "0.33.0"}}),
+        ("e", 4, 1.0, {"scenario": {"max_new_tokens": 99}}),
+        ("f", 4, 1.0, {"scenario": {"description": "again"}}),
+    )
+    found = [
+        [[r.run_id for r in lv.runs] for lv in series.levels] for series in series_of(summaries)
+    ]
+    assert sorted(found) == [[["a", "b", "f"], ["c"]], [["d"]], [["e"]]]
+
+
+def test_a_level_shows_its_mean_its_interval_and_every_repeat(tmp_path):
+    summaries = runs_of(tmp_path, *((f"r{i}", 4, 1 + i / 10, {}) for i in range(3)))
+    text = levels_to_csv(series_of(summaries)).decode()
+    (cells,) = csv.DictReader(io.StringIO(text))
+    assert list(cells) == [c.name for c in LEVEL_COLUMNS]
+    assert cells["run_ids"] == "r0 r1 r2"
+    assert cells["ttft_p50_ms_runs"] == "100.0000 110.0000 120.0000"
+    by_hand = repeated([100.0, 110.0, 120.0])
+    assert by_hand is not None
+    assert by_hand.interval is not None
+    assert float(cells["ttft_p50_ms"]) == pytest.approx(by_hand.centre, abs=1e-3)
+    assert float(cells["ttft_p50_ms_low"]) == pytest.approx(by_hand.interval.low, abs=1e-3)
+    assert float(cells["ttft_p50_ms_high"]) == pytest.approx(by_hand.interval.high, abs=1e-3)

@@ -1,0 +1,238 @@
+"""The summary's figures are those that anybody gets from the CSV by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vllm_bench.figures.facts import Facts
+from vllm_bench.figures.in_flight import in_flight
+from vllm_bench.figures.metrics import STREAMED
+from vllm_bench.figures.throughput import throughput
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import COLUMNS, RecordsError
+from vllm_bench.records.run_info import write_run_info
+from vllm_bench.summary.summary import sorted_summaries, summarize
+from vllm_bench.tables.columns import SUMMARY_COLUMNS, to_csv
+
+from tests.support.made_runs import (
+    failed_record,
+    frame_of,
+    made_info,
+    made_record,
+    whole_reply_record,
+    write_run,
+)
+
+
+def mixed_records(count=400, seed=1):
+    """Successes of all lengths, every twentieth a failure."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        sent_s = float(rng.uniform(0, 60))
+        if i % 20 == 0:
+            yield failed_record(i, t_sent_s=sent_s, error_kind="http_429" if i % 40 else "connect")
+            continue
+        ttft_ms, tpot_ms = float(rng.lognormal(4, 0.5)), float(rng.uniform(5, 20))
+        tokens = int(rng.integers(2, 200))
+        yield made_record(
+            i,
+            t_sent_s=sent_s,
+            ttft_ms=ttft_ms,
+            tpot_ms=tpot_ms,
+            latency_ms=ttft_ms + tpot_ms * (tokens - 1),
+            max_gap_ms=float(rng.uniform(20, 500)),
+            completion_tokens=tokens,
+            token_events=tokens,
+            prompt_tokens=int(rng.integers(50, 500)),
+            max_tokens=200,
+        )
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A run of 400 mixed records: its path on disk."""
+    records = list(mixed_records())
+    return write_run(tmp_path, records, made_info(records))
+
+
+def row_of(summaries):
+    """Return the first row of summary.csv as {column: text}."""
+    return next(csv.DictReader(io.StringIO(to_csv(summaries).decode())))
+
+
+def test_the_same_rows_through_pandas_by_hand_give_the_same_figures(mixed):
+    row = row_of([summarize(load_run(mixed))])
+    df = pd.read_csv(mixed)
+    ok = df[df["error"].isna()]
+    span_s = df["t_end_s"].max() - df["t_sent_s"].min()
+    by_hand = {
+        "requests": len(df),
+        "succeeded": len(ok),
+        "success_rate": len(ok) / len(df),
+        "ttft_n": len(ok),
+        "ttft_mean_ms": ok["ttft_ms"].mean(),
+        "ttft_p50_ms": ok["ttft_ms"].quantile(0.5),
+        "ttft_p95_ms": ok["ttft_ms"].quantile(0.95),
+        "ttft_p99_ms": ok["ttft_ms"].quantile(0.99),
+        "ttft_max_ms": ok["ttft_ms"].max(),
+        "latency_p50_ms": ok["latency_ms"].quantile(0.5),
+        "latency_p90_ms": ok["latency_ms"].quantile(0.9),
+        "latency_p99_ms": ok["latency_ms"].quantile(0.99),
+        "tpot_p50_ms": ok["tpot_ms"].quantile(0.5),
+        "tpot_p95_ms": ok["tpot_ms"].quantile(0.95),
+        "max_gap_worst_ms": ok["max_gap_ms"].max(),
+        "send_lag_p99_ms": df["send_lag_ms"].quantile(0.99),
+        "whole_run_s": span_s,
+        "whole_run_requests_per_s": len(ok) / span_s,
+        "whole_run_output_tokens_per_s": ok["completion_tokens"].sum() / span_s,
+        "prompt_tokens_total": ok["prompt_tokens"].sum(),
+        "output_tokens_total": ok["completion_tokens"].sum(),
+        "prompt_tokens_mean": ok["prompt_tokens"].mean(),
+        "completion_tokens_min": ok["completion_tokens"].min(),
+        "completion_tokens_max": ok["completion_tokens"].max(),
+        "in_flight_mean": (df["t_end_s"] - df["t_sent_s"]).sum() / span_s,
+    }
+    found = {name: float(row[name]) for name in by_hand}
+    assert found == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_failures_stay_in_the_count_and_out_of_the_times(mixed):
+    summary = summarize(load_run(mixed))
+    assert (summary.requests, summary.succeeded) == (400, 380)
+    assert {e.kind: e.count for e in summary.errors} == {"http_429": 10, "connect": 10}
+    assert summary.errors[0].example == "HTTP 500: out of memory"
+    assert summary.distributions["latency_ms"].n == 380
+    assert summary.distributions["send_lag_ms"].n == 400
+
+
+def test_a_percentile_without_the_samples_is_an_empty_cell_beside_its_n(tmp_path):
+    records = [made_record(i) for i in range(50)]
+    row = row_of([summarize(load_run(write_run(tmp_path, records, made_info(records))))])
+    assert (row["ttft_n"], row["ttft_p50_ms"], row["ttft_p90_ms"]) == ("50", "100.0000", "100.0000")
+    assert (row["ttft_p95_ms"], row["ttft_p99_ms"], row["send_lag_p99_ms"]) == ("", "", "")
+
+
+def test_without_streaming_only_latency_exists_and_the_reason_is_said(tmp_path):
+    records = [whole_reply_record(i) for i in range(80)]
+    info = made_info(records, scenario={"stream": False})
+    summary = summarize(load_run(write_run(tmp_path, records, info)))
+    assert set(summary.absent) == set(STREAMED)
+    assert set(summary.absent.values()) == {"stream: false, so a reply is one piece"}
+    assert summary.percentile("latency_ms", 95) == pytest.approx(1000)
+
+
+def test_one_token_replies_have_a_ttft_and_no_tpot(tmp_path):
+    one = {"completion_tokens": 1, "token_events": 1, "tpot_ms": None, "max_gap_ms": None}
+    records = [made_record(i, latency_ms=100.0, **one) for i in range(10)]
+    summary = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    assert summary.absent == {
+        "tpot_ms": "no reply had two tokens",
+        "max_gap_ms": "no reply came in two reads",
+        "itl_ms": f"no tokens/{summary.run_id}.npz beside the rows",
+        "chunk_gap_ms": f"no tokens/{summary.run_id}.npz beside the rows",
+    }
+
+
+def test_a_run_in_which_all_failed_has_a_rate_of_zero_and_no_times(tmp_path):
+    records = [failed_record(i, t_sent_s=None, send_lag_ms=None) for i in range(10)]
+    summary = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    assert summary.success_rate == 0
+    assert summary.throughput is None  # nothing was ever sent
+    assert summary.in_flight is None
+    assert summary.absent["ttft_ms"] == "no request succeeded"
+    assert summary.absent["send_lag_ms"] == "no request was sent"
+
+
+def test_tokens_of_failed_requests_are_no_throughput(tmp_path):
+    died = failed_record(1, t_sent_s=0.0, completion_tokens=5, prompt_tokens=9, latency_ms=1000.0)
+    frame = frame_of(tmp_path, [made_record(0, t_sent_s=0.0, latency_ms=500.0), died])
+    found = throughput(Facts(frame, None))
+    assert found is not None
+    assert (found.span_s, found.requests) == (1.0, 1)
+    assert (found.output_tokens_per_s, found.total_tokens_per_s) == (20.0, 270.0)
+
+
+def test_requests_in_flight_are_swept_with_an_end_before_the_start_that_it_frees(tmp_path):
+    # Two streams: [0, 2), [2, 4) and [1, 3): one, two, two, one in flight.
+    times = [(0.0, 2000.0), (2.0, 2000.0), (1.0, 2000.0)]
+    records = [made_record(i, t_sent_s=t, latency_ms=ms) for i, (t, ms) in enumerate(times)]
+    found = in_flight(frame_of(tmp_path, records))
+    assert found is not None
+    assert (found.mean, found.peak) == (1.5, 2)
+
+
+requests = st.lists(
+    st.tuples(st.floats(0, 100), st.floats(0.001, 50), st.integers(1, 500)), min_size=1, max_size=40
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(requests)
+def test_throughput_and_requests_in_flight_conserve_what_the_rows_hold(tmp_path, made):
+    records = [
+        made_record(i, t_sent_s=sent, latency_ms=1000 * took, completion_tokens=tokens)
+        for i, (sent, took, tokens) in enumerate(made)
+    ]
+    frame = frame_of(tmp_path, records)
+    done, open_ = throughput(Facts(frame, None)), in_flight(frame)
+    assert done is not None
+    assert open_ is not None
+    assert done.output_tokens_per_s * done.span_s == pytest.approx(sum(t for _, _, t in made))
+    assert done.requests_per_s * done.span_s == pytest.approx(len(made))
+    # The file holds microseconds.
+    durations_s = sum(took for _, took, _ in made)
+    assert open_.mean * done.span_s == pytest.approx(durations_s, abs=1e-5 * len(made))
+    assert 1 <= open_.peak <= len(made)
+
+
+def test_the_columns_of_the_summary_are_named_once_and_explained():
+    names = [c.name for c in SUMMARY_COLUMNS]
+    assert len(set(names)) == len(names)
+    assert all(c.doc for c in SUMMARY_COLUMNS)
+
+
+def test_summaries_stand_by_scenario_level_and_time(tmp_path):
+    summaries = []
+    for scenario, level in (("b", 8), ("a", 16), ("b", 1)):
+        records = [made_record(scenario=scenario, concurrency=level, run_id=f"{scenario}{level}")]
+        summaries.append(summarize(load_run(write_run(tmp_path, records))))
+    assert [s.run_id for s in sorted_summaries(summaries)] == ["a16", "b1", "b8"]
+
+
+def test_a_run_that_was_killed_before_its_first_row_is_known_by_its_json(tmp_path):
+    info = made_info([], status="running", num_requests=50)
+    summary = summarize(load_run(write_run(tmp_path, [], info)))
+    assert (summary.scenario, summary.concurrency, summary.requests) == ("made", 4, 0)
+    assert summary.success_rate is None
+    assert row_of([summary])["success_rate"] == ""
+
+
+@pytest.mark.parametrize(
+    ("cells", "complaint"),
+    [({"t_end_s": ""}, "line 3 has no t_end_s"), ({"run_id": "other"}, "holds 2 runs")],
+)
+def test_rows_that_make_no_run_are_refused_with_their_place(tmp_path, cells, complaint):
+    path = write_run(tmp_path, [made_record(0), made_record(1)])
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    rows[1].update(cells)
+    with path.open("w") as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(RecordsError, match=complaint):
+        load_run(path)
+
+
+def test_a_json_of_the_wrong_shape_is_a_problem_and_the_rows_still_count(tmp_path):
+    path = write_run(tmp_path, [made_record()])
+    write_run_info(path.with_suffix(".json"), made_info([made_record()], seeds=[1]))
+    run = load_run(path)
+    assert run.info is None
+    assert run.info_problem is not None
+    assert "seeds must be a mapping" in run.info_problem

@@ -1,0 +1,120 @@
+"""bench.py as a person runs it, and what a run leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from vllm_bench.records.request_record import read_frame
+from vllm_bench.records.run_info import read_run_info
+
+BENCH = Path(__file__).resolve().parents[2] / "bench" / "bench.py"
+
+
+def write_prompts(folder: Path) -> Path:
+    """Write 30 prompts, a line each."""
+    path = folder / "prompts.txt"
+    path.write_text("".join(f"{i} " + "please tell me more " * 20 + "\n" for i in range(30)))
+    return path
+
+
+def write_scenario(folder: Path, **settings: object) -> Path:
+    """Write a scenario file with one scenario, on prompts of its own unless it names others.
+
+    Without a warm-up, unless it names one: what the server counted is what the rows say.
+    """
+    settings = {"warmup_requests": 0, **settings}
+    if "dataset" not in settings:
+        settings["dataset"] = f"file:{write_prompts(folder)}"
+    path = folder / "scenarios.yaml"
+    path.write_text(json.dumps({"scenarios": {"one": settings}}))  # JSON is YAML
+    return path
+
+
+def command(folder: Path, scenarios: Path, *words: str) -> list[str]:
+    return [
+        *(sys.executable, str(BENCH), "--scenarios", str(scenarios)),
+        *("--results-dir", str(folder / "results"), *words),
+    ]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "VLLM_BENCH_CACHE": str(folder / "cache"), **more}
+
+
+def run_bench(
+    folder: Path, scenarios: Path, *words: str, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    return subprocess.run(
+        command(folder, scenarios, *words),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=folder,  # from any folder
+        env=environment(folder, **env),
+    )
+
+
+def start_bench(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[str]:
+    """Start it, and go on meanwhile."""
+    return subprocess.Popen(
+        command(folder, scenarios, *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder),
+        start_new_session=True,  # a process group of its own
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(0.01)
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    """Return the rows of the one run in a folder."""
+    (path,) = (folder / "results").glob("*.csv")
+    return read_frame(path)
+
+
+def info(folder: Path) -> Any:
+    """Return what the one run in a folder was."""
+    (path,) = (folder / "results").glob("*.json")
+    return read_run_info(path)
+
+
+def assert_ran(done: subprocess.CompletedProcess[str]) -> None:
+    """Every request went well; the exit code says what the verdict says.
+
+    A busy machine may have spoilt the run (loop lag, send lag), and then it is INVALID by right.
+    """
+    assert ", 0 failed" in done.stderr, done.stderr
+    assert done.returncode == (4 if "INVALID" in done.stdout else 0), done.stderr
+
+
+def sending_processes(parent: int) -> list[int]:
+    """Return the ids of a script's sending processes."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            told = dict(
+                line.split(":\t", 1) for line in status.read_text().splitlines() if "\t" in line
+            )
+            command_line = (status.parent / "cmdline").read_text()
+        except (OSError, ValueError):
+            continue  # gone meanwhile
+        if told.get("PPid") == str(parent) and "spawn_main" in command_line:
+            found.append(int(told["Pid"]))
+    return found

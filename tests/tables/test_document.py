@@ -1,0 +1,147 @@
+"""summary.json keeps to the schema that is published, and vLLM's format to vLLM's own keys."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.token_file import save
+from vllm_bench.summary.summary import sorted_summaries, summarize
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.summary_schema import schema, schema_text
+from vllm_bench.tables.vllm_format import to_vllm
+
+from tests.figures.test_token_gaps import arrays_of
+from tests.support.made_runs import (
+    failed_record,
+    made_info,
+    made_record,
+    whole_reply_record,
+    write_run,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL_VLLM = ROOT / "tests" / "data" / "vllm_bench_serve.json"
+SLO = {"ttft_ms": {"p99": 500.0}, "success_rate": 0.999}
+
+
+def streamed_run(folder: Path, streams: int, run_id: str, **changes):
+    """Write a run with its tokens' stamps: TTFT 100 ms, then a token each 900 / 19 ms."""
+    records = [
+        made_record(i, run_id=run_id, concurrency=streams, ttft_ms=100.0 * (1 + i % 3))
+        for i in range(400)
+    ]
+    path = write_run(folder, records, made_info(records, **changes))
+    stamps = {
+        r.request_index: [(1000 * r.t_sent_s + 100 + k * 900 / 19, 1, 1) for k in range(20)]
+        for r in records
+    }
+    (folder / "tokens").mkdir(exist_ok=True)
+    save(arrays_of(stamps), folder / "tokens" / f"{run_id}.npz")
+    return summarize(load_run(path))
+
+
+@pytest.fixture(scope="module")
+def summaries(tmp_path_factory):
+    """Every shape of run: with stamps and objectives, failing, in one piece, empty, bare."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = [
+        streamed_run(folder, 4, "a", scenario={"slo": SLO}),
+        streamed_run(folder, 8, "b", scenario={"slo": SLO}),
+    ]
+    others = {
+        "failing": [failed_record(i, run_id="failing", scenario="f") for i in range(9)],
+        "whole": [whole_reply_record(i, run_id="whole", scenario="w") for i in range(9)],
+    }
+    for name, records in others.items():
+        info = None if name == "failing" else made_info(records, scenario={"stream": False})
+        made.append(summarize(load_run(write_run(folder, records, info))))
+    nothing = made_info([], status="running", num_requests=5, scenario={"name": "none"})
+    made.append(summarize(load_run(write_run(folder, [], nothing, name="nothing"))))
+    return sorted_summaries(made)
+
+
+def test_the_published_schema_is_the_one_that_the_tables_give():
+    assert (ROOT / "docs" / "summary.schema.json").read_bytes() == schema_text(), (
+        "write it again: python bench/summarize.py --schema > docs/summary.schema.json"
+    )
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_every_shape_of_run_keeps_to_the_schema(summaries):
+    found = json.loads(to_json(summaries))
+    jsonschema.validate(found, schema())
+    assert len(found["runs"]) == 5
+    by_id = {run["figures"]["run_id"]: run for run in found["runs"]}
+    assert by_id["a"]["distributions"]["itl_ms"]["n"] == 400 * 19
+    assert by_id["a"]["objectives"]["met"] is True
+    assert by_id["whole"]["absent"]["itl_ms"].startswith("stream: false")
+    assert by_id["failing"]["verdict"]["level"] == "INVALID"
+
+
+def test_the_schema_refuses_what_the_file_must_not_be(summaries):
+    found = json.loads(to_json(summaries))
+    for spoil in (
+        lambda d: d.update(more=1),
+        lambda d: d.pop("levels"),
+        lambda d: d["runs"][0]["figures"].pop(SUMMARY_COLUMNS[0].name),
+        lambda d: d["runs"][0]["verdict"].update(level="FINE"),
+    ):
+        wrong = json.loads(json.dumps(found))
+        spoil(wrong)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema())
+
+
+def test_the_same_files_through_numpy_by_hand_give_the_same_token_figures(tmp_path):
+    found = streamed_run(tmp_path, 4, "a")
+    arrays = np.load(tmp_path / "tokens" / "a.npz")
+    t, first = arrays["t_ns"] / 1e9, arrays["first_read"]
+    gaps = np.concatenate([1000 * np.diff(t[a:b]) for a, b in itertools.pairwise(first)])
+    itl = found.distributions["itl_ms"]
+    assert itl.percentile(99) == pytest.approx(np.percentile(gaps, 99))
+    assert itl.mean == pytest.approx(gaps.mean())
+    window = found.window
+    assert window is not None
+    assert found.steady is not None
+    inside = ((t >= window.start_s) & (t < window.end_s)).sum()
+    assert found.steady.output_tokens_per_s == pytest.approx(inside / window.length_s)
+    assert found.peak_output_tokens_per_s == np.bincount(t.astype(int)).max()
+
+
+def test_vllms_format_has_the_keys_of_a_real_result_with_the_same_types(summaries):
+    real = json.loads(REAL_VLLM.read_text())
+    ours = json.loads(to_vllm(next(s for s in summaries if s.run_id == "a")))
+    assert list(ours) == list(real)
+    for key, value in real.items():
+        if value is not None:
+            number = isinstance(value, int | float) and isinstance(ours[key], int | float)
+            assert number or type(ours[key]) is type(value), key
+
+
+def test_vllms_figures_are_ours_under_its_names(summaries):
+    run = next(s for s in summaries if s.run_id == "a")
+    found = json.loads(to_vllm(run))
+    assert (found["completed"], found["failed"], found["max_concurrency"]) == (400, 0, 4)
+    assert found["p99_ttft_ms"] == run.percentile("ttft_ms", 99) == 300
+    assert found["median_e2el_ms"] == 1000
+    assert found["mean_itl_ms"] == pytest.approx(900 / 19)
+    assert found["duration"] == pytest.approx(100.75)
+    assert found["output_throughput"] == pytest.approx(400 * 20 / 100.75)
+    assert found["request_goodput"] == pytest.approx(400 / 100.75)
+
+
+def test_vllms_format_says_null_where_there_is_nothing(summaries):
+    for run in summaries:
+        found = json.loads(to_vllm(run))
+        assert list(found) == list(json.loads(REAL_VLLM.read_text()))
+    nothing = json.loads(to_vllm(next(s for s in summaries if s.run_id == "whole")))
+    assert nothing["mean_ttft_ms"] is None
+    assert nothing["p99_e2el_ms"] is None  # nine requests have no p99
+    assert nothing["median_e2el_ms"] == 1000

@@ -1,0 +1,285 @@
+"""Control calls: readiness, models, token counts and counters, of healthy servers and others."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from vllm_bench.vllm import server as control
+from vllm_bench.vllm.address import is_own_address
+from vllm_bench.vllm.server import ControlError, Model, Server
+
+from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
+
+
+def answer(status: int, body: object = b"", content_type: str = "application/json") -> list[Step]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len(data)}"
+    return [head.encode() + b"\r\n\r\n" + data]
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Server]]:
+    """Make servers' control ends, and close them."""
+    made: list[Server] = []
+
+    def make(
+        base_url: str, api_key: str | None = None, headers: dict[str, str] | None = None
+    ) -> Server:
+        made.append(Server(base_url, api_key, headers or {}))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Replace the module's clock by one that only sleeping moves."""
+    now_s = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        assert seconds > 0
+        now_s[0] += seconds
+
+    virtual = SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep)
+    monkeypatch.setattr(control, "time", virtual)
+    return now_s
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_server_that_answers_health_is_ready(tiny_vllm: TinyVllm, connect) -> None:
+    server = connect(tiny_vllm.base_url)
+    assert server.is_ready() is None
+    tiny_vllm.ready = False
+    assert server.is_ready() == "/health answers HTTP 503"
+
+
+def test_nobody_there_is_not_ready_and_says_why(connect) -> None:
+    assert "refused" in connect(f"http://127.0.0.1:{free_port()}/v1").is_ready()
+
+
+def test_a_server_that_hangs_up_is_not_ready(far_end: FarEnd, connect) -> None:
+    far_end.scripts = [[CLOSE]]
+    assert "disconnected" in connect(far_end.base_url).is_ready()
+
+
+@pytest.mark.parametrize(
+    ("models", "why"),
+    [
+        (answer(200, {"data": [{"id": "tiny"}]}), None),
+        (answer(502, b"<h1>Bad Gateway</h1>"), "HTTP 502: "),
+        (answer(401, {"error": "Unauthorized"}), "HTTP 401: set api_key_env"),
+    ],
+)
+def test_behind_a_gateway_without_health_the_models_answer(
+    far_end: FarEnd, connect, models: list[Step], why: str | None
+) -> None:
+    far_end.scripts = [answer(404, {"detail": "Not Found"}), models]
+    found = connect(far_end.base_url).is_ready()
+    assert (found is None) if why is None else (why in found)
+    assert [r.path for r in far_end.requests] == ["/health", "/v1/models"]
+
+
+def test_health_and_the_rest_lie_beside_v1_under_a_path(far_end: FarEnd, connect) -> None:
+    far_end.scripts = [answer(200, {"count": 3, "version": "9"})]
+    server = connect(far_end.base_url.replace("/v1", "/team/a/v1"))
+    server.is_ready()
+    server.version()
+    server.tokenize("tiny", prompt="a")
+    paths = [r.path for r in far_end.requests]
+    assert paths == ["/team/a/health", "/team/a/version", "/team/a/tokenize"]
+
+
+def test_waiting_ends_when_the_server_gets_ready(tiny_vllm: TinyVllm, connect, clock) -> None:
+    tiny_vllm.ready = False
+    told: list[tuple[float, str]] = []
+
+    def on_wait(waited_s: float, why: str) -> bool:
+        told.append((waited_s, why))
+        tiny_vllm.ready = len(told) == 3
+        return True
+
+    connect(tiny_vllm.base_url).wait_ready(60, on_wait)
+    assert told == [(s, "/health answers HTTP 503") for s in (0.0, 1.0, 2.0)]
+
+
+@pytest.mark.parametrize(("limit_s", "tries"), [(0, 1), (0.25, 2), (5, 6)])
+def test_waiting_ends_at_its_limit_with_the_reason(
+    tiny_vllm: TinyVllm, connect, clock, limit_s: float, tries: int
+) -> None:
+    tiny_vllm.ready = False
+    with pytest.raises(ControlError) as failed:
+        connect(tiny_vllm.base_url).wait_ready(limit_s, lambda *_: True)
+    assert f"no server at {tiny_vllm.base_url} after {limit_s:.0f} s" in str(failed.value)
+    assert "/health answers HTTP 503" in str(failed.value)
+    assert "--base-url" in str(failed.value)
+    assert len(tiny_vllm.requests) == tries
+
+
+def test_waiting_ends_when_told_to_give_up(tiny_vllm: TinyVllm, connect, clock) -> None:
+    tiny_vllm.ready = False
+    with pytest.raises(ControlError, match="gave up waiting for http"):
+        connect(tiny_vllm.base_url).wait_ready(60, lambda waited_s, _: waited_s < 3)
+    assert len(tiny_vllm.requests) == 4
+
+
+def test_models_are_what_the_server_lists(tiny_vllm: TinyVllm, connect) -> None:
+    assert connect(tiny_vllm.base_url).models() == [Model("tiny", "r", 2048)]
+
+
+def test_models_of_a_real_server_are_read(far_end: FarEnd, connect, shared: Path) -> None:
+    far_end.scripts = [[(shared / "wire" / "models.txt").read_bytes()]]
+    assert connect(far_end.base_url).models() == [Model("tiny", "./model", 2048)]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", [], "x", {}, {"data": None}, {"data": [{}]}])
+def test_what_is_no_list_of_models_is_refused(far_end: FarEnd, connect, body: object) -> None:
+    far_end.scripts = [answer(200, body)]
+    with pytest.raises(ControlError, match="/v1/models: not a list of models"):
+        connect(far_end.base_url).models()
+
+
+def test_a_missing_key_is_told_with_what_to_do(tiny_vllm: TinyVllm, connect) -> None:
+    tiny_vllm.api_key = "sk-right"
+    with pytest.raises(ControlError, match="/v1/models: HTTP 401: set api_key_env to the key's"):
+        connect(tiny_vllm.base_url).models()
+    assert connect(tiny_vllm.base_url, "sk-right").models()
+
+
+def test_own_headers_go_along_and_a_key_that_comes_back_is_masked(far_end: FarEnd, connect) -> None:
+    far_end.scripts = [answer(403, {"error": {"message": "no such key: sk-1, t0ps"}})]
+    with pytest.raises(ControlError, match=r"HTTP 403: no such key: \*\*\*, \*\*\*$"):
+        connect(far_end.base_url, "sk-1", {"X-Token": "t0ps"}).models()
+    sent = far_end.requests[0].headers
+    assert (sent["authorization"], sent["x-token"]) == ("Bearer sk-1", "t0ps")
+
+
+def test_the_environments_proxy_is_not_used(
+    tiny_vllm: TinyVllm, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
+    assert connect(tiny_vllm.base_url).is_ready() is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "version"),
+    [
+        (answer(200, {"version": "0.32.0"}), "0.32.0"),
+        (answer(200, {"version": None}), None),
+        (answer(200, []), None),
+        (answer(200, b"<html>"), None),
+        (answer(404, {"detail": "Not Found"}), None),
+        ([CLOSE], None),
+    ],
+)
+def test_a_version_is_told_or_it_is_not(
+    far_end: FarEnd, connect, reply: list[Step], version: str | None
+) -> None:
+    far_end.scripts = [reply]
+    assert connect(far_end.base_url).version() == version
+
+
+def test_the_server_counts_a_chat_and_a_text(tiny_vllm: TinyVllm, connect) -> None:
+    server = connect(tiny_vllm.base_url)
+    assert server.tokenize("tiny", prompt="one two three") == 3
+    assert server.tokenize("tiny", messages=[{"role": "user", "content": "one two"}]) == 6
+    assert tiny_vllm.requests[0].json == {"model": "tiny", "prompt": "one two three"}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_prompt_that_the_server_refuses_has_no_count(
+    far_end: FarEnd, connect, status: int
+) -> None:
+    far_end.scripts = [answer(status, {"error": {"message": "too long"}})]
+    assert connect(far_end.base_url).tokenize("tiny", prompt="x") is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (answer(404, {"detail": "Not Found"}), "HTTP 404: Not Found"),
+        (answer(500, b"Internal Server Error"), "HTTP 500"),
+        (answer(200, {"tokens": []}), "no count in the reply"),
+        (answer(200, {"count": "many"}), "no count in the reply"),
+        (answer(200, b"<html>"), "no count in the reply"),
+        ([CLOSE], "disconnected"),
+    ],
+)
+def test_a_server_that_cannot_count_says_so(
+    far_end: FarEnd, connect, reply: list[Step], why: str
+) -> None:
+    far_end.scripts = [reply]
+    with pytest.raises(ControlError, match=f"/tokenize: .*{why}"):
+        connect(far_end.base_url).tokenize("tiny", prompt="x")
+
+
+def test_a_url_that_no_request_can_go_to_is_refused_before_waiting(connect) -> None:
+    for host in ("256.256.256.256", "xn--a"):
+        with pytest.raises(ControlError, match=f"http://{host}/v1: not a usable URL: "):
+            connect(f"http://{host}/v1")
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("localhost", True),
+        ("::1", True),
+        (socket.gethostname(), None),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+        ("a..b", False),
+    ],
+)
+def test_an_address_is_this_machines_own_or_it_is_not(host: str, own: bool | None) -> None:
+    found = is_own_address(host)
+    assert found is own if own is not None else isinstance(found, bool)
+
+
+def test_a_host_that_nobody_knows_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert is_own_address("nowhere") is False
+
+
+def test_localhost_is_ours_without_ipv6_and_a_name_of_two_machines_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def addresses(*hosts: str) -> Callable[..., list[object]]:
+        families = [socket.AF_INET6 if ":" in h else socket.AF_INET for h in hosts]
+        found = [
+            (f, socket.SOCK_DGRAM, 0, "", (h, 0)) for f, h in zip(families, hosts, strict=True)
+        ]
+        return lambda *_, **__: found
+
+    def no_socket(*_: object) -> None:
+        raise OSError("address family not supported")
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses("127.0.0.1", "192.0.2.1"))
+    assert is_own_address("both") is False
+    monkeypatch.setattr(socket, "getaddrinfo", addresses("::1", "127.0.0.1"))
+    monkeypatch.setattr(socket, "socket", no_socket)
+    assert is_own_address("localhost") is True
+
+
+def test_a_base_url_without_v1_is_told_so(tiny_vllm: TinyVllm, connect) -> None:
+    with pytest.raises(ControlError, match="/models: HTTP 404: base_url should end in /v1"):
+        connect(tiny_vllm.base_url.removesuffix("/v1")).models()
+    with pytest.raises(ControlError) as refused:
+        connect(tiny_vllm.base_url.replace("/v1", "/nothing/v1")).models()
+    assert "should end" not in str(refused.value)

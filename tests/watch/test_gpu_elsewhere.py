@@ -1,0 +1,233 @@
+"""GPU rows from another machine: the lines, and the command that brings them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm_bench.records.samples import GpuRow, columns
+from vllm_bench.watch.gaps import Problem
+from vllm_bench.watch.gpu_elsewhere import (
+    ALIVE,
+    HEADER,
+    CommandSampler,
+    StreamError,
+    StreamSink,
+    take_line,
+)
+from vllm_bench.watch.gpu_recording import GpuFacts, GpuRecording
+from vllm_bench.watch.nvml import GpuUnavailableError
+
+from tests.support.shimmed import TWO_GPUS, Collected, environment
+
+SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "observe_gpu.py"
+
+micro = st.integers(0, 10**12).map(lambda n: n / 1e6)
+maybe_int = st.none() | st.integers(0, 2**31)
+maybe_micro = st.none() | micro
+gpu_rows = st.builds(
+    GpuRow,
+    t_s=micro,
+    wall_s=micro,
+    gpu_index=st.integers(0, 64),
+    gpu_uuid=st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1),
+    utilization_percent=maybe_int,
+    memory_used_mb=maybe_micro,
+    temperature_c=maybe_int,
+    power_w=maybe_micro,
+    energy_j=maybe_micro,
+    sm_clock_mhz=maybe_int,
+    memory_clock_mhz=maybe_int,
+    throttle_reasons=st.none() | st.sampled_from(["none", "gpu_idle", "hw_slowdown|sync_boost"]),
+    pcie_tx_kb_s=maybe_int,
+    pcie_rx_kb_s=maybe_int,
+)
+
+
+def through_lines(tell: Callable[[StreamSink], None], zero_s: float = 0.0) -> Collected:
+    lines: list[str] = []
+    tell(StreamSink(lines.append, zero_s))
+    found = Collected()
+    header, *rest = "".join(lines).splitlines(keepends=True)
+    assert header == HEADER + "\n"
+    for line in rest:
+        take_line(line, found)
+    return found
+
+
+@given(row=gpu_rows)
+def test_a_row_comes_through_whole_and_placed_by_its_wall_clock(row: GpuRow) -> None:
+    (found,) = through_lines(lambda sink: sink.rows([row])).taken
+    assert found.t_s == found.wall_s
+    for name in columns(GpuRow)[1:]:
+        assert getattr(found, name) == pytest.approx(getattr(row, name), abs=1e-6), name
+
+
+def test_notes_come_through() -> None:
+    facts = [GpuFacts(0, "GPU-aaaa", "NVIDIA H100", ("energy_j",)), GpuFacts(1, "GPU-bbbb", None)]
+    lost = Problem("gpu_lost", "GPU 1 stopped answering", 1)
+    wide = Problem("stuck", "the driver hangs")
+
+    def tell(sink: StreamSink) -> None:
+        sink.gpus(facts, 12.5)
+        sink.missed(1, "gpu_lost")
+        sink.problem(lost)
+        sink.problem(wide)
+
+    found = through_lines(tell)
+    assert (list(found.found), found.hz) == (facts, 12.5)
+    assert found.lost == [(1, "gpu_lost")]
+    assert found.problems == [lost, wide]
+
+
+def test_a_sign_of_life_says_nothing() -> None:
+    found = Collected()
+    assert take_line(ALIVE, found) is None
+    assert not found.taken
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hello\n",
+        "1,2,3\n",
+        "0.1,1763985600.0,0,GPU-a" + "," * 9 + "\n",  # a cell short
+        "0.1,,0,GPU-a" + "," * 10 + "\n",  # no wall clock
+        "0.1,1.0,zero,GPU-a" + "," * 10 + "\n",
+        "# not JSON\n",
+        "# []x\n",
+        '# {"gpus": 3}\n',
+        '# {"gpus": [{"index": 1}], "hz": 10}\n',
+        '# {"gpus": [], "hz": "x"}\n',
+        '# {"missed": "x", "code": "y"}\n',
+        '# {"problem": "x"}\n',
+        '"' + "\n",
+        "\x00\n",
+    ],
+)
+def test_a_line_that_is_not_the_samplers_is_refused(line: str) -> None:
+    with pytest.raises(StreamError, match="not a sampler's line"):
+        take_line(line, Collected())
+
+
+def recording(folder: Path) -> GpuRecording:
+    return GpuRecording(folder / "telemetry" / "x.csv", "command", clock="wall")
+
+
+def command(folder: Path, script: str, *words: str) -> str:
+    """The sampler's command, on a machine of the script's GPUs."""
+    variables = [f"{name}={value}" for name, value in environment(folder, script).items()]
+    return shlex.join(["env", *variables, sys.executable, str(SCRIPT), *words])
+
+
+def python(code: str) -> str:
+    return shlex.join([sys.executable, "-c", code])
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(0.01)
+
+
+def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> None:
+    record = recording(tmp_path)
+    sampler = CommandSampler(command(tmp_path, TWO_GPUS + "1 3 all=!15\n", "--hz", "50"), record)
+    sampler.start()
+    start_s = time.time()
+    record.anchor(time.perf_counter_ns(), start_s)
+    wait_for(lambda: record.problems)
+    sampler.stop()
+    facts = record.facts()
+    rows = pd.read_csv(tmp_path / "telemetry" / "x.csv")
+    assert tuple(rows.columns) == columns(GpuRow)
+    assert len(rows.query("gpu_index == 1")) == 3
+    assert len(rows.query("gpu_index == 0")) > 3
+    assert (rows["wall_s"] - rows["t_s"]).to_numpy() == pytest.approx(start_s, abs=1e-5)
+    assert rows["t_s"].iloc[0] < 0
+    assert facts["hz"] == 50
+    assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA H100 80GB HBM3"] * 2
+    assert [(p["code"], p["gpu_index"]) for p in facts["problems"]] == [("gpu_lost", 1)]
+    (gap,) = facts["gaps"]
+    assert (gap["gpu_index"], gap["to_s"], gap["code"]) == (1, None, "gpu_lost")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("no-such-program-at-all --out -", "No such file"),
+        ("'unbalanced", "No closing quotation"),
+        ("", "it is empty"),
+        (python("import sys; sys.exit('ssh: gpu7: no route to host')"), "no route to host"),
+        (python("print('welcome to gpu7')"), "not a sampler's line: 'welcome to gpu7'"),
+        (python("pass"), "it said nothing"),
+    ],
+)
+def test_a_command_that_gives_no_rows_is_told_in_its_own_words(
+    tmp_path: Path, words: str, why: str
+) -> None:
+    with pytest.raises(GpuUnavailableError, match=why) as failed:
+        CommandSampler(words, recording(tmp_path)).start()
+    assert failed.value.code == "command"
+
+
+def test_another_machine_without_a_gpu_says_so(tmp_path: Path) -> None:
+    with pytest.raises(GpuUnavailableError, match="Driver Not Loaded"):
+        CommandSampler(command(tmp_path, "init 9\n"), recording(tmp_path)).start()
+
+
+PRINT_ROWS = """
+import time
+print({header!r})
+for i in range({count}):
+    print(f"0.0,{{time.time() + {ahead_s}}},0,GPU-a" + "," * 10, flush=True)
+{then}
+"""
+
+
+def printer(count: int, ahead_s: float = 0.0, then: str = "") -> str:
+    return python(PRINT_ROWS.format(header=HEADER, count=count, ahead_s=ahead_s, then=then))
+
+
+def test_a_command_that_dies_in_the_run_is_told(tmp_path: Path) -> None:
+    record = recording(tmp_path)
+    sampler = CommandSampler(printer(2, then="raise SystemExit('connection lost')"), record)
+    sampler.start()
+    assert sampler._process is not None
+    sampler._process.wait(30)
+    sampler.stop()
+    (problem,) = record.problems
+    assert problem.code == "command"
+    assert "status 1: connection lost" in problem.text
+
+
+def test_clocks_that_differ_are_told(tmp_path: Path) -> None:
+    record = recording(tmp_path)
+    sampler = CommandSampler(printer(2, ahead_s=3600, then="time.sleep(60)"), record)
+    sampler.start()
+    sampler.stop()
+    (problem,) = record.problems
+    assert problem.code == "clock_offset"
+    assert "before they were read" in problem.text
+
+
+def test_a_command_that_ignores_its_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("vllm_bench.watch.gpu_elsewhere.STOP_LIMIT_S", 0.2)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)\n"
+    sampler = CommandSampler(
+        python(deaf + PRINT_ROWS.format(header=HEADER, count=1, ahead_s=0, then="time.sleep(600)")),
+        recording(tmp_path),
+    )
+    sampler.start()
+    sampler.stop()
+    assert sampler._process is not None
+    assert sampler._process.poll() is not None
