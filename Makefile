@@ -8,7 +8,7 @@ DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 # ARGS is bench's alone, but for the folder: whoever reads on looks where bench wrote.
 WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command line"
-PACKAGES = bench/*.py bench/vllm_bench server/*.py server/sim tools
+PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots report all \
@@ -66,7 +66,6 @@ check: ## format, lint, types
 	$(DEV) ruff format --check .
 	$(DEV) ruff check .
 	export MYPYPATH=bench:server && $(DEV) mypy $(PACKAGES)
-	$(DEV) mypy inspect_prompts.py
 	python=$$(sh tools/environment.sh dev) && \
 	"$$(dirname "$$python")/shellcheck" server/*.sh tools/*.sh .ci/run
 

@@ -43,7 +43,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vllm_bench.script import ended
+from vllm_bench.errors import UsageError
+from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.live.progress import ProgressLines
@@ -54,43 +55,24 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.summary.summary import RunSummary
     from vllm_bench.watch.beside import Beside
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
 NAMED_RUNS = 4  # more than these fill the screen with ids
 SAMPLE_LIMIT_S = 5.0  # a reading that comes later than this says nothing of its moment
 
 
-class UsageError(Exception):
-    """Something about the invocation that can't work; the text is one line for people."""
-
-
 def main() -> int:
     """Check everything, run everything, say how it ended."""
     args = _parse()
-    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    from vllm_bench.prompts.prompt import PromptError
-    from vllm_bench.records.request_record import RecordsError
-    from vllm_bench.run.crew import RunError
-    from vllm_bench.run.folder import FolderError
-    from vllm_bench.run.job import ModelNotServedError
-    from vllm_bench.scenario.scenario import ScenarioError
-    from vllm_bench.vllm.server import ControlError
-
+    where = args.results_dir
     try:
         return _bench(args)
-    except (ScenarioError, UsageError, ModelNotServedError) as e:
-        return _complain(e, 2)
-    except (ControlError, PromptError, RunError, FolderError, RecordsError) as e:
-        return _complain(e, 1)
     except KeyboardInterrupt:
-        where = args.results_dir
         kept = f"whatever had been measured by then is in {where}"
-        return _complain(f"interrupted; {kept if where.exists() else 'nothing was measured'}", 130)
+        said = f"interrupted; {kept if where.exists() else 'nothing was measured'}"
+        raise KeyboardInterrupt(said) from None
     except OSError as e:
-        return _complain(f"{e.filename or args.results_dir}: {e.strerror or e}", 1)
+        raise OSError(e.errno, e.strerror or str(e), str(e.filename or where)) from e
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -118,24 +100,13 @@ def _prepare_and_run(scenarios: Sequence[Scenario], args: argparse.Namespace) ->
 
     check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
     for path in mark_left_behind(args.results_dir):
-        _say(f"note: {path.stem}: its process was killed: marked as interrupted")
+        say(f"note: {path.stem}: its process was killed: marked as interrupted")
     jobs = [prepared(s, os.environ, args.wait_s, _tell_waiting(s.base_url)) for s in scenarios]
     return _run_all(jobs, args)
 
 
-def _complain(problem: object, status: int) -> int:
-    from vllm_bench.records.text import printable
-
-    print(f"bench.py: {printable(problem, 1000)}", file=sys.stderr)
-    return status
-
-
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # `make all` looks for --results-dir, spelled out
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add(
         "--scenarios",
@@ -227,7 +198,7 @@ def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
         nonlocal next_s
         if waited_s >= next_s:
             next_s = waited_s + 10
-            _say(f"waiting for {base_url}: {why} ({waited_s:.0f} s)")
+            say(f"waiting for {base_url}: {why} ({waited_s:.0f} s)")
         return True
 
     return on_wait
@@ -267,12 +238,12 @@ def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     for number, (job, part) in enumerate(wanted, start=1):
         there = whole.get(id(part))
         if there is not None:
-            _say(f"[{number}/{len(wanted)}] {there.stem} is whole: not run again")
+            say(f"[{number}/{len(wanted)}] {there.stem} is whole: not run again")
             done.append(_told(there))
             continue
         planned = plan_run(job, part, style)
         chose = f" ({planned.workers} sending processes)" if planned.workers > 1 else ""
-        _say(f"[{number}/{len(wanted)}] {planned.run_id}{chose}")
+        say(f"[{number}/{len(wanted)}] {planned.run_id}{chose}")
         beside = _beside(job, planned, args)
         title = _title(number, len(wanted), planned)
         view = progress_view(sys.stderr, title, beside.server_says, plain=args.plain)
@@ -299,7 +270,7 @@ def _tell_notes(jobs: Sequence[Job]) -> None:
 
     for job in jobs:
         for note in job.notes:
-            _say(printable(f"note: {job.scenario.name}: {note}", 500))
+            say(printable(f"note: {job.scenario.name}: {note}", 500))
 
 
 def _title(number: int, total: int, planned: PlannedRun) -> Title:
@@ -329,13 +300,13 @@ def _run(
         watch = Watch(_tell_connections, on_start, view.show, interrupts.count, beside.stop)
         result = run_planned(job, planned, watch, ROOT)
     for note in result.notes:
-        _say(f"  {note}")
+        say(f"  {note}")
     return result.status
 
 
 def _tell_connections(connected: int, problem: str | None) -> None:
     if problem:
-        _say(f"only {connected} streams could connect before the start: {problem}")
+        say(f"only {connected} streams could connect before the start: {problem}")
 
 
 def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
@@ -366,7 +337,7 @@ def _told(rows: Path) -> RunSummary:
     from vllm_bench.verdict.verdict import headline
 
     summary = summarize(load_run(rows))
-    _say(f"  {headline(summary.verdict)}")
+    say(f"  {headline(summary.verdict)}")
     return summary
 
 
@@ -401,13 +372,8 @@ def _say_once(line: str) -> None:
     """Tell a person what holds for all levels the first time that it is seen."""
     from vllm_bench.records.text import printable
 
-    _say(f"note: {printable(line, 500)}")
-
-
-def _say(line: str) -> None:
-    """Tell a person what goes on; not part of the output."""
-    print(line, file=sys.stderr, flush=True)
+    say(f"note: {printable(line, 500)}")
 
 
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

@@ -33,19 +33,18 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_bench.script import ended
+from vllm_bench.errors import BenchError
+from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.summary.calibration import Calibration
     from vllm_bench.summary.truth import Cost
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
 STREAMS = (1, 8, 64, 256, 512, 1000)
 START_LIMIT_S = 30.0
 
 
-class CalibrationError(Exception):
+class CalibrationError(BenchError):
     """A measurement that failed; the text is one line for people."""
 
 
@@ -72,27 +71,15 @@ class Pace:
 def main() -> int:
     """Measure each level, print the table, write the files."""
     args = _parse()
-    from vllm_bench.records.request_record import RecordsError
-
-    try:
-        paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
-        rows = [_median_level(pace, args.repeats) for pace in paces]
-    except (CalibrationError, RecordsError) as e:
-        return _complain(e, 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+    paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
+    rows = [_median_level(pace, args.repeats) for pace in paces]
     _print(rows)
-    try:
-        _write(rows, args)
-    except OSError as e:
-        return _complain(f"{e.filename}: {e.strerror}", 1)
+    _write(rows, args)
     return 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--streams", type=_counts, default=STREAMS, metavar="N,N", help="levels to measure")
     add("--repeats", type=_count, default=3, metavar="K", help="runs of each level (default: 3)")
@@ -110,11 +97,6 @@ def _count(text: str) -> int:
 
 def _counts(text: str) -> tuple[int, ...]:
     return tuple(_count(part) for part in text.split(","))
-
-
-def _complain(problem: object, status: int) -> int:
-    print(f"calibrate.py: {problem}", file=sys.stderr)
-    return status
 
 
 def _usual_pace(streams: int) -> Pace:
@@ -143,11 +125,9 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
 
     rows = []
     for number in range(repeats):
-        print(
+        say(
             f"{pace.streams} streams, TTFT {pace.ttft_ms:g} ms, ITL {pace.itl_ms:g} ms, "
-            f"{pace.requests} requests [{number + 1}/{repeats}]",
-            file=sys.stderr,
-            flush=True,
+            f"{pace.requests} requests [{number + 1}/{repeats}]"
         )
         with tempfile.TemporaryDirectory(prefix="calibrate-") as folder:
             rows.append(_measure(pace, Path(folder)))
@@ -293,4 +273,4 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

@@ -22,9 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vllm_bench.script import ended
+from vllm_bench.script import RESULTS, ROOT, parser_of, run
 
-ROOT = Path(__file__).resolve().parents[1]
 STOP_LIMIT_S = 10.0
 # The levels of the scenario take this profile from a lone stream to one that fills its batches.
 SIMULATOR = ("--port", "0", "--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100")
@@ -70,10 +69,8 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results-dir", type=Path, default=ROOT / "results", metavar="D")
+    parser = parser_of(__doc__)
+    parser.add_argument("--results-dir", type=Path, default=RESULTS, metavar="D")
     return parser.parse_args()
 
 
@@ -120,4 +117,4 @@ def _shown(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

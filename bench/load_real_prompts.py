@@ -29,31 +29,22 @@ from pathlib import Path
 
 from vllm_bench.prompts.hub import HUB_SETS
 from vllm_bench.prompts.prompt import PromptError
-from vllm_bench.script import ended
+from vllm_bench.script import ROOT, complain, parser_of, run, say
 
-ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = "dolly"
 
 
 def main() -> int:
     """Fetch or list, a line a set."""
     args = _parse()
-    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     cache_dir = _cache_dir()
-    try:
-        if args.list:
-            return _each([*HUB_SETS, "sample"], lambda name: _listed(name, cache_dir))
-        return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
-    except BrokenPipeError:  # the reader of the list has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    if args.list:
+        return _each([*HUB_SETS, "sample"], lambda name: _listed(name, cache_dir))
+    return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"default: {DEFAULT}")
     parser.add_argument("--refresh", action="store_true", help="fetch even what is cached")
     parser.add_argument("--list", action="store_true", help="show every set and stop")
@@ -86,8 +77,7 @@ def _each(names: Iterable[str], report: Callable[[str], str]) -> int:
         try:
             print(printable(report(name), 1000), flush=True)
         except PromptError as e:
-            failed = 1
-            print(f"load_real_prompts.py: {printable(e, 1000)}", file=sys.stderr)
+            failed = complain(e)
     return failed
 
 
@@ -96,7 +86,7 @@ def _fetched(name: str, cache_dir: Path, *, refresh: bool) -> str:
     from vllm_bench.prompts.source import fetch_to_cache, locate
 
     if refresh or locate(name, cache_dir) is None:
-        print(f"{name}: fetching {HUB_SETS[name].url}", file=sys.stderr)
+        say(f"{name}: fetching {HUB_SETS[name].url}")
         fetch_to_cache(name, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
     return _listed(name, cache_dir)
 
@@ -120,4 +110,4 @@ def _listed(name: str, cache_dir: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from vllm_bench.script import ended
+from vllm_bench.script import complain, parser_of, run
 
 
 class Lines:
@@ -69,34 +69,28 @@ def main() -> int:
         with Path(args.out).open("w", encoding="utf-8") as out:
             return _sample(args, Lines(out, sys.stderr))
     except OSError as e:
-        return _complain(f"{args.out}: {e.strerror}")
+        return complain(f"{args.out}: {e.strerror}")
 
 
 def _sample(args: argparse.Namespace, lines: Lines) -> int:
     from vllm_bench.watch.gpu import GpuSampler
     from vllm_bench.watch.gpu_elsewhere import ALIVE, StreamSink
-    from vllm_bench.watch.nvml import GpuUnavailableError
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: lines.ended.set())
     sink = StreamSink(lines.write, time.perf_counter())
     sampler = GpuSampler(sink, args.hz, args.gpus)
-    try:
-        sampler.start()
-    except GpuUnavailableError as e:
-        return _complain(e)
+    sampler.start()
     while not lines.ended.wait(1.0):
         lines.write(
             ALIVE if args.out == "-" else ""
         )  # a reader that has gone is noticed even when no GPU answers
     sampler.stop()
-    return _complain(f"{args.out}: {lines.problem}") if lines.problem else 0
+    return complain(f"{args.out}: {lines.problem}") if lines.problem else 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--out", default="-", metavar="F", help="file to write; -, the default: the output")
     add("--hz", type=_hz, default=10.0, metavar="N", help="samples a second (default: 10)")
@@ -130,10 +124,5 @@ def _explain() -> int:
     return 0
 
 
-def _complain(problem: object) -> int:
-    print(f"observe_gpu.py: {problem}", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

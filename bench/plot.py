@@ -38,10 +38,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_bench.script import ended
+from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.charts.figures import PlottedRun
@@ -49,41 +50,29 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.charts.style import Format
     from vllm_bench.records.find_runs import Run
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-
 
 def main() -> int:
     """Find the runs, draw what they allow, say what they don't."""
     args = _parse()
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows a ?
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     # matplotlib refuses to load where this names a backend that it doesn't know.
     os.environ["MPLBACKEND"] = "agg"
-    from vllm_bench.records.find_runs import find_runs, results_folder
-
-    found = find_runs(args.files, args.results_dir or RESULTS)
-    _complain(found.problems)
-    if not found.paths:
+    paths, missing = find(args.files, args.results_dir)
+    if not paths:
         return 1
-    plots = Plots(results_folder(found.paths[0], args.results_dir) / "plots", args.format)
+    plots = Plots((args.results_dir or paths[0].parent) / "plots", args.format)
     from vllm_bench.charts.style import DARK, LIGHT, in_style
 
     try:
         with in_style(DARK if args.dark else LIGHT):
-            unread = _draw_all(found.paths, plots)
+            damaged = _draw_all(paths, plots)
     except OSError as e:
-        _complain([f"{plots.folder}: picture not written: {e.strerror}"])
-        return 1
-    return 1 if found.problems or unread else 0
+        return complain(f"{plots.folder}: picture not written: {e.strerror}")
+    return 1 if missing or damaged else 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    where = "where runs and plots lie (default: results, beside bench)"
-    parser.add_argument("--results-dir", type=Path, metavar="D", help=where)
+    parser = parser_of(__doc__)
+    add_runs(parser, "runs and plots")
     parser.add_argument(
         "--format", choices=("png", "svg", "pdf"), default="png", help="png where not given"
     )
@@ -114,31 +103,18 @@ class Plots:
 
 
 def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
-    """Draw every run, then what they are together; return how many can't be read."""
+    """Draw every run, then what they are together; return how many are damaged."""
     from vllm_bench.charts.pictures import all_series, series_pictures
-    from vllm_bench.records.find_runs import load_run
-    from vllm_bench.records.request_record import RecordsError
 
-    runs, unread = [], 0
-    for path in paths:
-        try:
-            run = load_run(path)
-            runs.append(_draw_moments(run, plots))
-        except RecordsError as e:
-            _complain([str(e)])
-            unread += 1
-            continue
-        if run.info_problem:
-            _complain([run.info_problem])
-            unread += 1
+    runs, damaged = each_run(paths, partial(_draw_moments, plots))
     seen: Counter[str] = Counter()
     for series in all_series(runs):
         seen[series.scenario] += 1
         plots.draw(series_pictures(series, runs, seen[series.scenario]))
-    return unread
+    return damaged
 
 
-def _draw_moments(run: Run, plots: Plots) -> PlottedRun:
+def _draw_moments(plots: Plots, run: Run) -> PlottedRun:
     """Draw what takes all of a run's rows, and return what is kept of them."""
     from vllm_bench.charts.figures import plotted_run
     from vllm_bench.charts.pictures import moment_pictures
@@ -150,12 +126,5 @@ def _draw_moments(run: Run, plots: Plots) -> PlottedRun:
     return plotted_run(summary, facts)
 
 
-def _complain(problems: Iterable[str]) -> None:
-    from vllm_bench.records.text import printable
-
-    for problem in problems:
-        print(f"plot.py: {printable(problem, 500)}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

@@ -21,65 +21,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_bench.script import ended
+from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.page.report_run import ReportedRun
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def main() -> int:
     """Find the runs, keep of each what the page shows, write the page."""
     args = _parse()
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows a ?
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    from vllm_bench.records.find_runs import find_runs, results_folder
+    from vllm_bench.page.report_run import points_each, reported_run
 
-    found = find_runs(args.files, args.results_dir or RESULTS)
-    _complain(found.problems)
-    runs, unread = _load(found.paths)
+    paths, missing = find(args.files, args.results_dir)
+    runs, damaged = each_run(paths, partial(reported_run, most=points_each(len(paths))))
     if not runs:
         return 1
-    path = args.out or results_folder(found.paths[0], args.results_dir) / "report.html"
-    written = _write(path, runs)
-    return 0 if written and not found.problems and not unread else 1
+    written = _write(args.out or (args.results_dir or paths[0].parent) / "report.html", runs)
+    return 0 if written and not missing and not damaged else 1
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    where = "where runs and report lie (default: results, beside bench)"
-    parser.add_argument("--results-dir", type=Path, metavar="D", help=where)
+    parser = parser_of(__doc__)
+    add_runs(parser, "runs and report")
     parser.add_argument("--out", type=Path, metavar="F", help="the page; report.html there")
     return parser.parse_args()
-
-
-def _load(paths: Sequence[Path]) -> tuple[list[ReportedRun], int]:
-    """Return the runs that can be read, and how many can't. One run's rows in memory at once."""
-    from vllm_bench.page.report_run import points_each, reported_run
-    from vllm_bench.records.find_runs import load_run
-    from vllm_bench.records.request_record import RecordsError
-
-    runs, unread = [], 0
-    for path in paths:
-        try:
-            run = load_run(path)
-            runs.append(reported_run(run, points_each(len(paths))))
-        except RecordsError as e:
-            _complain([str(e)])
-            unread += 1
-            continue
-        if run.info_problem:
-            _complain([run.info_problem])
-            unread += 1
-    return runs, unread
 
 
 def _write(path: Path, runs: list[ReportedRun]) -> bool:
@@ -93,18 +62,11 @@ def _write(path: Path, runs: list[ReportedRun]) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page)
     except OSError as e:
-        _complain([f"{path}: report not written: {e.strerror}"])
+        complain(f"{path}: report not written: {e.strerror}")
         return False
     print(f"{path} ({len(page) / 1e6:.1f} MB): open it in a browser")
     return True
 
 
-def _complain(problems: Iterable[str]) -> None:
-    from vllm_bench.records.text import printable
-
-    for problem in problems:
-        print(f"report.py: {printable(problem, 500)}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

@@ -31,73 +31,47 @@ Exit codes: 0 done; 1 no run, or one that can't be read (the others are still su
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_bench.script import ended
+from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.summary.summary import RunSummary
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-
 
 def main() -> int:
-    """Say what was asked for, to whoever goes on reading."""
-    args = _parse()
-    _show_any_text()
-    try:
-        status = _summarize(args)
-        sys.stdout.flush()  # here, where a closed pipe is caught
-    except BrokenPipeError:  # the reader, head say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status
-
-
-def _summarize(args: argparse.Namespace) -> int:
     """Find the runs, sum them up, write, print."""
+    args = _parse()
     if args.columns:
         return _print_columns()
     if args.codes or args.schema:
         return _print_reference(codes=args.codes)
-    from vllm_bench.records.find_runs import find_runs, results_folder
+    from vllm_bench.summary.summary import sorted_summaries, summarize
 
-    found = find_runs(args.files, args.results_dir or RESULTS)
-    summaries, problems = _summarize_all(found.paths)
-    _complain([*found.problems, *problems])
-    if not summaries:
+    paths, missing = find(args.files, args.results_dir)
+    taken, damaged = each_run(paths, summarize)
+    if not taken:
         return 1
-    folder = results_folder(found.paths[0], args.results_dir)
-    written = _write(folder, summaries, vllm=args.format == "vllm")
+    summaries = sorted_summaries(taken)
+    written = _write(args.results_dir or paths[0].parent, summaries, vllm=args.format == "vllm")
     _print(summaries, written)
-    if not written or found.problems or problems:
+    if not written or missing or damaged:
         return 1
     return _verdict_code(summaries) if args.check else 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    where = "where runs and results lie (default: results, beside bench)"
-    parser.add_argument("--results-dir", type=Path, metavar="D", help=where)
+    parser = parser_of(__doc__)
+    add_runs(parser, "runs and results")
     parser.add_argument("--columns", action="store_true", help="explain the columns and stop")
     parser.add_argument("--codes", action="store_true", help="explain the verdicts and stop")
     parser.add_argument("--schema", action="store_true", help="print summary.json's and stop")
     parser.add_argument("--check", action="store_true", help="exit 4 INVALID, 3 objective missed")
     parser.add_argument("--format", choices=["vllm"], help="write vllm/<run_id>.json as well")
     return parser.parse_args()
-
-
-def _show_any_text() -> None:
-    """Let a terminal that lacks a character show a question mark instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def _print_columns() -> int:
@@ -128,24 +102,6 @@ def _print_reference(*, codes: bool) -> int:
     return 0
 
 
-def _summarize_all(paths: Iterable[Path]) -> tuple[list[RunSummary], list[str]]:
-    """Return the summaries and, a line each, what could not be read. One run in memory at once."""
-    from vllm_bench.records.find_runs import load_run
-    from vllm_bench.records.request_record import RecordsError
-    from vllm_bench.summary.summary import sorted_summaries, summarize
-
-    summaries, problems = [], []
-    for path in paths:
-        try:
-            run = load_run(path)
-            summaries.append(summarize(run))
-        except RecordsError as e:
-            problems.append(str(e))
-            continue
-        problems += [run.info_problem] if run.info_problem else []
-    return sorted_summaries(summaries), problems
-
-
 def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Path]:
     """Write all files; say so and return none where the folder doesn't take them."""
     from vllm_bench.records.whole_file import write_whole
@@ -157,7 +113,7 @@ def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Pat
             write_whole(path, data)
             written.append(path)
     except OSError as e:
-        _complain([f"{folder}: summary not written: {e.strerror}"])
+        complain(f"{folder}: summary not written: {e.strerror}")
         return []
     return written
 
@@ -189,13 +145,6 @@ def _print(summaries: list[RunSummary], written: list[Path]) -> None:
         print(f"\nWrote to {written[0].parent}: {names}")
 
 
-def _complain(problems: Iterable[str]) -> None:
-    from vllm_bench.records.text import printable
-
-    for problem in problems:
-        print(f"summarize.py: {printable(problem, 500)}", file=sys.stderr)
-
-
 def _verdict_code(summaries: list[RunSummary]) -> int:
     """Return 4 where a run is INVALID, else 3 where an objective was missed, else 0."""
     from vllm_bench.summary.levels import series_of
@@ -207,4 +156,4 @@ def _verdict_code(summaries: list[RunSummary]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(run(main))

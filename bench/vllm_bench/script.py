@@ -1,24 +1,116 @@
-"""How a script ends when somebody presses Ctrl-C: with its exit code, not with a traceback."""
+"""How every script begins, complains and ends; and how those that read runs load them."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .errors import BenchError
+
+if TYPE_CHECKING:
+    from .records.find_runs import Run
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+LINE_LIMIT = 1000  # characters of a complaint
 
 
-def ended(main: Callable[[], int]) -> int:
-    """Run a script's main, its imports included, and return its exit code; 130 after Ctrl-C."""
+def run(main: Callable[[], int]) -> int:
+    """Run a script's main, its imports included, and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        return main()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        return _flushed(main())
+    except BenchError as e:
+        return complain(e, e.exit_code)
+    except KeyboardInterrupt as e:
+        return complain(e, INTERRUPTED) if e.args else INTERRUPTED
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as e:
+        if e.filename is None:
+            raise
+        return complain(f"{e.filename}: {e.strerror}")
     finally:
         # What follows is Python's own end: another Ctrl-C there ends it without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _flushed(status: int) -> int:
+    sys.stdout.flush()  # here, where a closed pipe is caught
+    return status
+
+
+def complain(problem: object, status: int = 1) -> int:
+    """Tell a person in one line what is wrong, and return the exit code."""
+    from .records.text import printable
+
+    say(f"{Path(sys.argv[0]).name}: {printable(problem, LINE_LIMIT)}")
+    return status
+
+
+def say(line: str) -> None:
+    """Tell a person what goes on; not part of the output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def parser_of(manual: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help begins with the script's docstring."""
+    return argparse.ArgumentParser(
+        description=manual,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # `make all` looks for --results-dir, spelled out
+    )
+
+
+def add_runs(parser: argparse.ArgumentParser, where: str) -> None:
+    """Let a script be told which runs to read; `where` says what lies in their folder."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
+    folder = f"where {where} lie (default: results, beside bench)"
+    parser.add_argument("--results-dir", type=Path, metavar="D", help=folder)
+
+
+def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], int]:
+    """Return the runs that were asked for, and how many of them there aren't: each is told."""
+    from .records.find_runs import find_runs
+
+    found = find_runs(given, results_dir or RESULTS)
+    for problem in found.problems:
+        complain(problem)
+    return found.paths, len(found.problems)
+
+
+def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
+    """Return what `take` makes of each run, and how many are damaged: each is told.
+
+    One run's rows are in memory at once. A run whose JSON can't be read is taken and counted.
+    """
+    from .records.find_runs import load_run
+    from .records.request_record import RecordsError
+
+    taken: list[T] = []
+    damaged = 0
+    for path in paths:
+        try:
+            run = load_run(path)
+            taken.append(take(run))
+            problem: object = run.info_problem
+        except RecordsError as e:
+            problem = e
+        if problem:
+            complain(problem)
+            damaged += 1
+    return taken, damaged
 
 
 class Interrupts:

@@ -46,7 +46,7 @@ def imports(path: Path) -> Iterator[str]:
             above = path.parents[node.level - 1] if node.level else None
             room = ".".join(above.relative_to(LIBRARY.parent).parts) + "." if above else ""
             found = [f"{node.module}"] if node.module else [alias.name for alias in node.names]
-            yield from (f"{room}{name}".removeprefix("bench.") for name in found)
+            yield from (f"{room}{name}" for name in found)
 
 
 def names(path: Path) -> set[str]:
@@ -79,7 +79,7 @@ def test_the_wings_meet_in_records_and_scenario_alone() -> None:
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=ids([*SCRIPTS, *MODULES]))
 def test_nothing_imports_a_script_or_edits_the_path(path: Path) -> None:
-    scripts = {script.stem for script in SCRIPTS if script.stem != "__init__"}
+    scripts = {script.stem for script in SCRIPTS}
     assert not names(path) & scripts
     assert "sys.path" not in path.read_text()
 

@@ -9,7 +9,7 @@ from vllm_bench.figures.metrics import METRICS
 from vllm_bench.figures.statistics import PERCENTILES, min_samples
 from vllm_bench.figures.window import HELD_SHARE
 from vllm_bench.scenario.objectives import MLPERF_P99_MS, Slo
-from vllm_bench.serverside import energy
+from vllm_bench.serverside import energy, over_time
 from vllm_bench.tables.columns import summary_column_docs
 from vllm_bench.tables.level_columns import level_column_docs
 from vllm_bench.verdict import finding

@@ -42,9 +42,7 @@ class FakeServer:
 
 
 def counter_of(server: FakeServer, cache_dir: Path | None, scope: Sequence[str] = ("m",)):  # type: ignore[no-untyped-def]
-    return best_counter(
-        tokenize=server.tokenize, unavailable=(ControlError,), cache_dir=cache_dir, scope=scope
-    )
+    return best_counter(tokenize=server.tokenize, cache_dir=cache_dir, scope=scope)
 
 
 def test_the_server_counts_where_it_can() -> None:
@@ -123,7 +121,7 @@ def test_several_calls_are_under_way_at_once() -> None:
         meeting.wait()  # broken, and an error, unless four calls are here together
         return 1
 
-    assert ServerCounter(tokenize, unavailable=()).count(PROMPTS[:8]) == [1] * 8
+    assert ServerCounter(tokenize).count(PROMPTS[:8]) == [1] * 8
 
 
 # The local tokenizer

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from vllm_bench.script import ended
+from vllm_bench.script import run
 
 ROOT = Path(__file__).resolve().parents[2]
 # Python runs this first: Ctrl-C comes at the very moment when a script begins to import PACKAGE.
@@ -36,7 +36,7 @@ sys.meta_path.insert(0, Finder())
         ("bench/calibrate.py", "vllm_bench.records.request_record"),
         ("bench/load_real_prompts.py --list", "dotenv"),
         ("bench/observe_gpu.py", "vllm_bench.watch.gpu"),
-        ("inspect_prompts.py --dataset sample", "bench.vllm_bench.vllm.server"),
+        ("bench/inspect_prompts.py --dataset sample", "vllm_bench.vllm.server"),
     ],
 )
 def test_ctrl_c_during_an_import_is_no_traceback(tmp_path: Path, words: str, package: str) -> None:
@@ -58,8 +58,8 @@ def test_the_exit_code_is_the_scripts_own_unless_it_is_interrupted() -> None:
 
     before = signal.getsignal(signal.SIGINT)
     try:
-        assert ended(lambda: 4) == 4
-        assert ended(interrupted) == 130
+        assert run(lambda: 4) == 4
+        assert run(interrupted) == 130
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the interpreter's end is silent
     finally:
         signal.signal(signal.SIGINT, before)

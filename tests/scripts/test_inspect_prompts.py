@@ -259,7 +259,7 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
     assert (running.returncode, said) == (130, "")
 
 
-@pytest.mark.parametrize("script", ["inspect_prompts.py", "bench/load_real_prompts.py"])
+@pytest.mark.parametrize("script", ["bench/inspect_prompts.py", "bench/load_real_prompts.py"])
 def test_help_answers_at_once(script: str) -> None:
     began_s = time.monotonic()
     done = subprocess.run(

@@ -23,7 +23,7 @@ from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
-from ..vllm.server import ControlError, Server
+from ..vllm.server import Server
 from .request import chat_messages, completion_text
 from .timetable import Timetable, timetable_of
 from .trace import Trace, TraceError, read_trace
@@ -72,7 +72,6 @@ def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path)
 
     return best_counter(
         tokenize=tokenize if server is not None else None,
-        unavailable=(ControlError,),
         models=(scenario.model,),
         cache_dir=cache_dir,
         scope=(scenario.model, scenario.endpoint, scenario.system_prompt or ""),

@@ -21,12 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import BenchError
 from .trace_rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
 
 __all__ = ["BLOCK_TOKENS", "Trace", "TraceError", "TraceKind", "TraceRequest", "read_trace"]
 
 
-class TraceError(Exception):
+class TraceError(BenchError):
     """A trace that can't be used; the text is one line for people."""
 
 

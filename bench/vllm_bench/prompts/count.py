@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..errors import BenchError
 from .prompt import CountedBy, Prompt, PromptError, user_prompt
 
 
@@ -122,15 +123,10 @@ class ServerCounter:
         self,
         tokenize: Callable[[Prompt], int | None],
         *,
-        unavailable: tuple[type[Exception], ...],
         cache: TokenCountCache | None = None,
     ) -> None:
-        """Count with `tokenize`, called from several threads; None from it: a refused prompt.
-
-        `unavailable` are the exceptions by which it says that the server can't count.
-        """
+        """Count with `tokenize`, called from several threads; None from it: a refused prompt."""
         self._tokenize = tokenize
-        self._unavailable = unavailable
         self._cache = cache
 
     def check(self) -> None:
@@ -140,7 +136,7 @@ class ServerCounter:
         """
         try:
             counted = self._tokenize(PROBE)
-        except self._unavailable as e:
+        except BenchError as e:
             raise CannotCount(str(e)) from e
         if counted is None:
             raise CannotCount("it refuses a prompt of one line")
@@ -167,7 +163,7 @@ class ServerCounter:
         pool = ThreadPoolExecutor(min(SERVER_CALLS_AT_ONCE, len(prompts)))
         try:
             return list(pool.map(self._tokenize, prompts))
-        except self._unavailable as e:
+        except BenchError as e:
             # Not the next counter's turn: half a set counted otherwise could not be repeated.
             raise PromptError(f"the server stopped counting tokens: {e}") from e
         finally:
@@ -223,7 +219,6 @@ def estimate_tokens(text: str) -> int:
 def best_counter(
     *,
     tokenize: Callable[[Prompt], int | None] | None = None,
-    unavailable: tuple[type[Exception], ...] = (),
     models: Sequence[str] = (),
     cache_dir: Path | None = None,
     scope: Sequence[str] = (),
@@ -236,7 +231,7 @@ def best_counter(
     notes: list[str] = []
     if tokenize is not None:
         cache = TokenCountCache(cache_dir / "token_counts", scope) if cache_dir else None
-        server = ServerCounter(tokenize, unavailable=unavailable, cache=cache)
+        server = ServerCounter(tokenize, cache=cache)
         try:
             server.check()
         except CannotCount as e:

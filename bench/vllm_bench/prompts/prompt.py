@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..errors import BenchError
+
 CountedBy = Literal["server", "tokenizer", "estimate", "nobody"]
 
 
-class PromptError(Exception):
+class PromptError(BenchError):
     """Prompts that can't be had; the text is one line for people."""
 
 

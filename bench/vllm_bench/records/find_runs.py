@@ -175,8 +175,3 @@ def _load_info(path: Path) -> tuple[RunInfo | None, str | None]:
     if wrong:
         return None, f"{path}: not a run's JSON: {wrong[0]} must be a mapping"
     return info, None
-
-
-def results_folder(first: Path, given: Path | None) -> Path:
-    """Return where an analysis belongs: the folder that was given, or the first run's."""
-    return given if given is not None else first.parent

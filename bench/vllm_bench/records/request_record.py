@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..errors import BenchError
 from .whole_file import hold
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ ErrorKind = Literal[
 ]
 
 
-class RecordsError(Exception):
+class RecordsError(BenchError):
     """A results file that can't be read; the text is one line for people."""
 
 

@@ -5,33 +5,17 @@ Samplers start before the run does, so rows are held until its start is known.
 
 from __future__ import annotations
 
-import csv
 import io
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .request_record import RecordsError
-from .samples import GpuRow, ServerRow, columns, dtypes
+from .samples import GpuRow, ServerRow, columns, csv_lines, dtypes
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def csv_lines(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows of values as CSV; None is an empty cell."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_cell(v) for v in row] for row in rows)
-    return out.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 class RowFile:
@@ -113,6 +97,7 @@ def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
 
 def _parsed(text: bytes, types: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
+    import numpy as np
     import pandas as pd
 
     whole = text[: text.rfind(b"\n") + 1]

@@ -6,9 +6,11 @@ first is `t_s`, the run's own clock.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +117,19 @@ class ServerRow:
     prefill_count: int | None = doc("requests that ended since the row before", default=None)
     decode_mean_ms: float | None = doc("decode time of requests that ended", default=None)
     decode_count: int | None = doc("requests that ended since the row before", default=None)
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows of values as CSV; None is an empty cell."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([_cell(v) for v in row] for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def gpu_row(cells: Sequence[str]) -> GpuRow:

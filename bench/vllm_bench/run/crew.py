@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
+from ..errors import BenchError
 from ..plan.plan import Plan
 from ..plan.timetable import spare_connections
 from ..plan.work import NS_PER_S, Arrival
@@ -28,7 +29,7 @@ STREAMS_A_WORKER = 128
 RATE_A_WORKER = 500.0  # requests/s; of 100 chunks each, half of what a process takes in
 
 
-class RunError(Exception):
+class RunError(BenchError):
     """A run that could not start or go on; the text is one line for people."""
 
 

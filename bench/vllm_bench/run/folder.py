@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..errors import BenchError
 from ..records.request_record import RecordsError
 from ..records.run_info import RunInfo, read_run_info, write_run_info
 from ..records.whole_file import alone
@@ -18,7 +19,7 @@ ROW_BYTES = 500  # a row of a healthy run has about 350
 SPARE_BYTES = 20_000_000  # for telemetry, pictures and the file system's own needs
 
 
-class FolderError(Exception):
+class FolderError(BenchError):
     """A folder that can't hold the results; the text is one line for people."""
 
 

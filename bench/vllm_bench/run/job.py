@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import UsageError
 from ..plan.material import Part, prompts_seed
 from ..plan.plan import Plan, make_plan, plan_facts, plan_sha256, run_id_for, write_plan
 from ..plan.timetable import schedule_seed
@@ -23,7 +24,7 @@ from .runner import Output, RunResult, Watch, run_plan
 from .surroundings import client_facts, server_facts
 
 
-class ModelNotServedError(Exception):
+class ModelNotServedError(UsageError):
     """The scenario's model isn't one of the server's; the text is one line for people."""
 
 

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..errors import UsageError
 from .checks import sendable_body, sendable_headers, usable_url, variable_name
 from .load_keys import LONGEST_S, Load, replaced
 from .mistakes import explain, nearest, word
@@ -53,7 +54,7 @@ NUMBERS = (
 MASK = "***"  # stands for a secret in what is written
 
 
-class ScenarioError(Exception):
+class ScenarioError(UsageError):
     """A scenario file that can't be used; the text is one line for people."""
 
 

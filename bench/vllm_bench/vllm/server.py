@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from ..errors import BenchError
 from ..reply.events import error_text
 from .address import Tls, is_own_address
 from .page import _samples, sum_counters
@@ -20,7 +21,7 @@ from .page import _samples, sum_counters
 LIMIT_S = 30.0
 
 
-class ControlError(Exception):
+class ControlError(BenchError):
     """A control call that failed; the text is one line for people."""
 
 

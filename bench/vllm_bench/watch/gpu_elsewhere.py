@@ -19,8 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from ..records.sample_file import csv_lines
-from ..records.samples import GpuRow, columns, gpu_row
+from ..records.samples import GpuRow, columns, csv_lines, gpu_row
 from .gaps import Problem
 from .gpu_recording import GpuFacts, GpuRecording, GpuSink
 from .nvml import GpuUnavailableError

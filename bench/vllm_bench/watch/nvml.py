@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import BenchError
 from ..records.samples import reason_names
 from .gaps import Problem
 
@@ -29,7 +30,7 @@ ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not support
 MIG_ENABLED = 1
 
 
-class GpuUnavailableError(Exception):
+class GpuUnavailableError(BenchError):
     """No GPU can be watched; the text says why in one line, the code in a word."""
 
     def __init__(self, code: str, text: str) -> None:

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Show what a benchmark would send: the prompts, how long they are, and how many fit.
+
+    python inspect_prompts.py --show 10                            Dolly, 50 to 500 tokens
+    python inspect_prompts.py --dataset sample --min-tokens 100    another set, other lengths
+    python inspect_prompts.py --save-text results/prompts.txt      all 500, to read
+    python inspect_prompts.py --save-jsonl mine.jsonl              all 500, for file:mine.jsonl
+    python inspect_prompts.py --scenario rag --show 2              what a run of that scenario sends
+
+Without --scenario, up to 500 different prompts between --min-tokens and --max-tokens are drawn
+in the order of --seed. With it, data set, lengths, number, order and seed are the scenario's,
+and the prompts are those that the run sends, in that order.
+
+Tokens are counted by a local tokenizer of the model where there is one, else estimated, and the
+output says which. A run asks its server; --base-url does so here, for the run's very prompts.
+
+Shown text has its control characters spelled out; --save-jsonl keeps them.
+
+Exit codes: 0 done; 1 no prompts to be had; 2 wrong usage, or a scenario file with a mistake;
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_bench.errors import UsageError
+from vllm_bench.script import ROOT, parser_of, run
+
+if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.prompts.source import Prompt, PromptSet
+    from vllm_bench.scenario.scenario import Scenario
+
+CONSIDERED = 500  # prompts drawn where no scenario says how many
+OWN_SELECTION = {"dataset": "dolly", "min_tokens": 50, "max_tokens": 500, "seed": 0}
+
+
+def main() -> int:
+    """Choose, show, save."""
+    args = _parse()
+    chosen = _scenario_set(args) if args.scenario else _own_set(args)
+    _print_summary(chosen)
+    _print_prompts(chosen.prompts[: args.show])
+    _save(chosen.prompts, args)
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    add = parser.add_argument
+    add("--show", type=_count, default=5, metavar="N", help="prompts to show (default: 5)")
+    add("--dataset", metavar="D", help="dolly (default), sharegpt, openassistant, …, file:PATH")
+    add("--min-tokens", type=_count, metavar="N", help="shortest prompt (default: 50)")
+    add("--max-tokens", type=_count, metavar="N", help="longest prompt (default: 500)")
+    add("--seed", type=_count, metavar="N", help="order of drawing (default: 0)")
+    add("--scenario", metavar="NAME", help="show what this scenario sends")
+    add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
+    add("--base-url", metavar="U", help="count with the server at U (ending in /v1)")
+    add("--save-text", type=Path, metavar="F", help="write all chosen prompts, to be read")
+    add("--save-jsonl", type=Path, metavar="F", help="write all chosen prompts, as file: reads")
+    args = parser.parse_args()
+    problem = _contradiction(args)
+    if problem:
+        parser.error(problem)
+    return args
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
+    return int(text)
+
+
+def _contradiction(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with the options together; fill in the defaults of the others."""
+    for key, default in OWN_SELECTION.items():
+        if getattr(args, key) is None:
+            setattr(args, key, default)
+        elif args.scenario:
+            return f"--{key.replace('_', '-')} doesn't go with --scenario, which says it itself"
+    for key in ("scenarios", "base_url"):
+        if getattr(args, key) is not None and not args.scenario:
+            return f"--{key.replace('_', '-')} needs --scenario"
+    if args.min_tokens > args.max_tokens:
+        return f"--min-tokens {args.min_tokens} is over --max-tokens {args.max_tokens}"
+    for key in ("save_text", "save_jsonl"):
+        path = getattr(args, key)
+        if path is not None and path.is_dir():
+            return f"--{key.replace('_', '-')} {path}: is a folder; name a file"
+    if args.save_text and args.save_text == args.save_jsonl:
+        return "--save-text and --save-jsonl name the same file"
+    return None
+
+
+def _cache_dir() -> Path:
+    from dotenv import load_dotenv
+    from vllm_bench.prompts.source import default_cache_dir
+
+    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    return default_cache_dir(os.environ)
+
+
+def _own_set(args: argparse.Namespace) -> PromptSet:
+    """Draw different prompts of the lengths asked for. Raises PromptError."""
+    from vllm_bench.prompts.count import best_counter
+    from vllm_bench.prompts.fit import Draw, TokenRange, choose_natural
+    from vllm_bench.prompts.source import derive_seed, load_source
+
+    cache_dir = _cache_dir()
+    source = load_source(args.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
+    counter = best_counter(models=[os.environ.get("MODEL") or "gpt-oss-20"])
+    seed = derive_seed(args.seed, "prompts")
+    wanted = TokenRange(args.min_tokens, args.max_tokens)
+    found = choose_natural(Draw(source, CONSIDERED, seed, counter), wanted)
+    if found.distinct == CONSIDERED:
+        return found
+    # Fewer fit: shown once each, not again and again as a run would send them.
+    return choose_natural(Draw(source, found.distinct, seed, counter), wanted)
+
+
+def _scenario_set(args: argparse.Namespace) -> PromptSet:
+    """Return what a run of the scenario's first level sends, the first time.
+
+    Raises PromptError, ControlError, ScenarioError.
+    """
+    from vllm_bench.run.prepare import api_key_of, parts_for, server_of
+
+    _cache_dir()  # reads .env
+    scenario = _scenario(args)
+    server = server_of(scenario, api_key_of(scenario, os.environ)) if args.base_url else None
+    chosen = parts_for(scenario, server, os.environ, None)[0].material.prompts
+    if chosen.counted_by not in ("server", "nobody"):
+        print("The run asks its server for token counts and may draw others: see --base-url.\n")
+    return chosen
+
+
+def _scenario(args: argparse.Namespace) -> Scenario:
+    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.scenario import load_scenarios
+
+    path = args.scenarios or ROOT / "bench" / "scenarios.yaml"
+    overrides = {"base_url": args.base_url} if args.base_url else {}
+    scenarios = load_scenarios(path, overrides)
+    if args.scenario not in scenarios:
+        known = ", ".join(scenarios)
+        hint = nearest(args.scenario, list(scenarios))
+        raise UsageError(f"--scenario {args.scenario}: {path} has {known}{hint}")
+    return scenarios[args.scenario]
+
+
+def _print_summary(chosen: PromptSet) -> None:
+    from vllm_bench.prompts.listing import histogram, length_summary
+    from vllm_bench.records.text import escaped
+
+    lengths = [prompt.tokens for prompt in chosen.prompts if prompt.tokens is not None]
+    print(
+        f"{escaped(chosen.dataset)}: {len(chosen.prompts)} prompts, {chosen.distinct} different,"
+        f" of {chosen.source_count:,} in the set"
+    )
+    print(f"sha256 {chosen.sha256}")
+    if lengths:
+        print(f"Tokens by {chosen.counted_by}: {length_summary(lengths)}")
+        print(*histogram(lengths), sep="\n")
+    for note in chosen.notes:
+        print(f"Note: {escaped(note)}")
+    print()
+
+
+def _print_prompts(prompts: Sequence[Prompt]) -> None:
+    from vllm_bench.prompts.listing import listing
+
+    for line in listing(prompts):
+        print(line)
+
+
+def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
+    from vllm_bench.prompts.listing import json_lines, listing
+    from vllm_bench.records.whole_file import write_whole
+
+    to_write: list[tuple[Path, bytes]] = []
+    if args.save_text:
+        to_write.append((args.save_text, "\n".join(listing(prompts)).encode()))
+    if args.save_jsonl:
+        to_write.append((args.save_jsonl, json_lines(prompts)))
+    for path, data in to_write:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
+        except OSError as e:  # it may name the file beside, which nobody asked for
+            raise OSError(e.errno, e.strerror, str(path)) from e
+        print(f"Wrote {len(prompts)} prompts to {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
