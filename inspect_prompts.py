@@ -57,6 +57,7 @@ def main() -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from bench.vllm_bench.env_file import EnvFileError
     from bench.vllm_bench.prompts.source import PromptError
     from bench.vllm_bench.scenario.scenario import ScenarioError
     from bench.vllm_bench.vllm.server import ControlError
@@ -69,7 +70,7 @@ def _inspect(args: argparse.Namespace) -> int:
         sys.stdout.flush()  # here, where a closed pipe is caught
     except (PromptError, ControlError) as e:
         return _complain(e, 1)
-    except (ScenarioError, UsageError) as e:
+    except (ScenarioError, UsageError, EnvFileError) as e:
         return _complain(e, 2)
     except OSError as e:
         if isinstance(e, BrokenPipeError):
@@ -135,11 +136,10 @@ def _contradiction(args: argparse.Namespace) -> str | None:
 
 
 def _cache_dir() -> Path:
-    from dotenv import load_dotenv
-
+    from bench.vllm_bench.env_file import load_env_file
     from bench.vllm_bench.prompts.source import default_cache_dir
 
-    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
 
 

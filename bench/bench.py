@@ -72,6 +72,7 @@ def main() -> int:
     args = _parse()
     for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    from vllm_bench.env_file import EnvFileError
     from vllm_bench.prompts.prompt import PromptError
     from vllm_bench.records.request_record import RecordsError
     from vllm_bench.run.crew import RunError
@@ -82,7 +83,7 @@ def main() -> int:
 
     try:
         return _bench(args)
-    except (ScenarioError, UsageError, ModelNotServedError) as e:
+    except (ScenarioError, UsageError, EnvFileError, ModelNotServedError) as e:
         return _complain(e, 2)
     except (ControlError, PromptError, RunError, FolderError, RecordsError) as e:
         return _complain(e, 1)
@@ -95,11 +96,11 @@ def main() -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from dotenv import load_dotenv
+    from vllm_bench.env_file import load_env_file
     from vllm_bench.run.folder import leaving_no_empty
     from vllm_bench.run.prepare import api_key_of, check_files
 
-    load_dotenv(ROOT / ".env", override=False)  # what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
     if args.dry_run:
         for scenario in scenarios:

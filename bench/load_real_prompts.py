@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from vllm_bench.env_file import EnvFileError, load_env_file
 from vllm_bench.prompts.hub import HUB_SETS
 from vllm_bench.prompts.prompt import PromptError
 from vllm_bench.script import ended
@@ -40,11 +41,14 @@ def main() -> int:
     args = _parse()
     for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    cache_dir = _cache_dir()
     try:
+        cache_dir = _cache_dir()
         if args.list:
             return _each([*HUB_SETS, "sample"], lambda name: _listed(name, cache_dir))
         return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
+    except EnvFileError as e:
+        print(f"load_real_prompts.py: {e}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of the list has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -70,10 +74,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _cache_dir() -> Path:
-    from dotenv import load_dotenv
     from vllm_bench.prompts.source import default_cache_dir
 
-    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
 
 

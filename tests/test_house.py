@@ -114,7 +114,6 @@ MAY = {
     "yaml": {"scenario"},
     "rich": {"live_rows", "screen", "terminal"},
     "argparse": set(),
-    "dotenv": set(),
 }
 
 
