@@ -76,11 +76,11 @@ def main() -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from dotenv import load_dotenv
+    from vllm_bench.env_file import load_env_file
     from vllm_bench.run.folder import leaving_no_empty
     from vllm_bench.run.prepare import api_key_of, check_files
 
-    load_dotenv(ROOT / ".env", override=False)  # what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
     if args.dry_run:
         for scenario in scenarios:

@@ -114,7 +114,6 @@ MAY = {
     "yaml": {"scenario"},
     "rich": {"screen", "terminal"},
     "argparse": set(),
-    "dotenv": set(),
 }
 
 

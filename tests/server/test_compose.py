@@ -17,13 +17,16 @@ from typing import Any
 
 import pytest
 import yaml
+from serve import SETTINGS
+from vllm_bench.env_file import parse_env
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "server" / "run_server.sh"
 COMPOSE = ROOT / "server" / "docker-compose.yml"
 LINK = ROOT / "server" / ".env"
 EXAMPLE = ROOT / ".env.example"
 
+VARIABLES = {*SETTINGS, "EXTRA_ARGS", "HF_TOKEN", "VLLM_API_KEY"}
 # What a container needs beside what vLLM needs.
 OF_DOCKER_ALONE = {"VLLM_IMAGE_TAG", "GPU_COUNT", "HF_HOME"}
 COMPOSE_COMMANDS = [
@@ -37,10 +40,6 @@ COMPOSE_COMMANDS = [
 def text_without_comments(path: Path) -> str:
     lines = path.read_text().splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-
-
-def launchers_variables() -> set[str]:
-    return set(re.findall(r"\$\{([A-Z][A-Z_]+)", text_without_comments(LAUNCHER)))
 
 
 def service() -> dict[str, Any]:
@@ -69,15 +68,12 @@ def examples_lines() -> dict[str, str]:
 
 
 def test_the_compose_file_knows_every_variable_of_the_launcher() -> None:
-    assert handed_on() | set(interpolated()) == launchers_variables() | OF_DOCKER_ALONE
-
-
-def test_only_host_and_port_are_not_handed_on_as_they_are() -> None:
-    assert launchers_variables() - handed_on() == {"HOST", "PORT"}
+    assert handed_on() | set(interpolated()) == VARIABLES | OF_DOCKER_ALONE
+    assert VARIABLES - handed_on() == {"HOST", "PORT"}  # these are the machine's
 
 
 def test_the_template_explains_every_variable() -> None:
-    assert set(examples_lines()) == launchers_variables() | OF_DOCKER_ALONE
+    assert set(examples_lines()) == VARIABLES | OF_DOCKER_ALONE
 
 
 def test_every_line_of_the_template_stands_under_a_comment_that_names_its_default() -> None:
@@ -85,12 +81,6 @@ def test_every_line_of_the_template_stands_under_a_comment_that_names_its_defaul
     for name in examples_lines():
         [about] = [p for p in paragraphs if re.search(rf"^#?{name}=", p, re.MULTILINE)]
         assert re.search(r"[Dd]efault", about), name
-
-
-def test_the_help_of_the_launcher_names_every_variable() -> None:
-    done = subprocess.run(["sh", str(LAUNCHER), "--help"], check=True, capture_output=True)
-    named = set(re.findall(r"\b[A-Z][A-Z_]+\b", done.stdout.decode()))
-    assert launchers_variables() <= named
 
 
 def test_the_template_has_the_values_that_the_readme_promises() -> None:
@@ -113,22 +103,9 @@ def test_the_template_names_the_defaults_of_the_compose_file() -> None:
         assert lines[name] == interpolated()[name]
 
 
-def test_the_launcher_takes_the_template_with_every_line_in_force(tmp_path: Path) -> None:
-    (tmp_path / "server").mkdir()
-    shutil.copy(LAUNCHER, tmp_path / "server")
+def test_the_template_is_of_the_dialect_with_every_line_in_force() -> None:
     text = EXAMPLE.read_text()
-    for name in examples_lines():
-        text = re.sub(rf"^#{name}=", f"{name}=", text, flags=re.MULTILINE)
-    (tmp_path / ".env").write_text(text)
-    done = subprocess.run(
-        ["sh", str(tmp_path / "server" / "run_server.sh"), "--dry-run"],
-        check=False,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("\n") == 1  # the placeholder of HF_TOKEN
+    assert parse_env(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.MULTILINE)) == examples_lines()
 
 
 # --- the service ------------------------------------------------------------------------------
@@ -138,7 +115,9 @@ def test_the_containers_entrypoint_is_the_launcher_itself() -> None:
     shell, script = service()["entrypoint"]
     assert shell == "sh"
     assert f"./{LAUNCHER.name}:{script}:ro" in service()["volumes"]
-    assert script.endswith("/server/run_server.sh")  # where it looks for .env: one folder up
+    root = script.removesuffix("/server/run_server.sh")
+    assert f"../bench:{root}/bench:ro" in service()["volumes"]  # what it starts
+    assert not [v for v in service()["volumes"] if ".env" in v]  # Compose has read it already
 
 
 def test_the_server_is_published_on_this_machine_alone_by_default() -> None:
@@ -176,14 +155,14 @@ def health(status: int) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Health) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
         server.shutdown()
         thread.join()
 
 
-@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (404, False)])
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
 def test_the_health_check_follows_the_servers_answer(status: int, healthy: bool) -> None:
     check, python, *arguments = service()["healthcheck"]["test"]
     assert (check, python) == ("CMD", "python3")
@@ -255,7 +234,7 @@ def config(
     for path in (COMPOSE, LAUNCHER, LINK):
         shutil.copy(path, root / "server", follow_symlinks=False)
     if dotenv is not None:
-        (root / ".env").write_text(dotenv)
+        (root / ".env").write_bytes(dotenv.encode())
     done = subprocess.run(
         [*compose, "config"],
         check=False,
@@ -287,6 +266,23 @@ def test_compose_takes_the_repositorys_env_from_the_servers_folder(
     assert vllm["environment"]["HF_TOKEN"] == "hf_x"
     assert not vllm["environment"]["GPU_MEM_UTIL"]
     assert published(vllm) == "127.0.0.1:9001"
+
+
+def test_compose_reads_the_dialect_as_the_launcher_does(compose: list[str], tmp_path: Path) -> None:
+    values = [
+        "plain",
+        "a=b:c",
+        'it\'s "bare"',
+        "C:\\new",
+        "`id`;(id) *",
+        "'# $HOME \"'",
+        '"# it\'s"',
+    ]
+    lines = [f"{name}={value}" for name, value in zip(sorted(handed_on()), values, strict=False)]
+    text = "\r\n".join(["# it's $a comment", *lines, ""])
+    seen = config(compose, tmp_path, f"\ufeff{text}", {"HOME": "/nowhere"})["environment"]
+    found = {name: seen[name].replace("$$", "$") for name in parse_env(text)}
+    assert found == parse_env(text)
 
 
 def test_compose_lets_the_shell_win_over_the_env_file(compose: list[str], tmp_path: Path) -> None:
