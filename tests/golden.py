@@ -21,7 +21,7 @@ from vllm_bench.records.token_file import load
 from vllm_bench.summary.truth import SeenRequest, seen_requests
 
 from tests.running import run_bench, write_scenario
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 
 EXACT = ("--exact", "--ttft-ms", "6", "--itl-ms", "1.5", "--model", "exact")  # the simulator's
 SETTINGS = {

@@ -15,7 +15,7 @@ from vllm_bench.records.token_file import recover
 
 from tests.far_end import TinyVllm
 from tests.running import info, rows, start_bench, wait_for, write_scenario
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 
 
 def settings(base_url: str, model: str, num_requests: int) -> dict[str, object]:

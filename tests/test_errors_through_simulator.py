@@ -14,7 +14,7 @@ from vllm_bench.records.request_record import ErrorKind
 
 from tests.far_end import LAST_CHUNK, SSE_HEAD, Step, TinyVllm, chunk, delta, event, usage
 from tests.running import info, rows, run_bench, start_bench, wait_for, write_scenario
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 
 EXACT = ("--exact", "--ttft-ms", "5", "--itl-ms", "3", "--model", "exact")
 TOKENS = 12

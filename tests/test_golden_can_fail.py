@@ -16,7 +16,7 @@ from vllm_bench.records.request_record import RequestRecord
 from tests.golden import EXACT, Evidence, check, measured
 from tests.made_runs import frame_of, made_info, made_record
 from tests.planted import MS, NAMES, PLANTED
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 
 # A run of two streams made up by hand. Each request: sent, at the server 40 us later, its tokens
 # 10 ms after that and then one each 2 ms, each of them seen 50 us after it was sent. The last two

@@ -17,7 +17,7 @@ from vllm_bench.records.gpu_row import COLUMNS
 from tests.far_end import TinyVllm
 from tests.running import assert_ran, run_bench, write_scenario
 from tests.shimmed import TWO_GPUS, environment
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 
 SUMMARIZE = Path(__file__).resolve().parents[1] / "bench" / "summarize.py"
 NO_COUNTER = "0 0 energy=!3\n1 0 energy=!3\n"
