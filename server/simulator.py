@@ -23,7 +23,6 @@ from sim.faults import KINDS, read_faults
 from sim.serve import Plan, serve
 from sim.wire.settings import ExactPace, Settings
 
-BLOCK_SIZE = 16  # tokens; vLLM's default
 DEFAULT_PROFILE = "llama-8b-a100"
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
@@ -136,38 +135,34 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
     dtype = args.kv_cache_dtype or "auto"
     budget = args.max_num_batched_tokens or profile.max_num_batched_tokens
     share = 0.92 if args.gpu_memory_utilization is None else args.gpu_memory_utilization
-    blocks = args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget)
-    if blocks * BLOCK_SIZE < max_model_len:
-        raise ValueError(
-            f"the KV cache holds {blocks * BLOCK_SIZE} tokens, fewer than one request of"
-            f" --max-model-len {max_model_len}; lower that or give the cache more memory"
-        )
-    return EngineConfig(
+    config = EngineConfig(
         max_num_batched_tokens=budget,
         max_num_seqs=args.max_num_seqs or profile.max_num_seqs,
-        num_gpu_blocks=blocks,
-        block_size=BLOCK_SIZE,
+        num_gpu_blocks=args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget),
         max_model_len=max_model_len,
         enable_prefix_caching=not args.no_enable_prefix_caching,
         step_times=profile.step_times_with(dtype),
     )
+    if config.longest_request_tokens < max_model_len:
+        raise ValueError(
+            f"the KV cache holds {config.longest_request_tokens} tokens, fewer than one request of"
+            f" --max-model-len {max_model_len}; lower that or give the cache more memory"
+        )
+    return config
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    profile = PROFILES[args.profile or DEFAULT_PROFILE]
     return Settings(
         model=args.model,
         served_names=tuple(args.served_model_name or [args.model]),
-        max_model_len=args.max_model_len or _longest(args),
+        max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
         reasoning=args.reasoning,
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
     )
-
-
-def _longest(args: argparse.Namespace) -> int:
-    return PROFILES[args.profile or DEFAULT_PROFILE].max_model_len
 
 
 def _positive(text: str) -> int:

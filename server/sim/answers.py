@@ -13,7 +13,7 @@ from .choice import Choice, Pacing
 from .faults import Fault
 from .metrics import Metrics
 from .truth import TruthLog, TruthRecord
-from .wire.ask import Ask, Identity
+from .wire.ask import CHAT, Ask, Identity
 from .wire.bodies import usage, whole_answer
 from .wire.connection import LAST_CHUNK, Connection, HttpRequest, http_chunk
 from .wire.events import DONE, Events
@@ -45,7 +45,6 @@ class Caller:
     connection: Connection
     request: HttpRequest
     request_id: str
-    answer_id: str
 
 
 class Answer:
@@ -57,7 +56,8 @@ class Answer:
         self.connection = caller.connection
         self.caller = caller
         self.server = server
-        self.identity = Identity(caller.answer_id, int(time.time()), server.fingerprint)
+        name = f"{'chatcmpl' if ask.endpoint == CHAT else 'cmpl'}-{caller.request_id}"
+        self.identity = Identity(name, int(time.time()), server.fingerprint)
         received_ns = caller.request.received_ns
         self.choices = [
             Choice(index, ask, reply, received_ns, self.made) for index, reply in enumerate(replies)

@@ -94,9 +94,7 @@ class Api:
         except ApiError as error:
             server.truth.add(refused(name, endpoint, request.received_ns, error.status))
             raise
-        prefix = "chatcmpl" if endpoint == CHAT else "cmpl"
-        caller = Caller(connection, request, name, f"{prefix}-{name}")
-        answer_to(ask, caller, server, fault).begin()
+        answer_to(ask, Caller(connection, request, name), server, fault).begin()
 
     def _models(self, *_: object) -> Plain:
         return _json(bodies.models(self._server.settings, self._created))

@@ -103,7 +103,7 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
         loop.add_signal_handler(number, stopped.set)
     intake = Intake(loop)
     listening = await loop.create_server(
-        lambda: Connection(api, intake), sock=sock, backlog=_BACKLOG
+        lambda: Connection(api.handle, intake), sock=sock, backlog=_BACKLOG
     )
     # Nothing of what was loaded so far is ever garbage; what comes is looked at when idle.
     gc.freeze()

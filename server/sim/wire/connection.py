@@ -34,16 +34,11 @@ class HttpRequest:
     """A request that has come in whole."""
 
     method: str
-    target: str  # path and query, as they stood in the first line
+    path: str  # without the query
     headers: dict[str, str]  # by small-letter name
     body: bytes
     keep_alive: bool
     received_ns: int  # the read that brought its last byte
-
-    @property
-    def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
 
 
 class Intake:
@@ -75,13 +70,6 @@ class Intake:
             self._loop.call_soon(self._turn)
 
 
-class Handler(Protocol):
-    """Answers requests."""
-
-    def handle(self, request: HttpRequest, connection: Connection) -> None:
-        """Answer a request on its connection, now or later."""
-
-
 class Listener(Protocol):
     """An answer under way, which must know what becomes of its connection."""
 
@@ -95,8 +83,9 @@ class Listener(Protocol):
 class Connection(asyncio.Protocol):
     """Reads requests and carries the answer to each before the next one is looked at."""
 
-    def __init__(self, handler: Handler, intake: Intake) -> None:
-        self._handler = handler
+    def __init__(self, handle: Callable[[HttpRequest, Connection], None], intake: Intake) -> None:
+        """Hand each request to `handle`, which answers it now or later."""
+        self._handle = handle
         self._intake = intake
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -230,7 +219,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         request = HttpRequest(
             self._parser.get_method().decode(),
-            self._url.decode("latin-1"),
+            self._url.decode("latin-1").partition("?")[0],
             self._headers,
             b"".join(self._body),
             self._parser.should_keep_alive(),
@@ -243,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self, request: HttpRequest) -> None:
         self._request = request
-        self._handler.handle(request, self)
+        self._handle(request, self)
 
     def _head(self, status: int, lines: str) -> bytes:
         last = self._request is not None and not self._request.keep_alive

@@ -70,7 +70,7 @@ class Events:
         return self._event([said(choice, middle, 1, 2)], {}).rpartition(text)
 
     def _event(self, choices: list[dict[str, Any]], more: dict[str, Any]) -> bytes:
-        return b"data: %b\n\n" % orjson.dumps(self._head | {"choices": choices} | more)
+        return b"data: %b\n\n" % orjson.dumps({**self._head, "choices": choices, **more})
 
     def _chat_choice(self, choice: int, reply: Reply, start: int, end: int) -> dict[str, Any]:
         border = min(max(reply.reasoning_tokens, start), end)
