@@ -67,7 +67,6 @@ class Answer:
         self.sent_tokens: list[int] = []
 
     def begin(self) -> None:
-        """Start to generate."""
         self.connection.listener = self
         self.server.live[self] = None
         for choice in self.choices:
@@ -75,7 +74,6 @@ class Answer:
         self.generate()
 
     def generate(self) -> None:
-        """Have the tokens made."""
         for choice in self.choices:
             self.server.pacing.start(choice)
 
@@ -166,11 +164,11 @@ class StreamedAnswer(Answer):
         self.send_events(choice, [event], [end - start])
 
     def send_events(self, choice: Choice, events: list[bytes], tokens: list[int]) -> None:
-        """Send events of a choice in one write; `tokens` has how many each brings."""
+        """Send all that waits of a choice in one write; `tokens` has how many each event brings."""
         if not self.sent_ns:
             # The roles carry no token; they leave with the first one, as vLLM's do.
             events = [*self._roles(), *events]
-        choice.sent += sum(tokens)
+        choice.sent = choice.made
         self.sent_tokens += tokens
         self.sent_ns += [time.perf_counter_ns()] * len(tokens)  # just before the socket gets them
         self.put(events)
@@ -206,12 +204,10 @@ class WholeAnswer(Answer):
             self.send()
 
     def body(self) -> bytes:
-        """Return the JSON of the answer."""
         replies = [choice.reply for choice in self.choices]
         return orjson.dumps(whole_answer(self.ask, self.identity, replies, self.usage()))
 
     def send(self) -> None:
-        """Send the body."""
         body = self.body()
         self.sent_tokens.append(sum(choice.made for choice in self.choices))
         self.sent_ns.append(time.perf_counter_ns())  # just before the socket gets the answer

@@ -59,19 +59,20 @@ def answer_to(ask: Ask, caller: Caller, server: Server, fault: Fault | None) -> 
     if fault is None:
         sound = StreamedAnswer if ask.stream else WholeAnswer
         return sound(ask, caller, make_replies(ask, server.settings), server)
-    ask = _misheard(ask, fault)
+    ask = _misheard(ask, fault, server.settings.max_model_len)
     voice = FOREIGN_IDS if fault.kind == "split_utf8" else VOICE
     kind = FaultyStream if ask.stream else FaultyWhole
     return kind(ask, caller, make_replies(ask, server.settings, voice), server, fault)
 
 
-def _misheard(ask: Ask, fault: Fault) -> Ask:
+def _misheard(ask: Ask, fault: Fault, max_model_len: int) -> Ask:
     """Return the request as a server with this fault hears it."""
     tokens = int(fault.value)
     if fault.kind == "short":
         return replace(ask, max_tokens=min(tokens, ask.max_tokens), min_tokens=0, ignore_eos=True)
     if fault.kind == "long":
-        return replace(ask, max_tokens=ask.max_tokens + tokens, ignore_eos=True)
+        room = max_model_len - len(ask.prompt)  # more than that no engine can hold
+        return replace(ask, max_tokens=min(ask.max_tokens + tokens, room), ignore_eos=True)
     if fault.kind == "no_usage":
         return replace(ask, include_usage=False, continuous_usage=False)
     return ask
@@ -111,13 +112,18 @@ class Faulty(Answer):
 
     def cut(self, _: Choice) -> None:
         """Close the connection in the middle."""
+        self.send_half()
         self.finish("cut")
         self.connection.close()
 
     def reset(self, _: Choice) -> None:
         """Reset the connection in the middle."""
+        self.send_half()
         self.finish("reset")
         self.connection.reset()
+
+    def send_half(self) -> None:
+        """Send half of what comes in one piece; of a stream, enough was sent."""
 
     def stall(self, _: Choice) -> None:
         """Keep silent for a while."""
@@ -202,31 +208,19 @@ class FaultyWhole(Faulty, WholeAnswer):
             return body
         return orjson.dumps({k: v for k, v in orjson.loads(body).items() if k != "usage"})
 
-    def cut(self, choice: Choice) -> None:
-        """Close the connection in the middle of the body."""
-        self._put_half()
-        super().cut(choice)
-
-    def reset(self, choice: Choice) -> None:
-        """Reset the connection in the middle of the body."""
-        self._put_half()
-        super().reset(choice)
+    def send_half(self) -> None:
+        body = self.body()
+        self.connection.put(200, _half(body), length=len(body))
 
     def error_event(self, _: Choice) -> None:
-        """Answer 500."""
         self._end_with(DEAD.status, orjson.dumps(DEAD.body))
 
     def no_done(self, _: Choice) -> None:
-        """Answer 200 with nothing."""
         self._end_with(200, b"")
 
     def malformed(self, _: Choice) -> None:
         """Break off the JSON."""
         self._end_with(200, _half(self.body()))
-
-    def _put_half(self) -> None:
-        body = self.body()
-        self.connection.put(200, _half(body), length=len(body))
 
     def _end_with(self, status: int, body: bytes) -> None:
         self.connection.put(status, body)

@@ -103,7 +103,6 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """Return the answer to GET /metrics."""
         return generate_latest(self._registry)
 
     def begin(self, choice: Choice) -> None:

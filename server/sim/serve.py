@@ -54,7 +54,7 @@ def serve(plan: Plan) -> None:
         file=sys.stderr,
     )
     print(url, flush=True)  # the socket listens: whoever waits for this line may connect
-    _run(plan, listener)
+    uvloop.run(_serve(plan, listener))
 
 
 def _describe(plan: Plan) -> str:
@@ -80,15 +80,6 @@ def _listen(plan: Plan) -> socket.socket:
     sock.bind((plan.host, plan.port))
     sock.listen(_BACKLOG)
     return sock
-
-
-def _run(plan: Plan, sock: socket.socket) -> None:
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(_serve(plan, sock))
-    finally:
-        loop.close()
 
 
 async def _serve(plan: Plan, sock: socket.socket) -> None:

@@ -197,42 +197,11 @@ def test_no_request_means_no_step() -> None:
     assert engine.step() is None
 
 
-@pytest.mark.parametrize(
-    ("bad", "complaint"),
-    [
-        (request("a", 100, 61), "are 161 tokens, over the 160 that"),
-        (request("a", 0, 1), "needs a prompt"),
-        (request("a", 1, 0), "max_tokens of 1 or more"),
-        (request("b", 1, 1), "its id is in use"),
-    ],
-)
-def test_a_request_that_can_never_be_served_is_refused(bad: EngineRequest, complaint: str) -> None:
-    engine = Engine(config(num_gpu_blocks=10))
-    engine.add(request("b", 100, 60))
-    with pytest.raises(ValueError, match=complaint):
-        engine.add(bad)
-    assert engine.num_waiting == 1
+def test_the_longest_request_is_bounded_by_the_context_or_by_the_cache() -> None:
+    assert config(num_gpu_blocks=10).longest_request_tokens == 160
+    assert config(max_model_len=100).longest_request_tokens == 100
 
 
-def test_the_longest_request_may_be_bounded_by_the_context_instead() -> None:
-    engine = Engine(config(max_model_len=100))
-    engine.add(request("fits", 50, 50))
-    with pytest.raises(ValueError, match="are 101 tokens, over the 100 that max_model_len"):
-        engine.add(request("over", 51, 50))
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"max_num_batched_tokens": 31}, r"max_num_batched_tokens \(31\) is below max_num_seqs"),
-        ({"max_num_seqs": 0}, "max_num_seqs is 0"),
-        ({"num_gpu_blocks": 0}, "num_gpu_blocks is 0"),
-        ({"block_size": 0}, "block_size is 0"),
-        ({"max_model_len": -1}, "max_model_len is -1"),
-    ],
-)
-def test_settings_that_no_engine_can_have_are_refused(
-    changes: dict[str, int], complaint: str
-) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        config(**changes)
+def test_a_step_must_hold_a_token_for_each_running_request() -> None:
+    with pytest.raises(ValueError, match=r"max_num_batched_tokens \(31\) is below max_num_seqs"):
+        config(max_num_batched_tokens=31, max_num_seqs=32)

@@ -246,6 +246,36 @@ def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
         client.with_options(api_key="wrong").models.list()
 
 
+PARTS = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+# Bodies as other load generators send them.
+BENCH_SERVE = {"prompt": "hello", "repetition_penalty": 1.0, "logprobs": None, "ignore_eos": True}
+GUIDELLM = {"messages": PARTS, "stop": None, "ignore_eos": True, "max_completion_tokens": 7}
+AIPERF = {"messages": HELLO, "max_completion_tokens": 7, "min_tokens": 7}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "options"),
+    [
+        ("/v1/completions", BENCH_SERVE, {"include_usage": True}),
+        ("/v1/chat/completions", GUIDELLM, {"include_usage": True, "continuous_usage_stats": True}),
+        ("/v1/chat/completions", AIPERF, {"include_usage": True}),
+    ],
+    ids=["vllm bench serve", "GuideLLM", "AIPerf"],
+)
+def test_other_load_generators_get_the_tokens_that_they_ask_for(
+    servers: dict[tuple[str, ...], Simulated],
+    path: str,
+    body: dict[str, Any],
+    options: dict[str, bool],
+) -> None:
+    got = server_for("", servers).stream(path, **{"max_tokens": 7} | body, stream_options=options)
+    *tokens, usage, done = got
+    assert done == "[DONE]"
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 7)
+    assert tokens[-1]["choices"][0]["finish_reason"] == "length"
+    assert all(("usage" in event) == ("continuous_usage_stats" in options) for event in tokens)
+
+
 BODY = json.dumps({"prompt": "hello", "max_tokens": 3, "stream": True, "ignore_eos": True}).encode()
 REQUEST = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (
     len(BODY),
@@ -311,12 +341,3 @@ def test_what_is_no_http_is_a_bad_request(port: int) -> None:
     got = talk(port, b"nonsense\r\n\r\n")
     assert got.startswith(b"HTTP/1.1 400 Bad Request")
     assert got.endswith(b"Invalid HTTP request received.")
-
-
-def test_a_client_that_asks_first_may_send_its_body(port: int) -> None:
-    head, _, body = REQUEST.partition(b"\r\n\r\n")
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-        sock.sendall(head + b"\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n")
-        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        sock.sendall(body)
-        assert b"".join(iter(lambda: sock.recv(65536), b"")).startswith(b"HTTP/1.1 200 OK")

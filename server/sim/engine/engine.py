@@ -35,9 +35,6 @@ class EngineConfig:
     step_times: StepTimes
 
     def __post_init__(self) -> None:
-        for name in ("max_num_seqs", "num_gpu_blocks", "block_size", "max_model_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 1 or more")
         # With less, a step could not hold one token for each running request.
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
@@ -113,9 +110,7 @@ class Engine:
         return self._kv.usage
 
     def add(self, request: EngineRequest) -> None:
-        """Queue a request; ValueError for one that could never be served."""
-        if complaint := self._complaint(request):
-            raise ValueError(f"request {request.request_id}: {complaint}")
+        """Queue a request of `longest_request_tokens` at most, with an id like no other's."""
         hashes: list[bytes] = []
         if self.config.enable_prefix_caching:
             root = root_hash(request.cache_salt)
@@ -142,19 +137,6 @@ class Engine:
         if not batch.preempted:  # as in vLLM, nobody is admitted in a step that had to preempt
             self._schedule_waiting(batch)
         return self._finish(batch)
-
-    def _complaint(self, request: EngineRequest) -> str | None:
-        num_tokens = len(request.prompt_token_ids) + request.max_tokens
-        if request.request_id in self._sequences:
-            return "its id is in use; ids have to differ"
-        if not request.prompt_token_ids or request.max_tokens < 1:
-            return "it needs a prompt and max_tokens of 1 or more"
-        if num_tokens > self.config.longest_request_tokens:
-            return (
-                f"prompt and max_tokens are {num_tokens} tokens, over the "
-                f"{self.config.longest_request_tokens} that max_model_len and the KV cache allow"
-            )
-        return None
 
     def _schedule_running(self, batch: Batch) -> None:
         index = 0
