@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 
 ROOT = Path(__file__).resolve().parents[2]
 

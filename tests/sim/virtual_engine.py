@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean
 
-from sim.engine.engine import Engine, EngineConfig, EngineRequest, Step, StepTimes
+from sim.engine.engine import Engine, EngineConfig
+from sim.engine.step import EngineRequest, Step, StepTimes
 
 # Round numbers, so that a test can show its arithmetic.
 TIMES = StepTimes(
@@ -86,9 +87,9 @@ def play(
     while True:
         while pending and pending[0][0] <= now_s:
             at_s, arriving = pending.pop(0)
-            engine.add(arriving, at_s)
+            engine.add(arriving)
             trace.arrived_s[arriving.request_id] = at_s
-        step = engine.step(now_s)
+        step = engine.step()
         if step is None:
             if not pending:
                 return trace
@@ -107,11 +108,11 @@ def closed_loop(engine: Engine, concurrency: int, requests: Iterator[EngineReque
 
     def send(count: int) -> None:
         for _, arriving in zip(range(count), requests, strict=False):
-            engine.add(arriving, now_s)
+            engine.add(arriving)
             trace.arrived_s[arriving.request_id] = now_s
 
     send(concurrency)
-    while step := engine.step(now_s):
+    while step := engine.step():
         trace.steps.append((now_s, step))
         now_s += step.duration_s
         for name in step.tokens:

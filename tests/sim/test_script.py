@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulated import SCRIPT, Simulated
+from tests.sim.simulated import SCRIPT, Simulated
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -25,10 +25,8 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
         ("--exact --itl-ms -1", "-1"),
         ("--exact --itl-ms soon", "'soon' is no number of milliseconds"),
         ("--itl-ms 20", "--itl-ms is for exact mode; add --exact"),
-        ("--workers 2", "--workers is for exact mode; add --exact"),
         ("--exact --max-num-seqs 8", "--max-num-seqs is for the engine"),
         ("--exact --no-enable-prefix-caching", "--no-enable-prefix-caching is for the engine"),
-        ("--exact --workers 2 --faults cut", "--faults counts requests"),
         ("--faults cutt", "unknown kind 'cutt'; did you mean cut?"),
         ("--faults nowhere.yaml", "cannot read nowhere.yaml"),
         ("--port 99999", "--port: '99999' is no port: 0 to 65535"),

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sim.engine.engine import Engine, EngineConfig, EngineRequest, Step
+from sim.engine.engine import Engine, EngineConfig
+from sim.engine.step import EngineRequest, Step
 
-from tests.virtual_engine import check_blocks, config, play, request
+from tests.sim.virtual_engine import check_blocks, config, play, request
 
 LONGEST = 60  # tokens of a drawn request
 
@@ -70,9 +71,6 @@ def test_requests_start_in_the_order_in_which_they_came(
 ) -> None:
     trace = play(Engine(settings), loads)
     assert trace.ids("started") == list(trace.arrived_s)
-    queued_s = {name: s for _, step in trace.steps for name, s in step.queued_s.items()}
-    begun_s = {name: at_s for at_s, step in trace.steps for name in step.started}
-    assert queued_s == {name: begun_s[name] - at_s for name, at_s in trace.arrived_s.items()}
 
 
 @settings(deadline=None, max_examples=100)
@@ -154,8 +152,8 @@ def test_what_a_finished_prompt_leaves_of_the_budget_goes_to_the_next_one() -> N
 def test_beyond_max_num_seqs_requests_wait() -> None:
     engine = Engine(config(max_num_seqs=2))
     for name in "abc":
-        engine.add(request(name, 10, 3), 0.0)
-    engine.step(0.0)
+        engine.add(request(name, 10, 3))
+    engine.step()
     assert (engine.num_running, engine.num_waiting) == (2, 1)
 
 
@@ -183,10 +181,10 @@ def test_a_preempted_request_goes_before_those_that_never_ran() -> None:
 
 def test_a_prompt_is_admitted_only_when_all_of_it_fits() -> None:
     engine = Engine(config(num_gpu_blocks=10, max_num_batched_tokens=64))
-    engine.add(request("a", 60, 40), 0.0)
-    engine.add(request("b", 120, 40), 0.0)
-    engine.step(0.0)
-    engine.step(0.1)
+    engine.add(request("a", 60, 40))
+    engine.add(request("b", 120, 40))
+    engine.step()
+    engine.step()
     # "a" holds 4 of 10 blocks: the 4 of a first chunk would fit, the 8 of the prompt don't.
     assert (engine.num_running, engine.num_waiting) == (1, 1)
     assert engine.kv_cache_usage == pytest.approx(0.4)
@@ -194,47 +192,16 @@ def test_a_prompt_is_admitted_only_when_all_of_it_fits() -> None:
 
 def test_no_request_means_no_step() -> None:
     engine = Engine(config())
-    assert engine.step(0.0) is None
+    assert engine.step() is None
     engine.abort("never seen")
-    assert engine.step(1.0) is None
+    assert engine.step() is None
 
 
-@pytest.mark.parametrize(
-    ("bad", "complaint"),
-    [
-        (request("a", 100, 61), "are 161 tokens, over the 160 that"),
-        (request("a", 0, 1), "needs a prompt"),
-        (request("a", 1, 0), "max_tokens of 1 or more"),
-        (request("b", 1, 1), "its id is in use"),
-    ],
-)
-def test_a_request_that_can_never_be_served_is_refused(bad: EngineRequest, complaint: str) -> None:
-    engine = Engine(config(num_gpu_blocks=10))
-    engine.add(request("b", 100, 60), 0.0)
-    with pytest.raises(ValueError, match=complaint):
-        engine.add(bad, 0.0)
-    assert engine.num_waiting == 1
+def test_the_longest_request_is_bounded_by_the_context_or_by_the_cache() -> None:
+    assert config(num_gpu_blocks=10).longest_request_tokens == 160
+    assert config(max_model_len=100).longest_request_tokens == 100
 
 
-def test_the_longest_request_may_be_bounded_by_the_context_instead() -> None:
-    engine = Engine(config(max_model_len=100))
-    engine.add(request("fits", 50, 50), 0.0)
-    with pytest.raises(ValueError, match="are 101 tokens, over the 100 that max_model_len"):
-        engine.add(request("over", 51, 50), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"max_num_batched_tokens": 31}, r"max_num_batched_tokens \(31\) is below max_num_seqs"),
-        ({"max_num_seqs": 0}, "max_num_seqs is 0"),
-        ({"num_gpu_blocks": 0}, "num_gpu_blocks is 0"),
-        ({"block_size": 0}, "block_size is 0"),
-        ({"max_model_len": -1}, "max_model_len is -1"),
-    ],
-)
-def test_settings_that_no_engine_can_have_are_refused(
-    changes: dict[str, int], complaint: str
-) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        config(**changes)
+def test_a_step_must_hold_a_token_for_each_running_request() -> None:
+    with pytest.raises(ValueError, match=r"max_num_batched_tokens \(31\) is below max_num_seqs"):
+        config(max_num_batched_tokens=31, max_num_seqs=32)

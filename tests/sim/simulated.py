@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-SCRIPT = Path(__file__).resolve().parents[1] / "server" / "simulator.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "server" / "simulator.py"
 
 
 class Simulated:
@@ -66,3 +66,13 @@ def events(text: str) -> list[Any]:
     """Return the payloads of a stream, parsed."""
     payloads = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
     return [payload if payload == "[DONE]" else json.loads(payload) for payload in payloads]
+
+
+def read_counters(text: str) -> dict[str, float]:
+    """The samples of /metrics by name, those of all labels added up."""
+    sums: dict[str, float] = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            name = line.partition("{")[0].partition(" ")[0]
+            sums[name] = sums.get(name, 0) + float(line.rpartition(" ")[2])
+    return sums

@@ -10,7 +10,7 @@ from sim.engine.engine import Engine
 from sim.engine.kv_blocks import KVBlocks, hash_blocks, root_hash
 from sim.engine.step import Tracked
 
-from tests.virtual_engine import Trace, check_blocks, config, play, request
+from tests.sim.virtual_engine import Trace, check_blocks, config, play, request
 
 NUM_BLOCKS = 8
 
@@ -66,13 +66,6 @@ class BlocksAgainstALedger(RuleBasedStateMachine):
         self.kv.release(table)
         still_held = {block for other in self.tables for block in other}
         self.free += [block for block in reversed(table) if block not in still_held]
-
-    @rule()
-    def reset(self) -> None:
-        idle = len(self.free) == NUM_BLOCKS
-        assert self.kv.reset_cache() is idle
-        if idle:
-            self.labels = {}
 
     @invariant()
     def what_is_free_is_as_in_the_ledger(self) -> None:
@@ -144,8 +137,8 @@ def test_only_full_blocks_hit_and_the_last_token_is_always_computed(length: int,
 def test_requests_that_run_together_hold_a_common_prefix_once() -> None:
     engine = Engine(config())
     for name in "abc":
-        engine.add(request(name, [*range(64), ord(name)], 2), 0.0)
-    step = engine.step(0.0)
+        engine.add(request(name, [*range(64), ord(name)], 2))
+    step = engine.step()
     assert step is not None
     assert step.cached_tokens == {"a": 0, "b": 64, "c": 64}
     assert engine.kv_cache_usage == pytest.approx((4 + 3) / 1000)
@@ -187,8 +180,8 @@ def test_a_preempted_request_finds_what_is_left_of_its_own_blocks() -> None:
 
 def test_an_aborted_prompt_leaves_only_what_was_computed_of_it() -> None:
     engine = Engine(config(max_num_batched_tokens=40))
-    engine.add(request("a", range(100)), 0.0)
-    engine.step(0.0)
+    engine.add(request("a", range(100)))
+    engine.step()
     engine.abort("a")
     assert engine.kv_cache_usage == 0
     # 40 tokens are 2 full blocks and half of a third
@@ -196,22 +189,11 @@ def test_an_aborted_prompt_leaves_only_what_was_computed_of_it() -> None:
 
 
 def test_output_ids_are_a_requests_own_and_stay_the_same() -> None:
-    one, other = (Tracked(request(name, range(3)), 0.0, []) for name in "ab")
+    one, other = (Tracked(request(name, range(3)), []) for name in "ab")
     assert one.token_ids(0, 3) == other.token_ids(0, 3) == [0, 1, 2]
     assert not set(one.token_ids(3, 500)) & set(other.token_ids(3, 500))
     assert one.token_ids(2, 4) + one.token_ids(4, 9) == one.token_ids(2, 9)
     assert len(set(one.token_ids(0, 500))) == 500
-
-
-def test_the_cache_is_reset_only_while_no_request_holds_blocks() -> None:
-    engine = Engine(config())
-    engine.add(request("a", range(64), 2), 0.0)
-    engine.step(0.0)
-    assert not engine.reset_prefix_cache()
-    engine.step(0.1)
-    assert engine.reset_prefix_cache()
-    assert cached(play(engine, [(1.0, request("b", range(64)))])) == {"b": 0}
-    check_blocks(engine)
 
 
 @settings(deadline=None, max_examples=100)

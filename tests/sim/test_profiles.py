@@ -8,10 +8,11 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from sim.engine.engine import Engine, EngineConfig, EngineRequest
+from sim.engine.engine import Engine, EngineConfig
 from sim.engine.profiles import PROFILES, Profile
+from sim.engine.step import EngineRequest
 
-from tests.virtual_engine import Trace, closed_loop, play, request
+from tests.sim.virtual_engine import Trace, closed_loop, play, request
 
 each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
