@@ -10,7 +10,8 @@ from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .level_columns import FIGURES
+from .level_columns import REPEATED, over_repeats
+from .server_lines import server_lines
 
 # Of the figures over repeats those that a person compares; all are in summary_levels.csv.
 SHOWN_OVER_REPEATS = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "output_tokens_per_s")
@@ -19,6 +20,17 @@ SHOWN_OF_OPEN_LOOPS = (
     "ttft_from_schedule_p95_ms",
     *SHOWN_OVER_REPEATS[2:],
 )
+
+
+def sections(series: Series) -> list[tuple[str, list[str]]]:
+    """Return titles and the lines under each, those without any left out."""
+    found = (
+        ("Objectives", objective_lines(series)),
+        ("TTFT over load", stability_lines(series)),
+        ("Repeats", repeat_lines(series)),
+        ("Server and GPUs", server_lines(series)),
+    )
+    return [(title, lines) for title, lines in found if lines]
 
 
 def objective_lines(series: Series) -> list[str]:
@@ -54,11 +66,11 @@ def stability_lines(series: Series) -> list[str]:
 def repeat_lines(series: Series) -> list[str]:
     """Return the figures of levels that were run more than once, every run's among them."""
     return [
-        f"{level.load.words}: {_title(name)} {_repeated(found, _unit(name))}"
+        f"{level.load.words}: {_title(figure.name)} {_repeated(found, _unit(figure.name))}"
         for level in series.levels
         if len(level.runs) > 1
-        for name, _, figure in FIGURES
-        if name in _shown(level) and (found := level.over_repeats(figure))
+        for figure in REPEATED
+        if figure.name in _shown(level) and (found := over_repeats(level, figure))
     ]
 
 

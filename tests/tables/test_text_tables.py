@@ -18,10 +18,12 @@ from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize
+from vllm_bench.tables.columns import groups_of
 from vllm_bench.tables.document import to_json
+from vllm_bench.tables.group import Where
 from vllm_bench.tables.markdown import to_markdown
-from vllm_bench.tables.tables import LEVEL_COLUMNS, footnotes, setup_words
 from vllm_bench.tables.terminal import print_summary
+from vllm_bench.tables.text_tables import footnotes, setup_words
 
 from tests.support.made_runs import (
     failed_record,
@@ -147,7 +149,7 @@ def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
     )
     text = to_markdown([summary])
     widths = {
-        "| streams | verdict": 1 + len(LEVEL_COLUMNS["streams"]),
+        "| streams | verdict": 3 + len(groups_of(Where.MARKDOWN, [summary])),
         "| streams | metric": 5,
         "| run |": 4,
         "| what": 2,
