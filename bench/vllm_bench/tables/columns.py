@@ -23,6 +23,11 @@ from .group import Group, Where, in_flight, schedule, spread
 RunColumn = Column[RunSummary]
 
 
+def _of(path: str, prefix: str = "", **docs: str) -> list[RunColumn]:
+    """Return a column for each attribute of a part of the summary, named with a prefix."""
+    return [Column(f"{prefix}{name}", doc, f"{path}.{name}") for name, doc in docs.items()]
+
+
 def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
     """Yield count, mean, percentiles and worst of a metric in ms."""
     found = f"distributions.{prefix}_ms"
@@ -34,11 +39,9 @@ def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
     yield Column(f"{prefix}_max_ms", f"the worst {doc}", f"{found}.max")
 
 
-def _lengths(metric: str, doc: str) -> Iterator[RunColumn]:
-    for part in ("mean", "min", "max"):
-        yield Column(
-            f"{metric}_{part}", f"{part} of {doc} a request", f"distributions.{metric}.{part}"
-        )
+def _lengths(metric: str, doc: str) -> list[RunColumn]:
+    docs = {part: f"{part} of {doc} a request" for part in ("mean", "min", "max")}
+    return _of(f"distributions.{metric}", f"{metric}_", **docs)
 
 
 def _part(name: str, kind: type[Any], prefix: str, *more: RunColumn) -> Iterator[RunColumn]:
@@ -142,39 +145,24 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "an open loop from a median latency after the ramp to the last measured arrival",
         "window.length_s",
     ),
-    Column("window_requests_per_s", "successes that ended in the window", "steady.requests_per_s"),
-    Column(
-        "window_prompt_tokens_per_s",
-        "prompt tokens of successes whose first token came in the window",
-        "steady.prompt_tokens_per_s",
-    ),
-    Column(
-        "window_output_tokens_per_s",
-        "tokens of successes whose stamps lie in the window; empty without stamps",
-        "steady.output_tokens_per_s",
-    ),
-    Column(
-        "window_total_tokens_per_s",
-        "prompt and output tokens of these two",
-        "steady.total_tokens_per_s",
+    *_of(
+        "steady",
+        "window_",
+        requests_per_s="successes that ended in the window",
+        prompt_tokens_per_s="prompt tokens of successes whose first token came in the window",
+        output_tokens_per_s="tokens of successes whose stamps lie in the window; empty without "
+        "stamps",
+        total_tokens_per_s="prompt and output tokens of these two",
     ),
     Column(
         "whole_run_s", "first t_sent to last t_end, ramp and drain included", "throughput.span_s"
     ),
-    Column(
-        "whole_run_requests_per_s",
-        "successful requests over whole_run_s",
-        "throughput.requests_per_s",
-    ),
-    Column(
-        "whole_run_output_tokens_per_s",
-        "generated tokens of the successes over whole_run_s",
-        "throughput.output_tokens_per_s",
-    ),
-    Column(
-        "whole_run_total_tokens_per_s",
-        "prompt and generated tokens of the successes over whole_run_s",
-        "throughput.total_tokens_per_s",
+    *_of(
+        "throughput",
+        "whole_run_",
+        requests_per_s="successful requests over whole_run_s",
+        output_tokens_per_s="generated tokens of the successes over whole_run_s",
+        total_tokens_per_s="prompt and generated tokens of the successes over whole_run_s",
     ),
     Column("prompt_tokens_total", "prompt tokens of the successes", "throughput.prompt_tokens"),
     Column("output_tokens_total", "generated tokens of the successes", "throughput.output_tokens"),
@@ -209,15 +197,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "share of a core that a sending process took in its busiest second",
         lambda run: busiest_cpu_share(run.info),
     ),
-    Column(
-        "client_ttft_error_mean_ms",
-        OWN_ERROR.format("mean TTFT"),
-        "calibration.ttft_error_mean_ms",
-    ),
-    Column(
-        "client_ttft_error_p99_ms",
-        OWN_ERROR.format("TTFT at p99"),
-        "calibration.ttft_error_p99_ms",
+    *_of(
+        "calibration",
+        "client_",
+        ttft_error_mean_ms=OWN_ERROR.format("mean TTFT"),
+        ttft_error_p99_ms=OWN_ERROR.format("TTFT at p99"),
     ),
     Column(
         "client_stamp_error_p99_ms",
@@ -231,15 +215,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "requests that met every objective, of all arrivals, 0 to 1",
         "attainment.share",
     ),
-    Column(
-        "attainment_low",
-        "low end of Wilson's 95 % interval of attainment",
-        "attainment.interval.low",
-    ),
-    Column(
-        "attainment_high",
-        "high end of Wilson's 95 % interval of attainment",
-        "attainment.interval.high",
+    *_of(
+        "attainment.interval",
+        "attainment_",
+        low="low end of Wilson's 95 % interval of attainment",
+        high="high end of Wilson's 95 % interval of attainment",
     ),
     Column(
         "goodput_per_s",
@@ -251,15 +231,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "how requests came: closed, constant, poisson, gamma, bursts, trace",
         "info.plan.shape",
     ),
-    Column(
-        "realised_rate",
-        "requests a second of the schedule as it was drawn; it isn't rescaled to the rate asked",
-        "info.plan.realised_rate",
-    ),
-    Column(
-        "realised_cv",
-        "coefficient of variation of the schedule's gaps: 0 constant, near 1 poisson",
-        "info.plan.realised_cv",
+    *_of(
+        "info.plan",
+        realised_rate="requests a second of the schedule as it was drawn; it isn't rescaled to "
+        "the rate asked",
+        realised_cv="coefficient of variation of the schedule's gaps: 0 constant, near 1 poisson",
     ),
     Column(
         "scheduled_rate",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -22,10 +22,10 @@ from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.again import Again, again
-from ..summary.capacity import capacity
+from ..summary.capacity import Capacity, capacity
 from ..summary.environment import environment
 from ..summary.levels import Series, series_of
-from ..summary.stability import stability
+from ..summary.stability import Knee, stability
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..verdict.finding import Severity
 from ..verdict.verdict import Level
@@ -39,16 +39,16 @@ class View(BaseModel):
     model_config = ConfigDict(from_attributes=True, extra="forbid")
 
 
-def _named(severity: Any) -> Any:
-    return severity.name if isinstance(severity, Severity) else severity
-
-
 class FindingView(View):
     """A reason code, its figures and its remedy."""
 
     code: str
     severity: Annotated[
-        str, BeforeValidator(_named), Field(json_schema_extra={"enum": list(Severity.__members__)})
+        str,
+        Field(
+            validation_alias=AliasPath("severity", "name"),
+            json_schema_extra={"enum": list(Severity.__members__)},
+        ),
     ]
     figures: str
     advice: str
@@ -144,23 +144,6 @@ class Run(Parts):
     figures: Annotated[Mapping[str, Value], _one_for_each(RUN_FIGURES)]
 
 
-class JudgedView(View):
-    """What a level's TTFT is worth, in words; its figures are those of the level."""
-
-    load: Load
-    invalid: str | None
-    words: str
-
-
-class KneeView(View):
-    """The level from which on more load brought hardly more throughput."""
-
-    load: Load
-    next_load: Load
-    gain: float
-    words: str
-
-
 class CapacityView(View):
     """The highest load that met every objective, and the next one up."""
 
@@ -174,17 +157,10 @@ class ScenarioView(View):
 
     scenario: str
     run_ids: tuple[str, ...]
-    stability: tuple[JudgedView, ...]
-    knee: KneeView | None
+    stability: tuple[str, ...]
+    knee: Knee | None
     capacity: CapacityView | None
     again: Again | None
-
-
-class Fact(View):
-    """One line of what the runs were measured with."""
-
-    what: str
-    value: str
 
 
 class Document(View):
@@ -194,7 +170,7 @@ class Document(View):
     runs: list[Run]
     levels: list[Annotated[Mapping[str, Value], _one_for_each(LEVEL_FIGURES)]]
     scenarios: list[ScenarioView]
-    environment: list[Fact]
+    environment: Mapping[str, str]
 
 
 def document(summaries: Sequence[RunSummary]) -> Document:
@@ -205,7 +181,7 @@ def document(summaries: Sequence[RunSummary]) -> Document:
         runs=[_run(summary) for summary in summaries],
         levels=[{c.name: c.value(row) for c in LEVEL_FIGURES} for row in level_rows(series)],
         scenarios=[_scenario(one) for one in series],
-        environment=[Fact(what=what, value=value) for what, value in environment(summaries)],
+        environment=dict(environment(summaries)),
     )
 
 
@@ -216,20 +192,19 @@ def _run(summary: RunSummary) -> Run:
 
 def _scenario(series: Series) -> ScenarioView:
     judged, most = stability(series.levels), capacity(series.levels)
-    found = {
-        "scenario": series.scenario,
-        "run_ids": [run.run_id for run in series.runs],
-        "stability": judged.levels if judged else (),
-        "knee": judged.knee if judged else None,
-        "capacity": most
-        and {
-            "met": most.met.load if most.met else None,
-            "missed": most.missed.load if most.missed else None,
-            "words": most.words,
-        },
-        "again": again(series),
-    }
-    return ScenarioView.model_validate(found)
+    return ScenarioView(
+        scenario=series.scenario,
+        run_ids=tuple(run.run_id for run in series.runs),
+        stability=tuple(judged.lines) if judged else (),
+        knee=judged.knee if judged else None,
+        capacity=_capacity(most) if most else None,
+        again=again(series),
+    )
+
+
+def _capacity(found: Capacity) -> CapacityView:
+    met, missed = (level.load if level else None for level in (found.met, found.missed))
+    return CapacityView(met=met, missed=missed, words=found.words)
 
 
 def to_json(summaries: Sequence[RunSummary]) -> bytes:
