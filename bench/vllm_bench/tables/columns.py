@@ -6,11 +6,12 @@ summary.md and the report's tables have `GROUPS` of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..figures.absent import docs_of, joined
 from ..figures.client import busiest_cpu_share, loop_lag_p99_ms
+from ..figures.digits import spread
 from ..figures.statistics import min_samples
 from ..records.column import Column, Value
 from ..scenario.load import Unit
@@ -18,7 +19,7 @@ from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.summary import RunSummary
-from .group import Group, Where, in_flight, schedule, spread
+from .group import Group, Where, in_flight, schedule
 
 RunColumn = Column[RunSummary]
 
@@ -284,6 +285,10 @@ def _mean_peak(what: str) -> dict[str, str]:
     return {"mean": f"{what}_mean", "peak": f"{what}_peak"}
 
 
+def _spread(metric: str) -> Callable[[RunSummary], str]:
+    return lambda run: spread(run.distributions.get(metric))
+
+
 TEXT, MARKDOWN, RUNS = Where.TEXT, Where.MARKDOWN, Where.RUNS
 SERVER, LEVELS = Where.SERVER, Where.LEVELS
 OPEN: Unit = "requests/s"
@@ -326,9 +331,9 @@ GROUPS: tuple[Group, ...] = (
     Group("total tok/s", _both("total_tokens_per_s"), MARKDOWN, joint=" / "),
     Group("user's tokens/s", {"p50": "user_speed_p50_tokens_per_s"}, RUNS),
     Group("goodput", {"req/s": "goodput_per_s"}, RUNS),
-    Group("prompt tokens", {}, MARKDOWN, cell=spread("prompt_tokens")),
+    Group("prompt tokens", {}, MARKDOWN, cell=_spread("prompt_tokens")),
     Group("of them", {"cached": "server_prefix_cache_hit_rate"}, MARKDOWN, percent=True),
-    Group("output tokens", {}, MARKDOWN, cell=spread("completion_tokens")),
+    Group("output tokens", {}, MARKDOWN, cell=_spread("completion_tokens")),
     Group("in flight", _mean_peak("in_flight"), MARKDOWN, joint=" / ", cell=in_flight),
     Group("in flight", {"mean": "in_flight_mean"}, RUNS),
     Group("send lag ms", {"p99": "send_lag_p99_ms"}, MARKDOWN),

@@ -57,20 +57,6 @@ def in_flight(run: RunSummary) -> str:
     return f"{run.in_flight.mean:.1f} / {run.in_flight.peak}" if run.in_flight else ABSENT
 
 
-def spread(metric: str) -> Callable[[RunSummary], str]:
-    """Return what shows a metric of whole things: `mean (min to max)`, or the value of all."""
-
-    def cell(run: RunSummary) -> str:
-        found = run.distributions.get(metric)
-        if found is None:
-            return ABSENT
-        if found.min == found.max:
-            return f"{found.min:.0f}"
-        return f"{found.mean:.1f} ({found.min:.0f} to {found.max:.0f})"
-
-    return cell
-
-
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 

@@ -1,4 +1,4 @@
-"""`summary.md`: what one would paste into a pull request. All foreign text is escaped."""
+"""`summary.md`: what one would paste into a pull request. All untrusted text is escaped."""
 
 from __future__ import annotations
 

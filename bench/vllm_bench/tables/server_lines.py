@@ -13,7 +13,7 @@ from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 
 FEW = 5  # readings, below which a mean over time says of how many it is
-COVERED = 0.95  # of the window; a GPU that was read for less of it is told
+COVERED = 0.95  # of the window; a GPU that was read for less of it is named
 
 
 def server_lines(series: Series) -> list[str]:

@@ -1,6 +1,6 @@
-"""The summary on a terminal, or in a pipe: the verdict first, then a table a series.
+"""The summary on a terminal, or in a pipe: the verdict first, then one table per series.
 
-Foreign text goes in as `Text`, which rich prints as it stands: no markup is read from it.
+Untrusted text goes in as `Text`, which rich prints as it stands: no markup is read from it.
 """
 
 from __future__ import annotations
