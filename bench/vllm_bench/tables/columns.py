@@ -12,6 +12,7 @@ from typing import Any
 from ..figures.absent import docs_of, joined
 from ..figures.client import busiest_cpu_share, loop_lag_p99_ms
 from ..figures.digits import spread
+from ..figures.objectives import Attainment
 from ..figures.statistics import min_samples
 from ..records.column import Column, Value
 from ..scenario.load import Unit
@@ -65,8 +66,9 @@ def _speed(run: RunSummary, percentile: float) -> Value:
     return 1000 / tpot_ms if tpot_ms else None
 
 
-def _objectives_met(run: RunSummary) -> Value:
-    return None if run.attainment is None else "yes" if run.attainment.met else "no"
+def objectives_met(found: Attainment | None) -> Value:
+    """Return yes or no; None where there are no objectives."""
+    return None if found is None else "yes" if found.met else "no"
 
 
 def _objectives_missed(run: RunSummary) -> Value:
@@ -209,7 +211,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         OWN_ERROR.format("a token's stamp at p99"),
         "calibration.stamp_p99_ms",
     ),
-    Column("objectives_met", "yes or no", _objectives_met),
+    Column("objectives_met", "yes or no", lambda run: objectives_met(run.attainment)),
     Column("objectives_missed", "those missed", _objectives_missed),
     Column(
         "attainment",

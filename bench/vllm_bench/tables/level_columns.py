@@ -10,6 +10,7 @@ from ..records.column import Column, Value, follow, in_file
 from ..summary.levels import Level, Series
 from ..summary.stability import output_tokens_per_s, stability
 from ..summary.summary import RunSummary
+from .columns import objectives_met
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,6 @@ def _columns(figure: Column[RunSummary]) -> Iterator[Column[LevelRow]]:
     yield Column(f"{name}_runs", "each run's, in the order of run_ids", every)
 
 
-def _objectives_met(row: LevelRow) -> Value:
-    found = row.level.attainment
-    return None if found is None else "yes" if found.met else "no"
-
-
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     Column("scenario", "scenario's name", "level.scenario"),
     Column("load", "level of load", "level.load.value"),
@@ -93,7 +89,11 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     Column("requests", "of all runs", lambda row: sum(run.requests for run in row.level.runs)),
     Column("succeeded", "of all runs", lambda row: sum(run.succeeded for run in row.level.runs)),
     *(column for figure in REPEATED for column in _columns(figure)),
-    Column("objectives_met", "yes or no, over the requests of all runs", _objectives_met),
+    Column(
+        "objectives_met",
+        "yes or no, over the requests of all runs",
+        lambda row: objectives_met(row.level.attainment),
+    ),
     Column("attainment", "of all arrivals of all runs", "level.attainment.share"),
     Column("attainment_low", "Wilson's 95 % interval", "level.attainment.interval.low"),
     Column("attainment_high", "...", "level.attainment.interval.high"),
