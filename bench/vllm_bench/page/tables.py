@@ -13,9 +13,9 @@ from ..records.column import Value
 from ..records.text import ABSENT
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
-from ..tables.columns import BY_NAME, groups_of
+from ..tables.columns import BY_NAME, REPEATED, groups_of
 from ..tables.group import Group, Where, lacking
-from ..tables.level_columns import LEVEL_COLUMNS, REPEATED, LevelRow, level_rows, over_repeats
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_repeats
 
 Row = TypeVar("Row")
 

@@ -1,7 +1,8 @@
 """Every figure of a run that anybody is shown, once; and which tables for people show it.
 
-summary.csv, summary.json and `--columns` have every column of `SUMMARY_COLUMNS`; the terminal,
-summary.md and the report's tables have `GROUPS` of them.
+summary.csv, summary.json and `--columns` have every column of `SUMMARY_COLUMNS`, and
+summary_levels.csv has `REPEATED` over a level's repeats. The terminal, summary.md and the report's
+tables have `GROUPS` of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
+from ..summary.stability import output_tokens_per_s
 from ..summary.summary import RunSummary
 from .group import Group, Where, in_flight, schedule
 
@@ -270,6 +272,32 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     *_part("cost", Cost, "cost"),
 )
 BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
+
+REPEATED_METRICS = ("ttft", "tpot", "itl", "latency", "ttft_from_schedule", "latency_from_schedule")
+# The figures of a run that are held against each other over a level's repeats.
+REPEATED: tuple[RunColumn, ...] = (
+    *(
+        Column(f"{m}_p{q}_ms", f"p{q} of {m}_ms", f"distributions.{m}_ms.percentiles.{q}")
+        for m in REPEATED_METRICS
+        for q in (50, 95, 99)
+    ),
+    Column("requests_per_s", "successes a second in the steady window", "steady.requests_per_s"),
+    Column(
+        "output_tokens_per_s",
+        "generated tokens a second in the steady window (the whole run where stamps are missing)",
+        output_tokens_per_s,
+    ),
+    Column(
+        "output_tokens_per_s_per_gpu",
+        "generated tokens a second and GPU in the steady window",
+        "cost.output_tokens_per_s_per_gpu",
+    ),
+    Column(
+        "energy_per_output_token_j",
+        "GPU energy an output token in the steady window",
+        "energy.per_output_token_j",
+    ),
+)
 
 
 SCHEDULE = {"drawn": "realised_rate", "sent": "sent_rate"}

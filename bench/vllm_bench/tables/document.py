@@ -29,8 +29,8 @@ from ..summary.stability import Knee, stability
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..verdict.finding import Severity
 from ..verdict.verdict import Level
-from .columns import SUMMARY_COLUMNS
-from .level_columns import LEVEL_COLUMNS, REPEATED, level_rows
+from .columns import REPEATED, SUMMARY_COLUMNS
+from .level_columns import LEVEL_COLUMNS, level_rows
 
 
 class View(BaseModel):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ..figures.statistics import Repeated
 from ..records.column import Column, Value, follow, in_file
 from ..summary.levels import Level, Series
-from ..summary.stability import output_tokens_per_s, stability
+from ..summary.stability import stability
 from ..summary.summary import RunSummary
-from .columns import objectives_met
+from .columns import REPEATED, RunColumn, objectives_met
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,34 +21,7 @@ class LevelRow:
     state: str | None
 
 
-METRICS = ("ttft", "tpot", "itl", "latency", "ttft_from_schedule", "latency_from_schedule")
-# The figures of a run that are held against each other over a level's repeats.
-REPEATED: tuple[Column[RunSummary], ...] = (
-    *(
-        Column(f"{m}_p{q}_ms", f"p{q} of {m}_ms", f"distributions.{m}_ms.percentiles.{q}")
-        for m in METRICS
-        for q in (50, 95, 99)
-    ),
-    Column("requests_per_s", "successes a second in the steady window", "steady.requests_per_s"),
-    Column(
-        "output_tokens_per_s",
-        "generated tokens a second in the steady window (the whole run where stamps are missing)",
-        output_tokens_per_s,
-    ),
-    Column(
-        "output_tokens_per_s_per_gpu",
-        "generated tokens a second and GPU in the steady window",
-        "cost.output_tokens_per_s_per_gpu",
-    ),
-    Column(
-        "energy_per_output_token_j",
-        "GPU energy an output token in the steady window",
-        "energy.per_output_token_j",
-    ),
-)
-
-
-def over_repeats(level: Level, figure: Column[RunSummary]) -> Repeated | None:
+def over_repeats(level: Level, figure: RunColumn) -> Repeated | None:
     """Return a figure over a level's runs; None where a run lacks it."""
 
     def number(run: RunSummary) -> float | None:
@@ -58,7 +31,7 @@ def over_repeats(level: Level, figure: Column[RunSummary]) -> Repeated | None:
     return level.over_repeats(number)
 
 
-def _columns(figure: Column[RunSummary]) -> Iterator[Column[LevelRow]]:
+def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     """Yield a figure's centre, its 95 % t interval from three repeats on, and every run's."""
 
     def of(path: str) -> Callable[[LevelRow], Value]:

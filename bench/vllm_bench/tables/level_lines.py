@@ -10,7 +10,8 @@ from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .level_columns import REPEATED, over_repeats
+from .columns import REPEATED
+from .level_columns import over_repeats
 from .server_lines import server_lines
 
 # Of the figures over repeats those that a person compares; all are in summary_levels.csv.
