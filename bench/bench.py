@@ -344,7 +344,7 @@ def _told(rows: Path) -> RunSummary:
 def _ended(done: Sequence[RunSummary], status: RunStatus, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
     from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.lines import missed
+    from vllm_bench.tables.level_lines import missed
     from vllm_bench.tables.terminal import print_summary, wide_console
 
     print()

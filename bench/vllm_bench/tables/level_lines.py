@@ -10,15 +10,29 @@ from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .level_columns import FIGURES
+from .columns import REPEATED
+from .level_columns import over_repeats
+from .server_lines import server_lines
 
 # Of the figures over repeats those that a person compares; all are in summary_levels.csv.
-SHOWN_OVER_REPEATS = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "output_tokens_per_s")
-SHOWN_OF_OPEN_LOOPS = (
-    "ttft_from_schedule_p50_ms",
-    "ttft_from_schedule_p95_ms",
-    *SHOWN_OVER_REPEATS[2:],
-)
+COMPARED = {
+    "streams": ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "output_tokens_per_s"),
+    "requests/s": (
+        *("ttft_from_schedule_p50_ms", "ttft_from_schedule_p95_ms"),
+        *("tpot_p50_ms", "output_tokens_per_s"),
+    ),
+}
+
+
+def sections(series: Series) -> list[tuple[str, list[str]]]:
+    """Return titles and the lines under each, those without any left out."""
+    found = (
+        ("Objectives", objective_lines(series)),
+        ("TTFT over load", stability_lines(series)),
+        ("Repeats", repeat_lines(series)),
+        ("Server and GPUs", server_lines(series)),
+    )
+    return [(title, lines) for title, lines in found if lines]
 
 
 def objective_lines(series: Series) -> list[str]:
@@ -54,35 +68,25 @@ def stability_lines(series: Series) -> list[str]:
 def repeat_lines(series: Series) -> list[str]:
     """Return the figures of levels that were run more than once, every run's among them."""
     return [
-        f"{level.load.words}: {_title(name)} {_repeated(found, _unit(name))}"
+        f"{level.load.words}: {_repeated(figure.name, over)}"
         for level in series.levels
         if len(level.runs) > 1
-        for name, _, figure in FIGURES
-        if name in _shown(level) and (found := level.over_repeats(figure))
+        for figure in REPEATED
+        if figure.name in COMPARED[level.load.unit] and (over := over_repeats(level, figure))
     ]
 
 
-def _shown(level: Level) -> tuple[str, ...]:
-    return SHOWN_OF_OPEN_LOOPS if level.load.is_open else SHOWN_OVER_REPEATS
-
-
-def _title(name: str) -> str:
-    """Return a figure's name for people: `TTFT p50`."""
+def _repeated(name: str, found: Repeated) -> str:
+    """Return a figure over its repeats: `TTFT p50 120 ms, 95 % interval 100 to 140 over …`."""
     metric, _, percentile = name.removesuffix("_ms").rpartition("_p")
-    return f"{TITLES[metric + '_ms']} p{percentile}" if name.endswith("_ms") else "output"
-
-
-def _unit(name: str) -> str:
-    return "ms" if name.endswith("_ms") else "tokens/s"
-
-
-def _repeated(found: Repeated, unit: str) -> str:
+    title = f"{TITLES[f'{metric}_ms']} p{percentile}" if name.endswith("_ms") else "output"
+    unit = "ms" if name.endswith("_ms") else "tokens/s"
     every, centre = ", ".join(short(value) for value in found.values), short(found.centre)
     if found.interval is None:
-        return f"{centre} {unit} ({every}); an interval takes {MIN_REPEATS} runs"
+        return f"{title} {centre} {unit} ({every}); an interval takes {MIN_REPEATS} runs"
     low, high = short(found.interval.low), short(found.interval.high)
     runs = f"{len(found.values)} runs ({every})"
-    return f"{centre} {unit}, 95 % interval {low} to {high} over {runs}"
+    return f"{title} {centre} {unit}, 95 % interval {low} to {high} over {runs}"
 
 
 def missed(series: Sequence[Series]) -> bool:

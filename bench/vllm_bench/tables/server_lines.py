@@ -13,10 +13,10 @@ from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 
 FEW = 5  # readings, below which a mean over time says of how many it is
-COVERED = 0.95  # of the window; a GPU that was read for less of it is told
+COVERED = 0.95  # of the window; a GPU that was read for less of it is named
 
 
-def beside_lines(series: Series) -> list[str]:
+def server_lines(series: Series) -> list[str]:
     """Return a few lines for each run with samples or a price, and what to know of them."""
     lines = [
         f"{_name(level, place)}: {line}"

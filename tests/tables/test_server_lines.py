@@ -8,15 +8,14 @@ import json
 from pathlib import Path
 
 import jsonschema
+from vllm_bench.records.column import to_csv
 from vllm_bench.serverside.energy import SENSOR_NOTE
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary
-from vllm_bench.tables.beside_columns import BESIDE_COLUMNS
-from vllm_bench.tables.beside_lines import beside_lines
-from vllm_bench.tables.columns import to_csv
-from vllm_bench.tables.document import to_json
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.document import schema, to_json
 from vllm_bench.tables.markdown import to_markdown
-from vllm_bench.tables.summary_schema import schema
+from vllm_bench.tables.server_lines import server_lines
 
 from tests.end_to_end.watched import TENTHS, counted, gpu, observed_gpus, watched
 from tests.support.made_runs import server_row
@@ -24,7 +23,7 @@ from tests.support.made_runs import server_row
 
 def lines_of(*runs: RunSummary) -> list[str]:
     (series,) = series_of(runs)
-    return beside_lines(series)
+    return server_lines(series)
 
 
 def test_a_run_beside_which_nothing_was_sampled_has_no_lines(tmp_path: Path) -> None:
@@ -136,9 +135,9 @@ def test_each_column_has_its_value_or_its_part_a_reason(tmp_path: Path) -> None:
         scenario={"gpu_hour_price": 2.0},
     )
     bare = watched(tmp_path)
-    rows = list(csv.DictReader(io.StringIO(to_csv([full, bare]).decode())))
-    names = [column.name for column in BESIDE_COLUMNS]
-    assert len(set(names)) == len(names)
+    rows = list(csv.DictReader(io.StringIO(to_csv(SUMMARY_COLUMNS, [full, bare]).decode())))
+    names = [column.name for column in SUMMARY_COLUMNS]
+    names = names[names.index("cached_tokens_total") + 1 :]
     whole_reply = {"client_ttft_mean_ms", "client_ttft_count", "server_ttft_outside_ms"}
     counters = {"server_preemptions", "server_prefix_cache_hit_rate"}
     empty = {name for name in names if not rows[0][name]}

@@ -1,4 +1,4 @@
-"""Tables for people, and foreign text that must not become markup, escape sequences or a path."""
+"""Tables for people, and untrusted text that must not become markup, escape sequences or a path."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from vllm_bench.figures.digits import counted, percentile, percentiles, short, spread
+from vllm_bench.figures.digits import counted, percentile, short, spread
 from vllm_bench.figures.statistics import describe
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize
+from vllm_bench.tables.columns import groups_of
 from vllm_bench.tables.document import to_json
+from vllm_bench.tables.group import Where
 from vllm_bench.tables.markdown import to_markdown
-from vllm_bench.tables.tables import LEVEL_COLUMNS, footnotes, setup_words
 from vllm_bench.tables.terminal import print_summary
+from vllm_bench.tables.text_tables import footnotes, setup_words
 
 from tests.support.made_runs import (
     failed_record,
@@ -72,8 +74,8 @@ def test_numbers_have_the_digits_that_matter(value, text):
 def test_a_percentile_without_the_samples_says_how_many_it_takes():
     found = describe(np.full(50, 120.0))
     assert percentile(found, 50) == "120"
-    assert percentiles(found, (50, 95, 99)) == "120/n<72/n<368"
-    assert percentiles(None, (50, 95)) == ABSENT
+    assert percentile(found, 95) == "n<72"
+    assert percentile(None, 50) == ABSENT
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
     )
     text = to_markdown([summary])
     widths = {
-        "| streams | verdict": 1 + len(LEVEL_COLUMNS["streams"]),
+        "| streams | verdict": 3 + len(groups_of(Where.MARKDOWN, [summary])),
         "| streams | metric": 5,
         "| run |": 4,
         "| what": 2,
