@@ -11,7 +11,7 @@ from vllm_bench.charts.calibration_figure import calibration_figure
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.summary.calibration import (
-    COLUMNS,
+    FIGURES,
     Calibration,
     cells,
     headings,
@@ -32,7 +32,7 @@ from tests.support.made_runs import made_info, made_record, write_run
 
 def row(**changes: float | None) -> Calibration:
     values: dict[str, float | None] = {
-        name: float(place) for place, name in enumerate(COLUMNS, start=1)
+        name: float(place) for place, name in enumerate(FIGURES, start=1)
     }
     return Calibration(**{**values, "streams": 64, **changes})  # type: ignore[arg-type]
 
@@ -47,12 +47,12 @@ def test_the_median_is_of_each_figure_and_leaves_absences_out() -> None:
 def test_csv_and_markdown_hold_every_figure() -> None:
     rows = [row(), row(streams=256)]
     header, *lines = csv.reader(io.StringIO(to_csv(rows).decode()))
-    assert tuple(header) == COLUMNS
+    assert tuple(header) == FIGURES
     assert [line[0] for line in lines] == ["64", "256"]
     table = to_markdown(rows, "A machine.")
     assert all(f"| {heading} |" in table for heading in headings())
     assert "A machine." in table
-    assert len(cells(rows[0])) == len(COLUMNS)
+    assert len(cells(rows[0])) == len(FIGURES)
 
 
 def test_the_error_at_a_runs_load_stands_beside_it(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from vllm_bench.figures.facts import Facts
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.records.run_info import ClockPair
 from vllm_bench.summary.summary import summarize
-from vllm_bench.verdict import finding as limits_module
-from vllm_bench.verdict.finding import Finding, Limit, Severity
+from vllm_bench.verdict.finding import Finding, Severity
 from vllm_bench.verdict.verdict import CHECKS, Verdict, finding_text, headline, judge
 
 from tests.support.made_runs import (
@@ -30,7 +30,7 @@ def verdict_of(tmp_path):
 
     def verdict(records, *, no_info=False, **changes):
         info = None if no_info else made_info(records, **changes)
-        return judge(frame_of(tmp_path, records), info)
+        return judge(Facts(frame_of(tmp_path, records), info))
 
     return verdict
 
@@ -110,7 +110,7 @@ def test_a_run_that_was_killed_says_that_it_was_cut_off(verdict_of):
 
 def test_a_run_without_a_row_is_invalid(tmp_path):
     info = made_info([], status="running", num_requests=50)
-    verdict = judge(frame_of(tmp_path, []), info)
+    verdict = judge(Facts(frame_of(tmp_path, []), info))
     assert verdict.level == "INVALID"
     assert severity(verdict, "interrupted") == Severity.INVALID
 
@@ -521,12 +521,12 @@ def test_every_check_carries_its_codes_name_and_its_meaning(verdict_of):
     assert {"errors", "few_samples", "window_short", "no_run_info"} <= found <= set(docs)
 
 
-def test_every_limit_has_its_reason_and_rises(verdict_of):
-    limits = [v for v in vars(limits_module).values() if isinstance(v, Limit)]
-    assert limits
-    for limit in limits:
-        assert limit.reason
-        assert limit.invalid is None or limit.suspect < limit.invalid
+def test_every_limit_has_its_reason_and_rises():
+    assert all(check.why for check in CHECKS)
+    pairs = [(check.suspect, check.invalid) for check in CHECKS]
+    numbers = [p for p in pairs if all(isinstance(limit, int | float) for limit in p)]
+    assert len(numbers) > 5
+    assert all(suspect < invalid for suspect, invalid in numbers)
 
 
 def test_the_printed_verdict_is_a_headline_and_lines_without_control_characters(verdict_of):

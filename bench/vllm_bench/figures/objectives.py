@@ -20,6 +20,9 @@ from .facts import Facts
 from .metrics import TITLES, headline_metric, why_absent
 from .statistics import Interval, wilson
 
+TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply in one piece has none to be late
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -31,7 +34,6 @@ class Objective:
 
     @property
     def words(self) -> str:
-        """The objective for people: `TTFT p99 ≤ 500 ms`."""
         if self.metric is None:
             return f"success rate ≥ {100 * self.share:.6g} %"
         return f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
@@ -48,12 +50,10 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether the share that was asked for was within the limit."""
         return self.unmeasured is None and self.arrivals > 0 and self.short_of == 0
 
     @property
     def short_of(self) -> int:
-        """How many more requests had to be within the limit."""
         # 0.99 * 100 is 99.00000000000001 in binary: no request more than 99 is meant.
         return max(0, math.ceil(self.objective.share * self.arrivals - 1e-9) - self.within)
 
@@ -64,21 +64,17 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        """What came of it, in words with the figures."""
         if self.unmeasured is not None:
             return f"{self.objective.words}: not measured ({self.unmeasured})"
-        if not self.arrivals:
-            return f"{self.objective.words}: no request"
         found = self.interval
-        assert found is not None
+        if found is None:
+            return f"{self.objective.words}: no request"
         within = (
             f"{self.within} of {self.arrivals} within ({100 * self.within / self.arrivals:.3g} %, "
             f"95 % interval {100 * found.low:.3g} to {100 * found.high:.3g})"
         )
-        if self.met:
-            return f"{self.objective.words}: met, {within}"
-        short_of = counted(self.short_of, "request")
-        return f"{self.objective.words}: missed by {short_of}, {within}"
+        met = "met" if self.met else f"missed by {counted(self.short_of, 'request')}"
+        return f"{self.objective.words}: {met}, {within}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +89,10 @@ class Attainment:
 
     @property
     def met(self) -> bool:
-        """Whether every objective was met."""
         return all(outcome.met for outcome in self.outcomes)
 
     @property
     def missed(self) -> tuple[Outcome, ...]:
-        """The objectives that were not met."""
         return tuple(o for o in self.outcomes if not o.met)
 
     @property
@@ -115,7 +109,6 @@ class Attainment:
 
     @property
     def interval(self) -> Interval | None:
-        """Wilson's 95 % interval of the share."""
         return None if self.share is None else wilson(self.good, self.arrivals)
 
     @property
@@ -124,50 +117,6 @@ class Attainment:
         if not self.window_s or self.unmeasured is not None:
             return None
         return self.good_in_window / self.window_s
-
-
-def pooled(parts: Sequence[Attainment]) -> Attainment | None:
-    """Return several runs' attainment as one; None where they have not the same objectives."""
-    if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
-        return None
-    windows = [part.window_s for part in parts]
-    return Attainment(
-        outcomes=tuple(
-            _sum([part.outcomes[i] for part in parts]) for i in range(len(parts[0].outcomes))
-        ),
-        arrivals=sum(part.arrivals for part in parts),
-        good=sum(part.good for part in parts),
-        good_in_window=sum(part.good_in_window for part in parts),
-        window_s=None if None in windows else sum(w for w in windows if w is not None),
-    )
-
-
-def _sum(outcomes: Sequence[Outcome]) -> Outcome:
-    return Outcome(
-        outcomes[0].objective,
-        sum(o.arrivals for o in outcomes),
-        sum(o.within for o in outcomes),
-        next((o.unmeasured for o in outcomes if o.unmeasured), None),
-    )
-
-
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
-BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply in one piece has none to be late
-
-
-def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
-    found = []
-    for metric in TIMES:
-        limits = slo.get(metric) or {}
-        if not isinstance(limits, Mapping):
-            raise ValueError(f"{metric}: not a mapping")  # noqa: TRY004
-        found += [
-            Objective(metric, percentile_of(str(name)) / 100, float(limit))
-            for name, limit in sorted(limits.items(), key=lambda item: percentile_of(item[0]))
-        ]
-    rate = slo.get("success_rate")
-    return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
 
 
 def attainment(facts: Facts) -> Attainment | None:
@@ -205,6 +154,21 @@ def run_objectives(facts: Facts) -> tuple[Objective, ...]:
     )
 
 
+def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
+    found = []
+    for metric in TIMES:
+        limits = slo.get(metric) or {}
+        if not isinstance(limits, Mapping):
+            raise ValueError(f"{metric}: not a mapping")  # noqa: TRY004
+        found += [
+            Objective(metric, percentile_of(str(name)) / 100, float(limit))
+            for name, limit in sorted(limits.items(), key=lambda item: percentile_of(item[0]))
+        ]
+    rate = slo.get("success_rate")
+    return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
+
+
 def _request_limits(objectives: Sequence[Objective]) -> dict[str, float]:
     """Return what one request must keep to: of several limits on a metric the widest."""
     found: dict[str, float] = {}
@@ -237,3 +201,26 @@ def _within(facts: Facts, metric: str, limit_ms: float) -> NDArray[np.bool_]:
         within |= np.isnan(values) & streamed
     found: NDArray[np.bool_] = ~facts.failed & within
     return found
+
+
+def pooled(parts: Sequence[Attainment]) -> Attainment | None:
+    """Return several runs' attainment as one; None where they have not the same objectives."""
+    if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
+        return None
+    windows_s = [part.window_s for part in parts if part.window_s is not None]
+    return Attainment(
+        outcomes=tuple(_sum(each) for each in zip(*(part.outcomes for part in parts), strict=True)),
+        arrivals=sum(part.arrivals for part in parts),
+        good=sum(part.good for part in parts),
+        good_in_window=sum(part.good_in_window for part in parts),
+        window_s=sum(windows_s) if len(windows_s) == len(parts) else None,
+    )
+
+
+def _sum(outcomes: Sequence[Outcome]) -> Outcome:
+    return Outcome(
+        outcomes[0].objective,
+        sum(o.arrivals for o in outcomes),
+        sum(o.within for o in outcomes),
+        next((o.unmeasured for o in outcomes if o.unmeasured), None),
+    )

@@ -53,12 +53,12 @@ class Calibration:
     parent_memory_mb: float = _doc("parent MB", "peak memory of bench.py's other process")
 
 
-COLUMNS = tuple(f.name for f in dataclasses.fields(Calibration))
+FIGURES = tuple(f.name for f in dataclasses.fields(Calibration))
 
 
 def median_of(repeats: Sequence[Calibration]) -> Calibration:
     """Return the row of medians of the repeats of one level."""
-    return Calibration(**{name: _median([getattr(r, name) for r in repeats]) for name in COLUMNS})
+    return Calibration(**{name: _median([getattr(r, name) for r in repeats]) for name in FIGURES})
 
 
 def _median(values: list[Any]) -> Any:
@@ -70,8 +70,8 @@ def to_csv(rows: Sequence[Calibration]) -> bytes:
     """Return the rows as CSV, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
+    writer.writerow(FIGURES)
+    writer.writerows([getattr(row, name) for name in FIGURES] for row in rows)
     return out.getvalue().encode()
 
 
@@ -80,14 +80,9 @@ def headings() -> list[str]:
     return [f.metadata["heading"] for f in dataclasses.fields(Calibration)]
 
 
-def meanings() -> list[tuple[str, str]]:
-    """Return (heading, meaning) of each column."""
-    return [(f.metadata["heading"], f.metadata["doc"]) for f in dataclasses.fields(Calibration)]
-
-
 def cells(row: Calibration) -> list[str]:
     """Return the row for people: three digits that matter."""
-    values = [getattr(row, name) for name in COLUMNS]
+    values = [getattr(row, name) for name in FIGURES]
     return [str(v) if isinstance(v, int) else short(v) for v in values]
 
 
