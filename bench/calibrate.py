@@ -38,7 +38,7 @@ from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.summary.calibration import Calibration
-    from vllm_bench.summary.truth import Cost
+    from vllm_bench.summary.truth import ClientCost
 
 STREAMS = (1, 8, 64, 256, 512, 1000)
 START_LIMIT_S = 30.0
@@ -225,13 +225,13 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
     return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
-    from vllm_bench.summary.truth import Cost
+def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> ClientCost:
+    from vllm_bench.summary.truth import ClientCost
 
     workers = health["workers"]
     assert isinstance(workers, list)
     lag = health["loop_lag_ms"]
-    return Cost(
+    return ClientCost(
         chunks=chunks,
         whole_cpu_s=usage.cpu_s,
         sender_cpu_s=sum(w["cpu_s"] for w in workers),

@@ -19,8 +19,35 @@ from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
 
+class OfRun:
+    """What the JSON of a run says, for whatever holds it; None where it isn't known."""
+
+    __slots__ = ()
+    info: RunInfo | None
+
+    def setting(self, key: str) -> Any:
+        """Return a key of the scenario."""
+        return self.info.scenario.get(key) if self.info else None
+
+    def server(self, key: str) -> Any:
+        """Return what the server said of itself."""
+        return self.info.server.get(key) if self.info else None
+
+    def plan(self, key: str) -> Any:
+        return self.info.plan.get(key) if self.info else None
+
+    def plan_number(self, key: str) -> float | None:
+        value = self.plan(key)
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the server said that it is a simulator."""
+        return bool(self.server("simulator"))
+
+
 @dataclass(frozen=True)
-class Facts:
+class Facts(OfRun):
     """Rows of a run and what was written beside them; derived values are computed when asked."""
 
     frame: pd.DataFrame
@@ -31,15 +58,6 @@ class Facts:
     server_rows: pd.DataFrame | None = None  # a row a ServerRow; None: not sampled
 
     # How it was asked for.
-
-    def setting(self, key: str) -> Any:
-        """Return a key of the run's scenario; None where it isn't known."""
-        return self.info.scenario.get(key) if self.info else None
-
-    def plan_number(self, key: str) -> float | None:
-        """Return a number of the run's plan; None where it has none."""
-        value = self.info.plan.get(key) if self.info else None
-        return float(value) if isinstance(value, int | float) else None
 
     @cached_property
     def load(self) -> Load:
@@ -72,7 +90,6 @@ class Facts:
 
     @property
     def planned(self) -> int:
-        """Requests that were to be measured."""
         return self.info.num_requests if self.info else self.rows
 
     @property

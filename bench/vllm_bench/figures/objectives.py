@@ -124,14 +124,19 @@ def attainment(facts: Facts) -> Attainment | None:
     objectives = run_objectives(facts)
     if not objectives:
         return None
+    within = {one: _within(facts, one) for one in objectives}
     good = ~facts.failed
-    for metric, limit in _request_limits(objectives).items():
-        good &= _within(facts, metric, limit)
+    for metric in {one.metric for one in objectives}:
+        # Of several limits on a metric a request must keep the widest.
+        good &= np.any([those for one, those in within.items() if one.metric == metric], axis=0)
     window, inside = facts.window, good
     if window is not None:
         inside = good & facts.frame["t_end_s"].between(window.start_s, window.end_s).to_numpy()
     return Attainment(
-        outcomes=tuple(_outcome(facts, objective) for objective in objectives),
+        outcomes=tuple(
+            Outcome(one, facts.arrivals, int(those.sum()), _why_unmeasured(facts, one))
+            for one, those in within.items()
+        ),
         arrivals=facts.arrivals,
         good=int(good.sum()),
         good_in_window=int(inside.sum()),
@@ -169,38 +174,28 @@ def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
     return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
 
 
-def _request_limits(objectives: Sequence[Objective]) -> dict[str, float]:
-    """Return what one request must keep to: of several limits on a metric the widest."""
-    found: dict[str, float] = {}
-    for one in objectives:
-        if one.metric is not None and one.limit_ms is not None:
-            found[one.metric] = max(found.get(one.metric, 0.0), one.limit_ms)
-    return found
+def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
+    """Return why nobody can say which requests met it; None: it is known."""
+    metric = objective.metric
+    if metric is None or facts.succeeded.empty or facts.values(metric).size:
+        return None
+    return why_absent(facts, metric)
 
 
-def _outcome(facts: Facts, objective: Objective) -> Outcome:
-    if objective.metric is None or objective.limit_ms is None:
-        return Outcome(objective, facts.arrivals, len(facts.succeeded))
-    why = None
-    if facts.values(objective.metric).size == 0 and len(facts.succeeded):
-        why = why_absent(facts, objective.metric)
-    within = int(_within(facts, objective.metric, objective.limit_ms).sum())
-    return Outcome(objective, facts.arrivals, within, why)
-
-
-def _within(facts: Facts, metric: str, limit_ms: float) -> NDArray[np.bool_]:
-    """Return, a row each, whether it succeeded within the limit.
+def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
+    """Return, a value a row, whether its request succeeded within the limit.
 
     A streamed success without a second token (one token has no TPOT) had nothing to miss; any
     other without the value met nothing: nobody measured it.
     """
-    values = facts.times(metric).to_numpy(dtype="float64", na_value=np.nan)
-    within: NDArray[np.bool_] = values <= limit_ms
-    if metric in BETWEEN_TOKENS:
+    if objective.metric is None:
+        return ~facts.failed
+    values = facts.times(objective.metric).to_numpy(dtype="float64", na_value=np.nan)
+    within: NDArray[np.bool_] = values <= objective.limit_ms
+    if objective.metric in BETWEEN_TOKENS:
         streamed = (facts.frame["token_events"] > 0).to_numpy(dtype=bool, na_value=False)
         within |= np.isnan(values) & streamed
-    found: NDArray[np.bool_] = ~facts.failed & within
-    return found
+    return ~facts.failed & within
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:

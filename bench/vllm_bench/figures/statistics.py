@@ -135,9 +135,9 @@ def min_samples(percentile: float) -> int:
     return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
 
 
-def highest_allowed(n: int, wanted: Sequence[float] = (99.0, 95.0, 90.0, 50.0)) -> float | None:
-    """Return the first of the percentiles, highest first, that n samples allow; None: none."""
-    return next((q for q in wanted if n >= min_samples(q)), None)
+def highest_allowed(n: int) -> float | None:
+    """Return the highest percentile up to p99 that n samples allow; None: none."""
+    return next((q for q in (99.0, 95.0, 90.0, 50.0) if n >= min_samples(q)), None)
 
 
 @cache

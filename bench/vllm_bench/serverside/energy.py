@@ -169,7 +169,7 @@ def cost(facts: Facts, side: GpuSide, steady: Throughput | None) -> Cost:
 
 
 def _gpu_hour_price(facts: Facts) -> Figure:
-    if facts.info is not None and facts.info.server.get("simulator"):
+    if facts.simulated:
         return Why(SIMULATED)
     price = facts.setting("gpu_hour_price")
     known = isinstance(price, int | float) and price > 0

@@ -161,11 +161,10 @@ def not_the_servers(facts: Facts, gpus: GpuSide) -> list[str]:
     sampler = observed(facts.info, "gpu")
     asked, expected = facts.setting("gpus"), gpus.expected
     busy = [gpu.utilization_peak_percent for gpu in gpus.gpus]
-    simulated = bool(facts.info and facts.info.server.get("simulator"))
     against = {
         "the run's JSON doesn't say whose GPUs were sampled": facts.gpu_rows is not None
         and not sampler.sampled,
-        SIMULATED: simulated,
+        SIMULATED: facts.simulated,
         f"the scenario's key gpus is {asked}, and GPUs sampled are {expected}: "
         "name the server's with telemetry_gpus": isinstance(asked, int) and asked != expected,
         "no GPU that was sampled did any work, so the server ran on others": bool(busy)

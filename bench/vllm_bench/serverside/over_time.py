@@ -84,11 +84,10 @@ class Samples:
     @property
     def mean(self) -> float | None:
         """Mean over the time that is covered, linear between samples; None where none is."""
-        covered_s = self.covered_s
-        if covered_s <= 0:
+        if self.covered_s <= 0:
             return None
         middles = (self.values[:-1] + self.values[1:]) / 2
-        mean = float((middles * self._steps_s).sum()) / covered_s
+        mean = float(np.average(middles, weights=self._steps_s))
         # A sum's rounding can push the mean of equal values past them.
         return min(max(mean, float(self.values.min())), float(self.values.max()))
 

@@ -130,7 +130,7 @@ def _mean_ms(rows: pd.DataFrame, name: str) -> Figure:
     if not ended.any():
         what = "first token came" if name == "ttft" else "request ended"
         return Why(f"no {what} between the readings")
-    return float((mean_ms[ended] * count[ended]).sum() / count[ended].sum())
+    return float(np.average(mean_ms[ended], weights=count[ended]))
 
 
 def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:

@@ -75,27 +75,20 @@ def to_csv(rows: Sequence[Calibration]) -> bytes:
     return out.getvalue().encode()
 
 
-def headings() -> list[str]:
-    """Return the columns' names for people."""
-    return [f.metadata["heading"] for f in dataclasses.fields(Calibration)]
-
-
-def cells(row: Calibration) -> list[str]:
-    """Return the row for people: three digits that matter."""
-    values = [getattr(row, name) for name in FIGURES]
-    return [str(v) if isinstance(v, int) else short(v) for v in values]
-
-
 def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
     """Return the table, a column a level, since there are more figures than levels."""
-    table = [cells(row) for row in rows]
     streams, *lines = [
-        [heading, *(row[place] for row in table)] for place, heading in enumerate(headings())
+        [f.metadata["heading"], *(_cell(getattr(row, f.name)) for row in rows)]
+        for f in dataclasses.fields(Calibration)
     ]
     body = [streams, ["---", *["--:"] * len(rows)], *lines]
     return "\n".join(
         [f"Times in ms. {machine}", "", *(f"| {' | '.join(line)} |" for line in body), ""]
     )
+
+
+def _cell(value: float | None) -> str:
+    return str(value) if isinstance(value, int) else short(value)
 
 
 def sidecar(results_folder: Path, run_id: str) -> Path:

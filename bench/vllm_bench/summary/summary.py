@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 import pandas as pd
 
-from ..figures.facts import Facts
+from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, attainment
 from ..figures.statistics import Distribution, describe, floats
@@ -68,7 +67,7 @@ class InFlightFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
+class RunSummary(OfRun):
     """One run, summed up. `absent` says why a distribution that isn't there isn't."""
 
     run_id: str
@@ -110,33 +109,15 @@ class RunSummary:
         found = self.distributions.get(metric)
         return found.percentile(percentile) if found else None
 
-    def setting(self, key: str) -> Any:
-        """Return a key of the scenario; None where it isn't known."""
-        return self.info.scenario.get(key) if self.info else None
-
-    def server(self, key: str) -> Any:
-        """Return what the server said of itself under `key`; None where it isn't known."""
-        return self.info.server.get(key) if self.info else None
-
-    def plan(self, key: str) -> Any:
-        """Return what the run's plan has under `key`; None where it isn't known."""
-        return self.info.plan.get(key) if self.info else None
-
     @property
     def realised_rate(self) -> float | None:
         """Requests a second of an open loop's schedule, as it was drawn; None where unknown."""
-        found = self.plan("realised_rate")
-        return float(found) if isinstance(found, int | float) else None
+        return self.plan_number("realised_rate")
 
     @property
     def prompts_sha256(self) -> object:
         """What the prompts were, for comparing; None where it isn't known."""
         return self.info.prompts.get("sha256") if self.info else None
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the server said that it is a simulator."""
-        return bool(self.server("simulator"))
 
     @property
     def started_utc(self) -> str | None:

@@ -134,7 +134,7 @@ def _in_ms(values_ns: NDArray[Any]) -> Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class ClientCost:
     """What the client took while it was measured."""
 
     chunks: int
@@ -146,7 +146,7 @@ class Cost:
 
 
 def calibration_of(
-    streams: int, rate: tuple[float, float, float], errors: Errors, cost: Cost
+    streams: int, rate: tuple[float, float, float], errors: Errors, cost: ClientCost
 ) -> Calibration:
     """Return the row; `rate` is (tokens a second, TTFT set, ITL set)."""
     tokens_per_s, ttft_set_ms, itl_set_ms = rate

@@ -64,7 +64,7 @@ def gpu_throttled(facts: Facts) -> Doubt | None:
 @check("how much they take from each other can't be seen from here")
 def same_machine(facts: Facts) -> Doubt | None:
     """Client and server share a machine."""
-    if not (facts.info and facts.info.server.get("on_client_machine")):
+    if not facts.server("on_client_machine"):
         return None
     return Doubt(
         "client and server ran on one machine (or through a tunnel that looks so)",
