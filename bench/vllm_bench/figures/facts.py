@@ -54,8 +54,8 @@ class Facts(OfRun):
     info: RunInfo | None
     reads: TokenReads | None = None  # when each token of the successes came
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
-    gpu_rows: pd.DataFrame | None = None  # a row a GpuRow; None: not sampled
-    server_rows: pd.DataFrame | None = None  # a row a ServerRow; None: not sampled
+    gpu_rows: pd.DataFrame | None = None  # one GpuRow per row; None: not sampled
+    server_rows: pd.DataFrame | None = None  # one ServerRow per row; likewise
 
     # How it was asked for.
 
@@ -119,11 +119,11 @@ class Facts(OfRun):
 
     @cached_property
     def cancelled(self) -> int:
-        """Requests that the client itself gave up, because it was told to stop."""
+        """Requests that the client itself gave up, because somebody stopped it."""
         return int((self.frame["error_kind"] == "cancelled").sum())
 
     def times(self, column: str) -> pd.Series[Any]:
-        """Return a column, a value a row; `…_from_schedule_ms` from when the request was due."""
+        """Return a column, one value per row; `…_from_schedule_ms` is from when it was due."""
         if not column.endswith("_from_schedule_ms"):
             return self.frame[column]
         return self.frame[column.replace("_from_schedule", "")] + self.frame["send_lag_ms"]

@@ -91,7 +91,7 @@ def _sweep(starts: pd.Series[float], ends: pd.Series[float]) -> InFlight | None:
 
 
 def waited_for_cap(frame: pd.DataFrame, cap: int, processes: int) -> NDArray[np.bool_]:
-    """Return, a value a row, whether a request waited for the cap, not for a late client alone.
+    """Return, one value per row, whether a request waited for the cap, not for a late client.
 
     Sending processes share the cap evenly, and number their connections in turns: a request can
     wait for its own process's share while others have room.

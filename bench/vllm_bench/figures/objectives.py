@@ -124,18 +124,18 @@ def attainment(facts: Facts) -> Attainment | None:
     objectives = run_objectives(facts)
     if not objectives:
         return None
-    within = {one: _within(facts, one) for one in objectives}
+    within = [(one, _within(facts, one)) for one in objectives]
     good = ~facts.failed
     for metric in {one.metric for one in objectives}:
         # Of several limits on a metric a request must keep the widest.
-        good &= np.any([those for one, those in within.items() if one.metric == metric], axis=0)
+        good &= np.any([those for one, those in within if one.metric == metric], axis=0)
     window, inside = facts.window, good
     if window is not None:
         inside = good & facts.frame["t_end_s"].between(window.start_s, window.end_s).to_numpy()
     return Attainment(
         outcomes=tuple(
             Outcome(one, facts.arrivals, int(those.sum()), _why_unmeasured(facts, one))
-            for one, those in within.items()
+            for one, those in within
         ),
         arrivals=facts.arrivals,
         good=int(good.sum()),
@@ -183,7 +183,7 @@ def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
 
 
 def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
-    """Return, a value a row, whether its request succeeded within the limit.
+    """Return, one value per row, whether its request succeeded within the limit.
 
     A streamed success without a second token (one token has no TPOT) had nothing to miss; any
     other without the value met nothing: nobody measured it.

@@ -1,4 +1,4 @@
-"""What a run got done a second: in its steady window, and over the whole of it."""
+"""What a run got done per second: in its steady window, and over the whole of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .window import Window
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Work of the successful requests in a stretch of time.
+    """Work of the successful requests in some time.
 
     A failed request's tokens don't count: a server that dies early would look fast.
     """
@@ -87,7 +87,7 @@ def _sum(tokens: pd.Series[float], at_s: Values, window: Window) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ArrivalRates:
-    """Requests a second over the measured arrivals: gaps by the time that they take together."""
+    """Requests per second over the measured arrivals: gaps by the time that they take together."""
 
     scheduled: float
     sent: float

@@ -47,7 +47,7 @@ class Energy:
 
 @dataclass(frozen=True, slots=True)
 class GpuEnergy:
-    """What one GPU took, and whence that is known."""
+    """What one GPU took, and what that was read from."""
 
     joules: float
     source: str

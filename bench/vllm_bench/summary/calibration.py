@@ -76,7 +76,7 @@ def to_csv(rows: Sequence[Calibration]) -> bytes:
 
 
 def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
-    """Return the table, a column a level, since there are more figures than levels."""
+    """Return the table, one column per level, since there are more figures than levels."""
     streams, *lines = [
         [f.metadata["heading"], *(_cell(getattr(row, f.name)) for row in rows)]
         for f in dataclasses.fields(Calibration)

@@ -39,7 +39,7 @@ class Level:
 
     @property
     def names(self) -> list[str]:
-        """A name a run under a heading of the unit: `8`, or `8, run 2` where there are several."""
+        """One name per run, under a heading of the unit: `8`, or `8, run 2` of several."""
         if len(self.runs) == 1:
             return [self.load.number]
         return [f"{self.load.number}, run {place}" for place in range(1, len(self.runs) + 1)]

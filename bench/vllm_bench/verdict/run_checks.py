@@ -1,4 +1,4 @@
-"""Doubts about how a run was carried out: was it whole, and long enough for what it is to say."""
+"""Doubts about how a run was carried out: was it complete, and long enough to say anything."""
 
 from __future__ import annotations
 

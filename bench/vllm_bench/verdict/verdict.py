@@ -10,7 +10,7 @@ from ..records.text import printable
 from . import client_checks, load_checks, machine_checks, run_checks, server_checks
 from .finding import Check, Finding, Severity
 
-# In the order of their files; findings that are equally grave are told in it.
+# In the order of their files, which is that of equally grave findings.
 CHECKS: tuple[Check, ...] = tuple(
     found
     for file in (run_checks, load_checks, client_checks, server_checks, machine_checks)
