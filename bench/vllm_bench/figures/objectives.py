@@ -204,7 +204,9 @@ def pooled(parts: Sequence[Attainment]) -> Attainment | None:
         return None
     windows_s = [part.window_s for part in parts if part.window_s is not None]
     return Attainment(
-        outcomes=tuple(_sum(each) for each in zip(*(part.outcomes for part in parts), strict=True)),
+        outcomes=tuple(
+            _pooled_outcome(each) for each in zip(*(part.outcomes for part in parts), strict=True)
+        ),
         arrivals=sum(part.arrivals for part in parts),
         good=sum(part.good for part in parts),
         good_in_window=sum(part.good_in_window for part in parts),
@@ -212,7 +214,7 @@ def pooled(parts: Sequence[Attainment]) -> Attainment | None:
     )
 
 
-def _sum(outcomes: Sequence[Outcome]) -> Outcome:
+def _pooled_outcome(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(
         outcomes[0].objective,
         sum(o.arrivals for o in outcomes),

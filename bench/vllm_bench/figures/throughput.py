@@ -71,16 +71,16 @@ def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
     if facts.reads is not None:
         output: float | None = facts.reads.tokens_between(window.start_s, window.end_s)
     else:
-        output = None if facts.streaming else _sum(rows["completion_tokens"], ended_s, window)
+        output = None if facts.streaming else _tokens_in(rows["completion_tokens"], ended_s, window)
     return Throughput(
         span_s=window.length_s,
         requests=int(window.holds(ended_s).sum()),
-        prompt_tokens=_sum(rows["prompt_tokens"], read_s, window),
+        prompt_tokens=_tokens_in(rows["prompt_tokens"], read_s, window),
         output_tokens=output,
     )
 
 
-def _sum(tokens: pd.Series[float], at_s: Values, window: Window) -> float:
+def _tokens_in(tokens: pd.Series[float], at_s: Values, window: Window) -> float:
     """Return the tokens that came at a moment in the window; `at_s` has one for each row."""
     return float(tokens.to_numpy(dtype="float64", na_value=0.0)[window.holds(at_s)].sum())
 

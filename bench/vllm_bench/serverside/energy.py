@@ -20,7 +20,9 @@ from ..records.samples import doc
 from .gpu import SIMULATED, GpuSide, expected_gpus, not_the_servers
 from .over_time import Hole, Samples
 
-MIN_WINDOW_S = 30.0  # the sensors see a part of the time; over less of it that doesn't average out
+MIN_ENERGY_WINDOW_S = (
+    30.0  # the sensors see a part of the time; over less of it that doesn't average out
+)
 SENSOR_NOTE = (
     "energy: the power sensors of A100 and H100 were found to look for a quarter of the time, so "
     "these figures are worth less than their digits"
@@ -70,9 +72,9 @@ def _per_work(window_j: Figure, steady: Throughput | None) -> dict[str, Figure]:
     if steady is not None:
         requests = steady.requests
         tokens = tokens if steady.output_tokens is None else steady.output_tokens
-        if steady.span_s < MIN_WINDOW_S and not isinstance(window_j, Why):
+        if steady.span_s < MIN_ENERGY_WINDOW_S and not isinstance(window_j, Why):
             window_j = Why(
-                f"the steady window has {steady.span_s:.1f} s, and it takes {MIN_WINDOW_S:g}"
+                f"the steady window has {steady.span_s:.1f} s, and it takes {MIN_ENERGY_WINDOW_S:g}"
             )
     return {
         "per_output_token_j": both(window_j, tokens, ratio),

@@ -60,7 +60,7 @@ class ServerSide:
 
 
 GAUGES = {"kv_cache_usage": "kv_cache", "running": "running", "waiting": "waiting"}
-TIMES = ("ttft", "queue", "prefill", "decode")
+HISTOGRAMS = ("ttft", "queue", "prefill", "decode")
 OF_WHOLE_RUN = ("preemptions", "prefix_cache_hit_rate")  # from counters, before and after it
 FROM_ROWS = tuple(name for name, _ in docs_of(ServerSide) if name not in ("samples", *OF_WHOLE_RUN))
 
@@ -97,7 +97,7 @@ def _rows_of(facts: Facts) -> pd.DataFrame | Why:
 def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
     """Return the means of times between the first and the last of the rows."""
     later = rows.iloc[1:]  # what the first row counts lies before it
-    means = {name: _mean_ms(later, name) for name in TIMES}
+    means = {name: _mean_ms(later, name) for name in HISTOGRAMS}
     ttft, queue = means["ttft"], means["queue"]
     client_ms = _client_ttft_ms(facts, rows["t_s"])
     client = client_ms if isinstance(client_ms, Why) else float(client_ms.mean())
