@@ -19,7 +19,7 @@ ALL = "all"  # the engine of a row that is of all engines together
 
 def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
     """Return a dataclass field that knows what its column means."""
-    return field(default=default, metadata={"doc": text})
+    return field(default=default, metadata={"description": text})
 
 
 def columns(kind: type[Any]) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def columns(kind: type[Any]) -> tuple[str, ...]:
 
 def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
     """Return (column, meaning) of a kind of row, in the file's order."""
-    return [(f.name, f.metadata["doc"]) for f in dataclasses.fields(kind)]
+    return [(f.name, f.metadata["description"]) for f in dataclasses.fields(kind)]
 
 
 def dtypes(kind: type[Any]) -> dict[str, str]:
