@@ -92,7 +92,7 @@ def test_a_run_is_drawn_and_leaves_a_log(start: Start, tiny_vllm: TinyVllm) -> N
     _, written = start().ended()
     shown = visible(written)
     assert any(line.startswith("[1/1] one · 3 streams") for line in shown)
-    assert any(re.match(r"  in flight  [123]\b", line) for line in shown)
+    assert any(re.match(r"in flight  [123] · ", line) for line in shown)
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
     # What a server says moves no cursor.
     assert "\x1b[2J" not in written
