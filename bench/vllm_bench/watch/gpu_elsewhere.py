@@ -20,9 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from ..records.samples import GpuRow, columns, csv_lines, gpu_row
-from .gaps import Problem
-from .gpu_recording import GpuFacts, GpuRecording, GpuSink
-from .nvml import GpuUnavailableError
+from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
 
 HEADER = ",".join(columns(GpuRow))
 ALIVE = "# {}\n"
@@ -114,11 +112,11 @@ class CommandSampler:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the command and wait for its first row. Raises GpuUnavailableError."""
+        """Start the command and wait for its first row. Raises UnavailableError."""
         try:
             words = shlex.split(self._command)
             if not words:
-                raise GpuUnavailableError("command", "--telemetry-command: it is empty")
+                raise UnavailableError("command", "--telemetry-command: it is empty")
             self._process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -129,7 +127,7 @@ class CommandSampler:
                 start_new_session=True,  # Ctrl-C is for this program, which ends it in time
             )
         except (OSError, ValueError) as e:
-            raise GpuUnavailableError("command", f"--telemetry-command: {e}") from e
+            raise UnavailableError("command", f"--telemetry-command: {e}") from e
         for read, stream in (
             (self._listen, self._process.stderr),
             (self._read, self._process.stdout),
@@ -139,7 +137,7 @@ class CommandSampler:
         self._first.wait(START_LIMIT_S)
         if not self._rows:
             self._end()
-            raise GpuUnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
+            raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
 
     def stop(self) -> None:
         """End the command, and say what its rows showed of it."""
