@@ -1,6 +1,6 @@
 """The record of a request and the files of a run: what is written is what is read."""
 
-from __future__ import annotations
+from __future__ import os
 
 import dataclasses
 import json
@@ -269,8 +269,8 @@ def test_a_whole_file_replaces_the_old_one(tmp_path: Path) -> None:
 
 def test_the_old_file_stays_when_the_new_one_cannot_be_written(tmp_path: Path) -> None:
     path = with_text(tmp_path / "run.json", "old")
-    (tmp_path / "run.json.tmp").mkdir()  # stands where the new one would be written
-    with pytest.raises(OSError, match=r"run\.json\.tmp"):
+    (tmp_path / f"run.json.{os.getpid()}.tmp").mkdir()  # stands where the new one would be
+    with pytest.raises(OSError, match=r"run\.json\.\d+\.tmp"):
         write_whole(path, b"new")
     assert path.read_text() == "old"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Give a path to write to, and rename it to `path` at the block's end. Raises OSError."""
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # no two processes share it
     try:
         yield unfinished
         unfinished.replace(path)
