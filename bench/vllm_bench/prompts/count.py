@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -226,10 +226,8 @@ class TokenCountCache:
     def forget(self) -> None:
         """Drop all counts: the server counts differently now."""
         self._counts.clear()
-        try:
+        with suppress(OSError):  # a read-only cache: the next run finds out again
             self._path.unlink(missing_ok=True)
-        except OSError:
-            return  # a read-only cache: this run doesn't use it, the next one finds out again
 
 
 def _read(path: Path) -> dict[str, int]:
@@ -248,15 +246,8 @@ def _read(path: Path) -> dict[str, int]:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Append in one write: with O_APPEND, whole batches of several processes don't mix."""
-    try:
+    """Append in one write: whole batches of several processes don't mix."""
+    with suppress(OSError):  # a cache saves time; a run doesn't end for want of it
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError:
-        return  # a cache saves time; a run doesn't end for want of it
-    try:
-        os.write(descriptor, data)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
+        with path.open("ab", buffering=0) as file:
+            file.write(data)
