@@ -1,9 +1,10 @@
 """The record of a request and the files of a run: what is written is what is read."""
 
-from __future__ import os
+from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import typing
 from pathlib import Path
 from typing import Any
