@@ -212,7 +212,7 @@ def _show(scenario: Scenario, args: argparse.Namespace) -> None:
 
     api_key = api_key_of(scenario, os.environ)
     server = server_of(scenario, api_key)
-    why_not = server.is_ready()
+    why_not = server.why_not_ready()
     served = [] if why_not else server.models()
     limit = next((m.max_model_len for m in served if m.id == scenario.model), None)
     parts = parts_for(scenario, None if why_not else server, os.environ, limit)
