@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from ..records.samples import GpuRow, columns, csv_lines, gpu_row
+from ..records.row import columns, csv_lines
+from ..records.samples import GpuRow, gpu_row
 from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
 
 HEADER = ",".join(columns(GpuRow))
@@ -45,8 +46,7 @@ class StreamSink:
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
         """Write readings."""
-        placed = (dataclasses.replace(row, t_s=row.t_s - self._zero_s) for row in rows)
-        self._write(csv_lines([getattr(row, c) for c in columns(GpuRow)] for row in placed))
+        self._write(csv_lines(dataclasses.replace(r, t_s=r.t_s - self._zero_s) for r in rows))
 
     def missed(self, gpu_index: int, code: str) -> None:
         """Say that a GPU has stopped answering."""
