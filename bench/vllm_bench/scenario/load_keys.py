@@ -76,18 +76,16 @@ class LoadKeys(Keys):
     """How requests come. A list is empty, and another key None, where it doesn't apply."""
 
     concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = setting(
-        "levels of a closed loop: streams held open, each sending again as its reply ends",
-        [1, 8, 64],
-        [],
+        "closed loop: streams held open; each sends again as its reply ends", [1, 8, 64], []
     )
     request_rates: list[Rate] = setting(
-        "levels of an open loop: requests a second, whatever becomes of those before", [0.5, 4], []
+        "open loop: requests a second, whatever became of those before", [0.5, 4], []
     )
     arrival: ArrivalShape | None = setting(
-        "how the requests of an open loop arrive; poisson where none is given", "gamma", None
+        "how the requests of request_rates arrive (default: poisson)", "gamma", None
     )
     cv: float | None = setting(
-        "arrival gamma: standard deviation of the gaps over their mean; 1 is poisson",
+        "of arrival gamma: deviation of the gaps over their mean",
         2,
         None,
         ge=SMALLEST_CV,
@@ -98,36 +96,20 @@ class LoadKeys(Keys):
         "seconds during which the request rate grows evenly from 0", 30, 0.0, ge=0, le=LONGEST_S
     )
     trace: str | None = setting(
-        "a file of recorded traffic to replay: Azure, Mooncake, BurstGPT, or a run's rows",
-        "azure.csv",
-        None,
-        min_length=1,
+        "recorded traffic: Azure, Mooncake, BurstGPT, or a run's rows", "t.csv", None, min_length=1
     )
-    speed: list[Speed] = setting(
-        "levels of a trace: how many times as fast it is replayed; 1 where none is given", 2, []
-    )
+    speed: list[Speed] = setting("how many times as fast a trace is replayed (default: 1)", 2, [])
     num_requests: int | None = setting(
         "requests of each level, one row each", 200, None, ge=1, le=MOST_REQUESTS
     )
     duration_s: float | None = setting(
-        "seconds of sending at each level, instead of num_requests; open loops alone",
-        60,
-        None,
-        gt=0,
-        le=LONGEST_S,
+        "open loop: seconds of sending at each level", 60, None, gt=0, le=LONGEST_S
     )
     max_in_flight: int | None = setting(
-        "most requests that an open loop has under way; what waits for it counts as late",
-        256,
-        None,
-        ge=1,
+        "open loop: most requests under way; one that waits counts as late", 256, None, ge=1
     )
     warmup_requests: int | None = setting(
-        "requests sent first, without rows; by default one for each stream, or a second's worth",
-        8,
-        None,
-        ge=0,
-        le=MOST_REQUESTS,
+        "sent first, without rows (default: one a stream)", 8, None, ge=0, le=MOST_REQUESTS
     )
     repeats: int = setting("how often each level is run", 3, 1, ge=1, le=1000)
     conversations: Conversations | None = setting(

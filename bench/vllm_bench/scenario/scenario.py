@@ -42,30 +42,22 @@ class Scenario(LoadKeys):
     )
     model: str = setting("the model to ask the server for", "Qwen/Qwen3-8B", min_length=1)
     temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
-    stream: bool = setting(
-        "whether replies are streamed; without it no token is timed", False, True
-    )
+    stream: bool = setting("stream replies; otherwise no token is timed", False, True)
     description: str = setting("words for people", "short questions, short answers", "")
     prefill_tokens: int | None = setting(
         "length of a prompt in tokens, chat template included", 256, None, ge=1
     )
     max_new_tokens: int = setting("longest reply in tokens", 128, ge=1)
-    dataset: str = setting(
-        "where the prompts come from: a data set, or file:PATH", "sample", "dolly"
-    )
+    dataset: str = setting("the prompts: a data set's name, or file:PATH", "sample", "dolly")
     prompt_fit: Literal["natural", "packed"] = setting(
-        "natural: prompts of half to twice prefill_tokens; packed: joined to it within 2 %",
-        "packed",
-        "natural",
+        "natural: half to twice prefill_tokens; packed: joined to it, ±2 %", "packed", "natural"
     )
     endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
-    ignore_eos: bool = setting("whether each reply has exactly max_new_tokens", True, False)
+    ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
     cache: Literal["run", "cold", "natural"] = setting(
-        "prefix cache hits: within a run alone, never (cold), or as they come (natural)",
-        "cold",
-        "run",
+        "prefix cache hits: within a run, never (cold), as they come (natural)", "cold", "run"
     )
-    seed: int = setting("decides order of prompts and times of arrivals", 7, 0, ge=0, lt=2**63)
+    seed: int = setting("decides the order of prompts and the arrivals", 7, 0, ge=0, lt=2**63)
     system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
     headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = setting(
         "HTTP headers of each request", {"X-Team": "blue"}, {}
@@ -76,30 +68,20 @@ class Scenario(LoadKeys):
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = setting(
         "the environment variable that holds the API key", "OPENAI_API_KEY", None
     )
-    tls_verify: bool = setting("whether the server's certificate is verified", False, True)
-    tls_ca: str | None = setting("the authority's file that it is verified by", "ca.pem", None)
-    telemetry: bool = setting("whether GPUs are sampled", True, False)
+    tls_verify: bool = setting("verify the server's certificate", False, True)
+    tls_ca: str | None = setting("file of the authority that signed it", "ca.pem", None)
+    telemetry: bool = setting("sample GPUs during the run", True, False)
     telemetry_hz: float = setting("GPU samples a second", 5, 10.0, ge=0.5, le=100)
     telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = setting(
         "which GPUs, as nvidia-smi counts; by default all", [0, 1], None, min_length=1
     )
     timeout_first_token_s: float = setting(
-        "seconds without a first token after which a request is given up",
-        30,
-        120.0,
-        gt=0,
-        le=LONGEST_S,
+        "seconds to the first token at most", 30, 120.0, gt=0, le=LONGEST_S
     )
     timeout_stall_s: float = setting(
-        "seconds of silence within a reply after which it is given up",
-        10,
-        60.0,
-        gt=0,
-        le=LONGEST_S,
+        "seconds of silence within a reply at most", 10, 60.0, gt=0, le=LONGEST_S
     )
-    timeout_total_s: float = setting(
-        "seconds after which a request is given up", 300, 600.0, gt=0, le=LONGEST_S
-    )
+    timeout_total_s: float = setting("seconds of a request at most", 300, 600.0, gt=0, le=LONGEST_S)
     slo: Slo | None = setting(
         "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
     )
