@@ -62,11 +62,9 @@ class Progress:
 
     @property
     def sending_s(self) -> float:
-        """Seconds for which requests have been sent."""
         return min(self.elapsed_s, self.stopped_s)
 
     def stop(self) -> None:
-        """Take note that no more are sent."""
         self.stopping, self.stopped_s = True, self.elapsed_s
 
     @property

@@ -31,7 +31,6 @@ class HubSet:
 
     @property
     def url(self) -> str:
-        """The data set's page."""
         return f"https://huggingface.co/datasets/{self.repo}"
 
 

@@ -51,7 +51,6 @@ class GpuSampler:
             raise self._unavailable
 
     def stop(self) -> None:
-        """Take the last sample and end."""
         if not self._ticker.stop(STOP_LIMIT_S):
             text = f"the GPU driver hangs: it gave no answer in the last {STOP_LIMIT_S:g} s"
             self._sink.problem(Problem("stuck", text))

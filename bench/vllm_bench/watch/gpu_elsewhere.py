@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from ..records.row import columns, csv_lines
 from ..records.samples import GpuRow, gpu_row
@@ -25,6 +25,10 @@ from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableErro
 
 HEADER = ",".join(columns(GpuRow))
 ALIVE = "# {}\n"
+START_LIMIT_S = 30.0  # a login, Python and the driver
+STOP_LIMIT_S = 5.0
+CLOCKS_APART_S = 0.5
+BAD_LINES = 10  # so many, and it isn't the sampler that is talking
 
 
 class StreamError(Exception):
@@ -41,19 +45,15 @@ class StreamSink:
         write(HEADER + "\n")
 
     def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
-        """Say which GPUs are read, and how often."""
         self._note({"gpus": [dataclasses.asdict(gpu) for gpu in found], "hz": hz})
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
-        """Write readings."""
         self._write(csv_lines(dataclasses.replace(r, t_s=r.t_s - self._zero_s) for r in rows))
 
     def missed(self, gpu_index: int, code: str) -> None:
-        """Say that a GPU has stopped answering."""
         self._note({"missed": gpu_index, "code": code})
 
     def problem(self, problem: Problem) -> None:
-        """Say what is wrong."""
         self._note({"problem": problem.code, "text": problem.text, "gpu_index": problem.gpu_index})
 
     def _note(self, note: dict[str, object]) -> None:
@@ -75,32 +75,22 @@ def take_line(line: str, sink: GpuSink) -> GpuRow | None:
     return row
 
 
-def _take_note(note: dict[str, object], sink: GpuSink) -> None:
+def _take_note(note: dict[str, Any], sink: GpuSink) -> None:
     if "gpus" in note:
-        found = note["gpus"]
-        if not isinstance(found, list):
-            raise ValueError(found)
-        gpus = [GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in found]
-        sink.gpus(gpus, float(str(note["hz"])))
+        gpus = [GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in note["gpus"]]
+        sink.gpus(gpus, float(note["hz"]))
     elif "missed" in note:
-        sink.missed(int(str(note["missed"])), str(note["code"]))
+        sink.missed(int(note["missed"]), str(note["code"]))
     elif "problem" in note:
         index = note["gpu_index"]
-        gpu_index = None if index is None else int(str(index))
+        gpu_index = None if index is None else int(index)
         sink.problem(Problem(str(note["problem"]), str(note["text"]), gpu_index))
-
-
-START_LIMIT_S = 30.0  # a login, Python and the driver
-STOP_LIMIT_S = 5.0
-CLOCKS_APART_S = 0.5
-BAD_LINES = 10  # so many, and it isn't the sampler that is talking
 
 
 class CommandSampler:
     """Runs the command from start to stop, and records the rows that it prints."""
 
     def __init__(self, command: str, recording: GpuRecording) -> None:
-        """Prepare; nothing runs yet."""
         self._command = command
         self._recording = recording
         self._process: subprocess.Popen[str] | None = None

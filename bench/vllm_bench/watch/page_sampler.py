@@ -56,7 +56,6 @@ class PageSampler(ABC):
             raise UnavailableError(self._code, f"{self._name}: {self._why}")
 
     def stop(self) -> None:
-        """Ask for the last time and end."""
         self._ticker.stop(STOP_LIMIT_S)
 
     def sample(self) -> None:

@@ -96,7 +96,6 @@ class Recording:
         self._lock = threading.Lock()
 
     def rows(self, rows: Sequence[Any]) -> None:
-        """Write readings."""
         with self._lock:
             for row in rows:
                 self._gaps.seen(getattr(row, "gpu_index", None), row.t_s)

@@ -36,7 +36,6 @@ class Ticker:
         return not self._thread.is_alive()
 
     def left_s(self) -> float:
-        """Return the seconds until the next tick."""
         return (self._due_ns - time.perf_counter_ns()) / 1e9
 
     def _run(self) -> None:

@@ -33,13 +33,11 @@ class ServerRecording(Recording):
         self._why = ""
 
     def rows(self, rows: Sequence[ServerRow]) -> None:
-        """Write the rows of one answer."""
         self._answered += 1
         self._engines |= {row.engine for row in rows} - {ALL}
         super().rows(rows)
 
     def unanswered(self, why: str) -> None:
-        """Note a question without an answer."""
         self._unanswered += 1
         self._why = why
         self.missed(None, "no_answer")
