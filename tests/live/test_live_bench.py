@@ -19,6 +19,8 @@ import pytest
 from tests.support.far_end import Step, TinyVllm
 from tests.support.running import command, environment, wait_for, write_scenario
 
+pytestmark = pytest.mark.process
+
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 BUSY: list[Step] = [b"HTTP/1.1 503 X\r\ncontent-length: 8\r\n\r\n\x1b[2Jbusy"]
 

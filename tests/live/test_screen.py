@@ -349,6 +349,7 @@ def test_without_colours_none_is_written(clock: Clock, monkeypatch: pytest.Monke
         assert f"\x1b[{colour}m" not in terminal.getvalue()
 
 
+@pytest.mark.process
 def test_a_sending_process_knows_nothing_of_it() -> None:
     code = (
         "import sys; import vllm_bench.send.worker; "

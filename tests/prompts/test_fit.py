@@ -346,6 +346,7 @@ def test_orders_are_spread_evenly() -> None:
     assert all(800 < number < 1200 for number in seen.values())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fit", ["natural", "packed"])
 def test_two_processes_with_other_hash_seeds_choose_the_same(tmp_path: Path, fit: str) -> None:
     texts = tmp_path / "prompts.txt"

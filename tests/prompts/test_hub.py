@@ -123,6 +123,7 @@ def test_a_set_is_fetched_once_at_the_revision_that_the_hub_has_now(
     assert (facts["row_count"], facts["prompt_count"]) == (5, 3)
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("hub")
 def test_a_cached_set_needs_neither_the_hub_nor_its_library(tmp_path: Path) -> None:
     expected = texts("dolly", tmp_path)
@@ -195,6 +196,7 @@ def test_a_set_whose_columns_have_changed_is_refused_by_column(
     )
 
 
+@pytest.mark.process
 def test_without_a_hub_one_line_names_sample_and_file_and_comes_soon(tmp_path: Path) -> None:
     began_s = time.monotonic()
     done = subprocess.run(

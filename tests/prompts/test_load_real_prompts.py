@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.data_sets import write
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

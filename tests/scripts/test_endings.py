@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 AT_THE_IMPORT = """
 import os, signal, sys
 
+pytestmark = pytest.mark.process
+
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == os.environ["PACKAGE"]:

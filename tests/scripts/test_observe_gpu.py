@@ -23,6 +23,8 @@ from vllm_bench.watch.gpu_elsewhere import HEADER
 from tests.support.far_end import FarEnd, TinyVllm
 from tests.support.shimmed import TWO_GPUS, environment
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVE = ROOT / "bench" / "observe_gpu.py"
 # GPU 0 throttles for a while; GPU 1 falls off the bus.

@@ -17,6 +17,8 @@ from vllm_bench.watch.recording import GpuRecording, UnavailableError
 
 from tests.support.shimmed import HEALTHY, TWO_GPUS, Collected, load
 
+pytestmark = pytest.mark.process
+
 Load = Callable[..., None]
 
 

@@ -27,6 +27,8 @@ from vllm_bench.watch.recording import GpuFacts, GpuRecording, Problem, Unavaila
 
 from tests.support.shimmed import TWO_GPUS, Collected, environment
 
+pytestmark = pytest.mark.process
+
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "observe_gpu.py"
 
 micro = st.integers(0, 10**12).map(lambda n: n / 1e6)

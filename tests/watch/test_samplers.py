@@ -11,6 +11,8 @@ from vllm_bench.watch.samplers import Samplers, Wanted
 
 from tests.support.shimmed import TWO_GPUS, load
 
+pytestmark = pytest.mark.process
+
 METRICS = 'vllm:num_requests_running{engine="0"} 1\n'
 DCGM = 'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-a"} 300\n'
 
