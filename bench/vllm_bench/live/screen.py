@@ -192,14 +192,14 @@ def _rows(progress: Progress, now: Figures) -> list[Row]:
     done = f"{progress.ended:,} of {progress.planned:,} · {_number(now.requests_per_s)} req/s"
     failed = f"{progress.failed:,}{kinds(progress)}"
     red = "red" if progress.errors else ""
-    flying = f"{_count(progress.in_flight)} · {_count(now.running)} running"
+    under_way = f"{_count(progress.in_flight)} · {_count(now.running)} running"
     tokens = f"{_count(now.tokens_per_s)} tok/s · server {_count(now.server_tokens_per_s)}"
     cpu = "" if now.cpu_share is None else f" · CPU {now.cpu_share:.0%}"
     return [
         Row("requests", done, "requests_per_s"),
         Row("failed", failed, "failed", style=red),
         *(Row("last error", one_line(e), style=red) for e in [progress.last_error] if e),
-        Row("in flight", f"{flying} · {_count(now.waiting)} waiting", "in_flight"),
+        Row("in flight", f"{under_way} · {_count(now.waiting)} waiting", "in_flight"),
         Row("tokens", tokens, "tokens_per_s"),
         Row("TTFT", _pair(now.ttft_p50_ms, now.ttft_p95_ms), "ttft_p95_ms"),
         Row("ITL", _pair(now.itl_p50_ms, now.itl_p95_ms), "itl_p95_ms"),
