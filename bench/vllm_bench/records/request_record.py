@@ -6,7 +6,6 @@ reader and the documentation (`python bench/summarize.py --columns`) derive from
 
 from __future__ import annotations
 
-import io
 import os
 import types
 import typing
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import BenchError
-from .row import bad_row, columns, csv_lines, doc
+from .row import bad_row, columns, csv_lines, doc, frame_of, whole_lines
 from .whole_file import hold
 
 if TYPE_CHECKING:
@@ -132,28 +131,23 @@ def read_frame(path: Path) -> pd.DataFrame:
 
     Raises RecordsError where the file is missing, has a wrong header or a damaged row.
     """
-    import pandas as pd
-
-    whole = _whole_lines(path)
+    whole = _checked_lines(path)
     try:
-        return pd.read_csv(
-            io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
-        )
+        return frame_of(whole, column_dtypes())
     except (ValueError, TypeError, OverflowError) as e:
         raise RecordsError(f"{path}: damaged row: {e}") from e
 
 
 def count_rows(path: Path) -> int:
     """Count a run's rows without a look into their cells. Raises RecordsError as `read_frame`."""
-    return _whole_lines(path).count(b"\n") - 1
+    return _checked_lines(path).count(b"\n") - 1
 
 
-def _whole_lines(path: Path) -> bytes:
+def _checked_lines(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        whole = whole_lines(path.read_bytes())
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
-    whole = text[: text.rfind(b"\n") + 1]
     header = whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
     _check_header(path, header)
     problem = bad_row(whole)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
@@ -47,6 +50,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def whole_lines(data: bytes) -> bytes:
+    """Return a file without its last line where a kill tore that off."""
+    return data[: data.rfind(b"\n") + 1]
+
+
 def bad_row(lines: bytes) -> str | None:
     """Return what is wrong with the first row that hasn't as many cells as the header, if any.
 
@@ -60,3 +68,17 @@ def bad_row(lines: bytes) -> str | None:
         if cells != wanted or len(parts) % 2 == 0:
             return f"line {number} has {cells} cells, not {wanted}"
     return None
+
+
+def frame_of(lines: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Return the columns that have a type here. Raises ValueError, TypeError, OverflowError."""
+    import pandas as pd
+
+    found: pd.DataFrame = pd.read_csv(
+        io.BytesIO(lines),
+        usecols=list(dtypes),
+        dtype=dict(dtypes),
+        keep_default_na=False,
+        na_values=[""],
+    )
+    return found

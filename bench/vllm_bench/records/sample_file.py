@@ -6,14 +6,13 @@ Samplers start before the run does, so rows are held until its start is known.
 from __future__ import annotations
 
 import dataclasses
-import io
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .request_record import RecordsError
-from .row import bad_row, columns, csv_lines
+from .row import bad_row, columns, csv_lines, frame_of, whole_lines
 from .samples import GpuRow, ServerRow, dtypes
 
 if TYPE_CHECKING:
@@ -98,19 +97,12 @@ def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
 def _parsed(text: bytes, types: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
     import numpy as np
-    import pandas as pd
 
-    whole = text[: text.rfind(b"\n") + 1]
+    whole = whole_lines(text)
     problem = bad_row(whole)
     if problem:
         raise ValueError(problem)
-    rows: pd.DataFrame = pd.read_csv(
-        io.BytesIO(whole),
-        usecols=list(types),
-        dtype=dict(types),
-        keep_default_na=False,
-        na_values=[""],
-    )
+    rows = frame_of(whole, types)
     if not np.isfinite(rows["t_s"]).all():
         raise ValueError("a row has no t_s")
     ordered: pd.DataFrame = rows.sort_values("t_s", kind="stable", ignore_index=True)
