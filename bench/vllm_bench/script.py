@@ -74,14 +74,14 @@ def parser_of(manual: str | None) -> argparse.ArgumentParser:
 
 
 def add_runs(parser: argparse.ArgumentParser, where: str) -> None:
-    """Let a script be told which runs to read; `where` says what lies in their folder."""
+    """Let a script take the runs to read; `where` says what lies in their folder."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
     folder = f"where {where} lie (default: results, beside bench)"
     parser.add_argument("--results-dir", type=Path, metavar="D", help=folder)
 
 
 def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], int]:
-    """Return the runs that were asked for, and how many of them there aren't: each is told."""
+    """Return the runs that were asked for, and how many of them there aren't; says so of each."""
     from .records.find_runs import find_runs
 
     found = find_runs(given, results_dir or RESULTS)
@@ -91,7 +91,7 @@ def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], in
 
 
 def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
-    """Return what `take` makes of each run, and how many are damaged: each is told.
+    """Return what `take` makes of each run, and how many are damaged; says so of each.
 
     One run's rows are in memory at once. A run whose JSON can't be read is taken and counted.
     """
@@ -121,17 +121,14 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def count(self) -> int:
-        """Return how often the end was asked for."""
         return self._count
 
     def __enter__(self) -> Interrupts:
-        """Take the signals over."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

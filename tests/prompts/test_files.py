@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,8 @@ def test_a_file_may_have_any_of_the_usual_shapes(tmp_path: Path, name: str, cont
 
 
 def test_a_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
-    assert texts(write(tmp_path, "a.txt", "[INST] Hello\nWorld"), tmp_path) == [
-        "[INST] Hello",
-        "World",
-    ]
+    lines = ["[INST] Hello", "World"]
+    assert texts(write(tmp_path, "a.txt", "\n".join(lines)), tmp_path) == lines
 
 
 def test_messages_are_cut_after_the_last_user_message(tmp_path: Path) -> None:
@@ -59,7 +58,7 @@ def test_messages_are_cut_after_the_last_user_message(tmp_path: Path) -> None:
     row = {"messages": [{"role": r, "content": c} for r, c in [*turns, ("assistant", "D")]]}
     (prompt,) = load_prompts(write(tmp_path, "a.jsonl", json.dumps(row)), cache_dir=tmp_path)
     assert prompt.messages == tuple(Message(r, c) for r, c in turns)
-    assert prompt.text == "Be brief.\n\nA\n\nB\n\nC"
+    assert prompt.text == "\n\n".join(text for _, text in turns)
 
 
 def test_content_may_come_in_parts(tmp_path: Path) -> None:
@@ -72,9 +71,9 @@ def test_empty_and_repeated_prompts_are_left_out_and_counted(tmp_path: Path) -> 
     name = write(tmp_path, "a.json", '["One", " ", "One", "", {"messages": []}, "Two"]')
     source = load_source(name, cache_dir=tmp_path)
     assert [p.id for p in source.prompts] == ["file:1", "file:6"]
-    assert source.notes == (
-        f"{name}: rows left out: 1 without a human prompt, 2 empty, 1 repeated",
-    )
+    (note,) = source.notes
+    assert note.startswith(f"{name}: ")
+    assert re.findall(r"\d+", note.removeprefix(name)) == ["1", "2", "1"]
 
 
 @pytest.mark.parametrize(
@@ -129,10 +128,8 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(
 
 
 def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> None:
-    assert error(f"file:{tmp_path}/no", tmp_path).endswith(
-        "can't be read: No such file or directory"
-    )
-    assert error(f"file:{tmp_path}", tmp_path).endswith("can't be read: Is a directory")
+    for path in (tmp_path / "no", tmp_path):
+        assert error(f"file:{path}", tmp_path).startswith(f"file:{path}: ")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Scenarios: what `scenarios.yaml` may say, and what it means once defaults are merged.
 
-Every mistake is one line that names the file, the scenario, the key, what was
-given, what is allowed, and the nearest known key.
+Every mistake is one line that names the file, the scenario, the key, what was given, what is
+allowed, and the nearest known key.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def load_scenarios(
         own = replaced(settings, overrides or {})
         merged = {**replaced(defaults, own), "name": str(name)}
         try:
-            found[str(name)] = Scenario.model_validate(merged, strict=False)
+            found[str(name)] = Scenario.model_validate(merged)
         except ValidationError as e:
             inherited = {key for key in defaults if key not in own}
             raise _blamed(e, path, where, inherited, overrides or {}) from e

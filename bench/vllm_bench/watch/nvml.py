@@ -87,7 +87,10 @@ class Nvml:
             raise UnavailableError("no_nvml", text) from e
         self._nvml: Any = pynvml
         self._tell = on_problem
-        self._open()
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as e:
+            raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def close(self) -> None:
         """Let go of NVML; what it has to say to that helps nobody."""
@@ -103,11 +106,14 @@ class Nvml:
             raise GpuGoneError(GONE.get(e.value, "driver_gone")) from e
 
     def gpus(self, wanted: Sequence[int] | None) -> list[Gpu]:
-        """Return the GPUs, or those wanted; one that can't be opened is told and left out.
+        """Return the GPUs, or those wanted; one that can't be opened is reported and left out.
 
         Raises UnavailableError where none is left.
         """
-        count = self._count()
+        try:
+            count = int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as e:
+            raise UnavailableError("no_nvml", f"NVML: {e}") from e
         for index in wanted or ():
             if index >= count:
                 text = f"there is no GPU {index}: the machine has {count}, counted from 0"
@@ -151,18 +157,6 @@ class Nvml:
             if e.value in ABSENT or e.value == NO_PERMISSION:
                 gpu.absent.add(column)
             return None  # it may answer at the next tick
-
-    def _open(self) -> None:
-        try:
-            self._nvml.nvmlInit()
-        except self._nvml.NVMLError as e:
-            raise UnavailableError("no_nvml", f"NVML: {e}") from e
-
-    def _count(self) -> int:
-        try:
-            return int(self._nvml.nvmlDeviceGetCount())
-        except self._nvml.NVMLError as e:
-            raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def _find(self, index: int) -> Gpu | None:
         nvml = self._nvml
