@@ -1,4 +1,4 @@
-"""A person's own file of prompts, the bundled set, where the cache lies, and the seed."""
+"""A person's own file of prompts, the bundled set, and where the cache lies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from vllm_bench.prompts.order import derive_seed
 from vllm_bench.prompts.prompt import Message
 from vllm_bench.prompts.source import default_cache_dir, load_source
 
@@ -156,10 +155,3 @@ def test_the_bundled_sample_has_at_least_200_different_prompts(tmp_path: Path) -
 )
 def test_the_cache_lies_where_the_environment_says(environ: dict[str, str], folder: Path) -> None:
     assert default_cache_dir(environ) == folder
-
-
-def test_derived_seeds_are_fixed_for_ever_and_differ_by_purpose() -> None:
-    assert derive_seed(0, "prompts") == 2156200471986163497
-    assert derive_seed(0, "prompts") != derive_seed(0, "schedule")
-    assert derive_seed(0, "prompts") != derive_seed(1, "prompts")
-    assert all(0 <= derive_seed(n, "prompts") < 2**63 for n in range(100))
