@@ -5,29 +5,14 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.throughput import throughput
-from vllm_bench.live import progress as progress_module
 from vllm_bench.live.progress import Progress, ProgressLines, last_line, progress_line
 
+from tests.live.screens import Clock
 from tests.support.made_runs import failed_record, frame_of, made_record
-
-
-class Clock:
-    """A clock that stands until it is set; seconds since the run's start."""
-
-    now_s = 0.0
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    virtual = SimpleNamespace(perf_counter=lambda: 500.0 + found.now_s)
-    monkeypatch.setattr(progress_module, "time", virtual)
-    return found
 
 
 def progress(good: int = 0, failed: int = 0, planned: int = 50) -> Progress:
