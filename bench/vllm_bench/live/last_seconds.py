@@ -28,8 +28,8 @@ class Figures:
     """The ten seconds before one moment. None: nothing of the kind in them.
 
     TTFT and ITL are of requests that succeeded. `running`, `waiting` and `kv_cache_usage`
-    (0-1) are the server's own words at its last reading, and `server_tokens_per_s` what it
-    generated between the last two, for whomever.
+    (0-1) are what the server said at its last reading, and `server_tokens_per_s` is what it
+    generated between the last two, for all its clients.
     """
 
     requests_per_s: float | None = None
@@ -64,7 +64,7 @@ class LastSeconds:
         failed = record.error_kind is not None
         gaps_ms = token_gaps_ms(() if failed else stamps, record.completion_tokens)
         self._ended.append((record, gaps_ms))
-        # What is late to be told of stands behind what ended after it: it is dropped later.
+        # What is reported late stands behind what ended after it, and is dropped later.
         while self._ended[0][0].t_end_s <= record.t_end_s - SPAN_S:
             self._ended.popleft()
 

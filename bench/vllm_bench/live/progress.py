@@ -72,13 +72,13 @@ class Progress:
         """Planned requests begun and not ended; None: nobody says how many began."""
         if self.begun is None:
             return None
-        # A stream begins its next request some milliseconds before the last one's end is told.
+        # A stream begins its next request some milliseconds before the last one's end is reported.
         found = max(0, self.begun() - self.ended)
         return found if self.most_in_flight is None else min(found, self.most_in_flight)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left by the schedule, or at the rate so far; None: not to be told."""
+        """Seconds left by the schedule, or at the rate so far; None: unknown."""
         if self.last_due_s is not None:
             return max(0.0, self.last_due_s - self.elapsed_s) or None
         if not self.ended or not self.elapsed_s:

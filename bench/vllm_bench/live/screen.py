@@ -28,7 +28,7 @@ FRAME_S = 0.2
 COLUMNS_FREE = 3  # a full last column wraps on some terminals, and Ctrl-C is echoed as ^C
 LINES_FREE = 1  # a full last line scrolls
 LABEL, VALUE = 11, 29  # columns
-FOOT = "last 10 s, a bar a second; running, waiting, KV use: as the server says"
+FOOT = "last 10 s, one bar per second; running, waiting, KV use: as the server says"
 MOST_ERROR = 500  # characters of an error: no terminal is wider
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.:-=+*#"
@@ -212,7 +212,7 @@ def _value(row: Row, history: Sequence[Figures], options: ConsoleOptions) -> Tex
     value = _text(row.value, row.style, options)
     left = options.max_width - LABEL - VALUE
     if row.course is not None and left > 0 and value.cell_len < VALUE:
-        # A bar a second is at most as many as there are columns: the rest need not be asked for.
+        # One bar per second: no more of them are needed than there are columns.
         seconds = list(history)[-left:]
         blocks = ASCII_BLOCKS if options.ascii_only else BLOCKS
         bars = sparkline([getattr(f, row.course) for f in seconds], blocks, row.top)

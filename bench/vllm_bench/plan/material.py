@@ -236,7 +236,6 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
         distinct=len(uses),
         max_uses=max(uses.values()),
         source_count=len(source.prompts),
-        fitting_count=chosen.distinct,
         counted_by="nobody",  # a turn's prompt holds answers that nobody has heard yet
         notes=(*source.notes, *chosen.notes),
     )

@@ -1,4 +1,4 @@
-"""Prompts from a person's own file: JSON lines, one JSON array, or text with one prompt a line.
+"""Prompts from a person's own file: JSON lines, one JSON array, or text with one prompt per line.
 
 The format is seen from the content; the ending .json, .jsonl or .ndjson only says that
 nothing but JSON will do, so that a damaged line is an error and not a prompt.

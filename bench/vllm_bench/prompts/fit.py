@@ -160,7 +160,6 @@ def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> Pro
         distinct=len(uses),
         max_uses=max(uses.values(), default=0),
         source_count=len(draw.source.prompts),
-        fitting_count=len(found),
         counted_by=draw.counter.method,
         notes=(
             *draw.source.notes,

@@ -43,7 +43,7 @@ class Goal:
         return counted is not None and abs(counted - self.tokens) <= self.tolerance
 
     def exceeded_by(self, counted: int | None) -> bool:
-        """Tell whether the text must be cut. A refused one is too long."""
+        """Whether the text must be cut. A refused one is too long."""
         return counted is None or counted > self.tokens
 
 
@@ -163,7 +163,7 @@ def _guess(places: Sequence[int], low: Cut, high: Cut, goal: Goal, *, halve: boo
 def run_together(
     searches: Sequence[Generator[str, int | None, Prompt | None]], counter: TokenCounter
 ) -> list[Prompt | None]:
-    """Advance all searches, a count each at a time, until every one has ended."""
+    """Advance all searches, by one count each at a time, until every one has ended."""
     results: list[Prompt | None] = [None] * len(searches)
     asking: dict[int, str] = {number: next(search) for number, search in enumerate(searches)}
     while asking:

@@ -63,7 +63,6 @@ class PromptSet:
     distinct: int
     max_uses: int  # how often the most used one stands in `prompts`
     source_count: int  # prompts in the data set
-    fitting_count: int  # how many were found to fit before enough were found
     counted_by: CountedBy
     notes: tuple[str, ...]  # for people: reuse, licence, estimated counts
 

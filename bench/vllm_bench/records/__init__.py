@@ -1,1 +1,1 @@
-"""What a run leaves on disk: a type a file, its writer and its reader side by side."""
+"""What a run leaves on disk: one type for each file, its writer and its reader side by side."""

@@ -49,7 +49,7 @@ def held(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Tell whether nobody holds a file, and keep it so inside the block.
+    """Say whether nobody holds a file, and keep it so inside the block.
 
     False where somebody does, and where nobody can tell.
     """

@@ -93,7 +93,7 @@ class Server:
     def wait_ready(self, limit_s: float, on_wait: Callable[[float, str], bool]) -> None:
         """Wait until the server is ready; `on_wait(waited_s, why)` may return False to give up.
 
-        Raises ControlError after `limit_s` seconds, or when told to give up.
+        Raises ControlError after `limit_s` seconds, or when `on_wait` gives up.
         """
         began_s = time.monotonic()
         while (why := self.why_not_ready()) is not None:

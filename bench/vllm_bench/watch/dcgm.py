@@ -1,7 +1,7 @@
 """GPU rows from a DCGM exporter's page, wherever it runs.
 
-The exporter repeats its last reading until it takes the next one, every 30 s unless it is told
-otherwise (`dcgm-exporter -c 100`: every 100 ms). A repeated reading is no new row, so that a
+The exporter repeats its last reading until it takes the next one, every 30 s by default
+(`dcgm-exporter -c 100`: every 100 ms). A repeated reading is no new row, so that a
 slow exporter shows as the gaps that it has.
 """
 
