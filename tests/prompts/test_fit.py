@@ -21,7 +21,10 @@ from vllm_bench.prompts.prompt import (
     user_prompt,
 )
 
-WORDS = ["ab", "of", "cider", "mathematics", "extraordinarily", "so", "数据科学入门", "naïve"]
+WORDS = [
+    *("ab", "cider", "of", "mathematics", "extraordinarily"),
+    *("so", "the", "数据科学入门", "naïve"),
+]
 
 
 class Counting:

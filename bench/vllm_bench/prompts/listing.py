@@ -46,7 +46,7 @@ def length_summary(lengths: Sequence[int]) -> str:
 
 
 def histogram(lengths: Sequence[int]) -> Iterator[str]:
-    """Yield one line for each of ten equal bins: its ends in tokens (both included), bar, number."""
+    """Yield one line for each of ten equal bins: its ends in tokens, both included, bar, number."""
     low, high = min(lengths), max(lengths)
     width = -(-(high - low + 1) // BINS)  # rounded up
     bins = [0] * (-(-(high - low + 1) // width))
