@@ -253,8 +253,9 @@ def _print(rows: list[Calibration]) -> None:
 
 def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     """Write the files. Raises OSError."""
-    from vllm_bench.charts.calibration_figure import calibration_figure
-    from vllm_bench.charts.style import save
+    from vllm_bench.charts.against_load import calibration_chart
+    from vllm_bench.charts.chart import Heading
+    from vllm_bench.charts.pen_matplotlib import draw, save
     from vllm_bench.records.whole_file import write_whole
     from vllm_bench.summary.calibration import sidecar, to_csv, to_markdown, write_sidecar
 
@@ -268,7 +269,8 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     write_whole(folder / f"{stem}.csv", to_csv(rows))
     write_whole(folder / f"{stem}.md", to_markdown(rows, _machine()).encode())
-    save(calibration_figure(rows, _machine()), folder / f"{stem}.png")
+    chart = calibration_chart(rows)
+    save(draw(chart, Heading(chart.title, _machine(), chart.doc)), folder / f"{stem}.png")
     print(f"Wrote {folder / stem}.csv, .md and .png")
 
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 from ..figures import digits as cells
 from ..figures.metrics import TITLES
 from ..figures.statistics import min_samples
-from ..records.text import ABSENT
+from ..records.text import ABSENT, printable
 from ..summary.levels import Level, Series
-from ..summary.summary import RunSummary
+from ..summary.summary import RunSummary, Turn
 from ..tables.columns import SUMMARY_COLUMNS, summary_column_docs
 from ..tables.level_columns import FIGURES, LevelRow, level_column_docs, level_rows
 from ..tables.report_headings import BESIDE_FIGURES, LEVEL_NAMES, RUN_FIGURES, SHARES
@@ -29,17 +29,18 @@ class Cell:
     text: str
     sort: Value = None
     small: str = ""
-    verdict: bool = False
+    look: str = ""  # "pill", "met", "missed"
+    more: str = ""  # on hovering
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading under its group, its meaning, and whether it holds numbers."""
+    """A heading under its group, its meaning, and how its cells look."""
 
     group: str
     heading: str
     doc: str
-    number: bool = True
+    look: str = "number"  # "words": long ones; "": short ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ class Table:
         return [(name, len(list(some))) for name, some in groupby(self.columns, lambda c: c.group)]
 
 
+Get = Callable[[Row], Cell]
+Columns = Sequence[tuple[Column, Get[Row]]]
+
 VALUES = {column.name: column.value for column in SUMMARY_COLUMNS}
 DOCS = dict(summary_column_docs())
 LEVEL_DOCS = dict(level_column_docs())
@@ -62,18 +66,18 @@ FROM_SCHEDULE = "_from_schedule"  # in the names of times that say most in an op
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 
-RUN: tuple[Column, Callable[[RunSummary], Cell]] = (
-    Column("", "run", "level of load, and when the run started", number=False),
+RUN: tuple[Column, Get[RunSummary]] = (
+    Column("", "run", "level of load, and when the run started", look=""),
     lambda run: Cell(run.load.words, run.load.value, run.started_utc or ""),
 )
 
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
     """Return a row a run with its headline figures; what no run has is left out."""
-    columns: list[tuple[Column, Callable[[RunSummary], Cell]]] = [
+    columns: Columns[RunSummary] = [
         RUN,
         (
-            Column("", "verdict", DOCS["verdict"], number=False),
+            Column("", "verdict", DOCS["verdict"], look=""),
             lambda run: _verdict(run.verdict.level, run.verdict.reasons),
         ),
         (
@@ -95,7 +99,7 @@ def beside_table(runs: Sequence[RunSummary]) -> Table | None:
 
 def _figure_columns(
     figures: Sequence[tuple[str, str, str]], runs: Sequence[RunSummary]
-) -> list[tuple[Column, Callable[[RunSummary], Cell]]]:
+) -> Columns[RunSummary]:
     """Return columns of summary.csv under their headings; those without any value left out.
 
     A percentile without the samples for it stays: that it can't be told is told.
@@ -118,12 +122,12 @@ def _origin(group: str, name: str, is_open: bool) -> str:
     return f"{group} from send" if from_send else group
 
 
-def _table(columns: Sequence[tuple[Column, Callable[[Row], Cell]]], rows: Sequence[Row]) -> Table:
+def _table(columns: Columns[Row], rows: Sequence[Row]) -> Table:
     return Table([c for c, _ in columns], [[cell(row) for _, cell in columns] for row in rows])
 
 
 def _verdict(level: str, reasons: str) -> Cell:
-    return Cell(level, level, reasons, verdict=True)
+    return Cell(level, level, reasons, look="pill")
 
 
 def _run_cell(run: RunSummary, name: str) -> Cell:
@@ -153,9 +157,9 @@ def _lacking(run: RunSummary, name: str) -> str:
 def levels_table(series: Series) -> Table:
     """Return a row a level: its runs together, each figure with its interval over them."""
     rows, is_open = level_rows([series]), series.levels[0].load.is_open
-    columns: list[tuple[Column, Callable[[LevelRow], Cell]]] = [
+    columns: Columns[LevelRow] = [
         (
-            Column("", "load", LEVEL_DOCS["load"], number=False),
+            Column("", "load", LEVEL_DOCS["load"], look=""),
             lambda row: Cell(row.level.load.words, row.level.load.value),
         ),
         (
@@ -163,7 +167,7 @@ def levels_table(series: Series) -> Table:
             lambda row: Cell(str(len(row.level.runs)), len(row.level.runs)),
         ),
         (
-            Column("", "verdict", LEVEL_DOCS["verdict"], number=False),
+            Column("", "verdict", LEVEL_DOCS["verdict"], look=""),
             lambda row: _verdict(row.level.verdict, row.level.reasons),
         ),
         *_judged_columns(rows),
@@ -188,7 +192,7 @@ def _level_column(name: str, is_open: bool) -> Column:
 
 def _judged_columns(
     rows: Sequence[LevelRow],
-) -> Iterable[tuple[Column, Callable[[LevelRow], Cell]]]:
+) -> Iterable[tuple[Column, Get[LevelRow]]]:
     if any(row.level.attainment for row in rows):
         yield (
             Column("objectives", "met by %", f"attainment: {LEVEL_DOCS['attainment']}"),
@@ -197,7 +201,7 @@ def _judged_columns(
         yield Column("objectives", "goodput/s", LEVEL_DOCS["goodput_per_s"]), _goodput
     if any(row.state for row in rows):
         yield (
-            Column("", "TTFT is", LEVEL_DOCS["ttft_stability"], number=False),
+            Column("", "TTFT is", LEVEL_DOCS["ttft_stability"], look=""),
             lambda row: Cell(row.state or ABSENT, row.state),
         )
 
@@ -207,9 +211,8 @@ def _level_cell(level: Level, name: str, figure: Callable[[RunSummary], float | 
     if over is None:
         lacking = next((text for run in level.runs if (text := _lacking(run, name))), "")
         return Cell(lacking or ABSENT)
-    small = ""
-    if over.interval is not None:
-        small = f"{number(over.interval.low)} to {number(over.interval.high)}"
+    ends = over.interval
+    small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
     return Cell(number(over.centre), over.centre, small)
 
 
@@ -223,5 +226,82 @@ def _attained(level: Level) -> Cell:
 
 def _goodput(row: LevelRow) -> Cell:
     found = row.level.attainment
-    value = found.goodput_per_s if found else None
-    return Cell(ABSENT) if value is None else Cell(number(value), value)
+    return _known(found.goodput_per_s if found else None)
+
+
+TURN_COLUMNS = (
+    Column("", "turn", "turn of a conversation, from 1"),
+    Column("", "n", "successes of this turn"),
+    Column("TTFT ms", "p50", "median time to first token of the turn"),
+    Column("TTFT ms", "p95", "95th percentile of it"),
+    Column("prompt", "tokens", "mean prompt tokens: the history grows"),
+    Column("prompt", "cached %", "of them found in the prefix cache, where replies say it"),
+)
+ERROR_COLUMNS = (
+    Column("", "load", "level of load", look=""),
+    Column("", "kind", "kind of failure", look=""),
+    Column("", "requests", "how many failed so"),
+    Column("", "first message", "the first one's words", look="words"),
+)
+ERROR_WORDS = 300
+
+
+def turns_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return a row a run and turn; None where no run had conversations."""
+    name, cell = RUN
+    rows = [[cell(run), *_turn_cells(turn)] for run in runs for turn in run.turns]
+    return Table([name, *TURN_COLUMNS], rows) if rows else None
+
+
+def _turn_cells(turn: Turn) -> list[Cell]:
+    cached = None if turn.cached_share is None else 100 * turn.cached_share
+    return [
+        Cell(str(turn.turn), turn.turn),
+        Cell(f"{turn.n:,}", turn.n),
+        _known(turn.ttft_p50_ms, "" if turn.n >= min_samples(50) else f"n<{min_samples(50)}"),
+        _known(turn.ttft_p95_ms, "" if turn.n >= min_samples(95) else f"n<{min_samples(95)}"),
+        _known(turn.prompt_tokens_mean),
+        _known(cached),
+    ]
+
+
+def errors_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return a row a run and kind of failure; None where none failed."""
+    rows = [
+        [
+            Cell(run.load.words),
+            Cell(printable(group.kind)),
+            Cell(str(group.count)),
+            Cell(printable(group.example, ERROR_WORDS)),
+        ]
+        for run in runs
+        for group in run.errors
+    ]
+    return Table(ERROR_COLUMNS, rows) if rows else None
+
+
+def figures_table(runs: Sequence[RunSummary]) -> Table:
+    """Return a row a column of summary.csv and a column a run: everything there is."""
+    columns = [
+        Column("", "figure", "its name in summary.csv", look=""),
+        *(Column("", run.load.words, run.run_id) for run in runs),
+    ]
+    rows = []
+    for column in SUMMARY_COLUMNS:
+        values = [column.value(run) for run in runs]
+        if any(value is not None for value in values):
+            name = Cell(column.name, column.name, column.doc)
+            rows.append([name, *(_plain(value) for value in values)])
+    return Table(columns, rows)
+
+
+def _plain(value: Value) -> Cell:
+    if value is None:
+        return Cell(ABSENT)
+    if isinstance(value, float):
+        return Cell(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}", value)
+    return Cell(str(value), value)
+
+
+def _known(value: float | None, lacking: str = "") -> Cell:
+    return Cell(lacking or ABSENT) if value is None else Cell(number(value), value)
