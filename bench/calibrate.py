@@ -256,8 +256,9 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     from vllm_bench.charts.against_load import calibration_chart
     from vllm_bench.charts.chart import Heading
     from vllm_bench.charts.pen_matplotlib import draw, save
+    from vllm_bench.records.column import to_csv
     from vllm_bench.records.whole_file import write_whole
-    from vllm_bench.summary.calibration import sidecar, to_csv, to_markdown, write_sidecar
+    from vllm_bench.summary.calibration import COLUMNS, sidecar, to_markdown, write_sidecar
 
     if args.like:
         path = sidecar(args.results_dir, args.like)
@@ -267,7 +268,7 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     folder = args.results_dir / "calibration"
     folder.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    write_whole(folder / f"{stem}.csv", to_csv(rows))
+    write_whole(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
     write_whole(folder / f"{stem}.md", to_markdown(rows, _machine()).encode())
     chart = calibration_chart(rows)
     save(draw(chart, Heading(chart.title, _machine(), chart.doc)), folder / f"{stem}.png")

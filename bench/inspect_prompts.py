@@ -98,10 +98,10 @@ def _contradiction(args: argparse.Namespace) -> str | None:
 
 
 def _cache_dir() -> Path:
-    from dotenv import load_dotenv
+    from vllm_bench.env_file import load_env_file
     from vllm_bench.prompts.source import default_cache_dir
 
-    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from vllm_bench.records.samples import GpuRow, columns
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
 from tests.support.running import assert_ran, run_bench, write_scenario
 from tests.support.shimmed import TWO_GPUS, environment

@@ -12,7 +12,7 @@ from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import summarize
-from vllm_bench.tables.lines import objective_lines
+from vllm_bench.tables.level_lines import objective_lines
 
 from tests.support.made_runs import (
     failed_record,

@@ -215,7 +215,7 @@ def test_a_closed_loop_is_judged_from_the_send():
 
 def test_the_json_of_an_open_loop_is_plain(tmp_path):
     (run,) = json.loads(to_json([summary_of(tmp_path, even())]))["runs"]
-    assert run["figures"]["load_unit"] == "requests/s"
+    assert run["load"]["unit"] == "requests/s"
     assert run["turns"] == []
 
 
@@ -293,5 +293,5 @@ def test_without_its_json_an_open_loop_is_summed_up_all_the_same(tmp_path: Path)
     records = [made_record(i, request_rate=2.5, t_sent_s=i / 2.5) for i in range(40)]
     summary = summarize(load_run(write_run(tmp_path, records, None)))
     (run,) = json.loads(to_json([summary]))["runs"]
-    assert run["figures"]["request_rate"] == 2.5
+    assert run["load"]["value"] == 2.5
     assert "no_run_info" in [finding.code for finding in summary.verdict.findings]

@@ -9,6 +9,7 @@ import re
 
 import pytest
 from vllm_bench.figures.statistics import repeated
+from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.run_info import ClockPair
 from vllm_bench.scenario.load import Load
@@ -16,8 +17,8 @@ from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
-from vllm_bench.tables.level_columns import levels_to_csv
-from vllm_bench.tables.lines import objective_lines, repeat_lines, stability_lines
+from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
+from vllm_bench.tables.level_lines import objective_lines, repeat_lines, stability_lines
 from vllm_bench.tables.markdown import to_markdown
 
 from tests.support.made_runs import NOON_S, made_info, made_record, write_run
@@ -152,7 +153,7 @@ def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
     told = r"6 requests/s: TTFT from schedule p95 \d+ ms, 95 % interval .* over 3 runs \("
     assert re.match(told, line)
     assert re.match(r"6 requests/s: output \d+ tokens/s, 95 % ", repeat_lines(series)[-1])
-    (cells,) = csv.DictReader(io.StringIO(levels_to_csv([series]).decode()))
+    (cells,) = csv.DictReader(io.StringIO(to_csv(LEVEL_COLUMNS, level_rows([series])).decode()))
     assert (cells["load"], cells["load_unit"], cells["runs"]) == ("6.0000", "requests/s", "3")
     assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(
         by_hand.interval.low, abs=1e-3

@@ -10,13 +10,14 @@ import pytest
 from vllm_bench.figures.objectives import Attainment, Objective, Outcome
 from vllm_bench.figures.statistics import Distribution, repeated
 from vllm_bench.figures.throughput import Throughput
+from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, series_of
 from vllm_bench.summary.stability import find_knee, stability
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
-from vllm_bench.tables.level_columns import LEVEL_COLUMNS, levels_to_csv
+from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.verdict.finding import Finding, Severity
 from vllm_bench.verdict.verdict import Verdict
 
@@ -233,7 +234,7 @@ def test_runs_of_one_load_and_setting_are_repeats_and_others_are_not(tmp_path):
 
 def test_a_level_shows_its_mean_its_interval_and_every_repeat(tmp_path):
     summaries = runs_of(tmp_path, *((f"r{i}", 4, 1 + i / 10, {}) for i in range(3)))
-    text = levels_to_csv(series_of(summaries)).decode()
+    text = to_csv(LEVEL_COLUMNS, level_rows(series_of(summaries))).decode()
     (cells,) = csv.DictReader(io.StringIO(text))
     assert list(cells) == [c.name for c in LEVEL_COLUMNS]
     assert cells["run_ids"] == "r0 r1 r2"

@@ -14,11 +14,12 @@ from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.in_flight import in_flight
 from vllm_bench.figures.metrics import STREAMED
 from vllm_bench.figures.throughput import throughput
+from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import COLUMNS, RecordsError
 from vllm_bench.records.run_info import write_run_info
 from vllm_bench.summary.summary import sorted_summaries, summarize
-from vllm_bench.tables.columns import SUMMARY_COLUMNS, to_csv
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
 
 from tests.support.made_runs import (
     failed_record,
@@ -63,7 +64,7 @@ def mixed(tmp_path):
 
 def row_of(summaries):
     """Return the first row of summary.csv as {column: text}."""
-    return next(csv.DictReader(io.StringIO(to_csv(summaries).decode())))
+    return next(csv.DictReader(io.StringIO(to_csv(SUMMARY_COLUMNS, summaries).decode())))
 
 
 def test_the_same_rows_through_pandas_by_hand_give_the_same_figures(mixed):
@@ -189,12 +190,6 @@ def test_throughput_and_requests_in_flight_conserve_what_the_rows_hold(tmp_path,
     durations_s = sum(took for _, took, _ in made)
     assert open_.mean * done.span_s == pytest.approx(durations_s, abs=1e-5 * len(made))
     assert 1 <= open_.peak <= len(made)
-
-
-def test_the_columns_of_the_summary_are_named_once_and_explained():
-    names = [c.name for c in SUMMARY_COLUMNS]
-    assert len(set(names)) == len(names)
-    assert all(c.doc for c in SUMMARY_COLUMNS)
 
 
 def test_summaries_stand_by_scenario_level_and_time(tmp_path):

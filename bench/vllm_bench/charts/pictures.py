@@ -11,7 +11,7 @@ from ..records.text import file_name
 from ..scenario.load import Load
 from ..summary.levels import Level, Series, series_of
 from ..summary.summary import RunSummary, headline, sorted_summaries
-from ..tables.tables import setup_words
+from ..tables.text_tables import setup_words
 from .against_load import against_load
 from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, curves_of, distribution, overlay

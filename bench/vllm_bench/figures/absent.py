@@ -22,12 +22,13 @@ Figure = float | Why
 
 def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
     """Return a dataclass field that knows what its figure means."""
-    return field(default=default, metadata={"doc": text})
+    return field(default=default, metadata={"description": text})
 
 
 def docs_of(kind: type[Any]) -> list[tuple[str, str]]:
     """Return (figure, meaning) of the fields made with `doc`, in their order."""
-    return [(f.name, f.metadata["doc"]) for f in dataclasses.fields(kind) if "doc" in f.metadata]
+    fields = dataclasses.fields(kind)
+    return [(f.name, text) for f in fields if (text := f.metadata.get("description"))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,9 @@ from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries
-from ..tables.beside_lines import beside_lines
-from ..tables.lines import repeat_lines, stability_lines
-from ..tables.tables import footnotes, setup_words
+from ..tables.level_lines import repeat_lines, stability_lines
+from ..tables.server_lines import server_lines
+from ..tables.text_tables import footnotes, setup_words
 from .key_figures import key_figures
 from .tables import beside_table, errors_table, figures_table, levels_table, runs_table, turns_table
 from .verdicts import objectives, verdicts
@@ -99,7 +99,7 @@ def _section(series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
         "errors": errors_table(runs),
         "figures": figures_table(runs),
         "lines": [*stability_lines(series), *repeat_lines(series)],
-        "beside_lines": beside_lines(series),
+        "server_lines": server_lines(series),
         "footnotes": footnotes(runs),
         "again": again(series),
         "timelines": [name for name, _ in timelines],

@@ -1,23 +1,22 @@
-"""The report's tables: runs, levels, and every figure there is; a cell knows how it is sorted."""
+"""The report's tables: a column knows its cell of each row, and a cell how it is sorted."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
-from ..figures import digits as cells
-from ..figures.metrics import TITLES
+from ..figures.digits import short
 from ..figures.statistics import min_samples
+from ..records.column import Column as Figure
+from ..records.column import Value
 from ..records.text import ABSENT, printable
 from ..summary.levels import Level, Series
-from ..summary.summary import RunSummary, Turn
-from ..tables.columns import SUMMARY_COLUMNS, summary_column_docs
-from ..tables.level_columns import FIGURES, LevelRow, level_column_docs, level_rows
-from ..tables.report_headings import BESIDE_FIGURES, LEVEL_NAMES, RUN_FIGURES, SHARES
-from ..tables.summary_column import Value
+from ..summary.summary import ErrorGroup, RunSummary, Turn
+from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
+from ..tables.group import Group, Where, lacking
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_repeats
 
 Row = TypeVar("Row")
 
@@ -34,12 +33,13 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A heading under its group, its meaning, and how its cells look."""
+class Column(Generic[Row]):
+    """A heading under its group, its meaning, a row's cell, and how all of its cells look."""
 
     group: str
     heading: str
     doc: str
+    cell: Callable[[Row], Cell]
     look: str = "number"  # "words": long ones; "": short ones
 
 
@@ -47,7 +47,7 @@ class Column:
 class Table:
     """Rows of cells under columns; the first column is the row's name."""
 
-    columns: Sequence[Column]
+    columns: Sequence[Column[Any]]
     rows: Sequence[Sequence[Cell]]
 
     @property
@@ -56,164 +56,180 @@ class Table:
         return [(name, len(list(some))) for name, some in groupby(self.columns, lambda c: c.group)]
 
 
-Get = Callable[[Row], Cell]
-Columns = Sequence[tuple[Column, Get[Row]]]
-
-VALUES = {column.name: column.value for column in SUMMARY_COLUMNS}
-DOCS = dict(summary_column_docs())
-LEVEL_DOCS = dict(level_column_docs())
-FROM_SCHEDULE = "_from_schedule"  # in the names of times that say most in an open loop alone
-PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
-
-
-RUN: tuple[Column, Get[RunSummary]] = (
-    Column("", "run", "level of load, and when the run started", look=""),
-    lambda run: Cell(run.load.words, run.load.value, run.started_utc or ""),
-)
-
-
-def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """Return a row a run with its headline figures; what no run has is left out."""
-    columns: Columns[RunSummary] = [
-        RUN,
-        (
-            Column("", "verdict", DOCS["verdict"], look=""),
-            lambda run: _verdict(run.verdict.level, run.verdict.reasons),
-        ),
-        (
-            Column("", "ok", "requests that succeeded, of all that ended"),
-            lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
-        ),
-        *_figure_columns(RUN_FIGURES, runs),
-    ]
-    return _table(columns, runs)
-
-
-def beside_table(runs: Sequence[RunSummary]) -> Table | None:
-    """Return a row a run with what was seen of the server and its GPUs; None: nobody looked."""
-    watched = any(run.gpu_side.expected for run in runs)
-    figures = [f for f in BESIDE_FIGURES if watched or not f[2].startswith("gpu_")]
-    columns = _figure_columns(figures, runs)
-    return _table([RUN, *columns], runs) if columns else None
-
-
-def _figure_columns(
-    figures: Sequence[tuple[str, str, str]], runs: Sequence[RunSummary]
-) -> Columns[RunSummary]:
-    """Return columns of summary.csv under their headings; those without any value left out.
-
-    A percentile without the samples for it stays: that it can't be told is told.
-    """
-    is_open = any(run.load.is_open for run in runs)
-    return [
-        (
-            Column(_origin(group, name, is_open), heading, DOCS[name]),
-            lambda run, name=name: _run_cell(run, name),  # type: ignore[misc]
-        )
-        for group, heading, name in figures
-        if (is_open or FROM_SCHEDULE not in name)
-        and any(VALUES[name](run) is not None or _lacking(run, name) for run in runs)
-    ]
-
-
-def _origin(group: str, name: str, is_open: bool) -> str:
-    """Return a group's heading; in an open loop times from the send stand beside others."""
-    from_send = is_open and name.startswith(("ttft_p", "latency_p"))
-    return f"{group} from send" if from_send else group
-
-
-def _table(columns: Columns[Row], rows: Sequence[Row]) -> Table:
-    return Table([c for c, _ in columns], [[cell(row) for _, cell in columns] for row in rows])
-
-
-def _verdict(level: str, reasons: str) -> Cell:
-    return Cell(level, level, reasons, look="pill")
-
-
-def _run_cell(run: RunSummary, name: str) -> Cell:
-    value = VALUES[name](run)
-    if isinstance(value, int | float):
-        return Cell(number(100 * value if name in SHARES else value), value)
-    lacking = _lacking(run, name)
-    return Cell(str(value) if value is not None else lacking or ABSENT)
+def table(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> Table:
+    """Return rows under the columns that have a value in any of them."""
+    cells = {column: [column.cell(row) for row in rows] for column in columns}
+    there = [column for column, of in cells.items() if any(cell.text != ABSENT for cell in of)]
+    return Table(there, list(zip(*(cells[column] for column in there), strict=True)))
 
 
 def number(value: float) -> str:
     """Return a figure with as many digits as matter, thousands apart."""
     if isinstance(value, int):
         return f"{value:,}"
-    text = cells.short(value)
+    text = short(value)
     return f"{float(text):,.0f}" if abs(value) >= 1000 else text
 
 
-def _lacking(run: RunSummary, name: str) -> str:
-    """Return `n<368` for a percentile that its samples don't allow; nothing for anything else."""
-    found = PERCENTILE.fullmatch(name)
-    if not found or f"{found['metric']}_ms" not in run.distributions:
-        return ""
-    return f"n<{min_samples(float(found['percentile']))}"
+def known(value: float | None, otherwise: str = "", small: str = "") -> Cell:
+    """Return a figure's cell; where there is none, what stands in its place."""
+    return Cell(otherwise or ABSENT) if value is None else Cell(number(value), value, small)
+
+
+# ---- runs ----
+
+RUN: Column[RunSummary] = Column(
+    "",
+    "run",
+    "level of load, and when the run started",
+    lambda run: Cell(run.load.words, run.load.value, run.started_utc or ""),
+    look="",
+)
+VERDICT: Column[RunSummary] = Column(
+    "",
+    "verdict",
+    BY_NAME["verdict"].doc,
+    lambda run: Cell(run.verdict.level, run.verdict.level, run.verdict.reasons, look="pill"),
+    look="",
+)
+SUCCEEDED: Column[RunSummary] = Column(
+    "",
+    "ok",
+    "requests that succeeded, of all that ended",
+    lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
+)
+
+
+def runs_table(runs: Sequence[RunSummary]) -> Table:
+    """Return one row per run with its headline figures."""
+    return table([RUN, VERDICT, SUCCEEDED, *_figures(groups_of(Where.RUNS, runs))], runs)
+
+
+def beside_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return one row per run with what was seen of the server and its GPUs; None: nobody looked."""
+    watched = any(run.gpu_side.expected for run in runs)
+    groups = [
+        group
+        for group in groups_of(Where.SERVER, runs)
+        if watched or not any(name.startswith("gpu_") for name in group.columns.values())
+    ]
+    found = table([RUN, *_figures(groups)], runs)
+    return found if len(found.columns) > 1 else None
+
+
+def _figures(groups: Iterable[Group]) -> Iterator[Column[RunSummary]]:
+    """Return columns of summary.csv under their headings."""
+    for group in groups:
+        for heading, name in group.columns.items():
+            yield Column(group.heading, heading, BY_NAME[name].doc, _figure_cell(group, name))
+
+
+def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
+    """A percentile without the samples for it stays: that nobody can say is said."""
+
+    def cell(run: RunSummary) -> Cell:
+        value = BY_NAME[name].value(run)
+        if isinstance(value, int | float):
+            return Cell(number(100 * value if group.percent else value), value)
+        return Cell(value or lacking(run, name) or ABSENT)
+
+    return cell
+
+
+def figures_table(runs: Sequence[RunSummary]) -> Table:
+    """Return one row per column of summary.csv and a column per run: everything there is."""
+    columns: list[Column[Figure[RunSummary]]] = [
+        Column(
+            "",
+            "figure",
+            "its name in summary.csv",
+            lambda figure: Cell(figure.name, figure.name, figure.doc),
+            look="",
+        ),
+        *(Column("", run.load.words, run.run_id, _plain(run)) for run in runs),
+    ]
+    figures = [f for f in SUMMARY_COLUMNS if any(f.value(run) is not None for run in runs)]
+    return table(columns, figures)
+
+
+def _plain(run: RunSummary) -> Callable[[Figure[RunSummary]], Cell]:
+    def cell(figure: Figure[RunSummary]) -> Cell:
+        value = figure.value(run)
+        if isinstance(value, float):
+            return Cell(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}", value)
+        return Cell(ABSENT if value is None else str(value), value)
+
+    return cell
+
+
+# ---- levels ----
+
+DOCS = {column.name: column.doc for column in LEVEL_COLUMNS}
+FIGURES = {figure.name: figure for figure in REPEATED}
+LEVEL: tuple[Column[LevelRow], ...] = (
+    Column(
+        "",
+        "load",
+        DOCS["load"],
+        lambda row: Cell(row.level.load.words, row.level.load.value),
+        look="",
+    ),
+    Column("", "runs", DOCS["runs"], lambda row: known(len(row.level.runs))),
+    Column(
+        "",
+        "verdict",
+        DOCS["verdict"],
+        lambda row: Cell(row.level.verdict, row.level.verdict, row.level.reasons, look="pill"),
+        look="",
+    ),
+    Column(
+        "objectives",
+        "met by %",
+        f"attainment: {DOCS['attainment']}",
+        lambda row: _attained(row.level),
+    ),
+    Column(
+        "objectives",
+        "goodput/s",
+        DOCS["goodput_per_s"],
+        lambda row: known(row.level.attainment.goodput_per_s if row.level.attainment else None),
+    ),
+    Column(
+        "",
+        "TTFT is",
+        DOCS["ttft_stability"],
+        lambda row: Cell(row.state or ABSENT, row.state),
+        look="",
+    ),
+)
 
 
 def levels_table(series: Series) -> Table:
-    """Return a row a level: its runs together, each figure with its interval over them."""
-    rows, is_open = level_rows([series]), series.levels[0].load.is_open
-    columns: Columns[LevelRow] = [
-        (
-            Column("", "load", LEVEL_DOCS["load"], look=""),
-            lambda row: Cell(row.level.load.words, row.level.load.value),
-        ),
-        (
-            Column("", "runs", LEVEL_DOCS["runs"]),
-            lambda row: Cell(str(len(row.level.runs)), len(row.level.runs)),
-        ),
-        (
-            Column("", "verdict", LEVEL_DOCS["verdict"], look=""),
-            lambda row: _verdict(row.level.verdict, row.level.reasons),
-        ),
-        *_judged_columns(rows),
-        *(
-            (_level_column(name, is_open), lambda r, n=name, f=figure: _level_cell(r.level, n, f))
-            for name, _, figure in sorted(FIGURES, key=lambda f: FROM_SCHEDULE not in f[0])
-            if (is_open or FROM_SCHEDULE not in name)
-            and any(_level_cell(row.level, name, figure).text != ABSENT for row in rows)
-        ),
-    ]
-    return _table(columns, rows)
-
-
-def _level_column(name: str, is_open: bool) -> Column:
-    group, heading = LEVEL_NAMES.get(name, ("", name))
-    if found := PERCENTILE.fullmatch(name):
-        title, _, origin = TITLES[found["metric"] + "_ms"].partition(" from ")
-        group = f"{title} ms from {origin}" if origin else _origin(f"{title} ms", name, is_open)
-        heading = f"p{found['percentile']}"
-    return Column(group, heading, f"{LEVEL_DOCS[name]}; below it the 95 % interval")
-
-
-def _judged_columns(
-    rows: Sequence[LevelRow],
-) -> Iterable[tuple[Column, Get[LevelRow]]]:
-    if any(row.level.attainment for row in rows):
-        yield (
-            Column("objectives", "met by %", f"attainment: {LEVEL_DOCS['attainment']}"),
-            lambda row: _attained(row.level),
+    """Return one row per level: its runs together, each figure with its interval over them."""
+    figures = (
+        Column(
+            group.heading,
+            heading,
+            f"{DOCS[name]}; below it the 95 % interval",
+            _level_cell(FIGURES[name]),
         )
-        yield Column("objectives", "goodput/s", LEVEL_DOCS["goodput_per_s"]), _goodput
-    if any(row.state for row in rows):
-        yield (
-            Column("", "TTFT is", LEVEL_DOCS["ttft_stability"], look=""),
-            lambda row: Cell(row.state or ABSENT, row.state),
-        )
+        for group in groups_of(Where.LEVELS, series.runs)
+        for heading, name in group.columns.items()
+    )
+    return table([*LEVEL, *figures], level_rows([series]))
 
 
-def _level_cell(level: Level, name: str, figure: Callable[[RunSummary], float | None]) -> Cell:
-    over = level.over_repeats(figure)
-    if over is None:
-        lacking = next((text for run in level.runs if (text := _lacking(run, name))), "")
-        return Cell(lacking or ABSENT)
-    ends = over.interval
-    small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
-    return Cell(number(over.centre), over.centre, small)
+def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
+    def cell(row: LevelRow) -> Cell:
+        over = over_repeats(row.level, figure)
+        if over is None:
+            short_of = (lacking(run, figure.name) for run in row.level.runs)
+            return Cell(next(filter(None, short_of), ABSENT))
+        ends = over.interval
+        small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
+        return known(over.centre, small=small)
+
+    return cell
 
 
 def _attained(level: Level) -> Cell:
@@ -224,84 +240,65 @@ def _attained(level: Level) -> Cell:
     return Cell(f"{100 * found.share:.3g}", found.share, f"{low:.3g} to {high:.3g}")
 
 
-def _goodput(row: LevelRow) -> Cell:
-    found = row.level.attainment
-    return _known(found.goodput_per_s if found else None)
+# ---- turns and errors ----
 
-
-TURN_COLUMNS = (
-    Column("", "turn", "turn of a conversation, from 1"),
-    Column("", "n", "successes of this turn"),
-    Column("TTFT ms", "p50", "median time to first token of the turn"),
-    Column("TTFT ms", "p95", "95th percentile of it"),
-    Column("prompt", "tokens", "mean prompt tokens: the history grows"),
-    Column("prompt", "cached %", "of them found in the prefix cache, where replies say it"),
+OfTurn = tuple[RunSummary, Turn]
+TURNS: tuple[Column[OfTurn], ...] = (
+    Column("", RUN.heading, RUN.doc, lambda row: RUN.cell(row[0]), look=""),
+    Column("", "turn", "turn of a conversation, from 1", lambda row: known(row[1].turn)),
+    Column("", "n", "successes of this turn", lambda row: known(row[1].n)),
+    Column(
+        "TTFT ms",
+        "p50",
+        "median time to first token of the turn",
+        lambda row: _turn_time(row[1].n, row[1].ttft_p50_ms, 50),
+    ),
+    Column(
+        "TTFT ms",
+        "p95",
+        "95th percentile of it",
+        lambda row: _turn_time(row[1].n, row[1].ttft_p95_ms, 95),
+    ),
+    Column(
+        "prompt",
+        "tokens",
+        "mean prompt tokens: the history grows",
+        lambda row: known(row[1].prompt_tokens_mean),
+    ),
+    Column(
+        "prompt",
+        "cached %",
+        "of them found in the prefix cache, where replies say it",
+        lambda row: known(None if row[1].cached_share is None else 100 * row[1].cached_share),
+    ),
 )
-ERROR_COLUMNS = (
-    Column("", "load", "level of load", look=""),
-    Column("", "kind", "kind of failure", look=""),
-    Column("", "requests", "how many failed so"),
-    Column("", "first message", "the first one's words", look="words"),
-)
+OfError = tuple[RunSummary, ErrorGroup]
 ERROR_WORDS = 300
+ERRORS: tuple[Column[OfError], ...] = (
+    Column("", "load", "level of load", lambda row: Cell(row[0].load.words), look=""),
+    Column("", "kind", "kind of failure", lambda row: Cell(printable(row[1].kind)), look=""),
+    Column("", "requests", "how many failed so", lambda row: Cell(str(row[1].count))),
+    Column(
+        "",
+        "first message",
+        "the first one's words",
+        lambda row: Cell(printable(row[1].example, ERROR_WORDS)),
+        look="words",
+    ),
+)
 
 
 def turns_table(runs: Sequence[RunSummary]) -> Table | None:
-    """Return a row a run and turn; None where no run had conversations."""
-    name, cell = RUN
-    rows = [[cell(run), *_turn_cells(turn)] for run in runs for turn in run.turns]
-    return Table([name, *TURN_COLUMNS], rows) if rows else None
-
-
-def _turn_cells(turn: Turn) -> list[Cell]:
-    cached = None if turn.cached_share is None else 100 * turn.cached_share
-    return [
-        Cell(str(turn.turn), turn.turn),
-        Cell(f"{turn.n:,}", turn.n),
-        _known(turn.ttft_p50_ms, "" if turn.n >= min_samples(50) else f"n<{min_samples(50)}"),
-        _known(turn.ttft_p95_ms, "" if turn.n >= min_samples(95) else f"n<{min_samples(95)}"),
-        _known(turn.prompt_tokens_mean),
-        _known(cached),
-    ]
+    """Return one row per run and turn; None where no run had conversations."""
+    rows = [(run, turn) for run in runs for turn in run.turns]
+    return table(TURNS, rows) if rows else None
 
 
 def errors_table(runs: Sequence[RunSummary]) -> Table | None:
-    """Return a row a run and kind of failure; None where none failed."""
-    rows = [
-        [
-            Cell(run.load.words),
-            Cell(printable(group.kind)),
-            Cell(str(group.count)),
-            Cell(printable(group.example, ERROR_WORDS)),
-        ]
-        for run in runs
-        for group in run.errors
-    ]
-    return Table(ERROR_COLUMNS, rows) if rows else None
+    """Return one row per run and kind of failure; None where none failed."""
+    rows = [(run, group) for run in runs for group in run.errors]
+    return table(ERRORS, rows) if rows else None
 
 
-def figures_table(runs: Sequence[RunSummary]) -> Table:
-    """Return a row a column of summary.csv and a column a run: everything there is."""
-    columns = [
-        Column("", "figure", "its name in summary.csv", look=""),
-        *(Column("", run.load.words, run.run_id) for run in runs),
-    ]
-    rows = []
-    for column in SUMMARY_COLUMNS:
-        values = [column.value(run) for run in runs]
-        if any(value is not None for value in values):
-            name = Cell(column.name, column.name, column.doc)
-            rows.append([name, *(_plain(value) for value in values)])
-    return Table(columns, rows)
-
-
-def _plain(value: Value) -> Cell:
-    if value is None:
-        return Cell(ABSENT)
-    if isinstance(value, float):
-        return Cell(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}", value)
-    return Cell(str(value), value)
-
-
-def _known(value: float | None, lacking: str = "") -> Cell:
-    return Cell(lacking or ABSENT) if value is None else Cell(number(value), value)
+def _turn_time(n: int, value: float | None, percentile: float) -> Cell:
+    return known(value, f"n<{min_samples(percentile)}" if n < min_samples(percentile) else "")

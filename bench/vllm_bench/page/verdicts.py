@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..charts.against_load import objectives_of
 from ..charts.distributions import run_names
-from ..figures.objectives import Objective, Outcome
+from ..figures.objectives import Objective
 from ..records.text import ABSENT
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary, headline
 from ..verdict.finding import Finding
 from ..verdict.verdict import CHECKS
-from .tables import Cell, Column, Table
+from .tables import Cell, Column, Table, table
 
 MEANINGS = {check.code: check.meaning for check in CHECKS}
 WORDS = {
@@ -89,7 +90,7 @@ def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
 
 
 def objectives(series: Series) -> tuple[str, Table] | None:
-    """Return the highest load that met its objectives, in words, and a row a level of what it met.
+    """Return the highest load that met its objectives, in words, and one row per level.
 
     None where there are no objectives.
     """
@@ -97,16 +98,12 @@ def objectives(series: Series) -> tuple[str, Table] | None:
     if not asked:
         return None
     columns = [
-        Column("", "load", "level of load", ""),
-        Column("", "all", "whether every objective was met", ""),
-        *(Column("", o.words, "whether it was met", "") for o in asked),
-    ]
-    rows = [
-        [Cell(level.load.words), _state(level), *(_met(level, objective) for objective in asked)]
-        for level in series.levels
+        Column("", "load", "level of load", lambda level: Cell(level.load.words), look=""),
+        Column("", "all", "whether every objective was met", _state, look=""),
+        *(Column("", o.words, "whether it was met", partial(_met, o), look="") for o in asked),
     ]
     most = capacity(series.levels)
-    return most.words if most else "", Table(columns, rows)
+    return most.words if most else "", table(columns, series.levels)
 
 
 def _state(level: Level) -> Cell:
@@ -116,16 +113,12 @@ def _state(level: Level) -> Cell:
     return Cell("INVALID" if level.verdict == "INVALID" else "met", look="pill")
 
 
-def _met(level: Level, objective: Objective) -> Cell:
+def _met(objective: Objective, level: Level) -> Cell:
     outcomes = level.attainment.outcomes if level.attainment else ()
     outcome = next((o for o in outcomes if o.objective == objective), None)
     if outcome is None:
         return Cell(f"✗ {ABSENT}", look="missed", more="its runs had other objectives")
     mark, look = ("✓", "met") if outcome.met else ("✗", "missed")
-    return Cell(f"{mark} {_share(outcome)}", look=look, more=outcome.words)
-
-
-def _share(outcome: Outcome) -> str:
-    if outcome.unmeasured is not None or not outcome.arrivals:
-        return "not measured"
-    return f"{100 * outcome.within / outcome.arrivals:.3g} % within"
+    measured = outcome.unmeasured is None and outcome.arrivals
+    share = f"{100 * outcome.within / max(outcome.arrivals, 1):.3g} % within"
+    return Cell(f"{mark} {share if measured else 'not measured'}", look=look, more=outcome.words)
