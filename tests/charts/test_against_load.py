@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from vllm_bench.charts.against_load import against_load, load_charts
+from vllm_bench.charts.against_load import PLACES, THROUGHPUT, against_load, load_charts
 from vllm_bench.charts.pareto import pareto_chart
-from vllm_bench.figures.statistics import repeated
+from vllm_bench.figures.statistics import PERCENTILES, repeated
 from vllm_bench.summary.pareto import pareto
 
 from tests.charts.drawn import (
@@ -146,6 +146,18 @@ def test_a_level_with_too_few_requests_for_p95_says_so_though_others_have_it(ser
     found = series([level(1, count=40), level(8), level(16)])
     assert "p95 needs 72 successes in a run" in load_charts(found)[0].note
     assert list(lines_of(found)["p95"].x) == [8, 16]
+
+
+def test_a_lone_run_that_lacks_p95_beside_repeated_levels_is_said_too(series):
+    repeated_runs = [level(c, repeat=n) for c in (8, 16) for n in range(2)]
+    found = series([level(1, count=40), *repeated_runs])
+    assert "p95 needs 72 successes in a run" in load_charts(found)[0].note
+
+
+def test_every_percentile_that_an_objective_may_ask_for_has_a_look():
+    assert set(PLACES) == set(PERCENTILES)
+    assert len(set(PLACES.values())) == len(PLACES)
+    assert THROUGHPUT not in PLACES.values()
 
 
 def test_a_chart_without_any_value_is_left_out(series):

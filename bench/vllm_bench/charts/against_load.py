@@ -41,9 +41,11 @@ def load_charts(series: Series) -> list[Chart]:
     return [chart for chart in found if chart.lines]
 
 
-def against_load(series: Series) -> Chart:
-    """Return them as panels over each other."""
+def against_load(series: Series) -> Chart | None:
+    """Return them as panels over each other; None where there is none."""
     charts = load_charts(series)
+    if not charts:
+        return None
     notes = dict.fromkeys(sentence for chart in charts for sentence in chart.note.split(". "))
     panels = [panel for chart in charts for panel in chart.panels]
     return replace(charts[0], title="Against load", note=". ".join(notes), panels=panels)
@@ -54,17 +56,14 @@ def _times_chart(series: Series, name: str) -> Chart:
     limits = [o for o in objectives_of(series) if o.metric == metric and o.limit_ms]
     wanted = sorted({*PERCENTILES, *(round(100 * o.share, 6) for o in limits)})
     of_each = {q: list(_percentile_lines(series, metric, q)) for q in wanted}
-    lines = [line for found in of_each.values() for line in found]
     panel = Panel(
         y=Axis(words=f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"), unit="ms"),
-        lines=lines,
+        lines=[line for found in of_each.values() for line in found],
         rules=[Rule(f"objective: {o.words}", o.limit_ms or 0.0) for o in limits],
     )
-    known = {q: max((line.x.size for line in found), default=0) for q, found in of_each.items()}
-    most = max(known.values())
-    missing = [
-        f"p{q:g} needs {min_samples(q):,} successes in a run" for q in wanted if known[q] < most
-    ]
+    points = {q: sum(t.x.size for t in found if t.low is not None) for q, found in of_each.items()}
+    rare = [q for q in wanted if points[q] < max(points.values())]
+    missing = [f"p{q:g} needs {min_samples(q):,} successes in a run" for q in rare]
     return Chart(
         title=f"{TITLES[metric][:1].upper()}{TITLES[metric][1:]} against load",
         doc=DOCS[metric],
@@ -170,6 +169,12 @@ def _how_to_read(series: Series) -> str:
     return "Bars: 95 % within the run, optimistic near saturation. Hollow mark: not VALID"
 
 
+def objectives_of(series: Series) -> tuple[Objective, ...]:
+    """Return the objectives that any of the runs was held against, each once."""
+    found = (run.attainment.outcomes for run in series.runs if run.attainment)
+    return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))
+
+
 def calibration_chart(rows: Sequence[Calibration]) -> Chart:
     """Return the client's own error against the number of streams: of TTFT, and of a token."""
     return Chart(
@@ -195,9 +200,3 @@ def _error_line(rows: Sequence[Calibration], name: str, field: str, place: int) 
     known = [(row.streams, value) for row in rows if (value := getattr(row, field)) is not None]
     x, y = np.array(known, dtype="float64").reshape(-1, 2).T
     return Line(name=name, x=x, y=y, place=place, colour=series_colour(place))
-
-
-def objectives_of(series: Series) -> tuple[Objective, ...]:
-    """Return the objectives that any of the runs was held against, each once."""
-    found = (run.attainment.outcomes for run in series.runs if run.attainment)
-    return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))

@@ -158,8 +158,9 @@ def _subtitle(heading: Heading, width_in: float) -> str:
 
 
 def drawable(text: str, limit: int = 300) -> str:
-    """Return untrusted text with a question mark for each character that the font lacks."""
-    return "".join(c if _font_has(c) else "?" for c in printable(text, limit))
+    """Return untrusted text, its lines kept, with a question mark where the font lacks a glyph."""
+    lines = (printable(line, limit) for line in text.split("\n"))
+    return "\n".join("".join(c if _font_has(c) else "?" for c in line) for line in lines)
 
 
 @cache
@@ -199,17 +200,12 @@ def _draw_band(axes: Axes, band: Band) -> None:
     }
     style = styles[band.role] | ({"zorder": 0.5, "alpha": 0.45} if band.role == "held" else {})
     for begin, end in band.spans:
-        axes.axvspan(begin, end, label=drawable_lines(band.name), **{"zorder": 0, **style})
-
-
-def drawable_lines(text: str) -> str:
-    """Return drawable text, its lines kept."""
-    return "\n".join(map(drawable, text.split("\n")))
+        axes.axvspan(begin, end, label=drawable(band.name), **{"zorder": 0, **style})
 
 
 def _draw_line(axes: Axes, line: Line, width: float) -> None:
     """Draw a line with its intervals, its doubtful marks hollow, its labels beside it."""
-    label = None if line.label is None else drawable_lines(line.label)
+    label = None if line.label is None else drawable(line.label)
     if line.until is not None:
         _draw_bars(axes, line, line.until, label)
         return
@@ -282,26 +278,25 @@ def _scale(axes: Axes, which: Literal["x", "y"], axis: Axis, values: Values, man
     Values that span less than a factor of `many` have ticks at 1, 2 and 5 of each decade.
     """
     one, limits = (axes.xaxis, axes.set_xlim) if which == "x" else (axes.yaxis, axes.set_ylim)
+    words = axis.words
     if axis.log:
         axes.set(**{f"{which}scale": "log"})
+        one.set_minor_locator(NullLocator())
     one.set_major_formatter(plain_numbers())
     if axis.ticks:
         one.set_major_locator(FixedLocator([at for at, _ in axis.ticks]))
-        labels = _apart(axes, axis.ticks) if which == "x" else [words for _, words in axis.ticks]
+        labels = _apart(axes, axis.ticks) if which == "x" else [label for _, label in axis.ticks]
         one.set_major_formatter(FixedFormatter(labels))
-        one.set_minor_locator(NullLocator())
     elif axis.log:
         dense = values.max() / values.min() < many
         one.set_major_locator(LogLocator(10, subs=(1, 2, 5) if dense else (1,)))
-        one.set_minor_locator(NullLocator())
+        (axes.set_xmargin if which == "x" else axes.set_ymargin)(0.08)
+        words += ", log scale" if which == "x" else "\nlog scale"
     if axis.span:
         limits(*axis.span)
     elif not axis.log and not axis.ticks:
         limits(0, 1.1 * max(values, default=0.0) or 1)
-    if axis.log and not axis.ticks:
-        (axes.set_xmargin if which == "x" else axes.set_ymargin)(0.08)
-    scale = ("\n" if which == "y" else ", ") + "log scale" if axis.log and not axis.ticks else ""
-    one.set_label_text(axis.words + scale)
+    one.set_label_text(words)
 
 
 def _apart(axes: Axes, ticks: Sequence[tuple[float, str]]) -> list[str]:

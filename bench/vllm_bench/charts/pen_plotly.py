@@ -136,9 +136,9 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
 
 def _hover(line: Line, chart: Chart, panel: Panel) -> str:
     """Return what stands beside a point on hovering: as the line says, or all there is."""
-    plain = f"{{name}}: {{y}} {panel.y.unit}\nat {{x}} {chart.x.unit}" + "\n{words}" * bool(
-        line.words
-    )
+    plain = f"{{name}}: {{y}} {panel.y.unit}\nat {{x}} {chart.x.unit}"
+    if line.words:
+        plain += "\n{words}"
     parts = {"x": f"%{{x{NUMBER}}}", "y": f"%{{y{NUMBER}}}", "words": "%{hovertext}"}
     found = (line.hover or plain).format(name=hover_lines(line.name), **parts)
     return found.replace("\n", "<br>")
@@ -177,17 +177,17 @@ def _rule(rule: Rule, panel: Panel) -> dict[str, Any]:
     if rule.upright:
         x, y = y, [0.0, panel.heights.max()]
     line = {"color": "@quiet" if rule.upright else "@error", "width": 1.5, "dash": "dash"}
-    return {**_scatter(rule.name, x, y, rule.words or rule.name), "mode": "lines", "line": line}
+    words = hover_lines(rule.words or rule.name)
+    return {**_scatter(rule.name, x, y, words), "mode": "lines", "line": line}
 
 
 def _held(band: Band, panel: Panel) -> dict[str, Any]:
     """Return a bar along the panel's top for each stretch."""
     x = [at for begin, end in band.spans for at in (begin, end, math.nan)]
     top = 1.08 * panel.heights.max()  # clear of the lines
+    words = f"{hover_lines(band.name)}<br>at %{{x{NUMBER}}} s"
     return {
-        **_scatter(
-            band.name, x, [top] * len(x), f"{hover_lines(band.name)}<br>at %{{x{NUMBER}}} s"
-        ),
+        **_scatter(band.name, x, [top] * len(x), words),
         "mode": "lines+markers",
         "line": {"color": "@error", "width": 4},
         "marker": {"color": "@error", "size": 5, "symbol": "diamond"},

@@ -10,14 +10,17 @@ from ..figures.statistics import Values
 
 Theme = Mapping[str, str]
 
+
+def _numbered(letter: str, colours: str) -> Theme:
+    return {f"{letter}{place}": colour for place, colour in enumerate(colours.split())}
+
+
 # c0 to c6: Okabe and Ito (2008), told apart with any colour vision; their yellow is too pale for a
 # line on white, and their black for one on black. s0 to s7: levels of load, from cool to warm.
 # What colours tell apart, dashes and marks tell apart as well.
 LIGHT: Theme = {
-    **{"c0": "#0072B2", "c1": "#D55E00", "c2": "#009E73", "c3": "#000000", "c4": "#56B4E9"},
-    **{"c5": "#CC79A7", "c6": "#E69F00"},
-    **{"s0": "#3F66CF", "s1": "#0F86AD", "s2": "#0B8D6F", "s3": "#648713", "s4": "#AB7D00"},
-    **{"s5": "#D1630F", "s6": "#C9364F", "s7": "#8D3F95"},
+    **_numbered("c", "#0072B2 #D55E00 #009E73 #000000 #56B4E9 #CC79A7 #E69F00"),
+    **_numbered("s", "#3F66CF #0F86AD #0B8D6F #648713 #AB7D00 #D1630F #C9364F #8D3F95"),
     "ink": "#1A1A1A",
     "paper": "#FFFFFF",
     "quiet": "#555555",  # what explains: subtitles, other runs
@@ -30,10 +33,8 @@ LIGHT: Theme = {
     "aside": "#DADADA",  # the ground of what lies beside it
 }
 DARK: Theme = {
-    **{"c0": "#56B4E9", "c1": "#E69F00", "c2": "#1FC493", "c3": "#F2F2F2", "c4": "#F0E442"},
-    **{"c5": "#E08FBF", "c6": "#FF8A50"},
-    **{"s0": "#8AA6FF", "s1": "#52BFE3", "s2": "#45C9A6", "s3": "#A6C34C", "s4": "#E0B63A"},
-    **{"s5": "#F79A50", "s6": "#F77F93", "s7": "#D393DA"},
+    **_numbered("c", "#56B4E9 #E69F00 #1FC493 #F2F2F2 #F0E442 #E08FBF #FF8A50"),
+    **_numbered("s", "#8AA6FF #52BFE3 #45C9A6 #A6C34C #E0B63A #F79A50 #F77F93 #D393DA"),
     "ink": "#E8E8E8",
     "paper": "#14171C",
     "quiet": "#A8ADB5",

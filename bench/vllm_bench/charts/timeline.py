@@ -36,12 +36,11 @@ ROW_IN = 1.3
 PERCENT = (0.0, 104.0)
 TOKENS = Axis(words="tokens/s", unit="tokens/s")
 KV_CACHE = Axis(words="KV cache\nin use (%)", unit="%", span=PERCENT)
-GPU_PANELS = {
-    "utilization_percent": Axis(words="GPU\nbusy (%)", unit="%", span=PERCENT),
-    "power_w": Axis(words="power (W)", unit="W"),
-    "temperature_c": Axis(words="temp. (°C)", unit="°C"),
+GPU_PANELS = {  # what it is of, the column of a sample, its axis
+    "utilisation": ("utilization_percent", Axis(words="GPU\nbusy (%)", unit="%", span=PERCENT)),
+    "power": ("power_w", Axis(words="power (W)", unit="W")),
+    "temperature": ("temperature_c", Axis(words="temp. (°C)", unit="°C")),
 }
-GPU_WORDS = dict(zip(GPU_PANELS, ("utilisation", "power", "temperature"), strict=True))
 MOST_ASIDE = 0.25  # of the run's length: samples further from it than that lie off the chart
 LEAST_SEEN = 0.02  # of the chart's width: what is narrower needs no name
 ABOVE = 1.25  # of the longest time: where failures stand, which need not have one
@@ -209,7 +208,7 @@ def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
     if rows is None or rows.empty:
         return
     held = tuple(_held_down(rows))
-    for column, axis in GPU_PANELS.items():
+    for column, axis in GPU_PANELS.values():
         lines = tuple(_of_each_gpu(rows, column, most))
         if lines:
             yield Panel(y=axis, lines=lines, bands=held)
@@ -280,7 +279,7 @@ def _absent(facts: Facts, panels: Sequence[Panel]) -> Iterator[tuple[str, str]]:
         yield "the server", why_no_rows(facts.info, "server_metrics", "its metrics")
     elif KV_CACHE.words not in there:
         yield "KV cache", "the server doesn't say"
-    missing = [GPU_WORDS[column] for column, axis in GPU_PANELS.items() if axis.words not in there]
+    missing = [what for what, (_, axis) in GPU_PANELS.items() if axis.words not in there]
     if facts.gpu_rows is None:
         yield "GPUs", why_no_rows(facts.info, "gpu", "they")
     elif missing:

@@ -34,7 +34,7 @@ from ..tables.level_lines import repeat_lines, stability_lines
 from ..tables.server_lines import server_lines
 from ..tables.text_tables import footnotes, setup_words
 from .key_figures import key_figures
-from .tables import beside_table, errors_table, figures_table, levels_table, runs_table, turns_table
+from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
 from .verdicts import objectives, verdicts
 
 PARTS = Path(__file__).with_name("report")
@@ -94,7 +94,7 @@ def _section(series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
         "objectives": objectives(series),
         "levels": levels_table(series),
         "runs": runs_table(runs),
-        "beside": beside_table(runs),
+        "server": server_table(runs),
         "turns": turns_table(runs),
         "errors": errors_table(runs),
         "figures": figures_table(runs),

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from ..figures.digits import short
 from ..figures.statistics import min_samples
 from ..records.column import Column as Figure
-from ..records.column import Value
+from ..records.column import Value, follow
 from ..records.text import ABSENT, printable
-from ..summary.levels import Level, Series
+from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
 from ..tables.group import Group, Where, lacking
@@ -36,10 +36,10 @@ class Cell:
 class Column(Generic[Row]):
     """A heading under its group, its meaning, a row's cell, and how all of its cells look."""
 
-    group: str
     heading: str
     doc: str
     cell: Callable[[Row], Cell]
+    group: str = ""
     look: str = "number"  # "words": long ones; "": short ones
 
 
@@ -71,41 +71,47 @@ def number(value: float) -> str:
     return f"{float(text):,.0f}" if abs(value) >= 1000 else text
 
 
-def known(value: float | None, otherwise: str = "", small: str = "") -> Cell:
+def known(value: Value, otherwise: str = "", small: str = "") -> Cell:
     """Return a figure's cell; where there is none, what stands in its place."""
-    return Cell(otherwise or ABSENT) if value is None else Cell(number(value), value, small)
+    if isinstance(value, int | float):
+        return Cell(number(value), value, small)
+    return Cell(otherwise or ABSENT)
 
 
 # ---- runs ----
 
-RUN: Column[RunSummary] = Column(
-    "",
-    "run",
-    "level of load, and when the run started",
-    lambda run: Cell(run.load.words, run.load.value, run.started_utc or ""),
-    look="",
-)
-VERDICT: Column[RunSummary] = Column(
-    "",
-    "verdict",
-    BY_NAME["verdict"].doc,
-    lambda run: Cell(run.verdict.level, run.verdict.level, run.verdict.reasons, look="pill"),
-    look="",
-)
-SUCCEEDED: Column[RunSummary] = Column(
-    "",
-    "ok",
-    "requests that succeeded, of all that ended",
-    lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
+
+def _verdict(level: str, reasons: str) -> Cell:
+    return Cell(level, level, reasons, look="pill")
+
+
+def _run(run: RunSummary) -> Cell:
+    return Cell(run.load.words, run.load.value, run.started_utc or "")
+
+
+RUN = Column("run", "level of load, and when the run started", _run, look="")
+RUNS: tuple[Column[RunSummary], ...] = (
+    RUN,
+    Column(
+        "verdict",
+        BY_NAME["verdict"].doc,
+        lambda run: _verdict(run.verdict.level, run.verdict.reasons),
+        look="",
+    ),
+    Column(
+        "ok",
+        "requests that succeeded, of all that ended",
+        lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
+    ),
 )
 
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
     """Return one row per run with its headline figures."""
-    return table([RUN, VERDICT, SUCCEEDED, *_figures(groups_of(Where.RUNS, runs))], runs)
+    return table([*RUNS, *_figures(groups_of(Where.RUNS, runs))], runs)
 
 
-def beside_table(runs: Sequence[RunSummary]) -> Table | None:
+def server_table(runs: Sequence[RunSummary]) -> Table | None:
     """Return one row per run with what was seen of the server and its GPUs; None: nobody looked."""
     watched = any(run.gpu_side.expected for run in runs)
     groups = [
@@ -121,7 +127,7 @@ def _figures(groups: Iterable[Group]) -> Iterator[Column[RunSummary]]:
     """Return columns of summary.csv under their headings."""
     for group in groups:
         for heading, name in group.columns.items():
-            yield Column(group.heading, heading, BY_NAME[name].doc, _figure_cell(group, name))
+            yield Column(heading, BY_NAME[name].doc, _figure_cell(group, name), group.heading)
 
 
 def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
@@ -129,27 +135,23 @@ def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
 
     def cell(run: RunSummary) -> Cell:
         value = BY_NAME[name].value(run)
-        if isinstance(value, int | float):
-            return Cell(number(100 * value if group.percent else value), value)
-        return Cell(value or lacking(run, name) or ABSENT)
+        if group.percent and isinstance(value, int | float):
+            return Cell(number(100 * value), value)
+        return Cell(value) if isinstance(value, str) else known(value, lacking(run, name))
 
     return cell
 
 
 def figures_table(runs: Sequence[RunSummary]) -> Table:
     """Return one row per column of summary.csv and a column per run: everything there is."""
-    columns: list[Column[Figure[RunSummary]]] = [
-        Column(
-            "",
-            "figure",
-            "its name in summary.csv",
-            lambda figure: Cell(figure.name, figure.name, figure.doc),
-            look="",
-        ),
-        *(Column("", run.load.words, run.run_id, _plain(run)) for run in runs),
-    ]
+    name = Column("figure", "its name in summary.csv", _name, look="")
+    columns = [name, *(Column(run.load.words, run.run_id, _plain(run)) for run in runs)]
     figures = [f for f in SUMMARY_COLUMNS if any(f.value(run) is not None for run in runs)]
     return table(columns, figures)
+
+
+def _name(figure: Figure[RunSummary]) -> Cell:
+    return Cell(figure.name, figure.name, figure.doc)
 
 
 def _plain(run: RunSummary) -> Callable[[Figure[RunSummary]], Cell]:
@@ -166,41 +168,29 @@ def _plain(run: RunSummary) -> Callable[[Figure[RunSummary]], Cell]:
 
 DOCS = {column.name: column.doc for column in LEVEL_COLUMNS}
 FIGURES = {figure.name: figure for figure in REPEATED}
-LEVEL: tuple[Column[LevelRow], ...] = (
+
+
+def _attained(row: LevelRow) -> Cell:
+    found = row.level.attainment
+    if found is None or found.share is None or found.interval is None:
+        return Cell(ABSENT)
+    low, high = 100 * found.interval.low, 100 * found.interval.high
+    return Cell(f"{100 * found.share:.3g}", found.share, f"{low:.3g} to {high:.3g}")
+
+
+def _goodput(row: LevelRow) -> Cell:
+    return known(row.level.attainment.goodput_per_s if row.level.attainment else None)
+
+
+LEVELS: tuple[Column[LevelRow], ...] = (
+    Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
+    Column("runs", DOCS["runs"], lambda r: known(len(r.level.runs))),
     Column(
-        "",
-        "load",
-        DOCS["load"],
-        lambda row: Cell(row.level.load.words, row.level.load.value),
-        look="",
+        "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
-    Column("", "runs", DOCS["runs"], lambda row: known(len(row.level.runs))),
-    Column(
-        "",
-        "verdict",
-        DOCS["verdict"],
-        lambda row: Cell(row.level.verdict, row.level.verdict, row.level.reasons, look="pill"),
-        look="",
-    ),
-    Column(
-        "objectives",
-        "met by %",
-        f"attainment: {DOCS['attainment']}",
-        lambda row: _attained(row.level),
-    ),
-    Column(
-        "objectives",
-        "goodput/s",
-        DOCS["goodput_per_s"],
-        lambda row: known(row.level.attainment.goodput_per_s if row.level.attainment else None),
-    ),
-    Column(
-        "",
-        "TTFT is",
-        DOCS["ttft_stability"],
-        lambda row: Cell(row.state or ABSENT, row.state),
-        look="",
-    ),
+    Column("met by %", f"attainment: {DOCS['attainment']}", _attained, "objectives"),
+    Column("goodput/s", DOCS["goodput_per_s"], _goodput, "objectives"),
+    Column("TTFT is", DOCS["ttft_stability"], lambda r: Cell(r.state or ABSENT, r.state), look=""),
 )
 
 
@@ -208,15 +198,15 @@ def levels_table(series: Series) -> Table:
     """Return one row per level: its runs together, each figure with its interval over them."""
     figures = (
         Column(
-            group.heading,
             heading,
             f"{DOCS[name]}; below it the 95 % interval",
             _level_cell(FIGURES[name]),
+            group.heading,
         )
         for group in groups_of(Where.LEVELS, series.runs)
         for heading, name in group.columns.items()
     )
-    return table([*LEVEL, *figures], level_rows([series]))
+    return table([*LEVELS, *figures], level_rows([series]))
 
 
 def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
@@ -232,73 +222,67 @@ def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
     return cell
 
 
-def _attained(level: Level) -> Cell:
-    found = level.attainment
-    if found is None or found.share is None or found.interval is None:
-        return Cell(ABSENT)
-    low, high = 100 * found.interval.low, 100 * found.interval.high
-    return Cell(f"{100 * found.share:.3g}", found.share, f"{low:.3g} to {high:.3g}")
-
-
 # ---- turns and errors ----
 
-OfTurn = tuple[RunSummary, Turn]
-TURNS: tuple[Column[OfTurn], ...] = (
-    Column("", RUN.heading, RUN.doc, lambda row: RUN.cell(row[0]), look=""),
-    Column("", "turn", "turn of a conversation, from 1", lambda row: known(row[1].turn)),
-    Column("", "n", "successes of this turn", lambda row: known(row[1].n)),
+
+@dataclass(frozen=True, slots=True)
+class OfRun(Generic[Row]):
+    """A turn or a kind of failure, and the run that it is of."""
+
+    run: RunSummary
+    part: Row
+
+
+def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
+    """Return a column of what lies at a path of attributes."""
+    return Column(heading, doc, lambda row: known(follow(row, path)), group)
+
+
+def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
+    """Return a column of untrusted words that lie at a path of attributes."""
+    return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
+
+
+TTFT, PROMPT = "TTFT ms", "prompt"
+TURNS: tuple[Column[OfRun[Turn]], ...] = (
+    Column(RUN.heading, RUN.doc, lambda row: _run(row.run), look=""),
+    _number("turn", "turn of a conversation, from 1", "part.turn"),
+    _number("n", "successes of this turn", "part.n"),
+    Column("p50", "median TTFT of the turn", lambda row: _turn_time(row.part, 50), TTFT),
+    Column("p95", "95th percentile of it", lambda row: _turn_time(row.part, 95), TTFT),
+    _number("tokens", "mean prompt tokens: the history grows", "part.prompt_tokens_mean", PROMPT),
     Column(
-        "TTFT ms",
-        "p50",
-        "median time to first token of the turn",
-        lambda row: _turn_time(row[1].n, row[1].ttft_p50_ms, 50),
-    ),
-    Column(
-        "TTFT ms",
-        "p95",
-        "95th percentile of it",
-        lambda row: _turn_time(row[1].n, row[1].ttft_p95_ms, 95),
-    ),
-    Column(
-        "prompt",
-        "tokens",
-        "mean prompt tokens: the history grows",
-        lambda row: known(row[1].prompt_tokens_mean),
-    ),
-    Column(
-        "prompt",
         "cached %",
         "of them found in the prefix cache, where replies say it",
-        lambda row: known(None if row[1].cached_share is None else 100 * row[1].cached_share),
+        lambda row: _percent(row.part.cached_share),
+        PROMPT,
     ),
 )
-OfError = tuple[RunSummary, ErrorGroup]
-ERROR_WORDS = 300
-ERRORS: tuple[Column[OfError], ...] = (
-    Column("", "load", "level of load", lambda row: Cell(row[0].load.words), look=""),
-    Column("", "kind", "kind of failure", lambda row: Cell(printable(row[1].kind)), look=""),
-    Column("", "requests", "how many failed so", lambda row: Cell(str(row[1].count))),
-    Column(
-        "",
-        "first message",
-        "the first one's words",
-        lambda row: Cell(printable(row[1].example, ERROR_WORDS)),
-        look="words",
-    ),
+ERRORS: tuple[Column[OfRun[ErrorGroup]], ...] = (
+    _words("load", "level of load", "run.load.words"),
+    _words("kind", "kind of failure", "part.kind"),
+    _number("requests", "how many failed so", "part.count"),
+    _words("first message", "the first one's words", "part.example", look="words"),
 )
 
 
 def turns_table(runs: Sequence[RunSummary]) -> Table | None:
     """Return one row per run and turn; None where no run had conversations."""
-    rows = [(run, turn) for run in runs for turn in run.turns]
+    rows = [OfRun(run, turn) for run in runs for turn in run.turns]
     return table(TURNS, rows) if rows else None
 
 
 def errors_table(runs: Sequence[RunSummary]) -> Table | None:
     """Return one row per run and kind of failure; None where none failed."""
-    rows = [(run, group) for run in runs for group in run.errors]
+    rows = [OfRun(run, group) for run in runs for group in run.errors]
     return table(ERRORS, rows) if rows else None
 
 
-def _turn_time(n: int, value: float | None, percentile: float) -> Cell:
-    return known(value, f"n<{min_samples(percentile)}" if n < min_samples(percentile) else "")
+def _turn_time(turn: Turn, percentile: int) -> Cell:
+    needs = min_samples(percentile)
+    value = turn.ttft_p50_ms if percentile == 50 else turn.ttft_p95_ms
+    return known(value, f"n<{needs}" if turn.n < needs else "")
+
+
+def _percent(share: float | None) -> Cell:
+    return known(None if share is None else 100 * share)

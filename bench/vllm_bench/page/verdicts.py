@@ -98,9 +98,9 @@ def objectives(series: Series) -> tuple[str, Table] | None:
     if not asked:
         return None
     columns = [
-        Column("", "load", "level of load", lambda level: Cell(level.load.words), look=""),
-        Column("", "all", "whether every objective was met", _state, look=""),
-        *(Column("", o.words, "whether it was met", partial(_met, o), look="") for o in asked),
+        Column("load", "level of load", lambda level: Cell(level.load.words), look=""),
+        Column("all", "whether every objective was met", _state, look=""),
+        *(Column(o.words, "whether it was met", partial(_met, o), look="") for o in asked),
     ]
     most = capacity(series.levels)
     return most.words if most else "", table(columns, series.levels)
