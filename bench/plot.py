@@ -14,7 +14,7 @@ plots/ in the folder of the first run, or of --results-dir:
                                 other run of the same level. ITL: a gap counts for its tokens
     <run_id>_timeline.png       arrivals and ends, requests in flight, output tokens/s, TTFT and
                                 failures, KV cache, GPUs: on one clock, the steady window shaded
-    <run_id>_waterfall.png      up to 200 requests, a row each: until first token, decode
+    <run_id>_waterfall.png      up to 200 requests, one row each: until first token, decode
     <scenario>_ttft_overlay.png, <scenario>_latency_overlay.png     where there are two runs
     <scenario>_load.png         TTFT, TPOT, latency with 95 % intervals and objectives, throughput
                                 and its knee against load: from two levels on

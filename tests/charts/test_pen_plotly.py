@@ -171,7 +171,7 @@ def test_panels_lie_over_each_other_and_share_the_time():
     ]
     tops = [layout[k]["domain"][1] for k in ("yaxis", "yaxis2", "yaxis3")]
     assert tops == sorted(tops, reverse=True)
-    assert (layout["xaxis"]["anchor"], layout["xaxis"]["range"]) == ("y3", [0, 5])
+    assert (layout["xaxis"]["anchor"], layout["xaxis"]["range"]) == ("y3", [-0.05, 5.05])
     assert [trace["yaxis"] for trace in found["data"]] == ["y", "y2", "y3"]
 
 

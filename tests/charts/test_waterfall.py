@@ -1,4 +1,4 @@
-"""A row a request: each part as long as its stamps say, and the rows that are drawn named."""
+"""One row per request: each part is as long as its stamps say; the note names the rows."""
 
 from __future__ import annotations
 

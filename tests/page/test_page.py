@@ -153,7 +153,7 @@ def test_turns_of_conversations_have_a_table(tmp_path):
         for i in range(120)
     ]
     text = Page(page_of(write_level(tmp_path, 4, records=records))).text
-    assert "A row a run and turn of its conversations" in text
+    assert "One row per run and turn of its conversations" in text
     assert re.search(r"2025-11-24T12:00:00Z 3 40 100 n<72 200", text)
 
 

@@ -1,4 +1,4 @@
-"""A scenario against load, a point a level: TTFT, TPOT, latency and throughput.
+"""A scenario against load, one point per level: TTFT, TPOT, latency and throughput.
 
 A level's point is the geometric mean of its runs. Its interval is over them (t on the logarithms)
 where there are three; of a lone run it is the one within the run, which is optimistic; two runs
@@ -147,7 +147,7 @@ def _words(level: Level, interval: Interval | None) -> str:
 
 
 def _levels_axis(levels: Sequence[Level]) -> Axis:
-    """Return the axis of load: a tick a level, marked where it is not VALID."""
+    """Return the axis of load, one tick per level, marked where the level is not VALID."""
     load, used = levels[0].load, {level.verdict for level in levels}
     marks = "".join(f"   {mark} {verdict}" for verdict, mark in MARKS.items() if verdict in used)
     return Axis(

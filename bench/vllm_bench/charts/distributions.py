@@ -38,7 +38,7 @@ Curves = Mapping[str, Curve]  # by metric
 
 
 def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
-    """Return the curve of each metric that is drawn; one without values has none.
+    """Return the curve of each metric that is drawn; a metric without values has none.
 
     An open loop's times have two: from the send, and from the schedule, which is the headline.
     """
@@ -104,7 +104,7 @@ def _line(curve: Curve, role: Role, **look: Any) -> Line:
 
 
 def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
-    """Return a mark a percentile; one without the samples for it has its words alone."""
+    """Return one mark per percentile; one without enough samples is words alone."""
     for place, q in enumerate(MARKED):
         value = run.percentile(metric, q)
         words = f"n<{min_samples(q)}" if value is None else f"{short(value)} ms"
@@ -119,7 +119,7 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
 
 
 def run_names(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return a name a run: its load, and which of the runs at this load where there are several."""
+    """Return one name per run: its load, and which run of it where there are several."""
     keys = [(summary.scenario, summary.load) for summary in summaries]
     return [
         summary.load.words + (f", run {keys[:place].count(key) + 1}" if keys.count(key) > 1 else "")

@@ -1,4 +1,4 @@
-"""What a user gets against what the server gives: tokens a second, a point a level of load."""
+"""What a user gets against what the server gives: tokens/s, one point per level of load."""
 
 from __future__ import annotations
 

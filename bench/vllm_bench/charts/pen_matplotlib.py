@@ -32,7 +32,7 @@ SUBTITLE_PER_IN, NOTE_PER_IN = 10.4, 11.5
 MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
-MOST_LINES_BESIDE = 8  # of words beside a panel
+MOST_LINES_BESIDE = 7  # of words beside a panel
 FEW = 60  # samples that can be told apart
 BAR_HEIGHT = 0.8  # of a row, so that neighbours stay apart
 

@@ -24,6 +24,7 @@ NUMBER = f":,.{DIGITS}~g"
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
 GAP = 0.18  # of a panel's height
+BESIDE = 0.01  # of the x axis shown, on either side: half a mark at the end is no mark
 
 
 def for_page(chart: Chart) -> dict[str, Any]:
@@ -33,16 +34,18 @@ def for_page(chart: Chart) -> dict[str, Any]:
         "xaxis": {**_axis(chart.x, chart.reach), "anchor": _nth("y", count - 1)},
         "shapes": list(_shapes(chart)),
     }
+    if chart.x.span:
+        low, high = chart.x.span
+        beside = BESIDE * (high - low)
+        layout["xaxis"]["range"] = rounded([low - beside, high + beside])
     if count > 1:
         layout["height"] = PANEL_PX * count + MARGIN_PX
     data = []
     for place, panel in enumerate(chart.panels):
         top = 1 - place / count
-        low = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
-        layout[_nth("yaxis", place)] = {
-            **_axis(panel.y, panel.heights, low=count > 2),
-            "domain": [low, top],
-        }
+        bottom = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
+        axis = _axis(panel.y, panel.heights, low=count > 2)
+        layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
         data += [{**trace, "yaxis": _nth("y", place)} for trace in _traces(chart, panel)]
     _name_once(data)
     return {

@@ -130,7 +130,7 @@ def _in_flight(facts: Facts, most: int) -> Iterator[Line | None]:
 
 
 def _times(facts: Facts, room: Room) -> Panel:
-    """Return a dot a success, where its time counts from; and a cross a failure."""
+    """Return one dot per success, where its time counts from, and one cross per failure."""
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
     begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
     taken, begun = facts.times(metric), facts.frame[begin]
@@ -189,7 +189,7 @@ def _failures(rows: pd.DataFrame, top: float, most: int) -> Iterator[Line]:
 
 
 def _kv(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
-    """Return the use of the KV cache: a line an engine."""
+    """Return the use of the KV cache, one line per engine."""
     if rows is None:
         return
     apart = rows[rows["engine"] != ALL]
@@ -204,7 +204,7 @@ def _kv(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
 
 
 def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
-    """Return a panel a sensor that gave a value: a line a GPU, and when its clocks were held."""
+    """Return one panel per sensor: a line for each GPU, and when its clocks were held down."""
     if rows is None or rows.empty:
         return
     held = tuple(_held_down(rows))
