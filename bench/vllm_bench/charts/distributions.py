@@ -92,9 +92,9 @@ def distribution(
     ]
     named = f"this run, n {own.n:,}" if repeats else f"n {own.n:,}"
     lines.append(_line(own, "steps", legend=named, colour="c0"))
-    if head != metric and metric in curves:
-        lines.append(_line(curves[metric], "thin", legend="from the send", colour="c4", place=1))
-    return _chart(head, [*lines, *_percentiles(run, head)], [own])
+    sent = [curves[metric]] if head != metric and metric in curves else []
+    lines += [_line(c, "thin", legend="from the send", colour="c4", place=1) for c in sent]
+    return _chart(head, [*lines, *_percentiles(run, head)], [own, *sent, *repeats])
 
 
 def _line(curve: Curve, role: Role, **look: Any) -> Line:

@@ -24,8 +24,9 @@ def pareto_chart(series: Series) -> Chart | None:
     if len(points) < 2:
         return None
     whose = "by GPU" if gpus else "of the server"
+    counted = f"(of {gpus})" if gpus else "\n(its GPUs were not counted)"
+    rate = Axis(words=f"output tokens/s {whose} {counted}", unit=f"tokens/s {whose}")
     lines = [*_frontier(points), *_kinds(points)]
-    count = f"output tokens/s by GPU (of {gpus})" if gpus else ""
     return Chart(
         title="What a user gets, what the server gives",
         doc=f"output tokens/s {whose} over tokens/s of the median request (1000 / TPOT p50): up "
@@ -36,15 +37,7 @@ def pareto_chart(series: Series) -> Chart | None:
             unit="tokens/s for a user",
             span=(0, max(_right_end(line) for line in lines)),
         ),
-        panels=[
-            Panel(
-                y=Axis(
-                    words=count or "output tokens/s of the server\n(its GPUs were not counted)",
-                    unit=f"tokens/s {whose}",
-                ),
-                lines=lines,
-            )
-        ],
+        panels=[Panel(y=rate, lines=lines)],
     )
 
 

@@ -129,11 +129,11 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
     if any(line.labels):
         trace["mode"] += "+text"
         trace |= {"text": list(line.labels), "textposition": "top right", "cliponaxis": False}
-    if line.low is not None and line.high is not None:
-        ends = np.nan_to_num([line.high - line.y, line.y - line.low]).clip(0)
-        up, down = (rounded(part) for part in ends)
+    if line.low is not None and line.high is not None and np.isfinite(line.low).any():
+        up, down = (part.clip(0) for part in (line.high - line.y, line.y - line.low))
         bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
-        trace["error_y"] = {**bars, "array": up, "arrayminus": down, "color": f"@{line.colour}"}
+        ends = {"array": rounded(np.nan_to_num(up)), "arrayminus": rounded(np.nan_to_num(down))}
+        trace["error_y"] = {**bars, **ends, "color": f"@{line.colour}"}
     return trace
 
 

@@ -44,7 +44,7 @@ DARK: Theme = {
     "decode": "#3388C4",
     "pause": "#1D425C",
     "window": "#1A344E",
-    "aside": "#1D2127",
+    "aside": "#24282F",
 }
 SERIES, LEVELS = 7, 8
 # As matplotlib calls them, and as plotly does.
