@@ -31,14 +31,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError
 from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.summary.calibration import Calibration
-    from vllm_bench.summary.truth import Cost
 
 STREAMS = (1, 8, 64, 256, 512, 1000)
 START_LIMIT_S = 30.0
@@ -138,7 +137,8 @@ def _measure(pace: Pace, folder: Path) -> Calibration:
     """Run the client once against a fresh simulator, and hold its files against the truth."""
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.records.token_file import load
-    from vllm_bench.summary.truth import calibration_of, client_errors, read_truth
+    from vllm_bench.summary.calibration import Calibration
+    from vllm_bench.summary.truth import client_errors, error_figures, read_truth
 
     truth = folder / "truth.jsonl"
     with _simulator(pace, truth) as base_url:
@@ -151,10 +151,15 @@ def _measure(pace: Pace, folder: Path) -> Calibration:
     if errors.requests < pace.requests:
         raise CalibrationError(f"{pace.requests - errors.requests} requests failed: see above")
     span_s = float(run.frame["t_end_s"].max() - run.frame["t_sent_s"].min())
-    rate = (errors.tokens / span_s, pace.ttft_ms, pace.itl_ms)
     assert run.info is not None
-    cost = _cost(errors.tokens, usage, run.info.client_health)
-    return calibration_of(pace.streams, rate, errors, cost)
+    figures: dict[str, Any] = {
+        "tokens_per_s": errors.tokens / span_s,
+        "ttft_set_ms": pace.ttft_ms,
+        "itl_set_ms": pace.itl_ms,
+        **error_figures(errors),
+        **_cost_figures(errors.tokens, usage, run.info.client_health),
+    }
+    return Calibration(streams=pace.streams, **figures)
 
 
 @contextmanager
@@ -225,20 +230,16 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
     return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
-    from vllm_bench.summary.truth import Cost
-
-    workers = health["workers"]
-    assert isinstance(workers, list)
-    lag = health["loop_lag_ms"]
-    return Cost(
-        chunks=chunks,
-        whole_cpu_s=usage.cpu_s,
-        sender_cpu_s=sum(w["cpu_s"] for w in workers),
-        sender_memory_bytes=max(w["peak_memory_bytes"] for w in workers),
-        parent_memory_bytes=usage.memory_bytes,
-        loop_lag_p99_ms=lag["p99"] if isinstance(lag, dict) else None,
-    )
+def _cost_figures(chunks: int, usage: Usage, health: dict[str, Any]) -> dict[str, float | None]:
+    """Return the figures of a `Calibration` that say what the client took."""
+    workers, lag = health["workers"], health["loop_lag_ms"]
+    return {
+        "loop_lag_p99_ms": lag["p99"] if isinstance(lag, dict) else None,
+        "loop_cpu_us": 1e6 * sum(w["cpu_s"] for w in workers) / chunks,
+        "whole_cpu_us": 1e6 * usage.cpu_s / chunks,
+        "sender_memory_mb": max(w["peak_memory_bytes"] for w in workers) / 1e6,
+        "parent_memory_mb": usage.memory_bytes / 1e6,
+    }
 
 
 def _machine() -> str:

@@ -17,7 +17,6 @@ from vllm_bench.summary.calibration import (
     COLUMNS,
     FIELDS,
     Calibration,
-    cells,
     in_words,
     median_of,
     read_sidecar,
@@ -54,7 +53,6 @@ def test_csv_and_markdown_hold_every_figure() -> None:
     table = to_markdown(rows, "A machine.")
     assert all(f"| {field.metadata['heading']} |" in table for field in FIELDS)
     assert "A machine." in table
-    assert len(cells(rows[0])) == len(COLUMNS)
 
 
 def test_the_error_at_a_runs_load_stands_beside_it(tmp_path: Path) -> None:
@@ -65,8 +63,8 @@ def test_the_error_at_a_runs_load_stands_beside_it(tmp_path: Path) -> None:
     write_sidecar(sidecar(tmp_path, path.stem), row(ttft_error_mean_ms=0.61))
     after = summarize(load_run(path))
     assert after.calibration == row(ttft_error_mean_ms=0.61)
-    assert any("+0.61 ms mean" in note for note in footnotes([after]))
-    assert not any("own error" in note for note in footnotes([before]))
+    assert any("+0.61 ms" in note for note in footnotes([after]))
+    assert not any("calibrate" in note for note in footnotes([before]))
     (values,) = csv.DictReader(io.StringIO(to_csv(SUMMARY_COLUMNS, [after]).decode()))
     assert values["client_ttft_error_mean_ms"] == "0.6100"
 
@@ -82,7 +80,7 @@ def test_a_damaged_error_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_it_is_told_in_words_and_drawn() -> None:
-    assert in_words(row(ttft_error_p99_ms=None)).startswith("client's own error at 64 streams")
+    assert "64 streams" in in_words(row(ttft_error_p99_ms=None))
     chart = calibration_chart([row(streams=n) for n in (1, 8, 64)])
     figure = draw(chart, Heading(chart.title, "2 cores.", chart.doc))
     assert len(figure.axes) == 2

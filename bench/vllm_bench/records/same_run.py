@@ -66,10 +66,11 @@ def _sha256(facts: Mapping[str, Any], without: Sequence[str]) -> str:
     return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-# What may differ between repeats: what a person wrote about it, the price, which loads there are
-# and how often, and the seed, for each repeat draws anew.
+# What may differ between repeats: what a person wrote about it, the price, what was sampled beside
+# it, which loads there are and how often, and the seed, for each repeat draws anew.
 NOT_SETTINGS = (
     *("description", "slo", "gpu_hour_price"),
+    *("telemetry", "telemetry_hz", "telemetry_gpus"),
     *("concurrencies", "request_rates", "speed", "repeats", "seed"),
 )
 

@@ -84,6 +84,10 @@ def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
     )
 
 
+def _cell(value: float | None) -> str:
+    return str(value) if isinstance(value, int) else short(value)
+
+
 def sidecar(results_folder: Path, run_id: str) -> Path:
     """Return where the client's error at a run's load is kept."""
     return results_folder / "calibration" / f"{run_id}.json"
