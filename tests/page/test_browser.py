@@ -18,7 +18,7 @@ from tests.page.browsing import Browser, chromium
 from tests.page.reported import HOSTILE, level_records, page_of, write_level
 from tests.support.made_runs import failed_record
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 
 @pytest.fixture(scope="module")
