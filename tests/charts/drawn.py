@@ -64,8 +64,8 @@ def picture(chart: Chart, title: str = "made") -> Figure:
 
 
 def by_name(lines: Iterable[Line]) -> dict[str, Line]:
-    """Return lines by their names, without what stands on a second line."""
-    return {line.name.partition("\n")[0]: line for line in lines}
+    """Return lines by their names in the legend, without what stands on a second line."""
+    return {(line.label or line.name).partition("\n")[0]: line for line in lines}
 
 
 def write_tokens(run: Path, stamps_s: dict[int, Sequence[float]], tokens: int = 1) -> None:

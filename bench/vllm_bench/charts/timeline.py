@@ -139,7 +139,8 @@ def _times(facts: Facts, room: Room) -> Panel:
     kept = dot_places(times, values, room.dots)
     requests = facts.frame.loc[known, "request_index"].to_numpy(dtype="int64")[kept]
     dots = Line(
-        name=f"succeeded: {times.size:,}",
+        name=TITLES[metric],
+        legend=f"succeeded: {times.size:,}",
         x=times[kept],
         y=values[kept],
         role="dots",
