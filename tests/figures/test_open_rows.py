@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vllm_bench.figures.facts import Facts, load_of
+from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.metrics import headline_metric
 from vllm_bench.figures.objectives import attainment
 from vllm_bench.figures.throughput import ArrivalRates, arrival_rates
@@ -75,9 +75,9 @@ def test_a_trace_s_speed_stands_beside_its_rate_and_is_no_load_of_its_own(tmp_pa
 
 
 def test_without_their_json_the_rows_say_what_the_load_was(tmp_path):
-    assert load_of(frame_of(tmp_path, even(3)), None) == Load("requests/s", 10.0)
-    assert load_of(frame_of(tmp_path, [made_record(0)]), None) == Load("streams", 4)
-    assert load_of(frame_of(tmp_path, []), None) == Load("streams", 0)
+    assert Facts(frame_of(tmp_path, even(3)), None).load == Load("requests/s", 10.0)
+    assert Facts(frame_of(tmp_path, [made_record(0)]), None).load == Load("streams", 4)
+    assert Facts(frame_of(tmp_path, []), None).load == Load("streams", 0)
 
 
 def test_a_row_that_says_neither_streams_nor_rate_is_refused(tmp_path):

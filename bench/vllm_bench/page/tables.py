@@ -15,7 +15,7 @@ from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from ..tables.columns import BY_NAME, REPEATED, groups_of
 from ..tables.group import Group, Where, lacking
-from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_repeats
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows
 
 Row = TypeVar("Row")
 
@@ -182,7 +182,7 @@ def _judged_columns(
 
 
 def _level_cell(level: Level, figure: Figure[RunSummary]) -> Cell:
-    over = over_repeats(level, figure)
+    over = level.over_repeats(figure.value)
     if over is None:
         short = next((text for run in level.runs if (text := lacking(run, figure.name))), "")
         return Cell(short or ABSENT)

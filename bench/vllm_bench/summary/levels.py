@@ -74,13 +74,13 @@ class Level:
         parts = [run.attainment for run in self.runs if run.attainment]
         return pooled(parts) if len(parts) == len(self.runs) else None
 
-    def over_repeats(self, figure: Figure) -> Repeated | None:
-        """Return a figure over the runs; None where a run lacks it."""
-        values = [value for run in self.runs if (value := figure(run)) is not None]
+    def over_repeats(self, figure: Callable[[RunSummary], object]) -> Repeated | None:
+        """Return a figure over the runs; None where a run has no number for it."""
+        values = [v for run in self.runs if isinstance(v := figure(run), int | float)]
         return repeated(values) if len(values) == len(self.runs) else None
 
     def centre(self, figure: Figure) -> float | None:
-        """Return a figure's geometric mean over the runs; None where a run lacks it."""
+        """Return its geometric mean over the runs; likewise."""
         found = self.over_repeats(figure)
         return found.centre if found else None
 

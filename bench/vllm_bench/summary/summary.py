@@ -122,10 +122,13 @@ class RunSummary(OfRun):
     @property
     def started_utc(self) -> str | None:
         """When the run started, as 2026-11-24T10:24:00Z; None where it isn't known."""
+        return self.started("%Y-%m-%dT%H:%M:%SZ")
+
+    def started(self, form: str) -> str | None:
+        """Return when the run started, in UTC and in strftime's form."""
         if self.info is None:
             return None
-        started = datetime.fromtimestamp(self.info.clock_start.wall_s, timezone.utc)
-        return f"{started:%Y-%m-%dT%H:%M:%SZ}"
+        return datetime.fromtimestamp(self.info.clock_start.wall_s, timezone.utc).strftime(form)
 
 
 def facts_of(run: Run) -> Facts:
@@ -144,6 +147,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: describe(*sample) for name, sample in samples.items()}
     steady = window_throughput(facts, facts.window)
+    capped = facts.plan_number("max_in_flight") is not None
     gpus = gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
@@ -167,7 +171,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
-        waited_for_cap=_waited(facts),
+        waited_for_cap=int(facts.waited_for_cap.sum()) if capped else None,
         cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
         turns=_turns(facts),
         server_side=server_side(facts),
@@ -175,11 +179,6 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),
     )
-
-
-def _waited(facts: Facts) -> int | None:
-    capped = facts.plan_number("max_in_flight") is not None
-    return int(facts.waited_for_cap.sum()) if capped else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:
@@ -230,24 +229,12 @@ def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
     return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))
 
 
-@dataclass(frozen=True, slots=True)
-class SharedFinding:
-    """A finding and the runs that it is about."""
-
-    finding: Finding
-    runs: tuple[RunSummary, ...]
-
-
 def headline(summaries: Sequence[RunSummary]) -> str:
     """Return how many runs got which verdict: `2 VALID, 1 SUSPECT`."""
     counts = Counter(s.verdict.level for s in summaries)
     return ", ".join(f"{counts[level]} {level}" for level in LEVELS.values() if counts[level])
 
 
-def shared_notes(summaries: Sequence[RunSummary]) -> list[SharedFinding]:
-    """Return the notes, each with the runs that it is about."""
-    found: dict[Finding, list[RunSummary]] = {}
-    for summary in summaries:
-        for note in summary.verdict.notes:
-            found.setdefault(note, []).append(summary)
-    return [SharedFinding(note, tuple(runs)) for note, runs in found.items()]
+def shared_notes(summaries: Sequence[RunSummary]) -> Counter[Finding]:
+    """Return the notes, each with how many runs have it."""
+    return Counter(note for summary in summaries for note in summary.verdict.notes)

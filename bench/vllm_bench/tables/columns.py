@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..figures.absent import docs_of, joined
-from ..figures.client import busiest_cpu_share, loop_lag_p99_ms
+from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
 from ..figures.objectives import Attainment
 from ..figures.statistics import min_samples
@@ -195,7 +195,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column(
         "loop_lag_p99_ms",
         "99th percentile of the lag of the sending loops' 10 ms tick",
-        lambda run: loop_lag_p99_ms(run.info),
+        lambda run: lag_of_loops(run.info, "p99"),
     ),
     Column(
         "client_cpu_busiest",

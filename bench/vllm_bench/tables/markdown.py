@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from ..figures.digits import markdown_table
 from ..records.text import code, markdown
 from ..summary.again import again
 from ..summary.environment import environment
@@ -58,17 +59,13 @@ def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
                 f"`{f.code}` ({f.severity.name}): {markdown(f.figures)} → {markdown(f.advice)}"
                 for f in summary.verdict.doubts
             )
-    notes = shared_notes(summaries)
+    notes, every = shared_notes(summaries), len(summaries)
     if notes:
         yield "Worth knowing:\n\n" + _list(
-            f"`{n.finding.code}`, {_of(len(n.runs), len(summaries))}: "
-            f"{markdown(n.finding.figures)} → {markdown(n.finding.advice)}"
-            for n in notes
+            f"`{note.code}`, {'every run' if some == every else f'{some} of {every} runs'}: "
+            f"{markdown(note.figures)} → {markdown(note.advice)}"
+            for note, some in notes.items()
         )
-
-
-def _of(some: int, whole: int) -> str:
-    return "every run" if some == whole else f"{some} of {whole} runs"
 
 
 def _scenario(name: str, series: Series) -> str:
@@ -143,8 +140,7 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table([headings, ["---"] * len(headings), *rows])
 
 
 def _list(items: Iterable[str]) -> str:
