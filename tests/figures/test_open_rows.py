@@ -104,7 +104,7 @@ def test_requests_so_rare_that_none_is_in_flight_in_the_window_are_summed_up(tmp
     records = [made_record(i, request_rate=0.1, send_lag_ms=0.0) for i in range(2)]
     held = summary_of(tmp_path, records).in_flight
     assert held is not None
-    assert (held.in_window, held.littles_law) == (0.0, None)
+    assert (held.window_mean, held.littles_law) == (0.0, None)
 
 
 def test_the_schedule_is_told_as_it_came_out_beside_what_was_asked(tmp_path):

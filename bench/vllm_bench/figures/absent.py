@@ -75,7 +75,6 @@ class Observed:
 
     @property
     def sampled(self) -> bool:
-        """Whether the sampler ran at all."""
         return "source" in self.noted or "rows" in self.noted
 
 

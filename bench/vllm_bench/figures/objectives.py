@@ -59,7 +59,6 @@ class Outcome:
 
     @property
     def interval(self) -> Interval | None:
-        """Wilson's 95 % interval of the share within."""
         return wilson(self.within, self.arrivals)
 
     @property

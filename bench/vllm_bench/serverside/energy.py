@@ -60,7 +60,6 @@ def energy(facts: Facts, gpus: GpuSide, steady: Throughput | None) -> Energy:
 
 
 def _per_work(window_j: Figure, steady: Throughput | None) -> dict[str, Figure]:
-    """Return the energy by work done, where the window is long enough."""
     tokens: Figure = Why(NO_STAMPS)
     requests: Figure = Why("there is no steady window")
     if steady is not None:

@@ -152,7 +152,6 @@ def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:
 
 
 def _gauges(rows: pd.DataFrame) -> dict[str, Figure]:
-    """Return mean over time and peak of what was in use at each reading."""
     figures: dict[str, Figure] = {}
     for column, name in GAUGES.items():
         samples = Samples.of(rows["t_s"].to_numpy(), rows[column].to_numpy())

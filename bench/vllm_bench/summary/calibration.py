@@ -66,7 +66,7 @@ def _median(values: list[Any]) -> Any:
 
 
 def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
-    """Return the table, a column a level, since there are more figures than levels."""
+    """Return a table with one column per level, since there are more figures than levels."""
     streams, *figures = (
         [field.metadata["heading"], *(_cell(getattr(row, field.name)) for row in rows)]
         for field in FIELDS

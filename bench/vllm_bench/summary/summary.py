@@ -25,6 +25,7 @@ from ..figures.window import Window
 from ..records.find_runs import Run
 from ..records.run_info import RunInfo
 from ..records.sample_file import read_gpu_rows, read_server_rows
+from ..records.samples import doc
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
@@ -58,12 +59,15 @@ class ErrorGroup:
 
 @dataclass(frozen=True, slots=True)
 class InFlightFigures:
-    """How many requests were in flight."""
+    """How many requests were in flight; None where there was no steady window."""
 
-    mean: float  # over the whole run
-    peak: int
-    in_window: float | None  # on average in the steady window
-    littles_law: float | None  # request rate x mean latency / in flight, in the window: near 1
+    mean: float = doc("requests in flight on average over the whole run")
+    peak: int = doc("the most requests in flight at one moment")
+    window_mean: float | None = doc("requests in flight on average in the steady window")
+    littles_law: float | None = doc(
+        "request rate x mean latency / requests in flight, in the window; far from 1: no steady "
+        "state"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,6 @@ class RunSummary(OfRun):
 
     @property
     def prompts_sha256(self) -> object:
-        """What the prompts were, for comparing; None where it isn't known."""
         return self.info.prompts.get("sha256") if self.info else None
 
     @property

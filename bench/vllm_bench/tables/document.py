@@ -216,11 +216,9 @@ class Strict(GenerateJsonSchema):
     """Every key of a dataclass is there, and no other; pydantic asks it of models alone."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
-        """Whether a key must be there, its default notwithstanding."""
         return True
 
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
-        """Return the schema of a dataclass."""
         return {**super().dataclass_schema(schema), "additionalProperties": False}
 
 

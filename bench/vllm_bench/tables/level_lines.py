@@ -35,7 +35,7 @@ def sections(series: Series) -> list[tuple[str, list[str]]]:
 
 
 def objective_lines(series: Series) -> list[str]:
-    """Return, a line each, what every level met, and which level is the highest to do so."""
+    """Return one line for what each level met, and one for the highest that met everything."""
     lines = [line for level in series.levels for line in _level_objectives(level)]
     most = capacity(series.levels)
     return [*lines, most.words] if most and len(series.levels) > 1 else lines

@@ -77,28 +77,27 @@ def _scenario(name: str, series: Series) -> str:
     headings, rows = runs_table(series, Where.MARKDOWN)
     notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
     table = _table([heading.replace("\n", " ") for heading in headings], rows)
-    parts = [head, table, notes, *_judgement(series)]
+    parts = [head, table, notes]
+    for title, lines in sections(series):
+        parts.append(f"### {title}\n\n" + _list(markdown(line) for line in lines))
     turns = turn_rows(series)
     if turns:
         parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]
     intervals = interval_rows(series)
     if intervals:
-        told = "Percentiles in ms with their intervals within the run:"
-        parts += [told, _table((unit, *INTERVAL_HEADINGS), intervals)]
+        above = "Percentiles in ms with their intervals within the run:"
+        parts += [above, _table((unit, *INTERVAL_HEADINGS), intervals)]
     return "\n\n".join(parts)
-
-
-def _judgement(series: Series) -> Iterable[str]:
-    for title, lines in sections(series):
-        yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:
     """Say what lengths were asked for, beside those in the table."""
     keys = ("prefill_tokens", "max_new_tokens", "num_requests", "duration_s", "max_in_flight")
-    told = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
+    asked = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
     exact = runs[0].setting("ignore_eos")
-    return f"Asked for: {', '.join(told) or 'unknown'}" + (", exactly (`ignore_eos`)" * bool(exact))
+    return f"Asked for: {', '.join(asked) or 'unknown'}" + (
+        ", exactly (`ignore_eos`)" * bool(exact)
+    )
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[str]:

@@ -81,8 +81,8 @@ def _turn(turn: Turn) -> list[str]:
 
 
 def _turn_time(turn: Turn, value: float | None, q: float) -> str:
-    measured = value is not None or turn.n < min_samples(q)
-    return allowed(value, q) if measured else ABSENT
+    absent = value is None and turn.n >= min_samples(q)
+    return ABSENT if absent else allowed(value, q)
 
 
 def setup_words(summaries: Sequence[RunSummary]) -> str:

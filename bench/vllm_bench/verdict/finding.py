@@ -1,4 +1,4 @@
-"""What a doubt about a run is: a check that looks for it, and the finding that it comes to.
+"""A check looks for a doubt about a run, and comes to a finding.
 
 A reason code is one function in one of the files of checks:
 

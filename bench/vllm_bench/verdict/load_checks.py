@@ -131,7 +131,8 @@ def not_stationary(facts: Facts) -> Doubt | None:
     more = found.late_arrivals / max(1, found.middle_arrivals) if facts.load.is_open else 1.0
     expected = found.middle * more
     grown = found.late - expected
-    if grown <= QUEUE_NOISE * _burstiness(facts) * math.sqrt(found.middle):
+    burstiness = max(1.0, facts.plan_number("realised_cv") or 1.0)
+    if grown <= QUEUE_NOISE * burstiness * math.sqrt(found.middle):
         return None
     what, expectation = "requests in flight", ""
     if facts.load.is_open:
@@ -180,11 +181,6 @@ def _thirds(facts: Facts) -> _Thirds | None:
 
 def _count(arrivals_s: Values, start_s: float, end_s: float) -> int:
     return int(((arrivals_s >= start_s) & (arrivals_s < end_s)).sum())
-
-
-def _burstiness(facts: Facts) -> float:
-    """Return by how much more than Poisson's arrivals the run's vary: their cv, 1 at least."""
-    return max(1.0, facts.plan_number("realised_cv") or 1.0)
 
 
 @check(
