@@ -71,6 +71,12 @@ class Facts(OfRun):
         return self.plan_number("ramp_s") or 0.0
 
     @property
+    def cap(self) -> int | None:
+        """The most requests that an open loop has in flight; None: no limit."""
+        cap = self.plan_number("max_in_flight")
+        return None if cap is None else int(cap)
+
+    @property
     def streaming(self) -> bool:
         """Whether replies were streamed; from the rows where no settings are known."""
         asked = self.setting("stream")
@@ -205,11 +211,10 @@ class Facts(OfRun):
 
     @cached_property
     def waited_for_cap(self) -> NDArray[np.bool_]:
-        """Whether each row's request waited for the cap on requests in flight; no cap: none did."""
-        cap = self.plan_number("max_in_flight")
-        if cap is None:
+        """Whether each row's request did."""
+        if self.cap is None:
             return np.zeros(self.rows, dtype=bool)
-        return waited_for_cap(self.frame, int(cap), max(1, len(workers(self.info))))
+        return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
 
     @cached_property
     def own_lag_ms(self) -> Values:

@@ -58,7 +58,6 @@ class Samples:
 
     @classmethod
     def of(cls, t_s: Values, values: Values) -> Samples:
-        """Return the samples that have a value."""
         there = ~np.isnan(values)
         return cls(t_s[there], values[there])
 

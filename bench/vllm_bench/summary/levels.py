@@ -52,7 +52,6 @@ class Level:
 
     @property
     def reasons(self) -> str:
-        """The codes that took VALID away from any of its runs."""
         return ", ".join(dict.fromkeys(f.code for run in self.runs for f in run.verdict.doubts))
 
     @property
@@ -70,7 +69,6 @@ class Level:
 
     @property
     def attainment(self) -> Attainment | None:
-        """What its runs met of their objectives, counted together."""
         parts = [run.attainment for run in self.runs if run.attainment]
         return pooled(parts) if len(parts) == len(self.runs) else None
 
@@ -160,7 +158,6 @@ def _named(group: Sequence[Series]) -> Iterator[tuple[str, Series]]:
 
 
 def _differences(group: Sequence[Series]) -> list[str]:
-    """Return, for each series, the settings in which it differs from another one."""
     facts = [dict(_flat("", _compared(one.runs[0]))) for one in group]
     known = [found for found in facts if found]
     keys = [

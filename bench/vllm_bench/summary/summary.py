@@ -150,7 +150,6 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: describe(*sample) for name, sample in samples.items()}
     steady = window_throughput(facts, facts.window)
-    capped = facts.plan_number("max_in_flight") is not None
     gpus = gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
@@ -174,7 +173,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
-        waited_for_cap=int(facts.waited_for_cap.sum()) if capped else None,
+        waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
         turns=_turns(facts),
         server_side=server_side(facts),
@@ -199,7 +198,6 @@ def _in_flight(facts: Facts) -> InFlightFigures | None:
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:
-    """Return a run's turns in their order; none where its requests are no turns."""
     rows = facts.succeeded[facts.succeeded["turn"].notna()]
     return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
 

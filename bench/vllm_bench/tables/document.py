@@ -125,7 +125,6 @@ LEVEL_FIGURES = [c for c in LEVEL_COLUMNS if c.name not in {f"{r.name}_runs" for
 
 
 def _one_for_each(columns: Iterable[Column[Any]]) -> WithJsonSchema:
-    """Return the schema of an object with a value for each column."""
     cell = {"type": ["string", "number", "null"]}
     properties = {column.name: {**cell, "description": column.doc} for column in columns}
     return WithJsonSchema(

@@ -91,7 +91,6 @@ def _scenario(name: str, series: Series) -> str:
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:
-    """Say what lengths were asked for, beside those in the table."""
     keys = ("prefill_tokens", "max_new_tokens", "num_requests", "duration_s", "max_in_flight")
     asked = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
     exact = runs[0].setting("ignore_eos")
@@ -117,7 +116,6 @@ def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
 
 
 def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
-    """Say how to run each series again, folded up: its settings as a file, and the commands."""
     known = [(name, found) for name, series in named if (found := again(series))]
     if known:
         yield "## Run it again"

@@ -73,7 +73,6 @@ class Check:
         return (self.find.__doc__ or "").strip()
 
     def look(self, facts: Facts) -> Finding | None:
-        """Return what the check finds in a run; None where that is within the limits."""
         doubt = self.find(facts)
         severity = None if doubt is None else self.severity(doubt.value)
         if doubt is None or severity is None:

@@ -103,13 +103,13 @@ def _too_little_work(facts: Facts) -> str | None:
 )
 def cap_bound(facts: Facts) -> Doubt | None:
     """Requests waited in the client because `max_in_flight` were in flight already."""
-    cap, waited = facts.plan_number("max_in_flight"), int(facts.waited_for_cap.sum())
-    if cap is None or not facts.rows:
+    waited = int(facts.waited_for_cap.sum())
+    if facts.cap is None or not facts.rows:
         return None
     share = waited / facts.rows
     return Doubt(
         f"{waited} of {counted(facts.rows, 'request')} ({100 * share:.3g} %) waited "
-        f"until one of {cap:.0f} in flight ended",
+        f"until one of {facts.cap} in flight ended",
         "the cap set the pace, not the schedule: raise max_in_flight, or offer a lower rate; "
         "times from the schedule hold the wait, times from the send don't",
         share,

@@ -52,7 +52,6 @@ class Verdict:
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """The findings that are only worth knowing."""
         return tuple(f for f in self.findings if f.severity == Severity.NOTE)
 
     @property
