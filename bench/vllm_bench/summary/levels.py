@@ -78,7 +78,7 @@ class Level:
         return repeated(values) if len(values) == len(self.runs) else None
 
     def centre(self, figure: Figure) -> float | None:
-        """Return its geometric mean over the runs; likewise."""
+        """Return its geometric mean over the runs, or None."""
         found = self.over_repeats(figure)
         return found.centre if found else None
 

@@ -50,7 +50,7 @@ def _setup(summary: RunSummary) -> dict[str, Any]:
 
 
 def _burstiness(summary: RunSummary) -> float | str | None:
-    """Return the shape of the gamma distribution that gaps were drawn from; None: from no such.
+    """Return the shape of the gamma distribution that gaps were drawn from; None: another.
 
     A constant rate is the limit at infinity, which JSON has no number for: vLLM writes an
     infinite rate as "inf", too.
