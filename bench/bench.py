@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.run.job import Job, PlannedRun
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary
-    from vllm_bench.watch.beside import Beside
+    from vllm_bench.watch.samplers import Samplers
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
@@ -212,7 +212,7 @@ def _show(scenario: Scenario, args: argparse.Namespace) -> None:
 
     api_key = api_key_of(scenario, os.environ)
     server = server_of(scenario, api_key)
-    why_not = server.is_ready()
+    why_not = server.why_not_ready()
     served = [] if why_not else server.models()
     limit = next((m.max_model_len for m in served if m.id == scenario.model), None)
     parts = parts_for(scenario, None if why_not else server, os.environ, limit)
@@ -282,7 +282,7 @@ def _title(number: int, total: int, planned: PlannedRun) -> Title:
 
 
 def _run(
-    job: Job, planned: PlannedRun, beside: Beside, view: LiveView | ProgressLines
+    job: Job, planned: PlannedRun, beside: Samplers, view: LiveView | ProgressLines
 ) -> RunStatus:
     from vllm_bench.records.whole_file import held
     from vllm_bench.run.job import run_planned
@@ -309,11 +309,11 @@ def _tell_connections(connected: int, problem: str | None) -> None:
         say(f"only {connected} streams could connect before the start: {problem}")
 
 
-def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
+def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Samplers:
     """Return what samples GPUs and server beside the run, over connections of its own."""
     from vllm_bench.run.prepare import server_of
     from vllm_bench.vllm.server import page_getter
-    from vllm_bench.watch.beside import Beside, Wanted
+    from vllm_bench.watch.samplers import Samplers, Wanted
 
     scenario = job.scenario
     own = server_of(scenario, job.api_key)
@@ -327,7 +327,7 @@ def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Beside:
         dcgm=page_getter(args.dcgm_url, SAMPLE_LIMIT_S) if args.dcgm_url else None,
         metrics=partial(own.metrics_text, SAMPLE_LIMIT_S) if args.server_metrics else None,
     )
-    return Beside(wanted, planned.folder, planned.run_id, _say_once)
+    return Samplers(wanted, planned.folder, planned.run_id, _say_once)
 
 
 def _told(rows: Path) -> RunSummary:

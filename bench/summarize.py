@@ -76,16 +76,16 @@ def _parse() -> argparse.Namespace:
 
 
 def _print_columns() -> int:
-    from vllm_bench.records import samples as rows
-    from vllm_bench.records.request_record import column_docs
+    from vllm_bench.records.request_record import RequestRecord
+    from vllm_bench.records.row import column_docs
     from vllm_bench.records.samples import GpuRow, ServerRow
     from vllm_bench.tables.columns import SUMMARY_COLUMNS
     from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 
     for title, docs in (
-        ("<run_id>.csv, a row a request", column_docs()),
-        ("telemetry/<run_id>.csv, a row a GPU and sample", rows.column_docs(GpuRow)),
-        ("server_metrics/<run_id>.csv, a row an engine and second", rows.column_docs(ServerRow)),
+        ("<run_id>.csv, a row a request", column_docs(RequestRecord)),
+        ("telemetry/<run_id>.csv, a row a GPU and sample", column_docs(GpuRow)),
+        ("server_metrics/<run_id>.csv, a row an engine and second", column_docs(ServerRow)),
         ("summary.csv, a row a run", [(c.name, c.doc) for c in SUMMARY_COLUMNS]),
         ("summary_levels.csv, a row a level of load", [(c.name, c.doc) for c in LEVEL_COLUMNS]),
     ):

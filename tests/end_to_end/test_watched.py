@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from vllm_bench.records.samples import GpuRow, columns
+from vllm_bench.records.row import columns
+from vllm_bench.records.samples import GpuRow
 
 from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm

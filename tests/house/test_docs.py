@@ -99,6 +99,7 @@ def test_every_variable_of_the_template_is_named_and_the_reverse() -> None:
     assert named == known
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
 def test_every_flag_that_a_page_gives_a_script_exists(script: str) -> None:
     known = flags_of(script)
@@ -108,6 +109,7 @@ def test_every_flag_that_a_page_gives_a_script_exists(script: str) -> None:
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", line)) <= known, (page, line)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", ["bench/bench.py"])
 def test_every_flag_of_the_main_script_is_in_the_readme(script: str) -> None:
     assert {flag for flag in flags_of(script) if f"`{flag}" not in README} == set()
@@ -121,6 +123,7 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
                 assert (folder / target).exists(), (name, target)
 
 
+@pytest.mark.process
 def test_every_column_is_explained_and_every_explained_column_exists() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "summarize.py"), "--columns"],

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from vllm_bench.script import run
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 # Python runs this first: Ctrl-C comes at the very moment when a script begins to import PACKAGE.
 AT_THE_IMPORT = """

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..plan.material import Part, parts_of, scenario_counter
 from ..plan.request import scenario_tls
-from ..prompts.source import PromptError, default_cache_dir, load_source
+from ..prompts.prompt import PromptError
+from ..prompts.source import default_cache_dir, load_source
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
 from .job import Job, served_models

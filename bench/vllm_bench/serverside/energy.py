@@ -16,7 +16,7 @@ from ..figures.absent import Figure, Why, both, group_of, joined, observed, rati
 from ..figures.facts import Facts
 from ..figures.throughput import Throughput
 from ..figures.window import Window
-from ..records.samples import doc
+from ..records.row import doc
 from .gpu import SIMULATED, GpuSide, expected_gpus, not_the_servers
 from .over_time import Hole, Samples
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ..figures.absent import Figure, Why, group_of, observed
 from ..figures.facts import Facts
-from ..records.samples import doc, slowed_by
+from ..records.row import doc
+from ..records.samples import slowed_by
 from ..records.text import printable
 from .over_time import Samples, judged_rows
 

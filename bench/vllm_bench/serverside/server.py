@@ -11,7 +11,8 @@ import pandas as pd
 from ..figures.absent import Figure, Why, both, docs_of, group_of, ratio
 from ..figures.facts import Facts
 from ..figures.statistics import Values
-from ..records.samples import ALL, doc
+from ..records.row import doc
+from ..records.samples import ALL
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
 from .over_time import Samples, judged_rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from vllm_bench.watch.gaps import Gap, GapLog
-from vllm_bench.watch.tick import Beat, next_tick_ns
+from vllm_bench.watch.recording import Gap, GapLog
+from vllm_bench.watch.tick import Ticker, next_tick_ns
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_the_next_tick_is_on_the_grid_and_missed_ones_are_left_out(now: int, due
 
 def test_a_beat_acts_at_once_and_once_more_when_it_is_stopped() -> None:
     calls: list[str] = []
-    beat = Beat(lambda: calls.append(threading.current_thread().name), hz=0.001, name="mine")
+    beat = Ticker(lambda: calls.append(threading.current_thread().name), hz=0.001, name="mine")
     assert beat.start(10)
     assert calls == ["mine"]
     assert beat.stop(10)
@@ -35,7 +35,7 @@ def test_a_beat_acts_at_once_and_once_more_when_it_is_stopped() -> None:
 
 def test_a_beat_that_is_ended_acts_no_more() -> None:
     calls: list[int] = []
-    beat = Beat(lambda: (calls.append(1), beat.end())[0], hz=1000, name="mine")  # type: ignore[func-returns-value]
+    beat = Ticker(lambda: (calls.append(1), beat.end())[0], hz=1000, name="mine")  # type: ignore[func-returns-value]
     assert beat.start(10)
     assert beat.stop(10)
     assert calls == [1]
@@ -43,7 +43,7 @@ def test_a_beat_that_is_ended_acts_no_more() -> None:
 
 def test_an_act_that_hangs_is_left_behind() -> None:
     hang = threading.Event()
-    beat = Beat(lambda: hang.wait() and None, hz=1000, name="hanging")
+    beat = Ticker(lambda: hang.wait() and None, hz=1000, name="hanging")
     assert not beat.start(0.01)
     assert not beat.stop(0.01)
     hang.set()
@@ -83,5 +83,7 @@ def test_what_never_came_back_stays_open() -> None:
 
 
 def test_a_gap_is_told_on_the_clock_of_the_run() -> None:
-    assert Gap(1, 99.5, 103.0, "late").facts(100.0) == {"from_s": -0.5, "to_s": 3.0, "code": "late"}
-    assert Gap(1, None, None, "late").facts(100.0) == {"from_s": None, "to_s": None, "code": "late"}
+    ends = {"from_s": -0.5, "to_s": 3.0}
+    assert Gap(1, 99.5, 103.0, "late").facts(100.0) == {"gpu_index": 1, **ends, "code": "late"}
+    ends = {"from_s": None, "to_s": None}
+    assert Gap(1, None, None, "late").facts(100.0) == {"gpu_index": 1, **ends, "code": "late"}

@@ -1,4 +1,4 @@
-"""What is sampled beside a run, and what is said where that can't be."""
+"""What is sampled samplers a run, and what is said where that can't be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.watch.beside import Beside, Wanted
+from vllm_bench.watch.samplers import Samplers, Wanted
 
 from tests.support.shimmed import TWO_GPUS, load
+
+pytestmark = pytest.mark.process
 
 METRICS = 'vllm:num_requests_running{engine="0"} 1\n'
 DCGM = 'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-a"} 300\n'
@@ -25,11 +27,11 @@ def watched(folder: Path, **wanted: Any) -> tuple[dict[str, Any], list[str]]:
         "gpu_indexes": None,
         "server_is_here": True,
     }
-    beside = Beside(Wanted(**{**settings, **wanted}), folder, "x", said.append)
-    beside.start()
-    beside.anchor(time.perf_counter_ns(), time.time())
-    facts = beside.stop()
-    assert beside.stop() is facts  # it ends once
+    samplers = Samplers(Wanted(**{**settings, **wanted}), folder, "x", said.append)
+    samplers.start()
+    samplers.anchor(time.perf_counter_ns(), time.time())
+    facts = samplers.stop()
+    assert samplers.stop() is facts  # it ends once
     return facts, said
 
 
@@ -92,7 +94,7 @@ def test_a_gpu_that_is_lost_in_the_run_is_said_at_its_end(
 
 def test_a_server_without_metrics_is_said_and_the_reason_kept(tmp_path: Path) -> None:
     facts, (line,) = watched(tmp_path, gpus=False, metrics=lambda: None)
-    assert line.startswith("no server metrics: http://gpu7:8000/v1 has no /metrics to read")
+    assert line.startswith("no server metrics of http://gpu7:8000/v1: ")
     assert [p["code"] for p in facts["server_metrics"]["problems"]] == ["no_metrics"]
 
 
@@ -101,7 +103,7 @@ def test_a_run_that_never_starts_leaves_no_file(
 ) -> None:
     load(monkeypatch, tmp_path, TWO_GPUS)
     wanted = Wanted(base_url="u", gpus=True, gpu_hz=10, gpu_indexes=None, server_is_here=True)
-    beside = Beside(wanted, tmp_path, "x", lambda _: None)
-    beside.start()
-    assert beside.stop()["gpu"]["rows"] == 0
+    samplers = Samplers(wanted, tmp_path, "x", lambda _: None)
+    samplers.start()
+    assert samplers.stop()["gpu"]["rows"] == 0
     assert not files(tmp_path)
