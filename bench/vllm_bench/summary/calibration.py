@@ -14,6 +14,7 @@ import orjson
 from ..figures.digits import markdown_table, short
 from ..records.column import Column
 from ..records.request_record import RecordsError
+from ..records.row import column_docs
 from ..records.whole_file import write_whole
 
 
@@ -51,7 +52,7 @@ class Calibration:
 
 FIELDS = dataclasses.fields(Calibration)
 COLUMNS: tuple[Column[Calibration], ...] = tuple(
-    Column(f.name, f.metadata["description"], f.name) for f in FIELDS
+    Column(name, meaning, name) for name, meaning in column_docs(Calibration)
 )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..figures.absent import docs_of, joined
+from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
 from ..figures.objectives import Attainment
 from ..figures.statistics import min_samples
 from ..records.column import Column, Value
+from ..records.row import column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
@@ -50,7 +51,7 @@ def _lengths(metric: str, doc: str) -> list[RunColumn]:
 def _figures(part: str, kind: type[Any], prefix: str) -> Iterator[RunColumn]:
     """Yield a column for each figure of a part of the summary that says what it means."""
     own = (prefix, "client", "output", "littles")  # what begins so keeps its name
-    for figure, doc in docs_of(kind):
+    for figure, doc in column_docs(kind):
         name = figure if figure.startswith(own) else f"{prefix}_{figure}"
         yield Column(name, doc, f"{part}.{figure}")
 
