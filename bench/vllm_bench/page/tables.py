@@ -16,7 +16,7 @@ from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
 from ..tables.group import Group, Where, lacking
-from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_repeats
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows
 
 Row = TypeVar("Row")
 
@@ -211,7 +211,7 @@ def levels_table(series: Series) -> Table:
 
 def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
     def cell(row: LevelRow) -> Cell:
-        over = over_repeats(row.level, figure)
+        over = row.level.over_repeats(figure.value)
         if over is None:
             short_of = (lacking(run, figure.name) for run in row.level.runs)
             return Cell(next(filter(None, short_of), ABSENT))

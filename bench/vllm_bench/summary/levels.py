@@ -52,7 +52,6 @@ class Level:
 
     @property
     def reasons(self) -> str:
-        """The codes that took VALID away from any of its runs."""
         return ", ".join(dict.fromkeys(f.code for run in self.runs for f in run.verdict.doubts))
 
     @property
@@ -70,17 +69,16 @@ class Level:
 
     @property
     def attainment(self) -> Attainment | None:
-        """What its runs met of their objectives, counted together."""
         parts = [run.attainment for run in self.runs if run.attainment]
         return pooled(parts) if len(parts) == len(self.runs) else None
 
-    def over_repeats(self, figure: Figure) -> Repeated | None:
-        """Return a figure over the runs; None where a run lacks it."""
-        values = [value for run in self.runs if (value := figure(run)) is not None]
+    def over_repeats(self, figure: Callable[[RunSummary], object]) -> Repeated | None:
+        """Return a figure over the runs; None where a run has no number for it."""
+        values = [v for run in self.runs if isinstance(v := figure(run), int | float)]
         return repeated(values) if len(values) == len(self.runs) else None
 
     def centre(self, figure: Figure) -> float | None:
-        """Return a figure's geometric mean over the runs; None where a run lacks it."""
+        """Return its geometric mean over the runs, or None."""
         found = self.over_repeats(figure)
         return found.centre if found else None
 
@@ -160,7 +158,6 @@ def _named(group: Sequence[Series]) -> Iterator[tuple[str, Series]]:
 
 
 def _differences(group: Sequence[Series]) -> list[str]:
-    """Return, for each series, the settings in which it differs from another one."""
     facts = [dict(_flat("", _compared(one.runs[0]))) for one in group]
     known = [found for found in facts if found]
     keys = [
