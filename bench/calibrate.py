@@ -20,52 +20,21 @@ Exit codes: 0 done; 1 the simulator or the client failed; 2 wrong usage; 130 int
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vllm_bench.errors import BenchError
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import RESULTS, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.run.exact_run import Pace
     from vllm_bench.summary.calibration import Calibration
-    from vllm_bench.summary.truth import Cost
 
 STREAMS = (1, 8, 64, 256, 512, 1000)
-START_LIMIT_S = 30.0
-
-
-class CalibrationError(BenchError):
-    """A measurement that failed; the text is one line for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What the simulator is set to, and for how many requests."""
-
-    streams: int
-    ttft_ms: float
-    itl_ms: float
-    tokens: int  # a request
-
-    @property
-    def requests(self) -> int:
-        """As many as take each stream round twice, some ten seconds, and enough for a p99.
-
-        Where streams are few a p99 would take minutes, and has little to tell.
-        """
-        request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
-        rounds = max(2, round(10 / request_s))
-        return max(self.streams * rounds, 400 if self.streams >= 64 else 0)
 
 
 def main() -> int:
@@ -73,8 +42,7 @@ def main() -> int:
     args = _parse()
     paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
     rows = [_median_level(pace, args.repeats) for pace in paces]
-    _print(rows)
-    _write(rows, args)
+    _report(rows, args)
     return 0
 
 
@@ -100,6 +68,8 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _usual_pace(streams: int) -> Pace:
+    from vllm_bench.run.exact_run import Pace
+
     # From 512 streams on, half the tokens a second, so that a simulator in Python keeps up.
     return Pace(streams, 50, 20 if streams < 512 else 40, 100)
 
@@ -107,11 +77,11 @@ def _usual_pace(streams: int) -> Pace:
 def _pace_of(args: argparse.Namespace) -> Pace:
     """Return the pace of a run. Raises CalibrationError, RecordsError."""
     from vllm_bench.records.find_runs import load_run
+    from vllm_bench.run.exact_run import CalibrationError, Pace
     from vllm_bench.summary.summary import summarize
 
     summary = summarize(load_run(args.results_dir / f"{args.like}.csv"))
-    found = [summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms")]
-    ttft_ms, tpot_ms = found
+    ttft_ms, tpot_ms = (summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms"))
     if ttft_ms is None or tpot_ms is None:
         raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
     tokens = summary.distributions["completion_tokens"].mean
@@ -130,134 +100,48 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
             f"{pace.requests} requests [{number + 1}/{repeats}]"
         )
         with tempfile.TemporaryDirectory(prefix="calibrate-") as folder:
-            rows.append(_measure(pace, Path(folder)))
+            rows.append(_measured(pace, Path(folder)))
     return median_of(rows)
 
 
-def _measure(pace: Pace, folder: Path) -> Calibration:
-    """Run the client once against a fresh simulator, and hold its files against the truth."""
+def _measured(pace: Pace, folder: Path) -> Calibration:
+    """Run the client once, and hold its files against the simulator's truth."""
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.records.token_file import load
-    from vllm_bench.summary.truth import calibration_of, client_errors, read_truth
+    from vllm_bench.run.exact_run import CalibrationError, exact_run
+    from vllm_bench.summary.truth import Cost, calibration_of, client_errors, read_truth
 
-    truth = folder / "truth.jsonl"
-    with _simulator(pace, truth) as base_url:
-        usage = _bench(pace, base_url, folder)
-    (path,) = (folder / "results").glob("*.csv")
-    run = load_run(path)
-    errors = client_errors(
-        run, load(path.parent / "tokens" / f"{path.stem}.npz"), read_truth(truth)
-    )
+    made = exact_run(pace, folder)
+    run, tokens = load_run(made.rows), load(folder / "results" / "tokens" / f"{made.rows.stem}.npz")
+    errors = client_errors(run, tokens, read_truth(made.truth))
     if errors.requests < pace.requests:
         raise CalibrationError(f"{pace.requests - errors.requests} requests failed: see above")
     span_s = float(run.frame["t_end_s"].max() - run.frame["t_sent_s"].min())
-    rate = (errors.tokens / span_s, pace.ttft_ms, pace.itl_ms)
     assert run.info is not None
-    cost = _cost(errors.tokens, usage, run.info.client_health)
+    health = run.info.client_health
+    lag = health["loop_lag_ms"]
+    cost = Cost(
+        chunks=errors.tokens,
+        whole_cpu_s=made.cpu_s,
+        sender_cpu_s=sum(worker["cpu_s"] for worker in health["workers"]),
+        sender_memory_bytes=max(worker["peak_memory_bytes"] for worker in health["workers"]),
+        parent_memory_bytes=made.memory_bytes,
+        loop_lag_p99_ms=lag["p99"] if lag else None,
+    )
+    rate = (errors.tokens / span_s, pace.ttft_ms, pace.itl_ms)
     return calibration_of(pace.streams, rate, errors, cost)
 
 
-@contextmanager
-def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
-    """Start a simulator that sends at the pace; yield its base URL, and end it afterwards."""
-    words = ["--port", "0", "--exact", "--ttft-ms", f"{pace.ttft_ms:g}"]
-    words += ["--itl-ms", f"{pace.itl_ms:g}", "--truth", str(truth), "--model", "exact"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "server" / "simulator.py"), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        _keep_off_the_client(process.pid, pace.streams)
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        if not url:
-            raise CalibrationError("the simulator didn't start: try make sim")
-        yield f"{url}/v1"
-    finally:
-        process.terminate()  # it writes the rest of its truth
-        process.wait(START_LIMIT_S)
-
-
-def _keep_off_the_client(pid: int, streams: int) -> None:
-    from vllm_bench.run.crew import choose_workers
-    from vllm_bench.send.cores import allowed_cores, cores_for
-
-    allowed = allowed_cores()
-    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
-    if allowed and set(allowed) - set(taken):
-        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """CPU of a process and those that it waited for, and the peak memory of the largest."""
-
-    cpu_s: float
-    memory_bytes: int
-
-
-def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
-    """Run bench.py as a person would. Raises CalibrationError."""
-    settings = {
-        "base_url": base_url,
-        "model": "exact",
-        "dataset": "sample",
-        "max_new_tokens": pace.tokens,
-        "ignore_eos": True,
-        "concurrencies": [pace.streams],
-        "num_requests": pace.requests,
-    }
-    scenarios = folder / "scenarios.yaml"
-    scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
-    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
-    with (folder / "bench.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 4):  # a client in doubt is what is measured here
-        raise CalibrationError(f"bench.py failed: {(folder / 'bench.log').read_text()[-500:]}")
-    return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
-
-
-def _cost(chunks: int, usage: Usage, health: dict[str, object]) -> Cost:
-    from vllm_bench.summary.truth import Cost
-
-    workers = health["workers"]
-    assert isinstance(workers, list)
-    lag = health["loop_lag_ms"]
-    return Cost(
-        chunks=chunks,
-        whole_cpu_s=usage.cpu_s,
-        sender_cpu_s=sum(w["cpu_s"] for w in workers),
-        sender_memory_bytes=max(w["peak_memory_bytes"] for w in workers),
-        parent_memory_bytes=usage.memory_bytes,
-        loop_lag_p99_ms=lag["p99"] if isinstance(lag, dict) else None,
-    )
-
-
-def _machine() -> str:
-    return f"{os.cpu_count()} cores, client and simulator together."
-
-
-def _print(rows: list[Calibration]) -> None:
-    from vllm_bench.summary.calibration import to_markdown
-
-    print(to_markdown(rows, _machine()))
-
-
-def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
-    """Write the files. Raises OSError."""
+def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
+    """Print the table and write the files. Raises OSError."""
     from vllm_bench.charts.calibration_figure import calibration_figure
     from vllm_bench.charts.style import save
     from vllm_bench.records.whole_file import write_whole
     from vllm_bench.summary.calibration import sidecar, to_csv, to_markdown, write_sidecar
 
+    machine = f"{os.cpu_count()} cores, client and simulator together."
+    table = to_markdown(rows, machine)
+    print(table)
     if args.like:
         path = sidecar(args.results_dir, args.like)
         write_sidecar(path, rows[0])
@@ -267,8 +151,8 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     write_whole(folder / f"{stem}.csv", to_csv(rows))
-    write_whole(folder / f"{stem}.md", to_markdown(rows, _machine()).encode())
-    save(calibration_figure(rows, _machine()), folder / f"{stem}.png")
+    write_whole(folder / f"{stem}.md", table.encode())
+    save(calibration_figure(rows, machine), folder / f"{stem}.png")
     print(f"Wrote {folder / stem}.csv, .md and .png")
 
 

@@ -32,7 +32,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "bench")!r}]
 from tests.support.made_runs import made_record
-from loadgen.records import RecordWriter
+from vllm_bench.records.request_record import RecordWriter
 writer = RecordWriter(Path(sys.argv[1]))
 writer.write([made_record(0)])
 print("writing", flush=True)

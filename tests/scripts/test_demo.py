@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the scripts with a shorter demo, so that the test is quick."""
-    for name in ("bench", "server"):
-        (tmp_path / name).mkdir()
-        for path in (ROOT / name).iterdir():
-            if path.name not in ("scenarios.yaml", "__pycache__", ".env"):
-                (tmp_path / name / path.name).symlink_to(path)
+    for name in ("bench", "server"):  # scripts find their neighbours beside themselves
+        ignored = shutil.ignore_patterns("__pycache__", ".env")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     settings = yaml.safe_load((ROOT / "bench" / "scenarios.yaml").read_text())
     settings["scenarios"]["demo"] |= {"num_requests": 8, "concurrencies": [1, 4]}
     (tmp_path / "bench" / "scenarios.yaml").write_text(yaml.safe_dump(settings))
@@ -30,13 +29,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def demo(checkout: Path) -> subprocess.Popen[str]:
-    """Start the demo of the copy; scripts find their neighbours beside themselves."""
+    """Start the demo of the copy."""
     script = checkout / "bench" / "demo.py"
-    script.unlink()
-    script.write_text((ROOT / "bench" / "demo.py").read_text())
-    bench = checkout / "bench" / "bench.py"
-    bench.unlink()
-    bench.write_text((ROOT / "bench" / "bench.py").read_text())
     return subprocess.Popen(
         [sys.executable, str(script), "--results-dir", str(checkout / "results")],
         stdout=subprocess.PIPE,

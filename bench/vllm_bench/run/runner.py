@@ -24,7 +24,7 @@ from ..reply.outcome import judge
 from ..reply.reply import Reply, grouped
 from ..send.loop_health import Pulse
 from ..send.worker import Command, Connected, Finished, Ready
-from .client_health import ClientHealth, WorkerHealth
+from .client_health import ClientHealth
 from .crew import RunError, Worker, start_all, started_crew
 from .unmeasured import Unmeasured
 
@@ -43,16 +43,6 @@ class Watch:
     on_start: Callable[[ClockPair], None]
     on_progress: Callable[[Progress], None]
     interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
-    on_end: Callable[[], dict[str, Any]] = dict  # returns what was sampled beside the run
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where a run's requests go: a row each, and, if wanted, their tokens' stamps."""
-
-    csv_path: Path
-    tokens_folder: Path | None
-    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +59,23 @@ class RunResult:
     notes: tuple[str, ...]
 
 
-def run_plan(plan: Plan, output: Output, watch: Watch) -> RunResult:
-    """Run the plan, write its rows and its tokens.
+def run_plan(
+    plan: Plan, rows_path: Path, tokens_folder: Path | None, workers: int, watch: Watch
+) -> RunResult:
+    """Run the plan, write a row per request and, if asked, the stamp of each token.
 
     Raises RunError where a worker can't start, OSError where files can't be written.
     """
     with ExitStack() as stack:
-        rows = RecordWriter(output.csv_path)
+        rows = RecordWriter(rows_path)
         stack.callback(rows.close)
-        crew = stack.enter_context(started_crew(plan, output.workers))
+        crew = stack.enter_context(started_crew(plan, workers))
         run = _Run(plan, crew)
         if run.get_ready(watch):
             start = start_all(crew)
             watch.on_start(start)
-            tokens = None
-            if output.tokens_folder is not None:
-                tokens = TokenWriter(output.tokens_folder, plan.run_id)
+            tokens = TokenWriter(tokens_folder, plan.run_id) if tokens_folder else None
+            if tokens is not None:
                 stack.callback(tokens.close)
             run.begin(start, _Files(rows, tokens, start.monotonic_ns))
         return run.follow(watch)
@@ -113,9 +104,7 @@ class _Run:
         self._crew = crew
         self._files: _Files | None = None  # from the start on
         self._start = now
-        self._health = ClientHealth(
-            [WorkerHealth(worker.number, worker.core, worker.streams) for worker in crew]
-        )
+        self._health = ClientHealth([worker.health for worker in crew])
         self._progress = progress_of(plan, crew[0].tickets.taken, now.monotonic_ns / 1e9)
         self._unmeasured = Unmeasured()
         self._fingerprint: str | None = None
@@ -183,13 +172,13 @@ class _Run:
                 if worker.results not in self._working:
                     return
         except (EOFError, OSError):  # an OSError where the kill tore a message
-            worker.lost = self._health.workers[worker.number].lost = True
+            worker.health.lost = True
             del self._working[worker.results]
-            self._left[worker.number] = 0  # nobody sends it: the others need not wait for it
+            self._left[worker.health.number] = 0  # nobody sends it: the others need not wait for it
             self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
-        health = self._health.workers[worker.number]
+        health = worker.health
         if isinstance(message, PackedSegment):
             self._reply(message.request_index).feed(message.http_status, message.reads())
         elif isinstance(message, Exchange):
@@ -233,9 +222,9 @@ class _Run:
         """Say what goes on besides measuring; and let an open loop end once that is done."""
         progress, plan = self._progress, self._plan
         if self._files is None:
-            if plan.warmups and not progress.stopping:  # what is cut off then counts as failed
-                progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
-        elif plan.timetable.open_loop and not any(self._left) and not self._draining:
+            if plan.warmup and not progress.stopping:  # what is cut off then counts as failed
+                progress.phase = f"warming up {self._unmeasured.warmup}/{len(plan.warmup)}"
+        elif plan.open_loop and not any(self._left) and not self._draining:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
@@ -288,11 +277,9 @@ class _Run:
         return "interrupted" if progress.stopping and missing else "complete"
 
     def _notes(self) -> tuple[str, ...]:
-        lost = [worker for worker in self._crew if worker.lost]
-        if not lost:
-            return self._unmeasured.notes
-        return (
-            *self._unmeasured.notes,
-            f"{len(lost)} of {len(self._crew)} sending processes died, and their share of the "
-            "load with them",
+        lost = sum(worker.health.lost for worker in self._crew)
+        died = (
+            f"{lost} of {len(self._crew)} sending processes died, and their share of the load "
+            "with them"
         )
+        return (*self._unmeasured.notes, *((died,) if lost else ()))

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ..figures.objectives import Attainment, pooled
 from ..figures.statistics import Repeated, repeated
-from ..records.same_run import NOT_SETTINGS, SERVER_SETTINGS
+from ..records.same_run import server_that_counts, settings_that_count
 from ..records.text import printable
 from ..scenario.load import Load
 from ..verdict.finding import Severity
@@ -129,8 +129,8 @@ def _settings(summary: RunSummary) -> str:
     """Return what must be the same for two runs to be repeats of each other."""
     if summary.info is None:
         return ""
-    settings = {k: v for k, v in summary.info.scenario.items() if k not in NOT_SETTINGS}
-    server = {k: summary.server(k) for k in SERVER_SETTINGS}
+    settings = settings_that_count(summary.info.scenario)
+    server = server_that_counts(summary.info.server)
     return json.dumps([settings, server], sort_keys=True, default=str)
 
 
@@ -188,9 +188,8 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     """Return what two series may differ in; nothing where the run's settings were not kept."""
     if run.info is None:
         return
-    settings = {k: v for k, v in run.info.scenario.items() if k not in NOT_SETTINGS}
-    yield from _flat("", settings)
-    yield from _flat("server ", {key: run.server(key) for key in SERVER_SETTINGS})
+    yield from _flat("", settings_that_count(run.info.scenario))
+    yield from _flat("server ", server_that_counts(run.info.server))
 
 
 def _flat(prefix: str, found: Mapping[str, object]) -> Iterator[tuple[str, str]]:

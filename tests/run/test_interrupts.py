@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from vllm_bench.script import Interrupts
+from vllm_bench.run.interrupts import Interrupts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
