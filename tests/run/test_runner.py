@@ -9,6 +9,7 @@ import struct
 from typing import Any
 
 import pytest
+from vllm_bench.live.progress import Progress
 from vllm_bench.run.client_health import WorkerHealth
 from vllm_bench.run.crew import Worker
 from vllm_bench.run.runner import _Run
@@ -26,7 +27,8 @@ def test_a_message_that_a_kill_tore_is_the_end_of_a_sending_process_and_not_of_t
     nobody: Any = None
     tickets = Tickets(1)
     worker = Worker(nobody, orders, ours, tickets, WorkerHealth(0, None, 1))
-    run = _Run(made_plan(1), [worker])
+    progress = Progress(planned=1, started_s=0.0)
+    run = _Run(made_plan(1), [worker], progress, nobody)
     whole = pickle.dumps(b"x" * 100)
     os.write(theirs.fileno(), (struct.pack("!i", len(whole)) + whole)[:torn])
     theirs.close()
