@@ -59,7 +59,6 @@ class _Draw:
     api_key: str | None
 
     def plan(self, level: LoadLevel, repeat: int) -> Plan:
-        """Return one run."""
         scenario = self.scenario
         plan = functools.partial(Plan, scenario, level, repeat, make_target(scenario, self.api_key))
         warmups = warmup_count(scenario, level)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from ..prompts.source import Prompt
+from ..prompts.prompt import Prompt
 from ..scenario.scenario import Scenario
 from ..vllm.address import Tls
 from .share import Target, Timeouts

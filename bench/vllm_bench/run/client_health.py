@@ -29,18 +29,15 @@ class WorkerHealth:
     lost: bool = False
 
     def add(self, pulse: Pulse) -> None:
-        """Take one second."""
         self.lags_us.frombytes(pulse.lags_us)
         self.cpu_shares.append(round(pulse.cpu_share, 4))
 
     def end(self, finished: Finished) -> None:
-        """Take what it says at its end."""
         self.connections_opened = finished.connections_opened
         self.peak_memory_bytes = finished.peak_memory_bytes
         self.cpu_s = finished.cpu_s
 
     def facts(self) -> dict[str, Any]:
-        """Return what the run's JSON says of this process."""
         return {
             "worker": self.number,
             "own_core": self.core,

@@ -15,7 +15,6 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def count(self) -> int:
-        """Return how often the end was asked for."""
         return self._count
 
     def __enter__(self) -> Interrupts:

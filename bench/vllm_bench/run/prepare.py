@@ -14,7 +14,8 @@ from ..errors import UsageError
 from ..plan.draw import plans_of, scenario_counter
 from ..plan.plan import Plan
 from ..plan.request import scenario_tls
-from ..prompts.source import PromptError, default_cache_dir, load_source
+from ..prompts.prompt import PromptError
+from ..prompts.source import default_cache_dir, load_source
 from ..records.same_run import RunKey
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Model, Server
@@ -37,7 +38,6 @@ class Job:
     plans: Sequence[Plan]
 
     def server_facts(self) -> dict[str, Any]:
-        """Ask the server what it says of itself now."""
         return server_facts(self.server, self.served, self.scenario.model)
 
     def run_keys(self) -> list[RunKey]:

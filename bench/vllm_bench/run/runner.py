@@ -116,7 +116,6 @@ class _Run:
         return True
 
     def begin(self, start: ClockPair) -> None:
-        """Take note of the start."""
         self._start, self._measuring = start, True
         self._progress.started_s = start.monotonic_ns / 1e9
         self._progress.phase = ""

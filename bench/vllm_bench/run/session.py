@@ -132,7 +132,6 @@ class Session:
         return self.folder / f"{plan.run_id}.csv"
 
     def _run(self, job: Job, plan: Plan, number: int, total: int) -> RunStatus:
-        """Make one run in front of a person."""
         workers = workers_for(plan, self.workers)
         chose = f" ({workers} sending processes)" if workers > 1 else ""
         self.say(f"[{number}/{total}] {plan.run_id}{chose}")

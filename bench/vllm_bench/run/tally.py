@@ -39,7 +39,6 @@ class Tally:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
     def segment(self, part: PackedSegment) -> None:
-        """Take a part of a reply that goes on."""
         self._reply(part.request_index).feed(part.http_status, part.reads())
 
     def end(self, exchange: Exchange) -> Role:
@@ -97,7 +96,6 @@ class Unmeasured:
     last_error: str | None = None
 
     def count(self, role: Role, record: RequestRecord) -> None:
-        """Add one."""
         if role == "tail":
             self.tail += 1
         else:
@@ -110,14 +108,12 @@ class Unmeasured:
             self.completion_tokens += record.completion_tokens or 0
 
     def facts(self) -> dict[str, int]:
-        """Return what the run's JSON says of them."""
         found = dataclasses.asdict(self)
         del found["last_error"]
         return found
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know."""
         if not self.failed:
             return ()
         total = self.warmup + self.tail

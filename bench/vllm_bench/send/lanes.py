@@ -127,7 +127,6 @@ class Lanes:
         self.connections_opened = 0  # for a request, instead of before it
 
     def add(self) -> Lane:
-        """Return a new lane, without a connection."""
         lane = Lane(self._next_index, self)
         self._next_index += self._step
         self._all.append(lane)
@@ -138,7 +137,6 @@ class Lanes:
 
     @property
     def connected(self) -> int:
-        """How many lanes have a connection."""
         return sum(lane.connected for lane in self._all)
 
     async def connect(self) -> str | None:
@@ -193,17 +191,14 @@ class Lanes:
             lane.fail(Failure("connect", "closed as soon as it was open"))
 
     def cut_off(self) -> None:
-        """End every exchange under way."""
         for lane in self._all:
             lane.fail(Failure("cancelled", "cut off by the client"))
 
     def close(self) -> None:
-        """Close all connections."""
         for lane in self._all:
             lane.close()
 
     async def watch_deadlines(self) -> None:
-        """Look after timeouts until cancelled."""
         while True:
             await asyncio.sleep(DEADLINE_TICK_S)
             now_ns = time.perf_counter_ns()
@@ -224,7 +219,6 @@ class Lanes:
             lane.look_again_ns = found
 
     def ended(self, lane: Lane, exchange: Exchange) -> None:
-        """Take note of a lane whose exchange is over."""
         freed_ns = time.perf_counter_ns()  # the lane is free from here on
         self.in_flight -= 1
         self.report(lane.hand_over(exchange))

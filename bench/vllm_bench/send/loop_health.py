@@ -43,7 +43,6 @@ class LoopHealth:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to tick."""
         self._loop = asyncio.get_running_loop()
         now_ns = time.perf_counter_ns()
         self._pulse_ns, self._cpu_ns = now_ns, time.process_time_ns()

@@ -33,7 +33,6 @@ class Outbox:
         self._queue.put(message)
 
     def close(self) -> None:
-        """Wait until all is sent."""
         self._closing = True
         self._thread.join()
 

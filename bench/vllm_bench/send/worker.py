@@ -127,14 +127,12 @@ class _Session:
 
     @contextmanager
     def hearing(self) -> Iterator[None]:
-        """Listen to the parent's orders meanwhile."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._orders.fileno(), self._obey)
         yield
         loop.remove_reader(self._orders.fileno())
 
     async def warm_up(self) -> None:
-        """Send the requests that nobody measures."""
         if self._share.warmup:
             rest = iter(self._share.warmup)  # one per lane at a time
             warm_up = ClosedLoop(self._lanes, lambda: next(rest, None))
@@ -147,7 +145,6 @@ class _Session:
         gc.disable()
 
     async def send(self, outbox: Outbox) -> None:
-        """Wait for the start, and send the share."""
         start_ns = await self._go
         if start_ns is None:
             return  # the end was asked for before the start
