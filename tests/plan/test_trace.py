@@ -14,7 +14,8 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.trace import BLOCK_TOKENS, Trace, TraceError, TraceRequest, read_trace
+from vllm_bench.plan.trace import Trace, TraceError, TraceRequest, read_trace
+from vllm_bench.plan.trace_rows import BLOCK_TOKENS
 from vllm_bench.records.request_record import COLUMNS, RecordWriter
 
 from tests.support.made_runs import made_record

@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
+from tests.scripts.conftest import Scenarios
 from tests.support.far_end import (
     CLOSE,
     HANG,
@@ -34,24 +34,10 @@ from tests.support.running import (
     sending_processes,
     start_bench,
     wait_for,
-    write_scenario,
 )
 
-Scenarios = Callable[..., Path]
 BROKEN: list[Step] = [SSE_HEAD, chunk(delta("x")), CLOSE]
 OPEN = {"concurrencies": [], "request_rates": [100.0]}
-
-
-@pytest.fixture
-def scenarios(tmp_path: Path, tiny_vllm: TinyVllm) -> Scenarios:
-    settings = {
-        "base_url": tiny_vllm.base_url,
-        "model": "tiny",
-        "max_new_tokens": 4,
-        "concurrencies": [3],
-        "num_requests": 12,
-    }
-    return lambda **changes: write_scenario(tmp_path, **{**settings, **changes})
 
 
 def completions(server: TinyVllm) -> list[Request]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from ..records.run_info import ClockPair
 from ..send.tickets import Tickets
 from ..send.worker import Command, Go, run_worker
 from .client_health import WorkerHealth
+from .interrupts import interrupts_ignored
 
 HEAD_START_S = 0.05  # between telling the workers to start and the start
 # A server answers all its streams in one step, so their chunks arrive together; a loop takes
@@ -112,7 +112,7 @@ def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
     tickets = Tickets(0 if plan.open_loop else math.ceil(plan.measured / turns))
     crew: list[Worker] = []
     try:
-        with _signals_ignored():
+        with interrupts_ignored():
             for number, core in enumerate(cores):
                 crew.append(_start(core, plan.share(number, workers), tickets))
         with keeping_off(cores):
@@ -131,21 +131,6 @@ def start_all(crew: list[Worker]) -> ClockPair:
     for worker in crew:
         worker.tell(Go(start.monotonic_ns))
     return start
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Ignore what asks for the end, as the children started meanwhile will for good.
-
-    A terminal sends Ctrl-C, a batch system SIGTERM, to the whole process group: they are the
-    parent's to answer, from the first instant.
-    """
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:

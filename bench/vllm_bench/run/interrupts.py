@@ -1,30 +1,44 @@
-"""Ctrl-C and SIGTERM while a run goes on: counted, not obeyed at once."""
+"""Ctrl-C and SIGTERM while a run goes on: counted, or ignored, and given back afterwards."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
-class Interrupts:
-    """Counts how often the end was asked for, from entering to leaving."""
+@contextmanager
+def interrupts_counted() -> Iterator[Callable[[], int]]:
+    """Yield what tells how often the end was asked for so far."""
+    asked = 0
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._before: dict[int, Any] = {}
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
 
-    def count(self) -> int:
-        return self._count
+    with _handled(note):
+        yield lambda: asked
 
-    def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore what asks for the end, as the children started meanwhile will for good.
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1
+    A terminal sends Ctrl-C, a batch system SIGTERM, to the whole process group: they are the
+    parent's to answer, from the first instant.
+    """
+    with _handled(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handled(handler: Handler) -> Iterator[None]:
+    before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, found in before.items():
+            signal.signal(number, found)

@@ -24,7 +24,7 @@ from ..watch.beside import Beside, Wanted
 from .crew import RunError, workers_for
 from .folder import check_folder, leaving_no_empty, mark_left_behind
 from .info import ended_info, planned_info
-from .interrupts import Interrupts
+from .interrupts import interrupts_counted
 from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
 from .resume import whole_runs
 from .runner import RunResult, Watch, run_plan
@@ -138,7 +138,7 @@ class Session:
         beside = self._beside(job, plan)
         title = Title(number, total, plan.scenario.name, plan.words, plan.run_id)
         view = progress_view(self.screen, title, beside.server_says, plain=self.plain)
-        with ExitStack() as stack, Interrupts() as interrupts, view:
+        with ExitStack() as stack, interrupts_counted() as interrupts, view:
 
             def on_start(clock: ClockPair) -> None:
                 stack.enter_context(held(self._rows(plan)))  # until its JSON says how it ended
@@ -146,12 +146,12 @@ class Session:
 
             stack.callback(beside.stop)
             beside.start()
-            watch = Watch(self._say_connected, on_start, view.show, interrupts.count)
+            watch = Watch(self._say_connected, on_start, view.show, interrupts)
             result = self._recorded(job, plan, workers, watch, beside)
         for note in result.notes:
             self.say(f"  {note}")
         # Whoever asked for the end while the last replies came has a whole run, and wants no other.
-        return "interrupted" if interrupts.count() else result.status
+        return "interrupted" if interrupts() else result.status
 
     def _recorded(
         self, job: Job, plan: Plan, workers: int, watch: Watch, beside: Beside
