@@ -86,8 +86,9 @@ def _pace_of(args: argparse.Namespace) -> Pace:
         raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
     tokens = summary.distributions["completion_tokens"].mean
     # An open loop has no streams: as many as it had in flight stand for them.
-    held = summary.in_flight.mean if summary.in_flight else 1.0
-    return Pace(summary.concurrency or ceil(held), ttft_ms, tpot_ms, max(2, round(tokens)))
+    in_flight = summary.in_flight.mean if summary.in_flight else 1.0
+    streams = summary.concurrency or ceil(in_flight)
+    return Pace(streams, ttft_ms, tpot_ms, max(2, round(tokens)))
 
 
 def _median_level(pace: Pace, repeats: int) -> Calibration:

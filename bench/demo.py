@@ -50,7 +50,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = args.results_dir
     try:
-        with simulator(*SIMULATOR) as (base_url, _):
+        # Ctrl-C is for the scripts: their requests under way shall still be answered.
+        with simulator(*SIMULATOR, own_session=True) as (base_url, _):
             words = ["--name", "demo", "--base-url", base_url, "--results-dir", str(folder)]
             before = set(folder.glob("demo-*.csv"))
             status = _run("bench.py", *words, quiet=True)

@@ -18,17 +18,17 @@ class SimulatorError(BenchError):
 
 
 @contextmanager
-def simulator(*words: str) -> Iterator[tuple[str, int]]:
+def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int]]:
     """Start a simulator with these flags on a free port; yield its base URL and process id.
 
-    It is stopped at the block's end, whatever happens. Raises SimulatorError.
+    In a session of its own it isn't told of Ctrl-C, and Linux shares cores by session. It is
+    stopped at the block's end, whatever happens. Raises SimulatorError.
     """
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "server" / "simulator.py"), "--port", "0", *words],
         stdout=subprocess.PIPE,
         text=True,
-        # Ctrl-C is for the script: its requests under way shall still be answered.
-        start_new_session=True,
+        start_new_session=own_session,
     )
     try:
         assert process.stdout is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.same_run import ASKED_BESIDE, SETTINGS
+from vllm_bench.records.same_run import JUDGED_AND_WATCHED, SETTINGS
 from vllm_bench.scenario.scenario import KNOWN_KEYS
 from vllm_bench.summary.levels import Series, series_of
 from vllm_bench.summary.summary import sorted_summaries, summarize
@@ -69,4 +69,4 @@ def test_what_makes_requests_or_server_differ_is_no_repeat(
 
 
 def test_every_setting_has_its_place() -> None:
-    assert sorted([*SETTINGS, *ASKED_BESIDE, *NEITHER]) == sorted(KNOWN_KEYS)
+    assert sorted([*SETTINGS, *JUDGED_AND_WATCHED, *NEITHER]) == sorted(KNOWN_KEYS)

@@ -181,6 +181,8 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
     assert "connecting" not in err
     assert "cut off in the warm-up: nothing was measured" in " ".join(out.split())
     assert "slow ones" not in out
+    assert info(tmp_path).status == "interrupted"
+    assert len(rows(tmp_path)) == 0
 
 
 def test_a_second_ctrl_c_cuts_off_what_is_under_way(

@@ -101,19 +101,6 @@ def test_a_warm_up_that_fails_is_told_and_the_run_goes_on(
     assert_ledger(tmp_path)
 
 
-def test_ctrl_c_in_the_warm_up_ends_it_and_says_so(
-    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
-) -> None:
-    tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
-    process = start_bench(tmp_path, scenarios(warmup_requests=2))
-    wait_for(lambda: len(completions(tiny_vllm)) == 2)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert info(tmp_path).status == "interrupted"
-    assert len(rows(tmp_path)) == 0
-
-
 def test_an_open_loop_sends_by_its_schedule_and_keeps_it_up_to_the_end(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:

@@ -29,7 +29,7 @@ SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fing
 
 # What a run is judged by and watched with makes no request differ; but who asks for a run with it
 # is not served by one without.
-ASKED_BESIDE = ("slo", "gpu_hour_price", "telemetry", "telemetry_hz", "telemetry_gpus")
+JUDGED_AND_WATCHED = ("slo", "gpu_hour_price", "telemetry", "telemetry_hz", "telemetry_gpus")
 
 
 def settings_that_count(scenario: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class RunKey:
         server: Mapping[str, Any],
     ) -> RunKey:
         """Return the key of a run with these settings (masked) on such a server."""
-        asked = _sha256(settings, (*SETTINGS, *ASKED_BESIDE))
+        asked = _sha256(settings, (*SETTINGS, *JUDGED_AND_WATCHED))
         # The fingerprint comes with the first reply: nobody knows it before.
         said = _sha256(server, [key for key in SERVER if key != "system_fingerprint"])
         return cls(name, plan_sha256, repeat, asked, said)

@@ -135,26 +135,26 @@ class Session:
         workers = workers_for(plan, self.workers)
         chose = f" ({workers} sending processes)" if workers > 1 else ""
         self.say(f"[{number}/{total}] {plan.run_id}{chose}")
-        beside = self._beside(job, plan)
+        samplers = self._samplers(job, plan)
         title = Title(number, total, plan.scenario.name, plan.words, plan.run_id)
-        view = progress_view(self.screen, title, beside.server_says, plain=self.plain)
+        view = progress_view(self.screen, title, samplers.server_says, plain=self.plain)
         with ExitStack() as stack, interrupts_counted() as interrupts, view:
 
             def on_start(clock: ClockPair) -> None:
                 stack.enter_context(held(self._rows(plan)))  # until its JSON says how it ended
-                beside.anchor(clock.monotonic_ns, clock.wall_s)
+                samplers.anchor(clock.monotonic_ns, clock.wall_s)
 
-            stack.callback(beside.stop)
-            beside.start()
+            stack.callback(samplers.stop)
+            samplers.start()
             watch = Watch(self._say_connected, on_start, view.show, interrupts)
-            result = self._recorded(job, plan, workers, watch, beside)
+            result = self._recorded(job, plan, workers, watch, samplers)
         for note in result.notes:
             self.say(f"  {note}")
         # Whoever asked for the end while the last replies came has a whole run, and wants no other.
         return "interrupted" if interrupts() else result.status
 
     def _recorded(
-        self, job: Job, plan: Plan, workers: int, watch: Watch, beside: Beside
+        self, job: Job, plan: Plan, workers: int, watch: Watch, samplers: Beside
     ) -> RunResult:
         """Make one run and write its files. Raises RunError, OSError.
 
@@ -177,14 +177,16 @@ class Session:
             result = run_plan(plan, self._rows(plan), tokens, workers, own)
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
-            failed = dataclasses.replace(info, status="failed", observed=beside.stop(), notes=notes)
+            failed = dataclasses.replace(
+                info, status="failed", observed=samplers.stop(), notes=notes
+            )
             write_run_info(path, failed)
             raise
         after = job.server.settled_counters(partial(_arrived, before, result)) if before else None
-        write_run_info(path, ended_info(info, result, after, beside.stop()))
+        write_run_info(path, ended_info(info, result, after, samplers.stop()))
         return result
 
-    def _beside(self, job: Job, plan: Plan) -> Beside:
+    def _samplers(self, job: Job, plan: Plan) -> Beside:
         """Return what samples GPUs and server beside the run, over connections of its own."""
         scenario, limit_s = job.scenario, SAMPLE_LIMIT_S
         own = server_of(scenario, self.environ)
