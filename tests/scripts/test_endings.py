@@ -36,7 +36,7 @@ sys.meta_path.insert(0, Finder())
         ("bench/calibrate.py", "vllm_bench.records.request_record"),
         ("bench/load_real_prompts.py --list", "dotenv"),
         ("bench/observe_gpu.py", "vllm_bench.watch.gpu"),
-        ("bench/inspect_prompts.py --dataset sample", "vllm_bench.prompts.count"),
+        ("bench/inspect_prompts.py --dataset sample", "vllm_bench.vllm.server"),
     ],
 )
 def test_ctrl_c_during_an_import_is_no_traceback(tmp_path: Path, words: str, package: str) -> None:
