@@ -12,7 +12,7 @@ PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots report all \
-	test test-vllm check clean
+	test test-fast test-vllm check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -58,6 +58,9 @@ all: ## bench, then summarize, plots and report whatever came of it
 
 test: ## the tests: no server, GPU or network needed
 	$(DEV) pytest -q $(ARGS)
+
+test-fast: ## the tests that start no process: under a minute
+	$(DEV) pytest -q -m "not process and not vllm" $(ARGS)
 
 test-vllm: ## the scripts against a real vLLM on the CPU (its first time downloads 1 GB)
 	$(DEV) pytest -q -m vllm tests/e2e $(ARGS)

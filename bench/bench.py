@@ -68,10 +68,10 @@ def main() -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from dotenv import load_dotenv
+    from vllm_bench.env_file import load_env_file
     from vllm_bench.run.session import Session
 
-    load_dotenv(ROOT / ".env", override=False)  # what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
     session = Session(
         environ=os.environ,
@@ -197,7 +197,7 @@ def _judged(rows: Path) -> RunSummary:
 def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
     from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.lines import missed
+    from vllm_bench.tables.level_lines import missed
     from vllm_bench.tables.terminal import print_summary, wide_console
 
     print()

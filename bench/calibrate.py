@@ -26,12 +26,12 @@ import tempfile
 import time
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_bench.script import RESULTS, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.run.exact_run import Pace
+    from vllm_bench.run.exact_run import ExactRun, Pace
     from vllm_bench.summary.calibration import Calibration
 
 STREAMS = (1, 8, 64, 256, 512, 1000)
@@ -110,7 +110,8 @@ def _measured(pace: Pace, folder: Path) -> Calibration:
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.records.token_file import load
     from vllm_bench.run.exact_run import CalibrationError, exact_run
-    from vllm_bench.summary.truth import Cost, calibration_of, client_errors, read_truth
+    from vllm_bench.summary.calibration import Calibration
+    from vllm_bench.summary.truth import client_errors, error_figures, read_truth
 
     made = exact_run(pace, folder)
     run, tokens = load_run(made.rows), load(folder / "results" / "tokens" / f"{made.rows.stem}.npz")
@@ -119,26 +120,35 @@ def _measured(pace: Pace, folder: Path) -> Calibration:
         raise CalibrationError(f"{pace.requests - errors.requests} requests failed: see above")
     span_s = float(run.frame["t_end_s"].max() - run.frame["t_sent_s"].min())
     assert run.info is not None
-    health = run.info.client_health
-    lag = health["loop_lag_ms"]
-    cost = Cost(
-        chunks=errors.tokens,
-        whole_cpu_s=made.cpu_s,
-        sender_cpu_s=sum(worker["cpu_s"] for worker in health["workers"]),
-        sender_memory_bytes=max(worker["peak_memory_bytes"] for worker in health["workers"]),
-        parent_memory_bytes=made.memory_bytes,
-        loop_lag_p99_ms=lag["p99"] if lag else None,
-    )
-    rate = (errors.tokens / span_s, pace.ttft_ms, pace.itl_ms)
-    return calibration_of(pace.streams, rate, errors, cost)
+    figures: dict[str, Any] = {
+        "tokens_per_s": errors.tokens / span_s,
+        "ttft_set_ms": pace.ttft_ms,
+        "itl_set_ms": pace.itl_ms,
+        **error_figures(errors),
+        **_cost_figures(errors.tokens, made, run.info.client_health),
+    }
+    return Calibration(streams=pace.streams, **figures)
+
+
+def _cost_figures(chunks: int, made: ExactRun, health: dict[str, Any]) -> dict[str, float | None]:
+    """Return the figures of a `Calibration` that say what the client took."""
+    workers, lag = health["workers"], health["loop_lag_ms"]
+    return {
+        "loop_lag_p99_ms": lag["p99"] if lag else None,
+        "loop_cpu_us": 1e6 * sum(worker["cpu_s"] for worker in workers) / chunks,
+        "whole_cpu_us": 1e6 * made.cpu_s / chunks,
+        "sender_memory_mb": max(worker["peak_memory_bytes"] for worker in workers) / 1e6,
+        "parent_memory_mb": made.memory_bytes / 1e6,
+    }
 
 
 def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
     """Print the table and write the files. Raises OSError."""
     from vllm_bench.charts.calibration_figure import calibration_figure
     from vllm_bench.charts.style import save
+    from vllm_bench.records.column import to_csv
     from vllm_bench.records.whole_file import write_whole
-    from vllm_bench.summary.calibration import sidecar, to_csv, to_markdown, write_sidecar
+    from vllm_bench.summary.calibration import COLUMNS, sidecar, to_markdown, write_sidecar
 
     machine = f"{os.cpu_count()} cores, client and simulator together."
     table = to_markdown(rows, machine)
@@ -151,7 +161,7 @@ def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
     folder = args.results_dir / "calibration"
     folder.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    write_whole(folder / f"{stem}.csv", to_csv(rows))
+    write_whole(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
     write_whole(folder / f"{stem}.md", table.encode())
     save(calibration_figure(rows, machine), folder / f"{stem}.png")
     print(f"Wrote {folder / stem}.csv, .md and .png")

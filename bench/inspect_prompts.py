@@ -33,7 +33,7 @@ from vllm_bench.errors import UsageError
 from vllm_bench.script import ROOT, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.prompts.source import Prompt, PromptSet
+    from vllm_bench.prompts.prompt import Prompt, PromptSet
     from vllm_bench.scenario.scenario import Scenario
 
 CONSIDERED = 500  # prompts drawn where no scenario says how many
@@ -98,10 +98,10 @@ def _contradiction(args: argparse.Namespace) -> str | None:
 
 
 def _cache_dir() -> Path:
-    from dotenv import load_dotenv
+    from vllm_bench.env_file import load_env_file
     from vllm_bench.prompts.source import default_cache_dir
 
-    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
 
 
@@ -109,7 +109,8 @@ def _own_set(args: argparse.Namespace) -> PromptSet:
     """Draw different prompts of the lengths asked for. Raises PromptError."""
     from vllm_bench.prompts.count import best_counter
     from vllm_bench.prompts.fit import Draw, TokenRange, choose_natural
-    from vllm_bench.prompts.source import derive_seed, load_source
+    from vllm_bench.prompts.order import derive_seed
+    from vllm_bench.prompts.source import load_source
 
     cache_dir = _cache_dir()
     source = load_source(args.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))

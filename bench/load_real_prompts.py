@@ -27,8 +27,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vllm_bench.prompts.hub import HUB_SETS
 from vllm_bench.prompts.prompt import PromptError
+from vllm_bench.scenario.datasets import DATASETS, HUB_SETS
 from vllm_bench.script import ROOT, complain, parser_of, run, say
 
 DEFAULT = "dolly"
@@ -39,7 +39,7 @@ def main() -> int:
     args = _parse()
     cache_dir = _cache_dir()
     if args.list:
-        return _each([*HUB_SETS, "sample"], lambda name: _listed(name, cache_dir))
+        return _each(DATASETS, lambda name: _listed(name, cache_dir))
     return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
 
 
@@ -52,8 +52,8 @@ def _parse() -> argparse.Namespace:
     if args.list and (args.datasets or args.refresh):
         parser.error("--list goes alone: it shows every set")
     for name in args.datasets:
-        if name not in HUB_SETS and name != "sample" and not name.startswith("file:"):
-            parser.error(f"{name}: known are {', '.join(HUB_SETS)}, sample, file:PATH")
+        if name not in DATASETS and not name.startswith("file:"):
+            parser.error(f"{name}: known are {', '.join(DATASETS)}, file:PATH")
         if args.refresh and name not in HUB_SETS:
             parser.error(f"--refresh: {name} doesn't come from the hub")
     args.datasets = args.datasets or [DEFAULT]
@@ -61,10 +61,10 @@ def _parse() -> argparse.Namespace:
 
 
 def _cache_dir() -> Path:
-    from dotenv import load_dotenv
+    from vllm_bench.env_file import load_env_file
     from vllm_bench.prompts.source import default_cache_dir
 
-    load_dotenv(ROOT / ".env", override=False)  # HF_TOKEN and the like; what is set already wins
+    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
     return default_cache_dir(os.environ)
 
 

@@ -82,9 +82,8 @@ def _sample(args: argparse.Namespace, lines: Lines) -> int:
     sampler = GpuSampler(sink, args.hz, args.gpus)
     sampler.start()
     while not lines.ended.wait(1.0):
-        lines.write(
-            ALIVE if args.out == "-" else ""
-        )  # a reader that has gone is noticed even when no GPU answers
+        # A reader that has gone is noticed even when no GPU answers.
+        lines.write(ALIVE if args.out == "-" else "")
     sampler.stop()
     return complain(f"{args.out}: {lines.problem}") if lines.problem else 0
 
@@ -117,7 +116,8 @@ def _indexes(text: str) -> list[int]:
 
 
 def _explain() -> int:
-    from vllm_bench.records.samples import GpuRow, column_docs
+    from vllm_bench.records.row import column_docs
+    from vllm_bench.records.samples import GpuRow
 
     for name, meaning in column_docs(GpuRow):
         print(f"{name:20} {meaning}")

@@ -14,7 +14,7 @@ a glob (quoted or not) or by its folder; CSV files that aren't runs are passed o
 or a folder brought them, and refused where named.
 
 Writes summary.csv (a row a run), summary_levels.csv (a row a level, over its repeats),
-summary.md (to paste into a pull request) and summary.json (all of it; docs/summary.schema.json)
+summary.md (to paste into a pull request) and summary.json (all of it; --schema)
 into the folder of the first run, or into --results-dir; with --format vllm also vllm/<run_id>.json.
 Figures are computed from these files alone, at any time.
 
@@ -31,6 +31,7 @@ Exit codes: 0 done; 1 no run, or one that can't be read (the others are still su
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,18 +76,18 @@ def _parse() -> argparse.Namespace:
 
 
 def _print_columns() -> int:
-    from vllm_bench.records import samples as rows
-    from vllm_bench.records.request_record import column_docs
+    from vllm_bench.records.request_record import RequestRecord
+    from vllm_bench.records.row import column_docs
     from vllm_bench.records.samples import GpuRow, ServerRow
-    from vllm_bench.tables.columns import summary_column_docs
-    from vllm_bench.tables.level_columns import level_column_docs
+    from vllm_bench.tables.columns import SUMMARY_COLUMNS
+    from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 
     for title, docs in (
-        ("<run_id>.csv, a row a request", column_docs()),
-        ("telemetry/<run_id>.csv, a row a GPU and sample", rows.column_docs(GpuRow)),
-        ("server_metrics/<run_id>.csv, a row an engine and second", rows.column_docs(ServerRow)),
-        ("summary.csv, a row a run", summary_column_docs()),
-        ("summary_levels.csv, a row a level of load", level_column_docs()),
+        ("<run_id>.csv, a row a request", column_docs(RequestRecord)),
+        ("telemetry/<run_id>.csv, a row a GPU and sample", column_docs(GpuRow)),
+        ("server_metrics/<run_id>.csv, a row an engine and second", column_docs(ServerRow)),
+        ("summary.csv, a row a run", [(c.name, c.doc) for c in SUMMARY_COLUMNS]),
+        ("summary_levels.csv, a row a level of load", [(c.name, c.doc) for c in LEVEL_COLUMNS]),
     ):
         print(title)
         width = max(len(name) for name, _ in docs)
@@ -95,10 +96,10 @@ def _print_columns() -> int:
 
 
 def _print_reference(*, codes: bool) -> int:
-    from vllm_bench.tables.summary_schema import schema_text
+    from vllm_bench.tables.document import schema
     from vllm_bench.verdict.verdict import codes_table
 
-    print(codes_table() if codes else schema_text().decode(), end="\n" * codes)
+    print(codes_table() if codes else json.dumps(schema(), indent=2))
     return 0
 
 
@@ -121,15 +122,16 @@ def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Pat
 def _files(
     folder: Path, summaries: list[RunSummary], *, vllm: bool
 ) -> Iterator[tuple[Path, bytes]]:
+    from vllm_bench.records.column import to_csv
     from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.columns import to_csv
+    from vllm_bench.tables.columns import SUMMARY_COLUMNS
     from vllm_bench.tables.document import to_json
-    from vllm_bench.tables.level_columns import levels_to_csv
+    from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
     from vllm_bench.tables.markdown import to_markdown
     from vllm_bench.tables.vllm_format import to_vllm
 
-    yield folder / "summary.csv", to_csv(summaries)
-    yield folder / "summary_levels.csv", levels_to_csv(series_of(summaries))
+    yield folder / "summary.csv", to_csv(SUMMARY_COLUMNS, summaries)
+    yield folder / "summary_levels.csv", to_csv(LEVEL_COLUMNS, level_rows(series_of(summaries)))
     yield folder / "summary.md", to_markdown(summaries).encode()
     yield folder / "summary.json", to_json(summaries)
     for summary in summaries if vllm else ():
@@ -148,7 +150,7 @@ def _print(summaries: list[RunSummary], written: list[Path]) -> None:
 def _verdict_code(summaries: list[RunSummary]) -> int:
     """Return 4 where a run is INVALID, else 3 where an objective was missed, else 0."""
     from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.lines import missed
+    from vllm_bench.tables.level_lines import missed
 
     if any(s.verdict.level == "INVALID" for s in summaries):
         return 4

@@ -25,10 +25,10 @@ from sim.wire.settings import ExactPace, Settings
 
 DEFAULT_PROFILE = "llama-8b-a100"
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
-EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms", "workers")
+EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
     "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
-    "kv_cache_dtype", "num_gpu_blocks", "block_size", "no_enable_prefix_caching",
+    "kv_cache_dtype", "num_gpu_blocks", "no_enable_prefix_caching",
 )  # fmt: skip
 
 
@@ -54,7 +54,6 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--max-model-len", type=_positive, help="default: the profile's")
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
-    wire.add_argument("--enable-force-include-usage", action="store_true")
     wire.add_argument("--reasoning", action="store_true", help="reasoning comes first, in chats")
     wire.add_argument("--seed", type=int, default=0, help="of replies, jitter and faults")
     _add_engine_flags(parser.add_argument_group("engine, as vLLM's flags"))
@@ -63,12 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     exact.add_argument("--ttft-ms", type=_duration, metavar="MS", help="default 50")
     exact.add_argument("--itl-ms", type=_duration, metavar="MS", help="default 20")
     exact.add_argument("--jitter-ms", type=_duration, metavar="MS", help="default 0")
-    exact.add_argument("--workers", type=_positive, metavar="N", help="processes on one port")
     proof = parser.add_argument_group("what goes wrong, and what really happened")
     proof.add_argument(
         "--faults", metavar="SPEC", help="a line of faults or a .yaml file; see below"
     )
-    proof.add_argument("--truth", type=Path, metavar="FILE", help="JSON lines, one a request")
+    proof.add_argument("--truth", type=Path, metavar="FILE", help="JSON lines, one per request")
     return parser
 
 
@@ -85,7 +83,6 @@ def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--gpu-memory-utilization", type=float, metavar="SHARE", help="default 0.92")
     group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
     group.add_argument("--num-gpu-blocks", type=_positive, metavar="N", help="instead of the share")
-    group.add_argument("--block-size", type=_positive, metavar="TOKENS", help="default 16")
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
 
 
@@ -107,11 +104,12 @@ def main() -> int:
     except OSError as e:
         parser.error(f"cannot write --truth {args.truth}: {e.strerror}")
     try:
-        return serve(plan)
+        serve(plan)
     except OSError as e:
         parser.error(f"cannot serve on {args.host}:{args.port}: {e.strerror or e}")
-    except KeyboardInterrupt:
-        return 0
+    except KeyboardInterrupt:  # it came before the server listened
+        pass
+    return 0
 
 
 def _check_modes(args: argparse.Namespace) -> None:
@@ -124,8 +122,6 @@ def _check_modes(args: argparse.Namespace) -> None:
             given = getattr(args, flag) is not None
             if given and args.exact != wanted:
                 raise ValueError(f"--{flag.replace('_', '-')} {advice}")
-    if args.faults and (args.workers or 1) > 1:
-        raise ValueError("--faults counts requests, which several --workers can't; use one worker")
 
 
 def _exact_pace(args: argparse.Namespace) -> ExactPace:
@@ -138,42 +134,35 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
     profile = PROFILES[args.profile or DEFAULT_PROFILE]
     dtype = args.kv_cache_dtype or "auto"
     budget = args.max_num_batched_tokens or profile.max_num_batched_tokens
-    size = args.block_size or 16
     share = 0.92 if args.gpu_memory_utilization is None else args.gpu_memory_utilization
-    blocks = args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget, size)
-    if blocks * size < max_model_len:
-        raise ValueError(
-            f"the KV cache holds {blocks * size} tokens, fewer than one request of"
-            f" --max-model-len {max_model_len}; lower that or give the cache more memory"
-        )
-    return EngineConfig(
+    config = EngineConfig(
         max_num_batched_tokens=budget,
         max_num_seqs=args.max_num_seqs or profile.max_num_seqs,
-        num_gpu_blocks=blocks,
-        block_size=size,
+        num_gpu_blocks=args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget),
         max_model_len=max_model_len,
         enable_prefix_caching=not args.no_enable_prefix_caching,
         step_times=profile.step_times_with(dtype),
     )
+    if config.longest_request_tokens < max_model_len:
+        raise ValueError(
+            f"the KV cache holds {config.longest_request_tokens} tokens, fewer than one request of"
+            f" --max-model-len {max_model_len}; lower that or give the cache more memory"
+        )
+    return config
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    profile = PROFILES[args.profile or DEFAULT_PROFILE]
     return Settings(
         model=args.model,
         served_names=tuple(args.served_model_name or [args.model]),
-        max_model_len=args.max_model_len or _longest(args),
+        max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
-        force_include_usage=args.enable_force_include_usage,
         reasoning=args.reasoning,
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
-        workers=args.workers or 1,
     )
-
-
-def _longest(args: argparse.Namespace) -> int:
-    return PROFILES[args.profile or DEFAULT_PROFILE].max_model_len
 
 
 def _positive(text: str) -> int:

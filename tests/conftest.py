@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,37 @@ import pytest
 from tests.support.far_end import FarEnd, TinyVllm
 
 ROOT = Path(__file__).resolve().parents[1]
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn"}
+fast = {"now": False}  # whether the test that runs now said that it starts no process
+
+
+def _refuse(what: str) -> None:
+    if fast["now"]:
+        fast["now"] = False  # told once: what it leads to may be swallowed
+        pytest.fail(f"{what}: a test that starts a process is marked `process`")
+
+
+def _audit(event: str, _: object) -> None:
+    if event in STARTS:
+        _refuse(event)
+
+
+def _start(self: BaseProcess) -> None:
+    _refuse("multiprocessing")
+    _started(self)
+
+
+_started = BaseProcess.start
+BaseProcess.start = _start  # type: ignore[method-assign]
+sys.addaudithook(_audit)
+
+
+@pytest.fixture(autouse=True)
+def _processes_are_told(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`make test-fast` leaves out what is marked, so what isn't must not start any."""
+    fast["now"] = request.node.get_closest_marker("process") is None
+    yield
+    fast["now"] = False
 
 
 @pytest.fixture

@@ -5,38 +5,24 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
-from .engine.engine import EngineState
+import orjson
+
+from .choice import Choice, Pacing
 from .faults import Fault
 from .metrics import Metrics
 from .truth import TruthLog, TruthRecord
-from .wire.ask import Ask, Identity
-from .wire.bodies import usage
-from .wire.connection import Connection, HttpRequest
+from .wire.ask import CHAT, Ask, Identity
+from .wire.bodies import usage, whole_answer
+from .wire.connection import LAST_CHUNK, Connection, HttpRequest, http_chunk
+from .wire.events import DONE, Events
 from .wire.replies import Reply
 from .wire.settings import VERSION, Settings
 
 
-class Pacing(Protocol):
-    """Says when each token of a choice is there, by calling its `token`."""
-
-    def start(self, choice: Choice) -> None:
-        """Begin to generate a choice."""
-
-    def stop(self, choice: Choice) -> None:
-        """Forget a choice that nobody waits for."""
-
-    def state(self) -> EngineState:
-        """Return what /metrics tells of the engine."""
-
-    def reset_prefix_cache(self) -> bool:
-        """Empty the prefix cache; return whether that could be done now."""
-
-
 @dataclass(frozen=True, slots=True)
-class House:
+class Server:
     """What all answers of one server share."""
 
     settings: Settings
@@ -44,6 +30,7 @@ class House:
     truth: TruthLog
     metrics: Metrics
     faults: tuple[Fault, ...] = ()
+    live: dict[Answer, None] = field(default_factory=dict)  # under way, in order of arrival
 
     @property
     def fingerprint(self) -> str:
@@ -58,74 +45,37 @@ class Caller:
     connection: Connection
     request: HttpRequest
     request_id: str
-    answer_id: str
-
-    @property
-    def received_ns(self) -> int:
-        """When the last byte of the request came."""
-        return self.request.received_ns
-
-
-class Choice:
-    """One choice of an answer while it is generated."""
-
-    __slots__ = (
-        "answer", "cached_tokens", "index", "length", "made", "preemptions", "prompt", "reply",
-        "sent", "started_ns", "times_ns",
-    )  # fmt: skip
-
-    def __init__(self, answer: Answer, index: int, reply: Reply) -> None:
-        """Start with no token made and none sent."""
-        self.answer = answer
-        self.index = index
-        self.reply = reply
-        self.prompt = answer.ask.prompts[index // answer.ask.n]
-        self.length = len(reply.token_ids)
-        self.made = 0
-        self.sent = 0
-        self.cached_tokens = 0  # of the prompt, found in the prefix cache
-        self.preemptions = 0
-        self.started_ns = 0  # its prefill began; 0: it still waits
-        self.times_ns: list[int] = []  # when each token was made
-
-    def started(self, cached_tokens: int, now_ns: int) -> None:
-        """Note the begin of the prefill; one that starts again after a preemption did begin."""
-        if not self.started_ns:
-            self.started_ns = now_ns
-            self.cached_tokens = cached_tokens
-
-    def token(self) -> None:
-        """Take one more token."""
-        self.times_ns.append(time.perf_counter_ns())  # the token is there
-        self.made += 1
-        self.answer.made(self)
 
 
 class Answer:
     """What streamed and whole answers have in common: the choices, and the end."""
 
-    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], house: House) -> None:
+    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server) -> None:
         """Make the choices; nothing is sent or generated yet."""
         self.ask = ask
+        self.connection = caller.connection
         self.caller = caller
-        self.house = house
-        self.identity = Identity(caller.answer_id, int(time.time()), house.fingerprint)
-        self.choices = [Choice(self, index, reply) for index, reply in enumerate(replies)]
+        self.server = server
+        name = f"{'chatcmpl' if ask.endpoint == CHAT else 'cmpl'}-{caller.request_id}"
+        self.identity = Identity(name, int(time.time()), server.fingerprint)
+        received_ns = caller.request.received_ns
+        self.choices = [
+            Choice(index, ask, reply, received_ns, self.made) for index, reply in enumerate(replies)
+        ]
         self.over = False
         self.sent_ns: list[int] = []
         self.sent_tokens: list[int] = []
-        self._open = len(self.choices)
 
     def begin(self) -> None:
-        """Start to generate."""
-        self.caller.connection.listener = self
-        self.house.metrics.begin(self)
+        self.connection.listener = self
+        self.server.live[self] = None
+        for choice in self.choices:
+            self.server.metrics.begin(choice)
         self.generate()
 
     def generate(self) -> None:
-        """Have the tokens made."""
         for choice in self.choices:
-            self.house.pacing.start(choice)
+            self.server.pacing.start(choice)
 
     def made(self, choice: Choice) -> None:
         """Take note of a token that was made."""
@@ -140,13 +90,12 @@ class Answer:
 
     def usage(self) -> dict[str, object]:
         """Return the token counts of the whole answer."""
-        settings = self.house.settings
-        cached = sum(c.cached_tokens for c in self.choices[:: self.ask.n])
+        details = self.server.settings.prompt_tokens_details
         thought = sum(min(c.reply.reasoning_tokens, c.made) for c in self.choices)
         return usage(
             self.ask,
             sum(choice.made for choice in self.choices),
-            cached if settings.prompt_tokens_details else None,
+            self.choices[0].cached_tokens if details else None,
             thought if self.ask.reasoning else None,
         )
 
@@ -155,19 +104,21 @@ class Answer:
         if self.over:
             return
         self.over = True
+        del self.server.live[self]
         for choice in self.choices:
-            if choice.made < choice.length:
-                self.house.pacing.stop(choice)
-        complete = all(choice.made == choice.length for choice in self.choices)
-        self.house.metrics.end(self)
-        self.house.truth.add(
+            choice.over = True
+            if not choice.is_complete:
+                self.server.pacing.stop(choice)
+            self.server.metrics.end(choice)
+        complete = all(choice.is_complete for choice in self.choices)
+        self.server.truth.add(
             TruthRecord(
                 self.caller.request_id,
                 self.ask.endpoint,
-                self.caller.received_ns,
+                self.caller.request.received_ns,
                 self.sent_ns,
                 self.sent_tokens,
-                self.ask.prompt_tokens,
+                len(self.ask.prompt),
                 sum(choice.made for choice in self.choices),
                 self.choices[0].reply.finish_reason if complete else None,
                 time.perf_counter_ns(),  # the last byte has been handed over
@@ -177,3 +128,89 @@ class Answer:
         # Choices know their answer: without this, only the garbage collector, which is off
         # while streams run, could free either.
         self.choices = []
+
+
+class StreamedAnswer(Answer):
+    """Sends an event each `stream_interval` tokens, the first and the last one at once."""
+
+    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server) -> None:
+        super().__init__(ask, caller, replies, server)
+        self.events = Events(ask, self.identity)
+        self._interval = server.settings.stream_interval
+
+    def begin(self) -> None:
+        """Send the head: vLLM does before the first token is there."""
+        self.connection.start_stream()
+        super().begin()
+
+    def made(self, choice: Choice) -> None:
+        """Send the tokens that wait, if they are enough for an event."""
+        waiting = choice.made - choice.sent
+        if (
+            waiting >= self._interval or choice.made in (1, choice.length)
+        ) and not self.connection.paused:
+            self.send(choice)
+
+    def resume(self) -> None:
+        """Send all that waits, one event for each choice: so does a server that lags."""
+        for choice in self.choices:
+            if choice.made > choice.sent and not self.over:
+                self.send(choice)
+
+    def send(self, choice: Choice) -> None:
+        """Send a choice's waiting tokens in one event."""
+        start, end = choice.sent, choice.made
+        event = self.events.tokens(choice.index, choice.reply, start, end)
+        self.send_events(choice, [event], [end - start])
+
+    def send_events(self, choice: Choice, events: list[bytes], tokens: list[int]) -> None:
+        """Send all that waits of a choice in one write; `tokens` has how many each event brings."""
+        if not self.sent_ns:
+            # The roles carry no token; they leave with the first one, as vLLM's do.
+            events = [*self._roles(), *events]
+        choice.sent = choice.made
+        self.sent_tokens += tokens
+        self.sent_ns += [time.perf_counter_ns()] * len(tokens)  # just before the socket gets them
+        self.put(events)
+        if choice.sent == choice.length and all(c.sent == c.length for c in self.choices):
+            self.close()
+
+    def put(self, events: Sequence[bytes]) -> None:
+        """Hand events to the socket, a chunk of the body each, in one write."""
+        self.connection.write(b"".join(map(http_chunk, events)))
+
+    def close(self) -> None:
+        """Send what comes after the last token, and end."""
+        counts = [self.events.usage(self.usage())] if self.ask.include_usage else []
+        self.put([*counts, DONE])
+        self.end("ok")
+
+    def end(self, outcome: str) -> None:
+        """End the body in good order and write down how it went."""
+        self.connection.write(LAST_CHUNK)
+        self.finish(outcome)
+        self.connection.end()
+
+    def _roles(self) -> list[bytes]:
+        return [role for c in self.choices if (role := self.events.opening(c.index))]
+
+
+class WholeAnswer(Answer):
+    """Sends everything in one piece when the last token is there."""
+
+    def made(self, choice: Choice) -> None:
+        """Send the body after the last token of the last choice."""
+        if choice.is_complete and all(c.is_complete for c in self.choices):
+            self.send()
+
+    def body(self) -> bytes:
+        replies = [choice.reply for choice in self.choices]
+        return orjson.dumps(whole_answer(self.ask, self.identity, replies, self.usage()))
+
+    def send(self) -> None:
+        body = self.body()
+        self.sent_tokens.append(sum(choice.made for choice in self.choices))
+        self.sent_ns.append(time.perf_counter_ns())  # just before the socket gets the answer
+        self.connection.put(200, body)
+        self.finish("ok")
+        self.connection.end()

@@ -70,7 +70,9 @@ KINDS = {
 SERVER_WIDE = ("slow_ready",)
 
 _ITEM = re.compile(
-    r"(?P<kind>[^:@=\s]+)\s*(:\s*(?P<when>[^@=]+?))?\s*(@\s*(?P<after>[^=\s]+))?\s*"
+    r"(?P<kind>[^:@=\s]+)\s*"
+    r"(:\s*(#(?P<requests>[^@=]+?)|(?P<rate>[^@=]+?)))?\s*"
+    r"(@\s*(?P<after_tokens>[^=\s]+))?\s*"
     r"(=\s*(?P<value>\S+))?\s*"
 )
 _KEYS = ("kind", "rate", "requests", "after_tokens", "value")
@@ -117,16 +119,9 @@ def _read_item(item: str) -> Fault:
     found = _ITEM.fullmatch(item)
     if found is None:
         raise FaultError(f"{item!r} is no fault; write KIND[:RATE or :#1,2][@TOKENS][=VALUE]")
-    given: dict[str, Any] = {"kind": found["kind"]}
-    when = found["when"]
-    if when is not None and when.startswith("#"):
-        given["requests"] = [number.strip() for number in when[1:].split(",")]
-    elif when is not None:
-        given["rate"] = when
-    if found["after"] is not None:
-        given["after_tokens"] = found["after"]
-    if found["value"] is not None:
-        given["value"] = found["value"]
+    given: dict[str, Any] = {key: text for key, text in found.groupdict().items() if text}
+    if "requests" in given:
+        given["requests"] = [number.strip() for number in given["requests"].split(",")]
     return _make(given, item)
 
 

@@ -1,9 +1,4 @@
-"""Exact mode: every stream's tokens at deadlines of their own, whatever the load.
-
-One heap holds the next deadline of each stream and one timer waits for the
-earliest. All that is due goes out in one pass. A deadline counts from the
-request's last byte, never from the token before, so lateness doesn't add up.
-"""
+"""When tokens come: at deadlines of their own in exact mode, else when the engine's steps end."""
 
 from __future__ import annotations
 
@@ -12,8 +7,9 @@ import heapq
 import random
 import time
 
-from .answers import Choice
-from .engine.engine import EngineState
+from .choice import Choice
+from .engine.engine import Engine, EngineConfig, EngineState
+from .engine.step import EngineRequest, Step
 from .engine.timer import precise_timer
 from .wire.settings import ExactPace
 
@@ -23,10 +19,14 @@ _PASS_NS = 200_000
 
 
 class ExactPacing:
-    """Makes tokens at absolute times."""
+    """Exact mode: every stream's tokens at deadlines of their own, whatever the load.
+
+    One heap holds the next deadline of each stream and one timer waits for the earliest. All
+    that is due goes out in one pass. A deadline counts from the request's last byte, never from
+    the token before, so lateness doesn't add up.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pace: ExactPace, seed: int) -> None:
-        """Start with no streams."""
         self._pace = pace
         self._seed = seed
         self._heap: list[tuple[int, int, Choice]] = []
@@ -35,7 +35,7 @@ class ExactPacing:
 
     def start(self, choice: Choice) -> None:
         """Set a choice's first deadline."""
-        choice.started(0, choice.answer.caller.received_ns)
+        choice.started(0, choice.received_ns)
         self._streams += 1
         entry = (self._deadline(choice, self._streams), self._streams, choice)
         heapq.heappush(self._heap, entry)
@@ -43,24 +43,20 @@ class ExactPacing:
             self._timer.arm(entry[0])
 
     def stop(self, choice: Choice) -> None:
-        """Nothing to do: a stream that is over is dropped when its deadline comes."""
+        """Do nothing: a choice that is over is dropped when its deadline comes."""
+
+    def state(self) -> EngineState:
+        """Return an empty state: there is no engine, and nothing waits."""
+        return EngineState()
 
     def _deadline(self, choice: Choice, order: int) -> int:
         pace = self._pace
-        due = choice.answer.caller.received_ns + pace.ttft_ns + choice.made * pace.itl_ns
+        due = choice.received_ns + pace.ttft_ns + choice.made * pace.itl_ns
         if pace.jitter_ns:
             # By stream and token, not by who was due first: the same in every run.
             draw = random.Random((self._seed << 80) ^ (order << 32) ^ choice.made)
             due += draw.randint(-pace.jitter_ns, pace.jitter_ns)
         return due
-
-    def state(self) -> EngineState:
-        """Return what /metrics tells of an engine: here there is none, and nothing waits."""
-        return EngineState()
-
-    def reset_prefix_cache(self) -> bool:
-        """Say that nothing is cached: there is no cache."""
-        return True
 
     def _fire(self) -> None:
         heap = self._heap
@@ -69,11 +65,74 @@ class ExactPacing:
         while heap and heap[0][0] <= now_ns < until_ns:
             # Out of the heap first: the end of an answer may start the next one, right here.
             _, order, choice = heapq.heappop(heap)
-            if choice.answer.over:
+            if choice.over:
                 continue
             choice.token()
-            if choice.made < choice.length and not choice.answer.over:
+            if choice.made < choice.length and not choice.over:
                 heapq.heappush(heap, (self._deadline(choice, order), order, choice))
             now_ns = time.perf_counter_ns()  # what fell due meanwhile goes out in this pass too
         if heap:
             self._timer.arm(heap[0][0])
+
+
+class EnginePacing:
+    """Batching mode: the engine decides, in its own time, and this keeps its appointments.
+
+    A step begins when the one before it ends, by the engine's reckoning and not by when the loop
+    got round to it; so the machine's lateness shifts single tokens and never the run.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, config: EngineConfig) -> None:
+        self._engine = Engine(config)
+        self._timer = precise_timer(loop, self._step_ended)
+        self._choices: dict[str, Choice] = {}
+        self._ids: dict[Choice, str] = {}
+        self._requests = 0  # so far; each gets an id of its own, whatever its client calls it
+        self._step: Step | None = None
+        self._end_ns = 0  # of the step under way
+
+    def start(self, choice: Choice) -> None:
+        """Queue a choice; an idle engine takes it at once."""
+        self._requests += 1
+        name = str(self._requests)
+        self._choices[name] = choice
+        self._ids[choice] = name
+        ask = choice.ask
+        self._engine.add(EngineRequest(name, ask.prompt, choice.length, ask.cache_salt))
+        if self._step is None:
+            self._begin_step(time.perf_counter_ns())
+
+    def stop(self, choice: Choice) -> None:
+        """Free what a choice holds."""
+        name = self._ids.pop(choice, None)
+        if name is not None:
+            del self._choices[name]
+            self._engine.abort(name)
+
+    def state(self) -> EngineState:
+        """Return what /metrics shows of the engine."""
+        return self._engine.state()
+
+    def _begin_step(self, now_ns: int) -> None:
+        step = self._step = self._engine.step()
+        if step is None:
+            return
+        for name in step.started:
+            choice = self._choices[name]
+            # A late loop takes a request into a step that has begun before it came.
+            choice.started(step.cached_tokens[name], max(now_ns, choice.received_ns))
+        self._end_ns = now_ns + round(step.duration_s * 1e9)
+        self._timer.arm(self._end_ns)
+
+    def _step_ended(self) -> None:
+        step = self._step
+        if step is None:
+            return
+        for name in step.tokens:
+            choice = self._choices.get(name)
+            if choice is None:  # its client left during the step
+                continue
+            if choice.made + 1 == choice.length:
+                del self._choices[name], self._ids[choice]
+            choice.token()
+        self._begin_step(self._end_ns)

@@ -1,4 +1,4 @@
-"""The truth file: one JSON line a request, of when the server really did what it did.
+"""The truth file: one JSON line per request, of when the server really did what it did.
 
     {"request_id": "a1", "endpoint": "chat", "t_received_ns": 71, "t_sent_ns": [121, 141],
      "tokens": [1, 1], "prompt_tokens": 15, "completion_tokens": 2,
@@ -46,19 +46,17 @@ class TruthLog:
     """Keeps records in memory, off the hot path, until they are flushed."""
 
     def __init__(self, path: Path | None) -> None:
-        """Append to a file, which several processes may share; with none, keep nothing."""
-        self._file = (
-            None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        )
+        """Append to a file; with none, keep nothing."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._file = None if path is None else os.open(path, flags, 0o644)
         self._waiting: list[TruthRecord] = []
 
     def add(self, record: TruthRecord) -> None:
-        """Take a record."""
         if self._file is not None:
             self._waiting.append(record)
 
     def flush(self) -> None:
-        """Append what waits, in one write: lines of several workers never mix."""
+        """Append what waits."""
         if self._file is None or not self._waiting:
             return
         lines = b"".join(orjson.dumps(record) + b"\n" for record in self._waiting)
@@ -67,7 +65,6 @@ class TruthLog:
             lines = lines[os.write(self._file, lines) :]
 
     def close(self) -> None:
-        """Flush and close."""
         self.flush()
         if self._file is not None:
             os.close(self._file)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from vllm_bench.records.request_record import read_frame
 from vllm_bench.records.run_info import read_run_info
-from vllm_bench.vllm.page import sum_counters
+from vllm_bench.vllm.page import COUNTERS, samples, summed
 
 from tests.e2e.conftest import ROOT, Served
 from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script
@@ -43,7 +43,7 @@ def test_the_smoke_test_from_clone_to_pictures(
     scenarios = tmp_path / "test_scenario.yaml"
     scenarios.write_text(SMOKE_TEST.format(base_url=server.base_url, dataset=dataset))
     results = str(tmp_path / "results")
-    before = sum_counters(server.metrics())
+    before = summed(samples(server.metrics(), COUNTERS))
     done = script(
         *(tmp_path, "bench.py", "--scenarios", str(scenarios)),
         *("--name", "smoke_test", "--results-dir", results),

@@ -20,7 +20,7 @@ from vllm_bench.records.find_runs import Run, load_run
 from vllm_bench.records.token_file import load
 from vllm_bench.summary.truth import SeenRequest, seen_requests
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 from tests.support.running import run_bench, write_scenario
 
 EXACT = ("--exact", "--ttft-ms", "6", "--itl-ms", "1.5", "--model", "exact")  # the simulator's

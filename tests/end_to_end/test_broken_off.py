@@ -13,9 +13,11 @@ from vllm_bench.records.request_record import read_frame
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.records.token_file import recover
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
 from tests.support.running import info, rows, start_bench, wait_for, write_scenario
+
+pytestmark = pytest.mark.process
 
 
 def settings(base_url: str, model: str, num_requests: int) -> dict[str, object]:

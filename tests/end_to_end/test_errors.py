@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from vllm_bench.records.request_record import ErrorKind
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 from tests.support.far_end import LAST_CHUNK, SSE_HEAD, Step, TinyVllm, chunk, delta, event, usage
 from tests.support.running import info, rows, run_bench, start_bench, wait_for, write_scenario
+
+pytestmark = pytest.mark.process
 
 EXACT = ("--exact", "--ttft-ms", "5", "--itl-ms", "3", "--model", "exact")
 TOKENS = 12

@@ -8,9 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +60,7 @@ def test_a_run_on_a_quiet_server_has_nothing_against_it_but_its_length(tmp_path)
     assert "ledger_mismatch" not in codes(summary)
     assert codes(summary)["window_short"] == "SUSPECT"
     (found,) = summary["runs"]
-    assert found["objectives"]["met"] is True
+    assert found["attainment"]["met"] is True
     assert found["distributions"]["itl_ms"]["n"] == 60 * 7  # the gaps of 60 replies of 8 tokens
     assert "Objectives" in done.stdout
 
@@ -74,7 +77,7 @@ def test_an_objective_that_is_missed_is_exit_3_unless_the_run_is_invalid(tmp_pat
     with Simulated("--exact", "--ttft-ms", "60", "--itl-ms", "10") as server:
         done, summary = bench(tmp_path, server.url, slo={"ttft_ms": {"p50": 59}})
     (found,) = summary["runs"]
-    assert found["objectives"]["outcomes"][0]["within"] == 0  # no token comes before its time
+    assert found["attainment"]["outcomes"][0]["within"] == 0  # no token comes before its time
     invalid = found["verdict"]["level"] == "INVALID"  # as on a machine that is busy otherwise
     assert done.returncode == (4 if invalid else 3)
     assert "MISSED" in done.stdout

@@ -12,12 +12,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from vllm_bench.records.samples import GpuRow, columns
+from vllm_bench.records.row import columns
+from vllm_bench.records.samples import GpuRow
 
-from tests.simulated import Simulated
+from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
 from tests.support.running import assert_ran, run_bench, write_scenario
 from tests.support.shimmed import TWO_GPUS, environment
+
+pytestmark = pytest.mark.process
 
 SUMMARIZE = Path(__file__).resolve().parents[2] / "bench" / "summarize.py"
 NO_COUNTER = "0 0 energy=!3\n1 0 energy=!3\n"

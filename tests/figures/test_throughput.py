@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from vllm_bench.figures.facts import Facts
-from vllm_bench.figures.in_flight import busy_streams
-from vllm_bench.figures.throughput import window_throughput
+from vllm_bench.figures.in_flight import in_flight
+from vllm_bench.figures.throughput import throughput, window_throughput
 from vllm_bench.figures.token_gaps import reads_of
 from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run
@@ -118,12 +120,34 @@ def test_in_a_steady_closed_loop_littles_law_holds_and_the_window_leaves_the_dra
     assert summary.steady.requests_per_s > 1.08 * summary.throughput.requests_per_s
 
 
-def test_a_stream_is_busy_until_its_slot_comes_free(tmp_path):
-    # The finish event comes at 1 s, the slot is free at 1.5 s, the client sends at 2 s.
-    first = made_record(0, t_sent_s=0.0, stream_index=0)
-    second = made_record(1, t_sent_s=2.0, t_scheduled_s=1.5, stream_index=0)
-    busy = busy_streams(frame_of(tmp_path, [second, first]))
-    assert busy is not None
-    assert busy.mean_between(0.0, 2.0) == 0.75
-    never = failed_record(2, t_sent_s=None, send_lag_ms=None)
-    assert busy_streams(frame_of(tmp_path, [never])) is None
+def test_tokens_of_failed_requests_are_no_throughput(tmp_path):
+    died = failed_record(1, t_sent_s=0.0, completion_tokens=5, prompt_tokens=9, latency_ms=1000.0)
+    frame = frame_of(tmp_path, [made_record(0, t_sent_s=0.0, latency_ms=500.0), died])
+    found = throughput(Facts(frame, None))
+    assert found is not None
+    assert (found.span_s, found.requests) == (1.0, 1)
+    assert (found.output_tokens_per_s, found.total_tokens_per_s) == (20.0, 270.0)
+
+
+requests = st.lists(
+    st.tuples(st.floats(0, 100), st.floats(0.001, 50), st.integers(1, 500)), min_size=1, max_size=40
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(requests)
+def test_throughput_and_requests_in_flight_conserve_what_the_rows_hold(tmp_path, made):
+    records = [
+        made_record(i, t_sent_s=sent, latency_ms=1000 * took, completion_tokens=tokens)
+        for i, (sent, took, tokens) in enumerate(made)
+    ]
+    frame = frame_of(tmp_path, records)
+    done, open_ = throughput(Facts(frame, None)), in_flight(frame)
+    assert done is not None
+    assert open_ is not None
+    assert done.output_tokens_per_s * done.span_s == pytest.approx(sum(t for _, _, t in made))
+    assert done.requests_per_s * done.span_s == pytest.approx(len(made))
+    # The file holds microseconds.
+    durations_s = sum(took for _, took, _ in made)
+    assert open_.mean * done.span_s == pytest.approx(durations_s, abs=1e-5 * len(made))
+    assert 1 <= open_.peak <= len(made)

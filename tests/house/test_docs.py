@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from vllm_bench.scenario.scenario import KNOWN_KEYS
+import yaml
+from pydantic_core import PydanticUndefinedType
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 FILES = (ROOT / "docs" / "FILES.md").read_text()
+SCENARIOS = (ROOT / "docs" / "SCENARIOS.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 PAGES = {p.name: p.read_text() for p in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
 VERBS = set(re.findall(r"^([a-z][a-z-]*):.*##", MAKEFILE, re.MULTILINE))
@@ -37,7 +40,7 @@ def flags_of(script: str) -> set[str]:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 250
+    assert len(README.splitlines()) < 180
 
 
 def test_every_verb_is_named_and_every_named_verb_exists() -> None:
@@ -52,15 +55,40 @@ def test_every_verb_of_every_page_exists(page: str) -> None:
     assert named <= VERBS | {"help"}
 
 
-def test_every_scenario_key_is_named_and_every_named_key_exists() -> None:
-    table = README.split("## Scenarios")[1].split("## ")[0]
-    named = {
-        key
-        for line in table.splitlines()
-        if line.startswith("| `")
-        for key in re.findall(r"`([a-z_]+)`", line.split("|")[1])
-    }
-    assert named == set(KNOWN_KEYS)
+ROWS = re.findall(r"^\| `([a-z_]+)` \| (.+?) \| .+ \| `(.+)` \|$", SCENARIOS, re.MULTILINE)
+# What an example needs beside itself to be a whole scenario.
+BESIDE: dict[str, dict[str, object]] = {
+    "arrival": {"request_rates": [2], "num_requests": 1},
+    "cv": {"request_rates": [2], "num_requests": 1, "arrival": "gamma"},
+    "burst_size": {"request_rates": [2], "num_requests": 1, "arrival": "bursts"},
+    "ramp_s": {"request_rates": [2], "num_requests": 1},
+    "duration_s": {"request_rates": [2]},
+    "max_in_flight": {"request_rates": [2], "num_requests": 1},
+    "request_rates": {"num_requests": 1},
+    "trace": {},
+    "speed": {"trace": "azure.csv"},
+}
+CLOSED: dict[str, object] = {"concurrencies": [1], "num_requests": 1}
+
+
+def test_every_scenario_key_has_one_row_and_every_row_a_key() -> None:
+    assert sorted(key for key, _, _ in ROWS) == sorted(KNOWN_KEYS)
+
+
+@pytest.mark.parametrize(("key", "default", "example"), ROWS, ids=[row[0] for row in ROWS])
+def test_an_example_is_taken_and_a_default_is_the_models(
+    key: str, default: str, example: str
+) -> None:
+    given = yaml.safe_load(example)
+    assert list(given) == [key]
+    whole = {"model": "m", "max_new_tokens": 8, **BESIDE.get(key, CLOSED), **given}
+    scenario = Scenario.model_validate({"name": "x", **whole})
+    field = Scenario.model_fields[key]
+    assert getattr(scenario, key) != field.get_default(call_default_factory=True)
+    if field.is_required():
+        assert default == "required"
+    elif field.default and not isinstance(field.default, PydanticUndefinedType):
+        assert yaml.safe_load(default.strip("`")) == field.default
 
 
 def test_every_variable_of_the_template_is_named_and_the_reverse() -> None:
@@ -71,6 +99,7 @@ def test_every_variable_of_the_template_is_named_and_the_reverse() -> None:
     assert named == known
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
 def test_every_flag_that_a_page_gives_a_script_exists(script: str) -> None:
     known = flags_of(script)
@@ -80,6 +109,7 @@ def test_every_flag_that_a_page_gives_a_script_exists(script: str) -> None:
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", line)) <= known, (page, line)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", ["bench/bench.py"])
 def test_every_flag_of_the_main_script_is_in_the_readme(script: str) -> None:
     assert {flag for flag in flags_of(script) if f"`{flag}" not in README} == set()
@@ -93,6 +123,7 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
                 assert (folder / target).exists(), (name, target)
 
 
+@pytest.mark.process
 def test_every_column_is_explained_and_every_explained_column_exists() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "summarize.py"), "--columns"],

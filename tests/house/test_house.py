@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "bench" / "vllm_bench"
+SIMULATOR = ROOT / "server" / "sim"
 SCRIPTS = [*sorted((ROOT / "bench").glob("*.py")), ROOT / "inspect_prompts.py"]
 MODULES = sorted(LIBRARY.glob("*/*.py"))
+DOOR = sorted(LIBRARY.glob("*.py"))  # what scripts and rooms share: errors, .env, a script's end
+EVERYTHING = [*SCRIPTS, *DOOR, *MODULES, *sorted(SIMULATOR.rglob("*.py"))]
+MOST_FILES, LONGEST_FUNCTION, MEDIAN_FUNCTION = 12, 40, 7
 GROUND = {"records", "scenario"}
 # Each room and what it may import, itself and `records` beside.
 MEASURE = {
@@ -37,16 +42,21 @@ JUDGE = {
 ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
 
 
+def dotted(path: Path) -> str:
+    """The name that a file of one of the two packages is imported by."""
+    package = LIBRARY.parent if path.is_relative_to(LIBRARY) else SIMULATOR.parent
+    return ".".join(path.relative_to(package).with_suffix("").parts)
+
+
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, as `package.module`, relative ones resolved."""
+    """Every module that a file imports, as `package.room.module`, relative ones resolved."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = path.parents[node.level - 1] if node.level else None
-            room = ".".join(above.relative_to(LIBRARY.parent).parts) + "." if above else ""
+            above = dotted(path).rsplit(".", node.level)[0] + "." if node.level else ""
             found = [f"{node.module}"] if node.module else [alias.name for alias in node.names]
-            yield from (f"{room}{name}" for name in found)
+            yield from (f"{above}{name}" for name in found)
 
 
 def names(path: Path) -> set[str]:
@@ -84,8 +94,9 @@ def test_nothing_imports_a_script_or_edits_the_path(path: Path) -> None:
     assert "sys.path" not in path.read_text()
 
 
-def test_there_are_no_cycles() -> None:
-    edges = {f"vllm_bench.{p.parent.name}.{p.stem}": names(p) for p in MODULES}
+@pytest.mark.parametrize("package", [LIBRARY, SIMULATOR], ids=["vllm_bench", "simulator"])
+def test_there_are_no_circles_among_files(package: Path) -> None:
+    edges = {dotted(p): names(p) for p in package.rglob("*.py")}
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
         assert module not in trail, " -> ".join([*trail, module])
@@ -94,6 +105,36 @@ def test_there_are_no_cycles() -> None:
 
     for module in edges:
         visit(module, ())
+
+
+def test_there_are_no_circles_among_rooms() -> None:
+    below: set[str] = set()  # the table is in an order in which each room knows those before it
+    for room, may in ROOMS.items():
+        assert set(may) <= below, room
+        below.add(room)
+
+
+def test_a_room_holds_at_most_a_dozen_files() -> None:
+    folders = {path.parent for path in [*EVERYTHING, *(ROOT / "tests").rglob("*.py")]}
+    crowded = {
+        str(f.relative_to(ROOT)): n for f in folders if (n := len([*f.glob("*.py")])) > MOST_FILES
+    }
+    assert not crowded
+
+
+def lines_of_functions() -> dict[str, int]:
+    return {
+        f"{path.relative_to(ROOT)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in EVERYTHING
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_functions_fit_a_glance() -> None:
+    lines = lines_of_functions()
+    assert {name: n for name, n in lines.items() if n > LONGEST_FUNCTION} == {}
+    assert statistics.median(lines.values()) <= MEDIAN_FUNCTION
 
 
 MAY = {
@@ -114,7 +155,6 @@ MAY = {
     "yaml": {"scenario"},
     "rich": {"screen", "terminal"},
     "argparse": set(),
-    "dotenv": set(),
 }
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = {
     "help",
@@ -24,6 +26,7 @@ VERBS = {
     "report",
     "all",
     "test",
+    "test-fast",
     "test-vllm",
     "check",
     "clean",

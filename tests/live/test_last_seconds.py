@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.live.last_seconds import SPAN_S, LiveFacts, token_gaps_ms
+from vllm_bench.live.last_seconds import SPAN_S, LastSeconds, token_gaps_ms
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.send.loop_health import Pulse
 
@@ -35,14 +35,14 @@ def percentile(values: list[float], wanted: float) -> float | None:
 
 
 def test_before_anything_ended_there_is_nothing() -> None:
-    found = LiveFacts().take(3.0)
+    found = LastSeconds().take(3.0)
     assert (found.requests_per_s, found.tokens_per_s, found.failed) == (0.0, 0.0, 0)
     assert found.ttft_p50_ms is found.itl_p95_ms is found.send_lag_p99_ms is None
     assert found.loop_lag_p99_ms is found.cpu_share is found.running is None
 
 
 def test_at_the_start_itself_there_is_no_rate() -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     facts.ended(ending(0.0))
     assert facts.take(0.0).requests_per_s is None
 
@@ -59,7 +59,7 @@ def test_at_the_start_itself_there_is_no_rate() -> None:
     ],
 )
 def test_a_request_counts_for_ten_seconds_from_its_end(now_s: float, rate: float) -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     for end_s in (1.0, 2.0, 9.0, 10.5):
         if end_s <= now_s:
             facts.ended(ending(end_s))
@@ -69,7 +69,7 @@ def test_a_request_counts_for_ten_seconds_from_its_end(now_s: float, rate: float
 
 
 def test_a_failure_has_a_lag_but_neither_ttft_nor_itl() -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     facts.ended(ending(1.0, failed=True, ttft_ms=9.0, send_lag_ms=3.0), [0, 10_000_000])
     found = facts.take(2.0)
     assert (found.failed, found.send_lag_p99_ms) == (1, 3.0)
@@ -98,7 +98,7 @@ def test_a_wait_is_shared_among_the_tokens_that_ended_it(
 
 
 def test_the_loops_lag_is_that_of_all_sending_processes_and_their_last_pulses() -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     start_ns = 7_000_000_000
     for second, lag_us, share in ((1, 90_000, 0.9), (5, 1000, 0.25), (6, 2000, 0.5)):
         lags = array("I", [lag_us] * 100).tobytes()
@@ -109,7 +109,7 @@ def test_the_loops_lag_is_that_of_all_sending_processes_and_their_last_pulses() 
 
 
 def test_what_the_server_says_is_passed_on_and_its_tokens_become_a_rate() -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     first = {"t_s": 50.0, "running": 3.0, "generation_tokens_total": 1000.0}
     assert facts.take(1.0, server=first).server_tokens_per_s is None
     later = {**first, "t_s": 52.0, "running": 4.0, "generation_tokens_total": 1500.0}
@@ -123,14 +123,14 @@ def test_what_the_server_says_is_passed_on_and_its_tokens_become_a_rate() -> Non
 
 
 def test_each_second_is_kept_and_memory_has_an_end() -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     for second in range(1, 3001):
         facts.ended(ending(float(second)), [0, 20_000_000])
         facts.pulse(Pulse(second * 1_000_000_000, 0.1, b""), 0)
         facts.take(float(second), in_flight=second)
     assert len(facts.history) == 600
     assert [f.in_flight for f in facts.history][-2:] == [2999, 3000]
-    assert len(facts._ended) == len(facts._beats) == 10
+    assert len(facts._ended) == len(facts._pulses) == 10
 
 
 Request = tuple[float, float, bool, list[int]]  # end s, TTFT ms, failed, waits between tokens ms
@@ -145,7 +145,7 @@ requests = st.lists(
 )
 
 
-def fed(facts: LiveFacts, request: Request) -> None:
+def fed(facts: LastSeconds, request: Request) -> None:
     end_s, ttft_ms, failed, waits_ms = request
     stamps = [ms * 1_000_000 for ms in itertools.accumulate([0, *waits_ms])]
     changes: dict[str, Any] = {"ttft_ms": ttft_ms, "send_lag_ms": ttft_ms / 7, "failed": failed}
@@ -156,7 +156,7 @@ def fed(facts: LiveFacts, request: Request) -> None:
 def test_figures_are_those_of_a_naive_look_at_exactly_the_last_ten_seconds(
     drawn: list[Request], pause_s: float
 ) -> None:
-    facts = LiveFacts()
+    facts = LastSeconds()
     seen: list[Request] = []
     for request in drawn:  # not in the order of their ends: some are told of late
         fed(facts, request)

@@ -19,6 +19,8 @@ import pytest
 from tests.support.far_end import Step, TinyVllm
 from tests.support.running import command, environment, wait_for, write_scenario
 
+pytestmark = pytest.mark.process
+
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 BUSY: list[Step] = [b"HTTP/1.1 503 X\r\ncontent-length: 8\r\n\r\n\x1b[2Jbusy"]
 
@@ -92,7 +94,7 @@ def test_a_run_is_drawn_and_leaves_a_log(start: Start, tiny_vllm: TinyVllm) -> N
     _, written = start().ended()
     shown = visible(written)
     assert any(line.startswith("[1/1] one · 3 streams") for line in shown)
-    assert any(re.match(r"  in flight  [123]\b", line) for line in shown)
+    assert any(re.match(r"in flight  [123] · ", line) for line in shown)
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
     # What a server says moves no cursor.
     assert "\x1b[2J" not in written

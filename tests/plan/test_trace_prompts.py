@@ -130,6 +130,7 @@ def test_seeds_give_other_prompts() -> None:
     assert not set(first) & set(second)
 
 
+@pytest.mark.process
 def test_another_process_makes_the_same() -> None:
     code = (
         "from tests.plan.test_trace_prompts import azure, mooncake, made\n"

@@ -184,6 +184,7 @@ def _add_many(folder: Path, process: int) -> None:
         cache.add({f"{process}-{batch}-{i}": process * 1000 + i for i in range(20)})
 
 
+@pytest.mark.process
 def test_processes_that_write_at_once_lose_and_damage_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_add_many, args=(tmp_path, n)) for n in range(3)]

@@ -346,13 +346,15 @@ def test_orders_are_spread_evenly() -> None:
     assert all(800 < number < 1200 for number in seen.values())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fit", ["natural", "packed"])
 def test_two_processes_with_other_hash_seeds_choose_the_same(tmp_path: Path, fit: str) -> None:
     texts = tmp_path / "prompts.txt"
     texts.write_text("\n".join(p.text for p in made_source(100)))
     program = (
         "import sys; from pathlib import Path\n"
-        "from vllm_bench.prompts.source import load_source, derive_seed\n"
+        "from vllm_bench.prompts.source import load_source\n"
+        "from vllm_bench.prompts.order import derive_seed\n"
         "from vllm_bench.prompts.fit import choose_prompts\n"
         "from vllm_bench.prompts.count import best_counter\n"
         "source = load_source(sys.argv[1], cache_dir=Path())\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,10 @@ from vllm_bench.records.request_record import (
     RecordsError,
     RecordWriter,
     RequestRecord,
-    column_docs,
     column_dtypes,
     read_frame,
-    to_csv_lines,
 )
+from vllm_bench.records.row import column_docs, csv_lines
 from vllm_bench.records.run_info import (
     SCHEMA_VERSION,
     ClockPair,
@@ -53,8 +53,8 @@ def with_text(path: Path, text: str) -> Path:
 def test_the_header_is_the_columns_of_the_record(tmp_path: Path) -> None:
     path = written(tmp_path / "run.csv", [])
     assert path.read_text() == HEADER + "\n"
-    assert [name for name, _ in column_docs()] == list(COLUMNS)
-    assert all(meaning for _, meaning in column_docs())
+    assert [name for name, _ in column_docs(RequestRecord)] == list(COLUMNS)
+    assert all(meaning for _, meaning in column_docs(RequestRecord))
 
 
 def test_the_columns_that_people_rely_on_are_there() -> None:
@@ -180,7 +180,7 @@ def test_a_wrong_header_is_refused_by_name(tmp_path: Path, header: str, said: st
     assert not str(refusal.value).endswith("unknown ")
 
 
-LINE = to_csv_lines([made_record()])
+LINE = csv_lines([made_record()])
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_a_whole_file_replaces_the_old_one(tmp_path: Path) -> None:
 
 def test_the_old_file_stays_when_the_new_one_cannot_be_written(tmp_path: Path) -> None:
     path = with_text(tmp_path / "run.json", "old")
-    (tmp_path / "run.json.tmp").mkdir()  # stands where the new one would be written
-    with pytest.raises(OSError, match=r"run\.json\.tmp"):
+    (tmp_path / f"run.json.{os.getpid()}.tmp").mkdir()  # stands where the new one would be
+    with pytest.raises(OSError, match=r"run\.json\.\d+\.tmp"):
         write_whole(path, b"new")
     assert path.read_text() == "old"
 

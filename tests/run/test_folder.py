@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from vllm_bench.records.request_record import to_csv_lines
+from vllm_bench.records.row import csv_lines
 from vllm_bench.run.folder import ROW_BYTES, SPARE_BYTES, FolderError, check_folder
 
 from tests.support.made_runs import made_record
@@ -74,4 +74,4 @@ def test_the_room_is_enough_to_the_byte(
 
 
 def test_a_healthy_row_fits_into_what_is_reckoned_for_it() -> None:
-    assert len(to_csv_lines([made_record(99_999)])) < ROW_BYTES
+    assert len(csv_lines([made_record(99_999)])) < ROW_BYTES

@@ -11,6 +11,8 @@ from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import TinyVllm
 
+pytestmark = pytest.mark.process
+
 
 def git(folder: Path, *words: str) -> str:
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]

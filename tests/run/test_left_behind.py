@@ -75,6 +75,7 @@ def test_a_killed_run_is_marked_and_nothing_else_of_it_changes(tmp_path: Path) -
     assert mark_left_behind(tmp_path) == []  # once
 
 
+@pytest.mark.process
 def test_a_run_under_way_is_never_touched_and_marked_once_it_is_killed(
     tmp_path: Path, writer: subprocess.Popen[str]
 ) -> None:
@@ -185,6 +186,7 @@ class Lingering(TinyVllm):
         return super()._metrics()
 
 
+@pytest.mark.process
 def test_a_run_whose_rows_are_whole_is_under_way_until_its_json_is(tmp_path: Path) -> None:
     with Lingering() as server:
         scenarios = write_scenario(
@@ -227,6 +229,7 @@ def slow_run(tmp_path: Path, tiny_vllm: TinyVllm) -> Iterator[subprocess.Popen[s
     process.communicate()
 
 
+@pytest.mark.process
 def test_bench_marks_what_was_killed_and_not_what_still_runs(
     tmp_path: Path, slow_run: subprocess.Popen[str], start_beside: Callable[[], str]
 ) -> None:

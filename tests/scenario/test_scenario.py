@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter
 from vllm_bench.scenario.load_keys import Conversations
 from vllm_bench.scenario.objectives import Slo
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
@@ -329,3 +330,14 @@ def test_the_scenarios_that_come_along_are_right() -> None:
     assert list(found) == ["smoke_test", "short_chat", "medium_chat", "rag", "long_context", "demo"]
     assert found["smoke_test"].num_requests == 50
     assert all(s.description for s in found.values())
+
+
+@pytest.mark.parametrize("model", [Scenario, Slo, Conversations])
+def test_every_key_says_what_it_means_and_its_example_is_allowed(model: type[BaseModel]) -> None:
+    for key, field in model.model_fields.items():
+        if key == "name":
+            continue
+        assert field.description, key
+        (example,) = field.examples or ()
+        adapter: TypeAdapter[object] = TypeAdapter(Annotated[field.annotation, field])
+        adapter.validate_python([example] if key == "speed" else example)

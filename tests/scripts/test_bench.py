@@ -26,6 +26,8 @@ from tests.support.running import (
     wait_for,
 )
 
+pytestmark = pytest.mark.process
+
 
 def test_a_run_leaves_a_row_a_request_and_what_it_was(
     bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm

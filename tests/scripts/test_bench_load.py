@@ -36,6 +36,8 @@ from tests.support.running import (
     wait_for,
 )
 
+pytestmark = pytest.mark.process
+
 BROKEN: list[Step] = [SSE_HEAD, chunk(delta("x")), CLOSE]
 OPEN = {"concurrencies": [], "request_rates": [100.0]}
 

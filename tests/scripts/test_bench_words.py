@@ -14,6 +14,8 @@ from tests.scripts.conftest import Bench, Scenarios
 from tests.support.far_end import TinyVllm
 from tests.support.running import assert_ran, run_bench
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("levels", [[2], [1, 2, 3, 4, 5]])
 def test_the_commands_to_read_on_work_when_pasted(

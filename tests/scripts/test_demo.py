@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the scripts with a shorter demo, so that the test is quick."""
-    for name in ("bench", "server"):  # scripts find their neighbours beside themselves
-        ignored = shutil.ignore_patterns("__pycache__", ".env")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    for name in ("bench", "server"):
+        without = shutil.ignore_patterns("__pycache__", ".env")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=without)
     settings = yaml.safe_load((ROOT / "bench" / "scenarios.yaml").read_text())
     settings["scenarios"]["demo"] |= {"num_requests": 8, "concurrencies": [1, 4]}
     (tmp_path / "bench" / "scenarios.yaml").write_text(yaml.safe_dump(settings))

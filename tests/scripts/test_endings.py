@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from vllm_bench.script import run
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 # Python runs this first: Ctrl-C comes at the very moment when a script begins to import PACKAGE.
 AT_THE_IMPORT = """
@@ -34,9 +36,9 @@ sys.meta_path.insert(0, Finder())
         ("bench/plot.py", "vllm_bench.records.find_runs"),
         ("bench/report.py", "numpy"),
         ("bench/calibrate.py", "vllm_bench.records.request_record"),
-        ("bench/load_real_prompts.py --list", "dotenv"),
+        ("bench/load_real_prompts.py --list", "vllm_bench.prompts.source"),
         ("bench/observe_gpu.py", "vllm_bench.watch.gpu"),
-        ("bench/inspect_prompts.py --dataset sample", "vllm_bench.vllm.server"),
+        ("bench/inspect_prompts.py --dataset sample", "vllm_bench.prompts.source"),
     ],
 )
 def test_ctrl_c_during_an_import_is_no_traceback(tmp_path: Path, words: str, package: str) -> None:

@@ -20,6 +20,8 @@ from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import TinyVllm
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "inspect_prompts.py")
 

@@ -15,12 +15,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.records.row import columns
 from vllm_bench.records.run_info import read_run_info
-from vllm_bench.records.samples import GpuRow, columns
+from vllm_bench.records.samples import GpuRow
 from vllm_bench.watch.gpu_elsewhere import HEADER
 
 from tests.support.far_end import FarEnd, TinyVllm
 from tests.support.shimmed import TWO_GPUS, environment
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVE = ROOT / "bench" / "observe_gpu.py"

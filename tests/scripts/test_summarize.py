@@ -266,10 +266,8 @@ def test_all_files_are_written_and_named(results):
     assert "8 streams: TTFT p50=100 ms, p95=100 ms" in text
 
 
-def test_codes_and_schema_are_printed_for_whoever_asks():
-    codes, schema = script("summarize", "--codes"), script("summarize", "--schema")
-    assert "| `ledger_mismatch` |" in codes.stdout
-    assert schema.stdout == (ROOT / "docs" / "summary.schema.json").read_text()
+def test_codes_are_printed_for_whoever_asks():
+    assert "| `ledger_mismatch` |" in script("summarize", "--codes").stdout
 
 
 def test_columns_explains_every_column_of_both_files():

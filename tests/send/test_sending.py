@@ -34,6 +34,7 @@ def test_tickets_are_dealt_once_and_in_order() -> None:
     tickets.close()
 
 
+@pytest.mark.process
 def test_processes_share_one_order_of_tickets() -> None:
     tickets = Tickets(20_000)
     context = multiprocessing.get_context("spawn")

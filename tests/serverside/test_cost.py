@@ -39,16 +39,16 @@ def test_without_a_price_there_is_the_output_by_gpu_alone(tmp_path: Path) -> Non
     found = watched(tmp_path, scenario={"gpus": 2}).cost
     assert found.output_tokens_per_s_per_gpu is not None
     assert (found.gpu_hour_price, found.per_million_output_tokens) == (None, None)
-    assert found.absent["per_million_output_tokens"] == "the scenario has no gpu_hour_price"
+    assert "gpu_hour_price" in found.absent["per_million_output_tokens"]
 
 
 @pytest.mark.parametrize(
     ("rows", "changes", "why"),
     [
-        (None, {}, "(GPUs were not sampled in this run): set gpus"),
-        ([0], {"server": {"simulator": True}}, "the server is a simulator, and has no GPU"),
-        ([0], {"observed": {}}, "(the run's JSON doesn't say whose GPUs were sampled): set gpus"),
-        ([], {}, "(no GPU was read): set gpus"),
+        (None, {}, "set gpus"),
+        ([0], {"server": {"simulator": True}}, "simulator"),
+        ([0], {"observed": {}}, "set gpus"),
+        ([], {}, "set gpus"),
     ],
 )
 def test_gpus_that_may_not_be_the_servers_are_not_counted(
@@ -60,14 +60,14 @@ def test_gpus_that_may_not_be_the_servers_are_not_counted(
     found = watched(tmp_path, sampled, scenario={"gpu_hour_price": 1.0}, **changes).cost
     for name in ("gpus", "output_tokens_per_s_per_gpu", "per_million_output_tokens"):
         assert getattr(found, name) is None
-        assert found.absent[name].endswith(why) or why in found.absent[name]
+        assert why in found.absent[name]
 
 
 def test_no_stamps_no_rate_no_cost(tmp_path: Path) -> None:
     settings = {"gpus": 1, "gpu_hour_price": 1.0, "stream": True}
     found = watched(tmp_path, scenario=settings).cost
     assert found.per_million_output_tokens is None
-    assert found.absent["per_million_output_tokens"].startswith("no tokens/")
+    assert "tokens/" in found.absent["per_million_output_tokens"]
 
 
 def test_a_new_price_makes_no_new_series(tmp_path: Path) -> None:

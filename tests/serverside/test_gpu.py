@@ -101,4 +101,5 @@ def test_gpus_expected_are_those_asked_for_found_or_tried(
 def test_readings_that_all_lie_outside_are_none(tmp_path: Path) -> None:
     side = side_of(tmp_path, gpu(0, [-1.0, -0.5]), 0)
     assert side.gpus == ()
-    assert set(side.absent.values()) == {"no GPU was read in the steady window of 99.2 s"}
+    (why,) = set(side.absent.values())
+    assert "99.2 s" in why

@@ -71,7 +71,7 @@ def test_a_queue_longer_than_the_ttft_is_no_share_of_it(tmp_path: Path) -> None:
     rows = each_second(ttft_mean_ms=80.0, ttft_count=4, queue_mean_ms=300.0, queue_count=4)
     side = side_of(tmp_path, rows)
     assert (side.queue_mean_ms, side.queue_share_of_ttft) == (300, None)
-    assert "not the same requests" in side.absent["queue_share_of_ttft"]
+    assert set(side.absent) >= {"queue_share_of_ttft"}
 
 
 def test_where_the_tail_has_first_tokens_too_nothing_is_compared(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_where_the_tail_has_first_tokens_too_nothing_is_compared(tmp_path: Path)
     assert side.ttft_mean_ms == 80
     assert side.client_ttft_mean_ms is None
     assert side.ttft_outside_ms is None
-    assert "requests of the tail" in side.absent["ttft_outside_ms"]
+    assert "tail" in side.absent["ttft_outside_ms"]
 
 
 def test_gauges_are_means_over_time_and_peaks(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_failures_first_token_counts_on_both_sides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "observed", "why"),
     [
-        (None, {}, "the server's metrics were not sampled in this run"),
+        (None, {}, "not sampled"),
         (
             None,
             {"server_metrics": {"problems": [{"code": "no_metrics", "text": "it has no page"}]}},
@@ -149,11 +149,11 @@ def test_a_failures_first_token_counts_on_both_sides(tmp_path: Path) -> None:
         (
             None,
             {"server_metrics": {"rows": 9, "file": "server_metrics/x.csv", "problems": []}},
-            "server_metrics/x.csv is not beside the rows",
+            "server_metrics/x.csv",
         ),
-        (None, {"server_metrics": "nonsense"}, "the server's metrics were not sampled"),
-        ([], {}, "0 of the server's metrics' readings lie in the steady window of 99.2 s: 2 are"),
-        ([server_row(50.0, running=1.0), server_row(200.0)], {}, "1 of the server's metrics'"),
+        (None, {"server_metrics": "nonsense"}, "not sampled"),
+        ([], {}, "99.2 s"),
+        ([server_row(50.0, running=1.0), server_row(200.0)], {}, "1 of"),
     ],
 )
 def test_without_two_readings_each_figure_says_why(
@@ -161,27 +161,26 @@ def test_without_two_readings_each_figure_says_why(
 ) -> None:
     side = side_of(tmp_path, rows, observed=observed)
     assert set(FROM_ROWS) <= set(side.absent)
-    assert all(side.absent[name].startswith(why) for name in FROM_ROWS)
+    assert all(why in side.absent[name] for name in FROM_ROWS)
 
 
 def test_what_a_server_does_not_give_is_said_of_that_alone(tmp_path: Path) -> None:
     rows = each_second(running=1.0, ttft_count=0, queue_count=0)
     side = side_of(tmp_path, rows, server_counters={"before": None, "after": None})
     assert side.running_mean == 1
-    assert {name: side.absent[name] for name in FROM_ROWS if name in side.absent} == {
-        "ttft_mean_ms": "no first token came between the readings",
-        "ttft_count": "no first token came between the readings",
-        "ttft_outside_ms": "no first token came between the readings",
-        "queue_mean_ms": "no request ended between the readings",
-        "queue_share_of_ttft": "no request ended between the readings",
-        **dict.fromkeys(("prefill_mean_ms", "decode_mean_ms"), "the server doesn't give it"),
-        **{
-            f"{name}_{part}": "the server doesn't give it"
-            for name in ("kv_cache", "waiting")
-            for part in ("mean", "peak")
+    by_reason: dict[str, set[str]] = {}
+    for name in FROM_ROWS:
+        if name in side.absent:
+            by_reason.setdefault(side.absent[name], set()).add(name)
+    assert list(by_reason.values()) == [
+        {"ttft_mean_ms", "ttft_count", "ttft_outside_ms"},  # no first token
+        {"queue_mean_ms", "queue_share_of_ttft"},  # no request ended
+        {  # the server doesn't give it
+            *("prefill_mean_ms", "decode_mean_ms"),
+            *("kv_cache_mean", "kv_cache_peak", "waiting_mean", "waiting_peak"),
         },
-    }
-    assert side.absent["preemptions"] == "the server's counters could not be read"
+    ]
+    assert "counters" in side.absent["preemptions"]
 
 
 def test_without_a_window_the_whole_run_is_meant(tmp_path: Path) -> None:
@@ -199,4 +198,5 @@ def test_a_run_in_which_nothing_was_sent_has_no_server_side(tmp_path: Path) -> N
     path = write_run(tmp_path, [], made_info([], status="failed", num_requests=5), name="nothing")
     write_server_rows(path, each_second(5, running=0.0))
     side = summarize(load_run(path)).server_side
-    assert side.absent["running_mean"] == "no request was sent"
+    assert side.running_mean is None
+    assert set(side.absent) >= set(FROM_ROWS)

@@ -8,31 +8,30 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.charts.calibration_figure import calibration_figure
+from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.summary.calibration import (
     COLUMNS,
+    FIELDS,
     Calibration,
-    cells,
-    headings,
     in_words,
     median_of,
     read_sidecar,
     sidecar,
-    to_csv,
     to_markdown,
     write_sidecar,
 )
 from vllm_bench.summary.summary import summarize
-from vllm_bench.tables.columns import to_csv as summary_to_csv
-from vllm_bench.tables.tables import footnotes
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.text_tables import footnotes
 
 from tests.support.made_runs import made_info, made_record, write_run
 
 
 def row(**changes: float | None) -> Calibration:
     values: dict[str, float | None] = {
-        name: float(place) for place, name in enumerate(COLUMNS, start=1)
+        column.name: float(place) for place, column in enumerate(COLUMNS, start=1)
     }
     return Calibration(**{**values, "streams": 64, **changes})  # type: ignore[arg-type]
 
@@ -46,13 +45,12 @@ def test_the_median_is_of_each_figure_and_leaves_absences_out() -> None:
 
 def test_csv_and_markdown_hold_every_figure() -> None:
     rows = [row(), row(streams=256)]
-    header, *lines = csv.reader(io.StringIO(to_csv(rows).decode()))
-    assert tuple(header) == COLUMNS
+    header, *lines = csv.reader(io.StringIO(to_csv(COLUMNS, rows, digits=None).decode()))
+    assert header == [column.name for column in COLUMNS]
     assert [line[0] for line in lines] == ["64", "256"]
     table = to_markdown(rows, "A machine.")
-    assert all(f"| {heading} |" in table for heading in headings())
+    assert all(f"| {field.metadata['heading']} |" in table for field in FIELDS)
     assert "A machine." in table
-    assert len(cells(rows[0])) == len(COLUMNS)
 
 
 def test_the_error_at_a_runs_load_stands_beside_it(tmp_path: Path) -> None:
@@ -63,9 +61,9 @@ def test_the_error_at_a_runs_load_stands_beside_it(tmp_path: Path) -> None:
     write_sidecar(sidecar(tmp_path, path.stem), row(ttft_error_mean_ms=0.61))
     after = summarize(load_run(path))
     assert after.calibration == row(ttft_error_mean_ms=0.61)
-    assert any("+0.61 ms mean" in note for note in footnotes([after]))
-    assert not any("own error" in note for note in footnotes([before]))
-    (values,) = csv.DictReader(io.StringIO(summary_to_csv([after]).decode()))
+    assert any("+0.61 ms" in note for note in footnotes([after]))
+    assert not any("calibrate" in note for note in footnotes([before]))
+    (values,) = csv.DictReader(io.StringIO(to_csv(SUMMARY_COLUMNS, [after]).decode()))
     assert values["client_ttft_error_mean_ms"] == "0.6100"
 
 
@@ -80,7 +78,7 @@ def test_a_damaged_error_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_it_is_told_in_words_and_drawn() -> None:
-    assert in_words(row(ttft_error_p99_ms=None)).startswith("client's own error at 64 streams")
+    assert "64 streams" in in_words(row(ttft_error_p99_ms=None))
     figure = calibration_figure([row(streams=n) for n in (1, 8, 64)], "2 cores.")
     assert len(figure.axes) == 2
     figure.canvas.draw()

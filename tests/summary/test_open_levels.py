@@ -9,15 +9,16 @@ import re
 
 import pytest
 from vllm_bench.figures.statistics import repeated
+from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.run_info import ClockPair
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, Series, series_of
-from vllm_bench.summary.stability import find_knee
+from vllm_bench.summary.stability import find_knee, stability
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
-from vllm_bench.tables.level_columns import levels_to_csv
-from vllm_bench.tables.lines import objective_lines, repeat_lines, stability_lines
+from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
+from vllm_bench.tables.level_lines import objective_lines, repeat_lines
 from vllm_bench.tables.markdown import to_markdown
 
 from tests.support.made_runs import NOON_S, made_info, made_record, write_run
@@ -55,7 +56,8 @@ def test_throughput_is_used_up_where_the_server_is(tmp_path):
     series = series_at(tmp_path, 2.0, 4.0, 8.0, 16.0, 32.0)
     knee = find_knee(series.levels)
     assert knee is not None
-    assert knee.words.startswith("throughput is used up at 8 requests/s: 16 requests/s (+100 %")
+    assert (knee.load.value, knee.next_load.value) == (8.0, 16.0)
+    assert knee.gain == pytest.approx(0.0, abs=0.1)
 
 
 def test_below_its_capacity_a_server_has_no_knee(tmp_path):
@@ -79,10 +81,7 @@ def test_objectives_hold_up_to_a_rate_with_the_goodput_of_each_level(tmp_path):
     series = series_at(tmp_path, 2.0, 4.0, 16.0)
     found = capacity(series.levels)
     assert found is not None
-    assert found.words == (
-        "every objective was met up to 4 requests/s; 16 requests/s missed: "
-        "TTFT from schedule p95 ≤ 1000 ms"
-    )
+    assert (found.met, found.missed) == (series.levels[1], series.levels[2])
     heads = [line for line in objective_lines(series) if "requests met every objective" in line]
     assert [line.split(" ")[0] for line in heads] == ["2", "4", "16"]
     assert all("goodput" in line for line in heads)
@@ -99,9 +98,11 @@ def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
     late = summarize(load_run(write_run(tmp_path, records, info)))
     found = capacity(series_of([late])[0].levels)
     assert found is not None
-    assert found.words == (
-        "no level met every objective; 8 requests/s missed: its run is INVALID (send_lag)"
-    )
+    assert found.met is None
+    assert found.missed is not None
+    assert found.missed.invalid is not None
+    assert "send_lag" in found.missed.invalid
+    assert found.missed.invalid in found.words
 
 
 def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path):
@@ -117,16 +118,19 @@ def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path
     (series,) = series_of(sorted_summaries(runs))
     found = capacity(series.levels)
     assert found is not None
-    assert found.words.endswith("missed: 1 of its 3 runs is INVALID (send_lag)")
-    assert series.levels[0].invalid == "1 of its 3 runs is INVALID (send_lag)"
-    assert Level(series.levels[0].runs[1:2] * 2).invalid == "its 2 runs are INVALID (send_lag)"
+    (level,) = series.levels
+    assert level.invalid == "1 of its 3 runs is INVALID (send_lag)"
+    assert found.words.endswith(level.invalid)
+    assert Level(level.runs[1:2] * 2).invalid == "its 2 runs are INVALID (send_lag)"
 
 
 def test_ttft_over_load_is_from_the_schedule(tmp_path):
-    lines = stability_lines(series_at(tmp_path, 2.0, 16.0))
-    assert lines[0].startswith("2 requests/s: TTFT from schedule p50=")
-    assert "16 requests/s: TTFT from schedule p50=" in lines[1]
-    assert "overloaded" in lines[1]
+    series = series_at(tmp_path, 2.0, 16.0)
+    found = stability(series.levels)
+    assert found is not None
+    assert [level.state for level in found.levels] == ["baseline", "overloaded"]
+    (run,) = series.levels[1].runs
+    assert found.levels[1].p50_ms == pytest.approx(run.percentile("ttft_from_schedule_ms", 50))
 
 
 def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
@@ -152,7 +156,7 @@ def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
     told = r"6 requests/s: TTFT from schedule p95 \d+ ms, 95 % interval .* over 3 runs \("
     assert re.match(told, line)
     assert re.match(r"6 requests/s: output \d+ tokens/s, 95 % ", repeat_lines(series)[-1])
-    (cells,) = csv.DictReader(io.StringIO(levels_to_csv([series]).decode()))
+    (cells,) = csv.DictReader(io.StringIO(to_csv(LEVEL_COLUMNS, level_rows([series])).decode()))
     assert (cells["load"], cells["load_unit"], cells["runs"]) == ("6.0000", "requests/s", "3")
     assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(
         by_hand.interval.low, abs=1e-3

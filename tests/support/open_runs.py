@@ -12,7 +12,7 @@ from vllm_bench.plan.arrivals import arrival_times
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.scenario.load_keys import Arrivals, ArrivalShape
 from vllm_bench.verdict.finding import Finding
-from vllm_bench.verdict.verdict import judge_facts
+from vllm_bench.verdict.verdict import judge
 
 from tests.support.made_runs import frame_of, made_info, made_record
 
@@ -79,7 +79,7 @@ def facts_of(folder: Any, records: Sequence[RequestRecord], **changes: Any) -> F
 
 def finding_of(facts: Facts, code: str) -> Finding | None:
     """Return what the verdict says under a code."""
-    return next((f for f in judge_facts(facts).findings if f.code == code), None)
+    return next((f for f in judge(facts).findings if f.code == code), None)
 
 
 def rising(slow: float, fast: float, seconds: float) -> list[float]:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.records.samples import GpuRow
-from vllm_bench.watch.gaps import Problem
-from vllm_bench.watch.gpu_recording import GpuFacts
+from vllm_bench.watch.recording import GpuFacts, Problem
 
 SOURCE = Path(__file__).resolve().parent / "nvml_shim" / "nvml_shim.c"
 LIBRARY = "libnvidia-ml.so.1"

@@ -1,20 +1,23 @@
-"""summary.json keeps to the schema that is published, and vLLM's format to vLLM's own keys."""
+"""summary.json keeps to the schema that is printed, and vLLM's format to vLLM's own keys."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from vllm_bench.figures.absent import docs_of
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.token_file import save
+from vllm_bench.serverside.server import ServerSide
 from vllm_bench.summary.summary import sorted_summaries, summarize
-from vllm_bench.tables.columns import SUMMARY_COLUMNS
-from vllm_bench.tables.document import to_json
-from vllm_bench.tables.summary_schema import schema, schema_text
+from vllm_bench.tables.columns import BY_NAME, SUMMARY_COLUMNS
+from vllm_bench.tables.document import RUN_FIGURES, to_json
 from vllm_bench.tables.vllm_format import to_vllm
 
 from tests.figures.test_token_gaps import arrays_of
@@ -64,39 +67,87 @@ def summaries(tmp_path_factory):
         made.append(summarize(load_run(write_run(folder, records, info))))
     nothing = made_info([], status="running", num_requests=5, scenario={"name": "none"})
     made.append(summarize(load_run(write_run(folder, [], nothing, name="nothing"))))
+    open_ = [made_record(i, run_id="open", scenario="o", request_rate=20.0) for i in range(100)]
+    made.append(summarize(load_run(write_run(folder, open_, made_info(open_)))))
     return sorted_summaries(made)
 
 
-def test_the_published_schema_is_the_one_that_the_tables_give():
-    assert (ROOT / "docs" / "summary.schema.json").read_bytes() == schema_text(), (
-        "write it again: python bench/summarize.py --schema > docs/summary.schema.json"
+@pytest.fixture(scope="module")
+def schema():
+    """What `summarize.py --schema` prints."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "summarize.py"), "--schema"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    jsonschema.Draft202012Validator.check_schema(schema())
+    return json.loads(done.stdout)
 
 
-def test_every_shape_of_run_keeps_to_the_schema(summaries):
+def test_every_shape_of_run_keeps_to_the_schema(summaries, schema):
+    jsonschema.Draft202012Validator.check_schema(schema)
     found = json.loads(to_json(summaries))
-    jsonschema.validate(found, schema())
-    assert len(found["runs"]) == 5
-    by_id = {run["figures"]["run_id"]: run for run in found["runs"]}
+    jsonschema.validate(found, schema)
+    assert len(found["runs"]) == 6
+    by_id = {run["run_id"]: run for run in found["runs"]}
     assert by_id["a"]["distributions"]["itl_ms"]["n"] == 400 * 19
-    assert by_id["a"]["objectives"]["met"] is True
+    assert by_id["a"]["attainment"]["met"] is True
+    assert by_id["open"]["load"] == {"unit": "requests/s", "value": 20, "speed": None}
     assert by_id["whole"]["absent"]["itl_ms"].startswith("stream: false")
     assert by_id["failing"]["verdict"]["level"] == "INVALID"
 
 
-def test_the_schema_refuses_what_the_file_must_not_be(summaries):
-    found = json.loads(to_json(summaries))
-    for spoil in (
+def _without(document, *path):
+    """Take away what lies at the end of a path."""
+    for key in path[:-1]:
+        document = document[key]
+    del document[path[-1]]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
         lambda d: d.update(more=1),
-        lambda d: d.pop("levels"),
-        lambda d: d["runs"][0]["figures"].pop(SUMMARY_COLUMNS[0].name),
+        lambda d: d.update(schema_version=1),
+        lambda d: d["runs"][0]["figures"].update(more=1),
+        lambda d: d["runs"][0]["figures"].update(requests=[1]),
+        lambda d: d["runs"][0]["absent"].update(more="why"),
+        lambda d: d["runs"][0]["server_side"].update(more=1),
         lambda d: d["runs"][0]["verdict"].update(level="FINE"),
-    ):
-        wrong = json.loads(json.dumps(found))
-        spoil(wrong)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(wrong, schema())
+        lambda d: d["runs"][0]["verdict"]["findings"][0].update(severity="FINE"),
+        lambda d: _without(d, "levels"),
+        lambda d: _without(d, "levels", 0, "ttft_p50_ms"),
+        lambda d: _without(d, "runs", 0, "figures", "requests"),
+        lambda d: _without(d, "runs", 0, "cost", "gpus"),
+    ],
+)
+def test_the_schema_refuses_what_the_file_must_not_be(summaries, schema, spoil):
+    wrong = json.loads(to_json(summaries))
+    spoil(wrong)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)
+
+
+def test_every_column_of_a_run_is_in_the_document_once(summaries):
+    document = json.loads(to_json(summaries))
+    by_id = {run["run_id"]: run for run in document["runs"]}
+    for summary in summaries:
+        run = by_id[summary.run_id]
+        for column in SUMMARY_COLUMNS:
+            part = run.get(str(column.get).split(".")[0]) if isinstance(column.get, str) else None
+            assert (column.name in run["figures"]) + (part is not None) <= 1, column.name
+        for column in RUN_FIGURES:
+            assert run["figures"][column.name] == column.value(summary)
+    found = by_id["a"]
+    assert found["distributions"]["ttft_ms"]["percentiles"]["99.0"] == 300
+    assert found["attainment"]["interval"]["high"] == 1
+
+
+def test_the_schema_says_what_figures_mean(schema):
+    meanings = schema["$defs"]["ServerSide"]["properties"]
+    assert meanings["queue_mean_ms"]["description"] == dict(docs_of(ServerSide))["queue_mean_ms"]
+    figures = schema["$defs"]["Run"]["properties"]["figures"]["properties"]
+    assert figures["littles_law"]["description"] == BY_NAME["littles_law"].doc
 
 
 def test_the_same_files_through_numpy_by_hand_give_the_same_token_figures(tmp_path):

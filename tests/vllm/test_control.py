@@ -60,18 +60,18 @@ def free_port() -> int:
 
 def test_a_server_that_answers_health_is_ready(tiny_vllm: TinyVllm, connect) -> None:
     server = connect(tiny_vllm.base_url)
-    assert server.is_ready() is None
+    assert server.why_not_ready() is None
     tiny_vllm.ready = False
-    assert server.is_ready() == "/health answers HTTP 503"
+    assert server.why_not_ready() == "/health answers HTTP 503"
 
 
 def test_nobody_there_is_not_ready_and_says_why(connect) -> None:
-    assert "refused" in connect(f"http://127.0.0.1:{free_port()}/v1").is_ready()
+    assert "refused" in connect(f"http://127.0.0.1:{free_port()}/v1").why_not_ready()
 
 
 def test_a_server_that_hangs_up_is_not_ready(far_end: FarEnd, connect) -> None:
     far_end.scripts = [[CLOSE]]
-    assert "disconnected" in connect(far_end.base_url).is_ready()
+    assert "disconnected" in connect(far_end.base_url).why_not_ready()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_behind_a_gateway_without_health_the_models_answer(
     far_end: FarEnd, connect, models: list[Step], why: str | None
 ) -> None:
     far_end.scripts = [answer(404, {"detail": "Not Found"}), models]
-    found = connect(far_end.base_url).is_ready()
+    found = connect(far_end.base_url).why_not_ready()
     assert (found is None) if why is None else (why in found)
     assert [r.path for r in far_end.requests] == ["/health", "/v1/models"]
 
@@ -94,7 +94,7 @@ def test_behind_a_gateway_without_health_the_models_answer(
 def test_health_and_the_rest_lie_beside_v1_under_a_path(far_end: FarEnd, connect) -> None:
     far_end.scripts = [answer(200, {"count": 3, "version": "9"})]
     server = connect(far_end.base_url.replace("/v1", "/team/a/v1"))
-    server.is_ready()
+    server.why_not_ready()
     server.version()
     server.tokenize("tiny", prompt="a")
     paths = [r.path for r in far_end.requests]
@@ -170,7 +170,7 @@ def test_the_environments_proxy_is_not_used(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
-    assert connect(tiny_vllm.base_url).is_ready() is None
+    assert connect(tiny_vllm.base_url).why_not_ready() is None
 
 
 @pytest.mark.parametrize(

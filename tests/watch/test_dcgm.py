@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from vllm_bench.vllm.page import PageError
 from vllm_bench.watch.dcgm import DcgmSampler, is_blank, read_page
-from vllm_bench.watch.gpu_recording import GpuRecording
-from vllm_bench.watch.nvml import GpuUnavailableError
+from vllm_bench.watch.recording import GpuRecording, UnavailableError
 
 
 def labels(gpu: int, **more: str) -> str:
@@ -194,5 +193,5 @@ def test_without_a_gpu_on_the_page_it_says_why(
     tmp_path: Path, answer: str | None, wanted: list[int] | None, why: str
 ) -> None:
     sampler = DcgmSampler(lambda: answer, GpuRecording(tmp_path / "x.csv", "dcgm"), wanted)
-    with pytest.raises(GpuUnavailableError, match=why):
+    with pytest.raises(UnavailableError, match=why):
         sampler.start()

@@ -9,12 +9,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from vllm_bench.records.samples import GpuRow, columns, reason_names
+from vllm_bench.records.row import columns
+from vllm_bench.records.samples import GpuRow, reason_names
 from vllm_bench.watch.gpu import GpuSampler, PcieTurns
-from vllm_bench.watch.gpu_recording import GpuRecording
-from vllm_bench.watch.nvml import GpuGoneError, GpuUnavailableError, Nvml
+from vllm_bench.watch.nvml import GpuGoneError, Nvml
+from vllm_bench.watch.recording import GpuRecording, UnavailableError
 
 from tests.support.shimmed import HEALTHY, TWO_GPUS, Collected, load
+
+pytestmark = pytest.mark.process
 
 Load = Callable[..., None]
 
@@ -201,7 +204,7 @@ def test_without_a_gpu_that_can_be_read_it_says_why(
 ) -> None:
     driver(script)
     sampler = GpuSampler(Collected(), 10)
-    with pytest.raises(GpuUnavailableError, match=words) as failed:
+    with pytest.raises(UnavailableError, match=words) as failed:
         sampler.start()
     assert failed.value.code == code
 
@@ -214,7 +217,7 @@ def test_without_a_driver_library_it_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(pynvml, "CDLL", missing)
     monkeypatch.setattr(pynvml, "nvmlLib", None)
-    with pytest.raises(GpuUnavailableError, match="Library Not Found"):
+    with pytest.raises(UnavailableError, match="Library Not Found"):
         GpuSampler(Collected(), 10).start()
 
 

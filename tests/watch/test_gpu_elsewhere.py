@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.records.samples import GpuRow, columns
-from vllm_bench.watch.gaps import Problem
+from vllm_bench.records.row import columns
+from vllm_bench.records.samples import GpuRow
 from vllm_bench.watch.gpu_elsewhere import (
     ALIVE,
     HEADER,
@@ -23,10 +23,11 @@ from vllm_bench.watch.gpu_elsewhere import (
     StreamSink,
     take_line,
 )
-from vllm_bench.watch.gpu_recording import GpuFacts, GpuRecording
-from vllm_bench.watch.nvml import GpuUnavailableError
+from vllm_bench.watch.recording import GpuFacts, GpuRecording, Problem, UnavailableError
 
 from tests.support.shimmed import TWO_GPUS, Collected, environment
+
+pytestmark = pytest.mark.process
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "observe_gpu.py"
 
@@ -119,7 +120,7 @@ def test_a_line_that_is_not_the_samplers_is_refused(line: str) -> None:
 
 
 def recording(folder: Path) -> GpuRecording:
-    return GpuRecording(folder / "telemetry" / "x.csv", "command", clock="wall")
+    return GpuRecording(folder / "telemetry" / "x.csv", "command")
 
 
 def command(folder: Path, script: str, *words: str) -> str:
@@ -175,13 +176,13 @@ def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> 
 def test_a_command_that_gives_no_rows_is_told_in_its_own_words(
     tmp_path: Path, words: str, why: str
 ) -> None:
-    with pytest.raises(GpuUnavailableError, match=why) as failed:
+    with pytest.raises(UnavailableError, match=why) as failed:
         CommandSampler(words, recording(tmp_path)).start()
     assert failed.value.code == "command"
 
 
 def test_another_machine_without_a_gpu_says_so(tmp_path: Path) -> None:
-    with pytest.raises(GpuUnavailableError, match="Driver Not Loaded"):
+    with pytest.raises(UnavailableError, match="Driver Not Loaded"):
         CommandSampler(command(tmp_path, "init 9\n"), recording(tmp_path)).start()
 
 

@@ -1,4 +1,4 @@
-"""The server's /metrics beside a run: real pages of a vLLM server, and made ones."""
+"""The server's /metrics samplers a run: real pages of a vLLM server, and made ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.records.samples import ServerRow, columns
+from vllm_bench.records.row import columns
+from vllm_bench.records.samples import ServerRow
 from vllm_bench.vllm.page import Engine, PageError, Spent, read_page, together
-from vllm_bench.watch import vllm_metrics
-from vllm_bench.watch.vllm_metrics import NoMetricsError, ServerMetricsSampler, means
+from vllm_bench.watch import page_sampler, vllm_metrics
+from vllm_bench.watch.recording import UnavailableError
+from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording, means
 
 TIMES = {
     "ttft": "time_to_first_token_seconds",
@@ -63,11 +65,12 @@ class Answers:
 def asked(folder: Path, *answers: str | None) -> tuple[pd.DataFrame, Any]:
     """Ask once for each answer, without a thread; return the rows and the facts."""
     path = folder / "server_metrics" / "x.csv"
-    sampler = ServerMetricsSampler(Answers(*answers), path)
+    recording = ServerRecording(path)
+    sampler = ServerMetricsSampler(Answers(*answers), recording)
     for _ in answers:
         sampler.sample()
-    sampler.anchor(0)
-    facts = sampler.facts()
+    recording.anchor(0, 0.0)
+    facts = recording.facts()
     return pd.read_csv(path, dtype={"engine": "string"}), facts
 
 
@@ -82,9 +85,10 @@ def test_what_was_last_said_can_be_asked_until_it_is_old(
 ) -> None:
     now_s = [50.0]
     clock = SimpleNamespace(perf_counter=lambda: now_s[0], time=lambda: 1e9)
-    monkeypatch.setattr(vllm_metrics, "time", clock)
+    for module in (page_sampler, vllm_metrics):
+        monkeypatch.setattr(module, "time", clock)
     pages = [engine_page("0") + engine_page("1"), None]
-    sampler = ServerMetricsSampler(Answers(*pages), tmp_path / "x.csv")
+    sampler = ServerMetricsSampler(Answers(*pages), ServerRecording(tmp_path / "x.csv"))
     assert sampler.latest == {}
     sampler.sample()
     latest = sampler.latest
@@ -219,15 +223,15 @@ def test_a_server_that_died_leaves_an_open_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (None, "doesn't answer with status 200"),
+        (None, "no answer with status 200"),
         ("", "none of vLLM's metrics"),
         ("python_gc_objects_collected_total 3\n", "none of vLLM's metrics"),
         ('vllm:num_requests_running{engine="0" 3\n', "not a page of Prometheus metrics"),
     ],
 )
 def test_a_server_without_metrics_says_why(tmp_path: Path, answer: str | None, why: str) -> None:
-    sampler = ServerMetricsSampler(lambda: answer, tmp_path / "x.csv")
-    with pytest.raises(NoMetricsError, match=why):
+    sampler = ServerMetricsSampler(lambda: answer, ServerRecording(tmp_path / "x.csv"))
+    with pytest.raises(UnavailableError, match=why):
         sampler.start()
     assert not (tmp_path / "x.csv").exists()
 
@@ -240,26 +244,27 @@ def test_it_asks_before_the_run_and_after_it_on_a_thread_of_its_own(tmp_path: Pa
         return engine_page(ended=len(threads))
 
     path = tmp_path / "server_metrics" / "x.csv"
-    sampler = ServerMetricsSampler(fetch, path)
+    recording = ServerRecording(path)
+    sampler = ServerMetricsSampler(fetch, recording)
     sampler.start()
     start_ns = time.perf_counter_ns()
-    sampler.anchor(start_ns)
+    recording.anchor(start_ns, 0.0)
     end_s = (time.perf_counter_ns() - start_ns) / 1e9
     sampler.stop()
-    facts = sampler.facts()
+    facts = recording.facts()
     rows = pd.read_csv(path)
     assert facts["file"] == "server_metrics/x.csv"
     assert rows["t_s"].iloc[0] < 0
     assert rows["t_s"].iloc[-1] > end_s
-    assert set(threads) == {"server-metrics"}
+    assert set(threads) == {"/metrics"}
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem_and_no_failure(tmp_path: Path) -> None:
     (tmp_path / "server_metrics").write_text("")
-    sampler = ServerMetricsSampler(engine_page, tmp_path / "server_metrics" / "x.csv")
-    sampler.sample()
-    sampler.anchor(0)
-    assert [p["code"] for p in sampler.facts()["problems"]] == ["not_written"]
+    recording = ServerRecording(tmp_path / "server_metrics" / "x.csv")
+    ServerMetricsSampler(engine_page, recording).sample()
+    recording.anchor(0, 0.0)
+    assert [p["code"] for p in recording.facts()["problems"]] == ["not_written"]
 
 
 spent = st.builds(  # seconds are spent by somebody

@@ -10,7 +10,7 @@ from ..figures.metrics import headline_metric
 from ..scenario.load import Load
 from ..summary.levels import Level
 from ..summary.summary import RunSummary, headline
-from ..tables.tables import setup_words
+from ..tables.text_tables import setup_words
 from .distributions import Curve, curves_of
 from .pen_matplotlib import Heading
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from ..records.run_info import RunInfo
 from ..records.text import printable
+
+T = TypeVar("T")
 
 
 class Why(str):
@@ -20,37 +22,26 @@ class Why(str):
 Figure = float | Why
 
 
-def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
-    """Return a dataclass field that knows what its figure means."""
-    return field(default=default, metadata={"doc": text})
+def group_of(kind: Callable[..., T], figures: Mapping[str, Figure], **known: Any) -> T:
+    """Make a group of figures: None for those that don't exist, and under `absent` why."""
+    return kind(
+        **{name: None if isinstance(f, Why) else f for name, f in figures.items()},
+        **known,
+        absent={name: str(f) for name, f in figures.items() if isinstance(f, Why)},
+    )
 
 
 def docs_of(kind: type[Any]) -> list[tuple[str, str]]:
     """Return (figure, meaning) of the fields made with `doc`, in their order."""
-    return [(f.name, f.metadata["doc"]) for f in dataclasses.fields(kind) if "doc" in f.metadata]
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Figures told apart: those that exist, None for the others, and why these don't."""
-
-    values: dict[str, Any]
-    absent: dict[str, str]
-
-
-def split(figures: Mapping[str, Figure]) -> Split:
-    """Tell figures that exist from those that don't."""
-    return Split(
-        {name: None if isinstance(f, Why) else f for name, f in figures.items()},
-        {name: str(f) for name, f in figures.items() if isinstance(f, Why)},
-    )
+    fields = dataclasses.fields(kind)
+    return [(f.name, text) for f in fields if (text := f.metadata.get("description"))]
 
 
 def both(one: Figure, other: Figure, combine: Callable[[float, float], Figure]) -> Figure:
     """Return two figures combined, or why one of them doesn't exist."""
-    if isinstance(one, Why) or isinstance(other, Why):
-        return one if isinstance(one, Why) else other
-    return combine(one, other)
+    if isinstance(one, Why):
+        return one
+    return other if isinstance(other, Why) else combine(one, other)
 
 
 def ratio(part: float, whole: float) -> Figure:
@@ -68,7 +59,7 @@ Sampler = Literal["gpu", "server_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One sampler's account of itself. Damaged parts of it are left out."""
+    """One sampler's account of itself, from the run's JSON. Damaged parts of it are left out."""
 
     noted: dict[str, Any]
 

@@ -1,39 +1,41 @@
-"""The client's own health in a run, from its JSON."""
+"""The client's own health in a run. What somebody edited in its JSON counts for nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..records.run_info import RunInfo
-from .statistics import min_samples
 
 
-def loop_lag_p99_ms(info: RunInfo | None) -> float | None:
-    """Return the 99th percentile of the sending loops' lag, in ms."""
-    return _number(info.client_health.get("loop_lag_ms"), "p99") if info else None
-
-
-def _too_few_ticks(info: RunInfo | None) -> bool:
-    ticks = _number(info.client_health.get("loop_lag_ms"), "ticks") if info else None
-    return ticks is not None and ticks < min_samples(99)
-
-
-def busiest_cpu_share(info: RunInfo | None) -> float | None:
-    """Return the share of a core that a sending process took in its busiest second."""
-    shares = [_most(worker.get("cpu_share_per_second")) for worker in _workers_of(info)]
-    return max((share for share in shares if share is not None), default=None)
-
-
-def _workers_of(info: RunInfo | None) -> list[dict[str, Any]]:
+def workers(info: RunInfo | None) -> list[dict[str, Any]]:
+    """Return what each sending process said of itself."""
     found = info.client_health.get("workers") if info else None
     return [w for w in found if isinstance(w, dict)] if isinstance(found, list) else []
 
 
-def _number(found: object, key: str) -> float | None:
+def lost_workers(info: RunInfo | None) -> list[dict[str, Any]]:
+    """Return the sending processes that died before the end."""
+    return [worker for worker in workers(info) if worker.get("lost")]
+
+
+def busiest_cpu_share(info: RunInfo | None) -> float | None:
+    """Return the share of a core that a sending process took in its busiest second."""
+    shares = [worker.get("cpu_share_per_second") for worker in workers(info)]
+    known = [n for of_one in shares if isinstance(of_one, list) for n in of_one]
+    return max((float(n) for n in known if isinstance(n, int | float)), default=None)
+
+
+def loop_lag_p99_ms(info: RunInfo | None) -> float | None:
+    """Return the 99th percentile of the sending loops' lag, in ms."""
+    return _loop_lag(info, "p99")
+
+
+def loop_ticks(info: RunInfo | None) -> float | None:
+    """Return how many lags of the sending loops that is a percentile of."""
+    return _loop_lag(info, "ticks")
+
+
+def _loop_lag(info: RunInfo | None, key: str) -> float | None:
+    found = info.client_health.get("loop_lag_ms") if info else None
     value = found.get(key) if isinstance(found, dict) else None
     return float(value) if isinstance(value, int | float) else None
-
-
-def _most(found: object) -> float | None:
-    values = found if isinstance(found, list) else []
-    return max((float(n) for n in values if isinstance(n, int | float)), default=None)

@@ -33,11 +33,6 @@ def allowed(value: float | None, percentile: float) -> str:
     return f"n<{min_samples(percentile)}" if value is None else short(value)
 
 
-def percentiles(found: Distribution | None, wanted: tuple[float, ...]) -> str:
-    """Return several percentiles in one cell: `120/180/n<368`."""
-    return "/".join(percentile(found, q) for q in wanted) if found else ABSENT
-
-
 def spread(found: Distribution | None) -> str:
     """Return `mean (min to max)` of whole things, or the one value that all have."""
     if found is None:
@@ -45,8 +40,3 @@ def spread(found: Distribution | None) -> str:
     if found.min == found.max:
         return f"{found.min:.0f}"
     return f"{found.mean:.1f} ({found.min:.0f} to {found.max:.0f})"
-
-
-def worst(found: Distribution | None) -> str:
-    """Return the largest value."""
-    return short(found.max if found else None)

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from .statistics import Values
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 SEND_LAG_FLOOR_MS = 2.0  # what a busy loop's scheduling costs at worst; below it nobody would act
 
 
 @dataclass(frozen=True, eq=False)
 class InFlight:
-    """Requests in flight from the first t_sent to the last t_end: `levels[i]` from `times_s[i]`."""
+    """Requests in flight from the first start to the last end: `levels[i]` from `times_s[i]`."""
 
     times_s: Values
     levels: NDArray[np.int64]
 
     @property
     def peak(self) -> int:
-        """The most requests in flight at one moment."""
         return int(self.levels.max())
 
     @property
@@ -40,24 +35,22 @@ class InFlight:
         areas = np.interp([start_s, end_s], self.times_s, self._areas)
         return float(areas[1] - areas[0]) / (end_s - start_s)
 
-    def held(self, level: float) -> tuple[float, float] | None:
-        """Return when `level` was first reached and last left; None where it never was."""
-        reached = np.flatnonzero(self.levels >= level)
-        if reached.size == 0:
-            return None
-        return float(self.times_s[reached[0]]), float(self.times_s[reached[-1] + 1])
-
-    def stretches(self, level: float) -> tuple[Values, Values]:
-        """Return when `level` was reached, each time, and when it was left again."""
-        reached = (self.levels >= level).astype(np.int8)
-        edges = np.diff(reached, prepend=0)
-        return self.times_s[edges > 0], self.times_s[edges < 0]
-
     @cached_property
     def _areas(self) -> Values:
         """Request-seconds up to each of the times."""
         steps = self.levels[:-1] * np.diff(self.times_s)
         return np.concatenate([[0.0], np.cumsum(steps)])
+
+    def first_to_last(self, level: float) -> tuple[float, float] | None:
+        """Return when `level` was first reached and last left; None where it never was."""
+        begins_s, ends_s = self.spells(level)
+        return (float(begins_s[0]), float(ends_s[-1])) if begins_s.size else None
+
+    def spells(self, level: float) -> tuple[Values, Values]:
+        """Return when `level` was reached, each time, and when it was left again."""
+        reached = (self.levels >= level).astype(np.int8)
+        edges = np.diff(reached, prepend=0)
+        return self.times_s[edges > 0], self.times_s[edges < 0]
 
 
 def in_flight(frame: pd.DataFrame) -> InFlight | None:
@@ -98,10 +91,10 @@ def _sweep(starts: pd.Series[float], ends: pd.Series[float]) -> InFlight | None:
 
 
 def waited_for_cap(frame: pd.DataFrame, cap: int, processes: int) -> NDArray[np.bool_]:
-    """Return, a row each, whether a request waited for the cap by more than a client's usual lag.
+    """Return, one value per row, whether a request waited for the cap, not for a late client.
 
-    Sending processes share the cap evenly, as `loadgen.crew` deals it out, and number their
-    connections in turns: a request can wait for its own process' share while others have room.
+    Sending processes share the cap evenly, and number their connections in turns: a request can
+    wait for its own process's share while others have room.
     """
     due = frame["t_scheduled_s"].to_numpy(dtype="float64")
     gone = frame["t_sent_s"].fillna(frame["t_end_s"]).to_numpy(dtype="float64")
@@ -109,12 +102,13 @@ def waited_for_cap(frame: pd.DataFrame, cap: int, processes: int) -> NDArray[np.
     waited: NDArray[np.bool_] = 1000 * (gone - due) > SEND_LAG_FLOOR_MS
     for number in range(processes):
         mine = process == number
-        share = len(range(number, cap, processes))
         flight = in_flight(frame.loc[mine])
-        begins, ends = flight.stretches(share) if flight else (np.array([]), np.array([]))
-        # The first stretch at the cap that ends after a request was due: it must begin before
-        # the request went.
+        if flight is None:
+            waited[mine] = False
+            continue
+        begins, ends = flight.spells(len(range(number, cap, processes)))
+        # The first spell at the cap that ends after a request was due: it must begin before the
+        # request went.
         place = np.searchsorted(ends, due[mine], side="right")
-        begin = np.append(begins, np.inf)[place]
-        waited[mine] &= begin < gone[mine]
+        waited[mine] &= np.append(begins, np.inf)[place] < gone[mine]
     return waited

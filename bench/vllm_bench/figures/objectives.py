@@ -20,6 +20,9 @@ from .facts import Facts
 from .metrics import TITLES, headline_metric, why_absent
 from .statistics import Interval, wilson
 
+TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply in one piece has none to be late
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -31,7 +34,6 @@ class Objective:
 
     @property
     def words(self) -> str:
-        """The objective for people: `TTFT p99 ≤ 500 ms`."""
         if self.metric is None:
             return f"success rate ≥ {100 * self.share:.6g} %"
         return f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
@@ -48,12 +50,10 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether the share that was asked for was within the limit."""
         return self.unmeasured is None and self.arrivals > 0 and self.short_of == 0
 
     @property
     def short_of(self) -> int:
-        """How many more requests had to be within the limit."""
         # 0.99 * 100 is 99.00000000000001 in binary: no request more than 99 is meant.
         return max(0, math.ceil(self.objective.share * self.arrivals - 1e-9) - self.within)
 
@@ -64,21 +64,17 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        """What came of it, in words with the figures."""
         if self.unmeasured is not None:
             return f"{self.objective.words}: not measured ({self.unmeasured})"
-        if not self.arrivals:
-            return f"{self.objective.words}: no request"
         found = self.interval
-        assert found is not None
+        if found is None:
+            return f"{self.objective.words}: no request"
         within = (
             f"{self.within} of {self.arrivals} within ({100 * self.within / self.arrivals:.3g} %, "
             f"95 % interval {100 * found.low:.3g} to {100 * found.high:.3g})"
         )
-        if self.met:
-            return f"{self.objective.words}: met, {within}"
-        short_of = counted(self.short_of, "request")
-        return f"{self.objective.words}: missed by {short_of}, {within}"
+        met = "met" if self.met else f"missed by {counted(self.short_of, 'request')}"
+        return f"{self.objective.words}: {met}, {within}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +89,10 @@ class Attainment:
 
     @property
     def met(self) -> bool:
-        """Whether every objective was met."""
         return all(outcome.met for outcome in self.outcomes)
 
     @property
     def missed(self) -> tuple[Outcome, ...]:
-        """The objectives that were not met."""
         return tuple(o for o in self.outcomes if not o.met)
 
     @property
@@ -115,7 +109,6 @@ class Attainment:
 
     @property
     def interval(self) -> Interval | None:
-        """Wilson's 95 % interval of the share."""
         return None if self.share is None else wilson(self.good, self.arrivals)
 
     @property
@@ -126,63 +119,24 @@ class Attainment:
         return self.good_in_window / self.window_s
 
 
-def pooled(parts: Sequence[Attainment]) -> Attainment | None:
-    """Return several runs' attainment as one; None where they have not the same objectives."""
-    if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
-        return None
-    windows = [part.window_s for part in parts]
-    return Attainment(
-        outcomes=tuple(
-            _sum([part.outcomes[i] for part in parts]) for i in range(len(parts[0].outcomes))
-        ),
-        arrivals=sum(part.arrivals for part in parts),
-        good=sum(part.good for part in parts),
-        good_in_window=sum(part.good_in_window for part in parts),
-        window_s=None if None in windows else sum(w for w in windows if w is not None),
-    )
-
-
-def _sum(outcomes: Sequence[Outcome]) -> Outcome:
-    return Outcome(
-        outcomes[0].objective,
-        sum(o.arrivals for o in outcomes),
-        sum(o.within for o in outcomes),
-        next((o.unmeasured for o in outcomes if o.unmeasured), None),
-    )
-
-
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
-BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply in one piece has none to be late
-
-
-def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
-    found = []
-    for metric in TIMES:
-        limits = slo.get(metric) or {}
-        if not isinstance(limits, Mapping):
-            raise ValueError(f"{metric}: not a mapping")  # noqa: TRY004
-        found += [
-            Objective(metric, percentile_of(str(name)) / 100, float(limit))
-            for name, limit in sorted(limits.items(), key=lambda item: percentile_of(item[0]))
-        ]
-    rate = slo.get("success_rate")
-    return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
-
-
 def attainment(facts: Facts) -> Attainment | None:
     """Return what a run met of its scenario's objectives; None where it has none."""
     objectives = run_objectives(facts)
     if not objectives:
         return None
+    within = [(one, _within(facts, one)) for one in objectives]
     good = ~facts.failed
-    for metric, limit in _request_limits(objectives).items():
-        good &= _within(facts, metric, limit)
+    for metric in {one.metric for one in objectives}:
+        # Of several limits on a metric a request must keep the widest.
+        good &= np.any([those for one, those in within if one.metric == metric], axis=0)
     window, inside = facts.window, good
     if window is not None:
         inside = good & facts.frame["t_end_s"].between(window.start_s, window.end_s).to_numpy()
     return Attainment(
-        outcomes=tuple(_outcome(facts, objective) for objective in objectives),
+        outcomes=tuple(
+            Outcome(one, facts.arrivals, int(those.sum()), _why_unmeasured(facts, one))
+            for one, those in within
+        ),
         arrivals=facts.arrivals,
         good=int(good.sum()),
         good_in_window=int(inside.sum()),
@@ -205,35 +159,65 @@ def run_objectives(facts: Facts) -> tuple[Objective, ...]:
     )
 
 
-def _request_limits(objectives: Sequence[Objective]) -> dict[str, float]:
-    """Return what one request must keep to: of several limits on a metric the widest."""
-    found: dict[str, float] = {}
-    for one in objectives:
-        if one.metric is not None and one.limit_ms is not None:
-            found[one.metric] = max(found.get(one.metric, 0.0), one.limit_ms)
-    return found
+def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
+    found = []
+    for metric in TIMES:
+        limits = slo.get(metric) or {}
+        if not isinstance(limits, Mapping):
+            raise ValueError(f"{metric}: not a mapping")  # noqa: TRY004
+        found += [
+            Objective(metric, percentile_of(str(name)) / 100, float(limit))
+            for name, limit in sorted(limits.items(), key=lambda item: percentile_of(item[0]))
+        ]
+    rate = slo.get("success_rate")
+    return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
 
 
-def _outcome(facts: Facts, objective: Objective) -> Outcome:
-    if objective.metric is None or objective.limit_ms is None:
-        return Outcome(objective, facts.arrivals, len(facts.succeeded))
-    why = None
-    if facts.values(objective.metric).size == 0 and len(facts.succeeded):
-        why = why_absent(facts, objective.metric)
-    within = int(_within(facts, objective.metric, objective.limit_ms).sum())
-    return Outcome(objective, facts.arrivals, within, why)
+def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
+    """Return why nobody can say which requests met it; None: it is known."""
+    metric = objective.metric
+    if metric is None or facts.succeeded.empty or facts.values(metric).size:
+        return None
+    return why_absent(facts, metric)
 
 
-def _within(facts: Facts, metric: str, limit_ms: float) -> NDArray[np.bool_]:
-    """Return, a row each, whether it succeeded within the limit.
+def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
+    """Return, one value per row, whether its request succeeded within the limit.
 
     A streamed success without a second token (one token has no TPOT) had nothing to miss; any
     other without the value met nothing: nobody measured it.
     """
-    values = facts.times(metric).to_numpy(dtype="float64", na_value=np.nan)
-    within: NDArray[np.bool_] = values <= limit_ms
-    if metric in BETWEEN_TOKENS:
+    if objective.metric is None:
+        return ~facts.failed
+    values = facts.times(objective.metric).to_numpy(dtype="float64", na_value=np.nan)
+    within: NDArray[np.bool_] = values <= objective.limit_ms
+    if objective.metric in BETWEEN_TOKENS:
         streamed = (facts.frame["token_events"] > 0).to_numpy(dtype=bool, na_value=False)
         within |= np.isnan(values) & streamed
-    found: NDArray[np.bool_] = ~facts.failed & within
-    return found
+    return ~facts.failed & within
+
+
+def pooled(parts: Sequence[Attainment]) -> Attainment | None:
+    """Return several runs' attainment as one; None where they have not the same objectives."""
+    if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
+        return None
+    windows_s = [part.window_s for part in parts if part.window_s is not None]
+    return Attainment(
+        outcomes=tuple(
+            _pooled_outcome(each) for each in zip(*(part.outcomes for part in parts), strict=True)
+        ),
+        arrivals=sum(part.arrivals for part in parts),
+        good=sum(part.good for part in parts),
+        good_in_window=sum(part.good_in_window for part in parts),
+        window_s=sum(windows_s) if len(windows_s) == len(parts) else None,
+    )
+
+
+def _pooled_outcome(outcomes: Sequence[Outcome]) -> Outcome:
+    return Outcome(
+        outcomes[0].objective,
+        sum(o.arrivals for o in outcomes),
+        sum(o.within for o in outcomes),
+        next((o.unmeasured for o in outcomes if o.unmeasured), None),
+    )

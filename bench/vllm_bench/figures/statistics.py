@@ -1,4 +1,4 @@
-"""The distribution of one quantity over a run's requests, and which percentiles it may show."""
+"""The distribution of one quantity, which percentiles it may show, and intervals of figures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+Values = NDArray[np.float64]
+Weights = NDArray[np.float32] | Values
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 TAIL = 0.025  # what a 95 % interval of equal tails leaves on each side
 MIN_REPEATS = 3  # two runs give a t interval so wide (t = 12.7) that it says nothing
 
@@ -22,6 +26,118 @@ class Interval:
 
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """n samples of one quantity, in its own unit. Holds only the percentiles that n allows.
+
+    `intervals` are within the run: they say how far n samples pin a percentile down if the
+    samples are independent. Near saturation they are not, and another run may well lie outside.
+    """
+
+    n: int
+    mean: float
+    std: float
+    min: float
+    max: float
+    percentiles: Mapping[float, float]
+    intervals: Mapping[float, Interval]
+
+    def percentile(self, percentile: float) -> float | None:
+        """Return a percentile; None where there are too few samples for it."""
+        return self.percentiles.get(percentile)
+
+    def interval(self, percentile: float) -> Interval | None:
+        """Return a percentile's 95 % interval within the run; None where it has none."""
+        return self.intervals.get(percentile)
+
+
+def describe(values: Values, weights: Weights | None = None) -> Distribution | None:
+    """Return the distribution of `values`; None where there is none.
+
+    With weights (none of them 0) it is that of each value repeated so often.
+    """
+    if values.size == 0:
+        return None
+    found = ordered(values, weights)
+    n = round(found.n)
+    allowed = [q for q in PERCENTILES if n >= min_samples(q)]
+    low, high = float(found.values[0]), float(found.values[-1])
+    # A sum's rounding can push the mean of equal values past them.
+    mean = min(max(float(np.average(values, weights=weights)), low), high)
+    variance = float(np.average((values - mean) ** 2, weights=weights))
+    ranks = {q: order_ranks(n, q) for q in allowed}
+    return Distribution(
+        n=n,
+        mean=mean,
+        std=math.sqrt(variance),
+        min=low,
+        max=high,
+        percentiles={q: found.percentile(q) for q in allowed},
+        intervals={q: Interval(*map(found.at, ends)) for q, ends in ranks.items() if ends},
+    )
+
+
+def quantile(values: Values, percentile: float, weights: Weights | None = None) -> float | None:
+    """Return a percentile however few the samples: for limits, not for print."""
+    return ordered(values, weights).percentile(percentile) if values.size else None
+
+
+def floats(column: Any) -> Values:
+    """Return the values that a column of a frame has, absences left out."""
+    found: Values = column.dropna().to_numpy(dtype="float64")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Values in rising order, and up to which rank each stands (None: one rank each)."""
+
+    values: Values
+    ends: Values | None
+    n: float
+
+    def at(self, rank: int) -> float:
+        """Return the value of a rank, from 0."""
+        place = rank if self.ends is None else int(np.searchsorted(self.ends, rank, side="right"))
+        return float(self.values[min(place, self.values.size - 1)])
+
+    def percentile(self, percentile: float) -> float:
+        """Return a percentile, interpolated linearly between ranks, as numpy and pandas do."""
+        place = (self.n - 1) * percentile / 100
+        rank = math.floor(place)
+        low, high = self.at(rank), self.at(rank + 1)
+        return min(low + (high - low) * (place - rank), high)
+
+
+def ordered(values: Values, weights: Weights | None = None) -> Ordered:
+    """Put values in order; a weight says how many samples a value stands for."""
+    if weights is None:
+        return Ordered(np.sort(values), None, values.size)
+    order = np.argsort(values)
+    ends = np.cumsum(weights[order], dtype=np.float64)
+    return Ordered(values[order], ends, float(ends[-1]))
+
+
+@cache
+def min_samples(percentile: float) -> int:
+    """Return how many samples a percentile needs before a 95 % interval for it exists.
+
+    The widest order-statistic interval is [min, max]. All n samples fall below the
+    quantile p with probability p^n, all above it with (1 - p)^n; neither may exceed 2.5 %
+    (David and Nagaraja, Order Statistics, 7.1). `percentile` lies between 0 and 100,
+    both excluded; ValueError otherwise.
+    """
+    if not 0 < percentile < 100:
+        raise ValueError(f"a percentile lies between 0 and 100, not at {percentile:g}")
+    p = percentile / 100
+    return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
+
+
+def highest_allowed(n: int) -> float | None:
+    """Return the highest percentile up to p99 that n samples allow; None: none."""
+    return next((q for q in (99.0, 95.0, 90.0, 50.0) if n >= min_samples(q)), None)
 
 
 @cache
@@ -89,128 +205,3 @@ def repeated(values: Sequence[float]) -> Repeated | None:
     error = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
     half = cast(float, stdtrit(len(logs) - 1, 1 - TAIL)) * error
     return Repeated(kept, math.exp(mean), Interval(math.exp(mean - half), math.exp(mean + half)))
-
-
-Values = NDArray[np.float64]
-Weights = NDArray[np.float32] | Values
-
-PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-
-
-@cache
-def min_samples(percentile: float) -> int:
-    """Return how many samples a percentile needs before a 95 % interval for it exists.
-
-    The widest order-statistic interval is [min, max]. All n samples fall below the
-    quantile p with probability p^n, all above it with (1 - p)^n; neither may exceed 2.5 %
-    (David and Nagaraja, Order Statistics, 7.1). `percentile` lies between 0 and 100,
-    both excluded; ValueError otherwise.
-    """
-    if not 0 < percentile < 100:
-        raise ValueError(f"a percentile lies between 0 and 100, not at {percentile:g}")
-    p = percentile / 100
-    return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
-
-
-def highest_allowed(n: int, wanted: Sequence[float] = (99.0, 95.0, 90.0, 50.0)) -> float | None:
-    """Return the first of the percentiles, highest first, that n samples allow; None: none."""
-    return next((q for q in wanted if n >= min_samples(q)), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """n samples of one quantity, in its own unit. Holds only the percentiles that n allows.
-
-    `intervals` are within the run: they say how far n samples pin a percentile down if the
-    samples are independent. Near saturation they are not, and another run may well lie outside.
-    """
-
-    n: int
-    mean: float
-    std: float
-    min: float
-    max: float
-    percentiles: Mapping[float, float]
-    intervals: Mapping[float, Interval]
-
-    def percentile(self, percentile: float) -> float | None:
-        """Return a percentile; None where there are too few samples for it."""
-        return self.percentiles.get(percentile)
-
-    def interval(self, percentile: float) -> Interval | None:
-        """Return a percentile's 95 % interval within the run; None where it has none."""
-        return self.intervals.get(percentile)
-
-
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """Values in rising order, and up to which rank each stands (None: one rank each)."""
-
-    values: Values
-    ends: Values | None
-    n: float
-
-    def at(self, rank: int) -> float:
-        """Return the value of a rank, from 0."""
-        place = rank if self.ends is None else int(np.searchsorted(self.ends, rank, side="right"))
-        return float(self.values[min(place, self.values.size - 1)])
-
-    def percentile(self, percentile: float) -> float:
-        """Return a percentile, interpolated linearly between ranks, as numpy and pandas do."""
-        place = (self.n - 1) * percentile / 100
-        rank = math.floor(place)
-        low, high = self.at(rank), self.at(rank + 1)
-        return min(low + (high - low) * (place - rank), high)
-
-
-def ordered(values: Values, weights: Weights | None = None) -> Ordered:
-    """Put values in order; a weight says how many samples a value stands for."""
-    if weights is None:
-        return Ordered(np.sort(values), None, values.size)
-    order = np.argsort(values)
-    ends = np.cumsum(weights[order], dtype=np.float64)
-    return Ordered(values[order], ends, float(ends[-1]))
-
-
-def describe(
-    values: Values, weights: Weights | None = None, percentiles: Sequence[float] = PERCENTILES
-) -> Distribution | None:
-    """Return the distribution of `values`; None where there is none.
-
-    With weights (none of them 0) it is that of each value repeated so often.
-    """
-    if values.size == 0:
-        return None
-    found = ordered(values, weights)
-    n = round(found.n)
-    allowed = [q for q in percentiles if n >= min_samples(q)]
-    low, high = float(found.values[0]), float(found.values[-1])
-    # A sum's rounding can push the mean of equal values past them.
-    mean = min(max(float(np.average(values, weights=weights)), low), high)
-    variance = float(np.average((values - mean) ** 2, weights=weights))
-    return Distribution(
-        n=n,
-        mean=mean,
-        std=math.sqrt(variance),
-        min=low,
-        max=high,
-        percentiles={q: found.percentile(q) for q in allowed},
-        intervals={q: _interval(found, n, q) for q in allowed},
-    )
-
-
-def _interval(found: Ordered, n: int, percentile: float) -> Interval:
-    ranks = order_ranks(n, percentile)
-    assert ranks is not None  # `min_samples` made sure of it
-    return Interval(found.at(ranks[0]), found.at(ranks[1]))
-
-
-def quantile(values: Values, percentile: float) -> float | None:
-    """Return a percentile however few the samples: for thresholds, not for print."""
-    return float(np.percentile(values, percentile)) if values.size else None
-
-
-def floats(column: Any) -> Values:
-    """Return the values that a column of a frame has, absences left out."""
-    found: Values = column.dropna().to_numpy(dtype="float64")
-    return found

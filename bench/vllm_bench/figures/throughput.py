@@ -1,25 +1,20 @@
-"""What a run got done a second: in its steady window, and over the whole of it."""
+"""What a run got done per second: in its steady window, and over the whole of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
+from .facts import Facts
 from .statistics import Values, floats
 from .window import Window
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .facts import Facts
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Work of the successful requests in a stretch of time.
+    """Work of the successful requests in some time.
 
     A failed request's tokens don't count: a server that dies early would look fast.
     """
@@ -31,22 +26,18 @@ class Throughput:
 
     @property
     def requests_per_s(self) -> float:
-        """Successful requests a second."""
         return self.requests / self.span_s
 
     @property
     def prompt_tokens_per_s(self) -> float:
-        """Prompt tokens a second."""
         return self.prompt_tokens / self.span_s
 
     @property
     def output_tokens_per_s(self) -> float | None:
-        """Generated tokens a second."""
         return None if self.output_tokens is None else self.output_tokens / self.span_s
 
     @property
     def total_tokens_per_s(self) -> float | None:
-        """Prompt and generated tokens a second."""
         if self.output_tokens is None:
             return None
         return (self.prompt_tokens + self.output_tokens) / self.span_s
@@ -74,33 +65,29 @@ def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
     if window is None:
         return None
     rows = facts.succeeded
-    ended = rows["t_end_s"].to_numpy(dtype="float64")
+    ended_s = rows["t_end_s"].to_numpy(dtype="float64")
     first_ms = rows["ttft_ms"].fillna(rows["latency_ms"]).to_numpy(dtype="float64", na_value=np.nan)
-    read = rows["t_sent_s"].to_numpy(dtype="float64", na_value=np.nan) + first_ms / 1000
-    tokens = {
-        name: rows[name].to_numpy(dtype="float64", na_value=0.0)
-        for name in ("prompt_tokens", "completion_tokens")
-    }
+    read_s = rows["t_sent_s"].to_numpy(dtype="float64", na_value=np.nan) + first_ms / 1000
     if facts.reads is not None:
         output: float | None = facts.reads.tokens_between(window.start_s, window.end_s)
     else:
-        whole = float(tokens["completion_tokens"][_inside(ended, window)].sum())
-        output = None if facts.streaming else whole
+        output = None if facts.streaming else _tokens_in(rows["completion_tokens"], ended_s, window)
     return Throughput(
         span_s=window.length_s,
-        requests=int(_inside(ended, window).sum()),
-        prompt_tokens=float(tokens["prompt_tokens"][_inside(read, window)].sum()),
+        requests=int(window.holds(ended_s).sum()),
+        prompt_tokens=_tokens_in(rows["prompt_tokens"], read_s, window),
         output_tokens=output,
     )
 
 
-def _inside(times_s: Values, window: Window) -> NDArray[np.bool_]:
-    return (times_s >= window.start_s) & (times_s < window.end_s)
+def _tokens_in(tokens: pd.Series[float], at_s: Values, window: Window) -> float:
+    """Return the tokens that came at a moment in the window; `at_s` has one for each row."""
+    return float(tokens.to_numpy(dtype="float64", na_value=0.0)[window.holds(at_s)].sum())
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivalRates:
-    """Requests a second over the measured arrivals: gaps by the time that they take together."""
+    """Requests per second over the measured arrivals: gaps by the time that they take together."""
 
     scheduled: float
     sent: float
@@ -112,12 +99,12 @@ def arrival_rates(frame: pd.DataFrame) -> ArrivalRates | None:
     A request that was cancelled before it went is no shortfall: somebody stopped the run.
     """
     meant = frame[frame["t_sent_s"].notna() | (frame["error_kind"] != "cancelled").fillna(True)]
-    scheduled = _rate(floats(meant["t_scheduled_s"]))
-    sent = _rate(floats(meant["t_sent_s"]))
+    scheduled = _arrivals_per_s(floats(meant["t_scheduled_s"]))
+    sent = _arrivals_per_s(floats(meant["t_sent_s"]))
     return None if scheduled is None or sent is None else ArrivalRates(scheduled, sent)
 
 
-def _rate(times_s: Values) -> float | None:
+def _arrivals_per_s(times_s: Values) -> float | None:
     if times_s.size < 2 or times_s.max() <= times_s.min():
         return None
     return float((times_s.size - 1) / (times_s.max() - times_s.min()))

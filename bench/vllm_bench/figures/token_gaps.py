@@ -10,16 +10,14 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..records.token_file import load, recover
 from .statistics import Values
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -72,28 +70,22 @@ class TokenReads:
         return float(self.tokens[inside].sum(dtype=np.float64))
 
 
-@dataclass(frozen=True, slots=True)
-class FoundReads:
-    """A run's reads, or why there are none."""
+def find_reads(rows: Path, succeeded: pd.DataFrame) -> tuple[TokenReads | None, str]:
+    """Return the reads beside a run's rows, or None and why there are none.
 
-    reads: TokenReads | None
-    absent: str = ""
-
-
-def find_reads(rows: Path, succeeded: pd.DataFrame) -> FoundReads:
-    """Return the reads beside a run's rows; a part file, that a kill left, serves as well."""
-    whole = rows.parent / "tokens" / f"{rows.stem}.npz"
-    part = whole.with_suffix(".part")
+    A part file, that a kill left, serves as well.
+    """
+    name = f"tokens/{rows.stem}.npz"
+    path = rows.parent / name
+    part = path.with_suffix(".part")
     try:
-        if whole.exists():
-            arrays = load(whole)
-        elif part.exists():
-            arrays = recover(part)
-        else:
-            return FoundReads(None, f"no tokens/{whole.name} beside the rows")
-        return FoundReads(reads_of(arrays, succeeded))
+        if path.exists():
+            return reads_of(load(path), succeeded), ""
+        if part.exists():
+            return reads_of(recover(part), succeeded), ""
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return FoundReads(None, f"tokens/{whole.name} is damaged")
+        return None, f"{name} is damaged"
+    return None, f"no {name} beside the rows"
 
 
 def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
@@ -109,8 +101,8 @@ def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
     kept = per_event > 0  # those of successes
     if not kept.any():
         return None
-    told = arrays["tokens"][kept].astype(np.float32)
-    tokens = np.where(told > 0, told, arrays["events"][kept] * per_event[kept])
+    exact = arrays["tokens"][kept].astype(np.float32)
+    tokens = np.where(exact > 0, exact, arrays["events"][kept] * per_event[kept])
     firsts = first[:-1][counts > 0]
     begins = np.zeros(kept.size, dtype=bool)
     begins[firsts] = True
@@ -118,7 +110,7 @@ def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
     wait_ms = np.diff(t_ns, prepend=t_ns[0]) / 1e6
     wait_ms[begins[kept]] = np.nan
     requests = index[counts > 0][kept[firsts]]
-    return TokenReads(t_ns, tokens, wait_ms, bool((told > 0).all()), requests)
+    return TokenReads(t_ns, tokens, wait_ms, bool((exact > 0).all()), requests)
 
 
 def _tokens_per_event(succeeded: pd.DataFrame, index: NDArray[np.int32]) -> NDArray[np.float32]:

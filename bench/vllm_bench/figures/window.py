@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .in_flight import InFlight
 from .statistics import Values
 
@@ -21,8 +24,11 @@ class Window:
 
     @property
     def length_s(self) -> float:
-        """How long it is."""
         return self.end_s - self.start_s
+
+    def holds(self, times_s: Values) -> NDArray[np.bool_]:
+        """Return which of these moments lie in it. Its end does not."""
+        return (times_s >= self.start_s) & (times_s < self.end_s)
 
 
 def closed_window(flight: InFlight | None, streams: float) -> Window | None:
@@ -31,8 +37,8 @@ def closed_window(flight: InFlight | None, streams: float) -> Window | None:
     It lasts from the moment that 95 % of them are first busy to the last such moment: the dip of
     a stream between two requests doesn't end it.
     """
-    held = flight.held(HELD_SHARE * streams) if flight and streams > 0 else None
-    return Window(*held) if held and held[1] > held[0] else None
+    ends = flight.first_to_last(HELD_SHARE * streams) if flight and streams > 0 else None
+    return Window(*ends) if ends and ends[1] > ends[0] else None
 
 
 def open_window(arrivals_s: Values, ramp_s: float, latency_p50_ms: float | None) -> Window | None:

@@ -17,7 +17,6 @@ from ..records.request_record import RequestRecord
 from ..send.loop_health import Pulse
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SPAN_S = 10.0
@@ -50,30 +49,12 @@ class Figures:
     server_tokens_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    end_s: float  # from the run's start
-    tokens: int
-    failed: bool
-    ttft_ms: float | None
-    send_lag_ms: float | None
-    gaps_ms: array[float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Beat:
-    end_s: float
-    cpu_share: float
-    lags_us: bytes
-
-
-class LiveFacts:
+class LastSeconds:
     """What ended of late, and the figures of each second so far. Times count from the start."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
-        self._ended: deque[_Ended] = deque()
-        self._beats: deque[_Beat] = deque()
+        self._ended: deque[tuple[RequestRecord, array[float]]] = deque()  # with its token gaps, ms
+        self._pulses: deque[tuple[float, Pulse]] = deque()
         self._total: tuple[float, float] | None = None  # the server's clock, tokens
         self._server_tokens_per_s: float | None = None
         self.history: deque[Figures] = deque(maxlen=MOST_SECONDS)
@@ -81,50 +62,45 @@ class LiveFacts:
     def ended(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
         """Take a request that has ended, and the stamp (ns) of each of its token events."""
         failed = record.error_kind is not None
-        self._ended.append(
-            _Ended(
-                record.t_end_s,
-                record.completion_tokens or 0,
-                failed,
-                None if failed else record.ttft_ms,
-                record.send_lag_ms,
-                array("d") if failed else token_gaps_ms(stamps, record.completion_tokens),
-            )
-        )
+        gaps_ms = token_gaps_ms(() if failed else stamps, record.completion_tokens)
+        self._ended.append((record, gaps_ms))
         # What is late to be told of stands behind what ended after it: it is dropped later.
-        while self._ended[0].end_s <= record.t_end_s - SPAN_S:
+        while self._ended[0][0].t_end_s <= record.t_end_s - SPAN_S:
             self._ended.popleft()
 
     def pulse(self, pulse: Pulse, start_ns: int) -> None:
         """Take a second of a sending process; the run began at `start_ns` of its clock."""
         end_s = (pulse.at_ns - start_ns) / 1e9
-        self._beats.append(_Beat(end_s, pulse.cpu_share, pulse.lags_us))
-        while self._beats[0].end_s <= end_s - SPAN_S:
-            self._beats.popleft()
+        self._pulses.append((end_s, pulse))
+        while self._pulses[0][0] <= end_s - SPAN_S:
+            self._pulses.popleft()
 
     def take(
         self, now_s: float, in_flight: int | None = None, server: Mapping[str, float] | None = None
     ) -> Figures:
         """Return the figures of the ten seconds before `now_s`, and keep them as history."""
-        ended = [e for e in self._ended if e.end_s > now_s - SPAN_S]
-        beats = [b for b in self._beats if b.end_s > now_s - SPAN_S]
-        span_s = min(now_s, SPAN_S)
-        ttft = percentiles([e.ttft_ms for e in ended if e.ttft_ms is not None], 50, 95)
-        itl = percentiles(_pooled(e.gaps_ms for e in ended), 50, 95)
-        lag = percentiles([e.send_lag_ms for e in ended if e.send_lag_ms is not None], 99)
-        ticks = percentiles(_pooled((b.lags_us for b in beats), "uint32"), 99)
+        begin_s, span_s = now_s - SPAN_S, min(now_s, SPAN_S)
+        ended = [record for record, _ in self._ended if record.t_end_s > begin_s]
+        good = [record for record in ended if record.error_kind is None]
+        gaps_ms = [gaps for record, gaps in self._ended if record.t_end_s > begin_s]
+        pulses = [pulse for end_s, pulse in self._pulses if end_s > begin_s]
+        tokens = sum(record.completion_tokens or 0 for record in ended)
+        ttft = percentiles([r.ttft_ms for r in good if r.ttft_ms is not None], 50, 95)
+        itl = percentiles(_pooled(gaps_ms), 50, 95)
+        lag = percentiles([r.send_lag_ms for r in ended if r.send_lag_ms is not None], 99)
+        ticks = percentiles(_pooled((p.lags_us for p in pulses), "uint32") / 1000, 99)
         figures = Figures(
             requests_per_s=len(ended) / span_s if span_s > 0 else None,
-            tokens_per_s=sum(e.tokens for e in ended) / span_s if span_s > 0 else None,
-            failed=sum(e.failed for e in ended),
+            tokens_per_s=tokens / span_s if span_s > 0 else None,
+            failed=len(ended) - len(good),
             in_flight=in_flight,
             ttft_p50_ms=ttft[0],
             ttft_p95_ms=ttft[1],
             itl_p50_ms=itl[0],
             itl_p95_ms=itl[1],
             send_lag_p99_ms=lag[0],
-            loop_lag_p99_ms=None if ticks[0] is None else ticks[0] / 1000,
-            cpu_share=max((b.cpu_share for b in beats), default=None),
+            loop_lag_p99_ms=ticks[0],
+            cpu_share=max((p.cpu_share for p in pulses), default=None),
             **self._server(server or {}),
         )
         self.history.append(figures)
@@ -175,7 +151,7 @@ def percentiles(values: Sequence[float] | NDArray[Any], *wanted: float) -> list[
     return [float(found) for found in np.percentile(values, wanted)]
 
 
-def _pooled(parts: Iterable[array[float] | bytes], dtype: str = "float64") -> NDArray[np.generic]:
+def _pooled(parts: Iterable[array[float] | bytes], dtype: str = "float64") -> NDArray[Any]:
     import numpy as np
 
     return np.frombuffer(b"".join(parts), dtype=dtype)

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from ..plan.plan import Plan
 from ..records.request_record import RequestRecord
-from .last_seconds import LiveFacts
+from .last_seconds import LastSeconds
 
 EVERY_S = 10.0  # between two lines
 
@@ -36,7 +36,7 @@ class Progress:
     begun: Callable[[], int] | None = None  # how many of those planned have begun so far
     most_in_flight: int | None = None  # None: any number
     last_due_s: float | None = None  # when the last is sent, by the schedule; None: there is none
-    recent: LiveFacts = field(default_factory=LiveFacts)
+    recent: LastSeconds = field(default_factory=LastSeconds)
 
     def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
         """Add one record, and the stamps (ns) of its token events."""
@@ -53,17 +53,18 @@ class Progress:
         self.recent.ended(record, stamps)
 
     @property
+    def failed(self) -> int:
+        return sum(self.errors.values())
+
+    @property
     def elapsed_s(self) -> float:
-        """Seconds since the run's start."""
         return max(0.0, time.perf_counter() - self.started_s)
 
     @property
     def sending_s(self) -> float:
-        """Seconds for which requests have been sent."""
         return min(self.elapsed_s, self.stopped_s)
 
     def stop(self) -> None:
-        """Take note that no more are sent."""
         self.stopping, self.stopped_s = True, self.elapsed_s
 
     @property
@@ -103,17 +104,17 @@ def _line(progress: Progress, until_s: float) -> str:
     """
     span_s = until_s - progress.first_sent_s
     per_s = 1 / span_s if span_s > 0 else 0.0
-    good = progress.ended - sum(progress.errors.values())
+    good_per_s = (progress.ended - progress.failed) * per_s
     return (
-        f"{progress.ended}/{progress.planned} requests, {good * per_s:.3g} req/s, "
-        f"{progress.good_tokens * per_s:,.0f} tok/s, {failures(progress)}"
+        f"{progress.ended}/{progress.planned} requests, {good_per_s:.3g} req/s, "
+        f"{progress.good_tokens * per_s:,.0f} tok/s, {progress.failed} failed{kinds(progress)}"
     )
 
 
-def failures(progress: Progress) -> str:
-    """Return how many requests failed, and how many of each kind."""
-    kinds = " ".join(f"{kind}:{count}" for kind, count in progress.errors.most_common())
-    return f"{sum(progress.errors.values())} failed ({kinds})" if kinds else "0 failed"
+def kinds(progress: Progress) -> str:
+    """Return how many requests failed of each kind, the commonest first; nothing where none did."""
+    each = " ".join(f"{kind}:{count}" for kind, count in progress.errors.most_common())
+    return f" ({each})" if each else ""
 
 
 def time_left(progress: Progress) -> str:
@@ -136,7 +137,6 @@ class ProgressLines:
     """A line every ten seconds, one when the end is asked for, and one at the end."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Show on `stream`."""
         self._stream = stream
         self._started_s = -math.inf
         self._next_s = EVERY_S
@@ -144,11 +144,9 @@ class ProgressLines:
         self._last: Progress | None = None
 
     def __enter__(self) -> ProgressLines:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Say how far it came."""
         if self._last is not None:
             self._say(last_line(self._last))
 

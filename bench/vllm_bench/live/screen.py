@@ -12,39 +12,28 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.control import Control
 from rich.live import Live
-from rich.segment import ControlType
+from rich.progress_bar import ProgressBar
+from rich.segment import ControlType, Segment, SegmentLines
+from rich.table import Table
 from rich.text import Text
 
 from ..records.text import escaped
 from .last_seconds import Figures, percentiles
-from .progress import Progress, ProgressLines, last_line, minutes, time_left
+from .progress import Progress, ProgressLines, kinds, last_line, minutes, time_left
 
+FRAME_S = 0.2
+COLUMNS_FREE = 3  # a full last column wraps on some terminals, and Ctrl-C is echoed as ^C
+LINES_FREE = 1  # a full last line scrolls
+LABEL, VALUE = 11, 29  # columns
+FOOT = "last 10 s, a bar a second; running, waiting, KV use: as the server says"
+MOST_ERROR = 500  # characters of an error that are looked at
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.:-=+*#"
 
-
-def sparkline(
-    values: Sequence[float | None], width: int, *, blocks: str = BLOCKS, top: float | None = None
-) -> str:
-    """Return the last `width` values, the newest at the right; a blank where there is none.
-
-    The lowest bar is 0, the highest is `top`, or the greatest value shown: bars from the least
-    value up would make noise look like news.
-    """
-    shown = values[-width:] if width > 0 else ()
-    greatest = max((v for v in shown if v is not None), default=0.0)
-    scale = greatest if top is None else max(top, greatest)
-    last = len(blocks) - 1
-    per_bar = len(blocks) / scale if scale > 0 else 0.0
-    return "".join(" " if v is None else blocks[min(last, int(v * per_bar))] for v in shown)
-
-
-LABEL = 11  # columns
-VALUE = 31
-MOST_ERROR = 500  # characters of an error that are looked at
+ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing of late
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,174 +45,6 @@ class Title:
     scenario: str
     load: str  # for people: `8 streams`
     run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What there is to write on. `ascii_only`: the terminal has no other characters."""
-
-    width: int
-    height: int
-    ascii_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line: what, how much, and how it came to that."""
-
-    label: str
-    value: str
-    course: Callable[[Figures], float | None] | None = None
-    top: float | None = None  # the course's highest bar; None: the greatest shown
-    style: str = ""
-
-
-def frame(title: Title, progress: Progress, now: Figures, room: Room) -> list[Text]:
-    """Return the lines: none wider than the room, and no more than it has."""
-    full = [*_full_rows(progress, now), *_error_rows(progress)]
-    head = [_header(title, progress, room), _bar(progress, room)]
-    if len(head) + len(full) > room.height:
-        head, full = head[:1], _short_rows(progress, now)
-    lines = [*head, *(_line(row, progress.recent.history, room) for row in full)]
-    foot = "  last 10 s, a bar a second; running, waiting, KV use: as the server says"
-    if len(lines) < room.height and len(head) > 1:
-        lines.append(Text(foot, style="dim"))
-    return [_fitted(line, room) for line in lines[: room.height]]
-
-
-def one_line(text: str) -> str:
-    """Return foreign text on one line, with all but printable characters spelled out."""
-    return escaped(" ".join(text[:MOST_ERROR].split()))
-
-
-def _header(title: Title, progress: Progress, room: Room) -> Text:
-    """Return what runs at the left and the time at the right; the run's name where it fits."""
-    times = f"{minutes(progress.elapsed_s)} gone"
-    left = time_left(progress)
-    if progress.stopping:
-        return Text.assemble((f"{times}, ", "dim"), (left, "bold yellow"))
-    times = f"{times}, {left}" if left else times
-    words = [f"[{title.number}/{title.total}] {title.scenario}", title.load]
-    words += [progress.phase] if progress.phase else []
-    short, named = (one_line(" · ".join(parts)) for parts in (words, [*words, title.run_id]))
-    start = named if len(named) + len(times) + 2 <= room.width else short
-    gap = max(2, room.width - len(start) - len(times))
-    return Text.assemble((start, "bold"), " " * gap, (times, "dim"))
-
-
-def _bar(progress: Progress, room: Room) -> Text:
-    share = progress.ended / progress.planned if progress.planned else 1.0
-    words = f" {share:4.0%}"
-    width = max(0, room.width - len(words) - 2)
-    filled = int(width * share)
-    done, todo = ("#", "-") if room.ascii_only else ("━", "─")
-    return Text.assemble("  ", (done * filled, "cyan"), (todo * (width - filled), "dim"), words)
-
-
-def _full_rows(progress: Progress, now: Figures) -> list[Row]:
-    cpu = "" if now.cpu_share is None else f" · CPU {now.cpu_share:.0%}"
-    of = f"{progress.ended:,} of {progress.planned:,}"
-    return [
-        Row("requests", f"{of} · {_one(now.requests_per_s)} req/s", lambda f: f.requests_per_s),
-        Row("in flight", _count(progress.in_flight), lambda f: f.in_flight),
-        Row("tokens", f"{_count(now.tokens_per_s)} tok/s", lambda f: f.tokens_per_s),
-        Row("TTFT", _pair(now.ttft_p50_ms, now.ttft_p95_ms), lambda f: f.ttft_p95_ms),
-        Row("ITL", _pair(now.itl_p50_ms, now.itl_p95_ms), lambda f: f.itl_p95_ms),
-        Row("send lag", f"p99 {_ms(now.send_lag_p99_ms)}", lambda f: f.send_lag_p99_ms),
-        Row("loop lag", f"p99 {_ms(now.loop_lag_p99_ms)}{cpu}", lambda f: f.loop_lag_p99_ms),
-        Row("running", _generating(now), lambda f: f.running),
-        Row("waiting", _count(now.waiting), lambda f: f.waiting),
-        Row("KV use", _share(now.kv_cache_usage), lambda f: f.kv_cache_usage, top=1.0),
-    ]
-
-
-def _error_rows(progress: Progress) -> list[Row]:
-    style = "red" if progress.errors else ""
-    rows = [Row("failed", _failed(progress), lambda f: f.failed, style=style)]
-    if progress.last_error:
-        rows.append(Row("last error", one_line(progress.last_error), style=style))
-    return rows
-
-
-def _short_rows(progress: Progress, now: Figures) -> list[Row]:
-    done = f"{progress.ended:,} of {progress.planned:,} · {_count(progress.in_flight)} in flight"
-    failed = _failed(progress)
-    if progress.last_error:
-        failed = f"{failed}: {one_line(progress.last_error)}"
-    lags = f"send {_ms(now.send_lag_p99_ms)} · loop {_ms(now.loop_lag_p99_ms)}"
-    server = (
-        f"{_count(now.running)} run · {_count(now.waiting)} wait · KV {_share(now.kv_cache_usage)}"
-    )
-    return [
-        Row("requests", done, lambda f: f.requests_per_s),
-        Row("failed", failed, lambda f: f.failed, style="red" if progress.errors else ""),
-        Row("tokens", f"{_count(now.tokens_per_s)} tok/s", lambda f: f.tokens_per_s),
-        Row("TTFT", _pair(now.ttft_p50_ms, now.ttft_p95_ms), lambda f: f.ttft_p95_ms),
-        Row("ITL", _pair(now.itl_p50_ms, now.itl_p95_ms), lambda f: f.itl_p95_ms),
-        Row("server", server, lambda f: f.running),
-        Row("lag p99", lags, lambda f: f.send_lag_p99_ms),
-    ]
-
-
-def _line(row: Row, history: Sequence[Figures], room: Room) -> Text:
-    line = Text.assemble((f"  {row.label:{LABEL}}", "dim"), (row.value, row.style))
-    left = room.width - 2 - LABEL - VALUE
-    if row.course is None or left < 1 or len(row.value) >= VALUE:
-        return line
-    line.append(" " * (VALUE - len(row.value)))
-    # A bar a second is at most as many as there are columns: the rest need not be asked for.
-    values = [row.course(f) for f in list(history)[-left:]]
-    blocks = ASCII_BLOCKS if room.ascii_only else BLOCKS
-    line.append(sparkline(values, left, blocks=blocks, top=row.top), "red" if row.style else "cyan")
-    return line
-
-
-def _fitted(line: Text, room: Room) -> Text:
-    if room.ascii_only:
-        plain = line.plain.replace("·", ",").replace("—", "-")
-        line = Text(plain.encode("ascii", "backslashreplace").decode(), style=line.style)
-    line.truncate(room.width, overflow="crop" if room.ascii_only else "ellipsis")
-    return line
-
-
-def _failed(progress: Progress) -> str:
-    total = sum(progress.errors.values())
-    kinds = ", ".join(f"{count} {kind}" for kind, count in progress.errors.most_common())
-    return f"{total:,} ({kinds})" if kinds else "0"
-
-
-def _generating(now: Figures) -> str:
-    rate = now.server_tokens_per_s
-    return _count(now.running) + ("" if rate is None else f" · {rate:,.0f} tok/s generated")
-
-
-def _pair(p50: float | None, p95: float | None) -> str:
-    return f"p50 {_one(p50)} · p95 {_ms(p95)}"
-
-
-def _ms(value: float | None) -> str:
-    return "—" if value is None else f"{_one(value)} ms"
-
-
-def _one(value: float | None) -> str:
-    """Return about three digits, and no less than a hundredth."""
-    if value is None:
-        return "—"
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
-
-
-def _count(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    return "—" if value is None else f"{value:.1%}"
-
-
-FRAME_S = 0.2
-MARGIN = 1  # a full last column wraps on some terminals, a full last line scrolls
-
-ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing of late
 
 
 def progress_view(
@@ -243,35 +64,29 @@ class LiveView:
     """
 
     def __init__(self, console: Console, title: Title, server: ServerSays) -> None:
-        """Prepare to draw on the console."""
         self._console = console
         self._title = title
         self._server = server
         # What the script prints as its output is not for this console: it may go to a file.
         self._live = Live(
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            vertical_overflow="crop",
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False
         )
         self._figures = Figures()
         self._progress: Progress | None = None
         self._started_s = -math.inf
         self._next_frame_s = self._next_second_s = 0.0
-        self._drawn: tuple[int, list[Text]] = (0, [])  # at which width
+        self._drawn: tuple[int, list[int]] = (0, [])  # at which width, and how wide each line
         self._gone = False
 
     def __enter__(self) -> LiveView:
-        """Hide the cursor, and get ready before the first request."""
         percentiles([0.0], 50)  # imports what they take, which is not to happen within the run
         self._guarded(self._live.start)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wipe the view away, and leave the last state and the cursor."""
         with suppress(OSError):  # a terminal that has gone away: see `_guarded`
-            self._erase()
+            self._erase_folded(self._console.width)
+            self._live.stop()
             if self._progress is not None:
                 self._leave(self._progress)
 
@@ -297,29 +112,22 @@ class LiveView:
         progress.recent.history.clear()
 
     def _draw(self, progress: Progress) -> None:
-        size = self._console.size
-        room = Room(
-            max(1, size.width - MARGIN),
-            max(1, size.height - MARGIN),
-            self._console.options.ascii_only,
-        )
-        lines = frame(self._title, progress, self._figures, room)
-        self._unfold(size.width)
-        self._live.update(Text("\n", no_wrap=True).join(lines), refresh=True)
-        self._drawn = (size.width, lines)
+        width, height = self._console.size
+        options = self._console.options.update(width=max(1, width - COLUMNS_FREE))
+        view = frame(self._title, progress, self._figures, options)
+        lines = [*map(_stripped, self._console.render_lines(view, options, pad=False))]
+        lines = lines[: max(1, height - LINES_FREE)]
+        self._erase_folded(width)
+        self._live.update(SegmentLines(lines, new_lines=True), refresh=True)
+        self._drawn = (width, [Segment.get_line_length(line) for line in lines])
 
-    def _unfold(self, width: int) -> None:
+    def _erase_folded(self, width: int) -> None:
         """Erase the lines that a terminal made of the last frame's when it became narrower."""
-        before, lines = self._drawn
-        if width >= before:
-            return
-        more = sum(max(1, math.ceil(line.cell_len / width)) for line in lines) - len(lines)
-        up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
-        self._console.control(Control(ControlType.CARRIAGE_RETURN, *(up * more)))
-
-    def _erase(self) -> None:
-        self._unfold(self._console.size.width)
-        self._live.stop()
+        before, lengths = self._drawn
+        if width < before:
+            more = sum(max(0, math.ceil(length / width) - 1) for length in lengths)
+            up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, *(up * more)))
 
     def _leave(self, progress: Progress) -> None:
         self._console.print(Text(f"  {last_line(progress)}"), soft_wrap=True)
@@ -335,3 +143,141 @@ class LiveView:
             act()
         except OSError:
             self._gone = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: what, how much, and which of the figures shows how it came to that."""
+
+    label: str
+    value: str
+    course: str | None = None
+    top: float | None = None  # the course's highest bar; None: the greatest shown
+    style: str = ""
+
+
+def frame(
+    title: Title, progress: Progress, now: Figures, options: ConsoleOptions
+) -> RenderableType:
+    """Return the view. What matters most stands first: a low terminal shows no more."""
+    head = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    head.add_column(ratio=1)
+    head.add_column(justify="right")
+    head.add_row(*(_text(words, style, options) for words, style in _header(title, progress)))
+    share = progress.ended / progress.planned if progress.planned else 1.0
+    bar = ProgressBar(1.0, share, complete_style="cyan", finished_style="cyan")
+    head.add_row(bar, _text(f"{share:.0%}", "", options))
+    figures = Table.grid(expand=True)
+    figures.add_column(width=LABEL)
+    figures.add_column(ratio=1)
+    for row in _rows(progress, now):
+        value = _value(row, progress.recent.history, options)
+        figures.add_row(_text(row.label, "dim", options), value)
+    return Group(head, figures, _text(FOOT, "dim", options))
+
+
+def _header(title: Title, progress: Progress) -> list[tuple[str, str]]:
+    gone, left = f"{minutes(progress.elapsed_s)} gone", time_left(progress)
+    if progress.stopping:
+        return [(f"{gone}, {left}", "bold yellow")]
+    run = f"[{title.number}/{title.total}] {title.scenario}"
+    words = filter(None, (run, title.load, progress.phase, title.run_id))
+    return [
+        (one_line(" · ".join(words)), "bold"),
+        (f"{gone}, {left}" if left else gone, "dim"),
+    ]
+
+
+def _rows(progress: Progress, now: Figures) -> list[Row]:
+    done = f"{progress.ended:,} of {progress.planned:,} · {_number(now.requests_per_s)} req/s"
+    failed = f"{progress.failed:,}{kinds(progress)}"
+    red = "red" if progress.errors else ""
+    under_way = f"{_count(progress.in_flight)} · {_count(now.running)} running"
+    tokens = f"{_count(now.tokens_per_s)} tok/s · server {_count(now.server_tokens_per_s)}"
+    cpu = "" if now.cpu_share is None else f" · CPU {now.cpu_share:.0%}"
+    return [
+        Row("requests", done, "requests_per_s"),
+        Row("failed", failed, "failed", style=red),
+        *(Row("last error", one_line(e), style=red) for e in [progress.last_error] if e),
+        Row("in flight", f"{under_way} · {_count(now.waiting)} waiting", "in_flight"),
+        Row("tokens", tokens, "tokens_per_s"),
+        Row("TTFT", _pair(now.ttft_p50_ms, now.ttft_p95_ms), "ttft_p95_ms"),
+        Row("ITL", _pair(now.itl_p50_ms, now.itl_p95_ms), "itl_p95_ms"),
+        Row("KV use", _share(now.kv_cache_usage), "kv_cache_usage", top=1.0),
+        Row("send lag", f"p99 {_ms(now.send_lag_p99_ms)}", "send_lag_p99_ms"),
+        Row("loop lag", f"p99 {_ms(now.loop_lag_p99_ms)}{cpu}", "loop_lag_p99_ms"),
+    ]
+
+
+def _value(row: Row, history: Sequence[Figures], options: ConsoleOptions) -> Text:
+    """Return a row's value, and its course where there is room."""
+    value = _text(row.value, row.style, options)
+    left = options.max_width - LABEL - VALUE
+    if row.course is not None and left > 0 and value.cell_len < VALUE:
+        # A bar a second is at most as many as there are columns: the rest need not be asked for.
+        seconds = list(history)[-left:]
+        blocks = ASCII_BLOCKS if options.ascii_only else BLOCKS
+        bars = sparkline([getattr(f, row.course) for f in seconds], blocks, row.top)
+        value.pad_right(VALUE - value.cell_len)
+        value.append(bars, row.style or "cyan")
+    return value
+
+
+def _stripped(line: list[Segment]) -> list[Segment]:
+    """Return a line without the blanks at its end, which some terminals fold too."""
+    while line and line[-1].text.isspace():
+        line.pop()
+    return [*line[:-1], *(last._replace(text=last.text.rstrip()) for last in line[-1:])]
+
+
+def _text(words: str, style: str, options: ConsoleOptions) -> Text:
+    """Return words on one line, cut off where they are too long."""
+    if options.ascii_only:
+        plain = words.replace("·", ",").replace("—", "-").encode("ascii", "backslashreplace")
+        return Text(plain.decode(), style, no_wrap=True, overflow="crop")
+    return Text(words, style, no_wrap=True, overflow="ellipsis")
+
+
+def one_line(text: str) -> str:
+    """Return untrusted text on one line, with all but printable characters spelled out."""
+    return escaped(" ".join(text[:MOST_ERROR].split()))
+
+
+def sparkline(
+    values: Sequence[float | None], blocks: str = BLOCKS, top: float | None = None
+) -> str:
+    """Return a bar for each value, the newest at the right; a blank where there is none.
+
+    The lowest bar is 0, the highest is `top`, or the greatest value: bars from the least value up
+    would make noise look like news.
+    """
+    highest = max((v for v in (*values, top) if v is not None), default=0.0)
+    last = len(blocks) - 1
+
+    def bar(value: float) -> str:
+        return blocks[min(last, int(value / highest * len(blocks)))] if highest > 0 else blocks[0]
+
+    return "".join(" " if v is None else bar(v) for v in values)
+
+
+def _pair(p50: float | None, p95: float | None) -> str:
+    return f"p50 {_number(p50)} · p95 {_ms(p95)}"
+
+
+def _ms(value: float | None) -> str:
+    return "—" if value is None else f"{_number(value)} ms"
+
+
+def _number(value: float | None) -> str:
+    """Return about three digits, and no less than a hundredth."""
+    if value is None:
+        return "—"
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def _count(value: float | None) -> str:
+    return "—" if value is None else f"{value:,.0f}"
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1%}"

@@ -26,9 +26,9 @@ from ..summary.again import Again, again
 from ..summary.environment import environment
 from ..summary.levels import Series, series_of
 from ..summary.summary import RunSummary
-from ..tables.beside_lines import beside_lines
-from ..tables.lines import repeat_lines, stability_lines
-from ..tables.tables import footnotes, setup_words
+from ..tables.level_lines import repeat_lines, stability_lines
+from ..tables.server_lines import server_lines
+from ..tables.text_tables import footnotes, setup_words
 from .report_details import clocks, figures_table, turns_table
 from .report_run import ReportedRun
 from .tables import Table, beside_table, levels_table, runs_table
@@ -106,7 +106,7 @@ def _section(place: str, series: Series, runs: Sequence[ReportedRun]) -> Section
         runs=runs_table(found),
         beside=beside_table(found),
         turns=turns_table(found),
-        beside_lines=beside_lines(series),
+        beside_lines=server_lines(series),
         figures=figures_table(found),
         lines=[*stability_lines(series), *repeat_lines(series)],
         footnotes=footnotes(found),

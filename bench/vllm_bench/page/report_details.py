@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..figures.statistics import min_samples
+from ..records.column import Value
 from ..records.text import ABSENT
 from ..summary.summary import RunSummary, Turn
 from ..tables.columns import SUMMARY_COLUMNS
-from ..tables.summary_column import Value
 from .tables import RUN, Cell, Column, Table, number
 
 TURN_COLUMNS = (

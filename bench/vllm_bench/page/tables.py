@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 from ..figures import digits as cells
-from ..figures.metrics import TITLES
-from ..figures.statistics import min_samples
+from ..records.column import Column as Figure
+from ..records.column import Value
 from ..records.text import ABSENT
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
-from ..tables.columns import SUMMARY_COLUMNS, summary_column_docs
-from ..tables.level_columns import FIGURES, LevelRow, level_column_docs, level_rows
-from ..tables.report_headings import BESIDE_FIGURES, LEVEL_NAMES, RUN_FIGURES, SHARES
-from ..tables.summary_column import Value
+from ..tables.columns import BY_NAME, REPEATED, groups_of
+from ..tables.group import Group, Where, lacking
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_repeats
 
 Row = TypeVar("Row")
 
@@ -55,11 +53,8 @@ class Table:
         return [(name, len(list(some))) for name, some in groupby(self.columns, lambda c: c.group)]
 
 
-VALUES = {column.name: column.value for column in SUMMARY_COLUMNS}
-DOCS = dict(summary_column_docs())
-LEVEL_DOCS = dict(level_column_docs())
-FROM_SCHEDULE = "_from_schedule"  # in the names of times that say most in an open loop alone
-PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
+LEVEL_DOCS = {column.name: column.doc for column in LEVEL_COLUMNS}
+FIGURES = {figure.name: figure for figure in REPEATED}
 
 
 RUN: tuple[Column, Callable[[RunSummary], Cell]] = (
@@ -73,14 +68,14 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
     columns: list[tuple[Column, Callable[[RunSummary], Cell]]] = [
         RUN,
         (
-            Column("", "verdict", DOCS["verdict"], number=False),
+            Column("", "verdict", BY_NAME["verdict"].doc, number=False),
             lambda run: _verdict(run.verdict.level, run.verdict.reasons),
         ),
         (
             Column("", "ok", "requests that succeeded, of all that ended"),
             lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
         ),
-        *_figure_columns(RUN_FIGURES, runs),
+        *_figure_columns(groups_of(Where.RUNS, runs), runs),
     ]
     return _table(columns, runs)
 
@@ -88,34 +83,33 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
 def beside_table(runs: Sequence[RunSummary]) -> Table | None:
     """Return a row a run with what was seen of the server and its GPUs; None: nobody looked."""
     watched = any(run.gpu_side.expected for run in runs)
-    figures = [f for f in BESIDE_FIGURES if watched or not f[2].startswith("gpu_")]
-    columns = _figure_columns(figures, runs)
+    columns = [
+        column
+        for group in groups_of(Where.SERVER, runs)
+        if watched or not any(name.startswith("gpu_") for name in group.columns.values())
+        for column in _figure_columns([group], runs)
+    ]
     return _table([RUN, *columns], runs) if columns else None
 
 
 def _figure_columns(
-    figures: Sequence[tuple[str, str, str]], runs: Sequence[RunSummary]
+    groups: Sequence[Group], runs: Sequence[RunSummary]
 ) -> list[tuple[Column, Callable[[RunSummary], Cell]]]:
     """Return columns of summary.csv under their headings; those without any value left out.
 
     A percentile without the samples for it stays: that it can't be told is told.
     """
-    is_open = any(run.load.is_open for run in runs)
     return [
         (
-            Column(_origin(group, name, is_open), heading, DOCS[name]),
-            lambda run, name=name: _run_cell(run, name),  # type: ignore[misc]
+            Column(group.heading, heading, BY_NAME[name].doc),
+            lambda run, name=name, group=group: _run_cell(  # type: ignore[misc]
+                run, name, percent=group.percent
+            ),
         )
-        for group, heading, name in figures
-        if (is_open or FROM_SCHEDULE not in name)
-        and any(VALUES[name](run) is not None or _lacking(run, name) for run in runs)
+        for group in groups
+        for heading, name in group.columns.items()
+        if any(BY_NAME[name].value(run) is not None or lacking(run, name) for run in runs)
     ]
-
-
-def _origin(group: str, name: str, is_open: bool) -> str:
-    """Return a group's heading; in an open loop times from the send stand beside others."""
-    from_send = is_open and name.startswith(("ttft_p", "latency_p"))
-    return f"{group} from send" if from_send else group
 
 
 def _table(columns: Sequence[tuple[Column, Callable[[Row], Cell]]], rows: Sequence[Row]) -> Table:
@@ -126,12 +120,11 @@ def _verdict(level: str, reasons: str) -> Cell:
     return Cell(level, level, reasons, verdict=True)
 
 
-def _run_cell(run: RunSummary, name: str) -> Cell:
-    value = VALUES[name](run)
+def _run_cell(run: RunSummary, name: str, *, percent: bool) -> Cell:
+    value = BY_NAME[name].value(run)
     if isinstance(value, int | float):
-        return Cell(number(100 * value if name in SHARES else value), value)
-    lacking = _lacking(run, name)
-    return Cell(str(value) if value is not None else lacking or ABSENT)
+        return Cell(number(100 * value if percent else value), value)
+    return Cell(value or lacking(run, name) or ABSENT)
 
 
 def number(value: float) -> str:
@@ -142,17 +135,9 @@ def number(value: float) -> str:
     return f"{float(text):,.0f}" if abs(value) >= 1000 else text
 
 
-def _lacking(run: RunSummary, name: str) -> str:
-    """Return `n<368` for a percentile that its samples don't allow; nothing for anything else."""
-    found = PERCENTILE.fullmatch(name)
-    if not found or f"{found['metric']}_ms" not in run.distributions:
-        return ""
-    return f"n<{min_samples(float(found['percentile']))}"
-
-
 def levels_table(series: Series) -> Table:
     """Return a row a level: its runs together, each figure with its interval over them."""
-    rows, is_open = level_rows([series]), series.levels[0].load.is_open
+    rows = level_rows([series])
     columns: list[tuple[Column, Callable[[LevelRow], Cell]]] = [
         (
             Column("", "load", LEVEL_DOCS["load"], number=False),
@@ -168,22 +153,16 @@ def levels_table(series: Series) -> Table:
         ),
         *_judged_columns(rows),
         *(
-            (_level_column(name, is_open), lambda r, n=name, f=figure: _level_cell(r.level, n, f))
-            for name, _, figure in sorted(FIGURES, key=lambda f: FROM_SCHEDULE not in f[0])
-            if (is_open or FROM_SCHEDULE not in name)
-            and any(_level_cell(row.level, name, figure).text != ABSENT for row in rows)
+            (
+                Column(group.heading, heading, f"{LEVEL_DOCS[name]}; below it the 95 % interval"),
+                lambda row, figure=FIGURES[name]: _level_cell(row.level, figure),
+            )
+            for group in groups_of(Where.LEVELS, series.runs)
+            for heading, name in group.columns.items()
+            if any(_level_cell(row.level, FIGURES[name]).text != ABSENT for row in rows)
         ),
     ]
     return _table(columns, rows)
-
-
-def _level_column(name: str, is_open: bool) -> Column:
-    group, heading = LEVEL_NAMES.get(name, ("", name))
-    if found := PERCENTILE.fullmatch(name):
-        title, _, origin = TITLES[found["metric"] + "_ms"].partition(" from ")
-        group = f"{title} ms from {origin}" if origin else _origin(f"{title} ms", name, is_open)
-        heading = f"p{found['percentile']}"
-    return Column(group, heading, f"{LEVEL_DOCS[name]}; below it the 95 % interval")
 
 
 def _judged_columns(
@@ -202,11 +181,11 @@ def _judged_columns(
         )
 
 
-def _level_cell(level: Level, name: str, figure: Callable[[RunSummary], float | None]) -> Cell:
-    over = level.over_repeats(figure)
+def _level_cell(level: Level, figure: Figure[RunSummary]) -> Cell:
+    over = over_repeats(level, figure)
     if over is None:
-        lacking = next((text for run in level.runs if (text := _lacking(run, name))), "")
-        return Cell(lacking or ABSENT)
+        short = next((text for run in level.runs if (text := lacking(run, figure.name))), "")
+        return Cell(short or ABSENT)
     small = ""
     if over.interval is not None:
         small = f"{number(over.interval.low)} to {number(over.interval.high)}"

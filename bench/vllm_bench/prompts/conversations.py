@@ -1,11 +1,6 @@
 """Conversations of several turns: what the person says; the answers are the server's to give.
 
-{"id": "a", "conversations": [{"from": "human", "value": "Who are you?"}, {"from": "gpt", …}, …]}
-{"messages": [{"role": "user", "content": "Who are you?"}, {"role": "assistant", …}, …]}
-{"turns": ["Compose a travel blog post …", "Rewrite it. Start every sentence with an A."]}
-
-Whole ones come from a file of such rows; from prompts that have nothing to do with each other
-come some of any length.
+They come from a file of rows in one of the shapes of whole conversations: see rows.py.
 """
 
 from __future__ import annotations
@@ -13,18 +8,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .files import rows_of_file
 from .order import endless_permutations
 from .prompt import PromptError
-from .rows import CHAT_ROLES, HUMAN
-
-SHAPES = ("conversations", "messages", "turns")
-SPEAKER_AND_TEXT = {"conversations": ("from", "value"), "messages": ("role", "content")}
+from .rows import CONVERSATIONS, RowError, turns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +44,10 @@ def read_conversations(path: Path) -> tuple[Conversation, ...]:
     unit, rows = rows_of_file(path)
     found = []
     for number, row in rows:
-        where = f"file:{path}: {unit} {number}"
-        turns = user_turns(row, where)
+        try:
+            turns = user_turns(row)
+        except RowError as e:
+            raise PromptError(f"file:{path}: {unit} {number}: {e}") from e
         if turns:
             found.append(Conversation(f"file:{number}", turns))
     if not found:
@@ -66,41 +59,16 @@ def holds_conversations(path: Path) -> bool:
     """Whether the rows of a file are conversations. Raises PromptError where it can't be read."""
     _, rows = rows_of_file(path)
     _, first = next(rows, (0, None))
-    return isinstance(first, dict) and any(key in first for key in SHAPES)
+    return isinstance(first, dict) and any(key in first for key in CONVERSATIONS)
 
 
-def user_turns(row: object, where: str) -> tuple[str, ...]:
-    """Return what the person says in a row, turn by turn; blank turns are none.
-
-    Raises PromptError, which begins with `where`.
-    """
-    shape = next((key for key in SHAPES if isinstance(row, dict) and key in row), None)
-    if shape is None:
-        raise PromptError(f"{where}: not a conversation: has none of the keys {', '.join(SHAPES)}")
-    assert isinstance(row, dict)
-    turns = row[shape]
-    if not isinstance(turns, list):
-        raise PromptError(f"{where}: {shape} must be a list")
-    said = [_said(turn, shape, f"{where}: {shape}[{n}]") for n, turn in enumerate(turns)]
-    return tuple(text.strip() for text in said if text is not None and text.strip())
-
-
-def _said(turn: object, shape: str, where: str) -> str | None:
-    """Return what the person says in this turn; None: somebody else speaks."""
-    if shape == "turns":
-        return _text(turn, where)
-    speaker, text = SPEAKER_AND_TEXT[shape]
-    if not isinstance(turn, Mapping) or speaker not in turn:
-        raise PromptError(f"{where} must have the keys {speaker} and {text}")
-    if shape == "messages" and turn["role"] not in CHAT_ROLES:
-        raise PromptError(f"{where}.role must be one of {', '.join(CHAT_ROLES)}")
-    return _text(turn.get(text), f"{where}.{text}") if turn[speaker] in HUMAN else None
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise PromptError(f"{where} must be a text")
-    return value
+def user_turns(row: object) -> tuple[str, ...]:
+    """Return what the person says in a row, turn by turn; blank turns are none. Raises RowError."""
+    shapes = [key for key in CONVERSATIONS if isinstance(row, dict) and key in row]
+    if not isinstance(row, dict) or not shapes:
+        raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
+    said = (turn.text.strip() for turn in turns_of(row, shapes[0]) if turn.by_human)
+    return tuple(text for text in said if text)
 
 
 def choose_conversations(

@@ -8,78 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import BenchError
 from .prompt import CountedBy, Prompt, PromptError, user_prompt
 
-
-class TokenCountCache:
-    """Counts by content, kept in memory and appended to a file."""
-
-    def __init__(self, folder: Path, scope: Sequence[str]) -> None:
-        """Open the counts of one way of counting; `scope` is whatever changes the counts."""
-        digest = hashlib.sha256(json.dumps(list(scope)).encode()).hexdigest()[:16]
-        label = re.sub(r"[^A-Za-z0-9.-]+", "-", scope[0] if scope else "")[-60:].strip("-.")
-        self._path = folder / f"{label}-{digest}.jsonl"
-        self._counts = _read(self._path)
-
-    def get(self, content_sha256: str) -> int | None:
-        """Return a count; None where it isn't known."""
-        return self._counts.get(content_sha256)
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Keep counts. Where the disk doesn't take them they are kept in memory alone."""
-        new = {key: n for key, n in counts.items() if key not in self._counts}
-        self._counts.update(new)
-        # The line break comes first: it ends a line that a kill tore off.
-        lines = "".join(f'\n{{"sha256":"{key}","tokens":{n}}}' for key, n in new.items())
-        if lines:
-            _append(self._path, lines.encode() + b"\n")
-
-    def forget(self) -> None:
-        """Drop all counts: the server counts differently now."""
-        self._counts.clear()
-        try:
-            self._path.unlink(missing_ok=True)
-        except OSError:
-            return  # a read-only cache: this run doesn't use it, the next one finds out again
-
-
-def _read(path: Path) -> dict[str, int]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return {}
-    counts = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            counts[str(row["sha256"])] = int(row["tokens"])
-        except (ValueError, KeyError, TypeError):
-            continue  # torn off, or empty: that text is counted again
-    return counts
-
-
-def _append(path: Path, data: bytes) -> None:
-    """Append in one write: with O_APPEND, whole batches of several processes don't mix."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError:
-        return  # a cache saves time; a run doesn't end for want of it
-    try:
-        os.write(descriptor, data)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
-
+Tokenize = Callable[[Prompt], "int | None"]  # asks a server; None: it refuses the prompt
 
 SERVER_CALLS_AT_ONCE = 8
 MODEL_ALIASES = {"gpt-oss-20": "openai/gpt-oss-20b"}  # as the server's launcher has it
@@ -98,8 +37,7 @@ class TokenCounter(Protocol):
     """Something that counts the tokens of prompts."""
 
     @property
-    def method(self) -> CountedBy:
-        """Who counts."""
+    def method(self) -> CountedBy: ...
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -119,12 +57,7 @@ class ServerCounter:
     method: CountedBy = "server"
     notes: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        tokenize: Callable[[Prompt], int | None],
-        *,
-        cache: TokenCountCache | None = None,
-    ) -> None:
+    def __init__(self, tokenize: Tokenize, *, cache: TokenCountCache | None = None) -> None:
         """Count with `tokenize`, called from several threads; None from it: a refused prompt."""
         self._tokenize = tokenize
         self._cache = cache
@@ -192,7 +125,6 @@ class TokenizerCounter:
         )
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
-        """Count."""
         # One by one: encode_batch starts threads, after which the library warns of each fork.
         return [len(self._tokenizer.encode(prompt.text).ids) for prompt in prompts]
 
@@ -203,11 +135,9 @@ class EstimateCounter:
     method: CountedBy = "estimate"
 
     def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
-        """Say `notes` beside the counter's own."""
         self.notes = (*notes, "token counts are estimated from the length of the text")
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
-        """Guess."""
         return [estimate_tokens(prompt.text) for prompt in prompts]
 
 
@@ -218,7 +148,7 @@ def estimate_tokens(text: str) -> int:
 
 def best_counter(
     *,
-    tokenize: Callable[[Prompt], int | None] | None = None,
+    tokenize: Tokenize | None = None,
     models: Sequence[str] = (),
     cache_dir: Path | None = None,
     scope: Sequence[str] = (),
@@ -269,3 +199,55 @@ def _in_hub_cache(repo: str) -> Path | None:
     except HFValidationError:
         return None  # a path, or a name that no model on the hub can have
     return Path(found) if isinstance(found, str) else None
+
+
+class TokenCountCache:
+    """Counts by content, kept in memory and appended to a file."""
+
+    def __init__(self, folder: Path, scope: Sequence[str]) -> None:
+        """Open the counts of one way of counting; `scope` is whatever changes the counts."""
+        digest = hashlib.sha256(json.dumps(list(scope)).encode()).hexdigest()[:16]
+        label = re.sub(r"[^A-Za-z0-9.-]+", "-", scope[0] if scope else "")[-60:].strip("-.")
+        self._path = folder / f"{label}-{digest}.jsonl"
+        self._counts = _read(self._path)
+
+    def get(self, content_sha256: str) -> int | None:
+        return self._counts.get(content_sha256)
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Keep counts. Where the disk doesn't take them they are kept in memory alone."""
+        new = {key: n for key, n in counts.items() if key not in self._counts}
+        self._counts.update(new)
+        # The line break comes first: it ends a line that a kill tore off.
+        lines = "".join(f'\n{{"sha256":"{key}","tokens":{n}}}' for key, n in new.items())
+        if lines:
+            _append(self._path, lines.encode() + b"\n")
+
+    def forget(self) -> None:
+        """Drop all counts: the server counts differently now."""
+        self._counts.clear()
+        with suppress(OSError):  # a read-only cache: the next run finds out again
+            self._path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return {}
+    counts = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            counts[str(row["sha256"])] = int(row["tokens"])
+        except (ValueError, KeyError, TypeError):
+            continue  # torn off, or empty: that text is counted again
+    return counts
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append in one write: whole batches of several processes don't mix."""
+    with suppress(OSError):  # a cache saves time; a run doesn't end for want of it
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            file.write(data)

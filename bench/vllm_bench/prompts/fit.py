@@ -55,7 +55,6 @@ class Draw:
 
     @property
     def prompts(self) -> Sequence[Prompt]:
-        """All prompts that can be drawn."""
         return self.source.prompts
 
 

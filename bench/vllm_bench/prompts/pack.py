@@ -37,11 +37,9 @@ class Goal:
 
     @property
     def tolerance(self) -> int:
-        """How far off a prompt may be."""
         return max(1, int(self.tokens * TOLERANCE))
 
     def met_by(self, counted: int | None) -> bool:
-        """Tell whether this many tokens will do."""
         return counted is not None and abs(counted - self.tokens) <= self.tolerance
 
     def exceeded_by(self, counted: int | None) -> bool:

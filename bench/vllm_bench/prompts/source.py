@@ -1,48 +1,32 @@
 """Prompts by the name of their data set: from the hub, once, from a file, or from the bundle.
 
-Nothing here ever stands in for what was asked: a set that can't be had is a PromptError.
+Nothing here ever stands in for what was asked: a set that can't be had is a PromptError. What was
+fetched is kept as JSON lines that anybody can read, and a small JSON that vouches for them:
+
+    <cache>/prompts/dolly.json              which file holds the set, its sha256, count, revision
+    <cache>/prompts/dolly-3f2a9c1b7d04.jsonl  {"id": "dolly:0", "prompt": "When did …"}
+
+The lines' file is named after its content and the small JSON is renamed into place last, so a
+reader sees the old set or the new one, whatever happens meanwhile. No secret is written.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
 
-from .cache import find_cached, lines_path, read_cached, write_cached
+from ..records.whole_file import write_whole
+from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet
 from .files import read_prompt_file
-from .hub import HUB_SETS, fetch
-from .order import derive_seed
-from .prompt import (
-    Message,
-    Prompt,
-    PromptError,
-    PromptSet,
-    PromptSource,
-    user_prompt,
-    without_repeats,
-)
-
-__all__ = [
-    "SAMPLE_FILE",
-    "Message",
-    "Prompt",
-    "PromptError",
-    "PromptSet",
-    "PromptSource",
-    "dataset_notes",
-    "default_cache_dir",
-    "derive_seed",
-    "fetch_to_cache",
-    "known_datasets",
-    "load_prompts",
-    "load_source",
-    "locate",
-    "prompts_folder",
-]
+from .hub import Fetched, fetch
+from .prompt import Prompt, PromptError, PromptSource, user_prompt, without_repeats
 
 SAMPLE_FILE = Path(__file__).resolve().parents[2] / "data" / "sample_prompts.jsonl"
+FORMAT = 1  # of a fetched set; goes up when a filter of rows changes: it is fetched again
 SAMPLE_NOTE = "sample: written for this project, for trying things out; not human data"
 
 
@@ -59,16 +43,6 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "vllm-bench"
 
 
-def known_datasets() -> tuple[str, ...]:
-    """Return the names that a scenario may give; file:PATH comes beside them."""
-    return (*HUB_SETS, "sample")
-
-
-def load_prompts(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -> list[Prompt]:
-    """Return every prompt of a data set, in its own order. Raises PromptError."""
-    return list(load_source(dataset, cache_dir=cache_dir, hf_token=hf_token).prompts)
-
-
 def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -> PromptSource:
     """Return a data set with what a person should know of how it was read.
 
@@ -77,21 +51,20 @@ def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -
     """
     if dataset.startswith("file:"):
         return read_prompt_file(Path(dataset.removeprefix("file:")))
-    if dataset == "sample":
+    if dataset == SAMPLE:
         return _read_sample()
-    _check_known(dataset)
-    folder = prompts_folder(cache_dir)
-    cached = find_cached(folder, HUB_SETS[dataset])
+    hub_set = _known(dataset)
+    cached = _find(_folder(cache_dir), hub_set)
     if cached is None:
         return fetch_to_cache(dataset, cache_dir=cache_dir, hf_token=hf_token)
-    return read_cached(folder, HUB_SETS[dataset], cached)
+    return _read(_folder(cache_dir), hub_set, cached)
 
 
 def fetch_to_cache(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -> PromptSource:
     """Fetch a hub set now, whatever is cached, and cache it. Raises PromptError."""
-    _check_known(dataset)
-    fetched = fetch(HUB_SETS[dataset], hf_token or None)
-    write_cached(prompts_folder(cache_dir), HUB_SETS[dataset], fetched)
+    hub_set = _known(dataset)
+    fetched = fetch(hub_set, hf_token or None)
+    _write(_folder(cache_dir), hub_set, fetched)
     return fetched.source
 
 
@@ -99,31 +72,29 @@ def locate(dataset: str, cache_dir: Path) -> Path | None:
     """Return the file that holds the set; None where it isn't cached. Raises PromptError."""
     if dataset.startswith("file:"):
         return Path(dataset.removeprefix("file:")).expanduser()
-    if dataset == "sample":
+    if dataset == SAMPLE:
         return SAMPLE_FILE
-    _check_known(dataset)
-    folder = prompts_folder(cache_dir)
-    cached = find_cached(folder, HUB_SETS[dataset])
-    return lines_path(folder, cached) if cached else None
-
-
-def prompts_folder(cache_dir: Path) -> Path:
-    """Return where the fetched sets lie."""
-    return cache_dir / "prompts"
+    cached = _find(_folder(cache_dir), _known(dataset))
+    return _lines_path(_folder(cache_dir), cached) if cached else None
 
 
 def dataset_notes(dataset: str) -> tuple[str, ...]:
     """Return what a person must know of a set before believing or publishing figures from it."""
-    if dataset == "sample":
+    if dataset == SAMPLE:
         return (SAMPLE_NOTE,)
     warning = HUB_SETS[dataset].warning if dataset in HUB_SETS else None
     return (f"{dataset}: {warning}",) if warning else ()
 
 
-def _check_known(dataset: str) -> None:
+def _folder(cache_dir: Path) -> Path:
+    return cache_dir / "prompts"
+
+
+def _known(dataset: str) -> HubSet:
     if dataset not in HUB_SETS:
-        known = ", ".join(known_datasets())
+        known = ", ".join(DATASETS)
         raise PromptError(f"{dataset}: no such dataset: known are {known}, file:PATH")
+    return HUB_SETS[dataset]
 
 
 def _read_sample() -> PromptSource:
@@ -134,4 +105,103 @@ def _read_sample() -> PromptSource:
         raise PromptError(f"{SAMPLE_FILE}: the bundled set can't be read: {e.strerror}") from e
     except (ValueError, KeyError, TypeError) as e:
         raise PromptError(f"{SAMPLE_FILE}: the bundled set is damaged: {e}") from e
-    return without_repeats("sample", prompts)
+    return without_repeats(SAMPLE, prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSet:
+    """What the small JSON says."""
+
+    dataset: str
+    repo: str
+    licence: str
+    revision: str | None
+    file: str
+    sha256: str  # of the file's bytes
+    row_count: int  # rows on the hub
+    prompt_count: int
+    notes: list[str]
+    format: int = FORMAT
+
+
+def _find(folder: Path, hub_set: HubSet) -> CachedSet | None:
+    """Return what is cached of the set; None: nothing, or of an older version of its filter.
+
+    Raises PromptError where the small JSON is damaged.
+    """
+    path = _facts_path(folder, hub_set)
+    try:
+        facts = orjson.loads(path.read_bytes())
+        if facts["format"] != FORMAT:
+            return None
+        return CachedSet(**facts)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise PromptError(f"{path}: can't be read: {e.strerror}") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise PromptError(_damaged(path, "not what was written", hub_set)) from e
+
+
+def _read(folder: Path, hub_set: HubSet, cached: CachedSet) -> PromptSource:
+    """Read the cached set, once its checksum was verified. Raises PromptError."""
+    path = _lines_path(folder, cached)
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise PromptError(_damaged(path, e.strerror or "can't be read", hub_set)) from e
+    if hashlib.sha256(data).hexdigest() != cached.sha256:
+        raise PromptError(_damaged(path, "its sha256 is not the recorded one", hub_set))
+    rows = [orjson.loads(line) for line in data.splitlines()]
+    prompts = tuple(user_prompt(row["id"], row["prompt"]) for row in rows)
+    return PromptSource(cached.dataset, prompts, tuple(cached.notes))
+
+
+def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
+    """Write a fetched set, and drop the file of the one that it replaces. Raises PromptError."""
+    data = b"".join(_line(prompt) for prompt in fetched.source.prompts)
+    sha256 = hashlib.sha256(data).hexdigest()
+    cached = CachedSet(
+        dataset=hub_set.name,
+        repo=hub_set.repo,
+        licence=hub_set.licence,
+        revision=fetched.revision,
+        file=f"{hub_set.name}-{sha256[:12]}.jsonl",
+        sha256=sha256,
+        row_count=fetched.row_count,
+        prompt_count=len(fetched.source.prompts),
+        notes=list(fetched.source.notes),
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / cached.file, data)
+        write_whole(
+            _facts_path(folder, hub_set), orjson.dumps(asdict(cached), option=orjson.OPT_INDENT_2)
+        )
+        _drop_older(folder, hub_set, cached)
+    except OSError as e:
+        raise PromptError(f"{folder}: can't be written: {e.strerror}") from e
+
+
+def _lines_path(folder: Path, cached: CachedSet) -> Path:
+    """Return where the prompts lie."""
+    return folder / Path(cached.file).name  # a damaged fact can't point out of the folder
+
+
+def _facts_path(folder: Path, hub_set: HubSet) -> Path:
+    return folder / f"{hub_set.name}.json"
+
+
+def _line(prompt: Prompt) -> bytes:
+    return orjson.dumps({"id": prompt.id, "prompt": prompt.text}) + b"\n"
+
+
+def _drop_older(folder: Path, hub_set: HubSet, kept: CachedSet) -> None:
+    for path in folder.glob(f"{hub_set.name}-{'?' * 12}.jsonl"):
+        if path.name != kept.file:
+            path.unlink(missing_ok=True)
+
+
+def _damaged(path: Path, why: str, hub_set: HubSet) -> str:
+    again = f"python bench/load_real_prompts.py {hub_set.name} --refresh"
+    return f"{path}: damaged ({why}): fetch the set again with {again}"

@@ -6,18 +6,16 @@ reader and the documentation (`python bench/summarize.py --columns`) derive from
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import os
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import BenchError
+from .row import bad_row, columns, csv_lines, doc, frame_of, whole_lines
 from .whole_file import hold
 
 if TYPE_CHECKING:
@@ -44,84 +42,54 @@ class RecordsError(BenchError):
     """A results file that can't be read; the text is one line for people."""
 
 
-def _doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
-    return field(default=default, metadata={"doc": text})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """One request, made complete at one exit. An empty cell is a value that doesn't exist."""
 
-    run_id: str = _doc("the run that the request belongs to; also the file's name")
-    scenario: str = _doc("scenario's name")
-    concurrency: int | None = _doc("streams held open by a closed loop; empty in an open one")
-    request_rate: float | None = _doc(
+    run_id: str = doc("the run that the request belongs to; also the file's name")
+    scenario: str = doc("scenario's name")
+    concurrency: int | None = doc("streams held open by a closed loop; empty in an open one")
+    request_rate: float | None = doc(
         "requests a second that an open loop was to send; of a trace its realised_rate"
     )
-    request_index: int = _doc("place in the plan, from 0")
-    request_id: str = _doc("sent as X-Request-Id; the server's chunks carry it")
-    prompt_id: str = _doc("the prompt's name in its set")
-    conversation_id: str | None = _doc("the conversation that it is a turn of")
-    turn: int | None = _doc("which turn of its conversation, from 1")
-    stream_index: int = _doc("which stream sent it; in an open loop, which connection")
-    t_scheduled_s: float = _doc(
+    request_index: int = doc("place in the plan, from 0")
+    request_id: str = doc("sent as X-Request-Id; the server's chunks carry it")
+    prompt_id: str = doc("the prompt's name in its set")
+    conversation_id: str | None = doc("the conversation that it is a turn of")
+    turn: int | None = doc("which turn of its conversation, from 1")
+    stream_index: int = doc("which stream sent it; in an open loop, which connection")
+    t_scheduled_s: float = doc(
         "when it was meant to go, from the run's start: by the schedule, or in a closed loop when "
         "its slot came free"
     )
-    t_sent_s: float | None = _doc("when it was handed to the socket; empty: it never was")
-    t_end_s: float = _doc("the event with finish_reason, or the moment of failure")
-    send_lag_ms: float | None = _doc("t_sent - t_scheduled")
-    connect_ms: float | None = _doc("time to open a connection, where one was opened for it")
-    ttft_ms: float | None = _doc("first token event - t_sent; empty without streaming")
-    ttft_visible_ms: float | None = _doc("first token event that isn't reasoning - t_sent")
-    latency_ms: float | None = _doc("t_end - t_sent")
-    tpot_ms: float | None = _doc("(latency - ttft) / (completion_tokens - 1), from 2 tokens on")
-    max_gap_ms: float | None = _doc("the longest wait between two reads that brought tokens")
-    prompt_tokens: int | None = _doc("prompt tokens, by the server's usage")
-    completion_tokens: int | None = _doc("generated tokens, by the server's usage")
-    cached_tokens: int | None = _doc("prompt tokens found in the prefix cache, if the server says")
-    token_events: int = _doc("events that brought tokens")
-    token_reads: int = _doc("socket reads that completed at least one token event")
-    max_tokens: int = _doc("generated tokens that were asked for at most")
-    http_status: int | None = _doc("status of the reply; empty: none came")
-    finish_reason: str | None = _doc("the server's word: stop, length, ...")
-    error_kind: ErrorKind | None = _doc("why it failed, from a closed list; empty: success")
-    error: str | None = _doc("what went wrong, in the server's own words where it gave any")
+    t_sent_s: float | None = doc("when it was handed to the socket; empty: it never was")
+    t_end_s: float = doc("the event with finish_reason, or the moment of failure")
+    send_lag_ms: float | None = doc("t_sent - t_scheduled")
+    connect_ms: float | None = doc("time to open a connection, where one was opened for it")
+    ttft_ms: float | None = doc("first token event - t_sent; empty without streaming")
+    ttft_visible_ms: float | None = doc("first token event that isn't reasoning - t_sent")
+    latency_ms: float | None = doc("t_end - t_sent")
+    tpot_ms: float | None = doc("(latency - ttft) / (completion_tokens - 1), from 2 tokens on")
+    max_gap_ms: float | None = doc("the longest wait between two reads that brought tokens")
+    prompt_tokens: int | None = doc("prompt tokens, by the server's usage")
+    completion_tokens: int | None = doc("generated tokens, by the server's usage")
+    cached_tokens: int | None = doc("prompt tokens found in the prefix cache, if the server says")
+    token_events: int = doc("events that brought tokens")
+    token_reads: int = doc("socket reads that completed at least one token event")
+    max_tokens: int = doc("generated tokens that were asked for at most")
+    http_status: int | None = doc("status of the reply; empty: none came")
+    finish_reason: str | None = doc("the server's word: stop, length, ...")
+    error_kind: ErrorKind | None = doc("why it failed, from a closed list; empty: success")
+    error: str | None = doc("what went wrong, in the server's own words where it gave any")
 
 
-COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(RequestRecord))
-
-
-def column_docs() -> list[tuple[str, str]]:
-    """Return (column, meaning) for every column, in the file's order."""
-    return [(f.name, f.metadata["doc"]) for f in dataclasses.fields(RequestRecord)]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    # Microseconds are finer than any clock here resolves; repr would print noise digits.
-    return f"{value:.6f}" if isinstance(value, float) else _one_line(str(value))
-
-
-def _one_line(text: str) -> str:
-    """Return the text without line breaks: a row is a line, so that a torn one can be told."""
-    return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def to_csv_lines(records: Iterable[RequestRecord]) -> str:
-    """Return the records as CSV lines, in `COLUMNS` order, without a header."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    for record in records:
-        writer.writerow([_cell(getattr(record, name)) for name in COLUMNS])
-    return out.getvalue()
+COLUMNS = columns(RequestRecord)
 
 
 class RecordWriter:
     """Appends rows to a new `<run_id>.csv`; one write a call: a kill tears no older row.
 
-    It holds the file (see held.py), so that a run under way can be told from a dead one.
+    It holds the file (see whole_file.py), so that a run under way can be told from a dead one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -133,7 +101,7 @@ class RecordWriter:
 
     def write(self, records: Iterable[RequestRecord]) -> None:
         """Append the records now. Raises OSError (a full disk, say)."""
-        self._write(to_csv_lines(records))
+        self._write(csv_lines(records))
 
     def _write(self, text: str) -> None:
         data = text.encode(errors="backslashreplace")  # half a surrogate pair is no UTF-8
@@ -141,17 +109,12 @@ class RecordWriter:
             data = data[os.write(self._fd, data) :]
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._fd)
 
 
 def _dtype(annotation: object) -> str:
     """Return the pandas dtype that holds the annotation's values with their absences."""
-    kinds = {
-        a
-        for a in typing.get_args(annotation)
-        if isinstance(annotation, types.UnionType) and a is not types.NoneType
-    } or {annotation}
+    kinds = set(typing.get_args(annotation)) - {types.NoneType} or {annotation}
     if kinds == {int}:
         return "Int64"
     return "float64" if kinds == {float} else "string"
@@ -168,43 +131,29 @@ def read_frame(path: Path) -> pd.DataFrame:
 
     Raises RecordsError where the file is missing, has a wrong header or a damaged row.
     """
-    import pandas as pd
-
-    whole = _whole_lines(path)
+    whole = _checked_lines(path)
     try:
-        return pd.read_csv(
-            io.BytesIO(whole), dtype=column_dtypes(), keep_default_na=False, na_values=[""]
-        )
+        return frame_of(whole, column_dtypes())
     except (ValueError, TypeError, OverflowError) as e:
         raise RecordsError(f"{path}: damaged row: {e}") from e
 
 
 def count_rows(path: Path) -> int:
     """Count a run's rows without a look into their cells. Raises RecordsError as `read_frame`."""
-    return _whole_lines(path).count(b"\n") - 1
+    return _checked_lines(path).count(b"\n") - 1
 
 
-def _whole_lines(path: Path) -> bytes:
+def _checked_lines(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        whole = whole_lines(path.read_bytes())
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
-    whole = text[: text.rfind(b"\n") + 1]
     header = whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
     _check_header(path, header)
-    _check_rows(path, whole)
+    problem = bad_row(whole)
+    if problem:
+        raise RecordsError(f"{path}: damaged row: {problem}")
     return whole
-
-
-def _check_rows(path: Path, whole: bytes) -> None:
-    """Refuse a row with too few or too many cells: pandas would fill it up, or shift all rows."""
-    for number, line in enumerate(whole.split(b"\n")[1:-1], start=2):
-        parts = line.split(b'"')  # every other part stands outside quotes
-        cells = 1 + sum(part.count(b",") for part in parts[::2])
-        if cells != len(COLUMNS) or len(parts) % 2 == 0:
-            raise RecordsError(
-                f"{path}: damaged row: line {number} has {cells} cells, not {len(COLUMNS)}"
-            )
 
 
 def _check_header(path: Path, header: str) -> None:
@@ -217,12 +166,7 @@ def _check_header(path: Path, header: str) -> None:
     if len(missing) > len(COLUMNS) / 2:
         raise RecordsError(f"{path}: not a run: one is a <run_id>.csv that bench.py wrote")
     extra = [c for c in given if c not in COLUMNS]
-    what = "; ".join(
-        part
-        for part in (
-            f"missing {', '.join(missing)}" if missing else "",
-            f"unknown {', '.join(extra)[:200]}" if extra else "",
-        )
-        if part
-    )
-    raise RecordsError(f"{path}: not a run of this version: {what or 'columns out of order'}")
+    what = [f"missing {', '.join(missing)}"] if missing else []
+    what += [f"unknown {', '.join(extra)[:200]}"] if extra else []
+    problem = "; ".join(what) or "columns out of order"
+    raise RecordsError(f"{path}: not a run of this version: {problem}")

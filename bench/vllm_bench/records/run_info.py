@@ -14,7 +14,6 @@ from .whole_file import write_whole
 
 SCHEMA_VERSION = 1
 
-
 RunStatus = Literal["running", "complete", "interrupted", "failed"]
 
 
@@ -47,10 +46,10 @@ class RunInfo:
     clock_end: ClockPair | None = None
     request_rate: float | None = None  # requests/s asked for; None: a closed loop
     repeat: int = 1  # of the level, from 1
-    plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see timetable.py
-    unmeasured: dict[str, int] = field(default_factory=dict)  # sent beside: see unmeasured.py
-    client_health: dict[str, Any] = field(default_factory=dict)  # see client_health.py
-    observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see observe/
+    plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see plan/timetable.py
+    unmeasured: dict[str, int] = field(default_factory=dict)  # sent beside: see run/runner.py
+    client_health: dict[str, Any] = field(default_factory=dict)  # see run/client_health.py
+    observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see watch/
     notes: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 

@@ -5,14 +5,15 @@ Samplers start before the run does, so rows are held until its start is known.
 
 from __future__ import annotations
 
-import io
+import dataclasses
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .request_record import RecordsError
-from .samples import GpuRow, ServerRow, columns, csv_lines, dtypes
+from .row import bad_row, columns, csv_lines, frame_of, whole_lines
+from .samples import GpuRow, ServerRow, dtypes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +54,7 @@ class RowFile:
                 self.problem = f"{self.path} ends early: {e.strerror or e}"
 
     def _append(self, rows: list[Any], zero_s: float) -> None:
-        lines = csv_lines(
-            (row.t_s - zero_s, *(getattr(row, name) for name in self._columns[1:])) for row in rows
-        )
+        lines = csv_lines(dataclasses.replace(row, t_s=row.t_s - zero_s) for row in rows)
         if not self._begun:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(",".join(self._columns) + "\n", encoding="utf-8")
@@ -98,35 +97,13 @@ def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
 def _parsed(text: bytes, types: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
     import numpy as np
-    import pandas as pd
 
-    whole = text[: text.rfind(b"\n") + 1]
-    _check(whole)
-    rows: pd.DataFrame = pd.read_csv(
-        io.BytesIO(whole),
-        usecols=list(types),
-        dtype=dict(types),
-        keep_default_na=False,
-        na_values=[""],
-    )
+    whole = whole_lines(text)
+    problem = bad_row(whole)
+    if problem:
+        raise ValueError(problem)
+    rows = frame_of(whole, types)
     if not np.isfinite(rows["t_s"]).all():
         raise ValueError("a row has no t_s")
     ordered: pd.DataFrame = rows.sort_values("t_s", kind="stable", ignore_index=True)
     return ordered
-
-
-def _check(whole: bytes) -> None:
-    """Refuse a row with too few or too many cells: pandas would fill it up, or shift all rows.
-
-    Raises ValueError.
-    """
-    lines = whole.split(b"\n")[:-1]
-    wanted = _cells(lines[0]) if lines else 0
-    for number, line in enumerate(lines[1:], start=2):
-        if _cells(line) != wanted:
-            raise ValueError(f"line {number} has {_cells(line)} cells, not {wanted}")
-
-
-def _cells(line: bytes) -> int:
-    outside_quotes = line.split(b'"')[::2]
-    return 1 + sum(part.count(b",") for part in outside_quotes)

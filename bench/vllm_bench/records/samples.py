@@ -6,30 +6,14 @@ first is `t_s`, the run's own clock.
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import typing
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from .row import columns, doc
+
 ALL = "all"  # the engine of a row that is of all engines together
-
-
-def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
-    """Return a dataclass field that knows what its column means."""
-    return field(default=default, metadata={"doc": text})
-
-
-def columns(kind: type[Any]) -> tuple[str, ...]:
-    """Return the columns of a kind of row."""
-    return tuple(f.name for f in dataclasses.fields(kind))
-
-
-def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
-    """Return (column, meaning) of a kind of row, in the file's order."""
-    return [(f.name, f.metadata["doc"]) for f in dataclasses.fields(kind)]
 
 
 def dtypes(kind: type[Any]) -> dict[str, str]:
@@ -117,19 +101,6 @@ class ServerRow:
     prefill_count: int | None = doc("requests that ended since the row before", default=None)
     decode_mean_ms: float | None = doc("decode time of requests that ended", default=None)
     decode_count: int | None = doc("requests that ended since the row before", default=None)
-
-
-def csv_lines(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows of values as CSV; None is an empty cell."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_cell(v) for v in row] for row in rows)
-    return out.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def gpu_row(cells: Sequence[str]) -> GpuRow:

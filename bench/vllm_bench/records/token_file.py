@@ -26,12 +26,11 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .whole_file import beside
+from .whole_file import replacing
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
 
 # Of the reads of a request: stamps, token events and tokens, as `reply.grouped` returns them.
 Reads = tuple["array[int]", "array[int]", "array[int]"]
@@ -99,7 +98,7 @@ def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
     """Write the arrays beside the name and rename. Raises OSError."""
     import numpy as np
 
-    with beside(path) as unfinished, unfinished.open("wb") as file:
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Whole files: written beside their names and renamed, so that a reader sees all or nothing."""
+"""Files that are written whole or not at all, and files that a process holds while it writes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to, and rename it to `path` at the block's end. Raises OSError."""
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # no two processes share it
     try:
         yield unfinished
         unfinished.replace(path)
@@ -23,7 +23,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a whole file beside its name and rename it into place. Raises OSError."""
-    with beside(path) as unfinished:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(data)
 
 

@@ -77,7 +77,6 @@ class PackedSegment:
     body: bytes
 
     def reads(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the reads again."""
         stamps, lengths = array("q", self.stamps), array("I", self.lengths)
         start = 0
         for stamp, length in zip(stamps, lengths, strict=True):

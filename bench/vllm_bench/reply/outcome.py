@@ -113,12 +113,10 @@ def _incomplete(expected: Expectation, reply: Reply) -> Failure | None:
 def _record(
     exchange: Exchange, expected: Expectation, reply: Reply, failure: Failure | None
 ) -> RequestRecord:
-    sent_ns = exchange.t_sent_ns
-    end_ns = _end_ns(exchange, reply, failure)
-    stamps = reply.stamps
+    sent_ns, end_ns = exchange.t_sent_ns, _end_ns(exchange, reply, failure)
+    stamps, usage = reply.stamps, reply.usage
     ttft_ms = _ms(sent_ns, stamps[0]) if stamps else None
     latency_ms = _ms(sent_ns, end_ns)
-    usage = reply.usage
     return RequestRecord(
         run_id=expected.run_id,
         scenario=expected.scenario,

@@ -17,7 +17,7 @@ MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for any, a
 # How often a stream whose events differ in more than their text is looked at for a pattern.
 LESSONS = 4
 
-MOST_TOKENS = 65535  # in one event: what the tokens file can hold
+MOST_TOKENS = 65535  # of one read: what the tokens file can hold, and no read brought so many
 
 
 class Reply:
@@ -111,9 +111,6 @@ class Reply:
         return min(max(0, brought), MOST_TOKENS)  # a server may count backwards, or nonsense
 
 
-MOST = 65535  # what 16 bits hold; no read brought so many
-
-
 def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[int]]:
     """Return stamp, token events and tokens of each read that brought tokens."""
     stamps, events, tokens = array("q"), array("H"), array("H")
@@ -121,12 +118,12 @@ def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[
     last = None
     for stamp, count in zip(reply.stamps, exact, strict=True):
         if stamp == last:
-            events[-1] = min(MOST, events[-1] + 1)
-            tokens[-1] = min(MOST, tokens[-1] + count)
+            events[-1] = min(MOST_TOKENS, events[-1] + 1)
+            tokens[-1] = min(MOST_TOKENS, tokens[-1] + count)
         else:
             stamps.append(stamp - start_ns)
             events.append(1)
-            tokens.append(min(MOST, count))
+            tokens.append(min(MOST_TOKENS, count))
         last = stamp
     return stamps, events, tokens
 

@@ -16,7 +16,6 @@ class EventSplitter:
     """Cuts a byte stream into the payloads of its events, whatever the reads' borders are."""
 
     def __init__(self) -> None:
-        """Start at the beginning of a stream."""
         self._rest = b""
         self._data: list[bytes] = []
 

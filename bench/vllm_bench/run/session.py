@@ -20,7 +20,7 @@ from ..records.whole_file import held
 from ..scenario.load import rows_expected
 from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
-from ..watch.beside import Beside, Wanted
+from ..watch.samplers import Samplers, Wanted
 from .crew import RunError, workers_for
 from .folder import check_folder, leaving_no_empty, mark_left_behind
 from .info import ended_info, planned_info
@@ -54,7 +54,7 @@ class Session:
     def dry_run(self, scenario: Scenario) -> Iterator[str]:
         """Return what the scenario's runs would send; its server is asked only if it is there."""
         server = server_of(scenario, self.environ)
-        why_not = server.is_ready()
+        why_not = server.why_not_ready()
         served = [] if why_not else server.models()
         plans = plans_for(scenario, None if why_not else server, self.environ, served)
         rows: list[Path | None] = [None] * len(plans)
@@ -154,7 +154,7 @@ class Session:
         return "interrupted" if interrupts() else result.status
 
     def _recorded(
-        self, job: Job, plan: Plan, workers: int, watch: Watch, samplers: Beside
+        self, job: Job, plan: Plan, workers: int, watch: Watch, samplers: Samplers
     ) -> RunResult:
         """Make one run and write its files. Raises RunError, OSError.
 
@@ -186,7 +186,7 @@ class Session:
         write_run_info(path, ended_info(info, result, after, samplers.stop()))
         return result
 
-    def _samplers(self, job: Job, plan: Plan) -> Beside:
+    def _samplers(self, job: Job, plan: Plan) -> Samplers:
         """Return what samples GPUs and server beside the run, over connections of its own."""
         scenario, limit_s = job.scenario, SAMPLE_LIMIT_S
         own = server_of(scenario, self.environ)
@@ -200,7 +200,7 @@ class Session:
             dcgm=page_getter(self.dcgm_url, limit_s) if self.dcgm_url else None,
             metrics=partial(own.metrics_text, limit_s) if self.server_metrics else None,
         )
-        return Beside(wanted, self.folder, plan.run_id, self._say_once)
+        return Samplers(wanted, self.folder, plan.run_id, self._say_once)
 
     def _say_connected(self, connected: int, problem: str | None) -> None:
         if problem:

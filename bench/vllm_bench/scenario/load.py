@@ -42,7 +42,6 @@ class Load:
 
     @property
     def axis_words(self) -> str:
-        """What an axis of such loads is called."""
         return "requests asked for a second" if self.is_open else "concurrent streams"
 
     @property

@@ -9,9 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 # Below, gaps are as good as constant and their quantiles lose digits; above, nearly all requests
 # come at once and the rate shows only over millions of them.
@@ -30,35 +37,84 @@ Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 Speed = Annotated[float, Field(gt=0, le=1_000_000)]
 
 
-class Conversations(BaseModel):
+def setting(text: str, example: Any, default: Any = ..., **limits: Any) -> Any:
+    """Return a key's field: what it means, an example, its default (none: it must be given)."""
+    return Field(default, description=text, examples=[example], **limits)
+
+
+def _is_number(annotation: Any) -> bool:
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
+
+
+class Keys(BaseModel):
+    """Keys of a scenario: none but these, with finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_or_no(cls, value: object, info: ValidationInfo) -> object:
+        # YAML reads yes and no as booleans, and pydantic those as 1 and 0.
+        given = value if isinstance(value, list) else [value]
+        if any(isinstance(v, bool) for v in given):
+            assert info.field_name is not None
+            if _is_number(cls.model_fields[info.field_name].annotation):
+                raise ValueError("must be a number, not yes or no")
+        return value
+
+
+class Conversations(Keys):
     """Several turns: each carries the history and waits for the last answer."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    turns: int = setting("turns of each conversation", 4, ge=1, le=1000)
+    think_time_s: float = setting(
+        "seconds from an answer's end to the next turn", 2, 0.0, ge=0, le=LONGEST_S
+    )
 
-    turns: int = Field(ge=1, le=1000)
-    # From an answer's end to the next turn.
-    think_time_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
 
-
-class Load(BaseModel):
+class LoadKeys(Keys):
     """How requests come. A list is empty, and another key None, where it doesn't apply."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = Field(default_factory=list)
-    request_rates: list[Rate] = Field(default_factory=list)
-    arrival: ArrivalShape | None = None  # poisson, where there are request_rates
-    cv: float | None = Field(default=None, ge=SMALLEST_CV, le=LARGEST_CV)
-    burst_size: int | None = Field(default=None, ge=1)
-    ramp_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
-    trace: str | None = Field(default=None, min_length=1)
-    speed: list[Speed] = Field(default_factory=list)  # [1.0], where there is a trace
-    num_requests: int | None = Field(default=None, ge=1, le=MOST_REQUESTS)
-    duration_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
-    max_in_flight: int | None = Field(default=None, ge=1)
-    warmup_requests: int | None = Field(default=None, ge=0, le=MOST_REQUESTS)
-    repeats: int = Field(default=1, ge=1, le=1000)
-    conversations: Conversations | None = None
+    concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = setting(
+        "closed loop: streams held open; each sends again as its reply ends", [1, 8, 64], []
+    )
+    request_rates: list[Rate] = setting(
+        "open loop: requests a second, whatever became of those before", [0.5, 4], []
+    )
+    arrival: ArrivalShape | None = setting(
+        "how the requests of request_rates arrive (default: poisson)", "gamma", None
+    )
+    cv: float | None = setting(
+        "of arrival gamma: deviation of the gaps over their mean",
+        2,
+        None,
+        ge=SMALLEST_CV,
+        le=LARGEST_CV,
+    )
+    burst_size: int | None = setting("arrival bursts: requests sent at one instant", 8, None, ge=1)
+    ramp_s: float = setting(
+        "seconds during which the request rate grows evenly from 0", 30, 0.0, ge=0, le=LONGEST_S
+    )
+    trace: str | None = setting(
+        "recorded traffic: Azure, Mooncake, BurstGPT, or a run's rows", "t.csv", None, min_length=1
+    )
+    speed: list[Speed] = setting("how many times as fast a trace is replayed (default: 1)", 2, [])
+    num_requests: int | None = setting(
+        "requests of each level, one row each", 200, None, ge=1, le=MOST_REQUESTS
+    )
+    duration_s: float | None = setting(
+        "open loop: seconds of sending at each level", 60, None, gt=0, le=LONGEST_S
+    )
+    max_in_flight: int | None = setting(
+        "open loop: most requests under way; one that waits counts as late", 256, None, ge=1
+    )
+    warmup_requests: int | None = setting(
+        "sent first, without rows (default: one a stream)", 8, None, ge=0, le=MOST_REQUESTS
+    )
+    repeats: int = setting("how often each level is run", 3, 1, ge=1, le=1000)
+    conversations: Conversations | None = setting(
+        "several turns, each with the history so far", {"turns": 4, "think_time_s": 2}, None
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +141,7 @@ class Load(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _keys_agree(self) -> Load:
+    def _keys_agree(self) -> LoadKeys:
         problems = [*self._shape_problems()] or [
             *self._length_problems(),
             *self._arrival_problems(),

@@ -1,12 +1,6 @@
 """A scenario's objectives: what its requests must meet for the scenario to have passed.
 
-slo:
-  preset: mlperf-llama2-70b-interactive   # limits to start from; the keys below stand over it
-  ttft_ms: {p50: 200, p99: 500}           # 99 % of all requests have their first token by 500
-  tpot_ms: {p95: 50}
-  latency_ms: {p99: 10000}
-  max_gap_ms: {p99: 400}                  # the longest silence within a reply
-  success_rate: 0.999                     # of all requests
+slo: {preset: mlperf-llama2-70b-interactive, ttft_ms: {p50: 200, p99: 500}, success_rate: 0.999}
 """
 
 from __future__ import annotations
@@ -17,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from .load_keys import setting
 from .mistakes import nearest
 
 # Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
@@ -68,12 +63,20 @@ class Slo(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    preset: str | None = None
-    ttft_ms: Limits | None = None
-    tpot_ms: Limits | None = None
-    latency_ms: Limits | None = None
-    max_gap_ms: Limits | None = None
-    success_rate: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    preset: str | None = setting(
+        "limits to start from; the other keys stand over them", "mlperf-llama2-70b", None
+    )
+    ttft_ms: Limits | None = setting(
+        "time to first token, limits by percentile", {"p99": 500}, None
+    )
+    tpot_ms: Limits | None = setting("time per output token", {"p95": 50}, None)
+    latency_ms: Limits | None = setting(
+        "from the send to the end of the reply", {"p99": 10000}, None
+    )
+    max_gap_ms: Limits | None = setting("the longest silence within a reply", {"p99": 400}, None)
+    success_rate: float | None = setting(
+        "share of all requests that must succeed", 0.999, None, gt=0, le=1, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -22,35 +21,11 @@ from pydantic import (
 
 from ..errors import UsageError
 from .checks import sendable_body, sendable_headers, usable_url, variable_name
-from .load_keys import LONGEST_S, Load, replaced
+from .datasets import DATASETS
+from .load_keys import LONGEST_S, LoadKeys, replaced, setting
 from .mistakes import explain, nearest, word
 from .objectives import Slo
 
-Dataset = Literal["dolly", "sharegpt", "alpaca", "openassistant", "sharegpt-v3", "sample"]
-DATASETS: tuple[str, ...] = get_args(Dataset)
-
-NUMBERS = (
-    "temperature",
-    "prefill_tokens",
-    "max_new_tokens",
-    "concurrencies",
-    "num_requests",
-    "request_rates",
-    "cv",
-    "burst_size",
-    "ramp_s",
-    "speed",
-    "duration_s",
-    "max_in_flight",
-    "warmup_requests",
-    "repeats",
-    "seed",
-    "timeout_first_token_s",
-    "timeout_stall_s",
-    "timeout_total_s",
-    "gpus",
-    "gpu_hour_price",
-)
 MASK = "***"  # stands for a secret in what is written
 
 
@@ -58,52 +33,60 @@ class ScenarioError(UsageError):
     """A scenario file that can't be used; the text is one line for people."""
 
 
-class Scenario(Load):
-    """One scenario with the file's defaults merged in; how its requests come is `Load`'s."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class Scenario(LoadKeys):
+    """One scenario with the file's defaults merged in; how its requests come is `LoadKeys`'."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    base_url: Annotated[str, AfterValidator(usable_url)] = "http://localhost:8000/v1"
-    model: str = Field(min_length=1)
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    stream: bool = True
-    description: str = ""
-    prefill_tokens: int | None = Field(default=None, ge=1)
-    max_new_tokens: int = Field(ge=1)
-    dataset: str = "dolly"
-    prompt_fit: Literal["natural", "packed"] = "natural"
-    endpoint: Literal["chat", "completions"] = "chat"
-    ignore_eos: bool = False
-    cache: Literal["run", "cold", "natural"] = "run"
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    system_prompt: str | None = None
-    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = Field(
-        default_factory=dict
+    base_url: Annotated[str, AfterValidator(usable_url)] = setting(
+        "the server", "https://gpu7:8000/v1", "http://localhost:8000/v1"
     )
-    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = Field(
-        default_factory=dict
+    model: str = setting("the model to ask the server for", "Qwen/Qwen3-8B", min_length=1)
+    temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
+    stream: bool = setting("stream replies; otherwise no token is timed", False, True)
+    description: str = setting("words for people", "short questions, short answers", "")
+    prefill_tokens: int | None = setting(
+        "length of a prompt in tokens, chat template included", 256, None, ge=1
     )
-    api_key_env: Annotated[str, AfterValidator(variable_name)] | None = None
-    tls_verify: bool = True
-    tls_ca: str | None = None
-    telemetry: bool = False
-    telemetry_hz: float = Field(default=10.0, ge=0.5, le=100)
-    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
-    timeout_first_token_s: float = Field(default=120.0, gt=0, le=LONGEST_S)
-    timeout_stall_s: float = Field(default=60.0, gt=0, le=LONGEST_S)
-    timeout_total_s: float = Field(default=600.0, gt=0, le=LONGEST_S)
-    slo: Slo | None = None
-    gpus: int | None = Field(default=None, ge=1)
-    gpu_hour_price: float | None = Field(default=None, gt=0)
-
-    @field_validator(*NUMBERS, mode="before")
-    @classmethod
-    def _no_yes_or_no(cls, value: object) -> object:
-        # YAML reads yes and no as booleans, and pydantic those as 1 and 0.
-        if any(isinstance(v, bool) for v in (value if isinstance(value, list) else [value])):
-            raise ValueError("must be a number, not yes or no")
-        return value
+    max_new_tokens: int = setting("longest reply in tokens", 128, ge=1)
+    dataset: str = setting("the prompts: a data set's name, or file:PATH", "sample", "dolly")
+    prompt_fit: Literal["natural", "packed"] = setting(
+        "natural: half to twice prefill_tokens; packed: joined to it, ±2 %", "packed", "natural"
+    )
+    endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
+    ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
+    cache: Literal["run", "cold", "natural"] = setting(
+        "prefix cache hits: within a run, never (cold), as they come (natural)", "cold", "run"
+    )
+    seed: int = setting("decides the order of prompts and the arrivals", 7, 0, ge=0, lt=2**63)
+    system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
+    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = setting(
+        "HTTP headers of each request", {"X-Team": "blue"}, {}
+    )
+    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = setting(
+        "more fields of each request's body", {"top_p": 0.9}, {}
+    )
+    api_key_env: Annotated[str, AfterValidator(variable_name)] | None = setting(
+        "the environment variable that holds the API key", "OPENAI_API_KEY", None
+    )
+    tls_verify: bool = setting("verify the server's certificate", False, True)
+    tls_ca: str | None = setting("file of the authority that signed it", "ca.pem", None)
+    telemetry: bool = setting("sample GPUs during the run", True, False)
+    telemetry_hz: float = setting("GPU samples a second", 5, 10.0, ge=0.5, le=100)
+    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = setting(
+        "which GPUs, as nvidia-smi counts; by default all", [0, 1], None, min_length=1
+    )
+    timeout_first_token_s: float = setting(
+        "seconds to the first token at most", 30, 120.0, gt=0, le=LONGEST_S
+    )
+    timeout_stall_s: float = setting(
+        "seconds of silence within a reply at most", 10, 60.0, gt=0, le=LONGEST_S
+    )
+    timeout_total_s: float = setting("seconds of a request at most", 300, 600.0, gt=0, le=LONGEST_S)
+    slo: Slo | None = setting(
+        "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
+    )
+    gpus: int | None = setting("the server's GPUs; by default those sampled", 2, None, ge=1)
+    gpu_hour_price: float | None = setting("what a GPU costs an hour", 2.5, None, gt=0)
 
     @field_validator("dataset")
     @classmethod
@@ -129,11 +112,12 @@ class Scenario(Load):
         return settings
 
 
-_INHERITED = tuple(Load.model_fields)
+_INHERITED = tuple(LoadKeys.model_fields)
 KNOWN_KEYS: tuple[str, ...] = (
     *(k for k in Scenario.model_fields if k != "name" and k not in _INHERITED),
     *_INHERITED,
 )
+EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_KEYS}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -237,11 +221,13 @@ def _blamed(
     errors = error.errors()
     flags = [e for e in errors if e["loc"] and e["loc"][0] in overrides]
     if flags:  # --base-url is the key base_url
-        return ScenarioError("; ".join(f"--{explain(e).replace('_', '-', 1)}" for e in flags))
+        return ScenarioError(
+            "; ".join(f"--{explain(e, EXAMPLES).replace('_', '-', 1)}" for e in flags)
+        )
     in_defaults = [e for e in errors if e["loc"] and e["loc"][0] in inherited]
     if in_defaults:  # first: they are wrong for every scenario
         where, errors = f"{path}: defaults", in_defaults
-    return ScenarioError(f"{where}: " + "; ".join(map(explain, errors)))
+    return ScenarioError(f"{where}: " + "; ".join(explain(e, EXAMPLES) for e in errors))
 
 
 def scenario_yaml(settings: Mapping[str, Any]) -> str:

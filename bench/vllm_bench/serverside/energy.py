@@ -1,33 +1,34 @@
-"""The energy that the server's GPUs took in the steady window, and what came of it.
+"""The energy that the server's GPUs took in the steady window, and what its output cost.
 
-From the GPUs' own energy counters where they have one, else from their power by trapezoids.
+Energy comes from the GPUs' own counters where they have one, else from their power by trapezoids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from ..figures.absent import Figure, Why, both, doc, joined, observed, ratio, split, why_no_rows
+from ..figures.absent import Figure, Why, both, group_of, joined, observed, ratio, why_no_rows
 from ..figures.facts import Facts
 from ..figures.throughput import Throughput
 from ..figures.window import Window
-from .gpu import GpuSide, expected_gpus, not_the_servers
+from ..records.row import doc
+from .gpu import SIMULATED, GpuSide, expected_gpus, not_the_servers
 from .over_time import Hole, Samples
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-MIN_WINDOW_S = 30.0  # the sensors see a part of the time; over less of it that doesn't average out
+MIN_ENERGY_WINDOW_S = (
+    30.0  # the sensors see a part of the time; over less of it that doesn't average out
+)
 SENSOR_NOTE = (
     "energy: the power sensors of A100 and H100 were found to look for a quarter of the time, so "
     "these figures are worth less than their digits"
 )
-Source = Literal["energy counter", "power", "energy counter and power"]
+NEVER_HELD = Why("there is no steady window: the load was never held")
+NO_STAMPS = "the tokens' stamps were not kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,43 +49,37 @@ class Energy:
 
 @dataclass(frozen=True, slots=True)
 class GpuEnergy:
-    """What one GPU took."""
+    """What one GPU took, and what that was read from."""
 
     joules: float
-    source: Source
+    source: str
 
 
 def energy(facts: Facts, gpus: GpuSide, steady: Throughput | None) -> Energy:
     """Return the energy of a run's steady window, or why there is none."""
     found = _energies(facts, gpus)
     if isinstance(found, Why):
-        whole: Figure = found
-        source: str | None = None
-    else:
-        whole = sum(one.joules for one in found)
-        sources = sorted({one.source for one in found})
-        source = sources[0] if len(sources) == 1 else "energy counter and power"
-    figures = split({"window_j": whole, **_per_work(whole, steady)})
-    return Energy(source=source, **figures.values, absent=figures.absent)
+        return group_of(Energy, {"window_j": found, **_per_work(found, steady)}, source=None)
+    window_j = sum(one.joules for one in found)
+    source = " and ".join(sorted({one.source for one in found}))
+    return group_of(Energy, {"window_j": window_j, **_per_work(window_j, steady)}, source=source)
 
 
-def _per_work(whole: Figure, steady: Throughput | None) -> dict[str, Figure]:
+def _per_work(window_j: Figure, steady: Throughput | None) -> dict[str, Figure]:
     """Return the energy by work done, where the window is long enough."""
-    if steady is None or isinstance(whole, Why):
-        enough = whole
-    elif steady.span_s < MIN_WINDOW_S:
-        enough = Why(f"the steady window has {steady.span_s:.1f} s, and it takes {MIN_WINDOW_S:g}")
-    else:
-        enough = whole
-    tokens: Figure = Why("the tokens' stamps were not kept")
+    tokens: Figure = Why(NO_STAMPS)
     requests: Figure = Why("there is no steady window")
     if steady is not None:
         requests = steady.requests
         tokens = tokens if steady.output_tokens is None else steady.output_tokens
+        if steady.span_s < MIN_ENERGY_WINDOW_S and not isinstance(window_j, Why):
+            window_j = Why(
+                f"the steady window has {steady.span_s:.1f} s, and it takes {MIN_ENERGY_WINDOW_S:g}"
+            )
     return {
-        "per_output_token_j": both(enough, tokens, ratio),
-        "per_request_j": both(enough, requests, ratio),
-        "output_tokens_per_s_per_w": both(tokens, enough, ratio),
+        "per_output_token_j": both(window_j, tokens, ratio),
+        "per_request_j": both(window_j, requests, ratio),
+        "output_tokens_per_s_per_w": both(tokens, window_j, ratio),
     }
 
 
@@ -94,24 +89,21 @@ def _energies(facts: Facts, gpus: GpuSide) -> list[GpuEnergy] | Why:
     if rows is None:
         return why_no_rows(facts.info, "gpu", "GPUs")
     if window is None:
-        return Why("there is no steady window: the load was never held")
-    each = [_energy_of(i, rows[rows["gpu_index"] == i], window) for i in expected_gpus(facts)]
-    wrong = [_with_cause(one, facts) for one in each if isinstance(one, Why | Dark)]
-    wrong += not_the_servers(facts, gpus)
+        return NEVER_HELD
+    gaps = observed(facts.info, "gpu").parts("gaps")
+    each = [
+        _energy_of(index, rows[rows["gpu_index"] == index], window, gaps)
+        for index in expected_gpus(facts)
+    ]
+    wrong = [*(one for one in each if isinstance(one, Why)), *not_the_servers(facts, gpus)]
     if wrong or not each:
         return Why(joined(wrong) or "no GPU was read")
-    return [one for one in each if isinstance(one, GpuEnergy)]
+    return [one for one in each if not isinstance(one, Why)]
 
 
-@dataclass(frozen=True, slots=True)
-class Dark:
-    """A time in which a GPU wasn't read."""
-
-    gpu_index: int
-    hole: Hole
-
-
-def _energy_of(index: int, rows: pd.DataFrame, window: Window) -> GpuEnergy | Dark | Why:
+def _energy_of(
+    index: int, rows: pd.DataFrame, window: Window, gaps: list[dict[str, Any]]
+) -> GpuEnergy | Why:
     """Return what a GPU took in the window."""
     t_s = rows["t_s"].to_numpy()
     counter = Samples.of(t_s, rows["energy_j"].to_numpy())
@@ -121,7 +113,7 @@ def _energy_of(index: int, rows: pd.DataFrame, window: Window) -> GpuEnergy | Da
     samples = counter if counter.t_s.size else power
     hole = samples.hole(window.start_s, window.end_s)
     if hole is not None:
-        return Dark(index, hole)
+        return Why(f"GPU {index} was not read {hole.words}{_cause(index, hole, gaps)}")
     if samples is power:
         return GpuEnergy(power.area(window.start_s, window.end_s), "power")
     return _counted(index, counter, window)
@@ -137,25 +129,14 @@ def _counted(index: int, counter: Samples, window: Window) -> GpuEnergy | Why:
     return GpuEnergy(joules, "energy counter")
 
 
-def _with_cause(wrong: Why | Dark, facts: Facts) -> str:
-    """Return what is wrong, with the code under which the sampler noted it, if it did."""
-    if isinstance(wrong, Why):
-        return wrong
-    gaps = observed(facts.info, "gpu").parts("gaps")
-    codes = [str(gap.get("code")) for gap in gaps if _overlaps(gap, wrong)]
-    cause = f" ({', '.join(dict.fromkeys(codes))})" if codes else ""
-    return f"GPU {wrong.gpu_index} was not read {wrong.hole.words}{cause}"
-
-
-def _overlaps(gap: Mapping[str, Any], dark: Dark) -> bool:
-    """Whether a gap that the sampler noted has anything of the time in which a GPU wasn't read."""
-    ends = [gap.get("from_s"), gap.get("to_s"), dark.hole.from_s, dark.hole.to_s]
-    never, forever = float("-inf"), float("inf")
-    begin, end, dark_from, dark_to = (
-        float(at) if isinstance(at, int | float) else (forever if place % 2 else never)
-        for place, at in enumerate(ends)
-    )
-    return gap.get("gpu_index") == dark.gpu_index and begin < dark_to and dark_from < end
+def _cause(index: int, hole: Hole, gaps: list[dict[str, Any]]) -> str:
+    """Return the codes under which the sampler noted a hole in a GPU's readings, if it did."""
+    codes = [
+        str(gap.get("code"))
+        for gap in gaps
+        if gap.get("gpu_index") == index and hole.overlaps(gap.get("from_s"), gap.get("to_s"))
+    ]
+    return f" ({', '.join(dict.fromkeys(codes))})" if codes else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,47 +157,43 @@ class Cost:
 
 def cost(facts: Facts, side: GpuSide, steady: Throughput | None) -> Cost:
     """Return what a run's output tokens cost, or why nobody can say."""
-    gpus, price = _gpus(facts, side), _price(facts)
-    by_gpu = both(_rate(facts, steady), gpus, ratio)
-    figures = split(
-        {
-            "gpus": gpus,
-            "gpu_hour_price": price,
-            "output_tokens_per_s_per_gpu": by_gpu,
-            "per_million_output_tokens": both(
-                price, by_gpu, lambda an_hour, rate: ratio(1e6 * an_hour, 3600 * rate)
-            ),
-        }
-    )
-    return Cost(**figures.values, absent=figures.absent)
+    gpus, price = _gpu_count(facts, side), _gpu_hour_price(facts)
+    by_gpu = both(_output_tokens_per_s(facts, steady), gpus, ratio)
+    figures = {
+        "gpus": gpus,
+        "gpu_hour_price": price,
+        "output_tokens_per_s_per_gpu": by_gpu,
+        "per_million_output_tokens": both(
+            price, by_gpu, lambda an_hour, per_s: ratio(1e6 * an_hour, 3600 * per_s)
+        ),
+    }
+    return group_of(Cost, figures)
 
 
-def _price(facts: Facts) -> Figure:
-    if facts.info is not None and facts.info.server.get("simulator"):
-        return Why("the server is a simulator, and has no GPU")
+def _gpu_hour_price(facts: Facts) -> Figure:
+    if facts.simulated:
+        return Why(SIMULATED)
     price = facts.setting("gpu_hour_price")
     known = isinstance(price, int | float) and price > 0
     return float(price) if known else Why("the scenario has no gpu_hour_price")
 
 
-def _gpus(facts: Facts, side: GpuSide) -> Figure:
-    given = facts.setting("gpus")
+def _gpu_count(facts: Facts, side: GpuSide) -> Figure:
+    given, rows = facts.setting("gpus"), facts.gpu_rows
     if isinstance(given, int) and given > 0:
         return given
-    against = not_the_servers(facts, side)
-    rows = facts.gpu_rows
     if rows is None:
-        against = [why_no_rows(facts.info, "gpu", "GPUs")]
-    elif rows.empty:
-        against = ["no GPU was read"]
-    if rows is None or against:
-        return Why(f"nobody says how many GPUs the server has ({joined(against)}): set gpus")
-    return int(rows["gpu_index"].nunique())
+        against: list[str] = [why_no_rows(facts.info, "gpu", "GPUs")]
+    else:
+        against = ["no GPU was read"] if rows.empty else not_the_servers(facts, side)
+        if not against:
+            return int(rows["gpu_index"].nunique())
+    return Why(f"nobody says how many GPUs the server has ({joined(against)}): set gpus")
 
 
-def _rate(facts: Facts, steady: Throughput | None) -> Figure:
+def _output_tokens_per_s(facts: Facts, steady: Throughput | None) -> Figure:
     if steady is None:
-        return Why("there is no steady window: the load was never held")
+        return NEVER_HELD
     if steady.output_tokens_per_s is None:
-        return Why(facts.reads_absent or "the tokens' stamps were not kept")
+        return Why(facts.reads_absent or NO_STAMPS)
     return steady.output_tokens_per_s

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from ..figures.absent import Figure, Why, doc, observed, split, why_no_rows
-from ..figures.facts import Facts, Stretch, stretch_of
+import pandas as pd
+
+from ..figures.absent import Figure, Why, group_of, observed
+from ..figures.facts import Facts
+from ..records.row import doc
 from ..records.samples import slowed_by
 from ..records.text import printable
-from .over_time import Samples
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from .over_time import Samples, judged_rows
 
 SENSORS = {  # the rows' column, and what it is called here: <name>_mean_<unit>
     "utilization_percent": ("utilization", "percent"),
@@ -24,6 +23,7 @@ SENSORS = {  # the rows' column, and what it is called here: <name>_mean_<unit>
     "memory_used_mb": ("memory", "mb"),
     "sm_clock_mhz": ("sm_clock", "mhz"),
 }
+SIMULATED = "the server is a simulator, and has no GPU"
 EXPECTED_BY_SETTING = ("nvml", "dcgm")  # a command on another machine has settings of its own
 
 
@@ -81,77 +81,54 @@ class GpuSide(Readings):
 
 def gpu_side(facts: Facts) -> GpuSide:
     """Return what the telemetry says of a run's GPUs."""
-    expected, found = expected_gpus(facts), _gpus(facts)
+    found = _gpus(facts)
     gpus = () if isinstance(found, Why) else found
-    fields = [name for pair in map(_names, SENSORS.values()) for name in pair]
-    names = (*fields, "throttled_share", "power_total_w")
-    if isinstance(found, Why):
-        figures = split(dict.fromkeys(names, found))
-    else:
-        figures = split({name: _together(gpus, name) for name in names})
-    return GpuSide(
-        expected=len(expected), seen=len(gpus), gpus=gpus, **figures.values, absent=figures.absent
+    names = [*(f.name for f in dataclasses.fields(Readings)), "power_total_w"]
+    return group_of(
+        GpuSide,
+        {name: found if isinstance(found, Why) else _together(gpus, name) for name in names},
+        expected=len(expected_gpus(facts)),
+        seen=len(gpus),
+        gpus=gpus,
     )
-
-
-def expected_gpus(facts: Facts) -> list[int]:
-    """Return the indexes of all GPUs that were asked for, found, or tried in vain."""
-    noted = observed(facts.info, "gpu")
-    found = [gpu.get("index") for gpu in noted.parts("gpus")]
-    failed = [problem.get("gpu_index") for problem in noted.parts("problems")]
-    asked = facts.setting("telemetry_gpus") if _by_setting(noted.noted) else None
-    rows = facts.gpu_rows
-    seen = [] if rows is None else [int(i) for i in rows["gpu_index"].unique()]
-    named = [*found, *failed, *(asked if isinstance(asked, list) else []), *seen]
-    return sorted({i for i in named if isinstance(i, int)})
-
-
-def _by_setting(noted: Mapping[str, Any]) -> bool:
-    return noted.get("source") in EXPECTED_BY_SETTING
 
 
 def _gpus(facts: Facts) -> tuple[GpuUse, ...] | Why:
-    """Return each GPU that was read in the stretch, or why none was."""
-    rows = facts.gpu_rows
-    if rows is None:
-        return why_no_rows(facts.info, "gpu", "GPUs")
-    stretch = stretch_of(facts)
-    if stretch is None:
-        return Why("no request was sent")
-    inside = rows[rows["t_s"].between(stretch.start_s, stretch.end_s)]
-    if inside.empty:
-        return Why(f"no GPU was read in the {stretch.words}")
+    """Return each GPU that was read in the time that is judged, or why none was."""
+    rows = judged_rows(facts, facts.gpu_rows, "gpu", "GPUs")
+    if isinstance(rows, Why):
+        return rows
+    if rows.empty:
+        return Why(f"no GPU was read in the {facts.judged_in_words}")
     names = {gpu.get("index"): gpu.get("name") for gpu in observed(facts.info, "gpu").parts("gpus")}
     return tuple(
-        _use(int(index), names.get(int(index)), own, stretch)
-        for index, own in inside.groupby("gpu_index")
+        _use(index, names.get(index), rows[rows["gpu_index"] == index], facts.judged_s)
+        for index in sorted(rows["gpu_index"].unique().tolist())
     )
 
 
-def _use(index: int, name: object, rows: pd.DataFrame, stretch: Stretch) -> GpuUse:
+def _use(index: int, name: object, rows: pd.DataFrame, judged_s: float) -> GpuUse:
     t_s = rows["t_s"].to_numpy()
     figures: dict[str, float | None] = {}
-    for column, sensor in SENSORS.items():
+    for column, (sensor, unit) in SENSORS.items():
         samples = Samples.of(t_s, rows[column].to_numpy())
-        mean, peak = _names(sensor)
-        figures |= {mean: samples.mean, peak: samples.peak}
-    told = rows["throttle_reasons"].dropna()
-    held = [slowed_by(cell) for cell in told]
-    reasons = Counter(sorted(reason for reasons in held for reason in reasons))
+        figures[f"{sensor}_mean_{unit}"] = samples.mean
+        figures[f"{sensor}_peak_{unit}"] = samples.peak
+    cells = rows["throttle_reasons"].dropna()
     return GpuUse(
         index=index,
         name=None if name is None else printable(name),
         samples=len(rows),
-        covered_share=Samples(t_s, t_s).covered_s / stretch.length_s,
-        throttled_share=sum(map(bool, held)) / len(held) if held else None,
-        throttled_by={reason: count / len(held) for reason, count in reasons.items()},
+        covered_share=Samples(t_s, t_s).covered_s / judged_s,
+        throttled_share=sum(bool(slowed_by(c)) for c in cells) / len(cells) if len(cells) else None,
+        throttled_by={reason: n / len(cells) for reason, n in reasons_slowed(cells).items()},
         **figures,
     )
 
 
-def _names(sensor: tuple[str, str]) -> tuple[str, str]:
-    name, unit = sensor
-    return f"{name}_mean_{unit}", f"{name}_peak_{unit}"
+def reasons_slowed(cells: Iterable[object]) -> Counter[str]:
+    """Return in how many readings each reason slowed a GPU, the reasons in alphabetical order."""
+    return Counter(sorted(reason for cell in cells for reason in slowed_by(cell)))
 
 
 def _together(gpus: Sequence[GpuUse], name: str) -> Figure:
@@ -165,25 +142,34 @@ def _together(gpus: Sequence[GpuUse], name: str) -> Figure:
     return sum(values) if name == "power_total_w" else sum(values) / len(values)
 
 
-GIVE_GPUS = "name the server's with telemetry_gpus"
+def expected_gpus(facts: Facts) -> list[int]:
+    """Return the indexes of all GPUs that were asked for, found, or tried in vain."""
+    sampler = observed(facts.info, "gpu")
+    by_setting = sampler.noted.get("source") in EXPECTED_BY_SETTING
+    asked = facts.setting("telemetry_gpus") if by_setting else None
+    rows = facts.gpu_rows
+    named = [
+        *(gpu.get("index") for gpu in sampler.parts("gpus")),
+        *(problem.get("gpu_index") for problem in sampler.parts("problems")),
+        *(asked if isinstance(asked, list) else []),
+        *([] if rows is None else rows["gpu_index"].unique().tolist()),
+    ]
+    return sorted({i for i in named if isinstance(i, int)})
 
 
 def not_the_servers(facts: Facts, gpus: GpuSide) -> list[str]:
     """Return what says that they aren't, or not they alone; nothing where nothing does."""
-    noted = observed(facts.info, "gpu")
-    asked, sampled = facts.setting("gpus"), len(expected_gpus(facts))
+    sampler = observed(facts.info, "gpu")
+    asked, expected = facts.setting("gpus"), gpus.expected
     busy = [gpu.utilization_peak_percent for gpu in gpus.gpus]
     against = {
         "the run's JSON doesn't say whose GPUs were sampled": facts.gpu_rows is not None
-        and not noted.sampled,
-        "the server is a simulator, and has no GPU": bool(
-            facts.info and facts.info.server.get("simulator")
-        ),
-        f"the scenario's key gpus is {asked}, and GPUs sampled are {sampled}: {GIVE_GPUS}": (
-            isinstance(asked, int) and asked != sampled
-        ),
+        and not sampler.sampled,
+        SIMULATED: facts.simulated,
+        f"the scenario's key gpus is {asked}, and GPUs sampled are {expected}: "
+        "name the server's with telemetry_gpus": isinstance(asked, int) and asked != expected,
         "no GPU that was sampled did any work, so the server ran on others": bool(busy)
         and all(share == 0 for share in busy),
     }
-    split = noted.problem("mig")
-    return [*(words for words, holds in against.items() if holds), *([split] if split else [])]
+    mig = sampler.problem("mig")
+    return [*(words for words, holds in against.items() if holds), *([mig] if mig else [])]

@@ -1,15 +1,31 @@
-"""Samples over time: their mean, the area under them, and the holes between them."""
+"""Samples over time: those of the time that is judged, their mean, their area, their holes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
+from ..figures.absent import Sampler, Why, why_no_rows
+from ..figures.facts import Facts
 from ..figures.statistics import Values
 
 GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids across it would be made up
+
+
+def judged_rows(
+    facts: Facts, rows: pd.DataFrame | None, sampler: Sampler, what: str
+) -> pd.DataFrame | Why:
+    """Return a sampler's rows of the time that is judged, or why there can be none."""
+    if rows is None:
+        return why_no_rows(facts.info, sampler, what)
+    if facts.judged is None:
+        return Why("no request was sent")
+    inside: pd.DataFrame = rows[rows["t_s"].between(facts.judged.start_s, facts.judged.end_s)]
+    return inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +37,19 @@ class Hole:
 
     @property
     def words(self) -> str:
-        """When it was, for people."""
         if self.from_s is None:
             return "at any time" if self.to_s is None else f"before {self.to_s:.1f} s"
         return f"from {self.from_s:.1f} s " + (
             "on" if self.to_s is None else f"to {self.to_s:.1f} s"
         )
+
+    def overlaps(self, from_s: object, to_s: object) -> bool:
+        """Whether it has anything of that time; what is no number is no end."""
+        begin = from_s if isinstance(from_s, int | float) else -math.inf
+        end = to_s if isinstance(to_s, int | float) else math.inf
+        own_begin = -math.inf if self.from_s is None else self.from_s
+        own_end = math.inf if self.to_s is None else self.to_s
+        return begin < own_end and own_begin < end
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +84,12 @@ class Samples:
     @property
     def mean(self) -> float | None:
         """Mean over the time that is covered, linear between samples; None where none is."""
-        covered_s = self.covered_s
-        if covered_s <= 0:
+        if self.covered_s <= 0:
             return None
         middles = (self.values[:-1] + self.values[1:]) / 2
-        mean = float((middles * self._steps_s).sum()) / covered_s
+        mean = float(np.average(middles, weights=self._steps_s))
         # A sum's rounding can push the mean of equal values past them.
         return min(max(mean, float(self.values.min())), float(self.values.max()))
-
-    def between(self, start_s: float, end_s: float) -> Samples:
-        """Return the samples in [start, end]."""
-        inside = (self.t_s >= start_s) & (self.t_s <= end_s)
-        return Samples(self.t_s[inside], self.values[inside])
 
     def around(self, start_s: float, end_s: float) -> Samples:
         """Return the samples from the last one up to the start to the first one from the end on."""

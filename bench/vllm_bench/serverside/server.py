@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from ..figures.absent import Figure, Why, both, doc, ratio, split, why_no_rows
-from ..figures.facts import Facts, Stretch, stretch_of
+from ..figures.absent import Figure, Why, both, docs_of, group_of, ratio
+from ..figures.facts import Facts
 from ..figures.statistics import Values
+from ..records.row import doc
 from ..records.samples import ALL
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
-from .over_time import Samples
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .over_time import Samples, judged_rows
 
 MIN_SAMPLES = 2  # a mean over time, and the means between samples, take two
 
@@ -63,74 +61,58 @@ class ServerSide:
 
 
 GAUGES = {"kv_cache_usage": "kv_cache", "running": "running", "waiting": "waiting"}
-SPENT = ("ttft", "queue", "prefill", "decode")
-FROM_ROWS = (
-    *("ttft_mean_ms", "ttft_count", "client_ttft_mean_ms", "client_ttft_count"),
-    *("ttft_outside_ms", "queue_mean_ms", "queue_share_of_ttft"),
-    *("prefill_mean_ms", "decode_mean_ms"),
-    *(f"{name}_{part}" for name in GAUGES.values() for part in ("mean", "peak")),
-)
+HISTOGRAMS = ("ttft", "queue", "prefill", "decode")
+OF_WHOLE_RUN = ("preemptions", "prefix_cache_hit_rate")  # from counters, before and after it
+FROM_ROWS = tuple(name for name, _ in docs_of(ServerSide) if name not in ("samples", *OF_WHOLE_RUN))
 
 
 def server_side(facts: Facts) -> ServerSide:
     """Return what the server's metrics say of a run."""
-    found = _rows_of(facts)
-    samples = 0 if isinstance(found, Why) else len(found)
-    if isinstance(found, Why):
-        from_rows: dict[str, Figure] = dict.fromkeys(FROM_ROWS, found)
+    rows = _rows_of(facts)
+    if isinstance(rows, Why):
+        from_rows: dict[str, Figure] = dict.fromkeys(FROM_ROWS, rows)
     else:
-        from_rows = {**_times(found, facts), **_gauges(found)}
-    figures = split({**from_rows, **_from_counters(facts)})
-    return ServerSide(samples=samples, **figures.values, absent=figures.absent)
+        from_rows = {**_times(rows, facts), **_gauges(rows)}
+    return group_of(
+        ServerSide,
+        {**from_rows, **_from_counters(facts)},
+        samples=0 if isinstance(rows, Why) else len(rows),
+    )
 
 
 def _rows_of(facts: Facts) -> pd.DataFrame | Why:
-    """Return the rows of all engines together in the stretch, at least two, or why not."""
-    rows = facts.server_rows
-    if rows is None:
-        return why_no_rows(facts.info, "server_metrics", "the server's metrics")
-    stretch = stretch_of(facts)
-    if stretch is None:
-        return Why("no request was sent")
-    inside: pd.DataFrame = rows[(rows["engine"] == ALL) & _within(rows["t_s"], stretch)]
-    if len(inside) < MIN_SAMPLES:
+    """Return the judged rows of all engines together, at least two, or why not."""
+    rows = judged_rows(facts, facts.server_rows, "server_metrics", "the server's metrics")
+    if isinstance(rows, Why):
+        return rows
+    together: pd.DataFrame = rows[rows["engine"] == ALL]
+    if len(together) < MIN_SAMPLES:
+        lie = "lies" if len(together) == 1 else "lie"
         return Why(
-            f"{len(inside)} of the server's metrics' readings "
-            f"{'lies' if len(inside) == 1 else 'lie'} in the {stretch.words}: "
-            f"{MIN_SAMPLES} are needed"
+            f"{len(together)} of the server's metrics' readings {lie} in the "
+            f"{facts.judged_in_words}: {MIN_SAMPLES} are needed"
         )
-    return inside
-
-
-def _within(t_s: pd.Series[float], stretch: Stretch) -> pd.Series[bool]:
-    return t_s.between(stretch.start_s, stretch.end_s)
+    return together
 
 
 def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
     """Return the means of times between the first and the last of the rows."""
-    spent = {name: _spent(rows.iloc[1:], name) for name in SPENT}  # the first's lie before it
-    ttft, queue = spent["ttft"], spent["queue"]
-    client_ms = _client_ttft_ms(facts, float(rows["t_s"].iloc[0]), float(rows["t_s"].iloc[-1]))
-    client: Figure = Why(
-        "no first token came between the readings"
-        if facts.streaming
-        else "stream: false, so a reply is one piece"
-    )
-    if facts.window is None and facts.info and facts.info.unmeasured.get("tail"):
-        client = Why("the server's mean holds requests of the tail, which have no rows")
-    elif client_ms.size:
-        client = float(client_ms.mean())
+    later = rows.iloc[1:]  # what the first row counts lies before it
+    means = {name: _mean_ms(later, name) for name in HISTOGRAMS}
+    ttft, queue = means["ttft"], means["queue"]
+    client_ms = _client_ttft_ms(facts, rows["t_s"])
+    client = client_ms if isinstance(client_ms, Why) else float(client_ms.mean())
     return {
-        **{f"{name}_mean_ms": mean for name, mean in spent.items()},
-        "ttft_count": ttft if isinstance(ttft, Why) else int(rows["ttft_count"].iloc[1:].sum()),
+        **{f"{name}_mean_ms": mean for name, mean in means.items()},
+        "ttft_count": ttft if isinstance(ttft, Why) else int(later["ttft_count"].sum()),
         "client_ttft_mean_ms": client,
-        "client_ttft_count": client if isinstance(client, Why) else client_ms.size,
+        "client_ttft_count": client_ms if isinstance(client_ms, Why) else client_ms.size,
         "ttft_outside_ms": both(client, ttft, lambda whole, inner: whole - inner),
-        "queue_share_of_ttft": both(queue, ttft, _share),
+        "queue_share_of_ttft": both(queue, ttft, _queue_share),
     }
 
 
-def _share(queue_ms: float, ttft_ms: float) -> Figure:
+def _queue_share(queue_ms: float, ttft_ms: float) -> Figure:
     """Return the queue's part of TTFT: of those that ended, and of those that began meanwhile."""
     if queue_ms > ttft_ms:
         return Why(
@@ -140,7 +122,7 @@ def _share(queue_ms: float, ttft_ms: float) -> Figure:
     return ratio(queue_ms, ttft_ms)
 
 
-def _spent(rows: pd.DataFrame, name: str) -> Figure:
+def _mean_ms(rows: pd.DataFrame, name: str) -> Figure:
     """Return the mean of a time over all that ended in the rows' intervals."""
     count, mean_ms = rows[f"{name}_count"].to_numpy(), rows[f"{name}_mean_ms"].to_numpy()
     if np.isnan(count).all():
@@ -149,16 +131,25 @@ def _spent(rows: pd.DataFrame, name: str) -> Figure:
     if not ended.any():
         what = "first token came" if name == "ttft" else "request ended"
         return Why(f"no {what} between the readings")
-    return float((mean_ms[ended] * count[ended]).sum() / count[ended].sum())
+    return float(np.average(mean_ms[ended], weights=count[ended]))
 
 
-def _client_ttft_ms(facts: Facts, after_s: float, until_s: float) -> Values:
-    """Return TTFTs of first tokens in a time: of failures, too, since the server counts them."""
+def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:
+    """Return TTFTs of first tokens between the first reading and the last, or why there are none.
+
+    Of failures, too, since the server counts them.
+    """
+    if facts.window is None and facts.info and facts.info.unmeasured.get("tail"):
+        return Why("the server's mean holds requests of the tail, which have no rows")
     rows = facts.frame[facts.frame["ttft_ms"].notna() & facts.frame["t_sent_s"].notna()]
     ttft_ms: Values = rows["ttft_ms"].to_numpy(dtype="float64")
     came_s = rows["t_sent_s"].to_numpy(dtype="float64") + ttft_ms / 1000
-    between: Values = ttft_ms[(came_s > after_s) & (came_s <= until_s)]
-    return between
+    between: Values = ttft_ms[(came_s > readings_s.iloc[0]) & (came_s <= readings_s.iloc[-1])]
+    if between.size:
+        return between
+    if not facts.streaming:
+        return Why("stream: false, so a reply is one piece")
+    return Why("no first token came between the readings")
 
 
 def _gauges(rows: pd.DataFrame) -> dict[str, Figure]:
@@ -181,8 +172,9 @@ def _from_counters(facts: Facts) -> dict[str, Figure]:
     deltas, hits = counter_deltas(facts), cache_hit_rate(facts)
     if deltas is None:
         preempted: Figure = Why("the server's counters could not be read")
+    elif PREEMPTIONS not in deltas:
+        preempted = Why("the server doesn't count them")
     else:
-        counted = deltas.get(PREEMPTIONS)
-        preempted = Why("the server doesn't count them") if counted is None else round(counted)
+        preempted = round(deltas[PREEMPTIONS])
     unknown = Why("neither the server's counters nor its replies say")
     return {"preemptions": preempted, "prefix_cache_hit_rate": unknown if hits is None else hits}

@@ -1,13 +1,11 @@
 """The client's own error at one load, as a row: what calibrate.py measured and the summary shows.
 
-`Calibration` is the only place that names the columns; CSV, Markdown and terminal derive from it.
+`Calibration` is the only place that names the columns; CSV and Markdown derive from it.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,12 +15,13 @@ from typing import Any
 import orjson
 
 from ..figures.digits import short
+from ..records.column import Column
 from ..records.request_record import RecordsError
 from ..records.whole_file import write_whole
 
 
 def _doc(heading: str, text: str) -> Any:
-    return field(metadata={"heading": heading, "doc": text})
+    return field(metadata={"heading": heading, "description": text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +52,15 @@ class Calibration:
     parent_memory_mb: float = _doc("parent MB", "peak memory of bench.py's other process")
 
 
-COLUMNS = tuple(f.name for f in dataclasses.fields(Calibration))
+FIELDS = dataclasses.fields(Calibration)
+COLUMNS: tuple[Column[Calibration], ...] = tuple(
+    Column(f.name, f.metadata["description"], f.name) for f in FIELDS
+)
 
 
 def median_of(repeats: Sequence[Calibration]) -> Calibration:
     """Return the row of medians of the repeats of one level."""
-    return Calibration(**{name: _median([getattr(r, name) for r in repeats]) for name in COLUMNS})
+    return Calibration(**{c.name: _median([c.value(r) for r in repeats]) for c in COLUMNS})
 
 
 def _median(values: list[Any]) -> Any:
@@ -66,41 +68,24 @@ def _median(values: list[Any]) -> Any:
     return statistics.median(known) if known else None
 
 
-def to_csv(rows: Sequence[Calibration]) -> bytes:
-    """Return the rows as CSV, with a header."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
-    return out.getvalue().encode()
-
-
-def headings() -> list[str]:
-    """Return the columns' names for people."""
-    return [f.metadata["heading"] for f in dataclasses.fields(Calibration)]
-
-
-def meanings() -> list[tuple[str, str]]:
-    """Return (heading, meaning) of each column."""
-    return [(f.metadata["heading"], f.metadata["doc"]) for f in dataclasses.fields(Calibration)]
-
-
 def cells(row: Calibration) -> list[str]:
     """Return the row for people: three digits that matter."""
-    values = [getattr(row, name) for name in COLUMNS]
+    values = [getattr(row, field.name) for field in FIELDS]
     return [str(v) if isinstance(v, int) else short(v) for v in values]
 
 
 def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
     """Return the table, a column a level, since there are more figures than levels."""
-    table = [cells(row) for row in rows]
-    streams, *lines = [
-        [heading, *(row[place] for row in table)] for place, heading in enumerate(headings())
-    ]
+    headings = [field.metadata["heading"] for field in FIELDS]
+    streams, *lines = zip(headings, *(cells(row) for row in rows), strict=True)
     body = [streams, ["---", *["--:"] * len(rows)], *lines]
     return "\n".join(
         [f"Times in ms. {machine}", "", *(f"| {' | '.join(line)} |" for line in body), ""]
     )
+
+
+def _cell(value: float | None) -> str:
+    return str(value) if isinstance(value, int) else short(value)
 
 
 def sidecar(results_folder: Path, run_id: str) -> Path:

@@ -18,6 +18,10 @@ from .summary import RunSummary
 
 Figure = Callable[[RunSummary], float | None]
 
+MOST = 4  # differences that a series' name holds; the rest are counted
+LONGEST = 40  # characters of a value in it
+UNSET = "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -27,20 +31,18 @@ class Level:
 
     @property
     def scenario(self) -> str:
-        """The scenario's name."""
         return self.runs[0].scenario
 
     @property
     def load(self) -> Load:
-        """How hard these runs pushed."""
         return self.runs[0].load
 
     @property
     def names(self) -> list[str]:
-        """A name a run under a heading of the unit: `8`, or `8, run 2` where there are several."""
-        several = len(self.runs) > 1
-        places = range(1, len(self.runs) + 1)
-        return [self.load.number + (f", run {place}" if several else "") for place in places]
+        """One name per run, under a heading of the unit: `8`, or `8, run 2` of several."""
+        if len(self.runs) == 1:
+            return [self.load.number]
+        return [f"{self.load.number}, run {place}" for place in range(1, len(self.runs) + 1)]
 
     @property
     def verdict(self) -> VerdictLevel:
@@ -51,8 +53,7 @@ class Level:
     @property
     def reasons(self) -> str:
         """The codes that took VALID away from any of its runs."""
-        codes = {f.code: None for run in self.runs for f in run.verdict.doubts}
-        return ", ".join(codes)
+        return ", ".join(dict.fromkeys(f.code for run in self.runs for f in run.verdict.doubts))
 
     @property
     def invalid(self) -> str | None:
@@ -60,24 +61,23 @@ class Level:
         found = [run for run in self.runs if run.verdict.level == "INVALID"]
         if not found:
             return None
-        some, all_ = len(found), len(self.runs)
-        who = f"{some} of its {all_} runs" if some < all_ else f"its {all_} runs"
-        codes = {
-            f.code: None for r in found for f in r.verdict.doubts if f.severity is Severity.INVALID
-        }
-        who = "its run" if all_ == 1 else who
-        return f"{who} {'is' if some == 1 else 'are'} INVALID ({', '.join(codes)})"
+        some, every = len(found), len(self.runs)
+        who = "its run" if every == 1 else f"its {every} runs"
+        who = who if some == every else f"{some} of {who}"
+        grave = [f for r in found for f in r.verdict.doubts if f.severity is Severity.INVALID]
+        codes = ", ".join(dict.fromkeys(f.code for f in grave))
+        return f"{who} {'is' if some == 1 else 'are'} INVALID ({codes})"
 
     @property
     def attainment(self) -> Attainment | None:
         """What its runs met of their objectives, counted together."""
-        parts = [run.attainment for run in self.runs]
-        return pooled([p for p in parts if p]) if None not in parts else None
+        parts = [run.attainment for run in self.runs if run.attainment]
+        return pooled(parts) if len(parts) == len(self.runs) else None
 
     def over_repeats(self, figure: Figure) -> Repeated | None:
         """Return a figure over the runs; None where a run lacks it."""
-        values = [figure(run) for run in self.runs]
-        return None if None in values else repeated([v for v in values if v is not None])
+        values = [value for run in self.runs if (value := figure(run)) is not None]
+        return repeated(values) if len(values) == len(self.runs) else None
 
     def centre(self, figure: Figure) -> float | None:
         """Return a figure's geometric mean over the runs; None where a run lacks it."""
@@ -93,31 +93,28 @@ class Series:
 
     @property
     def scenario(self) -> str:
-        """The scenario's name."""
         return self.levels[0].scenario
 
     @property
     def runs(self) -> tuple[RunSummary, ...]:
-        """All runs of all levels."""
         return tuple(run for level in self.levels for run in level.runs)
 
     @property
     def named_runs(self) -> list[tuple[str, RunSummary]]:
-        """All of them with their names."""
         return [pair for lv in self.levels for pair in zip(lv.names, lv.runs, strict=True)]
 
 
 def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
     """Group sorted summaries: what differs in settings or in the server is not compared."""
     found: dict[tuple[object, ...], dict[Load, list[RunSummary]]] = {}
-    editions: dict[tuple[object, ...], list[object]] = {}
+    prompts_of: dict[tuple[object, ...], list[object]] = {}
     for summary in summaries:
-        key = (summary.scenario, _settings(summary), summary.load.unit)
-        prompts = editions.setdefault((*key, *_draw(summary)), [])
-        checksum = summary.info.prompts.get("sha256") if summary.info else None
-        if checksum not in prompts:
-            prompts.append(checksum)
-        edition = (*key, prompts.index(checksum))
+        key = (summary.scenario, _as_text(_compared(summary)), summary.load.unit)
+        # Two draws alike with different prompts are of different data: an edited file, say.
+        prompts = prompts_of.setdefault((*key, *_draw(summary)), [])
+        if summary.prompts_sha256 not in prompts:
+            prompts.append(summary.prompts_sha256)
+        edition = (*key, prompts.index(summary.prompts_sha256))
         found.setdefault(edition, {}).setdefault(summary.load, []).append(summary)
     return [
         Series(tuple(Level(tuple(runs)) for _, runs in sorted(levels.items())))
@@ -125,29 +122,24 @@ def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
     ]
 
 
-def _settings(summary: RunSummary) -> str:
-    """Return what must be the same for two runs to be repeats of each other."""
-    if summary.info is None:
-        return ""
-    settings = settings_that_count(summary.info.scenario)
-    server = server_that_counts(summary.info.server)
-    return json.dumps([settings, server], sort_keys=True, default=str)
+def _compared(run: RunSummary) -> dict[str, object]:
+    """Return what must be the same for two runs to be repeats; nothing where it wasn't kept."""
+    if run.info is None:
+        return {}
+    server = server_that_counts(run.info.server)
+    said = {f"server {key}": value for key, value in server.items()}
+    return {**settings_that_count(run.info.scenario), **said}
 
 
-def _draw(summary: RunSummary) -> tuple[object, ...]:
-    """Return what fixes which prompts a run draws from its data set.
-
-    Two such draws with different prompts are of different data: an edited file, say.
-    """
-    if summary.info is None:
+def _draw(run: RunSummary) -> tuple[object, ...]:
+    """Return what fixes which prompts a run draws from its data set."""
+    if run.info is None:
         return ()
-    seeds = json.dumps(summary.info.seeds, sort_keys=True, default=str)
-    return (summary.info.num_requests, summary.info.repeat, seeds)
+    return (run.info.num_requests, run.info.repeat, _as_text(run.info.seeds))
 
 
-MOST = 4  # differences that a name holds; the rest are counted
-LONGEST = 40  # characters of a value
-UNSET = "none"
+def _as_text(facts: object) -> str:
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def named_series(series: Sequence[Series]) -> list[tuple[str, Series]]:
@@ -160,15 +152,17 @@ def named_series(series: Sequence[Series]) -> list[tuple[str, Series]]:
 
 
 def _named(group: Sequence[Series]) -> Iterator[tuple[str, Series]]:
-    told = _differences(group)
-    for one, settings in zip(group, told, strict=True):
-        prompts = _prompts(one.runs[0]) if told.count(settings) > 1 else ""
+    differences = _differences(group)
+    for one, settings in zip(group, differences, strict=True):
+        checksum = one.runs[0].prompts_sha256 if differences.count(settings) > 1 else None
+        prompts = f"prompts sha256={str(checksum)[:8]}" if checksum else ""
         what = ", ".join(part for part in (settings, prompts) if part)
         yield f"{one.scenario}: {what}" if what and len(group) > 1 else one.scenario, one
 
 
 def _differences(group: Sequence[Series]) -> list[str]:
-    facts = [dict(_facts(one.runs[0])) for one in group]
+    """Return, for each series, the settings in which it differs from another one."""
+    facts = [dict(_flat("", _compared(one.runs[0]))) for one in group]
     known = [found for found in facts if found]
     keys = [
         key
@@ -184,14 +178,6 @@ def _differences(group: Sequence[Series]) -> list[str]:
     ]
 
 
-def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
-    """Return what two series may differ in; nothing where the run's settings were not kept."""
-    if run.info is None:
-        return
-    yield from _flat("", settings_that_count(run.info.scenario))
-    yield from _flat("server ", server_that_counts(run.info.server))
-
-
 def _flat(prefix: str, found: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for key, value in found.items():
         name = f"{prefix}{key}"
@@ -199,8 +185,3 @@ def _flat(prefix: str, found: Mapping[str, object]) -> Iterator[tuple[str, str]]
             yield from _flat(f"{name}.", value)
         elif value is not None:
             yield printable(name, LONGEST), printable(value, LONGEST)
-
-
-def _prompts(run: RunSummary) -> str:
-    checksum = run.info.prompts.get("sha256") if run.info else None
-    return f"prompts sha256={str(checksum)[:8]}" if checksum else ""

@@ -1,4 +1,4 @@
-"""What a server gives each user against what it gives all: tokens a second, a point a level."""
+"""Tokens per second that each user gets against what all get together, one point per level."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
     On the frontier are those that no other beats in one without losing in the other. What is
     INVALID beats nobody.
     """
-    found: list[tuple[Level, float, float]] = []
-    for level in levels:
-        user, system = level.centre(per_user), level.centre(output_tokens_per_s)
-        if user is not None and system is not None:
-            found.append((level, user, system / (gpus or 1)))
-    rivals = [(user, rate) for level, user, rate in found if level.verdict != "INVALID"]
+    found = [
+        (level, (user, rate / (gpus or 1)))
+        for level in levels
+        if (user := level.centre(per_user)) is not None
+        and (rate := level.centre(output_tokens_per_s)) is not None
+    ]
+    rivals = [figures for level, figures in found if level.verdict != "INVALID"]
     return [
         ParetoPoint(
             level.load,
-            user,
-            rate,
+            *figures,
             level.verdict,
-            level.verdict != "INVALID" and not any(_beats(r, (user, rate)) for r in rivals),
+            level.verdict != "INVALID" and not any(_beats(r, figures) for r in rivals),
         )
-        for level, user, rate in found
+        for level, figures in found
     ]
 
 

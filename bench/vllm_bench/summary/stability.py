@@ -1,7 +1,8 @@
-"""Whether the time to first token holds as load rises: a word and a reason for each level.
+"""Whether the time to first token holds as load rises, and from where on throughput doesn't.
 
-Held against the lowest level: the median may move by 50 ms; p95 should not double when load
-rises fourfold; a median that doubles or triples says that requests wait for a place in a batch.
+TTFT is held against the lowest level's: the median may move by 50 ms; p95 should not double when
+load rises fourfold; a median that doubles or triples says that requests wait for a place in a
+batch.
 """
 
 from __future__ import annotations
@@ -16,76 +17,15 @@ from ..scenario.load import Load
 from .levels import Level
 from .summary import RunSummary
 
-# Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once there is none.
-# At 0.15 twice the load brings 11 % more tokens, and the rest of it waits.
-FLAT = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class Knee:
-    """The level from which on more load brought hardly more throughput."""
-
-    load: Load
-    next_load: Load
-    gain: float  # throughput at the next level over that at this one, less 1
-
-    @property
-    def words(self) -> str:
-        """The knee for people."""
-        more = self.next_load.value / self.load.value - 1
-        return (
-            f"throughput is used up at {self.load.words}: {self.next_load.words} "
-            f"({100 * more:+.0f} % load) brought {100 * self.gain:+.1f} % output tokens/s"
-        )
-
-
-def output_tokens_per_s(run: RunSummary) -> float | None:
-    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
-    for found in (run.steady, run.throughput):
-        if found is not None and found.output_tokens_per_s:
-            return found.output_tokens_per_s
-    return None
-
-
-def find_knee(levels: Sequence[Level]) -> Knee | None:
-    """Return the knee of levels in rising order; None where throughput rose all the way.
-
-    It is the first level beyond which no level brought much more: one flat step with a rise after
-    it is noise.
-    """
-    points = [_Point(lv.load, _offered(lv), lv.centre(output_tokens_per_s) or 0) for lv in levels]
-    known = [point for point in points if point.rate > 0]
-    for place, point in enumerate(known[:-1]):
-        later = known[place + 1 :]
-        if all(_elasticity(point, more) < FLAT for more in later):
-            return Knee(point.load, later[0].load, later[0].rate / point.rate - 1)
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    load: Load
-    offered: float
-    rate: float  # output tokens a second
-
-
-def _offered(level: Level) -> float:
-    """Return the load as it came: a schedule that is drawn at random misses the rate asked for."""
-    return level.centre(lambda run: run.realised_rate) or level.load.value
-
-
-def _elasticity(point: _Point, more: _Point) -> float:
-    # Two schedules may come out the other way round: then what was asked for has to do.
-    ratio = more.offered / point.offered
-    ratio = ratio if ratio > 1 else more.load.value / point.load.value
-    return math.log(more.rate / point.rate) / math.log(ratio)
-
-
 STEADY_MS = 50.0  # nobody feels it; a rise by less is no change, whatever its ratio
 SLIGHT_GROWTH = 1.25  # a p95 that grew by less than a quarter is as it was
 P95_GROWTH = 2.0  # ... at four times the load; below that too, beyond it with the root of load
 P50_DOUBLED = 2.0
 OVERLOAD = 2.0  # a median that grows twice as fast as load: the queue, not the batch
+
+# Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once there is none.
+# At 0.15 twice the load brings 11 % more tokens, and the rest of it waits.
+FLAT = 0.15
 
 State = Literal["baseline", "stable", "acceptable", "unstable", "overloaded", "cannot tell"]
 MARKS: dict[State, str] = {
@@ -111,6 +51,23 @@ ADVICE: dict[State, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Knee:
+    """The level from which on more load brought hardly more throughput."""
+
+    load: Load
+    next_load: Load
+    gain: float  # throughput at the next level over that at this one, less 1
+
+    @property
+    def words(self) -> str:
+        more = self.next_load.value / self.load.value - 1
+        return (
+            f"throughput is used up at {self.load.words}: {self.next_load.words} "
+            f"({100 * more:+.0f} % load) brought {100 * self.gain:+.1f} % output tokens/s"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One level's TTFT, and what it is worth beside the lowest level's."""
 
@@ -127,11 +84,11 @@ class Judged:
             "too few" if x is None else f"{x:.{0 if x >= 10 else 1}f} ms"
             for x in (self.p50_ms, self.p95_ms)
         )
-        what = TITLES[headline_metric("ttft_ms", self.load)]
-        told = f"{self.load.words}: {what} p50={p50}, p95={p95}  {MARKS[self.state]} {self.state}"
+        what, mark = TITLES[headline_metric("ttft_ms", self.load)], MARKS[self.state]
+        line = f"{self.load.words}: {what} p50={p50}, p95={p95}  {mark} {self.state}"
         if self.invalid is not None:
-            told += f", {'and' if MARKS[self.state] in '✗?' else 'but'} {self.invalid}"
-        return told if self.state == "baseline" else f"{told}: {ADVICE[self.state]}"
+            line += f", {'and' if mark in '✗?' else 'but'} {self.invalid}"
+        return line if self.state == "baseline" else f"{line}: {ADVICE[self.state]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +100,6 @@ class Stability:
 
     @property
     def lines(self) -> list[str]:
-        """All of it in words."""
         return [*(level.words for level in self.levels), *([self.knee.words] if self.knee else [])]
 
 
@@ -152,33 +108,32 @@ def stability(levels: Sequence[Level]) -> Stability | None:
     if len(levels) < 2:
         return None
     knee = find_knee(levels)
-    base, *others = [(level.load, level.centre(_p50), level.centre(_p95)) for level in levels]
-    first = Judged(*base, "baseline" if base[1] is not None else "cannot tell", levels[0].invalid)
-    judged = [
-        Judged(*one, _state(first, one, knee), level.invalid)
-        for one, level in zip(others, levels[1:], strict=True)
-    ]
-    return Stability((first, *judged), knee)
+    first, *others = levels
+    p50, p95 = _ttft_ms(first, 50), _ttft_ms(first, 95)
+    state: State = "baseline" if p50 is not None else "cannot tell"
+    base = Judged(first.load, p50, p95, state, first.invalid)
+    return Stability((base, *(_judged(level, base, knee) for level in others)), knee)
 
 
-def _p50(run: RunSummary) -> float | None:
-    return run.percentile(headline_metric("ttft_ms", run.load), 50)
+def _ttft_ms(level: Level, percentile: float) -> float | None:
+    metric = headline_metric("ttft_ms", level.load)
+    return level.centre(lambda run: run.percentile(metric, percentile))
 
 
-def _p95(run: RunSummary) -> float | None:
-    return run.percentile(headline_metric("ttft_ms", run.load), 95)
+def _judged(level: Level, base: Judged, knee: Knee | None) -> Judged:
+    p50, p95 = _ttft_ms(level, 50), _ttft_ms(level, 95)
+    past_the_knee = knee is not None and level.load >= knee.next_load
+    state = _state(base, p50, p95, level.load.value / base.load.value, past_the_knee)
+    return Judged(level.load, p50, p95, state, level.invalid)
 
 
 def _state(
-    base: Judged, found: tuple[Load, float | None, float | None], knee: Knee | None
+    base: Judged, p50: float | None, p95: float | None, more_load: float, past_the_knee: bool
 ) -> State:
-    load, p50, p95 = found
     if base.p50_ms is None or p50 is None:
         return "cannot tell"
-    more_load = load.value / base.load.value
     risen = p50 - base.p50_ms > STEADY_MS
     doubled = risen and p50 >= P50_DOUBLED * base.p50_ms
-    past_the_knee = knee is not None and load >= knee.next_load
     if doubled and (past_the_knee or p50 >= OVERLOAD * more_load * base.p50_ms):
         return "overloaded"
     growth = _growth(base.p95_ms, p95)
@@ -194,3 +149,37 @@ def _growth(base_ms: float | None, p95_ms: float | None) -> float:
     if base_ms is None or p95_ms is None or p95_ms - base_ms <= STEADY_MS:
         return 1.0
     return p95_ms / base_ms
+
+
+def find_knee(levels: Sequence[Level]) -> Knee | None:
+    """Return the knee of levels in rising order; None where throughput rose all the way.
+
+    It is the first level beyond which no level brought much more: one flat step with a rise after
+    it is noise.
+    """
+    known = [(level, rate) for level in levels if (rate := level.centre(output_tokens_per_s))]
+    for place, (level, rate) in enumerate(known[:-1]):
+        later = known[place + 1 :]
+        if all(math.log(r / rate) < FLAT * _log_of_more_load(level, lv) for lv, r in later):
+            next_level, next_rate = later[0]
+            return Knee(level.load, next_level.load, next_rate / rate - 1)
+    return None
+
+
+def _log_of_more_load(one: Level, other: Level) -> float:
+    """Return how much more load came: a random schedule misses the rate that was asked for."""
+    ratio = _offered(other) / _offered(one)
+    # Two schedules may come out the other way round: then what was asked for has to do.
+    return math.log(ratio if ratio > 1 else other.load.value / one.load.value)
+
+
+def _offered(level: Level) -> float:
+    return level.centre(lambda run: run.realised_rate) or level.load.value
+
+
+def output_tokens_per_s(run: RunSummary) -> float | None:
+    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
+    for found in (run.steady, run.throughput):
+        if found is not None and found.output_tokens_per_s:
+            return found.output_tokens_per_s
+    return None

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
 
-from ..figures.facts import Facts
+import pandas as pd
+
+from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, attainment
 from ..figures.statistics import Distribution, describe, floats
@@ -27,13 +28,11 @@ from ..records.sample_file import read_gpu_rows, read_server_rows
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
+from ..serverside.ledger import cached_share
 from ..serverside.server import ServerSide, server_side
 from ..verdict.finding import Finding
-from ..verdict.verdict import LEVELS, Verdict, judge_facts
+from ..verdict.verdict import LEVELS, Verdict, judge
 from .calibration import Calibration, read_sidecar, sidecar
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +47,6 @@ class Turn:
     cached_share: float | None  # of the prompt tokens, where the replies say it
 
 
-def turns_of(facts: Facts) -> tuple[Turn, ...]:
-    """Return a run's turns in their order; none where its requests are no turns."""
-    rows = facts.succeeded[facts.succeeded["turn"].notna()]
-    return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
-
-
-def _turn(facts: Facts, turn: int, rows: pd.DataFrame) -> Turn:
-    ttft = describe(floats(facts.times(headline_metric("ttft_ms", facts.load)).loc[rows.index]))
-    tokens = floats(rows["prompt_tokens"])
-    known = rows[rows["cached_tokens"].notna()]
-    asked = float(floats(known["prompt_tokens"]).sum())
-    return Turn(
-        turn=turn,
-        n=len(rows),
-        ttft_p50_ms=ttft.percentile(50) if ttft else None,
-        ttft_p95_ms=ttft.percentile(95) if ttft else None,
-        prompt_tokens_mean=float(tokens.mean()) if tokens.size else None,
-        cached_share=float(floats(known["cached_tokens"]).sum()) / asked if asked else None,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
     """Failed requests of one kind, with the words of the first."""
@@ -79,7 +57,7 @@ class ErrorGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InFlightFigures:
     """How many requests were in flight."""
 
     mean: float  # over the whole run
@@ -89,7 +67,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
+class RunSummary(OfRun):
     """One run, summed up. `absent` says why a distribution that isn't there isn't."""
 
     run_id: str
@@ -106,7 +84,7 @@ class RunSummary:
     window: Window | None
     steady: Throughput | None  # in the window
     throughput: Throughput | None  # over the whole run
-    in_flight: Held | None
+    in_flight: InFlightFigures | None
     attainment: Attainment | None  # None: the scenario has no objectives
     peak_output_tokens_per_s: float | None  # the most in any second counted from the start
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
@@ -131,28 +109,15 @@ class RunSummary:
         found = self.distributions.get(metric)
         return found.percentile(percentile) if found else None
 
-    def setting(self, key: str) -> Any:
-        """Return a key of the scenario; None where it isn't known."""
-        return self.info.scenario.get(key) if self.info else None
-
-    def server(self, key: str) -> Any:
-        """Return what the server said of itself under `key`; None where it isn't known."""
-        return self.info.server.get(key) if self.info else None
-
-    def plan(self, key: str) -> Any:
-        """Return what the run's plan has under `key`; None where it isn't known."""
-        return self.info.plan.get(key) if self.info else None
-
     @property
     def realised_rate(self) -> float | None:
         """Requests a second of an open loop's schedule, as it was drawn; None where unknown."""
-        found = self.plan("realised_rate")
-        return float(found) if isinstance(found, int | float) else None
+        return self.plan_number("realised_rate")
 
     @property
-    def simulated(self) -> bool:
-        """Whether the server said that it is a simulator."""
-        return bool(self.server("simulator"))
+    def prompts_sha256(self) -> object:
+        """What the prompts were, for comparing; None where it isn't known."""
+        return self.info.prompts.get("sha256") if self.info else None
 
     @property
     def started_utc(self) -> str | None:
@@ -165,16 +130,9 @@ class RunSummary:
 
 def facts_of(run: Run) -> Facts:
     """Return a run's facts, its tokens' stamps and the samples beside it among them."""
-    facts = Facts(run.frame, run.info)
-    found = find_reads(run.path, facts.succeeded)
-    return Facts(
-        run.frame,
-        run.info,
-        found.reads,
-        found.absent,
-        read_gpu_rows(run.path),
-        read_server_rows(run.path),
-    )
+    reads, absent = find_reads(run.path, Facts(run.frame, run.info).succeeded)
+    gpu_rows, server_rows = read_gpu_rows(run.path), read_server_rows(run.path)
+    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
 
 
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
@@ -202,16 +160,16 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         window=facts.window,
         steady=steady,
         throughput=throughput(facts),
-        in_flight=_held(facts),
+        in_flight=_in_flight(facts),
         attainment=attainment(facts),
         peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
         exact_tokens=None if facts.reads is None else facts.reads.exact,
-        verdict=judge_facts(facts),
+        verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=_waited(facts),
         cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
-        turns=turns_of(facts),
+        turns=_turns(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
@@ -224,18 +182,37 @@ def _waited(facts: Facts) -> int | None:
     return int(facts.waited_for_cap.sum()) if capped else None
 
 
-def _held(facts: Facts) -> Held | None:
+def _in_flight(facts: Facts) -> InFlightFigures | None:
     flight, window = facts.flight, facts.window
     if flight is None:
         return None
     if window is None:
-        return Held(flight.mean, flight.peak, None, None)
-    mean = flight.mean_between(window.start_s, window.end_s)
-    if mean == 0:  # an open loop of so few requests that none was in flight there
-        return Held(flight.mean, flight.peak, mean, None)
+        return InFlightFigures(flight.mean, flight.peak, None, None)
+    in_window = flight.mean_between(window.start_s, window.end_s)
     ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
     spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
-    return Held(flight.mean, flight.peak, mean, spent_s / window.length_s / mean)
+    # In an open loop of so few requests that none was in flight there, there is no ratio.
+    littles_law = spent_s / window.length_s / in_window if in_window else None
+    return InFlightFigures(flight.mean, flight.peak, in_window, littles_law)
+
+
+def _turns(facts: Facts) -> tuple[Turn, ...]:
+    """Return a run's turns in their order; none where its requests are no turns."""
+    rows = facts.succeeded[facts.succeeded["turn"].notna()]
+    return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
+
+
+def _turn(facts: Facts, turn: int, rows: pd.DataFrame) -> Turn:
+    ttft = describe(floats(facts.times(headline_metric("ttft_ms", facts.load)).loc[rows.index]))
+    tokens = floats(rows["prompt_tokens"])
+    return Turn(
+        turn=turn,
+        n=len(rows),
+        ttft_p50_ms=ttft.percentile(50) if ttft else None,
+        ttft_p95_ms=ttft.percentile(95) if ttft else None,
+        prompt_tokens_mean=float(tokens.mean()) if tokens.size else None,
+        cached_share=cached_share(rows),
+    )
 
 
 def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:

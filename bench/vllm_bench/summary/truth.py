@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ..figures.statistics import Distribution, Values, describe
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
-from .calibration import Calibration
 
 Stamps = NDArray[np.int64]
 
@@ -133,40 +132,16 @@ def _in_ms(values_ns: NDArray[Any]) -> Distribution:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What the client took while it was measured."""
-
-    chunks: int
-    whole_cpu_s: float
-    sender_cpu_s: float
-    sender_memory_bytes: int
-    parent_memory_bytes: int
-    loop_lag_p99_ms: float | None
-
-
-def calibration_of(
-    streams: int, rate: tuple[float, float, float], errors: Errors, cost: Cost
-) -> Calibration:
-    """Return the row; `rate` is (tokens a second, TTFT set, ITL set)."""
-    tokens_per_s, ttft_set_ms, itl_set_ms = rate
-    return Calibration(
-        streams=streams,
-        tokens_per_s=tokens_per_s,
-        ttft_set_ms=ttft_set_ms,
-        ttft_mean_ms=errors.ttft_ms.mean,
-        ttft_error_mean_ms=errors.ttft_error_ms.mean,
-        ttft_error_p99_ms=errors.ttft_error_ms.percentile(99),
-        before_server_p99_ms=errors.send_ms.percentile(99),
-        stamp_p50_ms=errors.stamp_ms.percentile(50),
-        stamp_p99_ms=errors.stamp_ms.percentile(99),
-        stamp_worst_ms=errors.stamp_ms.max,
-        itl_set_ms=itl_set_ms,
-        itl_p99_ms=errors.itl_ms.percentile(99),
-        true_itl_p99_ms=errors.true_itl_ms.percentile(99),
-        loop_lag_p99_ms=cost.loop_lag_p99_ms,
-        loop_cpu_us=1e6 * cost.sender_cpu_s / cost.chunks,
-        whole_cpu_us=1e6 * cost.whole_cpu_s / cost.chunks,
-        sender_memory_mb=cost.sender_memory_bytes / 1e6,
-        parent_memory_mb=cost.parent_memory_bytes / 1e6,
-    )
+def error_figures(errors: Errors) -> dict[str, float | None]:
+    """Return the figures of a `Calibration` that are errors."""
+    return {
+        "ttft_mean_ms": errors.ttft_ms.mean,
+        "ttft_error_mean_ms": errors.ttft_error_ms.mean,
+        "ttft_error_p99_ms": errors.ttft_error_ms.percentile(99),
+        "before_server_p99_ms": errors.send_ms.percentile(99),
+        "stamp_p50_ms": errors.stamp_ms.percentile(50),
+        "stamp_p99_ms": errors.stamp_ms.percentile(99),
+        "stamp_worst_ms": errors.stamp_ms.max,
+        "itl_p99_ms": errors.itl_ms.percentile(99),
+        "true_itl_p99_ms": errors.true_itl_ms.percentile(99),
+    }

@@ -1,273 +1,406 @@
-"""`summary.csv`: a row a run. `SUMMARY_COLUMNS` is the only place that names its columns."""
+"""Every figure of a run that anybody is shown, once; and which tables for people show it.
+
+summary.csv, summary.json and `--columns` have every column of `SUMMARY_COLUMNS`, and
+summary_levels.csv has `REPEATED` over a level's repeats. The terminal, summary.md and the report's
+tables have `GROUPS` of them.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from ..figures.absent import docs_of, joined
 from ..figures.client import busiest_cpu_share, loop_lag_p99_ms
+from ..figures.digits import spread
 from ..figures.objectives import Attainment
 from ..figures.statistics import min_samples
+from ..records.column import Column, Value
+from ..scenario.load import Unit
+from ..serverside.energy import Cost, Energy
+from ..serverside.gpu import GpuSide
+from ..serverside.server import ServerSide
+from ..summary.stability import output_tokens_per_s
 from ..summary.summary import RunSummary
-from .beside_columns import BESIDE_COLUMNS
-from .open_columns import OPEN_COLUMNS
-from .summary_column import SummaryColumn, Value
+from .group import Group, Where, in_flight, schedule
+
+RunColumn = Column[RunSummary]
 
 
-def _percentiles(prefix: str, doc: str, wanted: tuple[float, ...]) -> list[SummaryColumn]:
-    """Return count, mean and percentiles of a metric in ms; `prefix` + _ms names it in a run."""
-    metric = f"{prefix}_ms"
-    return [
-        _of(f"{prefix}_n", f"samples of {prefix}", metric, "n"),
-        _of(f"{prefix}_mean_ms", f"mean {doc}", metric, "mean"),
-        *(
-            SummaryColumn(
-                f"{prefix}_p{q:g}_ms",
-                f"{q:g}th percentile of {doc}; empty below {min_samples(q)} samples",
-                lambda s, q=q: s.percentile(metric, q),  # type: ignore[misc]
-            )
-            for q in wanted
-        ),
-        _of(f"{prefix}_max_ms", f"the worst {doc}", metric, "max"),
-    ]
+def _of(path: str, prefix: str = "", **docs: str) -> list[RunColumn]:
+    """Return a column for each attribute of a part of the summary, named with a prefix."""
+    return [Column(f"{prefix}{name}", doc, f"{path}.{name}") for name, doc in docs.items()]
 
 
-def _of(name: str, doc: str, metric: str, part: str) -> SummaryColumn:
-    """Return the column of one part (n, mean, min, max) of a metric's distribution."""
-    get = attrgetter(part)
-
-    def value(summary: RunSummary) -> Value:
-        found = summary.distributions.get(metric)
-        return None if found is None else get(found)
-
-    return SummaryColumn(name, doc, value)
-
-
-def _lengths(metric: str, doc: str) -> list[SummaryColumn]:
-    return [_of(f"{metric}_{p}", f"{p} of {doc} a request", metric, p) for p in _LENGTH_PARTS]
+def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
+    """Yield count, mean, percentiles and worst of a metric in ms."""
+    found = f"distributions.{prefix}_ms"
+    yield Column(f"{prefix}_n", f"samples of {prefix}", f"{found}.n")
+    yield Column(f"{prefix}_mean_ms", f"mean {doc}", f"{found}.mean")
+    for q in wanted:
+        text = f"{q}th percentile of {doc}; empty below {min_samples(q)} samples"
+        yield Column(f"{prefix}_p{q}_ms", text, f"{found}.percentiles.{q}")
+    yield Column(f"{prefix}_max_ms", f"the worst {doc}", f"{found}.max")
 
 
-def _bound(side: str) -> tuple[str, Callable[[Attainment], Value]]:
-    get = attrgetter(side)
-    doc = f"{side} end of Wilson's 95 % interval of attainment"
-    return doc, lambda a: get(a.interval) if a.interval else None
+def _lengths(metric: str, doc: str) -> list[RunColumn]:
+    docs = {part: f"{part} of {doc} a request" for part in ("mean", "min", "max")}
+    return _of(f"distributions.{metric}", f"{metric}_", **docs)
 
 
-_LENGTH_PARTS = ("mean", "min", "max")
-
-
-def _in_window(name: str, part: str, doc: str) -> SummaryColumn:
-    get = attrgetter(part)
-    return SummaryColumn(name, doc, lambda s: get(s.steady) if s.steady else None)
-
-
-def _speed(name: str, percentile: float, doc: str) -> SummaryColumn:
-    """Return what a TPOT is in tokens a second: the slowest twentieth reads at p95's speed."""
-
-    def value(summary: RunSummary) -> Value:
-        tpot_ms = summary.percentile("tpot_ms", percentile)
-        return 1000 / tpot_ms if tpot_ms else None
-
-    return SummaryColumn(name, doc, value)
-
-
-def _objectives(name: str, doc: str, value: Callable[[Attainment], Value]) -> SummaryColumn:
-    return SummaryColumn(name, doc, lambda s: value(s.attainment) if s.attainment else None)
-
-
-def _whole_run(name: str, part: str, doc: str) -> SummaryColumn:
-    get = attrgetter(part)
-    return SummaryColumn(name, doc, lambda s: get(s.throughput) if s.throughput else None)
-
-
-def _own_error(name: str, field: str, what: str) -> SummaryColumn:
-    get = attrgetter(field)
-    return SummaryColumn(
-        name,
-        f"the client's own error of {what} at this load, where calibrate.py --like measured it",
-        lambda s: get(s.calibration) if s.calibration else None,
+def _part(name: str, kind: type[Any], prefix: str, *more: RunColumn) -> Iterator[RunColumn]:
+    """Yield a column for each figure of a part of the summary, and why some are missing."""
+    own = (prefix, "client", "output")  # what begins so keeps its name
+    for figure, doc in docs_of(kind):
+        column = figure if figure.startswith(own) else f"{prefix}_{figure}"
+        yield Column(column, doc, f"{name}.{figure}")
+    yield from more
+    yield Column(
+        f"{prefix}_absent",
+        "why any of these figures is missing",
+        lambda run: joined(getattr(run, name).absent.values()),
     )
 
 
-SUMMARY_COLUMNS: tuple[SummaryColumn, ...] = (
-    SummaryColumn("run_id", "the run; also its files' name", lambda s: s.run_id),
-    SummaryColumn("scenario", "scenario's name", lambda s: s.scenario),
-    SummaryColumn(
-        "concurrency", "streams held open; empty in an open loop", lambda s: s.concurrency
-    ),
-    SummaryColumn(
+def _speed(run: RunSummary, percentile: float) -> Value:
+    """Return what a TPOT is in tokens a second: the slowest twentieth reads at p95's speed."""
+    tpot_ms = run.percentile("tpot_ms", percentile)
+    return 1000 / tpot_ms if tpot_ms else None
+
+
+def objectives_met(found: Attainment | None) -> Value:
+    """Return yes or no; None where there are no objectives."""
+    return None if found is None else "yes" if found.met else "no"
+
+
+def _objectives_missed(run: RunSummary) -> Value:
+    return "; ".join(o.objective.words for o in run.attainment.missed) if run.attainment else None
+
+
+OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --like measured it"
+
+SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
+    Column("run_id", "the run; also its files' name", "run_id"),
+    Column("scenario", "scenario's name", "scenario"),
+    Column("concurrency", "streams held open; empty in an open loop", "concurrency"),
+    Column(
         "request_rate",
         "requests a second asked for; empty in a closed loop",
-        lambda s: round(s.load.value, 6) if s.load.is_open else None,
+        lambda run: run.load.value if run.load.is_open else None,
     ),
-    SummaryColumn(
-        "repeat", "which run of its level, from 1", lambda s: s.info.repeat if s.info else None
-    ),
-    SummaryColumn("load", "level of load", lambda s: round(s.load.value, 6)),
-    SummaryColumn("load_unit", "streams or requests/s", lambda s: s.load.unit),
-    SummaryColumn("verdict", "VALID, SUSPECT or INVALID", lambda s: s.verdict.level),
-    SummaryColumn("reasons", "codes that took VALID away", lambda s: s.verdict.reasons or None),
-    SummaryColumn(
+    Column("repeat", "which run of its level, from 1", "info.repeat"),
+    Column("load", "level of load", "load.value"),
+    Column("load_unit", "streams or requests/s", "load.unit"),
+    Column("verdict", "VALID, SUSPECT or INVALID", "verdict.level"),
+    Column("reasons", "codes that took VALID away", "verdict.reasons"),
+    Column(
         "notes",
         "codes worth knowing that change nothing",
-        lambda s: ", ".join(f.code for f in s.verdict.notes) or None,
+        lambda run: ", ".join(note.code for note in run.verdict.notes),
     ),
-    SummaryColumn("status", "how the run ended", lambda s: s.info.status if s.info else None),
-    SummaryColumn("started_utc", "when it started", lambda s: s.started_utc),
-    SummaryColumn("model", "model asked for", lambda s: s.setting("model")),
-    SummaryColumn("dataset", "where the prompts came from", lambda s: s.setting("dataset")),
-    SummaryColumn("server_version", "the server's own word", lambda s: s.server("version")),
-    SummaryColumn(
+    Column("status", "how the run ended", "info.status"),
+    Column("started_utc", "when it started", "started_utc"),
+    Column("model", "model asked for", "info.scenario.model"),
+    Column("dataset", "where the prompts came from", "info.scenario.dataset"),
+    Column("server_version", "the server's own word", "info.server.version"),
+    Column(
         "simulated",
         "yes: the server said it is a simulator",
-        lambda s: "yes" if s.simulated else None,
+        lambda run: "yes" if run.simulated else None,
     ),
-    SummaryColumn("requests", "requests that ended, however they did", lambda s: s.requests),
-    SummaryColumn("succeeded", "requests that succeeded", lambda s: s.succeeded),
-    SummaryColumn("success_rate", "succeeded / requests, 0 to 1", lambda s: s.success_rate),
-    SummaryColumn(
+    Column("requests", "requests that ended, however they did", "requests"),
+    Column("succeeded", "requests that succeeded", "succeeded"),
+    Column("success_rate", "succeeded / requests, 0 to 1", "success_rate"),
+    Column(
         "errors",
         "failed requests by kind, kind:count",
-        lambda s: ", ".join(f"{e.kind}:{e.count}" for e in s.errors) or None,
+        lambda run: ", ".join(f"{e.kind}:{e.count}" for e in run.errors),
     ),
-    *_percentiles("ttft", "time to first token of the successes", (50, 90, 95, 99)),
-    *_percentiles("latency", "latency of the successes", (50, 90, 95, 99)),
-    *_percentiles("tpot", "time per output token after the first", (50, 95, 99)),
-    *_percentiles("itl", "gap between tokens, a value a token", (50, 95, 99)),
-    *_percentiles("chunk_gap", "wait between two reads that brought tokens", (50, 95, 99)),
-    _of("max_gap_worst_ms", "the longest wait between two token reads", "max_gap_ms", "max"),
-    SummaryColumn(
+    *_percentiles("ttft", "time to first token of the successes", 50, 90, 95, 99),
+    *_percentiles("latency", "latency of the successes", 50, 90, 95, 99),
+    *_percentiles("tpot", "time per output token after the first", 50, 95, 99),
+    *_percentiles("itl", "gap between tokens, a value a token", 50, 95, 99),
+    *_percentiles("chunk_gap", "wait between two reads that brought tokens", 50, 95, 99),
+    Column(
+        "max_gap_worst_ms",
+        "the longest wait between two token reads",
+        "distributions.max_gap_ms.max",
+    ),
+    Column(
         "send_lag_p99_ms",
         f"99th percentile of the client's own lateness; empty below {min_samples(99)} requests",
-        lambda s: s.percentile("send_lag_ms", 99),
+        "distributions.send_lag_ms.percentiles.99",
     ),
-    _of("tokens_per_chunk_mean", "mean tokens by chunk", "tokens_per_chunk", "mean"),
-    *_percentiles("ttft_from_schedule", "TTFT plus send lag", (50, 95, 99)),
-    *_percentiles("latency_from_schedule", "latency plus send lag", (50, 95, 99)),
-    _speed("user_speed_p50_tokens_per_s", 50, "tokens a second that the median request saw"),
-    _speed("user_speed_p5_tokens_per_s", 95, "tokens a second that all but 5 % saw, or more"),
-    SummaryColumn(
+    Column("tokens_per_chunk_mean", "mean tokens by chunk", "distributions.tokens_per_chunk.mean"),
+    *_percentiles("ttft_from_schedule", "TTFT plus send lag", 50, 95, 99),
+    *_percentiles("latency_from_schedule", "latency plus send lag", 50, 95, 99),
+    Column(
+        "user_speed_p50_tokens_per_s",
+        "tokens a second that the median request saw",
+        lambda run: _speed(run, 50),
+    ),
+    Column(
+        "user_speed_p5_tokens_per_s",
+        "tokens a second that all but 5 % saw, or more",
+        lambda run: _speed(run, 95),
+    ),
+    Column(
         "window_s",
         "steady window: from the moment that 95 % of the streams were first held to the last; in "
         "an open loop from a median latency after the ramp to the last measured arrival",
-        lambda s: s.window.length_s if s.window else None,
+        "window.length_s",
     ),
-    _in_window("window_requests_per_s", "requests_per_s", "successes that ended in the window"),
-    _in_window(
-        "window_prompt_tokens_per_s",
-        "prompt_tokens_per_s",
-        "prompt tokens of successes whose first token came in the window",
+    *_of(
+        "steady",
+        "window_",
+        requests_per_s="successes that ended in the window",
+        prompt_tokens_per_s="prompt tokens of successes whose first token came in the window",
+        output_tokens_per_s="tokens of successes whose stamps lie in the window; empty without "
+        "stamps",
+        total_tokens_per_s="prompt and output tokens of these two",
     ),
-    _in_window(
-        "window_output_tokens_per_s",
-        "output_tokens_per_s",
-        "tokens of successes whose stamps lie in the window; empty without stamps",
+    Column(
+        "whole_run_s", "first t_sent to last t_end, ramp and drain included", "throughput.span_s"
     ),
-    _in_window(
-        "window_total_tokens_per_s", "total_tokens_per_s", "prompt and output tokens of these two"
+    *_of(
+        "throughput",
+        "whole_run_",
+        requests_per_s="successful requests over whole_run_s",
+        output_tokens_per_s="generated tokens of the successes over whole_run_s",
+        total_tokens_per_s="prompt and generated tokens of the successes over whole_run_s",
     ),
-    _whole_run("whole_run_s", "span_s", "first t_sent to last t_end, ramp and drain included"),
-    _whole_run(
-        "whole_run_requests_per_s", "requests_per_s", "successful requests over whole_run_s"
-    ),
-    _whole_run(
-        "whole_run_output_tokens_per_s",
-        "output_tokens_per_s",
-        "generated tokens of the successes over whole_run_s",
-    ),
-    _whole_run(
-        "whole_run_total_tokens_per_s",
-        "total_tokens_per_s",
-        "prompt and generated tokens of the successes over whole_run_s",
-    ),
-    _whole_run("prompt_tokens_total", "prompt_tokens", "prompt tokens of the successes"),
-    _whole_run("output_tokens_total", "output_tokens", "generated tokens of the successes"),
-    SummaryColumn(
-        "prompt_tokens_asked", "prefill_tokens asked for", lambda s: s.setting("prefill_tokens")
-    ),
+    Column("prompt_tokens_total", "prompt tokens of the successes", "throughput.prompt_tokens"),
+    Column("output_tokens_total", "generated tokens of the successes", "throughput.output_tokens"),
+    Column("prompt_tokens_asked", "prefill_tokens asked for", "info.scenario.prefill_tokens"),
     *_lengths("prompt_tokens", "prompt tokens"),
-    SummaryColumn(
+    Column(
         "completion_tokens_asked",
         "max_new_tokens asked for at most",
-        lambda s: s.setting("max_new_tokens"),
+        "info.scenario.max_new_tokens",
     ),
     *_lengths("completion_tokens", "generated tokens"),
-    SummaryColumn(
-        "in_flight_mean",
-        "requests in flight on average over the whole run",
-        lambda s: s.in_flight.mean if s.in_flight else None,
-    ),
-    SummaryColumn(
-        "in_flight_peak",
-        "the most requests in flight at one moment",
-        lambda s: s.in_flight.peak if s.in_flight else None,
-    ),
-    SummaryColumn(
+    Column("in_flight_mean", "requests in flight on average over the whole run", "in_flight.mean"),
+    Column("in_flight_peak", "the most requests in flight at one moment", "in_flight.peak"),
+    Column(
         "in_flight_window_mean",
         "requests in flight on average in the steady window",
-        lambda s: s.in_flight.in_window if s.in_flight else None,
+        "in_flight.in_window",
     ),
-    SummaryColumn(
+    Column(
         "littles_law",
         "request rate x mean latency / requests in flight, in the window; far from 1: no "
         "steady state",
-        lambda s: s.in_flight.littles_law if s.in_flight else None,
+        "in_flight.littles_law",
     ),
-    SummaryColumn(
+    Column(
         "loop_lag_p99_ms",
         "99th percentile of the lag of the sending loops' 10 ms tick",
-        lambda s: loop_lag_p99_ms(s.info),
+        lambda run: loop_lag_p99_ms(run.info),
     ),
-    SummaryColumn(
+    Column(
         "client_cpu_busiest",
         "share of a core that a sending process took in its busiest second",
-        lambda s: busiest_cpu_share(s.info),
+        lambda run: busiest_cpu_share(run.info),
     ),
-    _own_error("client_ttft_error_mean_ms", "ttft_error_mean_ms", "mean TTFT"),
-    _own_error("client_ttft_error_p99_ms", "ttft_error_p99_ms", "TTFT at p99"),
-    _own_error("client_stamp_error_p99_ms", "stamp_p99_ms", "a token's stamp at p99"),
-    _objectives("objectives_met", "yes or no", lambda a: "yes" if a.met else "no"),
-    _objectives(
-        "objectives_missed",
-        "those missed",
-        lambda a: "; ".join(o.objective.words for o in a.missed) or None,
+    *_of(
+        "calibration",
+        "client_",
+        ttft_error_mean_ms=OWN_ERROR.format("mean TTFT"),
+        ttft_error_p99_ms=OWN_ERROR.format("TTFT at p99"),
     ),
-    _objectives(
+    Column(
+        "client_stamp_error_p99_ms",
+        OWN_ERROR.format("a token's stamp at p99"),
+        "calibration.stamp_p99_ms",
+    ),
+    Column("objectives_met", "yes or no", lambda run: objectives_met(run.attainment)),
+    Column("objectives_missed", "those missed", _objectives_missed),
+    Column(
         "attainment",
         "requests that met every objective, of all arrivals, 0 to 1",
-        lambda a: a.share,
+        "attainment.share",
     ),
-    _objectives("attainment_low", *_bound("low")),
-    _objectives("attainment_high", *_bound("high")),
-    _objectives(
+    *_of(
+        "attainment.interval",
+        "attainment_",
+        low="low end of Wilson's 95 % interval of attainment",
+        high="high end of Wilson's 95 % interval of attainment",
+    ),
+    Column(
         "goodput_per_s",
         "requests a second that met every objective, in the steady window",
-        lambda a: a.goodput_per_s,
+        "attainment.goodput_per_s",
     ),
-    *OPEN_COLUMNS,
-    *BESIDE_COLUMNS,
+    Column(
+        "arrival",
+        "how requests came: closed, constant, poisson, gamma, bursts, trace",
+        "info.plan.shape",
+    ),
+    *_of(
+        "info.plan",
+        realised_rate="requests a second of the schedule as it was drawn; it isn't rescaled to "
+        "the rate asked",
+        realised_cv="coefficient of variation of the schedule's gaps: 0 constant, near 1 poisson",
+    ),
+    Column(
+        "scheduled_rate",
+        "requests a second that were meant to go, of an open loop's measured requests",
+        "arrival_rates.scheduled",
+    ),
+    Column("sent_rate", "requests a second that went", "arrival_rates.sent"),
+    Column("max_in_flight", "cap on requests in flight", "info.plan.max_in_flight"),
+    Column(
+        "waited_for_cap", "requests that waited for the cap; empty without one", "waited_for_cap"
+    ),
+    Column(
+        "cached_tokens_total",
+        "prompt tokens of the successes found in the prefix cache, where the replies say it",
+        "cached_tokens",
+    ),
+    *_part("server_side", ServerSide, "server"),
+    *_part(
+        "gpu_side",
+        GpuSide,
+        "gpu",
+        Column(
+            "gpu_throttled_by",
+            "what held the clocks down, and of which GPUs",
+            "gpu_side.throttled_by",
+        ),
+    ),
+    *_part("energy", Energy, "energy"),
+    *_part("cost", Cost, "cost"),
+)
+BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
+
+REPEATED_METRICS = ("ttft", "tpot", "itl", "latency", "ttft_from_schedule", "latency_from_schedule")
+# The figures of a run that are held against each other over a level's repeats.
+REPEATED: tuple[RunColumn, ...] = (
+    *(
+        Column(f"{m}_p{q}_ms", f"p{q} of {m}_ms", f"distributions.{m}_ms.percentiles.{q}")
+        for m in REPEATED_METRICS
+        for q in (50, 95, 99)
+    ),
+    Column("requests_per_s", "successes a second in the steady window", "steady.requests_per_s"),
+    Column(
+        "output_tokens_per_s",
+        "generated tokens a second in the steady window (the whole run where stamps are missing)",
+        output_tokens_per_s,
+    ),
+    Column(
+        "output_tokens_per_s_per_gpu",
+        "generated tokens a second and GPU in the steady window",
+        "cost.output_tokens_per_s_per_gpu",
+    ),
+    Column(
+        "energy_per_output_token_j",
+        "GPU energy an output token in the steady window",
+        "energy.per_output_token_j",
+    ),
 )
 
 
-def summary_column_docs() -> list[tuple[str, str]]:
-    """Return (column, meaning) for every column of summary.csv, in the file's order."""
-    return [(column.name, column.doc) for column in SUMMARY_COLUMNS]
+SCHEDULE = {"drawn": "realised_rate", "sent": "sent_rate"}
 
 
-def to_csv(summaries: Iterable[RunSummary]) -> bytes:
-    """Return summary.csv: a header, a row a run. A value that doesn't exist is an empty cell."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(column.name for column in SUMMARY_COLUMNS)
-    for summary in summaries:
-        writer.writerow(cell(column.value(summary)) for column in SUMMARY_COLUMNS)
-    return out.getvalue().encode()
+def _p(metric: str, *wanted: int) -> dict[str, str]:
+    return {f"p{q}": f"{metric}_p{q}_ms" for q in wanted or (50, 95, 99)}
 
 
-def cell(value: Value) -> str:
-    """Return a value as text; a microsecond and a ten-thousandth are fine enough."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _both(what: str) -> dict[str, str]:
+    return {"window": f"window_{what}", "run": f"whole_run_{what}"}
+
+
+def _mean_peak(what: str) -> dict[str, str]:
+    return {"mean": f"{what}_mean", "peak": f"{what}_peak"}
+
+
+def _spread(metric: str) -> Callable[[RunSummary], str]:
+    return lambda run: spread(run.distributions.get(metric))
+
+
+TEXT, MARKDOWN, RUNS = Where.TEXT, Where.MARKDOWN, Where.RUNS
+SERVER, LEVELS = Where.SERVER, Where.LEVELS
+OPEN: Unit = "requests/s"
+CLOSED: Unit = "streams"
+
+# In the order of each table. LEVELS names columns of `REPEATED`, the other tables those above.
+GROUPS: tuple[Group, ...] = (
+    Group("schedule req/s", SCHEDULE, MARKDOWN, OPEN, " / ", cell=schedule),
+    Group("TTFT ms from schedule", _p("ttft_from_schedule"), TEXT | RUNS | LEVELS, OPEN),
+    Group("latency ms from schedule", _p("latency_from_schedule"), LEVELS, OPEN),
+    Group("TTFT ms", _p("ttft"), TEXT | RUNS | LEVELS, CLOSED),
+    Group("TTFT ms from send", _p("ttft", 50, 95), TEXT, OPEN),
+    Group("TTFT ms from send", _p("ttft"), RUNS | LEVELS, OPEN),
+    Group("latency ms from schedule", _p("latency_from_schedule"), TEXT, OPEN),
+    Group("latency ms", _p("latency"), TEXT, CLOSED),
+    Group("latency ms from send", _p("latency", 50, 95), MARKDOWN, OPEN),
+    Group("TPOT ms", _p("tpot", 50, 95), TEXT),
+    Group("TPOT ms", _p("tpot"), RUNS | LEVELS),
+    Group("ITL ms", _p("itl", 50, 99), MARKDOWN | RUNS),
+    Group("ITL ms", _p("itl"), LEVELS),
+    Group("latency ms from schedule", _p("latency_from_schedule"), RUNS, OPEN),
+    Group("latency ms", _p("latency"), RUNS | LEVELS, CLOSED),
+    Group("latency ms from send", _p("latency"), RUNS | LEVELS, OPEN),
+    Group("worst gap", {"ms": "max_gap_worst_ms"}, MARKDOWN | RUNS),
+    Group("schedule, requests/s", SCHEDULE, RUNS),
+    Group("req/s", _both("requests_per_s"), TEXT, joint=" / "),
+    Group("requests/s", {"window": "window_requests_per_s"}, RUNS),
+    Group("requests/s", {"window": "requests_per_s"}, LEVELS),
+    Group("out tok/s", _both("output_tokens_per_s"), TEXT, joint=" / "),
+    Group(
+        "output tokens/s",
+        {"window": "window_output_tokens_per_s", "whole run": "whole_run_output_tokens_per_s"},
+        RUNS,
+    ),
+    Group(
+        "output tokens/s",
+        {"window": "output_tokens_per_s", "per GPU": "output_tokens_per_s_per_gpu"},
+        LEVELS,
+    ),
+    Group("total tok/s", _both("total_tokens_per_s"), MARKDOWN, joint=" / "),
+    Group("user's tokens/s", {"p50": "user_speed_p50_tokens_per_s"}, RUNS),
+    Group("goodput", {"req/s": "goodput_per_s"}, RUNS),
+    Group("prompt tokens", {}, MARKDOWN, cell=_spread("prompt_tokens")),
+    Group("of them", {"cached": "server_prefix_cache_hit_rate"}, MARKDOWN, percent=True),
+    Group("output tokens", {}, MARKDOWN, cell=_spread("completion_tokens")),
+    Group("in flight", _mean_peak("in_flight"), MARKDOWN, joint=" / ", cell=in_flight),
+    Group("in flight", {"mean": "in_flight_mean"}, RUNS),
+    Group("send lag ms", {"p99": "send_lag_p99_ms"}, MARKDOWN),
+    Group("send lag", {"p99 ms": "send_lag_p99_ms"}, RUNS),
+    Group(
+        "mean tokens", {"prompt": "prompt_tokens_mean", "output": "completion_tokens_mean"}, RUNS
+    ),
+    Group("started", {"": "started_utc"}, MARKDOWN),
+    Group(
+        "TTFT, mean ms",
+        {
+            "client": "client_ttft_mean_ms",
+            "server": "server_ttft_mean_ms",
+            "between": "server_ttft_outside_ms",
+        },
+        SERVER,
+    ),
+    Group("queue", {"mean ms": "server_queue_mean_ms"}, SERVER),
+    Group("queue", {"% of TTFT": "server_queue_share_of_ttft"}, SERVER, percent=True),
+    Group("running", _mean_peak("server_running"), SERVER),
+    Group("waiting", _mean_peak("server_waiting"), SERVER),
+    Group("KV cache %", _mean_peak("server_kv_cache"), SERVER, percent=True),
+    Group("prefix cache", {"hits %": "server_prefix_cache_hit_rate"}, SERVER, percent=True),
+    Group("", {"preemptions": "server_preemptions"}, SERVER),
+    Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
+    Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),
+    Group("power W", {"total": "gpu_power_total_w", "peak": "gpu_power_peak_w"}, SERVER),
+    Group("heat °C", {"peak": "gpu_temperature_peak_c"}, SERVER),
+    Group("throttled", {"% of time": "gpu_throttled_share"}, SERVER, percent=True),
+    Group("energy", {"J/token": "energy_per_output_token_j"}, SERVER | LEVELS),
+    Group("energy", {"tokens/s/W": "output_tokens_per_s_per_w"}, SERVER),
+    Group("output tokens/s", {"per GPU": "output_tokens_per_s_per_gpu"}, SERVER),
+    Group("cost", {"per 1M tokens": "cost_per_million_output_tokens"}, SERVER),
+)
+
+
+def groups_of(where: Where, runs: Sequence[RunSummary]) -> list[Group]:
+    """Return the groups that a table of these runs shows."""
+    units = {run.load.unit for run in runs}
+    return [g for g in GROUPS if where in g.where and (g.unit is None or g.unit in units)]

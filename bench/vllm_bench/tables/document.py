@@ -1,127 +1,230 @@
-"""`summary.json`: everything that the summary knows. Its schema is docs/summary.schema.json."""
+"""`summary.json`: the summary's own types, and a schema that is derived from them.
+
+No figure stands twice: a column of summary.csv that is part of one of these types is there alone,
+under the path of its `Column`, and all others are in `figures`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-import orjson
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
+from pydantic.json_schema import GenerateJsonSchema
 
-from ..figures.objectives import Attainment, Outcome
+from ..figures.metrics import METRICS
+from ..figures.objectives import Objective
 from ..figures.statistics import Distribution, Interval
-from ..summary.again import again
-from ..summary.capacity import capacity
+from ..records.column import Column, Value
+from ..scenario.load import Load
+from ..serverside.energy import Cost, Energy
+from ..serverside.gpu import GpuSide
+from ..serverside.server import ServerSide
+from ..summary.again import Again, again
+from ..summary.capacity import Capacity, capacity
 from ..summary.environment import environment
 from ..summary.levels import Series, series_of
-from ..summary.stability import stability
-from ..summary.summary import RunSummary
-from .columns import SUMMARY_COLUMNS
+from ..summary.stability import Knee, stability
+from ..summary.summary import ErrorGroup, RunSummary, Turn
+from ..verdict.finding import Severity
+from ..verdict.verdict import Level
+from .columns import REPEATED, SUMMARY_COLUMNS
 from .level_columns import LEVEL_COLUMNS, level_rows
 
-SCHEMA_VERSION = 1
+
+class View(BaseModel):
+    """What the document has of a type of the summary: some of its fields and properties."""
+
+    model_config = ConfigDict(from_attributes=True, extra="forbid")
+
+
+class FindingView(View):
+    """A reason code, its figures and its remedy."""
+
+    code: str
+    severity: Annotated[
+        str,
+        Field(
+            validation_alias=AliasPath("severity", "name"),
+            json_schema_extra={"enum": list(Severity.__members__)},
+        ),
+    ]
+    figures: str
+    advice: str
+
+
+class VerdictView(View):
+    """The verdict, and everything that was found."""
+
+    level: Level
+    findings: tuple[FindingView, ...]
+
+
+class OutcomeView(View):
+    """What came of one objective."""
+
+    objective: Objective
+    arrivals: int
+    within: int
+    met: bool
+    short_of: int
+    interval: Interval | None
+    unmeasured: str | None
+    words: str
+
+
+class AttainmentView(View):
+    """What came of all objectives together."""
+
+    met: bool
+    arrivals: int
+    good: int
+    share: float | None
+    interval: Interval | None
+    goodput_per_s: float | None
+    outcomes: tuple[OutcomeView, ...]
+
+
+METRIC: JsonDict = {"oneOf": [{"const": m.name, "description": m.doc} for m in METRICS]}
+BY_METRIC = Field(json_schema_extra={"propertyNames": METRIC})
+
+
+class Parts(View):
+    """What the document has of a run as it stands in the summary."""
+
+    run_id: str
+    scenario: str
+    load: Load
+    verdict: VerdictView
+    distributions: Annotated[Mapping[str, Distribution], BY_METRIC]
+    absent: Annotated[Mapping[str, str], BY_METRIC]
+    exact_tokens: bool | None
+    errors: tuple[ErrorGroup, ...]
+    attainment: AttainmentView | None
+    turns: tuple[Turn, ...]
+    server_side: ServerSide
+    gpu_side: GpuSide
+    energy: Energy
+    cost: Cost
+
+
+# These put a part of the document into one cell of summary.csv.
+IN_ONE_CELL = {
+    *("concurrency", "request_rate", "notes", "errors", "objectives_met", "objectives_missed"),
+    *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
+}
+RUN_FIGURES = [
+    column
+    for column in SUMMARY_COLUMNS
+    if column.name not in IN_ONE_CELL
+    and not (isinstance(column.get, str) and column.get.split(".")[0] in Parts.model_fields)
+]
+# Each run's own figures are in `runs`.
+LEVEL_FIGURES = [c for c in LEVEL_COLUMNS if c.name not in {f"{r.name}_runs" for r in REPEATED}]
+
+
+def _one_for_each(columns: Iterable[Column[Any]]) -> WithJsonSchema:
+    """Return the schema of an object with a value for each column."""
+    cell = {"type": ["string", "number", "null"]}
+    properties = {column.name: {**cell, "description": column.doc} for column in columns}
+    return WithJsonSchema(
+        {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+    )
+
+
+class Run(Parts):
+    """A run, and its figures that are no part of the others, under their names in summary.csv."""
+
+    figures: Annotated[Mapping[str, Value], _one_for_each(RUN_FIGURES)]
+
+
+class CapacityView(View):
+    """The highest load that met every objective, and the next one up."""
+
+    met: Load | None
+    missed: Load | None
+    words: str
+
+
+class ScenarioView(View):
+    """What the levels of one series say together."""
+
+    scenario: str
+    run_ids: tuple[str, ...]
+    stability: tuple[str, ...]
+    knee: Knee | None
+    capacity: CapacityView | None
+    again: Again | None
+
+
+class Document(View):
+    """summary.json of vllm-bench."""
+
+    schema_version: Literal[2]
+    runs: list[Run]
+    levels: list[Annotated[Mapping[str, Value], _one_for_each(LEVEL_FIGURES)]]
+    scenarios: list[ScenarioView]
+    environment: Mapping[str, str]
+
+
+def document(summaries: Sequence[RunSummary]) -> Document:
+    """Return the document of sorted summaries. A value that doesn't exist is null."""
+    series = series_of(summaries)
+    return Document(
+        schema_version=2,
+        runs=[_run(summary) for summary in summaries],
+        levels=[{c.name: c.value(row) for c in LEVEL_FIGURES} for row in level_rows(series)],
+        scenarios=[_scenario(one) for one in series],
+        environment=dict(environment(summaries)),
+    )
+
+
+def _run(summary: RunSummary) -> Run:
+    parts = {name: getattr(summary, name) for name in Parts.model_fields}
+    return Run(**parts, figures={column.name: column.value(summary) for column in RUN_FIGURES})
+
+
+def _scenario(series: Series) -> ScenarioView:
+    judged, most = stability(series.levels), capacity(series.levels)
+    return ScenarioView(
+        scenario=series.scenario,
+        run_ids=tuple(run.run_id for run in series.runs),
+        stability=tuple(judged.lines) if judged else (),
+        knee=judged.knee if judged else None,
+        capacity=_capacity(most) if most else None,
+        again=again(series),
+    )
+
+
+def _capacity(found: Capacity) -> CapacityView:
+    met, missed = (level.load if level else None for level in (found.met, found.missed))
+    return CapacityView(met=met, missed=missed, words=found.words)
 
 
 def to_json(summaries: Sequence[RunSummary]) -> bytes:
-    """Return summary.json for sorted summaries."""
-    return orjson.dumps(document(summaries), option=orjson.OPT_INDENT_2) + b"\n"
+    """Return summary.json."""
+    return f"{document(summaries).model_dump_json(indent=2)}\n".encode()
 
 
-def document(summaries: Sequence[RunSummary]) -> dict[str, Any]:
-    """Return the summary as plain values. A value that doesn't exist is null."""
-    series = series_of(summaries)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "runs": [_run(summary) for summary in summaries],
-        "levels": [{c.name: c.value(r) for c in LEVEL_COLUMNS} for r in level_rows(series)],
-        "scenarios": [_scenario(one) for one in series],
-        "environment": [{"what": w, "value": v} for w, v in environment(summaries)],
-    }
+class Strict(GenerateJsonSchema):
+    """Every key of a dataclass is there, and no other; pydantic asks it of models alone."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        """Whether a key must be there, its default notwithstanding."""
+        return True
+
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        """Return the schema of a dataclass."""
+        return {**super().dataclass_schema(schema), "additionalProperties": False}
 
 
-def _run(summary: RunSummary) -> dict[str, Any]:
-    found = summary.verdict
-    return {
-        "figures": {c.name: c.value(summary) for c in SUMMARY_COLUMNS},
-        "verdict": {
-            "level": found.level,
-            "findings": [{**asdict(f), "severity": f.severity.name} for f in found.findings],
-        },
-        "distributions": {n: _distribution(d) for n, d in summary.distributions.items()},
-        "absent": dict(summary.absent),
-        "exact_tokens": summary.exact_tokens,
-        "errors": [asdict(error) for error in summary.errors],
-        "objectives": _objectives(summary.attainment),
-        "turns": [asdict(turn) for turn in summary.turns],
-        "server_side": asdict(summary.server_side),
-        "gpu_side": asdict(summary.gpu_side),
-        "energy": asdict(summary.energy),
-        "cost": asdict(summary.cost),
-    }
-
-
-def _distribution(found: Distribution) -> dict[str, Any]:
-    return {
-        "n": found.n,
-        "mean": found.mean,
-        "std": found.std,
-        "min": found.min,
-        "max": found.max,
-        "percentiles": [
-            {"percentile": q, "value": value, "within_run": _interval(found.interval(q))}
-            for q, value in found.percentiles.items()
-        ],
-    }
-
-
-def _interval(found: Interval | None) -> dict[str, float] | None:
-    return None if found is None else {"low": found.low, "high": found.high}
-
-
-def _objectives(found: Attainment | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "met": found.met,
-        "arrivals": found.arrivals,
-        "good": found.good,
-        "attainment": found.share,
-        "interval": _interval(found.interval),
-        "goodput_per_s": found.goodput_per_s,
-        "outcomes": [_outcome(one) for one in found.outcomes],
-    }
-
-
-def _outcome(found: Outcome) -> dict[str, Any]:
-    return {
-        **asdict(found.objective),
-        "arrivals": found.arrivals,
-        "within": found.within,
-        "met": found.met,
-        "short_of": found.short_of,
-        "interval": _interval(found.interval),
-        "unmeasured": found.unmeasured,
-        "words": found.words,
-    }
-
-
-def _scenario(series: Series) -> dict[str, Any]:
-    judged, most, how = stability(series.levels), capacity(series.levels), again(series)
-    return {
-        "scenario": series.scenario,
-        "run_ids": [run.run_id for run in series.runs],
-        "stability": [
-            {**asdict(level), "words": level.words} for level in (judged.levels if judged else ())
-        ],
-        "knee": {**asdict(judged.knee), "words": judged.knee.words}
-        if judged and judged.knee
-        else None,
-        "capacity": {
-            "met": asdict(most.met.load) if most.met else None,
-            "missed": asdict(most.missed.load) if most.missed else None,
-            "words": most.words,
-        }
-        if most
-        else None,
-        "again": asdict(how) if how else None,
-    }
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of summary.json."""
+    found = Document.model_json_schema(schema_generator=Strict, mode="serialization")
+    return {"$schema": Strict.schema_dialect, **found}

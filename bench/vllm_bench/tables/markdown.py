@@ -1,4 +1,4 @@
-"""`summary.md`: what one would paste into a pull request. All foreign text is escaped."""
+"""`summary.md`: what one would paste into a pull request. All untrusted text is escaped."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series, named_series, series_of
 from ..summary.summary import RunSummary, headline, shared_notes
-from .beside_lines import beside_lines
-from .lines import objective_lines, repeat_lines, stability_lines
-from .tables import cache_notes, footnotes, interval_rows, level_table, setup_words, turn_rows
+from .group import Where
+from .level_lines import sections
+from .text_tables import cache_notes, footnotes, interval_rows, runs_table, setup_words, turn_rows
 
 MEANINGS = (
     "**ok**: requests that succeeded / all that ended. Times are of the successes alone; a "
@@ -77,7 +77,7 @@ def _scenario(name: str, series: Series) -> str:
     description = next((d for r in runs if (d := r.setting("description"))), None)
     if description:
         head += f"\n\n{markdown(description)}"
-    headings, rows = level_table(series)
+    headings, rows = runs_table(series, Where.MARKDOWN)
     notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
     table = _table([heading.replace("\n", " ") for heading in headings], rows)
     parts = [head, table, notes, *_judgement(series)]
@@ -92,14 +92,8 @@ def _scenario(name: str, series: Series) -> str:
 
 
 def _judgement(series: Series) -> Iterable[str]:
-    for title, lines in (
-        ("Objectives", objective_lines(series)),
-        ("TTFT over load", stability_lines(series)),
-        ("Repeats", repeat_lines(series)),
-        ("Server and GPUs", beside_lines(series)),
-    ):
-        if lines:
-            yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
+    for title, lines in sections(series):
+        yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:

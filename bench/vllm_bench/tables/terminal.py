@@ -1,6 +1,6 @@
-"""The summary on a terminal, or in a pipe: the verdict first, then a table a series.
+"""The summary on a terminal, or in a pipe: the verdict first, then one table per series.
 
-Foreign text goes in as `Text`, which rich prints as it stands: no markup is read from it.
+Untrusted text goes in as `Text`, which rich prints as it stands: no markup is read from it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..records.text import printable
 from ..summary.levels import Series, named_series, series_of
 from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
-from .beside_lines import beside_lines
-from .lines import objective_lines, repeat_lines, stability_lines
-from .tables import footnotes, level_table, setup_words
+from .group import Where
+from .level_lines import sections
+from .text_tables import footnotes, runs_table, setup_words
 
 STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
 
@@ -68,7 +68,7 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
 
 
 def _table(series: Series, *, plain: bool) -> Table:
-    headings, rows = level_table(series, narrow=True)
+    headings, rows = runs_table(series, Where.TERMINAL)
     table = Table(
         box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
     )
@@ -87,15 +87,9 @@ def _cell(text: str) -> Text:
 
 
 def _judgement(series: Series, *, plain: bool) -> Iterable[RenderableType]:
-    for title, lines in (
-        ("Objectives", objective_lines(series)),
-        ("TTFT over load", stability_lines(series)),
-        ("Repeats", repeat_lines(series)),
-        ("Server and GPUs", beside_lines(series)),
-    ):
-        if lines:
-            yield Text(title, style="bold")
-            yield from (_indented(printable(line), plain) for line in lines)
+    for title, lines in sections(series):
+        yield Text(title, style="bold")
+        yield from (_indented(printable(line), plain) for line in lines)
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

@@ -1,79 +1,91 @@
-"""Doubts about the client itself: did its sending processes live, and keep up."""
+"""Doubts about the client itself: did its sending processes live and keep up, and its clock run."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..figures.client import _too_few_ticks, _workers_of, busiest_cpu_share, loop_lag_p99_ms
+from ..figures.client import busiest_cpu_share, loop_lag_p99_ms, loop_ticks, lost_workers, workers
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from . import finding
-from .finding import Finding, Severity
+from ..figures.statistics import min_samples
+from .finding import Doubt, check
 
+LOOP_LAG_FLOOR_MS = 2.0  # a loop that is this late now and then shifts no percentile worth naming
 MORE_CLIENT = (
     "give the client more CPU: stop other work, move it off the server's machine, or use more "
     "--workers"
 )
 
 
-def worker_lost(facts: Facts) -> Finding | None:
+@check("its requests are gone", invalid="any")
+def worker_lost(facts: Facts) -> Doubt | None:
     """A sending process died, and what it was to send with it."""
-    workers, lost = _workers(facts), lost_workers(facts)
+    lost = lost_workers(facts.info)
     if not lost:
         return None
     lanes = sum(w.get("streams", 0) for w in lost)
     what = "connections" if facts.load.is_open else "streams"
-    planned = facts.info.num_requests if facts.info else facts.rows
-    return Finding(
-        "worker_lost",
-        Severity.INVALID,
-        f"{len(lost)} of {len(workers)} sending processes died; {lanes} {what} were gone, and "
-        f"{counted(planned - facts.rows, 'request')} without a row",
+    return Doubt(
+        f"{len(lost)} of {len(workers(facts.info))} sending processes died; {lanes} {what} were "
+        f"gone, and {counted(facts.planned - facts.rows, 'request')} without a row",
         "look for what killed it (memory?) in the system's log, and run again",
     )
 
 
-def lost_workers(facts: Facts) -> list[dict[str, Any]]:
-    """Return the sending processes that died before the end."""
-    return [worker for worker in _workers(facts) if worker.get("lost")]
-
-
-def loop_lag(facts: Facts) -> Finding | None:
+@check(
+    "p99 of the sending loop's lag over the median gap between tokens (TTFT where there is none): "
+    "a stamp can be so late, and past a fifth of a gap the gaps are the client's as much as the "
+    "server's",
+    suspect=0.05,
+    invalid=0.20,
+    only=f", and > {LOOP_LAG_FLOOR_MS:g} ms, over {min_samples(99)} ticks or more",
+)
+def loop_lag(facts: Facts) -> Doubt | None:
     """The sending loop was late, so stamps were."""
-    lag = loop_lag_p99_ms(facts.info)
-    base = facts.token_gap_p50_ms or facts.ttft_p50_ms
-    if lag is None or not base or lag <= finding.LOOP_LAG_FLOOR_MS:
+    lag_ms, ticks = loop_lag_p99_ms(facts.info), loop_ticks(facts.info)
+    base_ms = facts.token_gap_p50_ms or facts.ttft_p50_ms
+    if lag_ms is None or not base_ms or lag_ms <= LOOP_LAG_FLOOR_MS:
         return None
-    if _too_few_ticks(facts.info):
+    if ticks is not None and ticks < min_samples(99):
         return None  # a p99 of a second's ticks is its worst one; such a run is too short anyway
-    severity = finding.LOOP_LAG.severity(lag / base)
-    if severity is None:
-        return None
-    return Finding(
-        "loop_lag",
-        severity,
-        f"the sending loop's lag is {lag:.1f} ms at p99, {lag / base:.0%} of {base:.1f} ms, the "
-        "median gap between tokens",
+    return Doubt(
+        f"the sending loop's lag is {lag_ms:.1f} ms at p99, {lag_ms / base_ms:.0%} of "
+        f"{base_ms:.1f} ms, the median gap between tokens",
         MORE_CLIENT,
+        lag_ms / base_ms,
     )
 
 
-def client_cpu(facts: Facts) -> Finding | None:
+@check(
+    "share of a core that a sending process took in its busiest second: queues form well before 1",
+    suspect=0.70,
+    invalid=0.90,
+)
+def client_cpu(facts: Facts) -> Doubt | None:
     """A sending process came near to what a core can do."""
     busiest = busiest_cpu_share(facts.info)
-    severity = None if busiest is None else finding.CLIENT_CPU.severity(busiest)
-    if busiest is None or severity is None:
+    if busiest is None:
         return None
-    return Finding(
-        "client_cpu",
-        severity,
-        f"a sending process took {busiest:.0%} of a core in its busiest second",
-        MORE_CLIENT,
+    figures = f"a sending process took {busiest:.0%} of a core in its busiest second"
+    return Doubt(figures, MORE_CLIENT, busiest)
+
+
+@check(
+    "ms by which wall clock and monotonic clock moved apart during the run: samples and logs of "
+    "others are placed by the wall clock, 5 ms is a gap between tokens, 50 ms a TTFT",
+    suspect=5,
+    invalid=50,
+    unit="ms",
+)
+def clock_drift(facts: Facts) -> Doubt | None:
+    """The wall clock was set, or drifted, during the run."""
+    start, end = (facts.info.clock_start, facts.info.clock_end) if facts.info else (None, None)
+    if start is None or end is None:
+        return None
+    monotonic_s = (end.monotonic_ns - start.monotonic_ns) / 1e9
+    drift_ms = 1000 * (end.wall_s - start.wall_s - monotonic_s)
+    return Doubt(
+        f"over {monotonic_s:.1f} s the wall clock moved {drift_ms:+.1f} ms against the monotonic "
+        "one",
+        "latencies are right, GPU samples and server logs lie beside the wrong requests: let the "
+        "clock be disciplined before a run, not during it",
+        abs(drift_ms),
     )
-
-
-def _workers(facts: Facts) -> list[dict[str, Any]]:
-    return _workers_of(facts.info)
-
-
-# The file may have been edited by anybody: what is no number is no figure.

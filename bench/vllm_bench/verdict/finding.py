@@ -1,9 +1,24 @@
-"""A doubt about a run: what was found, how bad it is, and what to do about it."""
+"""What a doubt about a run is: a check that looks for it, and the finding that it comes to.
+
+A reason code is one function in one of the files of checks:
+
+    @check("why the limits lie there", suspect=0.01, invalid=0.05)
+    def its_code(facts: Facts) -> Doubt | None:
+        \"\"\"What it says about a run.\"\"\"
+        return Doubt("the figures", "what to do about it", value=0.03)
+
+Its name is the code. `suspect` and `invalid` are limits of the value; words instead of a number
+mean that whatever the check returns is past it. A check with neither is a note.
+"""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from ..figures.facts import Facts
+from ..records.text import ABSENT
 
 
 class Severity(enum.IntEnum):
@@ -25,97 +40,76 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """A value above `suspect` makes a run SUSPECT, above `invalid` (None: never) INVALID."""
+class Doubt:
+    """What a check saw, before anybody held it against a limit."""
 
-    suspect: float
-    invalid: float | None
-    reason: str
+    figures: str
+    advice: str
+    value: float = 0.0
+    at_most: Severity = Severity.INVALID  # as bad as this, whatever the limits say
+
+
+Find = Callable[[Facts], Doubt | None]
+Limit = float | str | None  # of a value; words: whatever is found; None: never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A reason code: what looks for it, from which limits on it is how bad, and why from there."""
+
+    find: Find
+    why: str
+    suspect: Limit
+    invalid: Limit
+    unit: str  # of the limits; %: the value is a share
+    only: str  # what a value past `suspect` takes besides, in words
+
+    @property
+    def code(self) -> str:
+        return self.find.__name__
+
+    @property
+    def meaning(self) -> str:
+        return (self.find.__doc__ or "").strip()
+
+    def look(self, facts: Facts) -> Finding | None:
+        """Return what the check finds in a run; None where that is within the limits."""
+        doubt = self.find(facts)
+        severity = None if doubt is None else self.severity(doubt.value)
+        if doubt is None or severity is None:
+            return None
+        return Finding(self.code, min(severity, doubt.at_most), doubt.figures, doubt.advice)
 
     def severity(self, value: float) -> Severity | None:
-        """Return what `value` does to a run; None where it is within the limit."""
-        if self.invalid is not None and value > self.invalid:
+        """Return what a value does to a run; None where it is within the limits."""
+        if self.suspect is None and self.invalid is None:
+            return Severity.NOTE
+        if _is_past(self.invalid, value):
             return Severity.INVALID
-        return Severity.SUSPECT if value > self.suspect else None
+        return Severity.SUSPECT if _is_past(self.suspect, value) else None
+
+    @property
+    def row(self) -> tuple[str, str, str, str, str]:
+        """The code as a row of docs/METHOD.md's table."""
+        suspect, invalid = self._in_words(self.suspect), self._in_words(self.invalid)
+        return f"`{self.code}`", self.meaning, suspect + self.only, invalid, self.why
+
+    def _in_words(self, limit: Limit) -> str:
+        if limit is None:
+            return ABSENT
+        if isinstance(limit, str):
+            return limit
+        return f"> {100 * limit if self.unit == '%' else limit:g} {self.unit}"
 
 
-ERRORS = Limit(
-    0.001,
-    0.01,
-    "share of requests; one in a thousand no longer touches p99, one in a hundred is p99 itself, "
-    "and work refused is work that the rest didn't have to wait for",
-)
-SEND_LAG = Limit(
-    0.02,
-    0.10,
-    "p99 of the lag (below 368 requests the highest percentile that they allow) over the median "
-    "TTFT (latency without streaming), over the requests that didn't wait for `max_in_flight`: "
-    "2 % is the smallest effect worth claiming, and at 10 % the client's lateness is part of the "
-    "result",
-)
-LOOP_LAG_FLOOR_MS = 2.0  # a loop that is this late now and then shifts no percentile worth naming
-LOOP_LAG = Limit(
-    0.05,
-    0.20,
-    "p99 of the sending loop's lag over the median gap between tokens (TTFT where there is none): "
-    "a stamp can be so late, and past a fifth of a gap the gaps are the client's as much as the "
-    "server's",
-)
-RATE_SHORTFALL = Limit(
-    0.01,
-    0.05,
-    "share of the load that was asked for and not held (of a schedule's rate, not sent): 1 % is "
-    "half the smallest effect worth claiming, and past 5 % the run is one of another level",
-)
-CAP_BOUND = Limit(
-    0.01,
-    0.10,
-    "share of requests that waited for another one to end: from one in a hundred on p99 is the "
-    "cap's, and past a tenth requests come when the server lets them, as in a closed loop: the "
-    "load was the cap's, not the schedule's",
-)
-NOT_STATIONARY = Limit(
-    0.05,
-    0.20,
-    "share of the arrivals late in the run that only lengthened the queue: waits then grow for as "
-    "long as the run lasts, and past a fifth any mean or percentile is a matter of its length",
-)
-# Times the root of the queue's length, and the arrivals' cv where it is above 1: what arrivals do
-# by chance.
-QUEUE_NOISE = 3.0
-MIN_ARRIVALS = 30  # fewer say nothing about a trend
-CLOCK_DRIFT_MS = Limit(
-    5.0,
-    50.0,
-    "ms by which wall clock and monotonic clock moved apart during the run: samples and logs of "
-    "others are placed by the wall clock, 5 ms is a gap between tokens, 50 ms a TTFT",
-)
-CACHE_HITS = Limit(
-    0.01,
-    0.10,
-    "share of prompt tokens found in the prefix cache although a salt a request was to keep it "
-    "out: prefill that wasn't done makes TTFT and throughput look that much better",
-)
-CLIENT_CPU = Limit(
-    0.70,
-    0.90,
-    "share of a core that a sending process took in its busiest second: queues form well before 1",
-)
-LENGTH_MISMATCH = Limit(
-    0.01,
-    0.05,
-    "share of replies whose length isn't the one asked for: two runs stop being the same work",
-)
-TOKENS_PER_CHUNK = Limit(
-    1.05,
-    None,
-    "above it a gap between chunks is no longer a gap between tokens; the rest stays right",
-)
-LEDGER = Limit(
-    0.0,
-    0.01,
-    "share of the client's own tokens: counters are exact, so any difference is somebody "
-    "else's work or a lost reply, and past 1 % it has changed the load",
-)
-MIN_WINDOW_S = 10.0  # a hiccup of a second would weigh too much in less
-MIN_WINDOW_LATENCIES = 3.0  # fewer generations of requests than this never reach a steady state
+def _is_past(limit: Limit, value: float) -> bool:
+    return isinstance(limit, str) or (limit is not None and value > limit)
+
+
+def check(
+    why: str, *, suspect: Limit = None, invalid: Limit = None, unit: str = "%", only: str = ""
+) -> Callable[[Find], Check]:
+    """Make a check of the function that looks for a doubt."""
+    return lambda find: Check(
+        find=find, why=why, suspect=suspect, invalid=invalid, unit=unit, only=only
+    )

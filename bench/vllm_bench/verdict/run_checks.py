@@ -1,73 +1,86 @@
-"""Doubts about how a run was carried out: was it whole, and large enough for what it is to say."""
+"""Doubts about how a run was carried out: was it complete, and long enough to say anything."""
 
 from __future__ import annotations
 
+import math
+
+from ..figures.client import lost_workers
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.objectives import run_objectives
 from ..figures.statistics import min_samples
-from . import client_checks, finding
-from .advice import more_requests
-from .finding import Finding, Severity
+from .finding import Doubt, Severity, check
+
+MIN_WINDOW_S = 10.0
+MIN_WINDOW_LATENCIES = 3.0
 
 
-def no_run_info(facts: Facts) -> Finding | None:
+@check("without settings, server and clocks most other checks can't be made", suspect="always")
+def no_run_info(facts: Facts) -> Doubt | None:
     """The JSON beside the rows is missing, so settings, server and ledger are unknown."""
     if facts.info is not None:
         return None
-    return Finding(
-        "no_run_info",
-        Severity.SUSPECT,
+    return Doubt(
         "no readable <run_id>.json beside the rows",
         "copy the .json together with the .csv: without it nothing can be checked against "
         "settings or server",
     )
 
 
-def interrupted(facts: Facts) -> Finding | None:
+@check(
+    "what is missing is no random part: the requests cut off are the slow ones",
+    suspect="any request missing",
+    invalid="status failed, or no row at all",
+)
+def interrupted(facts: Facts) -> Doubt | None:
     """The run stopped before its last request, or the sending process died."""
     status = facts.info.status if facts.info else "unknown"
-    planned = facts.info.num_requests if facts.info else facts.rows
-    whole = facts.rows >= planned and not facts.cancelled and facts.rows > 0
-    if whole and status in ("complete", "unknown"):
+    complete = facts.rows >= facts.planned and not facts.cancelled and facts.rows > 0
+    if complete and status in ("complete", "unknown"):
         return None
-    if status == "complete" and client_checks.lost_workers(facts):
-        return None  # `worker_lost` tells of the rows that are missing
-    told = "cut off while running" if status == "running" else f"status {status}"
-    lost = status == "failed" or facts.rows == 0
-    return Finding(
-        "interrupted",
-        Severity.INVALID if lost else Severity.SUSPECT,
-        f"{told}: {facts.rows} of {counted(planned, 'request')} have a row, {facts.cancelled} of "
-        "them cancelled",
-        "run it again to the end; "
-        + (
-            "the requests that are missing are the slow ones"
-            if facts.rows
-            else "cut off in the warm-up: nothing was measured"
-        ),
+    if status == "complete" and lost_workers(facts.info):
+        return None  # `worker_lost` says which rows are missing
+    how = "cut off while running" if status == "running" else f"status {status}"
+    missing = (
+        "the requests that are missing are the slow ones"
+        if facts.rows
+        else "cut off in the warm-up: nothing was measured"
+    )
+    return Doubt(
+        f"{how}: {facts.rows} of {counted(facts.planned, 'request')} have a row, "
+        f"{facts.cancelled} of them cancelled",
+        f"run it again to the end; {missing}",
+        at_most=Severity.SUSPECT if facts.rows and status != "failed" else Severity.INVALID,
     )
 
 
-def errors(facts: Facts) -> Finding | None:
+@check(
+    "share of requests; one in a thousand no longer touches p99, one in a hundred is p99 itself, "
+    "and work refused is work that the rest didn't have to wait for",
+    suspect=0.001,
+    invalid=0.01,
+)
+def errors(facts: Facts) -> Doubt | None:
     """Requests failed; those that the client cancelled itself count as `interrupted`."""
     judged = facts.rows - facts.cancelled
-    failed = len(facts.failures) - facts.cancelled
-    severity = finding.ERRORS.severity(failed / judged) if judged else None
-    if severity is None:
+    if not judged:
         return None
+    failed = len(facts.failures) - facts.cancelled
     kinds = facts.failures["error_kind"].fillna("unknown").value_counts()
     named = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if kind != "cancelled")
-    return Finding(
-        "errors",
-        severity,
+    return Doubt(
         f"{failed} of {counted(judged, 'request')} failed ({100 * failed / judged:.3g} %): {named}",
         "read the example messages and the server's log, remove the cause, run again: refused "
         "work makes the rest look fast",
+        failed / judged,
     )
 
 
-def few_samples(facts: Facts) -> Finding | None:
+@check(
+    "below it no 95 % interval for the percentile exists, so anything may be printed",
+    suspect="below the percentile's minimum",
+)
+def few_samples(facts: Facts) -> Doubt | None:
     """Too few successes for a median, or for the percentile that an objective names."""
     asked = [100 * o.share for o in run_objectives(facts) if o.metric is not None]
     highest = max((round(q, 6) for q in asked), default=50.0)
@@ -77,9 +90,7 @@ def few_samples(facts: Facts) -> Finding | None:
         return None
     wants = f"p{highest:g}, which an objective names," if asked else "a median"
     more = f"; p95 takes {min_samples(95)} requests, p99 {min_samples(99)}"
-    return Finding(
-        "few_samples",
-        Severity.SUSPECT,
+    return Doubt(
         f"{counted(succeeded, 'request')} succeeded; {wants} needs {needed}",
         "remove what made requests fail"
         if facts.rows >= needed
@@ -87,33 +98,83 @@ def few_samples(facts: Facts) -> Finding | None:
     )
 
 
-def clock_drift(facts: Facts) -> Finding | None:
-    """The wall clock was set, or drifted, during the run."""
-    start, end = (facts.info.clock_start, facts.info.clock_end) if facts.info else (None, None)
-    if start is None or end is None:
+@check(
+    "fewer than three generations of requests never reach a steady state, and in less than 10 s "
+    "a hiccup of a second is a tenth of all there is",
+    suspect=f"none, < {MIN_WINDOW_S:g} s, or < {MIN_WINDOW_LATENCIES:g} times the median latency",
+)
+def window_short(facts: Facts) -> Doubt | None:
+    """The steady window is too short for what happened in it to be typical, or there is none."""
+    if facts.latency_p50_ms is None:
         return None
-    monotonic_s = (end.monotonic_ns - start.monotonic_ns) / 1e9
-    drift_ms = 1000 * (end.wall_s - start.wall_s - monotonic_s)
-    severity = finding.CLOCK_DRIFT_MS.severity(abs(drift_ms))
-    if severity is None:
+    needed_s = max(MIN_WINDOW_S, MIN_WINDOW_LATENCIES * facts.latency_p50_ms / 1000)
+    # A closed loop that ran for long enough and never held its load: rate_shortfall's to judge.
+    length_s = facts.window.length_s if facts.window else 0 if facts.load.is_open else facts.span_s
+    if (length_s or 0) >= needed_s:
         return None
-    return Finding(
-        "clock_drift",
-        severity,
-        f"over {monotonic_s:.1f} s the wall clock moved {drift_ms:+.1f} ms against the monotonic "
-        "one",
-        "latencies are right, GPU samples and server logs lie beside the wrong requests: let the "
-        "clock be disciplined before a run, not during it",
+    held, of_it = f"was never held: {_why_no_window(facts)}", "of it "
+    if facts.window is not None:
+        held, of_it = f"was held for {facts.window.length_s:.1f} s", ""
+    return Doubt(
+        f"the load of {facts.load.words} {held}; {needed_s:.0f} s {of_it}are "
+        "needed for a single hiccup not to weigh on the figures",
+        f"fine for a smoke test; to measure, {longer_window(facts, needed_s)} for this level",
     )
 
 
-def same_machine(facts: Facts) -> Finding | None:
-    """Client and server share a machine."""
-    if not (facts.info and facts.info.server.get("on_client_machine")):
-        return None
-    return Finding(
-        "same_machine",
-        Severity.NOTE,
-        "client and server ran on one machine (or through a tunnel that looks so)",
-        "they compete for cores; for figures to publish, send from another machine",
+def _why_no_window(facts: Facts) -> str:
+    if facts.load.is_open:
+        return _why_no_open_window(facts)
+    sent, peak = (
+        int(facts.frame["t_sent_s"].notna().sum()),
+        facts.flight.peak if facts.flight else 0,
     )
+    if sent < facts.load.value:
+        return f"{counted(sent, 'request')} {'was' if sent == 1 else 'were'} sent"
+    if peak < facts.load.value:
+        return f"at most {peak} {'was' if peak == 1 else 'were'} in flight at once"
+    return "all were in flight for a moment alone"
+
+
+def _why_no_open_window(facts: Facts) -> str:
+    ramp_s, last_s = facts.ramp_s, float(facts.frame["t_scheduled_s"].max())
+    if ramp_s >= last_s > 0:
+        return (
+            f"ramp_s of {ramp_s:g} s lasts as long as the run, whose last request was due at "
+            f"{last_s:.1f} s"
+        )
+    after, start_s = "ramp" if ramp_s else "start", ramp_s + (facts.latency_p50_ms or 0) / 1000
+    return (
+        f"the last request was due at {last_s:.1f} s, and the steady window begins a median "
+        f"latency after the {after}, at {start_s:.1f} s"
+    )
+
+
+def longer_window(facts: Facts, needed_s: float) -> str:
+    """Return which key to set to what, so that the load is held for `needed_s`."""
+    latency_s = max((facts.latency_p50_ms or 0.0) / 1000, 0.001)
+    if facts.load.is_open:
+        # The ramp, then until replies come as fast as requests, then the window.
+        at_full_rate_s = facts.ramp_s / 2 + latency_s + needed_s
+        return more_requests(facts, facts.load.value * at_full_rate_s)
+    if facts.window is None:
+        return more_requests(facts, facts.load.value * (needed_s / latency_s + 1))
+    return more_requests(facts, facts.rows * needed_s / facts.window.length_s)
+
+
+def more_requests(facts: Facts, count: float) -> str:
+    """Return which key of the scenario to set to what for a run of about `count` requests."""
+    duration_s = facts.setting("duration_s")
+    if isinstance(duration_s, int | float) and facts.load.is_open and facts.load.value > 0:
+        seconds = count / facts.load.value + facts.ramp_s / 2  # its mean rate is half the rate
+        return f"set duration_s to about {_two_digits_up(seconds)}"
+    if facts.setting("trace") and facts.setting("num_requests") is None:
+        requests = counted(_two_digits_up(count), "request")
+        return f"replay a longer piece of the trace, about {requests}"
+    return f"set num_requests to about {_two_digits_up(count)}"
+
+
+def _two_digits_up(number: float) -> int:
+    """Return the number, rounded up to two digits that matter."""
+    step = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
+    return math.ceil(number / step) * step

@@ -1,45 +1,13 @@
-"""A vLLM server's /metrics, read engine by engine, under today's names and older ones."""
+"""A vLLM server's /metrics: by engine, under today's names and older ones, and as counters."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..records.samples import ALL
-
-
-class PageError(Exception):
-    """A page that isn't Prometheus text; the text is one line for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One value, under its whole name (`…_total`, `…_sum`)."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
-
-
-def samples(text: str, names: Collection[str]) -> Iterator[Sample]:
-    """Return the samples of these names that are finite. Raises PageError."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    prefixes = tuple(names)
-    lines = [line for line in text.splitlines() if line.startswith(prefixes)]
-    try:
-        for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-            for sample in family.samples:
-                if sample.name in names and math.isfinite(sample.value):
-                    yield Sample(sample.name, sample.labels, sample.value)
-    except (ValueError, IndexError) as e:
-        raise PageError(
-            f"not a page of Prometheus metrics: {' '.join(str(e).split())[:200]}"
-        ) from e
-
 
 # The server's names for a column, the newest first; a page has the first of them that it has.
 NOW = {
@@ -70,13 +38,31 @@ HISTOGRAMS = {
 VALUES = {**NOW, **TOTALS}
 NAMES = {
     *(name for names in VALUES.values() for name in names),
-    *(
-        f"{name}_{part}"
-        for names in HISTOGRAMS.values()
-        for name in names
-        for part in ("sum", "count")
-    ),
+    *(f"{n}_{part}" for names in HISTOGRAMS.values() for n in names for part in ("sum", "count")),
 }
+# The server's own count of what it did; the ledger compares the first three. Of all models:
+# whatever else the server did in the meantime is what the ledger is there to show.
+COUNTERS = (
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+    "vllm:request_success_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+    "vllm:num_preemptions_total",
+)
+
+
+class PageError(Exception):
+    """A page that isn't Prometheus text; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value, under its whole name (`…_total`, `…_sum`)."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +79,22 @@ class Engine:
 
     values: dict[str, float] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=dict)
+
+
+def samples(text: str, names: Collection[str]) -> Iterator[Sample]:
+    """Return the samples of these names that are finite. Raises PageError."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    prefixes = tuple(names)
+    lines = [line for line in text.splitlines() if line.startswith(prefixes)]
+    try:
+        for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+            for sample in family.samples:
+                if sample.name in names and math.isfinite(sample.value):
+                    yield Sample(sample.name, sample.labels, sample.value)
+    except (ValueError, IndexError) as e:
+        problem = " ".join(str(e).split())[:200]
+        raise PageError(f"not a page of Prometheus metrics: {problem}") from e
 
 
 def read_page(text: str) -> dict[str, Engine]:
@@ -117,6 +119,14 @@ def together(engines: Mapping[str, Engine]) -> Engine:
         if (those := [e.spent[name] for e in parts if name in e.spent])
     }
     return Engine(values, spent)
+
+
+def summed(found: Iterable[Sample]) -> dict[str, float]:
+    """Return the sums by name, over engines, models and finish reasons."""
+    sums: dict[str, float] = {}
+    for sample in found:
+        sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums
 
 
 def _engine_of(sample: Sample) -> str:
@@ -144,37 +154,3 @@ def _engine(found: Mapping[str, list[float]]) -> Engine:
 
 def _merged(column: str, values: list[float]) -> float:
     return sum(values) / (len(values) if column == "kv_cache_usage" else 1)
-
-
-# The server's own count of what it did, summed over engines; the ledger compares the first three.
-COUNTERS = (
-    "vllm:prompt_tokens_total",
-    "vllm:generation_tokens_total",
-    "vllm:request_success_total",
-    "vllm:prefix_cache_queries_total",
-    "vllm:prefix_cache_hits_total",
-    "vllm:num_preemptions_total",
-)
-
-
-def _samples(text: str) -> list[Any]:
-    """Return the samples of a /metrics text; none where it is something else (a web page, say)."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    try:
-        return [s for family in text_string_to_metric_families(text) for s in family.samples]
-    except ValueError:
-        return []
-
-
-def sum_counters(text: str) -> dict[str, float]:
-    """Sum the ledger's counters over engines, names and finish reasons.
-
-    Not for one model alone: whatever else the server did in the meantime is what the ledger
-    is there to show.
-    """
-    sums: dict[str, float] = {}
-    for sample in _samples(text):
-        if sample.name in COUNTERS:
-            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    return sums

@@ -6,7 +6,7 @@ Off the timing path, so httpx; the streaming path has a client of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,7 +16,7 @@ import httpx
 from ..errors import BenchError
 from ..reply.events import error_text
 from .address import Tls, is_own_address
-from .page import _samples, sum_counters
+from .page import COUNTERS, PageError, Sample, samples, summed
 
 LIMIT_S = 30.0
 
@@ -69,15 +69,14 @@ class Server:
         )
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()
 
     def on_this_machine(self) -> bool:
         """Whether the server's address is one of this machine's own; a tunnel looks so too."""
         return is_own_address(urlsplit(self.base_url).hostname or "")
 
-    def is_ready(self) -> str | None:
-        """Return None when the server answers /health with 200, else why it isn't ready."""
+    def why_not_ready(self) -> str | None:
+        """Return why the server isn't ready; None: it answers /health with 200."""
         try:
             status = self._http.get(f"{self.root_url}/health", timeout=5.0).status_code
         except (httpx.HTTPError, OSError) as e:
@@ -99,7 +98,7 @@ class Server:
         Raises ControlError after `limit_s` seconds, or when told to give up.
         """
         began_s = time.monotonic()
-        while (why := self.is_ready()) is not None:
+        while (why := self.why_not_ready()) is not None:
             waited_s = time.monotonic() - began_s
             if waited_s >= limit_s:
                 raise ControlError(
@@ -112,7 +111,7 @@ class Server:
 
     def models(self) -> list[Model]:
         """Return what the server serves. Raises ControlError."""
-        found = self._json("GET", f"{self.base_url}/models")
+        found = self._json(f"{self.base_url}/models")
         try:
             return [Model(m["id"], m.get("root"), m.get("max_model_len")) for m in found["data"]]
         except (KeyError, TypeError) as e:
@@ -121,7 +120,7 @@ class Server:
     def version(self) -> str | None:
         """Return the server's version; None where it doesn't tell."""
         try:
-            found = self._json("GET", f"{self.root_url}/version")["version"]
+            found = self._json(f"{self.root_url}/version")["version"]
         except (ControlError, KeyError, TypeError):
             return None
         return found if isinstance(found, str) else None
@@ -154,8 +153,7 @@ class Server:
 
     def counters(self) -> dict[str, float] | None:
         """Return the ledger's counters; None where they can't be read."""
-        text = self.metrics_text()
-        return (sum_counters(text) or None) if text else None
+        return summed(self._samples(COUNTERS)) or None
 
     def settled_counters(
         self, arrived: Callable[[dict[str, float]], bool], limit_s: float = 2.0
@@ -173,15 +171,20 @@ class Server:
 
     def cache_config(self) -> dict[str, str] | None:
         """Return the labels of `vllm:cache_config_info`: block size, blocks, cache dtype."""
-        for sample in _samples(self.metrics_text() or ""):
-            if sample.name == "vllm:cache_config_info":
-                return dict(sample.labels)
-        return None
+        found = self._samples(["vllm:cache_config_info"])
+        return dict(found[0].labels) if found else None
 
-    def _json(self, method: str, url: str) -> Any:
-        return self._checked(self._send(method, url, None))
+    def _samples(self, names: Collection[str]) -> list[Sample]:
+        """Return the samples on /metrics; none where there is no such page."""
+        try:
+            return list(samples(self.metrics_text() or "", names))
+        except PageError:
+            return []
 
-    def _send(self, method: str, url: str, body: object) -> httpx.Response:
+    def _json(self, url: str) -> Any:
+        return self._checked(self._send("GET", url))
+
+    def _send(self, method: str, url: str, body: object = None) -> httpx.Response:
         try:
             return self._http.request(method, url, json=body)
         except (httpx.HTTPError, OSError) as e:

@@ -7,20 +7,15 @@ slow exporter shows as the gaps that it has.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..records.samples import GpuRow, reason_names
 from ..vllm.page import PageError, Sample, samples
-from .gaps import Problem
-from .gpu_recording import GpuFacts, GpuRecording
-from .nvml import GpuUnavailableError
-from .tick import Beat
+from .page_sampler import Page, PageSampler
+from .recording import GpuFacts, GpuRecording, Problem
 
 HZ = 1.0
-START_LIMIT_S = 20.0
-STOP_LIMIT_S = 10.0
 MIB = 1_048_576
 
 # Our column, and how its value is had from the exporter's.
@@ -41,6 +36,47 @@ COLUMNS = {column for column, _ in FIELDS.values()}
 OF_A_SLICE = {"utilization_percent", "memory_used_mb"}  # not the board's, where MIG splits it
 
 
+class DcgmSampler(PageSampler):
+    """Records what is new on the exporter's page."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], str | None],
+        recording: GpuRecording,
+        wanted: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(fetch, HZ, "--dcgm-url", "exporter")
+        self._recording = recording
+        self._wanted = wanted
+        self._last: dict[int, dict[str, Any]] = {}
+
+    def _take(self, page: Page) -> None:
+        readings = read_page(page.text, self._wanted)
+        fresh = [r for r in readings if r.values and r.values != self._last.get(r.index)]
+        if not (fresh or self._last):
+            raise PageError("it shows no GPU that was asked for")
+        self._tell(fresh)
+        self._recording.rows([_row(r, page) for r in fresh])
+        self._missed(self._last.keys() - {r.index for r in readings})
+        self._last.update((r.index, r.values) for r in fresh)
+
+    def _miss(self, why: str) -> None:
+        self._missed(self._last.keys())
+        if self._last:
+            self._recording.problem(Problem("exporter", f"--dcgm-url, in the run: {why}"))
+
+    def _missed(self, gpus: Iterable[int]) -> None:
+        for index in gpus:
+            self._recording.missed(index, "exporter")
+
+    def _tell(self, fresh: Sequence[Reading]) -> None:
+        self._recording.gpus([r.facts() for r in fresh if r.index not in self._last], HZ)
+        for reading in fresh:
+            if reading.is_split and reading.index not in self._last:
+                text = f"GPU {reading.index} is split by MIG: its readings are the whole board's"
+                self._recording.problem(Problem("mig", text, reading.index))
+
+
 def is_blank(value: float) -> bool:
     """Whether the value is DCGM's mark for there being none: one for 32 bits, one for more."""
     return value >= 2**47 or 0x7FFFFFF0 <= value <= 0x7FFFFFFF
@@ -50,7 +86,6 @@ class Reading:
     """What one page says of one GPU."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
-        """Start with the labels of its first sample."""
         self.index = int(labels["gpu"])
         self.uuid = labels.get("UUID", "")
         self.name = labels.get("modelName")
@@ -64,7 +99,6 @@ class Reading:
             self.values.setdefault(column, convert(sample.value))
 
     def facts(self) -> GpuFacts:
-        """Return what the GPU is."""
         return GpuFacts(self.index, self.uuid, self.name, tuple(sorted(COLUMNS - set(self.values))))
 
 
@@ -78,71 +112,10 @@ def read_page(text: str, wanted: Sequence[int] | None = None) -> list[Reading]:
     return [found[index] for index in sorted(found)]
 
 
-class DcgmSampler:
-    """Asks for the page from start to stop, and records what is new on it."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], str | None],
-        recording: GpuRecording,
-        wanted: Sequence[int] | None = None,
-    ) -> None:
-        """Prepare; `fetch` returns the page, or None where it doesn't answer."""
-        self._fetch = fetch
-        self._recording = recording
-        self._wanted = wanted
-        self._beat = Beat(self.sample, HZ, "dcgm-sampler")
-        self._last: dict[int, dict[str, Any]] = {}
-        self._failed = ""  # why there is no page; empty: there is
-
-    def start(self) -> None:
-        """Take the first sample. Raises GpuUnavailableError."""
-        self._beat.start(START_LIMIT_S)
-        if not self._last:
-            self._beat.end()
-            why = self._failed or "it shows no GPU that was asked for"
-            raise GpuUnavailableError("exporter", f"--dcgm-url: {why}")
-
-    def stop(self) -> None:
-        """Take the last sample and end."""
-        self._beat.stop(STOP_LIMIT_S)
-
-    def sample(self) -> None:
-        """Read the page once; the thread calls this at each tick."""
-        asked_s = time.perf_counter()
-        readings = self._page()
-        answered_s = time.perf_counter()
-        t_s, wall_s = (asked_s + answered_s) / 2, time.time() - (answered_s - asked_s) / 2
-        fresh = [r for r in readings if r.values and r.values != self._last.get(r.index)]
-        self._tell(fresh)
-        self._recording.rows([_row(r, t_s, wall_s) for r in fresh])
-        for index in self._last.keys() - {r.index for r in readings}:
-            self._recording.missed(index, "exporter")
-        self._last.update((r.index, r.values) for r in fresh)
-
-    def _page(self) -> list[Reading]:
-        text = self._fetch()
-        try:
-            readings = read_page(text, self._wanted) if text is not None else []
-            self._failed = "no answer with status 200" if text is None else ""
-        except PageError as e:
-            self._failed, readings = str(e), []
-        if self._failed and self._last:
-            self._recording.problem(Problem("exporter", f"--dcgm-url, in the run: {self._failed}"))
-        return readings
-
-    def _tell(self, fresh: Sequence[Reading]) -> None:
-        self._recording.gpus([r.facts() for r in fresh if r.index not in self._last], HZ)
-        for reading in fresh:
-            if reading.is_split and reading.index not in self._last:
-                text = f"GPU {reading.index} is split by MIG: its readings are the whole board's"
-                self._recording.problem(Problem("mig", text, reading.index))
-
-
-def _row(reading: Reading, t_s: float, wall_s: float) -> GpuRow:
+def _row(reading: Reading, page: Page) -> GpuRow:
     return GpuRow(
-        t_s=t_s,
-        wall_s=wall_s,
+        t_s=page.t_s,
+        wall_s=page.wall_s,
         gpu_index=reading.index,
         gpu_uuid=reading.uuid,
         **reading.values,

@@ -9,47 +9,14 @@ import time
 from collections.abc import Sequence
 
 from ..records.samples import GpuRow
-from .gaps import Problem
-from .gpu_recording import GpuFacts, GpuSink
-from .nvml import PCIE, Gpu, GpuGoneError, GpuUnavailableError, Nvml, open_gpus
-from .tick import Beat
-
-EXPECTED_S = 0.025
-
-
-class PcieTurns:
-    """Whose turn it is, and what was read since that GPU's last row."""
-
-    def __init__(self) -> None:
-        """Start with the first GPU."""
-        self._turn = 0
-        self._takes_s = EXPECTED_S
-        self._fresh: dict[int, dict[str, object]] = {}
-
-    def read_one(self, nvml: Nvml, gpus: Sequence[Gpu], left_s: float) -> None:
-        """Take one reading of the GPUs given, if the time left is enough for it."""
-        turns = [(gpu, c) for gpu in gpus for c in PCIE if c not in gpu.absent]
-        if not turns or left_s < self._takes_s:
-            return
-        self._turn += 1
-        gpu, column = turns[self._turn % len(turns)]
-        began_s = time.perf_counter()
-        try:
-            value = nvml.sense(gpu, column, PCIE[column])
-        except GpuGoneError:
-            return  # the next sample finds it gone, too, and says so
-        self._takes_s = max(self._takes_s, time.perf_counter() - began_s)
-        if value is not None:
-            self._fresh.setdefault(gpu.index, {})[column] = value
-
-    def take(self, gpu: Gpu) -> dict[str, object]:
-        """Return what was read of the GPU since the last call."""
-        return self._fresh.pop(gpu.index, {})
-
+from .nvml import PCIE, Gpu, GpuGoneError, Nvml, open_gpus
+from .recording import GpuFacts, GpuSink, Problem, UnavailableError
+from .tick import Ticker
 
 START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to come up
 STOP_LIMIT_S = 5.0  # a driver that hangs must not hold up a run's end
 RETRY_S = 1.0
+PCIE_READING_S = 0.025  # NVML counts over 20 ms, and holds the driver so long
 
 
 class GpuSampler:
@@ -67,25 +34,24 @@ class GpuSampler:
         self._wanted = wanted
         self._hz = hz
         self._retry_s = retry_s
-        self._beat = Beat(self.sample, hz, "gpu-sampler")
+        self._ticker = Ticker(self.sample, hz, "gpu-sampler")
         self._nvml: Nvml | None = None
         self._gpus: list[Gpu] = []
         self._gone: dict[int, float] = {}  # when to look for it again, by index
         self._pcie = PcieTurns()
         self._told_absent = 0
-        self._unavailable: GpuUnavailableError | None = None
+        self._unavailable: UnavailableError | None = None
 
     def start(self) -> None:
-        """Open NVML and take the first sample. Raises GpuUnavailableError."""
-        if not self._beat.start(START_LIMIT_S):
-            self._beat.end()
-            raise GpuUnavailableError("stuck", f"the driver gave no answer in {START_LIMIT_S:g} s")
+        """Open NVML and take the first sample. Raises UnavailableError."""
+        if not self._ticker.start(START_LIMIT_S):
+            self._ticker.end()
+            raise UnavailableError("stuck", f"the driver gave no answer in {START_LIMIT_S:g} s")
         if self._unavailable is not None:
             raise self._unavailable
 
     def stop(self) -> None:
-        """Take the last sample and end."""
-        if not self._beat.stop(STOP_LIMIT_S):
+        if not self._ticker.stop(STOP_LIMIT_S):
             text = f"the GPU driver hangs: it gave no answer in the last {STOP_LIMIT_S:g} s"
             self._sink.problem(Problem("stuck", text))
         elif self._nvml is not None:
@@ -100,15 +66,15 @@ class GpuSampler:
         self._tell_absent()
         self._sink.rows(rows)
         there = [gpu for gpu in self._gpus if gpu.index not in self._gone]
-        self._pcie.read_one(nvml, there, self._beat.left_s())
+        self._pcie.read_one(nvml, there, self._ticker.left_s())
 
     def _opened(self) -> Nvml | None:
         if self._nvml is None and self._unavailable is None:
             try:
                 self._nvml, self._gpus = open_gpus(self._wanted, self._sink.problem)
-            except GpuUnavailableError as e:
+            except UnavailableError as e:
                 self._unavailable = e
-                self._beat.end()
+                self._ticker.end()
         return self._nvml
 
     def _row(self, nvml: Nvml, gpu: Gpu) -> GpuRow | None:
@@ -154,3 +120,32 @@ class GpuSampler:
                 [GpuFacts(g.index, g.uuid, g.name, tuple(sorted(g.absent))) for g in self._gpus],
                 self._hz,
             )
+
+
+class PcieTurns:
+    """One PCIe reading between two samples: whose turn it is, and what was read since its row."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+        self._takes_s = PCIE_READING_S
+        self._fresh: dict[int, dict[str, object]] = {}
+
+    def read_one(self, nvml: Nvml, gpus: Sequence[Gpu], left_s: float) -> None:
+        """Take one reading of the GPUs given, if the time left is enough for it."""
+        turns = [(gpu, c) for gpu in gpus for c in PCIE if c not in gpu.absent]
+        if not turns or left_s < self._takes_s:
+            return
+        self._turn += 1
+        gpu, column = turns[self._turn % len(turns)]
+        began_s = time.perf_counter()
+        try:
+            value = nvml.sense(gpu, column, PCIE[column])
+        except GpuGoneError:
+            return  # the next sample finds it gone, too, and says so
+        self._takes_s = max(self._takes_s, time.perf_counter() - began_s)
+        if value is not None:
+            self._fresh.setdefault(gpu.index, {})[column] = value
+
+    def take(self, gpu: Gpu) -> dict[str, object]:
+        """Return what was read of the GPU since the last call."""
+        return self._fresh.pop(gpu.index, {})

@@ -17,15 +17,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
-from ..records.samples import GpuRow, columns, csv_lines, gpu_row
-from .gaps import Problem
-from .gpu_recording import GpuFacts, GpuRecording, GpuSink
-from .nvml import GpuUnavailableError
+from ..records.row import columns, csv_lines
+from ..records.samples import GpuRow, gpu_row
+from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
 
 HEADER = ",".join(columns(GpuRow))
 ALIVE = "# {}\n"
+START_LIMIT_S = 30.0  # a login, Python and the driver
+STOP_LIMIT_S = 5.0
+CLOCKS_APART_S = 0.5
+BAD_LINES = 10  # so many, and it isn't the sampler that is talking
 
 
 class StreamError(Exception):
@@ -42,20 +45,15 @@ class StreamSink:
         write(HEADER + "\n")
 
     def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
-        """Say which GPUs are read, and how often."""
         self._note({"gpus": [dataclasses.asdict(gpu) for gpu in found], "hz": hz})
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
-        """Write readings."""
-        placed = (dataclasses.replace(row, t_s=row.t_s - self._zero_s) for row in rows)
-        self._write(csv_lines([getattr(row, c) for c in columns(GpuRow)] for row in placed))
+        self._write(csv_lines(dataclasses.replace(r, t_s=r.t_s - self._zero_s) for r in rows))
 
     def missed(self, gpu_index: int, code: str) -> None:
-        """Say that a GPU has stopped answering."""
         self._note({"missed": gpu_index, "code": code})
 
     def problem(self, problem: Problem) -> None:
-        """Say what is wrong."""
         self._note({"problem": problem.code, "text": problem.text, "gpu_index": problem.gpu_index})
 
     def _note(self, note: dict[str, object]) -> None:
@@ -77,32 +75,22 @@ def take_line(line: str, sink: GpuSink) -> GpuRow | None:
     return row
 
 
-def _take_note(note: dict[str, object], sink: GpuSink) -> None:
+def _take_note(note: dict[str, Any], sink: GpuSink) -> None:
     if "gpus" in note:
-        found = note["gpus"]
-        if not isinstance(found, list):
-            raise ValueError(found)
-        gpus = [GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in found]
-        sink.gpus(gpus, float(str(note["hz"])))
+        gpus = [GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in note["gpus"]]
+        sink.gpus(gpus, float(note["hz"]))
     elif "missed" in note:
-        sink.missed(int(str(note["missed"])), str(note["code"]))
+        sink.missed(int(note["missed"]), str(note["code"]))
     elif "problem" in note:
         index = note["gpu_index"]
-        gpu_index = None if index is None else int(str(index))
+        gpu_index = None if index is None else int(index)
         sink.problem(Problem(str(note["problem"]), str(note["text"]), gpu_index))
-
-
-START_LIMIT_S = 30.0  # a login, Python and the driver
-STOP_LIMIT_S = 5.0
-CLOCKS_APART_S = 0.5
-BAD_LINES = 10  # so many, and it isn't the sampler that is talking
 
 
 class CommandSampler:
     """Runs the command from start to stop, and records the rows that it prints."""
 
     def __init__(self, command: str, recording: GpuRecording) -> None:
-        """Prepare; nothing runs yet."""
         self._command = command
         self._recording = recording
         self._process: subprocess.Popen[str] | None = None
@@ -114,11 +102,11 @@ class CommandSampler:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the command and wait for its first row. Raises GpuUnavailableError."""
+        """Start the command and wait for its first row. Raises UnavailableError."""
         try:
             words = shlex.split(self._command)
             if not words:
-                raise GpuUnavailableError("command", "--telemetry-command: it is empty")
+                raise UnavailableError("command", "--telemetry-command: it is empty")
             self._process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -129,7 +117,7 @@ class CommandSampler:
                 start_new_session=True,  # Ctrl-C is for this program, which ends it in time
             )
         except (OSError, ValueError) as e:
-            raise GpuUnavailableError("command", f"--telemetry-command: {e}") from e
+            raise UnavailableError("command", f"--telemetry-command: {e}") from e
         for read, stream in (
             (self._listen, self._process.stderr),
             (self._read, self._process.stdout),
@@ -139,7 +127,7 @@ class CommandSampler:
         self._first.wait(START_LIMIT_S)
         if not self._rows:
             self._end()
-            raise GpuUnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
+            raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
 
     def stop(self) -> None:
         """End the command, and say what its rows showed of it."""

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import BenchError
 from ..records.samples import reason_names
-from .gaps import Problem
+from .recording import Problem, UnavailableError
 
 # NVML's error numbers, which never change; names for all of them came to pynvml only by and by.
 UNINITIALIZED, NO_PERMISSION, FUNCTION_NOT_FOUND = 1, 4, 13
@@ -28,14 +27,6 @@ GONE = {
 }
 ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not supported, not in here
 MIG_ENABLED = 1
-
-
-class GpuUnavailableError(BenchError):
-    """No GPU can be watched; the text says why in one line, the code in a word."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class GpuGoneError(Exception):
@@ -78,7 +69,7 @@ SENSORS: dict[str, Sensor] = {
     "memory_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
     "throttle_reasons": _clocks_held_by,
 }
-PCIE: dict[str, Sensor] = {  # each holds the driver for 20 ms: see pcie.py
+PCIE: dict[str, Sensor] = {  # each holds the driver for 20 ms: see gpu.py
     "pcie_tx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 0),
     "pcie_rx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 1),
 }
@@ -88,12 +79,12 @@ class Nvml:
     """NVML, opened; for one thread alone."""
 
     def __init__(self, on_problem: Callable[[Problem], None]) -> None:
-        """Load and open NVML. Raises GpuUnavailableError where there is no driver."""
+        """Load and open NVML. Raises UnavailableError where there is no driver."""
         try:
             import pynvml
         except ImportError as e:
             text = "the package nvidia-ml-py is not installed: make install"
-            raise GpuUnavailableError("no_nvml", text) from e
+            raise UnavailableError("no_nvml", text) from e
         self._nvml: Any = pynvml
         self._tell = on_problem
         self._open()
@@ -114,7 +105,7 @@ class Nvml:
     def gpus(self, wanted: Sequence[int] | None) -> list[Gpu]:
         """Return the GPUs, or those wanted; one that can't be opened is told and left out.
 
-        Raises GpuUnavailableError where none is left.
+        Raises UnavailableError where none is left.
         """
         count = self._count()
         for index in wanted or ():
@@ -124,7 +115,7 @@ class Nvml:
         there = [i for i in range(count) if wanted is None or i in wanted]
         found = [gpu for i in there if (gpu := self._find(i)) is not None]
         if not found:
-            raise GpuUnavailableError("no_gpu", "NVML shows no GPU that can be read")
+            raise UnavailableError("no_gpu", "NVML shows no GPU that can be read")
         return found
 
     def find_again(self, gpu: Gpu) -> None:
@@ -165,13 +156,13 @@ class Nvml:
         try:
             self._nvml.nvmlInit()
         except self._nvml.NVMLError as e:
-            raise GpuUnavailableError("no_nvml", f"NVML: {e}") from e
+            raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def _count(self) -> int:
         try:
             return int(self._nvml.nvmlDeviceGetCount())
         except self._nvml.NVMLError as e:
-            raise GpuUnavailableError("no_nvml", f"NVML: {e}") from e
+            raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def _find(self, index: int) -> Gpu | None:
         nvml = self._nvml
@@ -201,11 +192,11 @@ class Nvml:
 def open_gpus(
     wanted: Sequence[int] | None, on_problem: Callable[[Problem], None]
 ) -> tuple[Nvml, list[Gpu]]:
-    """Open NVML and find the GPUs. Raises GpuUnavailableError, with nothing left open."""
+    """Open NVML and find the GPUs. Raises UnavailableError, with nothing left open."""
     nvml = Nvml(on_problem)
     try:
         return nvml, nvml.gpus(wanted)
-    except GpuUnavailableError:
+    except UnavailableError:
         nvml.close()
         raise
 

@@ -7,12 +7,7 @@ import time
 from collections.abc import Callable
 
 
-def next_tick_ns(begin_ns: int, period_ns: int, now_ns: int) -> int:
-    """Return the first tick after now; ticks that were missed are left out, not caught up."""
-    return begin_ns + ((now_ns - begin_ns) // period_ns + 1) * period_ns
-
-
-class Beat:
+class Ticker:
     """Calls `act` at once, at each tick, and once more when it is stopped."""
 
     def __init__(self, act: Callable[[], None], hz: float, name: str) -> None:
@@ -31,7 +26,7 @@ class Beat:
 
     def end(self) -> None:
         """Make no more calls: for `act` itself, when nothing can come of them."""
-        self._act = _nothing
+        self._act = lambda: None
         self._stopping.set()
 
     def stop(self, limit_s: float) -> bool:
@@ -41,7 +36,6 @@ class Beat:
         return not self._thread.is_alive()
 
     def left_s(self) -> float:
-        """Return the seconds until the next tick."""
         return (self._due_ns - time.perf_counter_ns()) / 1e9
 
     def _run(self) -> None:
@@ -57,5 +51,6 @@ class Beat:
         self._act()
 
 
-def _nothing() -> None:
-    return
+def next_tick_ns(begin_ns: int, period_ns: int, now_ns: int) -> int:
+    """Return the first tick after now; ticks that were missed are left out, not caught up."""
+    return begin_ns + ((now_ns - begin_ns) // period_ns + 1) * period_ns

@@ -8,26 +8,91 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records.sample_file import RowFile
 from ..records.samples import ALL, ServerRow
 from ..vllm.page import HISTOGRAMS, TOTALS, Engine, PageError, Spent, read_page, together
-from .gaps import GapLog, Problem
-from .tick import Beat
+from .page_sampler import Page, PageSampler
+from .recording import Problem, Recording
 
 # About a second, and no simple part of one: readings in step with bursts that come each second
 # would see the same moment of each.
 HZ = 1.07
 GAP_S = 3.0
-START_LIMIT_S = 20.0
-STOP_LIMIT_S = 20.0
 
 
-class NoMetricsError(Exception):
-    """The server has no /metrics; the text says why in one line."""
+class ServerRecording(Recording):
+    """One run's readings of the server's /metrics, and which engines they are of."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, ServerRow, GAP_S)
+        self._engines: set[str] = set()
+        self._answered = self._unanswered = 0
+        self._why = ""
+
+    def rows(self, rows: Sequence[ServerRow]) -> None:
+        self._answered += 1
+        self._engines |= {row.engine for row in rows} - {ALL}
+        super().rows(rows)
+
+    def unanswered(self, why: str) -> None:
+        self._unanswered += 1
+        self._why = why
+        self.missed(None, "no_answer")
+
+    def facts(self) -> dict[str, Any]:
+        if self._unanswered:
+            asked = self._answered + self._unanswered
+            text = f"no answer to {self._unanswered} of {asked} questions: {self._why}"
+            self.problem(Problem("no_answer", f"/metrics gave {text}"))
+        facts = super().facts()
+        for noted in (*facts["problems"], *facts["gaps"]):
+            del noted["gpu_index"]
+        return {"hz": HZ, "engines": sorted(self._engines), **facts}
+
+
+class ServerMetricsSampler(PageSampler):
+    """Records what the server says of each engine, and of all together."""
+
+    def __init__(self, fetch: Callable[[], str | None], recording: ServerRecording) -> None:
+        super().__init__(fetch, HZ, "/metrics", "no_metrics")
+        self._recording = recording
+        self._before: dict[str, Engine] = {}
+        self._latest: tuple[float, dict[str, float]] = (-math.inf, {})
+
+    def _take(self, page: Page) -> None:
+        engines = read_page(page.text)
+        if not engines:
+            raise PageError("it holds none of vLLM's metrics")
+        now = {**engines, ALL: together(engines)}
+        when: dict[str, Any] = {"t_s": page.t_s, "wall_s": page.wall_s, "fetch_ms": page.fetch_ms}
+        self._recording.rows([ServerRow(**when, **self._cells(name, now)) for name in now])
+        self._before = now
+        # One assignment: no thread sees half of it.
+        self._latest = (page.t_s, {"t_s": page.t_s, **now[ALL].values})
+
+    def _miss(self, why: str) -> None:
+        self._recording.unanswered(why)
+
+    @property
+    def latest(self) -> Mapping[str, float]:
+        """What the server last said of all its engines, by column; empty: nothing of late.
+
+        Any thread may ask while the sampling goes on.
+        """
+        t_s, said = self._latest
+        return said if time.perf_counter() - t_s < GAP_S else {}
+
+    def _cells(self, name: str, now: Mapping[str, Engine]) -> dict[str, Any]:
+        before = self._before.get(name)
+        if name == ALL and self._before.keys() != now.keys():
+            before = None  # an engine came or went: the sum moved by more than what happened
+        if before is not None and restarted(before, now[name]):
+            text = "the server's counters began anew in the run"
+            self._recording.problem(Problem("server_restarted", text))
+        return {"engine": name, **now[name].values, **means(before, now[name])}
 
 
 def restarted(before: Engine, now: Engine) -> bool:
@@ -55,112 +120,3 @@ def _mean(name: str, before: Spent, now: Spent) -> dict[str, float | int | None]
     count = now.count - before.count
     mean_ms = (now.seconds - before.seconds) / count * 1e3 if count else None
     return {f"{name}_mean_ms": mean_ms, f"{name}_count": round(count)}
-
-
-class ServerMetricsSampler:
-    """Asks from start to stop."""
-
-    def __init__(self, fetch: Callable[[], str | None], path: Path) -> None:
-        """Prepare to write `path`; `fetch` returns /metrics, or None where it doesn't answer."""
-        self._fetch = fetch
-        self._file = RowFile(path, ServerRow)
-        self._beat = Beat(self.sample, HZ, "server-metrics")
-        self._before: dict[str, Engine] = {}
-        self._gaps = GapLog(GAP_S)
-        self._latest: tuple[float, dict[str, float]] = (-math.inf, {})
-        self._zero_s = 0.0
-        self._asked = self._missed = 0
-        self._engines: set[str] = set()
-        self._why: str | None = None
-        self.problems: list[Problem] = []
-
-    def start(self) -> None:
-        """Ask for the first time. Raises NoMetricsError."""
-        self._beat.start(START_LIMIT_S)
-        if not self._before:
-            self._beat.end()
-            raise NoMetricsError(self._why or f"no answer in {START_LIMIT_S:g} s")
-
-    def anchor(self, start_ns: int) -> None:
-        """Say when the run starts, on the monotonic clock."""
-        self._zero_s = start_ns / 1e9
-        self._file.anchor(self._zero_s)
-
-    def stop(self) -> None:
-        """Ask for the last time and end."""
-        self._beat.stop(STOP_LIMIT_S)
-
-    def sample(self) -> None:
-        """Ask once; the thread calls this at each tick."""
-        asked_s = time.perf_counter()
-        text = self._fetch()
-        answered_s = time.perf_counter()
-        self._asked += 1
-        engines = self._read(text)
-        if not engines:
-            self._missed += 1
-            self._gaps.missed("server", "no_answer")
-            return
-        fetch_s = answered_s - asked_s
-        t_s, wall_s = asked_s + fetch_s / 2, time.time() - fetch_s / 2
-        self._gaps.seen("server", t_s)
-        self._engines |= set(engines)
-        now = {**engines, ALL: together(engines)}
-        when: dict[str, Any] = {"t_s": t_s, "wall_s": wall_s, "fetch_ms": fetch_s * 1e3}
-        self._file.write(ServerRow(**when, **self._cells(name, now)) for name in now)
-        self._before = now
-        self._latest = (t_s, {"t_s": t_s, **now[ALL].values})  # one assignment: no thread sees half
-
-    @property
-    def latest(self) -> Mapping[str, float]:
-        """What the server last said of all its engines, by column; empty: nothing of late.
-
-        Any thread may ask while the sampling goes on.
-        """
-        t_s, said = self._latest
-        return said if time.perf_counter() - t_s < GAP_S else {}
-
-    def _read(self, text: str | None) -> dict[str, Engine]:
-        """Return the engines; none, and why, where there is no page of a vLLM server."""
-        if text is None:
-            self._why = "it doesn't answer with status 200"
-            return {}
-        try:
-            engines = read_page(text)
-        except PageError as e:
-            self._why = str(e)
-            return {}
-        if not engines:
-            self._why = "it holds none of vLLM's metrics"
-        return engines
-
-    def _cells(self, name: str, now: Mapping[str, Engine]) -> dict[str, Any]:
-        before = self._before.get(name)
-        if name == ALL and self._before.keys() != now.keys():
-            before = None  # an engine came or went: the sum moved by more than what happened
-        if before is not None and restarted(before, now[name]):
-            self._tell(Problem("server_restarted", "the server's counters began anew in the run"))
-        return {"engine": name, **now[name].values, **means(before, now[name])}
-
-    def _tell(self, problem: Problem) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
-
-    def facts(self) -> dict[str, Any]:
-        """Write what is left, and return what was sampled, for the run's JSON."""
-        self._file.write()
-        if self._file.problem is not None:
-            self._tell(Problem("not_written", self._file.problem))
-        if self._missed:
-            text = (
-                f"/metrics gave no answer to {self._missed} of {self._asked} questions: {self._why}"
-            )
-            self._tell(Problem("no_answer", text))
-        return {
-            "file": f"{self._file.path.parent.name}/{self._file.path.name}",
-            "rows": self._file.written,
-            "hz": HZ,
-            "engines": sorted(self._engines),
-            "problems": [{"code": p.code, "text": p.text} for p in self.problems],
-            "gaps": [gap.facts(self._zero_s) for gap in self._gaps.until(time.perf_counter())],
-        }

@@ -7,9 +7,9 @@ the last step cut. What is left goes to waiting requests, first come, first
 served. When a running request needs a KV block and none is free, the one
 admitted last loses its blocks and computes all of it again later.
 
-Pure: time comes in as numbers and goes out as numbers, and the same calls give
-the same steps. `step` returns with the step already accounted for: afterwards
-the properties describe the engine at the step's end.
+Pure: it knows no clock, and the same calls give the same steps. `step` returns
+with the step already accounted for: afterwards the properties describe the
+engine at the step's end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 
 from .kv_blocks import KVBlocks, hash_blocks, root_hash
 from .step import Batch, EngineRequest, Step, StepTimes, Tracked
-
-__all__ = ["Engine", "EngineConfig", "EngineRequest", "Step", "StepTimes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +35,6 @@ class EngineConfig:
     step_times: StepTimes
 
     def __post_init__(self) -> None:
-        for name in ("max_num_seqs", "num_gpu_blocks", "block_size", "max_model_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 1 or more")
         # With less, a step could not hold one token for each running request.
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
@@ -51,6 +46,19 @@ class EngineConfig:
     def longest_request_tokens(self) -> int:
         """The most tokens, prompt and output together, that one request can have."""
         return min(self.max_model_len, self.num_gpu_blocks * self.block_size)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What /metrics shows of an engine; the defaults are those of a server without one."""
+
+    running: int | None = None  # None: as many as there are choices under way
+    waiting: int = 0
+    kv_cache_usage: float = 0.0  # 0..1
+    prefix_cache_queries: int = 0  # tokens
+    prefix_cache_hits: int = 0  # tokens
+    preemptions: int = 0
+    cache_config: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -65,6 +73,26 @@ class Engine:
         self._sequences: dict[str, Tracked] = {}
         self._waiting: deque[Tracked] = deque()
         self._running: list[Tracked] = []  # in the order of admission
+
+    def state(self) -> EngineState:
+        """Return what /metrics shows, as it is at the end of the last step."""
+        config = self.config
+        size_tokens = config.num_gpu_blocks * config.block_size
+        return EngineState(
+            self.num_running,
+            self.num_waiting,
+            self.kv_cache_usage,
+            self.prefix_cache_queries,
+            self.prefix_cache_hits,
+            self.num_preemptions,
+            {
+                "block_size": str(config.block_size),
+                "enable_prefix_caching": str(config.enable_prefix_caching),
+                "kv_cache_max_concurrency": str(size_tokens / config.max_model_len),
+                "kv_cache_size_tokens": str(size_tokens),
+                "num_gpu_blocks": str(config.num_gpu_blocks),
+            },
+        )
 
     @property
     def num_running(self) -> int:
@@ -81,15 +109,13 @@ class Engine:
         """Share of the KV blocks that requests hold, 0 to 1."""
         return self._kv.usage
 
-    def add(self, request: EngineRequest, now_s: float) -> None:
-        """Queue a request that arrives now; ValueError for one that could never be served."""
-        if complaint := self._complaint(request):
-            raise ValueError(f"request {request.request_id}: {complaint}")
+    def add(self, request: EngineRequest) -> None:
+        """Queue a request of `longest_request_tokens` at most, with an id like no other's."""
         hashes: list[bytes] = []
         if self.config.enable_prefix_caching:
             root = root_hash(request.cache_salt)
             hashes = hash_blocks(root, request.prompt_token_ids, self.config.block_size)
-        sequence = Tracked(request, now_s, hashes)
+        sequence = Tracked(request, hashes)
         self._sequences[request.request_id] = sequence
         self._waiting.append(sequence)
 
@@ -102,32 +128,15 @@ class Engine:
         queue.remove(sequence)
         self._kv.release(sequence.blocks)
 
-    def step(self, now_s: float) -> Step | None:
-        """Run one step that begins now; None when there is nothing to do."""
+    def step(self) -> Step | None:
+        """Run one step; None when there is nothing to do."""
         if not self._sequences:
             return None
-        batch = Batch(now_s, self.config.max_num_batched_tokens)
+        batch = Batch(self.config.max_num_batched_tokens)
         self._schedule_running(batch)
         if not batch.preempted:  # as in vLLM, nobody is admitted in a step that had to preempt
             self._schedule_waiting(batch)
         return self._finish(batch)
-
-    def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes; False, and nothing done, while requests hold blocks."""
-        return self._kv.reset_cache()
-
-    def _complaint(self, request: EngineRequest) -> str | None:
-        num_tokens = len(request.prompt_token_ids) + request.max_tokens
-        if request.request_id in self._sequences:
-            return "its id is in use; ids have to differ"
-        if not request.prompt_token_ids or request.max_tokens < 1:
-            return "it needs a prompt and max_tokens of 1 or more"
-        if num_tokens > self.config.longest_request_tokens:
-            return (
-                f"prompt and max_tokens are {num_tokens} tokens, over the "
-                f"{self.config.longest_request_tokens} that max_model_len and the KV cache allow"
-            )
-        return None
 
     def _schedule_running(self, batch: Batch) -> None:
         index = 0
@@ -231,21 +240,7 @@ class Engine:
             finished=tuple(sequence.request.request_id for sequence in finished),
             started=tuple(sequence.request.request_id for sequence in batch.started),
             cached_tokens=batch.cached_tokens,
-            queued_s={s.request.request_id: batch.now_s - s.arrived_s for s in batch.started},
             preempted=tuple(batch.preempted),
             num_batched_tokens=num_batched,
             num_seqs=batch.num_seqs,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class EngineState:
-    """What an engine can tell of itself; the defaults are those of a server without one."""
-
-    running: int | None = None  # None: as many as there are choices under way
-    waiting: int = 0
-    kv_cache_usage: float = 0.0  # 0..1
-    prefix_cache_queries: int = 0  # tokens
-    prefix_cache_hits: int = 0  # tokens
-    preemptions: int = 0
-    cache_config: Mapping[str, str] = field(default_factory=dict)

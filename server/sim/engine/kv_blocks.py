@@ -97,14 +97,6 @@ class KVBlocks:
             if not self._ref_counts[block]:
                 self._free[block] = None
 
-    def reset_cache(self) -> bool:
-        """Forget all cached content; refuse (False) while any block is held, as vLLM does."""
-        if self.num_free < self.num_blocks:
-            return False
-        self._cached.clear()
-        self._hashes = [None] * self.num_blocks
-        return True
-
     def _forget(self, block: int) -> None:
         block_hash = self._hashes[block]
         if block_hash is None:

@@ -45,7 +45,6 @@ class Step:
     finished: tuple[str, ...]  # got their last one
     started: tuple[str, ...]  # left the queue for the first time: their prefill begins here
     cached_tokens: Mapping[str, int]  # of those started: prompt tokens found in the prefix cache
-    queued_s: Mapping[str, float]  # of those started: how long they had waited
     preempted: tuple[str, ...]  # lost their blocks and wait again, to be computed anew
     num_batched_tokens: int  # tokens computed, prefill and decode
     num_seqs: int  # requests that had a part in it
@@ -56,7 +55,6 @@ class Tracked:
     """A request on its way through the engine."""
 
     request: EngineRequest
-    arrived_s: float
     hashes: list[bytes]  # of its full blocks, as far as they were needed
     num_prompt_tokens: int = field(init=False)
     num_tokens: int = field(init=False)  # prompt and output so far: all that has to be computed
@@ -88,7 +86,6 @@ class Tracked:
 class Batch:
     """A step while it is put together."""
 
-    now_s: float
     budget: int
     prefill_tokens: int = 0
     kv_tokens: int = 0

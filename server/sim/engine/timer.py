@@ -12,20 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
-
-
-class Timer(Protocol):
-    """Calls back once, at or after the deadline that was set last."""
-
-    def arm(self, deadline_ns: int) -> None:
-        """Set the deadline, on the clock of time.perf_counter_ns()."""
-
-    def close(self) -> None:
-        """Never fire again."""
 
 
 class _Timespec(ctypes.Structure):
@@ -36,8 +25,8 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
-class _FdTimer:
-    """A timerfd that the loop watches."""
+class FdTimer:
+    """A timerfd that the loop watches; calls back once, at or after the last deadline set."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -53,6 +42,7 @@ class _FdTimer:
         loop.add_reader(self._fd, self._readable)
 
     def arm(self, deadline_ns: int) -> None:
+        """Set the deadline, on the clock of time.perf_counter_ns()."""
         self._armed = True
         self._set(max(deadline_ns, 1))
 
@@ -74,7 +64,7 @@ class _FdTimer:
             self._set(0)  # none
 
 
-class _LoopTimer:
+class LoopTimer:
     """The loop's own timer: late by up to a millisecond."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
@@ -92,8 +82,11 @@ class _LoopTimer:
             self._handle.cancel()
 
 
+Timer = FdTimer | LoopTimer
+
+
 def precise_timer(loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> Timer:
     """Return the best timer that this system has."""
     if sys.platform == "linux":
-        return _FdTimer(loop, fire)
-    return _LoopTimer(loop, fire)
+        return FdTimer(loop, fire)
+    return LoopTimer(loop, fire)

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from .checks import check_fields, check_types
 from .errors import ApiError, bad_value, invalid
 from .settings import Settings
 from .tokens import EOS, chat_prompt, tokenize
@@ -19,38 +18,46 @@ COMPLETIONS = "completions"
 _LARGEST_VOCABULARY = 1 << 20
 _COMPLETION_DEFAULT = 16  # max_tokens of /v1/completions when the request names none
 
+# What fields must be, but for prompts; all others have no effect here and may be anything.
+_FIELDS: dict[str, type] = {
+    "max_tokens": int,
+    "max_completion_tokens": int,
+    "min_tokens": int,
+    "n": int,
+    "seed": int,
+    "temperature": float,
+    "stream_options": dict,
+    "logit_bias": dict,
+    "cache_salt": str,
+}
+# The validator's name and word for each type.
+_KINDS = {
+    int: ("int_type", "integer"),
+    float: ("float_type", "number"),
+    dict: ("dict_type", "dictionary"),
+    str: ("string_type", "string"),
+}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One request for tokens, checked, with every default filled in."""
 
     endpoint: str
     model: str
-    prompts: tuple[tuple[int, ...], ...]  # token ids; one prompt, unless completions got a list
-    max_tokens: tuple[int, ...]  # a prompt each: what the context leaves of what was asked
-    asked_max_tokens: int | None
+    prompt: tuple[int, ...]  # token ids
+    max_tokens: int  # what the context leaves of what was asked
     min_tokens: int
     ignore_eos: bool
     n: int
-    stop: tuple[str, ...]
-    stop_token_ids: frozenset[int]
-    include_stop: bool  # the stop string stays in the text
     ends_at_once: bool  # a logit bias makes the end-of-text token certain
-    seed: int | None
+    seed: int
     stream: bool
     include_usage: bool
     continuous_usage: bool
     return_token_ids: bool
-    stream_interval: int
     cache_salt: str | None
     reasoning: bool  # the reply begins with some
-    logprobs: int | None  # how many alternatives a token; None: no log probabilities
-    request_id: str | None
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of all prompts together."""
-        return sum(map(len, self.prompts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +84,8 @@ def read_json(body: bytes) -> dict[str, Any]:
             ", 'ctx': {'error': 'Expecting value'}",
         ) from None
     if not isinstance(value, dict):
-        given = f"'<list of {len(value)} items>'" if isinstance(value, list) else repr(value)
         message = "Input should be a valid dictionary or object to extract fields from"
-        raise invalid("model_attributes_type", "body", message, given)
+        raise invalid("model_attributes_type", "body", message, repr(value))
     return value
 
 
@@ -96,59 +102,125 @@ def check_model(body: Mapping[str, Any], settings: Settings) -> str:
 
 def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
     """Check a body as vLLM does, in its order, and return what it asks for."""
-    _check_shape(endpoint, body)
-    check_types(body)
+    options = body.get("stream_options")
+    if options and not body.get("stream"):
+        raise ApiError(
+            400,
+            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
+            "stream_options",
+        )
+    prompt = read_prompt("messages" if endpoint == CHAT else "prompt", body)
+    _check_types(body)
     model = check_model(body, settings)
-    prompts = _prompts(endpoint, body)
-    asked = _asked_max_tokens(endpoint, body)
-    lengths = tuple(_max_tokens(len(prompt), asked, settings.max_model_len) for prompt in prompts)
-    check_fields(body, min(lengths))
-    options = body.get("stream_options") or {}
-    usage = bool(options.get("include_usage")) or settings.force_include_usage
-    continuous = usage and bool(options.get("continuous_usage_stats"))
-    stop = body.get("stop") or ()
+    max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings)
+    _check_ranges(body, max_tokens)
+    usage = bool(options and options.get("include_usage"))
     return Ask(
         endpoint=endpoint,
         model=model,
-        prompts=prompts,
-        max_tokens=lengths,
-        asked_max_tokens=asked,
+        prompt=prompt,
+        max_tokens=max_tokens,
         min_tokens=body.get("min_tokens") or 0,
         ignore_eos=bool(body.get("ignore_eos")),
         n=body.get("n") or 1,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        stop_token_ids=frozenset(body.get("stop_token_ids") or ()),
-        include_stop=bool(body.get("include_stop_str_in_output")),
         ends_at_once=(body.get("logit_bias") or {}).get(str(EOS), 0) >= 50,
-        seed=body.get("seed"),
+        seed=body.get("seed") or 0,
         stream=bool(body.get("stream")),
         include_usage=usage,
-        continuous_usage=continuous or settings.force_include_usage,
+        continuous_usage=usage and bool(options and options.get("continuous_usage_stats")),
         return_token_ids=bool(body.get("return_token_ids")),
-        # The request may ask for fewer events than the server sends, never for more.
-        stream_interval=max(body.get("stream_interval") or 1, settings.stream_interval),
         cache_salt=body.get("cache_salt"),
         reasoning=settings.reasoning and endpoint == CHAT,
-        logprobs=_logprobs(endpoint, body),
-        request_id=body.get("request_id"),
     )
 
 
-def chat_tokens(messages: object, add_generation_prompt: bool = True) -> tuple[int, ...]:
-    """Return the token ids of a conversation under the chat template."""
+def read_prompt(field: str, body: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the token ids of a body's `prompt`, or of its `messages` under the chat template."""
+    given = body.get(field)
+    if given is None:
+        count = f"'<dict of {len(body)} items>'"
+        raise invalid("missing", f"body.{field}", "Field required", count)
+    if field == "messages":
+        return _chat_tokens(given)
+    if isinstance(given, str):
+        return tuple(tokenize(given))
+    if not isinstance(given, list) or not all(type(token) is int for token in given):
+        raise invalid("string_type", "body.prompt", "Input should be a valid string", "'<prompt>'")
+    if not given:
+        raise ApiError(400, "Either prompt or prompt_embeds must be provided and non-empty.")
+    for token in (min(given), max(given)):
+        if not 0 <= token < _LARGEST_VOCABULARY:
+            raise ApiError(400, f"Token id {token} is out of vocabulary", "prompt")
+    return tuple(given)
+
+
+def _chat_tokens(messages: object) -> tuple[int, ...]:
     if not isinstance(messages, list):
         raise invalid("list_type", "body.messages", "Input should be a valid list", repr(messages))
     turns = [_turn(index, message) for index, message in enumerate(messages)]
-    return tuple(tokenize(chat_prompt(turns, add_generation_prompt)))
+    return tuple(tokenize(chat_prompt(turns)))
 
 
-def missing(field: str, body: Mapping[str, Any]) -> ApiError:
-    """Return the 400 of a body without a field that it needs."""
-    return invalid("missing", f"body.{field}", "Field required", f"'<dict of {len(body)} items>'")
+def _turn(index: int, message: object) -> tuple[str, str]:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        where = f"body.messages.{index}.role"
+        raise invalid("missing", where, "Field required", "'<message>'")
+    content = message.get("content")
+    if isinstance(content, list):  # typed parts; only text has tokens here
+        content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
+    return message["role"], "" if content is None else str(content)
 
 
-def too_long(limit: int) -> ApiError:
-    """Return the 400 of a prompt that leaves no room for a token."""
+def _check_types(body: Mapping[str, Any]) -> None:
+    for name, wanted in _FIELDS.items():
+        value = body.get(name)
+        if value is not None and not isinstance(value, (int, float) if wanted is float else wanted):
+            kind, word = _KINDS[wanted]
+            raise invalid(kind, f"body.{name}", f"Input should be a valid {word}", repr(value))
+
+
+def _check_ranges(body: Mapping[str, Any], max_tokens: int) -> None:
+    n, min_tokens, temperature = (
+        body.get(name) or 0 for name in ("n", "min_tokens", "temperature")
+    )
+    if n < 0:
+        raise ApiError(400, f"n must be at least 1, got {n}.")
+    if temperature < 0:
+        given = float(temperature)
+        raise bad_value("temperature", given, f"temperature must be non-negative, got {given}.")
+    if min_tokens > max_tokens:
+        raise ApiError(
+            400,
+            f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.",
+        )
+
+
+def _asked_max_tokens(endpoint: str, body: Mapping[str, Any]) -> int | None:
+    newer = body.get("max_completion_tokens") if endpoint == CHAT else None
+    asked: int | None = newer if newer is not None else body.get("max_tokens")
+    return _COMPLETION_DEFAULT if asked is None and endpoint == COMPLETIONS else asked
+
+
+def _max_tokens(prompt_tokens: int, asked: int | None, settings: Settings) -> int:
+    limit = settings.max_model_len
+    if asked is not None and asked > limit:
+        raise bad_value(
+            "max_tokens",
+            asked,
+            f"max_tokens={asked} cannot be greater than max_model_len={limit}."
+            " Please request fewer output tokens.",
+        )
+    if prompt_tokens > limit:
+        raise _too_long(limit)
+    left = limit - prompt_tokens
+    # More than what is left is shortened without a word.
+    length = left if asked is None else min(asked, left)
+    if length < 1:
+        raise bad_value("max_tokens", length, f"max_tokens must be at least 1, got {length}.")
+    return length
+
+
+def _too_long(limit: int) -> ApiError:
     # vLLM stops tokenizing one token past the limit, so that is all it knows.
     return ApiError(
         400,
@@ -158,85 +230,3 @@ def too_long(limit: int) -> ApiError:
         f" value={limit + 1})",
         "input_tokens",
     )
-
-
-def _check_shape(endpoint: str, body: dict[str, Any]) -> None:
-    if body.get("stream_options") and not body.get("stream"):
-        raise ApiError(
-            400,
-            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
-            "stream_options",
-        )
-    needed = "messages" if endpoint == CHAT else "prompt"
-    if body.get(needed) is None:
-        raise missing(needed, body)
-
-
-def _turn(index: int, message: object) -> tuple[str, str]:
-    where = f"body.messages.{index}"
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise invalid("missing", f"{where}.role", "Field required", "'<message>'")
-    content = message.get("content")
-    if isinstance(content, list):  # typed parts; only text has tokens here
-        content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
-    return message["role"], "" if content is None else str(content)
-
-
-def _prompts(endpoint: str, body: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
-    if endpoint == CHAT:
-        return (chat_tokens(body["messages"], body.get("add_generation_prompt", True)),)
-    prompt = body["prompt"]
-    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
-    return tuple(_prompt_ids(one) for one in (prompt if several else [prompt]))
-
-
-def _prompt_ids(prompt: object) -> tuple[int, ...]:
-    if isinstance(prompt, str):
-        return tuple(tokenize(prompt))
-    if isinstance(prompt, list) and all(type(token) is int for token in prompt):
-        if not prompt:
-            raise ApiError(400, "Either prompt or prompt_embeds must be provided and non-empty.")
-        for token in (min(prompt), max(prompt)):
-            if not 0 <= token < _LARGEST_VOCABULARY:
-                raise ApiError(400, f"Token id {token} is out of vocabulary", "prompt")
-        return tuple(prompt)
-    raise invalid("string_type", "body.prompt", "Input should be a valid string", "'<prompt>'")
-
-
-def _asked_max_tokens(endpoint: str, body: dict[str, Any]) -> int | None:
-    if endpoint == CHAT and body.get("max_completion_tokens") is not None:
-        return _whole("max_completion_tokens", body)
-    if body.get("max_tokens") is not None:
-        return _whole("max_tokens", body)
-    return None if endpoint == CHAT else _COMPLETION_DEFAULT
-
-
-def _whole(name: str, body: dict[str, Any]) -> int:
-    value = body[name]
-    if type(value) is not int:
-        raise invalid("int_type", f"body.{name}", "Input should be a valid integer", repr(value))
-    return value
-
-
-def _max_tokens(prompt_length: int, asked: int | None, limit: int) -> int:
-    if asked is not None and asked > limit:
-        raise bad_value(
-            "max_tokens",
-            asked,
-            f"max_tokens={asked} cannot be greater than max_model_len={limit}."
-            " Please request fewer output tokens.",
-        )
-    if prompt_length > limit:
-        raise too_long(limit)
-    left = limit - prompt_length
-    # More than what is left is shortened without a word.
-    length = left if asked is None else min(asked, left)
-    if length < 1:
-        raise bad_value("max_tokens", length, f"max_tokens must be at least 1, got {length}.")
-    return length
-
-
-def _logprobs(endpoint: str, body: dict[str, Any]) -> int | None:
-    if endpoint == COMPLETIONS:
-        return None if body.get("logprobs") is None else _whole("logprobs", body)
-    return (body.get("top_logprobs") or 0) if body.get("logprobs") else None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from .ask import CHAT, Ask, Identity
-from .logprobs import chat_logprobs, completion_logprobs
 from .replies import Reply
 from .settings import Settings
 from .tokens import token_string
@@ -15,10 +14,11 @@ from .tokens import token_string
 def usage(
     ask: Ask, completion_tokens: int, cached_tokens: int | None, reasoning_tokens: int | None
 ) -> dict[str, Any]:
-    """Return the token counts of a stream's last event; None: a detail that isn't told."""
+    """Return the token counts of a stream's last event; None: a detail that isn't shown."""
+    prompt_tokens = len(ask.prompt)
     counts: dict[str, Any] = {
-        "prompt_tokens": ask.prompt_tokens,
-        "total_tokens": ask.prompt_tokens + completion_tokens,
+        "prompt_tokens": prompt_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
         "completion_tokens": completion_tokens,
     }
     if cached_tokens is not None:
@@ -32,15 +32,12 @@ def usage(
 
 
 def whole_answer(
-    ask: Ask,
-    identity: Identity,
-    replies: Sequence[Reply],
-    counts: dict[str, Any],
+    ask: Ask, identity: Identity, replies: Sequence[Reply], counts: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the body of an answer that isn't streamed."""
     chat = ask.endpoint == CHAT
     choice = _chat_choice if chat else _completion_choice
-    details = {"prompt_tokens_details": None, "completion_tokens_details": None}
+    details = ("prompt_tokens_details", "completion_tokens_details")
     body: dict[str, Any] = {
         "id": identity.answer_id,
         "object": "chat.completion" if chat else "text_completion",
@@ -49,51 +46,46 @@ def whole_answer(
         "choices": [choice(ask, index, reply) for index, reply in enumerate(replies)],
         "service_tier": None,
         "system_fingerprint": identity.fingerprint,
-        "usage": {**counts, **{k: counts.get(k) for k in details}},
+        "usage": {**counts, **{name: counts.get(name) for name in details}},
     }
     if chat:
-        ids = list(ask.prompts[0]) if ask.return_token_ids else None
+        ids = ask.prompt if ask.return_token_ids else None
         body |= {"prompt_logprobs": None, "prompt_token_ids": ids, "prompt_text": None}
     return body | {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
 
 
 def _chat_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
-    thinking = b"".join(reply.pieces[: reply.reasoning_tokens])
+    thought = reply.text(0, reply.reasoning_tokens)
     message = {
         "role": "assistant",
-        "content": reply.text(reply.reasoning_tokens) or (None if thinking else ""),
+        "content": reply.text(reply.reasoning_tokens) or (None if thought else ""),
         "refusal": None,
         "annotations": None,
         "audio": None,
         "function_call": None,
-        "reasoning": reply.text(0, reply.reasoning_tokens) if thinking else None,
+        "reasoning": thought or None,
     }
-    figures = None if ask.logprobs is None else chat_logprobs(reply.token_ids, ask.logprobs)
     return {
         "index": index,
         "message": message,
-        "logprobs": figures,
+        "logprobs": None,
         "finish_reason": reply.finish_reason,
-        "stop_reason": reply.stop_reason,
+        "stop_reason": None,
         "token_ids": reply.token_ids if ask.return_token_ids else None,
         "routed_experts": None,
     }
 
 
 def _completion_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
-    prompt = ask.prompts[index // ask.n]
-    figures = None
-    if ask.logprobs is not None:
-        figures = completion_logprobs(reply.token_ids, ask.logprobs, 0)
     return {
         "index": index,
         "text": reply.text(),
-        "logprobs": figures,
+        "logprobs": None,
         "finish_reason": reply.finish_reason,
-        "stop_reason": reply.stop_reason,
+        "stop_reason": None,
         "token_ids": reply.token_ids if ask.return_token_ids else None,
         "prompt_logprobs": None,
-        "prompt_token_ids": list(prompt) if ask.return_token_ids else None,
+        "prompt_token_ids": ask.prompt if ask.return_token_ids else None,
         "routed_experts": None,
     }
 
@@ -138,6 +130,6 @@ def tokenized(tokens: Sequence[int], max_model_len: int, strings: bool) -> dict[
     return {
         "count": len(tokens),
         "max_model_len": max_model_len,
-        "tokens": list(tokens),
+        "tokens": tokens,
         "token_strs": [token_string(token) for token in tokens] if strings else None,
     }

@@ -26,7 +26,7 @@ class ApiError(Exception):
     def __init__(
         self, status: int, message: str, param: str | None = None, kind: str | None = None
     ) -> None:
-        """Name the status, the words, the field that is to blame and (else by status) the type."""
+        """Take the field that is to blame, and the type where the status doesn't give it."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -35,27 +35,12 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON of the answer."""
-        error = {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.status,
-        }
-        return {"error": error}
-
-
-class UnauthorizedError(ApiError):
-    """A request without the key; its body is a string where others have an object."""
-
-    def __init__(self) -> None:
-        """Say no more than that."""
-        super().__init__(401, "Unauthorized")
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """The JSON of the answer."""
-        return {"error": self.message}
+        """The JSON of the answer; that of a missing key has a string where others have more."""
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            return {"error": self.message}
+        names = ("message", "type", "param", "code")
+        values = (self.message, self.kind, self.param, self.status)
+        return {"error": dict(zip(names, values, strict=True))}
 
 
 def bad_value(name: str, value: object, why: str) -> ApiError:
@@ -72,8 +57,7 @@ def invalid(kind: str, where: str, message: str, given: str, extra: str = "") ->
 def error_event(error: ApiError) -> bytes:
     """Return the event of an error in mid-stream; vLLM spaces it unlike all its other events."""
     text = orjson.dumps(error.message).decode()
-    param = orjson.dumps(error.param).decode()
     return (
         f'data: {{"error": {{"message": {text}, "type": "{error.kind}", '
-        f'"param": {param}, "code": {error.status}}}}}\n\n'
+        f'"param": null, "code": {error.status}}}}}\n\n'
     ).encode()

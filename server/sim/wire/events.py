@@ -1,195 +1,119 @@
 """The events of a stream, key for key as vLLM writes them.
 
-What stays the same for all of a stream's events is joined once. An event that only
-brings a text is then three byte strings put together, which is what a server of
-25,000 events a second can afford.
+Most events differ in their text alone. Such an event is written once in full and cut at
+its text; each next one is then three byte strings put together, which is what a server
+of 25,000 events a second can afford.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from .ask import CHAT, Ask, Identity
-from .logprobs import chat_logprobs, completion_logprobs
-from .replies import Reply, json_text
+from .replies import Reply
 
 DONE = b"data: [DONE]\n\n"
+_CUT = "<here goes a text>"
 
 
 class Events:
-    """Writes the events of one answer; one subclass an endpoint."""
-
-    kind: str  # the value of `object`
+    """Writes the events of one answer."""
 
     def __init__(self, ask: Ask, identity: Identity) -> None:
-        """Join what all events share."""
         self._ask = ask
-        self._head = b'data: {"id":"%s","object":"%s","created":%d,"model":"%s","choices":[' % (
-            json_text(identity.answer_id),
-            self.kind.encode(),
-            identity.created,
-            json_text(ask.model),
-        )
-        self._fingerprint = b',"system_fingerprint":"%s"' % identity.fingerprint.encode()
-        self._plain = not ask.continuous_usage and not ask.return_token_ids and ask.logprobs is None
+        self._is_chat = ask.endpoint == CHAT
+        self._head = {
+            "id": identity.answer_id,
+            "object": "chat.completion.chunk" if self._is_chat else "text_completion",
+            "created": identity.created,
+            "model": ask.model,
+        }
+        self._mark = {"system_fingerprint": identity.fingerprint}
+        self._all_alike = not ask.continuous_usage and not ask.return_token_ids
+        plain = [self._plain(choice) for choice in range(ask.n)]
+        self._around = [(before + b'"', b'"' + after) for before, _, after in plain]
 
-    def opening(self, choice: int) -> bytes:
+    def opening(self, choice: int) -> bytes | None:
         """Return the event that comes before a choice's first token, if any."""
-        return b""
+        if not self._is_chat:
+            return None
+        delta = {"role": "assistant", "content": ""}
+        said = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": None}
+        prompt = {"prompt_token_ids": self._ids(self._ask.prompt), "prompt_text": None}
+        return self._event([said], self._usage_so_far(0, 0) | prompt)
 
     def tokens(self, choice: int, reply: Reply, start: int, end: int) -> bytes:
         """Return the event that brings the tokens from `start` to before `end`."""
-        raise NotImplementedError
+        pieces = reply.pieces
+        last = end == len(pieces)
+        if self._all_alike and not last and start >= reply.reasoning_tokens:
+            text = pieces[start] if end - start == 1 else b"".join(pieces[start:end])
+            before, after = self._around[choice]
+            return b"".join((before, text, after))
+        # The fingerprint rides on the stream's last event: this one, or the usage after it.
+        mark = self._mark if last and not self._ask.include_usage else {}
+        usage = self._usage_so_far(end, min(end, reply.reasoning_tokens))
+        said = self._chat_choice if self._is_chat else self._completion_choice
+        return self._event([said(choice, reply, start, end)], mark | usage)
 
     def usage(self, usage: dict[str, Any]) -> bytes:
         """Return the event with the token counts, the last one before [DONE]."""
-        return b"".join(
-            (self._head, b'],"usage":', orjson.dumps(usage), self._fingerprint, b"}\n\n")
-        )
+        return self._event([], {"usage": usage} | self._mark)
 
-    def _ids(self, tokens: Any) -> bytes:
-        return orjson.dumps(list(tokens)) if self._ask.return_token_ids else b"null"
+    def _plain(self, choice: int) -> tuple[bytes, bytes, bytes]:
+        text = orjson.dumps(_CUT)
+        middle = Reply([0, 0, 0], [b"", text[1:-1], b""], "length", 0)
+        said = self._chat_choice if self._is_chat else self._completion_choice
+        return self._event([said(choice, middle, 1, 2)], {}).rpartition(text)
 
-    def _chunk_usage(self, choice: int, completion_tokens: int, reasoning_tokens: int) -> bytes:
-        if not self._ask.continuous_usage:
-            return b""
-        prompt_tokens = len(self._ask.prompts[choice // self._ask.n])
-        details = b""
-        if self._ask.endpoint == CHAT:
-            thought = b'{"reasoning_tokens":%d}' % reasoning_tokens
-            details = b',"completion_tokens_details":' + (
-                thought if self._ask.reasoning else b"null"
-            )
-        return b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d%s}' % (
-            prompt_tokens,
-            prompt_tokens + completion_tokens,
-            completion_tokens,
-            details,
-        )
+    def _event(self, choices: list[dict[str, Any]], more: dict[str, Any]) -> bytes:
+        return b"data: %b\n\n" % orjson.dumps({**self._head, "choices": choices, **more})
 
-    def _after_choices(self, choice: int, reply: Reply, end: int) -> bytes:
+    def _chat_choice(self, choice: int, reply: Reply, start: int, end: int) -> dict[str, Any]:
+        border = min(max(reply.reasoning_tokens, start), end)
+        delta = {}
+        if border > start:
+            delta["reasoning"] = reply.text(start, border)
+        if border < end:
+            delta["content"] = reply.text(border, end)
         last = end == len(reply.pieces)
-        # The fingerprint rides on the stream's last event: this one, or the usage after it.
-        mark = self._fingerprint if last and not self._ask.include_usage else b""
-        return b"]" + mark + self._chunk_usage(choice, end, min(end, reply.reasoning_tokens))
+        finish = {"finish_reason": reply.finish_reason, "stop_reason": None}
+        return {
+            "index": choice,
+            "delta": delta,
+            "logprobs": None,
+            **(finish if last else {"finish_reason": None}),
+            "token_ids": self._ids(reply.token_ids[start:end]),
+        }
 
+    def _completion_choice(self, choice: int, reply: Reply, start: int, end: int) -> dict[str, Any]:
+        return {
+            "index": choice,
+            "text": reply.text(start, end),
+            "logprobs": None,
+            "finish_reason": reply.finish_reason if end == len(reply.pieces) else None,
+            "stop_reason": None,
+            "prompt_token_ids": None if start else self._ids(self._ask.prompt),
+            "token_ids": self._ids(reply.token_ids[start:end]),
+        }
 
-class ChatEvents(Events):
-    """/v1/chat/completions: a role first, then deltas."""
+    def _ids(self, tokens: Sequence[int]) -> Sequence[int] | None:
+        return tokens if self._ask.return_token_ids else None
 
-    kind = "chat.completion.chunk"
-
-    def __init__(self, ask: Ask, identity: Identity) -> None:
-        """Join what all chat events share."""
-        super().__init__(ask, identity)
-        self._content = self._head + b'{"index":%d,"delta":{"content":"'
-        self._heads = [self._content % choice for choice in range(ask.n)]
-        self._tail = b'"},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
-
-    def opening(self, choice: int) -> bytes:
-        """Return the event with the role."""
-        prompt = self._ask.prompts[0]
-        return b"".join(
-            (
-                self._head,
-                b'{"index":%d,"delta":{"role":"assistant","content":""},' % choice,
-                b'"logprobs":null,"finish_reason":null}]',
-                self._chunk_usage(choice, 0, 0),
-                b',"prompt_token_ids":%s,"prompt_text":null}\n\n' % self._ids(prompt),
-            )
-        )
-
-    def tokens(self, choice: int, reply: Reply, start: int, end: int) -> bytes:
-        """Return the event that brings the tokens from `start` to before `end`."""
-        pieces = reply.pieces
-        last = end == len(pieces)
-        if self._plain and not last and start >= reply.reasoning_tokens:
-            text = pieces[start] if end - start == 1 else b"".join(pieces[start:end])
-            return b"".join((self._heads[choice], text, self._tail))
-        return b"".join(
-            (
-                self._head,
-                b'{"index":%d,"delta":{%s},"logprobs":' % (choice, _delta(reply, start, end)),
-                self._logprobs(reply, start, end),
-                finish(reply) if last else b',"finish_reason":null',
-                b',"token_ids":%s}' % self._ids(reply.token_ids[start:end]),
-                self._after_choices(choice, reply, end),
-                b"}\n\n",
-            )
-        )
-
-    def _logprobs(self, reply: Reply, start: int, end: int) -> bytes:
-        if self._ask.logprobs is None:
-            return b"null"
-        return orjson.dumps(chat_logprobs(reply.token_ids[start:end], self._ask.logprobs))
-
-
-class CompletionEvents(Events):
-    """/v1/completions: texts from the first event on."""
-
-    kind = "text_completion"
-
-    def __init__(self, ask: Ask, identity: Identity) -> None:
-        """Join what all completion events share."""
-        super().__init__(ask, identity)
-        choices = range(ask.n * len(ask.prompts))
-        self._heads = [self._head + b'{"index":%d,"text":"' % choice for choice in choices]
-        self._tail = (
-            b'","logprobs":null,"finish_reason":null,"stop_reason":null,'
-            b'"prompt_token_ids":null,"token_ids":null}]}\n\n'
-        )
-        self._offsets = [0 for _ in choices]  # characters so far, which log probabilities name
-
-    def tokens(self, choice: int, reply: Reply, start: int, end: int) -> bytes:
-        """Return the event that brings the tokens from `start` to before `end`."""
-        pieces = reply.pieces
-        last = end == len(pieces)
-        text = pieces[start] if end - start == 1 else b"".join(pieces[start:end])
-        if self._plain and not last:
-            return b"".join((self._heads[choice], text, self._tail))
-        prompt = self._ask.prompts[choice // self._ask.n]
-        return b"".join(
-            (
-                self._heads[choice],
-                text,
-                b'","logprobs":',
-                self._logprobs(choice, reply, start, end),
-                finish(reply) if last else b',"finish_reason":null,"stop_reason":null',
-                b',"prompt_token_ids":%s' % (b"null" if start else self._ids(prompt)),
-                b',"token_ids":%s}' % self._ids(reply.token_ids[start:end]),
-                self._after_choices(choice, reply, end),
-                b"}\n\n",
-            )
-        )
-
-    def _logprobs(self, choice: int, reply: Reply, start: int, end: int) -> bytes:
-        if self._ask.logprobs is None:
-            return b"null"
-        tokens = reply.token_ids[start:end]
-        figures = completion_logprobs(tokens, self._ask.logprobs, self._offsets[choice])
-        self._offsets[choice] += sum(map(len, figures["tokens"]))
-        return orjson.dumps(figures)
-
-
-def finish(reply: Reply) -> bytes:
-    """Return the two keys that end a choice."""
-    reason = orjson.dumps(reply.stop_reason)
-    return b',"finish_reason":"%s","stop_reason":%s' % (reply.finish_reason.encode(), reason)
-
-
-def events_for(ask: Ask, identity: Identity) -> Events:
-    """Return the writer of an endpoint's events."""
-    kind = ChatEvents if ask.endpoint == CHAT else CompletionEvents
-    return kind(ask, identity)
-
-
-def _delta(reply: Reply, start: int, end: int) -> bytes:
-    border = min(max(reply.reasoning_tokens, start), end)
-    parts = []
-    if border > start:
-        parts.append(b'"reasoning":"%s"' % b"".join(reply.pieces[start:border]))
-    if border < end:
-        parts.append(b'"content":"%s"' % b"".join(reply.pieces[border:end]))
-    return b",".join(parts)
+    def _usage_so_far(self, tokens: int, reasoning_tokens: int) -> dict[str, Any]:
+        """Return the counts that each event brings under `continuous_usage_stats`."""
+        if not self._ask.continuous_usage:
+            return {}
+        prompt = len(self._ask.prompt)
+        usage: dict[str, Any] = {
+            "prompt_tokens": prompt,
+            "total_tokens": prompt + tokens,
+            "completion_tokens": tokens,
+        }
+        if self._is_chat:
+            thought = {"reasoning_tokens": reasoning_tokens} if self._ask.reasoning else None
+            usage["completion_tokens_details"] = thought
+        return {"usage": usage}

@@ -26,11 +26,9 @@ class Settings:
     max_model_len: int = 131_072
     stream_interval: int = 1
     prompt_tokens_details: bool = False
-    force_include_usage: bool = False
     reasoning: bool = False
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # a secret: never printed
     seed: int = 0
-    workers: int = 1
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 EOS = 2
@@ -44,7 +44,6 @@ PIECES: tuple[bytes, ...] = (
     *(text.encode() for text in FOREIGN),
     *_letters(),
 )
-VOCABULARY_SIZE = len(PIECES)
 _IDS = {piece: token for token, piece in enumerate(PIECES)}
 _PIECE = re.compile(
     b"|".join(
@@ -65,13 +64,8 @@ def tokenize(text: str) -> list[int]:
 
 
 def token_bytes(token: int) -> bytes:
-    """Return a token's bytes; an id beyond the vocabulary has none, as in a padded model."""
-    return PIECES[token] if 0 <= token < VOCABULARY_SIZE else b""
-
-
-def detokenize(tokens: Sequence[int]) -> str:
-    """Return the text of token ids; bytes that are no UTF-8 become U+FFFD."""
-    return b"".join(map(token_bytes, tokens)).decode("utf-8", "replace")
+    """Return what a token stands for; one byte may be half a character."""
+    return PIECES[token]
 
 
 def token_string(token: int) -> str:
@@ -80,7 +74,7 @@ def token_string(token: int) -> str:
     return text.replace(" ", "Ġ").replace("\n", "Ċ")
 
 
-def chat_prompt(messages: Iterable[tuple[str, str]], add_generation_prompt: bool = True) -> str:
+def chat_prompt(messages: Iterable[tuple[str, str]]) -> str:
     """Return the text that (role, content) messages become before they are tokenized."""
     turns = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages)
-    return turns + ("<|im_start|>assistant\n" if add_generation_prompt else "")
+    return turns + "<|im_start|>assistant\n"

@@ -1,0 +1,84 @@
+"""Rows of CSV files as dataclasses: the fields are the columns, each with its meaning."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
+    """Return a field that knows what its column means."""
+    return dataclasses.field(default=default, metadata={"description": text})
+
+
+def columns(kind: type[Any]) -> tuple[str, ...]:
+    """Return the columns of a kind of row."""
+    return tuple(f.name for f in dataclasses.fields(kind))
+
+
+def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
+    """Return (column, meaning) of a kind of row, in the file's order."""
+    return [(f.name, f.metadata["description"]) for f in dataclasses.fields(kind)]
+
+
+def csv_lines(rows: Iterable[Any]) -> str:
+    """Return rows of one kind as CSV, without a header. None is an empty cell, a row one line."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names: tuple[str, ...] = ()
+    for row in rows:
+        names = names or columns(type(row))
+        writer.writerow([_cell(getattr(row, name)) for name in names])
+    return out.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    # Microseconds are finer than any clock here resolves; repr would print noise digits.
+    return f"{value:.6f}" if isinstance(value, float) else _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    """Return the text without line breaks, so that a torn row can be told."""
+    return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def whole_lines(data: bytes) -> bytes:
+    """Return a file without its last line where a kill tore that off."""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def bad_row(lines: bytes) -> str | None:
+    """Return what is wrong with the first row that hasn't as many cells as the header, if any.
+
+    pandas would fill such a row up, or shift all rows.
+    """
+    header, *rows = lines.split(b"\n")[:-1] or [b""]
+    wanted = header.count(b",") + 1
+    for number, row in enumerate(rows, start=2):
+        parts = row.split(b'"')  # every other part stands outside quotes
+        cells = 1 + sum(part.count(b",") for part in parts[::2])
+        if cells != wanted or len(parts) % 2 == 0:
+            return f"line {number} has {cells} cells, not {wanted}"
+    return None
+
+
+def frame_of(lines: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Return the columns that have a type here. Raises ValueError, TypeError, OverflowError."""
+    import pandas as pd
+
+    found: pd.DataFrame = pd.read_csv(
+        io.BytesIO(lines),
+        usecols=list(dtypes),
+        dtype=dict(dtypes),
+        keep_default_na=False,
+        na_values=[""],
+    )
+    return found

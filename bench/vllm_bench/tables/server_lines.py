@@ -1,0 +1,143 @@
+"""What the server and its GPUs did at each level, line by line; nothing where nobody looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..figures.absent import observed
+from ..figures.digits import counted, short
+from ..serverside.energy import SENSOR_NOTE, Cost, Energy
+from ..serverside.gpu import GpuSide
+from ..serverside.server import ServerSide
+from ..summary.levels import Level, Series
+from ..summary.summary import RunSummary
+
+FEW = 5  # readings, below which a mean over time says of how many it is
+COVERED = 0.95  # of the window; a GPU that was read for less of it is named
+
+
+def server_lines(series: Series) -> list[str]:
+    """Return a few lines for each run with samples or a price, and what to know of them."""
+    lines = [
+        f"{_name(level, place)}: {line}"
+        for level in series.levels
+        for place, run in enumerate(level.runs, start=1)
+        for line in _lines(run)
+    ]
+    measured = any(run.energy.window_j is not None for run in series.runs)
+    return [*lines, SENSOR_NOTE] if measured else lines
+
+
+def _name(level: Level, place: int) -> str:
+    return level.load.words + (f", run {place}" if len(level.runs) > 1 else "")
+
+
+def _lines(run: RunSummary) -> Iterable[str]:
+    if run.server_side.sampled:
+        yield _server(run.server_side)
+    elif observed(run.info, "server_metrics").noted.get("rows"):
+        yield f"no server figures: {run.server_side.absent['running_mean']}"
+    if run.gpu_side.gpus:
+        yield _gpus(run.gpu_side)
+        yield from _doubtful(run.gpu_side)
+        yield _energy(run.energy)
+    yield from _cost(run.cost)
+
+
+def _server(side: ServerSide) -> str:
+    parts = [_ttft(side)]
+    if side.kv_cache_mean is not None:
+        parts.append(f"KV cache {_percent(side.kv_cache_mean)} ({_percent(side.kv_cache_peak)})")
+    for what in ("running", "waiting"):
+        mean, peak = getattr(side, f"{what}_mean"), getattr(side, f"{what}_peak")
+        parts += [f"{what} {short(mean)} ({short(peak)})"] if mean is not None else []
+    if side.prefix_cache_hit_rate is not None:
+        parts.append(f"prefix cache hits {_percent(side.prefix_cache_hit_rate)}")
+    if side.preemptions:
+        parts.append(counted(side.preemptions, "preemption"))
+    few = f" ({side.samples} readings)" if side.samples < FEW else ""
+    return f"server, mean (peak){few}: " + "; ".join(part for part in parts if part)
+
+
+def _ttft(side: ServerSide) -> str:
+    if side.ttft_mean_ms is None:
+        return ""
+    told = f"TTFT {short(side.ttft_mean_ms)} ms"
+    if side.client_ttft_mean_ms is not None:
+        told += f" of the client's {short(side.client_ttft_mean_ms)}"
+    if side.queue_mean_ms is not None:
+        share = side.queue_share_of_ttft
+        told += f", queue {short(side.queue_mean_ms)} ms"
+        told += f" ({_percent(share)} of it)" if share is not None else ""
+    return told
+
+
+def _gpus(side: GpuSide) -> str:
+    parts = [
+        f"{what} {short(scale * mean)} {unit} ({short(scale * (peak or 0))})"
+        for what, mean, peak, unit, scale in (
+            ("busy", side.utilization_mean_percent, side.utilization_peak_percent, "%", 1),
+            ("power", side.power_mean_w, side.power_peak_w, "W", 1),
+            ("heat", side.temperature_mean_c, side.temperature_peak_c, "°C", 1),
+            ("memory", side.memory_mean_mb, side.memory_peak_mb, "GB", 1e-3),
+            ("SM clock", side.sm_clock_mean_mhz, side.sm_clock_peak_mhz, "MHz", 1),
+        )
+        if mean is not None
+    ]
+    count = counted(side.seen, "GPU")
+    if side.seen < side.expected:
+        count += f" of {side.expected}"
+    together = ""
+    if side.seen > 1 and side.power_total_w is not None:
+        together = f"; together {short(side.power_total_w)} W"
+    return f"{count}, mean (peak): {', '.join(parts) or 'no sensor'}{together}"
+
+
+def _doubtful(side: GpuSide) -> Iterable[str]:
+    """Tell of GPUs that were slowed, seen for a part of the time alone, or idle."""
+    for gpu in side.gpus:
+        if gpu.throttled_by:
+            by = ", ".join(f"{r} {_percent(share)}" for r, share in gpu.throttled_by.items())
+            share = _percent(gpu.throttled_share)
+            yield f"GPU {gpu.index}'s clocks were held down in {share} of its readings: {by}"
+        if gpu.covered_share < COVERED:
+            yield f"GPU {gpu.index} was read for {_percent(gpu.covered_share)} of the time alone"
+    idle = [str(gpu.index) for gpu in side.gpus if gpu.utilization_peak_percent == 0]
+    if idle and len(idle) < len(side.gpus):
+        yield (
+            f"GPU {', '.join(idle)} did nothing, and is in these figures: if the server doesn't "
+            "use it, name the others with telemetry_gpus"
+        )
+
+
+def _energy(found: Energy) -> str:
+    if found.window_j is None:
+        return f"no energy: {found.absent['window_j']}"
+    told = f"{short(found.window_j)} J in the steady window, by {found.source}"
+    if found.per_output_token_j is not None and found.output_tokens_per_s_per_w is not None:
+        told += (
+            f": {found.per_output_token_j:.3g} J an output token, "
+            f"{found.output_tokens_per_s_per_w:.3g} tokens/s/W"
+        )
+    else:
+        told += f"; none by token: {found.absent['per_output_token_j']}"
+    if found.per_request_j is not None:
+        told += f", {found.per_request_j:.3g} J a request"
+    return told
+
+
+def _cost(found: Cost) -> Iterable[str]:
+    if found.gpu_hour_price is None:
+        return
+    if found.per_million_output_tokens is None:
+        yield f"no cost: {found.absent['per_million_output_tokens']}"
+        return
+    yield (
+        f"{found.per_million_output_tokens:.3g} for a million output tokens at "
+        f"{found.gpu_hour_price:g} a GPU hour, {short(found.output_tokens_per_s_per_gpu)} tokens/s "
+        f"a GPU ({found.gpus} of them)"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * (share or 0):.3g} %"

@@ -1,0 +1,123 @@
+"""Tables of text, for Markdown and the terminal alike, and the notes under them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..figures.digits import allowed, percentile, short
+from ..figures.metrics import TITLES, headline_metric
+from ..figures.statistics import min_samples
+from ..records.text import ABSENT
+from ..summary.calibration import in_words
+from ..summary.levels import Series
+from ..summary.summary import RunSummary, Turn
+from .columns import BY_NAME, groups_of
+from .group import Group, Where, lacking
+
+EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
+TAILS = (50.0, 95.0, 99.0)
+
+
+def runs_table(series: Series, where: Where) -> tuple[list[str], list[list[str]]]:
+    """Return headings and one row per run; the run's name stands under the unit of its load."""
+    groups = groups_of(where, series.runs)
+    headings = ["verdict", "ok", *(group.text_heading for group in groups)]
+    rows = [
+        [name, run.verdict.level, f"{run.succeeded}/{run.requests}"]
+        + [_cell(run, group) for group in groups]
+        for name, run in series.named_runs
+    ]
+    return [series.levels[0].load.unit, *headings], rows
+
+
+def _cell(run: RunSummary, group: Group) -> str:
+    """Return a group's figures: `120/180/n<368`, or one dash for percentiles of nothing."""
+    if group.cell is not None:
+        return group.cell(run)
+    shown = [_shown(run, name, percent=group.percent) for name in group.columns.values()]
+    return ABSENT if group.joint == "/" and set(shown) == {ABSENT} else group.joint.join(shown)
+
+
+def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
+    value = BY_NAME[name].value(run)
+    if isinstance(value, int | float):
+        return f"{short(100 * value)} %" if percent else short(value)
+    return value or lacking(run, name) or ABSENT
+
+
+def interval_rows(series: Series) -> list[list[str]]:
+    """Return a run's percentiles with their 95 % intervals within the run, one row per metric."""
+    return [
+        [name, TITLES[metric], *(_with_interval(run, metric, q) for q in TAILS)]
+        for name, run in series.named_runs
+        for one in ("ttft_ms", "tpot_ms", "latency_ms")
+        if (metric := headline_metric(one, run.load)) in run.distributions
+    ]
+
+
+def _with_interval(run: RunSummary, metric: str, q: float) -> str:
+    found = run.distributions[metric]
+    value, interval = percentile(found, q), found.interval(q)
+    if interval is None:
+        return value
+    return f"{value} ({short(interval.low)} to {short(interval.high)})"
+
+
+def turn_rows(series: Series) -> list[list[str]]:
+    """Return one row per turn of runs of conversations."""
+    return [[name, *_turn(turn)] for name, run in series.named_runs for turn in run.turns]
+
+
+def _turn(turn: Turn) -> list[str]:
+    share = turn.cached_share
+    return [
+        str(turn.turn),
+        str(turn.n),
+        _turn_time(turn, turn.ttft_p50_ms, 50),
+        _turn_time(turn, turn.ttft_p95_ms, 95),
+        short(turn.prompt_tokens_mean),
+        ABSENT if share is None else f"{short(100 * share)} %",
+    ]
+
+
+def _turn_time(turn: Turn, value: float | None, q: float) -> str:
+    measured = value is not None or turn.n < min_samples(q)
+    return allowed(value, q) if measured else ABSENT
+
+
+def setup_words(summaries: Sequence[RunSummary]) -> str:
+    """Return model, data set and simulation of runs in words; several where they differ."""
+    models = _distinct([run.setting("model") for run in summaries])
+    datasets = _distinct([run.setting("dataset") for run in summaries])
+    simulated = sum(run.simulated for run in summaries)
+    words = [", ".join(models) or "unknown model", ", ".join(datasets) or "unknown prompts"]
+    if simulated:
+        words.append("simulated server" if simulated == len(summaries) else "some simulated")
+    return " · ".join(words)
+
+
+def _distinct(values: Sequence[object]) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values if value is not None))
+
+
+def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return why cells are empty: percentiles without the samples, metrics without values."""
+    why: dict[str, list[str]] = {}
+    for metric in EXPLAINED:
+        for reason in _distinct([run.absent.get(metric) for run in summaries]):
+            why.setdefault(reason, []).append(TITLES[metric])
+    lines = [f"{', '.join(names)} {ABSENT}: {reason}" for reason, names in why.items()]
+    few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in summaries)]
+    if few:
+        lines.append(f"n<…: too few successes; {', '.join(few)}")
+    return [*lines, *(in_words(run.calibration) for run in summaries if run.calibration)]
+
+
+def _lacks(run: RunSummary, q: float) -> bool:
+    return "latency_ms" in run.distributions and run.percentile("latency_ms", q) is None
+
+
+def cache_notes(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return why it isn't known how much of the prompts was cached."""
+    reasons = [run.server_side.absent.get("prefix_cache_hit_rate") for run in summaries]
+    return [f"cached {ABSENT}: {reason}" for reason in _distinct(reasons)]

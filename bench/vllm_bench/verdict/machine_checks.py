@@ -1,0 +1,72 @@
+"""Doubts about the machines: GPUs watched throughout and at full speed, a server by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..figures.absent import observed
+from ..figures.facts import Facts
+from ..serverside.gpu import reasons_slowed
+from ..serverside.over_time import GPU_GAP_S
+from .finding import Doubt, check
+
+
+@check(
+    "means, peaks and energy over a hole in the samples are made up; the requests are not",
+    suspect=f"> {GPU_GAP_S:g} s without readings",
+)
+def gpu_gap(facts: Facts) -> Doubt | None:
+    """A GPU wasn't read for a while, so means, peaks and energy lack a piece."""
+    gaps = [gap for gap in observed(facts.info, "gpu").parts("gaps") if _is_long(gap)]
+    if not gaps:
+        return None
+    gpus = sorted({str(gap.get("gpu_index")) for gap in gaps})
+    codes = sorted({str(gap.get("code")) for gap in gaps})
+    return Doubt(
+        f"no readings for over {GPU_GAP_S:g} s of GPU {', '.join(gpus)} ({', '.join(codes)})",
+        "leave GPU figures and energy of this run out; look into the driver's log (dmesg, Xid) "
+        "where a GPU was lost",
+    )
+
+
+def _is_long(gap: dict[str, Any]) -> bool:
+    begin, end = gap.get("from_s"), gap.get("to_s")
+    if not isinstance(begin, int | float) or not isinstance(end, int | float):
+        return True  # it never came, or never came back
+    return end - begin > GPU_GAP_S
+
+
+@check(
+    "the same GPU in a cooler room, or under a higher limit, gives other figures",
+    suspect="any in the window",
+)
+def gpu_throttled(facts: Facts) -> Doubt | None:
+    """A GPU's clocks were held down inside the window."""
+    rows = facts.gpu_rows
+    if rows is None or facts.window is None:
+        return None
+    inside = rows[rows["t_s"].between(facts.window.start_s, facts.window.end_s)]
+    slowed = [
+        f"GPU {index} by {', '.join(f'{r} in {n}' for r, n in reasons.items())} of {len(own)} "
+        "readings"
+        for index, own in inside.groupby("gpu_index")
+        if (reasons := reasons_slowed(own["throttle_reasons"]))
+    ]
+    if not slowed:
+        return None
+    return Doubt(
+        f"clocks were held down: {'; '.join(slowed)}",
+        "look at temperature and power limit (nvidia-smi -q -d PERFORMANCE); figures hold for "
+        "this cooling and this limit alone",
+    )
+
+
+@check("how much they take from each other can't be seen from here")
+def same_machine(facts: Facts) -> Doubt | None:
+    """Client and server share a machine."""
+    if not facts.server("on_client_machine"):
+        return None
+    return Doubt(
+        "client and server ran on one machine (or through a tunnel that looks so)",
+        "they compete for cores; for figures to publish, send from another machine",
+    )

@@ -1,0 +1,78 @@
+"""Asks for a page of metrics at each tick, from before a run until after it."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..vllm.page import PageError
+from .recording import UnavailableError
+from .tick import Ticker
+
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page's text, and the moment half-way between question and answer, on both clocks."""
+
+    text: str
+    t_s: float
+    wall_s: float
+    fetch_ms: float
+
+
+class PageSampler(ABC):
+    """Asks from start to stop."""
+
+    def __init__(self, fetch: Callable[[], str | None], hz: float, name: str, code: str) -> None:
+        """Prepare; `fetch` returns the page, or None where it doesn't answer.
+
+        `name` is what people call the page, `code` says that there is none.
+        """
+        self._fetch = fetch
+        self._name = name
+        self._code = code
+        self._ticker = Ticker(self.sample, hz, name)
+        self._answered = False
+        self._why = f"no answer in {START_LIMIT_S:g} s"
+
+    @abstractmethod
+    def _take(self, page: Page) -> None:
+        """Record what a page says. Raises PageError where it isn't the page that was asked for."""
+
+    @abstractmethod
+    def _miss(self, why: str) -> None:
+        """Record that there was no such page."""
+
+    def start(self) -> None:
+        """Ask for the first time. Raises UnavailableError."""
+        self._ticker.start(START_LIMIT_S)
+        if not self._answered:
+            self._ticker.end()
+            raise UnavailableError(self._code, f"{self._name}: {self._why}")
+
+    def stop(self) -> None:
+        self._ticker.stop(STOP_LIMIT_S)
+
+    def sample(self) -> None:
+        """Ask once; the thread calls this at each tick."""
+        asked_s = time.perf_counter()
+        text = self._fetch()
+        fetch_s = time.perf_counter() - asked_s
+        wall_s = time.time()
+        if text is None:
+            self._fail("no answer with status 200")
+            return
+        try:
+            self._take(Page(text, asked_s + fetch_s / 2, wall_s - fetch_s / 2, fetch_s * 1e3))
+            self._answered = True
+        except PageError as e:
+            self._fail(str(e))
+
+    def _fail(self, why: str) -> None:
+        self._why = why
+        self._miss(why)

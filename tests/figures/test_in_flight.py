@@ -1,0 +1,95 @@
+"""Requests in flight and busy streams, swept; and which requests waited for the cap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vllm_bench.figures.in_flight import SEND_LAG_FLOOR_MS, busy_streams, in_flight, waited_for_cap
+from vllm_bench.figures.throughput import arrival_rates
+
+from tests.support.made_runs import failed_record, frame_of, made_record
+from tests.support.open_runs import due_times, facts_of, served
+
+RATE = 20.0
+
+
+def test_requests_in_flight_are_swept_with_an_end_before_the_start_that_it_frees(tmp_path):
+    # Two streams: [0, 2), [2, 4) and [1, 3): one, two, two, one in flight.
+    times = [(0.0, 2000.0), (2.0, 2000.0), (1.0, 2000.0)]
+    records = [made_record(i, t_sent_s=t, latency_ms=ms) for i, (t, ms) in enumerate(times)]
+    found = in_flight(frame_of(tmp_path, records))
+    assert found is not None
+    assert (found.mean, found.peak) == (1.5, 2)
+
+
+def test_a_stream_is_busy_until_its_slot_comes_free(tmp_path):
+    # The finish event comes at 1 s, the slot is free at 1.5 s, the client sends at 2 s.
+    first = made_record(0, t_sent_s=0.0, stream_index=0)
+    second = made_record(1, t_sent_s=2.0, t_scheduled_s=1.5, stream_index=0)
+    busy = busy_streams(frame_of(tmp_path, [second, first]))
+    assert busy is not None
+    assert busy.mean_between(0.0, 2.0) == 0.75
+    never = failed_record(2, t_sent_s=None, send_lag_ms=None)
+    assert busy_streams(frame_of(tmp_path, [never])) is None
+
+
+def capped(count, cap, *, slots=1000, service_s=1.0, **changes):
+    """Requests of 20 a second that take a second each: 20 are in flight, or the cap."""
+    due = due_times("constant", RATE, count)
+    return list(served(due, RATE, slots=slots, service_s=service_s, cap=cap, **changes))
+
+
+def test_without_a_cap_or_below_it_nobody_waits(tmp_path):
+    records = capped(200, 30)
+    assert not facts_of(tmp_path, records).waited_for_cap.any()
+    facts = facts_of(tmp_path, records, plan={"max_in_flight": 30})
+    assert not facts.waited_for_cap.any()
+
+
+def test_a_cap_below_the_load_makes_it_the_caps(tmp_path):
+    facts = facts_of(tmp_path, capped(200, 15), plan={"max_in_flight": 15})
+    # The first fifteen found room; every other one waited.
+    assert facts.waited_for_cap.tolist() == [False] * 15 + [True] * 185
+    assert facts.own_lag_ms.size == 15
+    rates = arrival_rates(facts.frame)
+    assert rates is not None
+    assert rates.sent == pytest.approx(15, rel=0.1)  # fifteen, each a second
+
+
+def test_one_that_waited_and_never_went_waited_too(tmp_path):
+    gone = {"t_sent_s": None, "send_lag_ms": None, "t_end_s": 0.9, "error_kind": "cancelled"}
+    records = [
+        made_record(0, request_rate=1.0, t_scheduled_s=0.0),
+        failed_record(1, request_rate=1.0, t_scheduled_s=0.1, **gone),
+    ]
+    assert waited_for_cap(frame_of(tmp_path, records), 1, 1).tolist() == [False, True]
+
+
+def test_processes_share_the_cap_and_each_waits_for_its_own_share(tmp_path):
+    # Connections 0, 2, ... are the first process's: its share of 4 is 2, and it has two open.
+    at = [(0.0, 0, 0), (0.1, 2, 0), (0.2, 4, 800), (0.2, 1, 0)]
+    records = [
+        made_record(i, request_rate=10.0, t_scheduled_s=due, stream_index=lane, send_lag_ms=lag)
+        for i, (due, lane, lag) in enumerate(at)
+    ]
+    frame = frame_of(tmp_path, records)
+    assert waited_for_cap(frame, 4, 2).tolist() == [False, False, True, False]
+    assert not waited_for_cap(frame, 4, 1).any()
+
+
+gaps = st.lists(st.floats(0.001, 1.0), min_size=1, max_size=60)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(gaps, st.integers(1, 8), st.floats(0.01, 2.0))
+def test_of_a_client_that_is_never_late_itself_all_that_is_late_waited(
+    tmp_path, apart, cap, service_s
+):
+    due = np.cumsum(apart).tolist()
+    records = list(served(due, 1.0, slots=4, service_s=service_s, cap=cap))
+    frame = frame_of(tmp_path, records)
+    late = frame["send_lag_ms"].to_numpy() > SEND_LAG_FLOOR_MS
+    assert waited_for_cap(frame, cap, 1).tolist() == late.tolist()
+    assert not waited_for_cap(frame, len(due) + 1, 1).any()  # a cap that nobody can reach

@@ -1,0 +1,177 @@
+"""A person's own file of prompts, the bundled set, where the cache lies, and the seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from vllm_bench.prompts.order import derive_seed
+from vllm_bench.prompts.prompt import Message
+from vllm_bench.prompts.source import default_cache_dir, load_source
+
+from tests.support.data_sets import error, load_prompts, texts, write
+
+SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"prompt": "One"}\n\n{"prompt": "Two"}\n'),
+        ("a.jsonl", '"One"\n"Two"\n'),
+        ("a.json", '["One", "Two"]'),
+        ("a.json", '{"prompt": "One"}\n{"prompt": "Two"}\n'),
+        ("a.json", '[{"prompt": "One"},\n {"prompt": "Two"}]'),
+        ("a.jsonl", '\ufeff{"prompt": "One"}\r\n{"prompt": "Two"}\r\n'),
+        ("a.txt", "One\nTwo"),
+        ("a.txt", '{"prompt": "One"}\n{"prompt": "Two"}'),
+        ("a.list", '["One",\n"Two"]'),
+        ("a", '{"messages": [{"role": "user", "content": "One"}]}\n{"prompt": "Two"}'),
+        (
+            "a.json",
+            '[{"id": "x", "conversations": [{"from": "human", "value": "One"}]},'
+            '{"id": "y", "conversations": [{"from": "system", "value": "Be brief."},'
+            '{"from": "user", "value": "Two"}, {"from": "gpt", "value": "2"}]}]',
+        ),
+        (
+            "a.jsonl",
+            '{"prompt": {"text": "One", "role": "prompter", "synthetic": false}}\n'
+            '{"prompt": {"text": "no", "role": "prompter", "synthetic": true}}\n'
+            '{"prompt": {"text": "no", "role": "prompter", "deleted": true}}\n'
+            '{"text": "Two", "role": "prompter", "parent_id": null}\n',
+        ),
+    ],
+)
+def test_a_file_may_have_any_of_the_usual_shapes(tmp_path: Path, name: str, content: str) -> None:
+    assert texts(write(tmp_path, name, content), tmp_path) == ["One", "Two"]
+
+
+def test_a_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    assert texts(write(tmp_path, "a.txt", "[INST] Hello\nWorld"), tmp_path) == [
+        "[INST] Hello",
+        "World",
+    ]
+
+
+def test_messages_are_cut_after_the_last_user_message(tmp_path: Path) -> None:
+    turns = [("system", "Be brief."), ("user", "A"), ("assistant", "B"), ("user", "C")]
+    row = {"messages": [{"role": r, "content": c} for r, c in [*turns, ("assistant", "D")]]}
+    (prompt,) = load_prompts(write(tmp_path, "a.jsonl", json.dumps(row)), cache_dir=tmp_path)
+    assert prompt.messages == tuple(Message(r, c) for r, c in turns)
+    assert prompt.text == "Be brief.\n\nA\n\nB\n\nC"
+
+
+def test_content_may_come_in_parts(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "One "}, {"type": "text", "text": "two"}]
+    row = {"messages": [{"role": "user", "content": parts}]}
+    assert texts(write(tmp_path, "a.jsonl", json.dumps(row)), tmp_path) == ["One two"]
+
+
+def test_empty_and_repeated_prompts_are_left_out_and_counted(tmp_path: Path) -> None:
+    name = write(tmp_path, "a.json", '["One", " ", "One", "", {"messages": []}, "Two"]')
+    source = load_source(name, cache_dir=tmp_path)
+    assert [p.id for p in source.prompts] == ["file:1", "file:6"]
+    assert source.notes == (
+        f"{name}: rows left out: 1 without a human prompt, 2 empty, 1 repeated",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "empty: no prompts"),
+        ("a.txt", " \n\n", "empty: no prompts"),
+        ("a.bin", b"\x7fELF\0\0", "a binary file; wanted: UTF-8 text or JSON"),
+        ("a.txt", b"fine\ncaf\xe9\n", "line 2: not UTF-8"),
+        ("a.jsonl", '{"prompt": "x"}\n{"prompt": ', "line 2: not JSON: "),
+        ("a.json", '["x",\n "y"', "line 2: not JSON: "),
+        ("a.jsonl", '{"question": 1}', "line 1: has none of the keys prompt, messages, conv"),
+        (
+            "a.jsonl",
+            "{}",
+            "keys prompt, messages, conversations, turns (its keys",
+        ),
+        ("a.jsonl", "17", "line 1: must be a text or an object, not a number"),
+        ("a.json", '["x", null]', "entry 2: must be a text or an object, not nothing"),
+        ("a.jsonl", '{"prompt": ["x"]}', "line 1: prompt must be a text, not a list"),
+        ("a.jsonl", '{"messages": "x"}', "line 1: messages must be a list, not a text"),
+        ("a.jsonl", '{"messages": ["x"]}', "line 1: messages[0] must have the keys role"),
+        ("a.jsonl", '{"messages": [{"role": "tool"}]}', "messages[0].role must be one of system"),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": null}]}',
+            "messages[0].content must be a text, not nothing",
+        ),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}',
+            "messages[0].content has parts that aren't text",
+        ),
+        ("a.jsonl", '{"conversations": [{"value": "x"}]}', "conversations[0] must have the keys"),
+        (
+            "a.jsonl",
+            '{"conversations": [{"from": "human", "value": 3}]}',
+            "conversations[0].value must be a text, not a number",
+        ),
+        ("a.jsonl", '"\\ud800"', "line 1: not JSON: "),
+        ("a.jsonl", '" "\n""', "no prompts: 2 empty"),
+        ("a.jsonl", '{"conversations": []}', "no prompts: 1 without a human prompt"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    dataset = write(tmp_path, name, content)
+    found = error(dataset, tmp_path)
+    assert found.startswith(f"{dataset}: ")
+    assert message in found
+
+
+def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> None:
+    assert error(f"file:{tmp_path}/no", tmp_path).endswith(
+        "can't be read: No such file or directory"
+    )
+    assert error(f"file:{tmp_path}", tmp_path).endswith("can't be read: Is a directory")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("oasst/prompt_lottery_en_250_text.jsonl", 250),
+        ("oasst/en_100_tree.jsonl", 95),
+        ("oasst/en_100_message.jsonl", 95),
+        ("sharegpt_format/fastchat_dummy_conversation_sharegpt_format.json", 52),
+    ],
+)
+def test_real_exports_are_read_whole(tmp_path: Path, name: str, count: int) -> None:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no folder ../shared/data with real exports")
+    assert len(load_prompts(f"file:{SHARED_DATA / name}", cache_dir=tmp_path)) == count
+
+
+def test_the_bundled_sample_has_at_least_200_different_prompts(tmp_path: Path) -> None:
+    prompts = load_prompts("sample", cache_dir=tmp_path)
+    assert len({prompt.text for prompt in prompts}) == len(prompts) >= 200
+    assert len({prompt.id for prompt in prompts}) == len(prompts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"VLLM_BENCH_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, Path("/c")),
+        ({"VLLM_BENCH_CACHE": "", "XDG_CACHE_HOME": "/x"}, Path("/x/vllm-bench")),
+        ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache" / "vllm-bench"),
+        ({}, Path.home() / ".cache" / "vllm-bench"),
+    ],
+)
+def test_the_cache_lies_where_the_environment_says(environ: dict[str, str], folder: Path) -> None:
+    assert default_cache_dir(environ) == folder
+
+
+def test_derived_seeds_are_fixed_for_ever_and_differ_by_purpose() -> None:
+    assert derive_seed(0, "prompts") == 2156200471986163497
+    assert derive_seed(0, "prompts") != derive_seed(0, "schedule")
+    assert derive_seed(0, "prompts") != derive_seed(1, "prompts")
+    assert all(0 <= derive_seed(n, "prompts") < 2**63 for n in range(100))

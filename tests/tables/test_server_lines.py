@@ -1,0 +1,151 @@
+"""What server and GPUs did, in words: there where something was seen, and with its reasons."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import jsonschema
+from vllm_bench.records.column import to_csv
+from vllm_bench.serverside.energy import SENSOR_NOTE
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import RunSummary
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
+from vllm_bench.tables.document import schema, to_json
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.server_lines import server_lines
+
+from tests.end_to_end.watched import TENTHS, counted, gpu, observed_gpus, watched
+from tests.support.made_runs import server_row
+
+
+def lines_of(*runs: RunSummary) -> list[str]:
+    (series,) = series_of(runs)
+    return server_lines(series)
+
+
+def test_a_run_beside_which_nothing_was_sampled_has_no_lines(tmp_path: Path) -> None:
+    run = watched(tmp_path)
+    assert lines_of(run) == []
+    assert "Server and GPUs" not in to_markdown([run])
+
+
+def test_a_server_is_one_line(tmp_path: Path) -> None:
+    said = {"ttft_count": 4, "ttft_mean_ms": 80.0, "queue_count": 4, "queue_mean_ms": 20.0}
+    rows = [server_row(float(t), kv_cache_usage=0.25, waiting=3.0, **said) for t in range(101)]
+    (line,) = lines_of(watched(tmp_path, metrics=rows))
+    assert line == (
+        "4 streams: server, mean (peak): TTFT 80.0 ms, queue 20.0 ms (25 % of it); "
+        "KV cache 25 % (25 %); waiting 3.00 (3.00)"
+    )
+
+
+def test_a_mean_of_few_readings_says_of_how_many(tmp_path: Path) -> None:
+    for count, told in ((2, " (2 readings)"), (4, " (4 readings)"), (5, "")):
+        rows = [server_row(20.0 + t, running=1.0) for t in range(count)]
+        (folder := tmp_path / str(count)).mkdir()
+        (line,) = lines_of(watched(folder, metrics=rows))
+        assert line == f"4 streams: server, mean (peak){told}: running 1.00 (1.00)"
+
+
+def test_readings_that_lie_outside_the_window_are_told_as_the_reason(tmp_path: Path) -> None:
+    noted = {"server_metrics": {"source": "http://gpu-host:8000/metrics", "rows": 3}}
+    rows = [server_row(t, running=1.0) for t in (-1.0, 50.0, 200.0)]
+    (line,) = lines_of(watched(tmp_path, metrics=rows, observed=noted))
+    assert line == (
+        "4 streams: no server figures: 1 of the server's metrics' readings lies in the steady "
+        "window of 99.2 s: 2 are needed"
+    )
+
+
+def test_healthy_gpus_are_two_lines_and_what_the_sensors_are_worth(tmp_path: Path) -> None:
+    rows = gpu(0, energy_j=counted(300)) + gpu(1, energy_j=counted(300))
+    use, energy, note = lines_of(watched(tmp_path, rows, observed=observed_gpus(0, 1)))
+    assert use == (
+        "4 streams: 2 GPUs, mean (peak): busy 90.0 % (90.0), power 300 W (300), heat 60.0 °C "
+        "(60.0), memory 70.0 GB (70.0), SM clock 1980 MHz (1980); together 600 W"
+    )
+    assert energy.startswith("4 streams: 59550 J in the steady window, by energy counter: 7.5")
+    assert " J an output token, 0.13" in energy
+    assert "tokens/s/W" in energy
+    assert note == SENSOR_NOTE
+
+
+def test_trouble_is_told_gpu_by_gpu(tmp_path: Path) -> None:
+    hot = gpu(0, throttle_reasons=lambda t: "hw_thermal_slowdown" if t < 50 else "none")
+    gone = gpu(1, [t for t in TENTHS if t < 26])
+    run = watched(
+        tmp_path,
+        hot + gone + gpu(2, utilization_percent=0),
+        observed=observed_gpus(0, 1, 2, 3),
+        scenario={"gpu_hour_price": 2},
+    )
+    use, slowed, part, idle, energy, cost = lines_of(run)
+    assert "3 GPUs of 4, mean (peak)" in use
+    assert "GPU 0's clocks were held down in 49.5 % of its readings: hw_thermal_slowdown" in slowed
+    assert "GPU 1 was read for 25.3 % of the time alone" in part
+    assert "GPU 2 did nothing, and is in these figures" in idle
+    assert "no energy: GPU 1 was not read from 25.9 s on; GPU 3 was not read at any time" in energy
+    assert "for a million output tokens at 2 a GPU hour" in cost
+    assert SENSOR_NOTE not in lines_of(run)
+
+
+def test_repeats_are_told_apart(tmp_path: Path) -> None:
+    rows = [server_row(float(t), running=1.0) for t in range(101)]
+    runs = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        runs.append(watched(tmp_path / name, metrics=rows))
+    assert [line.partition(":")[0] for line in lines_of(*runs)] == [
+        "4 streams, run 1",
+        "4 streams, run 2",
+    ]
+
+
+def test_a_price_that_buys_nothing_known_says_why(tmp_path: Path) -> None:
+    (line,) = lines_of(watched(tmp_path, scenario={"gpu_hour_price": 2}))
+    assert line.startswith("4 streams: no cost: nobody says how many GPUs the server has")
+
+
+def test_a_watched_run_keeps_to_the_schema_of_summary_json(tmp_path: Path) -> None:
+    rows = [server_row(float(t), running=1.0, ttft_count=2, ttft_mean_ms=9.0) for t in range(101)]
+    gpus = gpu(0, throttle_reasons="hw_slowdown") + gpu(1, energy_j=counted(300))
+    run = watched(tmp_path, gpus, rows, observed=observed_gpus(0, 1))
+    found = json.loads(to_json([run]))
+    jsonschema.validate(found, schema())
+    parts = found["runs"][0]
+    assert parts["server_side"]["ttft_mean_ms"] == 9
+    assert [g["throttled_by"] for g in parts["gpu_side"]["gpus"]] == [{"hw_slowdown": 1.0}, {}]
+    assert parts["energy"]["source"] == "energy counter and power"
+    assert parts["cost"]["gpus"] == 2
+
+
+def test_each_column_has_its_value_or_its_part_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    spent = {f"{n}_count": 4 for n in ("ttft", "queue", "prefill", "decode")}
+    spent |= {f"{n}_mean_ms": 20.0 for n in ("ttft", "queue", "prefill", "decode")}
+    gauges = {"kv_cache_usage": 0.5, "running": 4.0, "waiting": 0.0}
+    full = watched(
+        tmp_path / "full",
+        gpu(0, energy_j=counted(300)),
+        [server_row(float(t), **spent, **gauges) for t in range(101)],
+        observed=observed_gpus(0),
+        scenario={"gpu_hour_price": 2.0},
+    )
+    bare = watched(tmp_path)
+    rows = list(csv.DictReader(io.StringIO(to_csv(SUMMARY_COLUMNS, [full, bare]).decode())))
+    names = [column.name for column in SUMMARY_COLUMNS]
+    names = names[names.index("cached_tokens_total") + 1 :]
+    whole_reply = {"client_ttft_mean_ms", "client_ttft_count", "server_ttft_outside_ms"}
+    counters = {"server_preemptions", "server_prefix_cache_hit_rate"}
+    empty = {name for name in names if not rows[0][name]}
+    assert empty == {
+        *whole_reply,
+        *counters,
+        *("gpu_throttled_by", "gpu_absent", "energy_absent", "cost_absent"),
+    }
+    always = {"server_samples", "gpu_expected", "gpu_seen"}
+    absent = {"server_absent", "gpu_absent", "energy_absent", "cost_absent"}
+    assert {name for name in names if rows[1][name]} == {*always, *absent}

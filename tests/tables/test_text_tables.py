@@ -1,0 +1,259 @@
+"""Tables for people, and untrusted text that must not become markup, escape sequences or a path."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from vllm_bench.figures.digits import counted, percentile, short, spread
+from vllm_bench.figures.statistics import describe
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
+from vllm_bench.summary.again import again
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import RunSummary, headline, summarize
+from vllm_bench.tables.columns import groups_of
+from vllm_bench.tables.document import to_json
+from vllm_bench.tables.group import Where
+from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.terminal import print_summary
+from vllm_bench.tables.text_tables import footnotes, setup_words
+
+from tests.support.made_runs import (
+    failed_record,
+    made_info,
+    made_record,
+    whole_reply_record,
+    write_run,
+)
+
+EVIL = (
+    "a|b `c` <script>x</script> [l](u) *s* _e_ $m$ @you #1\n| new \x1b[31mred\x07 \u202eback [red]"
+)
+
+
+def summary_of(folder, records, **changes) -> RunSummary:
+    """Return the summary of records on disk."""
+    return summarize(load_run(write_run(folder, records, made_info(records, **changes))))
+
+
+def printed(summaries, **how) -> str:
+    """Return what a console prints."""
+    console = Console(file=io.StringIO(), width=how.pop("width", 200), **how)
+    print_summary(summaries, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def table_rows(markdown_text):
+    return [line for line in markdown_text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ABSENT),
+        (0, "0"),
+        (0.123, "0.12"),
+        (9.99, "9.99"),
+        (9.996, "10.0"),
+        (99.94, "99.9"),
+        (99.96, "100"),
+        (1234.5, "1234"),
+    ],
+)
+def test_numbers_have_the_digits_that_matter(value, text):
+    assert short(value) == text
+
+
+def test_a_percentile_without_the_samples_says_how_many_it_takes():
+    found = describe(np.full(50, 120.0))
+    assert percentile(found, 50) == "120"
+    assert percentile(found, 95) == "n<72"
+    assert percentile(None, 50) == ABSENT
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 requests"), (1, "1 request"), (5000, "5000 requests")]
+)
+def test_one_is_not_counted_as_many(count, words):
+    assert counted(count, "request") == words
+
+
+def test_a_run_of_one_request_is_told_in_the_singular(tmp_path):
+    slo = {"slo": {"ttft_ms": {"p99": 50.0}}}
+    records = [made_record(0, concurrency=1), failed_record(1, concurrency=1)]
+    for name, chosen in (("fine", records[:1]), ("bad", records[1:])):
+        (folder := tmp_path / name).mkdir()
+        summary = summary_of(folder, chosen, scenario=slo)
+        text = to_markdown([summary]) + printed([summary])
+        assert not re.search(r"(?<!\d)1 requests", text), text
+        assert "missed by 1 request," in text
+
+
+def test_lengths_show_their_spread_only_where_there_is_one():
+    assert spread(describe(np.array([20.0, 20.0]))) == "20"
+    assert spread(describe(np.array([10.0, 21.0]))) == "15.5 (10 to 21)"
+
+
+def test_printable_text_is_one_short_line_without_control_characters():
+    assert printable("a\nb\x1b[31m\u202e") == "a b\\x1b[31m\\u202e"
+    assert len(printable("x" * 10_000)) == 300
+
+
+@given(st.text())
+def test_no_text_brings_a_control_character_or_a_second_line(text):
+    assert printable(text).isprintable()
+    assert "\n" not in markdown(text)
+    assert markdown(text).isprintable()
+
+
+@given(st.text(alphabet=EVIL))
+def test_no_text_brings_markup_into_markdown(text):
+    for character in "|`<>[]*$@#":
+        assert character not in markdown(text).replace("&#", "")
+    assert "|" not in code(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("smoke_test-cc8", "smoke_test-cc8"),
+        ("_emphasis_", "&#95;emphasis&#95;"),
+        ("it's 5 %", "it's 5 %"),
+        ("<b>", "&lt;b&gt;"),
+        ("gpt-4 → é", "gpt-4 → é"),
+    ],
+)
+def test_markdown_is_escaped_only_where_it_would_be_read(text, safe):
+    assert markdown(text) == safe
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [("../../etc/passwd", "_.._etc_passwd"), ("", "_"), ("smoke_test", "smoke_test")],
+)
+def test_a_file_name_cannot_leave_its_folder(text, safe):
+    assert file_name(text) == safe
+
+
+def test_markdown_tables_keep_their_shape_whatever_the_server_said(tmp_path):
+    records = [*(made_record(i) for i in range(20)), failed_record(20, error=EVIL)]
+    summary = summary_of(
+        tmp_path, records, server={"version": EVIL}, scenario={"model": EVIL, "description": EVIL}
+    )
+    text = to_markdown([summary])
+    widths = {
+        "| streams | verdict": 3 + len(groups_of(Where.MARKDOWN, [summary])),
+        "| streams | metric": 5,
+        "| run |": 4,
+        "| what": 2,
+    }
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            heading = next(start for start in widths if block.startswith(start))
+            for row in block.splitlines():
+                assert row.count("|") == widths[heading] + 1, row
+    assert "<script>" not in text.replace(text[text.index("```yaml") :], "")
+    assert "\x1b" not in text
+
+
+def test_markdown_has_verdicts_first_then_levels_errors_environment_and_the_command(tmp_path):
+    records = [*(made_record(i) for i in range(20)), failed_record(20)]
+    text = to_markdown([summary_of(tmp_path, records)])
+    order = [
+        "## Verdict: 1 INVALID",
+        "`errors` (INVALID): 1 of 21 requests failed",
+        "## made",
+        "| 4 | INVALID | 20/21 |",
+        "n<…: too few successes; p95 from 72, p99 from 368",
+        "## Errors",
+        "`http_5xx` | 1 | `HTTP 500: out of memory`",
+        "## Environment",
+        "| server version | 0.32.0 |",
+        "<summary>made: save as <code>made.yaml</code></summary>",
+        "  made:\n",
+        "    max_new_tokens: 20\n",
+        "python bench/bench.py --scenarios made.yaml --name made\n",
+        "## What the columns mean",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_settings_to_run_again_are_the_report_s_and_end_no_fence_of_theirs(tmp_path):
+    text = "end ```\n````\n</details><script>"
+    summary = summary_of(tmp_path, [made_record(i) for i in range(20)], scenario={"model": text})
+    found = again(series_of([summary])[0])
+    assert found is not None
+    fence = "`````"
+    markdown_text = to_markdown([summary])
+    assert f"\n{fence}yaml\n{found.text}{fence}\n" in markdown_text
+    assert "\n".join(found.commands) in markdown_text
+    (scenario,) = json.loads(to_json([summary]))["scenarios"]
+    assert scenario["again"]["text"] == found.text
+    assert scenario["again"]["commands"] == list(found.commands)
+
+
+def test_runs_without_their_settings_are_not_run_again(tmp_path):
+    path = write_run(tmp_path, [made_record(i) for i in range(20)])
+    assert "Run it again" not in to_markdown([summarize(load_run(path))])
+
+
+def test_a_simulated_server_is_called_one_everywhere(tmp_path):
+    records = [made_record(i) for i in range(20)]
+    summary = summary_of(tmp_path, records, server={"simulator": True})
+    assert setup_words([summary]).endswith("simulated server")
+    assert "simulated server" in to_markdown([summary])
+    assert "simulated server" in printed([summary])
+
+
+def test_why_a_column_is_empty_stands_under_the_table_once(tmp_path):
+    records = [whole_reply_record(i) for i in range(80)]
+    summary = summary_of(tmp_path, records, scenario={"stream": False})
+    assert footnotes([summary, summary]) == [
+        f"TTFT, TPOT, ITL, worst gap {ABSENT}: stream: false, so a reply is one piece",
+        "n<…: too few successes; p99 from 368",
+    ]
+
+
+def test_the_terminal_shows_the_verdict_first(tmp_path):
+    summary = summary_of(tmp_path, [made_record(i) for i in range(100)])
+    lines = printed([summary]).splitlines()
+    assert lines[0] == f"Verdict: {headline([summary])}" == "Verdict: 1 VALID"
+    assert any("100/100" in line and "VALID" in line for line in lines)
+
+
+def test_piped_output_is_plain_lines_that_never_fold(tmp_path):
+    records = [*(made_record(i) for i in range(20)), failed_record(20, error="long " * 60)]
+    text = printed([summary_of(tmp_path, records)], width=60)
+    assert "\x1b" not in text
+    assert any(
+        "INVALID errors" in line and "the rest look fast" in line for line in text.split("\n")
+    )
+
+
+def test_the_terminal_reads_no_markup_and_passes_no_escape_of_the_servers(tmp_path):
+    records = [*(made_record(i) for i in range(20)), failed_record(20, error=EVIL)]
+    summary = summary_of(tmp_path, records, scenario={"model": EVIL})
+    text = printed([summary], force_terminal=True, color_system=None)
+    assert "\x1b[31m" not in text
+    assert "[red]" in text  # as it stands, not as a colour
+    assert "\x07" not in text
+
+
+def test_the_same_note_on_many_runs_is_told_once(tmp_path):
+    local = {"on_client_machine": True}
+    summaries = [
+        summary_of(tmp_path, [made_record(i, run_id=f"r{n}") for i in range(20)], server=local)
+        for n in range(3)
+    ]
+    text = printed(summaries)
+    assert text.count("same_machine") == 1
+    assert "(3 runs)" in text
+    assert "`same_machine`, every run" in to_markdown(summaries)

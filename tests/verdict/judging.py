@@ -1,0 +1,37 @@
+"""What a verdict says of a made run: how bad a code is, and the value that its check measured."""
+
+from __future__ import annotations
+
+from vllm_bench.figures.facts import Facts
+from vllm_bench.records.request_record import RequestRecord
+from vllm_bench.verdict.finding import Severity
+from vllm_bench.verdict.verdict import CHECKS
+
+from tests.support.made_runs import made_record
+from tests.support.open_runs import finding_of
+
+NOTE, SUSPECT, INVALID = Severity.NOTE, Severity.SUSPECT, Severity.INVALID
+
+
+def healthy(count: int = 100, **changes: object) -> list[RequestRecord]:
+    """A run of some length: four streams, four requests a second."""
+    return [made_record(i, **changes) for i in range(count)]
+
+
+def severity_of(facts: Facts, code: str) -> Severity | None:
+    found = finding_of(facts, code)
+    return found.severity if found else None
+
+
+def value_of(facts: Facts, code: str) -> float:
+    """What the check measured, whether or not that is past a limit."""
+    (check,) = [check for check in CHECKS if check.code == code]
+    doubt = check.find(facts)
+    assert doubt is not None
+    return doubt.value
+
+
+def advice_on(facts: Facts, code: str) -> str:
+    found = finding_of(facts, code)
+    assert found is not None
+    return found.advice

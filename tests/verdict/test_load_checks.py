@@ -1,0 +1,137 @@
+"""Was the load sent as asked and on time: each code on both sides of its limit."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.made_runs import made_record, whole_reply_record
+from tests.support.open_runs import due_times, facts_of, finding_of, served, stalled
+from tests.verdict.judging import INVALID, SUSPECT, advice_on, healthy, severity_of, value_of
+
+RATE = 20.0
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "lag_ms", "expected"),
+    [
+        (1000.0, 20.0, None),  # 2 % of the median TTFT, not more
+        (1000.0, 20.1, SUSPECT),
+        (1000.0, 100.0, SUSPECT),  # 10 %, not more
+        (1000.0, 100.1, INVALID),
+        (10.0, 2.0, None),  # 20 %, but a lag that nobody would act on
+        (10.0, 2.1, INVALID),
+    ],
+)
+def test_a_late_client_is_measured_against_the_ttft(tmp_path, ttft_ms, lag_ms, expected):
+    records = healthy(ttft_ms=ttft_ms, send_lag_ms=lag_ms, latency_ms=ttft_ms + 190)
+    assert severity_of(facts_of(tmp_path, records), "send_lag") == expected
+
+
+def test_without_streaming_a_late_client_is_measured_against_the_latency(tmp_path):
+    records = [whole_reply_record(i, send_lag_ms=101.0) for i in range(100)]
+    facts = facts_of(tmp_path, records, scenario={"stream": False})
+    assert severity_of(facts, "send_lag") == INVALID
+    assert value_of(facts, "send_lag") == pytest.approx(0.101)
+
+
+def paused(short):
+    """Two streams of back-to-back seconds, of which one is idle for a share of each."""
+    for i in range(40):
+        at_s, wait_s = float(i // 2), 2 * short if i % 2 and i > 1 else 0.0
+        yield made_record(
+            i,
+            concurrency=2,
+            t_scheduled_s=at_s,
+            t_sent_s=at_s + wait_s,
+            latency_ms=1000 * (1 - wait_s),
+        )
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [(0.0, None), (0.009, None), (0.011, SUSPECT), (0.049, SUSPECT), (0.06, INVALID)],
+)
+def test_streams_that_the_client_left_idle_are_load_that_was_not_held(tmp_path, short, expected):
+    assert severity_of(facts_of(tmp_path, list(paused(short))), "rate_shortfall") == expected
+
+
+def test_fewer_requests_than_streams_are_never_that_load(tmp_path):
+    facts = facts_of(tmp_path, [made_record(i, concurrency=8, t_sent_s=0.0) for i in range(4)])
+    assert severity_of(facts, "rate_shortfall") == INVALID
+    assert value_of(facts, "rate_shortfall") == 0.5
+    assert "num_requests" in advice_on(facts, "rate_shortfall")
+
+
+@pytest.mark.parametrize(
+    ("slower", "expected"), [(1.009, None), (1.012, SUSPECT), (1.05, SUSPECT), (1.06, INVALID)]
+)
+def test_a_client_that_falls_behind_its_schedule_sends_at_a_lower_rate(tmp_path, slower, expected):
+    late = [made_record(i, request_rate=10.0, t_sent_s=i / 10 * slower) for i in range(200)]
+    assert severity_of(facts_of(tmp_path, late), "rate_shortfall") == expected
+
+
+def test_a_stall_that_the_client_makes_up_for_is_a_lag_and_no_shortfall(tmp_path):
+    facts = facts_of(tmp_path, stalled(10.0, 400, from_s=10.0, to_s=12.0))
+    assert severity_of(facts, "rate_shortfall") is None
+    assert severity_of(facts, "send_lag") == INVALID
+    assert "request rate" in advice_on(facts, "send_lag")
+
+
+def capped(count, cap):
+    """Requests of 20 a second that take a second each: 20 are in flight, or the cap."""
+    due = due_times("constant", RATE, count)
+    return list(served(due, RATE, slots=1000, service_s=1.0, cap=cap))
+
+
+def test_below_the_cap_nobody_waits(tmp_path):
+    facts = facts_of(tmp_path, capped(200, 30), plan={"max_in_flight": 30})
+    assert severity_of(facts, "cap_bound") is None
+
+
+def test_who_waited_for_the_cap_is_no_late_client(tmp_path):
+    records = capped(200, 15)
+    assert severity_of(facts_of(tmp_path, records), "send_lag") == INVALID
+    facts = facts_of(tmp_path, records, plan={"max_in_flight": 15})
+    assert severity_of(facts, "cap_bound") == INVALID
+    assert value_of(facts, "cap_bound") == 185 / 200  # the first fifteen found room
+    assert severity_of(facts, "send_lag") is None
+
+
+def test_a_late_client_below_the_cap_is_late_all_the_same(tmp_path):
+    records = [made_record(i, request_rate=RATE, send_lag_ms=500.0) for i in range(200)]
+    facts = facts_of(tmp_path, records, plan={"max_in_flight": 100})
+    assert severity_of(facts, "cap_bound") is None
+    assert severity_of(facts, "send_lag") is not None
+
+
+def test_a_cap_that_holds_the_rate_down_is_named_as_the_cause(tmp_path):
+    facts = facts_of(tmp_path, capped(400, 15), plan={"max_in_flight": 15})
+    assert value_of(facts, "rate_shortfall") == pytest.approx(0.25, rel=0.1)  # 15 of 20 a second
+    assert "max_in_flight" in advice_on(facts, "rate_shortfall")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [(0, None), (2, None), (3, SUSPECT), (20, SUSPECT), (21, INVALID)],
+)
+def test_one_in_a_hundred_is_suspect_and_one_in_ten_invalid(tmp_path, waiting, expected):
+    # Two requests at once, of which the second waits for the first: so often.
+    records = []
+    for i in range(200):
+        second = i % 2 == 1 and i // 2 < waiting
+        apart = 0.0 if second or i % 2 == 0 else 1.0
+        records.append(
+            made_record(
+                i,
+                request_rate=1.0,
+                t_scheduled_s=2.0 * (i // 2) + apart,
+                send_lag_ms=500.0 if second else 0.0,
+                latency_ms=500.0,
+            )
+        )
+    facts = facts_of(tmp_path, records, plan={"max_in_flight": 1})
+    assert severity_of(facts, "cap_bound") == expected
+
+
+def test_requests_of_a_closed_loop_have_no_cap_to_wait_for(tmp_path):
+    assert finding_of(facts_of(tmp_path, healthy()), "cap_bound") is None

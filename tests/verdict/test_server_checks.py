@@ -1,0 +1,234 @@
+"""Replies, prefix cache, and the server's ledger against the client's, on both sides of limits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vllm_bench.figures.facts import Facts
+from vllm_bench.verdict.verdict import judge
+
+from tests.support.made_runs import (
+    failed_record,
+    frame_of,
+    made_info,
+    made_record,
+    whole_reply_record,
+)
+from tests.support.open_runs import facts_of, finding_of
+from tests.verdict.judging import INVALID, NOTE, SUSPECT, advice_on, healthy, severity_of
+
+UNMEASURED = {
+    "warmup": 4,
+    "tail": 16,
+    "failed": 0,
+    "prompt_tokens": 5000,
+    "completion_tokens": 400,
+}
+COUNTERS = {
+    "tokens": "vllm:generation_tokens_total",
+    "prompts": "vllm:prompt_tokens_total",
+    "requests": "vllm:request_success_total",
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"), [(1, None), (2, SUSPECT), (5, SUSPECT), (6, INVALID)]
+)
+def test_lengths_that_were_to_be_exact_are_counted(tmp_path, wrong, expected):
+    records = [
+        made_record(i, completion_tokens=19 if i < wrong else 20, token_events=19)
+        for i in range(100)
+    ]
+    exact = facts_of(tmp_path, records, scenario={"ignore_eos": True})
+    assert severity_of(exact, "length_mismatch") == expected
+    assert severity_of(facts_of(tmp_path, records), "length_mismatch") is None
+
+
+def test_two_choices_are_twice_the_length(tmp_path):
+    records = healthy(completion_tokens=40, token_events=40)
+    asked = {"ignore_eos": True, "extra_body": {"n": 2}}
+    assert severity_of(facts_of(tmp_path, records, scenario=asked), "length_mismatch") is None
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(105, None), (106, SUSPECT)])
+def test_more_than_one_token_in_twenty_chunks_is_suspect(tmp_path, tokens, expected):
+    facts = facts_of(tmp_path, healthy(completion_tokens=tokens, token_events=100))
+    assert severity_of(facts, "multi_token_chunks") == expected
+
+
+def test_a_reply_in_one_piece_has_no_chunks_to_doubt(tmp_path):
+    records = [whole_reply_record(i) for i in range(100)]
+    assert judge(facts_of(tmp_path, records, scenario={"stream": False})).level == "VALID"
+
+
+def moved(records, unmeasured=None, **by):
+    """Counters of a server that had nobody else to serve, moved by some more."""
+    counters = made_info(records, unmeasured=unmeasured or {}).server_counters
+    after = dict(counters["after"] or {})
+    for name, more in by.items():
+        after[COUNTERS[name]] += more
+    return {"before": counters["before"], "after": after}
+
+
+def ledger(folder, records, unmeasured=None, scenario=None, **by):
+    """Facts of a run whose server's counters are off by some."""
+    counters = moved(records, unmeasured, **by)
+    return facts_of(
+        folder,
+        records,
+        server_counters=counters,
+        unmeasured=unmeasured or {},
+        scenario=scenario or {},
+    )
+
+
+@pytest.mark.parametrize("unmeasured", [None, UNMEASURED])
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ({}, None),
+        ({"tokens": 1}, SUSPECT),
+        ({"tokens": -1}, SUSPECT),
+        ({"prompts": 1}, SUSPECT),
+        ({"tokens": 20}, SUSPECT),  # 1 % of the rows' tokens, not more
+        ({"tokens": 25}, INVALID),
+        ({"tokens": -25}, INVALID),
+        ({"prompts": 301}, INVALID),
+        ({"requests": 1}, SUSPECT),
+        ({"requests": 50}, SUSPECT),  # requests alone move no token
+        ({"requests": 50, "prompts": 12_000, "tokens": 1000}, INVALID),
+    ],
+)
+def test_the_servers_ledger_must_agree_to_the_token(tmp_path, unmeasured, by, expected):
+    assert severity_of(ledger(tmp_path, healthy(), unmeasured, **by), "ledger_mismatch") == expected
+
+
+def test_what_nobody_measured_is_in_the_ledger(tmp_path):
+    counters = moved(healthy(), UNMEASURED)
+    assert counters["after"][COUNTERS["requests"]] == 120
+    without = facts_of(tmp_path, healthy(), server_counters=counters)
+    assert severity_of(without, "ledger_mismatch") is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"), [(300, None), (0, None), (-1, SUSPECT), (-500, SUSPECT)]
+)
+def test_after_a_failure_the_ledger_is_only_a_lower_bound(tmp_path, more, expected):
+    unseen = ledger(tmp_path, healthy(), {**UNMEASURED, "failed": 1}, tokens=more)
+    assert severity_of(unseen, "ledger_mismatch") == expected
+    seen = ledger(tmp_path, [*healthy(), failed_record(100)], tokens=more)
+    assert severity_of(seen, "ledger_mismatch") == expected
+
+
+def test_two_choices_compare_output_tokens_alone(tmp_path):
+    two = {"extra_body": {"n": 2}}
+    fine = ledger(tmp_path, healthy(), scenario=two, prompts=25_000, requests=9)
+    off = ledger(tmp_path, healthy(), scenario=two, tokens=1)
+    assert severity_of(fine, "ledger_mismatch") is None
+    assert severity_of(off, "ledger_mismatch") is not None
+
+
+def test_a_counter_that_came_into_being_during_the_run_started_at_zero(tmp_path):
+    counters = {"before": {"other": 1.0}, "after": moved(healthy())["after"]}
+    facts = facts_of(tmp_path, healthy(), server_counters=counters)
+    assert severity_of(facts, "ledger_mismatch") is None
+
+
+@pytest.mark.parametrize(("more", "advice"), [(50, "somebody else"), (-50, "restarted")])
+def test_the_ledger_names_both_counts_and_advises_by_the_sign(tmp_path, more, advice):
+    facts = ledger(tmp_path, healthy(), tokens=more)
+    found = finding_of(facts, "ledger_mismatch")
+    assert found is not None
+    assert f"server {2000 + more}, client 2000" in found.figures
+    assert advice in advice_on(facts, "ledger_mismatch")
+
+
+def test_counts_that_somebody_edited_are_none(tmp_path):
+    info = dataclasses.replace(made_info(healthy()), unmeasured={"warmup": "many"})
+    assert severity_of(Facts(frame_of(tmp_path, healthy()), info), "ledger_mismatch") is None
+
+
+counts = st.integers(0, 1000)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(counts, counts, st.integers(0, 100_000), st.integers(0, 100_000), st.integers(-50, 50))
+def test_the_ledger_agrees_exactly_where_nothing_else_was_served(
+    tmp_path, warmup, tail, prompts, tokens, more
+):
+    unmeasured = {
+        "warmup": warmup,
+        "tail": tail,
+        "failed": 0,
+        "prompt_tokens": prompts,
+        "completion_tokens": tokens,
+    }
+    facts = ledger(tmp_path, healthy(5), unmeasured, tokens=more)
+    assert (severity_of(facts, "ledger_mismatch") is not None) == (more != 0)
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_ledger_that_could_not_be_read_is_noted_and_costs_nothing(tmp_path, read):
+    counters = moved(healthy()) if read else {"before": None, "after": None}
+    facts = facts_of(tmp_path, healthy(), server_counters=counters)
+    assert severity_of(facts, "ledger_unread") == (None if read else NOTE)
+    assert judge(facts).level == "VALID"
+
+
+def cache_counters(hits):
+    """Of 10,000 tokens looked up in this run."""
+    names = ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total")
+    before, after = (100.0, 500.0), (100.0 + hits, 10_500.0)
+    return {
+        "before": dict(zip(names, before, strict=True)),
+        "after": dict(zip(names, after, strict=True)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("hits", "cache", "expected"),
+    [
+        (100.0, "cold", None),  # 1 %, not more
+        (101.0, "cold", SUSPECT),
+        (1000.0, "cold", SUSPECT),
+        (1001.0, "cold", INVALID),
+        (5000.0, "run", NOTE),
+        (100.0, "run", None),
+    ],
+)
+def test_prompts_from_the_prefix_cache_are_no_prefill(tmp_path, hits, cache, expected):
+    counters = cache_counters(hits)
+    facts = facts_of(tmp_path, healthy(), server_counters=counters, scenario={"cache": cache})
+    assert severity_of(facts, "cache_hits") == expected
+
+
+@pytest.mark.parametrize(("cached", "expected"), [(2, None), (30, INVALID)])
+def test_without_counters_the_replies_own_cached_tokens_count(tmp_path, cached, expected):
+    facts = facts_of(tmp_path, healthy(cached_tokens=cached), scenario={"cache": "cold"})
+    assert severity_of(facts, "cache_hits") == expected
+
+
+@pytest.mark.parametrize(
+    ("uses", "cache", "expected"),
+    [
+        (1, "run", None),
+        (2, "run", NOTE),
+        (2, "cold", None),  # a salt a request: nothing to find in the cache
+    ],
+)
+def test_prompts_sent_twice_are_noted(tmp_path, uses, cache, expected):
+    prompts, scenario = {"max_uses": uses}, {"cache": cache}
+    facts = facts_of(tmp_path, healthy(), prompts=prompts, scenario=scenario)
+    assert severity_of(facts, "prompt_reuse") == expected
+    assert judge(facts).level == "VALID"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, None), (3, NOTE)])
+def test_preemptions_are_noted(tmp_path, count, expected):
+    name = "vllm:num_preemptions_total"
+    counters = {"before": {name: 5.0}, "after": {name: 5.0 + count}}
+    facts = facts_of(tmp_path, healthy(), server_counters=counters)
+    assert severity_of(facts, "preemptions") == expected
