@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ..figures.objectives import Attainment, pooled
 from ..figures.statistics import Repeated, repeated
-from ..records.same_run import NOT_SETTINGS, SERVER_SETTINGS
+from ..records.same_run import server_that_counts, settings_that_count
 from ..records.text import printable
 from ..scenario.load import Load
 from ..verdict.finding import Severity
@@ -124,8 +124,9 @@ def _compared(run: RunSummary) -> dict[str, object]:
     """Return what must be the same for two runs to be repeats; nothing where it wasn't kept."""
     if run.info is None:
         return {}
-    settings = {k: v for k, v in run.info.scenario.items() if k not in NOT_SETTINGS}
-    return {**settings, **{f"server {key}": run.server(key) for key in SERVER_SETTINGS}}
+    server = server_that_counts(run.info.server)
+    said = {f"server {key}": value for key, value in server.items()}
+    return {**settings_that_count(run.info.scenario), **said}
 
 
 def _draw(run: RunSummary) -> tuple[object, ...]:
