@@ -84,6 +84,7 @@ def schema():
     return json.loads(done.stdout)
 
 
+@pytest.mark.process
 def test_every_shape_of_run_keeps_to_the_schema(summaries, schema):
     jsonschema.Draft202012Validator.check_schema(schema)
     found = json.loads(to_json(summaries))
