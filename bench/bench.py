@@ -36,9 +36,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import cache, partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -47,18 +45,12 @@ from vllm_bench.errors import UsageError
 from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.live.progress import ProgressLines
-    from vllm_bench.live.screen import LiveView, Title
-    from vllm_bench.records.run_info import ClockPair, RunStatus
-    from vllm_bench.run.job import Job, PlannedRun
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary
-    from vllm_bench.watch.samplers import Samplers
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
 NAMED_RUNS = 4  # more than these fill the screen with ids
-SAMPLE_LIMIT_S = 5.0  # a reading that comes later than this says nothing of its moment
 
 
 def main() -> int:
@@ -77,36 +69,38 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.run.folder import leaving_no_empty
-    from vllm_bench.run.prepare import api_key_of, check_files
+    from vllm_bench.run.session import Session
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
+    session = Session(
+        environ=os.environ,
+        say=say,
+        screen=sys.stderr,
+        plain=args.plain,
+        folder=args.results_dir,
+        resume=args.resume,
+        wait_s=args.wait_s,
+        workers=args.workers,
+        tokens=args.tokens,
+        server_metrics=args.server_metrics,
+        telemetry_command=args.telemetry_command,
+        dcgm_url=args.dcgm_url,
+    )
     if args.dry_run:
         for scenario in scenarios:
-            _show(scenario, args)
+            print(*session.dry_run(scenario), "", sep="\n")
         return 0
-    for scenario in scenarios:  # before waiting for any server
-        api_key_of(scenario, os.environ)
-        check_files(scenario)
-    with leaving_no_empty(args.results_dir):
-        return _prepare_and_run(scenarios, args)
-
-
-def _prepare_and_run(scenarios: Sequence[Scenario], args: argparse.Namespace) -> int:
-    from vllm_bench.run.folder import check_folder, mark_left_behind
-    from vllm_bench.run.prepare import prepared
-    from vllm_bench.scenario.load import rows_expected
-
-    check_folder(args.results_dir, sum(map(rows_expected, scenarios)))
-    for path in mark_left_behind(args.results_dir):
-        say(f"note: {path.stem}: its process was killed: marked as interrupted")
-    jobs = [prepared(s, os.environ, args.wait_s, _tell_waiting(s.base_url)) for s in scenarios]
-    return _run_all(jobs, args)
+    done, status = [], "complete"
+    for rows, ended in session.runs(scenarios):
+        done.append(_judged(rows))
+        status = ended
+    return _ended(done, status, args.results_dir)
 
 
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
+    parser.allow_abbrev = False  # `make all` looks for --results-dir, spelled out
     add = parser.add_argument
     add(
         "--scenarios",
@@ -190,147 +184,7 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
     return [s for name, s in found.items() if not args.name or name in args.name]
 
 
-def _tell_waiting(base_url: str) -> Callable[[float, str], bool]:
-    """Return what tells a person, every ten seconds, that the server isn't there yet."""
-    next_s = 0.0
-
-    def on_wait(waited_s: float, why: str) -> bool:
-        nonlocal next_s
-        if waited_s >= next_s:
-            next_s = waited_s + 10
-            say(f"waiting for {base_url}: {why} ({waited_s:.0f} s)")
-        return True
-
-    return on_wait
-
-
-def _show(scenario: Scenario, args: argparse.Namespace) -> None:
-    """Print what a run of the scenario would send; its server is asked only if it is there."""
-    from vllm_bench.plan.dry_run import dry_run_lines
-    from vllm_bench.run.job import Job
-    from vllm_bench.run.prepare import api_key_of, parts_for, server_of
-
-    api_key = api_key_of(scenario, os.environ)
-    server = server_of(scenario, api_key)
-    why_not = server.why_not_ready()
-    served = [] if why_not else server.models()
-    limit = next((m.max_model_len for m in served if m.id == scenario.model), None)
-    parts = parts_for(scenario, None if why_not else server, os.environ, limit)
-    if why_not and args.resume:
-        _say_once("which runs are whole can't be told without their server")
-    job = Job(scenario, server, api_key, served, parts)
-    whole = {} if why_not else _whole_runs([job], args)
-    rows = [whole.get(id(part)) for part in parts]
-    print(*dry_run_lines(scenario, parts, why_not, rows), "", sep="\n")
-
-
-def _run_all(jobs: Sequence[Job], args: argparse.Namespace) -> int:
-    """Make every run of every job; what has been measured is told as it comes."""
-    from vllm_bench.live.screen import progress_view
-    from vllm_bench.run.job import Style, plan_run
-
-    _tell_notes(jobs)
-    whole = _whole_runs(jobs, args)
-    style = Style(args.results_dir, args.workers, args.tokens)
-    wanted = [(job, part) for job in jobs for part in job.parts]
-    done: list[RunSummary] = []
-    status: RunStatus = "complete"
-    for number, (job, part) in enumerate(wanted, start=1):
-        there = whole.get(id(part))
-        if there is not None:
-            say(f"[{number}/{len(wanted)}] {there.stem} is whole: not run again")
-            done.append(_told(there))
-            continue
-        planned = plan_run(job, part, style)
-        chose = f" ({planned.workers} sending processes)" if planned.workers > 1 else ""
-        say(f"[{number}/{len(wanted)}] {planned.run_id}{chose}")
-        beside = _beside(job, planned, args)
-        title = _title(number, len(wanted), planned)
-        view = progress_view(sys.stderr, title, beside.server_says, plain=args.plain)
-        status = _run(job, planned, beside, view)
-        done.append(_told(planned.csv_path))
-        if status != "complete":
-            break
-    return _ended(done, status, args.results_dir)
-
-
-def _whole_runs(jobs: Sequence[Job], args: argparse.Namespace) -> dict[int, Path]:
-    """Return the rows of what need not be run again, by the id of its part: with --resume."""
-    from vllm_bench.run.resume import whole_runs
-
-    if not args.resume:
-        return {}
-    found = whole_runs(args.results_dir, _say_once)
-    keyed = [pair for job in jobs for pair in zip(job.keys(), job.parts, strict=True)]
-    return {id(part): found[key] for key, part in keyed if key in found}
-
-
-def _tell_notes(jobs: Sequence[Job]) -> None:
-    from vllm_bench.records.text import printable
-
-    for job in jobs:
-        for note in job.notes:
-            say(printable(f"note: {job.scenario.name}: {note}", 500))
-
-
-def _title(number: int, total: int, planned: PlannedRun) -> Title:
-    from vllm_bench.live.screen import Title
-
-    plan = planned.plan
-    of = f", repeat {plan.repeat} of {plan.scenario.repeats}" if plan.scenario.repeats > 1 else ""
-    return Title(number, total, plan.scenario.name, f"{plan.level.words}{of}", plan.run_id)
-
-
-def _run(
-    job: Job, planned: PlannedRun, beside: Samplers, view: LiveView | ProgressLines
-) -> RunStatus:
-    from vllm_bench.records.whole_file import held
-    from vllm_bench.run.job import run_planned
-    from vllm_bench.run.runner import Watch
-    from vllm_bench.script import Interrupts
-
-    with ExitStack() as stack, Interrupts() as interrupts, view:
-
-        def on_start(clock: ClockPair) -> None:
-            stack.enter_context(held(planned.csv_path))  # until its JSON says how it ended
-            beside.anchor(clock.monotonic_ns, clock.wall_s)
-
-        stack.callback(beside.stop)
-        beside.start()
-        watch = Watch(_tell_connections, on_start, view.show, interrupts.count, beside.stop)
-        result = run_planned(job, planned, watch, ROOT)
-    for note in result.notes:
-        say(f"  {note}")
-    return result.status
-
-
-def _tell_connections(connected: int, problem: str | None) -> None:
-    if problem:
-        say(f"only {connected} streams could connect before the start: {problem}")
-
-
-def _beside(job: Job, planned: PlannedRun, args: argparse.Namespace) -> Samplers:
-    """Return what samples GPUs and server beside the run, over connections of its own."""
-    from vllm_bench.run.prepare import server_of
-    from vllm_bench.vllm.server import page_getter
-    from vllm_bench.watch.samplers import Samplers, Wanted
-
-    scenario = job.scenario
-    own = server_of(scenario, job.api_key)
-    wanted = Wanted(
-        base_url=scenario.base_url,
-        gpus=scenario.telemetry,
-        gpu_hz=scenario.telemetry_hz,
-        gpu_indexes=scenario.telemetry_gpus,
-        server_is_here=job.server.on_this_machine(),
-        command=args.telemetry_command,
-        dcgm=page_getter(args.dcgm_url, SAMPLE_LIMIT_S) if args.dcgm_url else None,
-        metrics=partial(own.metrics_text, SAMPLE_LIMIT_S) if args.server_metrics else None,
-    )
-    return Samplers(wanted, planned.folder, planned.run_id, _say_once)
-
-
-def _told(rows: Path) -> RunSummary:
+def _judged(rows: Path) -> RunSummary:
     """Read a run back from its files, and say what it is worth."""
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.summary.summary import summarize
@@ -341,7 +195,7 @@ def _told(rows: Path) -> RunSummary:
     return summary
 
 
-def _ended(done: Sequence[RunSummary], status: RunStatus, folder: Path) -> int:
+def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
     from vllm_bench.summary.levels import series_of
     from vllm_bench.tables.level_lines import missed
@@ -365,14 +219,6 @@ def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:
     words += [summary.run_id for summary in done] if len(done) <= NAMED_RUNS else []
     scripts = (os.path.relpath(ROOT / "bench" / name) for name in ("summarize.py", "plot.py"))
     return [shlex.join(["python", script, *words]) for script in scripts]
-
-
-@cache
-def _say_once(line: str) -> None:
-    """Tell a person what holds for all levels the first time that it is seen."""
-    from vllm_bench.records.text import printable
-
-    say(f"note: {printable(line, 500)}")
 
 
 if __name__ == "__main__":

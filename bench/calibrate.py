@@ -20,51 +20,21 @@ Exit codes: 0 done; 1 the simulator or the client failed; 2 wrong usage; 130 int
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vllm_bench.errors import BenchError
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import RESULTS, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.run.exact_run import ExactRun, Pace
     from vllm_bench.summary.calibration import Calibration
 
 STREAMS = (1, 8, 64, 256, 512, 1000)
-START_LIMIT_S = 30.0
-
-
-class CalibrationError(BenchError):
-    """A measurement that failed; the text is one line for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What the simulator is set to, and for how many requests."""
-
-    streams: int
-    ttft_ms: float
-    itl_ms: float
-    tokens: int  # a request
-
-    @property
-    def requests(self) -> int:
-        """As many as take each stream round twice, some ten seconds, and enough for a p99.
-
-        Where streams are few a p99 would take minutes, and has little to tell.
-        """
-        request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
-        rounds = max(2, round(10 / request_s))
-        return max(self.streams * rounds, 400 if self.streams >= 64 else 0)
 
 
 def main() -> int:
@@ -72,8 +42,7 @@ def main() -> int:
     args = _parse()
     paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
     rows = [_median_level(pace, args.repeats) for pace in paces]
-    _print(rows)
-    _write(rows, args)
+    _report(rows, args)
     return 0
 
 
@@ -99,6 +68,8 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _usual_pace(streams: int) -> Pace:
+    from vllm_bench.run.exact_run import Pace
+
     # From 512 streams on, half the tokens a second, so that a simulator in Python keeps up.
     return Pace(streams, 50, 20 if streams < 512 else 40, 100)
 
@@ -106,17 +77,18 @@ def _usual_pace(streams: int) -> Pace:
 def _pace_of(args: argparse.Namespace) -> Pace:
     """Return the pace of a run. Raises CalibrationError, RecordsError."""
     from vllm_bench.records.find_runs import load_run
+    from vllm_bench.run.exact_run import CalibrationError, Pace
     from vllm_bench.summary.summary import summarize
 
     summary = summarize(load_run(args.results_dir / f"{args.like}.csv"))
-    found = [summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms")]
-    ttft_ms, tpot_ms = found
+    ttft_ms, tpot_ms = (summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms"))
     if ttft_ms is None or tpot_ms is None:
         raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
     tokens = summary.distributions["completion_tokens"].mean
     # An open loop has no streams: as many as it had in flight stand for them.
-    held = summary.in_flight.mean if summary.in_flight else 1.0
-    return Pace(summary.concurrency or ceil(held), ttft_ms, tpot_ms, max(2, round(tokens)))
+    in_flight = summary.in_flight.mean if summary.in_flight else 1.0
+    streams = summary.concurrency or ceil(in_flight)
+    return Pace(streams, ttft_ms, tpot_ms, max(2, round(tokens)))
 
 
 def _median_level(pace: Pace, repeats: int) -> Calibration:
@@ -129,25 +101,21 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
             f"{pace.requests} requests [{number + 1}/{repeats}]"
         )
         with tempfile.TemporaryDirectory(prefix="calibrate-") as folder:
-            rows.append(_measure(pace, Path(folder)))
+            rows.append(_measured(pace, Path(folder)))
     return median_of(rows)
 
 
-def _measure(pace: Pace, folder: Path) -> Calibration:
-    """Run the client once against a fresh simulator, and hold its files against the truth."""
+def _measured(pace: Pace, folder: Path) -> Calibration:
+    """Run the client once, and hold its files against the simulator's truth."""
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.records.token_file import load
+    from vllm_bench.run.exact_run import CalibrationError, exact_run
     from vllm_bench.summary.calibration import Calibration
     from vllm_bench.summary.truth import client_errors, error_figures, read_truth
 
-    truth = folder / "truth.jsonl"
-    with _simulator(pace, truth) as base_url:
-        usage = _bench(pace, base_url, folder)
-    (path,) = (folder / "results").glob("*.csv")
-    run = load_run(path)
-    errors = client_errors(
-        run, load(path.parent / "tokens" / f"{path.stem}.npz"), read_truth(truth)
-    )
+    made = exact_run(pace, folder)
+    run, tokens = load_run(made.rows), load(folder / "results" / "tokens" / f"{made.rows.stem}.npz")
+    errors = client_errors(run, tokens, read_truth(made.truth))
     if errors.requests < pace.requests:
         raise CalibrationError(f"{pace.requests - errors.requests} requests failed: see above")
     span_s = float(run.frame["t_end_s"].max() - run.frame["t_sent_s"].min())
@@ -157,109 +125,35 @@ def _measure(pace: Pace, folder: Path) -> Calibration:
         "ttft_set_ms": pace.ttft_ms,
         "itl_set_ms": pace.itl_ms,
         **error_figures(errors),
-        **_cost_figures(errors.tokens, usage, run.info.client_health),
+        **_cost_figures(errors.tokens, made, run.info.client_health),
     }
     return Calibration(streams=pace.streams, **figures)
 
 
-@contextmanager
-def _simulator(pace: Pace, truth: Path) -> Iterator[str]:
-    """Start a simulator that sends at the pace; yield its base URL, and end it afterwards."""
-    words = ["--port", "0", "--exact", "--ttft-ms", f"{pace.ttft_ms:g}"]
-    words += ["--itl-ms", f"{pace.itl_ms:g}", "--truth", str(truth), "--model", "exact"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "server" / "simulator.py"), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        _keep_off_the_client(process.pid, pace.streams)
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        if not url:
-            raise CalibrationError("the simulator didn't start: try make sim")
-        yield f"{url}/v1"
-    finally:
-        process.terminate()  # it writes the rest of its truth
-        process.wait(START_LIMIT_S)
-
-
-def _keep_off_the_client(pid: int, streams: int) -> None:
-    from vllm_bench.run.crew import choose_workers
-    from vllm_bench.send.cores import allowed_cores, cores_for
-
-    allowed = allowed_cores()
-    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
-    if allowed and set(allowed) - set(taken):
-        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """CPU of a process and those that it waited for, and the peak memory of the largest."""
-
-    cpu_s: float
-    memory_bytes: int
-
-
-def _bench(pace: Pace, base_url: str, folder: Path) -> Usage:
-    """Run bench.py as a person would. Raises CalibrationError."""
-    settings = {
-        "base_url": base_url,
-        "model": "exact",
-        "dataset": "sample",
-        "max_new_tokens": pace.tokens,
-        "ignore_eos": True,
-        "concurrencies": [pace.streams],
-        "num_requests": pace.requests,
-    }
-    scenarios = folder / "scenarios.yaml"
-    scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
-    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
-    with (folder / "bench.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 4):  # a client in doubt is what is measured here
-        raise CalibrationError(f"bench.py failed: {(folder / 'bench.log').read_text()[-500:]}")
-    return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
-
-
-def _cost_figures(chunks: int, usage: Usage, health: dict[str, Any]) -> dict[str, float | None]:
+def _cost_figures(chunks: int, made: ExactRun, health: dict[str, Any]) -> dict[str, float | None]:
     """Return the figures of a `Calibration` that say what the client took."""
     workers, lag = health["workers"], health["loop_lag_ms"]
     return {
-        "loop_lag_p99_ms": lag["p99"] if isinstance(lag, dict) else None,
-        "loop_cpu_us": 1e6 * sum(w["cpu_s"] for w in workers) / chunks,
-        "whole_cpu_us": 1e6 * usage.cpu_s / chunks,
-        "sender_memory_mb": max(w["peak_memory_bytes"] for w in workers) / 1e6,
-        "parent_memory_mb": usage.memory_bytes / 1e6,
+        "loop_lag_p99_ms": lag["p99"] if lag else None,
+        "loop_cpu_us": 1e6 * sum(worker["cpu_s"] for worker in workers) / chunks,
+        "whole_cpu_us": 1e6 * made.cpu_s / chunks,
+        "sender_memory_mb": max(worker["peak_memory_bytes"] for worker in workers) / 1e6,
+        "parent_memory_mb": made.memory_bytes / 1e6,
     }
 
 
-def _machine() -> str:
-    return f"{os.cpu_count()} cores, client and simulator together."
-
-
-def _print(rows: list[Calibration]) -> None:
-    from vllm_bench.summary.calibration import to_markdown
-
-    print(to_markdown(rows, _machine()))
-
-
-def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
-    """Write the files. Raises OSError."""
-    from vllm_bench.charts.calibration_figure import calibration_figure
-    from vllm_bench.charts.style import save
+def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
+    """Print the table and write the files. Raises OSError."""
+    from vllm_bench.charts.against_load import calibration_chart
+    from vllm_bench.charts.chart import Heading
+    from vllm_bench.charts.pen_matplotlib import draw, save
     from vllm_bench.records.column import to_csv
     from vllm_bench.records.whole_file import write_whole
     from vllm_bench.summary.calibration import COLUMNS, sidecar, to_markdown, write_sidecar
 
+    machine = f"{os.cpu_count()} cores, client and simulator together."
+    table = to_markdown(rows, machine)
+    print(table)
     if args.like:
         path = sidecar(args.results_dir, args.like)
         write_sidecar(path, rows[0])
@@ -269,8 +163,9 @@ def _write(rows: list[Calibration], args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     write_whole(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
-    write_whole(folder / f"{stem}.md", to_markdown(rows, _machine()).encode())
-    save(calibration_figure(rows, _machine()), folder / f"{stem}.png")
+    write_whole(folder / f"{stem}.md", table.encode())
+    chart = calibration_chart(rows)
+    save(draw(chart, Heading(chart.title, machine, chart.doc)), folder / f"{stem}.png")
     print(f"Wrote {folder / stem}.csv, .md and .png")
 
 

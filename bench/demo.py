@@ -18,15 +18,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from vllm_bench.script import RESULTS, ROOT, parser_of, run
+from vllm_bench.simulator import simulator
 
-STOP_LIMIT_S = 10.0
 # The levels of the scenario take this profile from a lone stream to one that fills its batches.
-SIMULATOR = ("--port", "0", "--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100")
+SIMULATOR = ("--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100")
 
 AFTERWARDS = """
 These are a SIMULATOR's figures: no GPU and no model stand behind them.
@@ -52,8 +50,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = args.results_dir
     try:
-        with _simulator() as url:
-            words = ["--name", "demo", "--base-url", f"{url}/v1", "--results-dir", str(folder)]
+        # Ctrl-C is for the scripts: their requests under way shall still be answered.
+        with simulator(*SIMULATOR, own_session=True) as (base_url, _):
+            words = ["--name", "demo", "--base-url", base_url, "--results-dir", str(folder)]
             before = set(folder.glob("demo-*.csv"))
             status = _run("bench.py", *words, quiet=True)
         runs = sorted(str(path) for path in set(folder.glob("demo-*.csv")) - before)
@@ -86,30 +85,6 @@ def _run(script: str, *words: str, quiet: bool = False) -> int:
         except KeyboardInterrupt:
             # The terminal told the script too; a kill of this process alone did not.
             process.send_signal(signal.SIGINT)
-
-
-@contextmanager
-def _simulator() -> Iterator[str]:
-    """Start a simulator, yield its URL, stop it whatever happens."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "server" / "simulator.py"), *SIMULATOR],
-        stdout=subprocess.PIPE,
-        text=True,
-        # Ctrl-C is for the script: its requests under way shall still be answered.
-        start_new_session=True,
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        if not url:
-            raise SystemExit("demo.py: the simulator didn't start: see above")
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _shown(folder: Path) -> str:

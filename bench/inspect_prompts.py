@@ -122,12 +122,12 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
 
     Raises PromptError, ControlError, ScenarioError.
     """
-    from vllm_bench.run.prepare import api_key_of, parts_for, server_of
+    from vllm_bench.run.prepare import plans_for, server_of
 
     read_env()
     scenario = _scenario(args)
-    server = server_of(scenario, api_key_of(scenario, os.environ)) if args.base_url else None
-    chosen = parts_for(scenario, server, os.environ, None)[0].material.prompts
+    server = server_of(scenario, os.environ) if args.base_url else None
+    chosen = plans_for(scenario, server, os.environ)[0].prompts
     if chosen.counted_by not in ("server", "nobody"):
         print("The run asks its server for token counts and may draw others: see --base-url.\n")
     return chosen

@@ -14,7 +14,7 @@ plots/ in the folder of the first run, or of --results-dir:
                                 other run of the same level. ITL: a gap counts for its tokens
     <run_id>_timeline.png       arrivals and ends, requests in flight, output tokens/s, TTFT and
                                 failures, KV cache, GPUs: on one clock, the steady window shaded
-    <run_id>_waterfall.png      up to 200 requests, a row each: until first token, decode
+    <run_id>_waterfall.png      up to 200 requests, one row each: until first token, decode
     <scenario>_ttft_overlay.png, <scenario>_latency_overlay.png     where there are two runs
     <scenario>_load.png         TTFT, TPOT, latency with 95 % intervals and objectives, throughput
                                 and its knee against load: from two levels on
@@ -45,9 +45,8 @@ from typing import TYPE_CHECKING
 from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.charts.figures import PlottedRun
-    from vllm_bench.charts.pictures import Picture
-    from vllm_bench.charts.style import Format
+    from vllm_bench.charts.pen_matplotlib import Format
+    from vllm_bench.charts.pictures import DrawnRun, Picture
     from vllm_bench.records.find_runs import Run
 
 
@@ -60,7 +59,8 @@ def main() -> int:
     if not paths:
         return 1
     plots = Plots((args.results_dir or paths[0].parent) / "plots", args.format)
-    from vllm_bench.charts.style import DARK, LIGHT, in_style
+    from vllm_bench.charts.pen_matplotlib import in_style
+    from vllm_bench.charts.style import DARK, LIGHT
 
     try:
         with in_style(DARK if args.dark else LIGHT):
@@ -89,16 +89,16 @@ class Plots:
 
     def draw(self, pictures: Iterable[Picture]) -> None:
         """Draw them, each saved before the next. Raises OSError."""
-        from vllm_bench.charts.style import save
+        from vllm_bench.charts.pen_matplotlib import draw, save
         from vllm_bench.records.text import printable
 
         self.folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
             path = self.folder / f"{picture.name}.{self.format}"
-            if picture.draw is None:
+            if picture.chart is None:
                 print(f"no {path.name}: {printable(picture.why_not)}")
                 continue
-            save(picture.draw(), path, self.format)
+            save(draw(picture.chart, picture.heading), path, self.format)
             print(path)
 
 
@@ -114,16 +114,15 @@ def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
     return damaged
 
 
-def _draw_moments(plots: Plots, run: Run) -> PlottedRun:
+def _draw_moments(plots: Plots, run: Run) -> DrawnRun:
     """Draw what takes all of a run's rows, and return what is kept of them."""
-    from vllm_bench.charts.figures import plotted_run
-    from vllm_bench.charts.pictures import moment_pictures
+    from vllm_bench.charts.pictures import drawn_run, moment_pictures
     from vllm_bench.summary.summary import facts_of, summarize
 
     facts = facts_of(run)
-    summary = summarize(run, facts)
-    plots.draw(moment_pictures(summary, facts))
-    return plotted_run(summary, facts)
+    drawn = drawn_run(summarize(run, facts), facts)
+    plots.draw(moment_pictures(drawn, facts))
+    return drawn
 
 
 if __name__ == "__main__":

@@ -28,16 +28,18 @@ from typing import TYPE_CHECKING
 from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.page.report_run import ReportedRun
+    from vllm_bench.charts.pictures import DrawnRun
+    from vllm_bench.charts.tracks import Room
+    from vllm_bench.records.find_runs import Run
 
 
 def main() -> int:
     """Find the runs, keep of each what the page shows, write the page."""
     args = _parse()
-    from vllm_bench.page.report_run import points_each, reported_run
+    from vllm_bench.page.page import room_for
 
     paths, missing = find(args.files, args.results_dir)
-    runs, damaged = each_run(paths, partial(reported_run, most=points_each(len(paths))))
+    runs, damaged = each_run(paths, partial(_drawn, room_for(len(paths))))
     if not runs:
         return 1
     written = _write(args.out or (args.results_dir or paths[0].parent) / "report.html", runs)
@@ -51,13 +53,21 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _write(path: Path, runs: list[ReportedRun]) -> bool:
+def _drawn(room: Room, run: Run) -> DrawnRun:
+    """Return what the page shows of a run."""
+    from vllm_bench.charts.pictures import drawn_run
+    from vllm_bench.summary.summary import facts_of, summarize
+
+    facts = facts_of(run)
+    return drawn_run(summarize(run, facts), facts, room)
+
+
+def _write(path: Path, runs: list[DrawnRun]) -> bool:
     """Write the page; False where the folder doesn't take it."""
     from vllm_bench.page.page import to_html
-    from vllm_bench.page.report_run import sorted_runs
     from vllm_bench.records.whole_file import write_whole
 
-    page = to_html(sorted_runs(runs)).encode()
+    page = to_html(runs).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page)

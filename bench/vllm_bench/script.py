@@ -8,8 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BenchError
 
@@ -74,9 +73,7 @@ def read_env() -> None:
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
     return argparse.ArgumentParser(
-        description=manual,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # `make all` looks for --results-dir, spelled out
+        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
@@ -118,26 +115,3 @@ def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], 
             complain(problem)
             damaged += 1
     return taken, damaged
-
-
-class Interrupts:
-    """Counts how often the end was asked for, from entering to leaving."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._before: dict[int, Any] = {}
-
-    def count(self) -> int:
-        return self._count
-
-    def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from vllm_bench.charts.figures import PlottedRun, plotted_run
-from vllm_bench.charts.pictures import all_series
+from vllm_bench.charts.chart import Chart, Heading, Line
+from vllm_bench.charts.pen_matplotlib import draw
+from vllm_bench.charts.pictures import DrawnRun, all_series, drawn_run
 from vllm_bench.figures.facts import Facts
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
@@ -43,18 +44,28 @@ def facts_at(path: Path) -> Facts:
     return facts_of(load_run(path))
 
 
-def plotted_at(path: Path) -> PlottedRun:
-    """Return what pictures keep of a run that was written."""
+def drawn_at(path: Path) -> DrawnRun:
+    """Return what charts keep of a run that was written."""
     run = load_run(path)
     facts = facts_of(run)
-    return plotted_run(summarize(run, facts), facts)
+    return drawn_run(summarize(run, facts), facts)
 
 
-def series_at(paths: Sequence[Path]) -> tuple[Series, list[PlottedRun]]:
-    """Return runs that were written as one series, and as what pictures keep of them."""
-    runs = [plotted_at(path) for path in paths]
+def series_at(paths: Sequence[Path]) -> tuple[Series, list[DrawnRun]]:
+    """Return runs that were written as one series, and as what charts keep of them."""
+    runs = [drawn_at(path) for path in paths]
     (series,) = all_series(runs)
     return series, runs
+
+
+def picture(chart: Chart, title: str = "made") -> Figure:
+    """Return a chart drawn by matplotlib."""
+    return draw(chart, Heading(title, "", ""))
+
+
+def by_name(lines: Iterable[Line]) -> dict[str, Line]:
+    """Return lines by their names in the legend, without what stands on a second line."""
+    return {(line.label or line.name).partition("\n")[0]: line for line in lines}
 
 
 def write_tokens(run: Path, stamps_s: dict[int, Sequence[float]], tokens: int = 1) -> None:

@@ -17,6 +17,8 @@ from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
 from tests.support.running import info, rows, start_bench, wait_for, write_scenario
 
+pytestmark = pytest.mark.process
+
 
 def settings(base_url: str, model: str, num_requests: int) -> dict[str, object]:
     return {

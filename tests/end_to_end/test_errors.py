@@ -16,6 +16,8 @@ from tests.sim.simulated import Simulated
 from tests.support.far_end import LAST_CHUNK, SSE_HEAD, Step, TinyVllm, chunk, delta, event, usage
 from tests.support.running import info, rows, run_bench, start_bench, wait_for, write_scenario
 
+pytestmark = pytest.mark.process
+
 EXACT = ("--exact", "--ttft-ms", "5", "--itl-ms", "3", "--model", "exact")
 TOKENS = 12
 PATIENCE_S, TOTAL_S = 1.0, 2.5

@@ -12,6 +12,8 @@ from vllm_bench.summary.truth import client_errors, read_truth
 from tests.end_to_end.golden import EXACT, check, measured, pairs
 from tests.sim.simulated import Simulated
 
+pytestmark = pytest.mark.process
+
 NINE_ON_THREE = {"concurrencies": [9], "num_requests": 45}
 IDS = {"extra_body": {"return_token_ids": True}}
 FEW = {"num_requests": 16}

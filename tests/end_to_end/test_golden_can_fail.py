@@ -18,6 +18,8 @@ from tests.end_to_end.planted import MS, NAMES, PLANTED
 from tests.sim.simulated import Simulated
 from tests.support.made_runs import frame_of, made_info, made_record
 
+pytestmark = pytest.mark.process
+
 # A run of two streams made up by hand. Each request: sent, at the server 40 us later, its tokens
 # 10 ms after that and then one each 2 ms, each of them seen 50 us after it was sent. The last two
 # are sent together and read in one.

@@ -23,6 +23,8 @@ from vllm_bench.run.folder import mark_left_behind
 from tests.end_to_end.killing import NS, REPLIES, STREAMS, Fate, Pulse, Truth, kill, planned
 from tests.sim.simulated import Simulated
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 SIDE_BY_SIDE = 6
 

@@ -8,9 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.sim.simulated import Simulated
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,6 +20,8 @@ from tests.support.far_end import TinyVllm
 from tests.support.running import assert_ran, run_bench, write_scenario
 from tests.support.shimmed import TWO_GPUS, environment
 
+pytestmark = pytest.mark.process
+
 SUMMARIZE = Path(__file__).resolve().parents[2] / "bench" / "summarize.py"
 NO_COUNTER = "0 0 energy=!3\n1 0 energy=!3\n"
 SLOWED_AT, LOST_AT = 10, 60  # samples

@@ -113,7 +113,7 @@ def test_in_a_steady_closed_loop_littles_law_holds_and_the_window_leaves_the_dra
     held = summary.in_flight
     assert held is not None
     assert held.peak == 4
-    assert held.in_window == pytest.approx(4, rel=0.01)
+    assert held.window_mean == pytest.approx(4, rel=0.01)
     assert held.littles_law == pytest.approx(1, rel=0.03)
     assert summary.steady is not None
     assert summary.throughput is not None

@@ -28,7 +28,7 @@ MEASURE = {
     "send": ("plan", "reply"),
     "live": ("plan", "send"),
     "watch": ("vllm",),
-    "run": ("prompts", "reply", "vllm", "plan", "send", "live"),
+    "run": ("prompts", "reply", "vllm", "plan", "send", "live", "watch"),
 }
 JUDGE = {
     "figures": (),

@@ -30,7 +30,8 @@ def plan(due_s: tuple[float, ...] = (), **changes: Any) -> Any:
     """What is asked of a plan: an open loop where requests come due, else 4 streams."""
     parts: dict[str, Any] = {
         "measured": len(due_s) or 20,
-        "timetable": SimpleNamespace(open_loop=bool(due_s), measured_s=due_s),
+        "open_loop": bool(due_s),
+        "measured_s": due_s,
         "scenario": SimpleNamespace(max_in_flight=changes.pop("max_in_flight", None)),
         "level": SimpleNamespace(concurrency=None if due_s else 4),
         "talk": None,

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vllm_bench.charts.pictures import DrawnRun, drawn_run
+from vllm_bench.charts.tracks import Room
 from vllm_bench.page.page import to_html
-from vllm_bench.page.report_run import ReportedRun, reported_run, sorted_runs
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.token_file import save
+from vllm_bench.summary.summary import facts_of, summarize
 
 from tests.support.made_runs import made_info, made_record, write_run
 
@@ -74,9 +76,15 @@ def _reads(records: list[Any]) -> dict[str, Any]:
     }
 
 
-def reported(*paths: Path, most: int = 300) -> list[ReportedRun]:
-    """Return what the report keeps of runs, in its order."""
-    return sorted_runs([reported_run(load_run(path), most) for path in paths])
+def reported(*paths: Path, most: int = 300) -> list[DrawnRun]:
+    """Return what the report keeps of runs."""
+    return [_reported(path, Room(most, most, 2 * most)) for path in paths]
+
+
+def _reported(path: Path, room: Room) -> DrawnRun:
+    run = load_run(path)
+    facts = facts_of(run)
+    return drawn_run(summarize(run, facts), facts, room)
 
 
 def page_of(*paths: Path) -> str:

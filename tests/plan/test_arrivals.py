@@ -215,6 +215,7 @@ def test_draws_longer_than_a_chunk_agree_too(arrivals: Arrivals) -> None:
     assert arrival_times(arrivals, seed=3, count=9000)[:4097] == shorter
 
 
+@pytest.mark.process
 def test_another_process_draws_the_same() -> None:
     code = (
         "from vllm_bench.plan.arrivals import Arrivals, arrival_times, schedule_sha256 as sha\n"

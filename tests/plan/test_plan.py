@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.plan import Plan, make_plan, run_id_for
-from vllm_bench.plan.work import Timeouts
-from vllm_bench.scenario.load import LoadLevel
+from vllm_bench.plan.plan import Plan
+from vllm_bench.plan.share import Timeouts
 
-from tests.plan.test_request import scenario
-from tests.support.made_parts import made_part
+from tests.support.made_plans import made_plan
 
-RUN_ID = "chat-cc2-pref256-max16-20251124T120000Z"
+TIME = "20251124T120000Z"
+RUN_ID = f"chat-cc2-prefany-max16-{TIME}"
 
 
 def plan(count: int = 3, api_key: str | None = None, **changes: Any) -> Plan:
     settings = {"num_requests": count, "concurrencies": [2], **changes}
-    return make_plan(RUN_ID, scenario(**settings), made_part(count, **settings), api_key)
+    return made_plan(count, time_utc=TIME, api_key=api_key, **settings)
 
 
 def salts(**changes: Any) -> list[str | None]:
@@ -40,6 +39,7 @@ def test_each_prompt_is_one_request_in_the_prompts_order(count: int) -> None:
 
 def test_planning_twice_gives_the_same_plan() -> None:
     assert plan() == plan()
+    assert plan().requests == plan().requests
 
 
 def test_a_run_has_one_salt_of_its_own() -> None:
@@ -93,19 +93,19 @@ def test_one_choice_is_expected_where_no_more_are_asked_for(extra: dict[str, Any
 
 def test_the_limits_are_the_scenarios() -> None:
     limits = {"timeout_first_token_s": 1, "timeout_stall_s": 2, "timeout_total_s": 3}
-    assert plan(**limits).manner.timeouts == Timeouts(1.0, 2.0, 3.0)
+    assert plan(**limits).target.timeouts == Timeouts(1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize(
     ("prefill", "run_id"),
-    [(256, "chat-cc8-pref256-max16-T"), (None, "chat-cc8-prefany-max16-T")],
+    [(256, f"chat-cc8-pref256-max16-{TIME}"), (None, f"chat-cc8-prefany-max16-{TIME}")],
 )
 def test_the_run_id_says_what_was_run(prefill: int | None, run_id: str) -> None:
-    assert run_id_for(scenario(prefill_tokens=prefill), LoadLevel(8), "T") == run_id
+    assert plan(prefill_tokens=prefill, concurrencies=[8]).run_id == run_id
 
 
 @given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"), st.integers(1, 16384))
 def test_a_run_id_is_a_file_name_and_a_header_value(name: str, streams: int) -> None:
-    found = run_id_for(scenario(name=name), LoadLevel(streams), "20251124T120000Z")
+    found = plan(name=name, concurrencies=[streams]).run_id
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]+", found)
     assert len(found) < 200

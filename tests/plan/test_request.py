@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.plan.request import chat_messages, make_body, make_target
-from vllm_bench.plan.work import PlannedRequest, Target
+from vllm_bench.plan.share import PlannedRequest, Target
 from vllm_bench.prompts.prompt import Message, Prompt, user_prompt
 from vllm_bench.scenario.scenario import Scenario
 
@@ -69,7 +69,7 @@ def received(
 ) -> tuple[Received, Target]:
     target = make_target(scenario(**changes), api_key)
     request = PlannedRequest(0, "run-0", "p1", content, 16)
-    return Received(target.request_bytes(request)), target
+    return Received(request.after(target.head())), target
 
 
 def test_a_chat_request_holds_the_prompts_messages_and_nothing_unasked() -> None:

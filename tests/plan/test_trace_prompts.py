@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vllm_bench.plan.trace import BLOCK_TOKENS, Trace, TraceRequest, read_trace
+from vllm_bench.plan.trace import Trace, TraceRequest, read_trace
 from vllm_bench.plan.trace_prompts import SAMPLE, Writer, trace_prompts
+from vllm_bench.plan.trace_rows import BLOCK_TOKENS
 from vllm_bench.prompts.count import EstimateCounter
 from vllm_bench.prompts.pack import Goal
 from vllm_bench.prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
@@ -129,6 +130,7 @@ def test_seeds_give_other_prompts() -> None:
     assert not set(first) & set(second)
 
 
+@pytest.mark.process
 def test_another_process_makes_the_same() -> None:
     code = (
         "from tests.plan.test_trace_prompts import azure, mooncake, made\n"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.records.request_record import count_rows, read_frame
 from vllm_bench.records.run_info import ClockPair, RunInfo
 from vllm_bench.records.same_run import RunKey
-from vllm_bench.run.resume import FoundRun, newest_whole, whole_runs
+from vllm_bench.run.resume import whole_runs
 
 from tests.support.made_runs import NOON_S, made_info, made_record, write_run
 
@@ -32,8 +33,12 @@ KEY = RunKey.of(planned())
 assert KEY is not None
 
 
+def refuse(line: str) -> None:
+    raise AssertionError(f"nothing is wrong with these files: {line}")
+
+
 def on_disk(folder: Path, name: str, info: RunInfo | None, rows: int = 3) -> Path:
-    return write_run(folder, RECORDS[:rows], info, name=name)
+    return write_run(folder, [made_record(i) for i in range(rows)], info, name=name)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +104,11 @@ def test_a_run_that_does_not_say_what_it_was_has_no_key(changes: dict[str, Any])
         ("failed", 3, False),
     ],
 )
-def test_a_run_is_whole_when_it_ended_by_itself_with_a_row_a_request(
-    status: str, rows: int, whole: bool
+def test_a_run_is_whole_when_it_ended_by_itself_with_one_row_per_request(
+    tmp_path: Path, status: str, rows: int, whole: bool
 ) -> None:
-    found = FoundRun(Path("run.csv"), planned(status=status, num_requests=3), rows)
-    assert found.whole is whole
-    assert newest_whole([found]) == ({KEY: Path("run.csv")} if whole else {})
+    path = on_disk(tmp_path, "run", planned(status=status, num_requests=3), rows)
+    assert whole_runs(tmp_path, refuse) == ({KEY: path} if whole else {})
 
 
 runs = st.lists(
@@ -118,22 +122,21 @@ runs = st.lists(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(runs)
 def test_the_newest_whole_run_of_each_key_counts(made: list[tuple[str, int, int, str]]) -> None:
-    found = [
-        FoundRun(
-            Path(f"{place}.csv"),
-            planned(began_s, plan={"sha256": sha256}, repeat=repeat, status=status),
-            3,
-        )
-        for place, (sha256, repeat, began_s, status) in enumerate(made)
-    ]
-    chosen = newest_whole(found)
-    whole = [run for run in found if run.info.status == "complete"]
-    assert set(chosen) == {RunKey.of(run.info) for run in whole}
-    for key, path in chosen.items():
-        began = {r.path: r.info.clock_start.wall_s for r in whole if RunKey.of(r.info) == key}
-        assert began[path] == max(began.values())
+    with tempfile.TemporaryDirectory() as name:
+        found: dict[Path, RunInfo] = {}
+        for place, (sha256, repeat, began_s, status) in enumerate(made):
+            run = planned(began_s, plan={"sha256": sha256}, repeat=repeat, status=status)
+            found[on_disk(Path(name), f"{place}", run)] = run
+        chosen = whole_runs(Path(name), refuse)
+    began: dict[RunKey | None, list[float]] = {}
+    for run in found.values():
+        if run.status == "complete":
+            began.setdefault(RunKey.of(run), []).append(run.clock_start.wall_s)
+    newest = {key: found[path].clock_start.wall_s for key, path in chosen.items()}
+    assert newest == {key: max(times) for key, times in began.items()}
 
 
 def test_a_folder_gives_its_newest_whole_runs(tmp_path: Path) -> None:
@@ -150,14 +153,14 @@ def test_a_folder_gives_its_newest_whole_runs(tmp_path: Path) -> None:
         dataclasses.replace(KEY, repeat=2): other,
     }
     assert told == []
-    assert whole_runs(tmp_path / "nowhere") == {}
+    assert whole_runs(tmp_path / "nowhere", refuse) == {}
 
 
 def test_a_run_that_a_kill_tore_in_its_last_row_is_not_whole(tmp_path: Path) -> None:
     path = on_disk(tmp_path, "a", planned())
-    assert whole_runs(tmp_path) == {KEY: path}
+    assert whole_runs(tmp_path, refuse) == {KEY: path}
     path.write_bytes(path.read_bytes()[:-1])
-    assert whole_runs(tmp_path) == {}
+    assert whole_runs(tmp_path, refuse) == {}
 
 
 def test_files_that_cannot_be_read_are_told_and_the_others_count(tmp_path: Path) -> None:
@@ -177,7 +180,6 @@ def test_files_that_cannot_be_read_are_told_and_the_others_count(tmp_path: Path)
     assert all("\n" not in line for line in told)
     assert "damaged.csv: damaged row: line 5" in told[0]
     assert "later.json: schema_version 99" in told[1]
-    assert whole_runs(tmp_path) == {KEY: whole}
 
 
 def test_rows_are_counted_as_they_are_read(tmp_path: Path) -> None:

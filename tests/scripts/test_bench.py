@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import ssl
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,40 +15,22 @@ import trustme
 from vllm_bench.records.request_record import COLUMNS, read_frame
 from vllm_bench.records.token_file import load
 
+from tests.scripts.conftest import Bench, Scenarios
 from tests.support.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
 from tests.support.running import (
     assert_ran,
     info,
     rows,
-    run_bench,
     sending_processes,
     start_bench,
     wait_for,
-    write_scenario,
 )
 
-Bench = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def scenarios(tmp_path: Path, tiny_vllm: TinyVllm) -> Callable[..., Path]:
-    settings = {
-        "base_url": tiny_vllm.base_url,
-        "model": "tiny",
-        "max_new_tokens": 4,
-        "concurrencies": [3],
-        "num_requests": 12,
-    }
-    return lambda **changes: write_scenario(tmp_path, **{**settings, **changes})
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return partial(run_bench, tmp_path)
+pytestmark = pytest.mark.process
 
 
 def test_a_run_leaves_a_row_a_request_and_what_it_was(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.token_gap_s = 0.01  # so that the streams overlap
     done = bench(scenarios())
@@ -73,7 +53,7 @@ def test_a_run_leaves_a_row_a_request_and_what_it_was(
 
 
 def test_the_streams_are_held_and_their_connections_kept(
-    bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
+    bench: Bench, scenarios: Scenarios, tiny_vllm: TinyVllm
 ) -> None:
     assert_ran(bench(scenarios(num_requests=40, concurrencies=[5])))
     sent = [r for r in tiny_vllm.requests if r.path == "/v1/chat/completions"]
@@ -82,7 +62,7 @@ def test_the_streams_are_held_and_their_connections_kept(
 
 
 def test_each_concurrency_is_a_run_of_its_own_on_the_same_prompts(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     assert_ran(bench(scenarios(concurrencies=[1, 2])))
     first, second = (read_frame(p) for p in sorted((tmp_path / "results").glob("*.csv")))
@@ -94,7 +74,7 @@ def test_each_concurrency_is_a_run_of_its_own_on_the_same_prompts(
 
 
 def test_without_streaming_only_the_latency_is_measured(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+    bench: Bench, scenarios: Scenarios, tmp_path: Path
 ) -> None:
     assert_ran(bench(scenarios(stream=False)))
     found = rows(tmp_path)
@@ -122,7 +102,7 @@ ERROR_EVENT: list[Step] = [
 )
 def test_nothing_that_failed_looks_like_success(
     bench: Bench,
-    scenarios: Callable[..., Path],
+    scenarios: Scenarios,
     tmp_path: Path,
     tiny_vllm: TinyVllm,
     script: list[Step],
@@ -140,7 +120,7 @@ def test_nothing_that_failed_looks_like_success(
 
 
 def test_a_stream_that_stalls_is_cut_off_and_says_so(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     scripts: dict[int, list[Step]] = {
         2: [SSE_HEAD, chunk(delta("a")), HANG],
@@ -160,7 +140,7 @@ def completions(server: TinyVllm) -> int:
 
 
 def test_ctrl_c_keeps_every_row_and_lets_requests_under_way_end(
-    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.token_gap_s = 0.05
     process = start_bench(tmp_path, scenarios(num_requests=1000))
@@ -176,7 +156,7 @@ def test_ctrl_c_keeps_every_row_and_lets_requests_under_way_end(
 
 
 def test_a_sigterm_to_the_whole_process_group_is_answered_as_ctrl_c_is(
-    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.token_gap_s = 0.05
     process = start_bench(tmp_path, scenarios(num_requests=1000), "--workers", "2")
@@ -191,7 +171,7 @@ def test_a_sigterm_to_the_whole_process_group_is_answered_as_ctrl_c_is(
 
 
 def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
-    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
     process = start_bench(tmp_path, scenarios(warmup_requests=3))
@@ -203,10 +183,12 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
     assert "connecting" not in err
     assert "cut off in the warm-up: nothing was measured" in " ".join(out.split())
     assert "slow ones" not in out
+    assert info(tmp_path).status == "interrupted"
+    assert len(rows(tmp_path)) == 0
 
 
 def test_a_second_ctrl_c_cuts_off_what_is_under_way(
-    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, chunk(delta("a")), HANG]
     process = start_bench(tmp_path, scenarios())
@@ -223,7 +205,7 @@ def test_a_second_ctrl_c_cuts_off_what_is_under_way(
 
 @pytest.mark.parametrize(("workers", "killed"), [(1, 1), (3, 1), (3, 3)])
 def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
-    scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm, workers: int, killed: int
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, workers: int, killed: int
 ) -> None:
     tiny_vllm.token_gap_s = 0.02
     process = start_bench(tmp_path, scenarios(num_requests=60), "--workers", str(workers))
@@ -250,7 +232,7 @@ def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_streams_are_as_many_as_asked_over_all_sending_processes(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm, workers: int
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, workers: int
 ) -> None:
     tiny_vllm.token_gap_s = 0.005
     path = scenarios(num_requests=40, concurrencies=[5])
@@ -270,7 +252,7 @@ def test_streams_are_as_many_as_asked_over_all_sending_processes(
 
 
 def test_every_token_has_its_stamp_in_the_tokens_file(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+    bench: Bench, scenarios: Scenarios, tmp_path: Path
 ) -> None:
     assert_ran(bench(scenarios()))
     found = rows(tmp_path).set_index("request_index")
@@ -287,94 +269,19 @@ def test_every_token_has_its_stamp_in_the_tokens_file(
 
 
 def test_no_tokens_leaves_the_tokens_file_out(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+    bench: Bench, scenarios: Scenarios, tmp_path: Path
 ) -> None:
     assert_ran(bench(scenarios(), "--no-tokens"))
     assert not (tmp_path / "results" / "tokens").exists()
 
 
-def test_wrong_usage_is_one_line_and_exit_2_before_any_request(
-    bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
-) -> None:
-    path = scenarios()
-    for words, hint in (
-        (["--name", "onee"], "did you mean one"),
-        (["--model", "tinny"], "it serves tiny"),
-        (["--base-url", "ftp://x"], "must be http"),
-        (["--dataset", "doly"], "did you mean dolly"),
-        (["--scenarios", "nowhere.yaml"], "nowhere.yaml: can't be read"),
-    ):
-        done = bench(path, *words)
-        assert done.returncode == 2, words
-        (line,) = done.stderr.splitlines()
-        assert hint in line
-        assert not completions(tiny_vllm)
-
-
-def test_a_key_that_is_not_set_is_named_and_never_its_value(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
-) -> None:
-    tiny_vllm.api_key = "s3cret-value"
-    path = scenarios(api_key_env="MY_KEY")
-    missing = bench(path)
-    assert missing.returncode == 2
-    assert "MY_KEY" in missing.stderr
-    done = bench(path, MY_KEY="s3cret-value")
-    assert_ran(done)
-    written = b"".join(p.read_bytes() for p in (tmp_path / "results").rglob("*.*"))
-    assert b"s3cret-value" not in written
-    assert "s3cret-value" not in done.stdout + done.stderr
-
-
-def test_no_server_is_one_line_and_exit_1(bench: Bench, scenarios: Callable[..., Path]) -> None:
-    done = bench(scenarios(base_url="http://127.0.0.1:9/v1"), "--wait-s", "0")
-    assert done.returncode == 1
-    assert "make server" in done.stderr.splitlines()[-1]
-
-
-def test_a_folder_that_cannot_be_written_is_found_before_the_first_request(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
-) -> None:
-    (tmp_path / "file").write_text("")
-    done = bench(scenarios(), "--results-dir", str(tmp_path / "file" / "results"))
-    assert done.returncode == 1
-    assert "file/results: can't be written" in done.stderr
-    assert not tiny_vllm.requests
-
-
-def test_a_dry_run_shows_and_sends_nothing(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, tiny_vllm: TinyVllm
-) -> None:
-    done = bench(scenarios(), "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "3 streams: 12 requests after 0 to warm up" in done.stdout
-    assert "plan sha256 " in done.stdout
-    assert "prompt tokens by server" in done.stdout
-    assert not completions(tiny_vllm)
-    assert not (tmp_path / "results").exists()
-
-
-def test_a_dry_run_needs_no_server(bench: Bench, scenarios: Callable[..., Path]) -> None:
-    done = bench(scenarios(base_url="http://127.0.0.1:9/v1"), "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "does not answer now" in done.stdout
-
-
 def test_telemetry_without_a_gpu_warns_and_goes_on(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path
+    bench: Bench, scenarios: Scenarios, tmp_path: Path
 ) -> None:
     done = bench(scenarios(), "--telemetry", NVIDIA_VISIBLE_DEVICES="none")
     assert_ran(done)
     sampled = list((tmp_path / "results" / "telemetry").glob("*.csv"))
     assert sampled or "no telemetry: NVML" in done.stderr
-
-
-def test_prompts_over_the_context_are_told_before_they_are_sent(
-    bench: Bench, scenarios: Callable[..., Path], tiny_vllm: TinyVllm
-) -> None:
-    tiny_vllm.max_model_len = 90
-    done = bench(scenarios(max_new_tokens=20))
-    assert "are over the server's max_model_len of 90" in done.stderr
 
 
 @pytest.fixture
@@ -390,7 +297,7 @@ def https_vllm(tmp_path: Path) -> Iterator[TinyVllm]:
 
 
 def test_https_is_verified_by_the_authority_that_is_named(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, https_vllm: TinyVllm
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, https_vllm: TinyVllm
 ) -> None:
     path = scenarios(base_url=https_vllm.base_url, tls_ca=str(tmp_path / "ca.pem"))
     done = bench(path)
@@ -400,7 +307,7 @@ def test_https_is_verified_by_the_authority_that_is_named(
 
 
 def test_https_that_cannot_be_verified_is_refused_unless_told_and_then_it_is_said(
-    bench: Bench, scenarios: Callable[..., Path], tmp_path: Path, https_vllm: TinyVllm
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, https_vllm: TinyVllm
 ) -> None:
     refused = bench(scenarios(base_url=https_vllm.base_url), "--wait-s", "0")
     assert refused.returncode == 1
@@ -413,7 +320,7 @@ def test_https_that_cannot_be_verified_is_refused_unless_told_and_then_it_is_sai
 
 
 def test_an_authority_that_cannot_be_read_is_wrong_usage(
-    bench: Bench, scenarios: Callable[..., Path]
+    bench: Bench, scenarios: Scenarios
 ) -> None:
     done = bench(scenarios(base_url="https://127.0.0.1:9/v1", tls_ca="nowhere.pem"))
     assert done.returncode == 2

@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
+from tests.scripts.conftest import Scenarios
 from tests.support.far_end import (
     CLOSE,
     HANG,
@@ -34,24 +34,12 @@ from tests.support.running import (
     sending_processes,
     start_bench,
     wait_for,
-    write_scenario,
 )
 
-Scenarios = Callable[..., Path]
+pytestmark = pytest.mark.process
+
 BROKEN: list[Step] = [SSE_HEAD, chunk(delta("x")), CLOSE]
 OPEN = {"concurrencies": [], "request_rates": [100.0]}
-
-
-@pytest.fixture
-def scenarios(tmp_path: Path, tiny_vllm: TinyVllm) -> Scenarios:
-    settings = {
-        "base_url": tiny_vllm.base_url,
-        "model": "tiny",
-        "max_new_tokens": 4,
-        "concurrencies": [3],
-        "num_requests": 12,
-    }
-    return lambda **changes: write_scenario(tmp_path, **{**settings, **changes})
 
 
 def completions(server: TinyVllm) -> list[Request]:
@@ -113,19 +101,6 @@ def test_a_warm_up_that_fails_is_told_and_the_run_goes_on(
     assert info(tmp_path).unmeasured["failed"] == 2
     assert rows(tmp_path)["error"].isna().all()
     assert_ledger(tmp_path)
-
-
-def test_ctrl_c_in_the_warm_up_ends_it_and_says_so(
-    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
-) -> None:
-    tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
-    process = start_bench(tmp_path, scenarios(warmup_requests=2))
-    wait_for(lambda: len(completions(tiny_vllm)) == 2)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert info(tmp_path).status == "interrupted"
-    assert len(rows(tmp_path)) == 0
 
 
 def test_an_open_loop_sends_by_its_schedule_and_keeps_it_up_to_the_end(

@@ -1,4 +1,4 @@
-"""What bench.py says before and after its runs: commands to paste, what is missing or whole."""
+"""What bench.py says before and after its runs: what is wrong or whole, and how to read on."""
 
 from __future__ import annotations
 
@@ -6,27 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.scripts.conftest import Bench, Scenarios
 from tests.support.far_end import TinyVllm
-from tests.support.running import assert_ran, run_bench, write_scenario
+from tests.support.running import assert_ran, run_bench
 
-Scenarios = Callable[..., Path]
-
-
-@pytest.fixture
-def scenarios(tmp_path: Path, tiny_vllm: TinyVllm) -> Scenarios:
-    settings = {
-        "base_url": tiny_vllm.base_url,
-        "model": "tiny",
-        "max_new_tokens": 4,
-        "concurrencies": [3],
-        "num_requests": 12,
-    }
-    return lambda **changes: write_scenario(tmp_path, **{**settings, **changes})
+pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("levels", [[2], [1, 2, 3, 4, 5]])
@@ -108,3 +96,78 @@ def test_a_start_that_is_refused_leaves_no_folder_and_takes_none_away(
         assert done.returncode == 2, done.stderr
     assert not (tmp_path / "new").exists()
     assert (tmp_path / "mine").is_dir()
+
+
+def test_wrong_usage_is_one_line_and_exit_2_before_any_request(
+    bench: Bench, scenarios: Scenarios, tiny_vllm: TinyVllm
+) -> None:
+    path = scenarios()
+    for words, hint in (
+        (["--name", "onee"], "did you mean one"),
+        (["--model", "tinny"], "it serves tiny"),
+        (["--base-url", "ftp://x"], "must be http"),
+        (["--dataset", "doly"], "did you mean dolly"),
+        (["--scenarios", "nowhere.yaml"], "nowhere.yaml: can't be read"),
+    ):
+        done = bench(path, *words)
+        assert done.returncode == 2, words
+        (line,) = done.stderr.splitlines()
+        assert hint in line
+        assert not [r for r in tiny_vllm.requests if r.path == "/v1/chat/completions"]
+
+
+def test_a_key_that_is_not_set_is_named_and_never_its_value(
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.api_key = "s3cret-value"
+    path = scenarios(api_key_env="MY_KEY")
+    missing = bench(path)
+    assert missing.returncode == 2
+    assert "MY_KEY" in missing.stderr
+    done = bench(path, MY_KEY="s3cret-value")
+    assert_ran(done)
+    written = b"".join(p.read_bytes() for p in (tmp_path / "results").rglob("*.*"))
+    assert b"s3cret-value" not in written
+    assert "s3cret-value" not in done.stdout + done.stderr
+
+
+def test_no_server_is_one_line_and_exit_1(bench: Bench, scenarios: Scenarios) -> None:
+    done = bench(scenarios(base_url="http://127.0.0.1:9/v1"), "--wait-s", "0")
+    assert done.returncode == 1
+    assert "make server" in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_request(
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = bench(scenarios(), "--results-dir", str(tmp_path / "file" / "results"))
+    assert done.returncode == 1
+    assert "file/results: can't be written" in done.stderr
+    assert not tiny_vllm.requests
+
+
+def test_a_dry_run_shows_and_sends_nothing(
+    bench: Bench, scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    done = bench(scenarios(), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "3 streams: 12 requests after 0 to warm up" in done.stdout
+    assert "plan sha256 " in done.stdout
+    assert "prompt tokens by server" in done.stdout
+    assert not [r for r in tiny_vllm.requests if r.path == "/v1/chat/completions"]
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_needs_no_server(bench: Bench, scenarios: Scenarios) -> None:
+    done = bench(scenarios(base_url="http://127.0.0.1:9/v1"), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "does not answer now" in done.stdout
+
+
+def test_prompts_over_the_context_are_told_before_they_are_sent(
+    bench: Bench, scenarios: Scenarios, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.max_model_len = 90
+    done = bench(scenarios(max_new_tokens=20))
+    assert "are over the server's max_model_len of 90" in done.stderr

@@ -8,6 +8,8 @@ from tests.page.reported import write_level
 from tests.scripts.test_summarize import script
 from tests.support.made_runs import write_gpu_rows
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def results(tmp_path):

@@ -13,6 +13,8 @@ from vllm_bench.records.request_record import COLUMNS
 
 from tests.support.made_runs import failed_record, made_info, made_record, write_run
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

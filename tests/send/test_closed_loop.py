@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
-from vllm_bench.plan.work import Manner, PlannedRequest, Target, Timeouts
+from vllm_bench.plan.share import PlannedRequest, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.send.closed_loop import ClosedLoop
 from vllm_bench.send.lanes import Lane, Lanes
@@ -24,13 +24,17 @@ def until_lost(connect: Connect) -> Connect:
     return connect_slowly
 
 
+def target_at(port: int) -> Target:
+    return Target("127.0.0.1", port, None, "/", (), Timeouts(5, 5, 5), stream=True)
+
+
 async def ended_by(target_of: Callable[[int], Target], requests: int) -> list[Exchange]:
     """Send to a server that closes each connection at once; return what ended."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     target = target_of(server.sockets[0].getsockname()[1])
     plan = tuple(PlannedRequest(n, f"r-{n}", "p", b"{}", 1) for n in range(requests))
     reported: list[object] = []
-    lanes = Lanes(Manner(target, Timeouts(5, 5, 5), replies_stream=True), reported.append)
+    lanes = Lanes(target, reported.append)
     lanes.add()
     rest = iter(plan)
     loop = ClosedLoop(lanes, lambda: next(rest, None))
@@ -43,7 +47,7 @@ def test_a_connection_that_is_lost_as_soon_as_it_is_open_fails_its_request_and_n
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Lane, "connect", until_lost(Lane.connect))
-    ended = asyncio.run(ended_by(lambda port: Target("127.0.0.1", port, None, "/", ()), 3))
+    ended = asyncio.run(ended_by(target_at, 3))
     assert [exchange.request_index for exchange in ended] == [0, 1, 2]
     for exchange in ended:
         assert exchange.failure is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from vllm_bench.plan.work import Manner, PlannedRequest, Talk, Target, Timeouts
+from vllm_bench.plan.share import PlannedRequest, Talk, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.send.conversation_loop import ConversationLoop
 from vllm_bench.send.lanes import Lane, Lanes
@@ -19,11 +19,12 @@ class AtOnce(Lanes):
 
 def test_a_reply_that_is_there_at_once_ends_the_run_as_any_other() -> None:
     requests = tuple(PlannedRequest(n, f"r-{n}", "p", b"", 1) for n in range(3))
-    talk = Talk({}, (), ("a", "b", "c"), turns=3, think_ns=1_000_000, stream=True)
+    talk = Talk({}, (), ("a", "b", "c"), turns=3, think_ns=1_000_000)
 
     async def main() -> None:
-        target = Target("127.0.0.1", 1, None, "/", ())  # nobody is there, nor needed
-        lanes = AtOnce(Manner(target, Timeouts(5, 5, 5), replies_stream=True), print)
+        timeouts = Timeouts(5, 5, 5)
+        # Nobody is there, nor needed.
+        lanes = AtOnce(Target("127.0.0.1", 1, None, "/", (), timeouts, stream=True), print)
         lanes.add()
         numbers = iter([0])
         loop = ConversationLoop(lanes, talk, requests, lambda: next(numbers, None))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from vllm_bench.plan.work import Timeouts
+from vllm_bench.plan.share import Timeouts
 from vllm_bench.reply.exchange import Exchange, Failure
 from vllm_bench.send.deadlines import check_deadline
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from vllm_bench.plan.work import Arrival, Manner, PlannedRequest, Target, Timeouts
+from vllm_bench.plan.share import PlannedRequest, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.send import lanes as lanes_module
 from vllm_bench.send.closed_loop import ClosedLoop
@@ -19,27 +19,31 @@ from vllm_bench.send.timer import PreciseTimer
 from tests.support.far_end import HANG, FarEnd, Step, good_stream, sse_script
 
 MS = 1_000_000
+PATIENT = Timeouts(5, 5, 5)
 QUICK: list[Step] = sse_script(good_stream())
 SLOW: list[Step] = [*QUICK[:2], 0.3, *QUICK[2:]]
 
 
-def arrivals(after_ms: Sequence[float]) -> list[Arrival]:
-    return [
-        Arrival(int(ms * MS), PlannedRequest(n, f"r-{n}", "p", b"{}", 3))
-        for n, ms in enumerate(after_ms)
-    ]
+def planned(count: int) -> list[PlannedRequest]:
+    return [PlannedRequest(n, f"r-{n}", "p", b"{}", 3) for n in range(count)]
 
 
 class Sent:
-    """Sends arrivals to a far end, and keeps what ended."""
+    """Sends requests to a far end, and keeps what ended."""
 
-    def __init__(self, far_end: FarEnd, ready: int = 2, cap: int | None = None) -> None:
-        target = Target(far_end.host, far_end.port, None, "/v1/chat/completions", ())
-        manner = Manner(target, Timeouts(5, 5, 5), replies_stream=True)
+    def __init__(
+        self,
+        far_end: FarEnd,
+        ready: int = 2,
+        cap: int | None = None,
+        timeouts: Timeouts = PATIENT,
+    ) -> None:
+        path = "/v1/chat/completions"
+        target = Target(far_end.host, far_end.port, None, path, (), timeouts, stream=True)
         self.far_end = far_end
         self.ended: list[Exchange] = []
         self.most_in_flight = 0
-        self.lanes = Lanes(manner, self._report)
+        self.lanes = Lanes(target, self._report)
         for _ in range(ready):
             self.lanes.add()
         self.cap = cap
@@ -65,7 +69,9 @@ class Sent:
 
     async def _run(self, after_ms: Sequence[float], stop_when_ended: int | None) -> None:
         await self.lanes.connect()
-        loop = OpenLoop(self.lanes, arrivals(after_ms), self.cap)
+        loop = OpenLoop(
+            self.lanes, planned(len(after_ms)), [int(ms * MS) for ms in after_ms], self.cap
+        )
         self.start_ns = time.perf_counter_ns() + 20 * MS
         sending = asyncio.ensure_future(loop.run(self.start_ns))
         if stop_when_ended is not None:
@@ -94,9 +100,7 @@ def test_a_slow_reply_holds_up_nobody_behind_it(far_end: FarEnd) -> None:
 
 def test_a_request_that_never_ends_holds_up_nobody_either(far_end: FarEnd) -> None:
     far_end.scripts = [[*QUICK[:2], HANG], QUICK]
-    sent = Sent(far_end)
-    sent.lanes._manner = Manner(sent.lanes._manner.target, Timeouts(0.5, 0.5, 0.5), True)
-    ended = sent.run([0, 1, 2])
+    ended = Sent(far_end, timeouts=Timeouts(0.5, 0.5, 0.5)).run([0, 1, 2])
     assert [e.failure.kind if e.failure else None for e in ended] == ["timeout_total", None, None]
 
 
@@ -145,8 +149,8 @@ def test_stopping_sends_nothing_more_and_waits_for_what_is_under_way(far_end: Fa
 
 
 def test_lanes_of_several_processes_share_no_number() -> None:
-    manner = Manner(Target("h", 1, None, "/", ()), Timeouts(1, 1, 1), replies_stream=True)
-    several = [Lanes(manner, print, first, step=3) for first in range(3)]
+    target = Target("h", 1, None, "/", (), Timeouts(1, 1, 1), stream=True)
+    several = [Lanes(target, print, first, step=3) for first in range(3)]
     numbers = [lanes.add().index for lanes in several for _ in range(4)]
     assert sorted(numbers) == list(range(12))
 
@@ -191,9 +195,8 @@ def test_a_connection_that_comes_after_its_request_was_given_up_is_not_kept(
             return await connect(*how, **more)
 
         loop.create_connection = slowly  # type: ignore[method-assign]
-        sent = Sent(far_end, ready=1)
-        sent.lanes._manner = Manner(sent.lanes._manner.target, Timeouts(0.2, 5, 5), True)
-        requests = iter([a.request for a in arrivals([0, 0])])
+        sent = Sent(far_end, ready=1, timeouts=Timeouts(0.2, 5, 5))
+        requests = iter(planned(2))
         closed = ClosedLoop(sent.lanes, lambda: next(requests, None))
         sending = asyncio.ensure_future(closed.run(time.perf_counter_ns()))
         await asyncio.sleep(1)  # the first connection comes while the second carries a reply

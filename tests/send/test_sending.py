@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.run.client_health import lag_summary
-from vllm_bench.run.crew import choose_workers
-from vllm_bench.send.cores import allowed_cores, cores_for, keeping_off
+from vllm_bench.run.crew import allowed_cores, choose_workers, cores_for, keeping_off
 from vllm_bench.send.loop_health import TICK_NS, lags_of
 from vllm_bench.send.outbox import Outbox
 from vllm_bench.send.tickets import Tickets
@@ -35,6 +34,7 @@ def test_tickets_are_dealt_once_and_in_order() -> None:
     tickets.close()
 
 
+@pytest.mark.process
 def test_processes_share_one_order_of_tickets() -> None:
     tickets = Tickets(20_000)
     context = multiprocessing.get_context("spawn")

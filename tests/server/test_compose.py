@@ -162,6 +162,7 @@ def health(status: int) -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
 def test_the_health_check_follows_the_servers_answer(status: int, healthy: bool) -> None:
     check, python, *arguments = service()["healthcheck"]["test"]
@@ -195,11 +196,13 @@ def validate(path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_the_compose_file_keeps_to_the_compose_specification() -> None:
     done = validate(COMPOSE)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.process
 def test_a_key_that_the_specification_lacks_would_be_found(tmp_path: Path) -> None:
     broken = tmp_path / "docker-compose.yml"
     broken.write_text(COMPOSE.read_text().replace("    ipc: host", "    icp: host"))
@@ -257,6 +260,7 @@ def published(vllm: dict[str, Any]) -> str:
     return f"{port['host_ip']}:{port['published']}"
 
 
+@pytest.mark.process
 def test_compose_takes_the_repositorys_env_from_the_servers_folder(
     compose: list[str], tmp_path: Path
 ) -> None:
@@ -268,6 +272,7 @@ def test_compose_takes_the_repositorys_env_from_the_servers_folder(
     assert published(vllm) == "127.0.0.1:9001"
 
 
+@pytest.mark.process
 def test_compose_reads_the_dialect_as_the_launcher_does(compose: list[str], tmp_path: Path) -> None:
     values = [
         "plain",
@@ -285,6 +290,7 @@ def test_compose_reads_the_dialect_as_the_launcher_does(compose: list[str], tmp_
     assert found == parse_env(text)
 
 
+@pytest.mark.process
 def test_compose_lets_the_shell_win_over_the_env_file(compose: list[str], tmp_path: Path) -> None:
     shell = {"MODEL": "", "PORT": "9002", "HOST": "0.0.0.0"}
     vllm = config(compose, tmp_path, "MODEL=org/from-file\nPORT=9001\n", shell)
@@ -292,6 +298,7 @@ def test_compose_lets_the_shell_win_over_the_env_file(compose: list[str], tmp_pa
     assert published(vllm) == "0.0.0.0:9002"
 
 
+@pytest.mark.process
 def test_compose_goes_on_when_the_link_leads_nowhere(compose: list[str], tmp_path: Path) -> None:
     vllm = config(compose, tmp_path, None, {})
     assert vllm["environment"]["MODEL"] is None

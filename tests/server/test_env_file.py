@@ -149,6 +149,7 @@ def test_what_is_no_text_file_is_refused_by_its_path(tmp_path: Path) -> None:
         assert "s3cret" not in str(refusal.value)
 
 
+@pytest.mark.process
 def test_every_script_that_reads_it_refuses_in_one_line(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__*__"))
     shutil.copy(ROOT / "inspect_prompts.py", tmp_path)

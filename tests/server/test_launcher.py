@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from serve import SETTINGS
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     "server/run_server.sh",

@@ -69,14 +69,15 @@ def _integral_of_wave(summary: RunSummary) -> float:
 def test_a_counter_is_believed_over_the_power_and_each_gpu_on_its_own(tmp_path: Path) -> None:
     rows = gpu(0, energy_j=counted(100.0), power_w=900.0) + gpu(1, power_w=50.0)
     summary = watched(tmp_path, rows, observed=observed_gpus(0, 1))
-    assert summary.energy.source == "energy counter and power"
+    assert str(summary.energy.source).split(" and ") == ["energy counter", "power"]
     assert summary.energy.window_j == pytest.approx(150 * by_hand(summary)[0])
 
 
 def test_a_counter_that_goes_back_voids_it(tmp_path: Path) -> None:
     rows = gpu(0) + gpu(1, energy_j=lambda t: 300 * t if t < 50 else 300 * (t - 50))
     why = voided(watched(tmp_path, rows, observed=observed_gpus(0, 1)))
-    assert "GPU 1's energy counter went back" in why
+    assert "GPU 1's" in why
+    assert "back" in why
 
 
 def test_a_counter_that_went_back_before_the_window_does_not(tmp_path: Path) -> None:
@@ -186,7 +187,8 @@ def test_a_short_window_has_an_energy_but_none_by_token(tmp_path: Path) -> None:
 
 def test_a_gpu_without_any_sensor_is_named(tmp_path: Path) -> None:
     summary = watched(tmp_path, gpu(0, power_w=None), observed=observed_gpus(0))
-    assert "GPU 0 has neither" in voided(summary)
+    assert voided(summary).startswith("GPU 0 ")
+    assert "sensor" in voided(summary)
 
 
 @pytest.mark.parametrize(

@@ -107,11 +107,11 @@ def test_one_sample_has_a_peak_and_no_mean() -> None:
         ([7.0, 10.5, 13.0, 16.0, 19.0, 20.0], Hole(7.0, 10.5), "from 7.0 s to 10.5 s"),
         ([1.0, 5.0, 10.0, 13.0, 16.0, 19.0, 20.0], None, None),  # a hole before is none of ours
         ([10.0, 13.0, 16.0, 19.0, 20.0, 29.0], None, None),  # nor is one after
-        ([11.0, 13.0, 16.0, 19.0, 20.0], Hole(None, 11.0), "before 11.0 s"),
-        ([9.0, 12.0, 15.0, 18.0], Hole(18.0, None), "from 18.0 s on"),
-        ([9.0], Hole(9.0, None), "from 9.0 s on"),
-        ([21.0], Hole(None, None), "at any time"),
-        ([], Hole(None, None), "at any time"),
+        ([11.0, 13.0, 16.0, 19.0, 20.0], Hole(to_s=11.0), "before 11.0 s"),
+        ([9.0, 12.0, 15.0, 18.0], Hole(18.0), "from 18.0 s on"),
+        ([9.0], Hole(9.0), "from 9.0 s on"),
+        ([21.0], Hole(), "at any time"),
+        ([], Hole(), "at any time"),
     ],
 )
 def test_what_leaves_a_part_of_a_time_in_the_dark_is_a_hole(

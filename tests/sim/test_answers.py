@@ -277,6 +277,7 @@ def test_the_counters_agree_with_the_truth_to_the_token(ended: Ended) -> None:
     assert counters["vllm:num_requests_running"] == 0
 
 
+@pytest.mark.process
 def test_a_client_that_leaves_is_written_down_and_its_tokens_stop() -> None:
     with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "20") as server:
         with server.client.stream(
@@ -291,6 +292,7 @@ def test_a_client_that_leaves_is_written_down_and_its_tokens_stop() -> None:
     assert 1 <= truth[0]["completion_tokens"] < 500
 
 
+@pytest.mark.process
 def test_a_stop_in_mid_stream_loses_no_record() -> None:
     with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "20") as server:
         with server.client.stream(
@@ -303,6 +305,7 @@ def test_a_stop_in_mid_stream_loses_no_record() -> None:
     assert [record["outcome"] for record in truth] == ["server_stopped"]
 
 
+@pytest.mark.process
 def test_a_client_that_does_not_read_gets_all_tokens_later_in_fewer_events() -> None:
     tokens = 120_000
     with Simulated("--exact", "--ttft-ms", "0", "--itl-ms", "0") as server:

@@ -89,6 +89,7 @@ def test_who_decodes_gets_a_token_in_each_step_until_preempted(
     play(Engine(settings), loads, check)
 
 
+@pytest.mark.process
 @settings(deadline=None, max_examples=50)
 @given(engine_configs(), arrivals())
 def test_the_same_calls_give_the_same_steps(

@@ -177,6 +177,7 @@ def test_lengths_can_be_wrong(played: dict[str, Any], name: str, tokens: int) ->
     assert len(text_of(played[name]).split()) == tokens
 
 
+@pytest.mark.process
 def test_a_silent_server_sends_its_head_and_never_a_token() -> None:
     ask = {"prompt": "hello", "stream": True}
     with Simulated(*FLAGS, "--faults", "silent:#1") as server:
@@ -188,6 +189,7 @@ def test_a_silent_server_sends_its_head_and_never_a_token() -> None:
         assert events(server.client.post("/v1/completions", json=ask).text)[-1] == "[DONE]"
 
 
+@pytest.mark.process
 def test_no_reply_is_longer_than_the_context() -> None:
     flags = ("--profile", "tiny-cpu", "--max-model-len", "64", "--faults", "long=5")
     ask = {"messages": [{"role": "user", "content": "hello"}]}  # no max_tokens: all that is left
@@ -196,6 +198,7 @@ def test_no_reply_is_longer_than_the_context() -> None:
     assert usage["total_tokens"] == 64
 
 
+@pytest.mark.process
 def test_a_crash_ends_the_process_and_keeps_the_truth() -> None:
     ask = {"prompt": "hello", "max_tokens": 8, "ignore_eos": True, "stream": True}
     with Simulated(*FLAGS, "--faults", "crash:#2@4") as server:
@@ -207,6 +210,7 @@ def test_a_crash_ends_the_process_and_keeps_the_truth() -> None:
     assert outcomes == [("ok", 8), ("crash", 4)]
 
 
+@pytest.mark.process
 def test_a_server_that_is_slow_to_be_ready_says_so_when_it_is() -> None:
     with Simulated(*FLAGS, "--faults", "slow_ready=10ms") as server:
         assert server.client.get("/health").status_code == 200

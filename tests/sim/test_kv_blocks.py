@@ -196,6 +196,7 @@ def test_output_ids_are_a_requests_own_and_stay_the_same() -> None:
     assert len(set(one.token_ids(0, 500))) == 500
 
 
+@pytest.mark.process
 @settings(deadline=None, max_examples=100)
 @given(
     st.lists(

@@ -11,6 +11,8 @@ import pytest
 
 from tests.sim.simulated import SCRIPT, Simulated
 
+pytestmark = pytest.mark.process
+
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), "--port", "0", *flags]

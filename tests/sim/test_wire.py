@@ -151,6 +151,7 @@ def check_order_of_keys(ours: str, real: str) -> None:
     assert first[0] == first[1]
 
 
+@pytest.mark.process
 def test_every_capture_of_a_real_server_is_answered_alike(
     shared: Path, servers: dict[tuple[str, ...], Simulated]
 ) -> None:
@@ -163,6 +164,7 @@ def test_every_capture_of_a_real_server_is_answered_alike(
     assert not wrong
 
 
+@pytest.mark.process
 def test_exact_lengths_give_the_token_counts_of_the_real_server(
     shared: Path, servers: dict[tuple[str, ...], Simulated]
 ) -> None:
@@ -253,6 +255,7 @@ GUIDELLM = {"messages": PARTS, "stop": None, "ignore_eos": True, "max_completion
 AIPERF = {"messages": HELLO, "max_completion_tokens": 7, "min_tokens": 7}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("path", "body", "options"),
     [

@@ -7,7 +7,9 @@ import io
 from pathlib import Path
 
 import pytest
-from vllm_bench.charts.calibration_figure import calibration_figure
+from vllm_bench.charts.against_load import calibration_chart
+from vllm_bench.charts.chart import Heading
+from vllm_bench.charts.pen_matplotlib import draw
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
@@ -79,6 +81,7 @@ def test_a_damaged_error_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_it_is_told_in_words_and_drawn() -> None:
     assert "64 streams" in in_words(row(ttft_error_p99_ms=None))
-    figure = calibration_figure([row(streams=n) for n in (1, 8, 64)], "2 cores.")
+    chart = calibration_chart([row(streams=n) for n in (1, 8, 64)])
+    figure = draw(chart, Heading(chart.title, "2 cores.", chart.doc))
     assert len(figure.axes) == 2
     figure.canvas.draw()

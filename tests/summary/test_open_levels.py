@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import re
 
 import pytest
+from vllm_bench.figures.digits import short
 from vllm_bench.figures.statistics import repeated
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
@@ -121,7 +121,9 @@ def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path
     (level,) = series.levels
     assert level.invalid == "1 of its 3 runs is INVALID (send_lag)"
     assert found.words.endswith(level.invalid)
-    assert Level(level.runs[1:2] * 2).invalid == "its 2 runs are INVALID (send_lag)"
+    twice = str(Level(level.runs[1:2] * 2).invalid)
+    assert "2 runs are" in twice
+    assert twice.endswith("(send_lag)")
 
 
 def test_ttft_over_load_is_from_the_schedule(tmp_path):
@@ -153,9 +155,10 @@ def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
     assert len(set(values)) == 3  # three schedules
     by_hand = repeated(values)
     (line,) = [x for x in repeat_lines(series) if "p95" in x]
-    told = r"6 requests/s: TTFT from schedule p95 \d+ ms, 95 % interval .* over 3 runs \("
-    assert re.match(told, line)
-    assert re.match(r"6 requests/s: output \d+ tokens/s, 95 % ", repeat_lines(series)[-1])
+    figures = (by_hand.centre, by_hand.interval.low, by_hand.interval.high, *by_hand.values)
+    assert all(short(figure) in line for figure in figures)
+    assert " 3 runs (" in line
+    assert "output" in repeat_lines(series)[-1]
     (cells,) = csv.DictReader(io.StringIO(to_csv(LEVEL_COLUMNS, level_rows([series])).decode()))
     assert (cells["load"], cells["load_unit"], cells["runs"]) == ("6.0000", "requests/s", "3")
     assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(

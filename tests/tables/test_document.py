@@ -11,8 +11,8 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from vllm_bench.figures.absent import docs_of
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.row import column_docs
 from vllm_bench.records.token_file import save
 from vllm_bench.serverside.server import ServerSide
 from vllm_bench.summary.summary import sorted_summaries, summarize
@@ -84,6 +84,7 @@ def schema():
     return json.loads(done.stdout)
 
 
+@pytest.mark.process
 def test_every_shape_of_run_keeps_to_the_schema(summaries, schema):
     jsonschema.Draft202012Validator.check_schema(schema)
     found = json.loads(to_json(summaries))
@@ -145,7 +146,9 @@ def test_every_column_of_a_run_is_in_the_document_once(summaries):
 
 def test_the_schema_says_what_figures_mean(schema):
     meanings = schema["$defs"]["ServerSide"]["properties"]
-    assert meanings["queue_mean_ms"]["description"] == dict(docs_of(ServerSide))["queue_mean_ms"]
+    assert (
+        meanings["queue_mean_ms"]["description"] == dict(column_docs(ServerSide))["queue_mean_ms"]
+    )
     figures = schema["$defs"]["Run"]["properties"]["figures"]["properties"]
     assert figures["littles_law"]["description"] == BY_NAME["littles_law"].doc
 

@@ -32,7 +32,8 @@ def test_the_gravest_finding_decides_and_comes_first(tmp_path):
 def test_the_printed_verdict_is_a_headline_and_lines_without_control_characters(tmp_path):
     records = [failed_record(i, error_kind="\x1b[31mred") for i in range(10)]
     verdict = judge(facts_of(tmp_path, records))
-    assert headline(verdict) == "INVALID (errors, few_samples)"
+    assert verdict.reasons == "errors, few_samples"
+    assert headline(verdict) == f"INVALID ({verdict.reasons})"
     lines = [finding_text(f) for f in verdict.findings]
     assert len(lines) == 2
     assert all("\x1b" not in line and "\n" not in line for line in lines)

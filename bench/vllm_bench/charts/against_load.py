@@ -1,101 +1,202 @@
-"""Figures against load: a point a level, with what is known of how far it may be off."""
+"""A scenario against load, one point per level: TTFT, TPOT, latency and throughput.
+
+A level's point is the geometric mean of its runs. Its interval is over them (t on the logarithms)
+where there are three; of a lone run it is the one within the run, which is optimistic; two runs
+say nothing of their spread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
-from ..figures.metrics import headline_metric
+import numpy as np
+
+from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective
-from ..figures.statistics import Interval
+from ..figures.statistics import Interval, min_samples
+from ..summary.calibration import Calibration
 from ..summary.levels import Figure, Level, Series
+from ..summary.stability import find_knee, output_tokens_per_s
 from ..summary.summary import RunSummary
+from .chart import Axis, Chart, Line, Panel, Rule
+from .style import log_loads, log_times, series_colour
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
+PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives ask for
+PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks alike in all panels
+THROUGHPUT = 5
+MARKS = {"INVALID": "\N{BALLOT X}", "SUSPECT": "?"}
+
+TTFT_ERRORS = (("TTFT mean", "ttft_error_mean_ms"), ("TTFT p99", "ttft_error_p99_ms"))
+STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))
+
+Within = Callable[[RunSummary], Interval | None]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadPoint:
-    """One level's figure: the runs' geometric mean, and a 95 % interval.
-
-    `interval` is over the repeats (t on the logarithms) where there are three; of a lone run it
-    is the one within the run, which is optimistic; two runs say nothing of their spread.
-    """
-
-    level: Level
-    centre: float
-    interval: Interval | None
-    over_repeats: bool
-
-    @property
-    def load(self) -> float:
-        """How hard the level pushed."""
-        return self.level.load.value
+def load_charts(series: Series) -> list[Chart]:
+    """Return a chart of each of the times, and one of throughput; what has no value is left out."""
+    found = (*(_times_chart(series, metric) for metric in TIMES), _throughput_chart(series))
+    return [chart for chart in found if chart.lines]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadLine:
-    """A figure by rising load. A level has a point where all of its runs have the figure."""
-
-    points: tuple[LoadPoint, ...]
-    runs: tuple[tuple[float, float], ...]  # load and figure of each run, where a level has several
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """One of the times against load: percentiles, perhaps without points, and objectives."""
-
-    metric: str
-    lines: Mapping[float, LoadLine]  # by percentile
-    limits: tuple[Objective, ...]
+def against_load(series: Series) -> Chart | None:
+    """Return them as panels over each other; None where there is none."""
+    charts = load_charts(series)
+    if not charts:
+        return None
+    notes = dict.fromkeys(sentence for chart in charts for sentence in chart.note.split(". "))
+    panels = [panel for chart in charts for panel in chart.panels]
+    return replace(charts[0], title="Against load", note=". ".join(notes), panels=panels)
 
 
-def load_line(
-    levels: Sequence[Level],
-    figure: Figure,
-    within_run: Callable[[RunSummary], Interval | None] = lambda _: None,
-) -> LoadLine:
-    """Return a figure over the levels."""
-    found = (_point(level, figure, within_run) for level in levels)
-    runs = (run for level in levels if len(level.runs) > 1 for run in level.runs)
-    return LoadLine(
-        tuple(point for point in found if point is not None),
-        tuple((run.load.value, value) for run in runs if (value := figure(run)) is not None),
+def _times_chart(series: Series, name: str) -> Chart:
+    metric = headline_metric(name, series.levels[0].load)
+    limits = [o for o in objectives_of(series) if o.metric == metric and o.limit_ms]
+    wanted = sorted({*PERCENTILES, *(round(100 * o.share, 6) for o in limits)})
+    of_each = {q: list(_percentile_lines(series, metric, q)) for q in wanted}
+    panel = Panel(
+        y=Axis(words=f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"), unit="ms"),
+        lines=[line for found in of_each.values() for line in found],
+        rules=[Rule(f"objective: {o.words}", o.limit_ms or 0.0) for o in limits],
+    )
+    points = {q: sum(t.x.size for t in found if t.low is not None) for q, found in of_each.items()}
+    rare = [q for q in wanted if points[q] < max(points.values())]
+    missing = [f"p{q:g} needs {min_samples(q):,} successes in a run" for q in rare]
+    return Chart(
+        title=f"{TITLES[metric][:1].upper()}{TITLES[metric][1:]} against load",
+        doc=DOCS[metric],
+        note=". ".join([_how_to_read(series), *missing]),
+        x=_levels_axis(series.levels),
+        panels=[replace(panel, y=replace(panel.y, log=log_times(panel.heights)))],
     )
 
 
-def _point(
-    level: Level, figure: Figure, within_run: Callable[[RunSummary], Interval | None]
-) -> LoadPoint | None:
-    found = level.over_repeats(figure)
-    if found is None:
-        return None
-    interval = found.interval if len(level.runs) > 1 else within_run(level.runs[0])
-    return LoadPoint(level, found.centre, interval, found.interval is not None)
-
-
-def times_against_load(series: Series, percentiles: Sequence[float]) -> list[Times]:
-    """Return each of the times at these percentiles, and at those that objectives ask for."""
-    load = series.levels[0].load
-    asked = [o for o in objectives_of(series) if o.metric and o.limit_ms]
-    found = []
-    for metric in (headline_metric(name, load) for name in TIMES):
-        limits = tuple(o for o in asked if o.metric == metric)
-        wanted = sorted({*percentiles, *(round(100 * o.share, 6) for o in limits)})
-        lines = {q: _percentile_line(series, metric, q) for q in wanted}
-        found.append(Times(metric, lines, limits))
-    return found
-
-
-def _percentile_line(series: Series, metric: str, percentile: float) -> LoadLine:
+def _percentile_lines(series: Series, metric: str, percentile: float) -> Iterator[Line]:
     def within(run: RunSummary) -> Interval | None:
         found = run.distributions.get(metric)
         return found.interval(percentile) if found else None
 
-    return load_line(series.levels, lambda run: run.percentile(metric, percentile), within)
+    def figure(run: RunSummary) -> float | None:
+        return run.percentile(metric, percentile)
+
+    return level_lines(series.levels, f"p{percentile:g}", PLACES[percentile], figure, within)
+
+
+def _throughput_chart(series: Series) -> Chart:
+    knee, name = find_knee(series.levels), "output tokens/s"
+    lines = level_lines(series.levels, name, THROUGHPUT, output_tokens_per_s)
+    rules = []
+    if knee:
+        words = f"knee: {knee.load.words} ({knee.next_load.words}: {100 * knee.gain:+.1f} %)"
+        rules = [Rule(words, knee.load.value, upright=True, words=knee.words)]
+    return Chart(
+        title="Throughput against load",
+        doc="generated tokens a second in the steady window, of requests that succeeded",
+        note=knee.words.capitalize() if knee else "Throughput rose up to the highest level tried",
+        x=_levels_axis(series.levels),
+        # Saturation shows as a line that goes flat, and only on a linear scale.
+        panels=[Panel(y=Axis(words=name, unit="tokens/s"), lines=list(lines), rules=rules)],
+    )
+
+
+def level_lines(
+    levels: Sequence[Level], name: str, place: int, figure: Figure, within: Within = lambda _: None
+) -> Iterator[Line]:
+    """Return a line through the levels of which all runs have the figure, and a ring per repeat.
+
+    `within` gives the interval within a run, for levels of a lone one.
+    """
+    points = [(level, over) for level in levels if (over := level.over_repeats(figure))]
+    look: dict[str, Any] = {"place": place, "colour": series_colour(place)}
+    if points:
+        intervals = [
+            over.interval if len(level.runs) > 1 else within(level.runs[0])
+            for level, over in points
+        ]
+        yield Line(
+            name=name,
+            x=np.array([level.load.value for level, _ in points]),
+            y=np.array([over.centre for _, over in points]),
+            low=np.array([i.low if i else np.nan for i in intervals]),
+            high=np.array([i.high if i else np.nan for i in intervals]),
+            hollow=np.array([level.verdict != "VALID" for level, _ in points]),
+            words=[_words(level, i) for (level, _), i in zip(points, intervals, strict=True)],
+            **look,
+        )
+    runs = [(run, figure(run)) for level in levels if len(level.runs) > 1 for run in level.runs]
+    rings = [(run.load.value, value) for run, value in runs if value is not None]
+    if rings:
+        x, y = np.array(rings).T
+        yield Line(
+            name=f"one run's {name}", x=x, y=y, role="rings", legend=None, group=name, **look
+        )
+
+
+def _words(level: Level, interval: Interval | None) -> str:
+    """Say what is known of a level's point: its interval, and whether to doubt it."""
+    found = []
+    if interval is not None:
+        within = "within the run (optimistic: requests wait for each other)"
+        basis = f"over {len(level.runs)} runs" if len(level.runs) > 1 else within
+        found.append(f"{interval.low:,.4g} to {interval.high:,.4g}: 95 % {basis}")
+    if level.verdict != "VALID":
+        found.append(f"{level.verdict}: see the verdict")
+    return "\n".join(found)
+
+
+def _levels_axis(levels: Sequence[Level]) -> Axis:
+    """Return the axis of load, one tick per level, marked where the level is not VALID."""
+    load, used = levels[0].load, {level.verdict for level in levels}
+    marks = "".join(f"   {mark} {verdict}" for verdict, mark in MARKS.items() if verdict in used)
+    return Axis(
+        words=load.axis_words + marks,
+        unit=load.unit,
+        ticks=[
+            (v.load.value, f"{v.load.number}\n{MARKS.get(v.verdict, '')}".rstrip()) for v in levels
+        ],
+        log=log_loads(np.array([level.load.value for level in levels])),
+    )
+
+
+def _how_to_read(series: Series) -> str:
+    if any(len(level.runs) > 1 for level in series.levels):
+        return (
+            "Line: geometric mean of a level's runs; bars: 95 % over them (t on logs), from three "
+            "on; small rings: each run. Hollow mark: not VALID"
+        )
+    return "Bars: 95 % within the run, optimistic near saturation. Hollow mark: not VALID"
 
 
 def objectives_of(series: Series) -> tuple[Objective, ...]:
     """Return the objectives that any of the runs was held against, each once."""
     found = (run.attainment.outcomes for run in series.runs if run.attainment)
     return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))
+
+
+def calibration_chart(rows: Sequence[Calibration]) -> Chart:
+    """Return the client's own error against the number of streams: of TTFT, and of a token."""
+    return Chart(
+        title="The client's own error",
+        doc="against the simulator's own record",
+        x=Axis(
+            words="concurrent streams",
+            unit="streams",
+            ticks=[(row.streams, str(row.streams)) for row in rows],
+            log=log_loads(np.array([row.streams for row in rows])),
+        ),
+        panels=[
+            Panel(
+                y=Axis(words=f"{what}\nerror (ms)", unit="ms"),
+                lines=[_error_line(rows, *part, place) for place, part in enumerate(parts, first)],
+            )
+            for what, parts, first in (("TTFT", TTFT_ERRORS, 0), ("a token's stamp", STAMPS, 2))
+        ],
+    )
+
+
+def _error_line(rows: Sequence[Calibration], name: str, field: str, place: int) -> Line:
+    known = [(row.streams, value) for row in rows if (value := getattr(row, field)) is not None]
+    x, y = np.array(known, dtype="float64").reshape(-1, 2).T
+    return Line(name=name, x=x, y=y, place=place, colour=series_colour(place))

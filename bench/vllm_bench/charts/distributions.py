@@ -1,18 +1,27 @@
-"""Distributions as curves to draw: few enough points, with both tails to their ends."""
+"""Distributions: of one run with its percentiles, and of a scenario's levels over each other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..figures.digits import short
 from ..figures.facts import Facts
-from ..figures.metrics import METRICS, Sample, headline_metric
-from ..figures.statistics import Values, ordered
+from ..figures.metrics import DOCS, METRICS, TITLES, Sample, headline_metric
+from ..figures.statistics import Values, min_samples, ordered
+from ..summary.levels import Level, Series
+from ..summary.summary import RunSummary
+from .chart import Axis, Chart, Line, Panel, Role
+from .style import level_colour, log_times, series_colour
+from .tracks import MOST_OF_A_CURVE
 
 DRAWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
 COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what a value is one of; else requests
-MOST_POINTS = 4000  # several to a pixel: more can't be seen
+MARKED = (50.0, 95.0, 99.0)
+CURVE, MARK = "{name}\n{y} % ≤ {x} ms", "{name}\np{y} = {x} ms"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +34,11 @@ class Curve:
     of: int  # how many points it had before some were left out
 
 
-def curves_of(facts: Facts, most: int = MOST_POINTS) -> dict[str, Curve]:
-    """Return the curve of each metric that is drawn; one without values has none.
+Curves = Mapping[str, Curve]  # by metric
+
+
+def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
+    """Return the curve of each metric that is drawn; a metric without values has none.
 
     An open loop's times have two: from the send, and from the schedule, which is the headline.
     """
@@ -35,7 +47,7 @@ def curves_of(facts: Facts, most: int = MOST_POINTS) -> dict[str, Curve]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def curve(sample: Sample, most: int = MOST_POINTS) -> Curve | None:
+def curve(sample: Sample, most: int = MOST_OF_A_CURVE) -> Curve | None:
     """Return the curve of samples, each counted for its weight; None where there is none.
 
     Beyond `most` half of the points are spread evenly over the ranks and half over the
@@ -61,3 +73,118 @@ def _kept(values: Values, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     at = span(values[0], values[-1], most // 2)
     by_value = np.clip(np.searchsorted(values, at, side="right") - 1, 0, last)
     return np.unique(np.r_[by_rank, by_value, last])
+
+
+def distribution(
+    run: RunSummary, curves: Curves, metric: str, repeats: Sequence[Curve] = ()
+) -> Chart:
+    """Return one run's distribution with its percentiles; the metric must have values.
+
+    `repeats` are the same metric's curves of other runs at this level: a thin line each. Of an
+    open loop's times it is that from the schedule, and a thin line says what it is from the send.
+    """
+    head = headline_metric(metric, run.load)
+    own = curves[head]
+    others = f"{len(repeats)} other runs" if len(repeats) > 1 else "another run"
+    lines = [
+        _line(other, "thin", legend=None if place else f"{others} of this level")
+        for place, other in enumerate(repeats)
+    ]
+    named = f"this run, n {own.n:,}" if repeats else f"n {own.n:,}"
+    lines.append(_line(own, "steps", legend=named, colour="c0"))
+    sent = [curves[metric]] if head != metric and metric in curves else []
+    lines += [_line(c, "thin", legend="from the send", colour="c4", place=1) for c in sent]
+    return _chart(head, [*lines, *_percentiles(run, head)], [own, *sent, *repeats])
+
+
+def _line(curve: Curve, role: Role, **look: Any) -> Line:
+    """Return a curve from 0 % at its smallest value, so that the first step is seen."""
+    x, y = np.r_[curve.values[0], curve.values], np.r_[0.0, curve.shares]
+    return Line(x=x, y=y, role=role, of=curve.of, **{"name": "", **look})
+
+
+def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
+    """Return one mark per percentile; one without enough samples is words alone."""
+    for place, q in enumerate(MARKED):
+        value = run.percentile(metric, q)
+        words = f"n<{min_samples(q)}" if value is None else f"{short(value)} ms"
+        yield Line(
+            name=f"p{q:g}  {words}",
+            x=np.array([] if value is None else [value]),
+            y=np.array([] if value is None else [q]),
+            role="drops",
+            place=place,
+            colour=series_colour(place + 1),
+        )
+
+
+def run_names(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return one name per run: its load, and which run of it where there are several."""
+    keys = [(summary.scenario, summary.load) for summary in summaries]
+    return [
+        summary.load.words + (f", run {keys[:place].count(key) + 1}" if keys.count(key) > 1 else "")
+        for place, (summary, key) in enumerate(zip(summaries, keys, strict=True))
+    ]
+
+
+def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart | None:
+    """Return a metric's distribution over all levels; None where no run has one.
+
+    `curves` are by the `id` of a run's summary. What is hidden of one level is hidden in all.
+    """
+    head = headline_metric(metric, series.levels[0].load)
+    names = dict(zip(map(id, series.runs), run_names(series.runs), strict=True))
+    lines: list[Line] = []
+    for place, level in enumerate(series.levels):
+        having = {id(run): curves[id(run)][head] for run in level.runs if head in curves[id(run)]}
+        legend: str | None = _level_words(level, list(having.values()))
+        colour = level_colour(place, len(series.levels))
+        for run in (run for run in level.runs if id(run) in having):
+            look = {"place": place, "colour": colour, "group": level.load.words}
+            look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}"
+            curve_of = _line(having[id(run)], "curve", legend=legend, hover=CURVE, **look)
+            lines += [curve_of, *_marks(run, head, **look)]
+            legend = None  # a level's first run names it
+    found = [c[head] for c in curves.values() if head in c]
+    note = "Marks: p50, p95, p99, where there are samples enough"
+    return _chart(head, lines, found, note) if lines else None
+
+
+def _marks(run: RunSummary, metric: str, **look: Any) -> Iterator[Line]:
+    known = {q: v for q in MARKED if (v := run.percentile(metric, q)) is not None}
+    if known:
+        x, y = np.array(list(known.values())), np.array(list(known))
+        yield Line(x=x, y=y, role="points", legend=None, hover=MARK, **look)
+
+
+def _level_words(level: Level, curves: Sequence[Curve]) -> str:
+    many = f" in {len(curves)} runs" if len(curves) > 1 else ""
+    return f"{level.load.words}, n {sum(c.n for c in curves):,}{many}{_doubt(level.verdict)}"
+
+
+def _doubt(verdict: str) -> str:
+    return "" if verdict == "VALID" else f" {verdict}"
+
+
+def _chart(metric: str, lines: Sequence[Line], curves: Sequence[Curve], note: str = "") -> Chart:
+    title, counted = TITLES[metric], COUNTED.get(metric, "requests")
+    ends = np.array([c.values[place] for c in curves for place in (0, -1)])
+    most = max(curves, key=lambda c: c.of)
+    thinned = (
+        f"{most.values.size:,} of {most.of:,} points are drawn, spread evenly over the ranks and "
+        "over the values; each is a measured value, smallest and largest are kept"
+    )
+    parts = [note, thinned if most.values.size < most.of else ""]
+    shares = Axis(
+        words=f"{counted} at or below (%)",
+        unit=f"% of {counted}",
+        ticks=[(share, str(share)) for share in (0, 25, 50, 75, 100)],
+        span=(0, 103),
+    )
+    return Chart(
+        title=f"{title[:1].upper()}{title[1:]} distribution",
+        doc=DOCS[metric],
+        note=". ".join(part for part in parts if part),
+        x=Axis(words=f"{title} (ms)", unit="ms", log=log_times(ends)),
+        panels=[Panel(y=shares, lines=lines)],
+    )

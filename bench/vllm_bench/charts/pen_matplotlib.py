@@ -1,109 +1,147 @@
-"""A picture's paper: panels over each other under a heading, and axes that people can read."""
+"""Draws a chart as a picture, light or dark. No pyplot, no global figure."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+import matplotlib.style
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ..figures.digits import short
+from ..figures.statistics import Values
 from ..records.text import printable
-from .scales import MANY, log_loads, log_times
-from .style import FONT, look
+from .chart import Axis, Band, Chart, Heading, Line, Panel, Rule
+from .style import CROSSES, DASHES, FONT, LIGHT, MANY, MARKS, Theme
 
-WIDTH_IN = 8.4
-WIDE_IN = 11.0
+Format = Literal["png", "svg", "pdf"]
+
+WIDTH_IN, WIDE_IN = 8.4, 11.0
 TITLE_SIZE = 16
-TITLE_PER_IN = 6.5  # characters of ordinary text that fit an inch
-SUBTITLE_PER_IN = 10.4
-NOTE_PER_IN = 11.5
+# Characters that fit an inch.
+SUBTITLE_PER_IN, NOTE_PER_IN = 10.4, 11.5
+MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
-MOST_TITLE_LINES = 3
-MARKS = {"SUSPECT": "?", "INVALID": "\N{BALLOT X}"}
-MOST_NOTE_LINES = 5
+MOST_COLUMNS = 4
+MOST_LINES_BESIDE = 7  # of words beside a panel
+FEW = 60  # samples that can be told apart
+BAR_HEIGHT = 0.8  # of a row, so that neighbours stay apart
+
+STYLE = {
+    "font.family": FONT,
+    "font.size": 13,
+    "axes.titlesize": 11,
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2.2,
+    "lines.markersize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 12,
+    "text.parse_math": False,  # a $ in a model's name is a $
+    "text.usetex": False,
+    "figure.dpi": 150,
+    "pdf.fonttype": 42,  # text that can be searched
+    "svg.hashsalt": "vllm-bench",  # without it the names inside an SVG are drawn by lot
+}
+COLOURED = {
+    "paper": ("figure.facecolor", "axes.facecolor", "savefig.facecolor"),
+    "ink": ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
+    "grid": ("grid.color",),
+}
+
+_theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """What stands over a picture: its title, what was measured, and whether to believe it."""
+@contextmanager
+def in_style(theme: Theme | None = None) -> Iterator[None]:
+    """Draw in the house's style, whatever the machine's matplotlibrc says.
 
-    title: str
-    setup: str
-    verdict: str
-
-    def title_lines(self, width_in: float) -> str:
-        """Return the title in as many lines as it needs; cut where it needs too many."""
-        length = int(TITLE_PER_IN * width_in)
-        lines = textwrap.wrap(drawable(self.title), length)
-        while length > 1 and max(map(_title_width_in, lines)) > width_in - 0.3:
-            length -= 1  # capitals are wide
-            lines = textwrap.wrap(drawable(self.title), length)
-        if len(lines) > MOST_TITLE_LINES:
-            lines = [*lines[: MOST_TITLE_LINES - 1], lines[MOST_TITLE_LINES - 1][:-1] + "…"]
-        return "\n".join(lines)
-
-    def subtitle(self, width_in: float) -> str:
-        """Return the small lines under the title."""
-        length = int(SUBTITLE_PER_IN * width_in)
-        setup = textwrap.wrap(drawable(self.setup), length)[:3]
-        return "\n".join([*setup, *textwrap.wrap(drawable(self.verdict), length)[:2]])
-
-
-def new_figure(
-    heading: Heading,
-    rows: int = 1,
-    *,
-    row_in: float | None = None,
-    width_in: float = WIDTH_IN,
-) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `rows` panels over each other, its heading on the left."""
-    title, subtitle = heading.title_lines(width_in), heading.subtitle(width_in)
-    head_in = 0.3 * title.count("\n") + 0.17 * subtitle.count("\n")
-    height_in = (row_in or (4.0 if rows == 1 else 2.8)) * rows + 1.4 + head_in
-    figure = Figure(
-        figsize=(width_in, height_in), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
-    )
-    figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0].tolist()
-    colour = look().error if "INVALID" in heading.verdict else look().quiet
-    axes[0].set_title(subtitle, loc="left", color=colour, pad=10)
-    return figure, axes
-
-
-def legend_below(
-    figure: Figure, axes: Axes | Sequence[Axes], *, columns: int, note: str = ""
-) -> None:
-    """Put the legend of these panels under the picture, where no curve can run.
-
-    `note` stands over it: what the picture leaves out, and why.
+    `theme` holds for all that is drawn inside; None goes on with the one that is in use.
     """
-    shown: dict[str, Any] = {}
-    for one in axes if isinstance(axes, Sequence) else [axes]:
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
-            shown.setdefault(label, handle)
-    small: dict[str, Any] = {}
-    if note:
-        length = int(NOTE_PER_IN * figure.get_figwidth())
-        lines = textwrap.wrap(drawable(note, 600), length)[:MOST_NOTE_LINES]
-        small = {"title": "\n".join(lines), "title_fontsize": 10, "alignment": "left"}
-    longest = max((len(line) for label in shown for line in label.split("\n")), default=1)
-    fit = int(figure.get_figwidth() / (LEGEND_CHARACTER_IN * longest + LEGEND_HANDLE_IN))
-    small["ncols"] = max(1, min(columns, fit))
-    legend = figure.legend(shown.values(), shown.keys(), loc="outside lower left", **small)
-    legend.get_title().set_color(look().quiet)
+    colours = theme or _theme.get()
+    before = _theme.set(colours)
+    own = {key: colours[name] for name, keys in COLOURED.items() for key in keys}
+    try:
+        with matplotlib.style.context(["default", {**STYLE, **own}]):
+            yield
+    finally:
+        _theme.reset(before)
 
 
-def drawable(text: str, limit: int = 300) -> str:
-    """Return foreign text with a question mark for each character that the font lacks."""
-    return "".join(c if _font_has(c) else "?" for c in printable(text, limit))
+def save(figure: Figure, path: Path, kind: Format = "png") -> None:
+    """Write the figure beside its name and rename it; the same figure gives the same bytes.
+
+    Raises OSError.
+    """
+    beside = path.with_name(path.name + ".tmp")
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    with in_style():
+        figure.savefig(beside, format=kind, dpi="figure", metadata=undated)
+    beside.replace(path)
+
+
+def draw(chart: Chart, heading: Heading) -> Figure:
+    """Return the picture of a chart, its heading on the left, its legend where no line can run."""
+    with in_style():
+        figure, rows = _paper(chart, heading)
+        beside = chart.wide and len(rows) > 1
+        named: set[str] = set()  # what a legend further up explains
+        for axes, panel in zip(rows, chart.panels, strict=True):
+            _draw_panel(axes, panel, chart)
+            if beside:
+                _legend_beside(axes, named)
+        for rule in (rule for panel in chart.panels for rule in panel.rules if rule.upright):
+            for axes in rows:  # through all panels
+                axes.axvline(rule.at, color=_colour("error"), linewidth=1.4, label=rule.name)
+        _scale(rows[-1], "x", chart.x, chart.reach, MANY)
+        figure.align_ylabels(rows)
+        _legend_below(figure, [] if beside else rows, chart.note)
+    return figure
+
+
+def _colour(name: str) -> str:
+    return _theme.get()[name]
+
+
+def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure under its heading, and its panels from the top."""
+    width_in, count = WIDE_IN if chart.wide else WIDTH_IN, len(chart.panels)
+    title, subtitle = _title(heading.title, width_in), _subtitle(heading, width_in)
+    head_in = 0.3 * title.count("\n") + 0.17 * subtitle.count("\n")
+    height_in = (chart.panel_in or (4.0 if count == 1 else 2.8)) * count + 1.4 + head_in
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
+    figure = Figure(figsize=(width_in, height_in), layout=layout)
+    figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
+    rows: list[Axes] = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0].tolist()
+    colour = _colour("error" if "INVALID" in heading.verdict else "quiet")
+    rows[0].set_title(subtitle, loc="left", color=colour, pad=10)
+    return figure, rows
+
+
+# ---- words ----
+
+
+def _title(words: str, width_in: float) -> str:
+    """Return a title in as many lines as it needs; cut where it needs too many."""
+    words = drawable(words)
+    each_in = max(_title_width_in(part) / len(part) for part in textwrap.wrap(words, 40))
+    lines = textwrap.wrap(words, max(1, int((width_in - 0.3) / each_in)))
+    if len(lines) > MOST_TITLE_LINES:
+        lines = [*lines[: MOST_TITLE_LINES - 1], lines[MOST_TITLE_LINES - 1][:-1] + "…"]
+    return "\n".join(lines)
 
 
 def _title_width_in(line: str) -> float:
@@ -113,65 +151,163 @@ def _title_width_in(line: str) -> float:
     return float(font.get_width_height()[0]) / 64 / 72
 
 
+def _subtitle(heading: Heading, width_in: float) -> str:
+    length = int(SUBTITLE_PER_IN * width_in)
+    setup = textwrap.wrap(drawable(heading.setup), length)[:3]
+    return "\n".join([*setup, *textwrap.wrap(drawable(heading.verdict), length)[:2]])
+
+
+def drawable(text: str, limit: int = 300) -> str:
+    """Return untrusted text, its lines kept, with a question mark where the font lacks a glyph."""
+    lines = (printable(line, limit) for line in text.split("\n"))
+    return "\n".join("".join(c if _font_has(c) else "?" for c in line) for line in lines)
+
+
 @cache
 def _font_has(character: str) -> bool:
     found: Any = font_manager.get_font(font_manager.findfont(FONT))
     return bool(found.get_char_index(ord(character)))
 
 
-def time_axis(axes: Axes, values: Sequence[float], *, which: str = "x", roomy: bool = True) -> None:
-    """Scale an axis in ms: logarithmic where the values span more than a decade, else from 0.
+# ---- what lies in a panel ----
 
-    Not `roomy`: there is place for a tick a decade.
+
+def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
+    for band in panel.bands:
+        _draw_band(axes, band)
+    for place, line in enumerate(panel.lines):
+        _draw_line(axes, line, 1.6 if chart.wide else 2.2)
+        if chart.wide and place == 0 and line.role == "steps":
+            # Of the first alone: two grounds over each other would be a third colour.
+            ground: dict[str, Any] = {"color": _colour(line.colour), "alpha": 0.15, "linewidth": 0}
+            axes.fill_between(line.x, line.y, step="post", **ground)
+    for rule in (rule for rule in panel.rules if not rule.upright):
+        _draw_objective(axes, rule)
+    _scale(axes, "y", panel.y, panel.heights, 20 if chart.wide else MANY)
+    if chart.wide:
+        axes.yaxis.label.set_fontsize(11)
+        axes.tick_params(labelsize=11)
+
+
+def _draw_band(axes: Axes, band: Band) -> None:
+    hatched: dict[str, Any] = {"facecolor": "none", "linewidth": 0}
+    styles: dict[str, dict[str, Any]] = {
+        "window": {"facecolor": _colour("window")},
+        "aside": {"facecolor": _colour("aside")},
+        "outside": {**hatched, "edgecolor": _colour("grid"), "hatch": "xxx"},
+        # With an edge, so that the shortest is seen.
+        "held": {**hatched, "edgecolor": _colour("error"), "hatch": "////", "linewidth": 1},
+    }
+    style = styles[band.role] | ({"zorder": 0.5, "alpha": 0.45} if band.role == "held" else {})
+    for begin, end in band.spans:
+        axes.axvspan(begin, end, label=drawable(band.name), **{"zorder": 0, **style})
+
+
+def _draw_line(axes: Axes, line: Line, width: float) -> None:
+    """Draw a line with its intervals, its doubtful marks hollow, its labels beside it."""
+    label = None if line.label is None else drawable(line.label)
+    if line.until is not None:
+        _draw_bars(axes, line, line.until, label)
+        return
+    style = {"linewidth": width, **_look(line)}
+    axes.plot(line.x, line.y, label=label, **{"zorder": 3, **style})
+    if line.role == "drops":
+        axes.vlines(line.x, 0, line.y, color=style["color"], linestyle=":", linewidth=1.5)
+    if line.low is not None and line.high is not None:
+        known = np.isfinite(line.low)
+        ends = [(line.y - line.low)[known].clip(0), (line.high - line.y)[known].clip(0)]
+        bars: dict[str, Any] = {"fmt": "none", "ecolor": style["color"], "capsize": 5}
+        axes.errorbar(line.x[known], line.y[known], yerr=ends, elinewidth=1.5, zorder=2.8, **bars)
+    if line.hollow is not None and not line.hollow.all():
+        hollow = {**style, "linestyle": "none", "markerfacecolor": _colour("paper"), "zorder": 3.5}
+        axes.plot(line.x[line.hollow], line.y[line.hollow], **hollow)
+    for x, y, words in zip(line.x, line.y, line.labels, strict=False):
+        axes.annotate(words, (x, y), xytext=(10, 2), textcoords="offset points")
+
+
+def _draw_bars(axes: Axes, bars: Line, until: Values, label: str | None) -> None:
+    """Draw them all at once: a thousand bars are slow one by one."""
+    style: dict[str, Any] = {"color": _colour(bars.colour), "height": BAR_HEIGHT, "label": label}
+    if bars.role == "hatched":
+        style |= {"hatch": "////", "edgecolor": _colour("paper"), "linewidth": 0}
+    axes.barh(bars.y, until - bars.x, left=bars.x, **style)
+    axes.set_yticks([])
+
+
+def _look(line: Line) -> dict[str, Any]:
+    """Return how matplotlib draws a line of this role, place and colour."""
+    mark, paper = MARKS[line.place % len(MARKS)][0], _colour("paper")
+    hollow = line.hollow is not None and bool(line.hollow.all())
+    face = paper if hollow else _colour(line.colour)
+    marked = {"marker": mark if line.x.size else "", "markerfacecolor": face}
+    alone = {**marked, "linestyle": "none", "markersize": 10}
+    steps = {"drawstyle": "steps-post"}
+    small: dict[str, Any] = {"linestyle": "none", "marker": "o"}
+    cross = {"marker": CROSSES[line.place % len(CROSSES)][0], "markeredgewidth": 1.8}
+    roles: dict[str, dict[str, Any]] = {
+        "marked": marked,
+        "line": {},
+        "steps": steps,
+        "curve": {**steps, "marker": mark, "markevery": []},  # marked in the legend alone
+        "thin": {**steps, "linewidth": 0.9, "zorder": 1.9},
+        "samples": {"marker": "." if line.x.size < FEW else "", "markersize": 5},
+        "points": alone,
+        "drops": {**alone, "markersize": 11, "markeredgecolor": paper, "zorder": 5},
+        "dots": {**small, "markersize": 4.0 if line.x.size < 500 else 2.5, "markeredgewidth": 0},
+        "rings": {**small, "markersize": 5, "markerfacecolor": paper, "zorder": 3.5},
+        "crosses": {**cross, "linestyle": "none", "clip_on": False, "zorder": 5},
+    }
+    dash: Any = DASHES[line.place % len(DASHES)][0]
+    return {"color": _colour(line.colour), "linestyle": dash, **roles[line.role]}
+
+
+def _draw_objective(axes: Axes, rule: Rule) -> None:
+    """Draw an objective with its name on it: there may be several."""
+    colour = _colour("error")
+    axes.axhline(rule.at, color=colour, linestyle=(0, (1, 1)), linewidth=1.6, zorder=2)
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(rule.name, (0.01, rule.at), xytext=(0, 3), color=colour, fontsize=10, **place)
+
+
+# ---- axes ----
+
+
+def _scale(axes: Axes, which: Literal["x", "y"], axis: Axis, values: Values, many: float) -> None:
+    """Name an axis, and scale it: as given, logarithmic, or from 0.
+
+    Values that span less than a factor of `many` have ticks at 1, 2 and 5 of each decade.
     """
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = min(values), max(values)
-    if log_times(values):
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        dense = high / low < (MANY if roomy else 20)
-        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if dense else (1,)))
-        axis.set_minor_locator(NullLocator())
-    else:
-        set_limit = axes.set_xlim if which == "x" else axes.set_ylim
-        set_limit(0, high * 1.08 or 1)
-    axis.set_major_formatter(plain_numbers())
+    one, limits = (axes.xaxis, axes.set_xlim) if which == "x" else (axes.yaxis, axes.set_ylim)
+    words = axis.words
+    if axis.log:
+        axes.set(**{f"{which}scale": "log"})
+        one.set_minor_locator(NullLocator())
+    one.set_major_formatter(plain_numbers())
+    if axis.ticks:
+        one.set_major_locator(FixedLocator([at for at, _ in axis.ticks]))
+        labels = _apart(axes, axis.ticks) if which == "x" else [label for _, label in axis.ticks]
+        one.set_major_formatter(FixedFormatter(labels))
+    elif axis.log:
+        dense = values.max() / values.min() < many
+        one.set_major_locator(LogLocator(10, subs=(1, 2, 5) if dense else (1,)))
+        (axes.set_xmargin if which == "x" else axes.set_ymargin)(0.08)
+        words += ", log scale" if which == "x" else "\nlog scale"
+    if axis.span:
+        limits(*axis.span)
+    elif not axis.log and not axis.ticks:
+        limits(0, 1.1 * max(values, default=0.0) or 1)
+    one.set_label_text(words)
 
 
-def level_axis(axes: Axes, levels: Sequence[tuple[float, str]]) -> str:
-    """Put the x axis' ticks at the levels that were measured, each with its label.
-
-    Where labels would run into each other verdicts become marks, which the words that this
-    returns explain; and labels without room are left out, but for the last: their ticks stay.
-    """
-    places = [value for value, _ in levels]
-    if log_loads(places):
-        axes.set_xscale("log", base=2)
-    labels, explained = _apart(axes, levels), ""
-    if "" in labels:
-        labels = _apart(axes, [(value, _marked(label)) for value, label in levels])
-        used = [word for word in MARKS if any(f"\n{word}" in label for _, label in levels)]
-        explained = "".join(f"   {MARKS[word]} {word}" for word in used)
-    axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.xaxis.set_major_formatter(FixedFormatter(labels))
-    axes.xaxis.set_minor_locator(NullLocator())
-    return explained
-
-
-def _marked(label: str) -> str:
-    for word, mark in MARKS.items():
-        label = label.replace(f"\n{word}", f"\n{mark}")
-    return label
-
-
-def _apart(axes: Axes, levels: Sequence[tuple[float, str]]) -> list[str]:
-    """Return the labels, empty where there is no room for one."""
-    across = axes.transData.transform([(value, 0) for value, _ in levels])[:, 0]
+def _apart(axes: Axes, ticks: Sequence[tuple[float, str]]) -> list[str]:
+    """Return the labels, empty where there is no room for one; the last always has."""
+    across = axes.transData.transform([(value, 0) for value, _ in ticks])[:, 0]
     # A character of the axis' font, in the figure's own dots.
     character = 0.62 * 13 * axes.figure.dpi / 72
-    kept = [""] * len(levels)
+    kept = [""] * len(ticks)
     taken = float("inf")
-    for place in reversed(range(len(levels))):
-        label = levels[place][1]
+    for place in reversed(range(len(ticks))):
+        label = ticks[place][1]
         half = character * (max(len(line) for line in label.split("\n")) + 1) / 2
         if across[place] + half <= taken:
             kept[place], taken = label, across[place] - half
@@ -183,6 +319,47 @@ def plain_numbers() -> FuncFormatter:
     return FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}")
 
 
-def ms(value: float) -> str:
-    """Return a time for a legend."""
-    return f"{short(value)} ms"
+# ---- legends ----
+
+
+def _legend_below(figure: Figure, rows: Sequence[Axes], note: str) -> None:
+    """Put the legend of these panels under the picture, and over it the note."""
+    shown: dict[str, Any] = {}
+    for axes in rows:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    if not shown and not note:
+        return
+    width_in = figure.get_figwidth()
+    lines = textwrap.wrap(drawable(note, 600), int(NOTE_PER_IN * width_in))[:MOST_NOTE_LINES]
+    longest = max((len(line) for label in shown for line in label.split("\n")), default=1)
+    fit = int(width_in / (LEGEND_CHARACTER_IN * longest + LEGEND_HANDLE_IN))
+    small: dict[str, Any] = {"title_fontsize": 10, "alignment": "left", "loc": "outside lower left"}
+    legend = figure.legend(
+        shown.values(),
+        shown.keys(),
+        title="\n".join(lines),
+        ncols=max(1, min(MOST_COLUMNS, fit)),
+        **small,
+    )
+    legend.get_title().set_color(_colour("quiet"))
+
+
+def _legend_beside(axes: Axes, named: set[str]) -> None:
+    """Explain beside a panel what none further up has explained, as far as there is room.
+
+    The rest waits for the next panel: those of GPUs show the same lines.
+    """
+    shown: dict[str, Any] = {}
+    free = MOST_LINES_BESIDE
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        if label not in named and label not in shown:
+            free -= 1 + label.count("\n")
+            if free < 0 and shown:
+                break
+            shown[label] = handle
+    named.update(shown)
+    if shown:
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.005, 1.08)}
+        small: dict[str, Any] = {"fontsize": 9.5, "labelspacing": 0.3, "handlelength": 1.8}
+        axes.legend(shown.values(), shown.keys(), borderaxespad=0.0, **place, **small)

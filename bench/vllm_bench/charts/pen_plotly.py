@@ -1,64 +1,241 @@
-"""How the report's charts look. Colours are names, `@…`, of variables in report/style.css: the
-page puts the theme's colour in their place, and another one when the theme changes.
+"""Draws a chart for the report's page, as plotly's JSON.
+
+Colours are names, `@…`, of variables in the page's style: the page puts the theme's colour in
+their place, and another one when the theme changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+import math
+import textwrap
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..summary.summary import RunSummary
-from .scales import MANY, log_loads, log_times
+import numpy as np
 
-LEVEL_COLOURS = 8  # @s0 to @s7, from cool to warm: load has an order
-DASHES = ("solid", "8px,2px", "2px,2px", "8px,2px,2px,2px")
-P_LOOKS = {
-    50.0: ("@c0", "circle"),
-    90.0: ("@c4", "diamond"),
-    95.0: ("@c1", "square"),
-    99.0: ("@c2", "triangle-up"),
-    99.9: ("@c3", "cross"),
-}
+from ..figures.statistics import Values
+from ..records.text import printable
+from .chart import Axis, Band, Chart, Line, Panel, Rule
+from .style import CROSSES, DASHES, MANY, MARKS
 
-
-def level_look(place: int, levels: int) -> dict[str, str]:
-    """Return colour and dash of a level; more levels than colours differ in their dash too."""
-    if levels <= LEVEL_COLOURS:
-        colour = round(place * (LEVEL_COLOURS - 1) / max(levels - 1, 1))
-        return {"color": f"@s{colour}", "dash": DASHES[place % 2]}
-    dash = DASHES[place // LEVEL_COLOURS % len(DASHES)]
-    return {"color": f"@s{place % LEVEL_COLOURS}", "dash": dash}
+DIGITS = 5  # more can be neither seen nor hovered at, and ten runs are to stay small
+NUMBER = f":,.{DIGITS}~g"
+LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
+PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
+GAP = 0.18  # of a panel's height
+BESIDE = 0.01  # of the x axis shown, on either side: half a mark at the end is no mark
 
 
-def run_names(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return a name a run: its load, and which of the runs at this load where there are several."""
-    keys = [(summary.scenario, summary.load) for summary in summaries]
-    return [
-        summary.load.words + (f", run {keys[:place].count(key) + 1}" if keys.count(key) > 1 else "")
-        for place, (summary, key) in enumerate(zip(summaries, keys, strict=True))
-    ]
-
-
-def axis(title: str) -> dict[str, Any]:
-    """Return an axis with its title; the page adds what the theme says."""
-    return {"title": {"text": title}, "automargin": True}
-
-
-def times_scale(values: Sequence[float]) -> dict[str, Any]:
-    """Return the scale of an axis in ms."""
-    if log_times(values):
-        dense = max(values) / min(values) < MANY
-        return {"type": "log", "dtick": "D2" if dense else 1, "tickformat": ",~r"}
-    return {"rangemode": "tozero", "tickformat": ",~r"}
-
-
-def load_axis(labels: Mapping[float, str], title: str) -> dict[str, Any]:
-    """Return the axis of load, with a tick at each level that was measured."""
-    found: dict[str, Any] = {
-        **axis(title),
-        "tickvals": list(labels),
-        "ticktext": list(labels.values()),
+def for_page(chart: Chart) -> dict[str, Any]:
+    """Return a chart as plotly and the report's template want it."""
+    count = len(chart.panels)
+    layout: dict[str, Any] = {
+        "xaxis": {**_axis(chart.x, chart.reach), "anchor": _nth("y", count - 1)},
+        "shapes": list(_shapes(chart)),
     }
-    if log_loads(list(labels)):
+    if chart.x.span:
+        low, high = chart.x.span
+        beside = BESIDE * (high - low)
+        layout["xaxis"]["range"] = rounded([low - beside, high + beside])
+    if count > 1:
+        layout["height"] = PANEL_PX * count + MARGIN_PX
+    data = []
+    for place, panel in enumerate(chart.panels):
+        top = 1 - place / count
+        bottom = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
+        axis = _axis(panel.y, panel.heights, low=count > 2)
+        layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
+        data += [{**trace, "yaxis": _nth("y", place)} for trace in _traces(chart, panel)]
+    _name_once(data)
+    return {
+        "title": chart.title,
+        "doc": chart.doc,
+        "note": chart.note and f"{chart.note}.",
+        "data": data,
+        "layout": layout,
+    }
+
+
+def _nth(kind: str, place: int) -> str:
+    return kind if place == 0 else f"{kind}{place + 1}"
+
+
+def _name_once(traces: Iterable[dict[str, Any]]) -> None:
+    """Leave out of the legend what stands in it already."""
+    named = set()
+    for trace in traces:
+        trace["showlegend"] = trace.get("showlegend", True) and trace["name"] not in named
+        if trace["showlegend"]:
+            named.add(trace["name"])
+
+
+# ---- text ----
+
+
+def chart_text(text: object, limit: int = 200) -> str:
+    """Return untrusted text that plotly draws as it stands: no tag, no template, no formula.
+
+    Plotly turns entities back into characters after it has looked for tags and templates.
+    """
+    safe = html.escape(printable(text, limit), quote=False)
+    for character in "{}$":
+        safe = safe.replace(character, f"&#{ord(character)};")
+    return safe
+
+
+def hover_lines(text: str, limit: int = 300) -> str:
+    """Return untrusted text, its lines kept and folded, for a hover label."""
+    lines = (
+        textwrap.wrap(printable(line, limit), LINE_LENGTH) or [""] for line in text.split("\n")
+    )
+    return "<br>".join(chart_text(part) for folded in lines for part in folded)
+
+
+def rounded(values: Iterable[float]) -> list[float | None]:
+    """Return values with the digits that a chart can show; what is no number is a gap."""
+    return [float(f"{v:.{DIGITS}g}") if math.isfinite(v) else None for v in map(float, values)]
+
+
+# ---- what lies in a panel ----
+
+
+def _traces(chart: Chart, panel: Panel) -> Iterator[dict[str, Any]]:
+    yield from (_line(line, chart, panel) for line in panel.lines)
+    yield from (_rule(rule, panel) for rule in panel.rules)
+    yield from (_held(band, panel) for band in panel.bands if band.role == "held")
+
+
+def _scatter(name: str, x: Iterable[float], y: Iterable[float], hover: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "name": chart_text(name),
+        "legendgroup": chart_text(name),
+        "x": rounded(x),
+        "y": rounded(y),
+        "hovertemplate": f"{hover}<extra></extra>",
+    }
+
+
+def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
+    trace = {
+        **_scatter(line.label or line.name, line.x, line.y, _hover(line, chart, panel)),
+        **_look(line),
+        "legendgroup": chart_text(line.group or line.name),
+        "showlegend": line.label is not None,
+    }
+    if line.words:
+        trace["hovertext"] = [hover_lines(words) for words in line.words]
+    if any(line.labels):
+        trace["mode"] += "+text"
+        trace |= {"text": list(line.labels), "textposition": "top right", "cliponaxis": False}
+    if line.low is not None and line.high is not None and np.isfinite(line.low).any():
+        up, down = (part.clip(0) for part in (line.high - line.y, line.y - line.low))
+        bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
+        ends = {"array": rounded(np.nan_to_num(up)), "arrayminus": rounded(np.nan_to_num(down))}
+        trace["error_y"] = {**bars, **ends, "color": f"@{line.colour}"}
+    return trace
+
+
+def _hover(line: Line, chart: Chart, panel: Panel) -> str:
+    """Return what stands beside a point on hovering: as the line says, or all there is."""
+    plain = f"{{name}}: {{y}} {panel.y.unit}\nat {{x}} {chart.x.unit}"
+    if line.words:
+        plain += "\n{words}"
+    parts = {"x": f"%{{x{NUMBER}}}", "y": f"%{{y{NUMBER}}}", "words": "%{hovertext}"}
+    found = (line.hover or plain).format(name=hover_lines(line.name), **parts)
+    return found.replace("\n", "<br>")
+
+
+def _look(line: Line) -> dict[str, Any]:
+    """Return how plotly draws a line of this role, place and colour."""
+    colour, mark = f"@{line.colour}", MARKS[line.place % len(MARKS)][1]
+    hollow = np.zeros(line.x.size, dtype=bool) if line.hollow is None else line.hollow
+    symbols = [mark + "-open" * bool(one) for one in hollow] if hollow.any() else mark
+    dash = DASHES[line.place % len(DASHES)][1]
+    joined = {"color": colour, "width": 1.6, "dash": dash}
+    steps = {"mode": "lines", "line": {**joined, "shape": "hv"}}
+    marker: dict[str, Any] = {"color": colour, "size": 8, "symbol": symbols}
+    cross = {"symbol": CROSSES[line.place % len(CROSSES)][1], "line": {"color": colour, "width": 2}}
+    roles: dict[str, dict[str, Any]] = {
+        "marked": {"mode": "lines+markers", "line": {**joined, "width": 2}, "marker": marker},
+        "line": {"mode": "lines", "line": joined},
+        "steps": steps,
+        "curve": steps,
+        "thin": {"mode": "lines", "line": {**joined, "width": 1, "shape": "hv"}},
+        "samples": {"mode": "lines", "line": joined},
+        "points": {"mode": "markers", "marker": marker},
+        "drops": {"mode": "markers", "marker": marker},
+        "dots": {"mode": "markers", "marker": {"color": colour, "size": 4, "opacity": 0.55}},
+        "rings": {"mode": "markers", "marker": {**marker, "size": 5, "symbol": "circle-open"}},
+        "crosses": {"mode": "markers", "marker": {**marker, **cross}},
+    }
+    return dict(roles[line.role])
+
+
+def _rule(rule: Rule, panel: Panel) -> dict[str, Any]:
+    """Return a straight line over the reach of the panel's lines."""
+    across = np.concatenate([line.x for line in panel.lines])
+    x, y = [across.min(), across.max()], [rule.at, rule.at]
+    if rule.upright:
+        x, y = y, [0.0, panel.heights.max()]
+    line = {"color": "@quiet" if rule.upright else "@error", "width": 1.5, "dash": "dash"}
+    words = hover_lines(rule.words or rule.name)
+    return {**_scatter(rule.name, x, y, words), "mode": "lines", "line": line}
+
+
+def _held(band: Band, panel: Panel) -> dict[str, Any]:
+    """Return a bar along the panel's top for each stretch."""
+    x = [at for begin, end in band.spans for at in (begin, end, math.nan)]
+    top = 1.08 * panel.heights.max()  # clear of the lines
+    words = f"{hover_lines(band.name)}<br>at %{{x{NUMBER}}} s"
+    return {
+        **_scatter(band.name, x, [top] * len(x), words),
+        "mode": "lines+markers",
+        "line": {"color": "@error", "width": 4},
+        "marker": {"color": "@error", "size": 5, "symbol": "diamond"},
+    }
+
+
+def _shapes(chart: Chart) -> Iterator[dict[str, Any]]:
+    """Return the grounds under all panels, each kind once in the legend."""
+    named = set()
+    for band in (band for band in chart.panels[0].bands if band.role in ("window", "aside")):
+        for begin, end in band.spans:
+            x0, x1 = rounded([begin, end])
+            yield {
+                "type": "rect",
+                "layer": "below",
+                "yref": "paper",
+                **{"x0": x0, "x1": x1, "y0": 0, "y1": 1, "line": {"width": 0}},
+                "fillcolor": f"@{band.role}",
+                **{"name": band.name, "legendgroup": band.name},
+                "showlegend": band.name not in named,
+            }
+            named.add(band.name)
+
+
+# ---- axes ----
+
+
+def _axis(axis: Axis, values: Values, *, low: bool = False) -> dict[str, Any]:
+    """Return an axis; the page adds what the theme says."""
+    found: dict[str, Any] = {
+        "title": {"text": axis.words.replace("\n", "<br>")},
+        "automargin": True,
+        "tickformat": ",~r",
+    }
+    if axis.ticks:
+        found["tickvals"] = [at for at, _ in axis.ticks]
+        found["ticktext"] = [label.replace("\n", "<br>") for _, label in axis.ticks]
+    if axis.span:
+        found["range"] = list(axis.span)
+    if axis.log:
         found["type"] = "log"
+        if not axis.ticks:  # at 1, 2 and 5 of each decade, or where they would be too many at 1
+            found["dtick"] = "D2" if values.max() / values.min() < MANY else 1
+    elif not axis.ticks and not axis.span:
+        found["rangemode"] = "tozero"
+    if low:
+        found["nticks"] = 4
     return found

@@ -1,111 +1,142 @@
-"""Which pictures runs allow: each with its file's name, and how to draw it or why not."""
+"""Which pictures runs allow: each with its file's name, its chart and heading, or why not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-
-from matplotlib.figure import Figure
 
 from ..figures.facts import Facts
-from ..figures.metrics import TITLES as METRIC_NAMES
-from ..figures.metrics import headline_metric
+from ..figures.metrics import TITLES, headline_metric
 from ..records.text import file_name
-from ..summary.levels import Series, series_of
-from ..summary.pareto import pareto_points
-from ..summary.summary import RunSummary, sorted_summaries
-from .cdf_figure import cdf_figure, overlay_figure
-from .distributions import Curve
-from .figures import TITLES, PlottedRun
-from .load_figure import drawn_levels, load_figure
-from .pareto_figure import pareto_figure
+from ..scenario.load import Load
+from ..summary.levels import Level, Series, series_of
+from ..summary.summary import RunSummary, headline, sorted_summaries
+from ..tables.text_tables import setup_words
+from .against_load import against_load
+from .chart import Chart, Heading
+from .distributions import DRAWN, Curves, curves_of, distribution, overlay
+from .pareto import pareto_chart
 from .timeline import timeline
-from .timeline_figure import timeline_figure
+from .tracks import PICTURE, Room
 from .waterfall import waterfall
-from .waterfall_figure import waterfall_figure
 
 OVERLAID = ("ttft_ms", "latency_ms")
+NAMES = {
+    "ttft_ms": "Time to first token",
+    "latency_ms": "Latency",
+    "itl_ms": "Inter-token latency",
+    "chunk_gap_ms": "Chunk gap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnRun:
+    """What charts need of a run; its rows may go."""
+
+    summary: RunSummary
+    curves: Curves
+    timeline: Chart | None
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture; `draw` is None where the runs don't allow it, and `why_not` says why."""
+    """One picture; `chart` is None where the runs don't allow it, and `why_not` says why."""
 
     name: str  # the file's, without its ending
-    draw: Callable[[], Figure] | None
+    heading: Heading
+    chart: Chart | None
     why_not: str = ""
 
 
-def moment_pictures(summary: RunSummary, facts: Facts) -> Iterator[Picture]:
-    """Return the pictures that need all of a run's rows: its timeline and its requests."""
-    line = timeline(facts)
-    name = f"{summary.name}_timeline"
-    if line is None:
-        yield Picture(name, None, "no request took any time")
-    else:
-        yield Picture(name, partial(timeline_figure, summary, line))
-    name, rows = f"{summary.name}_waterfall", waterfall(facts)
-    if rows is None:
-        yield Picture(name, None, "no request ended")
-    else:
-        yield Picture(name, partial(waterfall_figure, summary, rows))
+def drawn_run(summary: RunSummary, facts: Facts, room: Room = PICTURE) -> DrawnRun:
+    """Return what charts need of a run. Raises RecordsError where samples are damaged."""
+    return DrawnRun(summary, curves_of(facts, room.curve), timeline(facts, room))
 
 
-def all_series(runs: Sequence[PlottedRun]) -> list[Series]:
+def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
+    """Return the pictures of a run's every moment: its timeline and its requests."""
+    summary = run.summary
+    for name, title, chart, why_not in (
+        ("timeline", "Timeline", run.timeline, "no request took any time"),
+        ("waterfall", "Requests", waterfall(facts), "no request ended"),
+    ):
+        over = heading(f"{title}: {summary.scenario}, {summary.load.words}", [summary])
+        yield Picture(f"{summary.name}_{name}", over, chart, why_not)
+
+
+def all_series(runs: Sequence[DrawnRun]) -> list[Series]:
     """Return what can be compared among runs: the levels of a scenario, by settings and server."""
     return series_of(sorted_summaries([run.summary for run in runs]))
 
 
-def series_pictures(
-    series: Series, runs: Sequence[PlottedRun], number: int = 1
-) -> Iterator[Picture]:
+def series_pictures(series: Series, runs: Sequence[DrawnRun], number: int = 1) -> Iterator[Picture]:
     """Return the distributions of a series' runs, and its levels' pictures.
 
     `number` tells apart what one scenario measured with several settings or servers.
     """
-    of_run = {id(run.summary): run for run in runs}
+    curves = {id(run.summary): run.curves for run in runs}
     for level in series.levels:
-        of_level = [of_run[id(summary)] for summary in level.runs]
-        for run in of_level:
-            yield from run_pictures(run, [other for other in of_level if other is not run])
+        for summary in level.runs:
+            yield from _distributions(summary, level, curves)
     base = file_name(series.scenario) + (f"_{number}" if number > 1 else "")
-    yield from _level_pictures(base, series, [of_run[id(s)] for s in series.runs])
+    if len(series.runs) > 1:
+        yield from _level_pictures(base, series, {id(s): curves[id(s)] for s in series.runs})
+    else:
+        why_not = "one run has nothing to be compared with"
+        yield Picture(f"{base}_*", heading("", series.runs), None, why_not)
 
 
-def run_pictures(run: PlottedRun, repeats: Sequence[PlottedRun] = ()) -> Iterator[Picture]:
+def _distributions(
+    run: RunSummary, level: Level, curves: Mapping[int, Curves]
+) -> Iterator[Picture]:
     """Return the distributions of a run, those of its level's other runs beside them."""
-    for metric in TITLES:
-        name = f"{run.summary.name}_{_short(metric)}_cdf"
-        head = headline_metric(metric, run.summary.load)
-        if head in run.curves:
-            others: list[Curve] = [r.curves[head] for r in repeats if head in r.curves]
-            yield Picture(name, partial(cdf_figure, run, metric, others))
-        else:
-            yield Picture(name, None, run.summary.absent[head])
+    for metric in DRAWN:
+        head = headline_metric(metric, run.load)
+        over = heading(f"{_title(metric, run.load)}: {run.scenario}, {run.load.words}", [run])
+        chart, why_not = None, run.absent.get(head, "")
+        if head in curves[id(run)]:
+            others = [curves[id(r)] for r in level.runs if r is not run]
+            repeats = [other[head] for other in others if head in other]
+            chart = distribution(run, curves[id(run)], metric, repeats)
+        yield Picture(f"{run.name}_{_short(metric)}_cdf", over, chart, why_not)
 
 
-def _level_pictures(base: str, series: Series, runs: Sequence[PlottedRun]) -> Iterator[Picture]:
-    if len(runs) == 1:
-        yield Picture(f"{base}_*", None, "one run has nothing to be compared with")
-        return
+def _level_pictures(base: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
+    load, runs = series.levels[0].load, series.runs
     for metric in OVERLAID:
-        name = f"{base}_{_short(metric)}_overlay"
-        if sum(headline_metric(metric, run.summary.load) in run.curves for run in runs) > 1:
-            yield Picture(name, partial(overlay_figure, series, runs, metric))
-        else:
-            yield Picture(name, None, f"it takes two runs with a {METRIC_NAMES[metric]}")
-    if drawn_levels(series) > 1:
-        yield Picture(f"{base}_load", partial(load_figure, series))
-    else:
-        why = "it takes two levels of load with requests that succeeded"
-        yield Picture(f"{base}_load", None, why)
-    if len(pareto_points(series)) > 1:
-        yield Picture(f"{base}_pareto", partial(pareto_figure, series))
-    else:
-        why = "it takes two levels of load with a TPOT and a throughput"
-        yield Picture(f"{base}_pareto", None, why)
+        several = sum(headline_metric(metric, load) in found for found in curves.values()) > 1
+        by = "request rate" if load.is_open else "streams"
+        over = heading(f"{_title(metric, load)}: {series.scenario}, by {by}", runs)
+        chart = overlay(series, curves, metric) if several else None
+        why_not = f"it takes two runs with a {TITLES[metric]}"
+        yield Picture(f"{base}_{_short(metric)}_overlay", over, chart, why_not)
+    over = heading(f"Against load: {series.scenario}", runs)
+    succeeded = sum(any(run.succeeded for run in level.runs) for level in series.levels)
+    chart = against_load(series) if succeeded > 1 else None
+    why_not = "it takes two levels of load with requests that succeeded"
+    yield Picture(f"{base}_load", over, chart, why_not)
+    over = heading(f"Throughput against a user's speed: {series.scenario}", runs)
+    why_not = "it takes two levels of load with a TPOT and a throughput"
+    yield Picture(f"{base}_pareto", over, pareto_chart(series), why_not)
+
+
+def _title(metric: str, load: Load) -> str:
+    """Return what is drawn for a metric at a load."""
+    schedule = headline_metric(metric, load) != metric
+    return f"{NAMES[metric]} from schedule" if schedule else NAMES[metric]
 
 
 def _short(metric: str) -> str:
     return metric.removesuffix("_ms")
+
+
+def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
+    """Return a picture's heading: what was measured, on what, and whether to believe it."""
+    requests = sum(r.requests for r in runs)
+    count = f"{sum(r.succeeded for r in runs):,} of {requests:,} request{'s' * (requests != 1)}"
+    doubted = [r for r in runs if r.verdict.doubts]
+    reasons = ", ".join(sorted({f.code for r in doubted for f in r.verdict.doubts}))
+    verdict = f"{headline(runs)} ({reasons})" if doubted else headline(runs)
+    if len(runs) == 1:
+        verdict = verdict.removeprefix("1 ")
+    return Heading(title, f"{setup_words(runs)} · {count} succeeded", f"Verdict: {verdict}")

@@ -1,130 +1,103 @@
-"""How every picture looks, light or dark: colours, lines, markers. No pyplot, no global figure."""
+"""How every chart looks, in pictures and on the page, light or dark: colours, dashes, scales."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping
 
-import matplotlib.style
-from matplotlib.figure import Figure
+import numpy as np
 
-Format = Literal["png", "svg", "pdf"]
+from ..figures.statistics import Values
+
+Theme = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The colours of a picture. What they tell apart, lines or markers tell apart as well."""
-
-    series: tuple[str, ...]
-    ink: str
-    paper: str
-    quiet: str  # what explains: subtitles, other runs
-    grid: str
-    error: str
-    wait: str  # of a bar: before its first token; these three differ in grey as well
-    decode: str
-    pause: str  # between two tokens that stood out
-    window: str  # the ground of the steady window
-    aside: str  # the ground of what lies beside it
+def _numbered(letter: str, colours: str) -> Theme:
+    return {f"{letter}{place}": colour for place, colour in enumerate(colours.split())}
 
 
-# Okabe and Ito (2008), told apart with any colour vision; their yellow is too pale for a line on
-# white, and their black for one on black.
-LIGHT = Look(
-    series=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00"),
-    ink="#1A1A1A",
-    paper="#FFFFFF",
-    quiet="#555555",
-    grid="#DDDDDD",
-    error="#B00020",
-    wait="#E69F00",
-    decode="#0072B2",
-    pause="#C3E0F4",
-    window="#E3F0FA",
-    aside="#DADADA",
-)
-DARK = Look(
-    series=("#56B4E9", "#E69F00", "#1FC493", "#E08FBF", "#F2F2F2", "#F0E442", "#FF8A50"),
-    ink="#E8E8E8",
-    paper="#14171C",
-    quiet="#A8ADB5",
-    grid="#343A44",
-    error="#FF6B6B",
-    wait="#F0B840",
-    decode="#3388C4",
-    pause="#1D425C",
-    window="#1A344E",
-    aside="#1D2127",
-)
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-FONT = "DejaVu Sans"  # comes with matplotlib
-
-STYLE = {
-    "font.family": FONT,
-    "font.size": 13,
-    "axes.titlesize": 11,
-    "axes.labelsize": 13,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 2.2,
-    "lines.markersize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 12,
-    "text.parse_math": False,  # a $ in a model's name is a $
-    "text.usetex": False,
-    "figure.dpi": 150,
-    "pdf.fonttype": 42,  # text that can be searched
-    "svg.hashsalt": "vllm-bench",  # without it the names inside an SVG are drawn by lot
+# c0 to c6: Okabe and Ito (2008), told apart with any colour vision; their yellow is too pale for a
+# line on white, and their black for one on black. s0 to s7: levels of load, from cool to warm.
+# What colours tell apart, dashes and marks tell apart as well.
+LIGHT: Theme = {
+    **_numbered("c", "#0072B2 #D55E00 #009E73 #000000 #56B4E9 #CC79A7 #E69F00"),
+    **_numbered("s", "#3F66CF #0F86AD #0B8D6F #648713 #AB7D00 #D1630F #C9364F #8D3F95"),
+    "ink": "#1A1A1A",
+    "paper": "#FFFFFF",
+    "quiet": "#555555",  # what explains: subtitles, other runs
+    "grid": "#DDDDDD",
+    "error": "#B00020",
+    "wait": "#E69F00",  # of a bar: before its first token; these three differ in grey as well
+    "decode": "#0072B2",
+    "pause": "#C3E0F4",  # between two tokens that stood out
+    "window": "#E3F0FA",  # the ground of the steady window
+    "aside": "#DADADA",  # the ground of what lies beside it
 }
+DARK: Theme = {
+    **_numbered("c", "#56B4E9 #E69F00 #1FC493 #F2F2F2 #F0E442 #E08FBF #FF8A50"),
+    **_numbered("s", "#8AA6FF #52BFE3 #45C9A6 #A6C34C #E0B63A #F79A50 #F77F93 #D393DA"),
+    "ink": "#E8E8E8",
+    "paper": "#14171C",
+    "quiet": "#A8ADB5",
+    "grid": "#343A44",
+    "error": "#FF6B6B",
+    "wait": "#F0B840",
+    "decode": "#3388C4",
+    "pause": "#1D425C",
+    "window": "#1A344E",
+    "aside": "#24282F",
+}
+SERIES, LEVELS = 7, 8
+# As matplotlib calls them, and as plotly does.
+DASHES = (
+    ("-", "solid"),
+    ("--", "dash"),
+    ("-.", "dashdot"),
+    (":", "dot"),
+    ((0, (5, 1, 1, 1, 1, 1)), "longdashdot"),
+)
+MARKS = (
+    ("o", "circle"),
+    ("s", "square"),
+    ("^", "triangle-up"),
+    ("D", "diamond"),
+    ("v", "triangle-down"),
+    ("P", "cross"),
+    ("X", "x"),
+)
+CROSSES = (
+    ("x", "x-thin"),
+    ("+", "cross-thin"),
+    ("1", "y-down"),
+    ("2", "y-up"),
+    ("3", "y-left"),
+    ("4", "y-right"),
+)
+FONT = "DejaVu Sans"  # comes with matplotlib
+MANY = 1000  # 1, 2, 5 of each decade run into each other over more than three of them
 
-_current: ContextVar[Look] = ContextVar("look", default=LIGHT)
+
+def series_colour(place: int) -> str:
+    """Return the colour of one of several lines."""
+    return f"c{place % SERIES}"
 
 
-def look() -> Look:
-    """Return the colours that are drawn with just now."""
-    return _current.get()
+def level_colour(place: int, levels: int) -> str:
+    """Return the colour of a level of load; the fewer there are, the further apart they are."""
+    if levels > LEVELS:
+        return f"s{place % LEVELS}"
+    return f"s{round(place * (LEVELS - 1) / max(levels - 1, 1))}"
 
 
-@contextmanager
-def in_style(chosen: Look | None = None) -> Iterator[Look]:
-    """Draw in the house's style, whatever the machine's matplotlibrc says.
-
-    `chosen` holds for all that is drawn inside; None goes on with the look that is in use.
-    """
-    colours = chosen or look()
-    before = _current.set(colours)
-    try:
-        with matplotlib.style.context(["default", {**STYLE, **_rc(colours)}]):
-            yield colours
-    finally:
-        _current.reset(before)
+def css(theme: Theme) -> str:
+    """Return the colours as variables for the page, each by its own name."""
+    return " ".join(f"--{name}: {colour};" for name, colour in theme.items())
 
 
-def _rc(colours: Look) -> dict[str, str]:
-    paper = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "paper")
-    ink = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "ink"
-    )
-    return {key: getattr(colours, name) for key, name in {**paper, **ink}.items()} | {
-        "grid.color": colours.grid
-    }
+def log_times(values: Values) -> bool:
+    """Return whether times span more than a decade; else their axis begins at 0."""
+    return values.size > 0 and bool(np.min(values) > 0 and np.max(values) / np.min(values) > 10)
 
 
-def save(figure: Figure, path: Path, kind: Format = "png") -> None:
-    """Write the figure beside its name and rename it; the same figure gives the same bytes.
-
-    Raises OSError.
-    """
-    beside = path.with_name(path.name + ".tmp")
-    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with in_style():
-        figure.savefig(beside, format=kind, dpi="figure", metadata=undated)
-    beside.replace(path)
+def log_loads(values: Values) -> bool:
+    """Return whether levels of load are mostly multiples of each other."""
+    return bool(np.min(values) > 0 and np.max(values) / np.min(values) >= 4)

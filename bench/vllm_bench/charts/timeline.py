@@ -1,9 +1,9 @@
-"""A run on one clock: its requests, its server and its GPUs, as panels to draw over each other."""
+"""A run on one clock: its requests, its server and its GPUs, as panels over each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,181 +11,292 @@ import numpy as np
 from ..figures.absent import why_no_rows
 from ..figures.facts import Facts
 from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
-from ..figures.statistics import Values
 from ..figures.window import Window
-from ..records.samples import ALL
-from .gpu_tracks import gpu_panels
-from .thin import DOTS_A_COLUMN, PICTURE, Room, dot_places
-from .tracks import Dots, Failure, Panel, Span, Track, bin_width_s, rate, sampled, stepped
+from ..records.samples import ALL, slowed_by
+from .chart import Axis, Band, Chart, Line, Panel, Span
+from .style import log_times, series_colour
+from .tracks import (
+    DOTS_A_COLUMN,
+    PICTURE,
+    Room,
+    bin_width_s,
+    dot_places,
+    line_places,
+    rate,
+    sampled,
+    silence_s,
+    stepped,
+    stretches,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-GPU_WORDS = {"utilization": "utilisation", "power": "power", "temperature": "temperature"}
-MOST_TOLD = 200  # failures whose words are kept
-MOST_ASIDE = 0.25  # of the run's length: samples further from it than that lie off the picture
+ROW_IN = 1.3
+PERCENT = (0.0, 104.0)
+TOKENS = Axis(words="tokens/s", unit="tokens/s")
+KV_CACHE = Axis(words="KV cache\nin use (%)", unit="%", span=PERCENT)
+GPU_PANELS = {  # what it is of, the column of a sample, its axis
+    "utilisation": ("utilization_percent", Axis(words="GPU\nbusy (%)", unit="%", span=PERCENT)),
+    "power": ("power_w", Axis(words="power (W)", unit="W")),
+    "temperature": ("temperature_c", Axis(words="temp. (°C)", unit="°C")),
+}
+MOST_ASIDE = 0.25  # of the run's length: samples further from it than that lie off the chart
+LEAST_SEEN = 0.02  # of the chart's width: what is narrower needs no name
+ABOVE = 1.25  # of the longest time: where failures stand, which need not have one
 
 
-@dataclass(frozen=True, eq=False)
-class Timeline:
-    """Panels over one axis of seconds, and what isn't there, with the reason."""
-
-    span: Span  # of the run
-    shown: Span  # with the samples before and after it
-    window: Window | None
-    panels: tuple[Panel, ...]
-    absent: dict[str, str]
-    thinned: str  # what was left out because there is no room for it
-
-    @property
-    def note(self) -> str:
-        """What isn't shown, and why."""
-        absent = ", ".join(f"{what} ({why})" for what, why in self.absent.items())
-        parts = [f"Not shown: {absent}" if absent else "", self.thinned]
-        return ". ".join(part for part in parts if part)
-
-
-def timeline(facts: Facts, room: Room = PICTURE) -> Timeline | None:
+def timeline(facts: Facts, room: Room = PICTURE) -> Chart | None:
     """Return a run's timeline; None where no request took any time."""
     end_s = float(facts.frame["t_end_s"].max()) if facts.rows else 0.0
     if end_s <= 0:
         return None
-    server_rows = facts.server_rows
     panels = [
         *_request_panels(facts, end_s, room),
-        *_kv(server_rows, room.line),
-        *gpu_panels(facts, room.line),
+        *_kv(facts.server_rows, room.line),
+        *_gpus(facts.gpu_rows, room.line),
     ]
-    times = [
-        rows["t_s"] for rows in (server_rows, facts.gpu_rows) if rows is not None and len(rows)
-    ]
-    margin = MOST_ASIDE * end_s
-    return Timeline(
-        span=(0.0, end_s),
-        shown=(
-            max(min([0.0, *(float(t.min()) for t in times)]), -margin),
-            min(max([end_s, *(float(t.max()) for t in times)]), end_s + margin),
-        ),
-        window=facts.window,
-        panels=tuple(panels),
-        absent=_absent(facts, {p.key for p in panels}),
-        thinned=_thinned(panels),
+    shown = _shown(facts, end_s)
+    grounds = tuple(_grounds(facts.window, end_s, shown))
+    return Chart(
+        title="Timeline",
+        doc="requests, tokens, the server and its GPUs on one clock",
+        note=_note(facts, panels),
+        x=Axis(words="seconds from the run's start", unit="s", span=shown),
+        panels=[replace(panel, bands=(*grounds, *panel.bands)) for panel in panels],
+        wide=True,
+        panel_in=ROW_IN,
     )
+
+
+def _shown(facts: Facts, end_s: float) -> Span:
+    """Return the run's seconds with the samples before and after it."""
+    rows = [found for found in (facts.server_rows, facts.gpu_rows) if found is not None]
+    times = [found["t_s"] for found in rows if len(found)]
+    margin = MOST_ASIDE * end_s
+    first = min([0.0, *(float(t.min()) for t in times)])
+    last = max([end_s, *(float(t.max()) for t in times)])
+    return max(first, -margin), min(last, end_s + margin)
+
+
+def _grounds(window: Window | None, end_s: float, shown: Span) -> Iterator[Band]:
+    """Return the ground of the steady window, and others of what lies beside it."""
+    if window is None:
+        yield Band(name="no steady window", spans=[(0.0, end_s)], role="aside")
+    else:
+        steady = (window.start_s, window.end_s)
+        yield Band(name="steady window", spans=[steady], role="window")
+        beside = [(0.0, steady[0]), (steady[1], end_s)]
+        yield Band(name="start-up and drain", spans=beside, role="aside")
+    around = [(shown[0], 0.0), (end_s, shown[1])]  # warm-up, and what no row tells of
+    seen = [(a, b) for a, b in around if b - a > LEAST_SEEN * (shown[1] - shown[0])]
+    yield Band(name="before and after the run", spans=seen, role="outside")
+
+
+def _placed(lines: Iterable[Line | None], first: int = 0) -> tuple[Line, ...]:
+    """Return the lines that there are, each with a look of its own, from a first colour on."""
+    found = enumerate(line for line in lines if line is not None)
+    return tuple(
+        replace(line, place=place, colour=series_colour(first + place)) for place, line in found
+    )
+
+
+# ---- requests ----
 
 
 def _request_panels(facts: Facts, end_s: float, room: Room) -> Iterator[Panel]:
     bins = f"{bin_width_s(end_s):g} s bins"
     due, ended = (facts.frame[c].to_numpy(dtype="float64") for c in ("t_scheduled_s", "t_end_s"))
-    arrivals = rate(f"arrivals\n({bins})", due, None, end_s)
-    yield Panel("arrivals", "requests/s", (arrivals, rate("ended", ended, None, end_s)))
-    flight = tuple(_in_flight(facts, room.line))
+    rates = rate(f"arrivals\n({bins})", due, None, end_s), rate("ended", ended, None, end_s)
+    yield Panel(y=Axis(words="requests/s", unit="requests/s"), lines=_placed(rates))
+    flight = _placed(_in_flight(facts, room.line), 2)
     if flight:
-        yield Panel("in_flight", "requests", flight)
+        yield Panel(y=Axis(words="requests", unit="requests"), lines=flight)
     if facts.reads is not None:
         stamps = facts.reads.t_ns / 1e9
         tokens = rate(f"output tokens\n({bins})", stamps, facts.reads.tokens, end_s)
-        yield Panel("tokens", "tokens/s", (tokens,))
-    metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
-    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
-    yield Panel("times", words, dots=_dots(facts, metric, room.dots))
+        yield Panel(y=TOKENS, lines=_placed([tokens], 5))
+    yield _times(facts, room)
 
 
-def _in_flight(facts: Facts, most: int) -> Iterator[Track]:
+def _in_flight(facts: Facts, most: int) -> Iterator[Line | None]:
     flight = facts.flight
     if flight is not None:
-        levels = flight.levels.astype(np.float64)
-        yield stepped("in flight (client)", flight.times_s, levels, most)
+        yield stepped("in flight (client)", flight.times_s, flight.levels.astype(np.float64), most)
     if facts.server_rows is not None:
         together = facts.server_rows[facts.server_rows["engine"] == ALL]
         for column in ("running", "waiting"):
-            found = sampled(f"{column} (server)", together, column, most=most)
-            if found:
-                yield found
+            yield sampled(f"{column} (server)", together, column, most=most)
 
 
-def _dots(facts: Facts, metric: str, most: int) -> Dots:
-    """Return a dot a success: where its time counts from, be it the send or the schedule."""
+def _times(facts: Facts, room: Room) -> Panel:
+    """Return one dot per success, where its time counts from, and one cross per failure."""
+    metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
     begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
     taken, begun = facts.times(metric), facts.frame[begin]
     known = ~facts.failed & taken.notna().to_numpy() & begun.notna().to_numpy()
-    times = begun[known].to_numpy(dtype="float64")
-    values = taken[known].to_numpy(dtype="float64")
-    kept = dot_places(times, values, most)
-    return Dots(
-        metric=metric,
-        times=times[kept],
-        values=values[kept],
-        requests=facts.frame.loc[known, "request_index"].to_numpy(dtype="int64")[kept],
+    times, values = (found[known].to_numpy(dtype="float64") for found in (begun, taken))
+    kept = dot_places(times, values, room.dots)
+    requests = facts.frame.loc[known, "request_index"].to_numpy(dtype="int64")[kept]
+    dots = Line(
+        name=TITLES[metric],
+        legend=f"succeeded: {times.size:,}",
+        x=times[kept],
+        y=values[kept],
+        role="dots",
+        colour="c0",
+        words=[f"request {index}" for index in requests],
         of=times.size,
-        failures=_failures(facts),
-        first_failures=_first_failures(facts),
+    )
+    top = ABOVE * max(values, default=1.0)
+    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
+    return Panel(
+        y=Axis(words=words, unit="ms", log=log_times(dots.y)),
+        lines=[*([dots] if times.size else []), *_failures(facts.failures, top, room.line)],
     )
 
 
-def _failures(facts: Facts) -> dict[str, Values]:
-    """Return when the failures of each kind were sent, or meant to be, the commonest first."""
-    rows = facts.failures
-    kinds = rows["error_kind"].fillna("unknown")
-    times = _begun(rows)
-    return {
-        str(kind): times[kinds == kind].to_numpy(dtype="float64")
-        for kind in kinds.value_counts().index
-    }
+def _failures(rows: pd.DataFrame, top: float, most: int) -> Iterator[Line]:
+    """Return the failures of each kind, the commonest first, where they were sent or due."""
+    rows = rows.assign(
+        at=rows["t_sent_s"].fillna(rows["t_scheduled_s"]).astype("float64"),
+        kind=rows["error_kind"].fillna("unknown").astype(str),
+        words=rows["error"].fillna(""),
+    ).sort_values("at", kind="stable")
+    for place, kind in enumerate(rows["kind"].value_counts().index):
+        found = rows[rows["kind"] == kind]
+        times = found["at"].to_numpy()
+        shown = found.iloc[line_places(times, times, most)]
+        cells = zip(
+            shown["request_index"], shown["at"], shown["t_end_s"], shown["words"], strict=True
+        )
+        yield Line(
+            name=f"{kind}: {times.size:,}",
+            x=shown["at"].to_numpy(),
+            y=np.full(len(shown), top),
+            role="crosses",
+            place=place,
+            colour="error",
+            words=[
+                f"request {index}, begun at {at:.2f} s, failed at {end:.2f} s: {kind}\n{words}"
+                for index, at, end, words in cells
+            ],
+            hover="{words}",
+            of=times.size,
+        )
 
 
-def _first_failures(facts: Facts) -> tuple[Failure, ...]:
-    rows = facts.failures.sort_values("t_end_s", kind="stable").head(MOST_TOLD)
-    kinds, words = rows["error_kind"].fillna("unknown"), rows["error"].fillna("")
-    cells = zip(_begun(rows), rows["t_end_s"], rows["request_index"], kinds, words, strict=True)
-    return tuple(Failure(float(b), float(e), int(i), str(k), str(w)) for b, e, i, k, w in cells)
+# ---- the server and its GPUs ----
 
 
-def _begun(rows: pd.DataFrame) -> pd.Series[float]:
-    return rows["t_sent_s"].fillna(rows["t_scheduled_s"])
-
-
-def _kv(server_rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
-    """Return the use of the KV cache: a line an engine."""
-    if server_rows is None:
+def _kv(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
+    """Return the use of the KV cache, one line per engine."""
+    if rows is None:
         return
-    apart = server_rows[server_rows["engine"] != ALL]
+    apart = rows[rows["engine"] != ALL]
     engines = sorted(apart["engine"].dropna().unique())
-    rows = {"KV cache": server_rows[server_rows["engine"] == ALL]}
+    named = {"KV cache": rows[rows["engine"] == ALL]}
     if len(engines) > 1:
-        rows = {f"engine {name}": apart[apart["engine"] == name] for name in engines}
-    found = (sampled(name, of, "kv_cache_usage", 100, most) for name, of in rows.items())
-    tracks = tuple(track for track in found if track)
-    if tracks:
-        yield Panel("kv", "KV cache\nin use (%)", tracks, most=100)
+        named = {f"engine {name}": apart[apart["engine"] == name] for name in engines}
+    lines = (sampled(name, of, "kv_cache_usage", 100, most) for name, of in named.items())
+    found = _placed(lines, 6)
+    if found:
+        yield Panel(y=KV_CACHE, lines=found)
 
 
-def _absent(facts: Facts, there: set[str]) -> dict[str, str]:
-    """Return what the timeline lacks, each with the reason."""
-    found: dict[str, str] = {}
-    if "tokens" not in there:
-        found["tokens/s"] = why_absent(facts, "itl_ms")
-    if facts.server_rows is None:
-        found["the server"] = why_no_rows(facts.info, "server_metrics", "its metrics")
-    elif "kv" not in there:
-        found["KV cache"] = "the server doesn't say"
-    missing = [name for key, name in GPU_WORDS.items() if key not in there]
-    if facts.gpu_rows is None:
-        found["GPUs"] = why_no_rows(facts.info, "gpu", "they")
-    elif missing:
-        found[f"GPU {', '.join(missing)}"] = "no sensor gave a value"
+def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
+    """Return one panel per sensor: a line for each GPU, and when its clocks were held down."""
+    if rows is None or rows.empty:
+        return
+    held = tuple(_held_down(rows))
+    for column, axis in GPU_PANELS.values():
+        lines = tuple(_of_each_gpu(rows, column, most))
+        if lines:
+            yield Panel(y=axis, lines=lines, bands=held)
+
+
+def _of_each_gpu(rows: pd.DataFrame, column: str, most: int) -> Iterator[Line]:
+    """Return each GPU's line, which looks alike in all panels, and a mark where readings end."""
+    last_s = float(rows["t_s"].max())
+    for place, (index, of_one) in enumerate(rows.groupby("gpu_index")):
+        line = sampled(f"GPU {index}", of_one, column, most=most)
+        if line is None:
+            continue
+        yield replace(line, place=place, colour=series_colour(place))
+        silent_s = last_s - float(line.x[-1])
+        if silent_s > silence_s(of_one["t_s"].to_numpy(dtype="float64")):
+            name, x, y = f"GPU {index}: no more readings", line.x[-1:], line.y[-1:]
+            yield Line(name=name, x=x, y=y, role="points", place=6, colour="error")
+
+
+def _held_down(rows: pd.DataFrame) -> Iterator[Band]:
+    """Return when clocks were held down, for each reason of all GPUs together."""
+    spans: dict[str, list[Span]] = {}
+    gpus: dict[str, list[str]] = {}
+    for index, of_one in rows.groupby("gpu_index"):
+        names = [slowed_by(reasons) for reasons in of_one["throttle_reasons"]]
+        held = np.array([bool(found) for found in names])
+        why = ", ".join(sorted(set().union(*names)))
+        if why:
+            times = of_one["t_s"].to_numpy(dtype="float64")
+            spans.setdefault(why, []).extend(stretches(times, held))
+            gpus.setdefault(why, []).append(str(index))
+    for why, found in spans.items():
+        name = f"clocks held down\nGPU {', '.join(gpus[why])}\n({why})"
+        yield Band(name=name, spans=_merged(found), role="held")
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Return stretches in order, those that touch as one."""
+    found: list[Span] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
     return found
 
 
-def _thinned(panels: list[Panel]) -> str:
-    """Return what was left out because a picture has no room for it."""
-    parts = []
-    for panel in panels:
-        dots = panel.dots
-        if dots and dots.of > dots.times.size:
-            parts.append(
-                f"{dots.times.size:,} of {dots.of:,} dots are drawn, since all would be ink: of "
-                f"each column the lowest, the highest, and {DOTS_A_COLUMN - 2} evenly between"
+# ---- what isn't there ----
+
+
+def _note(facts: Facts, panels: Sequence[Panel]) -> str:
+    absent = ", ".join(f"{what} ({why})" for what, why in _absent(facts, panels))
+    no_window = "The load was never held, so there is no steady window"
+    parts = [
+        f"Not shown: {absent}" if absent else "",
+        *_thinned(line for panel in panels for line in panel.lines),
+        no_window if facts.window is None else "",
+    ]
+    return ". ".join(part for part in parts if part)
+
+
+def _absent(facts: Facts, panels: Sequence[Panel]) -> Iterator[tuple[str, str]]:
+    """Return what the timeline lacks, each with the reason."""
+    there = {panel.y.words for panel in panels}
+    if TOKENS.words not in there:
+        yield "tokens/s", why_absent(facts, "itl_ms")
+    if facts.server_rows is None:
+        yield "the server", why_no_rows(facts.info, "server_metrics", "its metrics")
+    elif KV_CACHE.words not in there:
+        yield "KV cache", "the server doesn't say"
+    missing = [what for what, (_, axis) in GPU_PANELS.items() if axis.words not in there]
+    if facts.gpu_rows is None:
+        yield "GPUs", why_no_rows(facts.info, "gpu", "they")
+    elif missing:
+        yield f"GPU {', '.join(missing)}", "no sensor gave a value"
+
+
+def _thinned(lines: Iterator[Line]) -> Iterator[str]:
+    """Return what was left out because there is no room for it."""
+    found = [line for line in lines if line.of > line.x.size]
+    for line in found:
+        if line.role == "dots":
+            yield (
+                f"{line.x.size:,} of {line.of:,} dots are drawn, since all would be ink: of each "
+                f"column the lowest, the highest, and {DOTS_A_COLUMN - 2} evenly between"
             )
-    if any(track.thinned for panel in panels for track in panel.tracks):
-        parts.append("Lines run through the lowest and the highest point of each column")
-    return ". ".join(parts)
+        if line.role == "crosses":
+            yield f"Of {line.name} failures {line.x.size:,} are marked"
+    if any(line.role in ("steps", "samples") for line in found):
+        yield "Lines run through the lowest and the highest point of each column"

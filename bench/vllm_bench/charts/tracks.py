@@ -1,4 +1,9 @@
-"""What went on over a run's seconds, as lines to draw: rates by bin, samples with their gaps."""
+"""What went on over a run's seconds, as lines: rates by bin, samples with their gaps.
+
+Of many points fewer are drawn, chosen so that nothing that stands out is lost. A chart has some
+hundred columns. A line through a million points would be ink; one through each column's first,
+lowest, highest and last point covers the same ground.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..figures.statistics import Values
-from .thin import MOST_POINTS, line_places
+from .chart import Line, Span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,70 +25,25 @@ FINE_S = 0.2
 BIN_WIDTHS_S = (0.05, 0.1, FINE_S, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 GAP_S = 1.0  # samplers call a longer silence a gap
 GAP_PERIODS = 3.0  # ... or so many of their periods, where those are long
+POINTS_A_COLUMN = 4
+MOST_POINTS = 600 * POINTS_A_COLUMN
+DOTS_A_COLUMN = 12  # the lowest, the highest, and ten at even ranks between them
+MOST_DOTS = 300 * DOTS_A_COLUMN
+MOST_OF_A_CURVE = 4000  # several to a pixel: more can't be seen
 
-Span = tuple[float, float]  # seconds from the run's start
-
-
-@dataclass(frozen=True, eq=False)
-class Track:
-    """A line: `values[i]` at `times[i]`, or from there on where it goes in `steps`.
-
-    NaN is a gap. `lost` says that the samples end although others go on. Tracks of one `place`
-    look alike in all panels.
-    """
-
-    name: str
-    times: Values
-    values: Values
-    steps: bool = False
-    thinned: bool = False  # some points were left out, but no extreme
-    lost: bool = False
-    place: int | None = None  # None: as they follow each other
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A request that failed, and why in the server's words."""
+class Room:
+    """How many points a chart has room for: a curve, a line over time, and all dots."""
 
-    at_s: float  # its send, or the moment that it was meant to go
-    end_s: float
-    request_index: int
-    kind: str
-    words: str
+    curve: int = MOST_OF_A_CURVE
+    line: int = MOST_POINTS
+    dots: int = MOST_DOTS
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Dots:
-    """A dot a request that succeeded, and when each kind of failure was sent."""
-
-    metric: str
-    times: Values
-    values: Values
-    requests: NDArray[np.int64]  # request_index of each
-    of: int  # how many there were before some were left out
-    failures: dict[str, Values]
-    first_failures: tuple[Failure, ...]  # to tell of, in the order of their ends
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """When a GPU's clocks were held down, and by what."""
-
-    gpu: str
-    why: str
-    spans: tuple[Span, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One panel: what its axis says, and what is drawn in it."""
-
-    key: str
-    label: str
-    tracks: tuple[Track, ...] = ()
-    dots: Dots | None = None
-    held: tuple[Held, ...] = ()
-    most: float | None = None  # the top of a scale that has one
+PICTURE = Room()
 
 
 def bin_width_s(span_s: float) -> float:
@@ -96,7 +56,7 @@ def bin_width_s(span_s: float) -> float:
 
 def rate(
     name: str, times: Values, weights: Values | NDArray[np.float32] | None, end_s: float
-) -> Track:
+) -> Line:
     """Return what came a second, in bins from 0 to `end_s`; nothing before or after counts.
 
     A last bin of less than half the width is joined to the one before: a rate over a moment is
@@ -109,18 +69,18 @@ def rate(
     edges = np.r_[edges, end_s]
     counts, _ = np.histogram(times, bins=edges, weights=weights)
     rates = counts / np.diff(edges)
-    return Track(name, edges, np.r_[rates, rates[-1]], steps=True)
+    return Line(name=name, x=edges, y=np.r_[rates, rates[-1]], role="steps")
 
 
-def stepped(name: str, times: Values, values: Values, most: int = MOST_POINTS) -> Track:
-    """Return a track of steps through every point, or where they are too many each extreme."""
+def stepped(name: str, times: Values, values: Values, most: int = MOST_POINTS) -> Line:
+    """Return steps through every point, or where they are too many each extreme."""
     kept = line_places(times, values, most)
-    return Track(name, times[kept], values[kept], steps=True, thinned=kept.size < times.size)
+    return Line(name=name, x=times[kept], y=values[kept], role="steps", of=times.size)
 
 
 def sampled(
     name: str, rows: pd.DataFrame, column: str, factor: float = 1.0, most: int = MOST_POINTS
-) -> Track | None:
+) -> Line | None:
     """Return a column of samples as a line, with NaN wherever they were silent; None: no value.
 
     Of too many points each column's extremes are kept.
@@ -135,7 +95,7 @@ def sampled(
     breaks = np.flatnonzero(np.diff(stretch[kept])) + 1
     at, shown = times[kept], values[kept]
     at, shown = np.insert(at, breaks, at[breaks - 1]), np.insert(shown, breaks, np.nan)
-    return Track(name, at, shown, thinned=kept.size < times.size)
+    return Line(name=name, x=at, y=shown, role="samples", of=times.size + breaks.size)
 
 
 def silence_s(times: Values) -> float:
@@ -157,3 +117,45 @@ def stretches(times: Values, held: NDArray[np.bool_]) -> list[Span]:
         (float(at[i]), float(at[j]) + period)
         for i, j in zip(begins, np.r_[ends, at.size - 1], strict=True)
     ]
+
+
+def line_places(times: Values, values: Values, most: int = MOST_POINTS) -> Places:
+    """Return the places of the points that a line is drawn through, in the order of time.
+
+    `times` rise. All of them, up to `most` (4 or more); else each column's extremes and ends.
+    """
+    if times.size <= most:
+        return np.arange(times.size)
+    columns = _columns(times, most // POINTS_A_COLUMN)
+    order = np.lexsort((values, columns))
+    firsts, lasts = _edges(columns)
+    # Of a column that begins at place p of `columns`, the lowest value stands at p of `order`.
+    return np.unique(np.r_[firsts, lasts, order[firsts], order[lasts]])
+
+
+def dot_places(times: Values, values: Values, most: int = MOST_DOTS) -> Places:
+    """Return the places of the dots to draw, in the order of time.
+
+    All of them, up to `most` (12 or more); else of each column the lowest, the highest, and some
+    between them at even ranks: what is drawn of a column is spread as all of it is.
+    """
+    if times.size <= most:
+        return np.arange(times.size)
+    columns = _columns(times, most // DOTS_A_COLUMN)
+    order = np.lexsort((values, columns))
+    firsts, lasts = _edges(columns[order])
+    steps = np.linspace(0, 1, DOTS_A_COLUMN)
+    ranks = np.rint(firsts + np.outer(steps, lasts - firsts)).astype(np.intp)
+    return np.unique(order[ranks])
+
+
+def _columns(times: Values, count: int) -> NDArray[np.int64]:
+    low, high = float(times.min()), float(times.max())
+    width = (high - low) / count or 1.0
+    return np.minimum((times - low) // width, count - 1).astype(np.int64)
+
+
+def _edges(columns: NDArray[np.int64]) -> tuple[Places, Places]:
+    """Return where each column begins and ends; `columns` rise."""
+    changes = np.flatnonzero(np.diff(columns))
+    return np.r_[0, changes + 1].astype(np.intp), np.r_[changes, columns.size - 1].astype(np.intp)

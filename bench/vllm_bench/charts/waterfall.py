@@ -2,108 +2,131 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..figures.facts import Facts
 from ..figures.statistics import Values, ordered
-from .tracks import Span
+from .chart import Axis, Chart, Line, Panel, Role
 
 MOST_ROWS = 200
 GAP_FACTOR = 5.0  # a wait for a token that is so many times the median ITL is seen
 # All rows of a long run would be slivers along a diagonal. The usual bar is at least this part of
 # the time from the first request shown to the last, and later ones are left out.
 LEAST_BAR = 0.03
+LEAST_SEEN = 0.0005  # of the chart's width: half a dot
 
 
-@dataclass(frozen=True, eq=False)
-class Waterfall:
-    """Requests in the order of their sends; seconds from the run's start, NaN where it never was.
-
-    `gaps` are (row, from, to): the waits between two tokens that stood out.
-    """
-
-    request_index: NDArray[np.int64]
-    scheduled: Values
-    sent: Values
-    first_token: Values  # the end, where a reply came in one piece
-    end: Values
-    failed: NDArray[np.bool_]
-    gaps: tuple[tuple[int, float, float], ...]
-    gap_limit_ms: float | None  # None: no stamps were kept
-    words: str  # which requests these are
-
-    @property
-    def shown(self) -> Span:
-        """From the first schedule to the last end."""
-        return float(self.scheduled.min()), float(self.end.max())
-
-
-def waterfall(facts: Facts) -> Waterfall | None:
-    """Return up to `MOST_ROWS` requests; None where there is none."""
+def waterfall(facts: Facts) -> Chart | None:
+    """Return up to `MOST_ROWS` requests in the order of their sends; None where there is none."""
     rows = facts.frame.sort_values(["t_scheduled_s", "request_index"], kind="stable")
-    scheduled = rows["t_scheduled_s"].to_numpy(dtype="float64")
     where = "run"
     if facts.window is not None:
-        inside = (scheduled >= facts.window.start_s) & (scheduled < facts.window.end_s)
+        due = rows["t_scheduled_s"]
+        inside = (due >= facts.window.start_s) & (due < facts.window.end_s)
         if inside.any():
             rows, where = rows[inside], "steady window"
     if rows.empty:
         return None
-    places, words = _chosen(rows["t_scheduled_s"].to_numpy(), rows["t_end_s"].to_numpy(), where)
-    rows = rows.iloc[places]
-    sent = rows["t_sent_s"].to_numpy(dtype="float64", na_value=np.nan)
-    first_ms = rows["ttft_ms"].to_numpy(dtype="float64", na_value=np.nan)
-    index = rows["request_index"].to_numpy(dtype="int64")
-    limit_ms = _gap_limit_ms(facts)
-    return Waterfall(
-        request_index=index,
-        scheduled=rows["t_scheduled_s"].to_numpy(dtype="float64"),
-        sent=sent,
-        first_token=sent + first_ms / 1000,
-        end=rows["t_end_s"].to_numpy(dtype="float64"),
-        failed=(rows["error_kind"].notna() | rows["error"].notna()).to_numpy(dtype=bool),
-        gaps=_gaps(facts, index, limit_ms) if limit_ms else (),
-        gap_limit_ms=limit_ms,
-        words=words,
+    rows, words = _chosen(rows, where)
+    count = len(rows)
+    requests = Axis(words="requests, by schedule", span=(count - 0.3, -0.7))  # the first on top
+    return Chart(
+        title="Requests",
+        doc="what each request waited for, and when its tokens stood still",
+        note=f"Rows: {words}. The server's queue and its prefill can't be told apart by request",
+        x=Axis(words="seconds from the run's start", unit="s", span=_shown(rows)),
+        panels=[Panel(y=requests, lines=[*_bars(facts, rows), *_crosses(rows)])],
+        wide=True,
+        panel_in=min(7.5, 2.2 + 0.035 * count + 0.06 * min(count, 60)),
     )
 
 
-def _chosen(scheduled: Values, ended: Values, where: str) -> tuple[NDArray[np.intp], str]:
-    """Return which rows are drawn, and that in words."""
+def _chosen(rows: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+    """Return the rows that are drawn, and which they are in words."""
+    scheduled, ended = _seconds(rows, "t_scheduled_s"), _seconds(rows, "t_end_s")
     count = scheduled.size
     usual = float(np.median(ended - scheduled))
     near = int((LEAST_BAR * (scheduled - scheduled[0]) <= usual).sum()) if usual else count
     if near < count:
-        rows = min(near, MOST_ROWS)
-        return np.arange(rows), f"the first {rows:,} of {count:,} requests of the {where}"
+        kept = min(near, MOST_ROWS)
+        return rows.iloc[:kept], f"the first {kept:,} of {count:,} requests of the {where}"
     if count <= MOST_ROWS:
-        return np.arange(count), f"all {count:,} request{'s' * (count != 1)} of the {where}"
+        return rows, f"all {count:,} request{'s' * (count != 1)} of the {where}"
     evenly = np.linspace(0, count - 1, MOST_ROWS).round().astype(np.intp)
-    return evenly, f"{MOST_ROWS} of {count:,} requests of the {where}, evenly chosen"
+    words = f"{MOST_ROWS} of {count:,} requests of the {where}, evenly chosen"
+    return rows.iloc[evenly], words
 
 
-def _gap_limit_ms(facts: Facts) -> float | None:
+def _seconds(rows: pd.DataFrame, column: str) -> Values:
+    return rows[column].to_numpy(dtype="float64", na_value=np.nan)
+
+
+def _failed(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    return (rows["error_kind"].notna() | rows["error"].notna()).to_numpy(dtype=bool)
+
+
+def _shown(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return from the first schedule to the last end, and a little more."""
+    first, last = float(rows["t_scheduled_s"].min()), float(rows["t_end_s"].max())
+    room = 0.01 * (last - first) or 0.01
+    return first - room, last + room
+
+
+def _bars(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
+    """Return each kind of part that any request has."""
+    due, end, ok = _seconds(rows, "t_scheduled_s"), _seconds(rows, "t_end_s"), ~_failed(rows)
+    sent = _seconds(rows, "t_sent_s")
+    first = sent + _seconds(rows, "ttft_ms") / 1000
+    one_piece = np.isnan(first).all()
+    queue = "until first token (queue and prefill)"
+    words = "until the reply, which came in one piece" if one_piece else queue
+    sent, first = (np.where(np.isnan(at), end, at) for at in (sent, first))
+    late = ok & (sent - due > LEAST_SEEN * (end.max() - due.min()))
+    yield from _part("the client's own wait", "quiet", (due, sent), late, "hatched")
+    yield from _part(words, "wait", (sent, first), ok)
+    yield from _part("decode", "decode", (first, end), ok)
+    yield from _pauses(facts, rows)
+    yield from _part("failed", "error", (due, end), ~ok)
+
+
+def _part(
+    name: str,
+    colour: str,
+    spans: tuple[Values, Values],
+    kept: NDArray[np.bool_],
+    role: Role = "bars",
+) -> Iterator[Line]:
+    """Return a kind of part of the rows that are kept, as far as it took any time."""
+    begin, end = spans
+    rows = np.flatnonzero(kept & (end > begin))
+    if rows.size:
+        x, until, y = begin[rows], end[rows], rows.astype(np.float64)
+        yield Line(name=name, x=x, until=until, y=y, colour=colour, role=role)
+
+
+def _crosses(rows: pd.DataFrame) -> Iterator[Line]:
+    """Return a cross at each failure's end: the refused are done in no time."""
+    failed = np.flatnonzero(_failed(rows))
+    if failed.size:
+        x, y = _seconds(rows, "t_end_s")[failed], failed.astype(np.float64)
+        yield Line(name="failed", x=x, y=y, role="crosses", colour="error", legend=None)
+
+
+def _pauses(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
+    """Return the waits between two tokens that stood out, where stamps were kept."""
     reads = facts.reads
     if reads is None or reads.itl_ms.size == 0:
-        return None
-    return GAP_FACTOR * ordered(reads.itl_ms, reads.tokens_after_gap).percentile(50)
-
-
-def _gaps(
-    facts: Facts, index: NDArray[np.int64], limit_ms: float
-) -> tuple[tuple[int, float, float], ...]:
-    """Return the waits over the limit of the requests that are drawn."""
-    reads = facts.reads
-    assert reads is not None
-    row_of = {int(request): row for row, request in enumerate(index)}
+        return
+    limit_ms = GAP_FACTOR * ordered(reads.itl_ms, reads.tokens_after_gap).percentile(50)
     long = np.flatnonzero(reads.wait_ms > limit_ms)  # NaN, a request's first, is not
-    ends = reads.t_ns[long] / 1e9
-    owners = reads.owner(long)
-    return tuple(
-        (row_of[int(owner)], float(end) - float(wait) / 1000, float(end))
-        for owner, end, wait in zip(owners, ends, reads.wait_ms[long], strict=True)
-        if int(owner) in row_of
-    )
+    place = pd.Index(rows["request_index"]).get_indexer(pd.Index(reads.owner(long)))
+    long, place = long[place >= 0], place[place >= 0]
+    if long.size and limit_ms:
+        end, y = reads.t_ns[long] / 1e9, place.astype(np.float64)
+        begin = end - reads.wait_ms[long] / 1000
+        name = f"no token for over {limit_ms:.0f} ms (5 x ITL p50)"
+        yield Line(name=name, x=begin, until=end, y=y, role="bars", colour="pause")

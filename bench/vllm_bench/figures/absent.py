@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -29,12 +28,6 @@ def group_of(kind: Callable[..., T], figures: Mapping[str, Figure], **known: Any
         **known,
         absent={name: str(f) for name, f in figures.items() if isinstance(f, Why)},
     )
-
-
-def docs_of(kind: type[Any]) -> list[tuple[str, str]]:
-    """Return (figure, meaning) of the fields made with `doc`, in their order."""
-    fields = dataclasses.fields(kind)
-    return [(f.name, text) for f in fields if (text := f.metadata.get("description"))]
 
 
 def both(one: Figure, other: Figure, combine: Callable[[float, float], Figure]) -> Figure:
@@ -75,7 +68,6 @@ class Observed:
 
     @property
     def sampled(self) -> bool:
-        """Whether the sampler ran at all."""
         return "source" in self.noted or "rows" in self.noted
 
 

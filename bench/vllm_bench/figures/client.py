@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ..records.run_info import RunInfo
 
@@ -25,17 +25,8 @@ def busiest_cpu_share(info: RunInfo | None) -> float | None:
     return max((float(n) for n in known if isinstance(n, int | float)), default=None)
 
 
-def loop_lag_p99_ms(info: RunInfo | None) -> float | None:
-    """Return the 99th percentile of the sending loops' lag, in ms."""
-    return _loop_lag(info, "p99")
-
-
-def loop_ticks(info: RunInfo | None) -> float | None:
-    """Return how many lags of the sending loops that is a percentile of."""
-    return _loop_lag(info, "ticks")
-
-
-def _loop_lag(info: RunInfo | None, key: str) -> float | None:
+def lag_of_loops(info: RunInfo | None, key: Literal["p99", "ticks"]) -> float | None:
+    """Return the p99 of the sending loops' lag in ms, or of how many ticks it is one."""
     found = info.client_health.get("loop_lag_ms") if info else None
     value = found.get(key) if isinstance(found, dict) else None
     return float(value) if isinstance(value, int | float) else None

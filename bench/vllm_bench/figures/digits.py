@@ -1,6 +1,8 @@
-"""Numbers as cells of a table: as many digits as matter, and why where there is none."""
+"""Numbers as cells of a table: as many digits as matter, or why there is none; a table."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from ..records.text import ABSENT
 from .statistics import Distribution, min_samples
@@ -21,15 +23,8 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def percentile(found: Distribution | None, percentile: float) -> str:
-    """Return a percentile, or `n<368` where it would need 368 samples."""
-    if found is None:
-        return ABSENT
-    return allowed(found.percentile(percentile), percentile)
-
-
 def allowed(value: float | None, percentile: float) -> str:
-    """Return a percentile's value, or how many samples it would have needed."""
+    """Return a percentile's value, or `n<368` where it would need 368 samples."""
     return f"n<{min_samples(percentile)}" if value is None else short(value)
 
 
@@ -40,3 +35,8 @@ def spread(found: Distribution | None) -> str:
     if found.min == found.max:
         return f"{found.min:.0f}"
     return f"{found.mean:.1f} ({found.min:.0f} to {found.max:.0f})"
+
+
+def markdown_table(rows: Iterable[Iterable[str]]) -> str:
+    """Return rows as a Markdown table; the first is the headings, the second their rule."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -26,11 +26,9 @@ class OfRun:
     info: RunInfo | None
 
     def setting(self, key: str) -> Any:
-        """Return a key of the scenario."""
         return self.info.scenario.get(key) if self.info else None
 
     def server(self, key: str) -> Any:
-        """Return what the server said of itself."""
         return self.info.server.get(key) if self.info else None
 
     def plan(self, key: str) -> Any:
@@ -42,7 +40,6 @@ class OfRun:
 
     @property
     def simulated(self) -> bool:
-        """Whether the server said that it is a simulator."""
         return bool(self.server("simulator"))
 
 
@@ -61,12 +58,23 @@ class Facts(OfRun):
 
     @cached_property
     def load(self) -> Load:
-        return load_of(self.frame, self.info)
+        """The rate that its schedule was to have, or the streams to hold open."""
+        rate = self.info.request_rate if self.info else _first(self.frame["request_rate"])
+        if rate is not None:  # float: JSON doesn't know numpy's numbers
+            return Load("requests/s", float(rate), self.plan_number("speed"))
+        streams = self.info.concurrency if self.info else _first(self.frame["concurrency"])
+        return Load("streams", int(streams or 0))
 
     @property
     def ramp_s(self) -> float:
         """How long an open loop's rate rises from 0 at the start; 0: it doesn't."""
         return self.plan_number("ramp_s") or 0.0
+
+    @property
+    def cap(self) -> int | None:
+        """The most requests that an open loop has in flight; None: no limit."""
+        cap = self.plan_number("max_in_flight")
+        return None if cap is None else int(cap)
 
     @property
     def streaming(self) -> bool:
@@ -102,13 +110,13 @@ class Facts(OfRun):
 
     @cached_property
     def failed(self) -> NDArray[np.bool_]:
-        """Whether each row's request failed."""
+        """One value per row."""
         failed = self.frame["error_kind"].notna() | self.frame["error"].notna()
         return failed.to_numpy(dtype=bool)
 
     @cached_property
     def succeeded(self) -> pd.DataFrame:
-        """Rows of the requests that succeeded: the only ones whose times are compared."""
+        """The only rows whose times are compared."""
         rows: pd.DataFrame = self.frame.loc[~self.failed]
         return rows
 
@@ -162,7 +170,6 @@ class Facts(OfRun):
 
     @cached_property
     def flight(self) -> InFlight | None:
-        """Requests in flight over time."""
         return in_flight(self.frame)
 
     @cached_property
@@ -204,27 +211,15 @@ class Facts(OfRun):
 
     @cached_property
     def waited_for_cap(self) -> NDArray[np.bool_]:
-        """Whether each row's request waited for the cap on requests in flight; no cap: none did."""
-        cap = self.plan_number("max_in_flight")
-        if cap is None:
+        """Whether each row's request did."""
+        if self.cap is None:
             return np.zeros(self.rows, dtype=bool)
-        return waited_for_cap(self.frame, int(cap), max(1, len(workers(self.info))))
+        return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
 
     @cached_property
     def own_lag_ms(self) -> Values:
         """Lags that are the client's own: of the requests that didn't wait for the cap."""
         return floats(self.frame.loc[~self.waited_for_cap, "send_lag_ms"])
-
-
-def load_of(frame: pd.DataFrame, info: RunInfo | None) -> Load:
-    """Return a run's load: the rate that its schedule was to have, or the streams to hold open."""
-    rate = info.request_rate if info else _first(frame["request_rate"])
-    if rate is not None:
-        speed = info.plan.get("speed") if info else None
-        known = float(speed) if isinstance(speed, int | float) else None
-        return Load("requests/s", float(rate), known)  # a numpy number is none that JSON knows
-    streams = info.concurrency if info else _first(frame["concurrency"])
-    return Load("streams", int(streams or 0))
 
 
 def _first(column: pd.Series[Any]) -> Any:

@@ -27,11 +27,10 @@ class InFlight:
 
     @property
     def mean(self) -> float:
-        """Requests in flight on average over the whole run."""
         return self.mean_between(float(self.times_s[0]), float(self.times_s[-1]))
 
     def mean_between(self, start_s: float, end_s: float) -> float:
-        """Return the average between two moments, the second of which is later."""
+        """Return the average between two moments; the second is later."""
         areas = np.interp([start_s, end_s], self.times_s, self._areas)
         return float(areas[1] - areas[0]) / (end_s - start_s)
 
@@ -40,11 +39,6 @@ class InFlight:
         """Request-seconds up to each of the times."""
         steps = self.levels[:-1] * np.diff(self.times_s)
         return np.concatenate([[0.0], np.cumsum(steps)])
-
-    def first_to_last(self, level: float) -> tuple[float, float] | None:
-        """Return when `level` was first reached and last left; None where it never was."""
-        begins_s, ends_s = self.spells(level)
-        return (float(begins_s[0]), float(ends_s[-1])) if begins_s.size else None
 
     def spells(self, level: float) -> tuple[Values, Values]:
         """Return when `level` was reached, each time, and when it was left again."""

@@ -59,7 +59,6 @@ class Outcome:
 
     @property
     def interval(self) -> Interval | None:
-        """Wilson's 95 % interval of the share within."""
         return wilson(self.within, self.arrivals)
 
     @property
@@ -175,7 +174,6 @@ def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
 
 
 def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
-    """Return why nobody can say which requests met it; None: it is known."""
     metric = objective.metric
     if metric is None or facts.succeeded.empty or facts.values(metric).size:
         return None

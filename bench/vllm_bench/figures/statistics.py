@@ -45,11 +45,9 @@ class Distribution:
     intervals: Mapping[float, Interval]
 
     def percentile(self, percentile: float) -> float | None:
-        """Return a percentile; None where there are too few samples for it."""
         return self.percentiles.get(percentile)
 
     def interval(self, percentile: float) -> Interval | None:
-        """Return a percentile's 95 % interval within the run; None where it has none."""
         return self.intervals.get(percentile)
 
 

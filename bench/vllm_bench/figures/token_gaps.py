@@ -38,7 +38,6 @@ class TokenReads:
 
     @cached_property
     def chunk_gap_ms(self) -> Values:
-        """Waits between reads as they were."""
         return self.wait_ms[self._later]
 
     @cached_property

@@ -37,8 +37,11 @@ def closed_window(flight: InFlight | None, streams: float) -> Window | None:
     It lasts from the moment that 95 % of them are first busy to the last such moment: the dip of
     a stream between two requests doesn't end it.
     """
-    ends = flight.first_to_last(HELD_SHARE * streams) if flight and streams > 0 else None
-    return Window(*ends) if ends and ends[1] > ends[0] else None
+    if flight is None or streams <= 0:
+        return None
+    begins_s, ends_s = flight.spells(HELD_SHARE * streams)
+    held = begins_s.size and ends_s[-1] > begins_s[0]
+    return Window(float(begins_s[0]), float(ends_s[-1])) if held else None
 
 
 def open_window(arrivals_s: Values, ramp_s: float, latency_p50_ms: float | None) -> Window | None:

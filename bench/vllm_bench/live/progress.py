@@ -170,8 +170,8 @@ def progress_of(plan: Plan, tickets_taken: Callable[[], int], started_s: float) 
     turns of conversations are under way only the sending processes know.
     """
     progress = Progress(plan.measured, started_s, phase="connecting")
-    if plan.timetable.open_loop:
-        due_s = plan.timetable.measured_s
+    if plan.open_loop:
+        due_s = plan.measured_s
         progress.begun = lambda: (  # before the warm-up is over nothing is due
             0 if progress.started_s == started_s else bisect_right(due_s, progress.sending_s)
         )

@@ -1,160 +1,136 @@
 """The report as one HTML file that opens offline: what people look at, and nothing from outside.
 
-A content security policy in the page forbids every request, and names by hash the scripts that
-may run, so that foreign text could run nothing even if it got through.
+The page's HTML is escaped by jinja2. Scripts are not HTML: JSON inside a script element is made
+safe here, and a content security policy forbids every request and names by hash the scripts that
+may run, so that untrusted text could run nothing even if it got through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import orjson
 from markupsafe import Markup
 
-from ..charts.pen_plotly import run_names
-from ..charts.report_curves import curve_charts
-from ..charts.report_load import times_charts
-from ..charts.report_text import policy_hash, script_json, script_source
-from ..charts.report_throughput import pareto_chart, throughput_chart
-from ..charts.report_timeline_chart import timeline_chart
+from ..charts.against_load import load_charts
+from ..charts.distributions import DRAWN, overlay, run_names
+from ..charts.pareto import pareto_chart
+from ..charts.pen_plotly import for_page
+from ..charts.pictures import DrawnRun, all_series
+from ..charts.style import DARK, LIGHT, css
+from ..charts.tracks import Room
 from ..records.text import printable
-from ..summary.again import Again, again
+from ..summary.again import again
 from ..summary.environment import environment
-from ..summary.levels import Series, series_of
-from ..summary.summary import RunSummary
+from ..summary.levels import Series
+from ..summary.summary import RunSummary, sorted_summaries
 from ..tables.level_lines import repeat_lines, stability_lines
 from ..tables.server_lines import server_lines
 from ..tables.text_tables import footnotes, setup_words
-from .report_details import clocks, figures_table, turns_table
-from .report_run import ReportedRun
-from .tables import Table, beside_table, levels_table, runs_table
-from .verdicts import Key, Outcomes, key_figures, outcomes, verdicts
+from .key_figures import key_figures
+from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
+from .verdicts import objectives, verdicts
 
 PARTS = Path(__file__).with_name("report")
-ERROR_WORDS = 300
+MOST_POINTS = 500  # of a curve or a line in a report of few runs
+LEAST_POINTS = 60
+POINTS_IN_ALL = 6000  # over the runs, so that the page of a hundred of them still opens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A scenario on one server: all that the page shows of it."""
-
-    place: str  # its id in the page
-    name: str
-    setup: str
-    description: str
-    keys: Sequence[Key]
-    outcomes: Outcomes | None
-    levels: Table
-    runs: Table
-    beside: Table | None
-    turns: Table | None
-    beside_lines: Sequence[str]
-    figures: Table
-    lines: Sequence[str]
-    footnotes: Sequence[str]
-    errors: Sequence[tuple[str, str, int, str]]
-    load: Sequence[dict[str, Any]]
-    curves: Sequence[dict[str, Any]]
-    timelines: Sequence[tuple[str, dict[str, Any]]]
-    again: Again | None
-    simulated: bool
+def room_for(runs: int) -> Room:
+    """Return how many points each chart may have in a report of so many runs."""
+    most = max(LEAST_POINTS, min(MOST_POINTS, POINTS_IN_ALL // max(runs, 1)))
+    return Room(curve=most, line=most, dots=2 * most)
 
 
-def to_html(runs: Sequence[ReportedRun]) -> str:
-    """Return the report of runs that are sorted as summaries are."""
-    summaries = [run.summary for run in runs]
-    sections = [
-        _section(f"s{place}", series, runs) for place, series in enumerate(series_of(summaries))
-    ]
+def to_html(runs: Sequence[DrawnRun]) -> str:
+    """Return the report of runs, in the order of their summaries."""
+    summaries = sorted_summaries([run.summary for run in runs])
+    drawn = {id(run.summary): run for run in runs}
+    sections = {
+        f"s{place}": _section(series, [drawn[id(summary)] for summary in series.runs])
+        for place, series in enumerate(all_series(runs))
+    }
     sources = {name: _script(name) for name in ("theme.js", "plotly", "page.js")}
+    colours = f':root {{{css(LIGHT)}}}\n:root[data-theme="dark"] {{{css(DARK)}}}\n'
+    charts = {place: section["charts"] for place, section in sections.items()}
     return _template().render(
         verdicts=verdicts(summaries),
         sections=sections,
         simulated=sum(s.simulated for s in summaries),
         runs=summaries,
         begun=min((s.started_utc for s in summaries if s.started_utc), default=""),
-        environment=_environment(summaries),
-        policy=_policy(sources.values()),
-        style=Markup((PARTS / "style.css").read_text()),  # noqa: S704  # our own file
+        environment=[*environment(summaries), *_clocks(summaries)],
+        policy=_policy(sources),
+        style=Markup(colours + (PARTS / "style.css").read_text()),  # noqa: S704  # our own
         scripts={name: Markup(text) for name, text in sources.items()},  # noqa: S704
-        data=Markup(script_json({s.place: _charts(s) for s in sections})),  # noqa: S704
+        data=Markup(script_json(charts)),  # noqa: S704
     )
 
 
-def _environment(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
-    told = clocks(summaries)
-    return [*environment(summaries), *([("clocks", told)] if told else [])]
-
-
-def _section(place: str, series: Series, runs: Sequence[ReportedRun]) -> Section:
-    own = [run for run in runs if any(run.summary is s for s in series.runs)]
-    own.sort(key=lambda run: run.summary.load)
-    found = [run.summary for run in own]
-    description = next((d for s in found if (d := s.setting("description"))), "")
-    return Section(
-        place=place,
-        name=printable(series.scenario),
-        setup=printable(setup_words(found)),
-        description=printable(description, 500),
-        keys=key_figures(series),
-        outcomes=outcomes(series),
-        levels=levels_table(series),
-        runs=runs_table(found),
-        beside=beside_table(found),
-        turns=turns_table(found),
-        beside_lines=server_lines(series),
-        figures=figures_table(found),
-        lines=[*stability_lines(series), *repeat_lines(series)],
-        footnotes=footnotes(found),
-        errors=list(_errors(found)),
-        load=_load_charts(series),
-        curves=curve_charts([(run.summary, run.curves) for run in own]),
-        timelines=_timelines(own),
-        again=again(series),
-        simulated=any(s.simulated for s in found),
-    )
+def _section(series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
+    """Return all that the page shows of a scenario on one server."""
+    runs, names = series.runs, run_names(series.runs)
+    description = next((found for s in runs if (found := s.setting("description"))), "")
+    timelines = [
+        (f"{name} ({run.summary.verdict.level})", for_page(run.timeline))
+        for name, run in zip(names, drawn, strict=True)
+        if run.timeline is not None
+    ]
+    curves = {id(run.summary): run.curves for run in drawn}
+    distributions = [chart for m in DRAWN if (chart := overlay(series, curves, m)) is not None]
+    return {
+        "name": printable(series.scenario),
+        "setup": printable(setup_words(runs)),
+        "description": printable(description, 500),
+        "simulated": any(s.simulated for s in runs),
+        "key_figures": key_figures(series),
+        "objectives": objectives(series),
+        "levels": levels_table(series),
+        "runs": runs_table(runs),
+        "server": server_table(runs),
+        "turns": turns_table(runs),
+        "errors": errors_table(runs),
+        "figures": figures_table(runs),
+        "lines": [*stability_lines(series), *repeat_lines(series)],
+        "server_lines": server_lines(series),
+        "footnotes": footnotes(runs),
+        "again": again(series),
+        "timelines": [name for name, _ in timelines],
+        "charts": {
+            "load": _load_charts(series),
+            "curves": [for_page(chart) for chart in distributions],
+            "timelines": [chart for _, chart in timelines],
+        },
+    }
 
 
 def _load_charts(series: Series) -> list[dict[str, Any]]:
     """Return the charts against load; none where there is one level."""
     if len(series.levels) < 2:
         return []
-    found = [*times_charts(series), throughput_chart(series), pareto_chart(series)]
-    return [chart for chart in found if chart]
+    pareto = pareto_chart(series)
+    return [for_page(chart) for chart in (*load_charts(series), *([pareto] if pareto else []))]
 
 
-def _errors(summaries: Sequence[RunSummary]) -> Iterator[tuple[str, str, int, str]]:
-    for summary in summaries:
-        for group in summary.errors:
-            words = printable(group.example, ERROR_WORDS)
-            yield summary.load.words, printable(group.kind), group.count, words
-
-
-def _timelines(runs: Sequence[ReportedRun]) -> list[tuple[str, dict[str, Any]]]:
-    """Return each run's timeline with its name in the list to choose from."""
-    names = run_names([run.summary for run in runs])
-    return [
-        (f"{name} ({run.summary.verdict.level})", timeline_chart(run.timeline))
-        for name, run in zip(names, runs, strict=True)
-        if run.timeline is not None
-    ]
-
-
-def _charts(section: Section) -> dict[str, Any]:
-    """Return what the page's script draws."""
-
-    def drawn(chart: dict[str, Any]) -> dict[str, Any]:
-        return {key: chart[key] for key in ("data", "layout", "group") if key in chart}
-
-    return {
-        "load": [drawn(chart) for chart in section.load],
-        "curves": [drawn(chart) for chart in section.curves],
-        "timelines": [{**drawn(c), "note": c["note"]} for _, c in section.timelines],
-    }
+def _clocks(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
+    """Return how far the wall clock moved against the monotonic one, in the worst of the runs."""
+    drifts = []
+    for info in (summary.info for summary in summaries):
+        if info is not None and info.clock_end is not None:
+            start, end = info.clock_start, info.clock_end
+            monotonic_s = (end.monotonic_ns - start.monotonic_ns) / 1e9
+            drifts.append(1000 * (end.wall_s - start.wall_s - monotonic_s))
+    if not drifts:
+        return []
+    worst = max(drifts, key=abs)
+    return [("clocks", f"wall clock against monotonic: {worst:+.2f} ms over a run, at most")]
 
 
 def _template() -> jinja2.Template:
@@ -168,6 +144,9 @@ def _template() -> jinja2.Template:
     return found.get_template("template.html")
 
 
+# ---- scripts ----
+
+
 @cache
 def _script(name: str) -> str:
     """Return a script of ours, or plotly's own from the installed package."""
@@ -178,9 +157,29 @@ def _script(name: str) -> str:
     return script_source((PARTS / name).read_text())
 
 
-def _policy(scripts: Any) -> str:
+def script_source(text: str) -> str:
+    """Return a script as it may stand inside its element; a carriage return would be rewritten
+    by the browser before it is hashed, and `</script` in a string would end the element.
+    """
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    return plain.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def script_json(document: Any) -> str:
+    """Return JSON that can stand inside a script element: nothing in it can end the element."""
+    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def policy_hash(script: str) -> str:
+    """Return a script's hash as a content security policy writes it."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _policy(scripts: Mapping[str, str]) -> str:
     """Return the page's content security policy. Styles: plotly sets its own."""
-    hashes = " ".join(policy_hash(script) for script in scripts)
+    hashes = " ".join(policy_hash(script) for script in scripts.values())
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"

@@ -1,21 +1,22 @@
-"""The report's tables: runs, levels, and every figure there is; a cell knows how it is sorted."""
+"""The report's tables: a column knows its cell of each row, and a cell how it is sorted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
-from ..figures import digits as cells
+from ..figures.digits import short
+from ..figures.statistics import min_samples
 from ..records.column import Column as Figure
-from ..records.column import Value
-from ..records.text import ABSENT
-from ..summary.levels import Level, Series
-from ..summary.summary import RunSummary
-from ..tables.columns import BY_NAME, REPEATED, groups_of
+from ..records.column import Value, follow
+from ..records.text import ABSENT, printable
+from ..summary.levels import Series
+from ..summary.summary import ErrorGroup, RunSummary, Turn
+from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
 from ..tables.group import Group, Where, lacking
-from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_repeats
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows
 
 Row = TypeVar("Row")
 
@@ -27,24 +28,26 @@ class Cell:
     text: str
     sort: Value = None
     small: str = ""
-    verdict: bool = False
+    look: str = ""  # "pill", "met", "missed"
+    more: str = ""  # on hovering
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A heading under its group, its meaning, and whether it holds numbers."""
+class Column(Generic[Row]):
+    """A heading under its group, its meaning, a row's cell, and how all of its cells look."""
 
-    group: str
     heading: str
     doc: str
-    number: bool = True
+    cell: Callable[[Row], Cell]
+    group: str = ""
+    look: str = "number"  # "words": long ones; "": short ones
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows of cells under columns; the first column is the row's name."""
 
-    columns: Sequence[Column]
+    columns: Sequence[Column[Any]]
     rows: Sequence[Sequence[Cell]]
 
     @property
@@ -53,147 +56,122 @@ class Table:
         return [(name, len(list(some))) for name, some in groupby(self.columns, lambda c: c.group)]
 
 
-LEVEL_DOCS = {column.name: column.doc for column in LEVEL_COLUMNS}
-FIGURES = {figure.name: figure for figure in REPEATED}
-
-
-RUN: tuple[Column, Callable[[RunSummary], Cell]] = (
-    Column("", "run", "level of load, and when the run started", number=False),
-    lambda run: Cell(run.load.words, run.load.value, run.started_utc or ""),
-)
-
-
-def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """Return a row a run with its headline figures; what no run has is left out."""
-    columns: list[tuple[Column, Callable[[RunSummary], Cell]]] = [
-        RUN,
-        (
-            Column("", "verdict", BY_NAME["verdict"].doc, number=False),
-            lambda run: _verdict(run.verdict.level, run.verdict.reasons),
-        ),
-        (
-            Column("", "ok", "requests that succeeded, of all that ended"),
-            lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
-        ),
-        *_figure_columns(groups_of(Where.RUNS, runs), runs),
-    ]
-    return _table(columns, runs)
-
-
-def beside_table(runs: Sequence[RunSummary]) -> Table | None:
-    """Return a row a run with what was seen of the server and its GPUs; None: nobody looked."""
-    watched = any(run.gpu_side.expected for run in runs)
-    columns = [
-        column
-        for group in groups_of(Where.SERVER, runs)
-        if watched or not any(name.startswith("gpu_") for name in group.columns.values())
-        for column in _figure_columns([group], runs)
-    ]
-    return _table([RUN, *columns], runs) if columns else None
-
-
-def _figure_columns(
-    groups: Sequence[Group], runs: Sequence[RunSummary]
-) -> list[tuple[Column, Callable[[RunSummary], Cell]]]:
-    """Return columns of summary.csv under their headings; those without any value left out.
-
-    A percentile without the samples for it stays: that it can't be told is told.
-    """
-    return [
-        (
-            Column(group.heading, heading, BY_NAME[name].doc),
-            lambda run, name=name, group=group: _run_cell(  # type: ignore[misc]
-                run, name, percent=group.percent
-            ),
-        )
-        for group in groups
-        for heading, name in group.columns.items()
-        if any(BY_NAME[name].value(run) is not None or lacking(run, name) for run in runs)
-    ]
-
-
-def _table(columns: Sequence[tuple[Column, Callable[[Row], Cell]]], rows: Sequence[Row]) -> Table:
-    return Table([c for c, _ in columns], [[cell(row) for _, cell in columns] for row in rows])
-
-
-def _verdict(level: str, reasons: str) -> Cell:
-    return Cell(level, level, reasons, verdict=True)
-
-
-def _run_cell(run: RunSummary, name: str, *, percent: bool) -> Cell:
-    value = BY_NAME[name].value(run)
-    if isinstance(value, int | float):
-        return Cell(number(100 * value if percent else value), value)
-    return Cell(value or lacking(run, name) or ABSENT)
+def table(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> Table:
+    """Return rows under the columns that have a value in any of them."""
+    cells = {column: [column.cell(row) for row in rows] for column in columns}
+    there = [column for column, of in cells.items() if any(cell.text != ABSENT for cell in of)]
+    return Table(there, list(zip(*(cells[column] for column in there), strict=True)))
 
 
 def number(value: float) -> str:
     """Return a figure with as many digits as matter, thousands apart."""
     if isinstance(value, int):
         return f"{value:,}"
-    text = cells.short(value)
+    text = short(value)
     return f"{float(text):,.0f}" if abs(value) >= 1000 else text
 
 
-def levels_table(series: Series) -> Table:
-    """Return a row a level: its runs together, each figure with its interval over them."""
-    rows = level_rows([series])
-    columns: list[tuple[Column, Callable[[LevelRow], Cell]]] = [
-        (
-            Column("", "load", LEVEL_DOCS["load"], number=False),
-            lambda row: Cell(row.level.load.words, row.level.load.value),
-        ),
-        (
-            Column("", "runs", LEVEL_DOCS["runs"]),
-            lambda row: Cell(str(len(row.level.runs)), len(row.level.runs)),
-        ),
-        (
-            Column("", "verdict", LEVEL_DOCS["verdict"], number=False),
-            lambda row: _verdict(row.level.verdict, row.level.reasons),
-        ),
-        *_judged_columns(rows),
-        *(
-            (
-                Column(group.heading, heading, f"{LEVEL_DOCS[name]}; below it the 95 % interval"),
-                lambda row, figure=FIGURES[name]: _level_cell(row.level, figure),
-            )
-            for group in groups_of(Where.LEVELS, series.runs)
-            for heading, name in group.columns.items()
-            if any(_level_cell(row.level, FIGURES[name]).text != ABSENT for row in rows)
-        ),
+def known(value: Value, otherwise: str = "", small: str = "") -> Cell:
+    """Return a figure's cell; where there is none, what stands in its place."""
+    if isinstance(value, int | float):
+        return Cell(number(value), value, small)
+    return Cell(otherwise or ABSENT)
+
+
+# ---- runs ----
+
+
+def _verdict(level: str, reasons: str) -> Cell:
+    return Cell(level, level, reasons, look="pill")
+
+
+def _run(run: RunSummary) -> Cell:
+    return Cell(run.load.words, run.load.value, run.started_utc or "")
+
+
+RUN = Column("run", "level of load, and when the run started", _run, look="")
+RUNS: tuple[Column[RunSummary], ...] = (
+    RUN,
+    Column(
+        "verdict",
+        BY_NAME["verdict"].doc,
+        lambda run: _verdict(run.verdict.level, run.verdict.reasons),
+        look="",
+    ),
+    Column(
+        "ok",
+        "requests that succeeded, of all that ended",
+        lambda run: Cell(f"{run.succeeded:,}/{run.requests:,}", run.success_rate),
+    ),
+)
+
+
+def runs_table(runs: Sequence[RunSummary]) -> Table:
+    """Return one row per run with its headline figures."""
+    return table([*RUNS, *_figures(groups_of(Where.RUNS, runs))], runs)
+
+
+def server_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return one row per run with what was seen of the server and its GPUs; None: nobody looked."""
+    watched = any(run.gpu_side.expected for run in runs)
+    groups = [
+        group
+        for group in groups_of(Where.SERVER, runs)
+        if watched or not any(name.startswith("gpu_") for name in group.columns.values())
     ]
-    return _table(columns, rows)
+    found = table([RUN, *_figures(groups)], runs)
+    return found if len(found.columns) > 1 else None
 
 
-def _judged_columns(
-    rows: Sequence[LevelRow],
-) -> Iterable[tuple[Column, Callable[[LevelRow], Cell]]]:
-    if any(row.level.attainment for row in rows):
-        yield (
-            Column("objectives", "met by %", f"attainment: {LEVEL_DOCS['attainment']}"),
-            lambda row: _attained(row.level),
-        )
-        yield Column("objectives", "goodput/s", LEVEL_DOCS["goodput_per_s"]), _goodput
-    if any(row.state for row in rows):
-        yield (
-            Column("", "TTFT is", LEVEL_DOCS["ttft_stability"], number=False),
-            lambda row: Cell(row.state or ABSENT, row.state),
-        )
+def _figures(groups: Iterable[Group]) -> Iterator[Column[RunSummary]]:
+    """Return columns of summary.csv under their headings."""
+    for group in groups:
+        for heading, name in group.columns.items():
+            yield Column(heading, BY_NAME[name].doc, _figure_cell(group, name), group.heading)
 
 
-def _level_cell(level: Level, figure: Figure[RunSummary]) -> Cell:
-    over = over_repeats(level, figure)
-    if over is None:
-        short = next((text for run in level.runs if (text := lacking(run, figure.name))), "")
-        return Cell(short or ABSENT)
-    small = ""
-    if over.interval is not None:
-        small = f"{number(over.interval.low)} to {number(over.interval.high)}"
-    return Cell(number(over.centre), over.centre, small)
+def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
+    """A percentile without the samples for it stays: that nobody can say is said."""
+
+    def cell(run: RunSummary) -> Cell:
+        value = BY_NAME[name].value(run)
+        if group.percent and isinstance(value, int | float):
+            return Cell(number(100 * value), value)
+        return Cell(value) if isinstance(value, str) else known(value, lacking(run, name))
+
+    return cell
 
 
-def _attained(level: Level) -> Cell:
-    found = level.attainment
+def figures_table(runs: Sequence[RunSummary]) -> Table:
+    """Return one row per column of summary.csv and a column per run: everything there is."""
+    name = Column("figure", "its name in summary.csv", _name, look="")
+    columns = [name, *(Column(run.load.words, run.run_id, _plain(run)) for run in runs)]
+    figures = [f for f in SUMMARY_COLUMNS if any(f.value(run) is not None for run in runs)]
+    return table(columns, figures)
+
+
+def _name(figure: Figure[RunSummary]) -> Cell:
+    return Cell(figure.name, figure.name, figure.doc)
+
+
+def _plain(run: RunSummary) -> Callable[[Figure[RunSummary]], Cell]:
+    def cell(figure: Figure[RunSummary]) -> Cell:
+        value = figure.value(run)
+        if isinstance(value, float):
+            return Cell(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}", value)
+        return Cell(ABSENT if value is None else str(value), value)
+
+    return cell
+
+
+# ---- levels ----
+
+DOCS = {column.name: column.doc for column in LEVEL_COLUMNS}
+FIGURES = {figure.name: figure for figure in REPEATED}
+
+
+def _attained(row: LevelRow) -> Cell:
+    found = row.level.attainment
     if found is None or found.share is None or found.interval is None:
         return Cell(ABSENT)
     low, high = 100 * found.interval.low, 100 * found.interval.high
@@ -201,6 +179,110 @@ def _attained(level: Level) -> Cell:
 
 
 def _goodput(row: LevelRow) -> Cell:
-    found = row.level.attainment
-    value = found.goodput_per_s if found else None
-    return Cell(ABSENT) if value is None else Cell(number(value), value)
+    return known(row.level.attainment.goodput_per_s if row.level.attainment else None)
+
+
+LEVELS: tuple[Column[LevelRow], ...] = (
+    Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
+    Column("runs", DOCS["runs"], lambda r: known(len(r.level.runs))),
+    Column(
+        "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
+    ),
+    Column("met by %", f"attainment: {DOCS['attainment']}", _attained, "objectives"),
+    Column("goodput/s", DOCS["goodput_per_s"], _goodput, "objectives"),
+    Column("TTFT is", DOCS["ttft_stability"], lambda r: Cell(r.state or ABSENT, r.state), look=""),
+)
+
+
+def levels_table(series: Series) -> Table:
+    """Return one row per level: its runs together, each figure with its interval over them."""
+    figures = (
+        Column(
+            heading,
+            f"{DOCS[name]}; below it the 95 % interval",
+            _level_cell(FIGURES[name]),
+            group.heading,
+        )
+        for group in groups_of(Where.LEVELS, series.runs)
+        for heading, name in group.columns.items()
+    )
+    return table([*LEVELS, *figures], level_rows([series]))
+
+
+def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
+    def cell(row: LevelRow) -> Cell:
+        over = row.level.over_repeats(figure.value)
+        if over is None:
+            short_of = (lacking(run, figure.name) for run in row.level.runs)
+            return Cell(next(filter(None, short_of), ABSENT))
+        ends = over.interval
+        small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
+        return known(over.centre, small=small)
+
+    return cell
+
+
+# ---- turns and errors ----
+
+
+@dataclass(frozen=True, slots=True)
+class OfRun(Generic[Row]):
+    """A turn or a kind of failure, and the run that it is of."""
+
+    run: RunSummary
+    part: Row
+
+
+def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
+    """Return a column of what lies at a path of attributes."""
+    return Column(heading, doc, lambda row: known(follow(row, path)), group)
+
+
+def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
+    """Return a column of untrusted words that lie at a path of attributes."""
+    return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
+
+
+TTFT, PROMPT = "TTFT ms", "prompt"
+TURNS: tuple[Column[OfRun[Turn]], ...] = (
+    Column(RUN.heading, RUN.doc, lambda row: _run(row.run), look=""),
+    _number("turn", "turn of a conversation, from 1", "part.turn"),
+    _number("n", "successes of this turn", "part.n"),
+    Column("p50", "median TTFT of the turn", lambda row: _turn_time(row.part, 50), TTFT),
+    Column("p95", "95th percentile of it", lambda row: _turn_time(row.part, 95), TTFT),
+    _number("tokens", "mean prompt tokens: the history grows", "part.prompt_tokens_mean", PROMPT),
+    Column(
+        "cached %",
+        "of them found in the prefix cache, where replies say it",
+        lambda row: _percent(row.part.cached_share),
+        PROMPT,
+    ),
+)
+ERRORS: tuple[Column[OfRun[ErrorGroup]], ...] = (
+    _words("load", "level of load", "run.load.words"),
+    _words("kind", "kind of failure", "part.kind"),
+    _number("requests", "how many failed so", "part.count"),
+    _words("first message", "the first one's words", "part.example", look="words"),
+)
+
+
+def turns_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return one row per run and turn; None where no run had conversations."""
+    rows = [OfRun(run, turn) for run in runs for turn in run.turns]
+    return table(TURNS, rows) if rows else None
+
+
+def errors_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return one row per run and kind of failure; None where none failed."""
+    rows = [OfRun(run, group) for run in runs for group in run.errors]
+    return table(ERRORS, rows) if rows else None
+
+
+def _turn_time(turn: Turn, percentile: int) -> Cell:
+    needs = min_samples(percentile)
+    value = turn.ttft_p50_ms if percentile == 50 else turn.ttft_p95_ms
+    return known(value, f"n<{needs}" if turn.n < needs else "")
+
+
+def _percent(share: float | None) -> Cell:
+    return known(None if share is None else 100 * share)

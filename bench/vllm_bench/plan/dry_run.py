@@ -10,8 +10,7 @@ from ..prompts.prompt import PromptSet
 from ..records.text import escaped
 from ..scenario.scenario import Scenario
 from .arrivals import realised
-from .material import Part
-from .plan import Plan, make_plan, plan_sha256, run_id_for
+from .plan import Plan
 
 SHOWN_BODY_CHARS = 400
 SKETCH_COLUMNS = 60
@@ -20,7 +19,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 def dry_run_lines(
     scenario: Scenario,
-    parts: Sequence[Part],
+    plans: Sequence[Plan],
     why_no_server: str | None,
     whole: Sequence[Path | None],
 ) -> Iterator[str]:
@@ -28,8 +27,7 @@ def dry_run_lines(
 
     A run whose rows stand in `whole` would not be made again.
     """
-    plans = [make_plan(run_id_for(scenario, p.level, "TIME"), scenario, p, None) for p in parts]
-    target = plans[0].manner.target
+    target = plans[0].target
     left = [plan for plan, rows in zip(plans, whole, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} whole already" if len(left) < len(plans) else ""
@@ -38,28 +36,27 @@ def dry_run_lines(
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run asks it for token counts"
     shown: PromptSet | None = None
-    for part, plan, rows in zip(parts, plans, whole, strict=True):
-        yield from _run_lines(scenario, part, plan)
+    for plan, rows in zip(plans, whole, strict=True):
+        yield from _run_lines(plan)
         if rows is not None:
             yield f"    {rows.stem} is whole: not run again"
-        if part.material.prompts is not shown:
-            shown = part.material.prompts
+        if plan.prompts is not shown:
+            shown = plan.prompts
             yield from (f"    {line}" for line in _prompt_lines(shown))
     body = _first_body(plans[0])
     shown_body = body if len(body) <= SHOWN_BODY_CHARS else body[:SHOWN_BODY_CHARS] + "…"
     yield f"  first request: {shown_body}"
 
 
-def _run_lines(scenario: Scenario, part: Part, plan: Plan) -> Iterator[str]:
-    repeat = f", repeat {part.repeat} of {scenario.repeats}" if scenario.repeats > 1 else ""
+def _run_lines(plan: Plan) -> Iterator[str]:
     requests = f"{plan.measured} request{'s' * (plan.measured != 1)}"
-    yield f"  {part.level.words}{repeat}: {requests} after {plan.warmups} to warm up"
-    yield f"    plan sha256 {plan_sha256(scenario, part)}"
-    known = [p.tokens for p in part.material.prompts.prompts if p.tokens is not None]
+    yield f"  {plan.words}: {requests} after {len(plan.warmup)} to warm up"
+    yield f"    plan sha256 {plan.sha256}"
+    known = [p.tokens for p in plan.prompts.prompts if p.tokens is not None]
     asked = sum(request.max_tokens for request in plan.requests[: plan.measured])
     prompts = f"{sum(known):,} prompt tokens, " if len(known) == plan.measured else ""
     yield f"    {prompts}{asked:,} tokens asked for at most"
-    times_s = part.timetable.measured_s
+    times_s = plan.measured_s
     if times_s:
         rate, cv = realised(times_s)
         came = (

@@ -1,90 +1,184 @@
 """The plan of a run: which requests, in which order, when, over how many connections. Pure.
 
-Everything is decided here, from seeds, before the first request is sent; `sha256` names it.
+Everything is drawn from seeds before the first request is sent (see draw.py); `sha256` names it.
+A run's own name holds the second in which it starts, and so do its requests' ids and the salts
+that keep the prefix cache honest: `dataclasses.replace(plan, time_utc=…)` is a plan with a name.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
+from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from ..prompts.prompt import Prompt
+from ..prompts.prompt import Prompt, PromptSet
 from ..records.whole_file import write_whole
 from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
-from .arrivals import schedule_sha256
-from .material import Material, Part
-from .request import body_fields, chat_messages, make_body, make_target
-from .timetable import Timetable
-from .work import NS_PER_S, Manner, PlannedRequest, Talk, Timeouts
+from .arrivals import realised, schedule_sha256
+from .request import body_fields, chat_messages, make_body
+from .share import NS_PER_S, PlannedRequest, Share, Talk, Target
+from .times import schedule_facts, spare_connections
 
 SHORTEST_SECRET = 4  # `X-Priority: 1` is none, and masked it would blot out every 1 of an error
 
 Role = Literal["measured", "tail", "warm-up"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
-    """One run to be.
+    """One run to be: a scenario at one of its levels, once."""
 
-    `requests` are the measured ones, then the tail of an open loop, then the warm-up, which goes
-    first; only the measured have rows.
-    """
-
-    run_id: str
     scenario: Scenario
     level: LoadLevel
-    repeat: int
-    timetable: Timetable
-    manner: Manner
-    requests: tuple[PlannedRequest, ...]
-    warmups: int
-    talk: Talk | None = None
+    repeat: int  # from 1
+    target: Target
+    prompts: PromptSet  # one per measured request, in order; of a conversation what is said
+    warmup: tuple[Prompt, ...] = ()
+    times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
+    output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
+    conversation_ids: tuple[str, ...] = ()
+    time_utc: str = "TIME"
 
     @property
+    def run_id(self) -> str:
+        """`<scenario>-cc<N>-pref<P>-max<M>-<time>`; a name for files, never parsed back.
+
+        An open loop has `rate<R>` or `trace-x<speed>` in the place of `cc<N>`.
+        """
+        s = self.scenario
+        prefill = s.prefill_tokens or "any"
+        return f"{s.name}-{self.level.label}-pref{prefill}-max{s.max_new_tokens}-{self.time_utc}"
+
+    @property
+    def words(self) -> str:
+        """Which of the scenario's runs this is, for people: `8 streams, repeat 2 of 3`."""
+        repeats = self.scenario.repeats
+        return self.level.words + (f", repeat {self.repeat} of {repeats}" if repeats > 1 else "")
+
+    @functools.cached_property
     def measured(self) -> int:
         """How many requests have rows."""
-        return self.timetable.measured
+        return len(self.prompts.prompts)
 
     @property
-    def timed(self) -> tuple[PlannedRequest, ...]:
-        """The measured requests and the tail."""
-        return self.requests[: len(self.requests) - self.warmups]
+    def open_loop(self) -> bool:
+        """Whether requests go by the clock."""
+        return bool(self.times_s)
 
     @property
-    def warmup(self) -> tuple[PlannedRequest, ...]:
-        """The requests that come before all others."""
-        return self.requests[len(self.requests) - self.warmups :]
+    def measured_s(self) -> Sequence[float]:
+        """Times of the requests that have rows; none in a closed loop."""
+        return self.times_s[: self.measured]
+
+    @functools.cached_property
+    def request_rate(self) -> float | None:
+        """Requests a second asked for: of a trace its mean; None in a closed loop."""
+        if self.level.concurrency is not None:
+            return None
+        return self.level.request_rate or realised(self.measured_s)[0] or float(self.measured)
+
+    @functools.cached_property
+    def requests(self) -> tuple[PlannedRequest, ...]:
+        """The measured requests, then the tail of an open loop, then the warm-up.
+
+        The warm-up goes first; only the measured have rows.
+        """
+        body = functools.cache(functools.partial(make_body, self.scenario))  # sent again: kept once
+        return tuple(self._request(index, body) for index in range(self._timed + len(self.warmup)))
+
+    @functools.cached_property
+    def _timed(self) -> int:
+        return len(self.times_s) or self.measured
 
     def role(self, index: int) -> Role:
         """Return what request `index` is for."""
         if index < self.measured:
             return "measured"
-        return "tail" if index < len(self.requests) - self.warmups else "warm-up"
+        return "tail" if index < self._timed else "warm-up"
 
-    @property
-    def request_rate(self) -> float | None:
-        """Requests a second asked for: of a trace its mean; None in a closed loop."""
-        if self.level.concurrency is not None:
+    def _request(self, index: int, body: Any) -> PlannedRequest:
+        role, most = self.role(index), self.scenario.max_new_tokens
+        if role == "warm-up":
+            prompt = self.warmup[index - self._timed]
+        else:
+            of = index % self.measured
+            prompt = self.prompts.prompts[of]
+            most = (self.output_tokens[of] if self.output_tokens else None) or most
+        conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
+        return PlannedRequest(
+            index=index,
+            request_id=f"{self.run_id}-{index}",
+            prompt_id=prompt.id,
+            body=b"" if turn else body(prompt, self._salt(index, role), most),
+            max_tokens=most,
+            conversation_id=conversation_id,
+            turn=turn,
+        )
+
+    def _turn(self, index: int) -> tuple[str | None, int | None]:
+        settings = self.scenario.conversations
+        if settings is None:
+            return None, None
+        number, turn = divmod(index, settings.turns)
+        return self.conversation_ids[number], turn + 1
+
+    def _salt(self, index: int, role: Role = "measured") -> str | None:
+        """Return the salt that keeps the prefix cache honest: prefixes match among equals alone.
+
+        What isn't measured has salts of its own: it prepares no prompt that is.
+        """
+        if self.scenario.cache == "natural":
             return None
-        return self.level.request_rate or self.timetable.rate
+        if self.scenario.cache == "cold":
+            return f"{self.run_id}-{index}"
+        return self.run_id if role == "measured" else f"{self.run_id}-{role.replace('-', '')}"
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that must not be written down where a server echoes them: key and headers."""
-        own = {name.lower() for name in self.scenario.headers} | {"authorization"}
-        values = [value for name, value in self.manner.target.headers if name.lower() in own]
-        found = {v for value in values for v in (value, value.removeprefix("Bearer "))}
-        # The longest first: a short one that stands in a long one would leave its rest behind.
-        return tuple(sorted((v for v in found if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
+    @functools.cached_property
+    def talk(self) -> Talk | None:
+        """What the turns of conversations are made of; None: requests are no turns."""
+        scenario, settings = self.scenario, self.scenario.conversations
+        if settings is None:
+            return None
+        return Talk(
+            body=body_fields(scenario, self._salt(0), scenario.max_new_tokens),
+            opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
+            said=tuple(prompt.text for prompt in self.prompts.prompts),
+            turns=settings.turns,
+            think_ns=int(settings.think_time_s * NS_PER_S),
+            salt_each=scenario.cache == "cold",
+        )
+
+    def share(self, number: int, workers: int) -> Share:
+        """Return what process `number` of `workers` has to do."""
+        streams, cap = self.level.concurrency, self.scenario.max_in_flight
+        warmup, timed = self.requests[self._timed :], self.requests[: self._timed]
+        mine = slice(number, None, workers)
+        if streams is not None:
+            lanes = len(range(streams)[mine])
+            return Share(self.target, number, workers, lanes, warmup[mine], timed, talk=self.talk)
+        times_s = self.times_s[mine]
+        spare = spare_connections(times_s)
+        most = None if cap is None else len(range(cap)[mine])
+        return Share(
+            self.target,
+            number,
+            workers,
+            lanes=spare if most is None else min(spare, most),
+            warmup=warmup[mine],
+            requests=timed[mine],
+            due_ns=array("q", (round(time_s * NS_PER_S) for time_s in times_s)),
+            most_in_flight=most,
+        )
 
     def expectation(self, index: int, start_ns: int) -> Expectation:
         """Return what is known of request `index` before its reply."""
@@ -105,170 +199,64 @@ class Plan:
             secrets=self.secrets,
         )
 
+    @functools.cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that must not be written down where a server echoes them: key and headers."""
+        own = {name.lower() for name in self.scenario.headers} | {"authorization"}
+        values = [value for name, value in self.target.headers if name.lower() in own]
+        found = {v for value in values for v in (value, value.removeprefix("Bearer "))}
+        # The longest first: a short one that stands in a long one would leave its rest behind.
+        return tuple(sorted((v for v in found if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
 
-def make_plan(run_id: str, scenario: Scenario, part: Part, api_key: str | None) -> Plan:
-    """Plan one run: a request for each prompt, in the prompts' order."""
-    target = make_target(scenario, api_key)
-    timeouts = Timeouts(
-        scenario.timeout_first_token_s, scenario.timeout_stall_s, scenario.timeout_total_s
-    )
-    return Plan(
-        run_id=run_id,
-        scenario=scenario,
-        level=part.level,
-        repeat=part.repeat,
-        timetable=part.timetable,
-        manner=Manner(target, timeouts, scenario.stream),
-        requests=tuple(_Requests(run_id, scenario, part).all()),
-        warmups=len(part.material.warmup),
-        talk=_talk(run_id, scenario, part.material),
-    )
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Name what a run measures: every request's JSON, in order, and when it goes.
 
-
-class _Requests:
-    """Makes a plan's requests. A body that is sent again is kept once."""
-
-    def __init__(self, run_id: str, scenario: Scenario, part: Part) -> None:
-        self._run_id = run_id
-        self._scenario = scenario
-        self._measured = part.timetable.measured
-        self._timed = len(part.timetable.times_s) or self._measured
-        self._material = part.material
-        self._bodies: dict[tuple[int, int, str | None], bytes] = {}
-
-    def all(self) -> Iterator[PlannedRequest]:
-        """Yield the measured, the tail, the warm-up."""
-        for index in range(self._measured):
-            turn = self._turn(index)
-            yield self._request(index, self._prompts[index], self._output(index), turn)
-        for index in range(self._measured, self._timed):
-            of = index % self._measured
-            yield self._request(index, self._prompts[of], self._output(of), None, "tail")
-        for index, prompt in enumerate(self._material.warmup, start=self._timed):
-            tokens = self._scenario.max_new_tokens
-            yield self._request(index, prompt, tokens, None, "warmup")
+        The run's own name is no part of it: equal seeds and settings give an equal plan.
+        """
+        scenario, level = self.scenario, self.level
+        said = {
+            "body": body_fields(scenario, None, scenario.max_new_tokens),
+            "system_prompt": scenario.system_prompt,
+            "endpoint": scenario.endpoint,
+            "cache": scenario.cache,
+            "conversations": scenario.conversations and scenario.conversations.model_dump(),
+            "prompts": self.prompts.sha256,
+            "output_tokens": self.output_tokens,
+            "requests": self.measured,
+            "level": {
+                "concurrency": level.concurrency,
+                "request_rate": level.request_rate,
+                "speed": level.speed,
+            },
+            "max_in_flight": scenario.max_in_flight,
+            "schedule": schedule_sha256(self.measured_s),
+        }
+        return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
-    def _prompts(self) -> Sequence[Prompt]:
-        return self._material.prompts.prompts
-
-    def _output(self, index: int) -> int:
-        lengths = self._material.output_tokens
-        return (lengths[index] if lengths else None) or self._scenario.max_new_tokens
-
-    def _turn(self, index: int) -> tuple[str, int] | None:
-        settings = self._scenario.conversations
-        if settings is None:
-            return None
-        number, turn = divmod(index, settings.turns)
-        return self._material.conversation_ids[number], turn + 1
-
-    def _request(
-        self,
-        index: int,
-        prompt: Prompt,
-        tokens: int,
-        turn: tuple[str, int] | None,
-        kind: str | None = None,
-    ) -> PlannedRequest:
-        salt = cache_salt(self._scenario, self._run_id, index, kind)
-        return PlannedRequest(
-            index=index,
-            request_id=f"{self._run_id}-{index}",
-            prompt_id=prompt.id,
-            body=b"" if turn else self._body(prompt, tokens, salt),
-            max_tokens=tokens,
-            conversation_id=turn[0] if turn else None,
-            turn=turn[1] if turn else None,
-        )
-
-    def _body(self, prompt: Prompt, tokens: int, salt: str | None) -> bytes:
-        key = (id(prompt), tokens, salt)
-        if key not in self._bodies:
-            self._bodies[key] = make_body(self._scenario, prompt, salt, tokens)
-        return self._bodies[key]
-
-
-def _talk(run_id: str, scenario: Scenario, material: Material) -> Talk | None:
-    settings = scenario.conversations
-    if settings is None:
-        return None
-    return Talk(
-        body=body_fields(scenario, cache_salt(scenario, run_id, 0), scenario.max_new_tokens),
-        opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
-        said=tuple(prompt.text for prompt in material.prompts.prompts),
-        turns=settings.turns,
-        think_ns=int(settings.think_time_s * NS_PER_S),
-        stream=scenario.stream,
-        salt_each=scenario.cache == "cold",
-    )
-
-
-def cache_salt(scenario: Scenario, run_id: str, index: int, kind: str | None = None) -> str | None:
-    """Return the salt that keeps the prefix cache honest: prefixes match among equal salts only.
-
-    What isn't measured has a `kind`, and salts of its own: it prepares no prompt that is.
-    """
-    if scenario.cache == "natural":
-        return None
-    if scenario.cache == "cold":
-        return f"{run_id}-{index}"
-    return f"{run_id}-{kind}" if kind else run_id
-
-
-def plan_sha256(scenario: Scenario, part: Part) -> str:
-    """Name what a run measures: every request's JSON, in order, and when it goes.
-
-    The run's own name is no part of it: equal seeds and settings give an equal plan.
-    """
-    talk = scenario.conversations.model_dump() if scenario.conversations else None
-    said = {
-        "body": body_fields(scenario, None, scenario.max_new_tokens),
-        "system_prompt": scenario.system_prompt,
-        "endpoint": scenario.endpoint,
-        "cache": scenario.cache,
-        "conversations": talk,
-        "prompts": part.material.prompts.sha256,
-        "output_tokens": part.material.output_tokens,
-        "requests": part.timetable.measured,
-        "level": part.level,
-        "max_in_flight": scenario.max_in_flight,
-        "schedule": schedule_sha256(part.timetable.measured_s),
-    }
-    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def plan_facts(scenario: Scenario, part: Part) -> dict[str, Any]:
-    """Return what the run's JSON says of its plan."""
-    return {"sha256": plan_sha256(scenario, part), **part.timetable.facts}
-
-
-def run_id_for(scenario: Scenario, level: LoadLevel, time_utc: str) -> str:
-    """Return `<scenario>-cc<N>-pref<P>-max<M>-<time>`; a name for files, never parsed back.
-
-    An open loop has `rate<R>` or `trace-x<speed>` in the place of `cc<N>`.
-    """
-    prefill = scenario.prefill_tokens or "any"
-    return f"{scenario.name}-{level.label}-pref{prefill}-max{scenario.max_new_tokens}-{time_utc}"
+    def facts(self) -> dict[str, Any]:
+        """What the run's JSON says of its plan."""
+        times = schedule_facts(self.scenario, self.level, self.measured_s)
+        return {"sha256": self.sha256, **times}
 
 
 COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
 
 
-def write_plan(path: Path, part: Part, plan: Plan) -> None:
-    """Write a row a measured request; times in seconds from the start. Raises OSError."""
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write one row per measured request; times in seconds from the start. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_rows(part, plan))
+    writer.writerows(_rows(plan))
     write_whole(path, text.getvalue().encode(errors="backslashreplace"))
 
 
-def _rows(part: Part, plan: Plan) -> Iterator[tuple[object, ...]]:
-    times_s = part.timetable.measured_s
-    for index, prompt in enumerate(part.material.prompts.prompts):
+def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
+    times_s = plan.measured_s
+    for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
         # A closed loop has no times: a request goes when a stream is free.
-        at = f"{times_s[index]:.9f}" if times_s else ""
-        request = plan.requests[index]
-        yield index, at, request.prompt_id, prompt.tokens, request.max_tokens
+        at = f"{times_s[request.index]:.9f}" if times_s else ""
+        yield request.index, at, request.prompt_id, prompt.tokens, request.max_tokens

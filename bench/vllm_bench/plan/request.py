@@ -10,7 +10,7 @@ import orjson
 from ..prompts.prompt import Prompt
 from ..scenario.scenario import Scenario
 from ..vllm.address import Tls
-from .work import Target
+from .share import Target, Timeouts
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 
@@ -35,6 +35,10 @@ def make_target(scenario: Scenario, api_key: str | None) -> Target:
         tls=scenario_tls(scenario),
         path=url.path + PATHS[scenario.endpoint],
         headers=tuple({**kept, **scenario.headers}.items()),
+        timeouts=Timeouts(
+            scenario.timeout_first_token_s, scenario.timeout_stall_s, scenario.timeout_total_s
+        ),
+        stream=scenario.stream,
     )
 
 

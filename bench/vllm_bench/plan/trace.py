@@ -22,9 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BenchError
-from .trace_rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
-
-__all__ = ["BLOCK_TOKENS", "Trace", "TraceError", "TraceKind", "TraceRequest", "read_trace"]
+from .trace_rows import Row, RowError, TraceKind, read_rows
 
 
 class TraceError(BenchError):

@@ -14,7 +14,7 @@ import random
 import re
 import statistics
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from ..prompts.count import TokenCounter
@@ -22,7 +22,8 @@ from ..prompts.order import derive_seed, endless_permutations, permutation
 from ..prompts.pack import BETWEEN, FIRST_GUESS_CHARS_PER_TOKEN, Goal, cut, run_together
 from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
 from ..prompts.source import dataset_notes
-from .trace import BLOCK_TOKENS, Trace, TraceRequest
+from .trace import Trace, TraceRequest
+from .trace_rows import BLOCK_TOKENS
 
 SAMPLE = 64  # prompts of the set that tell how many characters a token has here
 SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all of them are held
@@ -30,14 +31,6 @@ MOST_TRIES = 6  # each with another beginning and twice the text; one is usual
 SLACK = 1.25  # how much longer than needed a text is, before it is cut
 WORD_START = re.compile(r"(?<!\S)\S")
 BLOCKS_KEPT = 20_000  # block texts of 2 kB that are kept while prompts are made of them
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What the counter makes of text."""
-
-    overhead: int  # tokens of chat template and system prompt
-    chars_per_token: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +58,9 @@ def trace_prompts(
         raise PromptError(f"{source.dataset}: no prompts")
     if not trace.requests:
         raise PromptError(f"{trace.kind}: the trace has no requests")
-    measure = _measure(source, counter, seed)
-    goals, notes = _goals(trace, measure.overhead)
-    writer = Writer(source.prompts, seed, measure.chars_per_token)
+    overhead, chars_per_token = _measure(source, counter, seed)
+    goals, notes = _goals(trace, overhead)
+    writer = Writer(source.prompts, seed, chars_per_token)
     _check_longest(writer, goals, counter)
     prompts = _search_all(writer, trace.requests, goals, counter)
     uses = Counter(prompt.text for prompt in prompts)
@@ -83,16 +76,16 @@ def trace_prompts(
     )
 
 
-def _measure(source: PromptSource, counter: TokenCounter, seed: int) -> Measure:
+def _measure(source: PromptSource, counter: TokenCounter, seed: int) -> tuple[int, float]:
+    """Return the tokens of chat template and system prompt, and the characters of each other."""
     order = permutation(len(source.prompts), derive_seed(seed, "measure"))
     texts = [source.prompts[index].text for index in itertools.islice(order, SAMPLE)]
     one, *counts = counter.count([user_prompt("measure", text) for text in ("x", *texts)])
     overhead = max(0, (one or 1) - 1)
     counted = [(len(t), n - overhead) for t, n in zip(texts, counts, strict=True) if n is not None]
     tokens = sum(n for _, n in counted)
-    if tokens <= 0:
-        return Measure(overhead, FIRST_GUESS_CHARS_PER_TOKEN)
-    return Measure(overhead, sum(length for length, _ in counted) / tokens)
+    chars = sum(length for length, _ in counted)
+    return overhead, chars / tokens if tokens > 0 else FIRST_GUESS_CHARS_PER_TOKEN
 
 
 def _goals(trace: Trace, overhead: int) -> tuple[list[Goal], list[str]]:
@@ -199,12 +192,13 @@ def _search_all(
     """Search every request's prompt; equal blocks cut to equal lengths are one search."""
     same: dict[object, list[int]] = {}
     for number, (request, goal) in enumerate(zip(requests, goals, strict=True)):
-        own = number if request.block_ids is None else (request.block_ids, goal.tokens)
-        same.setdefault(own, []).append(number)
+        what = number if request.block_ids is None else (request.block_ids, goal.tokens)
+        same.setdefault(what, []).append(number)
     found: dict[int, Prompt] = {}
     missing = [numbers[0] for numbers in same.values()]
     for attempt in range(MOST_TRIES):
-        for batch in _batches(missing, SEARCHES_AT_ONCE):
+        for first in range(0, len(missing), SEARCHES_AT_ONCE):
+            batch = missing[first : first + SEARCHES_AT_ONCE]
             searches = [_search(writer, n, requests[n], goals[n], attempt) for n in batch]
             made = zip(batch, run_together(searches, counter), strict=True)
             found.update((number, prompt) for number, prompt in made if prompt is not None)
@@ -215,8 +209,8 @@ def _search_all(
             f"{len(missing)} prompts of the trace, of {lengths[0]} to {lengths[-1]} tokens, can't"
             " be made: the server refuses such a length, or no cut comes within 2 %"
         )
-    first = {number: numbers[0] for numbers in same.values() for number in numbers}
-    return tuple(found[first[number]] for number in range(len(requests)))
+    own = {number: numbers[0] for numbers in same.values() for number in numbers}
+    return tuple(found[own[number]] for number in range(len(requests)))
 
 
 def _search(
@@ -229,9 +223,3 @@ def _search(
     tokens = goal.overhead + len(draft.text) / writer.chars_per_token
     text = yield from cut(draft.text, tokens, goal)
     return None if text is None else draft.prompt(text)
-
-
-def _batches(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
-    rest = iter(numbers)
-    while batch := list(itertools.islice(rest, size)):
-        yield batch

@@ -6,21 +6,24 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
 
+T = TypeVar("T")
 TraceKind = Literal["azure", "mooncake", "burstgpt", "run"]
 
 BLOCK_TOKENS = 512  # of Mooncake's blocks
 MOST_TOKENS = 10_000_000  # more in one prompt is a damaged row
 MOST_NS = Decimal(2) ** 63
 DATE = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?")
+# Spreadsheets and data frames write a column of counts as 472.0.
+COUNT = re.compile(r"\s*(\d{1,9})(?:\.0)?\s*", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -102,83 +105,25 @@ def _csv_rows(known: CsvFormat, text: str) -> Iterator[Row]:
     line = reader.line_num + 1  # a quoted cell may hold line breaks
     try:
         for cells in reader:
+            if cells and len(cells) != len(header):
+                raise RowError(f"line {line}: {len(cells)} cells, the header has {len(header)}")
             if cells:
-                yield _csv_row(known, header, cells, line)
+                yield _csv_row(known, dict(zip(header, cells, strict=True)), line)
             line = reader.line_num + 1
     except csv.Error as e:
         raise RowError(f"line {line}: not CSV: {e}") from e
 
 
-def _csv_row(known: CsvFormat, header: list[str], cells: list[str], line: int) -> Row:
-    if len(cells) != len(header):
-        raise RowError(f"line {line}: {len(cells)} cells, expected the header's {len(header)}")
-    row = dict(zip(header, cells, strict=True))
-    may_lack = known.kind == "run"  # a request of ours that failed has no counts
-    outputs = [
-        _tokens_cell(line, column, row[column], may_lack)
-        for column in known.outputs
-        if column in row
-    ]
-    read_time = _date_ns if known.kind == "azure" else _seconds_ns
+def _csv_row(known: CsvFormat, row: dict[str, str], line: int) -> Row:
+    # A request of ours that failed has no counts.
+    tokens = _maybe_tokens if known.kind == "run" else _tokens
+    outputs = [_cell(line, row, key, tokens) for key in known.outputs if key in row]
     return Row(
-        read_time(line, known.time, row[known.time]),
-        _tokens_cell(line, known.prompt, row[known.prompt], may_lack),
+        _cell(line, row, known.time, _date_ns if known.kind == "azure" else _seconds_ns),
+        _cell(line, row, known.prompt, tokens),
         # An output of 0 tokens is none: what was asked for then stands in the next column.
-        next((tokens for tokens in outputs if tokens), outputs[-1]),
+        next(filter(None, outputs), outputs[-1]),
     )
-
-
-def _tokens_cell(line: int, column: str, text: str, may_lack: bool) -> int | None:
-    if may_lack and not text:
-        return None
-    digits = text.strip()
-    # Spreadsheets and data frames write a column of counts as 472.0.
-    digits = digits.removesuffix(".0")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-        raise _wrong(line, column, "a whole number of tokens", text)
-    return _bounded(line, column, int(digits))
-
-
-def _bounded(line: int, column: str, tokens: int) -> int:
-    if not 0 <= tokens <= MOST_TOKENS:
-        raise _wrong(line, column, f"0 to {MOST_TOKENS:,} tokens", tokens)
-    return tokens
-
-
-def _date_ns(line: int, column: str, text: str) -> int:
-    found = DATE.fullmatch(text.strip())
-    expected = "a time such as 2023-11-16 18:15:46.6805900"
-    if not found:
-        raise _wrong(line, column, expected, text)
-    day, clock, fraction, zone = found.groups()
-    try:
-        whole = datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=timezone.utc)
-    except ValueError as e:
-        raise _wrong(line, column, expected, text) from e
-    since = (whole - EPOCH) // timedelta(seconds=1) - _zone_seconds(zone)
-    return since * 10**9 + int((fraction or "0").ljust(9, "0"))
-
-
-def _zone_seconds(zone: str | None) -> int:
-    if zone in (None, "Z"):
-        return 0
-    assert zone is not None
-    seconds = int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
-    return -seconds if zone[0] == "-" else seconds
-
-
-def _seconds_ns(line: int, column: str, text: str) -> int:
-    try:
-        return _to_ns(Decimal(text.strip()), 9)
-    except (InvalidOperation, OverflowError) as e:
-        raise _wrong(line, column, "seconds", text) from e
-
-
-def _to_ns(number: Decimal, digits: int) -> int:
-    """Return the number in nanoseconds, of which 10**digits make one. Raises OverflowError."""
-    if not number.is_finite() or abs(number) >= MOST_NS:
-        raise OverflowError
-    return round(number.scaleb(digits))
 
 
 # Mooncake
@@ -199,45 +144,85 @@ def _mooncake_rows(text: str) -> Iterator[Row]:
 
 
 def _mooncake_row(line: int, row: Mapping[str, Any]) -> Row:
-    prompt = _tokens_number(line, "input_length", row)
-    output = _tokens_number(line, "output_length", row)
-    return Row(_milliseconds_ns(line, row), prompt, output, _block_ids(line, row, prompt))
-
-
-def _tokens_number(line: int, key: str, row: Mapping[str, Any]) -> int:
-    value = row.get(key)
-    if not _is_whole(value):
-        raise _wrong(line, key, "a whole number of tokens", value)
-    return _bounded(line, key, int(value))  # type: ignore[arg-type]
-
-
-def _milliseconds_ns(line: int, row: Mapping[str, Any]) -> int:
-    value = row.get("timestamp")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(line, "timestamp", "milliseconds", value)
-    try:
-        return _to_ns(Decimal(repr(value)), 6)
-    except OverflowError as e:
-        raise _wrong(line, "timestamp", "milliseconds", value) from e
-
-
-def _block_ids(line: int, row: Mapping[str, Any], prompt: int) -> tuple[int, ...] | None:
-    ids = row.get("hash_ids")
-    if ids is None:
-        return None
-    if not isinstance(ids, list) or not all(map(_is_whole, ids)):
-        raise _wrong(line, "hash_ids", "a list of whole numbers", ids)
+    prompt, output = (_cell(line, row, key, _whole) for key in ("input_length", "output_length"))
+    block_ids = _cell(line, row, "hash_ids", _block_ids)
     expected = math.ceil(prompt / BLOCK_TOKENS)
-    if len(ids) != expected:
+    if block_ids is not None and len(block_ids) != expected:
         what = f"{expected} blocks of {BLOCK_TOKENS} tokens for {prompt} tokens"
-        raise RowError(f"line {line}: hash_ids: expected {what}, given {len(ids)}")
-    return tuple(ids)
+        raise RowError(f"line {line}: hash_ids: expected {what}, given {len(block_ids)}")
+    return Row(_cell(line, row, "timestamp", _milliseconds_ns), prompt, output, block_ids)
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+# Cells. Each reader raises ValueError or ArithmeticError where it can't.
 
 
-def _wrong(line: int, key: str, expected: str, given: object) -> RowError:
-    shown = "nothing" if given in (None, "") else repr(given)[:60]
-    return RowError(f"line {line}: {key}: expected {expected}, given {shown}")
+def _cell(line: int, row: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> T:
+    given = row.get(key)
+    try:
+        return read(given)
+    except (ValueError, ArithmeticError) as e:
+        shown = "nothing" if given in (None, "") else repr(given)[:60]
+        expected = EXPECTED[read]
+        raise RowError(f"line {line}: {key}: expected {expected}, given {shown}") from e
+
+
+def _tokens(text: str) -> int:
+    found = COUNT.fullmatch(text)
+    return _whole(int(found[1]) if found else None)
+
+
+def _maybe_tokens(text: str) -> int | None:
+    return _tokens(text) if text else None
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_TOKENS:
+        raise ValueError(value)
+    return value
+
+
+def _block_ids(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or any(type(block) is not int for block in value):
+        raise ValueError(value)
+    return tuple(value)
+
+
+def _date_ns(text: str) -> int:
+    found = DATE.fullmatch(text.strip())
+    if not found:
+        raise ValueError(text)
+    day, clock, fraction, zone = found.groups()
+    whole = datetime.strptime(f"{day} {clock}{zone or 'Z'}", "%Y-%m-%d %H:%M:%S%z")
+    since = (whole - EPOCH) // timedelta(seconds=1)
+    return since * 10**9 + int((fraction or "0").ljust(9, "0"))
+
+
+def _seconds_ns(text: str) -> int:
+    return _to_ns(Decimal(text.strip()), 9)
+
+
+def _milliseconds_ns(value: Any) -> int:
+    if type(value) not in (int, float):
+        raise ValueError(value)
+    return _to_ns(Decimal(repr(value)), 6)
+
+
+def _to_ns(number: Decimal, digits: int) -> int:
+    """Return the number in nanoseconds, of which 10**digits make one."""
+    if not number.is_finite() or abs(number) >= MOST_NS:
+        raise OverflowError(number)
+    return round(number.scaleb(digits))
+
+
+WHOLE = f"a whole number of tokens from 0 to {MOST_TOKENS:,}"
+EXPECTED: dict[Callable[[Any], Any], str] = {
+    _tokens: WHOLE,
+    _maybe_tokens: WHOLE,
+    _whole: WHOLE,
+    _block_ids: "a list of whole numbers",
+    _date_ns: "a time such as 2023-11-16 18:15:46.6805900",
+    _seconds_ns: "seconds",
+    _milliseconds_ns: "milliseconds",
+}

@@ -33,8 +33,9 @@ def column_types(kind: type[Any]) -> dict[str, tuple[type, bool]]:
 
 
 def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
-    """Return (column, meaning) of a kind of row, in the file's order."""
-    return [(f.name, f.metadata["description"]) for f in dataclasses.fields(kind)]
+    """Return (column, meaning) of the fields made with `doc`, in their order."""
+    fields = dataclasses.fields(kind)
+    return [(f.name, f.metadata["description"]) for f in fields if "description" in f.metadata]
 
 
 def csv_lines(rows: Iterable[Any]) -> str:

@@ -1,4 +1,9 @@
-"""When two runs measure the same: for repeats, and for runs that need not be made again."""
+"""When two runs measure the same: for repeats, and for runs that need not be made again.
+
+One list says which settings, and what a server says of itself, make requests or server differ.
+What isn't on it (a description, the other levels, the seed that each repeat draws anew by, how a
+key or a certificate is found) tells no two runs apart.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +16,41 @@ import orjson
 
 from .run_info import RunInfo
 
-# Which levels a scenario has besides, and how it is called, says nothing of one run.
-NOT_OF_A_RUN = ("concurrencies", "request_rates", "speed", "repeats", "description")
+SETTINGS = (
+    *("base_url", "model", "gpus"),
+    *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations"),
+    *("endpoint", "stream", "temperature", "max_new_tokens", "ignore_eos"),
+    *("cache", "headers", "extra_body"),
+    *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
+    *("max_in_flight", "warmup_requests"),
+    *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),
+)
+SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fingerprint")
+
+# What a run is judged by and watched with makes no request differ; but who asks for a run with it
+# is not served by one without.
+JUDGED_AND_WATCHED = ("slo", "gpu_hour_price", "telemetry", "telemetry_hz", "telemetry_gpus")
 
 
-# It comes with the first reply, or says nothing of the server.
-NOT_OF_A_SERVER = ("system_fingerprint", "on_client_machine")
+def settings_that_count(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that make requests or server differ, in their own order."""
+    return {key: value for key, value in scenario.items() if key in SETTINGS}
+
+
+def server_that_counts(server: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server says of itself that makes it another one; None where it doesn't say."""
+    return {key: server.get(key) for key in SERVER}
 
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What was asked for, and of whom: two runs of one key would measure the same."""
+    """What was asked for, and of whom: of two runs with one key the second need not be made."""
 
     scenario: str
     plan_sha256: str
     repeat: int
-    settings_sha256: str  # objectives, timeouts and telemetry too: a run can't be told without
-    server_sha256: str  # of what the server says of itself: one with other flags is another
+    settings_sha256: str
+    server_sha256: str
 
     @classmethod
     def of(cls, info: RunInfo) -> RunKey | None:
@@ -52,27 +75,12 @@ class RunKey:
         server: Mapping[str, Any],
     ) -> RunKey:
         """Return the key of a run with these settings (masked) on such a server."""
-        return cls(
-            name,
-            plan_sha256,
-            repeat,
-            _sha256(settings, without=NOT_OF_A_RUN),
-            _sha256(server, without=NOT_OF_A_SERVER),
-        )
+        asked = _sha256(settings, (*SETTINGS, *JUDGED_AND_WATCHED))
+        # The fingerprint comes with the first reply: nobody knows it before.
+        said = _sha256(server, [key for key in SERVER if key != "system_fingerprint"])
+        return cls(name, plan_sha256, repeat, asked, said)
 
 
-def _sha256(facts: Mapping[str, Any], without: Sequence[str]) -> str:
-    kept = {key: value for key, value in facts.items() if key not in without}
+def _sha256(facts: Mapping[str, Any], keys: Sequence[str]) -> str:
+    kept = {key: facts.get(key) for key in keys}
     return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-# What may differ between repeats: what a person wrote about it, the price, what was sampled beside
-# it, which loads there are and how often, and the seed, for each repeat draws anew.
-NOT_SETTINGS = (
-    *("description", "slo", "gpu_hour_price"),
-    *("telemetry", "telemetry_hz", "telemetry_gpus"),
-    *("concurrencies", "request_rates", "speed", "repeats", "seed"),
-)
-
-
-SERVER_SETTINGS = ("version", "system_fingerprint", "cache_config")  # a server's own, likewise

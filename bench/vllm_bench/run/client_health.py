@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..records.request_record import RequestRecord
 from ..send.loop_health import Pulse
+from ..send.worker import Finished
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
@@ -28,12 +29,15 @@ class WorkerHealth:
     lost: bool = False
 
     def add(self, pulse: Pulse) -> None:
-        """Take one second."""
         self.lags_us.frombytes(pulse.lags_us)
         self.cpu_shares.append(round(pulse.cpu_share, 4))
 
+    def end(self, finished: Finished) -> None:
+        self.connections_opened = finished.connections_opened
+        self.peak_memory_bytes = finished.peak_memory_bytes
+        self.cpu_s = finished.cpu_s
+
     def facts(self) -> dict[str, Any]:
-        """Return what the run's JSON says of this process."""
         return {
             "worker": self.number,
             "own_core": self.core,
@@ -48,32 +52,17 @@ class WorkerHealth:
         }
 
 
-@dataclass(slots=True)
-class ClientHealth:
-    """All sending processes of a run, and what the reads looked like."""
-
-    workers: list[WorkerHealth]
-    token_reads: int = 0
-    token_events: int = 0
-
-    def count(self, record: RequestRecord) -> None:
-        """Add a request's reads."""
-        self.token_reads += record.token_reads
-        self.token_events += record.token_events
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the run's JSON says of the client's health."""
-        pooled = array("I")
-        for worker in self.workers:
-            pooled.extend(worker.lags_us)
-        return {
-            "workers": [worker.facts() for worker in self.workers],
-            "streams_asked": sum(worker.streams for worker in self.workers),
-            "connections_opened": sum(worker.connections_opened for worker in self.workers),
-            "loop_lag_ms": lag_summary(pooled),
-            "token_reads": self.token_reads,
-            "token_events": self.token_events,
-        }
+def health_facts(workers: Sequence[WorkerHealth]) -> dict[str, Any]:
+    """Return what the run's JSON says of all sending processes together."""
+    pooled = array("I")
+    for worker in workers:
+        pooled.extend(worker.lags_us)
+    return {
+        "workers": [worker.facts() for worker in workers],
+        "streams_asked": sum(worker.streams for worker in workers),
+        "connections_opened": sum(worker.connections_opened for worker in workers),
+        "loop_lag_ms": lag_summary(pooled),
+    }
 
 
 def lag_summary(lags_us: array[int]) -> dict[str, float | int] | None:

@@ -1,19 +1,83 @@
-"""From a scenario to a job: its key, its server, what that serves, and its prompts."""
+"""From a scenario to its runs: its key, its server, what that serves, and the prompts of all runs.
+
+Everything that can be wrong before the first request is found here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..plan.material import Part, parts_of, scenario_counter
+from ..errors import UsageError
+from ..plan.draw import plans_of, scenario_counter
+from ..plan.plan import Plan
 from ..plan.request import scenario_tls
 from ..prompts.prompt import PromptError
 from ..prompts.source import default_cache_dir, load_source
+from ..records.same_run import RunKey
 from ..scenario.scenario import Scenario, ScenarioError
-from ..vllm.server import Server
-from .job import Job, served_models
+from ..vllm.server import Model, Server
+from .info import server_facts
 
 Environment = Mapping[str, str]
+
+
+class ModelNotServedError(UsageError):
+    """The scenario's model isn't one of the server's; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A scenario, the server that it goes to, what that serves, and its runs in their order."""
+
+    scenario: Scenario
+    server: Server
+    served: Sequence[Model]
+    plans: Sequence[Plan]
+
+    def server_facts(self) -> dict[str, Any]:
+        return server_facts(self.server, self.served, self.scenario.model)
+
+    def run_keys(self) -> list[RunKey]:
+        """Return what each run asks for: an equal one need not be made again."""
+        scenario, server = self.scenario, self.server_facts()
+        return [
+            RunKey.made(scenario.name, plan.sha256, plan.repeat, scenario.masked(), server)
+            for plan in self.plans
+        ]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before believing the figures."""
+        unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
+        https = self.scenario.base_url.startswith("https")
+        prompts = {note: None for plan in self.plans for note in plan.prompts.notes}
+        return (
+            *prompts,
+            *self._over_the_context(),
+            *(unverified if https and not self.scenario.tls_verify else ()),
+        )
+
+    def _over_the_context(self) -> tuple[str, ...]:
+        """Say how many requests don't fit: the server refuses them, or cuts their replies."""
+        limit, reply = _context_of(self.scenario, self.served), self.scenario.max_new_tokens
+        if limit is None or self.scenario.trace is not None:
+            return ()
+        sets = {id(plan.prompts): plan.prompts for plan in self.plans}
+        counted = [p for s in sets.values() if s.counted_by == "server" for p in s.prompts]
+        over = sum(1 for p in counted if (p.tokens or 0) + reply > limit)
+        if not over:
+            return ()
+        return (
+            f"{over} of {len(counted)} prompts and {reply} new tokens are over the "
+            f"server's max_model_len of {limit}: it refuses these or shortens their replies",
+        )
+
+
+def _context_of(scenario: Scenario, served: Sequence[Model]) -> int | None:
+    return next((m.max_model_len for m in served if m.id == scenario.model), None)
 
 
 def api_key_of(scenario: Scenario, environ: Environment) -> str | None:
@@ -32,10 +96,11 @@ def api_key_of(scenario: Scenario, environ: Environment) -> str | None:
     return key
 
 
-def server_of(scenario: Scenario, api_key: str | None) -> Server:
+def server_of(scenario: Scenario, environ: Environment) -> Server:
     """Return the scenario's server, not yet asked anything. Raises ScenarioError: its CA file."""
+    key, tls = api_key_of(scenario, environ), scenario_tls(scenario)
     try:
-        return Server(scenario.base_url, api_key, scenario.headers, scenario_tls(scenario))
+        return Server(scenario.base_url, key, scenario.headers, tls)
     except OSError as e:
         raise ScenarioError(f"scenario {scenario.name}: tls_ca {scenario.tls_ca}: {e}") from e
 
@@ -50,19 +115,21 @@ def check_files(scenario: Scenario) -> None:
             raise ScenarioError(f"scenario {scenario.name}: {key}: {path}: no such file")
 
 
-def parts_for(
-    scenario: Scenario, server: Server | None, environ: Environment, max_model_len: int | None
-) -> list[Part]:
+def plans_for(
+    scenario: Scenario, server: Server | None, environ: Environment, served: Sequence[Model] = ()
+) -> list[Plan]:
     """Return all runs of a scenario; without a server, token counts are somebody else's.
 
     Raises ScenarioError, PromptError.
     """
     check_files(scenario)
     cache_dir, dataset = default_cache_dir(environ), scenario.dataset
+    limit = _context_of(scenario, served)
+    api_key = api_key_of(scenario, environ) if server else None  # nothing is sent without one
     try:
         source = load_source(dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN"))
         counter = scenario_counter(scenario, server, cache_dir)
-        return parts_of(scenario, source, counter, max_model_len)
+        return plans_of(scenario, source, counter, limit, api_key)
     except PromptError as e:
         where = "" if dataset in str(e) else f"dataset {dataset}: "
         raise PromptError(f"scenario {scenario.name}: {where}{e}") from e
@@ -78,9 +145,13 @@ def prepared(
 
     Raises ScenarioError, ModelNotServedError, ControlError, PromptError.
     """
-    api_key = api_key_of(scenario, environ)
-    server = server_of(scenario, api_key)
+    server = server_of(scenario, environ)
     server.wait_ready(wait_s, on_wait)
-    served = served_models(scenario, server)
-    limit = next(m.max_model_len for m in served if m.id == scenario.model)
-    return Job(scenario, server, api_key, served, parts_for(scenario, server, environ, limit))
+    served = server.models()
+    if scenario.model not in [m.id for m in served]:
+        names = ", ".join(m.id for m in served) or "none"
+        raise ModelNotServedError(
+            f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
+            f"{scenario.model}; it serves {names}: set model in the file, or give --model"
+        )
+    return Job(scenario, server, served, plans_for(scenario, server, environ, served))

@@ -1,4 +1,4 @@
-"""Runs one plan: starts the sending processes, reads what they send back, writes the rows.
+"""Runs one plan: starts the sending processes, reads what they send back, ends them in time.
 
 This is the parent's side. It is off the timing path: whatever it does late changes no stamp,
 and rows are on disk within a fraction of a second.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -16,17 +16,13 @@ from typing import Any
 
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
-from ..records.request_record import RecordWriter, RequestRecord
 from ..records.run_info import ClockPair, RunStatus
-from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
-from ..reply.outcome import judge
-from ..reply.reply import Reply, grouped
 from ..send.loop_health import Pulse
 from ..send.worker import Command, Connected, Finished, Ready
-from .client_health import ClientHealth, WorkerHealth
+from .client_health import health_facts
 from .crew import RunError, Worker, start_all, started_crew
-from .unmeasured import Unmeasured
+from .tally import Tally, Unmeasured
 
 START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait no longer than this for the disk
@@ -43,16 +39,6 @@ class Watch:
     on_start: Callable[[ClockPair], None]
     on_progress: Callable[[Progress], None]
     interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
-    on_end: Callable[[], dict[str, Any]] = dict  # returns what was sampled beside the run
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where a run's requests go: a row each, and, if wanted, their tokens' stamps."""
-
-    csv_path: Path
-    tokens_folder: Path | None
-    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,64 +55,41 @@ class RunResult:
     notes: tuple[str, ...]
 
 
-def run_plan(plan: Plan, output: Output, watch: Watch) -> RunResult:
-    """Run the plan, write its rows and its tokens.
+def run_plan(
+    plan: Plan, rows_path: Path, tokens_folder: Path | None, workers: int, watch: Watch
+) -> RunResult:
+    """Run the plan, write one row per request and, if asked, the stamp of each token.
 
     Raises RunError where a worker can't start, OSError where files can't be written.
     """
-    with ExitStack() as stack:
-        rows = RecordWriter(output.csv_path)
-        stack.callback(rows.close)
-        crew = stack.enter_context(started_crew(plan, output.workers))
-        run = _Run(plan, crew)
-        if run.get_ready(watch):
-            start = start_all(crew)
-            watch.on_start(start)
-            tokens = None
-            if output.tokens_folder is not None:
-                tokens = TokenWriter(output.tokens_folder, plan.run_id)
-                stack.callback(tokens.close)
-            run.begin(start, _Files(rows, tokens, start.monotonic_ns))
-        return run.follow(watch)
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    rows: RecordWriter
-    tokens: TokenWriter | None
-    start_ns: int
-
-    def write(self, ended: list[tuple[RequestRecord, Reply]]) -> None:
-        self.rows.write(record for record, _ in ended)
-        if self.tokens is not None:
-            for record, reply in ended:
-                self.tokens.write(record.request_index, grouped(reply, self.start_ns))
-            self.tokens.flush()
+    with started_crew(plan, workers) as crew:
+        progress = progress_of(plan, crew[0].tickets.taken, time.perf_counter_ns() / 1e9)
+        with closing(Tally(plan, progress, rows_path)) as tally:
+            run = _Run(plan, crew, progress, tally)
+            if run.get_ready(watch):
+                start = start_all(crew)
+                watch.on_start(start)
+                tally.begin(start.monotonic_ns, tokens_folder)
+                run.begin(start)
+            return run.follow(watch)
 
 
 class _Run:
     """One run that is under way."""
 
-    def __init__(self, plan: Plan, crew: list[Worker]) -> None:
-        now = ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
+    def __init__(self, plan: Plan, crew: list[Worker], progress: Progress, tally: Tally) -> None:
         self._plan = plan
         self._crew = crew
-        self._files: _Files | None = None  # from the start on
-        self._start = now
-        self._health = ClientHealth(
-            [WorkerHealth(worker.number, worker.core, worker.streams) for worker in crew]
-        )
-        self._progress = progress_of(plan, crew[0].tickets.taken, now.monotonic_ns / 1e9)
-        self._unmeasured = Unmeasured()
-        self._fingerprint: str | None = None
-        self._open: dict[int, Reply] = {}  # replies that have begun and not ended
+        self._progress = progress
+        self._tally = tally
+        self._start = _now()
+        self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew}
         # Of an open loop, whose shares are fixed: what each process has still to measure.
         self._left = [len(range(n, plan.measured, len(crew))) for n in range(len(crew))]
         self._connected: list[Connected] = []
         self._ready = 0
         self._finished: list[Finished] = []
-        self._ended: list[tuple[RequestRecord, Reply]] = []  # not yet written
         self._cancel_at_s = float("inf")
         self._cancelled = False
         self._draining = False
@@ -152,9 +115,8 @@ class _Run:
                 raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
         return True
 
-    def begin(self, start: ClockPair, files: _Files) -> None:
-        """Take note of the start."""
-        self._start, self._files = start, files
+    def begin(self, start: ClockPair) -> None:
+        self._start, self._measuring = start, True
         self._progress.started_s = start.monotonic_ns / 1e9
         self._progress.phase = ""
 
@@ -171,7 +133,7 @@ class _Run:
             for results in wait(list(self._working), POLL_S):
                 self._take_batch(self._working[results])  # type: ignore[index]
         finally:
-            self._write()
+            self._tally.write()
         watch.on_progress(self._progress)
 
     def _take_batch(self, worker: Worker) -> None:
@@ -183,59 +145,39 @@ class _Run:
                 if worker.results not in self._working:
                     return
         except (EOFError, OSError):  # an OSError where the kill tore a message
-            worker.lost = self._health.workers[worker.number].lost = True
+            worker.health.lost = True
             del self._working[worker.results]
-            self._left[worker.number] = 0  # nobody sends it: the others need not wait for it
+            self._left[worker.health.number] = 0  # nobody sends it: the others need not wait
             self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
-        health = self._health.workers[worker.number]
         if isinstance(message, PackedSegment):
-            self._reply(message.request_index).feed(message.http_status, message.reads())
+            self._tally.segment(message)
         elif isinstance(message, Exchange):
-            self._end(message)
+            if self._tally.end(message) == "measured":
+                self._left[message.request_index % len(self._crew)] -= 1
+            self._note_phase()
         elif isinstance(message, Pulse):
-            health.add(message)
+            worker.health.add(message)
             self._progress.recent.pulse(message, self._start.monotonic_ns)
         elif isinstance(message, Connected):
-            health.connected = message.connected
+            worker.health.connected = message.connected
             self._connected.append(message)
         elif isinstance(message, Ready):
             self._ready += 1
         elif isinstance(message, Finished):
-            health.connections_opened = message.connections_opened
-            health.peak_memory_bytes = message.peak_memory_bytes
-            health.cpu_s = message.cpu_s
+            worker.health.end(message)
             self._finished.append(message)
             del self._working[worker.results]
-
-    def _reply(self, index: int) -> Reply:
-        return self._open.setdefault(index, Reply(stream=self._plan.scenario.stream))
-
-    def _end(self, exchange: Exchange) -> None:
-        index = exchange.request_index
-        reply = self._reply(index)
-        del self._open[index]
-        expected = self._plan.expectation(index, self._start.monotonic_ns)
-        outcome = judge(exchange, expected, reply)
-        self._fingerprint = outcome.fingerprint or self._fingerprint
-        role = self._plan.role(index)
-        if role == "measured":
-            self._left[index % len(self._crew)] -= 1
-            self._progress.count(outcome.record, reply.stamps)
-            self._health.count(outcome.record)
-            self._ended.append((outcome.record, reply))
-        else:
-            self._unmeasured.count(role, outcome.record)
-        self._note_phase()
 
     def _note_phase(self) -> None:
         """Say what goes on besides measuring; and let an open loop end once that is done."""
         progress, plan = self._progress, self._plan
-        if self._files is None:
-            if plan.warmups and not progress.stopping:  # what is cut off then counts as failed
-                progress.phase = f"warming up {self._unmeasured.warmup}/{plan.warmups}"
-        elif plan.timetable.open_loop and not any(self._left) and not self._draining:
+        if not self._measuring:
+            if plan.warmup and not progress.stopping:  # what is cut off then counts as failed
+                warmed = self._tally.unmeasured.warmup
+                progress.phase = f"warming up {warmed}/{len(plan.warmup)}"
+        elif plan.open_loop and not any(self._left) and not self._draining:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
@@ -245,18 +187,13 @@ class _Run:
         for worker in self._working.values():
             worker.tell(command)
 
-    def _write(self) -> None:
-        ended, self._ended = self._ended, []
-        if ended and self._files is not None:
-            self._files.write(ended)
-
     def _pass_on(self, interrupts: int) -> None:
         """Tell the workers of Ctrl-C: no new requests first, then the end of all."""
         now_s = time.monotonic()
         if interrupts and not self._progress.stopping:
             self._progress.stop()
             # Before the start nothing has been measured that a grace could save.
-            self._cancel_at_s = now_s + (GRACE_S if self._files else 0)
+            self._cancel_at_s = now_s + (GRACE_S if self._measuring else 0)
             self._tell("stop")
         if not self._cancelled and (interrupts > 1 or now_s >= self._cancel_at_s):
             self._cancelled = True
@@ -264,19 +201,16 @@ class _Run:
 
     def _result(self) -> RunResult:
         last = max(self._finished, key=lambda f: f.end_ns, default=None)
-        end = (
-            ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns)
-            if last
-            else ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
-        )
+        tally = self._tally
+        reads = {"token_reads": tally.token_reads, "token_events": tally.token_events}
         return RunResult(
             status=self._status(),
             clock_start=self._start,
-            clock_end=end,
+            clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns) if last else _now(),
             progress=self._progress,
-            fingerprint=self._fingerprint,
-            client_health=self._health.facts(),
-            unmeasured=self._unmeasured,
+            fingerprint=tally.fingerprint,
+            client_health={**health_facts([worker.health for worker in self._crew]), **reads},
+            unmeasured=tally.unmeasured,
             notes=self._notes(),
         )
 
@@ -288,11 +222,13 @@ class _Run:
         return "interrupted" if progress.stopping and missing else "complete"
 
     def _notes(self) -> tuple[str, ...]:
-        lost = [worker for worker in self._crew if worker.lost]
-        if not lost:
-            return self._unmeasured.notes
-        return (
-            *self._unmeasured.notes,
-            f"{len(lost)} of {len(self._crew)} sending processes died, and their share of the "
-            "load with them",
+        lost = sum(worker.health.lost for worker in self._crew)
+        died = (
+            f"{lost} of {len(self._crew)} sending processes died, and their share of the load "
+            "with them"
         )
+        return (*self._tally.unmeasured.notes, *((died,) if lost else ()))
+
+
+def _now() -> ClockPair:
+    return ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())

@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from ..plan.work import PlannedRequest
+from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
 from .timer import sleep_until
@@ -16,7 +16,6 @@ class Streams(ABC):
     """Every lane is a stream, which begins something new when its last reply has ended."""
 
     def __init__(self, lanes: Lanes) -> None:
-        """Take the lanes over."""
         self._lanes = lanes
         self._stopping = False
         self._over = asyncio.Event()
@@ -59,7 +58,7 @@ class ClosedLoop(Streams):
     """Each stream sends its next request as soon as its last reply has ended."""
 
     def __init__(self, lanes: Lanes, take: Callable[[], PlannedRequest | None]) -> None:
-        """Take the lanes over; `take` gives the next request, None when there is none left."""
+        """`take` gives the next request, None where there is none left."""
         super().__init__(lanes)
         self._take = take
 

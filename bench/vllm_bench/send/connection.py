@@ -33,7 +33,6 @@ class Connection(asyncio.Protocol):
         on_end: Callable[[Exchange], None],
         on_full: Callable[[Exchange], None] | None = None,
     ) -> None:
-        """Make a connection that is not yet connected."""
         self._on_end = on_end
         self._on_full = on_full
         self._transport: asyncio.Transport | None = None
@@ -48,7 +47,6 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another exchange can be sent."""
         return self._transport is not None and self.exchange is None
 
     def send(self, exchange: Exchange, request: bytes) -> None:
@@ -92,7 +90,6 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport, and the socket under it."""
         self._transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -15,45 +15,12 @@ from typing import Any
 
 import orjson
 
-from ..plan.work import Message, PlannedRequest, Talk
+from ..plan.share import Message, PlannedRequest, Talk
 from ..reply.exchange import Exchange
 from ..reply.sse import DONE, EventSplitter
 from .closed_loop import Streams
 from .lanes import Lane, Lanes
 from .timer import sleep_until
-
-
-def answer_text(body: bytes, *, stream: bool) -> str | None:
-    """Return what the assistant said in a chat's reply, reasoning left out; None: nothing.
-
-    Reasoning is no part of a chat's history: a template drops it from earlier turns. Nor is a
-    reply that broke off: an error in its middle, or a stream without its end.
-    """
-    payloads = EventSplitter().feed(body) if stream else [body]
-    if stream and DONE not in payloads:
-        return None
-    try:
-        events = [orjson.loads(payload) for payload in payloads if payload != DONE]
-    except orjson.JSONDecodeError:
-        return None  # judged elsewhere; here it is no answer
-    if any(isinstance(event, dict) and event.get("error") is not None for event in events):
-        return None
-    return "".join(part for event in events for part in _parts(event)) or None
-
-
-def _parts(event: Any) -> Iterator[str]:
-    for choice in _choices(event):
-        said = choice.get("delta") or choice.get("message")
-        text = said.get("content") if isinstance(said, dict) else None
-        if isinstance(text, str) and choice.get("index", 0) == 0:
-            yield text
-
-
-def _choices(event: Any) -> Iterator[dict[str, Any]]:
-    found = event.get("choices") if isinstance(event, dict) else None
-    if isinstance(found, list):
-        yield from (choice for choice in found if isinstance(choice, dict))
-
 
 REOPEN_NS = 250_000_000  # before a turn is due: time to replace a connection that was idle long
 
@@ -75,7 +42,7 @@ class ConversationLoop(Streams):
         requests: tuple[PlannedRequest, ...],
         take: Callable[[], int | None],
     ) -> None:
-        """Take the lanes over; `take` gives the number of the next conversation, or None."""
+        """`take` gives the number of the next conversation, None where there is none left."""
         super().__init__(lanes)
         self._talk = talk
         self._requests = requests
@@ -119,7 +86,7 @@ class ConversationLoop(Streams):
     def _remember(self, held: _Conversation, lane: Lane, exchange: Exchange) -> None:
         answer = None
         if exchange.failure is None and exchange.http_status == 200 and lane.kept is not None:
-            answer = answer_text(bytes(lane.kept), stream=self._talk.stream)
+            answer = answer_text(bytes(lane.kept), stream=self._lanes.target.stream)
         if answer is None:
             held.history.pop()  # what was asked in vain is not part of the conversation
         else:
@@ -146,3 +113,35 @@ class ConversationLoop(Streams):
 
     def _idle(self) -> bool:
         return super()._idle() and not self._thinking
+
+
+def answer_text(body: bytes, *, stream: bool) -> str | None:
+    """Return what the assistant said in a chat's reply, reasoning left out; None: nothing.
+
+    Reasoning is no part of a chat's history: a template drops it from earlier turns. Nor is a
+    reply that broke off: an error in its middle, or a stream without its end.
+    """
+    payloads = EventSplitter().feed(body) if stream else [body]
+    if stream and DONE not in payloads:
+        return None
+    try:
+        events = [orjson.loads(payload) for payload in payloads if payload != DONE]
+    except orjson.JSONDecodeError:
+        return None  # judged elsewhere; here it is no answer
+    if any(isinstance(event, dict) and event.get("error") is not None for event in events):
+        return None
+    return "".join(part for event in events for part in _parts(event)) or None
+
+
+def _parts(event: Any) -> Iterator[str]:
+    for choice in _choices(event):
+        said = choice.get("delta") or choice.get("message")
+        text = said.get("content") if isinstance(said, dict) else None
+        if isinstance(text, str) and choice.get("index", 0) == 0:
+            yield text
+
+
+def _choices(event: Any) -> Iterator[dict[str, Any]]:
+    found = event.get("choices") if isinstance(event, dict) else None
+    if isinstance(found, list):
+        yield from (choice for choice in found if isinstance(choice, dict))

@@ -6,7 +6,7 @@ it is due, and finds most often that the newest read brought a token.
 
 from __future__ import annotations
 
-from ..plan.work import NS_PER_S, Timeouts
+from ..plan.share import NS_PER_S, Timeouts
 from ..reply.events import EventError, read_event
 from ..reply.exchange import Exchange, Failure
 from ..reply.sse import DONE, split_events

@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 
-from ..plan.work import NS_PER_S, Manner, PlannedRequest, Target
+from ..plan.share import NS_PER_S, PlannedRequest, Target
 from ..reply.exchange import Exchange, Failure, Segment
 from .connection import Connection
 from .deadlines import check_deadline
@@ -32,7 +32,6 @@ class Lane:
     """A connection, opened again when it is lost, and the exchange that it carries."""
 
     def __init__(self, index: int, lanes: Lanes) -> None:
-        """Make a lane without a connection."""
         self.index = index
         self._lanes = lanes
         self.connection: Connection | None = None
@@ -108,18 +107,19 @@ class Lanes:
     """All lanes of a process. `on_free` is told of each that has ended its exchange, and when."""
 
     def __init__(
-        self, manner: Manner, report: Callable[[object], None], first: int = 0, step: int = 1
+        self, target: Target, report: Callable[[object], None], first: int = 0, step: int = 1
     ) -> None:
-        """Prepare; there is no lane yet. They are numbered from `first`, `step` apart.
+        """Make none yet. They will be numbered from `first`, `step` apart.
 
         `report` is given each `Exchange` that ended, and each `Segment` of one that goes on.
         Raises OSError where the CA file can't be read.
         """
-        self._manner = manner
+        self.target = target
         self.report = report
         self.on_free: Callable[[Lane, Exchange, int], None] = lambda lane, exchange, freed_ns: None
-        self._head = manner.target.head()
-        self._tls = manner.target.tls.context() if manner.target.tls else None
+        self._head = target.head()
+        self._tls = target.tls.context() if target.tls else None
+        self._patience_ns = target.timeouts.shortest_ns
         self._all: list[Lane] = []
         self._next_index, self._step = first, step
         self._opening: set[asyncio.Task[None]] = set()
@@ -127,7 +127,6 @@ class Lanes:
         self.connections_opened = 0  # for a request, instead of before it
 
     def add(self) -> Lane:
-        """Return a new lane, without a connection."""
         lane = Lane(self._next_index, self)
         self._next_index += self._step
         self._all.append(lane)
@@ -138,7 +137,6 @@ class Lanes:
 
     @property
     def connected(self) -> int:
-        """How many lanes have a connection."""
         return sum(lane.connected for lane in self._all)
 
     async def connect(self) -> str | None:
@@ -156,7 +154,7 @@ class Lanes:
         """Give an idle lane a new connection; return why that failed."""
         lane.close()
         try:
-            await lane.connect(self._manner.target, self._tls)
+            await lane.connect(self.target, self._tls)
         except OSError as e:
             return str(e)
         return None
@@ -164,7 +162,7 @@ class Lanes:
     def send(self, lane: Lane, request: PlannedRequest, slot_ns: int) -> None:
         """Send a request that was meant to go at `slot_ns` on a lane that carries none."""
         lane.exchange = Exchange(request.index, lane.index, t_scheduled_ns=slot_ns)
-        lane.look_again_ns = slot_ns + self._manner.patience_ns
+        lane.look_again_ns = slot_ns + self._patience_ns
         self.in_flight += 1
         if lane.connected:
             lane.send(request.after(self._head))
@@ -178,7 +176,7 @@ class Lanes:
     ) -> None:
         began_ns = time.perf_counter_ns()
         try:
-            await lane.connect(self._manner.target, self._tls)
+            await lane.connect(self.target, self._tls)
         except OSError as e:
             if lane.exchange is exchange:
                 lane.fail(Failure("connect", str(e)))
@@ -193,17 +191,14 @@ class Lanes:
             lane.fail(Failure("connect", "closed as soon as it was open"))
 
     def cut_off(self) -> None:
-        """End every exchange under way."""
         for lane in self._all:
             lane.fail(Failure("cancelled", "cut off by the client"))
 
     def close(self) -> None:
-        """Close all connections."""
         for lane in self._all:
             lane.close()
 
     async def watch_deadlines(self) -> None:
-        """Look after timeouts until cancelled."""
         while True:
             await asyncio.sleep(DEADLINE_TICK_S)
             now_ns = time.perf_counter_ns()
@@ -216,7 +211,7 @@ class Lanes:
         if lane.exchange is None:
             return  # the one before it, failing, ended the run
         found = check_deadline(
-            lane.exchange, self._manner.timeouts, now_ns, stream=self._manner.replies_stream
+            lane.exchange, self.target.timeouts, now_ns, stream=self.target.stream
         )
         if isinstance(found, Failure):
             lane.fail(found)
@@ -224,7 +219,6 @@ class Lanes:
             lane.look_again_ns = found
 
     def ended(self, lane: Lane, exchange: Exchange) -> None:
-        """Take note of a lane whose exchange is over."""
         freed_ns = time.perf_counter_ns()  # the lane is free from here on
         self.in_flight -= 1
         self.report(lane.hand_over(exchange))

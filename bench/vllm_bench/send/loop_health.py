@@ -32,10 +32,9 @@ def lags_of(due_ns: int, now_ns: int) -> list[int]:
 
 
 class LoopHealth:
-    """Ticks on the running loop, and reports a pulse a second."""
+    """Ticks on the running loop, and reports one pulse per second."""
 
     def __init__(self, report: Callable[[Pulse], None]) -> None:
-        """Prepare; nothing ticks yet."""
         self._report = report
         self._lags_us = array("I")
         self._due_ns = 0
@@ -44,7 +43,6 @@ class LoopHealth:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to tick."""
         self._loop = asyncio.get_running_loop()
         now_ns = time.perf_counter_ns()
         self._pulse_ns, self._cpu_ns = now_ns, time.process_time_ns()

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from ..plan.work import Arrival, PlannedRequest
+from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
 from .timer import PreciseTimer
@@ -27,9 +27,13 @@ class OpenLoop:
     """The arrivals of one sending process."""
 
     def __init__(
-        self, lanes: Lanes, arrivals: Sequence[Arrival], most_in_flight: int | None
+        self,
+        lanes: Lanes,
+        requests: Sequence[PlannedRequest],
+        due_ns: Sequence[int],
+        most_in_flight: int | None,
     ) -> None:
-        """Take the lanes over. As many as there are now are kept ready beyond those in use."""
+        """Send each request at its time from the start; keep as many lanes ready as there are."""
         self._lanes = lanes
         self._idle = deque(lanes)
         self._spare = len(self._idle)
@@ -37,7 +41,7 @@ class OpenLoop:
         self._opening: set[asyncio.Task[None]] = set()
         self._most = most_in_flight
         self._waiting: deque[tuple[int, PlannedRequest]] = deque()  # behind the cap
-        self._arrivals = arrivals
+        self._requests, self._due_ns = requests, due_ns
         self._next = 0
         self._start_ns = 0
         self._stopping = False
@@ -68,14 +72,14 @@ class OpenLoop:
 
     def _send_due(self, timer: PreciseTimer) -> None:
         pause_at = self._next + AT_ONCE
-        while not self._stopping and self._next < len(self._arrivals):
-            arrival = self._arrivals[self._next]
-            due_ns = self._start_ns + arrival.after_ns
+        while not self._stopping and self._next < len(self._requests):
+            request = self._requests[self._next]
+            due_ns = self._start_ns + self._due_ns[self._next]
             if self._next == pause_at or time.perf_counter_ns() < due_ns:
                 timer.arm(due_ns)
                 return
             self._next += 1
-            self._arrive(arrival.request, due_ns)
+            self._arrive(request, due_ns)
         self._end_if_done()
 
     def _arrive(self, request: PlannedRequest, due_ns: int) -> None:
@@ -135,6 +139,6 @@ class OpenLoop:
         (self._idle if problem is None else self._shut).append(lane)
 
     def _end_if_done(self) -> None:
-        sent_all = self._stopping or (self._next >= len(self._arrivals) and not self._waiting)
+        sent_all = self._stopping or (self._next >= len(self._requests) and not self._waiting)
         if sent_all and self._lanes.in_flight == 0:
             self._over.set()

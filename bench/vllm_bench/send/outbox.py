@@ -22,7 +22,6 @@ class Outbox:
     """
 
     def __init__(self, pipe: Pipe) -> None:
-        """Start the thread."""
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._pipe = pipe
         self._closing = False
@@ -34,7 +33,6 @@ class Outbox:
         self._queue.put(message)
 
     def close(self) -> None:
-        """Wait until all is sent."""
         self._closing = True
         self._thread.join()
 

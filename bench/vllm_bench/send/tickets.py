@@ -21,7 +21,6 @@ class Tickets:
     """Indexes 0 … count - 1, dealt out in order to whichever process asks next."""
 
     def __init__(self, count: int) -> None:
-        """Write the tickets. Raises OSError."""
         with tempfile.TemporaryFile() as file:
             file.write(array("i", range(count)).tobytes())
             file.flush()
@@ -38,7 +37,6 @@ class Tickets:
         return os.lseek(self._fd, 0, os.SEEK_CUR) // TICKET_BYTES
 
     def close(self) -> None:
-        """Give the file back."""
         os.close(self._fd)
         self._fd = -1  # a number that another file may get is not asked again
 

@@ -54,7 +54,6 @@ class PreciseTimer:
         self._handle = self._loop.call_later(delay_s, self._fire)
 
     def close(self) -> None:
-        """Never fire again."""
         if self._handle is not None:
             self._handle.cancel()
         if self._fd >= 0:

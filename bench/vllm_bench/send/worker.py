@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import sys
 import time
@@ -15,71 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from typing import Literal, Protocol
+from typing import Literal
 
-from ..plan.work import Arrival, Manner, PlannedRequest, Talk
+from ..plan.share import PlannedRequest, Share
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
-from .cores import stay_on
 from .lanes import Lanes
 from .loop_health import LoopHealth
 from .open_loop import OpenLoop
 from .outbox import Outbox
 from .tickets import Tickets
 
-MOST_CONNECTIONS = 65536  # more ports than this has no address
-
-
-class Sender(Protocol):
-    """Sends requests over the lanes that it was given."""
-
-    async def run(self, start_ns: int) -> None:
-        """Send from `start_ns` on; return when the last reply has ended."""
-
-    def stop(self, *, cut_off: bool) -> None:
-        """Stop sending new requests; and, if asked, cut off those in flight."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Connections, requests, and in which way they go."""
-
-    manner: Manner
-    first_lane: int  # lanes are numbered from here, so far apart that no two processes share one
-    lane_step: int
-    lanes: int  # streams of a closed loop; connections that an open one keeps ready
-    warmup: tuple[PlannedRequest, ...]
-    requests: tuple[PlannedRequest, ...] = ()  # closed: all of the plan's, shared by tickets
-    talk: Talk | None = None  # closed: where requests are turns of conversations
-    arrivals: tuple[Arrival, ...] | None = None  # open: its own
-    most_in_flight: int | None = None
-
-    @property
-    def most_sockets(self) -> int:
-        """How many connections may have to be open at once."""
-        if self.arrivals is None:
-            return self.lanes
-        return self.lanes + (self.most_in_flight or min(len(self.arrivals), MOST_CONNECTIONS))
-
-    def sender(self, lanes: Lanes, tickets: Tickets) -> Sender:
-        """Return what sends this share."""
-        if self.arrivals is not None:
-            return OpenLoop(lanes, self.arrivals, self.most_in_flight)
-        if self.talk is not None:
-            return ConversationLoop(lanes, self.talk, self.requests, tickets.take)
-
-        def take() -> PlannedRequest | None:
-            index = tickets.take()
-            return None if index is None else self.requests[index]
-
-        return ClosedLoop(lanes, take)
-
-    def warm_up(self, lanes: Lanes) -> Sender:
-        """Return what sends the requests that nobody measures, one a lane at a time."""
-        rest = iter(self.warmup)
-        return ClosedLoop(lanes, lambda: next(rest, None))
-
-
+Sender = OpenLoop | ClosedLoop | ConversationLoop
 Command = Literal["stop", "cancel"]
 
 
@@ -114,16 +62,9 @@ class Finished:
     cpu_s: float  # since the process began
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a sending process runs, and how it talks to its parent."""
-
-    core: int | None  # of its own; None: wherever the system puts it
-    orders: Pipe
-    results: Pipe
-
-
-def run_worker(share: Share, tickets: Tickets, place: Place) -> None:
+def run_worker(
+    share: Share, tickets: Tickets, core: int | None, orders: Pipe, results: Pipe
+) -> None:
     """Run a share of a plan; the entry point of the child process.
 
     Two pipes of one direction each: the loop reads `orders` without blocking, and a pipe of
@@ -131,7 +72,8 @@ def run_worker(share: Share, tickets: Tickets, place: Place) -> None:
     """
     import uvloop
 
-    stay_on(place.core)
+    if core is not None:  # one of its own
+        os.sched_setaffinity(0, {core})
     _allow_sockets(share.most_sockets)
     # A thread that wants the interpreter gets it after this, not after Python's usual 5 ms.
     sys.setswitchinterval(0.0002)
@@ -139,19 +81,19 @@ def run_worker(share: Share, tickets: Tickets, place: Place) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_run(share, tickets, place))
+        loop.run_until_complete(_run(share, tickets, orders, results))
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone, and with it anybody who could read on
     finally:
         loop.close()
 
 
-async def _run(share: Share, tickets: Tickets, place: Place) -> None:
-    outbox = Outbox(place.results)
-    lanes = Lanes(share.manner, outbox.put, share.first_lane, share.lane_step)
+async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> None:
+    outbox = Outbox(results)
+    lanes = Lanes(share.target, outbox.put, share.number, share.workers)
     for _ in range(share.lanes):
         lanes.add()
-    session = _Session(share, tickets, lanes, place.orders)
+    session = _Session(share, tickets, lanes, orders)
     with session.hearing():
         problem = await lanes.connect()
         outbox.put(Connected(lanes.connected, problem))
@@ -185,16 +127,16 @@ class _Session:
 
     @contextmanager
     def hearing(self) -> Iterator[None]:
-        """Listen to the parent's orders meanwhile."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._orders.fileno(), self._obey)
         yield
         loop.remove_reader(self._orders.fileno())
 
     async def warm_up(self) -> None:
-        """Send the requests that nobody measures."""
         if self._share.warmup:
-            await self._drive(self._share.warm_up(self._lanes), time.perf_counter_ns())
+            rest = iter(self._share.warmup)  # one per lane at a time
+            warm_up = ClosedLoop(self._lanes, lambda: next(rest, None))
+            await self._drive(warm_up, time.perf_counter_ns())
         self._lanes.connections_opened = 0  # those before the window
         # Garbage made before the window is not looked at again, and none is looked for inside
         # it: what a request leaves has no cycles.
@@ -203,14 +145,26 @@ class _Session:
         gc.disable()
 
     async def send(self, outbox: Outbox) -> None:
-        """Wait for the start, and send the share."""
         start_ns = await self._go
         if start_ns is None:
             return  # the end was asked for before the start
         health = LoopHealth(outbox.put)
         health.start()
-        await self._drive(self._share.sender(self._lanes, self._tickets), start_ns)
+        await self._drive(self._sender_of_the_share(), start_ns)
         health.stop()
+
+    def _sender_of_the_share(self) -> Sender:
+        share, tickets = self._share, self._tickets
+        if share.due_ns is not None:
+            return OpenLoop(self._lanes, share.requests, share.due_ns, share.most_in_flight)
+        if share.talk is not None:
+            return ConversationLoop(self._lanes, share.talk, share.requests, tickets.take)
+
+        def take() -> PlannedRequest | None:
+            index = tickets.take()
+            return None if index is None else share.requests[index]
+
+        return ClosedLoop(self._lanes, take)
 
     async def _drive(self, sender: Sender, start_ns: int) -> None:
         self._sender = sender

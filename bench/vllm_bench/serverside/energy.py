@@ -20,9 +20,8 @@ from ..records.row import doc
 from .gpu import SIMULATED, GpuSide, expected_gpus, not_the_servers
 from .over_time import Hole, Samples
 
-MIN_ENERGY_WINDOW_S = (
-    30.0  # the sensors see a part of the time; over less of it that doesn't average out
-)
+# The sensors see a part of the time; over less than this it doesn't average out.
+MIN_ENERGY_WINDOW_S = 30.0
 SENSOR_NOTE = (
     "energy: the power sensors of A100 and H100 were found to look for a quarter of the time, so "
     "these figures are worth less than their digits"
@@ -47,12 +46,7 @@ class Energy:
     absent: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class GpuEnergy:
-    """What one GPU took, and what that was read from."""
-
-    joules: float
-    source: str
+GpuEnergy = tuple[float, str]  # joules, and what they were read from
 
 
 def energy(facts: Facts, gpus: GpuSide, steady: Throughput | None) -> Energy:
@@ -60,13 +54,12 @@ def energy(facts: Facts, gpus: GpuSide, steady: Throughput | None) -> Energy:
     found = _energies(facts, gpus)
     if isinstance(found, Why):
         return group_of(Energy, {"window_j": found, **_per_work(found, steady)}, source=None)
-    window_j = sum(one.joules for one in found)
-    source = " and ".join(sorted({one.source for one in found}))
+    window_j = sum(joules for joules, _ in found)
+    source = " and ".join(sorted({source for _, source in found}))
     return group_of(Energy, {"window_j": window_j, **_per_work(window_j, steady)}, source=source)
 
 
 def _per_work(window_j: Figure, steady: Throughput | None) -> dict[str, Figure]:
-    """Return the energy by work done, where the window is long enough."""
     tokens: Figure = Why(NO_STAMPS)
     requests: Figure = Why("there is no steady window")
     if steady is not None:
@@ -104,7 +97,6 @@ def _energies(facts: Facts, gpus: GpuSide) -> list[GpuEnergy] | Why:
 def _energy_of(
     index: int, rows: pd.DataFrame, window: Window, gaps: list[dict[str, Any]]
 ) -> GpuEnergy | Why:
-    """Return what a GPU took in the window."""
     t_s = rows["t_s"].to_numpy()
     counter = Samples.of(t_s, rows["energy_j"].to_numpy())
     power = Samples.of(t_s, rows["power_w"].to_numpy())
@@ -115,7 +107,7 @@ def _energy_of(
     if hole is not None:
         return Why(f"GPU {index} was not read {hole.words}{_cause(index, hole, gaps)}")
     if samples is power:
-        return GpuEnergy(power.area(window.start_s, window.end_s), "power")
+        return power.area(window.start_s, window.end_s), "power"
     return _counted(index, counter, window)
 
 
@@ -126,7 +118,7 @@ def _counted(index: int, counter: Samples, window: Window) -> GpuEnergy | Why:
     joules = counter.at(window.end_s) - counter.at(window.start_s)
     if joules <= 0:
         return Why(f"GPU {index}'s energy counter stood still")
-    return GpuEnergy(joules, "energy counter")
+    return joules, "energy counter"
 
 
 def _cause(index: int, hole: Hole, gaps: list[dict[str, Any]]) -> str:

@@ -94,7 +94,6 @@ def gpu_side(facts: Facts) -> GpuSide:
 
 
 def _gpus(facts: Facts) -> tuple[GpuUse, ...] | Why:
-    """Return each GPU that was read in the time that is judged, or why none was."""
     rows = judged_rows(facts, facts.gpu_rows, "gpu", "GPUs")
     if isinstance(rows, Why):
         return rows

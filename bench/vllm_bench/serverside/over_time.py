@@ -30,26 +30,23 @@ def judged_rows(
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A time without samples; None: from or to the end of all time."""
+    """A time without samples; infinite where there is none before it, or after it."""
 
-    from_s: float | None
-    to_s: float | None
+    from_s: float = -math.inf
+    to_s: float = math.inf
 
     @property
     def words(self) -> str:
-        if self.from_s is None:
-            return "at any time" if self.to_s is None else f"before {self.to_s:.1f} s"
-        return f"from {self.from_s:.1f} s " + (
-            "on" if self.to_s is None else f"to {self.to_s:.1f} s"
-        )
+        if self.from_s == -math.inf:
+            return "at any time" if self.to_s == math.inf else f"before {self.to_s:.1f} s"
+        to = "on" if self.to_s == math.inf else f"to {self.to_s:.1f} s"
+        return f"from {self.from_s:.1f} s {to}"
 
     def overlaps(self, from_s: object, to_s: object) -> bool:
         """Whether it has anything of that time; what is no number is no end."""
         begin = from_s if isinstance(from_s, int | float) else -math.inf
         end = to_s if isinstance(to_s, int | float) else math.inf
-        own_begin = -math.inf if self.from_s is None else self.from_s
-        own_end = math.inf if self.to_s is None else self.to_s
-        return begin < own_end and own_begin < end
+        return begin < self.to_s and self.from_s < end
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +58,11 @@ class Samples:
 
     @classmethod
     def of(cls, t_s: Values, values: Values) -> Samples:
-        """Return the samples that have a value."""
         there = ~np.isnan(values)
         return cls(t_s[there], values[there])
 
     @property
     def peak(self) -> float | None:
-        """The largest value; None where there is none."""
         return float(self.values.max()) if self.values.size else None
 
     @cached_property
@@ -102,11 +97,11 @@ class Samples:
         """Return the first hole that leaves a part of [start, end] in the dark."""
         t_s = self.around(start_s, end_s).t_s
         if t_s.size == 0 or t_s[0] > start_s:
-            return Hole(None, float(t_s[0]) if t_s.size and t_s[0] <= end_s else None)
+            return Hole(to_s=float(t_s[0])) if t_s.size and t_s[0] <= end_s else Hole()
         wide = np.flatnonzero(np.diff(t_s) > GPU_GAP_S)
         if wide.size:
             return Hole(float(t_s[wide[0]]), float(t_s[wide[0] + 1]))
-        return Hole(float(t_s[-1]), None) if t_s[-1] < end_s else None
+        return Hole(float(t_s[-1])) if t_s[-1] < end_s else None
 
     def at(self, t_s: float) -> float:
         """Return the value at a moment, linear between the samples on its two sides."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..figures.absent import Figure, Why, both, docs_of, group_of, ratio
+from ..figures.absent import Figure, Why, both, group_of, ratio
 from ..figures.facts import Facts
 from ..figures.statistics import Values
-from ..records.row import doc
+from ..records.row import column_docs, doc
 from ..records.samples import ALL
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
 from .over_time import Samples, judged_rows
@@ -62,8 +62,9 @@ class ServerSide:
 
 GAUGES = {"kv_cache_usage": "kv_cache", "running": "running", "waiting": "waiting"}
 HISTOGRAMS = ("ttft", "queue", "prefill", "decode")
-OF_WHOLE_RUN = ("preemptions", "prefix_cache_hit_rate")  # from counters, before and after it
-FROM_ROWS = tuple(name for name, _ in docs_of(ServerSide) if name not in ("samples", *OF_WHOLE_RUN))
+# The last two come from the counters before and after the run.
+OTHERS = ("samples", "preemptions", "prefix_cache_hit_rate")
+FROM_ROWS = tuple(name for name, _ in column_docs(ServerSide) if name not in OTHERS)
 
 
 def server_side(facts: Facts) -> ServerSide:
@@ -153,7 +154,6 @@ def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:
 
 
 def _gauges(rows: pd.DataFrame) -> dict[str, Figure]:
-    """Return mean over time and peak of what was in use at each reading."""
     figures: dict[str, Figure] = {}
     for column, name in GAUGES.items():
         samples = Samples.of(rows["t_s"].to_numpy(), rows[column].to_numpy())

@@ -1,7 +1,4 @@
-"""The client's own error at one load, as a row: what calibrate.py measured and the summary shows.
-
-`Calibration` is the only place that names the columns; CSV and Markdown derive from it.
-"""
+"""The client's own error at one load: what calibrate.py measured and the summary shows."""
 
 from __future__ import annotations
 
@@ -14,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from ..figures.digits import short
+from ..figures.digits import markdown_table, short
 from ..records.column import Column
 from ..records.request_record import RecordsError
+from ..records.row import column_docs
 from ..records.whole_file import write_whole
 
 
@@ -54,7 +52,7 @@ class Calibration:
 
 FIELDS = dataclasses.fields(Calibration)
 COLUMNS: tuple[Column[Calibration], ...] = tuple(
-    Column(f.name, f.metadata["description"], f.name) for f in FIELDS
+    Column(name, meaning, name) for name, meaning in column_docs(Calibration)
 )
 
 
@@ -68,20 +66,14 @@ def _median(values: list[Any]) -> Any:
     return statistics.median(known) if known else None
 
 
-def cells(row: Calibration) -> list[str]:
-    """Return the row for people: three digits that matter."""
-    values = [getattr(row, field.name) for field in FIELDS]
-    return [str(v) if isinstance(v, int) else short(v) for v in values]
-
-
 def to_markdown(rows: Sequence[Calibration], machine: str) -> str:
-    """Return the table, a column a level, since there are more figures than levels."""
-    headings = [field.metadata["heading"] for field in FIELDS]
-    streams, *lines = zip(headings, *(cells(row) for row in rows), strict=True)
-    body = [streams, ["---", *["--:"] * len(rows)], *lines]
-    return "\n".join(
-        [f"Times in ms. {machine}", "", *(f"| {' | '.join(line)} |" for line in body), ""]
+    """Return a table with one column per level, since there are more figures than levels."""
+    streams, *figures = (
+        [field.metadata["heading"], *(_cell(getattr(row, field.name)) for row in rows)]
+        for field in FIELDS
     )
+    table = markdown_table([streams, ["---", *["--:"] * len(rows)], *figures])
+    return f"Times in ms. {machine}\n\n{table}\n"
 
 
 def _cell(value: float | None) -> str:

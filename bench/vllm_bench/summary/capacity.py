@@ -10,20 +10,19 @@ from .levels import Level
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Two neighbours among the levels that were measured. What lies between them is unknown."""
+    """Two neighbours among the levels that were measured: at most one is None.
+
+    What lies between them is unknown.
+    """
 
     met: Level | None
     missed: Level | None
 
     @property
     def words(self) -> str:
-        """Both, in a line."""
-        if self.met is None and self.missed is not None:
-            missed = f"{self.missed.load.words} missed: {_names(self.missed)}"
-            return f"no level met every objective; {missed}"
-        if self.met is None:
-            return "no level met every objective"
-        most = f"every objective was met up to {self.met.load.words}"
+        most = "no level met every objective"
+        if self.met is not None:
+            most = f"every objective was met up to {self.met.load.words}"
         if self.missed is None:
             return f"{most}, the most that was tried: try more"
         return f"{most}; {self.missed.load.words} missed: {_names(self.missed)}"

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ..figures.objectives import Attainment, pooled
 from ..figures.statistics import Repeated, repeated
-from ..records.same_run import NOT_SETTINGS, SERVER_SETTINGS
+from ..records.same_run import server_that_counts, settings_that_count
 from ..records.text import printable
 from ..scenario.load import Load
 from ..verdict.finding import Severity
@@ -52,7 +52,6 @@ class Level:
 
     @property
     def reasons(self) -> str:
-        """The codes that took VALID away from any of its runs."""
         return ", ".join(dict.fromkeys(f.code for run in self.runs for f in run.verdict.doubts))
 
     @property
@@ -70,17 +69,16 @@ class Level:
 
     @property
     def attainment(self) -> Attainment | None:
-        """What its runs met of their objectives, counted together."""
         parts = [run.attainment for run in self.runs if run.attainment]
         return pooled(parts) if len(parts) == len(self.runs) else None
 
-    def over_repeats(self, figure: Figure) -> Repeated | None:
-        """Return a figure over the runs; None where a run lacks it."""
-        values = [value for run in self.runs if (value := figure(run)) is not None]
+    def over_repeats(self, figure: Callable[[RunSummary], object]) -> Repeated | None:
+        """Return a figure over the runs; None where a run has no number for it."""
+        values = [v for run in self.runs if isinstance(v := figure(run), int | float)]
         return repeated(values) if len(values) == len(self.runs) else None
 
     def centre(self, figure: Figure) -> float | None:
-        """Return a figure's geometric mean over the runs; None where a run lacks it."""
+        """Return its geometric mean over the runs, or None."""
         found = self.over_repeats(figure)
         return found.centre if found else None
 
@@ -126,8 +124,9 @@ def _compared(run: RunSummary) -> dict[str, object]:
     """Return what must be the same for two runs to be repeats; nothing where it wasn't kept."""
     if run.info is None:
         return {}
-    settings = {k: v for k, v in run.info.scenario.items() if k not in NOT_SETTINGS}
-    return {**settings, **{f"server {key}": run.server(key) for key in SERVER_SETTINGS}}
+    server = server_that_counts(run.info.server)
+    said = {f"server {key}": value for key, value in server.items()}
+    return {**settings_that_count(run.info.scenario), **said}
 
 
 def _draw(run: RunSummary) -> tuple[object, ...]:
@@ -160,7 +159,6 @@ def _named(group: Sequence[Series]) -> Iterator[tuple[str, Series]]:
 
 
 def _differences(group: Sequence[Series]) -> list[str]:
-    """Return, for each series, the settings in which it differs from another one."""
     facts = [dict(_flat("", _compared(one.runs[0]))) for one in group]
     known = [found for found in facts if found]
     keys = [

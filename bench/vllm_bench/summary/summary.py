@@ -23,6 +23,7 @@ from ..figures.throughput import (
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
 from ..records.find_runs import Run
+from ..records.row import doc
 from ..records.run_info import RunInfo
 from ..records.sample_file import read_gpu_rows, read_server_rows
 from ..scenario.load import Load
@@ -58,12 +59,15 @@ class ErrorGroup:
 
 @dataclass(frozen=True, slots=True)
 class InFlightFigures:
-    """How many requests were in flight."""
+    """How many requests were in flight; None where there was no steady window."""
 
-    mean: float  # over the whole run
-    peak: int
-    in_window: float | None  # on average in the steady window
-    littles_law: float | None  # request rate x mean latency / in flight, in the window: near 1
+    mean: float = doc("requests in flight on average over the whole run")
+    peak: int = doc("the most requests in flight at one moment")
+    window_mean: float | None = doc("requests in flight on average in the steady window")
+    littles_law: float | None = doc(
+        "request rate x mean latency / requests in flight, in the window; far from 1: no steady "
+        "state"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +120,18 @@ class RunSummary(OfRun):
 
     @property
     def prompts_sha256(self) -> object:
-        """What the prompts were, for comparing; None where it isn't known."""
         return self.info.prompts.get("sha256") if self.info else None
 
     @property
     def started_utc(self) -> str | None:
         """When the run started, as 2026-11-24T10:24:00Z; None where it isn't known."""
+        return self.started("%Y-%m-%dT%H:%M:%SZ")
+
+    def started(self, form: str) -> str | None:
+        """Return when the run started, in UTC and in strftime's form."""
         if self.info is None:
             return None
-        started = datetime.fromtimestamp(self.info.clock_start.wall_s, timezone.utc)
-        return f"{started:%Y-%m-%dT%H:%M:%SZ}"
+        return datetime.fromtimestamp(self.info.clock_start.wall_s, timezone.utc).strftime(form)
 
 
 def facts_of(run: Run) -> Facts:
@@ -167,7 +173,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
-        waited_for_cap=_waited(facts),
+        waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
         turns=_turns(facts),
         server_side=server_side(facts),
@@ -175,11 +181,6 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),
     )
-
-
-def _waited(facts: Facts) -> int | None:
-    capped = facts.plan_number("max_in_flight") is not None
-    return int(facts.waited_for_cap.sum()) if capped else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:
@@ -197,7 +198,6 @@ def _in_flight(facts: Facts) -> InFlightFigures | None:
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:
-    """Return a run's turns in their order; none where its requests are no turns."""
     rows = facts.succeeded[facts.succeeded["turn"].notna()]
     return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
 
@@ -230,24 +230,12 @@ def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
     return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))
 
 
-@dataclass(frozen=True, slots=True)
-class SharedFinding:
-    """A finding and the runs that it is about."""
-
-    finding: Finding
-    runs: tuple[RunSummary, ...]
-
-
 def headline(summaries: Sequence[RunSummary]) -> str:
     """Return how many runs got which verdict: `2 VALID, 1 SUSPECT`."""
     counts = Counter(s.verdict.level for s in summaries)
     return ", ".join(f"{counts[level]} {level}" for level in LEVELS.values() if counts[level])
 
 
-def shared_notes(summaries: Sequence[RunSummary]) -> list[SharedFinding]:
-    """Return the notes, each with the runs that it is about."""
-    found: dict[Finding, list[RunSummary]] = {}
-    for summary in summaries:
-        for note in summary.verdict.notes:
-            found.setdefault(note, []).append(summary)
-    return [SharedFinding(note, tuple(runs)) for note, runs in found.items()]
+def shared_notes(summaries: Sequence[RunSummary]) -> Counter[Finding]:
+    """Return the notes, each with how many runs have it."""
+    return Counter(note for summary in summaries for note in summary.verdict.notes)

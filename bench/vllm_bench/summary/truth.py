@@ -1,8 +1,8 @@
 """A run held against the server's own record of when it sent what: the client's error.
 
-The simulator's truth file has, for each request, when its last byte came and when each chunk was
-handed to the socket, on the clock that the client uses. What the client says beyond that is its
-error, the network's, and that of a server that reads late: the parts are told apart.
+The simulator's truth file says of each request when its last byte came and when each chunk was
+handed to the socket, by the client's clock. What the client says beyond that is its error, the
+network's, and that of a server that reads late.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class SeenRequest:
 def seen_requests(run: Run, tokens: Mapping[str, NDArray[Any]]) -> list[SeenRequest]:
     """Return the successes with the stamps of their token events. Raises RecordsError."""
     if run.info is None:
-        raise RecordsError(f"{run.path}: no run's JSON to tell when it started")
+        raise RecordsError(f"{run.path}: no run's JSON to say when it started")
     start_ns = run.info.clock_start.monotonic_ns
     first = tokens["first_read"]
     places = {int(index): place for place, index in enumerate(tokens["request_index"])}

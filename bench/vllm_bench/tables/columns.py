@@ -1,8 +1,7 @@
 """Every figure of a run that anybody is shown, once; and which tables for people show it.
 
-summary.csv, summary.json and `--columns` have every column of `SUMMARY_COLUMNS`, and
-summary_levels.csv has `REPEATED` over a level's repeats. The terminal, summary.md and the report's
-tables have `GROUPS` of them.
+summary.csv has all `SUMMARY_COLUMNS`, summary_levels.csv has `REPEATED` over a level's repeats;
+the terminal, summary.md and the report's tables have `GROUPS` of them.
 """
 
 from __future__ import annotations
@@ -10,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..figures.absent import docs_of, joined
-from ..figures.client import busiest_cpu_share, loop_lag_p99_ms
+from ..figures.absent import joined
+from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
 from ..figures.objectives import Attainment
 from ..figures.statistics import min_samples
 from ..records.column import Column, Value
+from ..records.row import column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.stability import output_tokens_per_s
-from ..summary.summary import RunSummary
+from ..summary.summary import InFlightFigures, RunSummary
 from .group import Group, Where, in_flight, schedule
 
 RunColumn = Column[RunSummary]
@@ -48,17 +48,19 @@ def _lengths(metric: str, doc: str) -> list[RunColumn]:
     return _of(f"distributions.{metric}", f"{metric}_", **docs)
 
 
-def _part(name: str, kind: type[Any], prefix: str, *more: RunColumn) -> Iterator[RunColumn]:
-    """Yield a column for each figure of a part of the summary, and why some are missing."""
-    own = (prefix, "client", "output")  # what begins so keeps its name
-    for figure, doc in docs_of(kind):
-        column = figure if figure.startswith(own) else f"{prefix}_{figure}"
-        yield Column(column, doc, f"{name}.{figure}")
-    yield from more
-    yield Column(
+def _figures(part: str, kind: type[Any], prefix: str) -> Iterator[RunColumn]:
+    """Yield a column for each figure of a part of the summary that says what it means."""
+    own = (prefix, "client", "output", "littles")  # what begins so keeps its name
+    for figure, doc in column_docs(kind):
+        name = figure if figure.startswith(own) else f"{prefix}_{figure}"
+        yield Column(name, doc, f"{part}.{figure}")
+
+
+def _absent(part: str, prefix: str) -> RunColumn:
+    return Column(
         f"{prefix}_absent",
         "why any of these figures is missing",
-        lambda run: joined(getattr(run, name).absent.values()),
+        lambda run: joined(getattr(run, part).absent.values()),
     )
 
 
@@ -179,23 +181,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "info.scenario.max_new_tokens",
     ),
     *_lengths("completion_tokens", "generated tokens"),
-    Column("in_flight_mean", "requests in flight on average over the whole run", "in_flight.mean"),
-    Column("in_flight_peak", "the most requests in flight at one moment", "in_flight.peak"),
-    Column(
-        "in_flight_window_mean",
-        "requests in flight on average in the steady window",
-        "in_flight.in_window",
-    ),
-    Column(
-        "littles_law",
-        "request rate x mean latency / requests in flight, in the window; far from 1: no "
-        "steady state",
-        "in_flight.littles_law",
-    ),
+    *_figures("in_flight", InFlightFigures, "in_flight"),
     Column(
         "loop_lag_p99_ms",
         "99th percentile of the lag of the sending loops' 10 ms tick",
-        lambda run: loop_lag_p99_ms(run.info),
+        lambda run: lag_of_loops(run.info, "p99"),
     ),
     Column(
         "client_cpu_busiest",
@@ -257,19 +247,17 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "prompt tokens of the successes found in the prefix cache, where the replies say it",
         "cached_tokens",
     ),
-    *_part("server_side", ServerSide, "server"),
-    *_part(
-        "gpu_side",
-        GpuSide,
-        "gpu",
-        Column(
-            "gpu_throttled_by",
-            "what held the clocks down, and of which GPUs",
-            "gpu_side.throttled_by",
-        ),
+    *_figures("server_side", ServerSide, "server"),
+    _absent("server_side", "server"),
+    *_figures("gpu_side", GpuSide, "gpu"),
+    Column(
+        "gpu_throttled_by", "what held the clocks down, and of which GPUs", "gpu_side.throttled_by"
     ),
-    *_part("energy", Energy, "energy"),
-    *_part("cost", Cost, "cost"),
+    _absent("gpu_side", "gpu"),
+    *_figures("energy", Energy, "energy"),
+    _absent("energy", "energy"),
+    *_figures("cost", Cost, "cost"),
+    _absent("cost", "cost"),
 )
 BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
 

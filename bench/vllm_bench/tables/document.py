@@ -125,7 +125,6 @@ LEVEL_FIGURES = [c for c in LEVEL_COLUMNS if c.name not in {f"{r.name}_runs" for
 
 
 def _one_for_each(columns: Iterable[Column[Any]]) -> WithJsonSchema:
-    """Return the schema of an object with a value for each column."""
     cell = {"type": ["string", "number", "null"]}
     properties = {column.name: {**cell, "description": column.doc} for column in columns}
     return WithJsonSchema(
@@ -216,11 +215,9 @@ class Strict(GenerateJsonSchema):
     """Every key of a dataclass is there, and no other; pydantic asks it of models alone."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
-        """Whether a key must be there, its default notwithstanding."""
         return True
 
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
-        """Return the schema of a dataclass."""
         return {**super().dataclass_schema(schema), "additionalProperties": False}
 
 

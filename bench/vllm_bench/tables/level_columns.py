@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ..figures.statistics import Repeated
 from ..records.column import Column, Value, follow, in_file
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from ..summary.summary import RunSummary
 from .columns import REPEATED, RunColumn, objectives_met
 
 
@@ -21,21 +19,11 @@ class LevelRow:
     state: str | None
 
 
-def over_repeats(level: Level, figure: RunColumn) -> Repeated | None:
-    """Return a figure over a level's runs; None where a run lacks it."""
-
-    def number(run: RunSummary) -> float | None:
-        value = figure.value(run)
-        return value if isinstance(value, int | float) else None
-
-    return level.over_repeats(number)
-
-
 def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     """Yield a figure's centre, its 95 % t interval from three repeats on, and every run's."""
 
     def of(path: str) -> Callable[[LevelRow], Value]:
-        return lambda row: follow(over_repeats(row.level, figure), path)
+        return lambda row: follow(row.level.over_repeats(figure.value), path)
 
     def every(row: LevelRow) -> Value:
         return " ".join(in_file(figure.value(run)) or "-" for run in row.level.runs)

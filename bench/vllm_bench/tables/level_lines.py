@@ -11,7 +11,6 @@ from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
 from .columns import REPEATED
-from .level_columns import over_repeats
 from .server_lines import server_lines
 
 # Of the figures over repeats those that a person compares; all are in summary_levels.csv.
@@ -36,7 +35,7 @@ def sections(series: Series) -> list[tuple[str, list[str]]]:
 
 
 def objective_lines(series: Series) -> list[str]:
-    """Return, a line each, what every level met, and which level is the highest to do so."""
+    """Return one line for what each level met, and one for the highest that met everything."""
     lines = [line for level in series.levels for line in _level_objectives(level)]
     most = capacity(series.levels)
     return [*lines, most.words] if most and len(series.levels) > 1 else lines
@@ -72,7 +71,7 @@ def repeat_lines(series: Series) -> list[str]:
         for level in series.levels
         if len(level.runs) > 1
         for figure in REPEATED
-        if figure.name in COMPARED[level.load.unit] and (over := over_repeats(level, figure))
+        if figure.name in COMPARED[level.load.unit] and (over := level.over_repeats(figure.value))
     ]
 
 

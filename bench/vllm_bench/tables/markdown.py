@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from ..figures.digits import markdown_table
 from ..records.text import code, markdown
 from ..summary.again import again
 from ..summary.environment import environment
@@ -58,17 +59,13 @@ def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
                 f"`{f.code}` ({f.severity.name}): {markdown(f.figures)} → {markdown(f.advice)}"
                 for f in summary.verdict.doubts
             )
-    notes = shared_notes(summaries)
+    notes, every = shared_notes(summaries), len(summaries)
     if notes:
         yield "Worth knowing:\n\n" + _list(
-            f"`{n.finding.code}`, {_of(len(n.runs), len(summaries))}: "
-            f"{markdown(n.finding.figures)} → {markdown(n.finding.advice)}"
-            for n in notes
+            f"`{note.code}`, {'every run' if some == every else f'{some} of {every} runs'}: "
+            f"{markdown(note.figures)} → {markdown(note.advice)}"
+            for note, some in notes.items()
         )
-
-
-def _of(some: int, whole: int) -> str:
-    return "every run" if some == whole else f"{some} of {whole} runs"
 
 
 def _scenario(name: str, series: Series) -> str:
@@ -80,28 +77,26 @@ def _scenario(name: str, series: Series) -> str:
     headings, rows = runs_table(series, Where.MARKDOWN)
     notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
     table = _table([heading.replace("\n", " ") for heading in headings], rows)
-    parts = [head, table, notes, *_judgement(series)]
+    parts = [head, table, notes]
+    for title, lines in sections(series):
+        parts.append(f"### {title}\n\n" + _list(markdown(line) for line in lines))
     turns = turn_rows(series)
     if turns:
         parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]
     intervals = interval_rows(series)
     if intervals:
-        told = "Percentiles in ms with their intervals within the run:"
-        parts += [told, _table((unit, *INTERVAL_HEADINGS), intervals)]
+        above = "Percentiles in ms with their intervals within the run:"
+        parts += [above, _table((unit, *INTERVAL_HEADINGS), intervals)]
     return "\n\n".join(parts)
 
 
-def _judgement(series: Series) -> Iterable[str]:
-    for title, lines in sections(series):
-        yield f"### {title}\n\n" + _list(markdown(line) for line in lines)
-
-
 def _asked(runs: Sequence[RunSummary]) -> str:
-    """Say what lengths were asked for, beside those in the table."""
     keys = ("prefill_tokens", "max_new_tokens", "num_requests", "duration_s", "max_in_flight")
-    told = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
+    asked = [f"`{k}` {v}" for k in keys if (v := runs[0].setting(k)) is not None]
     exact = runs[0].setting("ignore_eos")
-    return f"Asked for: {', '.join(told) or 'unknown'}" + (", exactly (`ignore_eos`)" * bool(exact))
+    return f"Asked for: {', '.join(asked) or 'unknown'}" + (
+        ", exactly (`ignore_eos`)" * bool(exact)
+    )
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[str]:
@@ -121,7 +116,6 @@ def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
 
 
 def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
-    """Say how to run each series again, folded up: its settings as a file, and the commands."""
     known = [(name, found) for name, series in named if (found := again(series))]
     if known:
         yield "## Run it again"
@@ -143,8 +137,7 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table([headings, ["---"] * len(headings), *rows])
 
 
 def _list(items: Iterable[str]) -> str:

@@ -62,14 +62,14 @@ def _server(side: ServerSide) -> str:
 def _ttft(side: ServerSide) -> str:
     if side.ttft_mean_ms is None:
         return ""
-    told = f"TTFT {short(side.ttft_mean_ms)} ms"
+    words = f"TTFT {short(side.ttft_mean_ms)} ms"
     if side.client_ttft_mean_ms is not None:
-        told += f" of the client's {short(side.client_ttft_mean_ms)}"
+        words += f" of the client's {short(side.client_ttft_mean_ms)}"
     if side.queue_mean_ms is not None:
         share = side.queue_share_of_ttft
-        told += f", queue {short(side.queue_mean_ms)} ms"
-        told += f" ({_percent(share)} of it)" if share is not None else ""
-    return told
+        words += f", queue {short(side.queue_mean_ms)} ms"
+        words += f" ({_percent(share)} of it)" if share is not None else ""
+    return words
 
 
 def _gpus(side: GpuSide) -> str:
@@ -94,7 +94,7 @@ def _gpus(side: GpuSide) -> str:
 
 
 def _doubtful(side: GpuSide) -> Iterable[str]:
-    """Tell of GPUs that were slowed, seen for a part of the time alone, or idle."""
+    """Yield a line on GPUs that were slowed, seen for a part of the time alone, or idle."""
     for gpu in side.gpus:
         if gpu.throttled_by:
             by = ", ".join(f"{r} {_percent(share)}" for r, share in gpu.throttled_by.items())
@@ -113,17 +113,17 @@ def _doubtful(side: GpuSide) -> Iterable[str]:
 def _energy(found: Energy) -> str:
     if found.window_j is None:
         return f"no energy: {found.absent['window_j']}"
-    told = f"{short(found.window_j)} J in the steady window, by {found.source}"
+    words = f"{short(found.window_j)} J in the steady window, by {found.source}"
     if found.per_output_token_j is not None and found.output_tokens_per_s_per_w is not None:
-        told += (
+        words += (
             f": {found.per_output_token_j:.3g} J an output token, "
             f"{found.output_tokens_per_s_per_w:.3g} tokens/s/W"
         )
     else:
-        told += f"; none by token: {found.absent['per_output_token_j']}"
+        words += f"; none by token: {found.absent['per_output_token_j']}"
     if found.per_request_j is not None:
-        told += f", {found.per_request_j:.3g} J a request"
-    return told
+        words += f", {found.per_request_j:.3g} J a request"
+    return words
 
 
 def _cost(found: Cost) -> Iterable[str]:

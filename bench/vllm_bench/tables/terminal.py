@@ -47,7 +47,9 @@ def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Renderab
         yield Text(f"{printable(name)} · {printable(setup_words(series.runs))}", style="bold")
         yield _table(series, plain=plain)
         yield from (Text(printable(note), style="dim") for note in footnotes(series.runs))
-        yield from _judgement(series, plain=plain)
+        for title, lines in sections(series):
+            yield Text(title, style="bold")
+            yield from (_indented(printable(line), plain) for line in lines)
     yield from _errors(summaries)
 
 
@@ -62,9 +64,9 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
             level = summary.verdict.level
             yield Text.assemble((level, STYLES[level]), f" {printable(summary.run_id)}")
             yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
-    for shared in shared_notes(summaries):
-        runs = f" ({len(shared.runs)} runs)" if len(shared.runs) > 1 else ""
-        yield Text(f"{finding_text(shared.finding)}{runs}", style="dim")
+    for note, count in shared_notes(summaries).items():
+        runs = f" ({count} runs)" if count > 1 else ""
+        yield Text(f"{finding_text(note)}{runs}", style="dim")
 
 
 def _table(series: Series, *, plain: bool) -> Table:
@@ -78,18 +80,8 @@ def _table(series: Series, *, plain: bool) -> Table:
             justify="right" if heading != "verdict" else "left",
         )
     for row in rows:
-        table.add_row(*(_cell(text) for text in row))
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     return table
-
-
-def _cell(text: str) -> Text:
-    return Text(text, style=STYLES.get(text, ""))
-
-
-def _judgement(series: Series, *, plain: bool) -> Iterable[RenderableType]:
-    for title, lines in sections(series):
-        yield Text(title, style="bold")
-        yield from (_indented(printable(line), plain) for line in lines)
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

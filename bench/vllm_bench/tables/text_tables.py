@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..figures.digits import allowed, percentile, short
+from ..figures.digits import allowed, short
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.statistics import min_samples
 from ..records.text import ABSENT
@@ -57,7 +57,7 @@ def interval_rows(series: Series) -> list[list[str]]:
 
 def _with_interval(run: RunSummary, metric: str, q: float) -> str:
     found = run.distributions[metric]
-    value, interval = percentile(found, q), found.interval(q)
+    value, interval = allowed(found.percentile(q), q), found.interval(q)
     if interval is None:
         return value
     return f"{value} ({short(interval.low)} to {short(interval.high)})"
@@ -81,8 +81,8 @@ def _turn(turn: Turn) -> list[str]:
 
 
 def _turn_time(turn: Turn, value: float | None, q: float) -> str:
-    measured = value is not None or turn.n < min_samples(q)
-    return allowed(value, q) if measured else ABSENT
+    absent = value is None and turn.n >= min_samples(q)
+    return ABSENT if absent else allowed(value, q)
 
 
 def setup_words(summaries: Sequence[RunSummary]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..figures.client import busiest_cpu_share, loop_lag_p99_ms, loop_ticks, lost_workers, workers
+from ..figures.client import busiest_cpu_share, lag_of_loops, lost_workers, workers
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.statistics import min_samples
@@ -40,7 +40,7 @@ def worker_lost(facts: Facts) -> Doubt | None:
 )
 def loop_lag(facts: Facts) -> Doubt | None:
     """The sending loop was late, so stamps were."""
-    lag_ms, ticks = loop_lag_p99_ms(facts.info), loop_ticks(facts.info)
+    lag_ms, ticks = lag_of_loops(facts.info, "p99"), lag_of_loops(facts.info, "ticks")
     base_ms = facts.token_gap_p50_ms or facts.ttft_p50_ms
     if lag_ms is None or not base_ms or lag_ms <= LOOP_LAG_FLOOR_MS:
         return None

@@ -1,4 +1,4 @@
-"""What a doubt about a run is: a check that looks for it, and the finding that it comes to.
+"""A check looks for a doubt about a run, and comes to a finding.
 
 A reason code is one function in one of the files of checks:
 
@@ -73,7 +73,6 @@ class Check:
         return (self.find.__doc__ or "").strip()
 
     def look(self, facts: Facts) -> Finding | None:
-        """Return what the check finds in a run; None where that is within the limits."""
         doubt = self.find(facts)
         severity = None if doubt is None else self.severity(doubt.value)
         if doubt is None or severity is None:

@@ -103,13 +103,13 @@ def _too_little_work(facts: Facts) -> str | None:
 )
 def cap_bound(facts: Facts) -> Doubt | None:
     """Requests waited in the client because `max_in_flight` were in flight already."""
-    cap, waited = facts.plan_number("max_in_flight"), int(facts.waited_for_cap.sum())
-    if cap is None or not facts.rows:
+    waited = int(facts.waited_for_cap.sum())
+    if facts.cap is None or not facts.rows:
         return None
     share = waited / facts.rows
     return Doubt(
         f"{waited} of {counted(facts.rows, 'request')} ({100 * share:.3g} %) waited "
-        f"until one of {cap:.0f} in flight ended",
+        f"until one of {facts.cap} in flight ended",
         "the cap set the pace, not the schedule: raise max_in_flight, or offer a lower rate; "
         "times from the schedule hold the wait, times from the send don't",
         share,
@@ -131,7 +131,8 @@ def not_stationary(facts: Facts) -> Doubt | None:
     more = found.late_arrivals / max(1, found.middle_arrivals) if facts.load.is_open else 1.0
     expected = found.middle * more
     grown = found.late - expected
-    if grown <= QUEUE_NOISE * _burstiness(facts) * math.sqrt(found.middle):
+    burstiness = max(1.0, facts.plan_number("realised_cv") or 1.0)
+    if grown <= QUEUE_NOISE * burstiness * math.sqrt(found.middle):
         return None
     what, expectation = "requests in flight", ""
     if facts.load.is_open:
@@ -180,11 +181,6 @@ def _thirds(facts: Facts) -> _Thirds | None:
 
 def _count(arrivals_s: Values, start_s: float, end_s: float) -> int:
     return int(((arrivals_s >= start_s) & (arrivals_s < end_s)).sum())
-
-
-def _burstiness(facts: Facts) -> float:
-    """Return by how much more than Poisson's arrivals the run's vary: their cv, 1 at least."""
-    return max(1.0, facts.plan_number("realised_cv") or 1.0)
 
 
 @check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..figures.digits import markdown_table
 from ..figures.facts import Facts
 from ..records.text import printable
 from . import client_checks, load_checks, machine_checks, run_checks, server_checks
@@ -22,8 +23,7 @@ CHECKS: tuple[Check, ...] = tuple(
 def codes_table() -> str:
     """Return the codes as a Markdown table, as docs/METHOD.md has it."""
     headings = ("code", "meaning", "SUSPECT", "INVALID", "why there")
-    rows = [headings, ("---",) * len(headings), *(check.row for check in CHECKS)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table([headings, ["---"] * 5, *(check.row for check in CHECKS)])
 
 
 Level = Literal["VALID", "SUSPECT", "INVALID"]
@@ -52,7 +52,6 @@ class Verdict:
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """The findings that are only worth knowing."""
         return tuple(f for f in self.findings if f.severity == Severity.NOTE)
 
     @property

@@ -69,14 +69,14 @@
     Plotly.react(div, painted(chart.data), dressed(chart), CONFIG);
     if (!div.dataset.drawn) {
       div.dataset.drawn = "yes";
-      if (chart.group) listen(div);
+      if (div.dataset.kind === "curves") listen(div);
     }
   };
 
   // A level that is hidden in one distribution is hidden in all of its scenario.
   const siblings = (div) =>
     plots.filter((other) => other.dataset.section === div.dataset.section &&
-      chartOf(other).group === chartOf(div).group);
+      other.dataset.kind === div.dataset.kind);
   const setVisible = (div, decide) => {
     for (const other of siblings(div)) {
       for (const trace of chartOf(other).data) trace.visible = decide(trace);

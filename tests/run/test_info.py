@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from vllm_bench.run.surroundings import PACKAGES, client_facts, server_facts
+from vllm_bench.run.info import PACKAGES, client_facts, server_facts
 from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import TinyVllm

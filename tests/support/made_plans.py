@@ -1,13 +1,14 @@
-"""Runs to be, made by hand: prompts, times and lengths without a data set or a server."""
+"""Plans made by hand: prompts and lengths without a data set or a server."""
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
-from vllm_bench.plan.material import Material, Part
-from vllm_bench.plan.timetable import timetable_of
+from vllm_bench.plan.plan import Plan
+from vllm_bench.plan.request import make_target
 from vllm_bench.prompts.prompt import PromptSet, checksum, user_prompt
-from vllm_bench.scenario.load import LoadLevel, levels_of
+from vllm_bench.scenario.load import levels_of
 
 from tests.plan.test_request import scenario
 
@@ -27,14 +28,25 @@ def made_prompts(count: int, first: int = 0) -> PromptSet:
     )
 
 
-def made_part(count: int, warmups: int = 0, repeat: int = 1, **settings: Any) -> Part:
-    """Return a scenario's first level with `count` measured requests."""
+def made_plan(
+    count: int,
+    warmups: int = 0,
+    time_utc: str = "TIME",
+    api_key: str | None = None,
+    times_s: array[float] | None = None,
+    **settings: Any,
+) -> Plan:
+    """Return the plan of a scenario's first level with `count` measured requests."""
     made = scenario(**settings)
-    level: LoadLevel = levels_of(made)[0]
     turns = made.conversations.turns if made.conversations else 1
-    material = Material(
+    return Plan(
+        made,
+        levels_of(made)[0],
+        1,
+        make_target(made, api_key),
         made_prompts(count),
         made_prompts(warmups, first=1000).prompts,
+        array("d") if times_s is None else times_s,
         conversation_ids=tuple(f"c{i}" for i in range(-(-count // turns))),
+        time_utc=time_utc,
     )
-    return Part(level, repeat, timetable_of(made, level, repeat), material)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.plan.material import Part, parts_of, warmup_count
-from vllm_bench.plan.plan import Plan, make_plan, plan_sha256, write_plan
+from vllm_bench.plan.draw import plans_of, warmup_count
+from vllm_bench.plan.plan import Plan, write_plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
 from vllm_bench.scenario.load import LoadLevel, levels_of
@@ -16,6 +16,7 @@ from vllm_bench.scenario.scenario import Scenario, ScenarioError
 
 from tests.plan.test_request import scenario
 
+RUN_ID = "chat-rate1-prefany-max16-TIME"  # of a plan that has not started
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
     f"2023-11-16 18:15:{second:02}.0000000,{20 + second},{5 + second}\n" for second in range(10)
 )
@@ -36,33 +37,29 @@ def source(count: int = 40) -> PromptSource:
     return PromptSource("made", tuple(prompts))
 
 
-def parts(limit: int | None = None, prompts: int = 40, **settings: Any) -> list[Part]:
-    return parts_of(made(**settings), source(prompts), Words(), limit)
+def plans(limit: int | None = None, prompts: int = 40, **settings: Any) -> list[Plan]:
+    return plans_of(made(**settings), source(prompts), Words(), limit)
 
 
 def made(**settings: Any) -> Scenario:
     return scenario(**{"num_requests": 6, "concurrencies": [2], **settings})
 
 
-def plan(part: Part, **settings: Any) -> Plan:
-    return make_plan("run", made(**settings), part, None)
-
-
-def texts(part: Part) -> list[str]:
-    return [prompt.text for prompt in part.material.prompts.prompts]
+def texts(plan: Plan) -> list[str]:
+    return [prompt.text for prompt in plan.prompts.prompts]
 
 
 def test_repeats_take_turns_with_levels() -> None:
-    found = parts(concurrencies=[1, 4], repeats=3)
-    runs = [(part.repeat, part.level.concurrency) for part in found]
+    found = plans(concurrencies=[1, 4], repeats=3)
+    runs = [(plan.repeat, plan.level.concurrency) for plan in found]
     assert runs == [(1, 1), (1, 4), (2, 1), (2, 4), (3, 1), (3, 4)]
 
 
 def test_levels_of_a_repeat_share_their_prompts_and_repeats_do_not() -> None:
-    one, two, again, _ = parts(concurrencies=[1, 4], repeats=2)
+    one, two, again, _ = plans(concurrencies=[1, 4], repeats=2)
     assert texts(one) == texts(two)
     assert texts(one) != texts(again)
-    assert texts(one) == texts(parts(concurrencies=[1])[0])  # the first repeat is as if alone
+    assert texts(one) == texts(plans(concurrencies=[1])[0])  # the first repeat is as if alone
 
 
 @pytest.mark.parametrize(
@@ -88,15 +85,15 @@ def test_a_warm_up_is_as_large_as_the_load(
     ids=str,
 )
 def test_no_prompt_of_the_warm_up_is_measured(settings: dict[str, Any]) -> None:
-    (part,) = parts(warmup_requests=5, **settings)
-    warm = [prompt.text for prompt in part.material.warmup]
+    (plan,) = plans(warmup_requests=5, **settings)
+    warm = [prompt.text for prompt in plan.warmup]
     assert len(warm) == 5
-    assert len(texts(part)) == 6
-    assert not {w[:10] for w in warm} & {t[:10] for t in texts(part)}
+    assert len(texts(plan)) == 6
+    assert not {w[:10] for w in warm} & {t[:10] for t in texts(plan)}
 
 
 def test_a_longer_warm_up_of_another_level_changes_no_measured_prompt() -> None:
-    assert texts(parts(concurrencies=[1, 16])[0]) == texts(parts(concurrencies=[1])[0])
+    assert texts(plans(concurrencies=[1, 16])[0]) == texts(plans(concurrencies=[1])[0])
 
 
 def roles(found: Plan) -> list[str]:
@@ -105,19 +102,19 @@ def roles(found: Plan) -> list[str]:
 
 def test_measured_requests_come_first_in_a_plan_and_the_warm_up_last() -> None:
     settings = {"concurrencies": [], "request_rates": [1.0], "warmup_requests": 2}
-    found = plan(parts(**settings)[0], **settings)
-    tail = len(found.timetable.times_s) - 6
+    (found,) = plans(**settings)
+    tail = len(found.times_s) - 6
     assert tail > 0
     assert roles(found) == ["measured"] * 6 + ["tail"] * tail + ["warm-up"] * 2
     assert [r.index for r in found.requests] == list(range(len(found.requests)))
-    assert len(found.timed) == len(found.timetable.times_s)
-    assert [r.prompt_id for r in found.timed[6:12]] == [r.prompt_id for r in found.timed[:6]]
+    ids = [r.prompt_id for r in found.requests]
+    assert ids[6:12] == ids[:6]
 
 
 @pytest.mark.parametrize(
     ("cache", "salts"),
     [
-        ("run", {"measured": "run", "tail": "run-tail", "warm-up": "run-warmup"}),
+        ("run", {"measured": RUN_ID, "tail": f"{RUN_ID}-tail", "warm-up": f"{RUN_ID}-warmup"}),
         ("natural", dict.fromkeys(("measured", "tail", "warm-up"))),
     ],
 )
@@ -125,7 +122,7 @@ def test_what_is_not_measured_prepares_no_cache_for_what_is(
     cache: str, salts: dict[str, str | None]
 ) -> None:
     settings = {"concurrencies": [], "request_rates": [1.0], "cache": cache}
-    found = plan(parts(**settings)[0], **settings)
+    (found,) = plans(**settings)
     for request in found.requests:
         assert json.loads(request.body).get("cache_salt") == salts[found.role(request.index)]
 
@@ -143,23 +140,22 @@ def test_a_trace_gives_each_request_its_time_its_prompt_and_its_length(tmp_path:
         "trace": trace_file(tmp_path),
         "speed": [2, 1],
     }
-    fast, slow = parts(**settings)
-    assert list(fast.timetable.measured_s) == [0.0, 0.5, 1.0, 1.5]
-    assert list(slow.timetable.measured_s) == [0.0, 1.0, 2.0, 3.0]
+    fast, slow = plans(**settings)
+    assert list(fast.measured_s) == [0.0, 0.5, 1.0, 1.5]
+    assert list(slow.measured_s) == [0.0, 1.0, 2.0, 3.0]
     lengths = [4 + len(text.split()) for text in texts(fast)]
     assert lengths == pytest.approx([20, 21, 22, 23], abs=1)
     assert texts(fast) == texts(slow)
-    found = plan(fast, **settings)
-    assert [r.max_tokens for r in found.requests[:4]] == [5, 6, 7, 8]
-    assert [json.loads(r.body)["max_tokens"] for r in found.requests[:4]] == [5, 6, 7, 8]
-    assert found.request_rate == pytest.approx(2.0)
+    assert [r.max_tokens for r in fast.requests[:4]] == [5, 6, 7, 8]
+    assert [json.loads(r.body)["max_tokens"] for r in fast.requests[:4]] == [5, 6, 7, 8]
+    assert fast.request_rate == pytest.approx(2.0)
 
 
 def test_a_trace_leaves_out_what_the_server_cannot_hold_and_says_so(tmp_path: Path) -> None:
     settings = {"concurrencies": [], "num_requests": None, "trace": trace_file(tmp_path)}
-    (part,) = parts(limit=31, **settings)
-    assert part.timetable.measured == 4  # 20 + 5, 21 + 6, 22 + 7 and 23 + 8 tokens
-    assert any("6 of 10 requests left out" in note for note in part.material.prompts.notes)
+    (plan,) = plans(limit=31, **settings)
+    assert plan.measured == 4  # 20 + 5, 21 + 6, 22 + 7 and 23 + 8 tokens
+    assert any("6 of 10 requests left out" in note for note in plan.prompts.notes)
 
 
 @pytest.mark.parametrize(
@@ -172,25 +168,24 @@ def test_a_trace_that_cannot_be_used_is_one_line(
     path = tmp_path / "t.csv"
     path.write_text(content)
     with pytest.raises(ScenarioError, match=words) as refused:
-        parts(limit=limit, concurrencies=[], num_requests=None, trace=str(path))
+        plans(limit=limit, concurrencies=[], num_requests=None, trace=str(path))
     assert "\n" not in str(refused.value)
 
 
 def test_a_duration_without_a_request_is_refused() -> None:
     slow = {"concurrencies": [], "request_rates": [0.001], "num_requests": None}
     with pytest.raises(ScenarioError, match=r"no request falls into duration_s: 0\.5"):
-        parts(duration_s=0.5, **slow)
+        plans(duration_s=0.5, **slow)
 
 
 def test_turns_of_prompts_make_conversations_and_the_last_may_be_short() -> None:
-    (part,) = parts(num_requests=5, conversations={"turns": 2})
-    found = plan(part, num_requests=5, conversations={"turns": 2})
+    (found,) = plans(num_requests=5, conversations={"turns": 2})
     named = [(r.conversation_id, r.turn) for r in found.requests[:5]]
-    ids = part.material.conversation_ids
+    ids = found.conversation_ids
     assert len(set(ids)) == 3
     assert named == [(ids[0], 1), (ids[0], 2), (ids[1], 1), (ids[1], 2), (ids[2], 1)]
     assert found.talk is not None
-    assert list(found.talk.said) == texts(part)
+    assert list(found.talk.said) == texts(found)
     assert all(r.body == b"" for r in found.requests[:5])
 
 
@@ -198,26 +193,25 @@ def test_whole_conversations_come_from_a_file_of_them(tmp_path: Path) -> None:
     path = tmp_path / "talks.jsonl"
     talks = [{"turns": [f"ask {i}", f"ask {i} again", f"ask {i} more"]} for i in range(3)]
     path.write_text("".join(json.dumps(talk) + "\n" for talk in talks))
-    (part,) = parts(dataset=f"file:{path}", num_requests=8, conversations={"turns": 2})
-    assert all(a + " again" == b for a, b in zip(texts(part)[::2], texts(part)[1::2], strict=True))
-    ids = part.material.conversation_ids
+    (plan,) = plans(dataset=f"file:{path}", num_requests=8, conversations={"turns": 2})
+    assert all(a + " again" == b for a, b in zip(texts(plan)[::2], texts(plan)[1::2], strict=True))
+    ids = plan.conversation_ids
     assert len(ids) == 4 == len(set(ids))  # three conversations: one is held again
-    assert part.material.prompts.counted_by == "nobody"
+    assert plan.prompts.counted_by == "nobody"
 
 
 def test_conversations_longer_than_any_in_the_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "talks.jsonl"
     path.write_text(json.dumps({"turns": ["one", "two"]}) + "\n")
     with pytest.raises(PromptError, match="none of 1 has 3 turns"):
-        parts(dataset=f"file:{path}", conversations={"turns": 3})
+        plans(dataset=f"file:{path}", conversations={"turns": 3})
 
 
 BASE: dict[str, Any] = {"concurrencies": [], "request_rates": [4.0]}
 
 
 def sha(**settings: Any) -> str:
-    both = {**BASE, **settings}
-    return plan_sha256(made(**both), parts(**both)[0])
+    return plans(**{**BASE, **settings})[0].sha256
 
 
 @pytest.mark.parametrize(
@@ -244,16 +238,23 @@ def test_a_plan_has_another_hash_once_anything_that_is_sent_is_different(
     assert sha(**change) != sha()
 
 
+def test_a_plan_keeps_the_hash_that_older_runs_have() -> None:
+    """--resume finds the runs of an earlier version by it."""
+    assert sha() == "20a222529b7d9e7bd9a5957445cc334237b0acfef9daac013f24258bb65b98bf"
+    closed = {"request_rates": [], "concurrencies": [2]}
+    assert sha(**closed) == "3907df14d71af7461f7f6f2f91cb76dc5a3499d126f14d5f7c42c8f53b6997c1"
+
+
 def test_names_and_later_levels_are_no_part_of_the_hash() -> None:
     assert sha(description="else", request_rates=[4.0, 9.0], repeats=3) == sha()
 
 
-def test_the_plan_file_has_a_row_a_measured_request(tmp_path: Path) -> None:
-    (part,) = parts(**BASE)
-    write_plan(tmp_path / "plans" / "run.csv", part, plan(part, **BASE))
+def test_the_plan_file_has_one_row_per_measured_request(tmp_path: Path) -> None:
+    (plan,) = plans(**BASE)
+    write_plan(tmp_path / "plans" / "run.csv", plan)
     head, *lines = (tmp_path / "plans" / "run.csv").read_text().splitlines()
     assert head == "request_index,t_scheduled_s,prompt_id,prompt_tokens,max_tokens"
     assert [line.split(",")[0] for line in lines] == [str(i) for i in range(6)]
     times = [float(line.split(",")[1]) for line in lines]
-    assert times == pytest.approx(list(part.timetable.measured_s), abs=1e-8)
-    assert levels_of(made(**BASE))[0] == part.level
+    assert times == pytest.approx(list(plan.measured_s), abs=1e-8)
+    assert levels_of(made(**BASE))[0] == plan.level

@@ -1,4 +1,4 @@
-"""Levels and timetables: which runs a scenario has, and when their requests go."""
+"""Levels and times: which runs a scenario has, and when their requests go."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.timetable import (
+from vllm_bench.plan.plan import Plan
+from vllm_bench.plan.times import (
     FEWEST_SPARES,
     MOST_SPARES,
     MOST_TAIL,
     SPARE_S,
     TAIL_S,
-    Timetable,
+    drawn_times,
+    schedule_facts,
     spare_connections,
-    timetable_of,
+    trace_times,
 )
 from vllm_bench.plan.trace import Trace, TraceRequest
-from vllm_bench.scenario.load import LoadLevel, levels_of, rows_expected
+from vllm_bench.scenario.load import levels_of, rows_expected
 
 from tests.plan.test_request import scenario
+from tests.support.made_plans import made_plan
 
 
 def open_scenario(**changes: Any):
     return scenario(**{"concurrencies": [], "request_rates": [5.0], "num_requests": 40, **changes})
 
 
-def table(repeat: int = 1, **changes: Any) -> Timetable:
+def times(repeat: int = 1, **changes: Any) -> tuple[int, array[float]]:
     made = open_scenario(**changes)
-    return timetable_of(made, levels_of(made)[0], repeat)
-
-
-def trace(*at_s: float) -> Trace:
-    return Trace("azure", tuple(TraceRequest(at, 10, 5) for at in at_s))
+    return drawn_times(made, made.request_rates[0], repeat)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +81,10 @@ def test_rows_are_foreseen(settings: dict[str, Any], rows: int) -> None:
 
 
 def test_a_closed_loop_has_no_times() -> None:
-    made = scenario(num_requests=9)
-    found = timetable_of(made, LoadLevel(1), 1)
+    found = made_plan(9, num_requests=9)
     assert (found.measured, list(found.times_s), found.open_loop) == (9, [], False)
-    assert found.facts == {"shape": "closed"}
+    assert found.facts == {"shape": "closed", "sha256": found.sha256}
+    assert found.request_rate is None
 
 
 @pytest.mark.parametrize(
@@ -102,53 +101,61 @@ def test_a_closed_loop_has_no_times() -> None:
 def test_the_tail_goes_on_where_the_measured_end_and_changes_none_of_them(
     shape: dict[str, Any],
 ) -> None:
-    short, long = table(num_requests=40, **shape), table(num_requests=80, **shape)
-    assert list(short.times_s) == sorted(short.times_s)
-    assert list(short.measured_s) == list(long.measured_s[:40])
-    assert len(short.times_s) == 40 + 5 * TAIL_S + 1
-    assert list(short.times_s[40:80]) == list(long.measured_s[40:])
+    (measured, short), (_, long) = times(num_requests=40, **shape), times(num_requests=80, **shape)
+    assert list(short) == sorted(short)
+    assert len(short) == 40 + 5 * TAIL_S + 1
+    assert list(short[:80]) == list(long[:80])
+    assert measured == 40
 
 
 def test_a_duration_measures_what_falls_into_it() -> None:
-    found = table(num_requests=None, duration_s=8.0, arrival="constant")
-    assert found.measured == 40
-    assert found.measured_s[-1] < 8.0 <= found.times_s[found.measured]
+    measured, times_s = times(num_requests=None, duration_s=8.0, arrival="constant")
+    assert measured == 40
+    assert times_s[measured - 1] < 8.0 <= times_s[measured]
 
 
 def test_each_repeat_has_a_schedule_of_its_own() -> None:
-    first, again, second = table(), table(), table(repeat=2)
-    assert first == again
-    assert list(first.times_s) != list(second.times_s)
+    assert times() == times()
+    assert times()[1] != times(repeat=2)[1]
 
 
 def test_the_facts_say_what_was_drawn_and_how_it_came_out() -> None:
-    found = table(arrival="gamma", cv=2.0, max_in_flight=7, num_requests=500)
-    assert found.facts["shape"] == "gamma"
-    assert (found.facts["cv"], found.facts["max_in_flight"]) == (2.0, 7)
-    assert found.facts["span_s"] == found.measured_s[-1]
-    assert found.facts["realised_rate"] == pytest.approx(found.rate)
-    assert found.facts["realised_cv"] == pytest.approx(2.0, rel=0.3)
-    assert "burst_size" not in found.facts
+    settings = {"arrival": "gamma", "cv": 2.0, "max_in_flight": 7, "num_requests": 500}
+    measured, times_s = times(**settings)
+    made = open_scenario(**settings)
+    facts = schedule_facts(made, levels_of(made)[0], times_s[:measured])
+    assert (facts["shape"], facts["cv"], facts["max_in_flight"]) == ("gamma", 2.0, 7)
+    assert facts["span_s"] == times_s[measured - 1]
+    assert facts["realised_rate"] == pytest.approx(5.0, rel=0.3)
+    assert facts["realised_cv"] == pytest.approx(2.0, rel=0.3)
+    assert not {"burst_size", "trace", "speed", "duration_s"} & set(facts)
+
+
+def replayed(*at_s: float) -> Plan:
+    trace = Trace("azure", tuple(TraceRequest(at, 10, 5) for at in at_s))
+    settings = {"concurrencies": [], "trace": "a.csv", "num_requests": None}
+    return made_plan(len(at_s), times_s=trace_times(trace), **settings)
 
 
 def test_a_trace_is_replayed_and_its_tail_is_the_trace_again() -> None:
-    made = scenario(concurrencies=[], trace="a.csv", num_requests=None)
-    found = timetable_of(made, LoadLevel(speed=1.0), 1, trace(0.0, 1.0, 4.0))
+    found = replayed(0.0, 1.0, 4.0)
     assert list(found.measured_s) == [0.0, 1.0, 4.0]
     assert list(found.times_s[3:]) == [6.0, 7.0, 10.0]  # a mean gap of 2 s between them
-    assert found.rate == pytest.approx(0.5)
+    assert found.request_rate == pytest.approx(0.5)
+    assert (found.facts["shape"], found.facts["trace"], found.facts["speed"]) == (
+        "trace",
+        "a.csv",
+        1.0,
+    )
 
 
 def test_a_long_traces_tail_ends() -> None:
-    made = scenario(concurrencies=[], trace="a.csv", num_requests=None)
-    found = timetable_of(made, LoadLevel(speed=1.0), 1, trace(*range(1000)))
-    assert len(found.times_s) == 1000 + TAIL_S + 1
+    assert len(replayed(*range(1000)).times_s) == 1000 + TAIL_S + 1
 
 
 def test_a_trace_of_one_instant_has_a_rate_too() -> None:
-    made = scenario(concurrencies=[], trace="a.csv", num_requests=None)
-    found = timetable_of(made, LoadLevel(speed=1.0), 1, trace(0.0, 0.0, 0.0))
-    assert found.rate == 3.0
+    found = replayed(0.0, 0.0, 0.0)
+    assert found.request_rate == 3.0
     assert list(found.times_s) == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 
 
@@ -163,5 +170,5 @@ def test_connections_are_ready_for_the_fullest_half_second(times_s: list[float])
 
 
 def test_the_tail_of_a_very_high_rate_is_bounded_by_its_number() -> None:
-    found = table(request_rates=[1e6], num_requests=10, arrival="constant")
-    assert len(found.times_s) == 10 + MOST_TAIL
+    _, times_s = times(request_rates=[1e6], num_requests=10, arrival="constant")
+    assert len(times_s) == 10 + MOST_TAIL

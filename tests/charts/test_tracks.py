@@ -7,8 +7,17 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.charts.thin import DOTS_A_COLUMN, POINTS_A_COLUMN, dot_places, line_places
-from vllm_bench.charts.tracks import MOST_BINS, bin_width_s, rate, sampled, stretches
+from vllm_bench.charts.tracks import (
+    DOTS_A_COLUMN,
+    MOST_BINS,
+    POINTS_A_COLUMN,
+    bin_width_s,
+    dot_places,
+    line_places,
+    rate,
+    sampled,
+    stretches,
+)
 
 
 def made(seed, count):
@@ -83,19 +92,19 @@ def test_bins_of_runs_of_seconds_are_finer():
 def test_the_area_under_a_rate_is_what_came(times, end_s):
     at = np.array(times)
     found = rate("arrivals", at, None, end_s)
-    area = float((found.values[:-1] * np.diff(found.times)).sum())
+    area = float((found.y[:-1] * np.diff(found.x)).sum())
     assert area == pytest.approx(((at >= 0) & (at <= end_s)).sum())
-    assert (found.times[0], found.times[-1]) == (0, end_s)
+    assert (found.x[0], found.x[-1]) == (0, end_s)
 
 
 def test_the_last_bin_is_never_a_sliver():
     found = rate("arrivals", np.array([1.0, 10.05]), None, 10.05)  # bins of 0.2 s
-    assert np.diff(found.times).min() >= 0.1
+    assert np.diff(found.x).min() >= 0.1
 
 
 def test_tokens_weigh_a_rate():
     found = rate("tokens", np.array([0.01, 0.01, 0.12]), np.array([1.0, 3.0, 5.0]), 0.15)
-    assert list(found.values) == pytest.approx([80, 0, 100, 100])  # bins of 0.05 s
+    assert list(found.y) == pytest.approx([80, 0, 100, 100])  # bins of 0.05 s
 
 
 def samples(times, values):
@@ -105,14 +114,14 @@ def samples(times, values):
 def test_silence_breaks_a_line_and_so_does_a_stretch_of_empty_cells():
     times = [0, 0.1, 0.2, 5.0, 5.1, 5.2, 7.0]
     found = sampled("GPU 0", samples(times, [1, 2, 3, 4, 5, 6, 7.0]), "power_w", 2.0)
-    assert found.values == pytest.approx([2, 4, 6, np.nan, 8, 10, 12, np.nan, 14], nan_ok=True)
+    assert found.y == pytest.approx([2, 4, 6, np.nan, 8, 10, 12, np.nan, 14], nan_ok=True)
     empty = samples(np.arange(0, 5, 0.1), [1.0] * 10 + [np.nan] * 30 + [1.0] * 10)
-    assert np.isnan(sampled("GPU 0", empty, "power_w").values).sum() == 1
+    assert np.isnan(sampled("GPU 0", empty, "power_w").y).sum() == 1
 
 
 def test_samples_that_come_seldom_are_no_gap():
     found = sampled("server", samples([0, 5, 10, 15], [1.0, 2, 3, 4]), "power_w")
-    assert list(found.values) == [1, 2, 3, 4]
+    assert list(found.y) == [1, 2, 3, 4]
 
 
 def test_a_sensor_that_never_answered_has_no_line():
@@ -124,10 +133,9 @@ def test_many_samples_are_thinned_within_their_stretches():
     values = np.ones(times.size)
     values[1234], values[5678] = 900, -3
     found = sampled("GPU 0", samples(times, values), "power_w")
-    assert found.thinned
-    assert found.times.size < times.size / 2
-    assert (np.nanmax(found.values), np.nanmin(found.values)) == (900, -3)
-    assert np.isnan(found.values).sum() == 1
+    assert found.x.size < found.of / 2
+    assert (np.nanmax(found.y), np.nanmin(found.y)) == (900, -3)
+    assert np.isnan(found.y).sum() == 1
 
 
 def test_stretches_begin_and_end_with_what_held():

@@ -1,0 +1,98 @@
+"""What a user gets against what the server gives: tokens/s, one point per level of load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..summary.levels import Series
+from ..summary.pareto import ParetoPoint, gpu_count, pareto_points
+from .chart import Axis, Chart, Line, Panel
+
+# Parts of the largest values within which two labels would run into each other.
+NEAR_X, NEAR_Y = 0.25, 0.06
+CHARACTER, GAP = 0.015, 0.04  # of a label, and before it: parts of the axis
+
+
+def pareto_chart(series: Series) -> Chart | None:
+    """Return the server's rate over a user's, by GPU where it is known how many there are.
+
+    None where fewer than two levels have both.
+    """
+    gpus, points = gpu_count(series.runs), pareto_points(series)
+    if len(points) < 2:
+        return None
+    whose = "by GPU" if gpus else "of the server"
+    counted = f"(of {gpus})" if gpus else "\n(its GPUs were not counted)"
+    rate = Axis(words=f"output tokens/s {whose} {counted}", unit=f"tokens/s {whose}")
+    lines = [*_frontier(points), *_kinds(points)]
+    return Chart(
+        title="What a user gets, what the server gives",
+        doc=f"output tokens/s {whose} over tokens/s of the median request (1000 / TPOT p50): up "
+        "and to the right is better, and load moves a server along the frontier",
+        note="Each point is a level of load. Hollow mark: not VALID",
+        x=Axis(
+            words="output tokens/s for a user (1000 / TPOT p50)",
+            unit="tokens/s for a user",
+            span=(0, max(_right_end(line) for line in lines)),
+        ),
+        panels=[Panel(y=rate, lines=lines)],
+    )
+
+
+def _frontier(points: Sequence[ParetoPoint]) -> Iterator[Line]:
+    on = sorted((p.per_user, p.per_gpu) for p in points if p.on_frontier)
+    if len(on) > 1:
+        x, y = np.array(on).T
+        name = "frontier: more of one costs some of the other"
+        yield Line(name=name, x=x, y=y, role="line", place=1, colour="c0")
+
+
+def _kinds(points: Sequence[ParetoPoint]) -> Iterator[Line]:
+    """Return a line of marks for each kind of point that there is."""
+    labels = dict(_labels(points))
+    beaten = [p for p in points if not p.on_frontier and p.verdict != "INVALID"]
+    for name, found, colour, place in (
+        ("on the frontier", [p for p in points if p.on_frontier], "c0", 0),
+        ("beaten by another level", beaten, "quiet", 1),
+        ("INVALID", [p for p in points if p.verdict == "INVALID"], "error", 6),
+    ):
+        if found:
+            yield Line(
+                name=name,
+                x=np.array([p.per_user for p in found]),
+                y=np.array([p.per_gpu for p in found]),
+                role="points",
+                place=place,
+                colour=colour,
+                hollow=np.array([p.verdict != "VALID" for p in found]),
+                labels=[labels.get(p, "") for p in found],
+                words=[p.load.words for p in found],
+            )
+
+
+def _labels(points: Sequence[ParetoPoint]) -> Iterator[tuple[ParetoPoint, str]]:
+    """Return the loads to write beside points; those too near together for two share one."""
+    right, top = max(p.per_user for p in points), max(p.per_gpu for p in points)
+    groups: list[list[ParetoPoint]] = []
+    for point in points:
+        for group in groups:
+            near_x = abs(group[0].per_user - point.per_user) < NEAR_X * right
+            if near_x and abs(group[0].per_gpu - point.per_gpu) < NEAR_Y * top:
+                group.append(point)
+                break
+        else:
+            groups.append([point])
+    for group in groups:
+        *first, last = [p.load.number for p in group]
+        words = (
+            f"{', '.join(first)} and {last} {group[0].load.unit}" if first else group[0].load.words
+        )
+        yield max(group, key=lambda p: p.per_user), words
+
+
+def _right_end(line: Line) -> float:
+    """Return the end of an axis on which the labels beside these points have room."""
+    rooms = [1 - CHARACTER * len(words) - GAP for words in line.labels] or [1]
+    return float(np.max(line.x / np.maximum(rooms, 0.4)))

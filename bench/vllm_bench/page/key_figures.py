@@ -1,0 +1,64 @@
+"""The few figures that say most about a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..figures.metrics import DOCS, TITLES, headline_metric
+from ..records.text import ABSENT
+from ..summary.levels import Series
+from ..summary.pareto import per_user
+from ..summary.stability import find_knee, output_tokens_per_s
+from .tables import number
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A figure to see first: its name, its value, what it is of, and what it means."""
+
+    name: str
+    value: str
+    unit: str
+    of: str
+    doc: str
+
+
+def key_figures(series: Series) -> list[KeyFigure]:
+    """Return the most throughput, what each user then gets, TTFT from low to high, the knee."""
+    return [*_rates(series), *_times(series), *_knee(series)]
+
+
+def _rates(series: Series) -> Iterator[KeyFigure]:
+    known = [(rate, v) for v in series.levels if (rate := v.centre(output_tokens_per_s))]
+    if not known:
+        return
+    rate, level = max(known, key=lambda pair: pair[0])
+    doc = "generated tokens a second, of requests that succeeded"
+    at = f"at {level.load.words}"
+    yield KeyFigure("Most throughput", number(rate), "tokens/s", at, doc)
+    user = level.centre(per_user)
+    if user is not None:
+        doc = "1000 / TPOT p50: what the reader of the median reply sees"
+        yield KeyFigure("Each user then gets", number(user), "tokens/s", "median", doc)
+
+
+def _times(series: Series) -> Iterator[KeyFigure]:
+    """Return the TTFT from the lowest level to the highest, at the highest percentile of both."""
+    levels = (series.levels[0], series.levels[-1])
+    metric = headline_metric("ttft_ms", levels[0].load)
+    for percentile in (95.0, 50.0):
+        values = [v.centre(lambda run, q=percentile: run.percentile(metric, q)) for v in levels]  # type: ignore[misc]
+        if None not in values:
+            shown = " → ".join(dict.fromkeys(ABSENT if v is None else number(v) for v in values))
+            loads = " → ".join(dict.fromkeys(v.load.words for v in levels))
+            doc = f"{DOCS[metric]}, of requests that succeeded"
+            yield KeyFigure(f"{TITLES[metric]} p{percentile:g}", shown, "ms", loads, doc)
+            return
+
+
+def _knee(series: Series) -> Iterator[KeyFigure]:
+    knee = find_knee(series.levels)
+    if knee is not None:
+        doc = "the level from which on more load brought hardly more throughput"
+        yield KeyFigure("Throughput used up at", knee.load.number, knee.load.unit, "", doc)

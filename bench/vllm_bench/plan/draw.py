@@ -1,0 +1,236 @@
+"""A scenario's runs, drawn before the first of them starts: prompts, lengths, times, warm-ups."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..prompts.conversations import (
+    Conversation,
+    ConversationSet,
+    choose_conversations,
+    holds_conversations,
+    read_conversations,
+)
+from ..prompts.count import TokenCounter, best_counter
+from ..prompts.fit import Draw, choose_prompts
+from ..prompts.order import derive_seed, permutation
+from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
+from ..scenario.load import LoadLevel, levels_of
+from ..scenario.scenario import Scenario, ScenarioError
+from ..vllm.server import Server
+from .plan import Plan
+from .request import chat_messages, completion_text, make_target
+from .times import drawn_times, trace_times
+from .trace import Trace, TraceError, read_trace
+from .trace_prompts import trace_prompts
+
+FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
+
+
+def plans_of(
+    scenario: Scenario,
+    source: PromptSource,
+    counter: TokenCounter,
+    max_model_len: int | None = None,
+    api_key: str | None = None,
+) -> list[Plan]:
+    """Return a scenario's runs in their order: all levels once, then all of them again.
+
+    Repeats that were run back to back would share a slow minute of the machine, and look alike.
+    Raises ScenarioError, PromptError.
+    """
+    draw = _Draw(scenario, source, counter, max_model_len, api_key)
+    repeats = range(1, scenario.repeats + 1)
+    return [draw.plan(level, repeat) for repeat in repeats for level in levels_of(scenario)]
+
+
+@dataclass(frozen=True)
+class _Draw:
+    scenario: Scenario
+    source: PromptSource
+    counter: TokenCounter
+    max_model_len: int | None
+    api_key: str | None
+
+    def plan(self, level: LoadLevel, repeat: int) -> Plan:
+        scenario = self.scenario
+        plan = functools.partial(Plan, scenario, level, repeat, make_target(scenario, self.api_key))
+        warmups = warmup_count(scenario, level)
+        if level.speed is not None:
+            trace = self._trace(level.speed)
+            prompts = trace_prompts(
+                trace, self.source, self.counter, prompts_seed(scenario, repeat)
+            )
+            return plan(
+                replace(prompts, notes=(*prompts.notes, *trace.notes)),
+                self._unlike_the_measured(warmups),
+                trace_times(trace),
+                output_tokens=tuple(request.output_tokens for request in trace.requests),
+            )
+        if level.request_rate is not None:
+            measured, times_s = drawn_times(scenario, level.request_rate, repeat)
+            if measured == 0:
+                raise ScenarioError(
+                    f"scenario {scenario.name}: no request falls into duration_s: "
+                    f"{scenario.duration_s:g}; make it longer"
+                )
+            return plan(*self._prompts(measured, repeat, warmups), times_s)
+        measured = scenario.num_requests or 0
+        if scenario.conversations is None:
+            return plan(*self._prompts(measured, repeat, warmups))
+        said, ids = self._conversations(scenario.conversations.turns, measured, repeat)
+        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_told_apart(ids))
+
+    @functools.cached_property
+    def _drawn(self) -> Callable[[int, int], PromptSet]:
+        draw = functools.partial(scenario_prompts, self.scenario, self.source, self.counter)
+        return functools.cache(draw)  # levels of equal length share their prompts
+
+    def _prompts(
+        self, count: int, repeat: int, warmups: int
+    ) -> tuple[PromptSet, tuple[Prompt, ...]]:
+        """Return prompts to measure, and those of the warm-up."""
+        # The first of a longer draw are those of a shorter one: what follows is not measured.
+        longest = max(warmup_count(self.scenario, level) for level in levels_of(self.scenario))
+        more = self._drawn(count + longest, repeat).prompts if longest else ()
+        return self._drawn(count, repeat), more[count : count + warmups]
+
+    def _trace(self, speed: float) -> Trace:
+        scenario = self.scenario
+        try:
+            trace = read_trace(
+                Path(scenario.trace or "").expanduser(),
+                speed=speed,
+                limit_s=scenario.duration_s,
+                limit_count=scenario.num_requests,
+            )
+        except TraceError as e:
+            raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
+        if self.max_model_len is not None:
+            trace = trace.within(self.max_model_len)
+        if not trace.requests:
+            raise ScenarioError(
+                f"scenario {scenario.name}: trace {scenario.trace}: no request of it fits the "
+                f"server's max_model_len of {self.max_model_len}"
+            )
+        return trace
+
+    def _conversations(self, turns: int, requests: int, repeat: int) -> tuple[PromptSet, list[str]]:
+        """Return what is said in each request, and the name of each conversation."""
+        if self._pool is None:
+            drawn = self._drawn(requests, repeat)
+            note = "conversations: turns are prompts that have nothing to do with each other"
+            ids = [prompt.id for prompt in drawn.prompts[::turns]]
+            return replace(drawn, notes=(*drawn.notes, note)), ids
+        chosen = choose_conversations(
+            self._pool,
+            count=math.ceil(requests / turns),
+            turns=turns,
+            seed=prompts_seed(self.scenario, repeat),
+        )
+        ids = [conversation.id for conversation in chosen.conversations]
+        return _as_prompts(chosen, self.source, requests), ids
+
+    @functools.cached_property
+    def _pool(self) -> tuple[Conversation, ...] | None:
+        """Whole conversations, where the data set is a file of such; None: its prompts are used."""
+        dataset, scenario = self.scenario.dataset, self.scenario
+        if scenario.prefill_tokens is not None or not dataset.startswith("file:"):
+            return None
+        path = Path(dataset.removeprefix("file:")).expanduser()
+        return read_conversations(path) if holds_conversations(path) else None
+
+    def _unlike_the_measured(self, count: int) -> tuple[Prompt, ...]:
+        """Return prompts that begin like none that is measured: no prefix cache finds them."""
+        order = permutation(len(self.source.prompts), derive_seed(self.scenario.seed, "warm-up"))
+        indexes = itertools.islice(itertools.cycle(order), count)
+        texts = [self.source.prompts[index].text for index in indexes]
+        return tuple(
+            user_prompt(f"warm-up:{n}", f"({n}) {text}") for n, text in enumerate(texts, start=1)
+        )
+
+
+def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) -> PromptSet:
+    """Return what is said in each request, turn by turn; the last conversation may be cut short."""
+    said = [
+        user_prompt(f"{conversation.id}#{turn}", text)
+        for conversation in chosen.conversations
+        for turn, text in enumerate(conversation.user_turns, start=1)
+    ][:requests]
+    uses = Counter(prompt.id for prompt in said)
+    return PromptSet(
+        dataset=source.dataset,
+        prompts=tuple(said),
+        sha256=chosen.sha256,
+        distinct=len(uses),
+        max_uses=max(uses.values()),
+        source_count=len(source.prompts),
+        counted_by="nobody",  # a turn's prompt holds answers that nobody has heard yet
+        notes=(*source.notes, *chosen.notes),
+    )
+
+
+def _told_apart(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids, a number behind those that come again."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in ids:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
+    return tuple(found)
+
+
+def warmup_count(scenario: Scenario, level: LoadLevel) -> int:
+    """Return how many requests warm the server up: as many as streams, or a second's worth."""
+    if scenario.warmup_requests is not None:
+        return scenario.warmup_requests
+    if level.concurrency is not None:
+        return level.concurrency
+    return min(MOST_WARMUPS, math.ceil(level.request_rate or FEWEST_WARMUPS))
+
+
+def scenario_prompts(
+    scenario: Scenario,
+    source: PromptSource,
+    counter: TokenCounter,
+    count: int | None = None,
+    repeat: int = 1,
+) -> PromptSet:
+    """Return `count` prompts of the scenario, in sending order; of its first level, unless given.
+
+    Each repeat of a run has a draw of its own. Raises PromptError.
+    """
+    wanted = scenario.num_requests or 1 if count is None else count
+    draw = Draw(source, wanted, prompts_seed(scenario, repeat), counter)
+    return choose_prompts(draw, scenario.prompt_fit, scenario.prefill_tokens)
+
+
+def prompts_seed(scenario: Scenario, repeat: int = 1) -> int:
+    """Return the seed that a repeat's prompts are drawn by; repeats count from 1."""
+    return derive_seed(scenario.seed, "prompts" if repeat == 1 else f"prompts of repeat {repeat}")
+
+
+def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path) -> TokenCounter:
+    """Return the best counter for the scenario: its server, else a local tokenizer, else a guess.
+
+    The server counts what a request of the scenario would hold, system prompt included.
+    """
+
+    def tokenize(prompt: Prompt) -> int | None:
+        assert server is not None
+        if scenario.endpoint == "chat":
+            return server.tokenize(scenario.model, messages=chat_messages(scenario, prompt))
+        return server.tokenize(scenario.model, prompt=completion_text(scenario, prompt))
+
+    return best_counter(
+        tokenize=tokenize if server is not None else None,
+        models=(scenario.model,),
+        cache_dir=cache_dir,
+        scope=(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+    )

@@ -1,0 +1,119 @@
+"""What one sending process gets of a plan: where requests go, the bytes of each, and when."""
+
+from __future__ import annotations
+
+import dataclasses
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..vllm.address import Tls
+
+NS_PER_S = 1_000_000_000
+MOST_CONNECTIONS = 65536  # more ports than this has no address
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The requests of one sending process, and how many connections it has for them.
+
+    In a closed loop every process has all requests, and tickets say who sends which. In an open
+    loop it has its own, each with its time.
+    """
+
+    target: Target
+    number: int  # of the process, from 0
+    workers: int  # how many processes there are: lanes are numbered so far apart
+    lanes: int  # streams of a closed loop; connections that an open one keeps ready
+    warmup: tuple[PlannedRequest, ...]
+    requests: tuple[PlannedRequest, ...]
+    due_ns: array[int] | None = None  # from the start, ascending; None: a closed loop
+    most_in_flight: int | None = None
+    talk: Talk | None = None  # where requests are turns of conversations
+
+    @property
+    def most_sockets(self) -> int:
+        """How many connections may have to be open at once."""
+        if self.due_ns is None:
+            return self.lanes
+        return self.lanes + (self.most_in_flight or min(len(self.due_ns), MOST_CONNECTIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The endpoint that a run's requests go to, what their heads say, how long replies may take."""
+
+    host: str
+    port: int
+    tls: Tls | None  # None: plain HTTP
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    timeouts: Timeouts
+    stream: bool  # whether a reply comes token by token
+
+    def head(self) -> bytes:
+        """Return what the heads of all requests begin with."""
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        return "\r\n".join(lines).encode("ascii") + b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits in seconds, each counted from the event that its name gives."""
+
+    first_token_s: float
+    stall_s: float
+    total_s: float
+
+    @property
+    def shortest_ns(self) -> int:
+        """Before this, no timeout of a request can be due."""
+        return int(min(self.first_token_s, self.stall_s, self.total_s) * NS_PER_S)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """One request of a plan, ready to be sent."""
+
+    index: int
+    request_id: str
+    prompt_id: str
+    body: bytes  # of a turn: empty, until the answer before it is known
+    max_tokens: int
+    conversation_id: str | None = None
+    turn: int | None = None  # from 1
+
+    def after(self, head: bytes) -> bytes:
+        """Return the whole HTTP/1.1 request, `head` being what all of its target's begin with."""
+        return b"%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            head,
+            self.request_id.encode("ascii"),
+            len(self.body),
+            self.body,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What the turns of a plan are made of. Conversation c has the requests from c x turns on."""
+
+    body: dict[str, Any]  # all of a request's JSON but the messages
+    opening: tuple[Message, ...]  # the system prompt
+    said: tuple[str, ...]  # what the person says, one text per request
+    turns: int
+    think_ns: int
+    salt_each: bool = False  # nothing is to be found in the prefix cache, the history neither
+
+    def request(self, planned: PlannedRequest, history: list[Message]) -> PlannedRequest:
+        """Return the request with the body that the history makes of it."""
+        body = {**self.body, "messages": [*self.opening, *history]}
+        if self.salt_each:
+            body["cache_salt"] = planned.request_id
+        return dataclasses.replace(planned, body=orjson.dumps(body))

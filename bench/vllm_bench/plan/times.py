@@ -1,0 +1,83 @@
+"""When the requests of one run are to go: drawn, or read from a trace, before it starts. Pure.
+
+Times are in seconds from the start, ascending. An open loop goes on after the last request that
+is measured, so that this one too is answered under the load that it belongs to: behind the times
+of the measured requests come those of the tail, which has no rows. A closed loop has no times.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+from ..prompts.order import derive_seed
+from ..scenario.load import LoadLevel
+from ..scenario.scenario import Scenario
+from .arrivals import arrival_times, realised
+from .trace import Trace
+
+TAIL_S = 60.0  # an open loop is kept up for so long at most, for replies that last longer
+MOST_TAIL = 250_000  # and for so many requests: they are planned, and held in memory
+FEWEST_SPARES, MOST_SPARES = 8, 512
+SPARE_S = 0.5  # connections are kept ready for the most arrivals in so long a time
+
+
+def schedule_seed(scenario: Scenario, repeat: int) -> int:
+    """Return the seed of a repeat's schedule; repeats count from 1."""
+    return derive_seed(scenario.seed, "schedule" if repeat == 1 else f"schedule of repeat {repeat}")
+
+
+def drawn_times(scenario: Scenario, rate: float, repeat: int) -> tuple[int, array[float]]:
+    """Return how many requests are measured at a request rate, and the times of all."""
+    arrivals, seed = scenario.arrivals(rate), schedule_seed(scenario, repeat)
+    measured = scenario.num_requests
+    if measured is None:
+        measured = len(arrival_times(arrivals, seed=seed, duration_s=scenario.duration_s))
+    # The first of a longer draw are those of a shorter one.
+    tail = min(int(rate * TAIL_S) + 1, MOST_TAIL)
+    return measured, arrival_times(arrivals, seed=seed, count=measured + tail)
+
+
+def trace_times(trace: Trace) -> array[float]:
+    """Return a trace's times and, as its tail, the same again."""
+    times_s = [request.at_s for request in trace.requests]
+    gap_s = times_s[-1] / max(1, len(times_s) - 1) or 1.0
+    again_s = times_s[-1] + gap_s
+    tail = (again_s + t for t in times_s[: bisect_right(times_s, TAIL_S)])
+    return array("d", [*times_s, *tail])
+
+
+def schedule_facts(
+    scenario: Scenario, level: LoadLevel, measured_s: Sequence[float]
+) -> dict[str, Any]:
+    """Return what the run's JSON says of its times: what was asked for, and how it came out."""
+    if level.concurrency is not None:
+        return {"shape": "closed"}
+    rate, cv = realised(measured_s)
+    drawn = level.request_rate is not None
+    found = {
+        "shape": scenario.arrival if drawn else "trace",
+        "cv": scenario.cv,
+        "burst_size": scenario.burst_size,
+        "ramp_s": scenario.ramp_s if drawn else None,
+        "trace": scenario.trace,
+        "speed": level.speed,
+        "duration_s": scenario.duration_s,
+        "max_in_flight": scenario.max_in_flight,
+        "span_s": measured_s[-1],
+        "realised_rate": rate,
+        "realised_cv": cv,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def spare_connections(times_s: Sequence[float]) -> int:
+    """Return how many connections are to be ready: for the most arrivals within half a second."""
+    most = first = 0
+    for place, time_s in enumerate(times_s):
+        while times_s[first] < time_s - SPARE_S:
+            first += 1
+        most = max(most, place - first + 1)
+    return max(FEWEST_SPARES, min(most, MOST_SPARES))

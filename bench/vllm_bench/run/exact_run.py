@@ -1,0 +1,101 @@
+"""One run of bench.py against a simulator that sends every token at a set time.
+
+The simulator writes down when it really did what it did; what the client's files say beyond that
+is the client's error. Client and simulator share the machine: each sending process has a core of
+its own, as in any run, and the simulator keeps to the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BenchError
+from ..script import ROOT
+from ..simulator import simulator
+from .crew import allowed_cores, choose_workers, cores_for
+
+
+class CalibrationError(BenchError):
+    """A measurement that failed; the text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the simulator is set to, and for how many requests."""
+
+    streams: int
+    ttft_ms: float
+    itl_ms: float
+    tokens: int  # of each request
+
+    @property
+    def requests(self) -> int:
+        """As many as take each stream round twice, some ten seconds, and enough for a p99.
+
+        Where streams are few a p99 would take minutes, and has little to tell.
+        """
+        request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
+        rounds = max(2, round(10 / request_s))
+        return max(self.streams * rounds, 400 if self.streams >= 64 else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ExactRun:
+    """The files of a run and of the simulator, and what bench.py took of the machine."""
+
+    rows: Path
+    truth: Path
+    cpu_s: float  # of bench.py and of its sending processes
+    memory_bytes: int  # peak, of the largest of them
+
+
+def exact_run(pace: Pace, folder: Path) -> ExactRun:
+    """Run bench.py in a folder, as a person would, against a fresh simulator.
+
+    Raises CalibrationError, SimulatorError.
+    """
+    truth = folder / "truth.jsonl"
+    words = ["--exact", "--ttft-ms", f"{pace.ttft_ms:g}", "--itl-ms", f"{pace.itl_ms:g}"]
+    with simulator(*words, "--truth", str(truth), "--model", "exact") as (base_url, pid):
+        _keep_off_the_client(pid, pace.streams)
+        cpu_s, memory_bytes = _bench(pace, base_url, folder)
+    (rows,) = (folder / "results").glob("*.csv")
+    return ExactRun(rows, truth, cpu_s, memory_bytes)
+
+
+def _keep_off_the_client(pid: int, streams: int) -> None:
+    allowed = allowed_cores()
+    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
+    if set(allowed) - set(taken):
+        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
+
+
+def _bench(pace: Pace, base_url: str, folder: Path) -> tuple[float, int]:
+    settings = {
+        "base_url": base_url,
+        "model": "exact",
+        "dataset": "sample",
+        "max_new_tokens": pace.tokens,
+        "ignore_eos": True,
+        "concurrencies": [pace.streams],
+        "num_requests": pace.requests,
+    }
+    scenarios, log = folder / "scenarios.yaml", folder / "bench.log"
+    scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
+    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 4):  # a client in doubt is what is measured here
+        raise CalibrationError(f"bench.py failed: {log.read_text()[-500:]}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024

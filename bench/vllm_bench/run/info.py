@@ -1,0 +1,130 @@
+"""What a run's JSON says: the plan, the server, and the client's machine and versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..plan.draw import prompts_seed
+from ..plan.plan import Plan
+from ..plan.times import schedule_seed
+from ..records.run_info import ClockPair, RunInfo
+from ..vllm.server import Model, Server
+from .runner import RunResult
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def planned_info(
+    plan: Plan, server: dict[str, Any], counters: dict[str, float] | None, notes: Sequence[str]
+) -> RunInfo:
+    """Return what is known of a run before its start: `counters` are the server's by then."""
+    scenario, prompts = plan.scenario, plan.prompts
+    return RunInfo(
+        run_id=plan.run_id,
+        status="running",
+        scenario=scenario.masked(),
+        concurrency=plan.level.concurrency,
+        request_rate=plan.request_rate,
+        num_requests=plan.measured,
+        repeat=plan.repeat,
+        plan=plan.facts,
+        seeds={
+            "scenario": scenario.seed,
+            "prompts": prompts_seed(scenario, plan.repeat),
+            "schedule": schedule_seed(scenario, plan.repeat),
+        },
+        prompts={
+            "dataset": prompts.dataset,
+            "sha256": prompts.sha256,
+            "distinct": prompts.distinct,
+            "max_uses": prompts.max_uses,
+            "source_count": prompts.source_count,
+            "counted_by": prompts.counted_by,
+        },
+        server=server,
+        server_counters={"before": counters, "after": None},
+        client=client_facts(REPOSITORY),
+        clock_start=ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns()),
+        notes=list(notes),
+    )
+
+
+def ended_info(
+    planned: RunInfo, result: RunResult, counters: dict[str, float] | None, observed: dict[str, Any]
+) -> RunInfo:
+    """Return what is known of a run after its end."""
+    return dataclasses.replace(
+        planned,
+        status=result.status,
+        clock_start=result.clock_start,
+        clock_end=result.clock_end,
+        server={**planned.server, "system_fingerprint": result.fingerprint},
+        server_counters={**planned.server_counters, "after": counters},
+        client_health=result.client_health,
+        unmeasured=result.unmeasured.facts(),
+        observed=observed,
+        notes=[*planned.notes, *result.notes],
+    )
+
+
+PACKAGES = ("uvloop", "httptools", "orjson", "httpx", "pydantic", "numpy", "pandas")
+
+
+def client_facts(repository: Path) -> dict[str, Any]:
+    """Return versions, the git commit of this toolkit, and the machine's size."""
+    changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git_commit": _git(repository, "rev-parse", "HEAD"),
+        "git_dirty": None if changes is None else changes != "",
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def server_facts(server: Server, served: Sequence[Model], model: str) -> dict[str, Any]:
+    """Return what the server says of itself; None where it doesn't say."""
+    found = next((m for m in served if m.id == model), None)
+    version = server.version()
+    return {
+        "base_url": server.base_url,
+        "version": version,
+        "simulator": "simulator" in (version or ""),  # ours says so in its version
+        "on_client_machine": server.on_this_machine(),
+        "model": model,
+        "model_root": found.root if found else None,
+        "max_model_len": found.max_model_len if found else None,
+        "cache_config": server.cache_config(),
+        "system_fingerprint": None,  # comes with the first reply
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(repository: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(repository), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or not a checkout: a run from a tarball
+    return done.stdout.strip()

@@ -1,0 +1,220 @@
+"""All runs of one call of bench.py: prepared together, then made one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from ..live.screen import Title, progress_view
+from ..plan.dry_run import dry_run_lines
+from ..plan.plan import Plan, write_plan
+from ..records.run_info import ClockPair, RunStatus, write_run_info
+from ..records.text import printable
+from ..records.whole_file import held
+from ..scenario.load import rows_expected
+from ..scenario.scenario import Scenario
+from ..vllm.server import page_getter
+from ..watch.samplers import Samplers, Wanted
+from .crew import RunError, workers_for
+from .folder import check_folder, leaving_no_empty, mark_left_behind
+from .info import ended_info, planned_info
+from .interrupts import interrupts_counted
+from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
+from .resume import whole_runs
+from .runner import RunResult, Watch, run_plan
+
+SAMPLE_LIMIT_S = 5.0  # a reading that comes later than this says nothing of its moment
+SAY_AGAIN_S = 10.0  # between two lines on a server that isn't there yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Where the runs of one call go, how they are sent, and what is sampled beside them."""
+
+    environ: Mapping[str, str]
+    say: Callable[[str], None]  # tells a person in a line
+    screen: TextIO  # where the live view is drawn, or its lines
+    plain: bool  # lines on a terminal too
+    folder: Path
+    resume: bool  # leave out the runs that are whole in the folder
+    wait_s: float  # so long for a server
+    workers: int | None  # sending processes; None: as many as suit the load and the cores
+    tokens: bool  # keep each token's stamp
+    server_metrics: bool
+    telemetry_command: str | None
+    dcgm_url: str | None
+    _said: set[str] = field(default_factory=set)
+
+    def dry_run(self, scenario: Scenario) -> Iterator[str]:
+        """Return what the scenario's runs would send; its server is asked only if it is there."""
+        server = server_of(scenario, self.environ)
+        why_not = server.why_not_ready()
+        served = [] if why_not else server.models()
+        plans = plans_for(scenario, None if why_not else server, self.environ, served)
+        rows: list[Path | None] = [None] * len(plans)
+        if not why_not:
+            rows = self._whole([Job(scenario, server, served, plans)])
+        elif self.resume:
+            self._say_once("which runs are whole can't be told without their server")
+        return dry_run_lines(scenario, plans, why_not, rows)
+
+    def runs(self, scenarios: Sequence[Scenario]) -> Iterator[tuple[Path, RunStatus]]:
+        """Make each run that isn't whole yet; yield the rows of each, and how it ended.
+
+        Everything is checked before the first request; what doesn't end by itself is the last.
+        Raises BenchError, OSError.
+        """
+        for scenario in scenarios:  # before waiting for any server
+            api_key_of(scenario, self.environ)
+            check_files(scenario)
+        with leaving_no_empty(self.folder):
+            jobs = self._prepared(scenarios)
+            wanted = [(job, plan) for job in jobs for plan in job.plans]
+            for number, ((job, plan), rows) in enumerate(
+                zip(wanted, self._whole(jobs), strict=True), start=1
+            ):
+                if rows is not None:
+                    self.say(f"[{number}/{len(wanted)}] {rows.stem} is whole: not run again")
+                    yield rows, "complete"
+                    continue
+                named = self._named(plan)
+                status = self._run(job, named, number, len(wanted))
+                yield self._rows(named), status
+                if status != "complete":
+                    return
+
+    def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
+        check_folder(self.folder, sum(map(rows_expected, scenarios)))
+        for path in mark_left_behind(self.folder):
+            self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
+        jobs = [prepared(s, self.environ, self.wait_s, self._waiting(s)) for s in scenarios]
+        for job in jobs:
+            for note in job.notes:
+                self.say(printable(f"note: {job.scenario.name}: {note}", 500))
+        return jobs
+
+    def _waiting(self, scenario: Scenario) -> Callable[[float, str], bool]:
+        """Return what tells a person, every ten seconds, that the server isn't there yet."""
+        next_s = 0.0
+
+        def on_wait(waited_s: float, why: str) -> bool:
+            nonlocal next_s
+            if waited_s >= next_s:
+                next_s = waited_s + SAY_AGAIN_S
+                self.say(f"waiting for {scenario.base_url}: {why} ({waited_s:.0f} s)")
+            return True
+
+        return on_wait
+
+    def _whole(self, jobs: Sequence[Job]) -> list[Path | None]:
+        """Return for each run of each job the rows of one that need not be made again."""
+        if not self.resume:
+            return [None for job in jobs for _ in job.plans]
+        found = whole_runs(self.folder, self._say_once)
+        return [found.get(key) for job in jobs for key in job.run_keys()]
+
+    def _named(self, plan: Plan) -> Plan:
+        """Return the plan under a name that no file has yet."""
+        while True:
+            now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            named = dataclasses.replace(plan, time_utc=now)
+            if not self._rows(named).exists():
+                return named
+            time.sleep(0.2)  # the name's clock has seconds
+
+    def _rows(self, plan: Plan) -> Path:
+        return self.folder / f"{plan.run_id}.csv"
+
+    def _run(self, job: Job, plan: Plan, number: int, total: int) -> RunStatus:
+        workers = workers_for(plan, self.workers)
+        chose = f" ({workers} sending processes)" if workers > 1 else ""
+        self.say(f"[{number}/{total}] {plan.run_id}{chose}")
+        samplers = self._samplers(job, plan)
+        title = Title(number, total, plan.scenario.name, plan.words, plan.run_id)
+        view = progress_view(self.screen, title, samplers.server_says, plain=self.plain)
+        with ExitStack() as stack, interrupts_counted() as interrupts, view:
+
+            def on_start(clock: ClockPair) -> None:
+                stack.enter_context(held(self._rows(plan)))  # until its JSON says how it ended
+                samplers.anchor(clock.monotonic_ns, clock.wall_s)
+
+            stack.callback(samplers.stop)
+            samplers.start()
+            watch = Watch(self._say_connected, on_start, view.show, interrupts)
+            result = self._recorded(job, plan, workers, watch, samplers)
+        for note in result.notes:
+            self.say(f"  {note}")
+        # Whoever asked for the end while the last replies came has a whole run, and wants no other.
+        return "interrupted" if interrupts() else result.status
+
+    def _recorded(
+        self, job: Job, plan: Plan, workers: int, watch: Watch, samplers: Samplers
+    ) -> RunResult:
+        """Make one run and write its files. Raises RunError, OSError.
+
+        Plan and JSON are there before the first request (`status: running`), the JSON whole at
+        the end.
+        """
+        path = self._rows(plan).with_suffix(".json")
+        before = job.server.counters()
+        info = planned_info(plan, job.server_facts(), before, job.notes)
+
+        def on_start(clock: ClockPair) -> None:
+            write_run_info(path, dataclasses.replace(info, clock_start=clock))
+            watch.on_start(clock)
+
+        write_run_info(path, info)
+        write_plan(self.folder / "plans" / f"{plan.run_id}.csv", plan)
+        tokens = self.folder / "tokens" if self.tokens else None
+        own = dataclasses.replace(watch, on_start=on_start)
+        try:
+            result = run_plan(plan, self._rows(plan), tokens, workers, own)
+        except (RunError, OSError) as e:
+            notes = [*info.notes, str(e)]
+            failed = dataclasses.replace(
+                info, status="failed", observed=samplers.stop(), notes=notes
+            )
+            write_run_info(path, failed)
+            raise
+        after = job.server.settled_counters(partial(_arrived, before, result)) if before else None
+        write_run_info(path, ended_info(info, result, after, samplers.stop()))
+        return result
+
+    def _samplers(self, job: Job, plan: Plan) -> Samplers:
+        """Return what samples GPUs and server beside the run, over connections of its own."""
+        scenario, limit_s = job.scenario, SAMPLE_LIMIT_S
+        own = server_of(scenario, self.environ)
+        wanted = Wanted(
+            base_url=scenario.base_url,
+            gpus=scenario.telemetry,
+            gpu_hz=scenario.telemetry_hz,
+            gpu_indexes=scenario.telemetry_gpus,
+            server_is_here=job.server.on_this_machine(),
+            command=self.telemetry_command,
+            dcgm=page_getter(self.dcgm_url, limit_s) if self.dcgm_url else None,
+            metrics=partial(own.metrics_text, limit_s) if self.server_metrics else None,
+        )
+        return Samplers(wanted, self.folder, plan.run_id, self._say_once)
+
+    def _say_connected(self, connected: int, problem: str | None) -> None:
+        if problem:
+            self.say(f"only {connected} streams could connect before the start: {problem}")
+
+    def _say_once(self, line: str) -> None:
+        """Tell a person what holds for all runs the first time that it is seen."""
+        if line not in self._said:
+            self._said.add(line)
+            self.say(f"note: {printable(line, 500)}")
+
+
+def _arrived(before: Mapping[str, float], result: RunResult, counters: Mapping[str, float]) -> bool:
+    """Return whether the server's counters have caught up with what the client saw."""
+    name = "vllm:generation_tokens_total"
+    seen = result.progress.completion_tokens + result.unmeasured.completion_tokens
+    return counters.get(name, 0.0) - before.get(name, 0.0) >= seen

@@ -1,0 +1,123 @@
+"""What has come back of a run: replies put together, judged, counted, and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..live.progress import Progress
+from ..plan.plan import Plan, Role
+from ..records.request_record import RecordWriter, RequestRecord
+from ..records.token_file import TokenWriter
+from ..reply.exchange import Exchange, PackedSegment
+from ..reply.outcome import judge
+from ..reply.reply import Reply, grouped
+
+
+class Tally:
+    """Takes segments and exchanges in the order of their stamps; the rows go to a file."""
+
+    def __init__(self, plan: Plan, progress: Progress, rows_path: Path) -> None:
+        """Begin the file of rows. Raises OSError, FileExistsError among them."""
+        self.unmeasured = Unmeasured()
+        self.fingerprint: str | None = None
+        self.token_reads = self.token_events = 0
+        self._plan = plan
+        self._progress = progress
+        self._rows = RecordWriter(rows_path)
+        self._tokens: TokenWriter | None = None
+        self._start_ns = time.perf_counter_ns()  # of the warm-up, until the run's own start
+        self._open: dict[int, Reply] = {}  # replies that have begun and not ended
+        self._ended: list[tuple[RequestRecord, Reply]] = []  # measured, not yet written
+
+    def begin(self, start_ns: int, tokens_folder: Path | None) -> None:
+        """Take note of the start. Raises OSError."""
+        self._start_ns = start_ns
+        if tokens_folder is not None:
+            self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
+
+    def segment(self, part: PackedSegment) -> None:
+        self._reply(part.request_index).feed(part.http_status, part.reads())
+
+    def end(self, exchange: Exchange) -> Role:
+        """Take a reply's end; return what its request was for."""
+        index = exchange.request_index
+        reply = self._reply(index)
+        del self._open[index]
+        outcome = judge(exchange, self._plan.expectation(index, self._start_ns), reply)
+        self.fingerprint = outcome.fingerprint or self.fingerprint
+        record, role = outcome.record, self._plan.role(index)
+        if role == "measured":
+            self._progress.count(record, reply.stamps)
+            self.token_reads += record.token_reads
+            self.token_events += record.token_events
+            self._ended.append((record, reply))
+        else:
+            self.unmeasured.count(role, record)
+        return role
+
+    def write(self) -> None:
+        """Write what has ended since the last time. Raises OSError."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            return
+        self._rows.write(record for record, _ in ended)
+        if self._tokens is not None:
+            for record, reply in ended:
+                self._tokens.write(record.request_index, grouped(reply, self._start_ns))
+            self._tokens.flush()
+
+    def close(self) -> None:
+        """Close the files. Raises OSError."""
+        try:
+            if self._tokens is not None:
+                self._tokens.close()
+        finally:
+            self._rows.close()
+
+    def _reply(self, index: int) -> Reply:
+        return self._open.setdefault(index, Reply(stream=self._plan.scenario.stream))
+
+
+@dataclass(slots=True)
+class Unmeasured:
+    """Warm-up and tail: how many there were, and what the successful ones brought.
+
+    The server counts them all the same; its ledger is only right with these on the client's side.
+    """
+
+    warmup: int = 0
+    tail: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    last_error: str | None = None
+
+    def count(self, role: Role, record: RequestRecord) -> None:
+        if role == "tail":
+            self.tail += 1
+        else:
+            self.warmup += 1
+        if record.error_kind is not None:
+            self.failed += 1
+            self.last_error = record.error
+        else:
+            self.prompt_tokens += record.prompt_tokens or 0
+            self.completion_tokens += record.completion_tokens or 0
+
+    def facts(self) -> dict[str, int]:
+        found = dataclasses.asdict(self)
+        del found["last_error"]
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if not self.failed:
+            return ()
+        total = self.warmup + self.tail
+        return (
+            f"{self.failed} of {total} unmeasured requests (warm-up and tail) failed, "
+            f"the last one: {self.last_error}",
+        )

@@ -1,0 +1,44 @@
+"""The simulator, for as long as a script needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import BenchError
+from .script import ROOT
+
+STOP_LIMIT_S = 30.0  # it writes the rest of its truth
+
+
+class SimulatorError(BenchError):
+    """A simulator that did not start; what it said of it stands above."""
+
+
+@contextmanager
+def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int]]:
+    """Start a simulator with these flags on a free port; yield its base URL and process id.
+
+    In a session of its own it isn't told of Ctrl-C, and Linux shares cores by session. It is
+    stopped at the block's end, whatever happens. Raises SimulatorError.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "server" / "simulator.py"), "--port", "0", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=own_session,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise SimulatorError("the simulator didn't start: see above")
+        yield f"{url}/v1", process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
