@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -252,15 +253,28 @@ def test_a_closed_pipe_ends_it_quietly(tmp_path: Path, prompts: str, words: str)
     assert done.stdout.splitlines()[1] == "0"
 
 
+def writer_of(pipe: Path) -> int | None:
+    """Open a pipe that somebody reads."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as e:
+        assert e.errno == errno.ENXIO
+        return None
+
+
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "slow.txt")  # reading it waits for a writer that never comes
+    slow = tmp_path / "slow.txt"
+    os.mkfifo(slow)
     running = subprocess.Popen(
         [sys.executable, SCRIPT, "--dataset", "file:slow.txt"],
         env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(1.0)
+    while (writer := writer_of(slow)) is None:
+        assert running.poll() is None
+        time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=10)
+    os.close(writer)
     assert (running.returncode, said) == (130, "")
 
 
