@@ -8,11 +8,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.far_end import FarEnd, TinyVllm
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn"}
+# Enough for properties of this size; how long one takes says something of the machine alone.
+settings.register_profile("house", max_examples=50, deadline=None)
+settings.load_profile("house")
 fast = {"now": False}  # whether the test that runs now said that it starts no process
 
 

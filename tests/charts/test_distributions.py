@@ -19,6 +19,7 @@ from tests.charts.drawn import (
     written,
 )
 from tests.support.made_runs import failed_record, made_record
+from tests.support.reading import numbers
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_gap_counts_for_its_tokens_in_itl_and_once_as_a_chunk_gap(tmp_path):
     assert list(drawn.curves["chunk_gap_ms"].values) == pytest.approx([30, 60])
     assert drawn.curves["chunk_gap_ms"].n == 2
     chart = of_one(drawn, "itl_ms")
-    assert chart.panels[0].y.words == "tokens at or below (%)"
+    assert chart.panels[0].y.unit.endswith("tokens")
     assert legends(chart)[0] == "n 6"
 
 
@@ -79,7 +80,7 @@ def test_other_runs_of_a_level_are_thin_lines_under_this_one(run):
     chart = of_one(this, "ttft_ms", [other.curves["ttft_ms"] for other in others])
     assert [line.role for line in chart.lines[:3]] == ["thin", "thin", "steps"]
     assert list(chart.lines[1].x[1:]) == list(others[1].curves["ttft_ms"].values)
-    assert legends(chart)[:2] == ["2 other runs of this level", "this run, n 400"]
+    assert [numbers(legend) for legend in legends(chart)[:2]] == [[2], [400]]
     first, _, thick = picture(chart).axes[0].lines[:3]
     assert first.get_linewidth() < 1 < thick.get_linewidth()
 
@@ -105,7 +106,7 @@ def test_a_thinned_curve_lies_on_the_whole_one_and_keeps_both_ends(some, count, 
 def test_a_chart_says_how_many_points_it_left_out(run):
     many = run(made_record(i, ttft_ms=1.0 + i) for i in range(2 * MOST_OF_A_CURVE))
     kept = many.curves["ttft_ms"].values.size
-    assert f"{kept:,} of 8,000 points are drawn" in of_one(many, "ttft_ms").note
+    assert f"{kept:,} of 8,000" in of_one(many, "ttft_ms").note
     assert of_one(run(level(8)), "ttft_ms").note == ""
 
 
@@ -120,7 +121,8 @@ def test_a_spread_of_more_than_a_decade_is_on_a_log_scale_and_says_so(run):
     chart = of_one(run(level(8, spread=1.5)), "ttft_ms")
     assert chart.x.log
     axes = picture(chart).axes[0]
-    assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "TTFT (ms), log scale")
+    assert axes.get_xscale() == "log"
+    assert "log" in axes.get_xlabel()
 
 
 @pytest.mark.parametrize("ttft_ms", [10.0, 0.0])
@@ -142,7 +144,7 @@ def test_levels_are_told_apart_by_more_than_colour(overlaid):
 def test_repeats_of_a_level_share_its_look_and_one_label(overlaid):
     chart = overlaid([level(8, repeat=n) for n in range(3)], "latency_ms")
     assert len({(line.place, line.colour, line.group) for line in chart.lines}) == 1
-    assert legends(chart) == ["8 streams, n 1,200 in 3 runs"]
+    assert [numbers(legend) for legend in legends(chart)] == [[8, 1200, 3]]
     assert {line.name for line in chart.lines} == {f"8 streams, run {n}" for n in (1, 2, 3)}
 
 
@@ -163,10 +165,10 @@ def late(rate, repeat=0):
 
 def test_an_open_loops_times_count_from_the_schedule_and_the_send_is_shown_beside(run):
     chart = of_one(run(late(20.0)), "ttft_ms")
-    assert chart.x.words == "TTFT from schedule (ms)"
+    assert "schedule" in chart.x.words
     due, sent, p50, *_ = chart.lines
     assert (set(sent.x), set(due.x), list(p50.x)) == ({100.0}, {140.0}, [140])
-    assert sent.label == "from the send"
+    assert "send" in sent.label
 
 
 def test_levels_of_an_open_loop_are_rates(overlaid):

@@ -21,11 +21,12 @@ def chart(name="a line", **axis) -> Chart:
 
 
 def test_a_heading_says_what_was_measured_and_whether_to_believe_it():
-    figure = draw(chart(), Heading("made", "a model · dolly", "Verdict: INVALID (errors)"))
+    heading = Heading("made", "a model · dolly", "Verdict: INVALID (errors)")
+    figure = draw(chart(), heading)
     assert "made\n" in texts(figure) + "\n"
-    assert "a model · dolly\nVerdict: INVALID (errors)" in texts(figure)
+    assert f"{heading.setup}\n{heading.verdict}" in texts(figure)
     (subtitle,) = (
-        t for t in figure.findobj() if getattr(t, "get_text", str)().startswith("a model")
+        t for t in figure.findobj() if getattr(t, "get_text", str)().startswith(heading.setup)
     )
     assert subtitle.get_color() == LIGHT["error"]
 

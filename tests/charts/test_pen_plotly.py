@@ -96,7 +96,7 @@ def test_no_text_in_a_chart_is_a_tag_a_template_or_a_formula(text):
 
 
 def test_text_in_a_chart_is_shown_as_it_is_once_plotly_has_read_its_entities():
-    assert chart_text("a<b> & $x$ %{y}") == "a&lt;b&gt; &amp; &#36;x&#36; %&#123;y&#125;"
+    assert chart_text("a<b>&$x$%{y}") == "a&lt;b&gt;&amp;&#36;x&#36;%&#123;y&#125;"
 
 
 def test_untrusted_names_and_words_are_harmless():
@@ -118,8 +118,8 @@ def test_a_line_has_its_points_and_intervals():
 def test_hovering_says_name_figure_and_place_with_their_units():
     (plain,) = traces(one(line()))
     assert plain["hovertemplate"] == "p50: %{y:,.5~g} ms<br>at %{x:,.5~g} s<extra></extra>"
-    (own,) = traces(one(line(hover="{name}\n{y} of {x}")))
-    assert own["hovertemplate"] == "p50<br>%{y:,.5~g} of %{x:,.5~g}<extra></extra>"
+    (own,) = traces(one(line(hover="{name}\n{y}/{x}")))
+    assert own["hovertemplate"] == "p50<br>%{y:,.5~g}/%{x:,.5~g}<extra></extra>"
 
 
 def test_a_doubtful_mark_is_hollow_and_a_gap_stays_a_gap():

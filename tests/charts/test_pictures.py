@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from vllm_bench.charts.pictures import all_series, moment_pictures, series_pictures
 
@@ -48,10 +50,11 @@ def test_a_heading_names_scenario_model_data_level_and_verdict(pictures):
     failed = failed_record(50, run_id="made-cc8-0", concurrency=8)
     found = pictures([[*level(8, count=50), failed]], server={"simulator": "yes"})
     over = found["made-cc8-0_ttft_cdf"].heading
-    assert over.title == "Time to first token: made, 8 streams"
-    assert over.setup.startswith("openai/gpt-oss-20b · dolly · simulated server")
-    assert over.setup.endswith("50 of 51 requests succeeded")
-    assert over.verdict == "Verdict: INVALID (errors, window_short)"
+    assert over.title.endswith(": made, 8 streams")
+    assert over.setup.split(" · ")[:2] == ["openai/gpt-oss-20b", "dolly"]
+    assert "simulated" in over.setup
+    assert "50 of 51" in over.setup
+    assert re.findall(r"\w+", over.verdict)[1:] == ["INVALID", "errors", "window_short"]
 
 
 def test_a_heading_of_an_open_loop_says_from_the_schedule(pictures):
@@ -61,18 +64,17 @@ def test_a_heading_of_an_open_loop_says_from_the_schedule(pictures):
 
     found = pictures([come(2.5), come(20.0)])
     title = found["made-r20_ttft_cdf"].heading.title
-    assert title == "Time to first token from schedule: made, 20 requests/s"
-    title = found["made_latency_overlay"].heading.title
-    assert title == "Latency from schedule: made, by request rate"
+    assert "schedule" in title
+    assert title.endswith(": made, 20 requests/s")
+    assert "schedule" in found["made_latency_overlay"].heading.title
 
 
 def test_what_cannot_be_drawn_says_why(pictures):
     whole = pictures(
         [[whole_reply_record(i, run_id="w") for i in range(80)]], scenario={"stream": False}
     )
-    assert {whole[f"w_{m}_cdf"].why_not for m in ("ttft", "itl", "chunk_gap")} == {
-        "stream: false, so a reply is one piece"
-    }
+    for metric in ("ttft", "itl", "chunk_gap"):
+        assert "stream: false" in whole[f"w_{metric}_cdf"].why_not
     assert whole["w_latency_cdf"].chart is not None
     assert whole["made_*"].chart is None
     failed = pictures([[failed_record(i, run_id=f"f{n}") for i in range(10)] for n in range(2)])

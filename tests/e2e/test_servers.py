@@ -106,7 +106,7 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(
     words = bench_words(tmp_path, server, dataset, model="giant")
     done = script(tmp_path, "bench.py", *words)
     assert done.returncode == 2
-    assert "it serves tiny" in done.stderr
+    assert {"giant;", "tiny:"} <= set(done.stderr.split())
     assert not list((tmp_path / "results").glob("*.csv"))
 
 
@@ -118,10 +118,10 @@ def test_a_prompt_over_the_context_fails_in_the_servers_own_words(
     )
     done = script(tmp_path, "bench.py", *words)
     assert done.returncode == 4, done.stderr
-    assert "over the server's max_model_len of 2048" in done.stderr
+    assert "max_model_len of 2048" in done.stderr
     found = rows(tmp_path)
     assert set(found["error_kind"]) == {"http_4xx"}
-    assert found["error"].str.contains("maximum context length").all()
+    assert found["error"].str.contains("2048").all()
 
 
 def start_bench(folder: Path, words: list[str]) -> subprocess.Popen[str]:

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 from vllm_bench.records.row import columns
 from vllm_bench.records.samples import GpuRow
+from vllm_bench.serverside.energy import MIN_ENERGY_WINDOW_S
 
 from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
+from tests.support.reading import numbers
 from tests.support.running import assert_ran, run_bench, write_scenario
 from tests.support.shimmed import TWO_GPUS, environment
 
@@ -89,10 +91,11 @@ def test_the_verdict_names_both_gpus_and_what_happened_to_them(trouble: Path) ->
     findings = {f["code"]: f for f in run["verdict"]["findings"]}
     gap, throttled = findings["gpu_gap"], findings["gpu_throttled"]
     assert (gap["severity"], throttled["severity"]) == ("SUSPECT", "SUSPECT")
-    assert "of GPU 1 (gpu_lost)" in gap["figures"]
-    assert re.search(
-        r"GPU 0 by hw_thermal_slowdown in (\d+), sw_power_cap in \1 of", throttled["figures"]
-    )
+    assert "GPU 1 (gpu_lost)" in gap["figures"]
+    (thermal, times), (power, again) = re.findall(r"(\w+_\w+) in (\d+)", throttled["figures"])
+    assert (thermal, power) == ("hw_thermal_slowdown", "sw_power_cap")
+    assert int(times) == int(again) > 0
+    assert "GPU 0" in throttled["figures"]
     assert "GPU 1" not in throttled["figures"]
     assert "gpu_gap" in printed
     assert "gpu_throttled" in printed
@@ -101,16 +104,18 @@ def test_the_verdict_names_both_gpus_and_what_happened_to_them(trouble: Path) ->
 def test_the_summary_has_no_energy_and_says_why(trouble: Path) -> None:
     run, row, printed = summarized(trouble)
     why = run["energy"]["absent"]["per_output_token_j"]
-    assert re.match(r"GPU 1 was not read from -?\d+\.\d s on \(gpu_lost\); ", why)
-    assert "the server is a simulator, and has no GPU" in why
+    assert re.match(r"GPU 1 .*-?\d+\.\d s .*\(gpu_lost\); ", why)
+    assert "simulator" in why
     assert row["energy_absent"] == why
     assert (run["energy"]["window_j"], row["energy_per_output_token_j"]) == (None, "")
     assert f"no energy: {why}" in printed
     gpus = run["gpu_side"]
     assert (gpus["expected"], row["gpu_expected"]) == (2, "2")
     assert gpus["gpus"][0]["throttled_by"].keys() == {"hw_thermal_slowdown", "sw_power_cap"}
-    assert row["gpu_throttled_by"] == "hw_thermal_slowdown (GPU 0), sw_power_cap (GPU 0)"
-    assert "GPU 0's clocks were held down in " in printed
+    assert row["gpu_throttled_by"].split(", ") == [
+        f"{reason} (GPU 0)" for reason in ("hw_thermal_slowdown", "sw_power_cap")
+    ]
+    assert "hw_thermal_slowdown" in printed
 
 
 def test_the_servers_and_the_money_side_stand_beside_it(trouble: Path) -> None:
@@ -124,8 +129,8 @@ def test_the_servers_and_the_money_side_stand_beside_it(trouble: Path) -> None:
     assert cost["output_tokens_per_s_per_gpu"] == pytest.approx(rate / 2, rel=1e-4)
     # A price for what a simulator gets done would be believed by somebody.
     assert cost["per_million_output_tokens"] is None
-    assert "is a simulator" in cost["absent"]["per_million_output_tokens"]
-    assert "for a million output tokens" not in printed
+    assert "simulator" in cost["absent"]["per_million_output_tokens"]
+    assert "million" not in printed
 
 
 def test_constant_power_is_the_energy_of_the_window_whatever_its_length(
@@ -146,4 +151,5 @@ def test_constant_power_is_the_energy_of_the_window_whatever_its_length(
     run, row, _ = summarized(tmp_path)
     assert run["energy"]["source"] == "power"
     assert run["energy"]["window_j"] == pytest.approx(621 * float(row["window_s"]), rel=1e-3)
-    assert "the steady window has" in run["energy"]["absent"]["per_output_token_j"]
+    why = run["energy"]["absent"]["per_output_token_j"]
+    assert numbers(why) == [pytest.approx(float(row["window_s"]), abs=0.1), MIN_ENERGY_WINDOW_S]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.reading import one_line
+
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +109,11 @@ class Clone:
         return [line for line in lines if word in line]
 
 
+def call(script: str, *words: str) -> str:
+    """Return what is written down of a call of a script."""
+    return " ".join(("python", f"bench/{script}", *words))
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
@@ -126,13 +133,13 @@ def test_each_verb_is_one_that_make_knows_whatever_files_lie_there(clone: Clone,
     done = clone.run("make", "--dry-run", verb)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert "up to date" not in done.stdout
+    assert not done.stdout.startswith("make:")  # that there is nothing to do
 
 
 def test_install_makes_an_environment_once_and_then_leaves_it_alone(clone: Clone) -> None:
     done = clone.run("make", "install")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "The environment is ready.\n"
+    assert done.stdout.count("\n") == 1
     calls = clone.calls("")
     assert sum("-m venv" in c for c in calls) == 1
     assert sum("pip install" in c and "-r requirements.txt" in c for c in calls) == 1
@@ -166,7 +173,7 @@ def test_an_install_that_failed_is_tried_again(clone: Clone) -> None:
     done = clone.environment(FAKE_PIP_FAILS="1")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "pip could not install requirements.txt" in done.stderr
+    assert "requirements.txt" in done.stderr
     clone.calls("")
     assert clone.environment().returncode == 0
     assert len(clone.calls("pip install")) == 1
@@ -178,17 +185,16 @@ def test_an_environment_whose_interpreter_is_gone_is_made_anew(clone: Clone) -> 
     (clone.root / ".venv/bin/python").symlink_to("/nowhere/python3")
     clone.calls("")
     assert clone.environment().returncode == 0
-    assert len(clone.calls("-m venv --clear .venv")) == 1
+    assert len(clone.calls("venv --clear")) == 1
 
 
 def test_too_old_a_python_is_refused_in_one_line(clone: Clone) -> None:
     done = clone.environment(FAKE_VERSION="3.9.2")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == (
-        "environment.sh: Python 3.9.2 is too old: Python 3.10 or newer is needed "
-        "(PYTHON=… names one)\n"
-    )
+    line = one_line(done.stderr)
+    assert line.startswith("environment.sh: ")
+    assert all(word in line for word in ("3.9.2", "3.10", "PYTHON="))
     assert not (clone.root / ".venv").exists()
 
 
@@ -196,7 +202,9 @@ def test_no_python_at_all_is_told_in_one_line(clone: Clone) -> None:
     (clone.bin / "python3").unlink()
     done = clone.environment()
     assert done.returncode == 1
-    assert done.stderr == ("environment.sh: no python3 on the PATH: install Python 3.10 or newer\n")
+    line = one_line(done.stderr)
+    assert line.startswith("environment.sh: ")
+    assert all(word in line for word in ("python3", "PATH", "3.10"))
 
 
 @pytest.mark.parametrize("words", [["make", "install"], ["make", "install", "PYTHON=other-python"]])
@@ -217,7 +225,9 @@ def test_python_names_the_interpreter_of_the_environment_not_of_the_scripts(clon
 def test_another_kind_of_environment_is_refused(clone: Clone) -> None:
     done = clone.environment("prod")
     assert done.returncode == 1
-    assert done.stderr == "environment.sh: unknown environment prod: run or dev\n"
+    line = one_line(done.stderr)
+    assert line.startswith("environment.sh: ")
+    assert {"prod:", "run", "dev"} <= set(line.split())
 
 
 def test_mamba_makes_vllm_bench_with_python_3_10_once(clone: Clone) -> None:
@@ -240,26 +250,26 @@ def test_a_mamba_that_fails_is_told(clone: Clone) -> None:
     clone.fake("mamba", "#!/bin/sh\nexit 1\n")
     done = clone.environment()
     assert done.returncode == 1
-    assert "environment.sh: mamba could not make vllm-bench" in done.stderr
+    assert "vllm-bench" in done.stderr
 
 
 def test_names_and_arguments_reach_the_script(clone: Clone) -> None:
     clone.run("make", "bench", "NAME=rag demo", "ARGS=--telemetry --wait-s 5")
-    wanted = "python bench/bench.py --name rag --name demo --telemetry --wait-s 5"
-    assert clone.calls("bench.py") == [wanted]
+    words = "--name rag --name demo --telemetry --wait-s 5"
+    assert clone.calls("bench.py") == [call("bench.py", words)]
     clone.run("make", "summarize", "ARGS=a.csv b.csv")
-    assert clone.calls("summarize.py") == ["python bench/summarize.py a.csv b.csv"]
+    assert clone.calls("summarize.py") == [call("summarize.py", "a.csv b.csv")]
     clone.run("make", "report", "ARGS=--out a.html a.csv")
-    assert clone.calls("report.py") == ["python bench/report.py --out a.html a.csv"]
+    assert clone.calls("report.py") == [call("report.py", "--out a.html", "a.csv")]
 
 
 def test_a_name_of_the_environment_is_not_meant_for_make(clone: Clone) -> None:
     clone.run("make", "bench", NAME="a-machine")
-    assert clone.calls("bench.py") == ["python bench/bench.py"]
+    assert clone.calls("bench.py") == [call("bench.py")]
     clone.run("make", "--environment-overrides", "bench", NAME="a-machine")
-    assert clone.calls("bench.py") == ["python bench/bench.py"]
+    assert clone.calls("bench.py") == [call("bench.py")]
     clone.run("make", "bench", "NAME=rag", NAME="a-machine")
-    assert clone.calls("bench.py") == ["python bench/bench.py --name rag"]
+    assert clone.calls("bench.py") == [call("bench.py", "--name rag")]
 
 
 @pytest.mark.parametrize("status", [0, 4])
@@ -272,10 +282,10 @@ def test_all_tells_and_draws_what_came_of_the_bench_and_fails_if_it_did(
     )
     assert (done.returncode != 0) is (status != 0)
     scripts = clone.calls("bench/")
-    assert scripts[0] == "python bench/bench.py --name demo --telemetry"
+    assert scripts[0] == call("bench.py", "--name demo", "--telemetry")
     # The bench's arguments are none that the others know.
     others = ["plot.py", "report.py", "summarize.py"]
-    assert sorted(scripts[1:]) == [f"python bench/{other}" for other in others]
+    assert sorted(scripts[1:]) == [call(other) for other in others]
 
 
 @pytest.mark.parametrize("given", ["--results-dir there", "--results-dir=there"])
@@ -284,9 +294,9 @@ def test_all_looks_for_the_runs_where_bench_was_told_to_write_them(
 ) -> None:
     clone.run("make", "all", f"ARGS=--plain {given} --no-tokens")
     scripts = clone.calls("bench/")
-    assert scripts[0] == f"python bench/bench.py --plain {given} --no-tokens"
+    assert scripts[0] == call("bench.py", "--plain", given, "--no-tokens")
     others = ["plot.py", "report.py", "summarize.py"]
-    assert sorted(scripts[1:]) == [f"python bench/{o} --results-dir=there" for o in others]
+    assert sorted(scripts[1:]) == [call(other, "--results-dir=there") for other in others]
 
 
 def test_clean_leaves_results_and_settings(clone: Clone) -> None:
@@ -313,7 +323,7 @@ def test_init_env_never_writes_over_a_file(clone: Clone) -> None:
     (clone.root / ".env").write_text("HF_TOKEN=precious\n")
     done = clone.run("make", "init-env")
     assert done.returncode == 0
-    assert "left as it is" in done.stdout
+    assert ".env" in one_line(done.stdout)
     assert (clone.root / ".env").read_text() == "HF_TOKEN=precious\n"
 
 

@@ -99,31 +99,47 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
-        self._text: list[str] = []
-        self._open: list[str] = []
+        self._texts: list[list[str]] = []  # of each element, in the order of `elements`
+        self._open: list[int] = []  # places of the elements that are open
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open.append(len(self.elements))
         self.elements.append((tag, dict(attrs)))
-        self._open.append(tag)
+        self._texts.append([])
         if tag == "script":
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop() != tag:
+        while self._open and self._tag(self._open.pop()) != tag:
             pass
 
     def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] == "script":
+        inmost = self._tag(self._open[-1]) if self._open else ""
+        if inmost == "script":
             self.scripts[-1] += data
-        elif not self._open or self._open[-1] != "style":
-            self._text.append(data)
+        elif inmost != "style":
+            for place in self._open:
+                self._texts[place].append(data)
+
+    def _tag(self, place: int) -> str:
+        return self.elements[place][0]
 
     @property
     def text(self) -> str:
         """All that a reader sees, on one line."""
-        return " ".join(" ".join(self._text).split())
+        return self.read("html")[0]
+
+    def read(self, name: str) -> list[str]:
+        """Return the text of each element of this tag, `.class` or `#id`, each on one line."""
+        named = zip(self.elements, self._texts, strict=True)
+        return [" ".join(" ".join(texts).split()) for one, texts in named if _is(name, *one)]
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         """Return the attributes of every such element."""
         return [attrs for name, attrs in self.elements if name == tag]
+
+
+def _is(name: str, tag: str, attrs: dict[str, str | None]) -> bool:
+    names = {tag, f"#{attrs.get('id')}", *(f".{c}" for c in (attrs.get("class") or "").split())}
+    return name in names

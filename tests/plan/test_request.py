@@ -75,7 +75,7 @@ def received(
 def test_a_chat_request_holds_the_prompts_messages_and_nothing_unasked() -> None:
     assert body() == {
         "model": "tiny",
-        "messages": [{"role": "user", "content": "How old is the moon?"}],
+        "messages": [{"role": "user", "content": PROMPT.text}],
         "max_tokens": 16,
         "temperature": 0.0,
         "stream": True,
@@ -85,7 +85,7 @@ def test_a_chat_request_holds_the_prompts_messages_and_nothing_unasked() -> None
 
 def test_a_completions_request_holds_the_prompts_text() -> None:
     found = body(endpoint="completions")
-    assert found["prompt"] == "How old is the moon?"
+    assert found["prompt"] == PROMPT.text
     assert "messages" not in found
 
 
@@ -99,7 +99,7 @@ def test_the_system_prompt_comes_first() -> None:
     assert found[0] == system
     assert len(found) == 4
     text = body(endpoint="completions", system_prompt="Be brief.")["prompt"]
-    assert text == "Be brief.\n\nHow old is the moon?"
+    assert text == f"Be brief.\n\n{PROMPT.text}"
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,6 @@ def test_the_signals_are_given_back() -> None:
     with interrupts_counted():
         assert handlers() != before
     assert handlers() == before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
 
 
 def test_the_signals_are_given_back_when_the_run_breaks_off() -> None:

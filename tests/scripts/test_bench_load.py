@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def test_a_warm_up_that_fails_is_told_and_the_run_goes_on(
         [SSE_HEAD, chunk(delta("a")), CLOSE] if number < 3 else None
     )
     done = run_bench(tmp_path, scenarios(warmup_requests=4))
-    assert "2 of 4 unmeasured requests (warm-up and tail) failed" in done.stderr
+    assert "2 of 4" in done.stderr
     assert info(tmp_path).unmeasured["failed"] == 2
     assert rows(tmp_path)["error"].isna().all()
     assert_ledger(tmp_path)
@@ -272,6 +273,11 @@ def test_repeats_take_turns_with_levels_and_have_schedules_of_their_own(
     assert runs[0].prompts["sha256"] != runs[2].prompts["sha256"]
 
 
+def whole(told: str) -> list[str]:
+    """Return the ids of the runs that are told to be whole, in order."""
+    return sorted(re.findall(r"(\S+) is whole", told))
+
+
 def test_a_resumed_bench_runs_what_is_missing_and_nothing_else(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
@@ -284,10 +290,10 @@ def test_a_resumed_bench_runs_what_is_missing_and_nothing_else(
     cut.write_text(cut.read_text().replace('"status": "complete"', '"status": "interrupted"'))
     sent = len(completions(tiny_vllm))
     done = run_bench(tmp_path, path, "--resume")
-    assert done.stderr.count("is whole: not run again") == 2
+    assert whole(done.stderr) == [path.stem for path in first[2:]]
     assert len(completions(tiny_vllm)) - sent == 2 * 12
     again = run_bench(tmp_path, path, "--resume")
-    assert again.stderr.count("is whole: not run again") == 4
+    assert len(whole(again.stderr)) == 4
     assert len(completions(tiny_vllm)) - sent == 2 * 12
     assert again.stdout.count("one-cc") >= 4  # the table is of all of them
 
@@ -297,8 +303,9 @@ def test_a_run_of_another_plan_is_no_substitute(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, change: dict[str, Any]
 ) -> None:
     run_bench(tmp_path, scenarios())
-    done = run_bench(tmp_path, scenarios(**change), "--resume")
-    assert "not run again" not in done.stderr
+    sent = len(completions(tiny_vllm))
+    run_bench(tmp_path, scenarios(**change), "--resume")
+    assert len(completions(tiny_vllm)) == sent + change.get("num_requests", 12)
 
 
 def test_an_open_loop_that_loses_a_sending_process_ends_once_the_others_have_measured_theirs(

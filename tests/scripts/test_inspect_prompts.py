@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from vllm_bench.scenario.scenario import load_scenarios
 from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import TinyVllm
+from tests.support.reading import numbers, one_line
 
 pytestmark = pytest.mark.process
 
@@ -67,12 +69,14 @@ def test_it_says_how_many_fit_how_long_they_are_and_shows_some(
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     # A question of 10 repeats or more has 223 characters, 50 tokens: 30 of each 40 have.
-    assert lines[0] == "file:mine.txt: 150 prompts, 150 different, of 200 in the set"
-    assert lines[2].startswith("Tokens by estimate: min 50, median ")
+    assert lines[0].startswith("file:mine.txt: ")
+    assert numbers(lines[0]) == [150, 150, 200]  # prompts, different ones, in the set
+    assert "by estimate: " in lines[2]
+    assert numbers(lines[2])[0] == 50  # the shortest
     assert sum(line.startswith("--- ") for line in lines) == 3
     bins = [line.split() for line in lines if line.startswith("  ")]
     assert sum(int(words[-1]) for words in bins) == 150
-    assert "Note: token counts are estimated from the length of the text" in lines
+    assert sum(line.startswith("Note: ") for line in lines) == 1
 
 
 def test_each_prompt_stands_once_in_both_files_and_the_saved_ones_can_be_sent(
@@ -83,7 +87,7 @@ def test_each_prompt_stands_once_in_both_files_and_the_saved_ones_can_be_sent(
         "--save-jsonl", "b.jsonl", "--show", 0,
     )  # fmt: skip
     assert done.returncode == 0
-    assert done.stdout.endswith(" prompts to b.jsonl\n")
+    assert done.stdout.endswith(" b.jsonl\n")
     rows = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
     assert all(100 <= row["tokens"] <= 500 for row in rows)
     assert len({row["id"] for row in rows}) == len(rows) > 50
@@ -107,7 +111,7 @@ def test_a_seed_gives_the_same_prompts_again_and_another_gives_others(
 def test_no_more_than_500_prompts_are_drawn(tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("\n".join(f"{i} " + "word " * 50 for i in range(700)))
     done = run(tmp_path, "--dataset", "file:many.txt")
-    assert done.stdout.startswith("file:many.txt: 500 prompts, 500 different, of 700 in the set")
+    assert numbers(done.stdout.partition("\n")[0]) == [500, 500, 700]
 
 
 def test_control_characters_are_spelled_out_on_the_terminal_and_kept_in_jsonl(
@@ -118,8 +122,9 @@ def test_control_characters_are_spelled_out_on_the_terminal_and_kept_in_jsonl(
     done = run(
         tmp_path, "--dataset", "file:evil.jsonl", "--save-text", "t.txt", "--save-jsonl", "j.jsonl"
     )
+    spelled_out = "\\x1b[2J\\x1b]0;owned\\x07 \\u202etxt\\r \\x9b31m "
     for text in (done.stdout, (tmp_path / "t.txt").read_text()):
-        assert "\\x1b[2J\\x1b]0;owned\\x07 \\u202etxt\\r \\x9b31m word" in text
+        assert spelled_out in text
         assert not set(text) & set("\x1b\x07\r\x9b\u202e")
     assert json.loads((tmp_path / "j.jsonl").read_text())["prompt"] == evil
 
@@ -133,12 +138,13 @@ def test_a_scenario_is_shown_as_it_would_be_sent(tmp_path: Path, prompts: str) -
     assert f"sha256 {expected.sha256}\n" in done.stdout
     shown = [line.split()[2].rstrip(",") for line in done.stdout.splitlines() if line[:4] == "--- "]
     assert shown == [prompt.id for prompt in expected.prompts]
-    assert done.stdout.startswith("The run asks its server for token counts and may draw others")
+    assert "--base-url" in done.stdout.partition("\n")[0]  # with it the server would count
 
 
 def test_a_scenario_of_conversations_shows_their_turns(tmp_path: Path) -> None:
     talks = tmp_path / "talks.jsonl"
-    talks.write_text(json.dumps({"turns": ["Who are you?", "And who am I?"]}) + "\n")
+    first, second = "Who are you?", "And who am I?"
+    talks.write_text(json.dumps({"turns": [first, second]}) + "\n")
     path = scenario_file(
         tmp_path,
         dataset=f"file:{talks}",
@@ -148,7 +154,7 @@ def test_a_scenario_of_conversations_shows_their_turns(tmp_path: Path) -> None:
     )
     done = run(tmp_path, "--scenarios", path, "--scenario", "mine")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.index("#1\nWho are you?") < done.stdout.index("#2\nAnd who am I?")
+    assert done.stdout.index(f"#1\n{first}") < done.stdout.index(f"#2\n{second}")
 
 
 def test_a_scenario_by_the_clock_shows_as_many_prompts_as_it_sends(
@@ -184,58 +190,56 @@ def test_with_its_server_a_scenario_shows_the_runs_very_prompts(
     )
     assert done.stderr == ""
     assert f"sha256 {expected.sha256}\n" in done.stdout
-    assert "Tokens by server: " in done.stdout
-    assert "The run asks" not in done.stdout
+    assert "by server: " in done.stdout
+    assert "--base-url" not in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "named"),
     [
-        (["--scenario", "mine", "--seed", "0"], "--seed doesn't go with --scenario"),
-        (["--scenario", "mine", "--dataset", "sample"], "--dataset doesn't go with --scenario"),
-        (["--scenario", "mine", "--min-tokens", "1"], "--min-tokens doesn't go with --scenario"),
-        (["--scenarios", "f.yaml"], "--scenarios needs --scenario"),
-        (["--base-url", "http://localhost/v1"], "--base-url needs --scenario"),
-        (["--min-tokens", "600"], "--min-tokens 600 is over --max-tokens 500"),
-        (["--show", "-1"], "argument --show"),
-        (["--save-text", "a", "--save-jsonl", "a"], "name the same file"),
-        (["--scenario", "mini"], "--scenario mini: scenarios.yaml has mine; did you mean mine?"),
-        (["--save-text", "."], "--save-text .: is a folder; name a file"),
-        (["--save-jsonl", "/"], "--save-jsonl /: is a folder; name a file"),
-        (["--scenario", "mine", "--scenarios", "no.yaml"], "no.yaml: can't be read: No such file"),
+        (["--scenario", "mine", "--seed", "0"], "--seed --scenario"),
+        (["--scenario", "mine", "--dataset", "sample"], "--dataset --scenario"),
+        (["--scenario", "mine", "--min-tokens", "1"], "--min-tokens --scenario"),
+        (["--scenarios", "f.yaml"], "--scenarios --scenario"),
+        (["--base-url", "http://localhost/v1"], "--base-url --scenario"),
+        (["--min-tokens", "600"], "--min-tokens 600 --max-tokens 500"),
+        (["--show", "-1"], "--show: -1:"),
+        (["--save-text", "a", "--save-jsonl", "a"], "--save-text --save-jsonl"),
+        (["--scenario", "mini"], "--scenario mini: scenarios.yaml mine?"),
+        (["--save-text", "."], "--save-text .:"),
+        (["--save-jsonl", "/"], "--save-jsonl /:"),
+        (["--scenario", "mine", "--scenarios", "no.yaml"], "no.yaml:"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
-    tmp_path: Path, prompts: str, words: list[str], message: str
+    tmp_path: Path, prompts: str, words: list[str], named: str
 ) -> None:
     scenario_file(tmp_path)
     extra = ["--scenarios", "scenarios.yaml"] if words == ["--scenario", "mini"] else []
     done = run(tmp_path, *words, *extra)
     assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert all(word in line for word in named.split())
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "named"),
     [
-        (["--dataset", "file:no.txt"], "file:no.txt: can't be read: No such file or directory"),
-        (["--dataset", "dolli"], "dolli: no such dataset"),
-        (["--dataset", "file:mine.txt", "--min-tokens", "499"], ": ask for other lengths"),
-        ([], "dolly (databricks/databricks-dolly-15k): not fetched from the hub"),
-        (
-            ["--dataset", "file:mine.txt", "--save-text", "mine.txt/a"],
-            "mine.txt/a: ",
-        ),
+        (["--dataset", "file:no.txt"], "file:no.txt: "),
+        (["--dataset", "dolli"], "dolli: "),
+        (["--dataset", "file:mine.txt", "--min-tokens", "499"], "499"),
+        ([], "databricks/databricks-dolly-15k"),
+        (["--dataset", "file:mine.txt", "--save-text", "mine.txt/a"], "mine.txt/a: "),
     ],
 )
 def test_what_cannot_be_had_ends_in_one_line(
-    tmp_path: Path, prompts: str, words: list[str], message: str
+    tmp_path: Path, prompts: str, words: list[str], named: str
 ) -> None:
     done = run(tmp_path, *words)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    line = one_line(done.stderr)
     assert line.startswith("inspect_prompts.py: ")
-    assert message in line
+    assert named in line
 
 
 @pytest.mark.parametrize("words", ["--show 500 | head -n 1", "--show 0 | (exec 0<&-; echo -)"])
@@ -249,15 +253,28 @@ def test_a_closed_pipe_ends_it_quietly(tmp_path: Path, prompts: str, words: str)
     assert done.stdout.splitlines()[1] == "0"
 
 
+def writer_of(pipe: Path) -> int | None:
+    """Open a pipe that somebody reads."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as e:
+        assert e.errno == errno.ENXIO
+        return None
+
+
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "slow.txt")  # reading it waits for a writer that never comes
+    slow = tmp_path / "slow.txt"
+    os.mkfifo(slow)
     running = subprocess.Popen(
         [sys.executable, SCRIPT, "--dataset", "file:slow.txt"],
         env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(1.0)
+    while (writer := writer_of(slow)) is None:
+        assert running.poll() is None
+        time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=10)
+    os.close(writer)
     assert (running.returncode, said) == (130, "")
 
 
@@ -286,7 +303,7 @@ def test_help_answers_at_once(script: str) -> None:
 
 
 def test_escaping_keeps_what_people_read() -> None:
-    assert escaped("naïve 数据 🙂\n\tend\r\n") == "naïve 数据 🙂\n    end\n"
+    assert escaped("naïve🙂\n\t数据\r\n") == "naïve🙂\n    数据\n"
 
 
 def test_a_histogram_has_at_most_ten_bins_that_hold_every_length() -> None:
@@ -297,4 +314,4 @@ def test_a_histogram_has_at_most_ten_bins_that_hold_every_length() -> None:
 
 
 def test_lengths_are_summed_up() -> None:
-    assert length_summary([1, 2, 6]) == "min 1, median 2, mean 3, max 6"
+    assert numbers(length_summary([1, 2, 6])) == [1, 2, 3, 6]  # min, median, mean, max

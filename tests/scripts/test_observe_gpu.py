@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -21,6 +20,7 @@ from vllm_bench.records.samples import GpuRow
 from vllm_bench.watch.gpu_elsewhere import HEADER
 
 from tests.support.far_end import FarEnd, TinyVllm
+from tests.support.running import assert_ran, run_bench, run_script, write_scenario
 from tests.support.shimmed import TWO_GPUS, environment
 
 pytestmark = pytest.mark.process
@@ -33,41 +33,22 @@ TROUBLE = TWO_GPUS + "0 3 reasons=0x44 sm=1200\n0 6 reasons=0 sm=1980\n1 5 all=!
 
 @pytest.fixture
 def bench(tmp_path: Path, tiny_vllm: TinyVllm) -> Callable[..., Any]:
-    """Run bench.py on a scenario with these changes; return how it ended, and what it wrote."""
+    """Run bench.py on a scenario with these changes; return how it ended."""
     tiny_vllm.token_gap_s = 0.02
+    settings = {
+        "base_url": tiny_vllm.base_url,
+        "model": "tiny",
+        "max_new_tokens": 4,
+        "concurrencies": [2],
+        "num_requests": 12,
+    }
 
     def run(changes: dict[str, object], *words: str, **env: str) -> Any:
-        prompts = tmp_path / "prompts.txt"
-        prompts.write_text("".join(f"{i} " + "tell me more " * 30 + "\n" for i in range(12)))
-        settings = {
-            "base_url": tiny_vllm.base_url,
-            "model": "tiny",
-            "dataset": f"file:{prompts}",
-            "max_new_tokens": 4,
-            "concurrencies": [2],
-            "warmup_requests": 0,
-            "num_requests": 12,
-            **changes,
-        }
-        scenarios = tmp_path / "scenarios.yaml"
-        scenarios.write_text(json.dumps({"scenarios": {"one": settings}}))
-        results = tmp_path / "results"
-        script = [sys.executable, str(ROOT / "bench" / "bench.py"), "--scenarios", str(scenarios)]
-        return subprocess.run(
-            [*script, "--results-dir", str(results), *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, "VLLM_BENCH_CACHE": str(tmp_path / "cache"), **env},
+        return run_bench(
+            tmp_path, write_scenario(tmp_path, **{**settings, **changes}), *words, **env
         )
 
     return run
-
-
-def ran(done: Any) -> None:
-    """The run went through; that a busy machine makes its figures INVALID is no matter here."""
-    assert done.returncode in (0, 4), done.stderr
 
 
 def observed(folder: Path) -> dict[str, Any]:
@@ -85,7 +66,7 @@ def test_a_run_with_two_gpus_of_which_one_throttles_and_one_disappears(
 ) -> None:
     changes = {"telemetry": True, "telemetry_hz": 100}
     done = bench(changes, **environment(tmp_path, TROUBLE))
-    ran(done)
+    assert_ran(done)
     rows, gpu = telemetry(tmp_path), observed(tmp_path)["gpu"]
     assert tuple(rows.columns) == columns(GpuRow)
     first, second = (rows[rows["gpu_index"] == i] for i in (0, 1))
@@ -103,11 +84,11 @@ def test_a_run_with_two_gpus_of_which_one_throttles_and_one_disappears(
     (gap,) = [g for g in gpu["gaps"] if g["gpu_index"] == 1]
     assert (gap["to_s"], gap["code"]) == (None, "gpu_lost")
     assert gap["from_s"] == pytest.approx(second["t_s"].iloc[-1], abs=2e-6)
-    assert "GPU 1 (GPU-bbbb) stopped answering: gpu_lost" in done.stderr
+    assert gpu["problems"][0]["text"] in done.stderr
 
 
 def test_rows_are_on_one_clock_with_the_requests(bench: Callable[..., Any], tmp_path: Path) -> None:
-    ran(bench({}, "--telemetry", **environment(tmp_path, TWO_GPUS)))
+    assert_ran(bench({}, "--telemetry", **environment(tmp_path, TWO_GPUS)))
     (path,) = (tmp_path / "results").glob("*.csv")
     requests, rows = pd.read_csv(path), telemetry(tmp_path)
     (server,) = (pd.read_csv(p) for p in (tmp_path / "results" / "server_metrics").glob("*.csv"))
@@ -125,7 +106,7 @@ def test_the_servers_metrics_are_recorded_in_every_run(
     bench: Callable[..., Any], tmp_path: Path
 ) -> None:
     done = bench({})
-    ran(done)
+    assert_ran(done)
     found = observed(tmp_path)
     (rows,) = (pd.read_csv(p) for p in (tmp_path / "results" / "server_metrics").glob("*.csv"))
     assert rows["generation_tokens_total"].max() == 48  # the last row is after the last token
@@ -136,7 +117,7 @@ def test_the_servers_metrics_are_recorded_in_every_run(
 
 
 def test_no_server_metrics_leaves_them_out(bench: Callable[..., Any], tmp_path: Path) -> None:
-    ran(bench({}, "--no-server-metrics"))
+    assert_ran(bench({}, "--no-server-metrics"))
     assert observed(tmp_path) == {}
     assert not (tmp_path / "results" / "server_metrics").exists()
 
@@ -144,11 +125,11 @@ def test_no_server_metrics_leaves_them_out(bench: Callable[..., Any], tmp_path: 
 def test_no_driver_is_told_once_for_all_levels(bench: Callable[..., Any], tmp_path: Path) -> None:
     gone = environment(tmp_path, "init 9\n" * 9)
     done = bench({"concurrencies": [1, 2]}, "--telemetry", **gone)
-    ran(done)
-    assert done.stderr.count("no telemetry: NVML: Driver Not Loaded") == 1
+    assert_ran(done)
     for path in (tmp_path / "results").glob("*.json"):
         (problem,) = read_run_info(path).observed["gpu"]["problems"]
         assert problem["code"] == "no_nvml"
+        assert done.stderr.count(problem["text"]) == 1
 
 
 def test_a_command_brings_the_gpus_of_another_machine(
@@ -157,7 +138,7 @@ def test_a_command_brings_the_gpus_of_another_machine(
     there = [f"{k}={v}" for k, v in environment(tmp_path, TROUBLE).items()]
     command = shlex.join(["env", *there, sys.executable, str(OBSERVE), "--hz", "100"])
     done = bench({}, "--telemetry-command", command)
-    ran(done)
+    assert_ran(done)
     rows, gpu = telemetry(tmp_path), observed(tmp_path)["gpu"]
     assert (gpu["source"], gpu["hz"], gpu["rows"]) == ("command", 100, len(rows))
     assert len(rows[rows["gpu_index"] == 1]) == 5
@@ -172,7 +153,7 @@ def test_an_exporters_page_is_read(
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(page)
     far_end.scripts = [[head + page]]
     done = bench({}, "--dcgm-url", far_end.base_url.replace("/v1", "/metrics"))
-    ran(done)
+    assert_ran(done)
     assert telemetry(tmp_path)["power_w"].to_list() == [300]
     assert observed(tmp_path)["gpu"]["source"] == "dcgm"
 
@@ -258,7 +239,5 @@ def test_the_sampler_says_why_it_cannot(
 
 
 def test_every_column_is_explained() -> None:
-    told = subprocess.run(
-        [sys.executable, str(OBSERVE), "--columns"], capture_output=True, text=True, check=True
-    ).stdout
+    told = run_script("bench/observe_gpu.py", "--columns").stdout
     assert [line.split()[0] for line in told.splitlines()] == list(columns(GpuRow))

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import csv
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from vllm_bench.records.request_record import COLUMNS
 
 from tests.support.made_runs import failed_record, made_info, made_record, write_run
+from tests.support.reading import one_line
+from tests.support.running import ROOT, run_script
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def script(name: str, *words: object, cwd: Path | None = None, **environ: str):
+def script(name: str, *words: object, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run bench/<name>.py."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bench" / f"{name}.py"), *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, "PYTHONWARNINGS": "error", **environ},
-    )
+    return run_script(f"bench/{name}.py", *words, **more)
 
 
 def healthy(run_id="made-cc4-a", count=80, **fields):
@@ -97,7 +91,7 @@ def test_the_summary_named_alone_is_refused_by_name(results):
     script("summarize", "--results-dir", results)
     done = script("summarize", results / "summary.csv")
     assert done.returncode == 1
-    assert "summary.csv: not a run" in done.stderr
+    assert one_line(done.stderr).startswith(f"summarize.py: {results / 'summary.csv'}: ")
 
 
 def test_results_go_where_the_first_run_lies_or_where_told(results, tmp_path_factory):
@@ -111,21 +105,33 @@ def test_results_go_where_the_first_run_lies_or_where_told(results, tmp_path_fac
 
 @pytest.mark.parametrize("name", ["summarize", "plot", "report"])
 def test_no_runs_is_one_line_and_exit_1(name, tmp_path):
-    for words in (["--results-dir", tmp_path], [tmp_path]):
-        done = script(name, *words)
-        assert done.returncode == 1
-        assert done.stderr == f"{name}.py: no runs in {tmp_path}: make some with make bench\n"
-        assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["summarize", "plot", "report"])
-def test_a_folder_that_is_missing_is_said_to_be(name, tmp_path):
-    gone = tmp_path / "gone"
-    done = script(name, "--results-dir", gone)
+    done = script(name, "--results-dir", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"{name}.py: {gone}: no such folder: make bench makes runs\n"
-    done = script(name, "made-cc4-a", "--results-dir", gone)
-    assert done.stderr.endswith(f"nor a run id in {gone}, which is missing\n")
+    line = one_line(done.stderr)
+    assert line.startswith(f"{name}.py: ")
+    assert f"{tmp_path}: " in line
+    assert line.endswith("make bench")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_runs_may_be_named_as_a_file(tmp_path):
+    done = script("summarize", tmp_path)
+    assert done.returncode == 1
+    assert f"{tmp_path}: " in one_line(done.stderr)
+
+
+def test_a_folder_that_is_missing_is_said_to_be(tmp_path):
+    gone = tmp_path / "gone"
+    done = script("summarize", "--results-dir", gone)
+    assert done.returncode == 1
+    line = one_line(done.stderr)
+    assert line.startswith(f"summarize.py: {gone}: ")
+    assert "make bench" in line
+    done = script("summarize", "made-cc4-a", "--results-dir", gone)
+    assert done.returncode == 1
+    line = one_line(done.stderr)
+    assert line.startswith("summarize.py: made-cc4-a: ")
+    assert str(gone) in line
 
 
 def test_a_glob_is_looked_for_in_the_results_folder_too(results, tmp_path_factory):
@@ -135,29 +141,26 @@ def test_a_glob_is_looked_for_in_the_results_folder_too(results, tmp_path_factor
     assert (done.returncode, done.stderr) == (0, "")
     assert len(rows(results)) == 2
     none = script("summarize", "mad-*", "--results-dir", results, cwd=elsewhere)
-    assert none.stderr == f"summarize.py: mad-*: no run matches, here or in {results}\n"
+    line = one_line(none.stderr)
+    assert line.startswith("summarize.py: mad-*: ")
+    assert str(results) in line
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"", "empty: no run"), (b"\x89PNG\r\n\x1a\n\0", "not a run"), (b"# Title\n", "not a run")],
-)
-def test_what_is_no_run_is_told_in_a_few_words(content, said, tmp_path):
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0", b"# Title\n"])
+def test_what_is_no_run_is_told_in_a_few_words(content, tmp_path):
     (tmp_path / "README.md").write_bytes(content)
     done = script("summarize", "README.md", cwd=tmp_path)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"summarize.py: README.md: {said}")
+    line = one_line(done.stderr)
+    assert line.startswith("summarize.py: README.md: ")
     assert len(line) < 120
 
 
-@pytest.mark.parametrize("name", ["summarize", "plot"])
 @pytest.mark.parametrize("given", ["nothing*.csv", "nothing.csv", "nothing"])
-def test_what_does_not_exist_is_named_and_exit_1(name, given, results):
-    done = script(name, given, cwd=results)
+def test_what_does_not_exist_is_named_and_exit_1(given, results):
+    done = script("summarize", given, cwd=results)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{name}.py: {given}: no ")
-    assert done.stderr.count("\n") == 1
+    assert one_line(done.stderr).startswith(f"summarize.py: {given}: ")
 
 
 def damage(results: Path) -> None:
@@ -169,8 +172,7 @@ def test_a_damaged_run_is_one_line_and_the_others_are_still_done(name, results):
     damage(results)
     done = script(name, "--results-dir", results)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "torn.csv: damaged row" in done.stderr
+    assert one_line(done.stderr).startswith(f"{name}.py: {results / 'torn.csv'}: ")
     made = len(rows(results)) if name == "summarize" else len(list(results.glob("plots/*_cdf.png")))
     assert made == (2 if name == "summarize" else 4)
 
@@ -180,14 +182,16 @@ def test_a_file_of_another_kind_is_refused_where_named_and_passed_over_where_fou
     assert script("summarize", "--results-dir", results).returncode == 0
     done = script("summarize", results / "gpu.csv")
     assert done.returncode == 1
-    assert "gpu.csv: not a run: " in done.stderr
+    assert "gpu.csv: " in one_line(done.stderr)
 
 
 def test_an_older_run_is_not_passed_over_in_silence(results):
     (results / "old.csv").write_text(",".join(COLUMNS[:-1]) + "\n")
     done = script("summarize", "--results-dir", results)
     assert done.returncode == 1
-    assert "old.csv: not a run of this version: missing error" in done.stderr
+    line = one_line(done.stderr)
+    assert "old.csv: " in line
+    assert line.endswith(f": missing {COLUMNS[-1]}")
 
 
 def test_a_torn_last_line_costs_only_that_line(results):
@@ -210,7 +214,7 @@ def test_a_damaged_json_is_one_line_and_the_rows_are_summed_up(results):
     (results / "made-cc4-a.json").write_text("{")
     done = script("summarize", results / "made-cc4-a.csv")
     assert done.returncode == 1
-    assert "made-cc4-a.json: not a run's JSON" in done.stderr
+    assert "made-cc4-a.json: " in one_line(done.stderr)
     assert len(rows(results)) == 1
 
 
@@ -261,11 +265,8 @@ def test_all_files_are_written_and_named(results):
         ("slo", "4", "yes"),
         ("slo", "8", "yes"),
     ]
-    text = (results / "summary.md").read_text()
-    assert "### Objectives" in text
-    assert "every objective was met up to 8 streams" in text
-    assert "### TTFT over load" in text
-    assert "8 streams: TTFT p50=100 ms, p95=100 ms" in text
+    headings = re.findall(r"^### (.*)", (results / "summary.md").read_text(), re.MULTILINE)
+    assert {"Objectives", "TTFT over load"} <= set(headings)
 
 
 def test_codes_are_printed_for_whoever_asks():
@@ -304,8 +305,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(results):
     for name in ("summarize", "plot"):
         done = script(name, results / "made-cc4-a.csv", "--results-dir", results / "file")
         assert done.returncode == 1
-        assert done.stderr.count("\n") == 1
-        assert "not written" in done.stderr
+        assert f"{results / 'file'}" in one_line(done.stderr)
 
 
 def test_a_terminal_without_the_characters_shows_question_marks(results):
@@ -322,14 +322,15 @@ def test_plot_draws_every_picture_of_a_run_and_of_a_scenario(results):
         *(f"made-cc8-a_{name}.png" for name in of_a_run),
         *(f"made_{name}.png" for name in ("latency_overlay", "load", "pareto", "ttft_overlay")),
     ]
-    assert "no made-cc4-a_itl_cdf.png: no tokens/made-cc4-a.npz beside the rows" in done.stdout
+    assert "made-cc4-a_itl_cdf.png: " in done.stdout  # why there is none
+    assert "tokens/made-cc4-a.npz" in done.stdout
 
 
 def test_plot_of_one_run_draws_its_pictures_and_says_why_no_more(results):
     done = script("plot", results / "made-cc4-a.csv", MPLBACKEND="no-such-backend")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list((results / "plots").iterdir())) == 4
-    assert "no made_*.png: one run has nothing to be compared with" in done.stdout
+    assert "made_*.png: " in done.stdout
 
 
 def test_plot_writes_the_format_and_the_look_that_were_asked_for(results):

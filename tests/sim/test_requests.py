@@ -70,7 +70,7 @@ def test_a_model_goes_by_its_served_names_or_by_none() -> None:
     assert read_ask(COMPLETIONS, {"prompt": "hi"}, SETTINGS).model == "m"
     assert read_ask(COMPLETIONS, {"prompt": "hi", "model": "alias"}, SETTINGS).model == "alias"
     assert error(model="other").status == 404
-    assert "Valid aliases: m, alias." in error(model="other").message
+    assert "m, alias" in error(model="other").message
 
 
 def test_max_tokens_is_shortened_to_what_the_context_leaves() -> None:

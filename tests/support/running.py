@@ -15,7 +15,22 @@ import pandas as pd
 from vllm_bench.records.request_record import read_frame
 from vllm_bench.records.run_info import read_run_info
 
-BENCH = Path(__file__).resolve().parents[2] / "bench" / "bench.py"
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "bench" / "bench.py"
+
+
+def run_script(
+    script: str, *words: object, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script of the checkout, `bench/plot.py` say, to its end; a warning is an error."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONWARNINGS": "error", **env},
+    )
 
 
 def write_prompts(folder: Path) -> Path:
