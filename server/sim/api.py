@@ -1,4 +1,4 @@
-"""Routes: which path is answered by what, and who may ask."""
+"""Routes: what answers each path, and the check of API keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .wire.settings import VERSION
 
 
 class Plain(NamedTuple):
-    """An answer that is there at once."""
+    """An answer that is ready at once."""
 
     status: int
     body: bytes
@@ -42,7 +42,7 @@ class Api:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._created = int(time.time())
-        self.requests = 0  # for tokens, so far; faults go by their number
+        self.requests = 0  # for tokens, so far; faults refer to this number
         self._routes: dict[str, tuple[str, Callable[[HttpRequest, Connection], Plain | None]]] = {
             "/health": ("GET", lambda *_: Plain(200, b"", None)),
             "/version": ("GET", lambda *_: _json({"version": VERSION})),
@@ -58,7 +58,7 @@ class Api:
         try:
             plain = self._answer(request, connection)
         except ApiError as error:
-            more = "" if error.status == 401 else VARY  # nobody looked at its origin
+            more = "" if error.status == 401 else VARY  # vLLM checks the key before the origin
             plain = Plain(error.status, orjson.dumps(error.body), more=more)
         if plain is not None:
             connection.put(*plain)

@@ -14,7 +14,7 @@ from sim.wire.replies import Reply, make_replies
 from sim.wire.settings import Settings
 from sim.wire.tokens import (
     EOS,
-    FOREIGN,
+    NON_ASCII,
     PIECES,
     SPECIAL,
     SPOKEN,
@@ -111,7 +111,7 @@ def test_the_text_parts_of_a_message_are_its_text() -> None:
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(
-    st.sampled_from([*SPECIAL, *FOREIGN, " the", "The", "\n", "{}", "é", "<|im_", " "])
+    st.sampled_from([*SPECIAL, *NON_ASCII, " the", "The", "\n", "{}", "é", "<|im_", " "])
 ).map("".join)
 
 

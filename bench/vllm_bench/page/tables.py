@@ -1,4 +1,4 @@
-"""The report's tables: a column knows its cell of each row, and a cell how it is sorted."""
+"""The report's tables. A column makes a cell of each row; a cell has the value that sorts it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a cell shows, what it is sorted by (None: last), and a second, small line."""
+    """What a cell shows, its value for sorting (None: last), and a second, small line."""
 
     text: str
     sort: Value = None
@@ -34,13 +34,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """A heading under its group, its meaning, a row's cell, and how all of its cells look."""
+    """A heading and its group, its meaning, how to make a row's cell, and the look of its cells."""
 
     heading: str
     doc: str
     cell: Callable[[Row], Cell]
     group: str = ""
-    look: str = "number"  # "words": long ones; "": short ones
+    look: str = "number"  # "words": long text; "": short text
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def table(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> Table:
 
 
 def number(value: float) -> str:
-    """Return a figure with as many digits as matter, thousands apart."""
+    """Return a figure with the digits that matter and commas between thousands."""
     if isinstance(value, int):
         return f"{value:,}"
     text = short(value)
@@ -72,7 +72,7 @@ def number(value: float) -> str:
 
 
 def known(value: Value, otherwise: str = "", small: str = "") -> Cell:
-    """Return a figure's cell; where there is none, what stands in its place."""
+    """Return a figure's cell; where there is no figure, a cell with `absent`."""
     if isinstance(value, int | float):
         return Cell(number(value), value, small)
     return Cell(otherwise or ABSENT)
@@ -112,7 +112,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
 
 
 def server_table(runs: Sequence[RunSummary]) -> Table | None:
-    """Return one row per run with what was seen of the server and its GPUs; None: nobody looked."""
+    """Return one row per run with figures of server and GPUs; None: nothing was sampled."""
     watched = any(run.gpu_side.expected for run in runs)
     groups = [
         group
@@ -131,7 +131,7 @@ def _figures(groups: Iterable[Group]) -> Iterator[Column[RunSummary]]:
 
 
 def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
-    """A percentile without the samples for it stays: that nobody can say is said."""
+    """A column stays if only samples are missing for its percentile: cells then say so."""
 
     def cell(run: RunSummary) -> Cell:
         value = BY_NAME[name].value(run)
@@ -143,7 +143,7 @@ def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
 
 
 def figures_table(runs: Sequence[RunSummary]) -> Table:
-    """Return one row per column of summary.csv and a column per run: everything there is."""
+    """Return one row per column of summary.csv and a column per run."""
     name = Column("figure", "its name in summary.csv", _name, look="")
     columns = [name, *(Column(run.load.words, run.run_id, _plain(run)) for run in runs)]
     figures = [f for f in SUMMARY_COLUMNS if any(f.value(run) is not None for run in runs)]
@@ -195,7 +195,7 @@ LEVELS: tuple[Column[LevelRow], ...] = (
 
 
 def levels_table(series: Series) -> Table:
-    """Return one row per level: its runs together, each figure with its interval over them."""
+    """Return one row per level: each figure over its runs, with its interval."""
     figures = (
         Column(
             heading,
@@ -227,19 +227,19 @@ def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
 
 @dataclass(frozen=True, slots=True)
 class OfRun(Generic[Row]):
-    """A turn or a kind of failure, and the run that it is of."""
+    """A turn or a kind of failure, and its run."""
 
     run: RunSummary
     part: Row
 
 
 def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
-    """Return a column of what lies at a path of attributes."""
+    """Return a column of the values at a path of attributes."""
     return Column(heading, doc, lambda row: known(follow(row, path)), group)
 
 
 def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
-    """Return a column of untrusted words that lie at a path of attributes."""
+    """Return a column of the untrusted text at a path of attributes."""
     return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
 
 
@@ -253,7 +253,7 @@ TURNS: tuple[Column[OfRun[Turn]], ...] = (
     _number("tokens", "mean prompt tokens: the history grows", "part.prompt_tokens_mean", PROMPT),
     Column(
         "cached %",
-        "of them found in the prefix cache, where replies say it",
+        "share of them found in the prefix cache, if replies say so",
         lambda row: _percent(row.part.cached_share),
         PROMPT,
     ),
@@ -261,8 +261,8 @@ TURNS: tuple[Column[OfRun[Turn]], ...] = (
 ERRORS: tuple[Column[OfRun[ErrorGroup]], ...] = (
     _words("load", "level of load", "run.load.words"),
     _words("kind", "kind of failure", "part.kind"),
-    _number("requests", "how many failed so", "part.count"),
-    _words("first message", "the first one's words", "part.example", look="words"),
+    _number("requests", "how many failed in this way", "part.count"),
+    _words("first message", "error message of the first one", "part.example", look="words"),
 )
 
 

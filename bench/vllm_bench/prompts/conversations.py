@@ -1,6 +1,6 @@
-"""Conversations of several turns: what the person says; the answers are the server's to give.
+"""Conversations of several turns: what the person says. The answers come from the server.
 
-They come from a file of rows in one of the shapes of whole conversations: see rows.py.
+They come from a file of rows in one of the shapes of conversations: see rows.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .rows import CONVERSATIONS, RowError, turns_of
 class Conversation:
     """What one person says, turn by turn."""
 
-    id: str  # stable in its set
+    id: str  # unique and constant in its set
     user_turns: tuple[str, ...]
 
 
@@ -33,11 +33,11 @@ class ConversationSet:
     conversations: tuple[Conversation, ...]
     sha256: str  # over the turns, in order
     distinct: int
-    notes: tuple[str, ...] = ()  # for people: what was cut, what was used again
+    notes: tuple[str, ...] = ()  # for people: what was cut or used again
 
 
 def read_conversations(path: Path) -> tuple[Conversation, ...]:
-    """Return every conversation of a file in which a person says something.
+    """Return the conversations of a file in which a person says something.
 
     Raises PromptError naming the file, the row and the fault.
     """
@@ -63,7 +63,7 @@ def holds_conversations(path: Path) -> bool:
 
 
 def user_turns(row: object) -> tuple[str, ...]:
-    """Return what the person says in a row, turn by turn; blank turns are none. Raises RowError."""
+    """Return what the person says in a row, turn by turn, without blank turns. Raises RowError."""
     shapes = [key for key in CONVERSATIONS if isinstance(row, dict) and key in row]
     if not isinstance(row, dict) or not shapes:
         raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
@@ -76,8 +76,8 @@ def choose_conversations(
 ) -> ConversationSet:
     """Return `count` conversations of exactly `turns` turns, in seeded order.
 
-    Longer ones are cut; shorter ones are left out. All are used equally often, and the first of
-    a longer draw are those of a shorter one. Raises PromptError where none is long enough.
+    Longer ones are cut; shorter ones are left out. All are used equally often, and a longer draw
+    begins with the shorter one. Raises PromptError where none is long enough.
     """
     fitting = [Conversation(c.id, c.user_turns[:turns]) for c in pool if len(c.user_turns) >= turns]
     if not fitting:

@@ -20,14 +20,14 @@ def listing(prompts: Sequence[Prompt], first: int = 0) -> Iterator[str]:
         length = "" if prompt.tokens is None else f", {prompt.tokens} tokens"
         yield f"--- {number}: {escaped(prompt.id)}{length}"
         for message in prompt.messages:
-            # A lone user message is what nearly every prompt is: no need to say so.
+            # Nearly every prompt is a single user message: its role isn't shown.
             role = f"[{message.role}] " if len(prompt.messages) > 1 else ""
             yield role + escaped(message.content)
         yield ""
 
 
 def json_lines(prompts: Sequence[Prompt]) -> bytes:
-    """Return the prompts unchanged, a JSON object a line."""
+    """Return the prompts unchanged, one JSON object per line."""
     return b"".join(orjson.dumps(_row(prompt)) + b"\n" for prompt in prompts)
 
 
@@ -46,7 +46,7 @@ def length_summary(lengths: Sequence[int]) -> str:
 
 
 def histogram(lengths: Sequence[int]) -> Iterator[str]:
-    """Yield a line a bin of equal width: its ends in tokens, both included, a bar, the number."""
+    """Yield one line per bin of equal width: its ends in tokens (both included), a bar, a count."""
     low, high = min(lengths), max(lengths)
     width = -(-(high - low + 1) // BINS)  # rounded up
     bins = [0] * (-(-(high - low + 1) // width))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files that a process holds while it writes."""
+"""Files that are written completely or not at all, and files that are locked during a run."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it to `path` at the block's end. Raises OSError."""
+    """Yield a path to write to, and rename it to `path` at the block's end. Raises OSError."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # no two processes share it
     try:
         yield unfinished
         unfinished.replace(path)
     except OSError:
         with suppress(OSError):
-            unfinished.unlink()  # half a file would take the last of a full disk
+            unfinished.unlink()  # half a file would only use up a full disk
         raise
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a whole file beside its name and rename it into place. Raises OSError."""
+    """Write a temporary file and rename it into place. Raises OSError."""
     with replacing(path) as unfinished:
         unfinished.write_bytes(data)
 
 
 def hold(descriptor: int) -> None:
-    """Hold an open file, to be read and written, until it is closed."""
+    """Lock an open file (opened for reading and writing) until it is closed."""
     _lock(descriptor, alone=False)
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a file inside the block; where that is impossible, don't."""
+    """Lock a file inside the block; where that is impossible, go on without."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -49,9 +49,9 @@ def held(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Tell whether nobody holds a file, and keep it so inside the block.
+    """Yield whether no process locks the file, and keep it so inside the block.
 
-    False where somebody does, and where nobody can tell.
+    False where another process does, and where that is unknown.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -69,6 +69,6 @@ def _lock(descriptor: int, *, alone: bool) -> bool:
         import fcntl
 
         fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # no such locks here; or, BlockingIOError, somebody holds it
+    except (ImportError, OSError):  # no such locks here; BlockingIOError: another process locks it
         return False
     return True

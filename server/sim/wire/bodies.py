@@ -1,4 +1,4 @@
-"""The answers that come in one piece, as dictionaries in vLLM's order of keys."""
+"""The answers in one piece, as dictionaries with vLLM's order of keys."""
 
 from __future__ import annotations
 
