@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import UsageError
-from vllm_bench.script import ROOT, parser_of, run
+from vllm_bench.script import ROOT, parser_of, read_env, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.prompts.prompt import Prompt, PromptSet
@@ -103,22 +103,15 @@ def _contradiction(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _cache_dir() -> Path:
-    from vllm_bench.env_file import load_env_file
-    from vllm_bench.prompts.source import default_cache_dir
-
-    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
-    return default_cache_dir(os.environ)
-
-
 def _own_set(args: argparse.Namespace) -> PromptSet:
     """Draw different prompts of the lengths asked for. Raises PromptError."""
     from vllm_bench.prompts.count import best_counter
     from vllm_bench.prompts.fit import Draw, TokenRange, choose_natural
     from vllm_bench.prompts.order import derive_seed
-    from vllm_bench.prompts.source import load_source
+    from vllm_bench.prompts.source import default_cache_dir, load_source
 
-    cache_dir = _cache_dir()
+    read_env()
+    cache_dir = default_cache_dir(os.environ)
     source = load_source(args.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
     counter = best_counter(models=[os.environ.get("MODEL") or "gpt-oss-20"])
     seed = derive_seed(args.seed, "prompts")
@@ -137,7 +130,7 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
     """
     from vllm_bench.run.prepare import plans_for, server_of
 
-    _cache_dir()  # reads .env
+    read_env()
     scenario = _scenario(args)
     server = server_of(scenario, os.environ) if args.base_url else None
     chosen = plans_for(scenario, server, os.environ)[0].prompts

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from vllm_bench.prompts.prompt import PromptError
 from vllm_bench.scenario.datasets import DATASETS, HUB_SETS
-from vllm_bench.script import ROOT, complain, parser_of, run, say
+from vllm_bench.script import complain, parser_of, read_env, run, say
 
 DEFAULT = "dolly"
 
@@ -36,7 +36,10 @@ DEFAULT = "dolly"
 def main() -> int:
     """Fetch or list, one line per set."""
     args = _parse()
-    cache_dir = _cache_dir()
+    from vllm_bench.prompts.source import default_cache_dir
+
+    read_env()
+    cache_dir = default_cache_dir(os.environ)
     if args.list:
         return _each(DATASETS, lambda name: _listed(name, cache_dir))
     return _each(args.datasets, lambda name: _fetched(name, cache_dir, refresh=args.refresh))
@@ -57,14 +60,6 @@ def _parse() -> argparse.Namespace:
             parser.error(f"--refresh: {name} doesn't come from the hub")
     args.datasets = args.datasets or [DEFAULT]
     return args
-
-
-def _cache_dir() -> Path:
-    from vllm_bench.env_file import load_env_file
-    from vllm_bench.prompts.source import default_cache_dir
-
-    load_env_file(ROOT / ".env", os.environ)  # HF_TOKEN and the like; what is set already wins
-    return default_cache_dir(os.environ)
 
 
 def _each(names: Iterable[str], report: Callable[[str], str]) -> int:

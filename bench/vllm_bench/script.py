@@ -63,6 +63,13 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def read_env() -> None:
+    """Set what .env gives (HF_TOKEN, say) and the environment lacks. Raises EnvFileError."""
+    from .env_file import load_env_file
+
+    load_env_file(ROOT / ".env", os.environ)
+
+
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
     return argparse.ArgumentParser(

@@ -276,26 +276,6 @@ def test_the_hash_is_over_the_doubles_and_leaves_them_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings_", "what"),
-    [
-        ({"shape": "poisson", "rate": 0}, "rate must be above 0"),
-        ({"shape": "poisson", "rate": math.inf}, "rate must be above 0"),
-        ({"shape": "poisson", "rate": math.nan}, "rate must be above 0"),
-        ({"shape": "poisson", "rate": 1, "ramp_s": -1}, "ramp_s must be 0 or more"),
-        ({"shape": "poisson", "rate": 1, "cv": 2}, "cv belongs to gamma"),
-        ({"shape": "gamma", "rate": 1}, "cv belongs to gamma"),
-        ({"shape": "gamma", "rate": 1, "cv": 0}, "cv must be 0.01 to 20.0, not 0"),
-        ({"shape": "bursts", "rate": 1}, "burst_size belongs to bursts"),
-        ({"shape": "constant", "rate": 1, "burst_size": 2}, "burst_size belongs to bursts"),
-        ({"shape": "bursts", "rate": 1, "burst_size": 0}, "burst_size must be 1 or more"),
-    ],
-)
-def test_impossible_arrivals_are_refused(settings_: dict[str, Any], what: str) -> None:
-    with pytest.raises(ValueError, match=what):
-        Arrivals(**settings_)
-
-
-@pytest.mark.parametrize(
     "limits",
     [{}, {"count": 1, "duration_s": 1.0}, {"count": -1}, {"duration_s": 0.0},
      {"duration_s": math.inf}],

@@ -62,23 +62,24 @@ def test_whole_conversations_of_three_shapes(tmp_path: Path, array: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("row", "text"),
+    ("row", "place"),
     [
-        ("Hi", "not a conversation: has none of the keys conversations, messages, turns"),
-        ({"prompt": "Hi"}, "not a conversation: has none of the keys conversations, messages, tu"),
-        ({"conversations": "Hi"}, "conversations must be a list"),
-        ({"conversations": ["Hi"]}, "conversations[0] must have the keys from and value"),
-        ({"conversations": [{"from": "human"}]}, "conversations[0].value must be a text"),
-        ({"messages": [{"content": "Hi"}]}, "messages[0] must have the keys role and content"),
-        ({"messages": [{"role": "me", "content": "Hi"}]}, "messages[0].role must be one of"),
-        ({"turns": ["Hi", 3]}, "turns[1] must be a text"),
+        ("Hi", "conversations, messages, turns"),
+        ({"prompt": "Hi"}, "conversations, messages, turns"),
+        ({"conversations": "Hi"}, "conversations"),
+        ({"conversations": ["Hi"]}, "conversations[0]"),
+        ({"conversations": [{"from": "human"}]}, "conversations[0].value"),
+        ({"messages": [{"content": "Hi"}]}, "messages[0]"),
+        ({"messages": [{"role": "me", "content": "Hi"}]}, "messages[0].role"),
+        ({"turns": ["Hi", 3]}, "turns[1]"),
     ],
 )
-def test_a_damaged_row_is_named(tmp_path: Path, row: object, text: str) -> None:
+def test_a_damaged_row_is_named(tmp_path: Path, row: object, place: str) -> None:
     path = write(tmp_path, SHAREGPT, row)
     with pytest.raises(PromptError) as raised:
         read_conversations(path)
-    assert str(raised.value).startswith(f"file:{path}: line 2: {text}")
+    assert str(raised.value).startswith(f"file:{path}: line 2: ")
+    assert place in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -93,12 +94,13 @@ def test_longer_ones_are_cut_and_shorter_ones_left_out() -> None:
     assert all(
         c.user_turns == (f"{c.id[1:]}.0", f"{c.id[1:]}.1") for c in found.conversations
     )  # fmt: skip
-    assert found.notes == ("conversations: 3 of 4 have at least 2 turns; others left out",)
+    (note,) = found.notes
+    assert "3 of 4" in note
 
 
 @pytest.mark.parametrize(("turns", "longest"), [([1, 3], 3), ([], 0)])
 def test_none_is_long_enough(turns: list[int], longest: int) -> None:
-    with pytest.raises(PromptError, match=f"has 4 turns; the longest has {longest}: set turns"):
+    with pytest.raises(PromptError, match=rf"\b4\b.*\b{longest}\b"):
         choose_conversations(pool(*turns), count=1, turns=4, seed=1)
 
 

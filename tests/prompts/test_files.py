@@ -1,12 +1,12 @@
-"""A person's own file of prompts, the bundled set, where the cache lies, and the seed."""
+"""A person's own file of prompts, the bundled set, and where the cache lies."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from vllm_bench.prompts.order import derive_seed
 from vllm_bench.prompts.prompt import Message
 from vllm_bench.prompts.source import default_cache_dir, load_source
 
@@ -48,10 +48,8 @@ def test_a_file_may_have_any_of_the_usual_shapes(tmp_path: Path, name: str, cont
 
 
 def test_a_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
-    assert texts(write(tmp_path, "a.txt", "[INST] Hello\nWorld"), tmp_path) == [
-        "[INST] Hello",
-        "World",
-    ]
+    lines = ["[INST] Hello", "World"]
+    assert texts(write(tmp_path, "a.txt", "\n".join(lines)), tmp_path) == lines
 
 
 def test_messages_are_cut_after_the_last_user_message(tmp_path: Path) -> None:
@@ -59,7 +57,7 @@ def test_messages_are_cut_after_the_last_user_message(tmp_path: Path) -> None:
     row = {"messages": [{"role": r, "content": c} for r, c in [*turns, ("assistant", "D")]]}
     (prompt,) = load_prompts(write(tmp_path, "a.jsonl", json.dumps(row)), cache_dir=tmp_path)
     assert prompt.messages == tuple(Message(r, c) for r, c in turns)
-    assert prompt.text == "Be brief.\n\nA\n\nB\n\nC"
+    assert prompt.text == "\n\n".join(text for _, text in turns)
 
 
 def test_content_may_come_in_parts(tmp_path: Path) -> None:
@@ -72,67 +70,56 @@ def test_empty_and_repeated_prompts_are_left_out_and_counted(tmp_path: Path) -> 
     name = write(tmp_path, "a.json", '["One", " ", "One", "", {"messages": []}, "Two"]')
     source = load_source(name, cache_dir=tmp_path)
     assert [p.id for p in source.prompts] == ["file:1", "file:6"]
-    assert source.notes == (
-        f"{name}: rows left out: 1 without a human prompt, 2 empty, 1 repeated",
-    )
+    (note,) = source.notes
+    assert note.startswith(f"{name}: ")
+    assert re.findall(r"\d+", note.removeprefix(name)) == ["1", "2", "1"]
+
+
+CHAT = '{"messages": [{"role": "user", "content": %s}]}'
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "facts"),
     [
-        ("a.txt", "", "empty: no prompts"),
-        ("a.txt", " \n\n", "empty: no prompts"),
-        ("a.bin", b"\x7fELF\0\0", "a binary file; wanted: UTF-8 text or JSON"),
-        ("a.txt", b"fine\ncaf\xe9\n", "line 2: not UTF-8"),
-        ("a.jsonl", '{"prompt": "x"}\n{"prompt": ', "line 2: not JSON: "),
-        ("a.json", '["x",\n "y"', "line 2: not JSON: "),
-        ("a.jsonl", '{"question": 1}', "line 1: has none of the keys prompt, messages, conv"),
-        (
-            "a.jsonl",
-            "{}",
-            "keys prompt, messages, conversations, turns (its keys",
-        ),
-        ("a.jsonl", "17", "line 1: must be a text or an object, not a number"),
-        ("a.json", '["x", null]', "entry 2: must be a text or an object, not nothing"),
-        ("a.jsonl", '{"prompt": ["x"]}', "line 1: prompt must be a text, not a list"),
-        ("a.jsonl", '{"messages": "x"}', "line 1: messages must be a list, not a text"),
-        ("a.jsonl", '{"messages": ["x"]}', "line 1: messages[0] must have the keys role"),
-        ("a.jsonl", '{"messages": [{"role": "tool"}]}', "messages[0].role must be one of system"),
-        (
-            "a.jsonl",
-            '{"messages": [{"role": "user", "content": null}]}',
-            "messages[0].content must be a text, not nothing",
-        ),
-        (
-            "a.jsonl",
-            '{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}',
-            "messages[0].content has parts that aren't text",
-        ),
-        ("a.jsonl", '{"conversations": [{"value": "x"}]}', "conversations[0] must have the keys"),
+        ("a.txt", "", ["empty"]),
+        ("a.txt", " \n\n", ["empty"]),
+        ("a.bin", b"\x7fELF\0\0", ["binary"]),
+        ("a.txt", b"fine\ncaf\xe9\n", ["line 2", "UTF-8"]),
+        ("a.jsonl", '{"prompt": "x"}\n{"prompt": ', ["line 2", "not JSON"]),
+        ("a.json", '["x",\n "y"', ["line 2", "not JSON"]),
+        ("a.jsonl", '{"question": 1}', ["line 1", "conversations", "turns", "question"]),
+        ("a.jsonl", "{}", ["line 1", "prompt", "messages", "none"]),
+        ("a.jsonl", "17", ["line 1", "a number"]),
+        ("a.json", '["x", null]', ["entry 2", "nothing"]),
+        ("a.jsonl", '{"prompt": ["x"]}', ["line 1", "prompt", "a list"]),
+        ("a.jsonl", '{"messages": "x"}', ["messages", "a text"]),
+        ("a.jsonl", '{"messages": ["x"]}', ["messages[0]", "role", "content"]),
+        ("a.jsonl", '{"messages": [{"role": "tool"}]}', ["messages[0].role", "system"]),
+        ("a.jsonl", CHAT % "null", ["messages[0].content", "nothing"]),
+        ("a.jsonl", CHAT % '[{"type": "image_url"}]', ["messages[0].content", "parts"]),
+        ("a.jsonl", '{"conversations": [{"value": "x"}]}', ["conversations[0]", "from", "value"]),
         (
             "a.jsonl",
             '{"conversations": [{"from": "human", "value": 3}]}',
-            "conversations[0].value must be a text, not a number",
+            ["conversations[0].value", "a number"],
         ),
-        ("a.jsonl", '"\\ud800"', "line 1: not JSON: "),
-        ("a.jsonl", '" "\n""', "no prompts: 2 empty"),
-        ("a.jsonl", '{"conversations": []}', "no prompts: 1 without a human prompt"),
+        ("a.jsonl", '"\\ud800"', ["line 1", "not JSON"]),
+        ("a.jsonl", '" "\n""', ["no prompts", "2 empty"]),
+        ("a.jsonl", '{"conversations": []}', ["no prompts", "1 without"]),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(
-    tmp_path: Path, name: str, content: str | bytes, message: str
+    tmp_path: Path, name: str, content: str | bytes, facts: list[str]
 ) -> None:
     dataset = write(tmp_path, name, content)
     found = error(dataset, tmp_path)
     assert found.startswith(f"{dataset}: ")
-    assert message in found
+    assert [fact for fact in facts if fact not in found] == []
 
 
 def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> None:
-    assert error(f"file:{tmp_path}/no", tmp_path).endswith(
-        "can't be read: No such file or directory"
-    )
-    assert error(f"file:{tmp_path}", tmp_path).endswith("can't be read: Is a directory")
+    for path in (tmp_path / "no", tmp_path):
+        assert error(f"file:{path}", tmp_path).startswith(f"file:{path}: ")
 
 
 @pytest.mark.parametrize(
@@ -168,10 +155,3 @@ def test_the_bundled_sample_has_at_least_200_different_prompts(tmp_path: Path) -
 )
 def test_the_cache_lies_where_the_environment_says(environ: dict[str, str], folder: Path) -> None:
     assert default_cache_dir(environ) == folder
-
-
-def test_derived_seeds_are_fixed_for_ever_and_differ_by_purpose() -> None:
-    assert derive_seed(0, "prompts") == 2156200471986163497
-    assert derive_seed(0, "prompts") != derive_seed(0, "schedule")
-    assert derive_seed(0, "prompts") != derive_seed(1, "prompts")
-    assert all(0 <= derive_seed(n, "prompts") < 2**63 for n in range(100))

@@ -95,6 +95,5 @@ def test_a_captured_chunk_may_hold_several_tokens(shared: Path) -> None:
 
 def test_the_captured_death_of_an_engine_is_an_error_event(shared: Path) -> None:
     events = events_of(shared / "wire" / "err_engine_dies_midstream.txt")
-    assert [e.error for e in events if e.error] == [
-        "EngineCore encountered an issue. See stack trace (above) for the root cause."
-    ]
+    (error,) = (e.error for e in events if e.error)
+    assert error.startswith("EngineCore ")

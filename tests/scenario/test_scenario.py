@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
@@ -15,36 +14,11 @@ from vllm_bench.scenario.load_keys import Conversations
 from vllm_bench.scenario.objectives import Slo
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
+from tests.support.scenario_files import file_of, file_with, refusal
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2-key"
-WHOLE: dict[str, Any] = {
-    "model": "tiny",
-    "max_new_tokens": 16,
-    "concurrencies": [1, 4],
-    "num_requests": 8,
-}
 OPEN: dict[str, object] = {"concurrencies": ..., "request_rates": [1.0]}
-
-
-def file_of(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "scenarios.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def file_with(tmp_path: Path, defaults: dict[str, Any] | None = None, **settings: object) -> Path:
-    """Write a file with one whole scenario `chat`, changed by `settings`; `...` leaves one out."""
-    body = {k: v for k, v in {**WHOLE, **settings}.items() if v is not ...}
-    return file_of(tmp_path, yaml.safe_dump({"defaults": defaults, "scenarios": {"chat": body}}))
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(ScenarioError) as refused:
-        load_scenarios(path)
-    text = str(refused.value)
-    assert text.startswith(f"{path}: ")
-    assert "\n" not in text
-    return text.removeprefix(f"{path}: ")
 
 
 def test_defaults_hold_for_each_scenario_and_each_can_override_them(tmp_path: Path) -> None:
@@ -250,54 +224,6 @@ def test_header_values_are_masked_for_files(tmp_path: Path) -> None:
     assert chat.headers == {"X-Key": SECRET}
     assert chat.masked()["headers"] == {"X-Key": "***"}
     assert SECRET not in str(chat.masked())
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "must be a mapping with the keys defaults and scenarios"),
-        ("- a", "must be a mapping with the keys defaults and scenarios"),
-        ("scenario: {}", "unknown key scenario: allowed are defaults, scenarios; did you mean"),
-        ("defaults: {model: m}", "no scenarios: the key scenarios must name at least one"),
-        ("scenarios:", "no scenarios: the key scenarios must name at least one"),
-        ("scenarios: 3", "scenarios must be a mapping, not int"),
-        ("scenarios: {a: 3}", "scenario a: settings must be a mapping, not int"),
-        ("scenarios: {a: }", "scenario a: model is missing; max_new_tokens is missing"),
-        ("defaults: {modle: m}\nscenarios: {a: }", "defaults: unknown key modle; did you mean mod"),
-        ("a: 1\nb: 2\na: 3", "line 3: the key a stands twice"),
-        ("scenarios:\n  a: {}\n  a: {}", "line 3: the key a stands twice"),
-        ("scenarios:\n  a: {seed: 1, seed: 2}", "line 2: the key seed stands twice"),
-        ("? [a, b]\n: c", "line 1: a list or a mapping can't be a key"),
-        ("a: b: c", "not YAML: line 1, column 5: mapping values are not allowed here"),
-        ("scenarios: {a: &a [*a]}", "not YAML: line 1, column 16: found unconstructable recurs"),
-        ("a: \x01", "not YAML: unacceptable character #x0001"),
-    ],
-)
-def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    assert refusal(file_of(tmp_path, text)).startswith(said)
-
-
-@pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", "a\nb", "a b", "é", "x" * 65])
-def test_a_scenario_whose_name_no_file_should_have_is_refused(tmp_path: Path, name: str) -> None:
-    text = refusal(file_of(tmp_path, yaml.safe_dump({"scenarios": {name: WHOLE}})))
-    assert "name: string should match pattern" in text
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "gone.yaml") == "can't be read: No such file or directory"
-    assert refusal(tmp_path) == "can't be read: Is a directory"
-    (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
-    assert refusal(tmp_path / "latin.yaml").startswith("not YAML: 'utf-8' codec can't decode")
-
-
-def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
-    text = """
-        scenarios:
-          a: &a {model: m, max_new_tokens: 1, concurrencies: [1], num_requests: 2}
-          b: {<<: *a, num_requests: 3}
-        """
-    found = load_scenarios(file_of(tmp_path, text))
-    assert (found["a"].num_requests, found["b"].num_requests) == (2, 3)
 
 
 YAMLISH = st.recursive(

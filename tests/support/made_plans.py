@@ -23,7 +23,6 @@ def made_prompts(count: int, first: int = 0) -> PromptSet:
         distinct=count,
         max_uses=1,
         source_count=count,
-        fitting_count=count,
         counted_by="nobody",
         notes=(),
     )

@@ -62,7 +62,7 @@ def test_a_server_that_answers_health_is_ready(tiny_vllm: TinyVllm, connect) -> 
     server = connect(tiny_vllm.base_url)
     assert server.why_not_ready() is None
     tiny_vllm.ready = False
-    assert server.why_not_ready() == "/health answers HTTP 503"
+    assert "503" in server.why_not_ready()
 
 
 def test_nobody_there_is_not_ready_and_says_why(connect) -> None:
@@ -111,7 +111,8 @@ def test_waiting_ends_when_the_server_gets_ready(tiny_vllm: TinyVllm, connect, c
         return True
 
     connect(tiny_vllm.base_url).wait_ready(60, on_wait)
-    assert told == [(s, "/health answers HTTP 503") for s in (0.0, 1.0, 2.0)]
+    assert [waited_s for waited_s, _ in told] == [0.0, 1.0, 2.0]
+    assert all("503" in why for _, why in told)
 
 
 @pytest.mark.parametrize(("limit_s", "tries"), [(0, 1), (0.25, 2), (5, 6)])
@@ -121,9 +122,8 @@ def test_waiting_ends_at_its_limit_with_the_reason(
     tiny_vllm.ready = False
     with pytest.raises(ControlError) as failed:
         connect(tiny_vllm.base_url).wait_ready(limit_s, lambda *_: True)
-    assert f"no server at {tiny_vllm.base_url} after {limit_s:.0f} s" in str(failed.value)
-    assert "/health answers HTTP 503" in str(failed.value)
-    assert "--base-url" in str(failed.value)
+    facts = (tiny_vllm.base_url, f"{limit_s:.0f} s", "503", "--base-url")
+    assert [fact for fact in facts if fact not in str(failed.value)] == []
     assert len(tiny_vllm.requests) == tries
 
 
@@ -193,9 +193,10 @@ def test_a_version_is_told_or_it_is_not(
 
 def test_the_server_counts_a_chat_and_a_text(tiny_vllm: TinyVllm, connect) -> None:
     server = connect(tiny_vllm.base_url)
-    assert server.tokenize("tiny", prompt="one two three") == 3
+    text = "one two three"
+    assert server.tokenize("tiny", prompt=text) == 3
     assert server.tokenize("tiny", messages=[{"role": "user", "content": "one two"}]) == 6
-    assert tiny_vllm.requests[0].json == {"model": "tiny", "prompt": "one two three"}
+    assert tiny_vllm.requests[0].json == {"model": "tiny", "prompt": text}
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

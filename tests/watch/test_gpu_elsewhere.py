@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -208,7 +209,8 @@ def test_a_command_that_dies_in_the_run_is_told(tmp_path: Path) -> None:
     sampler.stop()
     (problem,) = record.problems
     assert problem.code == "command"
-    assert "status 1: connection lost" in problem.text
+    assert "status 1: " in problem.text
+    assert "connection lost" in problem.text
 
 
 def test_clocks_that_differ_are_told(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_clocks_that_differ_are_told(tmp_path: Path) -> None:
     sampler.stop()
     (problem,) = record.problems
     assert problem.code == "clock_offset"
-    assert "before they were read" in problem.text
+    assert re.search(r"\b3[56]\d\d\.\d\d s before", problem.text)
 
 
 def test_a_command_that_ignores_its_end_is_killed(tmp_path: Path, monkeypatch: Any) -> None:

@@ -151,7 +151,6 @@ class ProgressLines:
             self._say(last_line(self._last))
 
     def show(self, progress: Progress) -> None:
-        """Show the progress, if a line is due."""
         self._last = progress
         if progress.started_s != self._started_s:  # the warm-up is over
             self._started_s, self._next_s = progress.started_s, EVERY_S

@@ -20,7 +20,7 @@ from rich.segment import ControlType, Segment, SegmentLines
 from rich.table import Table
 from rich.text import Text
 
-from ..records.text import escaped
+from ..records.text import printable
 from .last_seconds import Figures, percentiles
 from .progress import Progress, ProgressLines, kinds, last_line, minutes, time_left
 
@@ -91,7 +91,6 @@ class LiveView:
                 self._leave(self._progress)
 
     def show(self, progress: Progress) -> None:
-        """Draw the progress, if it is time to."""
         now_s = progress.elapsed_s
         self._progress = progress
         if progress.started_s != self._started_s:  # the warm-up is over
@@ -132,7 +131,7 @@ class LiveView:
     def _leave(self, progress: Progress) -> None:
         self._console.print(Text(f"  {last_line(progress)}"), soft_wrap=True)
         if progress.last_error:
-            text = Text(f"  last error: {one_line(progress.last_error)}")
+            text = Text(f"  last error: {printable(progress.last_error, MOST_ERROR)}")
             self._console.print(text, no_wrap=True, overflow="ellipsis")
 
     def _guarded(self, act: Callable[[], None]) -> None:
@@ -183,7 +182,7 @@ def _header(title: Title, progress: Progress) -> list[tuple[str, str]]:
     run = f"[{title.number}/{title.total}] {title.scenario}"
     words = filter(None, (run, title.load, progress.phase, title.run_id))
     return [
-        (one_line(" · ".join(words)), "bold"),
+        (printable(" · ".join(words), MOST_ERROR), "bold"),
         (f"{gone}, {left}" if left else gone, "dim"),
     ]
 
@@ -191,26 +190,25 @@ def _header(title: Title, progress: Progress) -> list[tuple[str, str]]:
 def _rows(progress: Progress, now: Figures) -> list[Row]:
     done = f"{progress.ended:,} of {progress.planned:,} · {_number(now.requests_per_s)} req/s"
     failed = f"{progress.failed:,}{kinds(progress)}"
-    red = "red" if progress.errors else ""
-    under_way = f"{_count(progress.in_flight)} · {_count(now.running)} running"
-    tokens = f"{_count(now.tokens_per_s)} tok/s · server {_count(now.server_tokens_per_s)}"
+    red, error = "red" if progress.errors else "", progress.last_error
+    under_way = f"{_shown(progress.in_flight)} · {_shown(now.running)} running"
+    tokens = f"{_shown(now.tokens_per_s)} tok/s · server {_shown(now.server_tokens_per_s)}"
     cpu = "" if now.cpu_share is None else f" · CPU {now.cpu_share:.0%}"
     return [
         Row("requests", done, "requests_per_s"),
         Row("failed", failed, "failed", style=red),
-        *(Row("last error", one_line(e), style=red) for e in [progress.last_error] if e),
-        Row("in flight", f"{under_way} · {_count(now.waiting)} waiting", "in_flight"),
+        *([Row("last error", printable(error, MOST_ERROR), style=red)] if error else []),
+        Row("in flight", f"{under_way} · {_shown(now.waiting)} waiting", "in_flight"),
         Row("tokens", tokens, "tokens_per_s"),
         Row("TTFT", _pair(now.ttft_p50_ms, now.ttft_p95_ms), "ttft_p95_ms"),
         Row("ITL", _pair(now.itl_p50_ms, now.itl_p95_ms), "itl_p95_ms"),
-        Row("KV use", _share(now.kv_cache_usage), "kv_cache_usage", top=1.0),
+        Row("KV use", _shown(now.kv_cache_usage, ".1%"), "kv_cache_usage", top=1.0),
         Row("send lag", f"p99 {_ms(now.send_lag_p99_ms)}", "send_lag_p99_ms"),
         Row("loop lag", f"p99 {_ms(now.loop_lag_p99_ms)}{cpu}", "loop_lag_p99_ms"),
     ]
 
 
 def _value(row: Row, history: Sequence[Figures], options: ConsoleOptions) -> Text:
-    """Return a row's value, and its history if there is room."""
     value = _text(row.value, row.style, options)
     left = options.max_width - LABEL - VALUE
     if row.course is not None and left > 0 and value.cell_len < VALUE:
@@ -236,11 +234,6 @@ def _text(words: str, style: str, options: ConsoleOptions) -> Text:
         plain = words.replace("·", ",").replace("—", "-").encode("ascii", "backslashreplace")
         return Text(plain.decode(), style, no_wrap=True, overflow="crop")
     return Text(words, style, no_wrap=True, overflow="ellipsis")
-
-
-def one_line(text: str) -> str:
-    """Return untrusted text on one line, with all but printable characters spelled out."""
-    return escaped(" ".join(text[:MOST_ERROR].split()))
 
 
 def sparkline(
@@ -275,9 +268,5 @@ def _number(value: float | None) -> str:
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 
-def _count(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    return "—" if value is None else f"{value:.1%}"
+def _shown(value: float | None, form: str = ",.0f") -> str:
+    return "—" if value is None else format(value, form)

@@ -18,7 +18,7 @@ from ..prompts.conversations import (
     read_conversations,
 )
 from ..prompts.count import TokenCounter, best_counter
-from ..prompts.fit import choose_prompts
+from ..prompts.fit import Draw, choose_prompts
 from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
@@ -171,7 +171,6 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
         distinct=len(uses),
         max_uses=max(uses.values()),
         source_count=len(source.prompts),
-        fitting_count=chosen.distinct,
         counted_by="nobody",  # a turn's prompt contains answers that don't exist yet
         notes=(*source.notes, *chosen.notes),
     )
@@ -207,16 +206,9 @@ def scenario_prompts(
 
     Each repeat of a run has its own draw. Raises PromptError.
     """
-    return choose_prompts(
-        source.prompts,
-        dataset=source.dataset,
-        count=scenario.num_requests or 1 if count is None else count,
-        target_tokens=scenario.prefill_tokens,
-        fit=scenario.prompt_fit,
-        seed=prompts_seed(scenario, repeat),
-        counter=counter,
-        notes=source.notes,
-    )
+    wanted = scenario.num_requests or 1 if count is None else count
+    draw = Draw(source, wanted, prompts_seed(scenario, repeat), counter)
+    return choose_prompts(draw, scenario.prompt_fit, scenario.prefill_tokens)
 
 
 def prompts_seed(scenario: Scenario, repeat: int = 1) -> int:

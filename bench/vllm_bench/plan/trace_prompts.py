@@ -71,7 +71,6 @@ def trace_prompts(
         distinct=len(uses),
         max_uses=max(uses.values()),
         source_count=len(source.prompts),
-        fitting_count=len(uses),
         counted_by=counter.method,
         notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
     )

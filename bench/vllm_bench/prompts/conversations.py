@@ -1,7 +1,4 @@
-"""Conversations of several turns: what the person says. The answers come from the server.
-
-They come from a file of rows in one of the shapes of conversations: see rows.py.
-"""
+"""Conversations of several turns: what the person says. The answers come from the server."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .files import rows_of_file
+from .files import read_rows
 from .order import endless_permutations
 from .prompt import PromptError
 from .rows import CONVERSATIONS, RowError, turns_of
@@ -41,33 +39,28 @@ def read_conversations(path: Path) -> tuple[Conversation, ...]:
 
     Raises PromptError naming the file, the row and the fault.
     """
-    unit, rows = rows_of_file(path)
-    found = []
-    for number, row in rows:
-        try:
-            turns = user_turns(row)
-        except RowError as e:
-            raise PromptError(f"file:{path}: {unit} {number}: {e}") from e
-        if turns:
-            found.append(Conversation(f"file:{number}", turns))
+    rows = read_rows(path, _user_turns)
+    found = tuple(Conversation(f"file:{number}", turns) for number, turns in rows if turns)
     if not found:
         raise PromptError(f"file:{path}: no conversations")
-    return tuple(found)
+    return found
 
 
 def holds_conversations(path: Path) -> bool:
     """Whether the rows of a file are conversations. Raises PromptError where it can't be read."""
-    _, rows = rows_of_file(path)
-    _, first = next(rows, (0, None))
-    return isinstance(first, dict) and any(key in first for key in CONVERSATIONS)
+    return any(shape is not None for _, shape in itertools.islice(read_rows(path, _shape), 1))
 
 
-def user_turns(row: object) -> tuple[str, ...]:
+def _shape(row: object) -> str | None:
+    return next((key for key in CONVERSATIONS if isinstance(row, dict) and key in row), None)
+
+
+def _user_turns(row: Any) -> tuple[str, ...]:
     """Return what the person says in a row, turn by turn, without blank turns. Raises RowError."""
-    shapes = [key for key in CONVERSATIONS if isinstance(row, dict) and key in row]
-    if not isinstance(row, dict) or not shapes:
+    shape = _shape(row)
+    if shape is None:
         raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
-    said = (turn.text.strip() for turn in turns_of(row, shapes[0]) if turn.by_human)
+    said = (turn.text.strip() for turn in turns_of(row, shape) if turn.by_human)
     return tuple(text for text in said if text)
 
 
@@ -87,19 +80,20 @@ def choose_conversations(
             " set turns to that or less"
         )
     order = itertools.islice(endless_permutations(len(fitting), seed), count)
+    made = tuple(fitting[index] for index in order)
+    distinct = len({conversation.user_turns for conversation in made})
     notes = []
     if len(fitting) < len(pool):
         notes.append(f"{len(fitting)} of {len(pool)} have at least {turns} turns; others left out")
-    return _as_set([fitting[index] for index in order], notes)
-
-
-def _as_set(made: Sequence[Conversation], notes: list[str]) -> ConversationSet:
-    distinct = len({conversation.user_turns for conversation in made})
     if distinct < len(made):
         notes.append(f"{distinct} different ones for {len(made)}: some are used again")
+    return ConversationSet(
+        made, _checksum(made), distinct, tuple(f"conversations: {note}" for note in notes)
+    )
+
+
+def _checksum(made: Sequence[Conversation]) -> str:
     total = hashlib.sha256()
     for conversation in made:
         total.update(json.dumps(conversation.user_turns, ensure_ascii=False).encode() + b"\n")
-    return ConversationSet(
-        tuple(made), total.hexdigest(), distinct, tuple(f"conversations: {n}" for n in notes)
-    )
+    return total.hexdigest()

@@ -34,14 +34,10 @@ PROBE = user_prompt(
 
 
 class TokenCounter(Protocol):
-    """Something that counts the tokens of prompts."""
+    """Counts prompts in one of three ways; `notes` is what a person should know of the counts."""
 
-    @property
-    def method(self) -> CountedBy: ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What people should know about these counts."""
+    method: CountedBy
+    notes: tuple[str, ...]
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
         """Return the tokens of each prompt; None: the server refuses it as too long."""
@@ -63,10 +59,7 @@ class ServerCounter:
         self._cache = cache
 
     def check(self) -> None:
-        """Count one text with the server, and drop the cached counts if they don't agree with it.
-
-        Raises CannotCount.
-        """
+        """Count one text, and drop cached counts that don't agree with it. Raises CannotCount."""
         try:
             counted = self._tokenize(PROBE)
         except BenchError as e:
@@ -108,7 +101,7 @@ class TokenizerCounter:
 
     method: CountedBy = "tokenizer"
 
-    def __init__(self, path: Path, *, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: Path, notes: Sequence[str]) -> None:
         """Load the tokenizer. Raises CannotCount."""
         from tokenizers import Tokenizer
 
@@ -130,20 +123,15 @@ class TokenizerCounter:
 
 
 class EstimateCounter:
-    """Estimates from the text's length."""
+    """Estimates from the text's length, at least 1."""
 
     method: CountedBy = "estimate"
 
-    def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, notes: Sequence[str] = ()) -> None:
         self.notes = (*notes, "token counts are estimated from the length of the text")
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
-        return [estimate_tokens(prompt.text) for prompt in prompts]
-
-
-def estimate_tokens(text: str) -> int:
-    """Return an estimate of the tokens of a text, at least 1."""
-    return max(1, round(len(text.encode()) / BYTES_PER_TOKEN))
+        return [max(1, round(len(p.text.encode()) / BYTES_PER_TOKEN)) for p in prompts]
 
 
 def best_counter(
@@ -171,10 +159,10 @@ def best_counter(
     path = find_tokenizer(models)
     if path is not None:
         try:
-            return TokenizerCounter(path, notes=tuple(notes))
+            return TokenizerCounter(path, notes)
         except CannotCount as e:
             notes.append(str(e))
-    return EstimateCounter(notes=tuple(notes))
+    return EstimateCounter(notes)
 
 
 def find_tokenizer(models: Sequence[str]) -> Path | None:
@@ -220,8 +208,13 @@ class TokenCountCache:
         self._counts.update(new)
         # The line break comes first: it ends a line that a kill cut off.
         lines = "".join(f'\n{{"sha256":"{key}","tokens":{n}}}' for key, n in new.items())
-        if lines:
-            _append(self._path, lines.encode() + b"\n")
+        if not lines:
+            return
+        with suppress(OSError):  # a cache saves time; a run doesn't end for want of it
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab", buffering=0) as file:
+                # In one write: whole batches of several processes don't mix.
+                file.write(lines.encode() + b"\n")
 
     def forget(self) -> None:
         """Drop all counts: the server counts differently now."""
@@ -243,11 +236,3 @@ def _read(path: Path) -> dict[str, int]:
         except (ValueError, KeyError, TypeError):
             continue  # cut off, or empty: that text is counted again
     return counts
-
-
-def _append(path: Path, data: bytes) -> None:
-    """Append in one write, so that the batches of several processes don't mix."""
-    with suppress(OSError):  # a cache only saves time; a run goes on without it
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            file.write(data)

@@ -6,8 +6,9 @@ be JSON, so that a damaged line is an error and not a prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
@@ -16,28 +17,28 @@ from .rows import RowError, messages_of_row
 
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
 Labelled = tuple[int, object]  # a row and its number, counted from 1
+T = TypeVar("T")
 
 
 def read_prompt_file(path: Path) -> PromptSource:
     """Read every prompt of the file. Raises PromptError naming the file, the line and the fault."""
-    name = f"file:{path}"
-    unit, rows = rows_of_file(path)
-    prompts, skipped = [], 0
+    rows = list(read_rows(path, messages_of_row))
+    prompts = [Prompt(f"file:{number}", found) for number, found in rows if found is not None]
+    return without_repeats(f"file:{path}", prompts, skipped=len(rows) - len(prompts))
+
+
+def read_rows(path: Path, read: Callable[[object], T]) -> Iterator[tuple[int, T]]:
+    """Yield the number of each row of the file, from 1, and what `read` makes of it.
+
+    Raises PromptError naming the file, the row and the fault; `read` may raise RowError.
+    """
+    unit, rows = _rows(path, _read_text(path.expanduser(), f"file:{path}"))
     for number, row in rows:
         try:
-            messages = messages_of_row(row)
+            found = read(row)
         except RowError as e:
-            raise PromptError(f"{name}: {unit} {number}: {e}") from e
-        if messages is None:
-            skipped += 1
-        else:
-            prompts.append(Prompt(f"file:{number}", messages))
-    return without_repeats(name, prompts, skipped)
-
-
-def rows_of_file(path: Path) -> tuple[str, Iterator[Labelled]]:
-    """Return the word for a row (line or entry), and the rows. Raises PromptError, now or later."""
-    return _rows(path, _read_text(path.expanduser(), f"file:{path}"))
+            raise PromptError(f"file:{path}: {unit} {number}: {e}") from e
+        yield number, found
 
 
 def _read_text(path: Path, name: str) -> str:
@@ -67,7 +68,6 @@ def _rows(path: Path, text: str) -> tuple[str, Iterator[Labelled]]:
 
 
 def _json_array(path: Path, text: str) -> list[object] | None:
-    """Return the entries if the file is one JSON array, else None."""
     if not text.lstrip().startswith("["):
         return None
     try:

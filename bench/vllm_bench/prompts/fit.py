@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -53,27 +53,11 @@ class Draw:
     seed: int
     counter: TokenCounter
 
-    @property
-    def prompts(self) -> Sequence[Prompt]:
-        return self.source.prompts
 
-
-def choose_prompts(  # noqa: PLR0913 - the public function of this module; Draw groups them inside
-    source: Sequence[Prompt],
-    *,
-    dataset: str,
-    count: int,
-    target_tokens: int | None,
-    fit: Literal["natural", "packed"],
-    seed: int,
-    counter: TokenCounter,
-    notes: Sequence[str] = (),
+def choose_prompts(
+    draw: Draw, fit: Literal["natural", "packed"], target_tokens: int | None
 ) -> PromptSet:
-    """Return `count` prompts near `target_tokens`; `notes` on the source are added to the set's.
-
-    Raises PromptError if there are none.
-    """
-    draw = Draw(PromptSource(dataset, tuple(source), tuple(notes)), count, seed, counter)
+    """Return prompts near `target_tokens`. Raises PromptError if there are none."""
     if fit == "natural":
         return choose_natural(draw, TokenRange.around(target_tokens))
     if target_tokens is None:
@@ -83,7 +67,6 @@ def choose_prompts(  # noqa: PLR0913 - the public function of this module; Draw 
 
 def choose_natural(draw: Draw, wanted: TokenRange) -> PromptSet:
     """Return prompts whose lengths are in the range. Raises PromptError where none is."""
-    _refuse_empty(draw)
     fitting, lengths = _search(draw, wanted)
     if not fitting:
         raise PromptError(_none_fits(draw, wanted, lengths))
@@ -92,14 +75,13 @@ def choose_natural(draw: Draw, wanted: TokenRange) -> PromptSet:
 
 def choose_packed(draw: Draw, target_tokens: int) -> PromptSet:
     """Return prompts joined to the target length. Raises PromptError where none can be made."""
-    _refuse_empty(draw)
     goal = Goal(target_tokens, _overhead_tokens(draw.counter))
     if goal.tokens <= goal.overhead:
         raise PromptError(
             f"prefill_tokens: {goal.tokens} leaves no room for a prompt: chat template and"
             f" system prompt alone take {goal.overhead} tokens"
         )
-    made = pack_prompts(draw.prompts, draw.count, goal, draw.seed, draw.counter)
+    made = pack_prompts(draw.source.prompts, draw.count, goal, draw.seed, draw.counter)
     if not made:
         raise PromptError(
             f"{draw.source.dataset}: its prompts can't be packed to {goal.tokens} tokens: the"
@@ -110,15 +92,10 @@ def choose_packed(draw: Draw, target_tokens: int) -> PromptSet:
 
 
 def _repeated_parts_note(draw: Draw, made: list[Prompt]) -> tuple[str, ...]:
-    whole_set = sum(len(prompt.text) + len(BETWEEN) for prompt in draw.prompts)
+    whole_set = sum(len(prompt.text) + len(BETWEEN) for prompt in draw.source.prompts)
     if all(len(prompt.text) < whole_set for prompt in made):
         return ()
     return (f"{draw.source.dataset}: the set is shorter than a prompt: parts repeat inside one",)
-
-
-def _refuse_empty(draw: Draw) -> None:
-    if not draw.prompts:
-        raise PromptError(f"{draw.source.dataset}: no prompts")
 
 
 def _search(draw: Draw, wanted: TokenRange) -> tuple[list[Prompt], list[int]]:
@@ -143,8 +120,8 @@ def _search(draw: Draw, wanted: TokenRange) -> tuple[list[Prompt], list[int]]:
 
 def _possible(draw: Draw, wanted: TokenRange, overhead: int) -> Iterator[Prompt]:
     """Yield prompts in seeded order, without those whose number of bytes can't fit."""
-    for index in permutation(len(draw.prompts), draw.seed):
-        prompt = draw.prompts[index]
+    for index in permutation(len(draw.source.prompts), draw.seed):
+        prompt = draw.source.prompts[index]
         length = len(prompt.text.encode())
         # Each further message has its own template around it, of unknown length.
         too_short = len(prompt.messages) == 1 and length + overhead < wanted.low
@@ -159,12 +136,12 @@ def _overhead_tokens(counter: TokenCounter) -> int:
 
 
 def _none_fits(draw: Draw, wanted: TokenRange, lengths: list[int]) -> str:
-    by_bytes = sorted(draw.prompts, key=lambda p: len(p.text.encode()))
+    by_bytes = sorted(draw.source.prompts, key=lambda p: len(p.text.encode()))
     ends = draw.counter.count([by_bytes[0], by_bytes[-1]])
     seen = sorted([*lengths, *(n for n in ends if n is not None)])
     lengths_seen = f"seen: {seen[0]} to {seen[-1]}" if seen else "the server refuses them all"
     return (
-        f"{draw.source.dataset}: none of its {len(draw.prompts)} prompts has {wanted.low} to"
+        f"{draw.source.dataset}: none of its {len(draw.source.prompts)} prompts has {wanted.low} to"
         f" {wanted.high} tokens ({lengths_seen}; counted by {draw.counter.method}):"
         f" {wanted.advice}"
     )
@@ -182,8 +159,7 @@ def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> Pro
         sha256=checksum(chosen),
         distinct=len(uses),
         max_uses=max(uses.values(), default=0),
-        source_count=len(draw.prompts),
-        fitting_count=len(found),
+        source_count=len(draw.source.prompts),
         counted_by=draw.counter.method,
         notes=(
             *draw.source.notes,

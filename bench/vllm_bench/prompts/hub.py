@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..scenario.datasets import HubSet
-from .prompt import Prompt, PromptError, PromptSource, user_prompt, without_repeats
+from .prompt import PromptError, PromptSource, user_prompt, without_repeats
 from .rows import RowError, first_human_turn, root_human_prompt
 
 # One request shows whether the hub answers. Without it, `datasets` tries at least six times
@@ -40,14 +40,17 @@ def fetch(hub_set: HubSet, token: str | None) -> Fetched:
             f"{hub_set.name}: {hub_set.url} has no column {', '.join(missing)} any more"
             f" (it has {', '.join(rows.column_names)})"
         )
-    texts = [prompt_text(hub_set, row) for row in rows.select_columns(list(hub_set.columns))]
-    source = without_repeats(
-        hub_set.name, _numbered(hub_set.name, texts), skipped=texts.count(None)
-    )
+    texts = [_prompt_text(hub_set, row) for row in rows.select_columns(list(hub_set.columns))]
+    prompts = [
+        user_prompt(f"{hub_set.name}:{row_number}", text)
+        for row_number, text in enumerate(texts)
+        if text is not None
+    ]
+    source = without_repeats(hub_set.name, prompts, skipped=texts.count(None))
     return Fetched(source, revision, len(texts))
 
 
-def prompt_text(hub_set: HubSet, row: Mapping[str, Any]) -> str | None:
+def _prompt_text(hub_set: HubSet, row: Mapping[str, Any]) -> str | None:
     """Return the prompt in a row of the set; None: a person wrote no prompt in it."""
     if any(row[column] != value for column, value in hub_set.only.items()):
         return None
@@ -61,12 +64,6 @@ def prompt_text(hub_set: HubSet, row: Mapping[str, Any]) -> str | None:
     noise = hub_set.noise
     parts = (re.sub(noise.get(c, "(?!)"), "", row[c] or "").strip() for c in hub_set.columns)
     return "\n\n".join(part for part in parts if part)
-
-
-def _numbered(name: str, texts: list[str | None]) -> Iterator[Prompt]:
-    for row_number, text in enumerate(texts):
-        if text is not None:
-            yield user_prompt(f"{name}:{row_number}", text)
 
 
 def _resolve_revision(hub_set: HubSet, token: str | None) -> str | None:

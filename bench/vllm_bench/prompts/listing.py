@@ -14,9 +14,9 @@ BINS = 10
 BAR_CHARS = 40
 
 
-def listing(prompts: Sequence[Prompt], first: int = 0) -> Iterator[str]:
-    """Yield each prompt as a heading and its messages, numbered from `first`."""
-    for number, prompt in enumerate(prompts, start=first):
+def listing(prompts: Sequence[Prompt]) -> Iterator[str]:
+    """Yield each prompt as a heading and its messages, numbered from 0."""
+    for number, prompt in enumerate(prompts):
         length = "" if prompt.tokens is None else f", {prompt.tokens} tokens"
         yield f"--- {number}: {escaped(prompt.id)}{length}"
         for message in prompt.messages:
@@ -46,7 +46,7 @@ def length_summary(lengths: Sequence[int]) -> str:
 
 
 def histogram(lengths: Sequence[int]) -> Iterator[str]:
-    """Yield one line per bin of equal width: its ends in tokens (both included), a bar, a count."""
+    """Yield one line for each of ten equal bins: its ends in tokens, both included, bar, number."""
     low, high = min(lengths), max(lengths)
     width = -(-(high - low + 1) // BINS)  # rounded up
     bins = [0] * (-(-(high - low + 1) // width))

@@ -63,7 +63,6 @@ class PromptSet:
     distinct: int
     max_uses: int  # how often the most used prompt is in `prompts`
     source_count: int  # prompts in the data set
-    fitting_count: int  # how many prompts fitted before the search ended
     counted_by: CountedBy
     notes: tuple[str, ...]  # for people: reuse, licence, estimated counts
 

@@ -54,7 +54,7 @@ def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -
     if dataset.startswith("file:"):
         return read_prompt_file(Path(dataset.removeprefix("file:")))
     if dataset == SAMPLE:
-        return _read_sample()
+        return without_repeats(SAMPLE, _prompts_in(SAMPLE_FILE.read_bytes()))
     hub_set = _known(dataset)
     cached = _find(_folder(cache_dir), hub_set)
     if cached is None:
@@ -99,15 +99,9 @@ def _known(dataset: str) -> HubSet:
     return HUB_SETS[dataset]
 
 
-def _read_sample() -> PromptSource:
-    try:
-        rows = [orjson.loads(line) for line in SAMPLE_FILE.read_bytes().splitlines()]
-        prompts = [user_prompt(row["id"], row["prompt"]) for row in rows]
-    except OSError as e:
-        raise PromptError(f"{SAMPLE_FILE}: the bundled set can't be read: {e.strerror}") from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise PromptError(f"{SAMPLE_FILE}: the bundled set is damaged: {e}") from e
-    return without_repeats(SAMPLE, prompts)
+def _prompts_in(lines: bytes) -> tuple[Prompt, ...]:
+    rows = [orjson.loads(line) for line in lines.splitlines()]
+    return tuple(user_prompt(row["id"], row["prompt"]) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +148,13 @@ def _read(folder: Path, hub_set: HubSet, cached: CachedSet) -> PromptSource:
         raise PromptError(_damaged(path, e.strerror or "can't be read", hub_set)) from e
     if hashlib.sha256(data).hexdigest() != cached.sha256:
         raise PromptError(_damaged(path, "its sha256 is not the recorded one", hub_set))
-    rows = [orjson.loads(line) for line in data.splitlines()]
-    prompts = tuple(user_prompt(row["id"], row["prompt"]) for row in rows)
-    return PromptSource(cached.dataset, prompts, tuple(cached.notes))
+    return PromptSource(cached.dataset, _prompts_in(data), tuple(cached.notes))
 
 
 def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
     """Write a fetched set, and delete the file of the one that it replaces. Raises PromptError."""
-    data = b"".join(_line(prompt) for prompt in fetched.source.prompts)
+    rows = [{"id": prompt.id, "prompt": prompt.text} for prompt in fetched.source.prompts]
+    data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
     sha256 = hashlib.sha256(data).hexdigest()
     cached = CachedSet(
         dataset=hub_set.name,
@@ -186,16 +179,11 @@ def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
 
 
 def _lines_path(folder: Path, cached: CachedSet) -> Path:
-    """Return the path of the file of prompts."""
     return folder / Path(cached.file).name  # a damaged name can't point out of the folder
 
 
 def _facts_path(folder: Path, hub_set: HubSet) -> Path:
     return folder / f"{hub_set.name}.json"
-
-
-def _line(prompt: Prompt) -> bytes:
-    return orjson.dumps({"id": prompt.id, "prompt": prompt.text}) + b"\n"
 
 
 def _drop_older(folder: Path, hub_set: HubSet, kept: CachedSet) -> None:

@@ -91,7 +91,6 @@ def _add_runs(found: Found, candidates: Iterable[Path], nothing: str) -> None:
 
 
 def _add_named(found: Found, item: str, results_dir: Path, *, alone: bool) -> None:
-    """Add the run that `item` names: its rows, its JSON, or its id."""
     path = _rows_path(Path(item))
     if path.is_file():
         if path.name not in OWN_FILES:
@@ -148,16 +147,13 @@ def _identity(path: Path, frame: pd.DataFrame, info: RunInfo | None) -> tuple[st
 
 
 def _refuse_damage(path: Path, frame: pd.DataFrame) -> None:
-    unknown = frame["concurrency"].isna() & frame["request_rate"].isna()
-    if unknown.any():
-        row = int(unknown.to_numpy().argmax()) + 2
-        raise RecordsError(
-            f"{path}: damaged row: line {row} has neither concurrency nor request_rate"
-        )
-    for column in NEEDED:
-        if frame[column].isna().any():
-            row = int(frame[column].isna().to_numpy().argmax()) + 2  # the header is line 1
-            raise RecordsError(f"{path}: damaged row: line {row} has no {column}")
+    empty = {column: frame[column].isna() for column in ("concurrency", "request_rate", *NEEDED)}
+    lacking = {"neither concurrency nor request_rate": empty["concurrency"] & empty["request_rate"]}
+    lacking.update((f"no {column}", empty[column]) for column in NEEDED)
+    for what, rows in lacking.items():
+        if rows.any():
+            line = int(rows.to_numpy().argmax()) + 2  # the header is line 1
+            raise RecordsError(f"{path}: damaged row: line {line} has {what}")
     ids = frame["run_id"].unique()
     if len(ids) > 1:
         raise RecordsError(f"{path}: holds {len(ids)} runs: there must be one run per file")

@@ -1,21 +1,18 @@
 """The record of one request, and the files that hold a run: `<run_id>.csv` and `<run_id>.json`.
 
-`RequestRecord` is the only place that names the CSV's columns: the writer, the
-reader and the documentation (`python bench/summarize.py --columns`) derive from it.
+`RequestRecord` alone names the CSV's columns: writer, reader and documentation come from it.
 """
 
 from __future__ import annotations
 
 import os
-import types
-import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import BenchError
-from .row import bad_row, columns, csv_lines, doc, frame_of, whole_lines
+from .row import bad_row, column_types, columns, csv_lines, doc, frame_of, whole_lines
 from .whole_file import hold
 
 if TYPE_CHECKING:
@@ -114,18 +111,10 @@ class RecordWriter:
         os.close(self._fd)
 
 
-def _dtype(annotation: object) -> str:
-    """Return the pandas dtype for the annotation's values, missing ones included."""
-    kinds = set(typing.get_args(annotation)) - {types.NoneType} or {annotation}
-    if kinds == {int}:
-        return "Int64"
-    return "float64" if kinds == {float} else "string"
-
-
 def column_dtypes() -> dict[str, str]:
-    """Return the pandas dtype of each column."""
-    hints = typing.get_type_hints(RequestRecord)
-    return {name: _dtype(hints[name]) for name in COLUMNS}
+    """Return the pandas dtype of each column: one that holds its values and their absence."""
+    dtypes = {int: "Int64", float: "float64", str: "string"}
+    return {name: dtypes[kind] for name, (kind, _) in column_types(RequestRecord).items()}
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -150,8 +139,7 @@ def _checked_lines(path: Path) -> bytes:
         whole = whole_lines(path.read_bytes())
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
-    header = whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
-    _check_header(path, header)
+    _check_header(path, whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r"))
     problem = bad_row(whole)
     if problem:
         raise RecordsError(f"{path}: damaged row: {problem}")

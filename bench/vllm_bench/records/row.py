@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import typing
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,15 @@ def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
 def columns(kind: type[Any]) -> tuple[str, ...]:
     """Return the columns of a kind of row."""
     return tuple(f.name for f in dataclasses.fields(kind))
+
+
+def column_types(kind: type[Any]) -> dict[str, tuple[type, bool]]:
+    """Return each column's type (int, float or str), and whether its cells may be empty."""
+    found: dict[str, tuple[type, bool]] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        kinds = typing.get_args(hint) or (hint,)
+        found[name] = (float if float in kinds else int if int in kinds else str), len(kinds) > 1
+    return found
 
 
 def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
@@ -43,12 +53,10 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     # No clock here resolves microseconds; repr would print meaningless digits.
-    return f"{value:.6f}" if isinstance(value, float) else _one_line(str(value))
-
-
-def _one_line(text: str) -> str:
-    """Return the text without line breaks, so that an incomplete row can be recognised."""
-    return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    # Without line breaks, so that an incomplete row can be recognised.
+    return " ".join(str(value).splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def whole_lines(data: bytes) -> bytes:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .request_record import RecordsError
-from .row import bad_row, columns, csv_lines, frame_of, whole_lines
-from .samples import GpuRow, ServerRow, dtypes
+from .row import bad_row, column_types, columns, csv_lines, frame_of, whole_lines
+from .samples import GpuRow, ServerRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,20 +83,19 @@ def read_server_rows(run: Path) -> pd.DataFrame | None:
 
 
 def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
-    """Read rows of this kind, by rising `t_s`; None where there is no such file.
+    """Read rows of this kind. A last line that a kill tore off is left out, and unknown columns.
 
-    A last line that a kill cut off is left out, and so are unknown columns. Raises RecordsError
-    where the header lacks a column, or a row is damaged.
+    Raises RecordsError where the header lacks a column, or a row is damaged.
     """
     if not path.exists():
         return None
     try:
-        return _parsed(path.read_bytes(), dtypes(kind))
+        return _parsed(path.read_bytes(), kind)
     except (OSError, ValueError, TypeError, OverflowError) as e:
         raise RecordsError(f"{path}: not {what}: {e}") from e
 
 
-def _parsed(text: bytes, types: Mapping[str, str]) -> pd.DataFrame:
+def _parsed(text: bytes, kind: type[Any]) -> pd.DataFrame:
     """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
     import numpy as np
 
@@ -104,8 +103,15 @@ def _parsed(text: bytes, types: Mapping[str, str]) -> pd.DataFrame:
     problem = bad_row(whole)
     if problem:
         raise ValueError(problem)
-    rows = frame_of(whole, types)
+    dtypes = {name: _dtype(*found) for name, found in column_types(kind).items()}
+    rows = frame_of(whole, dtypes)
     if not np.isfinite(rows["t_s"]).all():
         raise ValueError("a row has no t_s")
     ordered: pd.DataFrame = rows.sort_values("t_s", kind="stable", ignore_index=True)
     return ordered
+
+
+def _dtype(kind: type, may_be_empty: bool) -> str:
+    if kind is str:
+        return "string"
+    return "int64" if kind is int and not may_be_empty else "float64"

@@ -6,27 +6,13 @@ first is `t_s`, the run's own clock.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .row import columns, doc
+from .row import column_types, doc
 
 ALL = "all"  # the `engine` of a row for all engines together
-
-
-def dtypes(kind: type[Any]) -> dict[str, str]:
-    """Return each column's pandas type: numbers that may be missing are floats."""
-    hints = typing.get_type_hints(kind)
-    return {name: _dtype(hints[name]) for name in columns(kind)}
-
-
-def _dtype(hint: object) -> str:
-    kinds = typing.get_args(hint) or (hint,)
-    if str in kinds:
-        return "string"
-    return "int64" if kinds == (int,) else "float64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,23 +91,15 @@ class ServerRow:
 
 def gpu_row(cells: Sequence[str]) -> GpuRow:
     """Return the row that was written as these cells. Raises ValueError."""
-    names = columns(GpuRow)
-    if len(cells) != len(names):
-        raise ValueError(f"{len(cells)} cells, not {len(names)}")
-    given = zip(names, cells, strict=True)
-    values: dict[str, Any] = {name: _READERS[name](cell) for name, cell in given if cell}
+    given = zip(_GPU_COLUMNS.items(), cells, strict=True)
+    values: dict[str, Any] = {name: kind(cell) for (name, (kind, _)), cell in given if cell}
     try:
         return GpuRow(**values)
     except TypeError as e:  # an empty cell that must not be empty
         raise ValueError(str(e)) from e
 
 
-def _reader(hint: object) -> type[int] | type[float] | type[str]:
-    kinds = typing.get_args(hint) or (hint,)
-    return float if float in kinds else int if int in kinds else str
-
-
-_READERS = {name: _reader(hint) for name, hint in typing.get_type_hints(GpuRow).items()}
+_GPU_COLUMNS = column_types(GpuRow)
 
 # Bits of NVML's clocks event reasons, which older drivers call clocks throttle reasons.
 REASONS = {

@@ -18,7 +18,7 @@ PLAIN = r"\w\s.,:;/()%=+\-'\"" + "\N{EN DASH}\N{HORIZONTAL ELLIPSIS}"
 def printable(text: object, limit: int = LIMIT) -> str:
     """Return the text on one line, unprintable characters spelled out, shortened to `limit`."""
     line = " ".join(str(text)[: limit * 4].split())
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    safe = escaped(line)
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 

@@ -64,7 +64,6 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
 
 
 def _failure(exchange: Exchange, expected: Expectation, reply: Reply) -> Failure | None:
-    """Return the most telling reason why this is no success, or None."""
     status = exchange.http_status
     if status is not None and status != 200:
         return _http_failure(reply, status)

@@ -44,7 +44,6 @@ class Reply:
         self._learning = LESSONS
 
     def feed(self, http_status: int | None, reads: Iterable[tuple[int, bytes]]) -> None:
-        """Take the next reads of the body."""
         if not self._stream or http_status != 200:
             for _, chunk in reads:
                 if len(self.body) < MOST_BODY_BYTES:

@@ -171,7 +171,7 @@ def load_scenarios(
         own = replaced(settings, overrides or {})
         merged = {**replaced(defaults, own), "name": str(name)}
         try:
-            found[str(name)] = Scenario.model_validate(merged, strict=False)
+            found[str(name)] = Scenario.model_validate(merged)
         except ValidationError as e:
             inherited = {key for key in defaults if key not in own}
             raise _blamed(e, path, where, inherited, overrides or {}) from e

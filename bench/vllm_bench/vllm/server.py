@@ -81,13 +81,11 @@ class Server:
             status = self._http.get(f"{self.root_url}/health", timeout=5.0).status_code
         except (httpx.HTTPError, OSError) as e:
             return _reason(e)
-        if status == 404:  # a gateway may forward only /v1
-            return self._models_answer()
-        return None if status == 200 else f"/health answers HTTP {status}"
-
-    def _models_answer(self) -> str | None:
+        if status not in (200, 404):
+            return f"/health answers HTTP {status}"
         try:
-            self.models()
+            if status == 404:  # a gateway may pass on nothing but /v1
+                self.models()
         except ControlError as e:
             return str(e)
         return None
@@ -95,7 +93,7 @@ class Server:
     def wait_ready(self, limit_s: float, on_wait: Callable[[float, str], bool]) -> None:
         """Wait until the server is ready; `on_wait(waited_s, why)` may return False to give up.
 
-        Raises ControlError after `limit_s` seconds, or after it gave up.
+        Raises ControlError after `limit_s` seconds, or when `on_wait` gives up.
         """
         began_s = time.monotonic()
         while (why := self.why_not_ready()) is not None:
@@ -118,7 +116,6 @@ class Server:
             raise ControlError(f"{self.base_url}/models: not a list of models") from e
 
     def version(self) -> str | None:
-        """Return the server's version; None where it doesn't report it."""
         try:
             found = self._json(f"{self.root_url}/version")["version"]
         except (ControlError, KeyError, TypeError):

@@ -147,5 +147,4 @@ class PcieTurns:
             self._fresh.setdefault(gpu.index, {})[column] = value
 
     def take(self, gpu: Gpu) -> dict[str, object]:
-        """Return what was read of the GPU since the last call."""
         return self._fresh.pop(gpu.index, {})

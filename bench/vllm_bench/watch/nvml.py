@@ -87,7 +87,10 @@ class Nvml:
             raise UnavailableError("no_nvml", text) from e
         self._nvml: Any = pynvml
         self._tell = on_problem
-        self._open()
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as e:
+            raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def close(self) -> None:
         """Close NVML; its errors at this point are of no use."""
@@ -107,7 +110,10 @@ class Nvml:
 
         Raises UnavailableError where none is left.
         """
-        count = self._count()
+        try:
+            count = int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as e:
+            raise UnavailableError("no_nvml", f"NVML: {e}") from e
         for index in wanted or ():
             if index >= count:
                 text = f"there is no GPU {index}: the machine has {count}, counted from 0"
@@ -151,18 +157,6 @@ class Nvml:
             if e.value in ABSENT or e.value == NO_PERMISSION:
                 gpu.absent.add(column)
             return None  # it may have a value at the next tick
-
-    def _open(self) -> None:
-        try:
-            self._nvml.nvmlInit()
-        except self._nvml.NVMLError as e:
-            raise UnavailableError("no_nvml", f"NVML: {e}") from e
-
-    def _count(self) -> int:
-        try:
-            return int(self._nvml.nvmlDeviceGetCount())
-        except self._nvml.NVMLError as e:
-            raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def _find(self, index: int) -> Gpu | None:
         nvml = self._nvml

@@ -107,7 +107,6 @@ class Recording:
             self._gaps.missed(gpu_index, code)
 
     def problem(self, problem: Problem) -> None:
-        """Keep a problem, once."""
         with self._lock:
             if problem not in self.problems:
                 self.problems.append(problem)
