@@ -150,7 +150,7 @@ def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
     from vllm_bench.charts.chart import Heading
     from vllm_bench.charts.pen_matplotlib import draw, save
     from vllm_bench.records.column import to_csv
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
     from vllm_bench.summary.calibration import COLUMNS, sidecar, to_markdown, write_sidecar
 
     machine = f"{os.cpu_count()} cores, client and simulator together."
@@ -164,8 +164,8 @@ def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
     folder = args.results_dir / "calibration"
     folder.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    write_whole(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
-    write_whole(folder / f"{stem}.md", table.encode())
+    write_atomically(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
+    write_atomically(folder / f"{stem}.md", table.encode())
     chart = calibration_chart(rows)
     save(draw(chart, Heading(chart.title, machine, chart.doc)), folder / f"{stem}.png")
     print(f"Wrote {folder / stem}.csv, .md and .png")

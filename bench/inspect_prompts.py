@@ -180,7 +180,7 @@ def _print_prompts(prompts: Sequence[Prompt]) -> None:
 
 def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
     from vllm_bench.prompts.listing import json_lines, listing
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
 
     to_write: list[tuple[Path, bytes]] = []
     if args.save_text:
@@ -190,8 +190,8 @@ def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
     for path, data in to_write:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
-        except OSError as e:  # it may name the temporary file, which nobody asked for
+            write_atomically(path, data)
+        except OSError as e:  # it may name the temporary file, which the user didn't name
             raise OSError(e.errno, e.strerror, str(path)) from e
         print(f"Wrote {len(prompts)} prompts to {path}")
 

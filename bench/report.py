@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.charts.over_time import Room
     from vllm_bench.charts.pictures import DrawnRun
-    from vllm_bench.charts.tracks import Room
     from vllm_bench.records.find_runs import Run
 
 
@@ -65,12 +65,12 @@ def _drawn(room: Room, run: Run) -> DrawnRun:
 def _write(path: Path, runs: list[DrawnRun]) -> bool:
     """Write the page; False where the folder can't be written."""
     from vllm_bench.page.page import to_html
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
 
     page = to_html(runs).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page)
+        write_atomically(path, page)
     except OSError as e:
         complain(f"{path}: report not written: {e.strerror}")
         return False

@@ -105,13 +105,13 @@ def _print_reference(*, codes: bool) -> int:
 
 def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Path]:
     """Write all files; where the folder can't be written, say so and return none."""
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
 
     written = []
     try:
         for path, data in _files(folder, summaries, vllm=vllm):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
+            write_atomically(path, data)
             written.append(path)
     except OSError as e:
         complain(f"{folder}: summary not written: {e.strerror}")

@@ -4,7 +4,7 @@
     python server/simulator.py --port 0 --profile llama-8b-a100 --max-num-seqs 64
 
 Prints its URL on one line of standard output once it listens, and serves until
-Ctrl-C or SIGTERM. `--exact` gives each stream deadlines of its own; otherwise a
+Ctrl-C or SIGTERM. `--exact` gives each stream its own deadlines; otherwise a
 model of vLLM's engine decides when tokens come. `--truth` records when the
 server really did what it did. Its figures say nothing about a GPU.
 """

@@ -22,7 +22,7 @@ from .errors import UsageError
 # Patterns that a line must not match, and what to write instead; the first match is reported.
 # A line has no blanks at its ends, and may be empty or a comment.
 REFUSED = {
-    r"[\0-\x08\x0b-\x1f]|^\w.*\s$": "holds an invisible character: type the line again",
+    r"[\0-\x08\x0b-\x1f]|^\w.*\s$": "has an invisible character: type the line again",
     r"^export\s": "leave out `export`",
     r"^(?!$|#|[A-Za-z_][A-Za-z0-9_]*\s*=)": "not NAME=value, with letters, digits and _ in NAME",
     r"^\w+(\s+=|=\s)": "leave out the blanks around the =",

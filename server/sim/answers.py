@@ -13,10 +13,10 @@ from .choice import Choice, Pacing
 from .faults import Fault
 from .metrics import Metrics
 from .truth import TruthLog, TruthRecord
-from .wire.ask import CHAT, Ask, Identity
 from .wire.bodies import usage, whole_answer
 from .wire.connection import LAST_CHUNK, Connection, HttpRequest, http_chunk
 from .wire.events import DONE, Events
+from .wire.generation import CHAT, GenerationRequest, Identity
 from .wire.replies import Reply
 from .wire.settings import VERSION, Settings
 
@@ -50,7 +50,9 @@ class Caller:
 class Answer:
     """What streamed answers and answers in one piece have in common: the choices, and the end."""
 
-    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server) -> None:
+    def __init__(
+        self, ask: GenerationRequest, caller: Caller, replies: Sequence[Reply], server: Server
+    ) -> None:
         """Make the choices; nothing is sent or generated yet."""
         self.ask = ask
         self.connection = caller.connection
@@ -133,7 +135,9 @@ class Answer:
 class StreamedAnswer(Answer):
     """Sends one event per `stream_interval` tokens; the first and the last token at once."""
 
-    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server) -> None:
+    def __init__(
+        self, ask: GenerationRequest, caller: Caller, replies: Sequence[Reply], server: Server
+    ) -> None:
         super().__init__(ask, caller, replies, server)
         self.events = Events(ask, self.identity)
         self._interval = server.settings.stream_interval

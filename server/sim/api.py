@@ -17,9 +17,9 @@ from .faulty import REFUSALS, answer_to
 from .metrics import CONTENT_TYPE
 from .truth import refused
 from .wire import bodies
-from .wire.ask import CHAT, COMPLETIONS, check_model, read_ask, read_json, read_prompt
 from .wire.connection import JSON, VARY, Connection, HttpRequest
 from .wire.errors import ApiError
+from .wire.generation import CHAT, COMPLETIONS, check_model, read_json, read_prompt, read_request
 from .wire.settings import VERSION
 
 
@@ -90,7 +90,7 @@ class Api:
         try:
             if fault is not None and fault.kind in REFUSALS:
                 raise REFUSALS[fault.kind]
-            ask = read_ask(endpoint, read_json(request.body), server.settings)
+            ask = read_request(endpoint, read_json(request.body), server.settings)
         except ApiError as error:
             server.truth.add(refused(name, endpoint, request.received_ns, error.status))
             raise

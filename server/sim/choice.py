@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .engine.engine import EngineState
-from .wire.ask import Ask
+from .wire.generation import GenerationRequest
 from .wire.replies import Reply
 
 
@@ -22,7 +22,7 @@ class Choice:
     def __init__(
         self,
         index: int,
-        ask: Ask,
+        ask: GenerationRequest,
         reply: Reply,
         received_ns: int,
         on_token: Callable[[Choice], None],

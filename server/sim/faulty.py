@@ -13,10 +13,10 @@ import orjson
 from .answers import Answer, Caller, Server, StreamedAnswer, WholeAnswer
 from .choice import Choice
 from .faults import Fault
-from .wire.ask import Ask
 from .wire.connection import http_chunk
 from .wire.errors import BUSY, ENGINE_DEAD, ApiError, error_event
 from .wire.events import DONE
+from .wire.generation import GenerationRequest
 from .wire.replies import VOICE, Reply, make_replies
 from .wire.tokens import NON_ASCII_IDS
 
@@ -54,7 +54,9 @@ REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
 }
 
 
-def answer_to(ask: Ask, caller: Caller, server: Server, fault: Fault | None) -> Answer:
+def answer_to(
+    ask: GenerationRequest, caller: Caller, server: Server, fault: Fault | None
+) -> Answer:
     """Return the answer to a request, with its fault if it has one."""
     if fault is None:
         sound = StreamedAnswer if ask.stream else WholeAnswer
@@ -65,7 +67,7 @@ def answer_to(ask: Ask, caller: Caller, server: Server, fault: Fault | None) -> 
     return kind(ask, caller, make_replies(ask, server.settings, voice), server, fault)
 
 
-def _misheard(ask: Ask, fault: Fault, max_model_len: int) -> Ask:
+def _misheard(ask: GenerationRequest, fault: Fault, max_model_len: int) -> GenerationRequest:
     """Return the request as a server with this fault would read it."""
     tokens = int(fault.value)
     if fault.kind == "short":
@@ -84,7 +86,12 @@ class Faulty(Answer):
     STRIKES = ("error_event", "no_done", "cut", "reset", "stall", "malformed", "crash")
 
     def __init__(
-        self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server, fault: Fault
+        self,
+        ask: GenerationRequest,
+        caller: Caller,
+        replies: Sequence[Reply],
+        server: Server,
+        fault: Fault,
     ) -> None:
         super().__init__(ask, caller, replies, server)
         self.fault = fault

@@ -21,7 +21,7 @@ _PASS_NS = 200_000
 class ExactPacing:
     """Exact mode: every stream's tokens have their own deadlines, whatever the load.
 
-    One heap holds the next deadline of each stream and one timer waits for the earliest. All
+    One heap has the next deadline of each stream and one timer waits for the earliest. All
     that is due is sent in one pass. A deadline counts from the request's last byte, never from
     the token before, so lateness doesn't add up.
     """
@@ -103,7 +103,7 @@ class EnginePacing:
             self._begin_step(time.perf_counter_ns())
 
     def stop(self, choice: Choice) -> None:
-        """Free what a choice holds."""
+        """Free the blocks of a choice."""
         name = self._ids.pop(choice, None)
         if name is not None:
             del self._choices[name]

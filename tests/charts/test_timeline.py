@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from vllm_bench.charts.over_time import Room
 from vllm_bench.charts.timeline import timeline
-from vllm_bench.charts.tracks import Room
 
 from tests.charts.drawn import by_name, facts_at, overflowing, picture, write_tokens, written
 from tests.support.made_runs import (
@@ -106,10 +106,10 @@ def test_a_gpu_that_throttles_and_one_that_is_lost_are_shown(full):
     power = lines(chart, POWER)
     assert list(power) == ["GPU 0", "GPU 1", "GPU 1: no more readings"]
     assert power["GPU 1: no more readings"].x == pytest.approx([7], abs=0.11)
-    (held,) = bands(chart, "held")
+    (held,) = bands(chart, "throttled")
     assert held.spans == [pytest.approx((4, 6.1), abs=0.11)]
     found = words_beside(picture(chart))
-    assert "clocks held down\nGPU 0\n(hw_thermal_slowdown)" in found
+    assert "clocks throttled\nGPU 0\n(hw_thermal_slowdown)" in found
     assert found.count("GPU 1: no more readings") == 1
 
 
@@ -139,8 +139,8 @@ def test_eight_gpus_have_a_name_each_and_the_panels_keep_their_width(tmp_path):
     found = words_beside(figure)
     assert [word for word in found if word.startswith("GPU")] == [f"GPU {n}" for n in range(8)]
     assert [" ".join(word.split()) for word in found if word.startswith("clocks")] == [
-        "clocks held down GPU 2, 5 (sw_power_cap)",
-        "clocks held down GPU 6 (hw_slowdown)",
+        "clocks throttled GPU 2, 5 (sw_power_cap)",
+        "clocks throttled GPU 6 (hw_slowdown)",
     ]
     assert figure.axes[0].get_position().width > 0.6
 

@@ -21,7 +21,7 @@ Role = Literal[
     "marked",  # a line with a mark at each point
     "line",  # a line with none
     "steps",  # from each point on, until the next
-    "curve",  # steps whose marks are a line of their own
+    "curve",  # steps whose marks are a separate line
     "thin",  # steps that stay in the background
     "samples",  # a line through readings, which are marked where they are few
     "points",  # marks alone
@@ -77,7 +77,7 @@ class Band:
 
     name: str
     spans: Sequence[Span]
-    role: Literal["window", "aside", "outside", "held"]
+    role: Literal["window", "aside", "outside", "throttled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

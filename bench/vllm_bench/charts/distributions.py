@@ -15,8 +15,8 @@ from ..figures.statistics import Values, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from .chart import Axis, Chart, Line, Panel, Role
+from .over_time import MOST_OF_A_CURVE
 from .style import level_colour, log_times, series_colour
-from .tracks import MOST_OF_A_CURVE
 
 DRAWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
 COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what is counted; otherwise requests

@@ -196,9 +196,9 @@ def _draw_band(axes: Axes, band: Band) -> None:
         "aside": {"facecolor": _colour("aside")},
         "outside": {**hatched, "edgecolor": _colour("grid"), "hatch": "xxx"},
         # With an edge, so that the shortest is visible.
-        "held": {**hatched, "edgecolor": _colour("error"), "hatch": "////", "linewidth": 1},
+        "throttled": {**hatched, "edgecolor": _colour("error"), "hatch": "////", "linewidth": 1},
     }
-    style = styles[band.role] | ({"zorder": 0.5, "alpha": 0.45} if band.role == "held" else {})
+    style = styles[band.role] | ({"zorder": 0.5, "alpha": 0.45} if band.role == "throttled" else {})
     for begin, end in band.spans:
         axes.axvspan(begin, end, label=drawable(band.name), **{"zorder": 0, **style})
 

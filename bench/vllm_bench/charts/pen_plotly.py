@@ -103,7 +103,7 @@ def rounded(values: Iterable[float]) -> list[float | None]:
 def _traces(chart: Chart, panel: Panel) -> Iterator[dict[str, Any]]:
     yield from (_line(line, chart, panel) for line in panel.lines)
     yield from (_rule(rule, panel) for rule in panel.rules)
-    yield from (_held(band, panel) for band in panel.bands if band.role == "held")
+    yield from (_throttled(band, panel) for band in panel.bands if band.role == "throttled")
 
 
 def _scatter(name: str, x: Iterable[float], y: Iterable[float], hover: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _rule(rule: Rule, panel: Panel) -> dict[str, Any]:
     return {**_scatter(rule.name, x, y, words), "mode": "lines", "line": line}
 
 
-def _held(band: Band, panel: Panel) -> dict[str, Any]:
+def _throttled(band: Band, panel: Panel) -> dict[str, Any]:
     """Return a bar along the panel's top for each part."""
     x = [at for begin, end in band.spans for at in (begin, end, math.nan)]
     top = 1.08 * panel.heights.max()  # clear of the lines

@@ -15,9 +15,9 @@ from ..tables.text_tables import setup_words
 from .against_load import against_load
 from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, curves_of, distribution, overlay
+from .over_time import PICTURE, Room
 from .pareto import pareto_chart
 from .timeline import timeline
-from .tracks import PICTURE, Room
 from .waterfall import waterfall
 
 OVERLAID = ("ttft_ms", "latency_ms")

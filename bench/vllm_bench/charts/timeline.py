@@ -14,20 +14,20 @@ from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
 from ..figures.window import Window
 from ..records.samples import ALL, slowed_by
 from .chart import Axis, Band, Chart, Line, Panel, Span
-from .style import log_times, series_colour
-from .tracks import (
+from .over_time import (
     DOTS_A_COLUMN,
     PICTURE,
     Room,
     bin_width_s,
     dot_places,
+    intervals,
     line_places,
     rate,
     sampled,
     silence_s,
     stepped,
-    stretches,
 )
+from .style import log_times, series_colour
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,7 +208,7 @@ def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
     """Return one panel per sensor: a line for each GPU, and when its clocks were throttled."""
     if rows is None or rows.empty:
         return
-    held = tuple(_held_down(rows))
+    held = tuple(_throttled(rows))
     for column, axis in GPU_PANELS.values():
         lines = tuple(_of_each_gpu(rows, column, most))
         if lines:
@@ -229,7 +229,7 @@ def _of_each_gpu(rows: pd.DataFrame, column: str, most: int) -> Iterator[Line]:
             yield Line(name=name, x=x, y=y, role="points", place=6, colour="error")
 
 
-def _held_down(rows: pd.DataFrame) -> Iterator[Band]:
+def _throttled(rows: pd.DataFrame) -> Iterator[Band]:
     """Return when clocks were throttled, for each reason of all GPUs together."""
     spans: dict[str, list[Span]] = {}
     gpus: dict[str, list[str]] = {}
@@ -239,11 +239,11 @@ def _held_down(rows: pd.DataFrame) -> Iterator[Band]:
         why = ", ".join(sorted(set().union(*names)))
         if why:
             times = of_one["t_s"].to_numpy(dtype="float64")
-            spans.setdefault(why, []).extend(stretches(times, held))
+            spans.setdefault(why, []).extend(intervals(times, held))
             gpus.setdefault(why, []).append(str(index))
     for why, found in spans.items():
-        name = f"clocks held down\nGPU {', '.join(gpus[why])}\n({why})"
-        yield Band(name=name, spans=_merged(found), role="held")
+        name = f"clocks throttled\nGPU {', '.join(gpus[why])}\n({why})"
+        yield Band(name=name, spans=_merged(found), role="throttled")
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

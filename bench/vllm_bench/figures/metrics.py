@@ -11,7 +11,7 @@ from ..scenario.load import Load
 from .facts import Facts
 from .statistics import Values, Weights, floats
 
-Sample = tuple[Values, Weights | None]  # values, and how many samples each stands for (None: one)
+Sample = tuple[Values, Weights | None]  # values, and how many samples each counts as (None: one)
 NOTHING: Sample = (np.array([]), None)
 
 # A user's wait counts from when the request was meant to go. In a closed loop that is when its

@@ -90,7 +90,7 @@ def floats(column: Any) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """Values in rising order, and up to which rank each stands (None: one rank each)."""
+    """Values in rising order, and the last rank of each (None: one rank each)."""
 
     values: Values
     ends: Values | None
@@ -110,7 +110,7 @@ class Ordered:
 
 
 def ordered(values: Values, weights: Weights | None = None) -> Ordered:
-    """Put values in order; a weight says how many samples a value stands for."""
+    """Put values in order; a weight says how many samples a value counts as."""
     if weights is None:
         return Ordered(np.sort(values), None, values.size)
     order = np.argsort(values)

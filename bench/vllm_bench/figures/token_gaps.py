@@ -31,7 +31,7 @@ class TokenReads:
         np.float32
     ]  # tokens that each brought; where `exact` is false, partly an average
     wait_ms: Values  # since the read before it; NaN: the first of its request
-    exact: bool  # the server said how many tokens each event held
+    exact: bool  # the server reported how many tokens each event had
     requests: NDArray[np.int32]  # request_index of each request that has reads, in their order
 
     @cached_property

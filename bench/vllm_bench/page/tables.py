@@ -71,7 +71,7 @@ def number(value: float) -> str:
     return f"{float(text):,.0f}" if abs(value) >= 1000 else text
 
 
-def known(value: Value, otherwise: str = "", small: str = "") -> Cell:
+def figure_cell(value: Value, otherwise: str = "", small: str = "") -> Cell:
     """Return a figure's cell; where there is no figure, a cell with `absent`."""
     if isinstance(value, int | float):
         return Cell(number(value), value, small)
@@ -137,7 +137,7 @@ def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
         value = BY_NAME[name].value(run)
         if group.percent and isinstance(value, int | float):
             return Cell(number(100 * value), value)
-        return Cell(value) if isinstance(value, str) else known(value, lacking(run, name))
+        return Cell(value) if isinstance(value, str) else figure_cell(value, lacking(run, name))
 
     return cell
 
@@ -179,12 +179,12 @@ def _attained(row: LevelRow) -> Cell:
 
 
 def _goodput(row: LevelRow) -> Cell:
-    return known(row.level.attainment.goodput_per_s if row.level.attainment else None)
+    return figure_cell(row.level.attainment.goodput_per_s if row.level.attainment else None)
 
 
 LEVELS: tuple[Column[LevelRow], ...] = (
     Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
-    Column("runs", DOCS["runs"], lambda r: known(len(r.level.runs))),
+    Column("runs", DOCS["runs"], lambda r: figure_cell(len(r.level.runs))),
     Column(
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
@@ -217,7 +217,7 @@ def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
             return Cell(next(filter(None, short_of), ABSENT))
         ends = over.interval
         small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
-        return known(over.centre, small=small)
+        return figure_cell(over.centre, small=small)
 
     return cell
 
@@ -235,7 +235,7 @@ class OfRun(Generic[Row]):
 
 def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
     """Return a column of the values at a path of attributes."""
-    return Column(heading, doc, lambda row: known(follow(row, path)), group)
+    return Column(heading, doc, lambda row: figure_cell(follow(row, path)), group)
 
 
 def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
@@ -281,8 +281,8 @@ def errors_table(runs: Sequence[RunSummary]) -> Table | None:
 def _turn_time(turn: Turn, percentile: int) -> Cell:
     needs = min_samples(percentile)
     value = turn.ttft_p50_ms if percentile == 50 else turn.ttft_p95_ms
-    return known(value, f"n<{needs}" if turn.n < needs else "")
+    return figure_cell(value, f"n<{needs}" if turn.n < needs else "")
 
 
 def _percent(share: float | None) -> Cell:
-    return known(None if share is None else 100 * share)
+    return figure_cell(None if share is None else 100 * share)

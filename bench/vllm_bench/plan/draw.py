@@ -85,7 +85,7 @@ class _Draw:
         if scenario.conversations is None:
             return plan(*self._prompts(measured, repeat, warmups))
         said, ids = self._conversations(scenario.conversations.turns, measured, repeat)
-        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_told_apart(ids))
+        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_distinct_ids(ids))
 
     @functools.cached_property
     def _drawn(self) -> Callable[[int, int], PromptSet]:
@@ -176,7 +176,7 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
     )
 
 
-def _told_apart(ids: Sequence[str]) -> tuple[str, ...]:
+def _distinct_ids(ids: Sequence[str]) -> tuple[str, ...]:
     """Return the ids; those that come again get a number."""
     seen: Counter[str] = Counter()
     found = []

@@ -21,14 +21,14 @@ def dry_run_lines(
     scenario: Scenario,
     plans: Sequence[Plan],
     why_no_server: str | None,
-    whole: Sequence[Path | None],
+    complete: Sequence[Path | None],
 ) -> Iterator[str]:
     """Yield where requests would go, then each run: how many, when, of which length.
 
-    A run whose rows are in `whole` would not be made again.
+    A run whose rows are in `complete` would not be made again.
     """
     target = plans[0].target
-    left = [plan for plan, rows in zip(plans, whole, strict=True) if rows is None]
+    left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
     yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
@@ -36,7 +36,7 @@ def dry_run_lines(
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
     shown: PromptSet | None = None
-    for plan, rows in zip(plans, whole, strict=True):
+    for plan, rows in zip(plans, complete, strict=True):
         yield from _run_lines(plan)
         if rows is not None:
             yield f"    {rows.stem} is complete: not run again"

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import orjson
 
 from ..prompts.prompt import Prompt, PromptSet
-from ..records.whole_file import write_whole
+from ..records.safe_file import write_atomically
 from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
@@ -251,7 +251,7 @@ def write_plan(path: Path, plan: Plan) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(_rows(plan))
-    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:

@@ -34,7 +34,7 @@ PROBE = user_prompt(
 
 
 class TokenCounter(Protocol):
-    """Counts prompts in one of three ways; `notes` is what a person should know of the counts."""
+    """Counts prompts in one of three ways; `notes` is what people should know about the counts."""
 
     method: CountedBy
     notes: tuple[str, ...]
@@ -210,10 +210,10 @@ class TokenCountCache:
         lines = "".join(f'\n{{"sha256":"{key}","tokens":{n}}}' for key, n in new.items())
         if not lines:
             return
-        with suppress(OSError):  # a cache saves time; a run doesn't end for want of it
+        with suppress(OSError):  # a cache only saves time; a run goes on without it
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab", buffering=0) as file:
-                # In one write: whole batches of several processes don't mix.
+                # In one write, so that the batches of several processes don't mix.
                 file.write(lines.encode() + b"\n")
 
     def forget(self) -> None:

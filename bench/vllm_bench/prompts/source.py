@@ -3,7 +3,7 @@
 There is no replacement for a data set that can't be loaded: that is a PromptError. A fetched set is
 kept as readable JSON lines, with a small JSON that has their checksum:
 
-    <cache>/prompts/dolly.json              which file holds the set, its sha256, count, revision
+    <cache>/prompts/dolly.json              which file has the set, its sha256, count, revision
     <cache>/prompts/dolly-3f2a9c1b7d04.jsonl  {"id": "dolly:0", "prompt": "When did …"}
 
 The file of lines is named after its content, and the small JSON is renamed into place last. So a
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import orjson
 
-from ..records.whole_file import write_whole
+from ..records.safe_file import write_atomically
 from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet
 from .files import read_prompt_file
 from .hub import Fetched, fetch
@@ -71,7 +71,7 @@ def fetch_to_cache(dataset: str, *, cache_dir: Path, hf_token: str | None = None
 
 
 def locate(dataset: str, cache_dir: Path) -> Path | None:
-    """Return the file that holds the set; None where it isn't cached. Raises PromptError."""
+    """Return the file with the set; None where it isn't cached. Raises PromptError."""
     if dataset.startswith("file:"):
         return Path(dataset.removeprefix("file:")).expanduser()
     if dataset == SAMPLE:
@@ -169,8 +169,8 @@ def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / cached.file, data)
-        write_whole(
+        write_atomically(folder / cached.file, data)
+        write_atomically(
             _facts_path(folder, hub_set), orjson.dumps(asdict(cached), option=orjson.OPT_INDENT_2)
         )
         _drop_older(folder, hub_set, cached)

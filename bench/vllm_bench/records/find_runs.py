@@ -156,7 +156,7 @@ def _refuse_damage(path: Path, frame: pd.DataFrame) -> None:
             raise RecordsError(f"{path}: damaged row: line {line} has {what}")
     ids = frame["run_id"].unique()
     if len(ids) > 1:
-        raise RecordsError(f"{path}: holds {len(ids)} runs: there must be one run per file")
+        raise RecordsError(f"{path}: contains {len(ids)} runs: there must be one run per file")
 
 
 def _load_info(path: Path) -> tuple[RunInfo | None, str | None]:

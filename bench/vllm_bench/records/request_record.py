@@ -1,4 +1,4 @@
-"""The record of one request, and the files that hold a run: `<run_id>.csv` and `<run_id>.json`.
+"""The record of one request, and the files of a run: `<run_id>.csv` and `<run_id>.json`.
 
 `RequestRecord` alone names the CSV's columns: writer, reader and documentation come from it.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import BenchError
-from .row import bad_row, column_types, columns, csv_lines, doc, frame_of, whole_lines
-from .whole_file import hold
+from .row import bad_row, column_types, columns, complete_lines, csv_lines, doc, frame_of
+from .safe_file import lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,14 +88,14 @@ COLUMNS = columns(RequestRecord)
 class RecordWriter:
     """Appends rows to a new `<run_id>.csv`, with one write per call: a kill damages no older row.
 
-    It locks the file (see whole_file.py), so that others can see that the run is still going on.
+    It locks the file (see safe_file.py), so that others can see that the run is still going on.
     """
 
     def __init__(self, path: Path) -> None:
         """Create the file with its header. Raises FileExistsError, OSError."""
         # Open for reading too: some file systems lock only such files.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        hold(self._fd)
+        lock(self._fd)
         self._write(",".join(COLUMNS) + "\n")
 
     def write(self, records: Iterable[RequestRecord]) -> None:
@@ -136,7 +136,7 @@ def count_rows(path: Path) -> int:
 
 def _checked_lines(path: Path) -> bytes:
     try:
-        whole = whole_lines(path.read_bytes())
+        whole = complete_lines(path.read_bytes())
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
     _check_header(path, whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r"))

@@ -59,7 +59,7 @@ def _cell(value: object) -> str:
     return " ".join(str(value).splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def whole_lines(data: bytes) -> bytes:
+def complete_lines(data: bytes) -> bytes:
     """Return a file's content without the last line if a kill cut that off."""
     return data[: data.rfind(b"\n") + 1]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from .request_record import RecordsError
-from .whole_file import write_whole
+from .safe_file import write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -56,7 +56,9 @@ class RunInfo:
 
 def write_run_info(path: Path, info: RunInfo) -> None:
     """Write `<run_id>.json` to a temporary file and rename it: readers see all of it or nothing."""
-    write_whole(path, orjson.dumps(dataclasses.asdict(info), option=orjson.OPT_INDENT_2) + b"\n")
+    write_atomically(
+        path, orjson.dumps(dataclasses.asdict(info), option=orjson.OPT_INDENT_2) + b"\n"
+    )
 
 
 def read_run_info(path: Path) -> RunInfo:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .request_record import RecordsError
-from .row import bad_row, column_types, columns, csv_lines, frame_of, whole_lines
+from .row import bad_row, column_types, columns, complete_lines, csv_lines, frame_of
 from .samples import GpuRow, ServerRow
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read_server_rows(run: Path) -> pd.DataFrame | None:
 
 
 def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
-    """Read rows of this kind. A last line that a kill tore off is left out, and unknown columns.
+    """Read rows of this kind. A last line that a kill cut off is left out, and unknown columns.
 
     Raises RecordsError where the header lacks a column, or a row is damaged.
     """
@@ -99,7 +99,7 @@ def _parsed(text: bytes, kind: type[Any]) -> pd.DataFrame:
     """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
     import numpy as np
 
-    whole = whole_lines(text)
+    whole = complete_lines(text)
     problem = bad_row(whole)
     if problem:
         raise ValueError(problem)

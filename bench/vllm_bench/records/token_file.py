@@ -25,7 +25,7 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .whole_file import replacing
+from .safe_file import replacing
 
 if TYPE_CHECKING:
     import numpy as np

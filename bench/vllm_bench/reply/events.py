@@ -32,7 +32,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One event, or a whole reply that wasn't streamed."""
+    """One event, or a complete reply that wasn't streamed."""
 
     has_tokens: bool = False
     has_visible_tokens: bool = False
@@ -64,7 +64,7 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
     token_count = 0
     finish_reasons: dict[int, str] = {}
     for choice in event.get("choices") or ():
-        # delta: a chat chunk; message: a whole chat reply; neither: /v1/completions.
+        # delta: a chat chunk; message: a complete chat reply; neither: /v1/completions.
         part = choice.get("delta") or choice.get("message") or choice
         visible = bool(part.get("content") or part.get("tool_calls") or choice.get("text"))
         reasoning = any(part.get(key) for key in REASONING_KEYS)

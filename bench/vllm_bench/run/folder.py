@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import BenchError
 from ..records.request_record import RecordsError
 from ..records.run_info import RunInfo, read_run_info, write_run_info
-from ..records.whole_file import alone
+from ..records.safe_file import unlocked
 
 ROW_BYTES = 500  # a row of a normal run has about 350
 SPARE_BYTES = 20_000_000  # for telemetry, pictures and the file system's own needs
@@ -73,9 +73,9 @@ def _mark(path: Path) -> bool:
     rows = path.with_suffix(".csv")
     if not _began(rows):
         return _is_old(path) and _interrupt(path)
-    with alone(rows) as nobody_writes:
+    with unlocked(rows) as is_unlocked:
         # Read again under the lock: the run may have ended since the first read.
-        return nobody_writes and _interrupt(path)
+        return is_unlocked and _interrupt(path)
 
 
 def _running(path: Path) -> RunInfo | None:

@@ -92,7 +92,7 @@ def api_key_of(scenario: Scenario, environ: Environment) -> str | None:
             "environment or in .env"
         )
     if not (key.isascii() and key.isprintable()):
-        raise ScenarioError(f"{name}: the key holds characters that no header may")
+        raise ScenarioError(f"{name}: the key has characters that a header can't have")
     return key
 
 

@@ -13,10 +13,13 @@ from ..records.request_record import RecordsError, count_rows
 from ..records.run_info import read_run_info
 from ..records.same_run import RunKey
 
-NO_RUNS = ("summary.csv", "summary_levels.csv")  # what summarize.py leaves beside the runs
+NO_RUNS = (
+    "summary.csv",
+    "summary_levels.csv",
+)  # what summarize.py writes into the folder of the runs
 
 
-def whole_runs(folder: Path, tell: Callable[[str], None]) -> dict[RunKey, Path]:
+def complete_runs(folder: Path, tell: Callable[[str], None]) -> dict[RunKey, Path]:
     """Return the rows of each key's complete run; of several, the one that began last.
 
     `tell` gets one line on each run that can't be read; such a run is run again.

@@ -15,8 +15,8 @@ from ..live.screen import Title, progress_view
 from ..plan.dry_run import dry_run_lines
 from ..plan.plan import Plan, write_plan
 from ..records.run_info import ClockPair, RunStatus, write_run_info
+from ..records.safe_file import locked
 from ..records.text import printable
-from ..records.whole_file import held
 from ..scenario.load import rows_expected
 from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
@@ -26,7 +26,7 @@ from .folder import check_folder, leaving_no_empty, mark_left_behind
 from .info import ended_info, planned_info
 from .interrupts import interrupts_counted
 from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
-from .resume import whole_runs
+from .resume import complete_runs
 from .runner import RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
@@ -59,7 +59,7 @@ class Session:
         plans = plans_for(scenario, None if why_not else server, self.environ, served)
         rows: list[Path | None] = [None] * len(plans)
         if not why_not:
-            rows = self._whole([Job(scenario, server, served, plans)])
+            rows = self._complete([Job(scenario, server, served, plans)])
         elif self.resume:
             self._say_once("without their server it is unknown which runs are complete")
         return dry_run_lines(scenario, plans, why_not, rows)
@@ -77,7 +77,7 @@ class Session:
             jobs = self._prepared(scenarios)
             wanted = [(job, plan) for job in jobs for plan in job.plans]
             for number, ((job, plan), rows) in enumerate(
-                zip(wanted, self._whole(jobs), strict=True), start=1
+                zip(wanted, self._complete(jobs), strict=True), start=1
             ):
                 if rows is not None:
                     self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
@@ -112,11 +112,11 @@ class Session:
 
         return on_wait
 
-    def _whole(self, jobs: Sequence[Job]) -> list[Path | None]:
+    def _complete(self, jobs: Sequence[Job]) -> list[Path | None]:
         """Return, for each run of each job, the rows of an equal complete run, if any."""
         if not self.resume:
             return [None for job in jobs for _ in job.plans]
-        found = whole_runs(self.folder, self._say_once)
+        found = complete_runs(self.folder, self._say_once)
         return [found.get(key) for job in jobs for key in job.run_keys()]
 
     def _named(self, plan: Plan) -> Plan:
@@ -141,7 +141,7 @@ class Session:
         with ExitStack() as stack, interrupts_counted() as interrupts, view:
 
             def on_start(clock: ClockPair) -> None:
-                stack.enter_context(held(self._rows(plan)))  # until its JSON says how it ended
+                stack.enter_context(locked(self._rows(plan)))  # until its JSON says how it ended
                 samplers.anchor(clock.monotonic_ns, clock.wall_s)
 
             stack.callback(samplers.stop)

@@ -68,7 +68,7 @@ class Scenario(LoadKeys):
         "more fields of each request's body", {"top_p": 0.9}, {}
     )
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = setting(
-        "the environment variable that holds the API key", "OPENAI_API_KEY", None
+        "the environment variable with the API key", "OPENAI_API_KEY", None
     )
     tls_verify: bool = setting("verify the server's certificate", False, True)
     tls_ca: str | None = setting("file of the authority that signed it", "ca.pem", None)

@@ -64,9 +64,9 @@ class ConversationLoop(Streams):
             return
         first = number * self._talk.turns
         self._held[lane] = _Conversation(first, min(first + self._talk.turns, len(self._requests)))
-        self._say(lane, slot_ns)
+        self._send_turn(lane, slot_ns)
 
-    def _say(self, lane: Lane, due_ns: int) -> None:
+    def _send_turn(self, lane: Lane, due_ns: int) -> None:
         held = self._held[lane]
         held.history.append({"role": "user", "content": self._talk.said[held.next_index]})
         planned = self._requests[held.next_index]
@@ -95,13 +95,13 @@ class ConversationLoop(Streams):
     def _go_on(self, lane: Lane, freed_ns: int) -> None:
         due_ns = freed_ns + self._talk.think_ns
         if self._talk.think_ns == 0:
-            self._say(lane, due_ns)
+            self._send_turn(lane, due_ns)
             return
-        task = asyncio.ensure_future(self._say_later(lane, due_ns))
+        task = asyncio.ensure_future(self._send_turn_later(lane, due_ns))
         self._thinking.add(task)
         task.add_done_callback(self._thinking.discard)
 
-    async def _say_later(self, lane: Lane, due_ns: int) -> None:
+    async def _send_turn_later(self, lane: Lane, due_ns: int) -> None:
         await sleep_until(due_ns - REOPEN_NS)
         if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
             await self._lanes.open(lane)
@@ -109,7 +109,7 @@ class ConversationLoop(Streams):
         # Removed here and not at the task's end: a reply may come before that, and the loop would
         # then wait forever for a stream that seems to be thinking.
         self._thinking.discard(asyncio.current_task())
-        self._say(lane, due_ns)
+        self._send_turn(lane, due_ns)
 
     def _idle(self) -> bool:
         return super()._idle() and not self._thinking

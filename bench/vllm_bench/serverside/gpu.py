@@ -24,7 +24,7 @@ SENSORS = {  # the rows' column, and its name here: <name>_mean_<unit>
     "sm_clock_mhz": ("sm_clock", "mhz"),
 }
 SIMULATED = "the server is a simulator, and has no GPU"
-EXPECTED_BY_SETTING = ("nvml", "dcgm")  # a command on another machine has settings of its own
+EXPECTED_BY_SETTING = ("nvml", "dcgm")  # a command on another machine has its own settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

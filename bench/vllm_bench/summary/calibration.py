@@ -15,7 +15,7 @@ from ..figures.digits import markdown_table, short
 from ..records.column import Column
 from ..records.request_record import RecordsError
 from ..records.row import column_docs
-from ..records.whole_file import write_whole
+from ..records.safe_file import write_atomically
 
 
 def _doc(heading: str, text: str) -> Any:
@@ -88,7 +88,7 @@ def sidecar(results_folder: Path, run_id: str) -> Path:
 def write_sidecar(path: Path, row: Calibration) -> None:
     """Write the file with the client's error. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, orjson.dumps(dataclasses.asdict(row), option=orjson.OPT_INDENT_2))
+    write_atomically(path, orjson.dumps(dataclasses.asdict(row), option=orjson.OPT_INDENT_2))
 
 
 def read_sidecar(path: Path) -> Calibration | None:

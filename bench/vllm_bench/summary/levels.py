@@ -18,7 +18,7 @@ from .summary import RunSummary
 
 Figure = Callable[[RunSummary], float | None]
 
-MOST = 4  # differences that a series' name holds; the rest are counted
+MOST = 4  # differences in a series' name; the others are counted
 LONGEST = 40  # characters of a value in a series' name
 UNSET = "none"
 

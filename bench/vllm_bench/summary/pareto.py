@@ -53,7 +53,7 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
             level.load,
             *figures,
             level.verdict,
-            level.verdict != "INVALID" and not any(_beats(r, figures) for r in rivals),
+            level.verdict != "INVALID" and not any(_dominates(r, figures) for r in rivals),
         )
         for level, figures in found
     ]
@@ -64,5 +64,5 @@ def pareto_points(series: Series) -> list[ParetoPoint]:
     return pareto(series.levels, gpu_count(series.runs))
 
 
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] >= other[0] and one[1] >= other[1]

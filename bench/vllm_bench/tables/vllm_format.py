@@ -2,7 +2,7 @@
 
 The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do, and
 count from the send, as vLLM's do, in an open loop too; ITL has one value per token, which is
-vLLM's as long as a chunk holds one token; throughput is that of the whole run; the peak of
+vLLM's as long as a chunk has one token; throughput is that of the whole run; the peak of
 concurrent requests is exact. A missing value is null, and so is a percentile with too few samples.
 Lists with one value per request are left out: they are in the rows.
 """

@@ -84,7 +84,7 @@ class Server:
         if status not in (200, 404):
             return f"/health answers HTTP {status}"
         try:
-            if status == 404:  # a gateway may pass on nothing but /v1
+            if status == 404:  # a gateway may forward only /v1
                 self.models()
         except ControlError as e:
             return str(e)

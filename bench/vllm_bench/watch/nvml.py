@@ -48,7 +48,7 @@ class Gpu:
     absent: set[str] = field(default_factory=set)  # columns that it has no sensor for
 
 
-def _clocks_held_by(nvml: Any, handle: Any) -> str:
+def _throttle_bits(nvml: Any, handle: Any) -> str:
     try:
         bits = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
     except nvml.NVMLError as e:
@@ -67,7 +67,7 @@ SENSORS: dict[str, Sensor] = {
     "energy_j": lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3,
     "sm_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),
     "memory_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
-    "throttle_reasons": _clocks_held_by,
+    "throttle_reasons": _throttle_bits,
 }
 PCIE: dict[str, Sensor] = {  # each blocks the driver for 20 ms: see gpu.py
     "pcie_tx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 0),

@@ -65,7 +65,7 @@ class ServerMetricsSampler(PageSampler):
     def _take(self, page: Page) -> None:
         engines = read_page(page.text)
         if not engines:
-            raise PageError("it holds none of vLLM's metrics")
+            raise PageError("it has none of vLLM's metrics")
         now = {**engines, ALL: together(engines)}
         when: dict[str, Any] = {"t_s": page.t_s, "wall_s": page.wall_s, "fetch_ms": page.fetch_ms}
         self._recording.rows([ServerRow(**when, **self._cells(name, now)) for name in now])

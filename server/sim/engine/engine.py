@@ -95,7 +95,7 @@ class Engine:
 
     @property
     def num_running(self) -> int:
-        """Requests that hold KV blocks."""
+        """Requests that use KV blocks."""
         return len(self._running)
 
     @property
@@ -105,7 +105,7 @@ class Engine:
 
     @property
     def kv_cache_usage(self) -> float:
-        """Share of the KV blocks that requests hold, 0 to 1."""
+        """Share of the KV blocks that are in use, 0 to 1."""
         return self._kv.usage
 
     def add(self, request: EngineRequest) -> None:

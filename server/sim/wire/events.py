@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from .ask import CHAT, Ask, Identity
+from .generation import CHAT, GenerationRequest, Identity
 from .replies import Reply
 
 DONE = b"data: [DONE]\n\n"
@@ -22,7 +22,7 @@ _CUT = "<here goes a text>"
 class Events:
     """Writes the events of one answer."""
 
-    def __init__(self, ask: Ask, identity: Identity) -> None:
+    def __init__(self, ask: GenerationRequest, identity: Identity) -> None:
         self._ask = ask
         self._is_chat = ask.endpoint == CHAT
         self._head = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from .ask import Ask
+from .generation import GenerationRequest
 from .settings import Settings
 from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes
 
@@ -43,12 +43,14 @@ class Reply:
         return text
 
 
-def make_replies(ask: Ask, settings: Settings, voice: Sequence[int] = VOICE) -> list[Reply]:
+def make_replies(
+    ask: GenerationRequest, settings: Settings, voice: Sequence[int] = VOICE
+) -> list[Reply]:
     """Return the reply of each choice."""
     return [_make_reply(ask, choice, settings.seed, voice) for choice in range(ask.n)]
 
 
-def _make_reply(ask: Ask, choice: int, seed: int, voice: Sequence[int]) -> Reply:
+def _make_reply(ask: GenerationRequest, choice: int, seed: int, voice: Sequence[int]) -> Reply:
     digest = zlib.crc32(array("Q", ask.prompt).tobytes())
     rng = random.Random((digest << 64) ^ (seed << 32) ^ (ask.seed << 8) ^ choice)
     length, ends_itself = _length(ask, rng)
@@ -60,7 +62,7 @@ def _make_reply(ask: Ask, choice: int, seed: int, voice: Sequence[int]) -> Reply
     return Reply(tokens, pieces, "stop" if ends_itself else "length", reasoning)
 
 
-def _length(ask: Ask, rng: random.Random) -> tuple[int, bool]:
+def _length(ask: GenerationRequest, rng: random.Random) -> tuple[int, bool]:
     """Return how many tokens come, and whether the last one is the end of the text."""
     drawn = 1 + round(math.exp(rng.gauss(math.log(_MEDIAN_TOKENS), _SPREAD)))
     natural = 1 if ask.ends_at_once else drawn

@@ -21,19 +21,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a temporary file and rename it into place. Raises OSError."""
     with replacing(path) as unfinished:
         unfinished.write_bytes(data)
 
 
-def hold(descriptor: int) -> None:
+def lock(descriptor: int) -> None:
     """Lock an open file (opened for reading and writing) until it is closed."""
-    _lock(descriptor, alone=False)
+    _flock(descriptor, exclusive=False)
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Lock a file inside the block; where that is impossible, go on without."""
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -41,14 +41,14 @@ def held(path: Path) -> Iterator[None]:
         yield  # a run goes on without
         return
     try:
-        hold(descriptor)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[bool]:
+def unlocked(path: Path) -> Iterator[bool]:
     """Yield whether no process locks the file, and keep it so inside the block.
 
     False where another process does, and where that is unknown.
@@ -59,16 +59,16 @@ def alone(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _lock(descriptor, alone=True)
+        yield _flock(descriptor, exclusive=True)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, alone: bool) -> bool:
+def _flock(descriptor: int, *, exclusive: bool) -> bool:
     try:
         import fcntl
 
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except (ImportError, OSError):  # no such locks here; BlockingIOError: another process locks it
         return False
     return True

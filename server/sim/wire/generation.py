@@ -40,7 +40,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class GenerationRequest:
     """One request for tokens, checked, with every default filled in."""
 
     endpoint: str
@@ -100,7 +100,7 @@ def check_model(body: Mapping[str, Any], settings: Settings) -> str:
     return str(name)
 
 
-def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
+def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> GenerationRequest:
     """Check a body as vLLM does, in the same order, and return its values."""
     options = body.get("stream_options")
     if options and not body.get("stream"):
@@ -115,7 +115,7 @@ def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
     max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings)
     _check_ranges(body, max_tokens)
     usage = bool(options and options.get("include_usage"))
-    return Ask(
+    return GenerationRequest(
         endpoint=endpoint,
         model=model,
         prompt=prompt,

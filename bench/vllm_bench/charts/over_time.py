@@ -90,9 +90,9 @@ def sampled(
         return None
     times = known["t_s"].to_numpy(dtype="float64")
     values = factor * known[column].to_numpy(dtype="float64")
-    stretch = np.cumsum(np.r_[False, np.diff(times) > silence_s(times)])
+    piece = np.cumsum(np.r_[False, np.diff(times) > silence_s(times)])
     kept = line_places(times, values, most)
-    breaks = np.flatnonzero(np.diff(stretch[kept])) + 1
+    breaks = np.flatnonzero(np.diff(piece[kept])) + 1
     at, shown = times[kept], values[kept]
     at, shown = np.insert(at, breaks, at[breaks - 1]), np.insert(shown, breaks, np.nan)
     return Line(name=name, x=at, y=shown, role="samples", of=times.size + breaks.size)
@@ -105,7 +105,7 @@ def silence_s(times: Values) -> float:
     return max(GAP_S, GAP_PERIODS * float(np.median(np.diff(times))))
 
 
-def stretches(times: Values, held: NDArray[np.bool_]) -> list[Span]:
+def intervals(times: Values, held: NDArray[np.bool_]) -> list[Span]:
     """Return from when to when `held` was true, each at least as long as a sample's period."""
     if not held.any():
         return []
