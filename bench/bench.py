@@ -6,28 +6,29 @@
     python bench/bench.py --name rag --dry-run         what would be sent; sends nothing
     python bench/bench.py --base-url http://gpu7:8000/v1 --model Qwen/Qwen3-8B
 
-Each scenario runs at each of its levels: so many streams held open (concurrencies), requests by
-the clock (request_rates), or recorded traffic (trace): docs/LOAD.md. Settings, prompts, the
+Each scenario runs at each of its levels: a number of streams held open (concurrencies), requests
+per second (request_rates), or recorded traffic (trace): docs/LOAD.md. Settings, prompts, the
 server and the results folder are checked before the first request.
 
-Writes results/<run_id>.csv, a row a request as requests end, and results/<run_id>.json, what
-the run was; results/server_metrics/<run_id>.csv, the server's own /metrics each second; with
---telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. A server elsewhere has its
-GPUs sampled there (--telemetry-command 'ssh gpu7 python vllm-bench/bench/observe_gpu.py') or read
-from a DCGM exporter (--dcgm-url http://gpu7:9400/metrics); either switches telemetry on. Every
-run ends in a verdict: VALID, SUSPECT or INVALID, with reasons. summarize.py and plot.py read on.
+Writes results/<run_id>.csv, one row per request; results/<run_id>.json, what the run was;
+results/server_metrics/<run_id>.csv, the server's own /metrics, read about once per second; and
+with --telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. The GPUs of a server on
+another machine are sampled there
+(--telemetry-command 'ssh gpu7 python vllm-bench/bench/observe_gpu.py') or read from a DCGM exporter
+(--dcgm-url http://gpu7:9400/metrics); both flags switch telemetry on.
+Every run ends with a verdict: VALID, SUSPECT or INVALID, with reasons.
 
-On a terminal a live view shows the run's last ten seconds, elsewhere a line every ten (--plain:
-there too).
+On a terminal a live view shows the last ten seconds of the run. Elsewhere, or with --plain, a line
+is printed every ten seconds.
 
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
-row is kept, and --resume runs what is missing: a run that is whole, of the same plan and settings
-on a server that says the same of itself, is not made again. Keys (HF_TOKEN, and whatever
+row is kept, and --resume runs what is missing: a complete run with the same plan and settings, on
+a server that reports the same of itself, is not repeated. Keys (HF_TOKEN, and the one that
 api_key_env names) come from the environment or .env.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake in
-the scenario file, a file that it names and that is missing, or a model that isn't served; 3 an
-objective (slo) was missed; 4 a run is INVALID, whatever was met; 130 interrupted.
+the scenario file, a missing file that it names, or a model that isn't served; 3 an objective (slo)
+was missed; 4 a run is INVALID, even if it met its objectives; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> int:
     try:
         return _bench(args)
     except KeyboardInterrupt:
-        kept = f"whatever had been measured by then is in {where}"
+        kept = f"what had been measured by then is in {where}"
         said = f"interrupted; {kept if where.exists() else 'nothing was measured'}"
         raise KeyboardInterrupt(said) from None
     except OSError as e:
@@ -109,24 +110,34 @@ def _parse() -> argparse.Namespace:
         metavar="F",
         help="scenario file (default: bench/scenarios.yaml)",
     )
-    add("--name", action="append", metavar="S", help="run this scenario; repeatable; none: all")
-    add("--telemetry", action="store_true", help="sample this machine's GPUs beside the requests")
+    add("--name", action="append", metavar="S", help="run this scenario; repeatable (default: all)")
+    add("--telemetry", action="store_true", help="sample this machine's GPUs during the run")
     elsewhere = parser.add_mutually_exclusive_group()
-    command = "what prints the server's GPU rows: observe_gpu.py, run on its machine"
+    command = "command that prints the server's GPU rows: observe_gpu.py, run there"
     elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
-    elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
+    elsewhere.add_argument(
+        "--dcgm-url", type=_page, metavar="U", help="the page of its DCGM exporter"
+    )
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
-    results = "where results go (default: results, beside bench)"
+    results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
-    add("--base-url", metavar="U", help="the server, over the file's base_url (ending in /v1)")
-    add("--model", metavar="M", help="the model, over the file's")
-    add("--dataset", metavar="D", help="the prompts, over the file's: sample, file:PATH, …")
-    wait = f"wait so long for the server (default: {WAIT_S:g})"
+    add(
+        "--base-url",
+        metavar="U",
+        help="the server, in place of the file's base_url (ending in /v1)",
+    )
+    add("--model", metavar="M", help="the model, in place of the file's")
+    add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
+    wait = f"wait this long for the server (default: {WAIT_S:g})"
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
-    add("--plain", action="store_true", help="on a terminal too: lines instead of the live view")
-    add("--resume", action="store_true", help="leave out the runs that are whole in D already")
+    add(
+        "--plain",
+        action="store_true",
+        help="print lines instead of the live view, on a terminal too",
+    )
+    add("--resume", action="store_true", help="leave out the runs that are complete in D already")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()
 
@@ -137,7 +148,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds from 0 on")
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, 0 or more")
     return seconds
 
 
@@ -185,7 +196,7 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
 
 
 def _judged(rows: Path) -> RunSummary:
-    """Read a run back from its files, and say what it is worth."""
+    """Read a run back from its files, and print its verdict."""
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.summary.summary import summarize
     from vllm_bench.verdict.verdict import headline

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the client's own error: bench.py against a simulator that writes down what it did.
+"""Measure the client's own error: bench.py against a simulator that records what it did.
 
     python bench/calibrate.py                            1, 8, 64, 256, 512 and 1000 streams
     python bench/calibrate.py --streams 64,256 --repeats 5
@@ -8,11 +8,11 @@
 The simulator sends every token at a set time, whatever the load, and records when it had read
 each request and when it handed each token to the socket. What the client reports beyond that is
 its error. Each level is run --repeats times, and the table has the medians. Keep the machine
-quiet meanwhile: client and simulator share it, and whatever else runs is measured too. Each
-sending process has a core of its own, as in any run; the simulator keeps to the others.
+quiet meanwhile: client and simulator share it, and other work on it would be measured too. Each
+sending process has its own core, as in any run; the simulator uses the others.
 
 Writes calibration/<time>.csv, .md and .png into the results folder; with --like
-calibration/<run_id>.json, which summarize.py shows beside the run.
+calibration/<run_id>.json, which summarize.py shows with the run.
 
 Exit codes: 0 done; 1 the simulator or the client failed; 2 wrong usage; 130 interrupted.
 """
@@ -51,8 +51,8 @@ def _parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--streams", type=_counts, default=STREAMS, metavar="N,N", help="levels to measure")
     add("--repeats", type=_count, default=3, metavar="K", help="runs of each level (default: 3)")
-    add("--like", metavar="RUN_ID", help="measure at the streams and pace of this run instead")
-    where = "where results lie (default: results, beside bench)"
+    add("--like", metavar="RUN_ID", help="measure at the streams and the speed of this run instead")
+    where = "folder with the results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=where)
     return parser.parse_args()
 
@@ -70,7 +70,7 @@ def _counts(text: str) -> tuple[int, ...]:
 def _usual_pace(streams: int) -> Pace:
     from vllm_bench.run.exact_run import Pace
 
-    # From 512 streams on, half the tokens a second, so that a simulator in Python keeps up.
+    # From 512 streams on, half the tokens per second, so that a simulator in Python keeps up.
     return Pace(streams, 50, 20 if streams < 512 else 40, 100)
 
 
@@ -83,9 +83,11 @@ def _pace_of(args: argparse.Namespace) -> Pace:
     summary = summarize(load_run(args.results_dir / f"{args.like}.csv"))
     ttft_ms, tpot_ms = (summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms"))
     if ttft_ms is None or tpot_ms is None:
-        raise CalibrationError(f"{args.like}: no median TTFT and TPOT to set a simulator to")
+        raise CalibrationError(
+            f"{args.like}: has no median TTFT and TPOT for the simulator to copy"
+        )
     tokens = summary.distributions["completion_tokens"].mean
-    # An open loop has no streams: as many as it had in flight stand for them.
+    # An open loop has no streams: its requests in flight are used instead.
     in_flight = summary.in_flight.mean if summary.in_flight else 1.0
     streams = summary.concurrency or ceil(in_flight)
     return Pace(streams, ttft_ms, tpot_ms, max(2, round(tokens)))
@@ -106,7 +108,7 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
 
 
 def _measured(pace: Pace, folder: Path) -> Calibration:
-    """Run the client once, and hold its files against the simulator's truth."""
+    """Run the client once, and compare its files with the simulator's truth."""
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.records.token_file import load
     from vllm_bench.run.exact_run import CalibrationError, exact_run
@@ -131,7 +133,7 @@ def _measured(pace: Pace, folder: Path) -> Calibration:
 
 
 def _cost_figures(chunks: int, made: ExactRun, health: dict[str, Any]) -> dict[str, float | None]:
-    """Return the figures of a `Calibration` that say what the client took."""
+    """Return the figures of a `Calibration` about the CPU and memory that the client used."""
     workers, lag = health["workers"], health["loop_lag_ms"]
     return {
         "loop_lag_p99_ms": lag["p99"] if lag else None,
@@ -148,7 +150,7 @@ def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
     from vllm_bench.charts.chart import Heading
     from vllm_bench.charts.pen_matplotlib import draw, save
     from vllm_bench.records.column import to_csv
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
     from vllm_bench.summary.calibration import COLUMNS, sidecar, to_markdown, write_sidecar
 
     machine = f"{os.cpu_count()} cores, client and simulator together."
@@ -162,8 +164,8 @@ def _report(rows: list[Calibration], args: argparse.Namespace) -> None:
     folder = args.results_dir / "calibration"
     folder.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    write_whole(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
-    write_whole(folder / f"{stem}.md", table.encode())
+    write_atomically(folder / f"{stem}.csv", to_csv(COLUMNS, rows, digits=None))
+    write_atomically(folder / f"{stem}.md", table.encode())
     chart = calibration_chart(rows)
     save(draw(chart, Heading(chart.title, machine, chart.doc)), folder / f"{stem}.png")
     print(f"Wrote {folder / stem}.csv, .md and .png")

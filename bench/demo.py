@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The main job from end to end, without a GPU, a model or a hub: `make demo`.
+"""Load a simulated server, sum up, draw and report: a tour without a GPU or a model (`make demo`).
 
     python bench/demo.py                     about half a minute
-    python bench/demo.py --results-dir D     results go there
+    python bench/demo.py --results-dir D     write the results into D
 
-Starts the simulator on a free port, runs the scenario `demo` against it, sums it up, draws it,
-puts it on a page to look at, and stops the simulator, also after Ctrl-C or a failure in the middle.
+Starts the simulator on a free port, runs the scenario `demo` against it, sums up the results,
+draws them, and writes the report page. The simulator is stopped at the end, also after Ctrl-C or
+a failure.
 
-Exit codes: those of bench.py, summarize.py, plot.py and report.py, the first that isn't 0;
+Exit codes: the first of bench.py's, summarize.py's, plot.py's and report.py's that isn't 0;
 130 interrupted.
 """
 
@@ -23,17 +24,17 @@ from pathlib import Path
 from vllm_bench.script import RESULTS, ROOT, parser_of, run
 from vllm_bench.simulator import simulator
 
-# The levels of the scenario take this profile from a lone stream to one that fills its batches.
+# The levels of the scenario go from a single stream to full batches of this profile.
 SIMULATOR = ("--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100")
 
 AFTERWARDS = """
-These are a SIMULATOR's figures: no GPU and no model stand behind them.
+These figures come from a SIMULATOR: there was no GPU and no model.
 
-  {folder}/summary.md      the verdicts and the table, to paste somewhere
-  {folder}/summary.csv     a row a run
-  {folder}/*.csv           a row a request; *.json beside it: what the run was
+  {folder}/summary.md      the verdicts and the table, to paste into a pull request
+  {folder}/summary.csv     one row per run
+  {folder}/*.csv           one row per request; the *.json of the same name: what the run was
   {folder}/plots/          the pictures
-  {folder}/report.html     all of it on one page: open it in a browser
+  {folder}/report.html     everything on one page: open it in a browser
 
 Next, on a machine with a GPU and vLLM:
 
@@ -50,7 +51,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = args.results_dir
     try:
-        # Ctrl-C is for the scripts: their requests under way shall still be answered.
+        # Ctrl-C is for the scripts: the simulator still answers their requests in flight.
         with simulator(*SIMULATOR, own_session=True) as (base_url, _):
             words = ["--name", "demo", "--base-url", base_url, "--results-dir", str(folder)]
             before = set(folder.glob("demo-*.csv"))
@@ -74,7 +75,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _run(script: str, *words: str, quiet: bool = False) -> int:
-    """Run a script and return its exit status; `quiet`: without what it prints as output."""
+    """Run a script and return its exit status; `quiet` hides its standard output."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "bench" / script), *words],
         stdout=subprocess.DEVNULL if quiet else None,
@@ -83,7 +84,7 @@ def _run(script: str, *words: str, quiet: bool = False) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            # The terminal told the script too; a kill of this process alone did not.
+            # A terminal signals the script as well; a kill of this process alone doesn't.
             process.send_signal(signal.SIGINT)
 
 

@@ -12,11 +12,12 @@ in the order of --seed. With it, data set, lengths, number, order and seed are t
 and the prompts are those that the run sends, in that order.
 
 Tokens are counted by a local tokenizer of the model where there is one, else estimated, and the
-output says which. A run asks its server; --base-url does so here, for the run's very prompts.
+output says which. A run asks its server; with --base-url this script does so too, and shows the
+same prompts as the run.
 
-Shown text has its control characters spelled out; --save-jsonl keeps them.
+Control characters are spelled out in the text that is shown; --save-jsonl keeps them.
 
-Exit codes: 0 done; 1 no prompts to be had; 2 wrong usage, or a scenario file with a mistake;
+Exit codes: 0 done; 1 no prompts; 2 wrong usage, or a scenario file with a mistake;
 130 Ctrl-C.
 """
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.prompts.prompt import Prompt, PromptSet
     from vllm_bench.scenario.scenario import Scenario
 
-CONSIDERED = 500  # prompts drawn where no scenario says how many
+CONSIDERED = 500  # prompts drawn when no scenario says how many
 OWN_SELECTION = {"dataset": "dolly", "min_tokens": 50, "max_tokens": 500, "seed": 0}
 
 
@@ -61,8 +62,13 @@ def _parse() -> argparse.Namespace:
     add("--scenario", metavar="NAME", help="show what this scenario sends")
     add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
     add("--base-url", metavar="U", help="count with the server at U (ending in /v1)")
-    add("--save-text", type=Path, metavar="F", help="write all chosen prompts, to be read")
-    add("--save-jsonl", type=Path, metavar="F", help="write all chosen prompts, as file: reads")
+    add("--save-text", type=Path, metavar="F", help="write all chosen prompts as text for people")
+    add(
+        "--save-jsonl",
+        type=Path,
+        metavar="F",
+        help="write all chosen prompts as JSON lines, for file:F",
+    )
     args = parser.parse_args()
     problem = _contradiction(args)
     if problem:
@@ -72,7 +78,7 @@ def _parse() -> argparse.Namespace:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 0 or more")
     return int(text)
 
 
@@ -82,7 +88,7 @@ def _contradiction(args: argparse.Namespace) -> str | None:
         if getattr(args, key) is None:
             setattr(args, key, default)
         elif args.scenario:
-            return f"--{key.replace('_', '-')} doesn't go with --scenario, which says it itself"
+            return f"--{key.replace('_', '-')} can't be used with --scenario, which sets it itself"
     for key in ("scenarios", "base_url"):
         if getattr(args, key) is not None and not args.scenario:
             return f"--{key.replace('_', '-')} needs --scenario"
@@ -113,12 +119,12 @@ def _own_set(args: argparse.Namespace) -> PromptSet:
     found = choose_natural(Draw(source, CONSIDERED, seed, counter), wanted)
     if found.distinct == CONSIDERED:
         return found
-    # Fewer fit: shown once each, not again and again as a run would send them.
+    # Fewer fit: each is shown once, while a run would send them several times.
     return choose_natural(Draw(source, found.distinct, seed, counter), wanted)
 
 
 def _scenario_set(args: argparse.Namespace) -> PromptSet:
-    """Return what a run of the scenario's first level sends, the first time.
+    """Return what the first run of the scenario's first level sends.
 
     Raises PromptError, ControlError, ScenarioError.
     """
@@ -129,7 +135,7 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
     server = server_of(scenario, os.environ) if args.base_url else None
     chosen = plans_for(scenario, server, os.environ)[0].prompts
     if chosen.counted_by not in ("server", "nobody"):
-        print("The run asks its server for token counts and may draw others: see --base-url.\n")
+        print("The run counts with its server and may draw other prompts: see --base-url.\n")
     return chosen
 
 
@@ -174,7 +180,7 @@ def _print_prompts(prompts: Sequence[Prompt]) -> None:
 
 def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
     from vllm_bench.prompts.listing import json_lines, listing
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
 
     to_write: list[tuple[Path, bytes]] = []
     if args.save_text:
@@ -184,8 +190,8 @@ def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
     for path, data in to_write:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
-        except OSError as e:  # it may name the file beside, which nobody asked for
+            write_atomically(path, data)
+        except OSError as e:  # it may name the temporary file, which the user didn't name
             raise OSError(e.errno, e.strerror, str(path)) from e
         print(f"Wrote {len(prompts)} prompts to {path}")
 

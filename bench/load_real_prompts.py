@@ -3,18 +3,17 @@
 
     python bench/load_real_prompts.py                        the default set, dolly
     python bench/load_real_prompts.py dolly openassistant    several
-    python bench/load_real_prompts.py dolly --refresh        again, whatever is cached
+    python bench/load_real_prompts.py dolly --refresh        again, even if it is cached
     python bench/load_real_prompts.py --list                 every set: licence, and what is cached
 
 A data set is dolly, sharegpt (the Alpaca instructions; also named alpaca), openassistant,
-sharegpt-v3, sample (bundled) or file:PATH (which is read and checked). REAL_PROMPTS.md tells
-of each. HF_TOKEN, from the environment or .env, is needed for gated sets only.
+sharegpt-v3, sample (bundled) or file:PATH (which is read and checked). REAL_PROMPTS.md describes
+each. HF_TOKEN, from the environment or .env, is needed for gated sets only.
 
 Writes <cache>/prompts/<set>-<checksum>.jsonl and <set>.json; the cache is VLLM_BENCH_CACHE,
-else XDG_CACHE_HOME/vllm-bench, else ~/.cache/vllm-bench. Copied to another machine, it works
-there.
+else XDG_CACHE_HOME/vllm-bench, else ~/.cache/vllm-bench. It can be copied to another machine.
 
-Exit codes: 0 done; 1 a set could not be had (the others are still fetched); 2 wrong usage;
+Exit codes: 0 done; 1 a set could not be fetched (the others still are); 2 wrong usage;
 130 Ctrl-C.
 """
 
@@ -35,7 +34,7 @@ DEFAULT = "dolly"
 
 
 def main() -> int:
-    """Fetch or list, one line for each set."""
+    """Fetch or list, one line per set."""
     args = _parse()
     from vllm_bench.prompts.source import default_cache_dir
 
@@ -53,7 +52,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="show every set and stop")
     args = parser.parse_args()
     if args.list and (args.datasets or args.refresh):
-        parser.error("--list goes alone: it shows every set")
+        parser.error("--list takes no other argument: it shows every set")
     for name in args.datasets:
         if name not in DATASETS and not name.startswith("file:"):
             parser.error(f"{name}: known are {', '.join(DATASETS)}, file:PATH")
@@ -64,7 +63,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _each(names: Iterable[str], report: Callable[[str], str]) -> int:
-    """Print a report on each set; one that can't be had doesn't keep the others from it."""
+    """Print a line on each set; if one can't be fetched, the others still are."""
     from vllm_bench.records.text import printable
 
     failed = 0

@@ -5,13 +5,13 @@
     python bench/observe_gpu.py --gpus 0,1 --hz 5        as lines, for a person or a program
     python bench/bench.py --telemetry-command 'ssh gpu7 python vllm-bench/bench/observe_gpu.py'
 
-The last is how a run records the GPUs of a server that is on another machine: the lines come
-back as they are written, and are placed by the wall clock, so let both machines have NTP. It
-needs a login without a password, and there Python and the package nvidia-ml-py, no more.
+The last command is how a run records the GPUs of a server on another machine: the lines come
+back as they are written, and are placed in time by the wall clock, so let both machines use NTP.
+It needs a login without a password, and on that machine Python and the package nvidia-ml-py.
 
 Writes the columns of results/telemetry/<run_id>.csv (--columns explains them); t_s counts from
 the sampler's start. Lines on the output that begin with # are notes, as JSON; with a file they
-go to the error output.
+go to standard error.
 
 Exit codes: 0 ended by Ctrl-C, a signal or its reader; 1 no GPU to read, or no file to write;
 2 wrong usage; 130 Ctrl-C before it began.
@@ -43,7 +43,7 @@ class Lines:
         self.problem: str | None = None
 
     def write(self, lines: str) -> None:
-        """Write whole lines, at once."""
+        """Write complete lines, at once."""
         stream = self._notes if lines.startswith("#") else self._out
         try:
             with self._lock:
@@ -57,7 +57,7 @@ class Lines:
 
 
 def main() -> int:
-    """Sample until told to stop."""
+    """Sample until asked to stop."""
     args = _parse()
     if args.columns:
         return _explain()
@@ -92,7 +92,7 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
     add("--out", default="-", metavar="F", help="file to write; -, the default: the output")
-    add("--hz", type=_hz, default=10.0, metavar="N", help="samples a second (default: 10)")
+    add("--hz", type=_hz, default=10.0, metavar="N", help="samples per second (default: 10)")
     add("--gpus", type=_indexes, metavar="I,I", help="GPUs, as nvidia-smi counts (default: all)")
     add("--columns", action="store_true", help="say what each column means, and stop")
     return parser.parse_args()
@@ -104,7 +104,7 @@ def _hz(text: str) -> float:
     except ValueError:
         hz = 0.0
     if not 0.5 <= hz <= 100:
-        raise argparse.ArgumentTypeError(f"{text}: samples a second must be 0.5 to 100")
+        raise argparse.ArgumentTypeError(f"{text}: samples per second must be 0.5 to 100")
     return hz
 
 

@@ -5,8 +5,8 @@
     python bench/plot.py results/smoke_test-*.csv   some of them
     python bench/plot.py --format svg --dark        for a dark page
 
-Reads results/<run_id>.csv, <run_id>.json and what lies beside them (tokens/, telemetry/,
-server_metrics/); runs are named as for summarize.py: by file, id, glob or folder. Writes into
+Reads results/<run_id>.csv, <run_id>.json and the folders next to them (tokens/, telemetry/,
+server_metrics/). Runs are named as for summarize.py: by file, id, glob or folder. Writes into
 plots/ in the folder of the first run, or of --results-dir:
 
     <run_id>_ttft_cdf.png, _latency_cdf, _itl_cdf, _chunk_gap_cdf
@@ -15,16 +15,17 @@ plots/ in the folder of the first run, or of --results-dir:
     <run_id>_timeline.png       arrivals and ends, requests in flight, output tokens/s, TTFT and
                                 failures, KV cache, GPUs: on one clock, the steady window shaded
     <run_id>_waterfall.png      up to 200 requests, one row each: until first token, decode
-    <scenario>_ttft_overlay.png, <scenario>_latency_overlay.png     where there are two runs
+    <scenario>_ttft_overlay.png, <scenario>_latency_overlay.png     from two runs on
     <scenario>_load.png         TTFT, TPOT, latency with 95 % intervals and objectives, throughput
                                 and its knee against load: from two levels on
     <scenario>_pareto.png       tokens/s by GPU against tokens/s for a user: from two levels on
 
 A scenario that was run with several settings or servers has pictures for each: <scenario>_2_...
-What can't be drawn (no TTFT without streaming, no request that succeeded) is said, and leaves no
-empty picture. A run that isn't VALID says so under its title. Of a long run fewer points are
-drawn than were measured, chosen so that extremes stay, and the picture says so. The same files
-give the same pictures to the byte. No display is needed, and MPLBACKEND changes nothing.
+Where something can't be drawn (no TTFT without streaming, no successful request), the script
+says why and writes no empty picture. The picture of a run that isn't VALID says so under its
+title. A long run is drawn with fewer points than were measured; the extremes are kept, and the
+picture says so. The same files give the same pictures to the byte. No display is needed, and
+MPLBACKEND changes nothing.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still drawn); 2 wrong
 usage; 130 interrupted.
@@ -115,7 +116,7 @@ def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
 
 
 def _draw_moments(plots: Plots, run: Run) -> DrawnRun:
-    """Draw what takes all of a run's rows, and return what is kept of them."""
+    """Draw what needs all rows of a run, and return what is kept of them."""
     from vllm_bench.charts.pictures import drawn_run, moment_pictures
     from vllm_bench.summary.summary import facts_of, summarize
 

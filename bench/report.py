@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put runs on one page to look at: verdicts, objectives, tables, charts to hover and zoom.
+"""Write a report on runs as one HTML page: verdicts, objectives, tables, interactive charts.
 
     python bench/report.py                            every run in results/
     python bench/report.py results/smoke_test-*.csv   some of them
@@ -9,9 +9,9 @@ Reads results/<run_id>.csv and <run_id>.json, and, where they are there, tokens/
 telemetry/<run_id>.csv and server_metrics/<run_id>.csv. Runs are named as for summarize.py: by
 file, id, glob or folder. Writes report.html into the folder of the first run, or of --results-dir.
 
-The page is one file of about 5 MB that opens offline, on a phone too, and prints. It asks nothing
-of any network: its charts' library (plotly.js) lies inside. Curves of many points are drawn with
-fewer; each is a measured value, and the extremes are kept.
+The page is one file of about 5 MB that opens offline, on a phone too, and can be printed. It makes
+no network request: the chart library (plotly.js) is inside. Curves with many points are drawn with
+fewer; each point is a measured value, and the extremes are kept.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still reported); 2 wrong
 usage; 130 interrupted.
@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.charts.over_time import Room
     from vllm_bench.charts.pictures import DrawnRun
-    from vllm_bench.charts.tracks import Room
     from vllm_bench.records.find_runs import Run
 
 
@@ -63,14 +63,14 @@ def _drawn(room: Room, run: Run) -> DrawnRun:
 
 
 def _write(path: Path, runs: list[DrawnRun]) -> bool:
-    """Write the page; False where the folder doesn't take it."""
+    """Write the page; False where the folder can't be written."""
     from vllm_bench.page.page import to_html
-    from vllm_bench.records.whole_file import write_whole
+    from vllm_bench.records.safe_file import write_atomically
 
     page = to_html(runs).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page)
+        write_atomically(path, page)
     except OSError as e:
         complain(f"{path}: report not written: {e.strerror}")
         return False

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Start vLLM with the variables of the environment and of .env; the environment wins.
+"""Start vLLM with the settings of the environment and of .env; the environment comes first.
 
     ./server/run_server.sh --dry-run     show the command, secrets masked, and start nothing
 
-EXTRA_ARGS holds further arguments of vLLM, quoted as for a shell. The secrets HF_TOKEN and
-VLLM_API_KEY reach vLLM by environment, never on the command line; so does all else in .env.
-An empty variable is one that isn't given. .env.example explains each. What the others may be:
+EXTRA_ARGS has further arguments of vLLM, quoted as for a shell. The secrets HF_TOKEN and
+VLLM_API_KEY reach vLLM through its environment, never on the command line; so do all other
+variables in .env. An empty variable counts as not set. .env.example explains each. Allowed values:
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ SETTINGS = {
 }
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
 OF_COMPOSE = ("VLLM_IMAGE_TAG", "GPU_COUNT")  # vLLM warns of VLLM_ names that it doesn't know
-# What a flag or a name holds that announces a secret; vLLM takes its flags shortened, too.
-# --tokenizer and --max-num-batched-tokens announce none.
+# Flags and names with one of these words have a secret as their value; vLLM accepts shortened
+# flags too. --tokenizer and --max-num-batched-tokens have none.
 ANNOUNCES = r"key|token(?!s|izer)|secret|password|--api[-_]k|--hf[-_]t"
 
 
 def main() -> int:
     """Read .env, check, and show the command or become it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C so early is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback on an early Ctrl-C
     flags = set(sys.argv[1:])
     if flags & {"-h", "--help"}:
         return _help()
@@ -76,7 +76,7 @@ def _command(from_file: set[str]) -> list[str]:
     model = given.pop("MODEL", "gpt-oss-20")
     names = [model]
     if model in ("gpt-oss-20", "gpt-oss-20b"):
-        # The hub knows neither. Its own name comes first: replies and metrics carry it.
+        # The hub doesn't know this name. The hub's own comes first: replies and metrics show it.
         hub = "openai/gpt-oss-20b"
         names = [hub, "--served-model-name", hub, model]
     flags = [word for name, value in given.items() for word in (SETTINGS[name][0], value)]

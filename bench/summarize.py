@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say what runs measured, whether to believe it, and whether it was good enough.
+"""Sum up runs: what they measured, whether to believe it, and whether objectives were met.
 
     python bench/summarize.py                            every run in results/
     python bench/summarize.py results/smoke_test-*.csv   some of them
@@ -8,20 +8,20 @@
     python bench/summarize.py --columns                  what the columns mean
     python bench/summarize.py --codes                    what the verdicts' codes mean
 
-Reads results/<run_id>.csv, a row a request, <run_id>.json, what the run was, and, where it is
+Reads results/<run_id>.csv, one row per request; <run_id>.json, what the run was; and, if it is
 there, tokens/<run_id>.npz, when each token came. A run may be named by either file, by its id, by
-a glob (quoted or not) or by its folder; CSV files that aren't runs are passed over where a glob
-or a folder brought them, and refused where named.
+a glob (quoted or not) or by its folder; CSV files that aren't runs are skipped where a glob
+or a folder found them, and refused where they are named.
 
-Writes summary.csv (a row a run), summary_levels.csv (a row a level, over its repeats),
+Writes summary.csv (one row per run), summary_levels.csv (one row per level, over its repeats),
 summary.md (to paste into a pull request) and summary.json (all of it; --schema)
 into the folder of the first run, or into --results-dir; with --format vllm also vllm/<run_id>.json.
 Figures are computed from these files alone, at any time.
 
 A verdict is VALID, SUSPECT (the figures may mislead) or INVALID (they don't mean what they
-say), with the reasons and what to do about each. Times are of successful requests, in an open
-loop from when they were due; failures stay in every count. A percentile is shown only with the
-samples for it: p99 needs 368.
+say), with the reasons and what to do about each. Times are those of successful requests, in an
+open loop counted from when each was due; failures stay in every count. A percentile is shown only
+if there are samples enough for it: p99 needs 368.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still summed up);
 2 wrong usage; with --check 4, when a run is INVALID, else 3, when an objective was missed;
@@ -83,11 +83,11 @@ def _print_columns() -> int:
     from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 
     for title, docs in (
-        ("<run_id>.csv, a row a request", column_docs(RequestRecord)),
-        ("telemetry/<run_id>.csv, a row a GPU and sample", column_docs(GpuRow)),
-        ("server_metrics/<run_id>.csv, a row an engine and second", column_docs(ServerRow)),
-        ("summary.csv, a row a run", [(c.name, c.doc) for c in SUMMARY_COLUMNS]),
-        ("summary_levels.csv, a row a level of load", [(c.name, c.doc) for c in LEVEL_COLUMNS]),
+        ("<run_id>.csv, one row per request", column_docs(RequestRecord)),
+        ("telemetry/<run_id>.csv, one row per GPU and sample", column_docs(GpuRow)),
+        ("server_metrics/<run_id>.csv, one row per engine and second", column_docs(ServerRow)),
+        ("summary.csv, one row per run", [(c.name, c.doc) for c in SUMMARY_COLUMNS]),
+        ("summary_levels.csv, one row per level of load", [(c.name, c.doc) for c in LEVEL_COLUMNS]),
     ):
         print(title)
         width = max(len(name) for name, _ in docs)
@@ -104,14 +104,14 @@ def _print_reference(*, codes: bool) -> int:
 
 
 def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Path]:
-    """Write all files; say so and return none where the folder doesn't take them."""
-    from vllm_bench.records.whole_file import write_whole
+    """Write all files; where the folder can't be written, say so and return none."""
+    from vllm_bench.records.safe_file import write_atomically
 
     written = []
     try:
         for path, data in _files(folder, summaries, vllm=vllm):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
+            write_atomically(path, data)
             written.append(path)
     except OSError as e:
         complain(f"{folder}: summary not written: {e.strerror}")

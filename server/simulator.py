@@ -1,11 +1,11 @@
-"""A stand-in for a vLLM server: its wire to the letter, without a GPU or a model.
+"""A simulated vLLM server: the same HTTP interface, without a GPU or a model.
 
     python server/simulator.py --exact --ttft-ms 50 --itl-ms 20 --truth truth.jsonl
     python server/simulator.py --port 0 --profile llama-8b-a100 --max-num-seqs 64
 
 Prints its URL on one line of standard output once it listens, and serves until
-Ctrl-C or SIGTERM. `--exact` gives each stream deadlines of its own; otherwise a
-model of vLLM's engine decides when tokens come. `--truth` writes down when the
+Ctrl-C or SIGTERM. `--exact` gives each stream its own deadlines; otherwise a
+model of vLLM's engine decides when tokens come. `--truth` records when the
 server really did what it did. Its figures say nothing about a GPU.
 """
 
@@ -33,7 +33,7 @@ ENGINE_FLAGS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong on one line."""
+    """Reports errors on one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (--help lists all flags)\n")
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_faults_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    wire = parser.add_argument_group("wire, as vLLM's flags")
+    wire = parser.add_argument_group("HTTP interface, with vLLM's flags")
     wire.add_argument("--host", default="127.0.0.1")
     wire.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
     wire.add_argument("--model", default="simulated")
@@ -54,15 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--max-model-len", type=_positive, help="default: the profile's")
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
-    wire.add_argument("--reasoning", action="store_true", help="reasoning comes first, in chats")
-    wire.add_argument("--seed", type=int, default=0, help="of replies, jitter and faults")
-    _add_engine_flags(parser.add_argument_group("engine, as vLLM's flags"))
+    wire.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
+    _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
-    exact.add_argument("--exact", action="store_true", help="no engine: each stream on its own")
+    exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
     exact.add_argument("--ttft-ms", type=_duration, metavar="MS", help="default 50")
     exact.add_argument("--itl-ms", type=_duration, metavar="MS", help="default 20")
     exact.add_argument("--jitter-ms", type=_duration, metavar="MS", help="default 0")
-    proof = parser.add_argument_group("what goes wrong, and what really happened")
+    proof = parser.add_argument_group("faults, and the record of what really happened")
     proof.add_argument(
         "--faults", metavar="SPEC", help="a line of faults or a .yaml file; see below"
     )
@@ -82,7 +82,9 @@ def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-num-seqs", type=_positive, metavar="N")
     group.add_argument("--gpu-memory-utilization", type=float, metavar="SHARE", help="default 0.92")
     group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
-    group.add_argument("--num-gpu-blocks", type=_positive, metavar="N", help="instead of the share")
+    group.add_argument(
+        "--num-gpu-blocks", type=_positive, metavar="N", help="in place of the memory share"
+    )
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
 
 
@@ -100,20 +102,20 @@ def main() -> int:
     plan = Plan(settings, args.host, args.port, pace, args.truth, faults)
     try:
         if args.truth is not None:
-            args.truth.write_bytes(b"")  # a run's truth starts with the run
+            args.truth.write_bytes(b"")  # a run's truth file starts empty
     except OSError as e:
         parser.error(f"cannot write --truth {args.truth}: {e.strerror}")
     try:
         serve(plan)
     except OSError as e:
         parser.error(f"cannot serve on {args.host}:{args.port}: {e.strerror or e}")
-    except KeyboardInterrupt:  # it came before the server listened
+    except KeyboardInterrupt:  # before the server listened
         pass
     return 0
 
 
 def _check_modes(args: argparse.Namespace) -> None:
-    """Refuse a flag that its mode would ignore."""
+    """Refuse a flag that the mode would ignore."""
     for flags, wanted, advice in (
         (EXACT_FLAGS, True, "is for exact mode; add --exact"),
         (ENGINE_FLAGS, False, "is for the engine, which exact mode doesn't have; drop --exact"),
@@ -167,13 +169,13 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, 1 or more")
     return int(text)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a port: 0 to 65535")
     return int(text)
 
 
@@ -183,7 +185,7 @@ def _duration(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of milliseconds, 0 or more")
     return value
 
 

@@ -5,7 +5,7 @@
 
 Runs in vLLM's own environment (it needs `tokenizers`). The tokenizer is trained on the source
 of Python's standard library, which every machine has; vLLM fills in random weights
-(`--load-format dummy`), so the replies are noise, of any length asked for.
+(`--load-format dummy`), so replies are random text, of any length asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = write_tokenizer(folder)
     write_json(folder / "tokenizer_config.json", tokenizer_settings())
-    # Last: its presence says that the model is whole.
+    # Last: its presence shows that the model is complete.
     write_json(folder / "config.json", model_settings(vocabulary))
     return 0
 
@@ -58,7 +58,7 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def tokenizer_settings() -> dict[str, object]:
-    """Return what transformers wants to know of the tokenizer, chat template included."""
+    """Return the tokenizer's settings for transformers, with the chat template."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": CONTEXT,
@@ -71,7 +71,7 @@ def tokenizer_settings() -> dict[str, object]:
 
 
 def model_settings(vocabulary: int) -> dict[str, object]:
-    """Return the smallest Llama that vLLM's CPU attention takes."""
+    """Return the smallest Llama that vLLM's CPU attention accepts."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

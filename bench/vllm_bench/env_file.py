@@ -1,4 +1,4 @@
-"""Reads .env in one plain dialect, and refuses what its readers would take differently.
+"""Reads .env in one plain dialect, and refuses lines that its other readers read differently.
 
     # a comment has its own line
     NAME=value
@@ -7,8 +7,8 @@
 
 The launcher and the scripts read .env with this file; Docker Compose reads the same .env with
 python-dotenv (v1) or with a parser in Go (v2). These two disagree on `$`, backslashes, comments
-behind a value and more. So this reader is neither of them, and knows less: where they disagree,
-it refuses the line. Nothing is expanded or run.
+behind a value and more. So this reader accepts less than both: where they disagree, it refuses the
+line. Nothing is expanded or run.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 
 from .errors import UsageError
 
-# What a line must not match, and what to write instead; the first that fits is said. A line
-# comes without blanks at its ends, and may be empty or a comment.
+# Patterns that a line must not match, and what to write instead; the first match is reported.
+# A line has no blanks at its ends, and may be empty or a comment.
 REFUSED = {
-    r"[\0-\x08\x0b-\x1f]|^\w.*\s$": "holds an invisible character: type the line again",
+    r"[\0-\x08\x0b-\x1f]|^\w.*\s$": "has an invisible character: type the line again",
     r"^export\s": "leave out `export`",
     r"^(?!$|#|[A-Za-z_][A-Za-z0-9_]*\s*=)": "not NAME=value, with letters, digits and _ in NAME",
     r"^\w+(\s+=|=\s)": "leave out the blanks around the =",
     r"""^\w+=(?=['"])(?!'[^']*'$|"[^"]*"$)""": (
-        "a value that starts with a quote has to end with it, and hold no other of its kind"
+        "a value that starts with a quote has to end with it, with no other one inside"
     ),
     r"""^\w+=['"].*\\""": "a backslash in quotes: leave out the quotes",
     r"^\w+=.*\$\{": "${ is filled in by Docker Compose: set this variable in the shell instead",
@@ -37,7 +37,7 @@ REFUSED = {
 
 
 class EnvFileError(UsageError):
-    """The file can't be used. The text names the line and keeps what it says: maybe a secret."""
+    """The file can't be used. The text names the line but never quotes it: it may be a secret."""
 
 
 def parse_env(text: str) -> dict[str, str]:
@@ -57,7 +57,7 @@ def parse_env(text: str) -> dict[str, str]:
 def load_env_file(path: Path, environ: MutableMapping[str, str]) -> set[str]:
     """Set what the file gives and `environ` lacks, and return the names. Raises EnvFileError.
 
-    No file gives nothing, and nor does an empty value.
+    A missing file sets nothing, and an empty value is skipped.
     """
     try:
         # Not read_text, which would end a line at a lone \r: Compose v2 doesn't.

@@ -1,4 +1,4 @@
-"""What goes wrong and a person has to mend: one line of text, and the exit code that it means."""
+"""Errors that a person has to fix: one line of text, and the exit code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError):
-    """What was asked for can't work: a flag, a scenario file, a model that nobody serves."""
+    """The request can't work: a wrong flag, scenario file, or model name."""
 
     exit_code: ClassVar[int] = 2

@@ -1,4 +1,4 @@
-"""How every script begins, complains and ends; and how those that read runs load them."""
+"""How every script starts, reports errors and ends; how scripts that read runs load them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(main: Callable[[], int]) -> int:
             raise
         return complain(f"{e.filename}: {e.strerror}")
     finally:
-        # What follows is Python's own end: another Ctrl-C there ends it without a word.
+        # Python's own shutdown follows: another Ctrl-C there ends it silently.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -51,7 +51,7 @@ def _flushed(status: int) -> int:
 
 
 def complain(problem: object, status: int = 1) -> int:
-    """Tell a person in one line what is wrong, and return the exit code."""
+    """Print what is wrong on one line of standard error, and return the exit code."""
     from .records.text import printable
 
     say(f"{Path(sys.argv[0]).name}: {printable(problem, LINE_LIMIT)}")
@@ -59,7 +59,7 @@ def complain(problem: object, status: int = 1) -> int:
 
 
 def say(line: str) -> None:
-    """Tell a person what goes on; not part of the output."""
+    """Print a line for people on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -78,14 +78,14 @@ def parser_of(manual: str | None) -> argparse.ArgumentParser:
 
 
 def add_runs(parser: argparse.ArgumentParser, where: str) -> None:
-    """Let a script take the runs to read; `where` says what lies in their folder."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="runs; none: all of them")
-    folder = f"where {where} lie (default: results, beside bench)"
+    """Add the arguments that name runs; `where` says what their folder contains."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="runs (default: all)")
+    folder = f"folder with {where} (default: results, next to bench)"
     parser.add_argument("--results-dir", type=Path, metavar="D", help=folder)
 
 
 def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], int]:
-    """Return the runs that were asked for, and how many of them there aren't; says so of each."""
+    """Return the runs that were asked for, and how many are missing; those are reported."""
     from .records.find_runs import find_runs
 
     found = find_runs(given, results_dir or RESULTS)
@@ -95,7 +95,7 @@ def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], in
 
 
 def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
-    """Return what `take` makes of each run, and how many are damaged; says so of each.
+    """Return what `take` makes of each run, and how many are damaged; each of those is reported.
 
     One run's rows are in memory at once. A run whose JSON can't be read is taken and counted.
     """

@@ -1,4 +1,4 @@
-"""The simulator, for as long as a script needs it."""
+"""Starts the simulator for a script, and stops it afterwards."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STOP_LIMIT_S = 30.0  # it writes the rest of its truth
 
 
 class SimulatorError(BenchError):
-    """A simulator that did not start; what it said of it stands above."""
+    """A simulator that did not start; its own message stands above."""
 
 
 @contextmanager
 def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int]]:
     """Start a simulator with these flags on a free port; yield its base URL and process id.
 
-    In a session of its own it isn't told of Ctrl-C, and Linux shares cores by session. It is
+    It has its own session, so Ctrl-C doesn't reach it, and Linux shares cores by session. It is
     stopped at the block's end, whatever happens. Raises SimulatorError.
     """
     process = subprocess.Popen(

@@ -1,1 +1,1 @@
-"""A vLLM server without a GPU: its engine, its wire, its faults, and the truth of what it did."""
+"""A simulated vLLM server: engine, HTTP interface, faults, and the record of its times."""

@@ -1,4 +1,4 @@
-"""One request being answered: tokens come in from the pacing, events go out to the connection."""
+"""Answers in progress: tokens come from the pacing, events go to the connection."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from .choice import Choice, Pacing
 from .faults import Fault
 from .metrics import Metrics
 from .truth import TruthLog, TruthRecord
-from .wire.ask import CHAT, Ask, Identity
 from .wire.bodies import usage, whole_answer
 from .wire.connection import LAST_CHUNK, Connection, HttpRequest, http_chunk
 from .wire.events import DONE, Events
+from .wire.generation import CHAT, GenerationRequest, Identity
 from .wire.replies import Reply
 from .wire.settings import VERSION, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What all answers of one server share."""
+    """What all answers of one server have in common."""
 
     settings: Settings
     pacing: Pacing
     truth: TruthLog
     metrics: Metrics
     faults: tuple[Fault, ...] = ()
-    live: dict[Answer, None] = field(default_factory=dict)  # under way, in order of arrival
+    live: dict[Answer, None] = field(default_factory=dict)  # in progress, in order of arrival
 
     @property
     def fingerprint(self) -> str:
-        """The `system_fingerprint` of answers: equal for servers of equal settings."""
+        """The `system_fingerprint` of answers: equal for servers with equal settings."""
         return f"vllm-{VERSION}-{zlib.crc32(repr(self.settings).encode()):08x}"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asked, and when."""
+    """The connection and the id of a request, and when it came."""
 
     connection: Connection
     request: HttpRequest
@@ -48,9 +48,11 @@ class Caller:
 
 
 class Answer:
-    """What streamed and whole answers have in common: the choices, and the end."""
+    """What streamed answers and answers in one piece have in common: the choices, and the end."""
 
-    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server) -> None:
+    def __init__(
+        self, ask: GenerationRequest, caller: Caller, replies: Sequence[Reply], server: Server
+    ) -> None:
         """Make the choices; nothing is sent or generated yet."""
         self.ask = ask
         self.connection = caller.connection
@@ -78,7 +80,7 @@ class Answer:
             self.server.pacing.start(choice)
 
     def made(self, choice: Choice) -> None:
-        """Take note of a token that was made."""
+        """Note a token that was made."""
         raise NotImplementedError
 
     def resume(self) -> None:
@@ -89,7 +91,7 @@ class Answer:
         self.finish("client_gone")
 
     def usage(self) -> dict[str, object]:
-        """Return the token counts of the whole answer."""
+        """Return the token counts of the complete answer."""
         details = self.server.settings.prompt_tokens_details
         thought = sum(min(c.reply.reasoning_tokens, c.made) for c in self.choices)
         return usage(
@@ -100,7 +102,7 @@ class Answer:
         )
 
     def finish(self, outcome: str) -> None:
-        """Write down how it went; once, whatever ended it."""
+        """Record the outcome, once, whatever ended it."""
         if self.over:
             return
         self.over = True
@@ -125,26 +127,28 @@ class Answer:
                 outcome,
             )
         )
-        # Choices know their answer: without this, only the garbage collector, which is off
-        # while streams run, could free either.
+        # Choices refer to their answer: without this, only the garbage collector could free both,
+        # and it is off while streams run.
         self.choices = []
 
 
 class StreamedAnswer(Answer):
-    """Sends an event each `stream_interval` tokens, the first and the last one at once."""
+    """Sends one event per `stream_interval` tokens; the first and the last token at once."""
 
-    def __init__(self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server) -> None:
+    def __init__(
+        self, ask: GenerationRequest, caller: Caller, replies: Sequence[Reply], server: Server
+    ) -> None:
         super().__init__(ask, caller, replies, server)
         self.events = Events(ask, self.identity)
         self._interval = server.settings.stream_interval
 
     def begin(self) -> None:
-        """Send the head: vLLM does before the first token is there."""
+        """Send the head: vLLM does so before the first token."""
         self.connection.start_stream()
         super().begin()
 
     def made(self, choice: Choice) -> None:
-        """Send the tokens that wait, if they are enough for an event."""
+        """Send the waiting tokens, if they are enough for an event."""
         waiting = choice.made - choice.sent
         if (
             waiting >= self._interval or choice.made in (1, choice.length)
@@ -152,7 +156,7 @@ class StreamedAnswer(Answer):
             self.send(choice)
 
     def resume(self) -> None:
-        """Send all that waits, one event for each choice: so does a server that lags."""
+        """Send all waiting tokens, one event per choice, as a server does that is late."""
         for choice in self.choices:
             if choice.made > choice.sent and not self.over:
                 self.send(choice)
@@ -164,9 +168,9 @@ class StreamedAnswer(Answer):
         self.send_events(choice, [event], [end - start])
 
     def send_events(self, choice: Choice, events: list[bytes], tokens: list[int]) -> None:
-        """Send all that waits of a choice in one write; `tokens` has how many each event brings."""
+        """Send all waiting tokens of a choice in one write; `tokens`: the number in each event."""
         if not self.sent_ns:
-            # The roles carry no token; they leave with the first one, as vLLM's do.
+            # The roles have no token; they are sent with the first token, as vLLM does.
             events = [*self._roles(), *events]
         choice.sent = choice.made
         self.sent_tokens += tokens
@@ -176,7 +180,7 @@ class StreamedAnswer(Answer):
             self.close()
 
     def put(self, events: Sequence[bytes]) -> None:
-        """Hand events to the socket, a chunk of the body each, in one write."""
+        """Hand events to the socket in one write, each as one chunk of the body."""
         self.connection.write(b"".join(map(http_chunk, events)))
 
     def close(self) -> None:
@@ -186,7 +190,7 @@ class StreamedAnswer(Answer):
         self.end("ok")
 
     def end(self, outcome: str) -> None:
-        """End the body in good order and write down how it went."""
+        """End the body properly and record the outcome."""
         self.connection.write(LAST_CHUNK)
         self.finish(outcome)
         self.connection.end()
@@ -196,7 +200,7 @@ class StreamedAnswer(Answer):
 
 
 class WholeAnswer(Answer):
-    """Sends everything in one piece when the last token is there."""
+    """Sends everything in one piece after the last token."""
 
     def made(self, choice: Choice) -> None:
         """Send the body after the last token of the last choice."""

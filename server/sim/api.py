@@ -1,4 +1,4 @@
-"""Routes: which path is answered by what, and who may ask."""
+"""Routes: what answers each path, and the check of API keys."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .faulty import REFUSALS, answer_to
 from .metrics import CONTENT_TYPE
 from .truth import refused
 from .wire import bodies
-from .wire.ask import CHAT, COMPLETIONS, check_model, read_ask, read_json, read_prompt
 from .wire.connection import JSON, VARY, Connection, HttpRequest
 from .wire.errors import ApiError
+from .wire.generation import CHAT, COMPLETIONS, check_model, read_json, read_prompt, read_request
 from .wire.settings import VERSION
 
 
 class Plain(NamedTuple):
-    """An answer that is there at once."""
+    """An answer that is ready at once."""
 
     status: int
     body: bytes
@@ -42,7 +42,7 @@ class Api:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._created = int(time.time())
-        self.requests = 0  # for tokens, so far; faults go by their number
+        self.requests = 0  # for tokens, so far; faults refer to this number
         self._routes: dict[str, tuple[str, Callable[[HttpRequest, Connection], Plain | None]]] = {
             "/health": ("GET", lambda *_: Plain(200, b"", None)),
             "/version": ("GET", lambda *_: _json({"version": VERSION})),
@@ -58,7 +58,7 @@ class Api:
         try:
             plain = self._answer(request, connection)
         except ApiError as error:
-            more = "" if error.status == 401 else VARY  # nobody looked at its origin
+            more = "" if error.status == 401 else VARY  # vLLM checks the key before the origin
             plain = Plain(error.status, orjson.dumps(error.body), more=more)
         if plain is not None:
             connection.put(*plain)
@@ -90,7 +90,7 @@ class Api:
         try:
             if fault is not None and fault.kind in REFUSALS:
                 raise REFUSALS[fault.kind]
-            ask = read_ask(endpoint, read_json(request.body), server.settings)
+            ask = read_request(endpoint, read_json(request.body), server.settings)
         except ApiError as error:
             server.truth.add(refused(name, endpoint, request.received_ns, error.status))
             raise

@@ -1,4 +1,4 @@
-"""One choice of an answer while it is generated, and who makes its tokens."""
+"""One choice of an answer during generation, and the interface of what makes its tokens."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .engine.engine import EngineState
-from .wire.ask import Ask
+from .wire.generation import GenerationRequest
 from .wire.replies import Reply
 
 
 class Choice:
-    """Counts its tokens and keeps when each was made."""
+    """Counts its tokens and keeps the time of each."""
 
     __slots__ = (
         "ask", "cached_tokens", "index", "length", "made", "on_token", "over", "received_ns",
@@ -22,7 +22,7 @@ class Choice:
     def __init__(
         self,
         index: int,
-        ask: Ask,
+        ask: GenerationRequest,
         reply: Reply,
         received_ns: int,
         on_token: Callable[[Choice], None],
@@ -35,9 +35,9 @@ class Choice:
         self.on_token = on_token
         self.made = 0
         self.sent = 0
-        self.over = False  # nobody waits for what is still to be made
+        self.over = False  # no more tokens are needed
         self.cached_tokens = 0  # of the prompt, found in the prefix cache
-        self.started_ns = 0  # its prefill began; 0: it still waits
+        self.started_ns = 0  # when its prefill began; 0: it still waits
         self.times_ns: list[int] = []  # when each token was made
 
     @property
@@ -52,19 +52,19 @@ class Choice:
 
     def token(self) -> None:
         """Take one more token."""
-        self.times_ns.append(time.perf_counter_ns())  # the token is there
+        self.times_ns.append(time.perf_counter_ns())  # the token was made
         self.made += 1
         self.on_token(self)
 
 
 class Pacing(Protocol):
-    """Decides when each token of a choice is there, and calls its `token` then."""
+    """Decides when each token of a choice is made, and then calls `token`."""
 
     def start(self, choice: Choice) -> None:
         """Begin to generate a choice."""
 
     def stop(self, choice: Choice) -> None:
-        """Forget a choice that nobody waits for."""
+        """Drop a choice whose client has left."""
 
     def state(self) -> EngineState:
         """Return what /metrics shows of the engine."""

@@ -1,17 +1,17 @@
-"""Faults on demand: which request meets which, in a form to read and to type.
+"""Faults on demand: which request gets which fault, as text or YAML.
 
     error_event:0.05@5, stall:#3,7@10=400ms, http_503:0.02, crlf
 
-A fault is a kind, then where it strikes: a share of all requests (`:0.05`) or their
-numbers from 1 (`:#3,7`), else every request; after how many tokens of the reply
-(`@5`); and for how long or how many (`=400ms`, `=8`). The same as YAML:
+A fault is a kind; then which requests get it: a share of all (`:0.05`) or their numbers
+from 1 (`:#3,7`), else every request; after how many tokens of the reply (`@5`); and how
+long or how many (`=400ms`, `=8`). The same as YAML:
 
     faults:
       - {kind: error_event, rate: 0.05, after_tokens: 5}
       - {kind: stall, requests: [3, 7], after_tokens: 10, value: 400ms}
 
-A request meets one fault at most: the first of the list that strikes it. The draw
-depends on the seed and the request's number alone.
+A request gets at most one fault: the first in the list that applies. The draw depends only
+on the seed and the request's number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COUNT = "count"
 
 
 class FaultError(ValueError):
-    """A fault that nobody can play; the message is for the one who wrote it."""
+    """A fault that isn't possible; the message is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Kind:
     """A kind of fault: what happens, and which of @ and = it takes."""
 
     what: str
-    after_tokens: int | None = None  # where it strikes by default; None: it takes no @
+    after_tokens: int | None = None  # after how many tokens, by default; None: it takes no @
     unit: str | None = None  # of its value; None: it takes no =
     value: float = 0.0  # seconds or a count, by default
 
@@ -50,20 +50,20 @@ KINDS = {
     "http_500": Kind("answer 500, the engine is dead"),
     "http_503": Kind("answer 503, unavailable"),
     "error_event": Kind("an error event in mid-stream, then [DONE]", 5),
-    "no_done": Kind("the stream ends in good order, but with no finish, usage or [DONE]", 5),
+    "no_done": Kind("the stream ends properly, but without finish, usage or [DONE]", 5),
     "cut": Kind("the connection closes in mid-stream", 5),
     "reset": Kind("the connection is reset (TCP RST) in mid-stream", 5),
-    "stall": Kind("nothing for a while, then all that waited", 5, DURATION, 0.4),
+    "stall": Kind("no tokens for a while, then all that waited", 5, DURATION, 0.4),
     "silent": Kind("no token ever comes"),
     "malformed": Kind("one event's JSON is cut short", 5),
-    "split_bytes": Kind("every byte travels alone"),
+    "split_bytes": Kind("every byte is sent alone"),
     "split_utf8": Kind("events are cut inside characters"),
-    "merge": Kind("so many events in one write", None, COUNT, 8),
+    "merge": Kind("this many events in one write", None, COUNT, 8),
     "crlf": Kind("lines end in CRLF"),
     "comments": Kind("comment lines between the events"),
     "no_usage": Kind("the token counts are never sent"),
-    "short": Kind("the reply has so many tokens, whatever was asked for", None, COUNT, 5),
-    "long": Kind("the reply has so many tokens more than was asked for", None, COUNT, 5),
+    "short": Kind("the reply has this many tokens, whatever was asked for", None, COUNT, 5),
+    "long": Kind("the reply has this many tokens more than were asked for", None, COUNT, 5),
     "slow_ready": Kind("the server listens only after a while", None, DURATION, 5.0),
     "crash": Kind("the server's process dies", 0),
 }
@@ -81,7 +81,7 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault and whom it strikes."""
+    """One fault, and which requests get it."""
 
     kind: str
     rate: float = 1.0
@@ -90,7 +90,7 @@ class Fault:
     value: float = 0.0  # seconds or a count
 
     def strikes(self, number: int, seed: int, place: int) -> bool:
-        """Return whether a request meets this fault; `place` is the fault's in its list."""
+        """Return whether a request gets this fault; `place` is the fault's place in the list."""
         if self.requests is not None:
             return number in self.requests
         if self.rate >= 1:
@@ -99,7 +99,7 @@ class Fault:
 
 
 def fault_of(faults: Sequence[Fault], number: int, seed: int) -> Fault | None:
-    """Return the first fault that strikes a request, by the request's number from 1."""
+    """Return the first fault that applies to a request, by the request's number from 1."""
     for place, fault in enumerate(faults):
         if fault.kind not in SERVER_WIDE and fault.strikes(number, seed, place):
             return fault
@@ -118,7 +118,7 @@ def read_faults(spec: str) -> tuple[Fault, ...]:
 def _read_item(item: str) -> Fault:
     found = _ITEM.fullmatch(item)
     if found is None:
-        raise FaultError(f"{item!r} is no fault; write KIND[:RATE or :#1,2][@TOKENS][=VALUE]")
+        raise FaultError(f"{item!r} isn't a fault; write KIND[:RATE or :#1,2][@TOKENS][=VALUE]")
     given: dict[str, Any] = {key: text for key, text in found.groupdict().items() if text}
     if "requests" in given:
         given["requests"] = [number.strip() for number in given["requests"].split(",")]
@@ -133,7 +133,7 @@ def _read_file(path: Path) -> tuple[Fault, ...]:
     except OSError as e:
         raise FaultError(f"cannot read {path}: {e.strerror}") from None
     except yaml.YAMLError as e:
-        raise FaultError(f"{path} is no YAML: {' '.join(str(e).split())}") from None
+        raise FaultError(f"{path} isn't YAML: {' '.join(str(e).split())}") from None
     listed = content.get("faults") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise FaultError(f"{path} needs a list under `faults:`")
@@ -173,7 +173,9 @@ def _rate(given: object, where: str) -> float:
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= 1:
-        raise FaultError(f"{where}: rate {given!r} is no share from 0 to 1; for numbers write #3,7")
+        raise FaultError(
+            f"{where}: rate {given!r} isn't a share from 0 to 1; for numbers write #3,7"
+        )
     return rate
 
 
@@ -185,7 +187,7 @@ def _numbers(given: object, where: str) -> frozenset[int]:
 def _whole(given: object, name: str, where: str, least: int) -> int:
     text = str(given)
     if not text.isdecimal() or int(text) < least:
-        raise FaultError(f"{where}: {name} {given!r} is no whole number from {least} on")
+        raise FaultError(f"{where}: {name} {given!r} isn't a whole number, {least} or more")
     return int(text)
 
 
@@ -194,7 +196,7 @@ def _value(given: object, kind: Kind, where: str) -> float:
         return _whole(given, "value", where, 1)
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", str(given))
     if found is None:
-        raise FaultError(f"{where}: value {given!r} is no duration such as 400ms or 2s")
+        raise FaultError(f"{where}: value {given!r} isn't a duration such as 400ms or 2s")
     return float(found[1]) * _SECONDS[found[2]]
 
 

@@ -1,4 +1,4 @@
-"""Answers that go wrong as a fault wants it, over answers that are sound."""
+"""Answers with a fault, built on normal answers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import orjson
 from .answers import Answer, Caller, Server, StreamedAnswer, WholeAnswer
 from .choice import Choice
 from .faults import Fault
-from .wire.ask import Ask
 from .wire.connection import http_chunk
 from .wire.errors import BUSY, ENGINE_DEAD, ApiError, error_event
 from .wire.events import DONE
+from .wire.generation import GenerationRequest
 from .wire.replies import VOICE, Reply, make_replies
-from .wire.tokens import FOREIGN_IDS
+from .wire.tokens import NON_ASCII_IDS
 
 DEAD = ApiError(500, ENGINE_DEAD)
 REFUSALS = {
@@ -45,7 +45,7 @@ def _half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-# What becomes of each event: pieces that are a chunk of the body and a write each.
+# How each event is cut: each piece is one chunk of the body and one write.
 REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
     "split_bytes": _bytes_alone,
     "split_utf8": _cut_in_characters,
@@ -54,24 +54,26 @@ REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
 }
 
 
-def answer_to(ask: Ask, caller: Caller, server: Server, fault: Fault | None) -> Answer:
-    """Return the answer to a request, which plays its fault if it has one."""
+def answer_to(
+    ask: GenerationRequest, caller: Caller, server: Server, fault: Fault | None
+) -> Answer:
+    """Return the answer to a request, with its fault if it has one."""
     if fault is None:
         sound = StreamedAnswer if ask.stream else WholeAnswer
         return sound(ask, caller, make_replies(ask, server.settings), server)
     ask = _misheard(ask, fault, server.settings.max_model_len)
-    voice = FOREIGN_IDS if fault.kind == "split_utf8" else VOICE
+    voice = NON_ASCII_IDS if fault.kind == "split_utf8" else VOICE
     kind = FaultyStream if ask.stream else FaultyWhole
     return kind(ask, caller, make_replies(ask, server.settings, voice), server, fault)
 
 
-def _misheard(ask: Ask, fault: Fault, max_model_len: int) -> Ask:
-    """Return the request as a server with this fault hears it."""
+def _misheard(ask: GenerationRequest, fault: Fault, max_model_len: int) -> GenerationRequest:
+    """Return the request as a server with this fault would read it."""
     tokens = int(fault.value)
     if fault.kind == "short":
         return replace(ask, max_tokens=min(tokens, ask.max_tokens), min_tokens=0, ignore_eos=True)
     if fault.kind == "long":
-        room = max_model_len - len(ask.prompt)  # more than that no engine can hold
+        room = max_model_len - len(ask.prompt)  # no engine can hold more
         return replace(ask, max_tokens=min(ask.max_tokens + tokens, room), ignore_eos=True)
     if fault.kind == "no_usage":
         return replace(ask, include_usage=False, continuous_usage=False)
@@ -79,27 +81,32 @@ def _misheard(ask: Ask, fault: Fault, max_model_len: int) -> Ask:
 
 
 class Faulty(Answer):
-    """Counts up to where the fault strikes, and then calls the method of its name."""
+    """Counts tokens up to the fault, and then calls the method with the fault's name."""
 
     STRIKES = ("error_event", "no_done", "cut", "reset", "stall", "malformed", "crash")
 
     def __init__(
-        self, ask: Ask, caller: Caller, replies: Sequence[Reply], server: Server, fault: Fault
+        self,
+        ask: GenerationRequest,
+        caller: Caller,
+        replies: Sequence[Reply],
+        server: Server,
+        fault: Fault,
     ) -> None:
         super().__init__(ask, caller, replies, server)
         self.fault = fault
-        # At the latest instead of the last token: a short reply doesn't escape.
+        # At the latest instead of the last token, so that short replies get it too.
         self._after = min(fault.after_tokens, self.choices[0].length - 1)
         self._may_strike = fault.kind in self.STRIKES
-        self._held = False  # tokens are made, and wait
+        self._held = False  # tokens are made, but wait
 
     def generate(self) -> None:
-        """Have the tokens made, or none at all."""
+        """Start generation, or not at all."""
         if self.fault.kind != "silent":
             super().generate()
 
     def made(self, choice: Choice) -> None:
-        """Let the fault strike when its token comes."""
+        """Start the fault when its token comes."""
         if self._may_strike and choice.made > self._after:
             self._may_strike = False
             getattr(self, self.fault.kind)(choice)
@@ -107,7 +114,7 @@ class Faulty(Answer):
             super().made(choice)
 
     def finish(self, outcome: str) -> None:
-        """Write down which fault was played, unless the client left first."""
+        """Record which fault was played, unless the client left first."""
         super().finish(self.fault.kind if outcome == "ok" else outcome)
 
     def cut(self, _: Choice) -> None:
@@ -123,15 +130,15 @@ class Faulty(Answer):
         self.connection.reset()
 
     def send_half(self) -> None:
-        """Send half of what comes in one piece; of a stream, enough was sent."""
+        """Send half of an answer in one piece; in a stream, enough was already sent."""
 
     def stall(self, _: Choice) -> None:
-        """Keep silent for a while."""
+        """Send nothing for a while."""
         self._held = True
         self._release_after(time.perf_counter() + self.fault.value)
 
     def crash(self, _: Choice) -> None:
-        """Die, as a killed process does; only the truth is saved."""
+        """Die like a killed process; only the truth file is saved."""
         self.finish("crash")
         self.server.truth.flush()
         os._exit(1)
@@ -148,23 +155,23 @@ class Faulty(Answer):
 
 
 class FaultyStream(Faulty, StreamedAnswer):
-    """A stream that goes wrong."""
+    """A stream with a fault."""
 
     def made(self, choice: Choice) -> None:
-        """Hold tokens back until there are enough of them, if that is the fault."""
+        """Keep tokens back until there are enough of them, if that is the fault."""
         if self.fault.kind != "merge":
             super().made(choice)
         elif choice.made - choice.sent >= self.fault.value or choice.is_complete:
             self._burst(choice)
 
     def resume(self) -> None:
-        """Send all that waited, one event for each token, as a network does that was stuck."""
+        """Send all that waited, one event per token, as after a network that was blocked."""
         for choice in self.choices:
             if choice.made > choice.sent and not self._held and not self.over:
                 self._burst(choice)
 
     def put(self, events: Sequence[bytes]) -> None:
-        """Hand the events to the socket as the fault writes them."""
+        """Hand the events to the socket, cut as the fault says."""
         rewrite = REWRITES.get(self.fault.kind)
         if rewrite is None:
             super().put(events)
@@ -179,7 +186,7 @@ class FaultyStream(Faulty, StreamedAnswer):
         self.end("error_event")
 
     def no_done(self, _: Choice) -> None:
-        """End in good order, without what should come last."""
+        """End properly, but without what should come last."""
         self.end("no_done")
 
     def malformed(self, choice: Choice) -> None:
@@ -194,10 +201,10 @@ class FaultyStream(Faulty, StreamedAnswer):
 
 
 class FaultyWhole(Faulty, WholeAnswer):
-    """A whole answer that goes wrong; faults that only a stream can have leave it as it is."""
+    """An answer in one piece with a fault; faults of streams don't change it."""
 
     def resume(self) -> None:
-        """Send the answer, if it has become complete meanwhile."""
+        """Send the answer, if it is complete by now."""
         if all(choice.is_complete for choice in self.choices):
             self.send()
 

@@ -1,9 +1,9 @@
-"""/metrics: the counters of vLLM's engine, kept so that a token costs nothing.
+"""/metrics: the counters of vLLM's engine, without work per token.
 
 Nothing is counted token by token. Choices keep the times of their tokens; those of a
-finished choice are folded into the histograms when it ends, those of a running one when
-somebody reads /metrics. So a counter is exact at any moment, and after the last request
-it agrees with the truth file to the token.
+finished choice are added to the histograms when it ends, those of a running one when
+/metrics is read. So a counter is exact at any moment, and after the last request it agrees
+exactly with the truth file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .wire.settings import Settings
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
-# vLLM's words for what it counts, those families that a client reads.
+# vLLM's descriptions of the metrics that a client reads.
 HELP = {
     "num_requests_running": "Number of requests in model execution batches.",
     "num_requests_waiting": "Number of requests waiting to be processed.",
@@ -74,13 +74,13 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, values: Iterable[float]) -> None:
-        """Add values; one that is equal to a bound lies under it."""
+        """Add values; a value equal to a bound belongs below it."""
         for value in values:
             self.counts[bisect_left(self.bounds, value)] += 1
             self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return (upper bound, values up to it), as Prometheus wants them."""
+        """Return (upper bound, values up to it), as Prometheus needs them."""
         names = [*map(str, self.bounds), "+Inf"]
         return [(name, sum(self.counts[: index + 1])) for index, name in enumerate(names)]
 
@@ -91,7 +91,7 @@ class Metrics(Collector):
     def __init__(self, settings: Settings, read_engine: Callable[[], EngineState]) -> None:
         self._labels = {"engine": "0", "model_name": settings.name}
         self._read_engine = read_engine
-        self._live: dict[Choice, int] = {}  # each with its tokens that were folded already
+        self._live: dict[Choice, int] = {}  # each with the number of its tokens already added
         self._finished = dict.fromkeys(FINISHED_REASONS, 0)
         self._prompt_tokens = self._generated_tokens = 0
         self._first_token = Histogram(FIRST_TOKEN_BOUNDS)
@@ -106,11 +106,11 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def begin(self, choice: Choice) -> None:
-        """Take note of a choice that is being generated."""
+        """Note a choice that is being generated."""
         self._live[choice] = 0
 
     def end(self, choice: Choice) -> None:
-        """Take the figures of a choice that is over, complete or not."""
+        """Add the figures of a choice that has ended, complete or not."""
         self._fold(choice)
         del self._live[choice]
         self._finished[choice.reply.finish_reason if choice.is_complete else "abort"] += 1
@@ -121,7 +121,7 @@ class Metrics(Collector):
             self._decode.observe(((last - first) / 1e9,))
 
     def _fold(self, choice: Choice) -> None:
-        """Take the tokens that a choice got since the last time."""
+        """Add the tokens that a choice got since the last time."""
         known = self._live[choice]
         times = choice.times_ns
         if len(times) == known:
@@ -136,7 +136,7 @@ class Metrics(Collector):
         self._live[choice] = len(times)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family, brought up to this moment."""
+        """Yield every metric, up to date."""
         for choice in self._live:
             self._fold(choice)
         engine = self._read_engine()
@@ -167,7 +167,7 @@ class Metrics(Collector):
         return family
 
     def _counter(self, name: str, values: dict[str, int], label: str | None = None) -> Metric:
-        """Return a counter; with a label of its own, one series for each of its values."""
+        """Return a counter; with a label, one series per value of the label."""
         own = [label] if label else []
         family = CounterMetricFamily(f"vllm:{name}", HELP[name], labels=[*self._labels, *own])
         for key, value in values.items():

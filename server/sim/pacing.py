@@ -1,4 +1,4 @@
-"""When tokens come: at deadlines of their own in exact mode, else when the engine's steps end."""
+"""When tokens come: in exact mode at each stream's deadlines, else when the engine's steps end."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .engine.step import EngineRequest, Step
 from .engine.timer import precise_timer
 from .wire.settings import ExactPace
 
-# Of work in one pass before the loop looks at its sockets again; an answer's end is the
-# longest piece, so tokens alone are no measure.
+# Most work in one pass before the loop checks its sockets again. It is measured in time and not
+# in tokens, since the end of an answer takes longest.
 _PASS_NS = 200_000
 
 
 class ExactPacing:
-    """Exact mode: every stream's tokens at deadlines of their own, whatever the load.
+    """Exact mode: every stream's tokens have their own deadlines, whatever the load.
 
-    One heap holds the next deadline of each stream and one timer waits for the earliest. All
-    that is due goes out in one pass. A deadline counts from the request's last byte, never from
+    One heap has the next deadline of each stream and one timer waits for the earliest. All
+    that is due is sent in one pass. A deadline counts from the request's last byte, never from
     the token before, so lateness doesn't add up.
     """
 
@@ -30,7 +30,7 @@ class ExactPacing:
         self._pace = pace
         self._seed = seed
         self._heap: list[tuple[int, int, Choice]] = []
-        self._streams = 0  # so far; breaks ties in order of arrival
+        self._streams = 0  # so far; equal deadlines go in order of arrival
         self._timer = precise_timer(loop, self._fire)
 
     def start(self, choice: Choice) -> None:
@@ -43,7 +43,7 @@ class ExactPacing:
             self._timer.arm(entry[0])
 
     def stop(self, choice: Choice) -> None:
-        """Do nothing: a choice that is over is dropped when its deadline comes."""
+        """Do nothing: a choice that has ended is dropped when its deadline comes."""
 
     def state(self) -> EngineState:
         """Return an empty state: there is no engine, and nothing waits."""
@@ -53,7 +53,7 @@ class ExactPacing:
         pace = self._pace
         due = choice.received_ns + pace.ttft_ns + choice.made * pace.itl_ns
         if pace.jitter_ns:
-            # By stream and token, not by who was due first: the same in every run.
+            # Sorted by stream and token, not by deadline: the same in every run.
             draw = random.Random((self._seed << 80) ^ (order << 32) ^ choice.made)
             due += draw.randint(-pace.jitter_ns, pace.jitter_ns)
         return due
@@ -63,23 +63,23 @@ class ExactPacing:
         now_ns = time.perf_counter_ns()
         until_ns = now_ns + _PASS_NS
         while heap and heap[0][0] <= now_ns < until_ns:
-            # Out of the heap first: the end of an answer may start the next one, right here.
+            # First out of the heap: the end of an answer may start the next one in this call.
             _, order, choice = heapq.heappop(heap)
             if choice.over:
                 continue
             choice.token()
             if choice.made < choice.length and not choice.over:
                 heapq.heappush(heap, (self._deadline(choice, order), order, choice))
-            now_ns = time.perf_counter_ns()  # what fell due meanwhile goes out in this pass too
+            now_ns = time.perf_counter_ns()  # what became due meanwhile is sent in this pass too
         if heap:
             self._timer.arm(heap[0][0])
 
 
 class EnginePacing:
-    """Batching mode: the engine decides, in its own time, and this keeps its appointments.
+    """Batching mode: the engine decides in simulated time; this class sends at those times.
 
-    A step begins when the one before it ends, by the engine's reckoning and not by when the loop
-    got round to it; so the machine's lateness shifts single tokens and never the run.
+    A step begins when the one before it ends in the engine's time, not when the loop handled it. So
+    if the machine is late, single tokens are late, but the run isn't.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, config: EngineConfig) -> None:
@@ -87,9 +87,9 @@ class EnginePacing:
         self._timer = precise_timer(loop, self._step_ended)
         self._choices: dict[str, Choice] = {}
         self._ids: dict[Choice, str] = {}
-        self._requests = 0  # so far; each gets an id of its own, whatever its client calls it
+        self._requests = 0  # so far; each gets a unique id, whatever id its client sent
         self._step: Step | None = None
-        self._end_ns = 0  # of the step under way
+        self._end_ns = 0  # of the current step
 
     def start(self, choice: Choice) -> None:
         """Queue a choice; an idle engine takes it at once."""
@@ -103,7 +103,7 @@ class EnginePacing:
             self._begin_step(time.perf_counter_ns())
 
     def stop(self, choice: Choice) -> None:
-        """Free what a choice holds."""
+        """Free the blocks of a choice."""
         name = self._ids.pop(choice, None)
         if name is not None:
             del self._choices[name]
@@ -119,7 +119,7 @@ class EnginePacing:
             return
         for name in step.started:
             choice = self._choices[name]
-            # A late loop takes a request into a step that has begun before it came.
+            # If the loop is late, a request joins a step that began before it came.
             choice.started(step.cached_tokens[name], max(now_ns, choice.received_ns))
         self._end_ns = now_ns + round(step.duration_s * 1e9)
         self._timer.arm(self._end_ns)

@@ -26,12 +26,12 @@ from .wire.connection import Connection, Intake
 from .wire.settings import SERVER, ExactPace, Settings
 
 _BACKLOG = 4096
-_TICK_S = 0.2  # how often truth is written down
+_TICK_S = 0.2  # how often the truth file is written
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a server needs to run."""
+    """The settings of a server."""
 
     settings: Settings
     host: str
@@ -42,10 +42,10 @@ class Plan:
 
 
 def serve(plan: Plan) -> None:
-    """Serve until a signal comes. Raises OSError where the address can't be had."""
+    """Serve until a signal comes. Raises OSError where the address isn't available."""
     for fault in plan.faults:
         if fault.kind == "slow_ready":
-            time.sleep(fault.value)  # a model that loads: nobody listens yet
+            time.sleep(fault.value)  # a model that loads: no socket yet
     listener = _listen(plan)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -53,7 +53,7 @@ def serve(plan: Plan) -> None:
         f"{SERVER}: {url}, {_describe(plan)}; a simulator: its figures say nothing about a GPU",
         file=sys.stderr,
     )
-    print(url, flush=True)  # the socket listens: whoever waits for this line may connect
+    print(url, flush=True)  # the socket listens: clients that wait for this line may connect
     uvloop.run(_serve(plan, listener))
 
 
@@ -63,12 +63,12 @@ def _describe(plan: Plan) -> str:
     if isinstance(pace, EngineConfig):
         cache = pace.num_gpu_blocks * pace.block_size
         return (
-            f"engine: {pace.max_num_batched_tokens} tokens and {pace.max_num_seqs} sequences a"
+            f"engine: {pace.max_num_batched_tokens} tokens and {pace.max_num_seqs} sequences per"
             f" step, KV cache of {cache} tokens{faults}"
         )
     jitter = f" +/- {pace.jitter_ns / 1e6:g} ms" if pace.jitter_ns else ""
     return (
-        f"exact mode: first token after {pace.ttft_ns / 1e6:g} ms, then one each"
+        f"exact mode: first token after {pace.ttft_ns / 1e6:g} ms, then one every"
         f" {pace.itl_ns / 1e6:g} ms{jitter}{faults}"
     )
 
@@ -96,10 +96,10 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     listening = await loop.create_server(
         lambda: Connection(api.handle, intake), sock=sock, backlog=_BACKLOG
     )
-    # Nothing of what was loaded so far is ever garbage; what comes is looked at when idle.
+    # What was loaded so far is never garbage; new garbage is collected when idle.
     gc.freeze()
     gc.disable()
-    swept = 0  # requests so far when garbage was last collected
+    swept = 0  # requests at the last garbage collection
     while not stopped.is_set():
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopped.wait(), _TICK_S)

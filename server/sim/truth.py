@@ -1,11 +1,11 @@
-"""The truth file: one JSON line per request, of when the server really did what it did.
+"""The truth file: one JSON line per request, with the real times of everything.
 
     {"request_id": "a1", "endpoint": "chat", "t_received_ns": 71, "t_sent_ns": [121, 141],
      "tokens": [1, 1], "prompt_tokens": 15, "completion_tokens": 2,
      "finish_reason": "length", "t_end_ns": 142, "outcome": "ok"}
 
 All stamps are time.perf_counter_ns(), which on Linux is CLOCK_MONOTONIC: the same
-for every process of a machine, so a client can subtract its own stamps from these.
+for every process of a machine, so that a client's stamps can be compared with these.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import orjson
 class TruthRecord:
     """One request as the server saw it."""
 
-    request_id: str  # the X-Request-Id header, else the one that the server made
+    request_id: str  # the X-Request-Id header, else made by the server
     endpoint: str  # chat or completions
     t_received_ns: int  # the read that brought the request's last byte
     t_sent_ns: list[int]  # just before each token chunk was handed to the socket
@@ -43,10 +43,10 @@ def refused(request_id: str, endpoint: str, t_received_ns: int, status: int) -> 
 
 
 class TruthLog:
-    """Keeps records in memory, off the hot path, until they are flushed."""
+    """Keeps records in memory until they are flushed, so that no write delays an answer."""
 
     def __init__(self, path: Path | None) -> None:
-        """Append to a file; with none, keep nothing."""
+        """Append to a file; without one, keep nothing."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._file = None if path is None else os.open(path, flags, 0o644)
         self._waiting: list[TruthRecord] = []
@@ -56,12 +56,12 @@ class TruthLog:
             self._waiting.append(record)
 
     def flush(self) -> None:
-        """Append what waits."""
+        """Write the waiting records."""
         if self._file is None or not self._waiting:
             return
         lines = b"".join(orjson.dumps(record) + b"\n" for record in self._waiting)
         self._waiting.clear()
-        while lines:  # a disk that takes less than all is written to again
+        while lines:  # a write may write only a part
             lines = lines[os.write(self._file, lines) :]
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.charts.distributions import curve, distribution, overlay
-from vllm_bench.charts.tracks import MOST_OF_A_CURVE
+from vllm_bench.charts.over_time import MOST_OF_A_CURVE
 
 from tests.charts.drawn import (
     drawn_at,

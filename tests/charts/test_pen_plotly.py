@@ -151,7 +151,7 @@ def test_an_objective_lies_across_and_a_knee_stands_upright():
 def test_a_window_is_a_shade_and_held_clocks_a_bar_along_the_top():
     bands = [
         Band(name="steady window", spans=[(1, 3)], role="window"),
-        Band(name="clocks held down", spans=[(1, 2), (3, 4)], role="held"),
+        Band(name="clocks throttled", spans=[(1, 2), (3, 4)], role="throttled"),
     ]
     _, held = traces(one(line(), bands=bands))
     assert held["x"] == [1, 2, None, 3, 4, None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from vllm_bench.charts.over_time import Room
 from vllm_bench.charts.timeline import timeline
-from vllm_bench.charts.tracks import Room
 
 from tests.charts.drawn import by_name, facts_at, overflowing, picture, write_tokens, written
 from tests.support.made_runs import (
@@ -108,7 +108,7 @@ def test_a_gpu_that_throttles_and_one_that_is_lost_are_shown(full):
     assert (first.name, second.name) == ("GPU 0", "GPU 1")
     assert lost.name.startswith("GPU 1: ")
     assert lost.x == pytest.approx([7], abs=0.11)
-    (held,) = bands(chart, "held")
+    (held,) = bands(chart, "throttled")
     assert held.spans == [pytest.approx((4, 6.1), abs=0.11)]
     found = words_beside(picture(chart))
     assert sum("GPU 0\n(hw_thermal_slowdown)" in words for words in found) == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vllm_bench.charts.over_time import Room
 from vllm_bench.charts.pictures import DrawnRun, drawn_run
-from vllm_bench.charts.tracks import Room
 from vllm_bench.page.page import to_html
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.token_file import save

@@ -29,7 +29,7 @@ from vllm_bench.records.run_info import (
     read_run_info,
     write_run_info,
 )
-from vllm_bench.records.whole_file import write_whole
+from vllm_bench.records.safe_file import write_atomically
 
 from tests.support.made_runs import failed_record, made_info, made_record
 
@@ -262,7 +262,7 @@ def test_an_info_that_is_no_json_object_is_refused(tmp_path: Path, text: str) ->
 
 def test_a_whole_file_replaces_the_old_one(tmp_path: Path) -> None:
     path = with_text(tmp_path / "run.json", "old")
-    write_whole(path, b"new")
+    write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
@@ -271,7 +271,7 @@ def test_the_old_file_stays_when_the_new_one_cannot_be_written(tmp_path: Path) -
     path = with_text(tmp_path / "run.json", "old")
     (tmp_path / f"run.json.{os.getpid()}.tmp").mkdir()  # stands where the new one would be
     with pytest.raises(OSError, match=r"run\.json\.\d+\.tmp"):
-        write_whole(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_text() == "old"
 
 

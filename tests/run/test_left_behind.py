@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from vllm_bench.records.request_record import RecordWriter, read_frame
 from vllm_bench.records.run_info import ClockPair, RunInfo, read_run_info, write_run_info
-from vllm_bench.records.whole_file import alone, held
+from vllm_bench.records.safe_file import locked, unlocked
 from vllm_bench.run.folder import YOUNG_S, mark_left_behind
 
 from tests.support.far_end import TinyVllm
@@ -125,7 +125,7 @@ def test_a_run_that_may_be_about_to_begin_its_rows_is_left_alone_for_a_while(
 
 def test_a_run_is_held_by_its_script_until_its_json_says_how_it_ended(tmp_path: Path) -> None:
     path = left(tmp_path)
-    with held(path.with_suffix(".csv")):  # its rows are written and closed
+    with locked(path.with_suffix(".csv")):  # its rows are written and closed
         assert mark_left_behind(tmp_path) == []
     assert mark_left_behind(tmp_path) == [path]
 
@@ -137,9 +137,9 @@ def test_a_run_that_ends_between_two_looks_is_left_as_it_ended(
 
     def end_first(rows: Path) -> Any:
         write_run_info(path, made_info(RECORDS))
-        return alone(rows)
+        return unlocked(rows)
 
-    monkeypatch.setattr("vllm_bench.run.folder.alone", end_first)
+    monkeypatch.setattr("vllm_bench.run.folder.unlocked", end_first)
     assert mark_left_behind(tmp_path) == []
     assert read_run_info(path).status == "complete"
 
@@ -156,7 +156,7 @@ def test_without_locks_a_run_goes_on_and_nothing_is_known(
     else:
         monkeypatch.setattr("fcntl.flock", refuse)
     path = left(tmp_path)
-    with held(path.with_suffix(".csv")), held(tmp_path / "nowhere"):
+    with locked(path.with_suffix(".csv")), locked(tmp_path / "nowhere"):
         assert len(read_frame(path.with_suffix(".csv"))) == 3
     assert mark_left_behind(tmp_path) == []
     assert read_run_info(path).status == "running"
@@ -164,13 +164,13 @@ def test_without_locks_a_run_goes_on_and_nothing_is_known(
 
 def test_a_reader_never_keeps_a_writer_from_holding(tmp_path: Path) -> None:
     writer = RecordWriter(tmp_path / "run.csv")
-    with alone(tmp_path / "run.csv") as nobody_writes, held(tmp_path / "run.csv"):
-        assert not nobody_writes
+    with unlocked(tmp_path / "run.csv") as is_unlocked, locked(tmp_path / "run.csv"):
+        assert not is_unlocked
     writer.close()
-    with alone(tmp_path / "run.csv") as nobody_writes:
-        assert nobody_writes
-    with alone(tmp_path / "nowhere.csv") as nobody_writes:
-        assert not nobody_writes
+    with unlocked(tmp_path / "run.csv") as is_unlocked:
+        assert is_unlocked
+    with unlocked(tmp_path / "nowhere.csv") as is_unlocked:
+        assert not is_unlocked
 
 
 class Lingering(TinyVllm):

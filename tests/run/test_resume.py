@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vllm_bench.records.request_record import count_rows, read_frame
 from vllm_bench.records.run_info import ClockPair, RunInfo
 from vllm_bench.records.same_run import RunKey
-from vllm_bench.run.resume import whole_runs
+from vllm_bench.run.resume import complete_runs
 
 from tests.support.made_runs import NOON_S, made_info, made_record, write_run
 
@@ -108,7 +108,7 @@ def test_a_run_is_whole_when_it_ended_by_itself_with_one_row_per_request(
     tmp_path: Path, status: str, rows: int, whole: bool
 ) -> None:
     path = on_disk(tmp_path, "run", planned(status=status, num_requests=3), rows)
-    assert whole_runs(tmp_path, refuse) == ({KEY: path} if whole else {})
+    assert complete_runs(tmp_path, refuse) == ({KEY: path} if whole else {})
 
 
 runs = st.lists(
@@ -130,7 +130,7 @@ def test_the_newest_whole_run_of_each_key_counts(made: list[tuple[str, int, int,
         for place, (sha256, repeat, began_s, status) in enumerate(made):
             run = planned(began_s, plan={"sha256": sha256}, repeat=repeat, status=status)
             found[on_disk(Path(name), f"{place}", run)] = run
-        chosen = whole_runs(Path(name), refuse)
+        chosen = complete_runs(Path(name), refuse)
     began: dict[RunKey | None, list[float]] = {}
     for run in found.values():
         if run.status == "complete":
@@ -139,7 +139,7 @@ def test_the_newest_whole_run_of_each_key_counts(made: list[tuple[str, int, int,
     assert newest == {key: max(times) for key, times in began.items()}
 
 
-def test_a_folder_gives_its_newest_whole_runs(tmp_path: Path) -> None:
+def test_a_folder_gives_its_newest_complete_runs(tmp_path: Path) -> None:
     on_disk(tmp_path, "a", planned())
     newest = on_disk(tmp_path, "b", planned(60.0))
     on_disk(tmp_path, "c", planned(120.0), rows=2)
@@ -148,19 +148,19 @@ def test_a_folder_gives_its_newest_whole_runs(tmp_path: Path) -> None:
     on_disk(tmp_path, "f", planned(plan={}))
     on_disk(tmp_path, "g", None)
     told: list[str] = []
-    assert whole_runs(tmp_path, told.append) == {
+    assert complete_runs(tmp_path, told.append) == {
         KEY: newest,
         dataclasses.replace(KEY, repeat=2): other,
     }
     assert told == []
-    assert whole_runs(tmp_path / "nowhere", refuse) == {}
+    assert complete_runs(tmp_path / "nowhere", refuse) == {}
 
 
 def test_a_run_that_a_kill_tore_in_its_last_row_is_not_whole(tmp_path: Path) -> None:
     path = on_disk(tmp_path, "a", planned())
-    assert whole_runs(tmp_path, refuse) == {KEY: path}
+    assert complete_runs(tmp_path, refuse) == {KEY: path}
     path.write_bytes(path.read_bytes()[:-1])
-    assert whole_runs(tmp_path, refuse) == {}
+    assert complete_runs(tmp_path, refuse) == {}
 
 
 def test_files_that_cannot_be_read_are_told_and_the_others_count(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_files_that_cannot_be_read_are_told_and_the_others_count(tmp_path: Path)
     (tmp_path / "summary.csv").write_text("a,b\n")
     (tmp_path / "summary.json").write_text("{}")
     told: list[str] = []
-    assert whole_runs(tmp_path, told.append) == {KEY: whole}
+    assert complete_runs(tmp_path, told.append) == {KEY: whole}
     assert len(told) == 4
     assert all("\n" not in line for line in told)
     assert "damaged.csv: " in told[0]

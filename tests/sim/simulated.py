@@ -40,7 +40,7 @@ class Simulated:
         self._folder.cleanup()
 
     def stop(self) -> int:
-        """Ask it to end, as Ctrl-C does, and return its exit status."""
+        """GenerationRequest it to end, as Ctrl-C does, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=10)

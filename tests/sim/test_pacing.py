@@ -16,7 +16,7 @@ from sim.engine.engine import EngineConfig
 from sim.engine.step import StepTimes
 from sim.engine.timer import Timer, precise_timer
 from sim.pacing import EnginePacing, ExactPacing
-from sim.wire.ask import COMPLETIONS, read_ask
+from sim.wire.generation import COMPLETIONS, read_request
 from sim.wire.replies import Reply
 from sim.wire.settings import ExactPace, Settings
 
@@ -84,7 +84,7 @@ class TestTimer:
 def choice(
     received_ns: int, length: int, on_token: Callable[[Choice], None], token: int = 1
 ) -> Choice:
-    ask = read_ask(COMPLETIONS, {"prompt": [token] * 16}, Settings("m", ("m",)))
+    ask = read_request(COMPLETIONS, {"prompt": [token] * 16}, Settings("m", ("m",)))
     reply = Reply([0] * length, [b""] * length, "length", 0)
     return Choice(0, ask, reply, received_ns, on_token)
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sim.wire.ask import CHAT, COMPLETIONS, Ask, read_ask, read_json
 from sim.wire.errors import ApiError
+from sim.wire.generation import CHAT, COMPLETIONS, GenerationRequest, read_json, read_request
 from sim.wire.replies import Reply, make_replies
 from sim.wire.settings import Settings
 from sim.wire.tokens import (
     EOS,
-    FOREIGN,
+    NON_ASCII,
     PIECES,
     SPECIAL,
     SPOKEN,
@@ -31,7 +31,7 @@ SETTINGS = Settings("m", ("m", "alias"), max_model_len=100)
 def error(endpoint: str = COMPLETIONS, **body: Any) -> ApiError:
     body = {"prompt": "hi", "messages": [{"role": "user", "content": "hi"}], **body}
     with pytest.raises(ApiError) as caught:
-        read_ask(endpoint, body, SETTINGS)
+        read_request(endpoint, body, SETTINGS)
     return caught.value
 
 
@@ -67,23 +67,25 @@ def test_what_makes_no_sense_is_refused_in_vllms_words(
 
 
 def test_a_model_goes_by_its_served_names_or_by_none() -> None:
-    assert read_ask(COMPLETIONS, {"prompt": "hi"}, SETTINGS).model == "m"
-    assert read_ask(COMPLETIONS, {"prompt": "hi", "model": "alias"}, SETTINGS).model == "alias"
+    assert read_request(COMPLETIONS, {"prompt": "hi"}, SETTINGS).model == "m"
+    assert read_request(COMPLETIONS, {"prompt": "hi", "model": "alias"}, SETTINGS).model == "alias"
     assert error(model="other").status == 404
     assert "m, alias" in error(model="other").message
 
 
 def test_max_tokens_is_shortened_to_what_the_context_leaves() -> None:
-    assert read_ask(COMPLETIONS, {"prompt": [5] * 90, "max_tokens": 50}, SETTINGS).max_tokens == 10
-    assert read_ask(COMPLETIONS, {"prompt": [5] * 10}, SETTINGS).max_tokens == 16
+    assert (
+        read_request(COMPLETIONS, {"prompt": [5] * 90, "max_tokens": 50}, SETTINGS).max_tokens == 10
+    )
+    assert read_request(COMPLETIONS, {"prompt": [5] * 10}, SETTINGS).max_tokens == 16
     chat = {"messages": [{"role": "user", "content": "hi"}]}
-    asked = read_ask(CHAT, chat, SETTINGS)
+    asked = read_request(CHAT, chat, SETTINGS)
     assert asked.max_tokens == 100 - len(asked.prompt)
 
 
 def test_a_chats_newer_name_for_max_tokens_wins() -> None:
     chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
-    assert read_ask(CHAT, {**chat, "max_completion_tokens": 5}, SETTINGS).max_tokens == 5
+    assert read_request(CHAT, {**chat, "max_completion_tokens": 5}, SETTINGS).max_tokens == 5
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'"x"', b"null", b"\xff"])
@@ -95,7 +97,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("messages", [[], [{"role": "user", "content": None}]])
 def test_messages_without_a_text_still_have_the_templates_tokens(messages: Any) -> None:
-    assert read_ask(CHAT, {"messages": messages}, SETTINGS).prompt
+    assert read_request(CHAT, {"messages": messages}, SETTINGS).prompt
 
 
 @pytest.mark.parametrize("messages", ["hi", 3, [3], [{"content": "x"}], [{"role": 3}]])
@@ -106,12 +108,12 @@ def test_what_are_no_messages_is_refused(messages: Any) -> None:
 def test_the_text_parts_of_a_message_are_its_text() -> None:
     parts = [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]
     bodies = ({"messages": [{"role": "user", "content": c}]} for c in (parts, "hello"))
-    first, second = (read_ask(CHAT, body, SETTINGS).prompt for body in bodies)
+    first, second = (read_request(CHAT, body, SETTINGS).prompt for body in bodies)
     assert first == second
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(
-    st.sampled_from([*SPECIAL, *FOREIGN, " the", "The", "\n", "{}", "é", "<|im_", " "])
+    st.sampled_from([*SPECIAL, *NON_ASCII, " the", "The", "\n", "{}", "é", "<|im_", " "])
 ).map("".join)
 
 
@@ -155,8 +157,8 @@ def test_the_chat_template_counts() -> None:
 ROOMY = Settings("m", ("m",), max_model_len=4096)
 
 
-def completion(**body: Any) -> Ask:
-    return read_ask(COMPLETIONS, {"prompt": "hello", **body}, ROOMY)
+def completion(**body: Any) -> GenerationRequest:
+    return read_request(COMPLETIONS, {"prompt": "hello", **body}, ROOMY)
 
 
 def reply(**body: Any) -> Reply:
@@ -215,5 +217,5 @@ def test_a_bias_for_the_end_ends_at_once_unless_min_tokens_holds_it_back() -> No
 def test_only_a_chat_of_a_reasoning_model_reasons(endpoint: str, thinks: bool) -> None:
     settings = Settings("m", ("m",), max_model_len=4096, reasoning=True)
     body = {"messages": [{"role": "user", "content": "why"}], "prompt": "why"}
-    got = make_replies(read_ask(endpoint, body, settings), settings)[0]
+    got = make_replies(read_request(endpoint, body, settings), settings)[0]
     assert (got.reasoning_tokens > 0) == thinks

@@ -1,1 +1,1 @@
-"""What is drawn, and who draws it."""
+"""Charts as values, and what draws them."""

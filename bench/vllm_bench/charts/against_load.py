@@ -1,8 +1,8 @@
 """A scenario against load, one point per level: TTFT, TPOT, latency and throughput.
 
-A level's point is the geometric mean of its runs. Its interval is over them (t on the logarithms)
-where there are three; of a lone run it is the one within the run, which is optimistic; two runs
-say nothing of their spread.
+A level's point is the geometric mean of its runs. From three runs on, its interval is over the runs
+(t on the logarithms). For a single run it is the interval within the run, which is optimistic. Two
+runs say nothing about their spread.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .chart import Axis, Chart, Line, Panel, Rule
 from .style import log_loads, log_times, series_colour
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
-PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives ask for
-PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks alike in all panels
+PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
+PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks the same in all panels
 THROUGHPUT = 5
 MARKS = {"INVALID": "\N{BALLOT X}", "SUSPECT": "?"}
 
@@ -93,7 +93,7 @@ def _throughput_chart(series: Series) -> Chart:
         rules = [Rule(words, knee.load.value, upright=True, words=knee.words)]
     return Chart(
         title="Throughput against load",
-        doc="generated tokens a second in the steady window, of requests that succeeded",
+        doc="generated tokens per second in the steady window, of requests that succeeded",
         note=knee.words.capitalize() if knee else "Throughput rose up to the highest level tried",
         x=_levels_axis(series.levels),
         # Saturation shows as a line that goes flat, and only on a linear scale.
@@ -106,7 +106,7 @@ def level_lines(
 ) -> Iterator[Line]:
     """Return a line through the levels of which all runs have the figure, and a ring per repeat.
 
-    `within` gives the interval within a run, for levels of a lone one.
+    `within` gives the interval within a run, for levels with a single run.
     """
     points = [(level, over) for level in levels if (over := level.over_repeats(figure))]
     look: dict[str, Any] = {"place": place, "colour": series_colour(place)}
@@ -135,7 +135,7 @@ def level_lines(
 
 
 def _words(level: Level, interval: Interval | None) -> str:
-    """Say what is known of a level's point: its interval, and whether to doubt it."""
+    """Describe a level's point: its interval, and whether to doubt it."""
     found = []
     if interval is not None:
         within = "within the run (optimistic: requests wait for each other)"
@@ -170,7 +170,7 @@ def _how_to_read(series: Series) -> str:
 
 
 def objectives_of(series: Series) -> tuple[Objective, ...]:
-    """Return the objectives that any of the runs was held against, each once."""
+    """Return the objectives of any of the runs, each once."""
     found = (run.attainment.outcomes for run in series.runs if run.attainment)
     return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))
 

@@ -1,7 +1,7 @@
-"""A chart as a value: what is drawn and what it means, whoever draws it.
+"""A chart as a value: what is drawn and what it means.
 
-Two pens draw any chart: `pen_matplotlib` for pictures, `pen_plotly` for the report's page. Colours
-are names in `style`.
+Two modules draw any chart: `pen_matplotlib` for pictures, `pen_plotly` for the report's page.
+Colours are names in `style`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Role = Literal[
     "marked",  # a line with a mark at each point
     "line",  # a line with none
     "steps",  # from each point on, until the next
-    "curve",  # steps whose marks are a line of their own
+    "curve",  # steps whose marks are a separate line
     "thin",  # steps that stay in the background
     "samples",  # a line through readings, which are marked where they are few
     "points",  # marks alone
@@ -29,8 +29,8 @@ Role = Literal[
     "dots",  # many small marks
     "rings",  # small hollow marks
     "crosses",  # of failures
-    "bars",  # that lie, each from `x` to `until`; in pictures alone
-    "hatched",  # bars of less weight
+    "bars",  # horizontal, each from `x` to `until`; only in pictures
+    "hatched",  # bars that matter less
 ]
 
 
@@ -42,17 +42,17 @@ class Line:
     x: Values
     y: Values
     role: Role = "marked"
-    place: int = 0  # which dash and which mark; lines of one place look alike in all panels
+    place: int = 0  # which dash and which mark; lines of one place look the same in all panels
     colour: str = "quiet"
     legend: str | None = ""  # what the legend calls it; empty: its name; None: not in the legend
-    group: str = ""  # lines that a click in the page's legend hides together; empty: its name
+    group: str = ""  # a click in the page's legend hides lines of one group; empty: its name
     low: Values | None = None  # the interval around each point, NaN where there is none
     high: Values | None = None
     until: Values | None = None
-    hollow: NDArray[np.bool_] | None = None  # marks to doubt
-    labels: Sequence[str] = ()  # beside each point; empty: none
-    words: Sequence[str] = ()  # more to know of each point, on hovering
-    hover: str = ""  # what to say on hovering, of {name}, {x}, {y} and {words}; empty: all of it
+    hollow: NDArray[np.bool_] | None = None  # doubtful points
+    labels: Sequence[str] = ()  # next to each point; empty: none
+    words: Sequence[str] = ()  # more about each point, on hovering
+    hover: str = ""  # text on hovering, with {name}, {x}, {y}, {words}; empty: all of them
     of: int = 0  # how many points there were, where some were left out
 
     @property
@@ -73,20 +73,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Stretches of the x axis, laid under the lines."""
+    """Parts of the x axis, shaded under the lines."""
 
     name: str
     spans: Sequence[Span]
-    role: Literal["window", "aside", "outside", "held"]
+    role: Literal["window", "aside", "outside", "throttled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """An axis: its words, its unit, and its scale. Neither `span` nor `log`: from 0 on."""
+    """An axis: its words, its unit and its scale. Without `span` and `log` it starts at 0."""
 
     words: str
     unit: str = ""
-    ticks: Sequence[tuple[float, str]] = ()  # places and labels, where they are given
+    ticks: Sequence[tuple[float, str]] = ()  # places and labels, where they are fixed
     log: bool = False
     span: Span | None = None
 
@@ -102,7 +102,7 @@ class Panel:
 
     @property
     def heights(self) -> Values:
-        """Every height that must be seen: of points, intervals and rules."""
+        """All y values that must be visible: of points, intervals and rules."""
         lines = chain.from_iterable((t.y, t.low, t.high) for t in self.lines)
         rules = np.array([rule.at for rule in self.rules if not rule.upright])
         found: Values = np.concatenate([rules, *(part for part in lines if part is not None)])
@@ -112,7 +112,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Chart:
-    """Panels over each other on one x axis."""
+    """Panels, one above the other, on one x axis."""
 
     title: str
     doc: str
@@ -129,13 +129,13 @@ class Chart:
 
     @property
     def reach(self) -> Values:
-        """Every place on the x axis that must be seen."""
+        """All x values that must be visible."""
         return np.concatenate([line.x for line in self.lines] or [np.array([])])
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What stands over a picture: its title, what was measured, and whether to believe it."""
+    """The heading of a picture: its title, what was measured, and the verdict."""
 
     title: str
     setup: str

@@ -1,4 +1,4 @@
-"""Distributions: of one run with its percentiles, and of a scenario's levels over each other."""
+"""Distributions: of one run with its percentiles, and of all levels of a scenario in one chart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..figures.statistics import Values, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from .chart import Axis, Chart, Line, Panel, Role
+from .over_time import MOST_OF_A_CURVE
 from .style import level_colour, log_times, series_colour
-from .tracks import MOST_OF_A_CURVE
 
 DRAWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
-COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what a value is one of; else requests
+COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what is counted; otherwise requests
 MARKED = (50.0, 95.0, 99.0)
 CURVE, MARK = "{name}\n{y} % ≤ {x} ms", "{name}\np{y} = {x} ms"
 
@@ -40,7 +40,7 @@ Curves = Mapping[str, Curve]  # by metric
 def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
     """Return the curve of each metric that is drawn; a metric without values has none.
 
-    An open loop's times have two: from the send, and from the schedule, which is the headline.
+    An open loop's times have two: from the send, and from the schedule, which is the main one.
     """
     names = {*DRAWN, *(headline_metric(name, facts.load) for name in DRAWN)}
     found = {m.name: curve(m.sample(facts), most) for m in METRICS if m.name in names}
@@ -50,8 +50,8 @@ def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
 def curve(sample: Sample, most: int = MOST_OF_A_CURVE) -> Curve | None:
     """Return the curve of samples, each counted for its weight; None where there is none.
 
-    Beyond `most` half of the points are spread evenly over the ranks and half over the
-    values, so that a steep middle and a long tail are both as they were; the ends always stay.
+    Of more than `most` points, half of those kept are spread evenly over the ranks and half over
+    the values, so that a steep middle and a long tail both keep their shape; the ends always stay.
     """
     values, weights = sample
     if values.size == 0:
@@ -68,7 +68,7 @@ def _kept(values: Values, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     if values.size <= most:
         return np.arange(values.size)
     by_rank = np.linspace(0, last, most // 2).astype(np.intp)
-    # Logarithmic where it can be, for so is the axis of whatever spans a decade.
+    # On a logarithmic scale where possible, like the axis of values that span a decade.
     span = np.geomspace if values[0] > 0 else np.linspace
     at = span(values[0], values[-1], most // 2)
     by_value = np.clip(np.searchsorted(values, at, side="right") - 1, 0, last)
@@ -80,8 +80,8 @@ def distribution(
 ) -> Chart:
     """Return one run's distribution with its percentiles; the metric must have values.
 
-    `repeats` are the same metric's curves of other runs at this level: a thin line each. Of an
-    open loop's times it is that from the schedule, and a thin line says what it is from the send.
+    `repeats` are the same metric's curves of other runs at this level: one thin line each. An open
+    loop's times count from the schedule, and a thin line shows them from the send.
     """
     head = headline_metric(metric, run.load)
     own = curves[head]
@@ -98,13 +98,13 @@ def distribution(
 
 
 def _line(curve: Curve, role: Role, **look: Any) -> Line:
-    """Return a curve from 0 % at its smallest value, so that the first step is seen."""
+    """Return a curve from 0 % at its smallest value, so that the first step is visible."""
     x, y = np.r_[curve.values[0], curve.values], np.r_[0.0, curve.shares]
     return Line(x=x, y=y, role=role, of=curve.of, **{"name": "", **look})
 
 
 def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
-    """Return one mark per percentile; one without enough samples is words alone."""
+    """Return one mark per percentile; one without enough samples is only words."""
     for place, q in enumerate(MARKED):
         value = run.percentile(metric, q)
         words = f"n<{min_samples(q)}" if value is None else f"{short(value)} ms"
@@ -130,7 +130,7 @@ def run_names(summaries: Sequence[RunSummary]) -> list[str]:
 def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart | None:
     """Return a metric's distribution over all levels; None where no run has one.
 
-    `curves` are by the `id` of a run's summary. What is hidden of one level is hidden in all.
+    `curves` has them by the `id` of a run's summary. A level hidden in one panel is hidden in all.
     """
     head = headline_metric(metric, series.levels[0].load)
     names = dict(zip(map(id, series.runs), run_names(series.runs), strict=True))
@@ -144,9 +144,9 @@ def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart 
             look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}"
             curve_of = _line(having[id(run)], "curve", legend=legend, hover=CURVE, **look)
             lines += [curve_of, *_marks(run, head, **look)]
-            legend = None  # a level's first run names it
+            legend = None  # only a level's first run is in the legend
     found = [c[head] for c in curves.values() if head in c]
-    note = "Marks: p50, p95, p99, where there are samples enough"
+    note = "Marks: p50, p95, p99, where there are enough samples"
     return _chart(head, lines, found, note) if lines else None
 
 

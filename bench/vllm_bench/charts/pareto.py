@@ -1,4 +1,4 @@
-"""What a user gets against what the server gives: tokens/s, one point per level of load."""
+"""Tokens/s of one user against tokens/s of the server, one point per level of load."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ..summary.levels import Series
 from ..summary.pareto import ParetoPoint, gpu_count, pareto_points
 from .chart import Axis, Chart, Line, Panel
 
-# Parts of the largest values within which two labels would run into each other.
+# Labels closer than this would overlap: as parts of the largest values.
 NEAR_X, NEAR_Y = 0.25, 0.06
-CHARACTER, GAP = 0.015, 0.04  # of a label, and before it: parts of the axis
+CHARACTER, GAP = 0.015, 0.04  # width of a character, gap before a label: as parts of the axis
 
 
 def pareto_chart(series: Series) -> Chart | None:
-    """Return the server's rate over a user's, by GPU where it is known how many there are.
+    """Return the server's rate over a user's; per GPU where the number of GPUs is known.
 
     None where fewer than two levels have both.
     """
     gpus, points = gpu_count(series.runs), pareto_points(series)
     if len(points) < 2:
         return None
-    whose = "by GPU" if gpus else "of the server"
+    whose = "per GPU" if gpus else "of the server"
     counted = f"(of {gpus})" if gpus else "\n(its GPUs were not counted)"
     rate = Axis(words=f"output tokens/s {whose} {counted}", unit=f"tokens/s {whose}")
     lines = [*_frontier(points), *_kinds(points)]
     return Chart(
-        title="What a user gets, what the server gives",
+        title="Speed for a user, throughput of the server",
         doc=f"output tokens/s {whose} over tokens/s of the median request (1000 / TPOT p50): up "
         "and to the right is better, and load moves a server along the frontier",
         note="Each point is a level of load. Hollow mark: not VALID",
@@ -55,7 +55,7 @@ def _kinds(points: Sequence[ParetoPoint]) -> Iterator[Line]:
     beaten = [p for p in points if not p.on_frontier and p.verdict != "INVALID"]
     for name, found, colour, place in (
         ("on the frontier", [p for p in points if p.on_frontier], "c0", 0),
-        ("beaten by another level", beaten, "quiet", 1),
+        ("another level is better in both", beaten, "quiet", 1),
         ("INVALID", [p for p in points if p.verdict == "INVALID"], "error", 6),
     ):
         if found:
@@ -73,7 +73,7 @@ def _kinds(points: Sequence[ParetoPoint]) -> Iterator[Line]:
 
 
 def _labels(points: Sequence[ParetoPoint]) -> Iterator[tuple[ParetoPoint, str]]:
-    """Return the loads to write beside points; those too near together for two share one."""
+    """Return the labels of the points; points that are close together share one."""
     right, top = max(p.per_user for p in points), max(p.per_gpu for p in points)
     groups: list[list[ParetoPoint]] = []
     for point in points:
@@ -93,6 +93,6 @@ def _labels(points: Sequence[ParetoPoint]) -> Iterator[tuple[ParetoPoint, str]]:
 
 
 def _right_end(line: Line) -> float:
-    """Return the end of an axis on which the labels beside these points have room."""
+    """Return the end of the axis that leaves room for the points' labels."""
     rooms = [1 - CHARACTER * len(words) - GAP for words in line.labels] or [1]
     return float(np.max(line.x / np.maximum(rooms, 0.4)))

@@ -27,14 +27,14 @@ Format = Literal["png", "svg", "pdf"]
 
 WIDTH_IN, WIDE_IN = 8.4, 11.0
 TITLE_SIZE = 16
-# Characters that fit an inch.
+# Characters per inch.
 SUBTITLE_PER_IN, NOTE_PER_IN = 10.4, 11.5
 MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
-MOST_LINES_BESIDE = 7  # of words beside a panel
-FEW = 60  # samples that can be told apart
-BAR_HEIGHT = 0.8  # of a row, so that neighbours stay apart
+MOST_LINES_NEXT_TO = 7  # of words next to a panel
+FEW = 60  # samples that can be seen one by one
+BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
 
 STYLE = {
     "font.family": FONT,
@@ -54,7 +54,7 @@ STYLE = {
     "text.usetex": False,
     "figure.dpi": 150,
     "pdf.fonttype": 42,  # text that can be searched
-    "svg.hashsalt": "vllm-bench",  # without it the names inside an SVG are drawn by lot
+    "svg.hashsalt": "vllm-bench",  # without it the names inside an SVG are random
 }
 COLOURED = {
     "paper": ("figure.facecolor", "axes.facecolor", "savefig.facecolor"),
@@ -67,9 +67,9 @@ _theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 
 @contextmanager
 def in_style(theme: Theme | None = None) -> Iterator[None]:
-    """Draw in the house's style, whatever the machine's matplotlibrc says.
+    """Draw in the project's style; the machine's matplotlibrc has no effect.
 
-    `theme` holds for all that is drawn inside; None goes on with the one that is in use.
+    `theme` is used for all that is drawn inside the block; None keeps the current one.
     """
     colours = theme or _theme.get()
     before = _theme.set(colours)
@@ -82,33 +82,33 @@ def in_style(theme: Theme | None = None) -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path, kind: Format = "png") -> None:
-    """Write the figure beside its name and rename it; the same figure gives the same bytes.
+    """Write the figure to a temporary file and rename it; the same figure gives the same bytes.
 
     Raises OSError.
     """
-    beside = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(path.name + ".tmp")
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     with in_style():
-        figure.savefig(beside, format=kind, dpi="figure", metadata=undated)
-    beside.replace(path)
+        figure.savefig(unfinished, format=kind, dpi="figure", metadata=undated)
+    unfinished.replace(path)
 
 
 def draw(chart: Chart, heading: Heading) -> Figure:
-    """Return the picture of a chart, its heading on the left, its legend where no line can run."""
+    """Return the picture of a chart, its heading on the left, its legend outside the panels."""
     with in_style():
         figure, rows = _paper(chart, heading)
-        beside = chart.wide and len(rows) > 1
-        named: set[str] = set()  # what a legend further up explains
+        split_legend = chart.wide and len(rows) > 1
+        named: set[str] = set()  # names that a legend above explains
         for axes, panel in zip(rows, chart.panels, strict=True):
             _draw_panel(axes, panel, chart)
-            if beside:
-                _legend_beside(axes, named)
+            if split_legend:
+                _legend_next_to(axes, named)
         for rule in (rule for panel in chart.panels for rule in panel.rules if rule.upright):
             for axes in rows:  # through all panels
                 axes.axvline(rule.at, color=_colour("error"), linewidth=1.4, label=rule.name)
         _scale(rows[-1], "x", chart.x, chart.reach, MANY)
         figure.align_ylabels(rows)
-        _legend_below(figure, [] if beside else rows, chart.note)
+        _legend_below(figure, [] if split_legend else rows, chart.note)
     return figure
 
 
@@ -117,7 +117,7 @@ def _colour(name: str) -> str:
 
 
 def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure under its heading, and its panels from the top."""
+    """Return an empty figure with its heading, and its panels from top to bottom."""
     width_in, count = WIDE_IN if chart.wide else WIDTH_IN, len(chart.panels)
     title, subtitle = _title(heading.title, width_in), _subtitle(heading, width_in)
     head_in = 0.3 * title.count("\n") + 0.17 * subtitle.count("\n")
@@ -135,7 +135,7 @@ def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
 
 
 def _title(words: str, width_in: float) -> str:
-    """Return a title in as many lines as it needs; cut where it needs too many."""
+    """Return a title in as many lines as it needs, cut if these are too many."""
     words = drawable(words)
     each_in = max(_title_width_in(part) / len(part) for part in textwrap.wrap(words, 40))
     lines = textwrap.wrap(words, max(1, int((width_in - 0.3) / each_in)))
@@ -169,7 +169,7 @@ def _font_has(character: str) -> bool:
     return bool(found.get_char_index(ord(character)))
 
 
-# ---- what lies in a panel ----
+# ---- what a panel shows ----
 
 
 def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
@@ -178,7 +178,7 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
     for place, line in enumerate(panel.lines):
         _draw_line(axes, line, 1.6 if chart.wide else 2.2)
         if chart.wide and place == 0 and line.role == "steps":
-            # Of the first alone: two grounds over each other would be a third colour.
+            # Only the first: two backgrounds over each other would mix to a third colour.
             ground: dict[str, Any] = {"color": _colour(line.colour), "alpha": 0.15, "linewidth": 0}
             axes.fill_between(line.x, line.y, step="post", **ground)
     for rule in (rule for rule in panel.rules if not rule.upright):
@@ -195,16 +195,16 @@ def _draw_band(axes: Axes, band: Band) -> None:
         "window": {"facecolor": _colour("window")},
         "aside": {"facecolor": _colour("aside")},
         "outside": {**hatched, "edgecolor": _colour("grid"), "hatch": "xxx"},
-        # With an edge, so that the shortest is seen.
-        "held": {**hatched, "edgecolor": _colour("error"), "hatch": "////", "linewidth": 1},
+        # With an edge, so that the shortest is visible.
+        "throttled": {**hatched, "edgecolor": _colour("error"), "hatch": "////", "linewidth": 1},
     }
-    style = styles[band.role] | ({"zorder": 0.5, "alpha": 0.45} if band.role == "held" else {})
+    style = styles[band.role] | ({"zorder": 0.5, "alpha": 0.45} if band.role == "throttled" else {})
     for begin, end in band.spans:
         axes.axvspan(begin, end, label=drawable(band.name), **{"zorder": 0, **style})
 
 
 def _draw_line(axes: Axes, line: Line, width: float) -> None:
-    """Draw a line with its intervals, its doubtful marks hollow, its labels beside it."""
+    """Draw a line with its intervals, its doubtful marks hollow, its labels next to it."""
     label = None if line.label is None else drawable(line.label)
     if line.until is not None:
         _draw_bars(axes, line, line.until, label)
@@ -248,7 +248,7 @@ def _look(line: Line) -> dict[str, Any]:
         "marked": marked,
         "line": {},
         "steps": steps,
-        "curve": {**steps, "marker": mark, "markevery": []},  # marked in the legend alone
+        "curve": {**steps, "marker": mark, "markevery": []},  # marked only in the legend
         "thin": {**steps, "linewidth": 0.9, "zorder": 1.9},
         "samples": {"marker": "." if line.x.size < FEW else "", "markersize": 5},
         "points": alone,
@@ -262,7 +262,7 @@ def _look(line: Line) -> dict[str, Any]:
 
 
 def _draw_objective(axes: Axes, rule: Rule) -> None:
-    """Draw an objective with its name on it: there may be several."""
+    """Draw an objective with its name on the line: there may be several."""
     colour = _colour("error")
     axes.axhline(rule.at, color=colour, linestyle=(0, (1, 1)), linewidth=1.6, zorder=2)
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
@@ -345,13 +345,13 @@ def _legend_below(figure: Figure, rows: Sequence[Axes], note: str) -> None:
     legend.get_title().set_color(_colour("quiet"))
 
 
-def _legend_beside(axes: Axes, named: set[str]) -> None:
-    """Explain beside a panel what none further up has explained, as far as there is room.
+def _legend_next_to(axes: Axes, named: set[str]) -> None:
+    """Explain next to a panel what no panel above has explained, as far as there is room.
 
-    The rest waits for the next panel: those of GPUs show the same lines.
+    The rest goes to the next panel: the panels of GPUs show the same lines.
     """
     shown: dict[str, Any] = {}
-    free = MOST_LINES_BESIDE
+    free = MOST_LINES_NEXT_TO
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         if label not in named and label not in shown:
             free -= 1 + label.count("\n")

@@ -19,12 +19,12 @@ from ..records.text import printable
 from .chart import Axis, Band, Chart, Line, Panel, Rule
 from .style import CROSSES, DASHES, MANY, MARKS
 
-DIGITS = 5  # more can be neither seen nor hovered at, and ten runs are to stay small
+DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
 GAP = 0.18  # of a panel's height
-BESIDE = 0.01  # of the x axis shown, on either side: half a mark at the end is no mark
+MARGIN = 0.01  # of the x axis, added on both sides: marks at the ends stay complete
 
 
 def for_page(chart: Chart) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def for_page(chart: Chart) -> dict[str, Any]:
     }
     if chart.x.span:
         low, high = chart.x.span
-        beside = BESIDE * (high - low)
-        layout["xaxis"]["range"] = rounded([low - beside, high + beside])
+        margin = MARGIN * (high - low)
+        layout["xaxis"]["range"] = rounded([low - margin, high + margin])
     if count > 1:
         layout["height"] = PANEL_PX * count + MARGIN_PX
     data = []
@@ -62,7 +62,7 @@ def _nth(kind: str, place: int) -> str:
 
 
 def _name_once(traces: Iterable[dict[str, Any]]) -> None:
-    """Leave out of the legend what stands in it already."""
+    """Leave out of the legend what it already has."""
     named = set()
     for trace in traces:
         trace["showlegend"] = trace.get("showlegend", True) and trace["name"] not in named
@@ -74,7 +74,7 @@ def _name_once(traces: Iterable[dict[str, Any]]) -> None:
 
 
 def chart_text(text: object, limit: int = 200) -> str:
-    """Return untrusted text that plotly draws as it stands: no tag, no template, no formula.
+    """Return untrusted text so that plotly draws it unchanged: no tag, template or formula.
 
     Plotly turns entities back into characters after it has looked for tags and templates.
     """
@@ -93,17 +93,17 @@ def hover_lines(text: str, limit: int = 300) -> str:
 
 
 def rounded(values: Iterable[float]) -> list[float | None]:
-    """Return values with the digits that a chart can show; what is no number is a gap."""
+    """Return values with the digits that a chart can show; NaN and infinity are gaps."""
     return [float(f"{v:.{DIGITS}g}") if math.isfinite(v) else None for v in map(float, values)]
 
 
-# ---- what lies in a panel ----
+# ---- what a panel shows ----
 
 
 def _traces(chart: Chart, panel: Panel) -> Iterator[dict[str, Any]]:
     yield from (_line(line, chart, panel) for line in panel.lines)
     yield from (_rule(rule, panel) for rule in panel.rules)
-    yield from (_held(band, panel) for band in panel.bands if band.role == "held")
+    yield from (_throttled(band, panel) for band in panel.bands if band.role == "throttled")
 
 
 def _scatter(name: str, x: Iterable[float], y: Iterable[float], hover: str) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
 
 
 def _hover(line: Line, chart: Chart, panel: Panel) -> str:
-    """Return what stands beside a point on hovering: as the line says, or all there is."""
+    """Return a point's text on hovering: the line's own, or everything known."""
     plain = f"{{name}}: {{y}} {panel.y.unit}\nat {{x}} {chart.x.unit}"
     if line.words:
         plain += "\n{words}"
@@ -184,8 +184,8 @@ def _rule(rule: Rule, panel: Panel) -> dict[str, Any]:
     return {**_scatter(rule.name, x, y, words), "mode": "lines", "line": line}
 
 
-def _held(band: Band, panel: Panel) -> dict[str, Any]:
-    """Return a bar along the panel's top for each stretch."""
+def _throttled(band: Band, panel: Panel) -> dict[str, Any]:
+    """Return a bar along the panel's top for each part."""
     x = [at for begin, end in band.spans for at in (begin, end, math.nan)]
     top = 1.08 * panel.heights.max()  # clear of the lines
     words = f"{hover_lines(band.name)}<br>at %{{x{NUMBER}}} s"
@@ -198,7 +198,7 @@ def _held(band: Band, panel: Panel) -> dict[str, Any]:
 
 
 def _shapes(chart: Chart) -> Iterator[dict[str, Any]]:
-    """Return the grounds under all panels, each kind once in the legend."""
+    """Return the backgrounds of all panels, each kind once in the legend."""
     named = set()
     for band in (band for band in chart.panels[0].bands if band.role in ("window", "aside")):
         for begin, end in band.spans:

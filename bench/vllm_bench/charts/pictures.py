@@ -1,4 +1,4 @@
-"""Which pictures runs allow: each with its file's name, its chart and heading, or why not."""
+"""Which pictures can be drawn of runs: file name, chart and heading of each, or why not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..tables.text_tables import setup_words
 from .against_load import against_load
 from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, curves_of, distribution, overlay
+from .over_time import PICTURE, Room
 from .pareto import pareto_chart
 from .timeline import timeline
-from .tracks import PICTURE, Room
 from .waterfall import waterfall
 
 OVERLAID = ("ttft_ms", "latency_ms")
@@ -31,7 +31,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class DrawnRun:
-    """What charts need of a run; its rows may go."""
+    """What charts need of a run, so that its rows needn't be kept."""
 
     summary: RunSummary
     curves: Curves
@@ -54,7 +54,7 @@ def drawn_run(summary: RunSummary, facts: Facts, room: Room = PICTURE) -> DrawnR
 
 
 def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
-    """Return the pictures of a run's every moment: its timeline and its requests."""
+    """Return the pictures over a run's time: its timeline and its requests."""
     summary = run.summary
     for name, title, chart, why_not in (
         ("timeline", "Timeline", run.timeline, "no request took any time"),
@@ -65,14 +65,14 @@ def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
 
 
 def all_series(runs: Sequence[DrawnRun]) -> list[Series]:
-    """Return what can be compared among runs: the levels of a scenario, by settings and server."""
+    """Return the pictures that compare runs: the levels of a scenario, by settings and server."""
     return series_of(sorted_summaries([run.summary for run in runs]))
 
 
 def series_pictures(series: Series, runs: Sequence[DrawnRun], number: int = 1) -> Iterator[Picture]:
     """Return the distributions of a series' runs, and its levels' pictures.
 
-    `number` tells apart what one scenario measured with several settings or servers.
+    `number` distinguishes the series of one scenario (different settings or servers).
     """
     curves = {id(run.summary): run.curves for run in runs}
     for level in series.levels:
@@ -82,14 +82,14 @@ def series_pictures(series: Series, runs: Sequence[DrawnRun], number: int = 1) -
     if len(series.runs) > 1:
         yield from _level_pictures(base, series, {id(s): curves[id(s)] for s in series.runs})
     else:
-        why_not = "one run has nothing to be compared with"
+        why_not = "there is only one run, and nothing to compare it with"
         yield Picture(f"{base}_*", heading("", series.runs), None, why_not)
 
 
 def _distributions(
     run: RunSummary, level: Level, curves: Mapping[int, Curves]
 ) -> Iterator[Picture]:
-    """Return the distributions of a run, those of its level's other runs beside them."""
+    """Return the distributions of a run, with those of its level's other runs."""
     for metric in DRAWN:
         head = headline_metric(metric, run.load)
         over = heading(f"{_title(metric, run.load)}: {run.scenario}, {run.load.words}", [run])
@@ -108,15 +108,15 @@ def _level_pictures(base: str, series: Series, curves: Mapping[int, Curves]) -> 
         by = "request rate" if load.is_open else "streams"
         over = heading(f"{_title(metric, load)}: {series.scenario}, by {by}", runs)
         chart = overlay(series, curves, metric) if several else None
-        why_not = f"it takes two runs with a {TITLES[metric]}"
+        why_not = f"two runs with a {TITLES[metric]} are needed"
         yield Picture(f"{base}_{_short(metric)}_overlay", over, chart, why_not)
     over = heading(f"Against load: {series.scenario}", runs)
     succeeded = sum(any(run.succeeded for run in level.runs) for level in series.levels)
     chart = against_load(series) if succeeded > 1 else None
-    why_not = "it takes two levels of load with requests that succeeded"
+    why_not = "two levels of load with successful requests are needed"
     yield Picture(f"{base}_load", over, chart, why_not)
     over = heading(f"Throughput against a user's speed: {series.scenario}", runs)
-    why_not = "it takes two levels of load with a TPOT and a throughput"
+    why_not = "two levels of load with a TPOT and a throughput are needed"
     yield Picture(f"{base}_pareto", over, pareto_chart(series), why_not)
 
 
@@ -131,7 +131,7 @@ def _short(metric: str) -> str:
 
 
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
-    """Return a picture's heading: what was measured, on what, and whether to believe it."""
+    """Return a picture's heading: what was measured, on what, and the verdict."""
     requests = sum(r.requests for r in runs)
     count = f"{sum(r.succeeded for r in runs):,} of {requests:,} request{'s' * (requests != 1)}"
     doubted = [r for r in runs if r.verdict.doubts]

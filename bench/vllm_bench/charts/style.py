@@ -1,4 +1,4 @@
-"""How every chart looks, in pictures and on the page, light or dark: colours, dashes, scales."""
+"""The look of all charts, in pictures and on the page, light or dark: colours, dashes, scales."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def _numbered(letter: str, colours: str) -> Theme:
     return {f"{letter}{place}": colour for place, colour in enumerate(colours.split())}
 
 
-# c0 to c6: Okabe and Ito (2008), told apart with any colour vision; their yellow is too pale for a
-# line on white, and their black for one on black. s0 to s7: levels of load, from cool to warm.
-# What colours tell apart, dashes and marks tell apart as well.
+# c0 to c6: Okabe and Ito (2008), distinct with any colour vision; their yellow is too pale for a
+# line on white, and black can't be seen on black. s0 to s7: levels of load, from cool to warm.
+# Lines that differ in colour differ in dashes and marks as well.
 LIGHT: Theme = {
     **_numbered("c", "#0072B2 #D55E00 #009E73 #000000 #56B4E9 #CC79A7 #E69F00"),
     **_numbered("s", "#3F66CF #0F86AD #0B8D6F #648713 #AB7D00 #D1630F #C9364F #8D3F95"),
     "ink": "#1A1A1A",
     "paper": "#FFFFFF",
-    "quiet": "#555555",  # what explains: subtitles, other runs
+    "quiet": "#555555",  # less important: subtitles, other runs
     "grid": "#DDDDDD",
     "error": "#B00020",
     "wait": "#E69F00",  # of a bar: before its first token; these three differ in grey as well
     "decode": "#0072B2",
     "pause": "#C3E0F4",  # between two tokens that stood out
-    "window": "#E3F0FA",  # the ground of the steady window
-    "aside": "#DADADA",  # the ground of what lies beside it
+    "window": "#E3F0FA",  # background of the steady window
+    "aside": "#DADADA",  # background of the time outside it
 }
 DARK: Theme = {
     **_numbered("c", "#56B4E9 #E69F00 #1FC493 #F2F2F2 #F0E442 #E08FBF #FF8A50"),
@@ -47,7 +47,7 @@ DARK: Theme = {
     "aside": "#24282F",
 }
 SERIES, LEVELS = 7, 8
-# As matplotlib calls them, and as plotly does.
+# The names in matplotlib, and those in plotly.
 DASHES = (
     ("-", "solid"),
     ("--", "dash"),
@@ -73,7 +73,7 @@ CROSSES = (
     ("4", "y-right"),
 )
 FONT = "DejaVu Sans"  # comes with matplotlib
-MANY = 1000  # 1, 2, 5 of each decade run into each other over more than three of them
+MANY = 1000  # ticks at 1, 2, 5 overlap over more than three decades
 
 
 def series_colour(place: int) -> str:

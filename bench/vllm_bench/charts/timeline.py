@@ -1,4 +1,4 @@
-"""A run on one clock: its requests, its server and its GPUs, as panels over each other."""
+"""A run on one clock: panels for its requests, its server and its GPUs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
 from ..figures.window import Window
 from ..records.samples import ALL, slowed_by
 from .chart import Axis, Band, Chart, Line, Panel, Span
-from .style import log_times, series_colour
-from .tracks import (
+from .over_time import (
     DOTS_A_COLUMN,
     PICTURE,
     Room,
     bin_width_s,
     dot_places,
+    intervals,
     line_places,
     rate,
     sampled,
     silence_s,
     stepped,
-    stretches,
 )
+from .style import log_times, series_colour
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +36,14 @@ ROW_IN = 1.3
 PERCENT = (0.0, 104.0)
 TOKENS = Axis(words="tokens/s", unit="tokens/s")
 KV_CACHE = Axis(words="KV cache\nin use (%)", unit="%", span=PERCENT)
-GPU_PANELS = {  # what it is of, the column of a sample, its axis
+GPU_PANELS = {  # name, column of the samples, axis
     "utilisation": ("utilization_percent", Axis(words="GPU\nbusy (%)", unit="%", span=PERCENT)),
     "power": ("power_w", Axis(words="power (W)", unit="W")),
     "temperature": ("temperature_c", Axis(words="temp. (°C)", unit="°C")),
 }
-MOST_ASIDE = 0.25  # of the run's length: samples further from it than that lie off the chart
-LEAST_SEEN = 0.02  # of the chart's width: what is narrower needs no name
-ABOVE = 1.25  # of the longest time: where failures stand, which need not have one
+MOST_ASIDE = 0.25  # of the run's length: samples further away aren't shown
+LEAST_SEEN = 0.02  # of the chart's width: narrower parts get no name
+ABOVE = 1.25  # of the longest time: height of failures, which may have no time
 
 
 def timeline(facts: Facts, room: Room = PICTURE) -> Chart | None:
@@ -80,21 +80,21 @@ def _shown(facts: Facts, end_s: float) -> Span:
 
 
 def _grounds(window: Window | None, end_s: float, shown: Span) -> Iterator[Band]:
-    """Return the ground of the steady window, and others of what lies beside it."""
+    """Return the background of the steady window, and those of the time outside it."""
     if window is None:
         yield Band(name="no steady window", spans=[(0.0, end_s)], role="aside")
     else:
         steady = (window.start_s, window.end_s)
         yield Band(name="steady window", spans=[steady], role="window")
-        beside = [(0.0, steady[0]), (steady[1], end_s)]
-        yield Band(name="start-up and drain", spans=beside, role="aside")
-    around = [(shown[0], 0.0), (end_s, shown[1])]  # warm-up, and what no row tells of
+        outside = [(0.0, steady[0]), (steady[1], end_s)]
+        yield Band(name="start-up and drain", spans=outside, role="aside")
+    around = [(shown[0], 0.0), (end_s, shown[1])]  # warm-up, and what has no rows
     seen = [(a, b) for a, b in around if b - a > LEAST_SEEN * (shown[1] - shown[0])]
     yield Band(name="before and after the run", spans=seen, role="outside")
 
 
 def _placed(lines: Iterable[Line | None], first: int = 0) -> tuple[Line, ...]:
-    """Return the lines that there are, each with a look of its own, from a first colour on."""
+    """Return the lines that exist, each with its own colour, dashes and mark."""
     found = enumerate(line for line in lines if line is not None)
     return tuple(
         replace(line, place=place, colour=series_colour(first + place)) for place, line in found
@@ -130,7 +130,7 @@ def _in_flight(facts: Facts, most: int) -> Iterator[Line | None]:
 
 
 def _times(facts: Facts, room: Room) -> Panel:
-    """Return one dot per success, where its time counts from, and one cross per failure."""
+    """Return one dot per success, at the moment its time counts from, and one cross per failure."""
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
     begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
     taken, begun = facts.times(metric), facts.frame[begin]
@@ -157,7 +157,7 @@ def _times(facts: Facts, room: Room) -> Panel:
 
 
 def _failures(rows: pd.DataFrame, top: float, most: int) -> Iterator[Line]:
-    """Return the failures of each kind, the commonest first, where they were sent or due."""
+    """Return the failures of each kind, the commonest first, at the moment of send or schedule."""
     rows = rows.assign(
         at=rows["t_sent_s"].fillna(rows["t_scheduled_s"]).astype("float64"),
         kind=rows["error_kind"].fillna("unknown").astype(str),
@@ -205,10 +205,10 @@ def _kv(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
 
 
 def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
-    """Return one panel per sensor: a line for each GPU, and when its clocks were held down."""
+    """Return one panel per sensor: a line for each GPU, and when its clocks were throttled."""
     if rows is None or rows.empty:
         return
-    held = tuple(_held_down(rows))
+    held = tuple(_throttled(rows))
     for column, axis in GPU_PANELS.values():
         lines = tuple(_of_each_gpu(rows, column, most))
         if lines:
@@ -216,7 +216,7 @@ def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
 
 
 def _of_each_gpu(rows: pd.DataFrame, column: str, most: int) -> Iterator[Line]:
-    """Return each GPU's line, which looks alike in all panels, and a mark where readings end."""
+    """Return each GPU's line, the same look in all panels, and a mark where readings end."""
     last_s = float(rows["t_s"].max())
     for place, (index, of_one) in enumerate(rows.groupby("gpu_index")):
         line = sampled(f"GPU {index}", of_one, column, most=most)
@@ -229,8 +229,8 @@ def _of_each_gpu(rows: pd.DataFrame, column: str, most: int) -> Iterator[Line]:
             yield Line(name=name, x=x, y=y, role="points", place=6, colour="error")
 
 
-def _held_down(rows: pd.DataFrame) -> Iterator[Band]:
-    """Return when clocks were held down, for each reason of all GPUs together."""
+def _throttled(rows: pd.DataFrame) -> Iterator[Band]:
+    """Return when clocks were throttled, for each reason of all GPUs together."""
     spans: dict[str, list[Span]] = {}
     gpus: dict[str, list[str]] = {}
     for index, of_one in rows.groupby("gpu_index"):
@@ -239,15 +239,15 @@ def _held_down(rows: pd.DataFrame) -> Iterator[Band]:
         why = ", ".join(sorted(set().union(*names)))
         if why:
             times = of_one["t_s"].to_numpy(dtype="float64")
-            spans.setdefault(why, []).extend(stretches(times, held))
+            spans.setdefault(why, []).extend(intervals(times, held))
             gpus.setdefault(why, []).append(str(index))
     for why, found in spans.items():
-        name = f"clocks held down\nGPU {', '.join(gpus[why])}\n({why})"
-        yield Band(name=name, spans=_merged(found), role="held")
+        name = f"clocks throttled\nGPU {', '.join(gpus[why])}\n({why})"
+        yield Band(name=name, spans=_merged(found), role="throttled")
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:
-    """Return stretches in order, those that touch as one."""
+    """Return the intervals in order, those that touch as one."""
     found: list[Span] = []
     for begin, end in sorted(spans):
         if found and begin <= found[-1][1]:
@@ -257,7 +257,7 @@ def _merged(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-# ---- what isn't there ----
+# ---- what is missing ----
 
 
 def _note(facts: Facts, panels: Sequence[Panel]) -> str:
@@ -272,14 +272,14 @@ def _note(facts: Facts, panels: Sequence[Panel]) -> str:
 
 
 def _absent(facts: Facts, panels: Sequence[Panel]) -> Iterator[tuple[str, str]]:
-    """Return what the timeline lacks, each with the reason."""
+    """Return what is missing in the timeline, each with the reason."""
     there = {panel.y.words for panel in panels}
     if TOKENS.words not in there:
         yield "tokens/s", why_absent(facts, "itl_ms")
     if facts.server_rows is None:
         yield "the server", why_no_rows(facts.info, "server_metrics", "its metrics")
     elif KV_CACHE.words not in there:
-        yield "KV cache", "the server doesn't say"
+        yield "KV cache", "the server doesn't report it"
     missing = [what for what, (_, axis) in GPU_PANELS.items() if axis.words not in there]
     if facts.gpu_rows is None:
         yield "GPUs", why_no_rows(facts.info, "gpu", "they")
@@ -288,12 +288,12 @@ def _absent(facts: Facts, panels: Sequence[Panel]) -> Iterator[tuple[str, str]]:
 
 
 def _thinned(lines: Iterator[Line]) -> Iterator[str]:
-    """Return what was left out because there is no room for it."""
+    """Return which points were left out because there is no room for them."""
     found = [line for line in lines if line.of > line.x.size]
     for line in found:
         if line.role == "dots":
             yield (
-                f"{line.x.size:,} of {line.of:,} dots are drawn, since all would be ink: of each "
+                f"{line.x.size:,} of {line.of:,} dots are drawn: of each "
                 f"column the lowest, the highest, and {DOTS_A_COLUMN - 2} evenly between"
             )
         if line.role == "crosses":

@@ -1,4 +1,4 @@
-"""Single requests over time: what each waited for, and when its tokens stood still."""
+"""Single requests over time: what each waited for, and when no tokens came."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..figures.statistics import Values, ordered
 from .chart import Axis, Chart, Line, Panel, Role
 
 MOST_ROWS = 200
-GAP_FACTOR = 5.0  # a wait for a token that is so many times the median ITL is seen
-# All rows of a long run would be slivers along a diagonal. The usual bar is at least this part of
-# the time from the first request shown to the last, and later ones are left out.
+GAP_FACTOR = 5.0  # waits for a token of more than this many median ITLs are shown
+# In a long run the bars of all requests would be too short to see. The median bar is at least this
+# part of the time from the first request shown to the last; later requests are left out.
 LEAST_BAR = 0.03
 LEAST_SEEN = 0.0005  # of the chart's width: half a dot
 
@@ -36,8 +36,8 @@ def waterfall(facts: Facts) -> Chart | None:
     requests = Axis(words="requests, by schedule", span=(count - 0.3, -0.7))  # the first on top
     return Chart(
         title="Requests",
-        doc="what each request waited for, and when its tokens stood still",
-        note=f"Rows: {words}. The server's queue and its prefill can't be told apart by request",
+        doc="what each request waited for, and when no tokens came",
+        note=f"Rows: {words}. A single request's queue and prefill can't be distinguished",
         x=Axis(words="seconds from the run's start", unit="s", span=_shown(rows)),
         panels=[Panel(y=requests, lines=[*_bars(facts, rows), *_crosses(rows)])],
         wide=True,
@@ -46,7 +46,7 @@ def waterfall(facts: Facts) -> Chart | None:
 
 
 def _chosen(rows: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
-    """Return the rows that are drawn, and which they are in words."""
+    """Return the rows that are drawn, and a description of which they are."""
     scheduled, ended = _seconds(rows, "t_scheduled_s"), _seconds(rows, "t_end_s")
     count = scheduled.size
     usual = float(np.median(ended - scheduled))
@@ -70,14 +70,14 @@ def _failed(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _shown(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return from the first schedule to the last end, and a little more."""
+    """Return the x axis' span: from the first schedule to the last end, and a little more."""
     first, last = float(rows["t_scheduled_s"].min()), float(rows["t_end_s"].max())
     room = 0.01 * (last - first) or 0.01
     return first - room, last + room
 
 
 def _bars(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
-    """Return each kind of part that any request has."""
+    """Return each kind of bar that any request has."""
     due, end, ok = _seconds(rows, "t_scheduled_s"), _seconds(rows, "t_end_s"), ~_failed(rows)
     sent = _seconds(rows, "t_sent_s")
     first = sent + _seconds(rows, "ttft_ms") / 1000
@@ -100,7 +100,7 @@ def _part(
     kept: NDArray[np.bool_],
     role: Role = "bars",
 ) -> Iterator[Line]:
-    """Return a kind of part of the rows that are kept, as far as it took any time."""
+    """Return the bars of one kind for the rows that are kept, where they took any time."""
     begin, end = spans
     rows = np.flatnonzero(kept & (end > begin))
     if rows.size:
@@ -109,7 +109,7 @@ def _part(
 
 
 def _crosses(rows: pd.DataFrame) -> Iterator[Line]:
-    """Return a cross at each failure's end: the refused are done in no time."""
+    """Return a cross at each failure's end: a refused request has no bar to see."""
     failed = np.flatnonzero(_failed(rows))
     if failed.size:
         x, y = _seconds(rows, "t_end_s")[failed], failed.astype(np.float64)
@@ -117,7 +117,7 @@ def _crosses(rows: pd.DataFrame) -> Iterator[Line]:
 
 
 def _pauses(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
-    """Return the waits between two tokens that stood out, where stamps were kept."""
+    """Return the long waits between two tokens, where stamps were kept."""
     reads = facts.reads
     if reads is None or reads.itl_ms.size == 0:
         return

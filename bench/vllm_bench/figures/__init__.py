@@ -1,1 +1,1 @@
-"""From rows to numbers."""
+"""From a run's rows to its figures."""

@@ -22,7 +22,7 @@ Figure = float | Why
 
 
 def group_of(kind: Callable[..., T], figures: Mapping[str, Figure], **known: Any) -> T:
-    """Make a group of figures: None for those that don't exist, and under `absent` why."""
+    """Make a group of figures: None for those that don't exist, and the reasons in `absent`."""
     return kind(
         **{name: None if isinstance(f, Why) else f for name, f in figures.items()},
         **known,
@@ -38,7 +38,7 @@ def both(one: Figure, other: Figure, combine: Callable[[float, float], Figure]) 
 
 
 def ratio(part: float, whole: float) -> Figure:
-    """Return part over whole."""
+    """Return part / whole, or why that can't be computed."""
     return part / whole if whole else Why("that would be a division by 0")
 
 
@@ -52,7 +52,7 @@ Sampler = Literal["gpu", "server_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One sampler's account of itself, from the run's JSON. Damaged parts of it are left out."""
+    """What a sampler noted about itself in the run's JSON. Damaged parts are left out."""
 
     noted: dict[str, Any]
 
@@ -81,5 +81,7 @@ def why_no_rows(info: RunInfo | None, sampler: Sampler, what: str) -> Why:
     """Return why a run has no rows of a sampler; `what` names them, as `GPUs`."""
     found = observed(info, sampler)
     if found.sampled and found.noted.get("rows"):
-        return Why(f"{printable(found.noted.get('file', 'their file'))} is not beside the rows")
+        return Why(
+            f"{printable(found.noted.get('file', 'their file'))} is missing next to the rows"
+        )
     return Why(found.problem() or f"{what} were not sampled in this run")

@@ -1,4 +1,4 @@
-"""The client's own health in a run. What somebody edited in its JSON counts for nothing."""
+"""The client's own health in a run. Entries of a damaged JSON are ignored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..records.run_info import RunInfo
 
 
 def workers(info: RunInfo | None) -> list[dict[str, Any]]:
-    """Return what each sending process said of itself."""
+    """Return what each sending process noted about itself."""
     found = info.client_health.get("workers") if info else None
     return [w for w in found if isinstance(w, dict)] if isinstance(found, list) else []
 
@@ -26,7 +26,7 @@ def busiest_cpu_share(info: RunInfo | None) -> float | None:
 
 
 def lag_of_loops(info: RunInfo | None, key: Literal["p99", "ticks"]) -> float | None:
-    """Return the p99 of the sending loops' lag in ms, or of how many ticks it is one."""
+    """Return the p99 of the sending loops' lag in ms, or the number of ticks behind it."""
     found = info.client_health.get("loop_lag_ms") if info else None
     value = found.get(key) if isinstance(found, dict) else None
     return float(value) if isinstance(value, int | float) else None

@@ -1,4 +1,4 @@
-"""Numbers as cells of a table: as many digits as matter, or why there is none; a table."""
+"""Numbers as text for tables, with the digits that matter; and a Markdown table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .statistics import Distribution, min_samples
 
 
 def short(value: float | None) -> str:
-    """Return three digits that matter, all of them from 100 on: 1.23, 12.3, 123, 1234."""
+    """Return a number with three digits, more from 1000 on: 1.23, 12.3, 123, 1234."""
     if value is None:
         return ABSENT
     if value == 0:
@@ -29,7 +29,7 @@ def allowed(value: float | None, percentile: float) -> str:
 
 
 def spread(found: Distribution | None) -> str:
-    """Return `mean (min to max)` of whole things, or the one value that all have."""
+    """Return `mean (min to max)` of counts, or the one value that all have."""
     if found is None:
         return ABSENT
     if found.min == found.max:

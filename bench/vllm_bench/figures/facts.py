@@ -1,4 +1,4 @@
-"""A run's rows, split once into what the summary and the verdict both ask for."""
+"""A run's rows, split once into what the summary and the verdict both need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .window import Window, closed_window, open_window
 
 
 class OfRun:
-    """What the JSON of a run says, for whatever holds it; None where it isn't known."""
+    """What the JSON of a run says; None where it isn't known."""
 
     __slots__ = ()
     info: RunInfo | None
@@ -45,20 +45,20 @@ class OfRun:
 
 @dataclass(frozen=True)
 class Facts(OfRun):
-    """Rows of a run and what was written beside them; derived values are computed when asked."""
+    """A run's rows, JSON and samples; derived values are computed when they are first needed."""
 
     frame: pd.DataFrame
     info: RunInfo | None
     reads: TokenReads | None = None  # when each token of the successes came
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: pd.DataFrame | None = None  # one GpuRow per row; None: not sampled
-    server_rows: pd.DataFrame | None = None  # one ServerRow per row; likewise
+    server_rows: pd.DataFrame | None = None  # one ServerRow per row; None: not sampled
 
-    # How it was asked for.
+    # The settings.
 
     @cached_property
     def load(self) -> Load:
-        """The rate that its schedule was to have, or the streams to hold open."""
+        """The rate that the schedule should have, or the streams to hold open."""
         rate = self.info.request_rate if self.info else _first(self.frame["request_rate"])
         if rate is not None:  # float: JSON doesn't know numpy's numbers
             return Load("requests/s", float(rate), self.plan_number("speed"))
@@ -84,12 +84,12 @@ class Facts(OfRun):
 
     @property
     def choices(self) -> int:
-        """Completions asked for by each request (`n`)."""
+        """Completions that each request asks for (`n`)."""
         body = self.setting("extra_body")
         asked = body.get("n") if isinstance(body, dict) else None
         return asked if isinstance(asked, int) and asked > 0 else 1
 
-    # What became of the requests.
+    # The outcomes of the requests.
 
     @property
     def rows(self) -> int:
@@ -102,9 +102,9 @@ class Facts(OfRun):
 
     @property
     def arrivals(self) -> int:
-        """Requests that were to be answered: those planned, or more where there are more rows.
+        """Requests that should be answered: those planned, or more where there are more rows.
 
-        One that has no row, because the run broke off, was not answered.
+        A request without a row, because the run broke off, counts as not answered.
         """
         return max(self.rows, self.planned)
 
@@ -127,7 +127,7 @@ class Facts(OfRun):
 
     @cached_property
     def cancelled(self) -> int:
-        """Requests that the client itself gave up, because somebody stopped it."""
+        """Requests that the client itself gave up because the run was stopped."""
         return int((self.frame["error_kind"] == "cancelled").sum())
 
     def times(self, column: str) -> pd.Series[Any]:
@@ -144,7 +144,7 @@ class Facts(OfRun):
         """Return a column's sum over the successes."""
         return int(self.values(column).sum())
 
-    # Medians to set limits by: however few the samples, and not for print.
+    # Medians for limits: computed from any number of samples, and never printed.
 
     @cached_property
     def ttft_p50_ms(self) -> float | None:
@@ -158,7 +158,7 @@ class Facts(OfRun):
     def token_gap_p50_ms(self) -> float | None:
         """Median ITL, or median TPOT where that is longer.
 
-        Where tokens come in bursts, half of all gaps are next to nothing.
+        Where tokens come in bursts, half of all gaps are close to 0.
         """
         tpot_ms = quantile(self.values("tpot_ms"), 50)
         if tpot_ms is None or self.reads is None:
@@ -178,7 +178,7 @@ class Facts(OfRun):
         if self.load.is_open:
             arrivals_s = floats(self.frame["t_scheduled_s"])
             return open_window(arrivals_s, self.ramp_s, self.latency_p50_ms)
-        # A stream whose person thinks about an answer is held, though nothing is in flight.
+        # A stream counts as held during think time, although nothing is in flight.
         has_turns = self.frame["turn"].notna().any()
         busy = busy_streams(self.frame) if has_turns else self.flight
         return closed_window(busy, self.load.value)
@@ -218,11 +218,11 @@ class Facts(OfRun):
 
     @cached_property
     def own_lag_ms(self) -> Values:
-        """Lags that are the client's own: of the requests that didn't wait for the cap."""
+        """Lags that the client caused: of the requests that didn't wait for `max_in_flight`."""
         return floats(self.frame.loc[~self.waited_for_cap, "send_lag_ms"])
 
 
 def _first(column: pd.Series[Any]) -> Any:
-    """Return what a column of equal values holds; None where it is empty."""
+    """Return the value of a column of equal values; None where it is empty."""
     known = column.dropna()
     return known.iloc[0] if len(known) else None

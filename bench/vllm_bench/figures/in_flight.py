@@ -1,4 +1,4 @@
-"""How many requests were open at each moment, by a sweep over their starts and ends. Exact."""
+"""How many requests were in flight at each moment: exact, from their starts and ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .statistics import Values
 
-SEND_LAG_FLOOR_MS = 2.0  # what a busy loop's scheduling costs at worst; below it nobody would act
+SEND_LAG_FLOOR_MS = 2.0  # a busy loop's scheduling costs up to this; shorter lags don't matter
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +60,9 @@ def in_system(frame: pd.DataFrame) -> InFlight | None:
 def busy_streams(frame: pd.DataFrame) -> InFlight | None:
     """Return the streams of a closed loop that the client kept busy; None as above.
 
-    A stream is busy from a send until its next request is due: the rest of a reply, behind the
-    event that ended it, is the server's time, and the thinking before a conversation's next turn
-    is part of the load. What the request then waits is the client's.
+    A stream is busy from a send until its next request is due: the bytes after the event that ended
+    a reply are the server's time, and the think time before a conversation's next turn is part of
+    the load. After that, a wait is the client's.
     """
     rows = frame.sort_values(["stream_index", "t_scheduled_s"], kind="stable")
     same_stream = rows["stream_index"].eq(rows["stream_index"].shift(-1))
@@ -76,7 +76,7 @@ def _sweep(starts: pd.Series[float], ends: pd.Series[float]) -> InFlight | None:
     ended = ends[begun].to_numpy(dtype="float64")
     times = np.concatenate([sent, ended])
     steps = np.repeat([1, -1], sent.size)
-    # Where an end and a start share an instant, the end comes first: it freed the slot.
+    # If an end and a start are at the same instant, the end comes first: it freed the slot.
     order = np.lexsort((steps, times))
     times, levels = times[order], np.cumsum(steps[order])
     if times.size == 0 or times[-1] <= times[0]:
@@ -101,8 +101,8 @@ def waited_for_cap(frame: pd.DataFrame, cap: int, processes: int) -> NDArray[np.
             waited[mine] = False
             continue
         begins, ends = flight.spells(len(range(number, cap, processes)))
-        # The first spell at the cap that ends after a request was due: it must begin before the
-        # request went.
+        # The first time at the cap that ends after a request was due: it must begin before the
+        # request was sent.
         place = np.searchsorted(ends, due[mine], side="right")
         waited[mine] &= np.append(begins, np.inf)[place] < gone[mine]
     return waited

@@ -11,12 +11,11 @@ from ..scenario.load import Load
 from .facts import Facts
 from .statistics import Values, Weights, floats
 
-Sample = tuple[Values, Weights | None]  # values, and how many samples each stands for (None: one)
+Sample = tuple[Values, Weights | None]  # values, and how many samples each counts as (None: one)
 NOTHING: Sample = (np.array([]), None)
 
-# What a user of the server feels is counted from when the request was meant to go. In a closed
-# loop that is when its stream came free, and the lag is the client's own; in an open loop the
-# wait is part of the answer.
+# A user's wait counts from when the request was meant to go. In a closed loop that is when its
+# stream came free, and the lag is the client's own; in an open loop the wait is part of the result.
 FROM_SCHEDULE = {"ttft_ms": "ttft_from_schedule_ms", "latency_ms": "latency_from_schedule_ms"}
 
 
@@ -64,14 +63,14 @@ METRICS: tuple[Metric, ...] = (
         "latency from schedule",
         "latency, from when the request was meant to go",
     ),
-    Metric("tpot_ms", "TPOT", "time per output token after the first, a value a request"),
-    Metric("itl_ms", "ITL", "gap between tokens, a value a token", _itl),
+    Metric("tpot_ms", "TPOT", "time per output token after the first, one value per request"),
+    Metric("itl_ms", "ITL", "gap between tokens, one value per token", _itl),
     Metric("chunk_gap_ms", "chunk gap", "wait between two reads that brought tokens", _chunk_gaps),
     Metric("max_gap_ms", "worst gap", "a request's longest wait between two token reads"),
     Metric(
         "tokens_per_chunk",
         "tokens per chunk",
-        "generated tokens by event that brought some, a value a request",
+        "generated tokens per event that brought some, one value per request",
         _tokens_per_chunk,
     ),
     Metric(
@@ -87,7 +86,7 @@ TITLES = {metric.name: metric.title for metric in METRICS}
 DOCS = {metric.name: metric.doc for metric in METRICS}
 
 NO_VALUE = "the rows have no such value"
-STREAMED = {  # what a reply in one piece has none of: why a streamed one may have none either
+STREAMED = {  # only streamed replies have these: why some of those have none either
     "ttft_ms": NO_VALUE,
     "ttft_from_schedule_ms": NO_VALUE,
     "tpot_ms": "no reply had two tokens",
@@ -99,7 +98,7 @@ STREAMED = {  # what a reply in one piece has none of: why a streamed one may ha
 
 
 def headline_metric(metric: str, load: Load) -> str:
-    """Return the metric to judge a load by: in an open loop times count from the schedule."""
+    """Return the metric that a load is judged by: in an open loop, times from the schedule."""
     return FROM_SCHEDULE.get(metric, metric) if load.is_open else metric
 
 

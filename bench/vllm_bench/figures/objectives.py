@@ -1,7 +1,7 @@
-"""What was asked of a scenario's requests, and which of it was met. Counts, so that runs pool.
+"""A scenario's objectives, and which were met. Kept as counts, so that runs can be added up.
 
 A percentile objective, `ttft_ms p99 <= 500`, is met when 99 % of all arrivals had a TTFT of at
-most 500 ms. A request that failed is one that missed: otherwise refusing work would help.
+most 500 ms. A request that failed has missed: otherwise refusing work would help.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .metrics import TITLES, headline_metric, why_absent
 from .statistics import Interval, wilson
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
-BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply in one piece has none to be late
+BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply with one token has none of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Outcome:
     objective: Objective
     arrivals: int
     within: int
-    unmeasured: str | None = None  # why nobody can say; it counts as missed
+    unmeasured: str | None = None  # why it is unknown; it counts as missed
 
     @property
     def met(self) -> bool:
@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def short_of(self) -> int:
-        # 0.99 * 100 is 99.00000000000001 in binary: no request more than 99 is meant.
+        # 0.99 * 100 is 99.00000000000001 in binary: 99 requests are meant.
         return max(0, math.ceil(self.objective.share * self.arrivals - 1e-9) - self.within)
 
     @property
@@ -96,7 +96,7 @@ class Attainment:
 
     @property
     def unmeasured(self) -> str | None:
-        """Why nobody can say which requests met every objective; None: it is known."""
+        """Why it is unknown which requests met every objective; None: it is known."""
         return next((o.unmeasured for o in self.outcomes if o.unmeasured is not None), None)
 
     @property
@@ -112,21 +112,21 @@ class Attainment:
 
     @property
     def goodput_per_s(self) -> float | None:
-        """Requests a second that met every objective, in the steady window."""
+        """Requests per second that met every objective, in the steady window."""
         if not self.window_s or self.unmeasured is not None:
             return None
         return self.good_in_window / self.window_s
 
 
 def attainment(facts: Facts) -> Attainment | None:
-    """Return what a run met of its scenario's objectives; None where it has none."""
+    """Return which of its scenario's objectives a run met; None where it has none."""
     objectives = run_objectives(facts)
     if not objectives:
         return None
     within = [(one, _within(facts, one)) for one in objectives]
     good = ~facts.failed
     for metric in {one.metric for one in objectives}:
-        # Of several limits on a metric a request must keep the widest.
+        # Of several limits on one metric, a single request must keep the widest.
         good &= np.any([those for one, those in within if one.metric == metric], axis=0)
     window, inside = facts.window, good
     if window is not None:
@@ -144,7 +144,7 @@ def attainment(facts: Facts) -> Attainment | None:
 
 
 def run_objectives(facts: Facts) -> tuple[Objective, ...]:
-    """Return the objectives of a run; none where its settings hold none that can be read.
+    """Return the objectives of a run; none where its settings have none that can be read.
 
     In an open loop those on TTFT and latency are judged from the schedule.
     """
@@ -183,8 +183,8 @@ def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
 def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
     """Return, one value per row, whether its request succeeded within the limit.
 
-    A streamed success without a second token (one token has no TPOT) had nothing to miss; any
-    other without the value met nothing: nobody measured it.
+    A streamed success with one token has no TPOT and can't miss it; any other success without the
+    value doesn't count as within: it wasn't measured.
     """
     if objective.metric is None:
         return ~facts.failed
@@ -197,7 +197,7 @@ def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:
-    """Return several runs' attainment as one; None where they have not the same objectives."""
+    """Return several runs' attainment as one; None where their objectives differ."""
     if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
         return None
     windows_s = [part.window_s for part in parts if part.window_s is not None]

@@ -1,4 +1,4 @@
-"""The distribution of one quantity, which percentiles it may show, and intervals of figures."""
+"""The distribution of a quantity, the percentiles that it may show, and confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Values = NDArray[np.float64]
 Weights = NDArray[np.float32] | Values
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-TAIL = 0.025  # what a 95 % interval of equal tails leaves on each side
-MIN_REPEATS = 3  # two runs give a t interval so wide (t = 12.7) that it says nothing
+TAIL = 0.025  # outside a 95 % interval, on each side
+MIN_REPEATS = 3  # with two runs the t interval is too wide to be useful (t = 12.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """n samples of one quantity, in its own unit. Holds only the percentiles that n allows.
+    """n samples of one quantity, in its own unit. Has only the percentiles that n allows.
 
-    `intervals` are within the run: they say how far n samples pin a percentile down if the
-    samples are independent. Near saturation they are not, and another run may well lie outside.
+    `intervals` are within the run: how precisely n samples determine a percentile if the samples
+    are independent. Near saturation they aren't, and another run may well lie outside.
     """
 
     n: int
@@ -54,7 +54,7 @@ class Distribution:
 def describe(values: Values, weights: Weights | None = None) -> Distribution | None:
     """Return the distribution of `values`; None where there is none.
 
-    With weights (none of them 0) it is that of each value repeated so often.
+    With weights (all above 0) each value counts as often as its weight says.
     """
     if values.size == 0:
         return None
@@ -78,7 +78,7 @@ def describe(values: Values, weights: Weights | None = None) -> Distribution | N
 
 
 def quantile(values: Values, percentile: float, weights: Weights | None = None) -> float | None:
-    """Return a percentile however few the samples: for limits, not for print."""
+    """Return a percentile from any number of samples: for limits, not for printing."""
     return ordered(values, weights).percentile(percentile) if values.size else None
 
 
@@ -90,14 +90,14 @@ def floats(column: Any) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """Values in rising order, and up to which rank each stands (None: one rank each)."""
+    """Values in rising order, and the last rank of each (None: one rank each)."""
 
     values: Values
     ends: Values | None
     n: float
 
     def at(self, rank: int) -> float:
-        """Return the value of a rank, from 0."""
+        """Return the value at a rank; ranks count from 0."""
         place = rank if self.ends is None else int(np.searchsorted(self.ends, rank, side="right"))
         return float(self.values[min(place, self.values.size - 1)])
 
@@ -110,7 +110,7 @@ class Ordered:
 
 
 def ordered(values: Values, weights: Weights | None = None) -> Ordered:
-    """Put values in order; a weight says how many samples a value stands for."""
+    """Put values in order; a weight says how many samples a value counts as."""
     if weights is None:
         return Ordered(np.sort(values), None, values.size)
     order = np.argsort(values)
@@ -143,7 +143,8 @@ def order_ranks(n: int, percentile: float) -> tuple[int, int] | None:
     """Return the ranks, from 0, of the samples that enclose a percentile; None: n is too small.
 
     B, the number of n independent samples below the quantile, is binomial. The lower rank is the
-    largest whose sample lies above the quantile with at most 2.5 %, the upper one likewise.
+    largest whose sample lies above the quantile with a probability of at most 2.5 %; the upper
+    rank is the smallest whose sample lies below it with at most 2.5 %.
     """
     from scipy.special import bdtr
 
@@ -160,7 +161,7 @@ def order_ranks(n: int, percentile: float) -> tuple[int, int] | None:
 def wilson(met: int, of: int) -> Interval | None:
     """Return Wilson's interval of a share, as fractions; None where nothing was counted.
 
-    It stays within 0 and 1, and says something even where all or none met.
+    It stays within 0 and 1, and is useful even where all or none met.
     """
     from scipy.special import ndtri
 
@@ -177,7 +178,7 @@ def wilson(met: int, of: int) -> Interval | None:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """One figure of several runs of a level: every run's, and what they say together."""
+    """One figure of several runs of a level: each run's value, their mean and its interval."""
 
     values: tuple[float, ...]  # in the runs' order
     centre: float  # their geometric mean
@@ -185,10 +186,9 @@ class Repeated:
 
 
 def repeated(values: Sequence[float]) -> Repeated | None:
-    """Return what runs say together; None where there is no run with a positive figure.
+    """Return the figure over the runs; None where no run has a positive value.
 
-    The run is the unit: a percentile of each run is one sample. On logarithms, since runs differ
-    by factors.
+    Each run is one sample. The mean is of logarithms, since runs differ by factors.
     """
     from scipy.special import stdtrit
 
@@ -198,7 +198,7 @@ def repeated(values: Sequence[float]) -> Repeated | None:
     logs = [math.log(value) for value in kept]
     mean = sum(logs) / len(logs)
     if len(kept) < MIN_REPEATS:
-        # The rounding of exp(log(x)) would move a single run's figure.
+        # exp(log(x)) would change a single run's figure by rounding.
         return Repeated(kept, math.exp(mean) if len(kept) > 1 else kept[0], None)
     error = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
     half = cast(float, stdtrit(len(logs) - 1, 1 - TAIL)) * error

@@ -1,4 +1,4 @@
-"""What a run got done per second: in its steady window, and over the whole of it."""
+"""Throughput and arrival rates: in the steady window, and over the whole run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .window import Window
 class Throughput:
     """Work of the successful requests in some time.
 
-    A failed request's tokens don't count: a server that dies early would look fast.
+    A failed request's tokens don't count: otherwise a server that dies early would look fast.
     """
 
     span_s: float
@@ -59,8 +59,8 @@ def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
     """Return the throughput in the steady window, by stamps; None where there is no window.
 
     A generated token counts where its stamp lies, a request where it ended, and its prompt where
-    its first token came: the prompt had been read by then. Without tokens' stamps there is no
-    output in it, but for replies in one piece, whose tokens all came at their end.
+    its first token came: the prompt had been read by then. Without tokens' stamps the
+    output is unknown, except for replies in one piece, whose tokens all came at their end.
     """
     if window is None:
         return None
@@ -87,16 +87,16 @@ def _tokens_in(tokens: pd.Series[float], at_s: Values, window: Window) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ArrivalRates:
-    """Requests per second over the measured arrivals: gaps by the time that they take together."""
+    """Requests per second over the measured arrivals: number of gaps / the time that they take."""
 
     scheduled: float
     sent: float
 
 
 def arrival_rates(frame: pd.DataFrame) -> ArrivalRates | None:
-    """Return both rates; None where fewer than two requests went, or all at once.
+    """Return both rates; None where fewer than two requests were sent, or all at once.
 
-    A request that was cancelled before it went is no shortfall: somebody stopped the run.
+    A request that was cancelled before its send is no shortfall: the run was stopped.
     """
     meant = frame[frame["t_sent_s"].notna() | (frame["error_kind"] != "cancelled").fillna(True)]
     scheduled = _arrivals_per_s(floats(meant["t_scheduled_s"]))

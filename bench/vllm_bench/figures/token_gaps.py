@@ -1,7 +1,7 @@
 """When each token came: gaps between tokens and between reads, from `tokens/<run_id>.npz`.
 
 A read that brought k tokens after a wait of g gives k gaps between tokens of g / k each (ITL,
-weighted by tokens), and one chunk gap of g: what somebody who reads the stream waited.
+weighted by tokens), and one chunk gap of g: how long a reader of the stream waited.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ class TokenReads:
     """The reads that brought tokens to a run's successes, request after request."""
 
     t_ns: NDArray[np.int64]  # their stamps, from the run's start
-    tokens: NDArray[np.float32]  # what each brought; where `exact` is false, partly an average
+    tokens: NDArray[
+        np.float32
+    ]  # tokens that each brought; where `exact` is false, partly an average
     wait_ms: Values  # since the read before it; NaN: the first of its request
-    exact: bool  # the server said how many tokens each event held
+    exact: bool  # the server reported how many tokens each event had
     requests: NDArray[np.int32]  # request_index of each request that has reads, in their order
 
     @cached_property
@@ -70,9 +72,9 @@ class TokenReads:
 
 
 def find_reads(rows: Path, succeeded: pd.DataFrame) -> tuple[TokenReads | None, str]:
-    """Return the reads beside a run's rows, or None and why there are none.
+    """Return a run's reads, or None and why there are none.
 
-    A part file, that a kill left, serves as well.
+    The part file of a killed run is read as well.
     """
     name = f"tokens/{rows.stem}.npz"
     path = rows.parent / name
@@ -84,13 +86,13 @@ def find_reads(rows: Path, succeeded: pd.DataFrame) -> tuple[TokenReads | None, 
             return reads_of(recover(part), succeeded), ""
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None, f"{name} is damaged"
-    return None, f"no {name} beside the rows"
+    return None, f"no {name} next to the rows"
 
 
 def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
     """Return the successes' reads; None where no read brought a token.
 
-    Raises KeyError, ValueError where the arrays don't fit each other.
+    Raises KeyError, ValueError where the arrays don't fit together.
     """
     first, index = arrays["first_read"], arrays["request_index"]
     if first.size != index.size + 1 or first[-1] != arrays["t_ns"].size:

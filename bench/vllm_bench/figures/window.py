@@ -1,4 +1,4 @@
-"""The part of a run that is judged: between its start-up and its drain."""
+"""The steady window: the part of a run in which the load was held, without start-up and drain."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from .in_flight import InFlight
 from .statistics import Values
 
-# Below it a closed loop hasn't reached its load yet, or is running out of requests. Not all of
-# it, since a stream whose last request has ended waits while the others go on.
+# Below it a closed loop hasn't reached its load yet, or is running out of requests. Not 1, since
+# a stream that has sent its last request is idle while the others go on.
 HELD_SHARE = 0.95
 
 
@@ -27,15 +27,15 @@ class Window:
         return self.end_s - self.start_s
 
     def holds(self, times_s: Values) -> NDArray[np.bool_]:
-        """Return which of these moments lie in it. Its end does not."""
+        """Return which of these moments are inside; the end is excluded."""
         return (times_s >= self.start_s) & (times_s < self.end_s)
 
 
 def closed_window(flight: InFlight | None, streams: float) -> Window | None:
     """Return the window in which a closed loop held its streams; None where it never did.
 
-    It lasts from the moment that 95 % of them are first busy to the last such moment: the dip of
-    a stream between two requests doesn't end it.
+    It lasts from the first moment that 95 % of them are busy to the last such moment: a stream's
+    short pause between two requests doesn't end it.
     """
     if flight is None or streams <= 0:
         return None
@@ -47,8 +47,8 @@ def closed_window(flight: InFlight | None, streams: float) -> Window | None:
 def open_window(arrivals_s: Values, ramp_s: float, latency_p50_ms: float | None) -> Window | None:
     """Return the window in which an open loop's requests came at its rate; None where none did.
 
-    It begins a median latency after the ramp, since until then replies end at a lower rate than
-    requests come, and ends with the last measured arrival: what follows it isn't measured.
+    It begins a median latency after the ramp, since until then fewer replies end than requests
+    come. It ends with the last measured arrival: later requests aren't measured.
     """
     if arrivals_s.size == 0 or latency_p50_ms is None:
         return None

@@ -1,1 +1,1 @@
-"""How far a run is, as lines or as a screen."""
+"""The progress of a run, as lines or as a screen."""

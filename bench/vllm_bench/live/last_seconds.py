@@ -1,7 +1,7 @@
-"""The last ten seconds of a run, taken anew each second, for whoever watches it.
+"""Figures of the last ten seconds of a run, computed each second for the live view.
 
 Runs in the parent, on what the sending processes report; it reads no clock. A request counts
-from its end, as its row does: what a reply under way has brought so far is not known here.
+when it has ended, like its row: tokens of a reply in flight are not known here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MOST_SECONDS = 600  # of history: no terminal is wider
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The ten seconds before one moment. None: nothing of the kind in them.
+    """The ten seconds before one moment. None: there was nothing of that kind.
 
     TTFT and ITL are of requests that succeeded. `running`, `waiting` and `kv_cache_usage`
-    (0-1) are what the server said at its last reading, and `server_tokens_per_s` is what it
-    generated between the last two, for all its clients.
+    (0-1) are the server's own values at the last reading, and `server_tokens_per_s` what it
+    generated between the last two, for all clients.
     """
 
     requests_per_s: float | None = None
@@ -50,7 +50,7 @@ class Figures:
 
 
 class LastSeconds:
-    """What ended of late, and the figures of each second so far. Times count from the start."""
+    """Requests that ended lately, and the figures of each second so far, in s from the start."""
 
     def __init__(self) -> None:
         self._ended: deque[tuple[RequestRecord, array[float]]] = deque()  # with its token gaps, ms
@@ -64,12 +64,12 @@ class LastSeconds:
         failed = record.error_kind is not None
         gaps_ms = token_gaps_ms(() if failed else stamps, record.completion_tokens)
         self._ended.append((record, gaps_ms))
-        # What is reported late stands behind what ended after it, and is dropped later.
+        # A request that is reported late comes after ones that ended later, and is dropped later.
         while self._ended[0][0].t_end_s <= record.t_end_s - SPAN_S:
             self._ended.popleft()
 
     def pulse(self, pulse: Pulse, start_ns: int) -> None:
-        """Take a second of a sending process; the run began at `start_ns` of its clock."""
+        """Take one second of a sending process; the run began at `start_ns` of its clock."""
         end_s = (pulse.at_ns - start_ns) / 1e9
         self._pulses.append((end_s, pulse))
         while self._pulses[0][0] <= end_s - SPAN_S:
@@ -113,7 +113,7 @@ class LastSeconds:
             now = (said["t_s"], said["generation_tokens_total"])
             before = self._total
             if before is not None and now[0] > before[0]:
-                # Below 0 where the server was started anew.
+                # Below 0 if the server was restarted.
                 rate = (now[1] - before[1]) / (now[0] - before[0])
                 self._server_tokens_per_s = rate if rate >= 0 else None
             self._total = now
@@ -127,7 +127,7 @@ def token_gaps_ms(stamps: Sequence[int], tokens: int | None) -> array[float]:
     """Return the waits between tokens, one for each token event after the first read.
 
     A read that brought several tokens shares its wait among them, as the summary's ITL does;
-    where events hold several tokens, each event is taken to hold as many.
+    where events have several tokens, all events are assumed to have the same number.
     """
     per_event = max(1.0, (tokens or 0) / len(stamps)) if stamps else 1.0
     gaps = array("d")

@@ -1,4 +1,4 @@
-"""How far a run has come, and lines that say so where there is no terminal to draw on."""
+"""The progress of a run, and lines that show it where there is no terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_S = 10.0  # between two lines
 
 @dataclass(slots=True)
 class Progress:
-    """What a watcher of the run may show. Times in seconds."""
+    """What a live view can show of a run. Times in seconds."""
 
     planned: int
     started_s: float
@@ -31,11 +31,11 @@ class Progress:
     errors: Counter[str] = field(default_factory=Counter)
     last_error: str | None = None
     stopping: bool = False
-    stopped_s: float = math.inf  # when no more was sent, from the run's start
-    phase: str = ""  # what goes on besides measuring: `warming up 3/8`
-    begun: Callable[[], int] | None = None  # how many of those planned have begun so far
+    stopped_s: float = math.inf  # when sending stopped, from the run's start
+    phase: str = ""  # if not measuring: `warming up 3/8`
+    begun: Callable[[], int] | None = None  # how many planned requests have begun so far
     most_in_flight: int | None = None  # None: any number
-    last_due_s: float | None = None  # when the last is sent, by the schedule; None: there is none
+    last_due_s: float | None = None  # when the last is due; None: no schedule
     recent: LastSeconds = field(default_factory=LastSeconds)
 
     def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
@@ -69,10 +69,10 @@ class Progress:
 
     @property
     def in_flight(self) -> int | None:
-        """Planned requests begun and not ended; None: nobody says how many began."""
+        """Planned requests that began and haven't ended; None: unknown."""
         if self.begun is None:
             return None
-        # A stream begins its next request some milliseconds before the last one's end is reported.
+        # A stream begins its next request some milliseconds before the end of its last is reported.
         found = max(0, self.begun() - self.ended)
         return found if self.most_in_flight is None else min(found, self.most_in_flight)
 
@@ -87,20 +87,20 @@ class Progress:
 
 
 def progress_line(progress: Progress) -> str:
-    """Return how far the run is: phase, requests, rates, failures by kind, time left."""
+    """Return the progress in a line: phase, requests, rates, failures by kind, time left."""
     so_far = _line(progress, progress.elapsed_s)
     return ", ".join(part for part in (progress.phase, so_far, time_left(progress)) if part)
 
 
 def last_line(progress: Progress) -> str:
-    """Return how far the run came, with rates up to the last request's end."""
+    """Return the final progress in a line, with rates up to the last request's end."""
     return _line(progress, progress.last_end_s)
 
 
 def _line(progress: Progress, until_s: float) -> str:
     """Return the rates as the table has them over the whole run: of successes, from the first send.
 
-    A server that refuses would look fast.
+    With failures included, a server that refuses would look fast.
     """
     span_s = until_s - progress.first_sent_s
     per_s = 1 / span_s if span_s > 0 else 0.0
@@ -112,15 +112,15 @@ def _line(progress: Progress, until_s: float) -> str:
 
 
 def kinds(progress: Progress) -> str:
-    """Return how many requests failed of each kind, the commonest first; nothing where none did."""
+    """Return how many requests failed of each kind, the commonest first; empty: none."""
     each = " ".join(f"{kind}:{count}" for kind, count in progress.errors.most_common())
     return f" ({each})" if each else ""
 
 
 def time_left(progress: Progress) -> str:
-    """Return how long the run will still take, or that it is being stopped."""
+    """Return how long the run will still take, or that it is stopping."""
     if progress.stopping:
-        return "stopping: no new requests (Ctrl-C again cuts off those under way)"
+        return "stopping: no new requests (Ctrl-C again cuts off those in flight)"
     left_s = progress.left_s
     if left_s is None or progress.ended == progress.planned:
         return ""
@@ -128,13 +128,13 @@ def time_left(progress: Progress) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Return seconds as people read them: `2:07`."""
+    """Return seconds as minutes and seconds: `2:07`."""
     whole, rest = divmod(round(seconds), 60)
     return f"{whole}:{rest:02}"
 
 
 class ProgressLines:
-    """A line every ten seconds, one when the end is asked for, and one at the end."""
+    """Prints a line every ten seconds, one at Ctrl-C, and one at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -164,15 +164,15 @@ class ProgressLines:
 
 
 def progress_of(plan: Plan, tickets_taken: Callable[[], int], started_s: float) -> Progress:
-    """Return the progress of a run that is to begin.
+    """Return the progress of a run before its start.
 
-    A closed loop's requests begin as tickets are taken, an open one's as they come due. Which
-    turns of conversations are under way only the sending processes know.
+    In a closed loop requests begin when tickets are taken, in an open loop when they are due. Which
+    turns of conversations are in flight only the sending processes know.
     """
     progress = Progress(plan.measured, started_s, phase="connecting")
     if plan.open_loop:
         due_s = plan.measured_s
-        progress.begun = lambda: (  # before the warm-up is over nothing is due
+        progress.begun = lambda: (  # nothing is due before the warm-up is over
             0 if progress.started_s == started_s else bisect_right(due_s, progress.sending_s)
         )
         progress.last_due_s = due_s[-1] if due_s else None

@@ -1,6 +1,6 @@
-"""A run that is under way, drawn on the terminal by the parent: five times a second at most.
+"""The live view of a run, drawn on the terminal by the parent, at most five times per second.
 
-Percentiles and bars are taken anew each second; only counts and the clock change in between.
+Percentiles and bars are computed each second; only counts and the clock change in between.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FRAME_S = 0.2
 COLUMNS_FREE = 3  # a full last column wraps on some terminals, and Ctrl-C is echoed as ^C
 LINES_FREE = 1  # a full last line scrolls
 LABEL, VALUE = 11, 29  # columns
-FOOT = "last 10 s, one bar per second; running, waiting, KV use: as the server says"
-MOST_ERROR = 500  # characters of an error: no terminal is wider
+FOOT = "last 10 s, one bar per second; running, waiting, KV use: from the server"
+MOST_ERROR = 500  # characters of an error that are read
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.:-=+*#"
 
-ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing of late
+ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing recent
 
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """Which run of how many this is."""
+    """The name of a run, and which of how many runs it is."""
 
     number: int
     total: int
@@ -50,7 +50,7 @@ class Title:
 def progress_view(
     stream: TextIO, title: Title, server: ServerSays, *, plain: bool = False
 ) -> ProgressLines | LiveView:
-    """Return what shows a run on the stream: a view where it can draw, else lines."""
+    """Return what shows a run on the stream: a view if the stream is a terminal, else lines."""
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
     if plain or not stream.isatty() or console.is_dumb_terminal or not console.is_interactive:
         return ProgressLines(stream)
@@ -58,16 +58,16 @@ def progress_view(
 
 
 class LiveView:
-    """Draws while the run goes on, and leaves a line or two when it is over.
+    """Draws during the run, and leaves one or two lines at its end.
 
-    What is printed to standard error meanwhile comes to stand above it.
+    Other output to standard error appears above the view.
     """
 
     def __init__(self, console: Console, title: Title, server: ServerSays) -> None:
         self._console = console
         self._title = title
         self._server = server
-        # What the script prints as its output is not for this console: it may go to a file.
+        # Standard output isn't redirected to this console: it may go to a file.
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False
         )
@@ -75,11 +75,11 @@ class LiveView:
         self._progress: Progress | None = None
         self._started_s = -math.inf
         self._next_frame_s = self._next_second_s = 0.0
-        self._drawn: tuple[int, list[int]] = (0, [])  # at which width, and how wide each line
+        self._drawn: tuple[int, list[int]] = (0, [])  # the width then, and that of each line
         self._gone = False
 
     def __enter__(self) -> LiveView:
-        percentiles([0.0], 50)  # imports what they take, which is not to happen within the run
+        percentiles([0.0], 50)  # imports modules now, not during the run
         self._guarded(self._live.start)
         return self
 
@@ -106,7 +106,7 @@ class LiveView:
     def _begin(self, progress: Progress) -> None:
         self._started_s = progress.started_s
         self._next_frame_s = 0.0
-        self._next_second_s = 1.0  # one request in the first millisecond is no rate
+        self._next_second_s = 1.0  # one request in the first millisecond doesn't make a rate
         self._figures = Figures()
         progress.recent.history.clear()
 
@@ -121,7 +121,7 @@ class LiveView:
         self._drawn = (width, [Segment.get_line_length(line) for line in lines])
 
     def _erase_folded(self, width: int) -> None:
-        """Erase the lines that a terminal made of the last frame's when it became narrower."""
+        """Erase the extra lines of a frame that a terminal folded when it became narrower."""
         before, lengths = self._drawn
         if width < before:
             more = sum(max(0, math.ceil(length / width) - 1) for length in lengths)
@@ -135,7 +135,7 @@ class LiveView:
             self._console.print(text, no_wrap=True, overflow="ellipsis")
 
     def _guarded(self, act: Callable[[], None]) -> None:
-        """Do it; a terminal that has gone away ends the view, and not the run."""
+        """Do it; a terminal that has gone away ends the view but not the run."""
         if self._gone:
             return
         try:
@@ -146,19 +146,19 @@ class LiveView:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: what, how much, and which of the figures shows how it came to that."""
+    """One line: a label, a value, and the figure whose history is drawn."""
 
     label: str
     value: str
     course: str | None = None
-    top: float | None = None  # the course's highest bar; None: the greatest shown
+    top: float | None = None  # value of the highest bar; None: the largest shown
     style: str = ""
 
 
 def frame(
     title: Title, progress: Progress, now: Figures, options: ConsoleOptions
 ) -> RenderableType:
-    """Return the view. What matters most stands first: a low terminal shows no more."""
+    """Return the view. The most important lines come first: a low terminal shows only these."""
     head = Table.grid(padding=(0, 2, 0, 0), expand=True)
     head.add_column(ratio=1)
     head.add_column(justify="right")
@@ -212,7 +212,7 @@ def _value(row: Row, history: Sequence[Figures], options: ConsoleOptions) -> Tex
     value = _text(row.value, row.style, options)
     left = options.max_width - LABEL - VALUE
     if row.course is not None and left > 0 and value.cell_len < VALUE:
-        # One bar per second: no more of them are needed than there are columns.
+        # One bar per second: more bars than columns aren't needed.
         seconds = list(history)[-left:]
         blocks = ASCII_BLOCKS if options.ascii_only else BLOCKS
         bars = sparkline([getattr(f, row.course) for f in seconds], blocks, row.top)
@@ -222,14 +222,14 @@ def _value(row: Row, history: Sequence[Figures], options: ConsoleOptions) -> Tex
 
 
 def _stripped(line: list[Segment]) -> list[Segment]:
-    """Return a line without the blanks at its end, which some terminals fold too."""
+    """Return a line without blanks at its end, which some terminals would fold."""
     while line and line[-1].text.isspace():
         line.pop()
     return [*line[:-1], *(last._replace(text=last.text.rstrip()) for last in line[-1:])]
 
 
 def _text(words: str, style: str, options: ConsoleOptions) -> Text:
-    """Return words on one line, cut off where they are too long."""
+    """Return text on one line, cut off if it is too long."""
     if options.ascii_only:
         plain = words.replace("·", ",").replace("—", "-").encode("ascii", "backslashreplace")
         return Text(plain.decode(), style, no_wrap=True, overflow="crop")
@@ -241,8 +241,8 @@ def sparkline(
 ) -> str:
     """Return a bar for each value, the newest at the right; a blank where there is none.
 
-    The lowest bar is 0, the highest is `top`, or the greatest value: bars from the least value up
-    would make noise look like news.
+    The lowest bar is 0, the highest is `top`, or the largest value: bars that start at the smallest
+    value would make noise look important.
     """
     highest = max((v for v in (*values, top) if v is not None), default=0.0)
     last = len(blocks) - 1

@@ -15,7 +15,7 @@ from .tables import number
 
 @dataclass(frozen=True, slots=True)
 class KeyFigure:
-    """A figure to see first: its name, its value, what it is of, and what it means."""
+    """One of the figures on top of the page: its name, value, unit and meaning."""
 
     name: str
     value: str
@@ -34,17 +34,17 @@ def _rates(series: Series) -> Iterator[KeyFigure]:
     if not known:
         return
     rate, level = max(known, key=lambda pair: pair[0])
-    doc = "generated tokens a second, of requests that succeeded"
+    doc = "generated tokens per second, of requests that succeeded"
     at = f"at {level.load.words}"
     yield KeyFigure("Most throughput", number(rate), "tokens/s", at, doc)
     user = level.centre(per_user)
     if user is not None:
-        doc = "1000 / TPOT p50: what the reader of the median reply sees"
+        doc = "1000 / TPOT p50: reading speed of the median reply"
         yield KeyFigure("Each user then gets", number(user), "tokens/s", "median", doc)
 
 
 def _times(series: Series) -> Iterator[KeyFigure]:
-    """Return the TTFT from the lowest level to the highest, at the highest percentile of both."""
+    """Return the TTFT of the lowest and the highest level, at their highest common percentile."""
     levels = (series.levels[0], series.levels[-1])
     metric = headline_metric("ttft_ms", levels[0].load)
     for percentile in (95.0, 50.0):
@@ -60,5 +60,5 @@ def _times(series: Series) -> Iterator[KeyFigure]:
 def _knee(series: Series) -> Iterator[KeyFigure]:
     knee = find_knee(series.levels)
     if knee is not None:
-        doc = "the level from which on more load brought hardly more throughput"
+        doc = "the level above which more load brought hardly more throughput"
         yield KeyFigure("Throughput used up at", knee.load.number, knee.load.unit, "", doc)

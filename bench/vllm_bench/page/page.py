@@ -1,8 +1,8 @@
-"""The report as one HTML file that opens offline: what people look at, and nothing from outside.
+"""The report as one HTML file that opens offline and loads nothing from outside.
 
 The page's HTML is escaped by jinja2. Scripts are not HTML: JSON inside a script element is made
 safe here, and a content security policy forbids every request and names by hash the scripts that
-may run, so that untrusted text could run nothing even if it got through.
+may run, so that untrusted text can't run anything even if it got through.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from markupsafe import Markup
 
 from ..charts.against_load import load_charts
 from ..charts.distributions import DRAWN, overlay, run_names
+from ..charts.over_time import Room
 from ..charts.pareto import pareto_chart
 from ..charts.pen_plotly import for_page
 from ..charts.pictures import DrawnRun, all_series
 from ..charts.style import DARK, LIGHT, css
-from ..charts.tracks import Room
 from ..records.text import printable
 from ..summary.again import again
 from ..summary.environment import environment
@@ -38,13 +38,13 @@ from .tables import errors_table, figures_table, levels_table, runs_table, serve
 from .verdicts import objectives, verdicts
 
 PARTS = Path(__file__).with_name("report")
-MOST_POINTS = 500  # of a curve or a line in a report of few runs
+MOST_POINTS = 500  # per curve or line in a report of few runs
 LEAST_POINTS = 60
 POINTS_IN_ALL = 6000  # over the runs, so that the page of a hundred of them still opens
 
 
 def room_for(runs: int) -> Room:
-    """Return how many points each chart may have in a report of so many runs."""
+    """Return how many points each chart may have in a report of this many runs."""
     most = max(LEAST_POINTS, min(MOST_POINTS, POINTS_IN_ALL // max(runs, 1)))
     return Room(curve=most, line=most, dots=2 * most)
 
@@ -120,7 +120,7 @@ def _load_charts(series: Series) -> list[dict[str, Any]]:
 
 
 def _clocks(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
-    """Return how far the wall clock moved against the monotonic one, in the worst of the runs."""
+    """Return how far the wall clock moved against the monotonic one, in the worst run."""
     drifts = []
     for info in (summary.info for summary in summaries):
         if info is not None and info.clock_end is not None:
@@ -158,8 +158,8 @@ def _script(name: str) -> str:
 
 
 def script_source(text: str) -> str:
-    """Return a script as it may stand inside its element; a carriage return would be rewritten
-    by the browser before it is hashed, and `</script` in a string would end the element.
+    """Return a script so that it can stand inside its element: the browser would rewrite a carriage
+    return before it computes the hash, and `</script` in a string would end the element.
     """
     plain = text.replace("\r\n", "\n").replace("\r", "\n")
     return plain.replace("</script", "<\\/script").replace("<!--", "<\\!--")

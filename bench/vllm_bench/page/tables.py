@@ -1,4 +1,4 @@
-"""The report's tables: a column knows its cell of each row, and a cell how it is sorted."""
+"""The report's tables. A column makes a cell of each row; a cell has the value that sorts it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a cell shows, what it is sorted by (None: last), and a second, small line."""
+    """What a cell shows, its value for sorting (None: last), and a second, small line."""
 
     text: str
     sort: Value = None
@@ -34,13 +34,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """A heading under its group, its meaning, a row's cell, and how all of its cells look."""
+    """A heading and its group, its meaning, how to make a row's cell, and the look of its cells."""
 
     heading: str
     doc: str
     cell: Callable[[Row], Cell]
     group: str = ""
-    look: str = "number"  # "words": long ones; "": short ones
+    look: str = "number"  # "words": long text; "": short text
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,15 @@ def table(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> Table:
 
 
 def number(value: float) -> str:
-    """Return a figure with as many digits as matter, thousands apart."""
+    """Return a figure with the digits that matter and commas between thousands."""
     if isinstance(value, int):
         return f"{value:,}"
     text = short(value)
     return f"{float(text):,.0f}" if abs(value) >= 1000 else text
 
 
-def known(value: Value, otherwise: str = "", small: str = "") -> Cell:
-    """Return a figure's cell; where there is none, what stands in its place."""
+def figure_cell(value: Value, otherwise: str = "", small: str = "") -> Cell:
+    """Return a figure's cell; where there is no figure, a cell with `absent`."""
     if isinstance(value, int | float):
         return Cell(number(value), value, small)
     return Cell(otherwise or ABSENT)
@@ -112,7 +112,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
 
 
 def server_table(runs: Sequence[RunSummary]) -> Table | None:
-    """Return one row per run with what was seen of the server and its GPUs; None: nobody looked."""
+    """Return one row per run with figures of server and GPUs; None: nothing was sampled."""
     watched = any(run.gpu_side.expected for run in runs)
     groups = [
         group
@@ -131,19 +131,19 @@ def _figures(groups: Iterable[Group]) -> Iterator[Column[RunSummary]]:
 
 
 def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
-    """A percentile without the samples for it stays: that nobody can say is said."""
+    """A column stays if only samples are missing for its percentile: cells then say so."""
 
     def cell(run: RunSummary) -> Cell:
         value = BY_NAME[name].value(run)
         if group.percent and isinstance(value, int | float):
             return Cell(number(100 * value), value)
-        return Cell(value) if isinstance(value, str) else known(value, lacking(run, name))
+        return Cell(value) if isinstance(value, str) else figure_cell(value, lacking(run, name))
 
     return cell
 
 
 def figures_table(runs: Sequence[RunSummary]) -> Table:
-    """Return one row per column of summary.csv and a column per run: everything there is."""
+    """Return one row per column of summary.csv and a column per run."""
     name = Column("figure", "its name in summary.csv", _name, look="")
     columns = [name, *(Column(run.load.words, run.run_id, _plain(run)) for run in runs)]
     figures = [f for f in SUMMARY_COLUMNS if any(f.value(run) is not None for run in runs)]
@@ -179,12 +179,12 @@ def _attained(row: LevelRow) -> Cell:
 
 
 def _goodput(row: LevelRow) -> Cell:
-    return known(row.level.attainment.goodput_per_s if row.level.attainment else None)
+    return figure_cell(row.level.attainment.goodput_per_s if row.level.attainment else None)
 
 
 LEVELS: tuple[Column[LevelRow], ...] = (
     Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
-    Column("runs", DOCS["runs"], lambda r: known(len(r.level.runs))),
+    Column("runs", DOCS["runs"], lambda r: figure_cell(len(r.level.runs))),
     Column(
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
@@ -195,7 +195,7 @@ LEVELS: tuple[Column[LevelRow], ...] = (
 
 
 def levels_table(series: Series) -> Table:
-    """Return one row per level: its runs together, each figure with its interval over them."""
+    """Return one row per level: each figure over its runs, with its interval."""
     figures = (
         Column(
             heading,
@@ -217,7 +217,7 @@ def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
             return Cell(next(filter(None, short_of), ABSENT))
         ends = over.interval
         small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
-        return known(over.centre, small=small)
+        return figure_cell(over.centre, small=small)
 
     return cell
 
@@ -227,19 +227,19 @@ def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
 
 @dataclass(frozen=True, slots=True)
 class OfRun(Generic[Row]):
-    """A turn or a kind of failure, and the run that it is of."""
+    """A turn or a kind of failure, and its run."""
 
     run: RunSummary
     part: Row
 
 
 def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
-    """Return a column of what lies at a path of attributes."""
-    return Column(heading, doc, lambda row: known(follow(row, path)), group)
+    """Return a column of the values at a path of attributes."""
+    return Column(heading, doc, lambda row: figure_cell(follow(row, path)), group)
 
 
 def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
-    """Return a column of untrusted words that lie at a path of attributes."""
+    """Return a column of the untrusted text at a path of attributes."""
     return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
 
 
@@ -253,7 +253,7 @@ TURNS: tuple[Column[OfRun[Turn]], ...] = (
     _number("tokens", "mean prompt tokens: the history grows", "part.prompt_tokens_mean", PROMPT),
     Column(
         "cached %",
-        "of them found in the prefix cache, where replies say it",
+        "share of them found in the prefix cache, if replies say so",
         lambda row: _percent(row.part.cached_share),
         PROMPT,
     ),
@@ -261,8 +261,8 @@ TURNS: tuple[Column[OfRun[Turn]], ...] = (
 ERRORS: tuple[Column[OfRun[ErrorGroup]], ...] = (
     _words("load", "level of load", "run.load.words"),
     _words("kind", "kind of failure", "part.kind"),
-    _number("requests", "how many failed so", "part.count"),
-    _words("first message", "the first one's words", "part.example", look="words"),
+    _number("requests", "how many failed in this way", "part.count"),
+    _words("first message", "error message of the first one", "part.example", look="words"),
 )
 
 
@@ -281,8 +281,8 @@ def errors_table(runs: Sequence[RunSummary]) -> Table | None:
 def _turn_time(turn: Turn, percentile: int) -> Cell:
     needs = min_samples(percentile)
     value = turn.ttft_p50_ms if percentile == 50 else turn.ttft_p95_ms
-    return known(value, f"n<{needs}" if turn.n < needs else "")
+    return figure_cell(value, f"n<{needs}" if turn.n < needs else "")
 
 
 def _percent(share: float | None) -> Cell:
-    return known(None if share is None else 100 * share)
+    return figure_cell(None if share is None else 100 * share)

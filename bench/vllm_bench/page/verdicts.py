@@ -1,4 +1,4 @@
-"""What stands on top of the report: verdicts with their reasons, and what became of objectives."""
+"""The top of the report: verdicts with their reasons, and which objectives were met."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found in runs that share the figures; `advice` where it is theirs alone."""
+    """A finding of the runs with the same figures; `advice` where it is only for them."""
 
     runs: Sequence[str]
     figures: str
@@ -37,7 +37,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A reason code for people: what it means, what was found in which runs, what to do."""
+    """A reason code: what it means, what was found in which runs, what to do."""
 
     code: str
     severity: str
@@ -47,7 +47,7 @@ class Reason:
 
 
 def verdicts(summaries: Sequence[RunSummary]) -> dict[str, Any]:
-    """Return the verdict of each run, and of all: the worst stands for them."""
+    """Return the verdict of each run, and of all together: the worst of them."""
     levels = {summary.verdict.level for summary in summaries}
     level = next(name for name in WORDS if name in levels)
     names = [
@@ -65,7 +65,7 @@ def verdicts(summaries: Sequence[RunSummary]) -> dict[str, Any]:
 
 
 def _reasons(names: Sequence[str], findings: Sequence[Sequence[Finding]]) -> list[Reason]:
-    """Return the findings of named runs by code, the gravest first."""
+    """Return the findings of named runs by code, the most serious first."""
     by_code: dict[str, dict[Finding, list[str]]] = {}
     for name, of_run in zip(names, findings, strict=True):
         for finding in of_run:
@@ -107,7 +107,7 @@ def objectives(series: Series) -> tuple[str, Table] | None:
 
 
 def _state(level: Level) -> Cell:
-    """Return whether a level met all; what INVALID runs seem to have met doesn't count."""
+    """Return whether a level met all objectives; an INVALID run doesn't count as met."""
     if level.attainment is None or not level.attainment.met:
         return Cell("MISSED", look="pill")
     return Cell("INVALID" if level.verdict == "INVALID" else "met", look="pill")

@@ -1,1 +1,1 @@
-"""Which requests, in which order, when: seeded and hashed. Pure."""
+"""Which requests are sent, in which order, and when: seeded and hashed. Pure."""

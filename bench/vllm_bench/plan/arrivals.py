@@ -5,8 +5,8 @@ rate turns them into seconds. A ramp is then a change of the time's scale alone,
 request or one more second never changes those that came before.
 
 Only `Random.random()` is used (see prompt_order), and every gap is an inverse distribution
-function of one such number. The last bit of a logarithm is the C library's affair: two machines
-may disagree in it, and a schedule's hash tells.
+function of one such number. The last bit of a logarithm depends on the C library: two machines may
+differ in it, and the schedule's hash shows that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def arrival_times(
 ) -> array[float]:
     """Return the times of `count` requests, or of those before `duration_s`, ascending.
 
-    Seconds from the start, as drawn: not rescaled to hit the rate. Exactly one of the two
+    Seconds from the start, as drawn: not rescaled to the exact rate. Exactly one of the two
     limits must be given. Raises ValueError.
     """
     times = map(arrivals.seconds, _PLACES[arrivals.shape](arrivals, random.Random(seed).random))
@@ -43,7 +43,7 @@ def arrival_times(
     )
 
 
-# Each yields endlessly where requests lie on a line on which they are one apart, on average.
+# Each yields, endlessly, places on a line on which requests are one apart on average.
 Random = Callable[[], float]
 
 
@@ -67,7 +67,7 @@ def _gamma(arrivals: Arrivals, random: Random) -> Iterator[float]:
 
 def _gamma_gaps(cv: float, random: Random) -> Iterator[float]:
     """Yield gaps of mean 1: of shape 1/cv² and scale cv²."""
-    # What scipy.stats.gamma.ppf calls, without the second that scipy.stats takes to import.
+    # The function behind scipy.stats.gamma.ppf; importing scipy.stats takes a second.
     from scipy.special import gammaincinv
 
     shape = 1 / cv**2
@@ -85,11 +85,11 @@ _PLACES: dict[ArrivalShape, Callable[[Arrivals, Random], Iterator[float]]] = {
 
 
 def realised(times: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return a schedule's rate and its gaps' coefficient of variation, as they came out.
+    """Return a schedule's real rate and the real coefficient of variation of its gaps.
 
-    The rate, in requests a second, is of the requests before the last instant over the time to
-    it: one over the mean gap, but that a burst at the end isn't counted without its pause. Both
-    are None where there is no gap, or where all requests go at once.
+    The rate, in requests per second, is the number of requests before the last instant / the time
+    to it: 1 / the mean gap, except that a burst at the end isn't counted, since its pause is
+    missing. Both are None where there is no gap, or where all requests go at once.
     """
     import numpy as np
 
@@ -103,7 +103,7 @@ def realised(times: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def schedule_sha256(times: Sequence[float]) -> str:
-    """Return the sha256 over the times' doubles, big-endian: equal schedules, equal name."""
+    """Return the sha256 over the times' doubles, big-endian: equal schedules have equal hashes."""
     doubles = array("d", times)
     if sys.byteorder == "little":
         doubles.byteswap()

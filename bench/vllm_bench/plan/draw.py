@@ -42,7 +42,7 @@ def plans_of(
 ) -> list[Plan]:
     """Return a scenario's runs in their order: all levels once, then all of them again.
 
-    Repeats that were run back to back would share a slow minute of the machine, and look alike.
+    Repeats that run back to back would share a slow minute of the machine, and look too similar.
     Raises ScenarioError, PromptError.
     """
     draw = _Draw(scenario, source, counter, max_model_len, api_key)
@@ -85,7 +85,7 @@ class _Draw:
         if scenario.conversations is None:
             return plan(*self._prompts(measured, repeat, warmups))
         said, ids = self._conversations(scenario.conversations.turns, measured, repeat)
-        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_told_apart(ids))
+        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_distinct_ids(ids))
 
     @functools.cached_property
     def _drawn(self) -> Callable[[int, int], PromptSet]:
@@ -96,7 +96,7 @@ class _Draw:
         self, count: int, repeat: int, warmups: int
     ) -> tuple[PromptSet, tuple[Prompt, ...]]:
         """Return prompts to measure, and those of the warm-up."""
-        # The first of a longer draw are those of a shorter one: what follows is not measured.
+        # A longer draw begins with the shorter one; the rest isn't measured.
         longest = max(warmup_count(self.scenario, level) for level in levels_of(self.scenario))
         more = self._drawn(count + longest, repeat).prompts if longest else ()
         return self._drawn(count, repeat), more[count : count + warmups]
@@ -122,10 +122,10 @@ class _Draw:
         return trace
 
     def _conversations(self, turns: int, requests: int, repeat: int) -> tuple[PromptSet, list[str]]:
-        """Return what is said in each request, and the name of each conversation."""
+        """Return the prompt of each request, and the name of each conversation."""
         if self._pool is None:
             drawn = self._drawn(requests, repeat)
-            note = "conversations: turns are prompts that have nothing to do with each other"
+            note = "conversations: turns are unrelated prompts"
             ids = [prompt.id for prompt in drawn.prompts[::turns]]
             return replace(drawn, notes=(*drawn.notes, note)), ids
         chosen = choose_conversations(
@@ -139,7 +139,7 @@ class _Draw:
 
     @functools.cached_property
     def _pool(self) -> tuple[Conversation, ...] | None:
-        """Whole conversations, where the data set is a file of such; None: its prompts are used."""
+        """The conversations, if the data set is a file of them; None: its prompts are used."""
         dataset, scenario = self.scenario.dataset, self.scenario
         if scenario.prefill_tokens is not None or not dataset.startswith("file:"):
             return None
@@ -147,7 +147,7 @@ class _Draw:
         return read_conversations(path) if holds_conversations(path) else None
 
     def _unlike_the_measured(self, count: int) -> tuple[Prompt, ...]:
-        """Return prompts that begin like none that is measured: no prefix cache finds them."""
+        """Return prompts that begin unlike all measured ones: no prefix cache finds them."""
         order = permutation(len(self.source.prompts), derive_seed(self.scenario.seed, "warm-up"))
         indexes = itertools.islice(itertools.cycle(order), count)
         texts = [self.source.prompts[index].text for index in indexes]
@@ -157,7 +157,7 @@ class _Draw:
 
 
 def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) -> PromptSet:
-    """Return what is said in each request, turn by turn; the last conversation may be cut short."""
+    """Return the prompt of each request, turn by turn; the last conversation may be cut short."""
     said = [
         user_prompt(f"{conversation.id}#{turn}", text)
         for conversation in chosen.conversations
@@ -171,13 +171,13 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
         distinct=len(uses),
         max_uses=max(uses.values()),
         source_count=len(source.prompts),
-        counted_by="nobody",  # a turn's prompt holds answers that nobody has heard yet
+        counted_by="nobody",  # a turn's prompt contains answers that don't exist yet
         notes=(*source.notes, *chosen.notes),
     )
 
 
-def _told_apart(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids, a number behind those that come again."""
+def _distinct_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids; those that come again get a number."""
     seen: Counter[str] = Counter()
     found = []
     for name in ids:
@@ -187,7 +187,7 @@ def _told_apart(ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def warmup_count(scenario: Scenario, level: LoadLevel) -> int:
-    """Return how many requests warm the server up: as many as streams, or a second's worth."""
+    """Return how many requests warm the server up: one per stream, or one second of the rate."""
     if scenario.warmup_requests is not None:
         return scenario.warmup_requests
     if level.concurrency is not None:
@@ -202,9 +202,9 @@ def scenario_prompts(
     count: int | None = None,
     repeat: int = 1,
 ) -> PromptSet:
-    """Return `count` prompts of the scenario, in sending order; of its first level, unless given.
+    """Return `count` prompts of the scenario (default: of its first level), in sending order.
 
-    Each repeat of a run has a draw of its own. Raises PromptError.
+    Each repeat of a run has its own draw. Raises PromptError.
     """
     wanted = scenario.num_requests or 1 if count is None else count
     draw = Draw(source, wanted, prompts_seed(scenario, repeat), counter)
@@ -217,9 +217,9 @@ def prompts_seed(scenario: Scenario, repeat: int = 1) -> int:
 
 
 def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path) -> TokenCounter:
-    """Return the best counter for the scenario: its server, else a local tokenizer, else a guess.
+    """Return the best counter: the scenario's server, else a local tokenizer, else an estimate.
 
-    The server counts what a request of the scenario would hold, system prompt included.
+    The server counts a request of the scenario, with chat template and system prompt.
     """
 
     def tokenize(prompt: Prompt) -> int | None:

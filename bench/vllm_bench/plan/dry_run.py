@@ -21,25 +21,25 @@ def dry_run_lines(
     scenario: Scenario,
     plans: Sequence[Plan],
     why_no_server: str | None,
-    whole: Sequence[Path | None],
+    complete: Sequence[Path | None],
 ) -> Iterator[str]:
     """Yield where requests would go, then each run: how many, when, of which length.
 
-    A run whose rows stand in `whole` would not be made again.
+    A run whose rows are in `complete` would not be made again.
     """
     target = plans[0].target
-    left = [plan for plan, rows in zip(plans, whole, strict=True) if rows is None]
+    left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
-    but = f"; {len(plans) - len(left)} whole already" if len(left) < len(plans) else ""
+    but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
     yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
-        yield f"  which does not answer now ({why_no_server}): a run asks it for token counts"
+        yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
     shown: PromptSet | None = None
-    for plan, rows in zip(plans, whole, strict=True):
+    for plan, rows in zip(plans, complete, strict=True):
         yield from _run_lines(plan)
         if rows is not None:
-            yield f"    {rows.stem} is whole: not run again"
+            yield f"    {rows.stem} is complete: not run again"
         if plan.prompts is not shown:
             shown = plan.prompts
             yield from (f"    {line}" for line in _prompt_lines(shown))
@@ -67,13 +67,13 @@ def _run_lines(plan: Plan) -> Iterator[str]:
 
 
 def sketch(times_s: Sequence[float], columns: int = SKETCH_COLUMNS) -> str:
-    """Return arrivals over time as a line of bars, the fullest stretch the highest."""
+    """Return arrivals over time as a line of bars; the highest bar has the most arrivals."""
     counts = [0] * columns
     span_s = times_s[-1] or 1.0
     for time_s in times_s:
         counts[min(columns - 1, int(columns * time_s / span_s))] += 1
     most = max(counts)
-    # Rounded up, so that a single arrival is seen.
+    # Rounded up, so that a single arrival is visible.
     bars = "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
     return f"|{bars}| at most {most} in {span_s / columns:.3g} s"
 

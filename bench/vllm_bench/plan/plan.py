@@ -1,8 +1,8 @@
 """The plan of a run: which requests, in which order, when, over how many connections. Pure.
 
 Everything is drawn from seeds before the first request is sent (see draw.py); `sha256` names it.
-A run's own name holds the second in which it starts, and so do its requests' ids and the salts
-that keep the prefix cache honest: `dataclasses.replace(plan, time_utc=…)` is a plan with a name.
+A run's name contains the second in which it starts, and so do its requests' ids and the salts that
+separate runs in the prefix cache: `dataclasses.replace(plan, time_utc=…)` is a plan with a name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import orjson
 
 from ..prompts.prompt import Prompt, PromptSet
-from ..records.whole_file import write_whole
+from ..records.safe_file import write_atomically
 from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
@@ -29,20 +29,20 @@ from .request import body_fields, chat_messages, make_body
 from .share import NS_PER_S, PlannedRequest, Share, Talk, Target
 from .times import schedule_facts, spare_connections
 
-SHORTEST_SECRET = 4  # `X-Priority: 1` is none, and masked it would blot out every 1 of an error
+SHORTEST_SECRET = 4  # `X-Priority: 1` is no secret; masking it would hide every 1 in an error
 
 Role = Literal["measured", "tail", "warm-up"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run to be: a scenario at one of its levels, once."""
+    """A run before it starts: a scenario at one of its levels, once."""
 
     scenario: Scenario
     level: LoadLevel
     repeat: int  # from 1
     target: Target
-    prompts: PromptSet  # one per measured request, in order; of a conversation what is said
+    prompts: PromptSet  # one per measured request, in order; in conversations what the person says
     warmup: tuple[Prompt, ...] = ()
     times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
     output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
@@ -91,7 +91,7 @@ class Plan:
     def requests(self) -> tuple[PlannedRequest, ...]:
         """The measured requests, then the tail of an open loop, then the warm-up.
 
-        The warm-up goes first; only the measured have rows.
+        The warm-up is sent first; only the measured requests have rows.
         """
         body = functools.cache(functools.partial(make_body, self.scenario))  # sent again: kept once
         return tuple(self._request(index, body) for index in range(self._timed + len(self.warmup)))
@@ -133,9 +133,9 @@ class Plan:
         return self.conversation_ids[number], turn + 1
 
     def _salt(self, index: int, role: Role = "measured") -> str | None:
-        """Return the salt that keeps the prefix cache honest: prefixes match among equals alone.
+        """Return the salt for the prefix cache: prefixes match only under equal salts.
 
-        What isn't measured has salts of its own: it prepares no prompt that is.
+        Unmeasured requests have their own salts: they put no measured prompt into the cache.
         """
         if self.scenario.cache == "natural":
             return None
@@ -145,7 +145,7 @@ class Plan:
 
     @functools.cached_property
     def talk(self) -> Talk | None:
-        """What the turns of conversations are made of; None: requests are no turns."""
+        """What the turns of conversations are made of; None: no conversations."""
         scenario, settings = self.scenario, self.scenario.conversations
         if settings is None:
             return None
@@ -159,7 +159,7 @@ class Plan:
         )
 
     def share(self, number: int, workers: int) -> Share:
-        """Return what process `number` of `workers` has to do."""
+        """Return the share of process `number` of `workers`."""
         streams, cap = self.level.concurrency, self.scenario.max_in_flight
         warmup, timed = self.requests[self._timed :], self.requests[: self._timed]
         mine = slice(number, None, workers)
@@ -201,18 +201,18 @@ class Plan:
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that must not be written down where a server echoes them: key and headers."""
+        """Texts that must not be written to files if a server echoes them: key and headers."""
         own = {name.lower() for name in self.scenario.headers} | {"authorization"}
         values = [value for name, value in self.target.headers if name.lower() in own]
         found = {v for value in values for v in (value, value.removeprefix("Bearer "))}
-        # The longest first: a short one that stands in a long one would leave its rest behind.
+        # The longest first: otherwise a short one inside a long one would leave the rest visible.
         return tuple(sorted((v for v in found if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Name what a run measures: every request's JSON, in order, and when it goes.
+        """Return the hash of what a run measures: every request's JSON, in order, and its time.
 
-        The run's own name is no part of it: equal seeds and settings give an equal plan.
+        The run's name isn't part of it: equal seeds and settings give an equal plan.
         """
         scenario, level = self.scenario, self.level
         said = {
@@ -236,7 +236,7 @@ class Plan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the run's JSON says of its plan."""
+        """The entry on the plan in the run's JSON."""
         times = schedule_facts(self.scenario, self.level, self.measured_s)
         return {"sha256": self.sha256, **times}
 
@@ -251,7 +251,7 @@ def write_plan(path: Path, plan: Plan) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(_rows(plan))
-    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""What goes out: where requests are sent, and the bytes of each."""
+"""Where requests are sent, and the JSON body of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_target(scenario: Scenario, api_key: str | None) -> Target:
         "Host": url.netloc,
         "User-Agent": "vllm-bench",
         "Accept": "text/event-stream" if scenario.stream else "application/json",
-        # A compressed stream would be held back until a block is full.
+        # A compressed stream would be delayed until a block is full.
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
         **({"Authorization": f"Bearer {api_key}"} if api_key else {}),
@@ -43,7 +43,7 @@ def make_target(scenario: Scenario, api_key: str | None) -> Target:
 
 
 def scenario_tls(scenario: Scenario) -> Tls | None:
-    """Return how the scenario's server is to be verified; None: plain HTTP."""
+    """Return how the server's certificate is verified; None: plain HTTP."""
     if urlsplit(scenario.base_url).scheme != "https":
         return None
     return Tls(verify=scenario.tls_verify, ca_file=scenario.tls_ca)
@@ -52,13 +52,13 @@ def scenario_tls(scenario: Scenario) -> Tls | None:
 def make_body(
     scenario: Scenario, prompt: Prompt, cache_salt: str | None, max_tokens: int | None = None
 ) -> bytes:
-    """Return the JSON body that asks for the prompt's completion as the scenario says."""
+    """Return the JSON body of a prompt's request, with the scenario's settings."""
     fields = body_fields(scenario, cache_salt, max_tokens or scenario.max_new_tokens)
     return orjson.dumps({"model": scenario.model, **_input(scenario, prompt), **fields})
 
 
 def body_fields(scenario: Scenario, cache_salt: str | None, max_tokens: int) -> dict[str, Any]:
-    """Return all of a request's JSON but what is asked."""
+    """Return a request's JSON without the prompt."""
     body: dict[str, Any] = {
         "model": scenario.model,
         "max_tokens": max_tokens,

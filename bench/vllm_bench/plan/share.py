@@ -12,7 +12,7 @@ import orjson
 from ..vllm.address import Tls
 
 NS_PER_S = 1_000_000_000
-MOST_CONNECTIONS = 65536  # more ports than this has no address
+MOST_CONNECTIONS = 65536  # an address has no more ports
 
 Message = dict[str, str]
 
@@ -21,19 +21,19 @@ Message = dict[str, str]
 class Share:
     """The requests of one sending process, and how many connections it has for them.
 
-    In a closed loop every process has all requests, and tickets say who sends which. In an open
-    loop it has its own, each with its time.
+    In a closed loop every process has all requests, and tickets decide which process sends which.
+    In an open loop each has its own requests, each with its time.
     """
 
     target: Target
     number: int  # of the process, from 0
-    workers: int  # how many processes there are: lanes are numbered so far apart
+    workers: int  # how many processes there are: the step between lane numbers
     lanes: int  # streams of a closed loop; connections that an open one keeps ready
     warmup: tuple[PlannedRequest, ...]
     requests: tuple[PlannedRequest, ...]
     due_ns: array[int] | None = None  # from the start, ascending; None: a closed loop
     most_in_flight: int | None = None
-    talk: Talk | None = None  # where requests are turns of conversations
+    talk: Talk | None = None  # if requests are turns of conversations
 
     @property
     def most_sockets(self) -> int:
@@ -45,7 +45,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The endpoint that a run's requests go to, what their heads say, how long replies may take."""
+    """The endpoint of a run's requests, their HTTP head, and the time limits of replies."""
 
     host: str
     port: int
@@ -85,13 +85,13 @@ class PlannedRequest:
     index: int
     request_id: str
     prompt_id: str
-    body: bytes  # of a turn: empty, until the answer before it is known
+    body: bytes  # of a turn: empty until the answer before it is known
     max_tokens: int
     conversation_id: str | None = None
     turn: int | None = None  # from 1
 
     def after(self, head: bytes) -> bytes:
-        """Return the whole HTTP/1.1 request, `head` being what all of its target's begin with."""
+        """Return the complete HTTP/1.1 request; `head` is the beginning that all requests share."""
         return b"%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n%b" % (
             head,
             self.request_id.encode("ascii"),
@@ -102,17 +102,17 @@ class PlannedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """What the turns of a plan are made of. Conversation c has the requests from c x turns on."""
+    """What turns are made of. The first request of conversation c is number c x turns."""
 
-    body: dict[str, Any]  # all of a request's JSON but the messages
+    body: dict[str, Any]  # a request's JSON without the messages
     opening: tuple[Message, ...]  # the system prompt
     said: tuple[str, ...]  # what the person says, one text per request
     turns: int
     think_ns: int
-    salt_each: bool = False  # nothing is to be found in the prefix cache, the history neither
+    salt_each: bool = False  # no hits in the prefix cache, not even of the history
 
     def request(self, planned: PlannedRequest, history: list[Message]) -> PlannedRequest:
-        """Return the request with the body that the history makes of it."""
+        """Return the request with the body made from the history."""
         body = {**self.body, "messages": [*self.opening, *history]}
         if self.salt_each:
             body["cache_salt"] = planned.request_id

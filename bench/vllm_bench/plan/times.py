@@ -1,8 +1,8 @@
-"""When the requests of one run are to go: drawn, or read from a trace, before it starts. Pure.
+"""When the requests of one run are sent: drawn, or read from a trace, before it starts. Pure.
 
-Times are in seconds from the start, ascending. An open loop goes on after the last request that
-is measured, so that this one too is answered under the load that it belongs to: behind the times
-of the measured requests come those of the tail, which has no rows. A closed loop has no times.
+Times are in seconds from the start, ascending. An open loop goes on after the last measured
+request, so that this one too is answered under the full load: after the times of the measured
+requests come those of the tail, which has no rows. A closed loop has no times.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..scenario.scenario import Scenario
 from .arrivals import arrival_times, realised
 from .trace import Trace
 
-TAIL_S = 60.0  # an open loop is kept up for so long at most, for replies that last longer
-MOST_TAIL = 250_000  # and for so many requests: they are planned, and held in memory
+TAIL_S = 60.0  # an open loop goes on for at most this long after the last measured arrival
+MOST_TAIL = 250_000  # and for at most this many requests: they are planned, and kept in memory
 FEWEST_SPARES, MOST_SPARES = 8, 512
-SPARE_S = 0.5  # connections are kept ready for the most arrivals in so long a time
+SPARE_S = 0.5  # enough connections are kept ready for the most arrivals within this time
 
 
 def schedule_seed(scenario: Scenario, repeat: int) -> int:
@@ -35,13 +35,13 @@ def drawn_times(scenario: Scenario, rate: float, repeat: int) -> tuple[int, arra
     measured = scenario.num_requests
     if measured is None:
         measured = len(arrival_times(arrivals, seed=seed, duration_s=scenario.duration_s))
-    # The first of a longer draw are those of a shorter one.
+    # A longer draw begins with the shorter one.
     tail = min(int(rate * TAIL_S) + 1, MOST_TAIL)
     return measured, arrival_times(arrivals, seed=seed, count=measured + tail)
 
 
 def trace_times(trace: Trace) -> array[float]:
-    """Return a trace's times and, as its tail, the same again."""
+    """Return a trace's times, and the same times again as its tail."""
     times_s = [request.at_s for request in trace.requests]
     gap_s = times_s[-1] / max(1, len(times_s) - 1) or 1.0
     again_s = times_s[-1] + gap_s
@@ -52,7 +52,7 @@ def trace_times(trace: Trace) -> array[float]:
 def schedule_facts(
     scenario: Scenario, level: LoadLevel, measured_s: Sequence[float]
 ) -> dict[str, Any]:
-    """Return what the run's JSON says of its times: what was asked for, and how it came out."""
+    """Return the entry on times in the run's JSON: what was asked for, and what was drawn."""
     if level.concurrency is not None:
         return {"shape": "closed"}
     rate, cv = realised(measured_s)
@@ -74,7 +74,7 @@ def schedule_facts(
 
 
 def spare_connections(times_s: Sequence[float]) -> int:
-    """Return how many connections are to be ready: for the most arrivals within half a second."""
+    """Return how many connections to keep ready: enough for the most arrivals within `SPARE_S`."""
     most = first = 0
     for place, time_s in enumerate(times_s):
         while times_s[first] < time_s - SPARE_S:

@@ -1,4 +1,4 @@
-"""Recorded traffic: when requests came, and how long they were. The content tells the format.
+"""Recorded traffic: when requests came, and how long they were. The content decides the format.
 
 azure     TIMESTAMP,ContextTokens,GeneratedTokens
           2023-11-16 18:15:46.6805900,374,44
@@ -9,8 +9,8 @@ burstgpt  Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
 run       a `<run_id>.csv` of this project: its t_scheduled_s, prompt_tokens, and as output
           completion_tokens, or max_tokens where no completion came
 
-Times are kept as whole nanoseconds until the first has been taken from them all: a double has no
-room for a date and ten-millionths of a second.
+Times are integers in nanoseconds until the first time is subtracted: a double can't hold both a
+date and ten-millionths of a second.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TraceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Requests in the order of their times; the first that was read is at 0."""
+    """Requests in the order of their times; the first of the file is at 0."""
 
     kind: TraceKind
     requests: tuple[TraceRequest, ...]
@@ -68,10 +68,10 @@ def read_trace(
     limit_s: float | None = None,
     limit_count: int | None = None,
 ) -> Trace:
-    """Read a trace, to be replayed `speed` times as fast.
+    """Read a trace that is replayed `speed` times as fast as it was recorded.
 
-    `limit_s` keeps what comes earlier in the replay, the limit excluded; `limit_count` the first
-    requests. Raises TraceError naming the file, the line, what was given and what is expected.
+       `limit_s` keeps the requests before that time of the replay, `limit_count` the first ones.
+    Raises TraceError naming the file, the line, what was given and what is expected.
     """
     if not 0 < speed < math.inf:
         raise ValueError(f"speed must be above 0, not {speed}")
@@ -92,14 +92,14 @@ def read_trace(
 
 
 def _usable(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
-    """Return the rows that make a request, in order of time, and notes on what was done."""
+    """Return the rows that are requests, sorted by time, and notes on what was left out."""
     given = list(rows)
     kept = [row for row in given if row.prompt_tokens != 0 and row.output_tokens != 0]
     notes = []
     if len(kept) < len(given):
         notes.append(f"{len(given) - len(kept)} rows of zero tokens left out")
     if any(later.at_ns < row.at_ns for row, later in itertools.pairwise(kept)):
-        notes.append("rows put in the order of their times")
+        notes.append("rows sorted by time")
         kept.sort(key=lambda row: row.at_ns)
     return kept, notes
 

@@ -1,9 +1,9 @@
-"""Prompts for a trace: of each request's own length, from real text.
+"""Prompts for a trace: real text, each with the length of its request.
 
-A trace has lengths and no texts. Each request gets prompts of the set joined by blank lines and
-cut to its tokens, another beginning each, so that a prefix cache finds nothing in common. Where
-the trace names a prompt's blocks, equal ids become equal text, so that the cache finds what it
-found when the trace was recorded.
+A trace has lengths and no texts. Each request gets prompts of the set, joined by blank lines and
+cut to its number of tokens. Each has a different beginning, so that a prefix cache finds nothing.
+Where the trace names a prompt's blocks, equal ids become equal text, so that the cache finds what
+it found when the trace was recorded.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from ..prompts.source import dataset_notes
 from .trace import Trace, TraceRequest
 from .trace_rows import BLOCK_TOKENS
 
-SAMPLE = 64  # prompts of the set that tell how many characters a token has here
-SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all of them are held
-MOST_TRIES = 6  # each with another beginning and twice the text; one is usual
+SAMPLE = 64  # prompts of the set, to estimate the characters per token
+SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all are in memory
+MOST_TRIES = 6  # each with another beginning and twice the text; usually one is enough
 SLACK = 1.25  # how much longer than needed a text is, before it is cut
 WORD_START = re.compile(r"(?<!\S)\S")
-BLOCKS_KEPT = 20_000  # block texts of 2 kB that are kept while prompts are made of them
+BLOCKS_KEPT = 20_000  # block texts of 2 kB that are kept while prompts are made from them
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A text to be cut to a prompt."""
+    """A text that is then cut to a prompt."""
 
     id: str
     text: str
-    ends: tuple[int, ...] = ()  # where each of its parts ends, if they are to be counted
+    ends: tuple[int, ...] = ()  # where each of its parts ends, if parts are counted
 
     def prompt(self, text: str) -> Prompt:
         """Return the prompt that a cut of this draft makes."""
@@ -89,7 +89,7 @@ def _measure(source: PromptSource, counter: TokenCounter, seed: int) -> tuple[in
 
 
 def _goals(trace: Trace, overhead: int) -> tuple[list[Goal], list[str]]:
-    """Return each request's length, and notes on those that aren't the trace's own."""
+    """Return each request's length, and notes on lengths that differ from the trace's."""
     known = [r.prompt_tokens for r in trace.requests if r.prompt_tokens is not None]
     if not known:
         raise PromptError(f"{trace.kind}: no request of the trace has a number of prompt tokens")
@@ -108,14 +108,14 @@ def _goals(trace: Trace, overhead: int) -> tuple[list[Goal], list[str]]:
 
 
 class Writer:
-    """Writes drafts: the same for the same seed, whatever else is written."""
+    """Writes drafts. A draft depends on the seed and its own request, not on other drafts."""
 
     def __init__(self, prompts: Sequence[Prompt], seed: int, chars_per_token: float) -> None:
         """Write with the texts of these prompts."""
         self._prompts = prompts
         self._seed = seed
         self.chars_per_token = chars_per_token
-        # The first requests begin with whole prompts, each with another one.
+        # The first requests begin with complete prompts, each with another one.
         self._starts = permutation(len(prompts), seed)
         self._drawn: list[int] = []
         self.block = functools.lru_cache(BLOCKS_KEPT)(self._block)
@@ -136,7 +136,7 @@ class Writer:
         *whole, last = block_ids
         text = "".join(self.block(block_id) + BETWEEN for block_id in whole)
         name = f"block {last}" + (f" try {attempt}" if attempt else "")
-        # Also where the others have more than their share: a draft is never without its last.
+        # Also where the other blocks are too long: a draft always contains its last block.
         missing = max(self._chars(goal, attempt) - len(text), self.chars_per_token)
         _, opening = self._opening(name)
         return Draft(
@@ -155,7 +155,7 @@ class Writer:
         return (goal.tokens - goal.overhead) * self.chars_per_token * SLACK * (1 << attempt) + 16
 
     def _opening(self, name: str) -> tuple[str, str]:
-        """Return a beginning of its own: a prompt from one of its words on, and its id."""
+        """Return a unique beginning: a prompt from one of its words on, and its id."""
         rng = random.Random(derive_seed(self._seed, f"opening of {name}"))
         prompt = self._prompts[int(rng.random() * len(self._prompts))]
         words = [found.start() for found in WORD_START.finditer(prompt.text)] or [0]
@@ -163,7 +163,7 @@ class Writer:
         return prompt.id + (f"@{word}" if word else ""), prompt.text[words[word] :]
 
     def _joined(self, opening: str, name: str, chars: float) -> tuple[str, tuple[int, ...]]:
-        """Return at least so many characters of prompts, and where each of them ends."""
+        """Return at least this many characters of prompts, and where each prompt ends."""
         order = endless_permutations(len(self._prompts), derive_seed(self._seed, f"rest of {name}"))
         parts, length, ends = [opening.strip()], len(opening.strip()), list[int]()
         while length < chars:
@@ -174,22 +174,22 @@ class Writer:
 
 
 def _check_longest(writer: Writer, goals: Sequence[Goal], counter: TokenCounter) -> None:
-    """Refuse a trace whose longest prompt the server refuses, before hundreds are searched."""
+    """Refuse a trace whose longest prompt the server refuses, before making hundreds of prompts."""
     longest = max(goals, key=lambda goal: goal.tokens)
-    # Surely shorter than the goal, as far as a guess can be sure.
+    # Very probably shorter than the goal.
     chars = int((longest.tokens - longest.overhead) * writer.chars_per_token * 0.8)
     text = writer.draft(goals.index(longest), longest).text[: max(1, chars)]
     if counter.count([user_prompt("longest", text)]) == [None]:
         raise PromptError(
             f"the server refuses a prompt as long as the trace's longest, {longest.tokens} tokens:"
-            " raise its MAX_MODEL_LEN, or leave out what is longer than that"
+            " raise its MAX_MODEL_LEN, or leave out longer requests"
         )
 
 
 def _search_all(
     writer: Writer, requests: Sequence[TraceRequest], goals: Sequence[Goal], counter: TokenCounter
 ) -> tuple[Prompt, ...]:
-    """Search every request's prompt; equal blocks cut to equal lengths are one search."""
+    """Make every request's prompt; equal blocks cut to equal lengths are made once."""
     same: dict[object, list[int]] = {}
     for number, (request, goal) in enumerate(zip(requests, goals, strict=True)):
         what = number if request.block_ids is None else (request.block_ids, goal.tokens)

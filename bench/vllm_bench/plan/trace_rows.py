@@ -28,7 +28,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class RowError(Exception):
-    """A file or a row that isn't of its format; the text begins with the line."""
+    """A file or a row that doesn't fit its format; the text begins with the line."""
 
 
 class Row(NamedTuple):
@@ -42,15 +42,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CsvFormat:
-    """The columns of one CSV format that are read; others may stand beside them."""
+    """The columns of one CSV format that are read; other columns are ignored."""
 
     kind: TraceKind
     time: str
     prompt: str
-    outputs: tuple[str, ...]  # the first that says anything counts; one of them must exist
+    outputs: tuple[str, ...]  # the first that isn't empty counts; one of them must exist
 
     def fits(self, header: list[str]) -> bool:
-        """Tell whether a file of this header is of this format."""
+        """Return whether a file with this header has this format."""
         return {self.time, self.prompt} <= {*header} and not {*self.outputs}.isdisjoint(header)
 
 
@@ -62,7 +62,7 @@ CSV_FORMATS = (
 
 
 def read_rows(path: Path) -> tuple[TraceKind, Iterator[Row]]:
-    """Return the file's format and its rows, in its own order. Raises RowError, now or later."""
+    """Return the file's format and its rows, in the file's order. Raises RowError, now or later."""
     text = _read_text(path.expanduser())
     first = text.split("\n", 1)[0].strip()
     if first.startswith("{"):
@@ -98,11 +98,11 @@ def _read_text(path: Path) -> str:
 
 def _csv_rows(known: CsvFormat, text: str) -> Iterator[Row]:
     if known.kind == "run":
-        # A kill may have torn the last line; records.read_frame leaves it out as well.
+        # A kill may have cut the last line; records.read_frame leaves it out as well.
         text = text[: text.rfind("\n") + 1] or text
     reader = csv.reader(io.StringIO(text, newline=""))
     header = next(reader)
-    line = reader.line_num + 1  # a quoted cell may hold line breaks
+    line = reader.line_num + 1  # a quoted cell may contain line breaks
     try:
         for cells in reader:
             if cells and len(cells) != len(header):
@@ -115,13 +115,13 @@ def _csv_rows(known: CsvFormat, text: str) -> Iterator[Row]:
 
 
 def _csv_row(known: CsvFormat, row: dict[str, str], line: int) -> Row:
-    # A request of ours that failed has no counts.
+    # A request of our own runs that failed has no counts.
     tokens = _maybe_tokens if known.kind == "run" else _tokens
     outputs = [_cell(line, row, key, tokens) for key in known.outputs if key in row]
     return Row(
         _cell(line, row, known.time, _date_ns if known.kind == "azure" else _seconds_ns),
         _cell(line, row, known.prompt, tokens),
-        # An output of 0 tokens is none: what was asked for then stands in the next column.
+        # 0 output tokens mean no output: the next column then has the number that was asked for.
         next(filter(None, outputs), outputs[-1]),
     )
 
@@ -130,7 +130,7 @@ def _csv_row(known: CsvFormat, row: dict[str, str], line: int) -> Row:
 
 
 def _mooncake_rows(text: str) -> Iterator[Row]:
-    # Not splitlines(), which ends lines at characters that JSON may hold.
+    # Not splitlines(), which splits at characters that JSON may contain.
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
@@ -153,7 +153,7 @@ def _mooncake_row(line: int, row: Mapping[str, Any]) -> Row:
     return Row(_cell(line, row, "timestamp", _milliseconds_ns), prompt, output, block_ids)
 
 
-# Cells. Each reader raises ValueError or ArithmeticError where it can't.
+# Cells. Each reader raises ValueError or ArithmeticError for a wrong cell.
 
 
 def _cell(line: int, row: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> T:
@@ -210,7 +210,7 @@ def _milliseconds_ns(value: Any) -> int:
 
 
 def _to_ns(number: Decimal, digits: int) -> int:
-    """Return the number in nanoseconds, of which 10**digits make one."""
+    """Return the number, in a unit of 10**digits nanoseconds, in nanoseconds."""
     if not number.is_finite() or abs(number) >= MOST_NS:
         raise OverflowError(number)
     return round(number.scaleb(digits))

@@ -1,1 +1,1 @@
-"""Where prompts come from, how long they are, how a run draws them."""
+"""Where prompts come from, how long they are, and how a run draws them."""

@@ -1,4 +1,4 @@
-"""Conversations of several turns: what the person says; the answers are the server's to give."""
+"""Conversations of several turns: what the person says. The answers come from the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .rows import CONVERSATIONS, RowError, turns_of
 class Conversation:
     """What one person says, turn by turn."""
 
-    id: str  # stable in its set
+    id: str  # unique and constant in its set
     user_turns: tuple[str, ...]
 
 
@@ -31,11 +31,11 @@ class ConversationSet:
     conversations: tuple[Conversation, ...]
     sha256: str  # over the turns, in order
     distinct: int
-    notes: tuple[str, ...] = ()  # for people: what was cut, what was used again
+    notes: tuple[str, ...] = ()  # for people: what was cut or used again
 
 
 def read_conversations(path: Path) -> tuple[Conversation, ...]:
-    """Return every conversation of a file in which a person says something.
+    """Return the conversations of a file in which a person says something.
 
     Raises PromptError naming the file, the row and the fault.
     """
@@ -56,7 +56,7 @@ def _shape(row: object) -> str | None:
 
 
 def _user_turns(row: Any) -> tuple[str, ...]:
-    """Return what the person says in a row, turn by turn; blank turns are none. Raises RowError."""
+    """Return what the person says in a row, turn by turn, without blank turns. Raises RowError."""
     shape = _shape(row)
     if shape is None:
         raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
@@ -69,8 +69,8 @@ def choose_conversations(
 ) -> ConversationSet:
     """Return `count` conversations of exactly `turns` turns, in seeded order.
 
-    Longer ones are cut; shorter ones are left out. All are used equally often, and the first of
-    a longer draw are those of a shorter one. Raises PromptError where none is long enough.
+    Longer ones are cut; shorter ones are left out. All are used equally often, and a longer draw
+    begins with the shorter one. Raises PromptError where none is long enough.
     """
     fitting = [Conversation(c.id, c.user_turns[:turns]) for c in pool if len(c.user_turns) >= turns]
     if not fitting:

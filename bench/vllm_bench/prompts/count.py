@@ -1,7 +1,7 @@
 """How many tokens a prompt has: by the server, else by a local tokenizer, else estimated.
 
-Only the server knows the chat template and the system prompt that it puts around a prompt,
-so only its count is the length that a run sends; each counter says what its counts are worth.
+Only the server knows the chat template that it puts around a prompt, so only its count is the
+length that a run sends. Each counter has notes on how exact its counts are.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .prompt import CountedBy, Prompt, PromptError, user_prompt
 Tokenize = Callable[[Prompt], "int | None"]  # asks a server; None: it refuses the prompt
 
 SERVER_CALLS_AT_ONCE = 8
-MODEL_ALIASES = {"gpt-oss-20": "openai/gpt-oss-20b"}  # as the server's launcher has it
-# Of 178 English prompts of 20 tokens or more, with the o200k vocabulary: the sum of the guesses
-# is right within 5 %, nine in ten are off by less than 30 %. Code has more tokens than this.
+MODEL_ALIASES = {"gpt-oss-20": "openai/gpt-oss-20b"}  # the same as in bench/serve.py
+# Of 178 English prompts of 20 tokens or more, with the o200k vocabulary: the sum of the
+# estimates is right within 5 %, nine in ten are wrong by less than 30 %. Code has more tokens.
 BYTES_PER_TOKEN = 4.5
 
-# Scripts, digits, code and an emoji: two tokenizers that agree on this agree on much.
+# Scripts, digits, code and an emoji: tokenizers with equal counts here are probably equal.
 PROBE = user_prompt(
     "probe",
     "The 1,024 zebras' café — наука, 数据, データ 🙂: for (int i = 0; i < n; ++i) x[i] += 3.14;",
@@ -34,13 +34,13 @@ PROBE = user_prompt(
 
 
 class TokenCounter(Protocol):
-    """Counts prompts in one of three ways; `notes` is what a person should know of the counts."""
+    """Counts prompts in one of three ways; `notes` is what people should know about the counts."""
 
     method: CountedBy
     notes: tuple[str, ...]
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
-        """Return tokens of each prompt; None: the server refuses it, too long for one."""
+        """Return the tokens of each prompt; None: the server refuses it as too long."""
 
 
 class CannotCount(Exception):  # noqa: N818 - not an error: the next counter takes over
@@ -73,13 +73,13 @@ class ServerCounter:
             self._cache.add({PROBE.content_sha256: counted})
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
-        """Count, from the cache where it can. Raises PromptError where the server stopped."""
+        """Count, from the cache if possible. Raises PromptError if the server stops answering."""
         keys = [prompt.content_sha256 for prompt in prompts]
         known = {key: self._cache.get(key) for key in keys} if self._cache else {}
         unknown = {key: p for key, p in zip(keys, prompts, strict=True) if known.get(key) is None}
         asked = dict(zip(unknown, self._ask(list(unknown.values())), strict=True))
         if self._cache:
-            # A refusal isn't kept: a server with a longer context may take the prompt.
+            # A refusal isn't cached: a server with a longer context may accept the prompt.
             self._cache.add({key: n for key, n in asked.items() if n is not None})
         return [asked[key] if key in asked else known[key] for key in keys]
 
@@ -90,10 +90,10 @@ class ServerCounter:
         try:
             return list(pool.map(self._tokenize, prompts))
         except BenchError as e:
-            # Not the next counter's turn: half a set counted otherwise could not be repeated.
+            # No fallback to another counter: a set counted in two ways could not be repeated.
             raise PromptError(f"the server stopped counting tokens: {e}") from e
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # Ctrl-C doesn't wait for the rest
+            pool.shutdown(wait=True, cancel_futures=True)  # don't wait for the rest on Ctrl-C
 
 
 class TokenizerCounter:
@@ -107,9 +107,9 @@ class TokenizerCounter:
 
         try:
             self._tokenizer: Any = Tokenizer.from_file(str(path))
-        except Exception as e:  # the library raises nothing narrower
+        except Exception as e:  # the library raises no narrower type
             raise CannotCount(f"{path}: not a tokenizer: {e}") from e
-        # A tokenizer may come with the length that it was trained at.
+        # A tokenizer file may truncate at the length that it was trained with.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.notes = (
@@ -118,12 +118,12 @@ class TokenizerCounter:
         )
 
     def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
-        # One by one: encode_batch starts threads, after which the library warns of each fork.
+        # One by one: encode_batch starts threads, and the library then warns at each fork.
         return [len(self._tokenizer.encode(prompt.text).ids) for prompt in prompts]
 
 
 class EstimateCounter:
-    """Guesses by the text's length, at least 1."""
+    """Estimates from the text's length, at least 1."""
 
     method: CountedBy = "estimate"
 
@@ -143,8 +143,8 @@ def best_counter(
 ) -> TokenCounter:
     """Return the best counter that works here: server, local tokenizer, estimate.
 
-    `models` are the names to look for a local tokenizer under; `scope` is all that changes the
-    server's counts (model, endpoint, system prompt), to keep cached counts apart.
+    `models` are names under which to look for a local tokenizer; `scope` is everything that changes
+    the server's counts (model, endpoint, system prompt), so that cached counts aren't mixed.
     """
     notes: list[str] = []
     if tokenize is not None:
@@ -185,7 +185,7 @@ def _in_hub_cache(repo: str) -> Path | None:
     try:
         found = try_to_load_from_cache(repo, "tokenizer.json")
     except HFValidationError:
-        return None  # a path, or a name that no model on the hub can have
+        return None  # a path, or a name that isn't possible on the hub
     return Path(found) if isinstance(found, str) else None
 
 
@@ -193,7 +193,7 @@ class TokenCountCache:
     """Counts by content, kept in memory and appended to a file."""
 
     def __init__(self, folder: Path, scope: Sequence[str]) -> None:
-        """Open the counts of one way of counting; `scope` is whatever changes the counts."""
+        """Open the cached counts of one `scope`: everything that changes the counts."""
         digest = hashlib.sha256(json.dumps(list(scope)).encode()).hexdigest()[:16]
         label = re.sub(r"[^A-Za-z0-9.-]+", "-", scope[0] if scope else "")[-60:].strip("-.")
         self._path = folder / f"{label}-{digest}.jsonl"
@@ -203,23 +203,23 @@ class TokenCountCache:
         return self._counts.get(content_sha256)
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Keep counts. Where the disk doesn't take them they are kept in memory alone."""
+        """Keep counts. If they can't be written to disk, they are kept only in memory."""
         new = {key: n for key, n in counts.items() if key not in self._counts}
         self._counts.update(new)
-        # The line break comes first: it ends a line that a kill tore off.
+        # The line break comes first: it ends a line that a kill cut off.
         lines = "".join(f'\n{{"sha256":"{key}","tokens":{n}}}' for key, n in new.items())
         if not lines:
             return
-        with suppress(OSError):  # a cache saves time; a run doesn't end for want of it
+        with suppress(OSError):  # a cache only saves time; a run goes on without it
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab", buffering=0) as file:
-                # In one write: whole batches of several processes don't mix.
+                # In one write, so that the batches of several processes don't mix.
                 file.write(lines.encode() + b"\n")
 
     def forget(self) -> None:
         """Drop all counts: the server counts differently now."""
         self._counts.clear()
-        with suppress(OSError):  # a read-only cache: the next run finds out again
+        with suppress(OSError):  # a read-only cache: the next run checks again
             self._path.unlink(missing_ok=True)
 
 
@@ -234,5 +234,5 @@ def _read(path: Path) -> dict[str, int]:
             row = json.loads(line)
             counts[str(row["sha256"])] = int(row["tokens"])
         except (ValueError, KeyError, TypeError):
-            continue  # torn off, or empty: that text is counted again
+            continue  # cut off, or empty: that text is counted again
     return counts

@@ -1,7 +1,7 @@
-"""Prompts from a person's own file: JSON lines, one JSON array, or text with one prompt per line.
+"""Prompts from the user's own file: JSON lines, one JSON array, or text with one prompt per line.
 
-The format is seen from the content; the ending .json, .jsonl or .ndjson only says that
-nothing but JSON will do, so that a damaged line is an error and not a prompt.
+The content decides the format. The endings .json, .jsonl and .ndjson only mean that the file must
+be JSON, so that a damaged line is an error and not a prompt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _read_text(path: Path, name: str) -> str:
     except OSError as e:
         raise PromptError(f"{name}: can't be read: {e.strerror}") from e
     if b"\0" in data:
-        raise PromptError(f"{name}: a binary file; wanted: UTF-8 text or JSON")
+        raise PromptError(f"{name}: a binary file; it must be UTF-8 text or JSON")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
@@ -75,12 +75,12 @@ def _json_array(path: Path, text: str) -> list[object] | None:
     except orjson.JSONDecodeError as e:
         if path.suffix.lower() == ".json":
             raise PromptError(f"file:{path}: line {e.lineno}: not JSON: {e.msg}") from e
-        return None  # "[INST] …" is a text like any other
+        return None  # "[INST] …" is a normal text
     return list(found)
 
 
 def _is_json_object(lines: Iterator[Labelled]) -> bool:
-    """Whether the first line is a JSON object: nobody asks a model one of those."""
+    """Return whether the first line is a JSON object, which is unlikely as a prompt."""
     _, first = next(lines)
     try:
         return isinstance(orjson.loads(str(first)), dict)
@@ -89,7 +89,7 @@ def _is_json_object(lines: Iterator[Labelled]) -> bool:
 
 
 def _lines(text: str) -> Iterator[Labelled]:
-    # Not splitlines(): a prompt may hold U+2028, which ends a line there and in no editor.
+    # Not splitlines(): it splits at U+2028, which a prompt may contain.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.strip()

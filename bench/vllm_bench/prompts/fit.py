@@ -1,8 +1,8 @@
-"""Choosing a run's prompts: as many as were asked for, in seeded order, of the asked length.
+"""Choosing a run's prompts: the number and length that were asked for, in seeded order.
 
 `natural` draws prompts as people wrote them, from half the target to twice the target;
-`packed` joins them until the target is met (pack.py). The first prompts of a longer draw
-are those of a shorter one.
+`packed` joins them until the target is met (`pack.py`). A longer draw begins with the shorter
+one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user
 from .source import dataset_notes
 
 SMALLEST_BATCH = 32  # prompts counted at once, at least: the server counts several in parallel
-# No tokenizer makes more tokens than bytes; none was seen to average this many bytes a token.
+# No tokenizer makes more tokens than bytes; none is known to average this many bytes per token.
 MOST_BYTES_PER_TOKEN = 32
 
 
@@ -30,11 +30,11 @@ class TokenRange:
 
     low: int
     high: int
-    advice: str = "ask for other lengths"  # what to do where no prompt fits
+    advice: str = "ask for other lengths"  # what to do if no prompt fits
 
     @classmethod
     def around(cls, target_tokens: int | None) -> TokenRange:
-        """Return half to twice the target; without one 50 to 500, a chat's usual lengths."""
+        """Return half to twice the target; without a target 50 to 500, usual lengths in a chat."""
         if target_tokens is None:
             return cls(50, 500, "set prefill_tokens, with prompt_fit: packed for longer prompts")
         advice = "set prompt_fit: packed, or another prefill_tokens"
@@ -46,7 +46,7 @@ class TokenRange:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What to draw from, how many, in which order, and who counts."""
+    """What to draw from, how many, in which order, and what counts the tokens."""
 
     source: PromptSource
     count: int
@@ -57,11 +57,11 @@ class Draw:
 def choose_prompts(
     draw: Draw, fit: Literal["natural", "packed"], target_tokens: int | None
 ) -> PromptSet:
-    """Return prompts near `target_tokens`. Raises PromptError where none can be had."""
+    """Return prompts near `target_tokens`. Raises PromptError if there are none."""
     if fit == "natural":
         return choose_natural(draw, TokenRange.around(target_tokens))
     if target_tokens is None:
-        raise PromptError("prompt_fit: packed needs prefill_tokens: how long is a prompt to be?")
+        raise PromptError("prompt_fit: packed needs prefill_tokens, the length of a prompt")
     return choose_packed(draw, target_tokens)
 
 
@@ -119,11 +119,11 @@ def _search(draw: Draw, wanted: TokenRange) -> tuple[list[Prompt], list[int]]:
 
 
 def _possible(draw: Draw, wanted: TokenRange, overhead: int) -> Iterator[Prompt]:
-    """Yield prompts in seeded order, less those that by their bytes alone can't fit."""
+    """Yield prompts in seeded order, without those whose number of bytes can't fit."""
     for index in permutation(len(draw.source.prompts), draw.seed):
         prompt = draw.source.prompts[index]
         length = len(prompt.text.encode())
-        # Each further message has a template of its own around it, of unknown length.
+        # Each further message has its own template around it, of unknown length.
         too_short = len(prompt.messages) == 1 and length + overhead < wanted.low
         if not too_short and length <= wanted.high * MOST_BYTES_PER_TOKEN:
             yield prompt
@@ -148,7 +148,7 @@ def _none_fits(draw: Draw, wanted: TokenRange, lengths: list[int]) -> str:
 
 
 def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> PromptSet:
-    """Return as many prompts as asked: what was found, and where that is too few, it again."""
+    """Return as many prompts as asked for; if too few were found, they are used again."""
     again = (found[index] for index in endless_permutations(len(found), draw.seed))
     chosen = tuple(itertools.islice(itertools.chain(found, again), draw.count))
     uses = Counter(prompt.id for prompt in chosen)

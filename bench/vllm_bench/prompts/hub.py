@@ -12,7 +12,7 @@ from ..scenario.datasets import HubSet
 from .prompt import PromptError, PromptSource, user_prompt, without_repeats
 from .rows import RowError, first_human_turn, root_human_prompt
 
-# One request tells whether the hub answers. Without it, `datasets` tries six times and more
+# One request shows whether the hub answers. Without it, `datasets` tries at least six times
 # before it gives up, which takes minutes where packets are dropped.
 PROBE_TIMEOUT_S = 10.0
 OUR_DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
@@ -32,7 +32,7 @@ def fetch(hub_set: HubSet, token: str | None) -> Fetched:
     revision = _resolve_revision(hub_set, token)
     try:
         rows = _load(hub_set, token, revision)
-    except Exception as e:  # whatever the library, the network or the disk comes up with
+    except Exception as e:  # any error of the library, the network or the disk
         raise PromptError(_explain(hub_set, e, token)) from e
     missing = [c for c in hub_set.columns if c not in rows.column_names]
     if missing:
@@ -51,7 +51,7 @@ def fetch(hub_set: HubSet, token: str | None) -> Fetched:
 
 
 def _prompt_text(hub_set: HubSet, row: Mapping[str, Any]) -> str | None:
-    """Return the prompt in a row of the set; None: it has none that a person wrote."""
+    """Return the prompt in a row of the set; None: a person wrote no prompt in it."""
     if any(row[column] != value for column, value in hub_set.only.items()):
         return None
     if hub_set.shape == "tree message":
@@ -60,28 +60,28 @@ def _prompt_text(hub_set: HubSet, row: Mapping[str, Any]) -> str | None:
         try:
             return first_human_turn(row)
         except RowError:
-            return None  # one odd conversation in ninety thousand is no reason to have none
+            return None  # a few odd conversations in ninety thousand don't make the set unusable
     noise = hub_set.noise
     parts = (re.sub(noise.get(c, "(?!)"), "", row[c] or "").strip() for c in hub_set.columns)
     return "\n\n".join(part for part in parts if part)
 
 
 def _resolve_revision(hub_set: HubSet, token: str | None) -> str | None:
-    """Return the commit that the hub has now; None in the hub library's own offline mode."""
+    """Return the commit that the hub has now; None in the offline mode of the hub's library."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     try:
         info = HfApi(token=token).dataset_info(hub_set.repo, timeout=PROBE_TIMEOUT_S)
     except OfflineModeIsEnabled:
-        return None  # HF_HUB_OFFLINE=1: the library's own cache may still have the set
-    except Exception as e:  # httpx, requests or the hub's own, by the library's version
+        return None  # HF_HUB_OFFLINE=1: the library's cache may still have the set
+    except Exception as e:  # of httpx, requests or the hub's library, depending on its version
         raise PromptError(_explain(hub_set, e, token)) from e
     return info.sha
 
 
 def _load(hub_set: HubSet, token: str | None, revision: str | None) -> Any:
-    """Return the set's rows, without the bars and warnings that the libraries print."""
+    """Return the set's rows; the libraries' progress bars and warnings are switched off."""
     import datasets
     import huggingface_hub
 

@@ -20,7 +20,7 @@ def listing(prompts: Sequence[Prompt]) -> Iterator[str]:
         length = "" if prompt.tokens is None else f", {prompt.tokens} tokens"
         yield f"--- {number}: {escaped(prompt.id)}{length}"
         for message in prompt.messages:
-            # A lone user message is what nearly every prompt is: no need to say so.
+            # Nearly every prompt is a single user message: its role isn't shown.
             role = f"[{message.role}] " if len(prompt.messages) > 1 else ""
             yield role + escaped(message.content)
         yield ""

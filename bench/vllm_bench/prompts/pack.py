@@ -1,9 +1,9 @@
 """Packed prompts: real prompts joined by blank lines to a length in tokens, within 2 %.
 
 Each starts with another prompt of the set, so that a prefix cache finds nothing in common. The
-last part is cut at the end of a word; where a word is longer than the tolerance (a Chinese
-paragraph is one), at a character. A search asks for counts by `yield`, so that the searches of
-all prompts advance together and the server counts a batch of them at once.
+last part is cut at the end of a word, or, if a word is longer than the tolerance (a Chinese
+paragraph counts as one word), at a character. A search gets counts through `yield`, so that the
+searches of all prompts advance together and the server counts a batch of them at once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .prompt import Prompt, user_prompt
 TOLERANCE = 0.02
 BETWEEN = "\n\n"
 FIRST_GUESS_CHARS_PER_TOKEN = 4.0
-MOST_COUNTS = 40  # of one search; four or five are usual
+MOST_COUNTS = 40  # per search; four or five are usual
 WORD_END = re.compile(r"(?<=\S)(?=\s)|\Z")
 
-# A search yields texts to be counted and is sent their tokens (None: refused, so too long).
+# A search yields texts and gets their token counts (None: refused, so too long).
 Search = Generator[str, "int | None", "str | None"]
 
 
@@ -33,7 +33,7 @@ class Goal:
     """The length to reach, in tokens."""
 
     tokens: int
-    overhead: int  # what chat template and system prompt take of it
+    overhead: int  # the tokens of chat template and system prompt
 
     @property
     def tolerance(self) -> int:
@@ -43,13 +43,13 @@ class Goal:
         return counted is not None and abs(counted - self.tokens) <= self.tolerance
 
     def exceeded_by(self, counted: int | None) -> bool:
-        """Whether the text must be cut. A refused one is too long."""
+        """Return whether the text must be cut. A refused text is too long."""
         return counted is None or counted > self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A text cut after `chars` characters, and how many tokens it has then."""
+    """A text cut after `chars` characters, and the number of tokens that are left."""
 
     chars: int
     tokens: float
@@ -59,7 +59,7 @@ def pack_prompts(
     source: Sequence[Prompt], count: int, goal: Goal, seed: int, counter: TokenCounter
 ) -> list[Prompt]:
     """Return up to `count` distinct prompts that meet the goal; fewer where the set is small."""
-    # Some starts may fail (no cut fits, or two packed prompts are equal); not all need trying.
+    # Some starts may fail (no cut fits, or two packed prompts are equal); not all are tried.
     starts = itertools.islice(permutation(len(source), seed), 2 * count + 16)
     made: dict[str, Prompt] = {}
     while len(made) < count:
@@ -78,7 +78,7 @@ def pack_prompts(
 def _pack(
     source: Sequence[Prompt], start: int, goal: Goal, seed: int
 ) -> Generator[str, int | None, Prompt | None]:
-    """Search one packed prompt that starts with the prompt at `start`; None: it can't be."""
+    """Search one packed prompt that starts with the prompt at `start`; None: none fits."""
     text, ends, counted = yield from _join(_parts(source, start, seed), goal)
     tokens = float(counted) if counted is not None else len(text) / FIRST_GUESS_CHARS_PER_TOKEN
     found = text if goal.met_by(counted) else (yield from cut(text, tokens, goal))
@@ -91,7 +91,7 @@ def _pack(
 def _join(
     parts: Iterator[Prompt], goal: Goal
 ) -> Generator[str, int | None, tuple[str, list[int], int | None]]:
-    """Join parts until they are long enough; return the text, where each part ends, its tokens."""
+    """Join parts until the text is long enough; return it, where each part ends, and its tokens."""
     text, ends = "", list[int]()
     counted: int | None = goal.overhead
     chars_per_token = FIRST_GUESS_CHARS_PER_TOKEN
@@ -104,13 +104,13 @@ def _join(
         counted = yield text
         if goal.exceeded_by(counted) or goal.met_by(counted):
             break
-        # Bounded: a server that counts next to nothing must not make a text without end.
+        # Bounded: with a server that counts far too few tokens the text would grow forever.
         chars_per_token = min(32.0, len(text) / max(1, (counted or 0) - goal.overhead))
     return text, ends, counted
 
 
 def _parts(source: Sequence[Prompt], start: int, seed: int) -> Iterator[Prompt]:
-    """Yield the prompt at `start`, then all others in an order of this start's own, endlessly."""
+    """Yield the prompt at `start`, then all others in an order of their own, endlessly."""
     yield source[start]
     own_order = endless_permutations(len(source), derive_seed(seed, f"parts {start}"))
     first_turn = itertools.islice(own_order, len(source))
@@ -119,9 +119,9 @@ def _parts(source: Sequence[Prompt], start: int, seed: int) -> Iterator[Prompt]:
 
 
 def cut(text: str, tokens: float, goal: Goal) -> Search:
-    """Search a cut of a text that is too long, first among the ends of words.
+    """Search where to cut a text that is too long, first at the ends of words.
 
-    `tokens` is how many the whole text has, with the overhead; a guess will do.
+    `tokens` is the number of tokens of the full text, with the overhead; an estimate is enough.
     """
     low, high = Cut(0, goal.overhead), Cut(len(text), max(tokens, goal.tokens + 1.0))
     word_ends = [found.start() for found in WORD_END.finditer(text)]
@@ -129,7 +129,7 @@ def cut(text: str, tokens: float, goal: Goal) -> Search:
         places: Sequence[int] = _between(word_ends, low, high)
         places = places or range(low.chars + 1, high.chars)
         if not places:
-            return None  # one character more or less jumps over the goal
+            return None  # a single character more or less misses the goal
         chars = _guess(places, low, high, goal, halve=step % 4 == 3)
         piece = text[:chars].rstrip()
         counted = yield piece
@@ -149,9 +149,9 @@ def _between(word_ends: list[int], low: Cut, high: Cut) -> list[int]:
 
 
 def _guess(places: Sequence[int], low: Cut, high: Cut, goal: Goal, *, halve: bool) -> int:
-    """Return the place where the goal would be if tokens were spread evenly.
+    """Return the position of the goal if tokens were spread evenly.
 
-    Halving now and then bounds the search where they are not.
+    An occasional halving bounds the search if they aren't.
     """
     if halve:
         return places[len(places) // 2]
@@ -163,7 +163,7 @@ def _guess(places: Sequence[int], low: Cut, high: Cut, goal: Goal, *, halve: boo
 def run_together(
     searches: Sequence[Generator[str, int | None, Prompt | None]], counter: TokenCounter
 ) -> list[Prompt | None]:
-    """Advance all searches, by one count each at a time, until every one has ended."""
+    """Advance all searches by one count at a time, until all have ended."""
     results: list[Prompt | None] = [None] * len(searches)
     asking: dict[int, str] = {number: next(search) for number, search in enumerate(searches)}
     while asking:
@@ -173,7 +173,7 @@ def run_together(
             try:
                 asking[number] = searches[number].send(counted)
             except StopIteration as done:
-                # The last text that was counted is the one that was found.
+                # The text that was counted last is the result.
                 found: Prompt | None = done.value
                 assert found is None or found.text == text
                 results[number] = found and replace(found, tokens=counted)

@@ -1,4 +1,4 @@
-"""What a prompt is, and a set of them ready to be sent."""
+"""Prompts, data sets, and the set of prompts of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CountedBy = Literal["server", "tokenizer", "estimate", "nobody"]
 
 
 class PromptError(BenchError):
-    """Prompts that can't be had; the text is one line for people."""
+    """Prompts that can't be loaded or chosen; the text is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What one request asks, without the scenario's system prompt."""
+    """The prompt of one request, without the scenario's system prompt."""
 
-    id: str  # stable in its set: dolly:123; packed: its first part and how many more, dolly:123+14
+    id: str  # unique in its set: dolly:123; packed: first part and how many more, dolly:123+14
     messages: tuple[Message, ...]  # what a chat request sends
     tokens: int | None = None  # None: not counted yet
 
@@ -40,13 +40,13 @@ class Prompt:
 
     @property
     def content_sha256(self) -> str:
-        """Name the content alone: roles and texts, without id and count."""
+        """Return a hash of the content: roles and texts, without id and count."""
         return hashlib.sha256(_content(self)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSource:
-    """A whole data set, and what a person should know of how it was read."""
+    """A complete data set, and notes for people on how it was read."""
 
     dataset: str
     prompts: tuple[Prompt, ...]
@@ -61,7 +61,7 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
     sha256: str  # over the content, in order
     distinct: int
-    max_uses: int  # how often the most used one stands in `prompts`
+    max_uses: int  # how often the most used prompt is in `prompts`
     source_count: int  # prompts in the data set
     counted_by: CountedBy
     notes: tuple[str, ...]  # for people: reuse, licence, estimated counts
@@ -86,9 +86,9 @@ def _content(prompt: Prompt) -> bytes:
 
 
 def without_repeats(dataset: str, prompts: Iterable[Prompt], skipped: int = 0) -> PromptSource:
-    """Return the prompts less the empty and the repeated ones, and say how many those were.
+    """Return the prompts without empty and repeated ones, and a note on how many were left out.
 
-    `skipped` rows had no human prompt, and were left out before. Raises PromptError where
+    `skipped` rows had no human prompt, and were left out before. Raises PromptError if
     nothing is left.
     """
     kept: dict[str, Prompt] = {}

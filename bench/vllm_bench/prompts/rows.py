@@ -1,10 +1,10 @@
-"""One row of a data set, in any of the shapes that people keep prompts in: what was said in it.
+"""Reads the prompt or the turns from one row of a data set, in any of the usual shapes.
 
 "Why is the sky blue?"
 {"prompt": "Why is the sky blue?"}
 {"messages": [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", …}, …]}
 {"conversations": [{"from": "human", "value": "Why …"}, {"from": "gpt", "value": "…"}, …]}
-{"turns": ["Why is the sky blue?", "Explain it to a child."]}     MT-Bench: all are a person's
+{"turns": ["Why is the sky blue?", "Explain it to a child."]}     MT-Bench: all by a person
 {"prompt": {"text": "Why …", "role": "prompter", …}}        OpenAssistant: a tree
 {"text": "Why …", "role": "prompter", "parent_id": null, …}  OpenAssistant: a message
 """
@@ -21,16 +21,16 @@ Messages = tuple[Message, ...]
 
 CHAT_ROLES = ("system", "developer", "user", "assistant")
 HUMAN = ("human", "user")  # how ShareGPT files name the person
-# The shapes of whole conversations, and where a turn has its speaker and its text.
+# The shapes of conversations, and the keys of a turn's speaker and text.
 CONVERSATIONS = {"conversations": ("from", "value"), "messages": ("role", "content"), "turns": None}
 
 
 class RowError(Exception):
-    """A row of a shape that isn't known; the text says what is wrong with it."""
+    """A row with an unknown shape; the text says what is wrong with it."""
 
 
 class Turn(NamedTuple):
-    """What somebody says in a conversation; it is read when it is asked for."""
+    """One turn of a conversation; its text is read when it is needed."""
 
     speaker: str
     value: object
@@ -42,7 +42,7 @@ class Turn(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The words, which may come as OpenAI's list of parts. Raises RowError."""
+        """The text, which may be OpenAI's list of parts. Raises RowError."""
         if not isinstance(self.value, list):
             return _text(self.value, self.where)
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in self.value):
@@ -69,7 +69,7 @@ def turns_of(row: Row, shape: str) -> Iterator[Turn]:
 
 
 def messages_of_row(row: object) -> Messages | None:
-    """Return the row's messages; None where it holds no human prompt. Raises RowError."""
+    """Return the row's messages; None where it has no human prompt. Raises RowError."""
     if isinstance(row, str):
         return _user(row)
     if not isinstance(row, dict):
@@ -91,7 +91,7 @@ def first_human_turn(row: Row, shape: str = "conversations") -> str | None:
 def root_human_prompt(message: Row) -> str | None:
     """Return the text of an OpenAssistant message if a person began a conversation with it.
 
-    Deleted messages are left out, and synthetic ones: a model wrote those. Raises RowError.
+    Deleted messages are left out, and so are synthetic ones, which a model wrote. Raises RowError.
     """
     begins = message.get("parent_id") is None and message.get("role", "prompter") == "prompter"
     if not begins or message.get("deleted") or message.get("synthetic"):
@@ -101,7 +101,7 @@ def root_human_prompt(message: Row) -> str | None:
 
 def _from_messages(row: Row) -> Messages | None:
     messages = [Message(turn.speaker, turn.text) for turn in turns_of(row, "messages")]
-    # What follows the last user message is the answer, which is the server's to give.
+    # After the last user message comes the answer, which the server has to give.
     while messages and messages[-1].role != "user":
         messages.pop()
     return tuple(messages) or None

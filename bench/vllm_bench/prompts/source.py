@@ -1,13 +1,13 @@
-"""Prompts by the name of their data set: from the hub, once, from a file, or from the bundle.
+"""Prompts by the name of their data set: from the hub (once), a file, or the bundled sample.
 
-Nothing here ever stands in for what was asked: a set that can't be had is a PromptError. What was
-fetched is kept as JSON lines that anybody can read, and a small JSON that vouches for them:
+There is no replacement for a data set that can't be loaded: that is a PromptError. A fetched set is
+kept as readable JSON lines, with a small JSON that has their checksum:
 
-    <cache>/prompts/dolly.json              which file holds the set, its sha256, count, revision
+    <cache>/prompts/dolly.json              which file has the set, its sha256, count, revision
     <cache>/prompts/dolly-3f2a9c1b7d04.jsonl  {"id": "dolly:0", "prompt": "When did …"}
 
-The lines' file is named after its content and the small JSON is renamed into place last, so a
-reader sees the old set or the new one, whatever happens meanwhile. No secret is written.
+The file of lines is named after its content, and the small JSON is renamed into place last. So a
+reader always sees either the old set or the new one. No secret is written.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from pathlib import Path
 
 import orjson
 
-from ..records.whole_file import write_whole
+from ..records.safe_file import write_atomically
 from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet
 from .files import read_prompt_file
 from .hub import Fetched, fetch
 from .prompt import Prompt, PromptError, PromptSource, user_prompt, without_repeats
 
 SAMPLE_FILE = Path(__file__).resolve().parents[2] / "data" / "sample_prompts.jsonl"
-FORMAT = 1  # of a fetched set; goes up when a filter of rows changes: it is fetched again
+FORMAT = (
+    1  # of a fetched set; raise it when a filter of rows changes, so that sets are fetched again
+)
 SAMPLE_NOTE = "sample: written for this project, for trying things out; not human data"
 
 
@@ -39,12 +41,12 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
     if own:
         return Path(own).expanduser().absolute()
     base = Path(environ.get("XDG_CACHE_HOME") or "")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says to ignore relative paths.
     return (base if base.is_absolute() else Path.home() / ".cache") / "vllm-bench"
 
 
 def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -> PromptSource:
-    """Return a data set with what a person should know of how it was read.
+    """Return a data set with notes for people on how it was read.
 
     A hub set is fetched the first time; later neither the hub nor `datasets` is needed.
     Raises PromptError.
@@ -61,7 +63,7 @@ def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -
 
 
 def fetch_to_cache(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -> PromptSource:
-    """Fetch a hub set now, whatever is cached, and cache it. Raises PromptError."""
+    """Fetch a hub set now, even if it is cached, and cache it. Raises PromptError."""
     hub_set = _known(dataset)
     fetched = fetch(hub_set, hf_token or None)
     _write(_folder(cache_dir), hub_set, fetched)
@@ -69,7 +71,7 @@ def fetch_to_cache(dataset: str, *, cache_dir: Path, hf_token: str | None = None
 
 
 def locate(dataset: str, cache_dir: Path) -> Path | None:
-    """Return the file that holds the set; None where it isn't cached. Raises PromptError."""
+    """Return the file with the set; None where it isn't cached. Raises PromptError."""
     if dataset.startswith("file:"):
         return Path(dataset.removeprefix("file:")).expanduser()
     if dataset == SAMPLE:
@@ -79,7 +81,7 @@ def locate(dataset: str, cache_dir: Path) -> Path | None:
 
 
 def dataset_notes(dataset: str) -> tuple[str, ...]:
-    """Return what a person must know of a set before believing or publishing figures from it."""
+    """Return what people must know about a set before they use or publish its figures."""
     if dataset == SAMPLE:
         return (SAMPLE_NOTE,)
     warning = HUB_SETS[dataset].warning if dataset in HUB_SETS else None
@@ -104,7 +106,7 @@ def _prompts_in(lines: bytes) -> tuple[Prompt, ...]:
 
 @dataclass(frozen=True, slots=True)
 class CachedSet:
-    """What the small JSON says."""
+    """The content of the small JSON."""
 
     dataset: str
     repo: str
@@ -119,7 +121,7 @@ class CachedSet:
 
 
 def _find(folder: Path, hub_set: HubSet) -> CachedSet | None:
-    """Return what is cached of the set; None: nothing, or of an older version of its filter.
+    """Return the small JSON of the set; None: not cached, or by an older version of the filter.
 
     Raises PromptError where the small JSON is damaged.
     """
@@ -134,11 +136,11 @@ def _find(folder: Path, hub_set: HubSet) -> CachedSet | None:
     except OSError as e:
         raise PromptError(f"{path}: can't be read: {e.strerror}") from e
     except (ValueError, KeyError, TypeError) as e:
-        raise PromptError(_damaged(path, "not what was written", hub_set)) from e
+        raise PromptError(_damaged(path, "its content is wrong", hub_set)) from e
 
 
 def _read(folder: Path, hub_set: HubSet, cached: CachedSet) -> PromptSource:
-    """Read the cached set, if its checksum is right. Raises PromptError."""
+    """Verify the checksum of the cached set and read it. Raises PromptError."""
     path = _lines_path(folder, cached)
     try:
         data = path.read_bytes()
@@ -150,7 +152,7 @@ def _read(folder: Path, hub_set: HubSet, cached: CachedSet) -> PromptSource:
 
 
 def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
-    """Write a fetched set, and drop the file of the one that it replaces. Raises PromptError."""
+    """Write a fetched set, and delete the file of the one that it replaces. Raises PromptError."""
     rows = [{"id": prompt.id, "prompt": prompt.text} for prompt in fetched.source.prompts]
     data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -167,8 +169,8 @@ def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / cached.file, data)
-        write_whole(
+        write_atomically(folder / cached.file, data)
+        write_atomically(
             _facts_path(folder, hub_set), orjson.dumps(asdict(cached), option=orjson.OPT_INDENT_2)
         )
         _drop_older(folder, hub_set, cached)
@@ -177,7 +179,7 @@ def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
 
 
 def _lines_path(folder: Path, cached: CachedSet) -> Path:
-    return folder / Path(cached.file).name  # a damaged fact can't point out of the folder
+    return folder / Path(cached.file).name  # a damaged name can't point out of the folder
 
 
 def _facts_path(folder: Path, hub_set: HubSet) -> Path:

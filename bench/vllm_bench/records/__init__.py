@@ -1,1 +1,1 @@
-"""What a run leaves on disk: one type for each file, its writer and its reader side by side."""
+"""The files of a run: the type of each, its writer and its reader."""

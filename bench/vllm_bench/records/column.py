@@ -27,18 +27,18 @@ class Column(Generic[Row]):
 
 
 def follow(found: Any, path: str) -> Value:
-    """Return what lies at the end of a path; None where it breaks off. 99 is the key 99.0."""
+    """Return the value at the end of a path; None where the path ends early. 99 is the key 99.0."""
     for name in path.split("."):
         if isinstance(found, Mapping):
             found = found.get(float(name) if name.isdecimal() else name)
         elif found is not None:
             found = getattr(found, name)
-    # Settings come from a file, and may hold anything.
+    # Settings come from a file, and may be anything.
     return found if found is None or isinstance(found, str | int | float) else str(found)
 
 
 def in_file(value: Value, digits: int | None = 4) -> str:
-    """Return a value as text; a microsecond and a ten-thousandth are fine enough."""
+    """Return a value as text; digits beyond a microsecond or a ten-thousandth are left out."""
     if value is None:
         return ""
     exact = digits is None or not isinstance(value, float)
@@ -48,7 +48,7 @@ def in_file(value: Value, digits: int | None = 4) -> str:
 def to_csv(columns: Sequence[Column[Row]], rows: Iterable[Row], digits: int | None = 4) -> bytes:
     """Return a header and a line for each row. A value that doesn't exist is an empty cell.
 
-    `digits` stand behind a number's point; None: all of them.
+    `digits` is the number of decimals; None: all of them.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

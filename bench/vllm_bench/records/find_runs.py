@@ -1,4 +1,4 @@
-"""Finds runs among files, and loads them: rows, and what was written beside them."""
+"""Finds runs among files, and loads them: their rows and their JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .run_info import RunInfo, read_run_info
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the analysis writes itself: a shell's `results/*.csv` names it too.
+# Files that summarize.py writes; a shell's `results/*.csv` includes them.
 OWN_FILES = ("summary.csv", "summary_levels.csv")
 NEEDED = ("run_id", "scenario", "t_scheduled_s", "t_end_s", "max_tokens", "token_events")
 MAPPINGS = (
@@ -25,12 +25,12 @@ MAPPINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run as it lies on disk."""
+    """One run as it is on disk."""
 
     path: Path
     frame: pd.DataFrame
     info: RunInfo | None
-    info_problem: str | None  # why info is None, where its file is there but can't be read
+    info_problem: str | None  # why info is None, if its file exists but can't be read
     run_id: str
     scenario: str
     concurrency: int | None  # None: an open loop
@@ -38,25 +38,25 @@ class Run:
 
 @dataclass(slots=True)
 class Found:
-    """Runs that were asked for, each once, and what was asked for in vain."""
+    """The runs that were asked for, each once, and a problem for each that wasn't found."""
 
     by_place: dict[Path, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @property
     def paths(self) -> list[Path]:
-        """The runs' rows, each under the name that it was given first."""
+        """The paths of the runs' rows, as they were named first."""
         return list(self.by_place.values())
 
     def add(self, path: Path) -> None:
-        """Take a run, unless it is there already under any name."""
+        """Add a run, unless it is there already under any name."""
         self.by_place.setdefault(path.resolve(), path)
 
 
 def find_runs(given: Sequence[str], results_dir: Path) -> Found:
-    """Find the runs that `given` names: files, globs, folders, run ids; nothing: all runs.
+    """Find the runs that `given` names: files, globs, folders, run ids. Empty: all runs.
 
-    Where there is none, the problems say so.
+    If there are none, the problems say so.
     """
     found = Found()
     for item in given or [str(results_dir)]:
@@ -74,7 +74,7 @@ def find_runs(given: Sequence[str], results_dir: Path) -> Found:
 
 
 def _add_matching(found: Found, item: str, results_dir: Path) -> None:
-    """Add the runs that a glob names: as a path, else in the results folder, as ids do."""
+    """Add the runs that a glob names: as a path, else in the results folder."""
     here = [Path(p) for p in sorted(glob.glob(item))]  # noqa: PTH207
     there = [results_dir / p for p in sorted(glob.glob(item, root_dir=results_dir))]  # noqa: PTH207
     matching = here if any(map(_looks_like_run, map(_rows_path, here))) else there
@@ -82,7 +82,7 @@ def _add_matching(found: Found, item: str, results_dir: Path) -> None:
 
 
 def _add_runs(found: Found, candidates: Iterable[Path], nothing: str) -> None:
-    """Add those candidates that are runs; `nothing` is said where none is."""
+    """Add those candidates that are runs; if none is, `nothing` is the problem."""
     runs = [p for p in map(_rows_path, candidates) if _looks_like_run(p)]
     for path in runs:
         found.add(path)
@@ -111,13 +111,13 @@ def _rows_path(path: Path) -> Path:
 
 
 def _looks_like_run(path: Path) -> bool:
-    """Whether a file is a run's rows, be they damaged: most of its columns are ours."""
+    """Whether a file has a run's rows, damaged or not: most of its columns are ours."""
     if path.suffix != ".csv" or not path.is_file():
         return False
     with path.open("rb") as rows:
         header = rows.readline(65536).decode(errors="replace").strip().split(",")
     known = len(set(header) & set(COLUMNS))
-    # A kill before the header was written leaves an empty file beside the run's JSON.
+    # A kill before the header was written leaves an empty file next to the run's JSON.
     return known >= len(COLUMNS) / 2 or (header == [""] and path.with_suffix(".json").exists())
 
 
@@ -137,7 +137,7 @@ def _streams(frame: pd.DataFrame, info: RunInfo | None) -> int | None:
 
 
 def _identity(path: Path, frame: pd.DataFrame, info: RunInfo | None) -> tuple[str, str]:
-    """Return run id and scenario: from the rows, or the JSON where none came."""
+    """Return run id and scenario: from the rows, or from the JSON if there are no rows."""
     if len(frame):
         first = frame.iloc[0]
         return str(first["run_id"]), str(first["scenario"])
@@ -156,11 +156,11 @@ def _refuse_damage(path: Path, frame: pd.DataFrame) -> None:
             raise RecordsError(f"{path}: damaged row: line {line} has {what}")
     ids = frame["run_id"].unique()
     if len(ids) > 1:
-        raise RecordsError(f"{path}: holds {len(ids)} runs: one run a file")
+        raise RecordsError(f"{path}: contains {len(ids)} runs: there must be one run per file")
 
 
 def _load_info(path: Path) -> tuple[RunInfo | None, str | None]:
-    """Return a run's info, or None and what is wrong with its file, if there is one."""
+    """Return a run's info, or None and what is wrong with its file (None: no file)."""
     if not path.exists():
         return None, None
     try:

@@ -1,4 +1,4 @@
-"""The record of one request, and the files that hold a run: `<run_id>.csv` and `<run_id>.json`.
+"""The record of one request, and the files of a run: `<run_id>.csv` and `<run_id>.json`.
 
 `RequestRecord` alone names the CSV's columns: writer, reader and documentation come from it.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import BenchError
-from .row import bad_row, column_types, columns, csv_lines, doc, frame_of, whole_lines
-from .whole_file import hold
+from .row import bad_row, column_types, columns, complete_lines, csv_lines, doc, frame_of
+from .safe_file import lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,28 +41,28 @@ class RecordsError(BenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """One request, made complete at one exit. An empty cell is a value that doesn't exist."""
+    """One request, complete when it is made. An empty cell is a value that doesn't exist."""
 
     run_id: str = doc("the run that the request belongs to; also the file's name")
     scenario: str = doc("scenario's name")
     concurrency: int | None = doc("streams held open by a closed loop; empty in an open one")
     request_rate: float | None = doc(
-        "requests a second that an open loop was to send; of a trace its realised_rate"
+        "requests per second that an open loop should send; for a trace its realised_rate"
     )
     request_index: int = doc("place in the plan, from 0")
     request_id: str = doc("sent as X-Request-Id; the server's chunks carry it")
     prompt_id: str = doc("the prompt's name in its set")
-    conversation_id: str | None = doc("the conversation that it is a turn of")
+    conversation_id: str | None = doc("the conversation to which this turn belongs")
     turn: int | None = doc("which turn of its conversation, from 1")
     stream_index: int = doc("which stream sent it; in an open loop, which connection")
     t_scheduled_s: float = doc(
         "when it was meant to go, from the run's start: by the schedule, or in a closed loop when "
-        "its slot came free"
+        "its stream came free"
     )
-    t_sent_s: float | None = doc("when it was handed to the socket; empty: it never was")
+    t_sent_s: float | None = doc("when it was handed to the socket; empty: it was never sent")
     t_end_s: float = doc("the event with finish_reason, or the moment of failure")
     send_lag_ms: float | None = doc("t_sent - t_scheduled")
-    connect_ms: float | None = doc("time to open a connection, where one was opened for it")
+    connect_ms: float | None = doc("time to open a connection, if one was opened for this request")
     ttft_ms: float | None = doc("first token event - t_sent; empty without streaming")
     ttft_visible_ms: float | None = doc("first token event that isn't reasoning - t_sent")
     latency_ms: float | None = doc("t_end - t_sent")
@@ -70,30 +70,32 @@ class RequestRecord:
     max_gap_ms: float | None = doc("the longest wait between two reads that brought tokens")
     prompt_tokens: int | None = doc("prompt tokens, by the server's usage")
     completion_tokens: int | None = doc("generated tokens, by the server's usage")
-    cached_tokens: int | None = doc("prompt tokens found in the prefix cache, if the server says")
+    cached_tokens: int | None = doc(
+        "prompt tokens found in the prefix cache, if the server reports it"
+    )
     token_events: int = doc("events that brought tokens")
     token_reads: int = doc("socket reads that completed at least one token event")
-    max_tokens: int = doc("generated tokens that were asked for at most")
-    http_status: int | None = doc("status of the reply; empty: none came")
-    finish_reason: str | None = doc("the server's word: stop, length, ...")
+    max_tokens: int = doc("the most generated tokens that were asked for")
+    http_status: int | None = doc("HTTP status of the reply; empty: no reply came")
+    finish_reason: str | None = doc("as the server gives it: stop, length, ...")
     error_kind: ErrorKind | None = doc("why it failed, from a closed list; empty: success")
-    error: str | None = doc("what went wrong, in the server's own words where it gave any")
+    error: str | None = doc("what went wrong, in the server's own words if it gave any")
 
 
 COLUMNS = columns(RequestRecord)
 
 
 class RecordWriter:
-    """Appends rows to a new `<run_id>.csv`, in one write for each call: a kill tears no older row.
+    """Appends rows to a new `<run_id>.csv`, with one write per call: a kill damages no older row.
 
-    It holds the file (see whole_file.py), so that a run under way can be told from a dead one.
+    It locks the file (see safe_file.py), so that others can see that the run is still going on.
     """
 
     def __init__(self, path: Path) -> None:
         """Create the file with its header. Raises FileExistsError, OSError."""
-        # Open to be read as well: some file systems let no other file be held.
+        # Open for reading too: some file systems lock only such files.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        hold(self._fd)
+        lock(self._fd)
         self._write(",".join(COLUMNS) + "\n")
 
     def write(self, records: Iterable[RequestRecord]) -> None:
@@ -101,7 +103,7 @@ class RecordWriter:
         self._write(csv_lines(records))
 
     def _write(self, text: str) -> None:
-        data = text.encode(errors="backslashreplace")  # half a surrogate pair is no UTF-8
+        data = text.encode(errors="backslashreplace")  # half a surrogate pair isn't valid UTF-8
         while data:
             data = data[os.write(self._fd, data) :]
 
@@ -116,7 +118,7 @@ def column_dtypes() -> dict[str, str]:
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """Read a run's rows. A last line that a kill tore off is left out.
+    """Read a run's rows. A last line that a kill cut off is left out.
 
     Raises RecordsError where the file is missing, has a wrong header or a damaged row.
     """
@@ -128,13 +130,13 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def count_rows(path: Path) -> int:
-    """Count a run's rows without a look into their cells. Raises RecordsError as `read_frame`."""
+    """Count a run's rows without reading their cells. Raises RecordsError like `read_frame`."""
     return _checked_lines(path).count(b"\n") - 1
 
 
 def _checked_lines(path: Path) -> bytes:
     try:
-        whole = whole_lines(path.read_bytes())
+        whole = complete_lines(path.read_bytes())
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
     _check_header(path, whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r"))
@@ -152,7 +154,7 @@ def _check_header(path: Path, header: str) -> None:
     if not given:
         raise RecordsError(f"{path}: empty: no run, or one that was killed before its first row")
     if len(missing) > len(COLUMNS) / 2:
-        raise RecordsError(f"{path}: not a run: one is a <run_id>.csv that bench.py wrote")
+        raise RecordsError(f"{path}: not a run: a run is a <run_id>.csv that bench.py wrote")
     extra = [c for c in given if c not in COLUMNS]
     what = [f"missing {', '.join(missing)}"] if missing else []
     what += [f"unknown {', '.join(extra)[:200]}"] if extra else []

@@ -1,4 +1,4 @@
-"""Rows of CSV files as dataclasses: the fields are the columns, each with its meaning."""
+"""Rows of CSV files as dataclasses: each field is a column, with its meaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
-    """Return a field that knows what its column means."""
+    """Return a dataclass field with the meaning of its column."""
     return dataclasses.field(default=default, metadata={"description": text})
 
 
@@ -39,7 +39,7 @@ def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
 
 
 def csv_lines(rows: Iterable[Any]) -> str:
-    """Return rows of one kind as CSV, without a header. None is an empty cell, a row one line."""
+    """Return rows of one kind as CSV without a header: one line per row, None as an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names: tuple[str, ...] = ()
@@ -52,22 +52,22 @@ def csv_lines(rows: Iterable[Any]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    # Microseconds are finer than any clock here resolves; repr would print noise digits.
+    # No clock here resolves microseconds; repr would print meaningless digits.
     if isinstance(value, float):
         return f"{value:.6f}"
-    # Without line breaks, so that a torn row can be told from a whole one.
+    # Without line breaks, so that an incomplete row can be recognised.
     return " ".join(str(value).splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def whole_lines(data: bytes) -> bytes:
-    """Return a file without its last line where a kill tore that off."""
+def complete_lines(data: bytes) -> bytes:
+    """Return a file's content without the last line if a kill cut that off."""
     return data[: data.rfind(b"\n") + 1]
 
 
 def bad_row(lines: bytes) -> str | None:
-    """Return what is wrong with the first row that hasn't as many cells as the header, if any.
+    """Return what is wrong with the first row whose number of cells isn't the header's, if any.
 
-    pandas would fill such a row up, or shift all rows.
+    pandas would fill up such a row, or shift all rows.
     """
     header, *rows = lines.split(b"\n")[:-1] or [b""]
     wanted = header.count(b",") + 1
@@ -80,7 +80,7 @@ def bad_row(lines: bytes) -> str | None:
 
 
 def frame_of(lines: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Return the columns that have a type here. Raises ValueError, TypeError, OverflowError."""
+    """Return the columns for which there is a type. Raises ValueError, TypeError, OverflowError."""
     import pandas as pd
 
     found: pd.DataFrame = pd.read_csv(

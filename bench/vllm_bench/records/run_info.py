@@ -1,4 +1,4 @@
-"""What a run was, beside its rows: `<run_id>.json`."""
+"""`<run_id>.json`: what a run was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from .request_record import RecordsError
-from .whole_file import write_whole
+from .safe_file import write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -19,7 +19,7 @@ RunStatus = Literal["running", "complete", "interrupted", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockPair:
-    """One instant on both clocks: the wall's, and the one that durations are taken from."""
+    """One instant on both clocks: the wall clock, and the monotonic clock used for durations."""
 
     wall_s: float
     monotonic_ns: int
@@ -27,7 +27,7 @@ class ClockPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """What a run was, beside its rows: everything needed to believe and repeat it.
+    """What a run was: everything that is needed, besides its rows, to judge and repeat it.
 
     Written when the run starts (`status: running`) and replaced when it ends.
     """
@@ -46,8 +46,8 @@ class RunInfo:
     clock_end: ClockPair | None = None
     request_rate: float | None = None  # requests/s asked for; None: a closed loop
     repeat: int = 1  # of the level, from 1
-    plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see plan/timetable.py
-    unmeasured: dict[str, int] = field(default_factory=dict)  # sent beside: see run/runner.py
+    plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see plan/plan.py
+    unmeasured: dict[str, int] = field(default_factory=dict)  # warm-up and tail: see run/tally.py
     client_health: dict[str, Any] = field(default_factory=dict)  # see run/client_health.py
     observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see watch/
     notes: list[str] = field(default_factory=list)
@@ -55,8 +55,10 @@ class RunInfo:
 
 
 def write_run_info(path: Path, info: RunInfo) -> None:
-    """Write `<run_id>.json` beside its name and rename, so that a reader sees all or nothing."""
-    write_whole(path, orjson.dumps(dataclasses.asdict(info), option=orjson.OPT_INDENT_2) + b"\n")
+    """Write `<run_id>.json` to a temporary file and rename it: readers see all of it or nothing."""
+    write_atomically(
+        path, orjson.dumps(dataclasses.asdict(info), option=orjson.OPT_INDENT_2) + b"\n"
+    )
 
 
 def read_run_info(path: Path) -> RunInfo:

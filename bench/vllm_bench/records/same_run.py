@@ -1,8 +1,8 @@
-"""When two runs measure the same: for repeats, and for runs that need not be made again.
+"""When two runs measure the same: for repeats, and for runs that --resume leaves out.
 
-One list says which settings, and what a server says of itself, make requests or server differ.
-What isn't on it (a description, the other levels, the seed that each repeat draws anew by, how a
-key or a certificate is found) tells no two runs apart.
+One list has the settings that make requests or server differ, another one the facts that a server
+reports about itself. What isn't on them (a description, the other levels, the seed, which each
+repeat derives anew, how a key or a certificate is found) makes no difference between two runs.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SETTINGS = (
 )
 SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fingerprint")
 
-# What a run is judged by and watched with makes no request differ; but who asks for a run with it
-# is not served by one without.
+# Objectives and telemetry don't change a request. But --resume must not take a run without them
+# for a run with them.
 JUDGED_AND_WATCHED = ("slo", "gpu_hour_price", "telemetry", "telemetry_hz", "telemetry_gpus")
 
 
@@ -38,13 +38,13 @@ def settings_that_count(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def server_that_counts(server: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a server says of itself that makes it another one; None where it doesn't say."""
+    """Return the facts by which servers differ, as the server reports them; None: not reported."""
     return {key: server.get(key) for key in SERVER}
 
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What was asked for, and of whom: of two runs with one key the second need not be made."""
+    """What was asked for, of which server: of two runs with one key the second isn't needed."""
 
     scenario: str
     plan_sha256: str
@@ -54,7 +54,7 @@ class RunKey:
 
     @classmethod
     def of(cls, info: RunInfo) -> RunKey | None:
-        """Return a run's key; None where its JSON doesn't say what it planned."""
+        """Return a run's key; None where its JSON has no plan."""
         asked, plan, server = info.scenario, info.plan, info.server
         if not all(isinstance(part, dict) for part in (asked, plan, server)):
             return None
@@ -76,7 +76,7 @@ class RunKey:
     ) -> RunKey:
         """Return the key of a run with these settings (masked) on such a server."""
         asked = _sha256(settings, (*SETTINGS, *JUDGED_AND_WATCHED))
-        # The fingerprint comes with the first reply: nobody knows it before.
+        # The fingerprint comes with the first reply: before that it is unknown.
         said = _sha256(server, [key for key in SERVER if key != "system_fingerprint"])
         return cls(name, plan_sha256, repeat, asked, said)
 

@@ -1,6 +1,6 @@
 """The files of samples, `telemetry/<run_id>.csv` and `server_metrics/<run_id>.csv`: both ends.
 
-Samplers start before the run does, so rows are held until its start is known.
+Samplers start before the run does, so rows are kept in memory until its start is known.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .request_record import RecordsError
-from .row import bad_row, column_types, columns, csv_lines, frame_of, whole_lines
+from .row import bad_row, column_types, columns, complete_lines, csv_lines, frame_of
 from .samples import GpuRow, ServerRow
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class RowFile:
     """A CSV of rows on the run's clock. Safe to use from several threads; it never raises.
 
-    A disk that is full ends the file, not the run: `problem` says why.
+    A full disk ends the file, not the run: `problem` says why.
     """
 
     def __init__(self, path: Path, kind: type[Any]) -> None:
-        """Prepare to write `path`, which appears once the run's start is known."""
+        """Prepare to write `path`, which is created when the run's start is known."""
         self.path = path
         self.written = 0
         self.problem: str | None = None
@@ -37,12 +37,14 @@ class RowFile:
         self._lock = threading.Lock()
 
     def anchor(self, zero_s: float) -> None:
-        """Say when the run starts, on the clock of the rows' `t_s`."""
+        """Set when the run starts, on the clock of the rows' `t_s`."""
         with self._lock:
-            self._zero_s = zero_s  # the rows so far go with the next: this is no time for the disk
+            self._zero_s = (
+                zero_s  # the rows so far are written with the next: no disk access at the start
+            )
 
     def write(self, rows: Iterable[Any] = ()) -> None:
-        """Append rows, and those that were held for the start."""
+        """Append rows, after those that waited for the start."""
         with self._lock:
             self._held.extend(rows)
             if self._zero_s is None or self.problem is not None:
@@ -81,7 +83,7 @@ def read_server_rows(run: Path) -> pd.DataFrame | None:
 
 
 def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
-    """Read rows of this kind. A last line that a kill tore off is left out, and unknown columns.
+    """Read rows of this kind. A last line that a kill cut off is left out, and unknown columns.
 
     Raises RecordsError where the header lacks a column, or a row is damaged.
     """
@@ -97,7 +99,7 @@ def _parsed(text: bytes, kind: type[Any]) -> pd.DataFrame:
     """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
     import numpy as np
 
-    whole = whole_lines(text)
+    whole = complete_lines(text)
     problem = bad_row(whole)
     if problem:
         raise ValueError(problem)

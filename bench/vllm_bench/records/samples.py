@@ -1,4 +1,4 @@
-"""What samplers see beside a run: a reading of a GPU, and one of the server's /metrics.
+"""What samplers record during a run: readings of a GPU, and of the server's /metrics.
 
 One dataclass for each file; its fields are the columns, each with its meaning and its type. The
 first is `t_s`, the run's own clock.
@@ -12,25 +12,25 @@ from typing import Any
 
 from .row import column_types, doc
 
-ALL = "all"  # the engine of a row that is of all engines together
+ALL = "all"  # the `engine` of a row for all engines together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRow:
-    """One reading. An empty cell is a sensor that this GPU lacks, or that gave nothing just then.
+    """One reading. An empty cell is a sensor that this GPU lacks, or that gave no value then.
 
-    Where a name ends in _mb, a MB is a million bytes; nvidia-smi counts in MiB, 4.9 % more.
+    In names that end in _mb, a MB is a million bytes; nvidia-smi counts in MiB, 4.9 % more.
     """
 
     t_s: float = doc("when it was read, from the run's start; negative before")
     wall_s: float = doc("the same moment on the wall clock of the machine that read it")
     gpu_index: int = doc("the GPU's number, as nvidia-smi counts")
-    gpu_uuid: str = doc("the GPU's own name, which stays whatever the number")
+    gpu_uuid: str = doc("the GPU's UUID, which stays the same when the number changes")
     utilization_percent: int | None = doc(
-        "share of the driver's last period in which some kernel ran; not how full the GPU is",
+        "share of the driver's last period in which any kernel ran; not how full the GPU is",
         default=None,
     )
-    memory_used_mb: float | None = doc("device memory in use, by whomever", default=None)
+    memory_used_mb: float | None = doc("device memory in use, by all processes", default=None)
     temperature_c: int | None = doc("temperature of the GPU's core", default=None)
     power_w: float | None = doc(
         "power draw of the board; from Ampere on the driver's mean over the last second",
@@ -40,12 +40,12 @@ class GpuRow:
     sm_clock_mhz: int | None = doc("clock of the multiprocessors", default=None)
     memory_clock_mhz: int | None = doc("clock of the memory", default=None)
     throttle_reasons: str | None = doc(
-        "what holds the clocks down just now, names with a vertical bar between; none: nothing",
+        "what throttles the clocks now, names with a vertical bar between; none: nothing",
         default=None,
     )
     pcie_tx_kb_s: int | None = doc(
-        "sent over PCIe, over 20 ms; readings are taken in turn between the samples, since each "
-        "holds the driver so long, and a row without one is empty",
+        "sent over PCIe, measured over 20 ms; readings are taken in turn between samples, since "
+        "each blocks the driver that long; empty in rows without a reading",
         default=None,
     )
     pcie_rx_kb_s: int | None = doc("received over PCIe; read as pcie_tx_kb_s is", default=None)
@@ -53,16 +53,16 @@ class GpuRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerRow:
-    """One engine at one moment. An empty cell is a value that the server doesn't give.
+    """One engine at one moment. An empty cell is a value that the server doesn't report.
 
-    Means are over the observations that ended since the engine's row before, and empty where
-    there was none; a window's mean is the sum of mean times count over its rows by that of count.
+    Means are over the observations that ended since the engine's previous row, and empty where
+    there were none; a window's mean is sum(mean x count) / sum(count) over its rows.
     """
 
-    t_s: float = doc("half-way between question and answer, from the run's start; negative before")
+    t_s: float = doc("half-way between request and answer, from the run's start; negative before")
     wall_s: float = doc("the same moment on this machine's wall clock")
-    fetch_ms: float = doc("from question to answer: a busy server takes its time")
-    engine: str = doc("the server's engine (one each data-parallel rank), or all of them")
+    fetch_ms: float = doc("time from request to answer: a busy server is slow")
+    engine: str = doc("the server's engine (one per data-parallel rank), or all")
     running: float | None = doc("requests in the batch; all: the sum", default=None)
     waiting: float | None = doc("requests in the queue; all: the sum", default=None)
     kv_cache_usage: float | None = doc(
@@ -72,21 +72,21 @@ class ServerRow:
     prefix_cache_queries_total: float | None = doc(
         "prompt tokens looked up in the prefix cache since the server's start", default=None
     )
-    prefix_cache_hits_total: float | None = doc("of these, found", default=None)
+    prefix_cache_hits_total: float | None = doc("of these, the tokens found", default=None)
     prompt_tokens_total: float | None = doc("since the server's start", default=None)
     generation_tokens_total: float | None = doc("since the server's start", default=None)
     ttft_mean_ms: float | None = doc(
         "time to first token by the server's clock, its queue included", default=None
     )
-    ttft_count: int | None = doc("first tokens since the row before", default=None)
+    ttft_count: int | None = doc("first tokens since the previous row", default=None)
     itl_mean_ms: float | None = doc("inter-token latency by the server's clock", default=None)
-    itl_count: int | None = doc("inter-token latencies since the row before", default=None)
+    itl_count: int | None = doc("inter-token latencies since the previous row", default=None)
     queue_mean_ms: float | None = doc("time in the queue of requests that ended", default=None)
-    queue_count: int | None = doc("requests that ended since the row before", default=None)
+    queue_count: int | None = doc("requests that ended since the previous row", default=None)
     prefill_mean_ms: float | None = doc("prefill time of requests that ended", default=None)
-    prefill_count: int | None = doc("requests that ended since the row before", default=None)
+    prefill_count: int | None = doc("requests that ended since the previous row", default=None)
     decode_mean_ms: float | None = doc("decode time of requests that ended", default=None)
-    decode_count: int | None = doc("requests that ended since the row before", default=None)
+    decode_count: int | None = doc("requests that ended since the previous row", default=None)
 
 
 def gpu_row(cells: Sequence[str]) -> GpuRow:
@@ -95,7 +95,7 @@ def gpu_row(cells: Sequence[str]) -> GpuRow:
     values: dict[str, Any] = {name: kind(cell) for (name, (kind, _)), cell in given if cell}
     try:
         return GpuRow(**values)
-    except TypeError as e:  # a cell is empty that may not be
+    except TypeError as e:  # an empty cell that must not be empty
         raise ValueError(str(e)) from e
 
 
@@ -118,13 +118,13 @@ REASONS = {
 
 
 def reason_names(bits: int) -> str:
-    """Return the names of the reasons; a bit that this doesn't know is named by its number."""
+    """Return the names of the reasons; an unknown bit is named by its number."""
     names = [name for bit, name in REASONS.items() if bits & bit]
     unknown = bits & ~sum(REASONS)
     return "|".join([*names, *([f"0x{unknown:x}"] if unknown else [])]) or "none"
 
 
-# NVML's reasons that slow a GPU that has work; an idle one, and clocks that somebody set, do not.
+# NVML's reasons that slow a GPU with work; "idle" and clocks that a user set aren't among them.
 SLOWED_BY = frozenset(
     {
         "sw_power_cap",
@@ -138,5 +138,5 @@ SLOWED_BY = frozenset(
 
 
 def slowed_by(reasons: object) -> frozenset[str]:
-    """Return what slowed a GPU that had work, of a cell of `throttle_reasons`."""
+    """Return the reasons in a cell of `throttle_reasons` that slow a GPU with work."""
     return SLOWED_BY & set(str(reasons).split("|"))

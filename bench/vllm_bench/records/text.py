@@ -1,6 +1,6 @@
 """Text from servers, data sets and files, made harmless where it is shown.
 
-A model's name or an error message may hold anything: an escape sequence that
+A model's name or an error message may contain anything: an escape sequence that
 moves the terminal's cursor, a pipe that breaks a Markdown table, a tag.
 """
 
@@ -11,7 +11,7 @@ import re
 
 LIMIT = 300  # an error body can be a page long
 ABSENT = "\N{EN DASH}"  # what a cell shows for a value that doesn't exist
-# What Markdown leaves alone in the middle of a line. The underscore, a letter to `re`, it does not.
+# Characters that mean nothing to Markdown inside a line. (\w includes the underscore: see below.)
 PLAIN = r"\w\s.,:;/()%=+\-'\"" + "\N{EN DASH}\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -23,16 +23,16 @@ def printable(text: object, limit: int = LIMIT) -> str:
 
 
 def markdown(text: object) -> str:
-    """Return the text as plain Markdown, in a table or out of it: no markup, tag or mention.
+    """Return the text as plain Markdown, for tables too: no markup, tag or mention.
 
-    Characters that Markdown reads become HTML entities, which nothing reads but the browser.
+    Characters with a meaning in Markdown become HTML entities, which only a browser reads.
     """
-    # An underscore inside a word is no markup.
+    # An underscore inside a word isn't markup.
     return re.sub(rf"[^{PLAIN}]|(?<![^\W_])_|_(?![^\W_])", _entity, printable(text))
 
 
 def code(text: object) -> str:
-    """Return the text as Markdown code, in a table or out of it."""
+    """Return the text as Markdown code, for tables too."""
     line = printable(text)
     if not line:
         return ABSENT
@@ -58,8 +58,8 @@ def file_name(text: str) -> str:
 def escaped(text: str) -> str:
     """Return the text with all but printable characters and line breaks spelled out.
 
-    Prompts come from strangers: an escape sequence must not reach a terminal, nor a character
-    that turns the direction of what follows.
+    Prompts are untrusted: neither an escape sequence nor a character that changes the direction of
+    the text may reach a terminal.
     """
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()

@@ -12,12 +12,11 @@
 | `first_read` | int64 | request, and one more | its reads: `first_read[i]` to `first_read[i + 1]` |
 | `t_ns` | int64 | read that brought tokens | its stamp, in ns from the run's start |
 | `events` | uint16 | the same | token events that it brought |
-| `tokens` | uint16 | the same | tokens that it brought; 0: the server didn't say |
+| `tokens` | uint16 | the same | tokens that it brought; 0: unknown |
 
-Requests stand in the order of their ends.
-A read takes 12 bytes before compression. While the run goes on, requests are appended to
-`<run_id>.part` as they end; the file is whole at the end of the run, and a run that was killed
-leaves the part, which `recover` reads.
+Requests are in the order of their ends. A read takes 12 bytes before compression. During the run,
+requests are appended to `<run_id>.part` as they end; the complete file is written at the end. A run
+that was killed leaves the part file, which `recover` reads.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .whole_file import replacing
+from .safe_file import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +37,7 @@ READ_TYPES = (("t_ns", "q"), ("events", "H"), ("tokens", "H"))
 
 
 class TokenWriter:
-    """Appends requests to the part file; `close` turns it into the whole one."""
+    """Appends requests to the part file; `close` turns it into the complete one."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
         """Begin `<run_id>.part`. Raises OSError."""
@@ -53,18 +52,18 @@ class TokenWriter:
         self._file.write(b"".join([head.tobytes(), *(part.tobytes() for part in reads)]))
 
     def flush(self) -> None:
-        """Put what was appended on the disk's way. Raises OSError."""
+        """Hand what was appended to the operating system. Raises OSError."""
         self._file.flush()
 
     def close(self) -> None:
-        """Write the whole file and remove the part. Raises OSError."""
+        """Write the complete file and remove the part file. Raises OSError."""
         self._file.close()
         save(recover(self._part), self._whole)
         self._part.unlink()
 
 
 def recover(part: Path) -> dict[str, NDArray[Any]]:
-    """Read a part file; a request that a kill tore off is left out. Raises OSError."""
+    """Read a part file; a request that a kill cut off is left out. Raises OSError."""
     import numpy as np
 
     data = part.read_bytes()
@@ -95,7 +94,7 @@ def recover(part: Path) -> dict[str, NDArray[Any]]:
 
 
 def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
-    """Write the arrays beside the name and rename. Raises OSError."""
+    """Write the arrays to a temporary file and rename it. Raises OSError."""
     import numpy as np
 
     with replacing(path) as unfinished, unfinished.open("wb") as file:
@@ -103,9 +102,9 @@ def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read the arrays of a whole file. Raises OSError, ValueError."""
+    """Read the arrays of a complete file. Raises OSError, ValueError."""
     import numpy as np
 
-    # Opened here, since numpy leaves a file open that turns out to be no archive.
+    # Opened here, since numpy doesn't close a file that isn't an archive.
     with path.open("rb") as file, np.load(file) as found:
         return {name: found[name] for name in found.files}

@@ -1,1 +1,1 @@
-"""Bytes of a reply, what it says, the record of its request. Pure."""
+"""From the bytes of a reply to the record of its request. Pure."""

@@ -1,8 +1,8 @@
-"""What one event of a completion stream says: tokens, an end, usage, an error.
+"""The content of one event of a completion stream: tokens, an end, usage, an error.
 
-Token-bearing is what METHOD.md calls a token event: non-empty text, reasoning
-or tool calls, or non-empty `token_ids`. Role-only, usage-only and empty
-events carry none.
+An event is a token event (METHOD.md) if it has non-empty text, reasoning or tool
+calls, or non-empty `token_ids`. Events with only a role or usage, and empty ones,
+aren't token events.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
-# Newer servers say `reasoning`, older ones `reasoning_content`.
+# Newer servers use `reasoning`, older ones `reasoning_content`.
 REASONING_KEYS = ("reasoning", "reasoning_content")
 
 
 class EventError(Exception):
-    """An event's payload that is not what a completion stream holds."""
+    """An event whose payload doesn't belong in a completion stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One event, or a whole reply that wasn't streamed."""
+    """One event, or a complete reply that wasn't streamed."""
 
     has_tokens: bool = False
     has_visible_tokens: bool = False
-    token_count: int = 0  # from `token_ids`; 0: the event doesn't say how many
+    token_count: int = 0  # from `token_ids`; 0: unknown
     finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
     usage: Usage | None = None
     error: str | None = None
@@ -44,19 +44,19 @@ class StreamEvent:
 
 
 def read_event(payload: bytes) -> StreamEvent:
-    """Read the JSON of one event. Raises EventError where it is none or of another shape."""
+    """Read the JSON of one event. Raises EventError where it isn't JSON or has another shape."""
     try:
         event = orjson.loads(payload)
     except orjson.JSONDecodeError as e:
         raise EventError(f"malformed JSON in an event: {_excerpt(payload)}") from e
     if not isinstance(event, dict):
-        raise EventError(f"an event that is no JSON object: {_excerpt(payload)}")
+        raise EventError(f"an event that isn't a JSON object: {_excerpt(payload)}")
     if event.get("error") is not None:
         return StreamEvent(error=error_text(event))
     try:
         return _read_completion(event)
     except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise EventError(f"an event of an unknown shape: {_excerpt(payload)}") from e
+        raise EventError(f"an event with an unknown shape: {_excerpt(payload)}") from e
 
 
 def _read_completion(event: dict[str, Any]) -> StreamEvent:
@@ -64,7 +64,7 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
     token_count = 0
     finish_reasons: dict[int, str] = {}
     for choice in event.get("choices") or ():
-        # delta: a chat chunk; message: a whole chat reply; neither: /v1/completions.
+        # delta: a chat chunk; message: a complete chat reply; neither: /v1/completions.
         part = choice.get("delta") or choice.get("message") or choice
         visible = bool(part.get("content") or part.get("tool_calls") or choice.get("text"))
         reasoning = any(part.get(key) for key in REASONING_KEYS)
@@ -95,7 +95,7 @@ def _read_usage(usage: dict[str, Any] | None) -> Usage | None:
 
 
 def error_text(reply: object) -> str:
-    """Return the server's own words from an error's JSON, whichever of its shapes it has."""
+    """Return the server's message from an error's JSON in any of its known shapes."""
     if isinstance(reply, dict):
         for key in ("error", "detail", "message"):
             if reply.get(key):
@@ -113,18 +113,18 @@ def _excerpt(payload: bytes) -> str:
 
 
 TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":"([^"\\]+)"')
-STAND_IN = b"\x78"  # any letter: what is asked is what stands around it
+STAND_IN = b"\x78"  # any letter: only the bytes around it matter
 
 
 @dataclass(frozen=True, slots=True)
 class PlainEvent:
-    """The bytes before and after the text of an event that says nothing but its text."""
+    """The bytes before and after the text in events that differ only in their text."""
 
     before: bytes
     after: bytes
 
     def matches(self, payload: bytes) -> bool:
-        """Whether a payload is this event with another text, which isn't empty."""
+        """Whether a payload is this event with another, non-empty text."""
         if not (payload.startswith(self.before) and payload.endswith(self.after)):
             return False
         text = payload[len(self.before) : -len(self.after)]
@@ -133,7 +133,7 @@ class PlainEvent:
 
 
 def plain_event_of(payload: bytes) -> PlainEvent | None:
-    """Return what the payload repeats; None where it says more than one text."""
+    """Return the pattern of a payload; None where it has more than one text."""
     found = TEXT.findall(payload)
     place = TEXT.search(payload)
     if place is None or len(found) != 1:

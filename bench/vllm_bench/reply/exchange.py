@@ -1,8 +1,8 @@
-"""The raw facts of one request and its reply, as the sending loop leaves them.
+"""The raw facts of one request and its reply, as the sending loop recorded them.
 
 Nothing is parsed while streams run: an `Exchange` is stamps and bytes. What it has read is
-handed over in segments, so that neither a long reply nor a burst of ending ones is a long piece
-of work for the process that stamps.
+handed over in segments, so that neither a long reply nor many replies that end together are a long
+piece of work for the process that stamps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Reads = list[tuple[int, bytes]]  # (stamp in ns, body bytes) of each read, in or
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an exchange could not go on, noticed on the sending loop."""
+    """Why an exchange could not go on, as seen by the sending loop."""
 
     kind: ErrorKind
     text: str
@@ -33,16 +33,16 @@ class Exchange:
     t_scheduled_ns: int
     t_sent_ns: int | None = None
     t_end_ns: int | None = None  # the reply was complete, or the failure was noticed
-    connect_ns: int | None = None  # how long opening a connection for this request took
+    connect_ns: int | None = None  # time to open a connection for this request, if one was opened
     http_status: int | None = None
     content_type: str = ""
     content_encoding: str = ""
-    reads: Reads = field(default_factory=list)  # those that were not handed over yet
-    handed_over_ns: int | None = None  # stamp of the last read that was
+    reads: Reads = field(default_factory=list)  # those not yet handed over
+    handed_over_ns: int | None = None  # stamp of the last read that was handed over
     failure: Failure | None = None
 
     def hand_over(self) -> Segment:
-        """Give away what was read since the last time."""
+        """Return what was read since the last call, and forget it here."""
         segment = Segment(self.request_index, self.http_status, self.reads)
         if self.reads:
             self.handed_over_ns = self.reads[-1][0]
@@ -52,14 +52,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a reply, on its way to the process that reads it."""
+    """A part of a reply, on its way to the parent process."""
 
     request_index: int
     http_status: int | None
     reads: Reads
 
     def packed(self) -> PackedSegment:
-        """Return the piece as three flat buffers: many small objects are slow to pickle."""
+        """Return the segment as three flat buffers: many small objects are slow to pickle."""
         stamps = array("q", [stamp for stamp, _ in self.reads]).tobytes()
         lengths = array("I", [len(body) for _, body in self.reads]).tobytes()
         body = b"".join([body for _, body in self.reads])

@@ -2,8 +2,8 @@
 
 Pure: what the sending process stamped goes in, one complete `RequestRecord`
 comes out. Success is status 200, no error event, a finish_reason for each
-choice, usage where it was asked for, at least one completion token, and
-`[DONE]`; anything else has an `error_kind`.
+choice, usage if it was asked for, at least one completion token, and
+`[DONE]`; everything else has an `error_kind`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BAD_ENDS = ("abort", "error")
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is known of a request before its reply: identity, and what the reply owes."""
+    """What is known of a request before its reply: its identity, what the reply must have."""
 
     run_id: str
     scenario: str
@@ -36,7 +36,7 @@ class Expectation:
     choices: int
     stream: bool
     start_ns: int  # the run's start, from which the record's times count
-    secrets: tuple[str, ...] = ()  # masked where the server echoes them
+    secrets: tuple[str, ...] = ()  # masked if the server echoes them
     request_rate: float | None = None
     conversation_id: str | None = None
     turn: int | None = None
@@ -44,16 +44,16 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A request's record and what its reply said about the server."""
+    """A request's record, and what its reply says about the server."""
 
     record: RequestRecord
     fingerprint: str | None
 
 
 def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None) -> Outcome:
-    """Return the outcome of one exchange. What a failed one had measured before is kept.
+    """Return the outcome of one exchange. Times measured before a failure are kept.
 
-    `reply` is what was read of it so far; the exchange's own reads come after that.
+    `reply` has what was read of it so far; the exchange's own reads come after that.
     """
     reply = reply or Reply(stream=expected.stream)
     reply.feed(exchange.http_status, exchange.reads)
@@ -87,7 +87,9 @@ def _http_failure(reply: Reply, status: int) -> Failure:
 
 def _wrong_kind(exchange: Exchange, expected: Expectation) -> Failure | None:
     if exchange.content_encoding not in ("", "identity"):
-        return Failure("protocol", f"compressed reply ({exchange.content_encoding}) was not asked")
+        return Failure(
+            "protocol", f"compressed reply ({exchange.content_encoding}) was not asked for"
+        )
     if expected.stream and not exchange.content_type.startswith("text/event-stream"):
         found = exchange.content_type or "no content type"
         return Failure("protocol", f"expected text/event-stream, got {found}")

@@ -1,7 +1,7 @@
-"""What a reply says, read piece by piece: which reads brought tokens, how it ended, its usage.
+"""A reply, read piece by piece: which reads brought tokens, how it ended, its usage.
 
-The reading keeps pace with the stream, in the parent process: what is left to do at a reply's
-end is small, however long the reply was.
+The parent process reads while the stream goes on, so that little is left to do at a reply's end,
+even of a long reply.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from .events import EventError, PlainEvent, StreamEvent, Usage, plain_event_of, 
 from .exchange import Failure
 from .sse import DONE, EventSplitter
 
-MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for any, and for any error
-# How often a stream whose events differ in more than their text is looked at for a pattern.
+MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for replies and errors
+# How often to look for a pattern in a stream whose events differ in more than their text.
 LESSONS = 4
 
-MOST_TOKENS = 65535  # of one read: what the tokens file can hold, and no read brought so many
+MOST_TOKENS = (
+    65535  # of one read: the most that the tokens file can store, and far more than any read brings
+)
 
 
 class Reply:
     """The state of one reply. `stamps` has the stamp (ns) of each token event, in order."""
 
     def __init__(self, *, stream: bool) -> None:
-        """Start before the first byte; `stream`: an event stream is expected."""
+        """Start with no bytes read; `stream`: an event stream is expected."""
         self.stamps = array("q")
-        self.token_counts = array("I")  # tokens of each event; 0: the server didn't say
+        self.token_counts = array("I")  # tokens of each event; 0: unknown
         self.finish_reasons: dict[int, str] = {}
         self.first_visible_ns: int | None = None
         self.finish_ns: int | None = None
         self.usage: Usage | None = None
         self.fingerprint: str | None = None
         self.error: Failure | None = None
-        self.done = not stream  # a whole reply has no [DONE]
-        self.body = bytearray()  # of a reply that is no stream
+        self.done = not stream  # a reply in one piece has no [DONE]
+        self.body = bytearray()  # of a reply that isn't a stream
         self._stream = stream
         self._splitter = EventSplitter()
         self._plain: PlainEvent | None = None
@@ -52,7 +54,7 @@ class Reply:
                 self._take(stamp_ns, payload)
 
     def close(self, end_ns: int | None) -> None:
-        """Read what can only be read whole; `end_ns` is when the last byte came."""
+        """Read a body that must be complete first; `end_ns` is when the last byte came."""
         if self._stream or not self.body:
             return
         try:
@@ -61,7 +63,7 @@ class Reply:
             self.error = Failure("protocol", str(e))
             return
         self._note(end_ns or 0, event)
-        # One reply at the end times no token.
+        # A reply in one piece doesn't time its tokens.
         self.stamps, self.token_counts = array("q"), array("I")
         self.first_visible_ns = None
 
@@ -104,10 +106,10 @@ class Reply:
         self.fingerprint = event.fingerprint or self.fingerprint
 
     def _by_usage(self, event: StreamEvent) -> int:
-        """Return an event's tokens by the usage that comes with it (`continuous_usage_stats`)."""
+        """Return an event's tokens by the usage in it (`continuous_usage_stats`)."""
         before = self.usage.completion_tokens if self.usage else 0
         brought = event.usage.completion_tokens - before if event.usage else 0
-        return min(max(0, brought), MOST_TOKENS)  # a server may count backwards, or nonsense
+        return min(max(0, brought), MOST_TOKENS)  # a server may count wrongly, even backwards
 
 
 def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[int]]:
@@ -130,7 +132,7 @@ def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[
 def exact_counts(reply: Reply) -> array[int]:
     """Return the tokens of each event where they are known, else zeros.
 
-    Known where each event says so (`return_token_ids`, `continuous_usage_stats`), and where
+    Known where each event has its count (`return_token_ids`, `continuous_usage_stats`), and where
     there are as many token events as tokens: then each brought one.
     """
     total = reply.usage.completion_tokens if reply.usage else None

@@ -1,7 +1,7 @@
 """Server-sent events: bytes in, events out, no I/O.
 
-A vLLM stream is `data: <json>` and a blank line, over and over. Proxies add
-comments, CRLF and cuts at any byte, so an event carries the stamp of the read
+A vLLM stream is `data: <json>` and a blank line, again and again. Proxies add
+comments and CRLF and may cut at any byte, so an event has the stamp of the read
 that completed it (the format: https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
 
@@ -13,7 +13,7 @@ DONE = b"[DONE]"
 
 
 class EventSplitter:
-    """Cuts a byte stream into the payloads of its events, whatever the reads' borders are."""
+    """Cuts a byte stream into the payloads of its events; reads may end anywhere."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -21,7 +21,7 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes and return the payloads of the events that they completed."""
-        # Nearly every read of a healthy stream: one whole event, of one line.
+        # The usual read: one complete event, of one line.
         if (
             chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
@@ -40,7 +40,7 @@ class EventSplitter:
             elif not line and self._data:
                 payloads.append(b"\n".join(self._data))
                 self._data = []
-            # What else there is (comments, event:, id:, retry:) carries no data.
+            # All other lines (comments, event:, id:, retry:) have no data.
         return payloads
 
 

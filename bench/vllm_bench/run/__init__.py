@@ -1,1 +1,1 @@
-"""The parent of a run: starts senders, reads replies, writes rows."""
+"""The parent process of a run: starts senders, reads replies, writes rows."""

@@ -1,4 +1,4 @@
-"""How well the client itself kept up, gathered from its sending processes. Facts, no judgement."""
+"""The client's own health: lags and CPU of its sending processes. Facts only, no verdict."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class WorkerHealth:
 
     number: int
     core: int | None
-    streams: int  # of an open loop: connections that it keeps ready
+    streams: int  # in an open loop: connections that it keeps ready
     connected: int = 0
     lags_us: array[int] = field(default_factory=lambda: array("I"))
     cpu_shares: list[float] = field(default_factory=list)
     connections_opened: int = 0
-    peak_memory_bytes: int | None = None  # None, as is cpu_s: it was lost
+    peak_memory_bytes: int | None = None  # None, like cpu_s: the process died
     cpu_s: float | None = None
     lost: bool = False
 
@@ -53,7 +53,7 @@ class WorkerHealth:
 
 
 def health_facts(workers: Sequence[WorkerHealth]) -> dict[str, Any]:
-    """Return what the run's JSON says of all sending processes together."""
+    """Return the entry on all sending processes in the run's JSON."""
     pooled = array("I")
     for worker in workers:
         pooled.extend(worker.lags_us)
@@ -66,7 +66,7 @@ def health_facts(workers: Sequence[WorkerHealth]) -> dict[str, Any]:
 
 
 def lag_summary(lags_us: array[int]) -> dict[str, float | int] | None:
-    """Return count, quantiles and worst of the lags, in ms; None where no tick came."""
+    """Return count, quantiles and maximum of the lags, in ms; None where no tick came."""
     if not lags_us:
         return None
     ordered = sorted(lags_us)

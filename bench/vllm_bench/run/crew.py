@@ -1,9 +1,9 @@
-"""The sending processes of a run: how many, on which cores, started together.
+"""The sending processes of a run: how many, on which cores, and started together.
 
-Each has a core of its own, and the others are for whoever reads what it sends. A process that a
-packet wakes is often put on the core of the one that sent it, and waits there until that one
-rests: on a machine that client and server share, that made stamps 4 ms late at p99, and 0.6 ms
-with a core of its own (1,000 streams, 25,000 chunks a second, 2 cores).
+Each has its own core; the other cores are for the parent and the server. Linux often wakes a
+process on the core of the process that sent it a packet, where it waits until that one pauses. On a
+machine with both client and server this made stamps 4 ms late at p99; with its own core for each
+sending process it is 0.6 ms (1,000 streams, 25,000 chunks per second, 2 cores).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ..send.worker import Command, Go, run_worker
 from .client_health import WorkerHealth
 from .interrupts import interrupts_ignored
 
-HEAD_START_S = 0.05  # between telling the workers to start and the start
-# A server answers all its streams in one step, so their chunks arrive together; a loop takes
-# about 5 us for each, and the last of 128 is stamped 0.6 ms after the first.
+HEAD_START_S = 0.05  # from the order to start to the start
+# A server answers all its streams in one step, so their chunks arrive together. A loop needs
+# about 5 us for each, so the last of 128 is stamped 0.6 ms after the first.
 STREAMS_A_WORKER = 128
-RATE_A_WORKER = 500.0  # requests/s; of 100 chunks each, half of what a process takes in
+RATE_A_WORKER = 500.0  # requests/s; with 100 chunks each, half of what a process can receive
 
 
 class RunError(BenchError):
@@ -40,16 +40,16 @@ class RunError(BenchError):
 
 @dataclass(slots=True)
 class Worker:
-    """One sending process, as the parent reaches it."""
+    """One sending process, as the parent sees it."""
 
     process: BaseProcess
     orders: Pipe
     results: Pipe
-    tickets: Tickets  # the crew's
+    tickets: Tickets  # shared by all processes
     health: WorkerHealth
 
     def tell(self, message: Go | Command) -> None:
-        """Send it an order; one that has died is noticed by its results' end."""
+        """Send it an order; if it has died, the end of its results shows that."""
         try:
             self.orders.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -57,17 +57,17 @@ class Worker:
 
 
 def choose_workers(streams: int, cores: int) -> int:
-    """Return how many processes to send with: a share of the streams each, half of the cores.
+    """Return how many processes to send with: by the streams, at most half of the cores.
 
-    The other half is for whoever reads what they send, and for a server on this machine.
+    The other half is for the parent, which reads their results, and for a server on this machine.
     """
     return max(1, min(math.ceil(streams / STREAMS_A_WORKER), cores // 2))
 
 
 def workers_for(plan: Plan, asked: int | None) -> int:
-    """Return how many processes send a plan: as many as were asked for, or as suit its load.
+    """Return how many processes send a plan: the number asked for, or one that suits its load.
 
-    None is without a stream of its own.
+    Each has at least one stream.
     """
     streams = plan.level.concurrency
     if streams is None:
@@ -78,20 +78,20 @@ def workers_for(plan: Plan, asked: int | None) -> int:
 
 
 def cores_for(workers: int, allowed: Sequence[int]) -> list[int | None]:
-    """Return a core for each worker, the last ones first; none where half would not be left."""
+    """Return a core for each worker, the last cores first; none if less than half would be left."""
     if workers > len(allowed) // 2:
         return [None] * workers
     return list(sorted(allowed, reverse=True)[:workers])
 
 
 def allowed_cores() -> list[int]:
-    """Return the cores that this process may run on; none where the system can't tell."""
+    """Return the cores that this process may run on; none where that is unknown."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 @contextmanager
 def keeping_off(cores: Sequence[int | None]) -> Iterator[None]:
-    """Keep this process, and what it starts meanwhile, off the cores of the workers."""
+    """Keep this process, and those that it starts meanwhile, off the cores of the workers."""
     taken = {core for core in cores if core is not None}
     before = set(allowed_cores())
     if not taken or not before - taken:
@@ -106,7 +106,7 @@ def keeping_off(cores: Sequence[int | None]) -> Iterator[None]:
 
 @contextmanager
 def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
-    """Start the processes, end them on leaving. Raises OSError where tickets can't be written."""
+    """Start the processes; end them on exit. Raises OSError where tickets can't be written."""
     cores = cores_for(workers, allowed_cores())
     turns = plan.talk.turns if plan.talk else 1
     tickets = Tickets(0 if plan.open_loop else math.ceil(plan.measured / turns))
@@ -123,7 +123,7 @@ def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
 
 
 def start_all(crew: list[Worker]) -> ClockPair:
-    """Name an instant that is near enough to wait for, and far enough to be told of in time."""
+    """Choose the start: late enough for the order to reach all processes in time."""
     wall_s, now_ns = time.time(), time.perf_counter_ns()
     start = ClockPair(
         wall_s=wall_s + HEAD_START_S, monotonic_ns=now_ns + int(HEAD_START_S * NS_PER_S)
@@ -141,7 +141,7 @@ def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:
         target=run_worker, args=(share, tickets, core, their_orders, their_results), daemon=True
     )
     process.start()
-    their_orders.close()  # so that the end of the child is the end of the pipes
+    their_orders.close()  # so that the pipes end with the child
     their_results.close()
     health = WorkerHealth(share.number, core, share.lanes)
     return Worker(process, orders, results, tickets, health)
@@ -149,7 +149,7 @@ def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:
 
 def _end(crew: list[Worker]) -> None:
     for worker in crew:
-        worker.orders.close()  # cuts off what is under way
+        worker.orders.close()  # cuts off requests in flight
         worker.results.close()
     for worker in crew:
         worker.process.join(timeout=2)

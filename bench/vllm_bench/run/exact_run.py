@@ -1,8 +1,8 @@
 """One run of bench.py against a simulator that sends every token at a set time.
 
-The simulator writes down when it really did what it did; what the client's files say beyond that
-is the client's error. Client and simulator share the machine: each sending process has a core of
-its own, as in any run, and the simulator keeps to the others.
+The simulator records when it really read and sent; what the client's files report beyond that is
+the client's error. Client and simulator share the machine: each sending process has its own core,
+as in any run, and the simulator uses the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CalibrationError(BenchError):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What the simulator is set to, and for how many requests."""
+    """The load and the times that the simulator is set to."""
 
     streams: int
     ttft_ms: float
@@ -35,9 +35,9 @@ class Pace:
 
     @property
     def requests(self) -> int:
-        """As many as take each stream round twice, some ten seconds, and enough for a p99.
+        """Enough for two requests per stream, for some ten seconds, and for a p99.
 
-        Where streams are few a p99 would take minutes, and has little to tell.
+        With few streams a p99 would take minutes and say little.
         """
         request_s = (self.ttft_ms + (self.tokens - 1) * self.itl_ms) / 1000
         rounds = max(2, round(10 / request_s))
@@ -46,7 +46,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class ExactRun:
-    """The files of a run and of the simulator, and what bench.py took of the machine."""
+    """The files of a run and of the simulator, and the CPU and memory that bench.py used."""
 
     rows: Path
     truth: Path
@@ -55,7 +55,7 @@ class ExactRun:
 
 
 def exact_run(pace: Pace, folder: Path) -> ExactRun:
-    """Run bench.py in a folder, as a person would, against a fresh simulator.
+    """Run bench.py in a folder, as a user would, against a new simulator.
 
     Raises CalibrationError, SimulatorError.
     """
@@ -96,6 +96,6 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> tuple[float, int]:
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 4):  # a client in doubt is what is measured here
+    if process.returncode not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
         raise CalibrationError(f"bench.py failed: {log.read_text()[-500:]}")
     return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""Whether the results folder will take a run, found out before the first request."""
+"""Checks before the first request that the results folder can be written, and marks killed runs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from pathlib import Path
 from ..errors import BenchError
 from ..records.request_record import RecordsError
 from ..records.run_info import RunInfo, read_run_info, write_run_info
-from ..records.whole_file import alone
+from ..records.safe_file import unlocked
 
-ROW_BYTES = 500  # a row of a healthy run has about 350
+ROW_BYTES = 500  # a row of a normal run has about 350
 SPARE_BYTES = 20_000_000  # for telemetry, pictures and the file system's own needs
 
 
 class FolderError(BenchError):
-    """A folder that can't hold the results; the text is one line for people."""
+    """A folder that can't take the results; the text is one line for people."""
 
 
 def check_folder(folder: Path, rows: int) -> None:
-    """Make the folder if need be and prove that it takes `rows` rows. Raises FolderError."""
+    """Make the folder if necessary and check that it can take `rows` rows. Raises FolderError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:  # permissions can lie: write for real
+        with tempfile.TemporaryFile(
+            dir=folder
+        ) as probe:  # permission bits may mislead: really write
             probe.write(b"x")
         free = shutil.disk_usage(folder).free
     except OSError as e:
@@ -42,25 +44,25 @@ def check_folder(folder: Path, rows: int) -> None:
 
 @contextmanager
 def leaving_no_empty(folder: Path) -> Iterator[None]:
-    """Remove at the block's end what of the folder was made inside it and holds nothing."""
+    """At the block's end, remove empty folders that were made inside it."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         yield
     finally:
         for path in missing:
-            with suppress(OSError):  # it isn't there, or it is in use
+            with suppress(OSError):  # it is missing, or in use
                 path.rmdir()
 
 
-# A run begins its rows at once after its JSON: one that hasn't after this long never will.
+# A run creates its rows right after its JSON: after this time it never will.
 YOUNG_S = 600.0
 
 
 def mark_left_behind(folder: Path) -> list[Path]:
     """Mark the killed runs of a folder as interrupted; return their JSON files.
 
-    A run under way is left alone, and one of which nobody can tell. Raises OSError where a file
-    can't be written.
+    A run that is still going on is left alone, and so is one whose state is unknown. Raises OSError
+    where a file can't be written.
     """
     return [path for path in sorted(folder.glob("*.json")) if _mark(path)]
 
@@ -71,13 +73,13 @@ def _mark(path: Path) -> bool:
     rows = path.with_suffix(".csv")
     if not _began(rows):
         return _is_old(path) and _interrupt(path)
-    with alone(rows) as nobody_writes:
-        # Read again inside: it may have ended between the first look and this one.
-        return nobody_writes and _interrupt(path)
+    with unlocked(rows) as is_unlocked:
+        # Read again under the lock: the run may have ended since the first read.
+        return is_unlocked and _interrupt(path)
 
 
 def _running(path: Path) -> RunInfo | None:
-    """Return what a run that has not ended was; None for any other file."""
+    """Return the info of a run that hasn't ended; None for any other file."""
     try:
         info = read_run_info(path)
     except RecordsError:
@@ -86,7 +88,7 @@ def _running(path: Path) -> RunInfo | None:
 
 
 def _began(rows: Path) -> bool:
-    """Whether the file has its header, which is written as soon as it is held."""
+    """Whether the file has its header, which is written right after the file is locked."""
     try:
         return rows.stat().st_size > 0
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run's JSON says: the plan, the server, and the client's machine and versions."""
+"""The content of a run's JSON: the plan, the server, and the client's machine and versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 def planned_info(
     plan: Plan, server: dict[str, Any], counters: dict[str, float] | None, notes: Sequence[str]
 ) -> RunInfo:
-    """Return what is known of a run before its start: `counters` are the server's by then."""
+    """Return what is known of a run before its start; `counters` are the server's at that time."""
     scenario, prompts = plan.scenario, plan.prompts
     return RunInfo(
         run_id=plan.run_id,
@@ -79,7 +79,7 @@ PACKAGES = ("uvloop", "httptools", "orjson", "httpx", "pydantic", "numpy", "pand
 
 
 def client_facts(repository: Path) -> dict[str, Any]:
-    """Return versions, the git commit of this toolkit, and the machine's size."""
+    """Return versions, the git commit of this project, and the machine's size."""
     changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
     return {
         "python": platform.python_version(),
@@ -93,13 +93,13 @@ def client_facts(repository: Path) -> dict[str, Any]:
 
 
 def server_facts(server: Server, served: Sequence[Model], model: str) -> dict[str, Any]:
-    """Return what the server says of itself; None where it doesn't say."""
+    """Return what the server reports about itself; None where it doesn't."""
     found = next((m for m in served if m.id == model), None)
     version = server.version()
     return {
         "base_url": server.base_url,
         "version": version,
-        "simulator": "simulator" in (version or ""),  # ours says so in its version
+        "simulator": "simulator" in (version or ""),  # our simulator says so in its version
         "on_client_machine": server.on_this_machine(),
         "model": model,
         "model_root": found.root if found else None,
@@ -126,5 +126,5 @@ def _git(repository: Path, *words: str) -> str | None:
             timeout=5,
         )
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or not a checkout: a run from a tarball
+        return None  # no git, or no checkout: files from an archive
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run goes on: counted, or ignored, and given back afterwards."""
+"""Ctrl-C and SIGTERM during a run: counted or ignored; the old handlers come back afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 @contextmanager
 def interrupts_counted() -> Iterator[Callable[[], int]]:
-    """Yield what tells how often the end was asked for so far."""
+    """Yield a function that returns how often a signal came so far."""
     asked = 0
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -25,10 +25,10 @@ def interrupts_counted() -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Ignore what asks for the end, as the children started meanwhile will for good.
+    """Ignore both signals; children that are started meanwhile ignore them forever.
 
-    A terminal sends Ctrl-C, a batch system SIGTERM, to the whole process group: they are the
-    parent's to answer, from the first instant.
+    A terminal sends Ctrl-C, and a batch system SIGTERM, to the whole process group: only the parent
+    handles them.
     """
     with _handled(signal.SIG_IGN):
         yield

@@ -1,6 +1,6 @@
-"""From a scenario to its runs: its key, its server, what that serves, and the prompts of all runs.
+"""From a scenario to its runs: API key, server, model, and the prompts of all runs.
 
-Everything that can be wrong before the first request is found here.
+All mistakes that can be found before the first request are found here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ModelNotServedError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scenario, the server that it goes to, what that serves, and its runs in their order."""
+    """A scenario, its server, the served model, and its runs in their order."""
 
     scenario: Scenario
     server: Server
@@ -41,7 +41,7 @@ class Job:
         return server_facts(self.server, self.served, self.scenario.model)
 
     def run_keys(self) -> list[RunKey]:
-        """Return what each run asks for: an equal one need not be made again."""
+        """Return the key of each run: runs with equal keys measure the same."""
         scenario, server = self.scenario, self.server_facts()
         return [
             RunKey.made(scenario.name, plan.sha256, plan.repeat, scenario.masked(), server)
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know before believing the figures."""
+        """What people should know before they believe the figures."""
         unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
         https = self.scenario.base_url.startswith("https")
         prompts = {note: None for plan in self.plans for note in plan.prompts.notes}
@@ -61,7 +61,7 @@ class Job:
         )
 
     def _over_the_context(self) -> tuple[str, ...]:
-        """Say how many requests don't fit: the server refuses them, or cuts their replies."""
+        """Yield a note on requests that are too long for the server."""
         limit, reply = _context_of(self.scenario, self.served), self.scenario.max_new_tokens
         if limit is None or self.scenario.trace is not None:
             return ()
@@ -71,7 +71,7 @@ class Job:
         if not over:
             return ()
         return (
-            f"{over} of {len(counted)} prompts and {reply} new tokens are over the "
+            f"{over} of {len(counted)} prompts and {reply} new tokens are longer than the "
             f"server's max_model_len of {limit}: it refuses these or shortens their replies",
         )
 
@@ -92,12 +92,12 @@ def api_key_of(scenario: Scenario, environ: Environment) -> str | None:
             "environment or in .env"
         )
     if not (key.isascii() and key.isprintable()):
-        raise ScenarioError(f"{name}: the key holds characters that no header may")
+        raise ScenarioError(f"{name}: the key has characters that a header can't have")
     return key
 
 
 def server_of(scenario: Scenario, environ: Environment) -> Server:
-    """Return the scenario's server, not yet asked anything. Raises ScenarioError: its CA file."""
+    """Return the scenario's server; nothing is sent yet. Raises ScenarioError for a bad CA file."""
     key, tls = api_key_of(scenario, environ), scenario_tls(scenario)
     try:
         return Server(scenario.base_url, key, scenario.headers, tls)
@@ -118,14 +118,14 @@ def check_files(scenario: Scenario) -> None:
 def plans_for(
     scenario: Scenario, server: Server | None, environ: Environment, served: Sequence[Model] = ()
 ) -> list[Plan]:
-    """Return all runs of a scenario; without a server, token counts are somebody else's.
+    """Return all runs of a scenario; without a server, tokens are counted locally.
 
     Raises ScenarioError, PromptError.
     """
     check_files(scenario)
     cache_dir, dataset = default_cache_dir(environ), scenario.dataset
     limit = _context_of(scenario, served)
-    api_key = api_key_of(scenario, environ) if server else None  # nothing is sent without one
+    api_key = api_key_of(scenario, environ) if server else None  # without a server nothing is sent
     try:
         source = load_source(dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN"))
         counter = scenario_counter(scenario, server, cache_dir)

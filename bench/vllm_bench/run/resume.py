@@ -1,7 +1,7 @@
-"""Which runs of a folder are whole, and so need not be run again.
+"""Which runs of a folder are complete, so that --resume leaves them out.
 
-A run is whole when it ended by itself and has a row for each of its requests; which other one it
-spares is told by its key (see same_run.py).
+A run is complete when it ended by itself and has a row for each of its requests. It replaces a
+run with the same key (see same_run.py).
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from ..records.request_record import RecordsError, count_rows
 from ..records.run_info import read_run_info
 from ..records.same_run import RunKey
 
-NO_RUNS = ("summary.csv", "summary_levels.csv")  # what summarize.py leaves beside the runs
+NO_RUNS = (
+    "summary.csv",
+    "summary_levels.csv",
+)  # what summarize.py writes into the folder of the runs
 
 
-def whole_runs(folder: Path, tell: Callable[[str], None]) -> dict[RunKey, Path]:
-    """Return the rows of each key's whole run; of several, the one that began last.
+def complete_runs(folder: Path, tell: Callable[[str], None]) -> dict[RunKey, Path]:
+    """Return the rows of each key's complete run; of several, the one that began last.
 
-    `tell` is given one line on each run that can't be read; that one is to be run again.
+    `tell` gets one line on each run that can't be read; such a run is run again.
     """
     found: list[tuple[float, RunKey, Path]] = []
     for path in sorted(folder.glob("*.csv")):

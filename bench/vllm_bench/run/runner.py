@@ -1,7 +1,7 @@
-"""Runs one plan: starts the sending processes, reads what they send back, ends them in time.
+"""Runs one plan: starts the sending processes, reads their results, ends them in time.
 
-This is the parent's side. It is off the timing path: whatever it does late changes no stamp,
-and rows are on disk within a fraction of a second.
+This is the parent's side. It is off the timing path: if it is late, no stamp changes. Rows are on
+disk within a fraction of a second.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .crew import RunError, Worker, start_all, started_crew
 from .tally import Tally, Unmeasured
 
 START_LIMIT_S = 60.0  # for processes to start and connections to open
-POLL_S = 0.2  # rows wait no longer than this for the disk
+POLL_S = 0.2  # rows wait at most this long to be written
 BATCH = 200  # messages of one worker before the others have their turn
-GRACE_S = 5.0  # what requests in flight are given after the first Ctrl-C
-DRAIN_S = 60.0  # what those of the tail are given: behind an overload they could take hours
+GRACE_S = 5.0  # for requests in flight after the first Ctrl-C
+DRAIN_S = 60.0  # for requests of the tail: after an overload they could take hours
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How the script takes part: it is told, and it may ask for the end."""
+    """What the script is called for, and how it asks for the end."""
 
     on_connected: Callable[[int, str | None], None]  # streams connected, first problem
     on_start: Callable[[ClockPair], None]
@@ -43,7 +43,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended, beside its rows."""
+    """How a run ended."""
 
     status: RunStatus
     clock_start: ClockPair
@@ -75,7 +75,7 @@ def run_plan(
 
 
 class _Run:
-    """One run that is under way."""
+    """One run while it goes on."""
 
     def __init__(self, plan: Plan, crew: list[Worker], progress: Progress, tally: Tally) -> None:
         self._plan = plan
@@ -85,7 +85,7 @@ class _Run:
         self._start = _now()
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew}
-        # Of an open loop, whose shares are fixed: what each process has still to measure.
+        # Open loop, whose shares are fixed: how many requests each process has still to measure.
         self._left = [len(range(n, plan.measured, len(crew))) for n in range(len(crew))]
         self._connected: list[Connected] = []
         self._ready = 0
@@ -95,7 +95,7 @@ class _Run:
         self._draining = False
 
     def get_ready(self, watch: Watch) -> bool:
-        """Wait for connections and for the warm-up; False: the end was asked for.
+        """Wait for connections and for the warm-up; False: the user asked to stop.
 
         Raises RunError where a process dies or doesn't come up.
         """
@@ -121,13 +121,13 @@ class _Run:
         self._progress.phase = ""
 
     def follow(self, watch: Watch) -> RunResult:
-        """Take what the workers send until each has finished, or died."""
+        """Receive from the workers until each has finished or died."""
         while self._working:
             self._listen(watch)
         return self._result()
 
     def _listen(self, watch: Watch) -> None:
-        """Pass on what the user wants, and take what the workers have sent meanwhile."""
+        """Pass on Ctrl-C, and receive what the workers have sent meanwhile."""
         self._pass_on(watch.interrupts())
         try:
             for results in wait(list(self._working), POLL_S):
@@ -144,10 +144,10 @@ class _Run:
                 self._take(worker, worker.results.recv())
                 if worker.results not in self._working:
                     return
-        except (EOFError, OSError):  # an OSError where the kill tore a message
+        except (EOFError, OSError):  # OSError: a kill cut a message
             worker.health.lost = True
             del self._working[worker.results]
-            self._left[worker.health.number] = 0  # nobody sends it: the others need not wait
+            self._left[worker.health.number] = 0  # nobody sends these: the others needn't wait
             self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
@@ -171,10 +171,10 @@ class _Run:
             del self._working[worker.results]
 
     def _note_phase(self) -> None:
-        """Say what goes on besides measuring; and let an open loop end once that is done."""
+        """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
         progress, plan = self._progress, self._plan
         if not self._measuring:
-            if plan.warmup and not progress.stopping:  # what is cut off then counts as failed
+            if plan.warmup and not progress.stopping:  # requests cut off then count as failed
                 warmed = self._tally.unmeasured.warmup
                 progress.phase = f"warming up {warmed}/{len(plan.warmup)}"
         elif plan.open_loop and not any(self._left) and not self._draining:
@@ -188,11 +188,11 @@ class _Run:
             worker.tell(command)
 
     def _pass_on(self, interrupts: int) -> None:
-        """Tell the workers of Ctrl-C: no new requests first, then the end of all."""
+        """Pass Ctrl-C on to the workers: first no new requests, then cut off all."""
         now_s = time.monotonic()
         if interrupts and not self._progress.stopping:
             self._progress.stop()
-            # Before the start nothing has been measured that a grace could save.
+            # Before the start nothing has been measured: no need to wait.
             self._cancel_at_s = now_s + (GRACE_S if self._measuring else 0)
             self._tell("stop")
         if not self._cancelled and (interrupts > 1 or now_s >= self._cancel_at_s):

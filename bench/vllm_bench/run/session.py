@@ -15,8 +15,8 @@ from ..live.screen import Title, progress_view
 from ..plan.dry_run import dry_run_lines
 from ..plan.plan import Plan, write_plan
 from ..records.run_info import ClockPair, RunStatus, write_run_info
+from ..records.safe_file import locked
 from ..records.text import printable
-from ..records.whole_file import held
 from ..scenario.load import rows_expected
 from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
@@ -26,48 +26,48 @@ from .folder import check_folder, leaving_no_empty, mark_left_behind
 from .info import ended_info, planned_info
 from .interrupts import interrupts_counted
 from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
-from .resume import whole_runs
+from .resume import complete_runs
 from .runner import RunResult, Watch, run_plan
 
-SAMPLE_LIMIT_S = 5.0  # a reading that comes later than this says nothing of its moment
-SAY_AGAIN_S = 10.0  # between two lines on a server that isn't there yet
+SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
+SAY_AGAIN_S = 10.0  # between two lines on a server that isn't ready yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Where the runs of one call go, how they are sent, and what is sampled beside them."""
+    """Where the runs of one call are written, how they are sent, and what is sampled."""
 
     environ: Mapping[str, str]
-    say: Callable[[str], None]  # tells a person in a line
+    say: Callable[[str], None]  # prints a line for people
     screen: TextIO  # where the live view is drawn, or its lines
     plain: bool  # lines on a terminal too
     folder: Path
-    resume: bool  # leave out the runs that are whole in the folder
-    wait_s: float  # so long for a server
+    resume: bool  # leave out the runs that are complete in the folder
+    wait_s: float  # how long to wait for a server
     workers: int | None  # sending processes; None: as many as suit the load and the cores
-    tokens: bool  # keep each token's stamp
+    tokens: bool  # write each token's stamp
     server_metrics: bool
     telemetry_command: str | None
     dcgm_url: str | None
     _said: set[str] = field(default_factory=set)
 
     def dry_run(self, scenario: Scenario) -> Iterator[str]:
-        """Return what the scenario's runs would send; its server is asked only if it is there."""
+        """Return what the scenario's runs would send; a server that doesn't answer isn't needed."""
         server = server_of(scenario, self.environ)
         why_not = server.why_not_ready()
         served = [] if why_not else server.models()
         plans = plans_for(scenario, None if why_not else server, self.environ, served)
         rows: list[Path | None] = [None] * len(plans)
         if not why_not:
-            rows = self._whole([Job(scenario, server, served, plans)])
+            rows = self._complete([Job(scenario, server, served, plans)])
         elif self.resume:
-            self._say_once("which runs are whole can't be told without their server")
+            self._say_once("without their server it is unknown which runs are complete")
         return dry_run_lines(scenario, plans, why_not, rows)
 
     def runs(self, scenarios: Sequence[Scenario]) -> Iterator[tuple[Path, RunStatus]]:
-        """Make each run that isn't whole yet; yield the rows of each, and how it ended.
+        """Make each run that isn't complete yet; yield the rows of each, and how it ended.
 
-        Everything is checked before the first request; what doesn't end by itself is the last.
+        Everything is checked before the first request. After a run that breaks off none follows.
         Raises BenchError, OSError.
         """
         for scenario in scenarios:  # before waiting for any server
@@ -77,10 +77,10 @@ class Session:
             jobs = self._prepared(scenarios)
             wanted = [(job, plan) for job in jobs for plan in job.plans]
             for number, ((job, plan), rows) in enumerate(
-                zip(wanted, self._whole(jobs), strict=True), start=1
+                zip(wanted, self._complete(jobs), strict=True), start=1
             ):
                 if rows is not None:
-                    self.say(f"[{number}/{len(wanted)}] {rows.stem} is whole: not run again")
+                    self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
                     yield rows, "complete"
                     continue
                 named = self._named(plan)
@@ -100,7 +100,7 @@ class Session:
         return jobs
 
     def _waiting(self, scenario: Scenario) -> Callable[[float, str], bool]:
-        """Return what tells a person, every ten seconds, that the server isn't there yet."""
+        """Return a function that prints every ten seconds that the server isn't ready yet."""
         next_s = 0.0
 
         def on_wait(waited_s: float, why: str) -> bool:
@@ -112,21 +112,21 @@ class Session:
 
         return on_wait
 
-    def _whole(self, jobs: Sequence[Job]) -> list[Path | None]:
-        """Return for each run of each job the rows of one that need not be made again."""
+    def _complete(self, jobs: Sequence[Job]) -> list[Path | None]:
+        """Return, for each run of each job, the rows of an equal complete run, if any."""
         if not self.resume:
             return [None for job in jobs for _ in job.plans]
-        found = whole_runs(self.folder, self._say_once)
+        found = complete_runs(self.folder, self._say_once)
         return [found.get(key) for job in jobs for key in job.run_keys()]
 
     def _named(self, plan: Plan) -> Plan:
-        """Return the plan under a name that no file has yet."""
+        """Return the plan with a name that no file has yet."""
         while True:
             now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             named = dataclasses.replace(plan, time_utc=now)
             if not self._rows(named).exists():
                 return named
-            time.sleep(0.2)  # the name's clock has seconds
+            time.sleep(0.2)  # names change once per second
 
     def _rows(self, plan: Plan) -> Path:
         return self.folder / f"{plan.run_id}.csv"
@@ -141,7 +141,7 @@ class Session:
         with ExitStack() as stack, interrupts_counted() as interrupts, view:
 
             def on_start(clock: ClockPair) -> None:
-                stack.enter_context(held(self._rows(plan)))  # until its JSON says how it ended
+                stack.enter_context(locked(self._rows(plan)))  # until its JSON says how it ended
                 samplers.anchor(clock.monotonic_ns, clock.wall_s)
 
             stack.callback(samplers.stop)
@@ -150,7 +150,7 @@ class Session:
             result = self._recorded(job, plan, workers, watch, samplers)
         for note in result.notes:
             self.say(f"  {note}")
-        # Whoever asked for the end while the last replies came has a whole run, and wants no other.
+        # After a Ctrl-C during the last replies this run is complete, and no other one starts.
         return "interrupted" if interrupts() else result.status
 
     def _recorded(
@@ -158,8 +158,8 @@ class Session:
     ) -> RunResult:
         """Make one run and write its files. Raises RunError, OSError.
 
-        Plan and JSON are there before the first request (`status: running`), the JSON whole at
-        the end.
+        Plan and JSON are written before the first request (`status: running`), the JSON again
+        at the end.
         """
         path = self._rows(plan).with_suffix(".json")
         before = job.server.counters()
@@ -187,7 +187,7 @@ class Session:
         return result
 
     def _samplers(self, job: Job, plan: Plan) -> Samplers:
-        """Return what samples GPUs and server beside the run, over connections of its own."""
+        """Return the samplers of GPUs and server, which have their own connections."""
         scenario, limit_s = job.scenario, SAMPLE_LIMIT_S
         own = server_of(scenario, self.environ)
         wanted = Wanted(
@@ -207,7 +207,7 @@ class Session:
             self.say(f"only {connected} streams could connect before the start: {problem}")
 
     def _say_once(self, line: str) -> None:
-        """Tell a person what holds for all runs the first time that it is seen."""
+        """Print a note that is true for several runs, once."""
         if line not in self._said:
             self._said.add(line)
             self.say(f"note: {printable(line, 500)}")

@@ -1,4 +1,4 @@
-"""What has come back of a run: replies put together, judged, counted, and written."""
+"""The results of a run: replies are put together, judged, counted and written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..reply.reply import Reply, grouped
 
 
 class Tally:
-    """Takes segments and exchanges in the order of their stamps; the rows go to a file."""
+    """Takes segments and exchanges in the order of their stamps; writes the rows to a file."""
 
     def __init__(self, plan: Plan, progress: Progress, rows_path: Path) -> None:
-        """Begin the file of rows. Raises OSError, FileExistsError among them."""
+        """Create the file of rows. Raises OSError, for instance FileExistsError."""
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
         self.token_reads = self.token_events = 0
@@ -33,7 +33,7 @@ class Tally:
         self._ended: list[tuple[RequestRecord, Reply]] = []  # measured, not yet written
 
     def begin(self, start_ns: int, tokens_folder: Path | None) -> None:
-        """Take note of the start. Raises OSError."""
+        """Note the start. Raises OSError."""
         self._start_ns = start_ns
         if tokens_folder is not None:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
@@ -42,7 +42,7 @@ class Tally:
         self._reply(part.request_index).feed(part.http_status, part.reads())
 
     def end(self, exchange: Exchange) -> Role:
-        """Take a reply's end; return what its request was for."""
+        """Take the end of a reply; return what its request was for."""
         index = exchange.request_index
         reply = self._reply(index)
         del self._open[index]
@@ -83,9 +83,9 @@ class Tally:
 
 @dataclass(slots=True)
 class Unmeasured:
-    """Warm-up and tail: how many there were, and what the successful ones brought.
+    """Requests of warm-up and tail: how many there were, and the tokens of the successful ones.
 
-    The server counts them all the same; its ledger is only right with these on the client's side.
+    The server counts them too, so a comparison with its counters needs them on the client's side.
     """
 
     warmup: int = 0

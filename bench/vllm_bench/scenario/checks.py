@@ -1,7 +1,7 @@
-"""What a scenario's values must be so that they can be sent: URL, headers, body, a variable's name.
+"""Checks of values in a scenario: URL, headers, body, name of a variable.
 
-Each check returns the value, or raises ValueError with what it must be; a value that may be a
-secret isn't repeated.
+Each check returns the value, or raises ValueError that says what it must be. A value that may be a
+secret isn't quoted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-# Body fields that a scenario key sets; extra_body may not change them behind its back.
+# Body fields that a scenario key sets; extra_body must not change them.
 OWNED_BODY_KEYS = {
     "model": "model",
     "messages": "dataset",
@@ -39,14 +39,14 @@ OWNED_HEADERS = {
 def usable_url(value: str) -> str:
     """Check a server's base URL; return it without a slash at its end."""
     if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("must be of ASCII characters without blanks")
+        raise ValueError("must have only ASCII characters, no blanks")
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be http://HOST[:PORT]/v1 or https://…")
     if not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
         raise ValueError("has an impossible host name")
     if parts.username is not None:
-        raise ValueError("must not hold a user name or password: use api_key_env")
+        raise ValueError("must not contain a user name or password: use api_key_env")
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or a fragment")
     _ = parts.port  # raises ValueError where it is not a port
@@ -67,23 +67,23 @@ def sendable_headers(value: dict[str, str]) -> dict[str, str]:
 
 
 def sendable_body(value: dict[str, Any]) -> dict[str, Any]:
-    """Check what a scenario adds to each request's body."""
+    """Check the fields that a scenario adds to each request's body."""
     for key in value:
         if key in OWNED_BODY_KEYS:
             raise ValueError(f"must not set {key}: use the key {OWNED_BODY_KEYS[key]}")
     n = value.get("n")
     if n is not None and (type(n) is not int or n < 1):
-        raise ValueError("has an n that is no whole number from 1")
+        raise ValueError("has an n that isn't a whole number, 1 or more")
     if not _is_json(value):
         raise ValueError(
-            "is no JSON: put keys that are numbers, and dates, in quotes; .nan and .inf don't "
+            "isn't JSON: put keys that are numbers, and dates, in quotes; .nan and .inf don't "
             "exist there"
         )
     return value
 
 
 def _is_json(value: object) -> bool:
-    """Whether a value that came from YAML is sent as it stands."""
+    """Whether a value from YAML can be sent unchanged as JSON."""
     try:
         return bool(orjson.loads(orjson.dumps(value)) == value)
     except TypeError:

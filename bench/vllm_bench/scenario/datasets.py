@@ -1,6 +1,6 @@
-"""The data sets that a scenario may name. A new one is an entry here, and one in REAL_PROMPTS.md.
+"""The data sets that a scenario may name. A new one needs an entry here and in REAL_PROMPTS.md.
 
-Above each entry stands a row of the set as the hub has it. prompts/hub.py fetches them.
+Above each entry is one row of the set, as the hub has it. prompts/hub.py fetches the sets.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-# What a row is: texts in columns, to be joined; a message of an OpenAssistant tree; a ShareGPT
-# conversation. The last two begin with a person's prompt, or are left out.
+# Kinds of rows: texts in columns that are joined; a message of an OpenAssistant tree; a ShareGPT
+# conversation. Rows of the last two kinds are left out unless they begin with a person's prompt.
 Shape = Literal["texts", "tree message", "conversation"]
 
 
@@ -21,13 +21,13 @@ class HubSet:
     name: str
     repo: str
     licence: str
-    columns: tuple[str, ...]  # all that is read; the rest isn't decoded
+    columns: tuple[str, ...]  # the columns that are read; others aren't decoded
     shape: Shape = "texts"
-    only: Mapping[str, str] = field(default_factory=dict)  # rows with these values
-    noise: Mapping[str, str] = field(default_factory=dict)  # by column, a pattern to take out
+    only: Mapping[str, str] = field(default_factory=dict)  # only rows with these values
+    noise: Mapping[str, str] = field(default_factory=dict)  # by column, a pattern to remove
     split: str = "train"
-    data_file: str | None = None  # the file to read where the repository holds several
-    warning: str | None = None  # what a person must know before using it
+    data_file: str | None = None  # the file to read if the repository has several
+    warning: str | None = None  # what people must know before they use it
 
     @property
     def url(self) -> str:
@@ -43,7 +43,7 @@ _ALL = (
         repo="databricks/databricks-dolly-15k",
         licence="CC BY-SA 3.0",
         columns=("instruction", "context"),
-        noise={"context": r"\[\d+\]"},  # it is cut from Wikipedia, footnote marks too
+        noise={"context": r"\[\d+\]"},  # copied from Wikipedia, with footnote marks
     ),
     # {"instruction": "Identify the odd one out.", "input": "Twitter, Instagram, Telegram",
     #  "output": "Telegram", "text": "Below is an instruction …"}
@@ -74,12 +74,12 @@ _ALL = (
         columns=("conversations",),
         shape="conversation",
         data_file="ShareGPT_V3_unfiltered_cleaned_split.json",
-        warning="ShareGPT holds what strangers typed: expect personal data, and an unclear licence",
+        warning="ShareGPT is what unknown people typed: expect personal data, an unclear licence",
     ),
 )
 
 ALIASES = {"sharegpt": "alpaca"}  # the seed's name for the Alpaca instructions
 HUB_SETS: dict[str, HubSet] = {s.name: s for s in _ALL}
 HUB_SETS.update({alias: HUB_SETS[name] for alias, name in ALIASES.items()})
-SAMPLE = "sample"  # bundled: no hub is asked
+SAMPLE = "sample"  # bundled: needs no hub
 DATASETS = (*HUB_SETS, SAMPLE)

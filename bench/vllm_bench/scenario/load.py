@@ -1,4 +1,4 @@
-"""How hard a run pushed: the one place that says what a level of load is."""
+"""Load: what a level of load is, for scenarios and for runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Load:
 
     unit: Unit
     value: float
-    # How many times as fast a trace was replayed: told beside its rate, which is what compares.
+    # The speed of a trace's replay. It is shown, but levels are compared by their rate.
     speed: float | None = field(default=None, compare=False)
 
     @property
@@ -28,12 +28,12 @@ class Load:
 
     @property
     def number(self) -> str:
-        """The level under a heading that names the unit: `8`, `0.7746 (trace x2)`."""
+        """The level without its unit, for a table: `8`, `0.7746 (trace x2)`."""
         return f"{self._digits}{self._trace}"
 
     @property
     def _digits(self) -> str:
-        """Four digits that matter, all of them from 1000 on."""
+        """The number with four digits, more from 10000 on."""
         return f"{self.value:.0f}" if self.value >= 1000 else f"{self.value:.4g}"
 
     @property
@@ -42,17 +42,17 @@ class Load:
 
     @property
     def axis_words(self) -> str:
-        return "requests asked for a second" if self.is_open else "concurrent streams"
+        return "requests per second asked for" if self.is_open else "concurrent streams"
 
     @property
     def is_open(self) -> bool:
-        """Whether requests came by a schedule, whatever became of those before them."""
+        """Whether requests came by a schedule, without waiting for earlier ones."""
         return self.unit == "requests/s"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadLevel:
-    """One of: streams held open, requests a second, or a trace at a speed."""
+    """One of: streams held open, requests per second, or a trace at a speed."""
 
     concurrency: int | None = None
     request_rate: float | None = None
@@ -87,7 +87,7 @@ def levels_of(scenario: Scenario) -> list[LoadLevel]:
 
 
 def rows_expected(scenario: Scenario) -> int:
-    """Return about how many rows all runs of the scenario have; of a whole trace nobody knows."""
+    """Return about how many rows all runs of the scenario have; None: unknown (a full trace)."""
     rates = [level.request_rate or 0.0 for level in levels_of(scenario)]
     if scenario.num_requests is not None:
         rows = scenario.num_requests * len(rates)

@@ -1,7 +1,7 @@
-"""The keys of a scenario that say how its requests come: in which shape, how many, how often.
+"""The keys of a scenario that say how its requests come: arrivals, number, repeats.
 
-A closed loop has `concurrencies`, an open one `request_rates` or a `trace`. A key that would
-mean nothing beside the others is refused, so that no setting is ever read and ignored.
+A closed loop has `concurrencies`, an open one `request_rates` or a `trace`. A key that has
+no effect with the others is refused, so that no setting is ignored silently.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pydantic import (
     model_validator,
 )
 
-# Below, gaps are as good as constant and their quantiles lose digits; above, nearly all requests
-# come at once and the rate shows only over millions of them.
+# Below the range, gaps are nearly constant and their quantiles lose digits. Above it, nearly all
+# requests come at once, and only millions of them show the rate.
 SMALLEST_CV, LARGEST_CV = 0.01, 20.0
 
 ArrivalShape = Literal["constant", "poisson", "gamma", "bursts"]
 
 SHAPES = ("concurrencies", "request_rates", "trace")
-# Of each group a scenario has one at most; one that it names replaces another one in defaults.
+# A scenario has at most one key of each group; its own key replaces another one in defaults.
 ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
-MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are held in memory
+MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
 
-LONGEST_S = 1e7  # months: beyond it a number is a slip, and clocks overflow
+LONGEST_S = 1e7  # months: a larger number is a mistake, and clocks would overflow
 
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 
 
 def setting(text: str, example: Any, default: Any = ..., **limits: Any) -> Any:
-    """Return a key's field: what it means, an example, its default (none: it must be given)."""
+    """Return a key's field: its meaning, an example, its default (none: the key is required)."""
     return Field(default, description=text, examples=[example], **limits)
 
 
@@ -46,7 +46,7 @@ def _is_number(annotation: Any) -> bool:
 
 
 class Keys(BaseModel):
-    """Keys of a scenario: none but these, with finite numbers."""
+    """Keys of a scenario: no others are allowed, and numbers must be finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -63,7 +63,7 @@ class Keys(BaseModel):
 
 
 class Conversations(Keys):
-    """Several turns: each carries the history and waits for the last answer."""
+    """Several turns: each contains the history and waits for the last answer."""
 
     turns: int = setting("turns of each conversation", 4, ge=1, le=1000)
     think_time_s: float = setting(
@@ -72,27 +72,29 @@ class Conversations(Keys):
 
 
 class LoadKeys(Keys):
-    """How requests come. A list is empty, and another key None, where it doesn't apply."""
+    """How requests come. Where a key doesn't apply, a list is empty and another key None."""
 
     concurrencies: list[Annotated[int, Field(ge=1, le=16384)]] = setting(
-        "closed loop: streams held open; each sends again as its reply ends", [1, 8, 64], []
+        "closed loop: streams held open; each sends again when its reply ends", [1, 8, 64], []
     )
     request_rates: list[Rate] = setting(
-        "open loop: requests a second, whatever became of those before", [0.5, 4], []
+        "open loop: requests per second, without waiting for earlier ones", [0.5, 4], []
     )
     arrival: ArrivalShape | None = setting(
         "how the requests of request_rates arrive (default: poisson)", "gamma", None
     )
     cv: float | None = setting(
-        "of arrival gamma: deviation of the gaps over their mean",
+        "for arrival gamma: standard deviation / mean of the gaps",
         2,
         None,
         ge=SMALLEST_CV,
         le=LARGEST_CV,
     )
-    burst_size: int | None = setting("arrival bursts: requests sent at one instant", 8, None, ge=1)
+    burst_size: int | None = setting(
+        "for arrival bursts: requests sent at one instant", 8, None, ge=1
+    )
     ramp_s: float = setting(
-        "seconds during which the request rate grows evenly from 0", 30, 0.0, ge=0, le=LONGEST_S
+        "seconds in which the request rate grows evenly from 0", 30, 0.0, ge=0, le=LONGEST_S
     )
     trace: str | None = setting(
         "recorded traffic: Azure, Mooncake, BurstGPT, or a run's rows", "t.csv", None, min_length=1
@@ -105,10 +107,10 @@ class LoadKeys(Keys):
         "open loop: seconds of sending at each level", 60, None, gt=0, le=LONGEST_S
     )
     max_in_flight: int | None = setting(
-        "open loop: most requests under way; one that waits counts as late", 256, None, ge=1
+        "open loop: most requests in flight; one that waits counts as late", 256, None, ge=1
     )
     warmup_requests: int | None = setting(
-        "sent first, without rows (default: one a stream)", 8, None, ge=0, le=MOST_REQUESTS
+        "sent first, without rows (default: one per stream)", 8, None, ge=0, le=MOST_REQUESTS
     )
     repeats: int = setting("how often each level is run", 3, 1, ge=1, le=1000)
     conversations: Conversations | None = setting(
@@ -170,30 +172,30 @@ class LoadKeys(Keys):
             due = rate * (self.duration_s or 0)
             if due > MOST_REQUESTS:
                 yield (
-                    f"duration_s: {self.duration_s:g} s at {rate:g} requests a second are"
-                    f" {due:,.0f} requests; at most {MOST_REQUESTS:,} make a run"
+                    f"duration_s: {self.duration_s:g} s at {rate:g} requests per second are"
+                    f" {due:,.0f} requests; a run has at most {MOST_REQUESTS:,}"
                 )
 
     def _arrival_problems(self) -> Iterator[str]:
         for key in ("arrival", "cv", "burst_size", "ramp_s"):
             if getattr(self, key) and not self.request_rates:
-                yield f"{key} goes with request_rates alone"
+                yield f"{key} goes only with request_rates"
         for key, shape in (("cv", "gamma"), ("burst_size", "bursts")):
             given = getattr(self, key) is not None
             if self.arrival == shape and not given:
                 yield f"{key} is missing: arrival: {shape} needs it"
             elif self.request_rates and self.arrival != shape and given:
-                yield f"{key} goes with arrival: {shape} alone, not with {self.arrival}"
+                yield f"{key} goes only with arrival: {shape}, not with {self.arrival}"
 
     def _trace_problems(self) -> Iterator[str]:
         if self.speed and self.trace is None:
-            yield "speed goes with trace alone"
+            yield "speed goes only with trace"
         if self.trace is not None and not self.speed:
-            yield "speed names no level: 1 replays the trace as it was recorded"
+            yield "speed is empty: 1 replays the trace as it was recorded"
         if self.max_in_flight is not None and self.concurrencies:
             yield "max_in_flight goes with request_rates or trace: concurrencies are a limit"
         if self.conversations is not None and not self.concurrencies:
-            yield "conversations go with concurrencies alone: each stream holds one at a time"
+            yield "conversations go only with concurrencies: each stream has one at a time"
 
     def arrivals(self, rate: float) -> Arrivals:
         assert self.arrival is not None
@@ -203,7 +205,7 @@ class LoadKeys(Keys):
 
 
 def replaced(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the settings with `upper` over `lower`; an alternative in `upper` takes its place."""
+    """Return `lower` updated with `upper`; a key in `upper` also replaces alternative keys."""
     gone = {
         key
         for group in ALTERNATIVES
@@ -224,8 +226,8 @@ class Arrivals:
     ramp_s: float = 0.0  # the rate grows evenly from 0 during this time
 
     def seconds(self, requests: float) -> float:
-        """Return when this many requests are due, on average: the cumulative rate's inverse."""
-        # Held to their own side of the ramp's end, so that rounding never turns two of them round.
+        """Return when this many requests are due on average: the cumulative rate's inverse."""
+        # Each stays on its side of the ramp's end, so that rounding can't swap two.
         if requests < self.rate * self.ramp_s / 2:
             return min(self.ramp_s, math.sqrt(2 * self.ramp_s * requests / self.rate))
         return max(self.ramp_s, requests / self.rate + self.ramp_s / 2)

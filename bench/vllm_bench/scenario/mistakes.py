@@ -1,4 +1,4 @@
-"""What is wrong with a scenario's settings, in words for people: pydantic's are for programmers."""
+"""What is wrong with a scenario's settings, for people: pydantic's messages are for programmers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def nearest(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-# What may be a secret, or hold one, is not echoed.
+# Values that may be or contain secrets aren't quoted.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")
 MISSHAPEN = ("list_type", "dict_type", "model_type", "model_attributes_type")
 
 
 def word(given: object) -> str:
-    """Return a name as it stands, or spelled out where it would break the line."""
+    """Return a name unchanged, or spelled out if it would break the line."""
     return str(given) if str(given).isprintable() else repr(given)
 
 
 def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
-    """Return a mistake on one line: its key, what it must be, and, unless secret, what it was.
+    """Return a mistake on one line: its key, what it must be, and what it was, unless secret.
 
-    `examples` has a value of each key.
+    `examples` has a valid value of each key.
     """
     key = ".".join(word(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "missing":
@@ -38,11 +38,11 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
         return f"unknown key {key}" + nearest(str(error["loc"][-1]), [*Conversations.model_fields])
     what = _wanted(error, examples)
     if not key:
-        return what  # of several keys at once, which it names
+        return what  # a mistake of several keys, which the message names
     given = str(error["input"])
     if key.startswith(NOT_ECHOED) or (key == "base_url" and "@" in given):
         return f"{key}: {what}"
-    # The whole input may be endless.
+    # The input may be very long.
     return f"{key}: {what} (given: {given[:80]!r})"
 
 
@@ -50,10 +50,10 @@ def _wanted(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     top = str(error["loc"][0]) if error["loc"] else ""
     if error["loc"][-1:] == ("[key]",):
         if top == "slo":
-            return "is no percentile: write p50, p95, p99 or p99.9"
-        return "is no name: put it in quotes"
+            return "isn't a percentile: write p50, p95, p99 or p99.9"
+        return "isn't a name: put it in quotes"
     if error["type"] in MISSHAPEN:
-        # Of slo it is a part that is wrong: the whole of it answers for itself.
+        # A part of slo is wrong: its message says which.
         example = {"p99": 500} if top == "slo" else examples[top]
         kind = "a list" if isinstance(example, list) else "a mapping"
         return f"must be {kind}, as in {example}".replace("'", "")

@@ -17,7 +17,7 @@ from .mistakes import nearest
 # Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
 # mlcommons/inference, loadgen/mlperf.conf, `<model>.Server.ttft_latency` and `.tpot_latency`,
 # `*.Server.target_latency_percentile = 99`; commit 001712e9daf80386e0dda43f97b8f36981d792c4.
-# Limits alone make no MLPerf result: that takes its data sets, its load and its audit as well.
+# Limits alone don't make an MLPerf result: that needs its data sets, its load and its audit too.
 MLPERF_P99_MS = {
     "llama2-70b": (2000, 200),
     "llama2-70b-interactive": (450, 40),
@@ -41,7 +41,7 @@ def percentile_of(name: str) -> float:
     """Return 99.9 for `p99.9`. Raises ValueError."""
     found = PERCENTILE.fullmatch(name)
     if not found or not 0 < float(found[1]) < 100:
-        raise ValueError(f"{name!r} is no percentile: write p50, p95, p99 or p99.9")
+        raise ValueError(f"{name!r} isn't a percentile: write p50, p95, p99 or p99.9")
     return float(found[1])
 
 
@@ -64,7 +64,7 @@ class Slo(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     preset: str | None = setting(
-        "limits to start from; the other keys stand over them", "mlperf-llama2-70b", None
+        "limits to start from; the other keys replace them", "mlperf-llama2-70b", None
     )
     ttft_ms: Limits | None = setting(
         "time to first token, limits by percentile", {"p99": 500}, None

@@ -1,7 +1,7 @@
-"""Scenarios: what `scenarios.yaml` may say, and what it means once defaults are merged.
+"""Scenarios: the keys of `scenarios.yaml`, and reading it with its defaults merged in.
 
-Every mistake is one line that names the file, the scenario, the key, what was given, what is
-allowed, and the nearest known key.
+Each mistake is one line with the file, the scenario, the key, the value given,
+what is allowed, and the nearest known key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .load_keys import LONGEST_S, LoadKeys, replaced, setting
 from .mistakes import explain, nearest, word
 from .objectives import Slo
 
-MASK = "***"  # stands for a secret in what is written
+MASK = "***"  # in place of a secret in files
 
 
 class ScenarioError(UsageError):
@@ -34,28 +34,30 @@ class ScenarioError(UsageError):
 
 
 class Scenario(LoadKeys):
-    """One scenario with the file's defaults merged in; how its requests come is `LoadKeys`'."""
+    """One scenario with the file's defaults merged in; `LoadKeys` has how its requests come."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     base_url: Annotated[str, AfterValidator(usable_url)] = setting(
         "the server", "https://gpu7:8000/v1", "http://localhost:8000/v1"
     )
-    model: str = setting("the model to ask the server for", "Qwen/Qwen3-8B", min_length=1)
+    model: str = setting("the model, by its name on the server", "Qwen/Qwen3-8B", min_length=1)
     temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
-    stream: bool = setting("stream replies; otherwise no token is timed", False, True)
-    description: str = setting("words for people", "short questions, short answers", "")
+    stream: bool = setting("stream replies; without it tokens have no times", False, True)
+    description: str = setting("a description for people", "short questions, short answers", "")
     prefill_tokens: int | None = setting(
         "length of a prompt in tokens, chat template included", 256, None, ge=1
     )
     max_new_tokens: int = setting("longest reply in tokens", 128, ge=1)
     dataset: str = setting("the prompts: a data set's name, or file:PATH", "sample", "dolly")
     prompt_fit: Literal["natural", "packed"] = setting(
-        "natural: half to twice prefill_tokens; packed: joined to it, ±2 %", "packed", "natural"
+        "natural: half to twice prefill_tokens; packed: joined to that length, ±2 %",
+        "packed",
+        "natural",
     )
     endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
     ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
     cache: Literal["run", "cold", "natural"] = setting(
-        "prefix cache hits: within a run, never (cold), as they come (natural)", "cold", "run"
+        "prefix cache hits: within a run (run), never (cold), no control (natural)", "cold", "run"
     )
     seed: int = setting("decides the order of prompts and the arrivals", 7, 0, ge=0, lt=2**63)
     system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
@@ -66,27 +68,29 @@ class Scenario(LoadKeys):
         "more fields of each request's body", {"top_p": 0.9}, {}
     )
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = setting(
-        "the environment variable that holds the API key", "OPENAI_API_KEY", None
+        "the environment variable with the API key", "OPENAI_API_KEY", None
     )
     tls_verify: bool = setting("verify the server's certificate", False, True)
     tls_ca: str | None = setting("file of the authority that signed it", "ca.pem", None)
     telemetry: bool = setting("sample GPUs during the run", True, False)
-    telemetry_hz: float = setting("GPU samples a second", 5, 10.0, ge=0.5, le=100)
+    telemetry_hz: float = setting("GPU samples per second", 5, 10.0, ge=0.5, le=100)
     telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = setting(
-        "which GPUs, as nvidia-smi counts; by default all", [0, 1], None, min_length=1
+        "which GPUs, as nvidia-smi counts (default: all)", [0, 1], None, min_length=1
     )
     timeout_first_token_s: float = setting(
-        "seconds to the first token at most", 30, 120.0, gt=0, le=LONGEST_S
+        "most seconds to the first token", 30, 120.0, gt=0, le=LONGEST_S
     )
     timeout_stall_s: float = setting(
-        "seconds of silence within a reply at most", 10, 60.0, gt=0, le=LONGEST_S
+        "most seconds without a token within a reply", 10, 60.0, gt=0, le=LONGEST_S
     )
-    timeout_total_s: float = setting("seconds of a request at most", 300, 600.0, gt=0, le=LONGEST_S)
+    timeout_total_s: float = setting("most seconds for a request", 300, 600.0, gt=0, le=LONGEST_S)
     slo: Slo | None = setting(
         "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
     )
-    gpus: int | None = setting("the server's GPUs; by default those sampled", 2, None, ge=1)
-    gpu_hour_price: float | None = setting("what a GPU costs an hour", 2.5, None, gt=0)
+    gpus: int | None = setting(
+        "number of the server's GPUs (default: those sampled)", 2, None, ge=1
+    )
+    gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
 
     @field_validator("dataset")
     @classmethod
@@ -100,9 +104,9 @@ class Scenario(LoadKeys):
     @model_validator(mode="after")
     def _load_and_prompts_agree(self) -> Scenario:
         if self.trace is not None and self.prefill_tokens is not None:
-            raise ValueError("prefill_tokens doesn't go with trace, which has lengths of its own")
+            raise ValueError("prefill_tokens doesn't go with trace, which has its own lengths")
         if self.conversations is not None and self.endpoint != "chat":
-            raise ValueError("conversations need endpoint: chat, which carries the history")
+            raise ValueError("conversations need endpoint: chat, which has a history")
         return self
 
     def masked(self) -> dict[str, Any]:
@@ -121,7 +125,7 @@ EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_K
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which silently keeps the last of two equal keys, made to refuse them."""
+    """YAML's safe loader, but with an error for equal keys instead of silently using the last."""
 
 
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -131,7 +135,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
         if not isinstance(key, str):
             raise ScenarioError(f"line {line}: a list or a mapping can't be a key")
         if key in seen:
-            raise ScenarioError(f"line {line}: the key {word(key)} stands twice")
+            raise ScenarioError(f"line {line}: the key {word(key)} is there twice")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -144,7 +148,7 @@ def load_scenarios(
 ) -> dict[str, Scenario]:
     """Read a scenario file into {name: Scenario}, in the file's order.
 
-    `overrides` (flags such as --model) stand over defaults and scenarios.
+    `overrides` (flags such as --model) replace values of defaults and scenarios.
     Raises ScenarioError with one line for people.
     """
     raw = _read_yaml(path)
@@ -190,7 +194,7 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
 
 
 def _yaml_problem(error: Exception) -> str:
-    """Return what is wrong and where, without the line itself: it may hold a secret."""
+    """Return what is wrong and where, without the line itself: it may have a secret."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark and problem:
         return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
@@ -217,7 +221,7 @@ def _blamed(
     inherited: set[object],
     overrides: Mapping[str, object],
 ) -> ScenarioError:
-    """Return what is wrong, and where it stands: a flag, or defaults, or the scenario itself."""
+    """Return what is wrong, and where: in a flag, in defaults, or in the scenario itself."""
     errors = error.errors()
     flags = [e for e in errors if e["loc"] and e["loc"][0] in overrides]
     if flags:  # --base-url is the key base_url
@@ -225,7 +229,7 @@ def _blamed(
             "; ".join(f"--{explain(e, EXAMPLES).replace('_', '-', 1)}" for e in flags)
         )
     in_defaults = [e for e in errors if e["loc"] and e["loc"][0] in inherited]
-    if in_defaults:  # first: they are wrong for every scenario
+    if in_defaults:  # first: these are wrong for every scenario
         where, errors = f"{path}: defaults", in_defaults
     return ScenarioError(f"{where}: " + "; ".join(explain(e, EXAMPLES) for e in errors))
 

@@ -1,1 +1,1 @@
-"""The sending process: it alone knows asyncio and the socket."""
+"""The sending process. Only this folder uses asyncio and sockets."""

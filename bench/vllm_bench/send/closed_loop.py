@@ -1,4 +1,4 @@
-"""A closed loop: so many streams held open, each sending again as soon as its last reply ended."""
+"""A closed loop: a fixed number of streams; each sends again as soon as its last reply ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .timer import sleep_until
 
 
 class Streams(ABC):
-    """Every lane is a stream, which begins something new when its last reply has ended."""
+    """Every lane is a stream, which sends something new when its last reply has ended."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
@@ -32,7 +32,7 @@ class Streams(ABC):
         watching.cancel()
 
     def stop(self, *, cut_off: bool) -> None:
-        """Stop sending new requests; and, if asked, cut off those in flight."""
+        """Stop sending new requests and, if asked, cut off those in flight."""
         self._stopping = True
         if cut_off:
             self._lanes.cut_off()
@@ -40,7 +40,7 @@ class Streams(ABC):
 
     @abstractmethod
     def _begin(self, lane: Lane, slot_ns: int) -> None:
-        """Send what is next on a free lane, if there is anything, and nobody has said stop."""
+        """Send the next request on a free lane, if there is one and sending wasn't stopped."""
 
     def _freed(self, lane: Lane, _exchange: Exchange, freed_ns: int) -> None:
         self._begin(lane, freed_ns)
@@ -58,7 +58,7 @@ class ClosedLoop(Streams):
     """Each stream sends its next request as soon as its last reply has ended."""
 
     def __init__(self, lanes: Lanes, take: Callable[[], PlannedRequest | None]) -> None:
-        """`take` gives the next request, None where there is none left."""
+        """`take` gives the next request; None: no more."""
         super().__init__(lanes)
         self._take = take
 

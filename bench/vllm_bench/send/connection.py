@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection of the streaming path: request bytes out, stamped body bytes in.
 
-The stamp is taken before anything else is done with a read; the framing
-(httptools, in C) only finds where the reply ends. What the bytes mean is
-read afterwards, elsewhere.
+The stamp is taken before anything else is done with a read. The framing
+(httptools, in C) only finds where the reply ends. The bytes are interpreted
+later, elsewhere.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import httptools
 
 from ..reply.exchange import Exchange, Failure
 
-# One hand-over packs so many reads at most: some 30 µs of work, on a thread beside the loop.
+# Most reads in one hand-over: some 30 µs of work, on another thread than the loop.
 FULL_READS = 256
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange at a time. `on_end` is called once for each, when it is over.
+    """Carries one exchange at a time. `on_end` is called once for each, when it has ended.
 
-    `on_full` is called when an exchange holds as many reads as should be handed over at once.
+    `on_full` is called when an exchange has as many reads as should be handed over at once.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         self._parser = httptools.HttpResponseParser(self)
         self._framed = self._in_body = self._complete = False
-        # Before the write: what the socket makes of it counts as the server's time,
-        # so that the client's error can only lengthen a TTFT, never flatter it.
+        # Before the write: the socket's time counts as the server's, so that the
+        # client's error can only make a TTFT longer, never shorter.
         exchange.t_sent_ns = time.perf_counter_ns()
         written = self._write_now(request)
         if written < len(request):
@@ -65,8 +65,8 @@ class Connection(asyncio.Protocol):
     def _write_now(self, request: bytes) -> int:
         """Write to the socket itself what it takes, and return how much that was.
 
-        uvloop's transport writes when the loop's turn ends: in a burst of requests the first
-        would wait for the last, and its stamp would be that much too early.
+        uvloop's transport writes only when the loop's turn ends: in a burst of requests the first
+        would wait for the last, and its stamp would be too early by that time.
         """
         if self._fd is None:
             return 0  # TLS: only the transport can write
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         except BlockingIOError:
             return 0
         except OSError:
-            return 0  # broken: the transport finds out the same, and says it
+            return 0  # broken: the transport will notice and report it
 
     def abort(self, failure: Failure) -> None:
         """End the exchange with a failure and close: the server sees the client hang up."""
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         """Stamp the read, then let the framing cut the body out of it."""
         self._stamp_ns = time.perf_counter_ns()  # the bytes have arrived
         if self.exchange is None or self._parser is None:
-            self.close()  # bytes that nobody asked for: the connection is out of step
+            self.close()  # bytes without a request: the connection can't be trusted
             return
         try:
             self._parser.feed_data(data)
@@ -108,17 +108,17 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as e:
             self._fail(Failure("protocol", f"not HTTP/1.1: {e}"), self._stamp_ns)
         else:
-            # Not from the parser's callback: the next request replaces the parser.
+            # Not in the parser's callback: the next request replaces the parser.
             if self._complete:
                 self._end(self._stamp_ns)
             elif self._on_full and self.exchange and len(self.exchange.reads) >= FULL_READS:
                 self._on_full(self.exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what was under way; a reply without framing ends with its connection."""
+        """End the exchange in flight; a reply without framing ends with its connection."""
         self._transport = None
         if self.exchange is None:
-            self._parser = None  # it refers back: without it nobody has to look for garbage
+            self._parser = None  # breaks a reference cycle, so that no garbage collection is needed
             return
         now_ns = time.perf_counter_ns()
         if exc is None and self._in_body and not self._framed:
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
     # httptools callbacks
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the few headers that say how to read the body."""
+        """Keep the few headers that are needed to read the body."""
         exchange = cast(Exchange, self.exchange)
         key = name.lower()
         if key == b"content-type":
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         cast(Exchange, self.exchange).reads.append((self._stamp_ns, body))
 
     def on_message_complete(self) -> None:
-        """Note that the reply is whole, unless only an interim one (1xx) is."""
+        """Note that the reply is complete, unless it is an interim one (1xx)."""
         if self._in_body:
             parser = cast(httptools.HttpResponseParser, self._parser)
             self._keep_alive = parser.should_keep_alive()

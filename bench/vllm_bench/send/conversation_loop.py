@@ -1,8 +1,8 @@
-"""Multi-turn load: each stream holds one conversation after the other.
+"""Multi-turn load: each stream has one conversation after the other.
 
-A turn waits for the last answer, thinks, and carries the history. An answer is read on the
-sending loop, after its last stamp was taken and before the next turn is sent: what that takes
-(some microseconds a token) shows as that turn's send lag.
+A turn waits for the last answer and the think time, and contains the history. An answer is read on
+the sending loop, after its last stamp and before the next turn is sent. That time (some
+microseconds per token) shows as the turn's send lag.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Conversation:
 
 
 class ConversationLoop(Streams):
-    """Each stream holds one conversation after the other."""
+    """Each stream has one conversation after the other."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ConversationLoop(Streams):
         requests: tuple[PlannedRequest, ...],
         take: Callable[[], int | None],
     ) -> None:
-        """`take` gives the number of the next conversation, None where there is none left."""
+        """`take` gives the number of the next conversation; None: no more."""
         super().__init__(lanes)
         self._talk = talk
         self._requests = requests
@@ -51,7 +51,7 @@ class ConversationLoop(Streams):
         self._thinking: set[asyncio.Task[None]] = set()
 
     def stop(self, *, cut_off: bool) -> None:
-        """Say nothing more; and, if asked, cut off the answers under way."""
+        """Send no more turns and, if asked, cut off the answers in flight."""
         for task in self._thinking:
             task.cancel()
         self._thinking.clear()
@@ -64,9 +64,9 @@ class ConversationLoop(Streams):
             return
         first = number * self._talk.turns
         self._held[lane] = _Conversation(first, min(first + self._talk.turns, len(self._requests)))
-        self._say(lane, slot_ns)
+        self._send_turn(lane, slot_ns)
 
-    def _say(self, lane: Lane, due_ns: int) -> None:
+    def _send_turn(self, lane: Lane, due_ns: int) -> None:
         held = self._held[lane]
         held.history.append({"role": "user", "content": self._talk.said[held.next_index]})
         planned = self._requests[held.next_index]
@@ -88,38 +88,38 @@ class ConversationLoop(Streams):
         if exchange.failure is None and exchange.http_status == 200 and lane.kept is not None:
             answer = answer_text(bytes(lane.kept), stream=self._lanes.target.stream)
         if answer is None:
-            held.history.pop()  # what was asked in vain is not part of the conversation
+            held.history.pop()  # a failed turn isn't part of the conversation
         else:
             held.history.append({"role": "assistant", "content": answer})
 
     def _go_on(self, lane: Lane, freed_ns: int) -> None:
         due_ns = freed_ns + self._talk.think_ns
         if self._talk.think_ns == 0:
-            self._say(lane, due_ns)
+            self._send_turn(lane, due_ns)
             return
-        task = asyncio.ensure_future(self._say_later(lane, due_ns))
+        task = asyncio.ensure_future(self._send_turn_later(lane, due_ns))
         self._thinking.add(task)
         task.add_done_callback(self._thinking.discard)
 
-    async def _say_later(self, lane: Lane, due_ns: int) -> None:
+    async def _send_turn_later(self, lane: Lane, due_ns: int) -> None:
         await sleep_until(due_ns - REOPEN_NS)
         if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
             await self._lanes.open(lane)
         await sleep_until(due_ns)
-        # Before the task's own end, which a reply that is there at once may forestall: the run
-        # would then be left with a thinker that has spoken, and never be over.
+        # Removed here and not at the task's end: a reply may come before that, and the loop would
+        # then wait forever for a stream that seems to be thinking.
         self._thinking.discard(asyncio.current_task())
-        self._say(lane, due_ns)
+        self._send_turn(lane, due_ns)
 
     def _idle(self) -> bool:
         return super()._idle() and not self._thinking
 
 
 def answer_text(body: bytes, *, stream: bool) -> str | None:
-    """Return what the assistant said in a chat's reply, reasoning left out; None: nothing.
+    """Return the assistant's text in a chat's reply, without reasoning; None: no text.
 
-    Reasoning is no part of a chat's history: a template drops it from earlier turns. Nor is a
-    reply that broke off: an error in its middle, or a stream without its end.
+    Reasoning isn't part of a chat's history: templates drop it from earlier turns. A reply that
+    broke off, by an error or without its end, isn't part of it either.
     """
     payloads = EventSplitter().feed(body) if stream else [body]
     if stream and DONE not in payloads:
@@ -127,7 +127,7 @@ def answer_text(body: bytes, *, stream: bool) -> str | None:
     try:
         events = [orjson.loads(payload) for payload in payloads if payload != DONE]
     except orjson.JSONDecodeError:
-        return None  # judged elsewhere; here it is no answer
+        return None  # judged elsewhere; here it isn't an answer
     if any(isinstance(event, dict) and event.get("error") is not None for event in events):
         return None
     return "".join(part for event in events for part in _parts(event)) or None

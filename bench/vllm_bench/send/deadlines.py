@@ -1,7 +1,7 @@
 """The three timeouts of a request: first token, stall between tokens, total.
 
-Streams are not parsed while they run, so a deadline looks at the bytes only when
-it is due, and finds most often that the newest read brought a token.
+Streams are not parsed while they run. A deadline reads the bytes only when it is
+due, and usually finds that the newest read brought a token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_deadline(
         return total_ns
     last_ns = last_token_ns(exchange.reads)
     if last_ns is None:
-        last_ns = exchange.handed_over_ns  # hundreds of reads: there were tokens among them
+        last_ns = exchange.handed_over_ns  # hundreds of reads: certainly with tokens
     if last_ns is None:
         next_ns = sent_ns + int(timeouts.first_token_s * NS_PER_S)
         late = Failure("timeout_first_token", f"no token within {timeouts.first_token_s:g} s")
@@ -39,7 +39,7 @@ def check_deadline(
 def last_token_ns(reads: list[tuple[int, bytes]]) -> int | None:
     """Return the stamp of the last read that completed a token event; None: no token came."""
     newest = _last_token_in(reads[-1:])
-    # An event may lie over several reads, so only the whole stream can say no.
+    # An event may be cut by reads, so only the complete stream can show that no token came.
     return newest if newest is not None else _last_token_in(reads)
 
 
@@ -55,4 +55,4 @@ def _brings_tokens(payload: bytes) -> bool:
     try:
         return read_event(payload).has_tokens
     except EventError:
-        return False  # judged when the stream ends; here it is merely no token
+        return False  # judged when the stream ends; here it only isn't a token

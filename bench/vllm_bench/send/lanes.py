@@ -1,7 +1,7 @@
 """The connections of a sending process, and the exchange that each carries.
 
-Runs on the sending loop. It parses nothing, writes no file and draws nothing; when to send is
-decided by whoever drives the lanes (`closed_loop`, `open_loop`, `conversation_loop`).
+Runs on the sending loop. It parses nothing and writes no file; `closed_loop`, `open_loop` and
+`conversation_loop` decide when to send.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .deadlines import check_deadline
 
 CONNECT_TIMEOUT_S = 10.0
 DEADLINE_TICK_S = 0.1
-# Deadlines looked at in a tick: requests that began together come due together, and a look
-# reads JSON. With 64 a tick, 1,000 are looked at within two seconds.
+# Deadlines checked per tick: requests that began together come due together, and a check reads
+# JSON. With 64 per tick, 1,000 are checked within two seconds.
 LOOKS_A_TICK = 64
 # Many servers accept no more than 100 connections at a time: connect in waves.
 CONNECTS_AT_ONCE = 64
-# uvicorn, and with it vLLM, closes a connection that was idle for 5 s: a request that crosses
-# that close on its way would fail for no fault of the server's.
+# uvicorn, and so vLLM, closes a connection that was idle for 5 s: a request sent at the same moment
+# would fail, although the server is fine.
 FRESH_NS = 3 * NS_PER_S
 
 
@@ -38,10 +38,10 @@ class Lane:
         self.exchange: Exchange | None = None
         self.look_again_ns = 0  # when a timeout may be due
         self.idle_since_ns = 0
-        self.kept: bytearray | None = None  # the reply's body, where somebody asked for it
+        self.kept: bytearray | None = None  # the reply's body, if it is needed
 
     async def connect(self, target: Target, tls: ssl.SSLContext | None) -> None:
-        """Open the connection. Raises OSError (TimeoutError among them)."""
+        """Open the connection. Raises OSError, for instance TimeoutError."""
         loop = asyncio.get_running_loop()
         opening = loop.create_connection(
             lambda: Connection(self._ended, self._full), target.host, target.port, ssl=tls
@@ -52,7 +52,7 @@ class Lane:
         except asyncio.TimeoutError as e:  # not a TimeoutError before Python 3.11
             raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_S:g} s") from e
         if self.exchange is not wanted_by:
-            # It was given up meanwhile, and the lane may already carry the next one elsewhere.
+            # The exchange was given up meanwhile, and the lane may already have a new connection.
             connection.close()
             return
         self.connection = connection
@@ -64,16 +64,16 @@ class Lane:
         return self.connection is not None and self.connection.usable
 
     def fresh(self, now_ns: int) -> bool:
-        """Whether a request can be sent at once, and the server won't be closing just now."""
+        """Whether a request can be sent at once, and the server won't close just now."""
         return self.connected and now_ns - self.idle_since_ns < FRESH_NS
 
     def send(self, request: bytes) -> None:
-        """Send the bytes of the exchange that the lane holds. Only while `connected`."""
+        """Send the bytes of the lane's exchange. Only while `connected`."""
         if self.connection is not None and self.exchange is not None:
             self.connection.send(self.exchange, request)
 
     def fail(self, failure: Failure) -> None:
-        """End the exchange under way, on the wire or before it got there."""
+        """End the exchange in flight, whether or not it was already sent."""
         if self.connection is not None and self.connection.exchange is not None:
             self.connection.abort(failure)
         elif self.exchange is not None:
@@ -87,7 +87,7 @@ class Lane:
             self.connection.close()
 
     def hand_over(self, exchange: Exchange) -> Segment:
-        """Return what was read since the last time; keep its bytes where they are asked for."""
+        """Return what was read since the last call; keep a copy of the body if it is needed."""
         segment = exchange.hand_over()
         if self.kept is not None:
             for _, body in segment.reads:
@@ -104,14 +104,14 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a process. `on_free` is told of each that has ended its exchange, and when."""
+    """All lanes of a process. `on_free` gets each lane whose exchange has ended, and the time."""
 
     def __init__(
         self, target: Target, report: Callable[[object], None], first: int = 0, step: int = 1
     ) -> None:
-        """Make none yet. They will be numbered from `first`, `step` apart.
+        """Lanes are made later; their numbers are `first`, `first + step`, and so on.
 
-        `report` is given each `Exchange` that ended, and each `Segment` of one that goes on.
+        `report` gets each `Exchange` that ended, and each `Segment` of one that goes on.
         Raises OSError where the CA file can't be read.
         """
         self.target = target
@@ -124,7 +124,7 @@ class Lanes:
         self._next_index, self._step = first, step
         self._opening: set[asyncio.Task[None]] = set()
         self.in_flight = 0
-        self.connections_opened = 0  # for a request, instead of before it
+        self.connections_opened = 0  # at the time of a request instead of before
 
     def add(self) -> Lane:
         lane = Lane(self._next_index, self)
@@ -140,7 +140,7 @@ class Lanes:
         return sum(lane.connected for lane in self._all)
 
     async def connect(self) -> str | None:
-        """Open every lane's connection before the window; return the first problem."""
+        """Open every lane's connection before the run starts; return the first problem."""
         gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
         async def connect_one(lane: Lane) -> str | None:
@@ -151,7 +151,7 @@ class Lanes:
         return next((p for p in problems if p is not None), None)
 
     async def open(self, lane: Lane) -> str | None:
-        """Give an idle lane a new connection; return why that failed."""
+        """Give an idle lane a new connection; return why that failed (None: it didn't)."""
         lane.close()
         try:
             await lane.connect(self.target, self._tls)
@@ -160,7 +160,7 @@ class Lanes:
         return None
 
     def send(self, lane: Lane, request: PlannedRequest, slot_ns: int) -> None:
-        """Send a request that was meant to go at `slot_ns` on a lane that carries none."""
+        """Send a request that was meant to go at `slot_ns` on a free lane."""
         lane.exchange = Exchange(request.index, lane.index, t_scheduled_ns=slot_ns)
         lane.look_again_ns = slot_ns + self._patience_ns
         self.in_flight += 1
@@ -187,7 +187,7 @@ class Lanes:
             return  # it was cancelled meanwhile
         if lane.connected:
             lane.send(request.after(self._head))
-        else:  # a server that dies may still have accepted
+        else:  # a dying server may still have accepted
             lane.fail(Failure("connect", "closed as soon as it was open"))
 
     def cut_off(self) -> None:
@@ -209,7 +209,7 @@ class Lanes:
 
     def _look(self, lane: Lane, now_ns: int) -> None:
         if lane.exchange is None:
-            return  # the one before it, failing, ended the run
+            return  # the failure of the one before ended the run
         found = check_deadline(
             lane.exchange, self.target.timeouts, now_ns, stream=self.target.stream
         )

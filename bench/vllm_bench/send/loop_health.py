@@ -1,8 +1,8 @@
-"""How well a sending process keeps up with itself: the lag of its loop, its share of a core.
+"""How well a sending process keeps up: the lag of its loop, its share of a core.
 
-A tick is due every 10 ms; how late it comes is how late anything else on the loop may have been
-stamped. A tick that was missed because the loop was held up counts too, with what was left of
-the delay: otherwise one long stop would be one sample among thousands.
+A tick is due every 10 ms. If it is late, stamps on the loop may be late by the same time. Ticks
+that were missed because the loop was busy count too, each with the rest of the delay: otherwise
+one long stop would be one sample among thousands.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Pulse:
     """One second of a sending process."""
 
     at_ns: int  # `perf_counter_ns` at its end
-    cpu_share: float  # of one core; above 1 where its threads ran at once
+    cpu_share: float  # of one core; above 1 if several threads ran at once
     lags_us: bytes  # uint32 each, one for every tick
 
 
 def lags_of(due_ns: int, now_ns: int) -> list[int]:
-    """Return the lag (us) of the tick that was due, and of those that it kept from coming."""
+    """Return the lag (us) of the tick that was due, and of the ticks that were missed."""
     return [lag // 1000 for lag in range(now_ns - due_ns, -1, -TICK_NS)]
 
 
@@ -49,7 +49,7 @@ class LoopHealth:
         self._next(now_ns)
 
     def stop(self) -> None:
-        """Tick no more, and report what is left of the last second."""
+        """Stop, and report the rest of the last second."""
         if self._handle is not None:
             self._handle.cancel()
         self._pulse(time.perf_counter_ns())
@@ -59,8 +59,8 @@ class LoopHealth:
         self._handle = self._loop.call_later(TICK_NS / 1e9, self._tick)
 
     def _tick(self) -> None:
-        now_ns = time.perf_counter_ns()  # the loop got round to the tick
-        # uvloop's timers have whole milliseconds, and may come a fraction of one early.
+        now_ns = time.perf_counter_ns()  # the tick runs
+        # uvloop's timers count milliseconds, and may fire a fraction of one early.
         self._lags_us.extend(lags_of(min(self._due_ns, now_ns), now_ns))
         if now_ns - self._pulse_ns >= PULSE_NS:
             self._pulse(now_ns)

@@ -1,8 +1,8 @@
-"""An open loop: each request goes at its time, whatever became of those before it.
+"""An open loop: each request goes at its time, without waiting for earlier ones.
 
-Arrivals wait for nobody but an explicit cap on the requests in flight; what waits for that cap
-keeps the time that it was meant to go, so that its wait shows as send lag. Connections are
-opened ahead of their need, since nobody knows how many requests will be in flight.
+Arrivals wait only for `max_in_flight`, if it is set. A request that waits for it keeps its
+scheduled time, so that the wait shows as send lag. Connections are opened in advance, since the
+number of requests in flight can't be known.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .lanes import Lane, Lanes
 from .timer import PreciseTimer
 
 TEND_S = 0.1
-# Then the loop looks after replies and orders, some microseconds: a rate that a process can't
-# keep up with would otherwise leave it no moment for them, up to the schedule's end.
+# Then the loop handles replies and orders: at a rate that is too high for the process, it would
+# otherwise have no time for them until the schedule's end.
 AT_ONCE = 256
 
 
@@ -33,14 +33,14 @@ class OpenLoop:
         due_ns: Sequence[int],
         most_in_flight: int | None,
     ) -> None:
-        """Send each request at its time from the start; keep as many lanes ready as there are."""
+        """Send each request at its time; keep as many lanes ready as there are now."""
         self._lanes = lanes
         self._idle = deque(lanes)
         self._spare = len(self._idle)
         self._shut: list[Lane] = []  # without a connection
         self._opening: set[asyncio.Task[None]] = set()
         self._most = most_in_flight
-        self._waiting: deque[tuple[int, PlannedRequest]] = deque()  # behind the cap
+        self._waiting: deque[tuple[int, PlannedRequest]] = deque()  # for max_in_flight
         self._requests, self._due_ns = requests, due_ns
         self._next = 0
         self._start_ns = 0
@@ -52,18 +52,18 @@ class OpenLoop:
         """Send each arrival at its time; return when all have ended."""
         self._start_ns = start_ns
         timer = PreciseTimer(asyncio.get_running_loop(), lambda: self._send_due(timer))
-        beside = [
+        watchers = [
             asyncio.ensure_future(self._lanes.watch_deadlines()),
             asyncio.ensure_future(self._tend()),
         ]
         self._send_due(timer)
         await self._over.wait()
-        for task in beside:
+        for task in watchers:
             task.cancel()
         timer.close()
 
     def stop(self, *, cut_off: bool) -> None:
-        """Send no further arrivals; and, if asked, cut off what is in flight."""
+        """Send no further arrivals and, if asked, cut off requests in flight."""
         self._stopping = True
         self._waiting.clear()
         if cut_off:
@@ -89,7 +89,7 @@ class OpenLoop:
             self._lanes.send(self._lane(), request, due_ns)
 
     def _lane(self) -> Lane:
-        # In turns, so that none is idle for so long that the server closes it.
+        # In turns, so that no connection is idle for so long that the server closes it.
         now_ns = time.perf_counter_ns()
         while self._idle:
             lane = self._idle.popleft()
@@ -106,14 +106,14 @@ class OpenLoop:
         self._end_if_done()
 
     async def _tend(self) -> None:
-        """Keep some connections ready: no more, and none that the server may close any moment."""
+        """Keep some connections ready, but none that the server may close at any moment."""
         while True:
             await asyncio.sleep(TEND_S)
             now_ns = time.perf_counter_ns()
             for lane in [lane for lane in self._idle if not lane.fresh(now_ns)]:
                 self._idle.remove(lane)
                 self._shut_down(lane)
-            # Well above what is kept ready, so that an up and down of load opens and closes none.
+            # Well above what is kept ready: changes of load then open and close nothing.
             while len(self._idle) > 2 * self._spare:
                 self._shut_down(self._idle.popleft())
             for _ in range(self._missing()):

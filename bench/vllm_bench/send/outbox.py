@@ -1,4 +1,4 @@
-"""What a sending process tells its parent, sent by a thread beside the loop."""
+"""Messages of a sending process to its parent, sent by a separate thread."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from multiprocessing.connection import Connection as Pipe
 
 from ..reply.exchange import Segment
 
-PAUSE_S = 0.0005  # between messages: a burst of ending streams is told of over milliseconds
-HURRY = 1000  # messages waiting, from which on there is no pause
-IDLE_S = 0.02  # how long an empty box rests: to be woken for each message would cost the loop
+PAUSE_S = 0.0005  # between messages: a burst of ended streams is reported over milliseconds
+HURRY = 1000  # with this many messages waiting there is no pause
+IDLE_S = 0.02  # sleep of an empty outbox: a wake-up per message would cost the loop time
 
 
 class Outbox:
     """Sends messages to the parent, in order.
 
-    Python runs one thread at a time, so this one takes small bites: a message at most before
-    the loop, which waits for the interpreter, has it back.
+    Python runs one thread at a time, so this one works in small steps: it sends at most one message
+    before the loop, which waits for the interpreter, runs again.
     """
 
     def __init__(self, pipe: Pipe) -> None:

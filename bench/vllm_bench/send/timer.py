@@ -1,8 +1,8 @@
-"""A timer of microseconds for the sending loop, whose own timers count whole milliseconds.
+"""A timer with microseconds for the sending loop, whose own timers count in milliseconds.
 
 On Linux it is a timerfd on CLOCK_MONOTONIC, the clock of `perf_counter_ns`, watched by the loop
 like a socket (timerfd_create(2); Python has it from 3.13 on, so it is called through ctypes).
-Elsewhere the loop's timer has to do, up to a millisecond late, which shows as send lag.
+On other systems the loop's timer is used: up to a millisecond late, which shows as send lag.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ TFD_TIMER_ABSTIME = 1
 
 
 async def sleep_until(at_ns: int) -> None:
-    """Sleep until `perf_counter_ns` has reached an instant: not a fraction before it."""
-    # Loops round to whole milliseconds, down as well as up.
+    """Sleep until `perf_counter_ns` has reached an instant, never less."""
+    # Loops round to milliseconds, up or down.
     while (left_ns := at_ns - time.perf_counter_ns()) > 0:
         await asyncio.sleep(left_ns / 1e9)
 
@@ -29,7 +29,7 @@ class PreciseTimer:
     """Calls `fire` once, at or soon after the instant that was set last."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
-        """Prepare; nothing is set. Raises OSError where the system is out of descriptors."""
+        """Prepare; nothing is set. Raises OSError if the system has no descriptors left."""
         self._loop = loop
         self._fire = fire
         self._handle: asyncio.TimerHandle | None = None
@@ -38,11 +38,11 @@ class PreciseTimer:
             self._libc = ctypes.CDLL(None, use_errno=True)
             self._fd = self._libc.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
             if self._fd < 0:
-                raise OSError(ctypes.get_errno(), "no timer to be had")
+                raise OSError(ctypes.get_errno(), "no timer available")
             loop.add_reader(self._fd, self._due)
 
     def arm(self, at_ns: int) -> None:
-        """Set the instant, on the clock of `perf_counter_ns`; replaces the one before."""
+        """Set the instant, on the clock of `perf_counter_ns`; it replaces an earlier one."""
         if self._fd >= 0:
             # struct itimerspec: interval (none) and value, seconds and nanoseconds each.
             spec = (ctypes.c_long * 4)(0, 0, *divmod(max(at_ns, 1), 1_000_000_000))
@@ -63,7 +63,7 @@ class PreciseTimer:
 
     def _due(self) -> None:
         try:
-            os.read(self._fd, 8)  # until it is read, it stays readable
+            os.read(self._fd, 8)  # it stays readable until it is read
         except BlockingIOError:
             return  # set again meanwhile, and not due yet
         self._fire()

@@ -1,7 +1,7 @@
 """A sending process: connects its streams, waits for the start, sends its share, reports.
 
-Finished exchanges leave through a thread that feeds the pipe to the parent, so that a slow
-reader never blocks the sending loop.
+A separate thread writes finished exchanges to the pipe to the parent, so that a slow reader never
+blocks the sending loop.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """To the parent: everything else has been sent before this."""
+    """To the parent: the last message."""
 
     end_ns: int
     wall_s: float
-    connections_opened: int  # inside the window
+    connections_opened: int  # after the start
     peak_memory_bytes: int
     cpu_s: float  # since the process began
 
@@ -67,23 +67,23 @@ def run_worker(
 ) -> None:
     """Run a share of a plan; the entry point of the child process.
 
-    Two pipes of one direction each: the loop reads `orders` without blocking, and a pipe of
-    both directions would then refuse to block for the thread that sends.
+    There are two one-way pipes: the loop reads `orders` without blocking, and with a two-way pipe
+    the sending thread couldn't block either.
     """
     import uvloop
 
-    if core is not None:  # one of its own
+    if core is not None:  # its own core
         os.sched_setaffinity(0, {core})
     _allow_sockets(share.most_sockets)
-    # A thread that wants the interpreter gets it after this, not after Python's usual 5 ms.
+    # A waiting thread gets the interpreter after this time, instead of Python's usual 5 ms.
     sys.setswitchinterval(0.0002)
-    # What uvloop.run does; that function does not exist for all Pythons that we run on.
+    # As uvloop.run does, which doesn't exist in all supported versions of Python.
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(_run(share, tickets, orders, results))
     except (EOFError, BrokenPipeError):
-        pass  # the parent is gone, and with it anybody who could read on
+        pass  # the parent is gone: nobody reads the messages
     finally:
         loop.close()
 
@@ -114,7 +114,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
 
 
 class _Session:
-    """What goes on between the parent's orders."""
+    """The work between the parent's orders."""
 
     def __init__(self, share: Share, tickets: Tickets, lanes: Lanes, orders: Pipe) -> None:
         self._share = share
@@ -137,8 +137,8 @@ class _Session:
             rest = iter(self._share.warmup)  # one per lane at a time
             warm_up = ClosedLoop(self._lanes, lambda: next(rest, None))
             await self._drive(warm_up, time.perf_counter_ns())
-        self._lanes.connections_opened = 0  # those before the window
-        # Garbage made before the window is not looked at again, and none is looked for inside
+        self._lanes.connections_opened = 0  # forget those before the start
+        # Objects made before the start are never checked again, and there is no collection during
         # it: what a request leaves has no cycles.
         gc.collect()
         gc.freeze()
@@ -147,7 +147,7 @@ class _Session:
     async def send(self, outbox: Outbox) -> None:
         start_ns = await self._go
         if start_ns is None:
-            return  # the end was asked for before the start
+            return  # stopped before the start
         health = LoopHealth(outbox.put)
         health.start()
         await self._drive(self._sender_of_the_share(), start_ns)
@@ -178,7 +178,7 @@ class _Session:
             self._go.set_result(order.start_ns)
             return
         self._ending = order
-        if order == "cancel":  # nothing follows it; a pipe whose other end is gone stays readable
+        if order == "cancel":  # the last order; a pipe without its other end stays readable
             asyncio.get_running_loop().remove_reader(self._orders.fileno())
         if not self._go.done():
             self._go.set_result(None)
@@ -190,7 +190,7 @@ def _receive(orders: Pipe) -> Go | Command:
     try:
         order: Go | Command = orders.recv()
     except EOFError:
-        return "cancel"  # the parent is gone: leave the server in peace
+        return "cancel"  # the parent is gone: stop loading the server
     return order
 
 

@@ -1,1 +1,1 @@
-"""From samples and counters to what the server and its GPUs did."""
+"""From samples and counters to figures of the server and its GPUs."""

@@ -1,6 +1,6 @@
-"""The energy that the server's GPUs took in the steady window, and what its output cost.
+"""The energy that the server's GPUs used in the steady window, and what the output cost.
 
-Energy comes from the GPUs' own counters where they have one, else from their power by trapezoids.
+Energy comes from a GPU's own counter where it has one, else from its power by trapezoids.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..records.row import doc
 from .gpu import SIMULATED, GpuSide, expected_gpus, not_the_servers
 from .over_time import Hole, Samples
 
-# The sensors see a part of the time; over less than this it doesn't average out.
+# The sensors measure a part of the time; over shorter windows the error doesn't average out.
 MIN_ENERGY_WINDOW_S = 30.0
 SENSOR_NOTE = (
-    "energy: the power sensors of A100 and H100 were found to look for a quarter of the time, so "
-    "these figures are worth less than their digits"
+    "energy: the power sensors of A100 and H100 were found to measure a quarter of the time, so "
+    "these figures are less exact than their digits"
 )
 NEVER_HELD = Why("there is no steady window: the load was never held")
 NO_STAMPS = "the tokens' stamps were not kept"
@@ -32,16 +32,18 @@ NO_STAMPS = "the tokens' stamps were not kept"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """Energy of all GPUs in the steady window. `absent` says of what is None why it is."""
+    """Energy of all GPUs in the steady window. `absent` has the reason for each None."""
 
     window_j: float | None = doc("energy of all GPUs in the steady window, in joules")
-    source: str | None = doc("what it was taken from: the GPUs' energy counter, or their power")
+    source: str | None = doc("where it comes from: the GPUs' energy counter, or their power")
     per_output_token_j: float | None = doc(
-        "that over the output tokens of the window; from windows of 30 s on"
+        "energy per output token of the window; for windows of 30 s or more"
     )
-    per_request_j: float | None = doc("that over the successes that ended in the window; likewise")
+    per_request_j: float | None = doc(
+        "energy per success that ended in the window; for windows of 30 s or more"
+    )
     output_tokens_per_s_per_w: float | None = doc(
-        "output tokens a second and watt, which is tokens a joule; likewise"
+        "output tokens per second per watt, that is per joule; for windows of 30 s or more"
     )
     absent: Mapping[str, str]
 
@@ -67,7 +69,7 @@ def _per_work(window_j: Figure, steady: Throughput | None) -> dict[str, Figure]:
         tokens = tokens if steady.output_tokens is None else steady.output_tokens
         if steady.span_s < MIN_ENERGY_WINDOW_S and not isinstance(window_j, Why):
             window_j = Why(
-                f"the steady window has {steady.span_s:.1f} s, and it takes {MIN_ENERGY_WINDOW_S:g}"
+                f"the steady window has {steady.span_s:.1f} s of {MIN_ENERGY_WINDOW_S:g} s needed"
             )
     return {
         "per_output_token_j": both(window_j, tokens, ratio),
@@ -77,7 +79,7 @@ def _per_work(window_j: Figure, steady: Throughput | None) -> dict[str, Figure]:
 
 
 def _energies(facts: Facts, gpus: GpuSide) -> list[GpuEnergy] | Why:
-    """Return what each expected GPU took, or all that speaks against saying so."""
+    """Return the energy of each expected GPU, or all reasons why it is unknown."""
     rows, window = facts.gpu_rows, facts.window
     if rows is None:
         return why_no_rows(facts.info, "gpu", "GPUs")
@@ -112,7 +114,7 @@ def _energy_of(
 
 
 def _counted(index: int, counter: Samples, window: Window) -> GpuEnergy | Why:
-    """Return by how much a counter moved, linear between its readings at the window's edges."""
+    """Return by how much a counter grew, linear between its readings at the window's edges."""
     if (np.diff(counter.around(window.start_s, window.end_s).values) < 0).any():
         return Why(f"GPU {index}'s energy counter went back: its driver was loaded anew")
     joules = counter.at(window.end_s) - counter.at(window.start_s)
@@ -133,22 +135,22 @@ def _cause(index: int, hole: Hole, gaps: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Output of the steady window by GPU and by price. `absent`: why what is None is."""
+    """Output of the steady window per GPU, and its price. `absent` has the reason for each None."""
 
     gpus: int | None = doc("GPUs that the server has: the scenario's gpus, else those sampled")
     gpu_hour_price: float | None = doc("price of a GPU hour, as the scenario gives it")
     output_tokens_per_s_per_gpu: float | None = doc(
-        "output tokens a second and GPU, in the steady window"
+        "output tokens per second per GPU, in the steady window"
     )
     per_million_output_tokens: float | None = doc(
-        "gpu_hour_price x gpus / (output tokens a second x 3600) x a million, at the steady "
+        "gpu_hour_price x gpus / (output tokens per second x 3600) x a million, at the steady "
         "window's pace"
     )
     absent: Mapping[str, str]
 
 
 def cost(facts: Facts, side: GpuSide, steady: Throughput | None) -> Cost:
-    """Return what a run's output tokens cost, or why nobody can say."""
+    """Return what a run's output tokens cost, or why that is unknown."""
     gpus, price = _gpu_count(facts, side), _gpu_hour_price(facts)
     by_gpu = both(_output_tokens_per_s(facts, steady), gpus, ratio)
     figures = {
@@ -180,7 +182,7 @@ def _gpu_count(facts: Facts, side: GpuSide) -> Figure:
         against = ["no GPU was read"] if rows.empty else not_the_servers(facts, side)
         if not against:
             return int(rows["gpu_index"].nunique())
-    return Why(f"nobody says how many GPUs the server has ({joined(against)}): set gpus")
+    return Why(f"it is unknown how many GPUs the server has ({joined(against)}): set gpus")
 
 
 def _output_tokens_per_s(facts: Facts, steady: Throughput | None) -> Figure:

@@ -16,7 +16,7 @@ from ..records.samples import slowed_by
 from ..records.text import printable
 from .over_time import Samples, judged_rows
 
-SENSORS = {  # the rows' column, and what it is called here: <name>_mean_<unit>
+SENSORS = {  # the rows' column, and its name here: <name>_mean_<unit>
     "utilization_percent": ("utilization", "percent"),
     "power_w": ("power", "w"),
     "temperature_c": ("temperature", "c"),
@@ -24,7 +24,7 @@ SENSORS = {  # the rows' column, and what it is called here: <name>_mean_<unit>
     "sm_clock_mhz": ("sm_clock", "mhz"),
 }
 SIMULATED = "the server is a simulator, and has no GPU"
-EXPECTED_BY_SETTING = ("nvml", "dcgm")  # a command on another machine has settings of its own
+EXPECTED_BY_SETTING = ("nvml", "dcgm")  # a command on another machine has its own settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +32,19 @@ class Readings:
     """Mean over time and largest reading of each sensor; None: there is no such sensor."""
 
     utilization_mean_percent: float | None = doc(
-        "share of time in which some kernel ran, mean over time"
+        "share of time in which any kernel ran, mean over time"
     )
-    utilization_peak_percent: float | None = doc("the largest reading of that")
+    utilization_peak_percent: float | None = doc("the largest reading of it")
     power_mean_w: float | None = doc("power draw, mean over time")
-    power_peak_w: float | None = doc("the largest reading of that")
+    power_peak_w: float | None = doc("the largest reading of it")
     temperature_mean_c: float | None = doc("temperature of the core, mean over time")
-    temperature_peak_c: float | None = doc("the largest reading of that")
+    temperature_peak_c: float | None = doc("the largest reading of it")
     memory_mean_mb: float | None = doc("memory in use, mean over time; a MB is a million bytes")
-    memory_peak_mb: float | None = doc("the largest reading of that")
+    memory_peak_mb: float | None = doc("the largest reading of it")
     sm_clock_mean_mhz: float | None = doc("clock of the multiprocessors, mean over time")
-    sm_clock_peak_mhz: float | None = doc("the largest reading of that")
+    sm_clock_peak_mhz: float | None = doc("the largest reading of it")
     throttled_share: float | None = doc(
-        "share of readings, 0 to 1, in which power, heat or the hardware held the clocks down"
+        "share of readings, 0 to 1, in which power, heat or the hardware throttled the clocks"
     )
 
 
@@ -55,15 +55,15 @@ class GpuUse(Readings):
     index: int
     name: str | None
     samples: int
-    covered_share: float  # of the time, by readings that aren't too far apart
+    covered_share: float  # share of the time with readings close enough together
     throttled_by: Mapping[str, float]  # reason: share of readings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSide(Readings):
-    """All GPUs: means of their means, the largest of their peaks. `absent`: why there is none."""
+    """All GPUs: means of their means, the largest peaks. `absent`: the reason for a None."""
 
-    expected: int = doc("GPUs that were to be watched")
+    expected: int = doc("GPUs that should be sampled")
     seen: int = doc("GPUs with readings in the steady window (else in the run)")
     power_total_w: float | None = doc("power draw of all GPUs together, mean over time")
     gpus: tuple[GpuUse, ...]
@@ -71,7 +71,7 @@ class GpuSide(Readings):
 
     @property
     def throttled_by(self) -> str | None:
-        """What held clocks down, and of which GPUs: `hw_slowdown (GPU 0, 1)`."""
+        """What throttled the clocks, and of which GPUs: `hw_slowdown (GPU 0, 1)`."""
         reasons: dict[str, list[str]] = {}
         for gpu in self.gpus:
             for reason in gpu.throttled_by:
@@ -80,7 +80,7 @@ class GpuSide(Readings):
 
 
 def gpu_side(facts: Facts) -> GpuSide:
-    """Return what the telemetry says of a run's GPUs."""
+    """Return the figures of a run's GPUs from its telemetry."""
     found = _gpus(facts)
     gpus = () if isinstance(found, Why) else found
     names = [*(f.name for f in dataclasses.fields(Readings)), "power_total_w"]
@@ -135,14 +135,14 @@ def _together(gpus: Sequence[GpuUse], name: str) -> Figure:
     own = "power_mean_w" if name == "power_total_w" else name
     values: list[float] = [v for gpu in gpus if (v := getattr(gpu, own)) is not None]
     if not values:
-        return Why("no GPU says, or none twice")
+        return Why("no GPU reports it, or none twice")
     if "_peak_" in name:
         return max(values)
     return sum(values) if name == "power_total_w" else sum(values) / len(values)
 
 
 def expected_gpus(facts: Facts) -> list[int]:
-    """Return the indexes of all GPUs that were asked for, found, or tried in vain."""
+    """Return the indexes of all GPUs that were asked for, found, or couldn't be opened."""
     sampler = observed(facts.info, "gpu")
     by_setting = sampler.noted.get("source") in EXPECTED_BY_SETTING
     asked = facts.setting("telemetry_gpus") if by_setting else None
@@ -157,7 +157,7 @@ def expected_gpus(facts: Facts) -> list[int]:
 
 
 def not_the_servers(facts: Facts, gpus: GpuSide) -> list[str]:
-    """Return what says that they aren't, or not they alone; nothing where nothing does."""
+    """Return all reasons to think that the GPUs aren't the server's, or not all of them are."""
     sampler = observed(facts.info, "gpu")
     asked, expected = facts.setting("gpus"), gpus.expected
     busy = [gpu.utilization_peak_percent for gpu in gpus.gpus]
@@ -165,7 +165,7 @@ def not_the_servers(facts: Facts, gpus: GpuSide) -> list[str]:
         "the run's JSON doesn't say whose GPUs were sampled": facts.gpu_rows is not None
         and not sampler.sampled,
         SIMULATED: facts.simulated,
-        f"the scenario's key gpus is {asked}, and GPUs sampled are {expected}: "
+        f"the scenario's key gpus is {asked}, but {expected} GPUs were sampled: "
         "name the server's with telemetry_gpus": isinstance(asked, int) and asked != expected,
         "no GPU that was sampled did any work, so the server ran on others": bool(busy)
         and all(share == 0 for share in busy),

@@ -1,4 +1,4 @@
-"""The server's own counters over a run, and the client's count beside them."""
+"""The server's own counters over a run, and the client's count to compare them with."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PREEMPTIONS = "vllm:num_preemptions_total"
 
 
 def counter_deltas(facts: Facts) -> dict[str, float] | None:
-    """Return by how much the server's counters moved over the run; None where they're unknown."""
+    """Return by how much the server's counters grew over the run; None where they're unknown."""
     counters = facts.info.server_counters if facts.info else {}
     before, after = counters.get("before"), counters.get("after")
     if not before or not after:
         return None
-    # A counter that didn't exist before its first request stood at 0.
+    # A counter that didn't exist before its first request was 0.
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
 def client_counts(facts: Facts) -> dict[str, int]:
-    """Return what the client saw of replies that succeeded, those that nobody measured too."""
+    """Return the client's count over successful replies, those of warm-up and tail included."""
     counts = {
         OUTPUT_TOKENS: facts.total("completion_tokens") + unmeasured(facts, "completion_tokens")
     }
@@ -38,13 +38,13 @@ def client_counts(facts: Facts) -> dict[str, int]:
 
 
 def unmeasured(facts: Facts, name: str) -> int:
-    """Return a count of the requests without a row: warm-up, and what was sent to the end."""
+    """Return a count over the requests without a row: warm-up and tail."""
     value = facts.info.unmeasured.get(name) if facts.info else None
     return value if isinstance(value, int) else 0
 
 
 def cache_hit_rate(facts: Facts) -> float | None:
-    """Return the share of prompt tokens that came from the prefix cache; None: nobody said."""
+    """Return the share of prompt tokens that came from the prefix cache; None: unknown."""
     deltas = counter_deltas(facts) or {}
     if deltas.get(CACHE_QUERIES):
         return deltas.get(CACHE_HITS, 0.0) / deltas[CACHE_QUERIES]
@@ -52,7 +52,7 @@ def cache_hit_rate(facts: Facts) -> float | None:
 
 
 def cached_share(rows: pd.DataFrame) -> float | None:
-    """Return the share of their prompt tokens that was cached, by the replies that say it."""
+    """Return the cached share of the prompt tokens of the replies that report it."""
     known = rows[rows["cached_tokens"].notna()]
     asked = float(floats(known["prompt_tokens"]).sum())
     return float(floats(known["cached_tokens"]).sum()) / asked if asked else None

@@ -1,4 +1,4 @@
-"""Samples over time: those of the time that is judged, their mean, their area, their holes."""
+"""Samples over time: their mean, their integral and their gaps in the time that is judged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..figures.absent import Sampler, Why, why_no_rows
 from ..figures.facts import Facts
 from ..figures.statistics import Values
 
-GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids across it would be made up
+GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids over it would be invented
 
 
 def judged_rows(
@@ -43,7 +43,7 @@ class Hole:
         return f"from {self.from_s:.1f} s {to}"
 
     def overlaps(self, from_s: object, to_s: object) -> bool:
-        """Whether it has anything of that time; what is no number is no end."""
+        """Whether the gap lies partly in that time; a NaN is not an end."""
         begin = from_s if isinstance(from_s, int | float) else -math.inf
         end = to_s if isinstance(to_s, int | float) else math.inf
         return begin < self.to_s and self.from_s < end
@@ -51,7 +51,7 @@ class Hole:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Values of one quantity at rising times, in seconds; none of them is missing."""
+    """Values of one quantity at rising times, in seconds; no value is missing."""
 
     t_s: Values
     values: Values
@@ -67,7 +67,7 @@ class Samples:
 
     @cached_property
     def _steps_s(self) -> Values:
-        """Time from each sample to the next, 0 where that is a hole."""
+        """Time from each sample to the next, 0 where that is a gap."""
         steps: Values = np.diff(self.t_s)
         return np.where(steps > GPU_GAP_S, 0.0, steps)
 
@@ -94,7 +94,7 @@ class Samples:
         return Samples(self.t_s[part], self.values[part])
 
     def hole(self, start_s: float, end_s: float) -> Hole | None:
-        """Return the first hole that leaves a part of [start, end] in the dark."""
+        """Return the first gap that covers a part of [start, end]."""
         t_s = self.around(start_s, end_s).t_s
         if t_s.size == 0 or t_s[0] > start_s:
             return Hole(to_s=float(t_s[0])) if t_s.size and t_s[0] <= end_s else Hole()

@@ -1,4 +1,4 @@
-"""A run by its server's own account, beside what the client saw of it."""
+"""What the server's own metrics say about a run, compared with what the client saw."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..records.samples import ALL
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
 from .over_time import Samples, judged_rows
 
-MIN_SAMPLES = 2  # a mean over time, and the means between samples, take two
+MIN_SAMPLES = 2  # a mean over time and a mean between samples need two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSide:
     """Figures of the steady window, or of the whole run where there is none.
 
-    `absent` says of each that is None why it is.
+    `absent` has the reason for each None.
     """
 
     samples: int = doc("readings of the server's /metrics in the steady window (else the run)")
@@ -34,21 +34,27 @@ class ServerSide:
     client_ttft_mean_ms: float | None = doc("the client's mean TTFT of the same time")
     client_ttft_count: int | None = doc("first tokens in that mean")
     ttft_outside_ms: float | None = doc(
-        "client's mean TTFT less the server's: network, HTTP and client"
+        "client's mean TTFT minus the server's: network, HTTP and client"
     )
     queue_mean_ms: float | None = doc(
         "mean time in the server's queue, of requests that ended between the readings"
     )
-    queue_share_of_ttft: float | None = doc("that over the server's mean TTFT")
-    prefill_mean_ms: float | None = doc("mean prefill time, of requests that ended likewise")
-    decode_mean_ms: float | None = doc("mean decode time, of requests that ended likewise")
+    queue_share_of_ttft: float | None = doc("server_queue_mean_ms / server_ttft_mean_ms")
+    prefill_mean_ms: float | None = doc(
+        "mean prefill time, of requests that ended between the readings"
+    )
+    decode_mean_ms: float | None = doc(
+        "mean decode time, of requests that ended between the readings"
+    )
     kv_cache_mean: float | None = doc("share of KV blocks in use, 0 to 1, mean over time")
-    kv_cache_peak: float | None = doc("the largest reading of that")
+    kv_cache_peak: float | None = doc("the largest reading of it")
     running_mean: float | None = doc("requests in the server's batch, mean over time")
-    running_peak: float | None = doc("the largest reading of that")
+    running_peak: float | None = doc("the largest reading of it")
     waiting_mean: float | None = doc("requests in the server's queue, mean over time")
-    waiting_peak: float | None = doc("the largest reading of that")
-    preemptions: int | None = doc("requests preempted for want of KV cache, over the whole run")
+    waiting_peak: float | None = doc("the largest reading of it")
+    preemptions: int | None = doc(
+        "requests preempted because the KV cache was full, over the whole run"
+    )
     prefix_cache_hit_rate: float | None = doc(
         "share of prompt tokens found in the prefix cache, 0 to 1, over the whole run"
     )
@@ -68,7 +74,7 @@ FROM_ROWS = tuple(name for name, _ in column_docs(ServerSide) if name not in OTH
 
 
 def server_side(facts: Facts) -> ServerSide:
-    """Return what the server's metrics say of a run."""
+    """Return the figures of a run from the server's metrics."""
     rows = _rows_of(facts)
     if isinstance(rows, Why):
         from_rows: dict[str, Figure] = dict.fromkeys(FROM_ROWS, rows)
@@ -82,7 +88,7 @@ def server_side(facts: Facts) -> ServerSide:
 
 
 def _rows_of(facts: Facts) -> pd.DataFrame | Why:
-    """Return the judged rows of all engines together, at least two, or why not."""
+    """Return the rows of the judged time for all engines together, at least two, or why not."""
     rows = judged_rows(facts, facts.server_rows, "server_metrics", "the server's metrics")
     if isinstance(rows, Why):
         return rows
@@ -98,7 +104,7 @@ def _rows_of(facts: Facts) -> pd.DataFrame | Why:
 
 def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
     """Return the means of times between the first and the last of the rows."""
-    later = rows.iloc[1:]  # what the first row counts lies before it
+    later = rows.iloc[1:]  # the first row counts what happened before it
     means = {name: _mean_ms(later, name) for name in HISTOGRAMS}
     ttft, queue = means["ttft"], means["queue"]
     client_ms = _client_ttft_ms(facts, rows["t_s"])
@@ -114,7 +120,7 @@ def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
 
 
 def _queue_share(queue_ms: float, ttft_ms: float) -> Figure:
-    """Return the queue's part of TTFT: of those that ended, and of those that began meanwhile."""
+    """Return the queue's share of TTFT. Queue times are of requests that ended, TTFTs of any."""
     if queue_ms > ttft_ms:
         return Why(
             "requests that ended had queued longer than those that began took to their first "
@@ -127,7 +133,7 @@ def _mean_ms(rows: pd.DataFrame, name: str) -> Figure:
     """Return the mean of a time over all that ended in the rows' intervals."""
     count, mean_ms = rows[f"{name}_count"].to_numpy(), rows[f"{name}_mean_ms"].to_numpy()
     if np.isnan(count).all():
-        return Why("the server doesn't give it")
+        return Why("the server doesn't report it")
     ended = (count > 0) & ~np.isnan(mean_ms)
     if not ended.any():
         what = "first token came" if name == "ttft" else "request ended"
@@ -138,10 +144,10 @@ def _mean_ms(rows: pd.DataFrame, name: str) -> Figure:
 def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:
     """Return TTFTs of first tokens between the first reading and the last, or why there are none.
 
-    Of failures, too, since the server counts them.
+    Failures are included, since the server counts them.
     """
     if facts.window is None and facts.info and facts.info.unmeasured.get("tail"):
-        return Why("the server's mean holds requests of the tail, which have no rows")
+        return Why("the server's mean includes requests of the tail, which have no rows")
     rows = facts.frame[facts.frame["ttft_ms"].notna() & facts.frame["t_sent_s"].notna()]
     ttft_ms: Values = rows["ttft_ms"].to_numpy(dtype="float64")
     came_s = rows["t_sent_s"].to_numpy(dtype="float64") + ttft_ms / 1000
@@ -158,9 +164,9 @@ def _gauges(rows: pd.DataFrame) -> dict[str, Figure]:
     for column, name in GAUGES.items():
         samples = Samples.of(rows["t_s"].to_numpy(), rows[column].to_numpy())
         why = Why(
-            "the readings lie too far apart"
+            "the readings are too far apart"
             if samples.values.size >= MIN_SAMPLES
-            else "the server doesn't give it"
+            else "the server doesn't report it"
         )
         mean, peak = samples.mean, samples.peak
         figures[f"{name}_mean"] = why if mean is None else mean
@@ -176,5 +182,5 @@ def _from_counters(facts: Facts) -> dict[str, Figure]:
         preempted = Why("the server doesn't count them")
     else:
         preempted = round(deltas[PREEMPTIONS])
-    unknown = Why("neither the server's counters nor its replies say")
+    unknown = Why("neither the server's counters nor its replies report it")
     return {"preemptions": preempted, "prefix_cache_hit_rate": unknown if hits is None else hits}

@@ -1,1 +1,1 @@
-"""What runs, levels and series say together."""
+"""Figures of runs, levels and series."""

@@ -13,7 +13,7 @@ from .levels import Series
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A scenario file's name and text, the commands, and what has to be put in by hand."""
+    """A scenario file's name and text, the commands, and the masked values to put in by hand."""
 
     file: str
     text: str

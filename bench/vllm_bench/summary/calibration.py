@@ -1,4 +1,4 @@
-"""The client's own error at one load: what calibrate.py measured and the summary shows."""
+"""The client's own error at one load, as calibrate.py measures it and the summary shows it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..figures.digits import markdown_table, short
 from ..records.column import Column
 from ..records.request_record import RecordsError
 from ..records.row import column_docs
-from ..records.whole_file import write_whole
+from ..records.safe_file import write_atomically
 
 
 def _doc(heading: str, text: str) -> Any:
@@ -27,10 +27,10 @@ class Calibration:
     """One level: times in ms, against the simulator's own record of what it did."""
 
     streams: int = _doc("streams", "streams held open")
-    tokens_per_s: float = _doc("tok/s", "tokens a second over all streams")
+    tokens_per_s: float = _doc("tok/s", "tokens per second over all streams")
     ttft_set_ms: float = _doc("TTFT set", "time to first token that the simulator was set to")
     ttft_mean_ms: float = _doc("TTFT mean", "mean TTFT that the client reports")
-    ttft_error_mean_ms: float = _doc("TTFT error mean", "client's TTFT less the server's own")
+    ttft_error_mean_ms: float = _doc("TTFT error mean", "client's TTFT minus the server's own")
     ttft_error_p99_ms: float | None = _doc("TTFT error p99", "the same at p99")
     before_server_p99_ms: float | None = _doc(
         "of it before the server's stamp, p99",
@@ -81,14 +81,14 @@ def _cell(value: float | None) -> str:
 
 
 def sidecar(results_folder: Path, run_id: str) -> Path:
-    """Return where the client's error at a run's load is kept."""
+    """Return the file with the client's error at a run's load."""
     return results_folder / "calibration" / f"{run_id}.json"
 
 
 def write_sidecar(path: Path, row: Calibration) -> None:
-    """Write the error beside a run. Raises OSError."""
+    """Write the file with the client's error. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, orjson.dumps(dataclasses.asdict(row), option=orjson.OPT_INDENT_2))
+    write_atomically(path, orjson.dumps(dataclasses.asdict(row), option=orjson.OPT_INDENT_2))
 
 
 def read_sidecar(path: Path) -> Calibration | None:

@@ -1,4 +1,4 @@
-"""The highest load that met a scenario's objectives, and the next one up, that didn't."""
+"""The highest load that met a scenario's objectives, and the next higher one, which didn't."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .levels import Level
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Two neighbours among the levels that were measured: at most one is None.
+    """Two neighbouring levels: the last that met, the first that missed. At most one is None.
 
-    What lies between them is unknown.
+    The capacity between them is unknown.
     """
 
     met: Level | None
@@ -24,15 +24,15 @@ class Capacity:
         if self.met is not None:
             most = f"every objective was met up to {self.met.load.words}"
         if self.missed is None:
-            return f"{most}, the most that was tried: try more"
+            return f"{most}, the highest level: try higher ones"
         return f"{most}; {self.missed.load.words} missed: {_names(self.missed)}"
 
 
 def capacity(levels: Sequence[Level]) -> Capacity | None:
     """Return the capacity of levels in rising order; None where they have no objectives.
 
-    A level above one that missed doesn't count, were it to meet them: it did so by luck. Nor does
-    an INVALID one.
+    A level above one that missed doesn't count, even if it met them: that was chance. An INVALID
+    level doesn't count either.
     """
     if all(level.attainment is None for level in levels):
         return None

@@ -1,4 +1,4 @@
-"""What the runs were measured with."""
+"""Server, prompts and client of the runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Fact = tuple[str, object]  # what, and its value; None: not known
 
 def environment(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
     """Return (what, value) of server, prompts and client; several values where runs differ."""
-    facts: dict[str, dict[str, None]] = {}  # dicts, for they keep their order
+    facts: dict[str, dict[str, None]] = {}  # dicts, since they keep their order
     for info in (s.info for s in summaries if s.info):
         for what, value in (*_server(info), *_prompts(info), *_client(info)):
             if value is not None:
                 facts.setdefault(what, {})[printable(value)] = None
-    groups = {"server": 0, "client": 2}  # prompts and seeds stand between them
+    groups = {"server": 0, "client": 2}  # prompts and seeds come between them
     ordered = sorted(facts, key=lambda what: groups.get(what.split()[0], 1))
     return [(what, ", ".join(facts[what])) for what in ordered]
 
@@ -40,7 +40,7 @@ def _server(info: RunInfo) -> Iterator[Fact]:
         parts = [f"{key}={cache[key]}" for key in CACHE_FACTS if key in cache]
         yield "server cache", " ".join(parts) or None
     if info.server.get("simulator"):
-        yield "server kind", "simulator: no GPU and no model behind these figures"
+        yield "server kind", "simulator: these figures come without GPU and model"
 
 
 def _prompts(info: RunInfo) -> Iterator[Fact]:

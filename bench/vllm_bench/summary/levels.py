@@ -1,4 +1,4 @@
-"""Runs of one scenario at one load: repeats of each other, and what they say together."""
+"""Levels (the repeats of one scenario at one load) and series (the levels of one scenario)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .summary import RunSummary
 
 Figure = Callable[[RunSummary], float | None]
 
-MOST = 4  # differences that a series' name holds; the rest are counted
-LONGEST = 40  # characters of a value in it
+MOST = 4  # differences in a series' name; the others are counted
+LONGEST = 40  # characters of a value in a series' name
 UNSET = "none"
 
 
@@ -56,7 +56,7 @@ class Level:
 
     @property
     def invalid(self) -> str | None:
-        """Which of its runs are INVALID, and by which codes, in words; None: none is."""
+        """Which of its runs are INVALID, and their codes, in words; None: none."""
         found = [run for run in self.runs if run.verdict.level == "INVALID"]
         if not found:
             return None
@@ -103,12 +103,12 @@ class Series:
 
 
 def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
-    """Group sorted summaries: what differs in settings or in the server is not compared."""
+    """Group sorted summaries: runs with different settings or servers get different series."""
     found: dict[tuple[object, ...], dict[Load, list[RunSummary]]] = {}
     prompts_of: dict[tuple[object, ...], list[object]] = {}
     for summary in summaries:
         key = (summary.scenario, _as_text(_compared(summary)), summary.load.unit)
-        # Two draws alike with different prompts are of different data: an edited file, say.
+        # The same draw with different prompts comes from different data: an edited file, say.
         prompts = prompts_of.setdefault((*key, *_draw(summary)), [])
         if summary.prompts_sha256 not in prompts:
             prompts.append(summary.prompts_sha256)
@@ -121,7 +121,7 @@ def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
 
 
 def _compared(run: RunSummary) -> dict[str, object]:
-    """Return what must be the same for two runs to be repeats; nothing where it wasn't kept."""
+    """Return what must be equal for two runs to be repeats; empty where it wasn't kept."""
     if run.info is None:
         return {}
     server = server_that_counts(run.info.server)
@@ -130,7 +130,7 @@ def _compared(run: RunSummary) -> dict[str, object]:
 
 
 def _draw(run: RunSummary) -> tuple[object, ...]:
-    """Return what fixes which prompts a run draws from its data set."""
+    """Return the settings that decide which prompts a run draws from its data set."""
     if run.info is None:
         return ()
     return (run.info.num_requests, run.info.repeat, _as_text(run.info.seeds))
@@ -141,9 +141,9 @@ def _as_text(facts: object) -> str:
 
 
 def named_series(series: Sequence[Series]) -> list[tuple[str, Series]]:
-    """Return series with their names: the scenario's, and what differs where it has several.
+    """Return series with their names: the scenario's, and what differs if there are several.
 
-    `short_chat: max_new_tokens=8`. A closed and an open loop need no more to tell them apart.
+    `short_chat: max_new_tokens=8`. A closed and an open loop need no more: units differ.
     """
     groups = groupby(series, key=lambda one: (one.scenario, one.levels[0].load.unit))
     return [pair for _, group in groups for pair in _named(list(group))]

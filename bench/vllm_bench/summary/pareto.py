@@ -1,4 +1,4 @@
-"""Tokens per second that each user gets against what all get together, one point per level."""
+"""Tokens per second for one user against those of all users together, one point per level."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ParetoPoint:
     """One level of load: the geometric means of its runs."""
 
     load: Load
-    per_user: float  # tokens a second that a stream gets while it decodes: 1000 / TPOT p50
-    per_gpu: float  # tokens a second of all streams together; by GPU where the count is known
+    per_user: float  # tokens per second of a stream while it decodes: 1000 / TPOT p50
+    per_gpu: float  # tokens per second of all streams together; per GPU where the count is known
     verdict: VerdictLevel
     on_frontier: bool
 
@@ -30,7 +30,7 @@ def gpu_count(runs: Sequence[RunSummary]) -> int | None:
 
 
 def per_user(run: RunSummary) -> float | None:
-    """Return the tokens a second that the median request decoded at."""
+    """Return the decode speed of the median request, in tokens per second."""
     tpot_ms = run.percentile("tpot_ms", 50)
     return 1000 / tpot_ms if tpot_ms else None
 
@@ -38,8 +38,8 @@ def per_user(run: RunSummary) -> float | None:
 def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
     """Return the points of the levels that have both figures, by rising load.
 
-    On the frontier are those that no other beats in one without losing in the other. What is
-    INVALID beats nobody.
+    A point is on the frontier if no other point is better in one figure and at least as good in the
+    other. INVALID levels are left out of this comparison.
     """
     found = [
         (level, (user, rate / (gpus or 1)))
@@ -53,7 +53,7 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
             level.load,
             *figures,
             level.verdict,
-            level.verdict != "INVALID" and not any(_beats(r, figures) for r in rivals),
+            level.verdict != "INVALID" and not any(_dominates(r, figures) for r in rivals),
         )
         for level, figures in found
     ]
@@ -64,5 +64,5 @@ def pareto_points(series: Series) -> list[ParetoPoint]:
     return pareto(series.levels, gpu_count(series.runs))
 
 
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] >= other[0] and one[1] >= other[1]

@@ -1,7 +1,7 @@
-"""Whether the time to first token holds as load rises, and from where on throughput doesn't.
+"""Whether the time to first token stays low as load rises, and where throughput stops rising.
 
-TTFT is held against the lowest level's: the median may move by 50 ms; p95 should not double when
-load rises fourfold; a median that doubles or triples says that requests wait for a place in a
+TTFT is compared with the lowest level's: the median may rise by 50 ms; p95 should not double when
+load rises fourfold; a median that doubles or triples means that requests wait for a place in a
 batch.
 """
 
@@ -17,14 +17,14 @@ from ..scenario.load import Load
 from .levels import Level
 from .summary import RunSummary
 
-STEADY_MS = 50.0  # nobody feels it; a rise by less is no change, whatever its ratio
-SLIGHT_GROWTH = 1.25  # a p95 that grew by less than a quarter is as it was
-P95_GROWTH = 2.0  # ... at four times the load; below that too, beyond it with the root of load
+STEADY_MS = 50.0  # no user notices it; a smaller rise counts as no change, whatever its ratio
+SLIGHT_GROWTH = 1.25  # a p95 that grew by less than a quarter counts as unchanged
+P95_GROWTH = 2.0  # ... up to four times the load; above that it grows with the root of load
 P50_DOUBLED = 2.0
 OVERLOAD = 2.0  # a median that grows twice as fast as load: the queue, not the batch
 
-# Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once there is none.
-# At 0.15 twice the load brings 11 % more tokens, and the rest of it waits.
+# Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once the server is
+# full. At 0.15 twice the load brings 11 % more tokens; the other requests wait.
 FLAT = 0.15
 
 State = Literal["baseline", "stable", "acceptable", "unstable", "overloaded", "cannot tell"]
@@ -37,7 +37,7 @@ MARKS: dict[State, str] = {
     "cannot tell": "?",
 }
 ADVICE: dict[State, str] = {
-    "baseline": "what the others are held against",
+    "baseline": "the level that the others are compared with",
     "stable": "as at the lowest level",
     "acceptable": "slower, within what batching costs",
     "unstable": "investigate batching: requests wait for their place in a batch; see whether "
@@ -45,18 +45,18 @@ ADVICE: dict[State, str] = {
     "--max-num-seqs (docs/TUNING.md)",
     "overloaded": "the server is past what it can do: keep below this level, raise "
     "--max-num-seqs if KV cache is left, or add replicas",
-    "cannot tell": "too few successes here or at the lowest level, or no stream: send more "
+    "cannot tell": "too few successes here or at the lowest level, or no streaming: send more "
     "requests at each level",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Knee:
-    """The level from which on more load brought hardly more throughput."""
+    """The level above which more load brought hardly more throughput."""
 
     load: Load
     next_load: Load
-    gain: float  # throughput at the next level over that at this one, less 1
+    gain: float  # throughput at the next level / throughput at this one, minus 1
 
     @property
     def words(self) -> str:
@@ -69,13 +69,13 @@ class Knee:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One level's TTFT, and what it is worth beside the lowest level's."""
+    """One level's TTFT, and its state compared with the lowest level's."""
 
     load: Load
     p50_ms: float | None
     p95_ms: float | None
     state: State
-    invalid: str | None = None  # which of its runs are, in words; None: none is
+    invalid: str | None = None  # which of its runs are INVALID, in words; None: none
 
     @property
     def words(self) -> str:
@@ -93,7 +93,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """A scenario's levels, judged; and where throughput was used up."""
+    """A scenario's levels, judged, and the knee of throughput."""
 
     levels: tuple[Judged, ...]
     knee: Knee | None
@@ -140,12 +140,12 @@ def _state(
     if doubled or growth >= P95_GROWTH * max(1.0, math.sqrt(more_load / 4)):
         return "unstable"
     if base.p95_ms is None or p95 is None:
-        return "cannot tell"  # p95 is half of what stable means
+        return "cannot tell"  # stable needs a p95
     return "acceptable" if risen or growth >= SLIGHT_GROWTH else "stable"
 
 
 def _growth(base_ms: float | None, p95_ms: float | None) -> float:
-    """Return by what factor p95 grew; 1 where nobody knows or would feel it."""
+    """Return by what factor p95 grew; 1 where it is unknown or too small to notice."""
     if base_ms is None or p95_ms is None or p95_ms - base_ms <= STEADY_MS:
         return 1.0
     return p95_ms / base_ms
@@ -154,8 +154,8 @@ def _growth(base_ms: float | None, p95_ms: float | None) -> float:
 def find_knee(levels: Sequence[Level]) -> Knee | None:
     """Return the knee of levels in rising order; None where throughput rose all the way.
 
-    It is the first level beyond which no level brought much more: one flat step with a rise after
-    it is noise.
+    It is the first level above which no level brought much more: a flat step that is followed by a
+    rise is noise.
     """
     known = [(level, rate) for level in levels if (rate := level.centre(output_tokens_per_s))]
     for place, (level, rate) in enumerate(known[:-1]):
@@ -167,9 +167,11 @@ def find_knee(levels: Sequence[Level]) -> Knee | None:
 
 
 def _log_of_more_load(one: Level, other: Level) -> float:
-    """Return how much more load came: a random schedule misses the rate that was asked for."""
+    """Return the ratio of two loads, by the rates that were sent.
+
+    A random schedule differs a little from the rate that was asked for."""
     ratio = _offered(other) / _offered(one)
-    # Two schedules may come out the other way round: then what was asked for has to do.
+    # Two schedules may come out in the wrong order: then the rates asked for are used.
     return math.log(ratio if ratio > 1 else other.load.value / one.load.value)
 
 

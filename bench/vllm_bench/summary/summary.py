@@ -1,4 +1,4 @@
-"""What a run's rows say, as one value: the source of summary.csv, summary.md and the terminal."""
+"""All figures of a run as one value: the source of summary.csv, summary.md and the terminal."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Turn:
     ttft_p50_ms: float | None
     ttft_p95_ms: float | None
     prompt_tokens_mean: float | None
-    cached_share: float | None  # of the prompt tokens, where the replies say it
+    cached_share: float | None  # of the prompt tokens, where the replies report it
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Failed requests of one kind, with the words of the first."""
+    """Failed requests of one kind, with the message of the first."""
 
     kind: str
     count: int
@@ -72,7 +72,7 @@ class InFlightFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary(OfRun):
-    """One run, summed up. `absent` says why a distribution that isn't there isn't."""
+    """One run, summed up. `absent` says why a distribution is missing."""
 
     run_id: str
     name: str  # the file's, without its ending
@@ -96,9 +96,9 @@ class RunSummary(OfRun):
     calibration: Calibration | None  # the client's own error at this load, where it was measured
     arrival_rates: ArrivalRates | None  # of an open loop
     waited_for_cap: int | None  # requests; None: no cap
-    cached_tokens: int | None  # of the successes' prompts; None: the replies don't say
+    cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     turns: tuple[Turn, ...]  # of conversations
-    server_side: ServerSide  # what the server said of itself
+    server_side: ServerSide  # from the server's own metrics
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -115,7 +115,7 @@ class RunSummary(OfRun):
 
     @property
     def realised_rate(self) -> float | None:
-        """Requests a second of an open loop's schedule, as it was drawn; None where unknown."""
+        """Requests per second of an open loop's schedule, as it was drawn; None where unknown."""
         return self.plan_number("realised_rate")
 
     @property
@@ -128,14 +128,14 @@ class RunSummary(OfRun):
         return self.started("%Y-%m-%dT%H:%M:%SZ")
 
     def started(self, form: str) -> str | None:
-        """Return when the run started, in UTC and in strftime's form."""
+        """Return when the run started, in UTC, in a format of strftime's."""
         if self.info is None:
             return None
         return datetime.fromtimestamp(self.info.clock_start.wall_s, timezone.utc).strftime(form)
 
 
 def facts_of(run: Run) -> Facts:
-    """Return a run's facts, its tokens' stamps and the samples beside it among them."""
+    """Return a run's facts, with its tokens' stamps and its samples."""
     reads, absent = find_reads(run.path, Facts(run.frame, run.info).succeeded)
     gpu_rows, server_rows = read_gpu_rows(run.path), read_server_rows(run.path)
     return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
@@ -144,7 +144,7 @@ def facts_of(run: Run) -> Facts:
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run. Pure: the same files give the same figures at any time.
 
-    `facts` spares reading a run's files again where they are known.
+    `facts`, where known, saves reading the run's files again.
     """
     facts = facts or facts_of(run)
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
@@ -237,5 +237,5 @@ def headline(summaries: Sequence[RunSummary]) -> str:
 
 
 def shared_notes(summaries: Sequence[RunSummary]) -> Counter[Finding]:
-    """Return the notes, each with how many runs have it."""
+    """Return the notes, each with the number of runs that have it."""
     return Counter(note for summary in summaries for note in summary.verdict.notes)

@@ -1,8 +1,8 @@
-"""A run held against the server's own record of when it sent what: the client's error.
+"""The client's error: a run compared with the server's own record of when it sent what.
 
-The simulator's truth file says of each request when its last byte came and when each chunk was
-handed to the socket, by the client's clock. What the client says beyond that is its error, the
-network's, and that of a server that reads late.
+The simulator's truth file has, for each request, when its last byte came and when each chunk was
+handed to the socket, by the client's clock. What the client reports beyond that is its own error,
+that of the network, and that of a server that reads late.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Stamps = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TrueRequest:
-    """What the server wrote down of one request; ns of the monotonic clock."""
+    """What the server recorded of one request; ns of the monotonic clock."""
 
     received_ns: int
     sent_ns: Stamps
@@ -33,16 +33,16 @@ class TrueRequest:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """The client's error over a run, in ms. Nothing here is negative but by a wrong clock."""
+    """The client's error over a run, in ms. A negative error would mean a wrong clock."""
 
     requests: int
     tokens: int
-    ttft_ms: Distribution  # what the client said, to be read beside the error
-    ttft_error_ms: Distribution  # the client's TTFT less the server's own
+    ttft_ms: Distribution  # as the client reports it, to compare with the error
+    ttft_error_ms: Distribution  # the client's TTFT minus the server's own
     send_ms: Distribution  # the part before: from the client's stamp to the server's
     stamp_ms: Distribution  # from the server's stamp of a token to the client's
     itl_ms: Distribution  # gaps between reads as the client saw them
-    true_itl_ms: Distribution  # and as the server made them
+    true_itl_ms: Distribution  # gaps as the server made them
 
 
 def read_truth(path: Path) -> dict[str, TrueRequest]:
@@ -67,8 +67,8 @@ def client_errors(
 ) -> Errors:
     """Return the client's error over the successes of a run. Raises RecordsError.
 
-    The client must have seen each chunk that the server sent: anything else is a lost token, and
-    no measure of time.
+    The client must have seen each chunk that the server sent. Otherwise a token was lost, and times
+    can't be compared.
     """
     seen = seen_requests(run, tokens)
     pairs = [(request, _true_of(run, request, truth)) for request in seen]
@@ -90,7 +90,7 @@ def client_errors(
 
 @dataclass(frozen=True, slots=True)
 class SeenRequest:
-    """What the client wrote down of one request; ns of the monotonic clock."""
+    """What the client recorded of one request; ns of the monotonic clock."""
 
     request_id: str
     sent_ns: int

@@ -1,1 +1,1 @@
-"""Every figure that is shown: CSV, JSON, Markdown, terminal."""
+"""The figures as CSV, JSON, Markdown and terminal tables."""

@@ -1,4 +1,4 @@
-"""Every figure of a run that anybody is shown, once; and which tables for people show it.
+"""Every figure of a run that is shown, defined once; and which tables for people show it.
 
 summary.csv has all `SUMMARY_COLUMNS`, summary_levels.csv has `REPEATED` over a level's repeats;
 the terminal, summary.md and the report's tables have `GROUPS` of them.
@@ -33,24 +33,24 @@ def _of(path: str, prefix: str = "", **docs: str) -> list[RunColumn]:
 
 
 def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
-    """Yield count, mean, percentiles and worst of a metric in ms."""
+    """Yield count, mean, percentiles and maximum of a metric in ms."""
     found = f"distributions.{prefix}_ms"
     yield Column(f"{prefix}_n", f"samples of {prefix}", f"{found}.n")
     yield Column(f"{prefix}_mean_ms", f"mean {doc}", f"{found}.mean")
     for q in wanted:
         text = f"{q}th percentile of {doc}; empty below {min_samples(q)} samples"
         yield Column(f"{prefix}_p{q}_ms", text, f"{found}.percentiles.{q}")
-    yield Column(f"{prefix}_max_ms", f"the worst {doc}", f"{found}.max")
+    yield Column(f"{prefix}_max_ms", f"largest {doc}", f"{found}.max")
 
 
 def _lengths(metric: str, doc: str) -> list[RunColumn]:
-    docs = {part: f"{part} of {doc} a request" for part in ("mean", "min", "max")}
+    docs = {part: f"{part} {doc} per request" for part in ("mean", "min", "max")}
     return _of(f"distributions.{metric}", f"{metric}_", **docs)
 
 
 def _figures(part: str, kind: type[Any], prefix: str) -> Iterator[RunColumn]:
-    """Yield a column for each figure of a part of the summary that says what it means."""
-    own = (prefix, "client", "output", "littles")  # what begins so keeps its name
+    """Yield a column for each figure of a part of the summary that has a meaning (`doc`)."""
+    own = (prefix, "client", "output", "littles")  # figures with these prefixes keep their names
     for figure, doc in column_docs(kind):
         name = figure if figure.startswith(own) else f"{prefix}_{figure}"
         yield Column(name, doc, f"{part}.{figure}")
@@ -65,7 +65,7 @@ def _absent(part: str, prefix: str) -> RunColumn:
 
 
 def _speed(run: RunSummary, percentile: float) -> Value:
-    """Return what a TPOT is in tokens a second: the slowest twentieth reads at p95's speed."""
+    """Return 1000 / a percentile of TPOT, in tokens/s: 95 % of requests are faster than at p95."""
     tpot_ms = run.percentile("tpot_ms", percentile)
     return 1000 / tpot_ms if tpot_ms else None
 
@@ -87,27 +87,27 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("concurrency", "streams held open; empty in an open loop", "concurrency"),
     Column(
         "request_rate",
-        "requests a second asked for; empty in a closed loop",
+        "requests per second asked for; empty in a closed loop",
         lambda run: run.load.value if run.load.is_open else None,
     ),
     Column("repeat", "which run of its level, from 1", "info.repeat"),
     Column("load", "level of load", "load.value"),
     Column("load_unit", "streams or requests/s", "load.unit"),
     Column("verdict", "VALID, SUSPECT or INVALID", "verdict.level"),
-    Column("reasons", "codes that took VALID away", "verdict.reasons"),
+    Column("reasons", "codes because of which the run is not VALID", "verdict.reasons"),
     Column(
         "notes",
-        "codes worth knowing that change nothing",
+        "codes worth knowing that don't change the verdict",
         lambda run: ", ".join(note.code for note in run.verdict.notes),
     ),
     Column("status", "how the run ended", "info.status"),
     Column("started_utc", "when it started", "started_utc"),
     Column("model", "model asked for", "info.scenario.model"),
     Column("dataset", "where the prompts came from", "info.scenario.dataset"),
-    Column("server_version", "the server's own word", "info.server.version"),
+    Column("server_version", "the version that the server reports", "info.server.version"),
     Column(
         "simulated",
-        "yes: the server said it is a simulator",
+        "yes: the server reports that it is a simulator",
         lambda run: "yes" if run.simulated else None,
     ),
     Column("requests", "requests that ended, however they did", "requests"),
@@ -121,7 +121,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     *_percentiles("ttft", "time to first token of the successes", 50, 90, 95, 99),
     *_percentiles("latency", "latency of the successes", 50, 90, 95, 99),
     *_percentiles("tpot", "time per output token after the first", 50, 95, 99),
-    *_percentiles("itl", "gap between tokens, a value a token", 50, 95, 99),
+    *_percentiles("itl", "gap between tokens, one value per token", 50, 95, 99),
     *_percentiles("chunk_gap", "wait between two reads that brought tokens", 50, 95, 99),
     Column(
         "max_gap_worst_ms",
@@ -133,17 +133,17 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         f"99th percentile of the client's own lateness; empty below {min_samples(99)} requests",
         "distributions.send_lag_ms.percentiles.99",
     ),
-    Column("tokens_per_chunk_mean", "mean tokens by chunk", "distributions.tokens_per_chunk.mean"),
+    Column("tokens_per_chunk_mean", "mean tokens per chunk", "distributions.tokens_per_chunk.mean"),
     *_percentiles("ttft_from_schedule", "TTFT plus send lag", 50, 95, 99),
     *_percentiles("latency_from_schedule", "latency plus send lag", 50, 95, 99),
     Column(
         "user_speed_p50_tokens_per_s",
-        "tokens a second that the median request saw",
+        "tokens per second of the median request: 1000 / TPOT p50",
         lambda run: _speed(run, 50),
     ),
     Column(
         "user_speed_p5_tokens_per_s",
-        "tokens a second that all but 5 % saw, or more",
+        "tokens per second that 95 % of the requests reach: 1000 / TPOT p95",
         lambda run: _speed(run, 95),
     ),
     Column(
@@ -218,7 +218,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column(
         "goodput_per_s",
-        "requests a second that met every objective, in the steady window",
+        "requests per second that met every objective, in the steady window",
         "attainment.goodput_per_s",
     ),
     Column(
@@ -228,30 +228,32 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     *_of(
         "info.plan",
-        realised_rate="requests a second of the schedule as it was drawn; it isn't rescaled to "
-        "the rate asked",
+        realised_rate="requests per second of the schedule as it was drawn; it isn't rescaled to "
+        "the rate asked for",
         realised_cv="coefficient of variation of the schedule's gaps: 0 constant, near 1 poisson",
     ),
     Column(
         "scheduled_rate",
-        "requests a second that were meant to go, of an open loop's measured requests",
+        "requests per second that were meant to go, of an open loop's measured requests",
         "arrival_rates.scheduled",
     ),
-    Column("sent_rate", "requests a second that went", "arrival_rates.sent"),
-    Column("max_in_flight", "cap on requests in flight", "info.plan.max_in_flight"),
+    Column("sent_rate", "requests per second that were sent", "arrival_rates.sent"),
+    Column("max_in_flight", "most requests in flight that were allowed", "info.plan.max_in_flight"),
     Column(
-        "waited_for_cap", "requests that waited for the cap; empty without one", "waited_for_cap"
+        "waited_for_cap",
+        "requests that waited for max_in_flight; empty without it",
+        "waited_for_cap",
     ),
     Column(
         "cached_tokens_total",
-        "prompt tokens of the successes found in the prefix cache, where the replies say it",
+        "prompt tokens of the successes found in the prefix cache, if the replies report it",
         "cached_tokens",
     ),
     *_figures("server_side", ServerSide, "server"),
     _absent("server_side", "server"),
     *_figures("gpu_side", GpuSide, "gpu"),
     Column(
-        "gpu_throttled_by", "what held the clocks down, and of which GPUs", "gpu_side.throttled_by"
+        "gpu_throttled_by", "what throttled the clocks, and of which GPUs", "gpu_side.throttled_by"
     ),
     _absent("gpu_side", "gpu"),
     *_figures("energy", Energy, "energy"),
@@ -262,27 +264,27 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
 BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
 
 REPEATED_METRICS = ("ttft", "tpot", "itl", "latency", "ttft_from_schedule", "latency_from_schedule")
-# The figures of a run that are held against each other over a level's repeats.
+# The figures that are compared over a level's repeats.
 REPEATED: tuple[RunColumn, ...] = (
     *(
         Column(f"{m}_p{q}_ms", f"p{q} of {m}_ms", f"distributions.{m}_ms.percentiles.{q}")
         for m in REPEATED_METRICS
         for q in (50, 95, 99)
     ),
-    Column("requests_per_s", "successes a second in the steady window", "steady.requests_per_s"),
+    Column("requests_per_s", "successes per second in the steady window", "steady.requests_per_s"),
     Column(
         "output_tokens_per_s",
-        "generated tokens a second in the steady window (the whole run where stamps are missing)",
+        "generated tokens per second in the steady window (the whole run where stamps are missing)",
         output_tokens_per_s,
     ),
     Column(
         "output_tokens_per_s_per_gpu",
-        "generated tokens a second and GPU in the steady window",
+        "generated tokens per second per GPU in the steady window",
         "cost.output_tokens_per_s_per_gpu",
     ),
     Column(
         "energy_per_output_token_j",
-        "GPU energy an output token in the steady window",
+        "GPU energy per output token in the steady window, in joules",
         "energy.per_output_token_j",
     ),
 )
@@ -312,7 +314,7 @@ SERVER, LEVELS = Where.SERVER, Where.LEVELS
 OPEN: Unit = "requests/s"
 CLOSED: Unit = "streams"
 
-# In the order of each table. LEVELS names columns of `REPEATED`, the other tables those above.
+# In the order of each table. LEVELS takes columns of `REPEATED`, the other tables those above.
 GROUPS: tuple[Group, ...] = (
     Group("schedule req/s", SCHEDULE, MARKDOWN, OPEN, " / ", cell=schedule),
     Group("TTFT ms from schedule", _p("ttft_from_schedule"), TEXT | RUNS | LEVELS, OPEN),

@@ -1,7 +1,7 @@
 """`summary.json`: the summary's own types, and a schema that is derived from them.
 
-No figure stands twice: a column of summary.csv that is part of one of these types is there alone,
-under the path of its `Column`, and all others are in `figures`.
+No figure is in it twice: a column of summary.csv that is part of one of these types is only there,
+under the path of its `Column`. All other columns are in `figures`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .level_columns import LEVEL_COLUMNS, level_rows
 
 
 class View(BaseModel):
-    """What the document has of a type of the summary: some of its fields and properties."""
+    """The part of a summary type that the document has: some of its fields and properties."""
 
     model_config = ConfigDict(from_attributes=True, extra="forbid")
 
@@ -62,7 +62,7 @@ class VerdictView(View):
 
 
 class OutcomeView(View):
-    """What came of one objective."""
+    """The outcome of one objective."""
 
     objective: Objective
     arrivals: int
@@ -75,7 +75,7 @@ class OutcomeView(View):
 
 
 class AttainmentView(View):
-    """What came of all objectives together."""
+    """The outcome of all objectives together."""
 
     met: bool
     arrivals: int
@@ -91,7 +91,7 @@ BY_METRIC = Field(json_schema_extra={"propertyNames": METRIC})
 
 
 class Parts(View):
-    """What the document has of a run as it stands in the summary."""
+    """The parts of a run's summary that the document has unchanged."""
 
     run_id: str
     scenario: str
@@ -109,7 +109,7 @@ class Parts(View):
     cost: Cost
 
 
-# These put a part of the document into one cell of summary.csv.
+# These columns of summary.csv show a part of the document in one cell.
 IN_ONE_CELL = {
     *("concurrency", "request_rate", "notes", "errors", "objectives_met", "objectives_missed"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
@@ -138,13 +138,13 @@ def _one_for_each(columns: Iterable[Column[Any]]) -> WithJsonSchema:
 
 
 class Run(Parts):
-    """A run, and its figures that are no part of the others, under their names in summary.csv."""
+    """A run; `figures` has what no other part has, under its name in summary.csv."""
 
     figures: Annotated[Mapping[str, Value], _one_for_each(RUN_FIGURES)]
 
 
 class CapacityView(View):
-    """The highest load that met every objective, and the next one up."""
+    """The highest load that met every objective, and the next higher one."""
 
     met: Load | None
     missed: Load | None
@@ -152,7 +152,7 @@ class CapacityView(View):
 
 
 class ScenarioView(View):
-    """What the levels of one series say together."""
+    """Figures over the levels of one series."""
 
     scenario: str
     run_ids: tuple[str, ...]
@@ -173,7 +173,7 @@ class Document(View):
 
 
 def document(summaries: Sequence[RunSummary]) -> Document:
-    """Return the document of sorted summaries. A value that doesn't exist is null."""
+    """Return the document of sorted summaries. A missing value is null."""
     series = series_of(summaries)
     return Document(
         schema_version=2,
@@ -212,7 +212,7 @@ def to_json(summaries: Sequence[RunSummary]) -> bytes:
 
 
 class Strict(GenerateJsonSchema):
-    """Every key of a dataclass is there, and no other; pydantic asks it of models alone."""
+    """Requires all keys of a dataclass and allows no other; pydantic does so only for models."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""How a table for people shows figures: under which heading, beside which others, in which form."""
+"""How a table for people shows figures: under which heading, in which cell, in which form."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from ..summary.summary import RunSummary
 
 
 class Where(enum.Flag):
-    """The tables for people. The report's have a column for each figure, the others join them."""
+    """The tables for people. The report has one column per figure, others join some in a cell."""
 
     TERMINAL = enum.auto()
     MARKDOWN = enum.auto()
     RUNS = enum.auto()  # the report's, one row per run
-    SERVER = enum.auto()  # the report's, what was sampled beside a run
+    SERVER = enum.auto()  # the report's, samples of server and GPUs
     LEVELS = enum.auto()  # the report's, one row per level, over its repeats
     TEXT = TERMINAL | MARKDOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Neighbours under one heading: a heading of its own for each, and its column's name."""
+    """Neighbouring columns under one heading: the heading of each, and the column's name."""
 
     heading: str
     columns: Mapping[str, str]
     where: Where
-    unit: Unit | None = None  # of the loads that it is shown for; None: of any
+    unit: Unit | None = None  # only for loads in this unit; None: for all
     joint: str = "/"  # between figures that share a cell
     percent: bool = False  # shares from 0 to 1, shown in %
-    cell: Callable[[RunSummary], str] | None = None  # how text shows it, if not as its columns
+    cell: Callable[[RunSummary], str] | None = (
+        None  # the text of the cell, if it isn't just the columns
+    )
 
     @property
     def text_heading(self) -> str:
-        """The heading over a cell that all of its figures share; in one or two lines."""
+        """The heading of the cell that shows all of its figures; in one or two lines."""
         line = "\n" if len(self.columns) > 1 else " "
         return f"{self.heading}{line}{self.joint.join(self.columns)}".strip()
 
 
 def schedule(run: RunSummary) -> str:
-    """Return the rate at which requests were meant to go, its cv, and that at which they went."""
+    """Return the rate of the schedule, its cv, and the rate at which requests were sent."""
     rates, cv = run.arrival_rates, run.plan("realised_cv")
     spread = f" (cv {short(cv)})" if isinstance(cv, int | float) else ""
     meant = run.realised_rate or (rates.scheduled if rates else None)
@@ -53,7 +55,7 @@ def schedule(run: RunSummary) -> str:
 
 
 def in_flight(run: RunSummary) -> str:
-    """Return how many requests were in flight on average, and at most."""
+    """Return the mean and the largest number of requests in flight."""
     return f"{run.in_flight.mean:.1f} / {run.in_flight.peak}" if run.in_flight else ABSENT
 
 
@@ -61,7 +63,7 @@ PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 
 def lacking(run: RunSummary, column: str) -> str:
-    """Return `n<368` for a percentile that its samples don't allow; nothing for anything else."""
+    """Return `n<368` for a percentile with too few samples; otherwise nothing."""
     found = PERCENTILE.fullmatch(column)
     if not found or f"{found['metric']}_ms" not in run.distributions:
         return ""

@@ -13,14 +13,14 @@ from .columns import REPEATED, RunColumn, objectives_met
 
 @dataclass(frozen=True, slots=True)
 class LevelRow:
-    """A level, and what its TTFT is worth beside the others (None: nothing to compare)."""
+    """A level, and the state of its TTFT compared with the others (None: nothing to compare)."""
 
     level: Level
     state: str | None
 
 
 def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
-    """Yield a figure's centre, its 95 % t interval from three repeats on, and every run's."""
+    """Yield a figure's mean, its 95 % t interval from three repeats on, and each run's value."""
 
     def of(path: str) -> Callable[[LevelRow], Value]:
         return lambda row: follow(row.level.over_repeats(figure.value), path)
@@ -30,9 +30,13 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
 
     name = figure.name
     yield Column(name, f"geometric mean of the runs' {figure.doc}", of("centre"))
-    yield Column(f"{name}_low", "its 95 % interval over the runs", of("interval.low"))
-    yield Column(f"{name}_high", "... from three runs on", of("interval.high"))
-    yield Column(f"{name}_runs", "each run's, in the order of run_ids", every)
+    yield Column(
+        f"{name}_low",
+        "low end of its 95 % interval over the runs, from three runs on",
+        of("interval.low"),
+    )
+    yield Column(f"{name}_high", "high end of that interval", of("interval.high"))
+    yield Column(f"{name}_runs", "the value of each run, in the order of run_ids", every)
 
 
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
@@ -41,25 +45,47 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     Column("load_unit", "streams or requests/s", "level.load.unit"),
     Column("model", "model asked for", lambda row: row.level.runs[0].setting("model")),
     Column(
-        "server_version", "the server's own word", lambda row: row.level.runs[0].server("version")
+        "server_version",
+        "the version that the server reports",
+        lambda row: row.level.runs[0].server("version"),
     ),
     Column("runs", "repeats", lambda row: len(row.level.runs)),
     Column("run_ids", "which", lambda row: " ".join(run.run_id for run in row.level.runs)),
-    Column("verdict", "the worst of the runs'", "level.verdict"),
-    Column("reasons", "codes of any of them", "level.reasons"),
-    Column("requests", "of all runs", lambda row: sum(run.requests for run in row.level.runs)),
-    Column("succeeded", "of all runs", lambda row: sum(run.succeeded for run in row.level.runs)),
+    Column("verdict", "the worst verdict of the runs", "level.verdict"),
+    Column("reasons", "codes of all runs that are not VALID", "level.reasons"),
+    Column(
+        "requests",
+        "requests of all runs that ended",
+        lambda row: sum(run.requests for run in row.level.runs),
+    ),
+    Column(
+        "succeeded",
+        "successes of all runs",
+        lambda row: sum(run.succeeded for run in row.level.runs),
+    ),
     *(column for figure in REPEATED for column in _columns(figure)),
     Column(
         "objectives_met",
         "yes or no, over the requests of all runs",
         lambda row: objectives_met(row.level.attainment),
     ),
-    Column("attainment", "of all arrivals of all runs", "level.attainment.share"),
-    Column("attainment_low", "Wilson's 95 % interval", "level.attainment.interval.low"),
-    Column("attainment_high", "...", "level.attainment.interval.high"),
-    Column("goodput_per_s", "good requests a second", "level.attainment.goodput_per_s"),
-    Column("ttft_stability", "the TTFT beside the lowest level's", "state"),
+    Column(
+        "attainment",
+        "requests that met every objective, of all arrivals of all runs, 0 to 1",
+        "level.attainment.share",
+    ),
+    Column(
+        "attainment_low",
+        "low end of Wilson's 95 % interval of attainment",
+        "level.attainment.interval.low",
+    ),
+    Column("attainment_high", "high end of that interval", "level.attainment.interval.high"),
+    Column(
+        "goodput_per_s",
+        "requests per second that met every objective",
+        "level.attainment.goodput_per_s",
+    ),
+    Column("ttft_stability", "the TTFT compared with the lowest level's", "state"),
 )
 
 

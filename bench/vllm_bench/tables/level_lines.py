@@ -1,4 +1,4 @@
-"""What a scenario's levels amount to, line by line: objectives, stability, repeats."""
+"""Lines on a scenario's levels: objectives, stability, repeats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..summary.stability import stability
 from .columns import REPEATED
 from .server_lines import server_lines
 
-# Of the figures over repeats those that a person compares; all are in summary_levels.csv.
+# The figures over repeats that people compare most; all are in summary_levels.csv.
 COMPARED = {
     "streams": ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "output_tokens_per_s"),
     "requests/s": (
@@ -35,7 +35,7 @@ def sections(series: Series) -> list[tuple[str, list[str]]]:
 
 
 def objective_lines(series: Series) -> list[str]:
-    """Return one line for what each level met, and one for the highest that met everything."""
+    """Return one line per level on its objectives, and one on the highest that met them all."""
     lines = [line for level in series.levels for line in _level_objectives(level)]
     most = capacity(series.levels)
     return [*lines, most.words] if most and len(series.levels) > 1 else lines
@@ -65,7 +65,7 @@ def stability_lines(series: Series) -> list[str]:
 
 
 def repeat_lines(series: Series) -> list[str]:
-    """Return the figures of levels that were run more than once, every run's among them."""
+    """Return the figures of levels that were run more than once, with each run's value."""
     return [
         f"{level.load.words}: {_repeated(figure.name, over)}"
         for level in series.levels
@@ -82,7 +82,7 @@ def _repeated(name: str, found: Repeated) -> str:
     unit = "ms" if name.endswith("_ms") else "tokens/s"
     every, centre = ", ".join(short(value) for value in found.values), short(found.centre)
     if found.interval is None:
-        return f"{title} {centre} {unit} ({every}); an interval takes {MIN_REPEATS} runs"
+        return f"{title} {centre} {unit} ({every}); an interval needs {MIN_REPEATS} runs"
     low, high = short(found.interval.low), short(found.interval.high)
     runs = f"{len(found.values)} runs ({every})"
     return f"{title} {centre} {unit}, 95 % interval {low} to {high} over {runs}"

@@ -1,4 +1,4 @@
-"""`summary.md`: what one would paste into a pull request. All untrusted text is escaped."""
+"""`summary.md`: the summary to paste into a pull request. All untrusted text is escaped."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .level_lines import sections
 from .text_tables import cache_notes, footnotes, interval_rows, runs_table, setup_words, turn_rows
 
 MEANINGS = (
-    "**ok**: requests that succeeded / all that ended. Times are of the successes alone; a "
-    "failure stays in the count beside them, and misses every objective.",
+    "**ok**: requests that succeeded / all that ended. Times are of the successes only; a "
+    "failure stays in the count, and misses every objective.",
     "**TTFT**: from the request's last byte sent to the first token. **latency**: to the event "
-    "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1), a value a request. "
-    "**ITL**: the gap before each read shared among the tokens it brought, a value a token. "
+    "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1), one value per "
+    "request. **ITL**: the gap before each read, shared among its tokens, one value per token. "
     "**worst gap**: the longest wait between two reads that brought tokens, in any reply.",
-    "**window**: from the moment that 95 % of the load was first held to the last such moment. "
-    "**req/s, tok/s**: successes that ended in it and tokens whose stamps lie in it; beside them "
+    "**window**: from the first moment that 95 % of the load was held to the last such moment. "
+    "**req/s, tok/s**: successes that ended in it and tokens whose stamps lie in it; then "
     "the same over the *whole run*, ramp and drain included.",
-    "**from schedule**: counted from when the request was meant to go, so that nothing waits "
-    "unseen in the client. An open loop (requests/s) is judged by it; its window lasts from a "
+    "**from schedule**: counted from when the request was meant to go, so that no wait in the "
+    "client is hidden. An open loop (requests/s) is judged by it; its window lasts from a "
     "median latency after the ramp to the last measured arrival.",
-    "**n<368**: so few successes carry no such percentile; percentiles interpolate linearly.",
+    "**n<368**: the percentile needs 368 successes; percentiles interpolate linearly.",
     "**intervals**: 95 %, from order statistics within one run. They are optimistic, since "
-    "requests near saturation wait for each other; repeat a level to know how far it varies.",
+    "requests near saturation wait for each other; repeat a level to see how much it varies.",
 )
 INTERVAL_HEADINGS = ("metric", "p50", "p95", "p99")
 TURN_HEADINGS = ("turn", "n", "TTFT ms p50", "p95", "prompt tokens", "of them cached")
@@ -121,7 +121,7 @@ def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
         yield "## Run it again"
     for name, found in known:
         commands = "".join(f"{command}\n" for command in found.commands)
-        by_hand = "; put in by hand what stands masked as ***" * found.masked
+        by_hand = "; put in by hand what is masked as ***" * found.masked
         yield (
             f"<details>\n<summary>{markdown(name)}: save as <code>{found.file}</code>"
             f"{markdown(by_hand)}</summary>\n\n{_fenced(found.text, 'yaml')}\n\n"
@@ -130,7 +130,7 @@ def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
 
 
 def _fenced(text: str, language: str) -> str:
-    """Return lines as they stand, behind a fence longer than any that they hold."""
+    """Return lines unchanged in a fence longer than any fence in them."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}{fence}"

@@ -1,4 +1,4 @@
-"""What the server and its GPUs did at each level, line by line; nothing where nobody looked."""
+"""Lines on what the server and its GPUs did at each level; none where nothing was sampled."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..serverside.server import ServerSide
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 
-FEW = 5  # readings, below which a mean over time says of how many it is
-COVERED = 0.95  # of the window; a GPU that was read for less of it is named
+FEW = 5  # with fewer readings, a mean over time also shows their number
+COVERED = 0.95  # of the window; a GPU with less of it covered is named
 
 
 def server_lines(series: Series) -> list[str]:
-    """Return a few lines for each run with samples or a price, and what to know of them."""
+    """Return a few lines for each run with samples or a price, and notes on them."""
     lines = [
         f"{_name(level, place)}: {line}"
         for level in series.levels
@@ -94,18 +94,18 @@ def _gpus(side: GpuSide) -> str:
 
 
 def _doubtful(side: GpuSide) -> Iterable[str]:
-    """Yield a line on GPUs that were slowed, seen for a part of the time alone, or idle."""
+    """Yield a line on each GPU that was throttled or sampled only in part, and on idle ones."""
     for gpu in side.gpus:
         if gpu.throttled_by:
             by = ", ".join(f"{r} {_percent(share)}" for r, share in gpu.throttled_by.items())
             share = _percent(gpu.throttled_share)
-            yield f"GPU {gpu.index}'s clocks were held down in {share} of its readings: {by}"
+            yield f"GPU {gpu.index}'s clocks were throttled in {share} of its readings: {by}"
         if gpu.covered_share < COVERED:
-            yield f"GPU {gpu.index} was read for {_percent(gpu.covered_share)} of the time alone"
+            yield f"GPU {gpu.index} was sampled for only {_percent(gpu.covered_share)} of the time"
     idle = [str(gpu.index) for gpu in side.gpus if gpu.utilization_peak_percent == 0]
     if idle and len(idle) < len(side.gpus):
         yield (
-            f"GPU {', '.join(idle)} did nothing, and is in these figures: if the server doesn't "
+            f"GPU {', '.join(idle)} did nothing but is in these figures: if the server doesn't "
             "use it, name the others with telemetry_gpus"
         )
 
@@ -116,13 +116,13 @@ def _energy(found: Energy) -> str:
     words = f"{short(found.window_j)} J in the steady window, by {found.source}"
     if found.per_output_token_j is not None and found.output_tokens_per_s_per_w is not None:
         words += (
-            f": {found.per_output_token_j:.3g} J an output token, "
+            f": {found.per_output_token_j:.3g} J per output token, "
             f"{found.output_tokens_per_s_per_w:.3g} tokens/s/W"
         )
     else:
-        words += f"; none by token: {found.absent['per_output_token_j']}"
+        words += f"; unknown per token: {found.absent['per_output_token_j']}"
     if found.per_request_j is not None:
-        words += f", {found.per_request_j:.3g} J a request"
+        words += f", {found.per_request_j:.3g} J per request"
     return words
 
 
@@ -133,9 +133,9 @@ def _cost(found: Cost) -> Iterable[str]:
         yield f"no cost: {found.absent['per_million_output_tokens']}"
         return
     yield (
-        f"{found.per_million_output_tokens:.3g} for a million output tokens at "
-        f"{found.gpu_hour_price:g} a GPU hour, {short(found.output_tokens_per_s_per_gpu)} tokens/s "
-        f"a GPU ({found.gpus} of them)"
+        f"{found.per_million_output_tokens:.3g} per million output tokens at "
+        f"{found.gpu_hour_price:g} per GPU hour, {short(found.output_tokens_per_s_per_gpu)} "
+        f"tokens/s per GPU ({found.gpus} in all)"
     )
 
 

@@ -1,6 +1,6 @@
 """The summary on a terminal, or in a pipe: the verdict first, then one table per series.
 
-Untrusted text goes in as `Text`, which rich prints as it stands: no markup is read from it.
+Untrusted text is passed as `Text`, which rich prints unchanged, without reading markup in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"
 
 
 def wide_console() -> Console:
-    """Return the terminal; or a pipe that has no edge, since a folded table can't be searched."""
+    """Return a console on the terminal, or one of unlimited width on a pipe: folded tables can't be
+    searched."""
     console = Console()
     if not console.is_terminal:
         console.width = 200
@@ -35,7 +36,7 @@ def wide_console() -> Console:
 def print_summary(summaries: Sequence[RunSummary], console: Console) -> None:
     """Print verdicts, tables and errors to the console."""
     for part in _parts(summaries, plain=not console.is_terminal):
-        # A line that is cut in a pipe can't be searched for.
+        # In a pipe lines aren't cut, so that they can be searched for.
         console.print(part, soft_wrap=not console.is_terminal)
 
 
@@ -54,7 +55,7 @@ def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Renderab
 
 
 def _indented(line: str, plain: bool) -> RenderableType:
-    """Return a line that keeps its indent where a terminal folds it; a pipe's is never folded."""
+    """Return a line that keeps its indent where a terminal folds it; on a pipe it isn't folded."""
     return Text(f"  {line}") if plain else Padding(Text(line), (0, 0, 0, 2))
 
 

@@ -1,4 +1,4 @@
-"""Tables of text, for Markdown and the terminal alike, and the notes under them."""
+"""Tables of text, for both Markdown and the terminal, and the notes under them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAILS = (50.0, 95.0, 99.0)
 
 
 def runs_table(series: Series, where: Where) -> tuple[list[str], list[list[str]]]:
-    """Return headings and one row per run; the run's name stands under the unit of its load."""
+    """Return headings and one row per run; the first cell is the run's load, under its unit."""
     groups = groups_of(where, series.runs)
     headings = ["verdict", "ok", *(group.text_heading for group in groups)]
     rows = [
@@ -64,7 +64,7 @@ def _with_interval(run: RunSummary, metric: str, q: float) -> str:
 
 
 def turn_rows(series: Series) -> list[list[str]]:
-    """Return one row per turn of runs of conversations."""
+    """Return one row per run and turn of conversations."""
     return [[name, *_turn(turn)] for name, run in series.named_runs for turn in run.turns]
 
 
@@ -86,7 +86,7 @@ def _turn_time(turn: Turn, value: float | None, q: float) -> str:
 
 
 def setup_words(summaries: Sequence[RunSummary]) -> str:
-    """Return model, data set and simulation of runs in words; several where they differ."""
+    """Return model, data set and simulation of runs in words; several where runs differ."""
     models = _distinct([run.setting("model") for run in summaries])
     datasets = _distinct([run.setting("dataset") for run in summaries])
     simulated = sum(run.simulated for run in summaries)
@@ -101,7 +101,7 @@ def _distinct(values: Sequence[object]) -> list[str]:
 
 
 def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return why cells are empty: percentiles without the samples, metrics without values."""
+    """Return why cells are empty: percentiles with too few samples, metrics without values."""
     why: dict[str, list[str]] = {}
     for metric in EXPLAINED:
         for reason in _distinct([run.absent.get(metric) for run in summaries]):
@@ -118,6 +118,6 @@ def _lacks(run: RunSummary, q: float) -> bool:
 
 
 def cache_notes(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return why it isn't known how much of the prompts was cached."""
+    """Return why it is unknown how much of the prompts was cached."""
     reasons = [run.server_side.absent.get("prefix_cache_hit_rate") for run in summaries]
     return [f"cached {ABSENT}: {reason}" for reason in _distinct(reasons)]

@@ -2,8 +2,8 @@
 
 The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do, and
 count from the send, as vLLM's do, in an open loop too; ITL has one value per token, which is
-vLLM's as long as a chunk holds one token; throughput is that of the whole run; the peak of
-concurrent requests is exact. What doesn't exist is null, a percentile without the samples too.
+vLLM's as long as a chunk has one token; throughput is that of the whole run; the peak of
+concurrent requests is exact. A missing value is null, and so is a percentile with too few samples.
 Lists with one value per request are left out: they are in the rows.
 """
 
@@ -50,7 +50,7 @@ def _setup(summary: RunSummary) -> dict[str, Any]:
 
 
 def _burstiness(summary: RunSummary) -> float | str | None:
-    """Return the shape of the gamma distribution that gaps were drawn from; None: another.
+    """Return the shape of the gamma distribution of the gaps; None: another distribution.
 
     A constant rate is the limit at infinity, which JSON has no number for: vLLM writes an
     infinite rate as "inf", too.

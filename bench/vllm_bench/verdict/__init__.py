@@ -1,1 +1,1 @@
-"""Whether a run is worth believing, and what to do about it."""
+"""Whether to believe a run, and what to do about each doubt."""

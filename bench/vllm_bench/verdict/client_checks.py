@@ -1,4 +1,4 @@
-"""Doubts about the client itself: did its sending processes live and keep up, and its clock run."""
+"""Doubts about the client: sending processes that died or were late, and its clock."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ..figures.facts import Facts
 from ..figures.statistics import min_samples
 from .finding import Doubt, check
 
-LOOP_LAG_FLOOR_MS = 2.0  # a loop that is this late now and then shifts no percentile worth naming
+LOOP_LAG_FLOOR_MS = 2.0  # a loop that is sometimes this late shifts no percentile noticeably
 MORE_CLIENT = (
     "give the client more CPU: stop other work, move it off the server's machine, or use more "
     "--workers"
 )
 
 
-@check("its requests are gone", invalid="any")
+@check("the requests that it still had to send are missing", invalid="any")
 def worker_lost(facts: Facts) -> Doubt | None:
-    """A sending process died, and what it was to send with it."""
+    """A sending process died, so its requests are missing."""
     lost = lost_workers(facts.info)
     if not lost:
         return None
@@ -25,14 +25,14 @@ def worker_lost(facts: Facts) -> Doubt | None:
     what = "connections" if facts.load.is_open else "streams"
     return Doubt(
         f"{len(lost)} of {len(workers(facts.info))} sending processes died; {lanes} {what} were "
-        f"gone, and {counted(facts.planned - facts.rows, 'request')} without a row",
+        f"lost, and {counted(facts.planned - facts.rows, 'request')} without a row",
         "look for what killed it (memory?) in the system's log, and run again",
     )
 
 
 @check(
-    "p99 of the sending loop's lag over the median gap between tokens (TTFT where there is none): "
-    "a stamp can be so late, and past a fifth of a gap the gaps are the client's as much as the "
+    "p99 of the sending loop's lag / the median gap between tokens (TTFT where there is none): "
+    "stamps can be this late, and above a fifth of a gap the gaps are the client's as much as the "
     "server's",
     suspect=0.05,
     invalid=0.20,
@@ -45,7 +45,9 @@ def loop_lag(facts: Facts) -> Doubt | None:
     if lag_ms is None or not base_ms or lag_ms <= LOOP_LAG_FLOOR_MS:
         return None
     if ticks is not None and ticks < min_samples(99):
-        return None  # a p99 of a second's ticks is its worst one; such a run is too short anyway
+        return (
+            None  # the p99 of one second's ticks is the worst tick; such a run is too short anyway
+        )
     return Doubt(
         f"the sending loop's lag is {lag_ms:.1f} ms at p99, {lag_ms / base_ms:.0%} of "
         f"{base_ms:.1f} ms, the median gap between tokens",
@@ -55,22 +57,22 @@ def loop_lag(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "share of a core that a sending process took in its busiest second: queues form well before 1",
+    "share of a core that a sending process used in its busiest second: queues form well before 1",
     suspect=0.70,
     invalid=0.90,
 )
 def client_cpu(facts: Facts) -> Doubt | None:
-    """A sending process came near to what a core can do."""
+    """A sending process used nearly all of a core."""
     busiest = busiest_cpu_share(facts.info)
     if busiest is None:
         return None
-    figures = f"a sending process took {busiest:.0%} of a core in its busiest second"
+    figures = f"a sending process used {busiest:.0%} of a core in its busiest second"
     return Doubt(figures, MORE_CLIENT, busiest)
 
 
 @check(
     "ms by which wall clock and monotonic clock moved apart during the run: samples and logs of "
-    "others are placed by the wall clock, 5 ms is a gap between tokens, 50 ms a TTFT",
+    "other machines are placed by the wall clock; 5 ms is a gap between tokens, 50 ms a TTFT",
     suspect=5,
     invalid=50,
     unit="ms",
@@ -85,7 +87,7 @@ def clock_drift(facts: Facts) -> Doubt | None:
     return Doubt(
         f"over {monotonic_s:.1f} s the wall clock moved {drift_ms:+.1f} ms against the monotonic "
         "one",
-        "latencies are right, GPU samples and server logs lie beside the wrong requests: let the "
-        "clock be disciplined before a run, not during it",
+        "latencies are right, but GPU samples and server logs belong to other moments than shown: "
+        "let the clock be set before a run, not during it",
         abs(drift_ms),
     )

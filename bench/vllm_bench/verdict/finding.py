@@ -1,14 +1,14 @@
-"""A check looks for a doubt about a run, and comes to a finding.
+"""A check looks for a doubt about a run; what it finds is a finding.
 
-A reason code is one function in one of the files of checks:
+Each reason code is one function in one of the files of checks:
 
     @check("why the limits lie there", suspect=0.01, invalid=0.05)
     def its_code(facts: Facts) -> Doubt | None:
-        \"\"\"What it says about a run.\"\"\"
+        \"\"\"What it means for a run.\"\"\"
         return Doubt("the figures", "what to do about it", value=0.03)
 
-Its name is the code. `suspect` and `invalid` are limits of the value; words instead of a number
-mean that whatever the check returns is past it. A check with neither is a note.
+Its name is the code. `suspect` and `invalid` are limits of the value. Words instead of a number
+mean that any doubt is past this limit. A check with neither is a note.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..records.text import ABSENT
 class Severity(enum.IntEnum):
     """What a finding does to the verdict."""
 
-    NOTE = 0  # worth knowing; changes nothing
+    NOTE = 0  # worth knowing; doesn't change the verdict
     SUSPECT = 1  # the figures may mislead
     INVALID = 2  # the figures don't mean what they say
 
@@ -41,28 +41,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """What a check saw, before anybody held it against a limit."""
+    """What a check saw, before it is compared with the limits."""
 
     figures: str
     advice: str
     value: float = 0.0
-    at_most: Severity = Severity.INVALID  # as bad as this, whatever the limits say
+    at_most: Severity = Severity.INVALID  # not worse than this, whatever the limits say
 
 
 Find = Callable[[Facts], Doubt | None]
-Limit = float | str | None  # of a value; words: whatever is found; None: never
+Limit = float | str | None  # of a value; words: any doubt; None: never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A reason code: what looks for it, from which limits on it is how bad, and why from there."""
+    """A reason code: the function that looks for it, its limits, and the reason for the limits."""
 
     find: Find
     why: str
     suspect: Limit
     invalid: Limit
     unit: str  # of the limits; %: the value is a share
-    only: str  # what a value past `suspect` takes besides, in words
+    only: str  # what else must be true for SUSPECT, in words
 
     @property
     def code(self) -> str:
@@ -80,7 +80,7 @@ class Check:
         return Finding(self.code, min(severity, doubt.at_most), doubt.figures, doubt.advice)
 
     def severity(self, value: float) -> Severity | None:
-        """Return what a value does to a run; None where it is within the limits."""
+        """Return how severe a value is; None where it is within the limits."""
         if self.suspect is None and self.invalid is None:
             return Severity.NOTE
         if _is_past(self.invalid, value):

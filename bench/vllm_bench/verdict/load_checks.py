@@ -1,4 +1,4 @@
-"""Doubts about the load: was it sent as asked, on time, and served as fast as it came."""
+"""Doubts about the load: was it sent as asked, in time, and served as fast as it came."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ..figures.statistics import Values, floats, highest_allowed, quantile
 from ..figures.throughput import arrival_rates
 from .finding import Doubt, check
 
-# Times the root of the queue's length, and the arrivals' cv where it is above 1: what arrivals do
-# by chance.
+# Chance alone moves the queue by up to this, times the root of its length, times the arrivals' cv
+# where that is above 1.
 QUEUE_NOISE = 3.0
 MIN_ARRIVALS = 30  # fewer say nothing about a trend
 
 
 @check(
-    "share of the load that was asked for and not held (of a schedule's rate, not sent): 1 % is "
-    "half the smallest effect worth claiming, and past 5 % the run is one of another level",
+    "share of the load asked for that wasn't held (open loop: of the schedule's rate that wasn't "
+    "sent): 1 % is half the smallest effect worth claiming, and above 5 % the run belongs to "
+    "another level",
     suspect=0.01,
     invalid=0.05,
 )
@@ -32,7 +33,7 @@ def rate_shortfall(facts: Facts) -> Doubt | None:
 
 
 def _behind_schedule(facts: Facts) -> Doubt | None:
-    """Hold the rate sent against the schedule's, which is drawn and no round number."""
+    """Compare the rate sent with that of the schedule, which was drawn and isn't a round number."""
     rates = arrival_rates(facts.frame)
     if rates is None:
         return None
@@ -41,10 +42,10 @@ def _behind_schedule(facts: Facts) -> Doubt | None:
     return Doubt(
         f"requests were sent at {rates.sent:.4g} requests/s, {100 * short:.1f} % below the "
         f"schedule's {rates.scheduled:.4g}",
-        "max_in_flight held them back: raise it, or offer a rate that the server sustains"
+        "max_in_flight held them back: raise it, or send at a rate that the server sustains"
         if capped
         else "look for connections that were refused or reopened (connect_ms, errors), and give "
-        "the client more CPU: what is sent late or never is load that the server missed",
+        "the client more CPU: what is sent late or never is load that the server didn't get",
         short,
     )
 
@@ -59,17 +60,17 @@ def _idle_streams(facts: Facts) -> Doubt | None:
         "fewer than asked",
         _too_little_work(facts)
         or "look for connections that were refused or reopened (connect_ms, errors), and give "
-        "the client more CPU: a stream that waits for the client is load that the server missed",
+        "the client more CPU: while a stream waits for the client, the server gets less load",
         short,
     )
 
 
 def _mean_busy_streams(facts: Facts) -> float | None:
-    """Return the streams that were busy on average, from all of them on to the last send."""
+    """Return the average number of busy streams, from when all had begun to the last send."""
     busy, window = busy_streams(facts.frame), facts.window
     if busy is None or facts.load.value <= 0:
         return None
-    # Once the last request is sent, or the last conversation begun, a stream that is done has
+    # After the last request is sent, or the last conversation begun, a stream that has ended has
     # nothing left to take.
     taken = facts.frame[facts.frame["turn"].isna() | (facts.frame["turn"] == 1)]
     last_sent_s = float(taken["t_sent_s"].max())
@@ -79,7 +80,7 @@ def _mean_busy_streams(facts: Facts) -> float | None:
 
 
 def _too_little_work(facts: Facts) -> str | None:
-    """Return what to do where not every stream had something to do; None: each had."""
+    """Return the remedy where there was too little work for all streams; None: there was enough."""
     if facts.info is None:
         return None
     if facts.info.num_requests < facts.load.value:
@@ -95,9 +96,9 @@ def _too_little_work(facts: Facts) -> str | None:
 
 
 @check(
-    "share of requests that waited for another one to end: from one in a hundred on p99 is the "
-    "cap's, and past a tenth requests come when the server lets them, as in a closed loop: the "
-    "load was the cap's, not the schedule's",
+    "share of requests that waited for another one to end: from one in a hundred on, the cap "
+    "decides p99; above a tenth, requests come when the server lets them, as in a closed loop, and "
+    "the cap set the load, not the schedule",
     suspect=0.01,
     invalid=0.10,
 )
@@ -110,24 +111,24 @@ def cap_bound(facts: Facts) -> Doubt | None:
     return Doubt(
         f"{waited} of {counted(facts.rows, 'request')} ({100 * share:.3g} %) waited "
         f"until one of {facts.cap} in flight ended",
-        "the cap set the pace, not the schedule: raise max_in_flight, or offer a lower rate; "
-        "times from the schedule hold the wait, times from the send don't",
+        "max_in_flight set the pace, not the schedule: raise it, or send at a lower rate; "
+        "times from the schedule include the wait, times from the send don't",
         share,
     )
 
 
 @check(
     "share of the arrivals late in the run that only lengthened the queue: waits then grow for as "
-    "long as the run lasts, and past a fifth any mean or percentile is a matter of its length",
+    "long as the run lasts, and above a fifth every mean and percentile depends on its length",
     suspect=0.05,
     invalid=0.20,
 )
 def not_stationary(facts: Facts) -> Doubt | None:
-    """More was offered than served: the queue grew for as long as the run lasted."""
+    """More requests came than were served: the queue grew for as long as the run lasted."""
     found = _thirds(facts)
     if found is None or found.between < MIN_ARRIVALS:
         return None
-    # By Little's law as many more are under way as arrive more often; what is beyond is queue.
+    # By Little's law requests in flight grow with the arrival rate; growth beyond that is queue.
     more = found.late_arrivals / max(1, found.middle_arrivals) if facts.load.is_open else 1.0
     expected = found.middle * more
     grown = found.late - expected
@@ -142,7 +143,7 @@ def not_stationary(facts: Facts) -> Doubt | None:
         f"{what} grew from {found.middle:.1f} in the middle third of the run to "
         f"{found.late:.1f} in the last{expectation}: {100 * share:.0f} % of the "
         "arrivals only lengthened the queue",
-        "there is no steady state to measure: offer less, or report this rate as one that the "
+        "there is no steady state to measure: send less, or report this rate as one that the "
         "server doesn't sustain; latencies here depend on how long the run was",
         share,
     )
@@ -156,11 +157,11 @@ class _Thirds:
     late: float
     middle_arrivals: int
     late_arrivals: int
-    between: int  # arrivals from the middle of the one to that of the other
+    between: int  # arrivals between the centres of the two
 
 
 def _thirds(facts: Facts) -> _Thirds | None:
-    """Return the run's thirds; in an open loop after its ramp, with what waits in the client."""
+    """Return the run's thirds. Open loop: after the ramp, waits in the client included."""
     is_open = facts.load.is_open
     flight = in_system(facts.frame) if is_open else facts.flight
     arrivals_s = floats(facts.frame["t_scheduled_s" if is_open else "t_sent_s"])
@@ -184,8 +185,8 @@ def _count(arrivals_s: Values, start_s: float, end_s: float) -> int:
 
 
 @check(
-    "p99 of the lag (below 368 requests the highest percentile that they allow) over the median "
-    "TTFT (latency without streaming), over the requests that didn't wait for `max_in_flight`: "
+    "p99 of the lag (below 368 requests the highest percentile that they allow) / the median "
+    "TTFT (latency without streaming), of the requests that didn't wait for `max_in_flight`: "
     "2 % is the smallest effect worth claiming, and at 10 % the client's lateness is part of the "
     "result",
     suspect=0.02,
@@ -193,7 +194,7 @@ def _count(arrivals_s: Values, start_s: float, end_s: float) -> int:
     only=f", and > {SEND_LAG_FLOOR_MS:g} ms",
 )
 def send_lag(facts: Facts) -> Doubt | None:
-    """Requests left the client later than they should have."""
+    """Requests left the client later than they were meant to."""
     percentile = highest_allowed(int(facts.own_lag_ms.size))
     lag_ms = None if percentile is None else quantile(facts.own_lag_ms, percentile)
     what, base_ms = "TTFT", facts.ttft_p50_ms
@@ -211,5 +212,5 @@ def send_lag(facts: Facts) -> Doubt | None:
 
 
 def less_load(facts: Facts) -> str:
-    """Return what to lower so that a server or a client has less to do."""
+    """Return the setting to lower so that server and client have less to do."""
     return "the request rate" if facts.load.is_open else "the concurrency"

@@ -1,4 +1,4 @@
-"""Doubts about the machines: GPUs watched throughout and at full speed, a server by itself."""
+"""Doubts about the machines: GPUs not sampled or throttled, client and server on one machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .finding import Doubt, check
 
 
 @check(
-    "means, peaks and energy over a hole in the samples are made up; the requests are not",
+    "means, peaks and energy over a gap in the samples are invented; requests aren't affected",
     suspect=f"> {GPU_GAP_S:g} s without readings",
 )
 def gpu_gap(facts: Facts) -> Doubt | None:
-    """A GPU wasn't read for a while, so means, peaks and energy lack a piece."""
+    """A GPU wasn't read for a while, so a part is missing in means, peaks and energy."""
     gaps = [gap for gap in observed(facts.info, "gpu").parts("gaps") if _is_long(gap)]
     if not gaps:
         return None
@@ -24,7 +24,7 @@ def gpu_gap(facts: Facts) -> Doubt | None:
     codes = sorted({str(gap.get("code")) for gap in gaps})
     return Doubt(
         f"no readings for over {GPU_GAP_S:g} s of GPU {', '.join(gpus)} ({', '.join(codes)})",
-        "leave GPU figures and energy of this run out; look into the driver's log (dmesg, Xid) "
+        "don't use GPU figures and energy of this run; look into the driver's log (dmesg, Xid) "
         "where a GPU was lost",
     )
 
@@ -41,7 +41,7 @@ def _is_long(gap: dict[str, Any]) -> bool:
     suspect="any in the window",
 )
 def gpu_throttled(facts: Facts) -> Doubt | None:
-    """A GPU's clocks were held down inside the window."""
+    """A GPU's clocks were throttled inside the window."""
     rows = facts.gpu_rows
     if rows is None or facts.window is None:
         return None
@@ -55,18 +55,18 @@ def gpu_throttled(facts: Facts) -> Doubt | None:
     if not slowed:
         return None
     return Doubt(
-        f"clocks were held down: {'; '.join(slowed)}",
-        "look at temperature and power limit (nvidia-smi -q -d PERFORMANCE); figures hold for "
-        "this cooling and this limit alone",
+        f"clocks were throttled: {'; '.join(slowed)}",
+        "look at temperature and power limit (nvidia-smi -q -d PERFORMANCE); the figures are only "
+        "true for this cooling and this limit",
     )
 
 
-@check("how much they take from each other can't be seen from here")
+@check("how much they slow each other can't be measured from here")
 def same_machine(facts: Facts) -> Doubt | None:
-    """Client and server share a machine."""
+    """Client and server ran on one machine."""
     if not facts.server("on_client_machine"):
         return None
     return Doubt(
-        "client and server ran on one machine (or through a tunnel that looks so)",
+        "client and server ran on one machine (or through a tunnel that looks like it)",
         "they compete for cores; for figures to publish, send from another machine",
     )

@@ -1,4 +1,4 @@
-"""Doubts about how a run was carried out: was it complete, and long enough to say anything."""
+"""Doubts about how a run was carried out: is it complete, and long enough."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MIN_WINDOW_LATENCIES = 3.0
 
 @check("without settings, server and clocks most other checks can't be made", suspect="always")
 def no_run_info(facts: Facts) -> Doubt | None:
-    """The JSON beside the rows is missing, so settings, server and ledger are unknown."""
+    """The run's JSON is missing, so settings, server and server counters are unknown."""
     if facts.info is not None:
         return None
     return Doubt(
-        "no readable <run_id>.json beside the rows",
+        "no readable <run_id>.json next to the rows",
         "copy the .json together with the .csv: without it nothing can be checked against "
         "settings or server",
     )
 
 
 @check(
-    "what is missing is no random part: the requests cut off are the slow ones",
+    "the missing requests aren't a random part: those cut off are the slow ones",
     suspect="any request missing",
     invalid="status failed, or no row at all",
 )
@@ -55,8 +55,8 @@ def interrupted(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "share of requests; one in a thousand no longer touches p99, one in a hundred is p99 itself, "
-    "and work refused is work that the rest didn't have to wait for",
+    "share of requests: one in a thousand hardly affects p99, one in a hundred is p99 itself, "
+    "and the other requests didn't have to wait for refused work",
     suspect=0.001,
     invalid=0.01,
 )
@@ -71,14 +71,14 @@ def errors(facts: Facts) -> Doubt | None:
     return Doubt(
         f"{failed} of {counted(judged, 'request')} failed ({100 * failed / judged:.3g} %): {named}",
         "read the example messages and the server's log, remove the cause, run again: refused "
-        "work makes the rest look fast",
+        "work makes the other requests look fast",
         failed / judged,
     )
 
 
 @check(
-    "below it no 95 % interval for the percentile exists, so anything may be printed",
-    suspect="below the percentile's minimum",
+    "with fewer, no 95 % interval for the percentile exists, so it means nothing",
+    suspect="fewer than the percentile needs",
 )
 def few_samples(facts: Facts) -> Doubt | None:
     """Too few successes for a median, or for the percentile that an objective names."""
@@ -89,7 +89,7 @@ def few_samples(facts: Facts) -> Doubt | None:
     if succeeded >= needed:
         return None
     wants = f"p{highest:g}, which an objective names," if asked else "a median"
-    more = f"; p95 takes {min_samples(95)} requests, p99 {min_samples(99)}"
+    more = f"; p95 needs {min_samples(95)} requests, p99 {min_samples(99)}"
     return Doubt(
         f"{counted(succeeded, 'request')} succeeded; {wants} needs {needed}",
         "remove what made requests fail"
@@ -99,16 +99,16 @@ def few_samples(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "fewer than three generations of requests never reach a steady state, and in less than 10 s "
-    "a hiccup of a second is a tenth of all there is",
+    "fewer than three generations of requests don't reach a steady state, and in less than 10 s "
+    "a pause of one second is a tenth of everything",
     suspect=f"none, < {MIN_WINDOW_S:g} s, or < {MIN_WINDOW_LATENCIES:g} times the median latency",
 )
 def window_short(facts: Facts) -> Doubt | None:
-    """The steady window is too short for what happened in it to be typical, or there is none."""
+    """The steady window is too short to be typical, or there is none."""
     if facts.latency_p50_ms is None:
         return None
     needed_s = max(MIN_WINDOW_S, MIN_WINDOW_LATENCIES * facts.latency_p50_ms / 1000)
-    # A closed loop that ran for long enough and never held its load: rate_shortfall's to judge.
+    # A closed loop that ran long enough but never held its load is left to rate_shortfall.
     length_s = facts.window.length_s if facts.window else 0 if facts.load.is_open else facts.span_s
     if (length_s or 0) >= needed_s:
         return None
@@ -117,7 +117,7 @@ def window_short(facts: Facts) -> Doubt | None:
         held, of_it = f"was held for {facts.window.length_s:.1f} s", ""
     return Doubt(
         f"the load of {facts.load.words} {held}; {needed_s:.0f} s {of_it}are "
-        "needed for a single hiccup not to weigh on the figures",
+        "needed so that a single pause doesn't change the figures much",
         f"fine for a smoke test; to measure, {longer_window(facts, needed_s)} for this level",
     )
 
@@ -133,7 +133,7 @@ def _why_no_window(facts: Facts) -> str:
         return f"{counted(sent, 'request')} {'was' if sent == 1 else 'were'} sent"
     if peak < facts.load.value:
         return f"at most {peak} {'was' if peak == 1 else 'were'} in flight at once"
-    return "all were in flight for a moment alone"
+    return "all were in flight only for a moment"
 
 
 def _why_no_open_window(facts: Facts) -> str:
@@ -175,6 +175,6 @@ def more_requests(facts: Facts, count: float) -> str:
 
 
 def _two_digits_up(number: float) -> int:
-    """Return the number, rounded up to two digits that matter."""
+    """Return the number, rounded up to two significant digits."""
     step = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
     return math.ceil(number / step) * step

@@ -17,12 +17,12 @@ from .load_checks import less_load
 
 
 @check(
-    "share of replies whose length isn't the one asked for: two runs stop being the same work",
+    "share of replies whose length isn't the one asked for: two runs then aren't the same work",
     suspect=0.01,
     invalid=0.05,
 )
 def length_mismatch(facts: Facts) -> Doubt | None:
-    """Replies weren't as long as asked, though `ignore_eos` was to make them so."""
+    """Replies weren't as long as asked, although `ignore_eos` should make them so."""
     replies = facts.succeeded
     if not facts.setting("ignore_eos") or replies.empty:
         return None
@@ -41,7 +41,7 @@ def length_mismatch(facts: Facts) -> Doubt | None:
 @check(
     "above it a gap between chunks is no longer a gap between tokens; the rest stays right",
     suspect=1.05,
-    unit="tokens a chunk",
+    unit="tokens per chunk",
 )
 def multi_token_chunks(facts: Facts) -> Doubt | None:
     """The server put several tokens in a chunk, so gaps between chunks aren't token gaps."""
@@ -50,16 +50,16 @@ def multi_token_chunks(facts: Facts) -> Doubt | None:
         return None
     ratio = facts.total("completion_tokens") / events
     return Doubt(
-        f"{ratio:.2f} tokens a chunk",
+        f"{ratio:.2f} tokens per chunk",
         "TPOT stays right, gaps are those of chunks: serve with --stream-interval 1 and without "
-        "speculative decoding to see single tokens; without either, the API server lagged",
+        "speculative decoding to see single tokens; if that is so already, the API server was late",
         ratio,
     )
 
 
 @check(
-    "share of the client's own tokens: counters are exact, so any difference is somebody else's "
-    "work or a lost reply, and past 1 % it has changed the load",
+    "share of the client's own tokens: counters are exact, so any difference is another client's "
+    "work or a lost reply, and above 1 % it has changed the load",
     suspect=0.0,
     invalid=0.01,
 )
@@ -67,7 +67,7 @@ def ledger_mismatch(facts: Facts) -> Doubt | None:
     """The server counted something other than what the client saw."""
     deltas, counts = counter_deltas(facts) or {}, client_counts(facts)
     off = {name: deltas[name] - counts[name] for name in counts if name in deltas}
-    # A failed or unrecorded request moved the counters too, by how much nobody knows.
+    # A failed or unrecorded request moved the counters too, by an unknown amount.
     exact = len(facts.succeeded) == facts.arrivals and not unmeasured(facts, "failed")
     wrong = {name: d for name, d in off.items() if (d != 0 if exact else d < 0)}
     if not wrong:
@@ -76,12 +76,12 @@ def ledger_mismatch(facts: Facts) -> Doubt | None:
     tokens = [share for name, share in shares.items() if name != REQUESTS]
     return Doubt(
         "; ".join(f"{_in_words(n)}: server {deltas[n]:.0f}, client {counts[n]}" for n in wrong),
-        "somebody else used the server: keep it to yourself for the run, and run again"
+        "another client used the server: run again while nobody else uses it"
         if sum(wrong.values()) > 0
         else "the server counted less than was received: it restarted, or /metrics shows only "
         "some of the engines behind this address",
         max(tokens or shares.values()),
-        # Requests alone moved no token.
+        # Only request counts differ, not tokens.
         at_most=Severity.INVALID if exact and tokens else Severity.SUSPECT,
     )
 
@@ -90,9 +90,9 @@ def _in_words(counter: str) -> str:
     return counter.removeprefix("vllm:").removesuffix("_total").replace("_", " ")
 
 
-@check("a server without /metrics may still be measured rightly")
+@check("a run against a server without /metrics can still be right")
 def ledger_unread(facts: Facts) -> Doubt | None:
-    """The server's counters weren't read, so nobody confirms the client's count."""
+    """The server's counters weren't read, so they don't confirm the client's count."""
     if facts.info is None or counter_deltas(facts) is not None:
         return None
     return Doubt(
@@ -102,8 +102,8 @@ def ledger_unread(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "share of prompt tokens found in the prefix cache although a salt a request was to keep it "
-    "out: prefill that wasn't done makes TTFT and throughput look that much better",
+    "share of prompt tokens found in the prefix cache, although one salt per request should "
+    "prevent it: prefill that wasn't done makes TTFT and throughput look better",
     suspect=0.01,
     invalid=0.10,
     only=" under `cache: cold`",
@@ -118,7 +118,7 @@ def cache_hits(facts: Facts) -> Doubt | None:
         "cache: cold sends a salt with each request, which this server doesn't honour: switch "
         "its prefix cache off (--no-enable-prefix-caching)"
         if cold
-        else "prefill of these was skipped: right if your traffic repeats itself so, else set "
+        else "their prefill was skipped: right if your traffic repeats itself as much, else set "
         "cache: cold",
         rate,
         at_most=Severity.INVALID if cold else Severity.NOTE,
@@ -138,7 +138,7 @@ def prompt_reuse(facts: Facts) -> Doubt | None:
     )
 
 
-@check("they are the server's answer to this load, and measured")
+@check("they are how the server handles this load, and part of what is measured")
 def preemptions(facts: Facts) -> Doubt | None:
     """The server ran out of KV cache: it stopped requests, and computed them again later."""
     count = (counter_deltas(facts) or {}).get(PREEMPTIONS, 0.0)

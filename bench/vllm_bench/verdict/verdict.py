@@ -1,4 +1,4 @@
-"""Whether a run is worth believing: VALID, SUSPECT or INVALID, and why."""
+"""Whether to believe a run: VALID, SUSPECT or INVALID, and why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..records.text import printable
 from . import client_checks, load_checks, machine_checks, run_checks, server_checks
 from .finding import Check, Finding, Severity
 
-# In the order of their files, which is that of equally grave findings.
+# Equally serious findings are shown in the order of these files.
 CHECKS: tuple[Check, ...] = tuple(
     found
     for file in (run_checks, load_checks, client_checks, server_checks, machine_checks)
@@ -36,18 +36,18 @@ LEVELS: dict[Severity, Level] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found about a run, the gravest first."""
+    """The findings of a run, the most serious first."""
 
     findings: tuple[Finding, ...]
 
     @property
     def level(self) -> Level:
-        """VALID where nothing but notes was found."""
+        """VALID where only notes were found."""
         return LEVELS[max((f.severity for f in self.findings), default=Severity.NOTE)]
 
     @property
     def doubts(self) -> tuple[Finding, ...]:
-        """The findings that took VALID away."""
+        """The findings because of which the run is not VALID."""
         return tuple(f for f in self.findings if f.severity > Severity.NOTE)
 
     @property

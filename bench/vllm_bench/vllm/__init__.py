@@ -1,1 +1,1 @@
-"""A vLLM server off the timing path: control calls, and its metrics page."""
+"""A vLLM server outside the timing path: control calls and its metrics page."""

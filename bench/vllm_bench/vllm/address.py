@@ -1,4 +1,4 @@
-"""Where a server is: how its certificate is verified, and whether it is this machine."""
+"""How a server's certificate is verified, and whether the server is on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _is_own(family: int, address: Any) -> bool:
         return True
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind(address)  # only an address of one's own can be
+            probe.bind(address)  # possible only for an address of this machine
     except OSError:
         return False
     return True

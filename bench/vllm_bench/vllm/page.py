@@ -1,4 +1,4 @@
-"""A vLLM server's /metrics: by engine, under today's names and older ones, and as counters."""
+"""A vLLM server's /metrics: by engine, with current and older names, and as counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..records.samples import ALL
 
-# The server's names for a column, the newest first; a page has the first of them that it has.
+# The server's names for a column, the newest first; the first one that is on the page is used.
 NOW = {
     "running": ("vllm:num_requests_running",),
     "waiting": ("vllm:num_requests_waiting",),
@@ -40,8 +40,8 @@ NAMES = {
     *(name for names in VALUES.values() for name in names),
     *(f"{n}_{part}" for names in HISTOGRAMS.values() for n in names for part in ("sum", "count")),
 }
-# The server's own count of what it did; the ledger compares the first three. Of all models:
-# whatever else the server did in the meantime is what the ledger is there to show.
+# The server's own counters; the check ledger_mismatch compares the first three. They are summed
+# over all models, so that work for other clients shows.
 COUNTERS = (
     "vllm:prompt_tokens_total",
     "vllm:generation_tokens_total",
@@ -58,7 +58,7 @@ class PageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value, under its whole name (`…_total`, `…_sum`)."""
+    """One value, with its full name (`…_total`, `…_sum`)."""
 
     name: str
     labels: Mapping[str, str]
@@ -67,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A histogram's sum and count: seconds spent by so many."""
+    """A histogram's sum (seconds) and count."""
 
     seconds: float
     count: float
@@ -75,7 +75,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What the page says of one engine, by column and by histogram."""
+    """The page's values for one engine, by column and by histogram."""
 
     values: dict[str, float] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=dict)
@@ -130,7 +130,7 @@ def summed(found: Iterable[Sample]) -> dict[str, float]:
 
 
 def _engine_of(sample: Sample) -> str:
-    name = sample.labels.get("engine", "0")  # servers of one engine had no label once
+    name = sample.labels.get("engine", "0")  # older servers with one engine have no label
     return f"engine {name}" if name == ALL else name
 
 

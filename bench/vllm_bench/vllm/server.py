@@ -1,6 +1,6 @@
-"""Control calls to a vLLM server: is it ready, what does it serve, how many tokens, its counters.
+"""Control calls to a vLLM server: readiness, models, token counts, counters.
 
-Off the timing path, so httpx; the streaming path has a client of its own.
+They aren't timed, so they use httpx; the streaming path has its own client.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Model:
 
 
 class Server:
-    """A vLLM server, as its control endpoints show it."""
+    """A vLLM server, through its control endpoints."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Server:
             headers={**authorization, **headers},
             timeout=httpx.Timeout(LIMIT_S, connect=5.0),
             verify=(tls or Tls()).context(),
-            # No proxy from the environment: the streaming path takes none either,
+            # No proxy from the environment: the streaming path doesn't use one either,
             # and both must speak to the same server.
             trust_env=False,
         )
@@ -72,7 +72,7 @@ class Server:
         self._http.close()
 
     def on_this_machine(self) -> bool:
-        """Whether the server's address is one of this machine's own; a tunnel looks so too."""
+        """Whether the server's address is one of this machine's; a tunnel looks the same."""
         return is_own_address(urlsplit(self.base_url).hostname or "")
 
     def why_not_ready(self) -> str | None:
@@ -84,7 +84,7 @@ class Server:
         if status not in (200, 404):
             return f"/health answers HTTP {status}"
         try:
-            if status == 404:  # a gateway may pass on nothing but /v1
+            if status == 404:  # a gateway may forward only /v1
                 self.models()
         except ControlError as e:
             return str(e)
@@ -205,7 +205,7 @@ class Server:
 
 
 def page_getter(url: str, limit_s: float) -> Callable[[], str | None]:
-    """Return what gets a page's text over a connection of its own; None where there is none."""
+    """Return a function that fetches a page's text over its own connection (None: no page)."""
     http = httpx.Client(trust_env=False)
     return lambda: _page(http, url, limit_s)
 

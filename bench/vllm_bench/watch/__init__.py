@@ -1,1 +1,1 @@
-"""Samplers beside a run: GPUs, and what the server says of itself."""
+"""Samplers during a run: GPUs, and the server's own metrics."""

@@ -1,8 +1,8 @@
-"""GPU rows from a DCGM exporter's page, wherever it runs.
+"""GPU rows from the page of a DCGM exporter, on any machine.
 
-The exporter repeats its last reading until it takes the next one, every 30 s by default
-(`dcgm-exporter -c 100`: every 100 ms). A repeated reading is no new row, so that a
-slow exporter shows as the gaps that it has.
+The exporter repeats its last reading until it takes the next one, by default every 30 s
+(`dcgm-exporter -c 100`: every 100 ms). A repeated reading doesn't make a new row, so that the gaps
+of a slow exporter are visible.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .recording import GpuFacts, GpuRecording, Problem
 HZ = 1.0
 MIB = 1_048_576
 
-# Our column, and how its value is had from the exporter's.
+# Our column, and how its value is computed from the exporter's.
 FIELDS: dict[str, tuple[str, Callable[[float], object]]] = {
     "DCGM_FI_DEV_GPU_UTIL": ("utilization_percent", int),
     "DCGM_FI_DEV_FB_USED": ("memory_used_mb", lambda mib: mib * MIB / 1e6),
@@ -33,11 +33,11 @@ FIELDS: dict[str, tuple[str, Callable[[float], object]]] = {
     "DCGM_FI_PROF_PCIE_RX_BYTES": ("pcie_rx_kb_s", lambda bytes_s: int(bytes_s / 1e3)),
 }
 COLUMNS = {column for column, _ in FIELDS.values()}
-OF_A_SLICE = {"utilization_percent", "memory_used_mb"}  # not the board's, where MIG splits it
+OF_A_SLICE = {"utilization_percent", "memory_used_mb"}  # of a slice, not of the board, with MIG
 
 
 class DcgmSampler(PageSampler):
-    """Records what is new on the exporter's page."""
+    """Records new readings from the exporter's page."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class DcgmSampler(PageSampler):
 
 
 def is_blank(value: float) -> bool:
-    """Whether the value is DCGM's mark for there being none: one for 32 bits, one for more."""
+    """Whether the value is DCGM's mark for "no value": one mark for 32 bits, one for more."""
     return value >= 2**47 or 0x7FFFFFF0 <= value <= 0x7FFFFFFF
 
 
 class Reading:
-    """What one page says of one GPU."""
+    """The values of one GPU on one page."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self.index = int(labels["gpu"])
@@ -93,7 +93,7 @@ class Reading:
         self.values: dict[str, Any] = {}
 
     def add(self, sample: Sample) -> None:
-        """Take one value; of several for a board, one for each slice, the first."""
+        """Take one value; if a board has several, one for each slice, only the first."""
         column, convert = FIELDS[sample.name]
         if not is_blank(sample.value) and not (self.is_split and column in OF_A_SLICE):
             self.values.setdefault(column, convert(sample.value))
@@ -103,7 +103,7 @@ class Reading:
 
 
 def read_page(text: str, wanted: Sequence[int] | None = None) -> list[Reading]:
-    """Return the page's GPUs, or those wanted. Raises PageError: it isn't Prometheus text."""
+    """Return the page's GPUs, or only those wanted. Raises PageError: it isn't Prometheus text."""
     found: dict[int, Reading] = {}
     for sample in samples(text, FIELDS):
         gpu = sample.labels.get("gpu", "")

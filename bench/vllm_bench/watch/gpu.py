@@ -1,6 +1,6 @@
-"""Samples this machine's GPUs beside a run: NVML on a thread of its own, at absolute ticks.
+"""Samples this machine's GPUs during a run: NVML on its own thread, at absolute ticks.
 
-A GPU that is lost is a gap; the others go on, and it is looked for again once a second.
+A lost GPU is a gap; the others go on, and it is looked for again once per second.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from .nvml import PCIE, Gpu, GpuGoneError, Nvml, open_gpus
 from .recording import GpuFacts, GpuSink, Problem, UnavailableError
 from .tick import Ticker
 
-START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to come up
-STOP_LIMIT_S = 5.0  # a driver that hangs must not hold up a run's end
+START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to start
+STOP_LIMIT_S = 5.0  # a driver that hangs must not delay a run's end
 RETRY_S = 1.0
-PCIE_READING_S = 0.025  # NVML counts over 20 ms, and holds the driver so long
+PCIE_READING_S = 0.025  # NVML counts over 20 ms, and blocks the driver that long
 
 
 class GpuSampler:
-    """Samples from start to stop, and says what it finds to a sink."""
+    """Samples from start to stop, and passes what it finds to a sink."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class GpuSampler:
         wanted: Sequence[int] | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
-        """Prepare; `wanted` are the indexes of GPUs, None all of them."""
+        """Prepare; `wanted` are the indexes of GPUs; None: all."""
         self._sink = sink
         self._wanted = wanted
         self._hz = hz
@@ -37,7 +37,7 @@ class GpuSampler:
         self._ticker = Ticker(self.sample, hz, "gpu-sampler")
         self._nvml: Nvml | None = None
         self._gpus: list[Gpu] = []
-        self._gone: dict[int, float] = {}  # when to look for it again, by index
+        self._gone: dict[int, float] = {}  # when to look for a lost GPU again, by index
         self._pcie = PcieTurns()
         self._told_absent = 0
         self._unavailable: UnavailableError | None = None
@@ -78,7 +78,7 @@ class GpuSampler:
         return self._nvml
 
     def _row(self, nvml: Nvml, gpu: Gpu) -> GpuRow | None:
-        t_s, wall_s = time.perf_counter(), time.time()  # just before its sensors are asked
+        t_s, wall_s = time.perf_counter(), time.time()  # just before its sensors are read
         try:
             if gpu.index in self._gone:
                 if t_s < self._gone[gpu.index]:
@@ -100,7 +100,7 @@ class GpuSampler:
 
     def _look_again(self, nvml: Nvml, gpu: Gpu) -> None:
         """Find a GPU that was gone. Raises GpuGoneError."""
-        if len(self._gone) == len(self._gpus):  # nobody's handle is lost by it
+        if len(self._gone) == len(self._gpus):  # then no handle is lost by opening NVML anew
             nvml.reopen()
         nvml.find_again(gpu)
 
@@ -112,7 +112,7 @@ class GpuSampler:
         self._gone[gpu.index] = t_s + self._retry_s
 
     def _tell_absent(self) -> None:
-        """Say which GPUs there are, and again when a sensor turned out to be missing."""
+        """Pass on which GPUs there are, and again when a sensor is found to be missing."""
         absent = 1 + sum(len(gpu.absent) for gpu in self._gpus)
         if absent != self._told_absent:
             self._told_absent = absent
@@ -123,7 +123,7 @@ class GpuSampler:
 
 
 class PcieTurns:
-    """One PCIe reading between two samples: whose turn it is, and what was read since its row."""
+    """One PCIe reading between two samples: the GPU whose turn it is, and the values read."""
 
     def __init__(self) -> None:
         self._turn = 0
@@ -141,7 +141,7 @@ class PcieTurns:
         try:
             value = nvml.sense(gpu, column, PCIE[column])
         except GpuGoneError:
-            return  # the next sample finds it gone, too, and says so
+            return  # the next sample notices and reports it
         self._takes_s = max(self._takes_s, time.perf_counter() - began_s)
         if value is not None:
             self._fresh.setdefault(gpu.index, {})[column] = value

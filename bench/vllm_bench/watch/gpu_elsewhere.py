@@ -28,7 +28,7 @@ ALIVE = "# {}\n"
 START_LIMIT_S = 30.0  # a login, Python and the driver
 STOP_LIMIT_S = 5.0
 CLOCKS_APART_S = 0.5
-BAD_LINES = 10  # so many, and it isn't the sampler that is talking
+BAD_LINES = 10  # after this many, the output isn't a sampler's
 
 
 class StreamError(Exception):
@@ -36,7 +36,7 @@ class StreamError(Exception):
 
 
 class StreamSink:
-    """Writes what a sampler finds as lines."""
+    """Writes a sampler's readings and notes as lines."""
 
     def __init__(self, write: Callable[[str], None], zero_s: float) -> None:
         """Write lines through `write`; `t_s` counts from `zero_s` of the sampler's clock."""
@@ -96,7 +96,7 @@ class CommandSampler:
         self._process: subprocess.Popen[str] | None = None
         self._threads: list[threading.Thread] = []
         self._first = threading.Event()
-        self._said: deque[str] = deque(maxlen=5)  # its last words
+        self._said: deque[str] = deque(maxlen=5)  # its last messages
         self._rows = 0
         self._nearest_s = float("inf")  # least time from a row's reading to its arrival
         self._stopping = False
@@ -114,7 +114,7 @@ class CommandSampler:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # Ctrl-C is for this program, which ends it in time
+                start_new_session=True,  # Ctrl-C is for this program, which then ends the command
             )
         except (OSError, ValueError) as e:
             raise UnavailableError("command", f"--telemetry-command: {e}") from e
@@ -130,7 +130,7 @@ class CommandSampler:
             raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
 
     def stop(self) -> None:
-        """End the command, and say what its rows showed of it."""
+        """End the command, and note what its rows showed about it."""
         assert self._process is not None
         self._stopping = True
         died = self._process.poll()
@@ -142,12 +142,12 @@ class CommandSampler:
             early = "before they were read" if self._nearest_s < 0 else "after they were read"
             text = (
                 f"GPU rows of --telemetry-command arrived {abs(self._nearest_s):.2f} s {early} or "
-                "more: the two machines' clocks differ, or its output is held back"
+                "more: the two machines' clocks differ, or its output is delayed"
             )
             self._recording.problem(Problem("clock_offset", text))
 
     def _why(self) -> str:
-        return " / ".join(self._said) or "it said nothing"
+        return " / ".join(self._said) or "it printed nothing"
 
     def _end(self) -> None:
         process = self._process
@@ -159,7 +159,7 @@ class CommandSampler:
             _signal(process, signal.SIGKILL)
             process.wait()
         for thread in self._threads:
-            thread.join(STOP_LIMIT_S)  # what left the session may still hold the pipes open
+            thread.join(STOP_LIMIT_S)  # processes that left the session may keep the pipes open
 
     def _listen(self, stream: IO[str]) -> None:
         with stream:
@@ -194,6 +194,6 @@ class CommandSampler:
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Signal the command and whatever it started: all of its session."""
-    with contextlib.suppress(ProcessLookupError):  # it has ended, and everything with it
+    """Signal the command and all processes that it started: its session."""
+    with contextlib.suppress(ProcessLookupError):  # the session has ended
         os.killpg(process.pid, number)

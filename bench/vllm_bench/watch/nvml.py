@@ -1,7 +1,7 @@
 """Readings of this machine's GPUs through NVML, and what its errors mean.
 
 A driver can lack a function, refuse it, lose a GPU, or be unloaded and loaded again under a
-running program. All of that is data here: an absent sensor, a code, and a GPU that is gone.
+running program. Here these are data: an absent sensor, a code, a GPU that is gone.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any
 from ..records.samples import reason_names
 from .recording import Problem, UnavailableError
 
-# NVML's error numbers, which never change; names for all of them came to pynvml only by and by.
+# NVML's error numbers, which never change; older versions of pynvml lack some of the names.
 UNINITIALIZED, NO_PERMISSION, FUNCTION_NOT_FOUND = 1, 4, 13
 GONE = {
     UNINITIALIZED: "driver_gone",
     6: "gpu_lost",  # NOT_FOUND
     9: "driver_gone",  # DRIVER_NOT_LOADED
-    15: "gpu_lost",  # GPU_IS_LOST: fallen off the bus
+    15: "gpu_lost",  # GPU_IS_LOST: no longer on the bus
     16: "reset_required",
     18: "driver_mismatch",  # the driver was updated under the running program
     28: "gpu_lost",  # GPU_NOT_FOUND
 }
-ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not supported, not in here
+ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not supported, not found
 MIG_ENABLED = 1
 
 
 class GpuGoneError(Exception):
-    """A GPU that gives no reading at all just now."""
+    """A GPU that gives no readings at the moment."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -48,7 +48,7 @@ class Gpu:
     absent: set[str] = field(default_factory=set)  # columns that it has no sensor for
 
 
-def _clocks_held_by(nvml: Any, handle: Any) -> str:
+def _throttle_bits(nvml: Any, handle: Any) -> str:
     try:
         bits = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
     except nvml.NVMLError as e:
@@ -67,16 +67,16 @@ SENSORS: dict[str, Sensor] = {
     "energy_j": lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3,
     "sm_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),
     "memory_clock_mhz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
-    "throttle_reasons": _clocks_held_by,
+    "throttle_reasons": _throttle_bits,
 }
-PCIE: dict[str, Sensor] = {  # each holds the driver for 20 ms: see gpu.py
+PCIE: dict[str, Sensor] = {  # each blocks the driver for 20 ms: see gpu.py
     "pcie_tx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 0),
     "pcie_rx_kb_s": lambda nvml, gpu: nvml.nvmlDeviceGetPcieThroughput(gpu, 1),
 }
 
 
 class Nvml:
-    """NVML, opened; for one thread alone."""
+    """NVML, opened; only for one thread."""
 
     def __init__(self, on_problem: Callable[[Problem], None]) -> None:
         """Load and open NVML. Raises UnavailableError where there is no driver."""
@@ -93,7 +93,7 @@ class Nvml:
             raise UnavailableError("no_nvml", f"NVML: {e}") from e
 
     def close(self) -> None:
-        """Let go of NVML; what it has to say to that helps nobody."""
+        """Close NVML; its errors at this point are of no use."""
         with contextlib.suppress(self._nvml.NVMLError):
             self._nvml.nvmlShutdown()
 
@@ -106,7 +106,7 @@ class Nvml:
             raise GpuGoneError(GONE.get(e.value, "driver_gone")) from e
 
     def gpus(self, wanted: Sequence[int] | None) -> list[Gpu]:
-        """Return the GPUs, or those wanted; one that can't be opened is reported and left out.
+        """Return the GPUs, or only those wanted; one that can't be opened is reported and left out.
 
         Raises UnavailableError where none is left.
         """
@@ -125,7 +125,7 @@ class Nvml:
         return found
 
     def find_again(self, gpu: Gpu) -> None:
-        """Get a fresh handle of a GPU that was gone. Raises GpuGoneError."""
+        """Get a new handle of a GPU that was gone. Raises GpuGoneError."""
         nvml = self._nvml
         try:
             gpu.handle = nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
@@ -133,7 +133,7 @@ class Nvml:
             raise GpuGoneError(GONE.get(e.value, "gpu_lost")) from e
 
     def read(self, gpu: Gpu) -> dict[str, Any]:
-        """Return what the GPU's sensors say now. Raises GpuGoneError."""
+        """Return the current values of the GPU's sensors. Raises GpuGoneError."""
         asked = [c for c in SENSORS if c not in gpu.absent]
         readings = ((column, self.sense(gpu, column, SENSORS[column])) for column in asked)
         found = {column: value for column, value in readings if value is not None}
@@ -144,7 +144,7 @@ class Nvml:
     def sense(self, gpu: Gpu, column: str, sensor: Sensor) -> object | None:
         """Return one sensor's value; None: it gave none. Raises GpuGoneError.
 
-        A sensor that the GPU lacks, or keeps from us, is noted and not asked again.
+        A sensor that the GPU lacks, or that we may not read, is noted and not read again.
         """
         try:
             return sensor(self._nvml, gpu.handle)
@@ -156,7 +156,7 @@ class Nvml:
                 self._tell(Problem("no_permission", text, gpu.index))
             if e.value in ABSENT or e.value == NO_PERMISSION:
                 gpu.absent.add(column)
-            return None  # it may answer at the next tick
+            return None  # it may have a value at the next tick
 
     def _find(self, index: int) -> Gpu | None:
         nvml = self._nvml
@@ -180,13 +180,13 @@ class Nvml:
         try:
             return bool(self._nvml.nvmlDeviceGetMigMode(handle)[0] == MIG_ENABLED)
         except self._nvml.NVMLError:
-            return False  # a GPU or driver that knows no MIG
+            return False  # a GPU or driver without MIG
 
 
 def open_gpus(
     wanted: Sequence[int] | None, on_problem: Callable[[Problem], None]
 ) -> tuple[Nvml, list[Gpu]]:
-    """Open NVML and find the GPUs. Raises UnavailableError, with nothing left open."""
+    """Open NVML and find the GPUs. On UnavailableError nothing is left open."""
     nvml = Nvml(on_problem)
     try:
         return nvml, nvml.gpus(wanted)

@@ -1,4 +1,4 @@
-"""Asks for a page of metrics at each tick, from before a run until after it."""
+"""Fetches a page of metrics at each tick, from before a run until after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOP_LIMIT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page's text, and the moment half-way between question and answer, on both clocks."""
+    """A page's text, and the moment half-way between request and answer, on both clocks."""
 
     text: str
     t_s: float
@@ -26,12 +26,12 @@ class Page:
 
 
 class PageSampler(ABC):
-    """Asks from start to stop."""
+    """Fetches from start to stop."""
 
     def __init__(self, fetch: Callable[[], str | None], hz: float, name: str, code: str) -> None:
         """Prepare; `fetch` returns the page, or None where it doesn't answer.
 
-        `name` is what people call the page, `code` says that there is none.
+        `name` is the page's name for people; `code` is the problem's code if there is no page.
         """
         self._fetch = fetch
         self._name = name
@@ -49,7 +49,7 @@ class PageSampler(ABC):
         """Record that there was no such page."""
 
     def start(self) -> None:
-        """Ask for the first time. Raises UnavailableError."""
+        """Fetch for the first time. Raises UnavailableError."""
         self._ticker.start(START_LIMIT_S)
         if not self._answered:
             self._ticker.end()
@@ -59,7 +59,7 @@ class PageSampler(ABC):
         self._ticker.stop(STOP_LIMIT_S)
 
     def sample(self) -> None:
-        """Ask once; the thread calls this at each tick."""
+        """Fetch once; the thread calls this at each tick."""
         asked_s = time.perf_counter()
         text = self._fetch()
         fetch_s = time.perf_counter() - asked_s

@@ -1,4 +1,4 @@
-"""Where samples go: to the run's file, and to the account of what was and wasn't read."""
+"""Recording samples: the run's file, and notes on problems and gaps for the run's JSON."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..errors import BenchError
 from ..records.sample_file import RowFile
 from ..records.samples import GpuRow
 
-# Readings further apart are a gap: a few samples at the usual 10 Hz, and less than the 3 s that
-# would void an energy.
+# Readings further apart are a gap: a few samples at the usual 10 Hz, and less than the 3 s above
+# which there is no energy figure.
 GPU_GAP_S = 1.0
 
 Clock = Literal["monotonic", "wall"]
 
 
 class UnavailableError(BenchError):
-    """Nothing can be sampled; the text says why in one line, the code in a word."""
+    """Nothing can be sampled; the text says why in one line, and the code in one word."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -31,7 +31,7 @@ class UnavailableError(BenchError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a person should know of the samples: a code, and one line that says it."""
+    """Something that people should know about the samples: a code and one line."""
 
     code: str
     text: str
@@ -42,8 +42,8 @@ class Problem:
 class Gap:
     """A time without readings, from the last one to the next."""
 
-    gpu_index: int | None  # None: of the server
-    from_s: float | None  # None: there was no reading before
+    gpu_index: int | None  # None: the server
+    from_s: float | None  # None: there was no earlier reading
     to_s: float | None  # None: it never came back
     code: str
 
@@ -60,7 +60,7 @@ class GapLog:
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s  # readings further apart are a gap, whatever the cause
         self._last: dict[int | None, float] = {}
-        self._missing: dict[int | None, str] = {}  # why there is none just now
+        self._missing: dict[int | None, str] = {}  # why there is no reading at the moment
         self._gaps: list[Gap] = []
 
     def seen(self, gpu_index: int | None, t_s: float) -> None:
@@ -71,11 +71,11 @@ class GapLog:
         self._last[gpu_index] = t_s
 
     def missed(self, gpu_index: int | None, code: str) -> None:
-        """Note that there is no reading, and why; the first cause stands."""
+        """Note that there is no reading, and why; the first cause is kept."""
         self._missing.setdefault(gpu_index, code)
 
     def until(self, t_s: float) -> list[Gap]:
-        """Return all gaps up to the end of the sampling, those that are still open included."""
+        """Return all gaps up to the end of the sampling, those still open included."""
         late = {i: "late" for i, last_s in self._last.items() if t_s - last_s > self.limit_s}
         still = {**late, **self._missing}
         return [*self._gaps, *(Gap(i, self._last.get(i), None, code) for i, code in still.items())]
@@ -112,12 +112,12 @@ class Recording:
                 self.problems.append(problem)
 
     def anchor(self, start_ns: int, start_wall_s: float) -> None:
-        """Say when the run starts: one moment on both clocks."""
+        """Set when the run starts: one moment on both clocks."""
         self._zero_s = start_ns / 1e9 if self._clock == "monotonic" else start_wall_s
         self._file.anchor(self._zero_s)
 
     def facts(self) -> dict[str, Any]:
-        """Write what is left, and return what was sampled, for the run's JSON."""
+        """Write what is left, and return the entry for the run's JSON."""
         self._file.write()
         if self._file.problem is not None:
             self.problem(Problem("not_written", self._file.problem))
@@ -133,7 +133,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """What a GPU is, and which columns it has no sensor for."""
+    """A GPU, and the columns for which it has no sensor."""
 
     index: int
     uuid: str
@@ -145,7 +145,7 @@ class GpuSink(Protocol):
     """Takes what a sampler of GPUs finds."""
 
     def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
-        """Take the GPUs that are read, so many times a second."""
+        """Take the GPUs that are read, and the samples per second."""
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
         """Take readings; `t_s` is on the sampler's clock."""
@@ -154,11 +154,11 @@ class GpuSink(Protocol):
         """Take note that a GPU has stopped answering."""
 
     def problem(self, problem: Problem) -> None:
-        """Take note of something to tell."""
+        """Take a problem."""
 
 
 class GpuRecording(Recording):
-    """One run's telemetry, and which GPUs it is of."""
+    """One run's telemetry, and its GPUs."""
 
     def __init__(self, path: Path, source: str) -> None:
         # A command's rows come from another machine: only the wall clock is the same there.
@@ -169,7 +169,7 @@ class GpuRecording(Recording):
         self._gpus: dict[str, GpuFacts] = {}
 
     def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
-        """Take the GPUs that are read; of one that is known, the latest is kept."""
+        """Take the GPUs that are read; a newer entry for a GPU replaces the older one."""
         with self._lock:
             self._hz = hz
             self._gaps.limit_s = max(GPU_GAP_S, 3 / hz)

@@ -1,4 +1,4 @@
-"""All that is sampled during a run: which of it there can be, its start and its end."""
+"""All samplers of a run: which are possible, their start and their end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a run is to be watched with."""
+    """What to sample during a run."""
 
     base_url: str
     gpus: bool
     gpu_hz: float
     gpu_indexes: Sequence[int] | None  # None: all
     server_is_here: bool
-    command: str | None = None  # the sampler, run on the server's machine
+    command: str | None = None  # starts the sampler on the server's machine
     dcgm: Fetch | None = None  # a DCGM exporter's page
     metrics: Fetch | None = None  # the server's /metrics
 
@@ -43,7 +43,7 @@ class Sampler(Protocol):
 
 
 class Samplers:
-    """The samplers of one run. What can't be sampled is said and noted, and the run goes on."""
+    """The samplers of one run. If something can't be sampled, that is reported; the run goes on."""
 
     def __init__(self, wanted: Wanted, folder: Path, run_id: str, say: Say) -> None:
         """Prepare to write into `folder`'s telemetry/ and server_metrics/."""
@@ -56,7 +56,7 @@ class Samplers:
         self._facts: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Start what there is; each has its first reading when this returns."""
+        """Start all that are possible; each has its first reading when this returns."""
         wanted = self._wanted
         if wanted.gpus:
             source = "command" if wanted.command else "dcgm" if wanted.dcgm else "nvml"
@@ -69,16 +69,16 @@ class Samplers:
             self._start("server_metrics", what, server, lambda: metrics)
 
     def anchor(self, start_ns: int, start_wall_s: float) -> None:
-        """Say when the run starts: one moment on the monotonic and the wall clock."""
+        """Set when the run starts: one moment on the monotonic and the wall clock."""
         for _, _, recording in self._running:
             recording.anchor(start_ns, start_wall_s)
 
     def server_says(self) -> Mapping[str, float]:
-        """Return what the server last said, by column; empty where it says nothing."""
+        """Return the server's last values, by column; empty if there are none."""
         return self._metrics.latest if self._metrics is not None else {}
 
     def stop(self) -> dict[str, Any]:
-        """End the sampling, once, and return what was sampled."""
+        """End the sampling and return what was sampled. Only the first call does."""
         running, self._running = self._running, []
         for key, sampler, recording in running:
             sampler.stop()
@@ -106,7 +106,7 @@ class Samplers:
 
 
 def _gpu_sampler(wanted: Wanted, recording: GpuRecording) -> Sampler:
-    """Return what reads the server's GPUs. Raises UnavailableError."""
+    """Return the sampler of the server's GPUs. Raises UnavailableError."""
     if wanted.command is not None:
         return CommandSampler(wanted.command, recording)
     if wanted.dcgm is not None:

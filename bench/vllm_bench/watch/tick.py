@@ -1,4 +1,4 @@
-"""A thread that does one thing at absolute ticks, so that no delay adds up."""
+"""A thread that does one thing at absolute ticks, so that delays don't add up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Ticker:
     """Calls `act` at once, at each tick, and once more when it is stopped."""
 
     def __init__(self, act: Callable[[], None], hz: float, name: str) -> None:
-        """Prepare a thread; it is a daemon, so that a call that hangs can't keep a script alive."""
+        """Prepare a thread; it is a daemon, so that a hanging call can't keep a script alive."""
         self._act = act
         self._period_ns = int(1e9 / hz)
         self._due_ns = 0
@@ -52,5 +52,5 @@ class Ticker:
 
 
 def next_tick_ns(begin_ns: int, period_ns: int, now_ns: int) -> int:
-    """Return the first tick after now; ticks that were missed are left out, not caught up."""
+    """Return the first tick after now; missed ticks are left out."""
     return begin_ns + ((now_ns - begin_ns) // period_ns + 1) * period_ns

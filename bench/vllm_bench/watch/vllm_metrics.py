@@ -1,7 +1,7 @@
-"""Asks a vLLM server for /metrics each second beside a run, and before and after it.
+"""Fetches a vLLM server's /metrics about once per second during a run, and before and after it.
 
-Means come from what sum and count of the server's histograms grew by; its buckets begin at
-10 ms and 0.3 s, too wide for percentiles.
+Means come from the growth of sum and count of the server's histograms. Their buckets begin at
+10 ms and 0.3 s, which is too wide for percentiles.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..vllm.page import HISTOGRAMS, TOTALS, Engine, PageError, Spent, read_page,
 from .page_sampler import Page, PageSampler
 from .recording import Problem, Recording
 
-# About a second, and no simple part of one: readings in step with bursts that come each second
-# would see the same moment of each.
+# About a second, but not a simple fraction of one: otherwise, with bursts that come each second,
+# all readings would see the same moment of a burst.
 HZ = 1.07
 GAP_S = 3.0
 
 
 class ServerRecording(Recording):
-    """One run's readings of the server's /metrics, and which engines they are of."""
+    """One run's readings of the server's /metrics, and their engines."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, ServerRow, GAP_S)
@@ -45,7 +45,7 @@ class ServerRecording(Recording):
     def facts(self) -> dict[str, Any]:
         if self._unanswered:
             asked = self._answered + self._unanswered
-            text = f"no answer to {self._unanswered} of {asked} questions: {self._why}"
+            text = f"no answer to {self._unanswered} of {asked} requests: {self._why}"
             self.problem(Problem("no_answer", f"/metrics gave {text}"))
         facts = super().facts()
         for noted in (*facts["problems"], *facts["gaps"]):
@@ -54,7 +54,7 @@ class ServerRecording(Recording):
 
 
 class ServerMetricsSampler(PageSampler):
-    """Records what the server says of each engine, and of all together."""
+    """Records the values of each engine, and of all together."""
 
     def __init__(self, fetch: Callable[[], str | None], recording: ServerRecording) -> None:
         super().__init__(fetch, HZ, "/metrics", "no_metrics")
@@ -65,12 +65,12 @@ class ServerMetricsSampler(PageSampler):
     def _take(self, page: Page) -> None:
         engines = read_page(page.text)
         if not engines:
-            raise PageError("it holds none of vLLM's metrics")
+            raise PageError("it has none of vLLM's metrics")
         now = {**engines, ALL: together(engines)}
         when: dict[str, Any] = {"t_s": page.t_s, "wall_s": page.wall_s, "fetch_ms": page.fetch_ms}
         self._recording.rows([ServerRow(**when, **self._cells(name, now)) for name in now])
         self._before = now
-        # One assignment: no thread sees half of it.
+        # One assignment, so that no thread sees a part of it.
         self._latest = (page.t_s, {"t_s": page.t_s, **now[ALL].values})
 
     def _miss(self, why: str) -> None:
@@ -78,9 +78,9 @@ class ServerMetricsSampler(PageSampler):
 
     @property
     def latest(self) -> Mapping[str, float]:
-        """What the server last said of all its engines, by column; empty: nothing of late.
+        """The server's last values for all engines together, by column; empty: no recent ones.
 
-        Any thread may ask while the sampling goes on.
+        Any thread may read this during the sampling.
         """
         t_s, said = self._latest
         return said if time.perf_counter() - t_s < GAP_S else {}
@@ -88,7 +88,7 @@ class ServerMetricsSampler(PageSampler):
     def _cells(self, name: str, now: Mapping[str, Engine]) -> dict[str, Any]:
         before = self._before.get(name)
         if name == ALL and self._before.keys() != now.keys():
-            before = None  # an engine came or went: the sum moved by more than what happened
+            before = None  # an engine came or went: the sum changed by more than what happened
         if before is not None and restarted(before, now[name]):
             text = "the server's counters began anew in the run"
             self._recording.problem(Problem("server_restarted", text))

@@ -3,13 +3,12 @@
 Continuous batching as vLLM's V1 scheduler does it, without a model. Each step
 has a budget of tokens. Running requests come first, in the order in which they
 were admitted: one token for each that decodes, the next chunk for a prompt that
-the last step cut. What is left goes to waiting requests, first come, first
-served. When a running request needs a KV block and none is free, the one
+the last step cut. The rest of the budget goes to waiting requests, first come,
+first served. When a running request needs a KV block and none is free, the one
 admitted last loses its blocks and computes all of it again later.
 
-Pure: it knows no clock, and the same calls give the same steps. `step` returns
-with the step already accounted for: afterwards the properties describe the
-engine at the step's end.
+Pure: it has no clock, and the same calls give the same steps. After `step` the
+properties describe the engine at the end of that step.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ class EngineConfig:
     step_times: StepTimes
 
     def __post_init__(self) -> None:
-        # With less, a step could not hold one token for each running request.
+        # With less, a step has no room for one token of each running request.
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) is below max_num_seqs "
-                f"({self.max_num_seqs}); raise the one or lower the other"
+                f"({self.max_num_seqs}); raise the first or lower the second"
             )
 
     @property
@@ -50,9 +49,9 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What /metrics shows of an engine; the defaults are those of a server without one."""
+    """What /metrics shows of an engine; the defaults are for a server without one."""
 
-    running: int | None = None  # None: as many as there are choices under way
+    running: int | None = None  # None: the number of choices in progress
     waiting: int = 0
     kv_cache_usage: float = 0.0  # 0..1
     prefix_cache_queries: int = 0  # tokens
@@ -66,7 +65,7 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.prefix_cache_queries = 0  # tokens looked up, those of resumed requests left out
+        self.prefix_cache_queries = 0  # tokens looked up, without those of resumed requests
         self.prefix_cache_hits = 0  # tokens found
         self.num_preemptions = 0
         self._kv = KVBlocks(config.num_gpu_blocks)
@@ -75,7 +74,7 @@ class Engine:
         self._running: list[Tracked] = []  # in the order of admission
 
     def state(self) -> EngineState:
-        """Return what /metrics shows, as it is at the end of the last step."""
+        """Return what /metrics shows, at the end of the last step."""
         config = self.config
         size_tokens = config.num_gpu_blocks * config.block_size
         return EngineState(
@@ -96,7 +95,7 @@ class Engine:
 
     @property
     def num_running(self) -> int:
-        """Requests that hold KV blocks."""
+        """Requests that use KV blocks."""
         return len(self._running)
 
     @property
@@ -106,11 +105,11 @@ class Engine:
 
     @property
     def kv_cache_usage(self) -> float:
-        """Share of the KV blocks that requests hold, 0 to 1."""
+        """Share of the KV blocks that are in use, 0 to 1."""
         return self._kv.usage
 
     def add(self, request: EngineRequest) -> None:
-        """Queue a request of `longest_request_tokens` at most, with an id like no other's."""
+        """Queue a request of at most `longest_request_tokens`, with a unique id."""
         hashes: list[bytes] = []
         if self.config.enable_prefix_caching:
             root = root_hash(request.cache_salt)
@@ -120,7 +119,7 @@ class Engine:
         self._waiting.append(sequence)
 
     def abort(self, request_id: str) -> None:
-        """Drop a request and free its blocks; one that is gone already is no error."""
+        """Drop a request and free its blocks; nothing happens if it is already gone."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is None:
             return
@@ -134,7 +133,7 @@ class Engine:
             return None
         batch = Batch(self.config.max_num_batched_tokens)
         self._schedule_running(batch)
-        if not batch.preempted:  # as in vLLM, nobody is admitted in a step that had to preempt
+        if not batch.preempted:  # as in vLLM, a step that had to preempt admits no request
             self._schedule_waiting(batch)
         return self._finish(batch)
 
@@ -149,7 +148,7 @@ class Engine:
             index += 1
 
     def _make_room(self, sequence: Tracked, num_new: int, batch: Batch) -> bool:
-        """Get a running sequence its blocks at the cost of the last ones, or of itself (False)."""
+        """Get blocks for a running sequence by preempting the last ones, or itself (False)."""
         while not self._allocate(sequence, num_new):
             victim = self._running.pop()
             self._preempt(victim)
@@ -169,7 +168,7 @@ class Engine:
         while self._waiting and batch.budget > 0 and self.num_running < self.config.max_num_seqs:
             sequence = self._waiting[0]
             if not self._admit(sequence):
-                break  # those behind it wait too, whatever they need: first come, first served
+                break  # those behind it wait too, even if they need less: first come, first served
             self._running.append(self._waiting.popleft())
             if not sequence.started:
                 sequence.started = True
@@ -180,13 +179,13 @@ class Engine:
             batch.compute(sequence, num_new)
 
     def _admit(self, sequence: Tracked) -> bool:
-        """Give a waiting sequence what is cached of it, if there is room for all of it."""
+        """Give a waiting sequence its cached blocks, if there is room for all of its prompt."""
         size = self.config.block_size
         # The last token is always computed: its result is the next token.
         found = self._kv.find(sequence.hashes[: (sequence.num_tokens - 1) // size])
         needed = -(-sequence.num_tokens // size)
-        # Room for the first chunk would do to begin, but vLLM asks for the whole prompt's:
-        # else prompts that are half done push each other out.
+        # Room for the first chunk would be enough to begin; vLLM requires it for the full prompt:
+        # otherwise half-computed prompts preempt each other.
         if self._kv.num_missing(needed, found) > self._kv.num_free:
             return False
         self._kv.share(found)
@@ -199,7 +198,7 @@ class Engine:
         return True
 
     def _allocate(self, sequence: Tracked, num_new: int) -> bool:
-        """Extend a sequence's blocks to hold its next tokens; False when too few are free."""
+        """Extend a sequence's blocks for its next tokens; False when too few are free."""
         size = self.config.block_size
         end = sequence.num_computed + num_new
         missing = -(-end // size) - len(sequence.blocks)
@@ -212,7 +211,7 @@ class Engine:
         return True
 
     def _label(self, sequence: Tracked, num_full: int) -> None:
-        """Make the first `num_full` blocks known: full when the step ends, shared from now on."""
+        """Put the first `num_full` blocks, full at the step's end, into the prefix cache."""
         size, hashes = self.config.block_size, sequence.hashes
         while len(hashes) < num_full:
             parent = hashes[-1] if hashes else root_hash(sequence.request.cache_salt)
@@ -223,7 +222,7 @@ class Engine:
         sequence.num_labelled = num_full
 
     def _finish(self, batch: Batch) -> Step:
-        """Hand out the step's tokens and let go of the requests that have all of theirs."""
+        """Hand out the step's tokens and remove the requests that are complete."""
         for sequence in batch.sampled:
             sequence.num_tokens += 1
         finished = [sequence for sequence in batch.sampled if sequence.is_finished]

@@ -1,9 +1,9 @@
 """The KV cache in blocks, as vLLM pages it: reference counts, and a prefix cache over free blocks.
 
-A block is held by the requests that read it (its reference count) or is free.
-A free block keeps its content until somebody needs the room, so a later prompt
-that begins alike finds it again. Blocks are known by a chained hash, which
-stands for everything up to their last token and not only for their own tokens.
+A block is used by the requests that read it (its reference count) or is free.
+A free block keeps its content until the room is needed, so a later prompt with
+the same beginning finds it again. A block's key is a chained hash of everything
+up to its last token, not only of its own tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TOKEN_BYTES = 8
 
 
 def root_hash(cache_salt: str | None) -> bytes:
-    """Return the parent of a first block: what differs here shares nothing behind it."""
+    """Return the parent hash of a first block: with different salts nothing is shared."""
     return sha256(b"" if cache_salt is None else b"salt " + cache_salt.encode()).digest()
 
 
@@ -33,7 +33,7 @@ def hash_blocks(parent: bytes, token_ids: Sequence[int], block_size: int) -> lis
 
 
 class KVBlocks:
-    """A fixed number of blocks, each held, or free and in the order of eviction."""
+    """A fixed number of blocks: in use, or free and in the order of eviction."""
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
@@ -41,8 +41,8 @@ class KVBlocks:
         self._hashes: list[bytes | None] = [None] * num_blocks
         # Least recently used first, cached or not: the next block to hand out is at the front.
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
-        # One hash can have several blocks: a block table only grows, so a request that computed
-        # what another had computed too keeps its own copy.
+        # One hash can have several blocks: a block table only grows, so two requests that computed
+        # the same block keep one copy each.
         self._cached: dict[bytes, dict[int, None]] = {}
 
     @property
@@ -52,11 +52,11 @@ class KVBlocks:
 
     @property
     def usage(self) -> float:
-        """Share of the blocks that requests hold, 0 to 1."""
+        """Share of the blocks that are in use, 0 to 1."""
         return 1 - len(self._free) / self.num_blocks
 
     def find(self, hashes: Iterable[bytes]) -> list[int]:
-        """Return the blocks of the longest cached prefix, held or free."""
+        """Return the blocks of the longest cached prefix, in use or free."""
         blocks = []
         for block_hash in hashes:
             copies = self._cached.get(block_hash)
@@ -66,19 +66,19 @@ class KVBlocks:
         return blocks
 
     def num_missing(self, needed: int, found: Sequence[int]) -> int:
-        """Return how many free blocks a request of `needed` blocks uses up, given those found."""
-        # A found block that nobody holds is free as well: sharing it makes it unavailable.
+        """Return how many free blocks a request of `needed` blocks takes, given those found."""
+        # A found block that no request uses is free: sharing it makes it unavailable.
         return needed - sum(1 for block in found if self._ref_counts[block])
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Hold blocks that were found; those that were free can no longer be evicted."""
+        """Use blocks that were found; those that were free can no longer be evicted."""
         for block in blocks:
             if not self._ref_counts[block]:
                 del self._free[block]
             self._ref_counts[block] += 1
 
     def take(self, count: int) -> list[int]:
-        """Hold `count` fresh blocks, evicting what the least recently used ones had cached."""
+        """Take `count` new blocks, evicting the cached content of the least recently used ones."""
         blocks = [self._free.popitem(last=False)[0] for _ in range(count)]
         for block in blocks:
             self._forget(block)
@@ -86,12 +86,12 @@ class KVBlocks:
         return blocks
 
     def label(self, block: int, block_hash: bytes) -> None:
-        """Make a held block, full by now, known to `find`."""
+        """Let `find` find a block in use that is now full."""
         self._hashes[block] = block_hash
         self._cached.setdefault(block_hash, {})[block] = None
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Give up a request's blocks. The tail goes first, since a prefix is of use without it."""
+        """Free a request's blocks. The tail is evicted first: a prefix is useful without it."""
         for block in reversed(blocks):
             self._ref_counts[block] -= 1
             if not self._ref_counts[block]:

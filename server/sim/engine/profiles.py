@@ -1,9 +1,9 @@
-"""Named machines: how long their steps take and how many KV blocks they have.
+"""Named models on GPUs: how long their steps take and how many KV blocks they have.
 
-Every figure here is an estimate, worked out from public numbers (memory
+Every figure here is an estimate, computed from public numbers (memory
 bandwidth, dense FLOPs, the model's shape) and from assumed efficiencies. None
-was fitted to a run on the GPU in question, so a profile shows the shape of a
-server's curves and not their heights. Measure yours.
+was fitted to a run on that GPU, so a profile shows the shape of a server's
+curves, not their heights. Measure your own server.
 
 The four numbers of a step:
   base_s               weights read once for the batch ÷ bandwidth, plus launches and sampling
@@ -11,7 +11,7 @@ The four numbers of a step:
   per_sequence_s       what one more sequence adds to a decode step, averaged over 1 to 256
   per_kv_token_s       KV bytes of a token ÷ bandwidth
 Attention's own FLOPs, which grow with the square of a prompt, are left out: prompts of tens of
-thousands of tokens come out too fast.
+thousands of tokens are too fast here.
 
 Sources: NVIDIA's data sheets "H100 Tensor Core GPU" (SXM: 3.35 TB/s, 989 TFLOP/s dense BF16) and
 "A100 80GB" (SXM: 2,039 GB/s, 312 TFLOP/s dense BF16); OpenAI's "gpt-oss model card", table 1, and
@@ -52,7 +52,7 @@ class Profile:
     kv_elements_per_token: int  # layers x 2 (K and V) x KV heads x head size
 
     def step_times_with(self, kv_cache_dtype: str = "auto") -> StepTimes:
-        """Return the step times with a KV cache of that type: half the bytes, half the time."""
+        """Return the step times with a KV cache of that type: half the bytes take half the time."""
         share = _kv_dtype_bytes(kv_cache_dtype) / KV_DTYPE_BYTES["auto"]
         times = self.step_times
         return replace(times, per_kv_token_s=times.per_kv_token_s * share)
@@ -64,7 +64,7 @@ class Profile:
         max_num_batched_tokens: int | None = None,
         block_size: int = 16,
     ) -> int:
-        """Return the KV blocks that fit: what vLLM may use, less the weights and a step's peak."""
+        """Return the KV blocks that fit: memory for vLLM minus weights minus a step's peak."""
         if not 0 < gpu_memory_utilization <= 1:
             raise ValueError(
                 f"gpu_memory_utilization is {gpu_memory_utilization}; it has to be over 0, up to 1"
@@ -98,11 +98,11 @@ GPT_OSS_20B_H100 = Profile(
         # One sequence reads (0.64 + 0.58) x 2 + 19.1 / 8 x 4.25 / 8 = 3.7 GB: 1.5 ms. Launches of
         # 24 layers as one CUDA graph, routing and sampling: 1.5 ms, assumed.
         base_s=3.7e9 / H100_BYTES_PER_S + 1.5e-3,
-        # 7.2 GFLOP a token.
+        # 7.2 GFLOP per token.
         per_prefill_token_s=2 * 3.6e9 / (989e12 * REACHED_FLOPS_MOE),
         # 256 sequences read all experts, 8.9 GB more than one does; each also computes its
         # 7.2 GFLOP. In truth most experts are read from 32 sequences on: the line is too low
-        # in the middle, by up to 3 ms a step.
+        # in the middle, by up to 3 ms per step.
         per_sequence_s=8.9e9 / 256 / H100_BYTES_PER_S + 2 * 3.6e9 / (989e12 * REACHED_FLOPS_MOE),
         # 12 layers x 2 x 8 x 64 x 2 bytes = 24.6 kB; the other 12 read 128 tokens: left out.
         per_kv_token_s=12 * 2 * 8 * 64 * 2 / H100_BYTES_PER_S,
@@ -114,8 +114,8 @@ GPT_OSS_20B_H100 = Profile(
     weight_bytes=12.8 * GIB,  # the checkpoint's size
     reserve_bytes=3.0 * GIB,  # of it 1024 x 201,088 logits in 4 bytes, twice: 1.5 GiB
     reserve_bytes_per_token=100e3,  # 4 experts x (2 + 1) x 2880 x 2 bytes, and the attention's
-    # All 24 layers, as vLLM counts the cache that it prints. It lets the 12 short-sighted layers
-    # give blocks back, so long requests fit up to twice as often as here.
+    # All 24 layers, as vLLM counts the cache that it prints. In vLLM the 12 layers with the short
+    # window give blocks back, so up to twice as many long requests fit as here.
     kv_elements_per_token=24 * 2 * 8 * 64,
 )
 
@@ -125,7 +125,7 @@ LLAMA_8B_A100 = Profile(
     step_times=StepTimes(
         # 7.5e9 x 2 bytes = 15 GB: 9.8 ms. Launches and sampling: 1 ms, assumed.
         base_s=2 * 7.5e9 / A100_BYTES_PER_S + 1e-3,
-        # 15 GFLOP a token.
+        # 15 GFLOP per token.
         per_prefill_token_s=2 * 7.5e9 / (312e12 * REACHED_FLOPS_DENSE),
         # 256 sequences compute for 25 ms, of which the 9.8 ms of reading weights hide as much:
         # the line from 1 to 256. In truth a step is flat first and steeper later.
@@ -145,8 +145,8 @@ LLAMA_8B_A100 = Profile(
 )
 
 # Real vLLM on 2 CPU cores, a random Llama of 2 layers, 2 KV heads of 32, hidden size 128. Measured:
-# 550 tokens/s at 1 stream, 3,300 at 8, first token after 6 to 20 ms. There are no data sheet's
-# figures in these: Python and the API server are most of a step.
+# 550 tokens/s at 1 stream, 3,300 at 8, first token after 6 to 20 ms. No figure
+# here comes from a data sheet: Python and the API server are most of a step.
 TINY_CPU = Profile(
     step_times=StepTimes(
         # A step takes 1 / 550 = 1.818 ms with 1 sequence, 8 / 3300 = 2.424 ms with 8: 0.087 ms

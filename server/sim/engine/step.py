@@ -1,4 +1,4 @@
-"""What a step is made of: the requests in it, what it costs, and what it brings."""
+"""The parts of a step: the requests in it, its length, and its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hashlib import sha256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
-    """What a step costs, in seconds: a linear model of reading weights, computing, reading KV."""
+    """The length of a step in seconds: a linear model of reading weights, computing, reading KV."""
 
     base_s: float
     per_prefill_token_s: float
@@ -17,7 +17,7 @@ class StepTimes:
     per_kv_token_s: float
 
     def duration_s(self, prefill_tokens: int, sequences: int, kv_tokens: int) -> float:
-        """Return how long a step of this make-up lasts."""
+        """Return how long a step with these tokens and sequences lasts."""
         return (
             self.base_s
             + prefill_tokens * self.per_prefill_token_s
@@ -28,7 +28,7 @@ class StepTimes:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """A request as the engine sees it; `max_tokens` is how many tokens it will really generate."""
+    """A request as the engine sees it; it will really generate `max_tokens` tokens."""
 
     request_id: str
     prompt_token_ids: Sequence[int]
@@ -44,15 +44,15 @@ class Step:
     tokens: tuple[str, ...]  # get one token each when the step ends
     finished: tuple[str, ...]  # got their last one
     started: tuple[str, ...]  # left the queue for the first time: their prefill begins here
-    cached_tokens: Mapping[str, int]  # of those started: prompt tokens found in the prefix cache
-    preempted: tuple[str, ...]  # lost their blocks and wait again, to be computed anew
+    cached_tokens: Mapping[str, int]  # for those started: prompt tokens found in the prefix cache
+    preempted: tuple[str, ...]  # lost their blocks and wait again, to be computed again
     num_batched_tokens: int  # tokens computed, prefill and decode
-    num_seqs: int  # requests that had a part in it
+    num_seqs: int  # requests in it
 
 
 @dataclass(slots=True, eq=False)
 class Tracked:
-    """A request on its way through the engine."""
+    """A request in the engine, and its state."""
 
     request: EngineRequest
     hashes: list[bytes]  # of its full blocks, as far as they were needed
@@ -60,7 +60,7 @@ class Tracked:
     num_tokens: int = field(init=False)  # prompt and output so far: all that has to be computed
     num_final_tokens: int = field(init=False)  # what num_tokens is when the last one is out
     num_computed: int = 0
-    num_labelled: int = 0  # blocks that the prefix cache knows
+    num_labelled: int = 0  # blocks that are in the prefix cache
     started: bool = False
     blocks: list[int] = field(default_factory=list)
 
@@ -74,9 +74,9 @@ class Tracked:
         return self.num_tokens == self.num_final_tokens
 
     def token_ids(self, start: int, stop: int) -> list[int]:
-        """Return the ids of some positions; those of the output are this request's alone."""
+        """Return the token ids of some positions; output ids are unique to this request."""
         ids = list(self.request.prompt_token_ids[start:stop])
-        # Far above any vocabulary, so no prompt hits another request's output by chance.
+        # Far above any vocabulary, so that no prompt matches another request's output.
         digest = sha256(self.request.request_id.encode()).digest()
         first = (1 << 61) + (int.from_bytes(digest[:7], "big") << 4)
         return ids + [first + position for position in range(start + len(ids), stop)]

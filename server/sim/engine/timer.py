@@ -1,7 +1,7 @@
-"""A timer that fires to the microsecond: libuv's and asyncio's own count in milliseconds.
+"""A timer with microseconds: the timers of libuv and asyncio count in milliseconds.
 
 On Linux it is a timerfd on CLOCK_MONOTONIC, the clock of time.perf_counter_ns(),
-read by the loop like a socket. Elsewhere it falls back on the loop's timers.
+read by the loop like a socket. On other systems it uses the loop's timers.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class FdTimer:
         self._settime(self._fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None)
 
     def _readable(self) -> None:
-        # Setting a deadline also takes back that the last one has passed, so the descriptor
-        # is never read: one system call less for each time that tokens are due.
+        # Setting a deadline also clears the last one, so the descriptor
+        # is never read: this saves a system call each time that tokens are due.
         self._armed = False
         self._fire()
         if not self._armed:

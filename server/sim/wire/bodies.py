@@ -1,18 +1,21 @@
-"""The answers that come in one piece, as dictionaries in vLLM's order of keys."""
+"""The answers in one piece, as dictionaries with vLLM's order of keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from .ask import CHAT, Ask, Identity
+from .generation import CHAT, GenerationRequest, Identity
 from .replies import Reply
 from .settings import Settings
 from .tokens import token_string
 
 
 def usage(
-    ask: Ask, completion_tokens: int, cached_tokens: int | None, reasoning_tokens: int | None
+    ask: GenerationRequest,
+    completion_tokens: int,
+    cached_tokens: int | None,
+    reasoning_tokens: int | None,
 ) -> dict[str, Any]:
     """Return the token counts of a stream's last event; None: a detail that isn't shown."""
     prompt_tokens = len(ask.prompt)
@@ -32,7 +35,7 @@ def usage(
 
 
 def whole_answer(
-    ask: Ask, identity: Identity, replies: Sequence[Reply], counts: dict[str, Any]
+    ask: GenerationRequest, identity: Identity, replies: Sequence[Reply], counts: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the body of an answer that isn't streamed."""
     chat = ask.endpoint == CHAT
@@ -54,7 +57,7 @@ def whole_answer(
     return body | {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
 
 
-def _chat_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
+def _chat_choice(ask: GenerationRequest, index: int, reply: Reply) -> dict[str, Any]:
     thought = reply.text(0, reply.reasoning_tokens)
     message = {
         "role": "assistant",
@@ -76,7 +79,7 @@ def _chat_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
     }
 
 
-def _completion_choice(ask: Ask, index: int, reply: Reply) -> dict[str, Any]:
+def _completion_choice(ask: GenerationRequest, index: int, reply: Reply) -> dict[str, Any]:
     return {
         "index": index,
         "text": reply.text(),

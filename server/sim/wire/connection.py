@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection of the server: requests in, answers out, one at a time.
 
-A write goes straight to the socket when nothing waits before it. uvloop's own
+A write goes directly to the socket when nothing waits before it. uvloop's own
 transport would keep it until the loop's turn ends, and a stamp taken before it
-would then tell the time of the batch, not of the event.
+would then be the time of the batch, not of the event.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from .settings import SERVER
 LAST_CHUNK = b"0\r\n\r\n"
 JSON = "application/json"
 VARY = "vary: Origin\r\n"
-_TURN_NS = 200_000  # of work between two looks at the sockets
+_TURN_NS = 200_000  # of work between two checks of the sockets
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request that has come in whole."""
+    """A complete request."""
 
     method: str
     path: str  # without the query
-    headers: dict[str, str]  # by small-letter name
+    headers: dict[str, str]  # by lower-case name
     body: bytes
     keep_alive: bool
     received_ns: int  # the read that brought its last byte
 
 
 class Intake:
-    """What came in and waits to be looked at, in its order, a little at each turn of the loop.
+    """Input that waits to be handled, in its order, a little at each turn of the loop.
 
-    Each read is stamped at once, but to answer a request takes a tenth of a millisecond. Were
-    that done at once too, the last of 256 that came together would be stamped 25 ms after it
-    lay in the socket, and the truth would be wrong.
+    Each read is stamped at once, but answering a request takes a tenth of a millisecond. If that
+    were done at once too, the last of 256 that came together would be stamped 25 ms too late, and
+    the truth file would be wrong.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,7 +54,7 @@ class Intake:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def put(self, work: Callable[[], None]) -> None:
-        """Have something done after what came before it."""
+        """Add something to do after what came before it."""
         self._waiting.append(work)
         if len(self._waiting) == 1:
             self._loop.call_soon(self._turn)
@@ -63,7 +63,7 @@ class Intake:
         until_ns = time.perf_counter_ns() + _TURN_NS
         while self._waiting:
             self._waiting[0]()
-            self._waiting.popleft()  # after it: as long as it waits, a turn is due
+            self._waiting.popleft()  # afterwards: while it waits, a turn is due
             if time.perf_counter_ns() >= until_ns:
                 break
         if self._waiting:
@@ -71,17 +71,17 @@ class Intake:
 
 
 class Listener(Protocol):
-    """An answer under way, which must know what becomes of its connection."""
+    """An answer in progress, which must know the state of its connection."""
 
     def resume(self) -> None:
         """Continue: the client reads again."""
 
     def client_gone(self) -> None:
-        """Stop: nobody is there any more."""
+        """Stop: the client has left."""
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests and carries the answer to each before the next one is looked at."""
+    """Reads requests, and sends the answer to each before it handles the next."""
 
     def __init__(self, handle: Callable[[HttpRequest, Connection], None], intake: Intake) -> None:
         """Hand each request to `handle`, which answers it now or later."""
@@ -94,9 +94,9 @@ class Connection(asyncio.Protocol):
         self._request: HttpRequest | None = None
         self._stamp_ns = 0
         self.listener: Listener | None = None
-        self.paused = False  # the client doesn't read: what is generated has to wait
+        self.paused = False  # the client doesn't read: generation has to wait
 
-    # what an answer does
+    # called by answers
 
     def put(
         self,
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         more: str = VARY,
         length: int | None = None,
     ) -> None:
-        """Send an answer in one piece; `length` may promise more than the body has."""
+        """Send an answer in one piece; `length` may be more than the body has."""
         kind = f"content-type: {content_type}\r\n" if content_type else ""
         size = len(body) if length is None else length
         self.write(self._head(status, f"content-length: {size}\r\n{kind}{more}") + body)
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
             except BlockingIOError:
                 sent = 0
             except OSError:
-                return  # the client hung up; connection_lost is about to say so
+                return  # the client hung up; connection_lost comes next
             if sent == len(data):
                 return
             data = data[sent:]
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         self.listener = None
         if self._transport is None:
             return
-        with socket.socket(fileno=os.dup(self._fd)) as twin:  # the same socket underneath
+        with socket.socket(fileno=os.dup(self._fd)) as twin:  # the same socket
             twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
@@ -159,12 +159,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
-        # Each write goes out at once, however small.
+        # Each write is sent at once, even a small one.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = sock.fileno()
 
     def data_received(self, data: bytes) -> None:
-        """Stamp the read; it is looked at when those before it have been."""
+        """Stamp the read; it is handled after those before it."""
         stamp_ns = time.perf_counter_ns()  # the bytes have arrived
         self._intake.put(lambda: self._parse(data, stamp_ns))
 
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._fd = -1
         self._waiting.clear()
-        del self._parser  # it refers back to this connection: garbage that only a search finds
+        del self._parser  # breaks a reference cycle, so that no garbage collection is needed
         listener, self.listener = self.listener, None
         if listener is not None:
             listener.client_gone()
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
 
     def on_url(self, url: bytes) -> None:
-        self._url += url  # a long one comes in pieces
+        self._url += url  # a long URL comes in pieces
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")

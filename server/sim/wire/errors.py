@@ -1,4 +1,4 @@
-"""The errors of the wire, with the bodies and the words that vLLM gives them."""
+"""The errors of the HTTP interface, with vLLM's bodies and messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUSY = (
     "The engine is currently busy and cannot accept new requests."
     " Please try again later or on a different instance."
 )
-# What vLLM calls each status in `error.type`; others go by their HTTP phrase.
+# vLLM's `error.type` for each status; for others it is the HTTP phrase.
 TYPES = {
     400: "BadRequestError",
     404: "NotFoundError",
@@ -26,7 +26,7 @@ class ApiError(Exception):
     def __init__(
         self, status: int, message: str, param: str | None = None, kind: str | None = None
     ) -> None:
-        """Take the field that is to blame, and the type where the status doesn't give it."""
+        """`param` is the wrong field, `kind` the type if the status doesn't give it."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -35,7 +35,7 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON of the answer; that of a missing key has a string where others have more."""
+        """The JSON of the answer; for a missing API key `error` is only a string."""
         if self.status == HTTPStatus.UNAUTHORIZED:
             return {"error": self.message}
         names = ("message", "type", "param", "code")
@@ -44,18 +44,18 @@ class ApiError(Exception):
 
 
 def bad_value(name: str, value: object, why: str) -> ApiError:
-    """Return the 400 of a field whose value makes no sense."""
+    """Return the 400 of a field with a wrong value."""
     return ApiError(400, f"{why} (parameter={name}, value={value})", name)
 
 
 def invalid(kind: str, where: str, message: str, given: str, extra: str = "") -> ApiError:
-    """Return the 400 of a body that fails the schema, in the words of its validator."""
+    """Return the 400 of a body that fails the schema, with the validator's message."""
     detail = f"{{'type': '{kind}', 'loc': '{where}', 'msg': '{message}', 'input': {given}{extra}}}"
     return ApiError(400, f"1 validation error:\n  {detail}", where, "Bad Request")
 
 
 def error_event(error: ApiError) -> bytes:
-    """Return the event of an error in mid-stream; vLLM spaces it unlike all its other events."""
+    """Return the event of an error in mid-stream; vLLM's spaces differ from its other events."""
     text = orjson.dumps(error.message).decode()
     return (
         f'data: {{"error": {{"message": {text}, "type": "{error.kind}", '

@@ -1,8 +1,8 @@
 """The events of a stream, key for key as vLLM writes them.
 
-Most events differ in their text alone. Such an event is written once in full and cut at
-its text; each next one is then three byte strings put together, which is what a server
-of 25,000 events a second can afford.
+Most events differ only in their text. Such an event is written once in full and cut at its
+text; each next one is then three byte strings joined, fast enough for 25,000 events per
+second.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from .ask import CHAT, Ask, Identity
+from .generation import CHAT, GenerationRequest, Identity
 from .replies import Reply
 
 DONE = b"data: [DONE]\n\n"
@@ -22,7 +22,7 @@ _CUT = "<here goes a text>"
 class Events:
     """Writes the events of one answer."""
 
-    def __init__(self, ask: Ask, identity: Identity) -> None:
+    def __init__(self, ask: GenerationRequest, identity: Identity) -> None:
         self._ask = ask
         self._is_chat = ask.endpoint == CHAT
         self._head = {
@@ -53,7 +53,7 @@ class Events:
             text = pieces[start] if end - start == 1 else b"".join(pieces[start:end])
             before, after = self._around[choice]
             return b"".join((before, text, after))
-        # The fingerprint rides on the stream's last event: this one, or the usage after it.
+        # The stream's last event has the fingerprint: this one, or the usage after it.
         mark = self._mark if last and not self._ask.include_usage else {}
         usage = self._usage_so_far(end, min(end, reply.reasoning_tokens))
         said = self._chat_choice if self._is_chat else self._completion_choice
@@ -104,7 +104,7 @@ class Events:
         return tokens if self._ask.return_token_ids else None
 
     def _usage_so_far(self, tokens: int, reasoning_tokens: int) -> dict[str, Any]:
-        """Return the counts that each event brings under `continuous_usage_stats`."""
+        """Return the counts that each event has under `continuous_usage_stats`."""
         if not self._ask.continuous_usage:
             return {}
         prompt = len(self._ask.prompt)

@@ -1,8 +1,8 @@
-"""What the simulated model says: decided when a request comes, by the seed and the prompt alone.
+"""The simulated model's replies: fixed when a request comes, only by the seed and the prompt.
 
 The same seed, prompt and request seed give the same tokens in every run. A reply ends
 by itself after a length drawn from a log-normal distribution (median 120 tokens, like a
-chat model's answers), unless the request holds it open.
+chat model's answers), unless the request sets its length.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 import orjson
 
-from .ask import Ask
+from .generation import GenerationRequest
 from .settings import Settings
-from .tokens import EOS, FOREIGN_IDS, SPOKEN_IDS, token_bytes
+from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes
 
 _MEDIAN_TOKENS = 120.0
 _SPREAD = 0.7  # of the logarithm: one reply in twenty is over three times the median
-_REASONING_TOKENS = (8, 64)  # a reasoning model thinks for as many, uniformly drawn
-VOICE = SPOKEN_IDS * 4 + FOREIGN_IDS  # about one token in forty lies beyond ASCII
-# The texts as they stand inside a JSON string; the end of the text has none.
+_REASONING_TOKENS = (8, 64)  # number of reasoning tokens, uniformly drawn
+VOICE = SPOKEN_IDS * 4 + NON_ASCII_IDS  # about one token in forty isn't ASCII
+# The texts as they are inside a JSON string; the end-of-text token has none.
 _ESCAPED = {t: orjson.dumps(token_bytes(t).decode())[1:-1] for t in set(VOICE)} | {EOS: b""}
 
 
@@ -35,7 +35,7 @@ class Reply:
     token_ids: list[int]
     pieces: list[bytes]  # the text of each token, escaped for JSON
     finish_reason: str  # stop or length
-    reasoning_tokens: int  # the first so many are reasoning
+    reasoning_tokens: int  # the first tokens, which are reasoning
 
     def text(self, start: int = 0, end: int | None = None) -> str:
         """Return the text of the tokens from `start` to before `end`."""
@@ -43,12 +43,14 @@ class Reply:
         return text
 
 
-def make_replies(ask: Ask, settings: Settings, voice: Sequence[int] = VOICE) -> list[Reply]:
-    """Decide what each choice will say, in words of the voice."""
+def make_replies(
+    ask: GenerationRequest, settings: Settings, voice: Sequence[int] = VOICE
+) -> list[Reply]:
+    """Return the reply of each choice."""
     return [_make_reply(ask, choice, settings.seed, voice) for choice in range(ask.n)]
 
 
-def _make_reply(ask: Ask, choice: int, seed: int, voice: Sequence[int]) -> Reply:
+def _make_reply(ask: GenerationRequest, choice: int, seed: int, voice: Sequence[int]) -> Reply:
     digest = zlib.crc32(array("Q", ask.prompt).tobytes())
     rng = random.Random((digest << 64) ^ (seed << 32) ^ (ask.seed << 8) ^ choice)
     length, ends_itself = _length(ask, rng)
@@ -60,11 +62,11 @@ def _make_reply(ask: Ask, choice: int, seed: int, voice: Sequence[int]) -> Reply
     return Reply(tokens, pieces, "stop" if ends_itself else "length", reasoning)
 
 
-def _length(ask: Ask, rng: random.Random) -> tuple[int, bool]:
+def _length(ask: GenerationRequest, rng: random.Random) -> tuple[int, bool]:
     """Return how many tokens come, and whether the last one is the end of the text."""
     drawn = 1 + round(math.exp(rng.gauss(math.log(_MEDIAN_TOKENS), _SPREAD)))
     natural = 1 if ask.ends_at_once else drawn
-    if natural <= ask.min_tokens:  # the end is held back; it is one token more
+    if natural <= ask.min_tokens:  # the end comes later; it is one token more
         natural = ask.min_tokens + 1
     if ask.ignore_eos or natural > ask.max_tokens:
         return ask.max_tokens, False

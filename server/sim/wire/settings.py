@@ -1,16 +1,16 @@
-"""What the simulator was asked to be: one value, made once from the flags."""
+"""The simulator's settings, made once from the flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-VERSION = "0.33.0+simulator"  # the wire that is spoken, and who speaks it
+VERSION = "0.33.0+simulator"  # the vLLM version that is simulated, and by what
 SERVER = "vllm-bench-simulator"  # the Server header of each answer
 
 
 @dataclass(frozen=True, slots=True)
 class ExactPace:
-    """Times of exact mode: every stream runs on its own, whatever the load."""
+    """Times of exact mode: every stream is independent, whatever the load."""
 
     ttft_ns: int  # from the request's last byte to the first token
     itl_ns: int  # from each token to the next
@@ -19,7 +19,7 @@ class ExactPace:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The wire's settings, named as vLLM's flags are."""
+    """The settings of the HTTP interface, named like vLLM's flags."""
 
     model: str
     served_names: tuple[str, ...]
@@ -32,5 +32,5 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """The name that answers carry when the request gave none."""
+        """The model's name in answers to requests that give none."""
         return self.served_names[0]

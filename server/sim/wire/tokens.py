@@ -1,8 +1,8 @@
 """A tokenizer without a vocabulary file; all counts and texts of the simulator agree with it.
 
-A token is a special marker, one of a few words beyond ASCII, up to three small
-letters with or without the blank before them, or a single byte. Each byte
-string has one reading, and joining the pieces gives it back.
+A token is a special marker, one of a few non-ASCII words, up to three lower-case
+letters with or without a blank before them, or a single byte. Each byte string
+is tokenized in exactly one way, and joining the pieces gives it back.
 
     "Hello, world" -> "H" "ell" "o" "," " wor" "ld"
 """
@@ -17,9 +17,9 @@ from collections.abc import Iterable
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 EOS = 2
 # Single tokens of several bytes: their text can be cut inside a character.
-FOREIGN = (" café", " naïve", " über", " señor", " 東京", " привет", " 🙂")
-# What the simulator says: words that are one token each, so that reading a reply back
-# gives the tokens that made it.
+NON_ASCII = (" café", " naïve", " über", " señor", " 東京", " привет", " 🙂")
+# Words of the simulator's replies: one token each, so that tokenizing a reply gives back its
+# tokens.
 SPOKEN = (
     "the", "and", "for", "are", "but", "not", "you", "all", "any", "can", "had", "her", "was",
     "one", "our", "out", "day", "get", "has", "him", "his", "how", "new", "now", "old", "see",
@@ -41,21 +41,21 @@ def _letters() -> Iterable[bytes]:
 PIECES: tuple[bytes, ...] = (
     *(text.encode() for text in SPECIAL),
     *(bytes([byte]) for byte in range(256)),
-    *(text.encode() for text in FOREIGN),
+    *(text.encode() for text in NON_ASCII),
     *_letters(),
 )
 _IDS = {piece: token for token, piece in enumerate(PIECES)}
 _PIECE = re.compile(
     b"|".join(
         [
-            *(re.escape(text.encode()) for text in (*SPECIAL, *FOREIGN)),
+            *(re.escape(text.encode()) for text in (*SPECIAL, *NON_ASCII)),
             rb" ?[a-z]{1,3}",
             rb"[\x00-\xff]",
         ]
     )
 )
 SPOKEN_IDS: tuple[int, ...] = tuple(_IDS[b" " + word.encode()] for word in SPOKEN)
-FOREIGN_IDS: tuple[int, ...] = tuple(_IDS[word.encode()] for word in FOREIGN)
+NON_ASCII_IDS: tuple[int, ...] = tuple(_IDS[word.encode()] for word in NON_ASCII)
 
 
 def tokenize(text: str) -> list[int]:
@@ -64,7 +64,7 @@ def tokenize(text: str) -> list[int]:
 
 
 def token_bytes(token: int) -> bytes:
-    """Return what a token stands for; one byte may be half a character."""
+    """Return the bytes of a token; one byte may be half a character."""
     return PIECES[token]
 
 

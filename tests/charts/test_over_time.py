@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.charts.tracks import (
+from vllm_bench.charts.over_time import (
     DOTS_A_COLUMN,
     MOST_BINS,
     POINTS_A_COLUMN,
     bin_width_s,
     dot_places,
+    intervals,
     line_places,
     rate,
     sampled,
-    stretches,
 )
 
 
@@ -142,5 +142,5 @@ def test_stretches_begin_and_end_with_what_held():
     times = np.arange(0, 1, 0.1)
     held = np.array([0, 1, 1, 0, 0, 0, 1, 0, 0, 1], dtype=bool)
     expected = [(0.1, 0.3), (0.6, 0.7), (0.9, 1.0)]
-    assert np.array(stretches(times, held)) == pytest.approx(np.array(expected))
-    assert stretches(times, np.zeros(10, dtype=bool)) == []
+    assert np.array(intervals(times, held)) == pytest.approx(np.array(expected))
+    assert intervals(times, np.zeros(10, dtype=bool)) == []

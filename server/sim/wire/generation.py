@@ -1,4 +1,4 @@
-"""What a generation request asks for, as a value, and the reading of its JSON body."""
+"""A generation request: the values in its JSON body, checked, with defaults."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .tokens import EOS, chat_prompt, tokenize
 
 CHAT = "chat"
 COMPLETIONS = "completions"
-# A real model's ids are welcome, whatever its vocabulary: their text is never looked at.
+# Token ids of any model are accepted: their text is never used.
 _LARGEST_VOCABULARY = 1 << 20
-_COMPLETION_DEFAULT = 16  # max_tokens of /v1/completions when the request names none
+_COMPLETION_DEFAULT = 16  # max_tokens of /v1/completions when the request has none
 
-# What fields must be, but for prompts; all others have no effect here and may be anything.
+# The types of fields, without prompts; all others have no effect here and may be anything.
 _FIELDS: dict[str, type] = {
     "max_tokens": int,
     "max_completion_tokens": int,
@@ -40,13 +40,13 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class GenerationRequest:
     """One request for tokens, checked, with every default filled in."""
 
     endpoint: str
     model: str
     prompt: tuple[int, ...]  # token ids
-    max_tokens: int  # what the context leaves of what was asked
+    max_tokens: int  # what was asked for, as far as the context has room
     min_tokens: int
     ignore_eos: bool
     n: int
@@ -57,12 +57,12 @@ class Ask:
     continuous_usage: bool
     return_token_ids: bool
     cache_salt: str | None
-    reasoning: bool  # the reply begins with some
+    reasoning: bool  # the reply begins with reasoning
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What every piece of an answer says of itself."""
+    """The fields that every part of an answer has."""
 
     answer_id: str
     created: int  # Unix time in seconds
@@ -70,11 +70,11 @@ class Identity:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """Return the object in a body, or answer as vLLM's validator does."""
+    """Return the object in a body. Raises ApiError with the message of vLLM's validator."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as e:
-        # The decoder counts the newline that ends a body as read; the validator doesn't.
+        # The decoder counts a newline at the end of a body; the validator doesn't.
         where = f"body.{min(e.pos, len(body.rstrip()))}"
         raise invalid(
             "json_invalid",
@@ -90,7 +90,7 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 def check_model(body: Mapping[str, Any], settings: Settings) -> str:
-    """Return the model's name in answers; a request may leave it out."""
+    """Return the model's name for the answer; a request may leave it out."""
     name = body.get("model") or settings.name
     if name not in settings.served_names:
         aliases = ", ".join(settings.served_names)
@@ -100,8 +100,8 @@ def check_model(body: Mapping[str, Any], settings: Settings) -> str:
     return str(name)
 
 
-def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
-    """Check a body as vLLM does, in its order, and return what it asks for."""
+def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> GenerationRequest:
+    """Check a body as vLLM does, in the same order, and return its values."""
     options = body.get("stream_options")
     if options and not body.get("stream"):
         raise ApiError(
@@ -115,7 +115,7 @@ def read_ask(endpoint: str, body: dict[str, Any], settings: Settings) -> Ask:
     max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings)
     _check_ranges(body, max_tokens)
     usage = bool(options and options.get("include_usage"))
-    return Ask(
+    return GenerationRequest(
         endpoint=endpoint,
         model=model,
         prompt=prompt,
@@ -213,7 +213,7 @@ def _max_tokens(prompt_tokens: int, asked: int | None, settings: Settings) -> in
     if prompt_tokens > limit:
         raise _too_long(limit)
     left = limit - prompt_tokens
-    # More than what is left is shortened without a word.
+    # More than the room left is shortened silently.
     length = left if asked is None else min(asked, left)
     if length < 1:
         raise bad_value("max_tokens", length, f"max_tokens must be at least 1, got {length}.")
@@ -221,7 +221,7 @@ def _max_tokens(prompt_tokens: int, asked: int | None, settings: Settings) -> in
 
 
 def _too_long(limit: int) -> ApiError:
-    # vLLM stops tokenizing one token past the limit, so that is all it knows.
+    # vLLM stops tokenizing one token past the limit, so it knows no more.
     return ApiError(
         400,
         f"This model's maximum context length is {limit} tokens. However, your prompt contains"

@@ -1,8 +1,8 @@
-"""What went on over a run's seconds, as lines: rates by bin, samples with their gaps.
+"""Lines over a run's time: rates by bin, samples with their gaps, and which points are drawn.
 
-Of many points fewer are drawn, chosen so that nothing that stands out is lost. A chart has some
-hundred columns. A line through a million points would be ink; one through each column's first,
-lowest, highest and last point covers the same ground.
+Of many points fewer are drawn, chosen so that all extremes stay. A chart is some hundred pixels
+wide. In each column of pixels, a line through the first, the lowest, the highest and the last
+point looks the same as a line through all of them.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_BINS = 240
-MOST_FINE_BINS = 60  # of runs of seconds; in longer ones most would hold an event or none
+MOST_FINE_BINS = 60  # for runs of seconds; in longer ones most bins would be nearly empty
 FINE_S = 0.2
 BIN_WIDTHS_S = (0.05, 0.1, FINE_S, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 GAP_S = 1.0  # samplers call a longer silence a gap
-GAP_PERIODS = 3.0  # ... or so many of their periods, where those are long
+GAP_PERIODS = 3.0  # ... or this many periods, where those are long
 POINTS_A_COLUMN = 4
 MOST_POINTS = 600 * POINTS_A_COLUMN
 DOTS_A_COLUMN = 12  # the lowest, the highest, and ten at even ranks between them
 MOST_DOTS = 300 * DOTS_A_COLUMN
-MOST_OF_A_CURVE = 4000  # several to a pixel: more can't be seen
+MOST_OF_A_CURVE = 4000  # several per pixel: more can't be seen
 
 Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many points a chart has room for: a curve, a line over time, and all dots."""
+    """How many points a chart may have: in a curve, in a line over time, in all dots."""
 
     curve: int = MOST_OF_A_CURVE
     line: int = MOST_POINTS
@@ -47,7 +47,7 @@ PICTURE = Room()
 
 
 def bin_width_s(span_s: float) -> float:
-    """Return the narrowest width by which a span has no more than `MOST_BINS`, or fine ones."""
+    """Return the narrowest bin width (s) that divides a span into few enough bins."""
     for width in BIN_WIDTHS_S:
         if span_s / width <= (MOST_BINS if width >= FINE_S else MOST_FINE_BINS):
             return float(width)
@@ -57,10 +57,10 @@ def bin_width_s(span_s: float) -> float:
 def rate(
     name: str, times: Values, weights: Values | NDArray[np.float32] | None, end_s: float
 ) -> Line:
-    """Return what came a second, in bins from 0 to `end_s`; nothing before or after counts.
+    """Return the rate per second in bins from 0 to `end_s`; what lies outside doesn't count.
 
-    A last bin of less than half the width is joined to the one before: a rate over a moment is
-    noise.
+    A last bin of less than half the width is joined to the one before: a rate over so short a
+    time is noise.
     """
     width = bin_width_s(end_s)
     edges = np.arange(0.0, end_s, width)
@@ -73,7 +73,7 @@ def rate(
 
 
 def stepped(name: str, times: Values, values: Values, most: int = MOST_POINTS) -> Line:
-    """Return steps through every point, or where they are too many each extreme."""
+    """Return steps through every point, or, if there are too many, through the extremes."""
     kept = line_places(times, values, most)
     return Line(name=name, x=times[kept], y=values[kept], role="steps", of=times.size)
 
@@ -81,31 +81,31 @@ def stepped(name: str, times: Values, values: Values, most: int = MOST_POINTS) -
 def sampled(
     name: str, rows: pd.DataFrame, column: str, factor: float = 1.0, most: int = MOST_POINTS
 ) -> Line | None:
-    """Return a column of samples as a line, with NaN wherever they were silent; None: no value.
+    """Return a column of samples as a line, with NaN where there is a gap; None: no value.
 
-    Of too many points each column's extremes are kept.
+    If there are too many points, the extremes of each column of pixels are kept.
     """
     known = rows[rows[column].notna()]
     if known.empty:
         return None
     times = known["t_s"].to_numpy(dtype="float64")
     values = factor * known[column].to_numpy(dtype="float64")
-    stretch = np.cumsum(np.r_[False, np.diff(times) > silence_s(times)])
+    piece = np.cumsum(np.r_[False, np.diff(times) > silence_s(times)])
     kept = line_places(times, values, most)
-    breaks = np.flatnonzero(np.diff(stretch[kept])) + 1
+    breaks = np.flatnonzero(np.diff(piece[kept])) + 1
     at, shown = times[kept], values[kept]
     at, shown = np.insert(at, breaks, at[breaks - 1]), np.insert(shown, breaks, np.nan)
     return Line(name=name, x=at, y=shown, role="samples", of=times.size + breaks.size)
 
 
 def silence_s(times: Values) -> float:
-    """Return how long samples may be silent before it is a gap."""
+    """Return how many seconds without samples are a gap."""
     if times.size < 2:
         return GAP_S
     return max(GAP_S, GAP_PERIODS * float(np.median(np.diff(times))))
 
 
-def stretches(times: Values, held: NDArray[np.bool_]) -> list[Span]:
+def intervals(times: Values, held: NDArray[np.bool_]) -> list[Span]:
     """Return from when to when `held` was true, each at least as long as a sample's period."""
     if not held.any():
         return []
@@ -120,24 +120,24 @@ def stretches(times: Values, held: NDArray[np.bool_]) -> list[Span]:
 
 
 def line_places(times: Values, values: Values, most: int = MOST_POINTS) -> Places:
-    """Return the places of the points that a line is drawn through, in the order of time.
+    """Return the indexes of the points that a line is drawn through, in the order of time.
 
-    `times` rise. All of them, up to `most` (4 or more); else each column's extremes and ends.
+    `times` rise. Up to `most` points (4 or more) all; else the extremes and ends of each column.
     """
     if times.size <= most:
         return np.arange(times.size)
     columns = _columns(times, most // POINTS_A_COLUMN)
     order = np.lexsort((values, columns))
     firsts, lasts = _edges(columns)
-    # Of a column that begins at place p of `columns`, the lowest value stands at p of `order`.
+    # For a column that begins at index p of `columns`, the lowest value is at index p of `order`.
     return np.unique(np.r_[firsts, lasts, order[firsts], order[lasts]])
 
 
 def dot_places(times: Values, values: Values, most: int = MOST_DOTS) -> Places:
-    """Return the places of the dots to draw, in the order of time.
+    """Return the indexes of the dots to draw, in the order of time.
 
-    All of them, up to `most` (12 or more); else of each column the lowest, the highest, and some
-    between them at even ranks: what is drawn of a column is spread as all of it is.
+    Up to `most` dots (12 or more) all; else of each column the lowest, the highest, and some
+    between them at even ranks, so that the dots drawn are spread like all of them.
     """
     if times.size <= most:
         return np.arange(times.size)
