@@ -188,7 +188,7 @@ def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
     found = series([come(2.5), come(20.0)], scenario={"slo": {"ttft_ms": {"p95": 130.0}}})
     chart = load_charts(found)[0]
     assert chart.panels[0].y.words == "TTFT from\nschedule (ms)"
-    assert chart.x.words.startswith("requests asked for a second")
+    assert chart.x.words.startswith("requests per second asked for")
     assert list(lines_of(found)["p50"].x) == [2.5, 20]
     assert list(lines_of(found)["p50"].y) == pytest.approx([102.5, 120])
     assert [label.split("\n")[0] for _, label in chart.x.ticks] == ["2.5", "20"]
@@ -212,7 +212,7 @@ def test_the_frontier_is_what_no_other_level_beats(series):
     assert [p.per_gpu for p in points] == pytest.approx([rate / 2 for rate in both])
     lines = by_name(pareto_chart(found).lines)
     assert list(lines["on the frontier"].x) == pytest.approx([100, 80, 25])
-    assert list(lines["beaten by another level"].x) == pytest.approx([50])
+    assert list(lines["another level is better in both"].x) == pytest.approx([50])
 
 
 def test_an_invalid_level_is_hollow_and_beats_nobody(series):
@@ -237,4 +237,4 @@ def test_the_pareto_chart_names_loads_and_says_where_gpus_were_not_counted(serie
 
 def test_the_pareto_chart_divides_by_the_servers_gpus(series):
     chart = pareto_chart(series([speeds(1, 10, 4), speeds(2, 12, 8)], scenario={"gpus": 4}))
-    assert chart.panels[0].y.words == "output tokens/s by GPU (of 4)"
+    assert chart.panels[0].y.words == "output tokens/s per GPU (of 4)"

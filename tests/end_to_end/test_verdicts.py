@@ -99,7 +99,7 @@ def test_a_second_client_shows_in_the_servers_ledger(tmp_path):
         other.join()
     assert done.returncode == 4
     assert codes(summary)["ledger_mismatch"] == "INVALID"
-    assert "somebody else used the server" in done.stdout
+    assert "another client used the server" in done.stdout
 
 
 def test_several_tokens_a_chunk_are_told(tmp_path):

@@ -135,7 +135,7 @@ def test_a_run_of_ours(tmp_path: Path) -> None:
             TraceRequest(1.5, None, 8),
             TraceRequest(2.0, 5, 2),
         ),
-        ("run: rows put in the order of their times",),
+        ("run: rows sorted by time",),
     )
 
 
@@ -197,7 +197,7 @@ def test_rows_are_put_in_order_and_equal_times_keep_theirs(tmp_path: Path) -> No
     assert [(r.at_s, r.prompt_tokens) for r in found.requests] == [
         (0.0, 472), (0.0, 472), (40.0, 1087), (40.5, 417)
     ]  # fmt: skip
-    assert found.notes == ("burstgpt: rows put in the order of their times",)
+    assert found.notes == ("burstgpt: rows sorted by time",)
 
 
 def test_requests_that_no_server_of_this_context_holds_are_left_out(tmp_path: Path) -> None:

@@ -284,10 +284,10 @@ def test_a_resumed_bench_runs_what_is_missing_and_nothing_else(
     cut.write_text(cut.read_text().replace('"status": "complete"', '"status": "interrupted"'))
     sent = len(completions(tiny_vllm))
     done = run_bench(tmp_path, path, "--resume")
-    assert done.stderr.count("is whole: not run again") == 2
+    assert done.stderr.count("is complete: not run again") == 2
     assert len(completions(tiny_vllm)) - sent == 2 * 12
     again = run_bench(tmp_path, path, "--resume")
-    assert again.stderr.count("is whole: not run again") == 4
+    assert again.stderr.count("is complete: not run again") == 4
     assert len(completions(tiny_vllm)) - sent == 2 * 12
     assert again.stdout.count("one-cc") >= 4  # the table is of all of them
 

@@ -40,15 +40,15 @@ def test_a_dry_run_that_resumes_says_what_is_whole(tmp_path: Path, scenarios: Sc
     (rows,) = (tmp_path / "results").glob("*.csv")
     both = scenarios(concurrencies=[1, 2])
     done = run_bench(tmp_path, both, "--dry-run", "--resume")
-    assert done.stdout.startswith("one: 1 run, 12 measured requests; 1 whole already\n")
-    assert done.stdout.count("whole: not run again") == 1
-    assert f"    {rows.stem} is whole: not run again\n" in done.stdout
+    assert done.stdout.startswith("one: 1 run, 12 measured requests; 1 already complete\n")
+    assert done.stdout.count("complete: not run again") == 1
+    assert f"    {rows.stem} is complete: not run again\n" in done.stdout
     anew = run_bench(tmp_path, both, "--dry-run")
     assert anew.stdout.startswith("one: 2 runs, 24 measured requests\n")
-    assert "whole" not in anew.stdout
+    assert "complete" not in anew.stdout
     away = scenarios(concurrencies=[1], base_url="http://127.0.0.1:9/v1")
     alone = run_bench(tmp_path, away, "--dry-run", "--resume")
-    assert "which runs are whole can't be told without their server" in alone.stderr
+    assert "without their server it is unknown which runs are complete" in alone.stderr
 
 
 @pytest.mark.parametrize(

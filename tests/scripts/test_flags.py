@@ -31,7 +31,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         ("bench/calibrate.py --repeats x", "--repeats: x: must be a whole number from 1 to 16384"),
         ("bench/calibrate.py --streams 1,0", "--streams: 0: must be a whole number from 1 to"),
         ("bench/observe_gpu.py --hz fast", "--hz: fast: samples a second must be 0.5 to 100"),
-        ("inspect_prompts.py --show -1", "--show: -1: must be a whole number from 0 on"),
+        ("inspect_prompts.py --show -1", "--show: -1: must be a whole number, 0 or more"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_allowed(words: str, said: str) -> None:
