@@ -1,11 +1,11 @@
-# Every verb makes the environment that it needs when it is missing, and leaves it alone when it
-# is up to date. NAME="a b" picks scenarios, ARGS="…" goes to the script as it stands (of `all`,
-# to bench). A NAME of the environment is somebody else's: many shells and CI systems set one.
+# Every verb makes the environment that it needs if it is missing, and doesn't change it if it is up
+# to date. NAME="a b" chooses scenarios, ARGS="…" goes to the script unchanged (with `all` to
+# bench). A NAME in the environment is ignored: many shells and CI systems set one.
 
-# Not called PYTHON: that names the interpreter that the environment is made with.
+# Not called PYTHON: that is the interpreter with which the environment is made.
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
-# ARGS is bench's alone, but for the folder: whoever reads on looks where bench wrote.
+# ARGS is only for bench, except for the folder: the other scripts read where bench wrote.
 WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command line"
 PACKAGES = bench server tools
@@ -16,13 +16,13 @@ PACKAGES = bench server tools
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
-help: ## this list
+help: ## show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-install: ## make the environment: mamba's vllm-bench where there is mamba, else .venv
+install: ## make the environment: mamba's vllm-bench if there is mamba, else .venv
 	sh tools/environment.sh run >/dev/null && echo "The environment is ready."
 
-init-env: ## write .env from .env.example, for you to fill in
+init-env: ## copy .env.example to .env, to be filled in
 	sh tools/init_env.sh
 
 server: ## start vLLM with the settings of .env (needs vLLM and a GPU)
@@ -31,41 +31,41 @@ server: ## start vLLM with the settings of .env (needs vLLM and a GPU)
 server-cpu: ## start a real vLLM with a tiny random model on this machine's CPU
 	sh tools/vllm_cpu.sh $(ARGS)
 
-sim: ## start the simulator: a vLLM without a GPU (ARGS=--help shows its flags)
+sim: ## start the simulator of a vLLM server, without GPU (ARGS=--help shows its flags)
 	$(RUN) server/simulator.py $(ARGS)
 
-demo: ## everything once, without GPU or hub: simulator, run, tables, pictures, report
+demo: ## try everything without GPU or hub: simulator, run, tables, pictures, report
 	$(RUN) bench/demo.py $(ARGS)
 
-calibrate: ## the client's own error, measured (10 minutes; keep the machine quiet)
+calibrate: ## measure the client's own error (10 minutes; run nothing else meanwhile)
 	$(RUN) bench/calibrate.py $(ARGS)
 
 bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry
 	$(RUN) bench/bench.py $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
-summarize: ## tables and verdicts of all runs: summary.csv, summary.md
+summarize: ## write tables and verdicts of all runs: summary.csv, summary.md
 	$(RUN) bench/summarize.py $(ARGS)
 
-plots: ## pictures of all runs, in results/plots
+plots: ## draw pictures of all runs, in results/plots
 	$(RUN) bench/plot.py $(ARGS)
 
-report: ## all runs on one page to look at: results/report.html
+report: ## write a page with all runs: results/report.html
 	$(RUN) bench/report.py $(ARGS)
 
-all: ## bench, then summarize, plots and report whatever came of it
+all: ## run bench, then summarize, plots and report, even if bench failed
 	$(MAKE) --no-print-directory bench; bench=$$?; \
 	$(MAKE) --no-print-directory --keep-going ARGS=$(WHERE) summarize plots report && exit $$bench
 
-test: ## the tests: no server, GPU or network needed
+test: ## run the tests: no server, GPU or network needed
 	$(DEV) pytest -q $(ARGS)
 
-test-fast: ## the tests that start no process: under a minute
+test-fast: ## run the tests that start no process: under a minute
 	$(DEV) pytest -q -m "not process and not vllm" $(ARGS)
 
-test-vllm: ## the scripts against a real vLLM on the CPU (its first time downloads 1 GB)
+test-vllm: ## test the scripts against a real vLLM on the CPU (downloads 1 GB the first time)
 	$(DEV) pytest -q -m vllm tests/e2e $(ARGS)
 
-check: ## format, lint, types
+check: ## check format, lint and types
 	$(DEV) ruff format --check .
 	$(DEV) ruff check .
 	export MYPYPATH=bench:server && $(DEV) mypy $(PACKAGES)

@@ -115,28 +115,18 @@ def _parse() -> argparse.Namespace:
     elsewhere = parser.add_mutually_exclusive_group()
     command = "command that prints the server's GPU rows: observe_gpu.py, run there"
     elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
-    elsewhere.add_argument(
-        "--dcgm-url", type=_page, metavar="U", help="the page of its DCGM exporter"
-    )
+    elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
     results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
-    add(
-        "--base-url",
-        metavar="U",
-        help="the server, in place of the file's base_url (ending in /v1)",
-    )
+    add("--base-url", metavar="U", help="the server, in place of the file's (ending in /v1)")
     add("--model", metavar="M", help="the model, in place of the file's")
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
     wait = f"wait this long for the server (default: {WAIT_S:g})"
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
-    add(
-        "--plain",
-        action="store_true",
-        help="print lines instead of the live view, on a terminal too",
-    )
+    add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     add("--resume", action="store_true", help="leave out the runs that are complete in D already")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()

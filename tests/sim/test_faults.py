@@ -256,17 +256,17 @@ def test_a_line_of_faults_is_read(spec: str, faults: list[Fault]) -> None:
     ("spec", "words"),
     [
         ("eror_event", "unknown kind 'eror_event'; did you mean error_event? (known: http_400"),
-        ("stall:1.5", "rate '1.5' is no share from 0 to 1"),
+        ("stall:1.5", "rate '1.5' isn't a share from 0 to 1"),
         ("stall:often", "rate 'often'"),
         ("stall:#0", "request number '0'"),
         ("stall:#a", "request number 'a'"),
-        ("stall=400", "no duration such as 400ms"),
+        ("stall=400", "isn't a duration such as 400ms"),
         ("stall@x", "after_tokens 'x'"),
         ("merge=many", "value 'many'"),
         ("crlf@3", "crlf takes no @"),
         ("cut=3", "cut takes no ="),
         ("slow_ready:0.5", "slow_ready is the server's"),
-        ("@3", "is no fault"),
+        ("@3", "isn't a fault"),
     ],
 )
 def test_a_wrong_fault_is_named_with_what_is_allowed(spec: str, words: str) -> None:
@@ -297,7 +297,7 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
         ),
         ("faults:\n  - {rate: 3}\n", "needs a `kind`"),
         ("- cut\n", "needs a list under `faults:`"),
-        ("faults: {", "is no YAML"),
+        ("faults: {", "isn't YAML"),
         ("faults:\n  - {kind: cut, rate: 0.5, requests: [1]}\n", "not both"),
     ],
 )

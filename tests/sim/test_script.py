@@ -23,7 +23,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
     ("flags", "words"),
     [
         ("--nonsense", "unrecognized arguments: --nonsense"),
-        ("--max-num-seqs 0", "'0' is no whole number from 1 on"),
+        ("--max-num-seqs 0", "'0' isn't a whole number, 1 or more"),
         ("--exact --itl-ms -1", "-1"),
         ("--exact --itl-ms soon", "'soon' is no number of milliseconds"),
         ("--itl-ms 20", "--itl-ms is for exact mode; add --exact"),

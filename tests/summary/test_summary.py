@@ -159,7 +159,7 @@ def test_a_run_that_was_killed_before_its_first_row_is_known_by_its_json(tmp_pat
 
 @pytest.mark.parametrize(
     ("cells", "complaint"),
-    [({"t_end_s": ""}, "line 3 has no t_end_s"), ({"run_id": "other"}, "holds 2 runs")],
+    [({"t_end_s": ""}, "line 3 has no t_end_s"), ({"run_id": "other"}, "contains 2 runs")],
 )
 def test_rows_that_make_no_run_are_refused_with_their_place(tmp_path, cells, complaint):
     path = write_run(tmp_path, [made_record(0), made_record(1)])

@@ -44,9 +44,9 @@ def test_a_watched_run_is_a_line_on_server_gpus_energy_and_cost(tmp_path: Path) 
         "waiting 3.00 (3.00)",
         "2 GPUs, mean (peak): busy 90.0 % (90.0), power 300 W (300), heat 60.0 °C (60.0), "
         "memory 70.0 GB (70.0), SM clock 1980 MHz (1980); together 600 W",
-        "59550 J in the steady window, by energy counter: 7.52 J an output token, "
-        "0.133 tokens/s/W, 150 J a request",
-        "13.9 for a million output tokens at 2 a GPU hour, 39.9 tokens/s a GPU (2 of them)",
+        "59550 J in the steady window, by energy counter: 7.52 J per output token, "
+        "0.133 tokens/s/W, 150 J per request",
+        "13.9 per million output tokens at 2 per GPU hour, 39.9 tokens/s per GPU (2 in all)",
     ]
     assert note == SENSOR_NOTE
 
@@ -89,7 +89,7 @@ def test_trouble_is_told_gpu_by_gpu(tmp_path: Path) -> None:
     assert "GPU 2 " in idle
     assert run.energy.absent["window_j"] in energy
     assert all(gpu in energy for gpu in ("GPU 1 ", "25.9 s", "GPU 3 "))
-    assert f"{run.cost.per_million_output_tokens:.3g} for" in cost
+    assert f"{run.cost.per_million_output_tokens:.3g} per" in cost
     assert SENSOR_NOTE not in lines_of(run)
 
 

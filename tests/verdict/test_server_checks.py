@@ -137,7 +137,7 @@ def test_a_counter_that_came_into_being_during_the_run_started_at_zero(tmp_path)
     assert severity_of(facts, "ledger_mismatch") is None
 
 
-@pytest.mark.parametrize(("more", "advice"), [(50, "somebody else"), (-50, "restarted")])
+@pytest.mark.parametrize(("more", "advice"), [(50, "another client"), (-50, "restarted")])
 def test_the_ledger_names_both_counts_and_advises_by_the_sign(tmp_path, more, advice):
     facts = ledger(tmp_path, healthy(), tokens=more)
     found = finding_of(facts, "ledger_mismatch")
