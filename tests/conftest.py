@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -39,6 +40,12 @@ def _start(self: BaseProcess) -> None:
 _started = BaseProcess.start
 BaseProcess.start = _start  # type: ignore[method-assign]
 sys.addaudithook(_audit)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: a sixth of the time of all fast tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,15 @@ from vllm_bench.records.request_record import ErrorKind
 
 from tests.sim.simulated import Simulated
 from tests.support.far_end import LAST_CHUNK, SSE_HEAD, Step, TinyVllm, chunk, delta, event, usage
-from tests.support.running import info, rows, run_bench, start_bench, wait_for, write_scenario
+from tests.support.running import (
+    info,
+    rows,
+    run_bench,
+    start_bench,
+    tiny_scenario,
+    wait_for,
+    write_scenario,
+)
 
 pytestmark = pytest.mark.process
 
@@ -242,14 +250,7 @@ NO_TOKEN: list[Step] = [
 def test_a_reply_without_a_token_is_no_success(tmp_path: Path, tiny_vllm: TinyVllm) -> None:
     # Not by the simulator: like vLLM, it has at least one token for whoever asks well.
     tiny_vllm.misbehave = lambda number: NO_TOKEN if number == 2 else None
-    scenario = write_scenario(
-        tmp_path,
-        base_url=tiny_vllm.base_url,
-        model="tiny",
-        max_new_tokens=4,
-        concurrencies=[1],
-        num_requests=3,
-    )
+    scenario = tiny_scenario(tmp_path, tiny_vllm.base_url, concurrencies=[1], num_requests=3)
     assert run_bench(tmp_path, scenario).returncode == 4
     found = rows(tmp_path).set_index("request_index")
     assert list(found["error_kind"].fillna("success")) == ["success", "empty", "success"]

@@ -6,8 +6,6 @@ Real runs against the simulator, whose own record says which replies it finished
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,10 +20,10 @@ from vllm_bench.run.folder import mark_left_behind
 
 from tests.end_to_end.killing import NS, REPLIES, STREAMS, Fate, Pulse, Truth, kill, planned
 from tests.sim.simulated import Simulated
+from tests.support.running import run_script
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parents[2]
 SIDE_BY_SIDE = 6
 
 
@@ -177,19 +175,9 @@ def test_a_run_that_loses_a_sending_process_ends_by_itself_and_says_so(field: Fi
             assert lost == 1 or len(field.frames[path]) == REPLIES
 
 
-def script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bench" / name), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
 def test_what_is_left_is_summed_up_and_said_to_be_cut_off(field: Field, tmp_path: Path) -> None:
     runs = f"{field.folder}/*/results/*.csv"
-    done = script("summarize.py", runs, "--results-dir", str(tmp_path))
+    done = run_script("bench/summarize.py", runs, "--results-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     told = pd.read_csv(tmp_path / "summary.csv").set_index("run_id")
     assert set(told.index) == {path.stem for path in field.infos}
@@ -207,7 +195,7 @@ def test_what_is_left_is_drawn(field: Field, tmp_path: Path) -> None:
     cut_off = [p for p, i in field.infos.items() if i.status == "running"]
     by_rows = sorted(cut_off, key=lambda p: len(field.frames.get(p, ())))
     some = [by_rows[0], by_rows[len(by_rows) // 2], by_rows[-1]]
-    done = script("plot.py", *map(str, some), "--results-dir", str(tmp_path))
+    done = run_script("bench/plot.py", *some, "--results-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     for path in (p for p in some if len(field.frames.get(p, ()))):
         assert (tmp_path / "plots" / f"{path.stem}_latency_cdf.png").stat().st_size > 0

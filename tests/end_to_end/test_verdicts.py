@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,10 +10,9 @@ import pytest
 import yaml
 
 from tests.sim.simulated import Simulated
+from tests.support.running import run_script
 
 pytestmark = pytest.mark.process
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def bench(folder: Path, url: str, name: str = "chat", **settings: object):
@@ -33,19 +30,9 @@ def bench(folder: Path, url: str, name: str = "chat", **settings: object):
     path = folder / "scenarios.yaml"
     path.write_text(yaml.safe_dump({"scenarios": {name: scenario}}))
     words = ["--scenarios", path, "--results-dir", folder]
-    done = run("bench", *words)
-    run("summarize", "--results-dir", folder)
+    done = run_script("bench/bench.py", *words)
+    run_script("bench/summarize.py", "--results-dir", folder)
     return done, json.loads((folder / "summary.json").read_text())
-
-
-def run(script: str, *words: object):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bench" / f"{script}.py"), *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 def codes(summary) -> dict[str, str]:

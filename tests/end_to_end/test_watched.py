@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,11 @@ from vllm_bench.serverside.energy import MIN_ENERGY_WINDOW_S
 from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
 from tests.support.reading import numbers
-from tests.support.running import assert_ran, run_bench, write_scenario
+from tests.support.running import assert_ran, run_bench, run_script, tiny_scenario, write_scenario
 from tests.support.shimmed import TWO_GPUS, environment
 
 pytestmark = pytest.mark.process
 
-SUMMARIZE = Path(__file__).resolve().parents[2] / "bench" / "summarize.py"
 NO_COUNTER = "0 0 energy=!3\n1 0 energy=!3\n"
 SLOWED_AT, LOST_AT = 10, 60  # samples
 TROUBLE = f"""{TWO_GPUS}{NO_COUNTER}
@@ -36,12 +33,8 @@ TROUBLE = f"""{TWO_GPUS}{NO_COUNTER}
 def summarized(folder: Path) -> tuple[dict[str, Any], dict[str, str], str]:
     """Return the one run of summary.json, its row of summary.csv, and what was printed."""
     results = folder / "results"
-    done = subprocess.run(
-        [sys.executable, str(SUMMARIZE), "--results-dir", str(results)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_script("bench/summarize.py", "--results-dir", results)
+    assert done.returncode == 0, done.stderr
     (run,) = json.loads((results / "summary.json").read_text())["runs"]
     with (results / "summary.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
@@ -137,10 +130,9 @@ def test_constant_power_is_the_energy_of_the_window_whatever_its_length(
     tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.token_gap_s = 0.02
-    scenario = write_scenario(
+    scenario = tiny_scenario(
         tmp_path,
-        base_url=tiny_vllm.base_url,
-        model="tiny",
+        tiny_vllm.base_url,
         max_new_tokens=8,
         concurrencies=[2],
         num_requests=12,

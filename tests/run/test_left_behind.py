@@ -23,7 +23,7 @@ from vllm_bench.run.folder import YOUNG_S, mark_left_behind
 
 from tests.support.far_end import TinyVllm
 from tests.support.made_runs import made_info, made_record, write_run
-from tests.support.running import info, start_bench, wait_for, write_scenario
+from tests.support.running import info, start_bench, tiny_scenario, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = [made_record(i) for i in range(3)]
@@ -189,15 +189,7 @@ class Lingering(TinyVllm):
 @pytest.mark.process
 def test_a_run_whose_rows_are_whole_is_under_way_until_its_json_is(tmp_path: Path) -> None:
     with Lingering() as server:
-        scenarios = write_scenario(
-            tmp_path,
-            base_url=server.base_url,
-            model="tiny",
-            max_new_tokens=4,
-            concurrencies=[2],
-            num_requests=6,
-            warmup_requests=0,
-        )
+        scenarios = tiny_scenario(tmp_path, server.base_url, concurrencies=[2], num_requests=6)
         process = start_bench(tmp_path, scenarios, "--no-server-metrics")
         results = tmp_path / "results"
         try:
@@ -215,14 +207,7 @@ def test_a_run_whose_rows_are_whole_is_under_way_until_its_json_is(tmp_path: Pat
 def slow_run(tmp_path: Path, tiny_vllm: TinyVllm) -> Iterator[subprocess.Popen[str]]:
     """bench.py on a server that takes its time."""
     tiny_vllm.token_gap_s = 0.05
-    scenarios = write_scenario(
-        tmp_path,
-        base_url=tiny_vllm.base_url,
-        model="tiny",
-        max_new_tokens=4,
-        concurrencies=[2],
-        num_requests=5000,
-    )
+    scenarios = tiny_scenario(tmp_path, tiny_vllm.base_url, concurrencies=[2], num_requests=5000)
     process = start_bench(tmp_path, scenarios)
     yield process
     process.kill()
@@ -252,13 +237,8 @@ def start_beside(tmp_path: Path) -> Callable[[], str]:
     """A second bench.py in the same folder, whose server isn't there."""
 
     def run() -> str:
-        scenarios = write_scenario(
-            tmp_path,
-            base_url="http://127.0.0.1:9/v1",
-            model="tiny",
-            max_new_tokens=4,
-            concurrencies=[1],
-            num_requests=1,
+        scenarios = tiny_scenario(
+            tmp_path, "http://127.0.0.1:9/v1", concurrencies=[1], num_requests=1
         )
         process = start_bench(tmp_path, scenarios, "--wait-s", "0")
         _, told = process.communicate(timeout=60)

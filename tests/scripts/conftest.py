@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.far_end import TinyVllm
-from tests.support.running import run_bench, write_scenario
+from tests.support.running import run_bench, tiny_scenario
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 Scenarios = Callable[..., Path]
@@ -19,14 +19,8 @@ Scenarios = Callable[..., Path]
 @pytest.fixture
 def scenarios(tmp_path: Path, tiny_vllm: TinyVllm) -> Scenarios:
     """Return what writes a scenario file: 12 requests of 4 tokens over 3 streams, or as told."""
-    settings = {
-        "base_url": tiny_vllm.base_url,
-        "model": "tiny",
-        "max_new_tokens": 4,
-        "concurrencies": [3],
-        "num_requests": 12,
-    }
-    return lambda **changes: write_scenario(tmp_path, **{**settings, **changes})
+    settings = {"base_url": tiny_vllm.base_url, "concurrencies": [3], "num_requests": 12}
+    return lambda **changes: tiny_scenario(tmp_path, **{**settings, **changes})
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import os
 import signal
@@ -254,12 +254,10 @@ def test_a_closed_pipe_ends_it_quietly(tmp_path: Path, prompts: str, words: str)
 
 
 def writer_of(pipe: Path) -> int | None:
-    """Open a pipe that somebody reads."""
-    try:
+    """Open a pipe for writing; None while nobody reads it."""
+    with contextlib.suppress(OSError):
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as e:
-        assert e.errno == errno.ENXIO
-        return None
+    return None
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:

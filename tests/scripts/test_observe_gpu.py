@@ -20,7 +20,7 @@ from vllm_bench.records.samples import GpuRow
 from vllm_bench.watch.gpu_elsewhere import HEADER
 
 from tests.support.far_end import FarEnd, TinyVllm
-from tests.support.running import assert_ran, run_bench, run_script, write_scenario
+from tests.support.running import assert_ran, run_bench, run_script, tiny_scenario
 from tests.support.shimmed import TWO_GPUS, environment
 
 pytestmark = pytest.mark.process
@@ -35,17 +35,11 @@ TROUBLE = TWO_GPUS + "0 3 reasons=0x44 sm=1200\n0 6 reasons=0 sm=1980\n1 5 all=!
 def bench(tmp_path: Path, tiny_vllm: TinyVllm) -> Callable[..., Any]:
     """Run bench.py on a scenario with these changes; return how it ended."""
     tiny_vllm.token_gap_s = 0.02
-    settings = {
-        "base_url": tiny_vllm.base_url,
-        "model": "tiny",
-        "max_new_tokens": 4,
-        "concurrencies": [2],
-        "num_requests": 12,
-    }
+    settings = {"base_url": tiny_vllm.base_url, "concurrencies": [2], "num_requests": 12}
 
     def run(changes: dict[str, object], *words: str, **env: str) -> Any:
         return run_bench(
-            tmp_path, write_scenario(tmp_path, **{**settings, **changes}), *words, **env
+            tmp_path, tiny_scenario(tmp_path, **{**settings, **changes}), *words, **env
         )
 
     return run

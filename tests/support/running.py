@@ -28,6 +28,7 @@ def run_script(
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
         cwd=cwd,
         env={**os.environ, "PYTHONWARNINGS": "error", **env},
     )
@@ -51,6 +52,12 @@ def write_scenario(folder: Path, **settings: object) -> Path:
     path = folder / "scenarios.yaml"
     path.write_text(json.dumps({"scenarios": {"one": settings}}))  # JSON is YAML
     return path
+
+
+def tiny_scenario(folder: Path, base_url: str, **changes: object) -> Path:
+    """Write a scenario file for a `TinyVllm`: 4 tokens a request, and what the test says."""
+    settings = {"base_url": base_url, "model": "tiny", "max_new_tokens": 4, **changes}
+    return write_scenario(folder, **settings)
 
 
 def command(folder: Path, scenarios: Path, *words: str) -> list[str]:
