@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vllm_bench.errors import UsageError
+from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -64,8 +64,10 @@ def main() -> int:
         kept = f"what had been measured by then is in {where}"
         said = f"interrupted; {kept if where.exists() else 'nothing was measured'}"
         raise KeyboardInterrupt(said) from None
-    except OSError as e:
-        raise OSError(e.errno, e.strerror or str(e), str(e.filename or where)) from e
+    except OSError as e:  # a broken pipe too: whoever ran this must not take it for done
+        if args.dry_run:
+            raise
+        raise BenchError(f"{e.filename or where}: {e.strerror or e}") from e
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -103,13 +105,8 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.allow_abbrev = False  # `make all` looks for --results-dir, spelled out
     add = parser.add_argument
-    add(
-        "--scenarios",
-        type=Path,
-        default=SCENARIOS,
-        metavar="F",
-        help="scenario file (default: bench/scenarios.yaml)",
-    )
+    scenarios = "scenario file (default: bench/scenarios.yaml)"
+    add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help=scenarios)
     add("--name", action="append", metavar="S", help="run this scenario; repeatable (default: all)")
     add("--telemetry", action="store_true", help="sample this machine's GPUs during the run")
     elsewhere = parser.add_mutually_exclusive_group()

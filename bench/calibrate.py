@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -40,8 +41,12 @@ STREAMS = (1, 8, 64, 256, 512, 1000)
 def main() -> int:
     """Measure each level, print the table, write the files."""
     args = _parse()
-    paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
-    rows = [_median_level(pace, args.repeats) for pace in paces]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill stops the simulator too
+    try:
+        paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
+        rows = [_median_level(pace, args.repeats) for pace in paces]
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted") from None
     _report(rows, args)
     return 0
 

@@ -25,29 +25,38 @@ LINE_LIMIT = 1000  # characters of a complaint
 
 def run(main: Callable[[], int]) -> int:
     """Run a script's main, its imports included, and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):  # a question mark where a terminal lacks a character
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the caller
+        # A question mark where a terminal lacks a character.
+        stream.reconfigure(errors="replace")
     try:
         return _flushed(main())
     except BenchError as e:
         return complain(e, e.exit_code)
     except KeyboardInterrupt as e:
         return complain(e, INTERRUPTED) if e.args else INTERRUPTED
-    except BrokenPipeError:  # the reader, head say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of a listing, head say, has seen enough
+        _discard_output()
         return 0
     except OSError as e:
-        if e.filename is None:
-            raise
-        return complain(f"{e.filename}: {e.strerror}")
+        return complain(f"{e.filename or 'the output'}: {e.strerror or e}")
     finally:
         # Python's own shutdown follows: another Ctrl-C there ends it silently.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _flushed(status: int) -> int:
-    sys.stdout.flush()  # here, where a closed pipe is caught
+    """Return the status of a main that has ended, whether or not somebody still reads."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
     return status
+
+
+def _discard_output() -> None:
+    """Let Python's own last flush succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(problem: object, status: int = 1) -> int:

@@ -14,19 +14,20 @@ STOP_LIMIT_S = 30.0  # it writes the rest of its truth
 
 
 class SimulatorError(BenchError):
-    """A simulator that did not start; its own message stands above."""
+    """A simulator that did not start."""
 
 
 @contextmanager
 def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int]]:
     """Start a simulator with these flags on a free port; yield its base URL and process id.
 
-    It has its own session, so Ctrl-C doesn't reach it, and Linux shares cores by session. It is
-    stopped at the block's end, whatever happens. Raises SimulatorError.
+    In its own session Ctrl-C doesn't reach it, but Linux shares the cores by session: what is
+    measured stays in the script's. It is stopped at the block's end. Raises SimulatorError.
     """
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "server" / "simulator.py"), "--port", "0", *words],
         stdout=subprocess.PIPE,
+        stderr=None if own_session else subprocess.DEVNULL,
         text=True,
         start_new_session=own_session,
     )
@@ -34,7 +35,7 @@ def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         if not url:
-            raise SimulatorError("the simulator didn't start: see above")
+            raise SimulatorError("the simulator didn't start: make sim says why")
         yield f"{url}/v1", process.pid
     finally:
         process.terminate()

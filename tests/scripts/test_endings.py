@@ -65,3 +65,42 @@ def test_the_exit_code_is_the_scripts_own_unless_it_is_interrupted() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the interpreter's end is silent
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("words", ["bench/observe_gpu.py --columns", "bench/calibrate.py --help"])
+def test_a_script_whose_output_is_closed_still_ends_well(words: str) -> None:
+    command = f"{sys.executable} {ROOT / words} >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("bench/summarize.py --codes", 0),
+        ("bench/bench.py --dry-run --dataset sample", 0),
+        ("bench/bench.py --name smoke_test --base-url http://127.0.0.1:9/v1 --wait-s 0", 1),
+    ],
+)
+def test_a_reader_that_leaves_ends_a_listing_well_and_a_run_not(
+    tmp_path: Path, words: str, code: int
+) -> None:
+    """Both outputs go to a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, *f"{ROOT / words}".split(" ")],
+        stdout=writer, stderr=writer, cwd=tmp_path, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == code
+
+
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "bench" / "summarize.py"), "--codes"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
+from ..records.request_record import RecordWriter
 from ..records.run_info import ClockPair, RunStatus
 from ..reply.exchange import Exchange, PackedSegment
 from ..send.loop_health import Pulse
@@ -62,9 +63,10 @@ def run_plan(
 
     Raises RunError where a worker can't start, OSError where files can't be written.
     """
-    with started_crew(plan, workers) as crew:
+    # The rows' file first and last: while it is open, nobody takes the run for a killed one.
+    with closing(RecordWriter(rows_path)) as rows, started_crew(plan, workers) as crew:
         progress = progress_of(plan, crew[0].tickets.taken, time.perf_counter_ns() / 1e9)
-        with closing(Tally(plan, progress, rows_path)) as tally:
+        with closing(Tally(plan, progress, rows)) as tally:
             run = _Run(plan, crew, progress, tally)
             if run.get_ready(watch):
                 start = start_all(crew)

@@ -19,14 +19,13 @@ from ..reply.reply import Reply, grouped
 class Tally:
     """Takes segments and exchanges in the order of their stamps; writes the rows to a file."""
 
-    def __init__(self, plan: Plan, progress: Progress, rows_path: Path) -> None:
-        """Create the file of rows. Raises OSError, for instance FileExistsError."""
+    def __init__(self, plan: Plan, progress: Progress, rows: RecordWriter) -> None:
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
         self.token_reads = self.token_events = 0
         self._plan = plan
         self._progress = progress
-        self._rows = RecordWriter(rows_path)
+        self._rows = rows
         self._tokens: TokenWriter | None = None
         self._start_ns = time.perf_counter_ns()  # of the warm-up, until the run's own start
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
@@ -70,12 +69,9 @@ class Tally:
             self._tokens.flush()
 
     def close(self) -> None:
-        """Close the files. Raises OSError."""
-        try:
-            if self._tokens is not None:
-                self._tokens.close()
-        finally:
-            self._rows.close()
+        """Close the stamps' file. Raises OSError."""
+        if self._tokens is not None:
+            self._tokens.close()
 
     def _reply(self, index: int) -> Reply:
         return self._open.setdefault(index, Reply(stream=self._plan.scenario.stream))

@@ -183,5 +183,6 @@ class GpuRecording(Recording):
                 self._gpus.setdefault(row.gpu_uuid, unknown)
 
     def facts(self) -> dict[str, Any]:
-        gpus = [dataclasses.asdict(gpu) for gpu in self._gpus.values()]
+        with self._lock:  # a driver that hangs keeps its thread alive
+            gpus = [dataclasses.asdict(gpu) for gpu in self._gpus.values()]
         return {"source": self._source, "hz": self._hz, "gpus": gpus, **super().facts()}
