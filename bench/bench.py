@@ -64,7 +64,7 @@ def main() -> int:
         kept = f"what had been measured by then is in {where}"
         said = f"interrupted; {kept if where.exists() else 'nothing was measured'}"
         raise KeyboardInterrupt(said) from None
-    except OSError as e:  # a broken pipe too: whoever ran this must not take it for done
+    except OSError as e:  # a broken pipe too: the caller must see that it failed
         if args.dry_run:
             raise
         raise BenchError(f"{e.filename or where}: {e.strerror or e}") from e

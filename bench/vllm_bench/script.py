@@ -45,7 +45,7 @@ def run(main: Callable[[], int]) -> int:
 
 
 def _flushed(status: int) -> int:
-    """Return the status of a main that has ended, whether or not somebody still reads."""
+    """Return the status of a main that has ended, even if its reader has left."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

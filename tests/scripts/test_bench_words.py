@@ -36,19 +36,19 @@ def test_the_commands_to_read_on_work_when_pasted(
     assert len(told[0]) < len(str(folder)) + 120
 
 
-def test_a_dry_run_that_resumes_says_what_is_whole(tmp_path: Path, scenarios: Scenarios) -> None:
+def test_a_dry_run_that_resumes_says_what_is_complete(tmp_path: Path, scenarios: Scenarios) -> None:
     assert_ran(run_bench(tmp_path, scenarios(concurrencies=[1])))
     (rows,) = (tmp_path / "results").glob("*.csv")
     both = scenarios(concurrencies=[1, 2])
     done = run_bench(tmp_path, both, "--dry-run", "--resume")
-    assert numbers(done.stdout.partition("\n")[0]) == [1, 12, 1]  # to run, requests, whole
-    assert re.findall(r"(\S+) is whole", done.stdout) == [rows.stem]
+    assert numbers(done.stdout.partition("\n")[0]) == [1, 12, 1]  # to run, requests, complete
+    assert re.findall(r"(\S+) is complete", done.stdout) == [rows.stem]
     anew = run_bench(tmp_path, both, "--dry-run")
     assert numbers(anew.stdout.partition("\n")[0]) == [2, 24]
-    assert "whole" not in anew.stdout
+    assert "complete" not in anew.stdout
     away = scenarios(concurrencies=[1], base_url="http://127.0.0.1:9/v1")
     alone = run_bench(tmp_path, away, "--dry-run", "--resume")
-    assert "whole" in one_line(alone.stderr)
+    assert "complete" in one_line(alone.stderr)
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ pytestmark = pytest.mark.process
     [
         ("bench/bench.py --workers 0", "--workers: 0", "1 to 256"),
         ("bench/bench.py --workers two", "--workers: two", "1 to 256"),
-        ("bench/bench.py --wait-s -1", "--wait-s: -1", "from 0"),
-        ("bench/bench.py --wait-s x", "--wait-s: x", "from 0"),
+        ("bench/bench.py --wait-s -1", "--wait-s: -1", "0 or more"),
+        ("bench/bench.py --wait-s x", "--wait-s: x", "0 or more"),
         ("bench/bench.py --telemetry-command 'a", "--telemetry-command: 'a", "quotation"),
         ("bench/bench.py --res X", "--res", "unrecognized"),  # make all looks for the whole
         ("bench/report.py --colour", "--colour", "unrecognized"),
         ("bench/calibrate.py --repeats x", "--repeats: x", "1 to 16384"),
         ("bench/calibrate.py --streams 1,0", "--streams: 0", "1 to 16384"),
         ("bench/observe_gpu.py --hz fast", "--hz: fast", "0.5 to 100"),
-        ("inspect_prompts.py --show -1", "--show: -1", "from 0"),
+        ("inspect_prompts.py --show -1", "--show: -1", "0 or more"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_allowed(words: str, flag: str, allowed: str) -> None:

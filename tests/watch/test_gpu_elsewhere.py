@@ -171,7 +171,7 @@ def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> 
         ("", "it is empty"),
         (python("import sys; sys.exit('ssh: gpu7: no route to host')"), "no route to host"),
         (python("print('welcome to gpu7')"), "not a sampler's line: 'welcome to gpu7'"),
-        (python("pass"), "it said nothing"),
+        (python("pass"), "it printed nothing"),
     ],
 )
 def test_a_command_that_gives_no_rows_is_told_in_its_own_words(

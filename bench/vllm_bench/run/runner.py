@@ -63,7 +63,7 @@ def run_plan(
 
     Raises RunError where a worker can't start, OSError where files can't be written.
     """
-    # The rows' file first and last: while it is open, nobody takes the run for a killed one.
+    # The rows' file first and last: while it is open, the run does not look like a killed one.
     with closing(RecordWriter(rows_path)) as rows, started_crew(plan, workers) as crew:
         progress = progress_of(plan, crew[0].tickets.taken, time.perf_counter_ns() / 1e9)
         with closing(Tally(plan, progress, rows)) as tally:
