@@ -275,7 +275,7 @@ def test_repeats_take_turns_with_levels_and_have_schedules_of_their_own(
 
 def whole(told: str) -> list[str]:
     """Return the ids of the runs that are told to be whole, in order."""
-    return sorted(re.findall(r"(\S+) is whole", told))
+    return sorted(re.findall(r"(\S+) is complete", told))
 
 
 def test_a_resumed_bench_runs_what_is_missing_and_nothing_else(
