@@ -66,6 +66,8 @@ def main() -> int:
     try:
         with in_style(DARK if args.dark else LIGHT):
             damaged = _draw_all(paths, plots)
+    except BrokenPipeError:
+        raise
     except OSError as e:
         return complain(f"{plots.folder}: picture not written: {e.strerror}")
     return 1 if missing or damaged else 0

@@ -34,6 +34,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,8 @@ def main() -> int:
         return 1
     summaries = sorted_summaries(taken)
     written = _write(args.results_dir or paths[0].parent, summaries, vllm=args.format == "vllm")
-    _print(summaries, written)
+    with suppress(BrokenPipeError):  # the reader, head say, has seen enough
+        _print(summaries, written)
     if not written or missing or damaged:
         return 1
     return _verdict_code(summaries) if args.check else 0

@@ -137,7 +137,7 @@ def test_a_run_of_ours(tmp_path: Path) -> None:
         TraceRequest(2.0, 5, 2),
     )
     (note,) = found.notes
-    assert "order" in note
+    assert "sorted" in note
 
 
 def test_the_columns_of_a_run_exist() -> None:
@@ -198,7 +198,7 @@ def test_rows_are_put_in_order_and_equal_times_keep_theirs(tmp_path: Path) -> No
         (0.0, 472), (0.0, 472), (40.0, 1087), (40.5, 417)
     ]  # fmt: skip
     (note,) = found.notes
-    assert "order" in note
+    assert "sorted" in note
 
 
 def test_requests_that_no_server_of_this_context_holds_are_left_out(tmp_path: Path) -> None:

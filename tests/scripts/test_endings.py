@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from vllm_bench.script import run
 
+from tests.support.made_runs import failed_record, made_info, write_run
+
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +106,18 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_does_not_change_what_a_check_finds(tmp_path: Path) -> None:
+    """The table goes to a pipe that nobody reads; the run is INVALID all the same."""
+    records = [failed_record(i) for i in range(20)]
+    write_run(tmp_path, records, made_info(records))
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = str(ROOT / "bench" / "summarize.py")
+    done = subprocess.run(
+        [sys.executable, script, "--check", "--results-dir", str(tmp_path)],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (4, "")

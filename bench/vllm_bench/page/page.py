@@ -60,6 +60,7 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     sources = {name: _script(name) for name in ("theme.js", "plotly", "page.js")}
     colours = f':root {{{css(LIGHT)}}}\n:root[data-theme="dark"] {{{css(DARK)}}}\n'
     charts = {place: section["charts"] for place, section in sections.items()}
+    style = colours + (PARTS / "style.css").read_text(encoding="utf-8")
     return _template().render(
         verdicts=verdicts(summaries),
         sections=sections,
@@ -68,7 +69,7 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
         begun=min((s.started_utc for s in summaries if s.started_utc), default=""),
         environment=[*environment(summaries), *_clocks(summaries)],
         policy=_policy(sources),
-        style=Markup(colours + (PARTS / "style.css").read_text()),  # noqa: S704  # our own
+        style=Markup(style),  # noqa: S704  # our own
         scripts={name: Markup(text) for name, text in sources.items()},  # noqa: S704
         data=Markup(script_json(charts)),  # noqa: S704
     )
@@ -154,7 +155,7 @@ def _script(name: str) -> str:
         from plotly.offline import get_plotlyjs
 
         return script_source(get_plotlyjs())
-    return script_source((PARTS / name).read_text())
+    return script_source((PARTS / name).read_text(encoding="utf-8"))
 
 
 def script_source(text: str) -> str:

@@ -74,7 +74,9 @@ def bad_row(lines: bytes) -> str | None:
     for number, row in enumerate(rows, start=2):
         parts = row.split(b'"')  # every other part stands outside quotes
         cells = 1 + sum(part.count(b",") for part in parts[::2])
-        if cells != wanted or len(parts) % 2 == 0:
+        if len(parts) % 2 == 0:
+            return f"line {number} has a quote that isn't closed"
+        if cells != wanted:
             return f"line {number} has {cells} cells, not {wanted}"
     return None
 

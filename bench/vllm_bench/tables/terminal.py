@@ -24,10 +24,16 @@ from .text_tables import footnotes, runs_table, setup_words
 STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # rich would exit with 1: what a broken pipe means is the script's to say.
+        raise BrokenPipeError
+
+
 def wide_console() -> Console:
     """Return a console on the terminal, or one of unlimited width on a pipe: folded tables can't be
     searched."""
-    console = Console()
+    console = _Console()
     if not console.is_terminal:
         console.width = 200
     return console
