@@ -12,7 +12,7 @@ from vllm_bench.records.run_info import RunInfo, read_run_info
 from tests.e2e.conftest import Served
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
 OPEN = {"concurrencies": [], "request_rates": [8.0]}
 

@@ -17,7 +17,7 @@ from vllm_bench.vllm.page import COUNTERS, samples, summed
 from tests.e2e.conftest import ROOT, Served
 from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
 SMOKE_TEST = """
 defaults:
