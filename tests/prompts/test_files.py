@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from vllm_bench.prompts.prompt import Message
+from vllm_bench.prompts import source
+from vllm_bench.prompts.prompt import Message, PromptError
 from vllm_bench.prompts.source import default_cache_dir, load_source
 
 from tests.support.data_sets import error, load_prompts, texts, write
@@ -155,3 +156,14 @@ def test_the_bundled_sample_has_at_least_200_different_prompts(tmp_path: Path) -
 )
 def test_the_cache_lies_where_the_environment_says(environ: dict[str, str], folder: Path) -> None:
     assert default_cache_dir(environ) == folder
+
+
+@pytest.mark.parametrize("content", ['{"prompt": 3', '{"id": "a"}', "[]"])
+def test_a_damaged_bundle_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    damaged = tmp_path / "sample.jsonl"
+    damaged.write_text(content + "\n")
+    monkeypatch.setattr(source, "SAMPLE_FILE", damaged)
+    with pytest.raises(PromptError, match=str(damaged)):
+        load_prompts("sample", cache_dir=tmp_path)

@@ -100,3 +100,12 @@ def test_a_damaged_file_is_refused_by_name(
     path.write_text(damage(path.read_text()))
     with pytest.raises(RecordsError, match=r"x\.csv: not (GPU samples|server metrics)"):
         read(run)
+
+
+@BOTH
+def test_a_quote_that_stays_open_is_named_as_such(tmp_path: Path, made: Any, read: Read) -> None:
+    run, path = made(tmp_path)
+    header, first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([header, first + '"', *rest]) + "\n")
+    with pytest.raises(RecordsError, match=r"line 2 .*quote"):
+        read(run)

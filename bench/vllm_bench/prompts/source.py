@@ -54,7 +54,10 @@ def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -
     if dataset.startswith("file:"):
         return read_prompt_file(Path(dataset.removeprefix("file:")))
     if dataset == SAMPLE:
-        return without_repeats(SAMPLE, _prompts_in(SAMPLE_FILE.read_bytes()))
+        try:
+            return without_repeats(SAMPLE, _prompts_in(SAMPLE_FILE.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise PromptError(f"{SAMPLE_FILE}: can't be read: {e}; git has it whole") from e
     hub_set = _known(dataset)
     cached = _find(_folder(cache_dir), hub_set)
     if cached is None:
