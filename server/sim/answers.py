@@ -80,8 +80,7 @@ class Answer:
             self.server.pacing.start(choice)
 
     def made(self, choice: Choice) -> None:
-        """Note a token that was made."""
-        raise NotImplementedError
+        """A token was made: each kind of answer sends what it then can."""
 
     def resume(self) -> None:
         """Continue: the client reads again."""
