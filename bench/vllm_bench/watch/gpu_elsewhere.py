@@ -99,7 +99,6 @@ class CommandSampler:
         self._said: deque[str] = deque(maxlen=5)  # its last messages
         self._rows = 0
         self._nearest_s = float("inf")  # least time from a row's reading to its arrival
-        self._stopping = False
 
     def start(self) -> None:
         """Start the command and wait for its first row. Raises UnavailableError."""
@@ -132,7 +131,6 @@ class CommandSampler:
     def stop(self) -> None:
         """End the command, and note what its rows showed about it."""
         assert self._process is not None
-        self._stopping = True
         died = self._process.poll()
         self._end()
         if died is not None:
