@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -36,6 +36,7 @@ class Go:
     """From the parent: start at this instant of the shared monotonic clock (ns)."""
 
     start_ns: int
+    spread_ns: int = 0  # over which the streams of a closed loop begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class _Session:
         self._tickets = tickets
         self._lanes = lanes
         self._orders = orders
-        self._go: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._go: asyncio.Future[Go | None] = asyncio.get_running_loop().create_future()
         self._sender: Sender | None = None
         self._ending: Command | None = None
 
@@ -145,26 +146,41 @@ class _Session:
         gc.disable()
 
     async def send(self, outbox: Outbox) -> None:
-        start_ns = await self._go
-        if start_ns is None:
+        go = await self._go
+        if go is None:
             return  # stopped before the start
         health = LoopHealth(outbox.put)
         health.start()
-        await self._drive(self._sender_of_the_share(), start_ns)
+        await self._drive(self._sender_of_the_share(go), go.start_ns)
         health.stop()
 
-    def _sender_of_the_share(self) -> Sender:
-        share, tickets = self._share, self._tickets
+    def _sender_of_the_share(self, go: Go) -> Sender:
+        share, take = self._share, self._tickets_until_the_end(go.start_ns)
         if share.due_ns is not None:
             return OpenLoop(self._lanes, share.requests, share.due_ns, share.most_in_flight)
+        begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
         if share.talk is not None:
-            return ConversationLoop(self._lanes, share.talk, share.requests, tickets.take)
+            return ConversationLoop(self._lanes, share.talk, share.requests, take, begins_ns)
 
-        def take() -> PlannedRequest | None:
-            index = tickets.take()
+        def take_request() -> PlannedRequest | None:
+            index = take()
             return None if index is None else share.requests[index]
 
-        return ClosedLoop(self._lanes, take)
+        return ClosedLoop(self._lanes, take_request, begins_ns)
+
+    def _tickets_until_the_end(self, start_ns: int) -> Callable[[], int | None]:
+        """Return what gives tickets until all are taken or, by time, until it is over."""
+        tickets, fewest = self._tickets, self._share.fewest
+        if self._share.duration_ns is None:
+            return tickets.take
+        end_ns = start_ns + self._share.duration_ns
+
+        def take() -> int | None:
+            # Asked before a ticket is taken: one that nobody uses would be a missing request.
+            over = time.perf_counter_ns() >= end_ns and tickets.taken() >= fewest
+            return None if over else tickets.take()
+
+        return take
 
     async def _drive(self, sender: Sender, start_ns: int) -> None:
         self._sender = sender
@@ -175,7 +191,7 @@ class _Session:
     def _obey(self) -> None:
         order = _receive(self._orders)
         if isinstance(order, Go):
-            self._go.set_result(order.start_ns)
+            self._go.set_result(order)
             return
         self._ending = order
         if order == "cancel":  # the last order; a pipe without its other end stays readable
