@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,18 +86,15 @@ COLUMNS = columns(RequestRecord)
 
 
 class RecordWriter:
-    """Appends rows to a run's own `<run_id>.csv`, one write per call: a kill damages no older row.
+    """Appends rows to a new `<run_id>.csv`, with one write per call: a kill damages no older row.
 
     It locks the file (see safe_file.py), so that others can see that the run is still going on.
     """
 
     def __init__(self, path: Path) -> None:
-        """Write the header to a new or empty file. Raises FileExistsError, OSError."""
+        """Create the file with its header. Raises FileExistsError, OSError."""
         # Open for reading too: some file systems lock only such files.
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        if os.fstat(self._fd).st_size:
-            os.close(self._fd)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         lock(self._fd)
         self._write(",".join(COLUMNS) + "\n")
 

@@ -54,14 +54,14 @@ def leaving_no_empty(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def remove_empty(rows: Path) -> None:
-    """Remove a run's rows if there isn't even a header: the run never began."""
+def remove_empty(path: Path) -> None:
+    """Remove a file that nothing was written to."""
     with suppress(OSError):  # it is gone
-        if rows.stat().st_size == 0:
-            rows.unlink()
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
-# A run writes to its rows right after its JSON: after this time it never will.
+# A run creates its rows right after its JSON: after this time it never will.
 YOUNG_S = 600.0
 
 

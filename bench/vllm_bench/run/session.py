@@ -87,7 +87,7 @@ class Session:
                 try:
                     status = self._run(job, named, number, len(wanted))
                 finally:
-                    remove_empty(self._rows(named))  # a run that never began
+                    remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
                 if status != "complete":
                     return
@@ -123,20 +123,25 @@ class Session:
         return [found.get(key) for job in jobs for key in job.run_keys()]
 
     def _named(self, plan: Plan) -> Plan:
-        """Return the plan with a name that no other run has, and make the file for its rows.
+        """Return the plan with a name that no other run has, and make its file, empty.
 
-        Two benches that start in one second must not share a name. Raises OSError.
+        Of two benches that start in one second only one can make it. Raises OSError.
         """
         while True:
             now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             named = dataclasses.replace(plan, time_utc=now)
             with suppress(FileExistsError):
-                self._rows(named).touch(exist_ok=False)
-                return named
+                if not self._rows(named).exists():
+                    self._plan_file(named).parent.mkdir(exist_ok=True)
+                    self._plan_file(named).touch(exist_ok=False)
+                    return named
             time.sleep(0.2)  # names change once per second
 
     def _rows(self, plan: Plan) -> Path:
         return self.folder / f"{plan.run_id}.csv"
+
+    def _plan_file(self, plan: Plan) -> Path:
+        return self.folder / "plans" / f"{plan.run_id}.csv"
 
     def _run(self, job: Job, plan: Plan, number: int, total: int) -> RunStatus:
         workers = workers_for(plan, self.workers)
@@ -178,7 +183,7 @@ class Session:
             watch.on_start(clock, how)
 
         write_run_info(path, info)
-        write_plan(self.folder / "plans" / f"{plan.run_id}.csv", plan)
+        write_plan(self._plan_file(plan), plan)
         tokens = self.folder / "tokens" if self.tokens else None
         own = dataclasses.replace(watch, on_start=on_start)
         try:

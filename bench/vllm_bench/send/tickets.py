@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
+from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any
 
@@ -27,6 +29,19 @@ class Tickets:
         """Return the next index; None when all are taken."""
         ticket = os.lseek(self._fd, 1, os.SEEK_CUR) - 1
         return ticket if ticket < self._count else None
+
+    def until(self, end_ns: int, fewest: int) -> Callable[[], int | None]:
+        """Return a `take` that gives no more from an instant on (`perf_counter_ns`).
+
+        It goes on until `fewest` are taken; processes that ask at once may then take one each.
+        """
+
+        def take() -> int | None:
+            # Asked before a ticket is taken: one that nobody uses would be a missing request.
+            over = time.perf_counter_ns() >= end_ns and self.taken() >= fewest
+            return None if over else self.take()
+
+        return take
 
     def taken(self) -> int:
         """Return how many are taken so far; only before `close`."""

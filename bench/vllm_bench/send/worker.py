@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -155,9 +155,11 @@ class _Session:
         health.stop()
 
     def _sender_of_the_share(self, go: Go) -> Sender:
-        share, take = self._share, self._tickets_until_the_end(go.start_ns)
+        share, take = self._share, self._tickets.take
         if share.due_ns is not None:
             return OpenLoop(self._lanes, share.requests, share.due_ns, share.most_in_flight)
+        if share.duration_ns is not None:
+            take = self._tickets.until(go.start_ns + share.duration_ns, share.fewest)
         begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
         if share.talk is not None:
             return ConversationLoop(self._lanes, share.talk, share.requests, take, begins_ns)
@@ -167,20 +169,6 @@ class _Session:
             return None if index is None else share.requests[index]
 
         return ClosedLoop(self._lanes, take_request, begins_ns)
-
-    def _tickets_until_the_end(self, start_ns: int) -> Callable[[], int | None]:
-        """Return what gives tickets until all are taken or, by time, until it is over."""
-        tickets, fewest = self._tickets, self._share.fewest
-        if self._share.duration_ns is None:
-            return tickets.take
-        end_ns = start_ns + self._share.duration_ns
-
-        def take() -> int | None:
-            # Asked before a ticket is taken: one that nobody uses would be a missing request.
-            over = time.perf_counter_ns() >= end_ns and tickets.taken() >= fewest
-            return None if over else tickets.take()
-
-        return take
 
     async def _drive(self, sender: Sender, start_ns: int) -> None:
         self._sender = sender
