@@ -111,6 +111,11 @@ class Talk:
     think_ns: int
     salt_each: bool = False  # no hits in the prefix cache, not even of the history
 
+    @property
+    def choices(self) -> int:
+        """How many answers each request asks for; the first is the history's."""
+        return int(self.body.get("n") or 1)
+
     def request(self, planned: PlannedRequest, history: list[Message]) -> PlannedRequest:
         """Return the request with the body made from the history."""
         body = {**self.body, "messages": [*self.opening, *history]}
