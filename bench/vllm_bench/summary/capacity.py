@@ -34,7 +34,7 @@ def capacity(levels: Sequence[Level]) -> Capacity | None:
     A level above one that missed doesn't count, even if it met them: that was chance. An INVALID
     level doesn't count either.
     """
-    if all(level.attainment is None for level in levels):
+    if not any(run.attainment for level in levels for run in level.runs):
         return None
     met: Level | None = None
     for level in levels:
@@ -48,7 +48,5 @@ def capacity(levels: Sequence[Level]) -> Capacity | None:
 def _names(level: Level) -> str:
     found = level.attainment
     if found is None:
-        return "its runs had other objectives"
-    if found.met and level.invalid is not None:
-        return level.invalid
+        return level.invalid or "its runs had other objectives"
     return ", ".join(outcome.objective.words for outcome in found.missed)

@@ -14,8 +14,7 @@ from typing import Literal
 
 from ..figures.metrics import TITLES, headline_metric
 from ..scenario.load import Load
-from .levels import Level
-from .summary import RunSummary
+from .levels import Level, output_tokens_per_s
 
 STEADY_MS = 50.0  # no user notices it; a smaller rise counts as no change, whatever its ratio
 SLIGHT_GROWTH = 1.25  # a p95 that grew by less than a quarter counts as unchanged
@@ -177,11 +176,3 @@ def _log_of_more_load(one: Level, other: Level) -> float:
 
 def _offered(level: Level) -> float:
     return level.centre(lambda run: run.realised_rate) or level.load.value
-
-
-def output_tokens_per_s(run: RunSummary) -> float | None:
-    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
-    for found in (run.steady, run.throughput):
-        if found is not None and found.output_tokens_per_s:
-            return found.output_tokens_per_s
-    return None
