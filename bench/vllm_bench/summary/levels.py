@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 from ..figures.digits import short
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.objectives import Attainment, pooled
-from ..figures.statistics import Interval, Repeated, repeated
+from ..figures.statistics import Distribution, Interval, Repeated, pooled_sample, repeated
 from ..records.same_run import server_that_counts, settings_that_count
 from ..scenario.load import Load
 from ..verdict.finding import Severity
@@ -99,7 +99,7 @@ class Level:
     def attainment(self) -> Attainment | None:
         """Its runs' outcomes together; None where a run has none, or there is no run to count."""
         parts = [run.attainment for run in self.figures_of if run.attainment]
-        return pooled(parts) if len(parts) == len(self.figures_of) else None
+        return pooled(parts) if parts and len(parts) == len(self.figures_of) else None
 
     @property
     def hit_rate(self) -> float | None:
@@ -116,6 +116,28 @@ class Level:
         """Return its geometric mean over the runs, or None."""
         found = self.over_repeats(figure)
         return found.centre if found else None
+
+
+    def distribution(self, metric: str) -> Distribution | None:
+        """Return a metric's distribution over the rows of all runs that count together."""
+        if len(self.figures_of) == 1:
+            return self.figures_of[0].distributions.get(metric)
+        return pooled_sample([run.samples[metric] for run in self.figures_of]).described()
+
+    def percentile(self, metric: str, percentile: float) -> float | None:
+        """Return a percentile of the pooled rows: the mean of runs' p99s isn't the p99."""
+        found = self.distribution(metric)
+        return found.percentile(percentile) if found else None
+
+    def over_rows(self, metric: str, percentile: float) -> Repeated | None:
+        """Return a percentile of the pooled rows with its interval, and those of each run."""
+        found = self.distribution(metric)
+        value = found.percentile(percentile) if found else None
+        if found is None or value is None:
+            return None
+        of_each = (run.percentile(metric, percentile) for run in self.figures_of)
+        own = tuple(v for v in of_each if v is not None)
+        return Repeated(own, value, found.interval(percentile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +195,7 @@ def _disagree(known: Sequence[Known]) -> bool:
 
 def _hold(low: Interval | None, b: float, high: Interval | None, a: float) -> bool:
     """Whether the lower value's interval holds the higher value b, or the higher one's holds a."""
-    # An end that doesn't exist is no bound.
-    up = low is not None and (low.high is None or low.high >= b)
-    return up or (high is not None and high.low <= a)
+    return (low is not None and low.high >= b) or (high is not None and high.low <= a)
 
 
 def _from_to(known: Sequence[Known]) -> str:

@@ -205,7 +205,7 @@ def _scenario(name: str, series: Series) -> ScenarioView:
 
 
 def _capacity(found: Capacity) -> CapacityView:
-    met, missed = (level.load if level else None for level in (found.met, found.missed))
+    met, missed = (level.load if level else None for level in (found.met, found.beyond))
     return CapacityView(met=met, missed=missed, words=found.words)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
+from ..figures.objectives import Word
 from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
@@ -21,6 +22,9 @@ COMPARED = {
         *("tpot_p50_ms", "output_tokens_per_s"),
     ),
 }
+
+
+WORDS: dict[Word, str] = {"met": "met", "missed": "MISSED", "not shown": "not shown"}
 
 
 def sections(series: Series) -> list[tuple[str, list[str]]]:
@@ -55,7 +59,7 @@ def _level_objectives(level: Level) -> list[str]:
             f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
             f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
-    head = f"{level.load.words}: {'met' if found.met else 'MISSED'}, {met}"
+    head = f"{level.load.words}: {WORDS[found.word]}, {met}"
     left_out = f"; {level.invalid}" if level.invalid else ""
     return [
         head + left_out,
