@@ -110,6 +110,13 @@ def test_conversations_that_come_again_have_a_name_and_a_salt_of_their_own() -> 
     assert json.loads(turn.body)["cache_salt"] == f"{SALT}-use2"
 
 
+def test_what_the_server_counted_is_known_of_each_use_of_a_prompt() -> None:
+    plan = timed(3)
+    counted = tuple(replace(p, tokens=10 + i) for i, p in enumerate(plan.prompts.prompts))
+    plan = replace(plan, prompts=replace(plan.prompts, prompts=counted, counted_by="server"))
+    assert [plan.expectation(i, 0).prompt_tokens for i in range(6)] == [10, 11, 12] * 2
+
+
 def test_the_warm_up_of_a_run_by_time_is_behind_all_that_it_could_measure() -> None:
     plan = made_plan(3, 2, concurrencies=[2], num_requests=None, duration_s=5.0)
     warmup = plan.share(0, 1).warmup

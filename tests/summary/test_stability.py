@@ -110,7 +110,7 @@ def test_without_the_lowest_level_s_p95_nothing_is_stable(level):
     assert states([level(8, 120, None), level(16, 120, 180)]) == ["baseline", "cannot tell"]
 
 
-def test_an_invalid_level_is_not_called_stable_without_saying_so(level, plain):
+def test_an_invalid_level_is_not_judged_and_says_why(level, plain):
     levels = [level(8, 120, 180), level(16, 120, 180)]
     bad = Verdict((Finding("errors", Severity.INVALID, "many", "fix them"),))
     runs = (dataclasses.replace(levels[1].runs[0], verdict=bad),)

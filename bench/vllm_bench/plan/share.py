@@ -115,6 +115,11 @@ class Talk:
     turns: int
     think_ns: int
 
+    @property
+    def choices(self) -> int:
+        """How many answers each request asks for; the first is the history's."""
+        return int(self.body.get("n") or 1)
+
     def request(self, planned: PlannedRequest, history: list[Message]) -> PlannedRequest:
         """Return the request with the body made from the history."""
         body = orjson.dumps({**self.body, "messages": [*self.opening, *history]})

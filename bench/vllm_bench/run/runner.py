@@ -53,6 +53,7 @@ class RunResult:
     num_requests: int  # those that should have a row
     progress: Progress
     fingerprint: str | None
+    replied_as: dict[str, int]  # replies by the model that they name
     client_health: dict[str, Any]
     unmeasured: Unmeasured
     notes: tuple[str, ...]
@@ -217,6 +218,7 @@ class _Run:
             num_requests=self._due(),
             progress=self._progress,
             fingerprint=tally.fingerprint,
+            replied_as=tally.replied_as,
             client_health={**health_facts([worker.health for worker in self._crew]), **reads},
             unmeasured=tally.unmeasured,
             notes=self._notes(),

@@ -15,9 +15,15 @@ import orjson
 
 from ..plan.share import Message, PlannedRequest, Talk
 from ..reply.exchange import Exchange
+from ..reply.outcome import failure_of
+from ..reply.reply import Reply
 from ..reply.sse import DONE, EventSplitter
 from .closed_loop import Streams
 from .lanes import Lane, Lanes
+
+# Stands in the history for an answer without visible text (all of it was thought, or a tool call):
+# Mistral refuses an empty answer, and its template and Gemma's two turns of a user in a row.
+NO_TEXT = "\N{HORIZONTAL ELLIPSIS}"
 
 
 @dataclass(slots=True)
@@ -73,13 +79,12 @@ class ConversationLoop(Streams):
         self._end_if_idle()
 
     def _remember(self, held: _Conversation, lane: Lane, exchange: Exchange) -> None:
-        answer = None
-        if exchange.failure is None and exchange.http_status == 200 and lane.kept is not None:
-            answer = answer_text(bytes(lane.kept), stream=self._lanes.target.stream)
+        stream, choices = self._lanes.target.stream, self._talk.choices
+        answer = answer_text(exchange, bytes(lane.kept or b""), stream=stream, choices=choices)
         if answer is None:
             held.history.pop()  # a failed turn isn't part of the conversation
         else:
-            held.history.append({"role": "assistant", "content": answer})
+            held.history.append({"role": "assistant", "content": answer or NO_TEXT})
 
     def _go_on(self, lane: Lane, freed_ns: int) -> None:
         due_ns = freed_ns + self._talk.think_ns
@@ -89,22 +94,22 @@ class ConversationLoop(Streams):
             self._later(lane, due_ns, self._send_turn)
 
 
-def answer_text(body: bytes, *, stream: bool) -> str | None:
-    """Return the assistant's text in a chat's reply, without reasoning; None: no text.
+def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int = 1) -> str | None:
+    """Return the visible text of a turn's answer, which may be empty; None: the turn failed.
 
-    Reasoning isn't part of a chat's history: templates drop it from earlier turns. A reply that
-    broke off, by an error or without its end, isn't part of it either.
+    Reasoning isn't part of a chat's history: templates drop it from earlier turns.
     """
-    payloads = EventSplitter().feed(body) if stream else [body]
-    if stream and DONE not in payloads:
+    reply = Reply(stream=stream)
+    reply.feed(exchange.http_status, [(0, body)])
+    reply.close(0)
+    if failure_of(exchange, reply, stream=stream, choices=choices):
         return None
+    payloads = EventSplitter().feed(body) if stream else [body]
     try:
         events = [orjson.loads(payload) for payload in payloads if payload != DONE]
     except orjson.JSONDecodeError:
-        return None  # judged elsewhere; here it isn't an answer
-    if any(isinstance(event, dict) and event.get("error") is not None for event in events):
-        return None
-    return "".join(part for event in events for part in _parts(event)) or None
+        return None  # a text whose escapes are none: it was counted, but can't be sent back
+    return "".join(part for event in events for part in _parts(event))
 
 
 def _parts(event: Any) -> Iterator[str]:

@@ -15,8 +15,7 @@ from typing import Literal
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.statistics import Repeated
 from ..scenario.load import Load
-from .levels import Level
-from .summary import RunSummary
+from .levels import Level, output_tokens_per_s
 
 UNNOTICED_MS = 50.0  # added to both times, so that no small time grows by a large factor
 SLIGHT_GROWTH = 1.25  # growth by less than a quarter counts as none
@@ -201,11 +200,3 @@ class _Step:
 
 def _offered(level: Level) -> float:
     return level.centre(lambda run: run.realised_rate) or level.load.value
-
-
-def output_tokens_per_s(run: RunSummary) -> float | None:
-    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
-    for found in (run.steady, run.throughput):
-        if found is not None and found.output_tokens_per_s:
-            return found.output_tokens_per_s
-    return None

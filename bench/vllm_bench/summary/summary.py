@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pandas as pd
 
@@ -76,6 +77,7 @@ class RunSummary(OfRun):
     """One run, summed up. `absent` says why a distribution is missing."""
 
     run_id: str
+    folder: Path  # where its files are
     name: str  # the file's, without its ending
     scenario: str
     concurrency: int | None  # None: an open loop
@@ -159,6 +161,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     gpus = gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
+        folder=run.path.parent.resolve(),
         name=run.path.stem,
         scenario=run.scenario,
         concurrency=run.concurrency,
