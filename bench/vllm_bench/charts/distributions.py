@@ -10,8 +10,8 @@ import numpy as np
 
 from ..figures.digits import short
 from ..figures.facts import Facts
-from ..figures.metrics import DOCS, METRICS, TITLES, Sample, headline_metric
-from ..figures.statistics import Values, min_samples, ordered
+from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
+from ..figures.statistics import Sample, Values, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from .chart import Axis, Chart, Line, Panel, Role
@@ -53,13 +53,12 @@ def curve(sample: Sample, most: int = MOST_OF_A_CURVE) -> Curve | None:
     Of more than `most` points, half of those kept are spread evenly over the ranks and half over
     the values, so that a steep middle and a long tail both keep their shape; the ends always stay.
     """
-    values, weights = sample
-    if values.size == 0:
+    if sample.values.size == 0:
         return None
-    found = ordered(values, weights)
-    ends = np.arange(1.0, values.size + 1) if found.ends is None else found.ends
+    found = ordered(sample.values, sample.weights)
+    ends = np.arange(1.0, found.values.size + 1) if found.ends is None else found.ends
     kept = _kept(found.values, most)
-    return Curve(found.values[kept], 100 * ends[kept] / found.n, round(found.n), values.size)
+    return Curve(found.values[kept], 100 * ends[kept] / found.n, round(found.n), found.values.size)
 
 
 def _kept(values: Values, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

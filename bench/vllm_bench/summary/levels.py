@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ..figures.objectives import Attainment, pooled
-from ..figures.statistics import Repeated, repeated
+from ..figures.statistics import Distribution, Repeated, pooled_sample, repeated
 from ..records.same_run import server_that_counts, settings_that_count
 from ..records.text import printable
 from ..scenario.load import Load
@@ -68,19 +68,35 @@ class Level:
         return f"{who} {'is' if some == 1 else 'are'} INVALID ({codes})"
 
     @property
+    def believed(self) -> tuple[RunSummary, ...]:
+        """Its runs that aren't INVALID: only these enter means, percentiles and lines."""
+        return tuple(run for run in self.runs if run.verdict.level != "INVALID")
+
+    @property
     def attainment(self) -> Attainment | None:
-        parts = [run.attainment for run in self.runs if run.attainment]
-        return pooled(parts) if len(parts) == len(self.runs) else None
+        parts = [run.attainment for run in self.believed if run.attainment]
+        return pooled(parts) if parts and len(parts) == len(self.believed) else None
 
     def over_repeats(self, figure: Callable[[RunSummary], object]) -> Repeated | None:
-        """Return a figure over the runs; None where a run has no number for it."""
-        values = [v for run in self.runs if isinstance(v := figure(run), int | float)]
-        return repeated(values) if len(values) == len(self.runs) else None
+        """Return a figure over the believed runs; None where one of them has no number for it."""
+        values = [v for run in self.believed if isinstance(v := figure(run), int | float)]
+        return repeated(values) if len(values) == len(self.believed) else None
 
     def centre(self, figure: Figure) -> float | None:
         """Return its geometric mean over the runs, or None."""
         found = self.over_repeats(figure)
         return found.centre if found else None
+
+    def distribution(self, metric: str) -> Distribution | None:
+        """Return a metric's distribution over the rows of all believed runs together."""
+        if len(self.believed) == 1:
+            return self.believed[0].distributions.get(metric)
+        return pooled_sample([run.samples[metric] for run in self.believed]).described()
+
+    def percentile(self, metric: str, percentile: float) -> float | None:
+        """Return a percentile of the pooled rows: the mean of runs' p99s isn't the p99."""
+        found = self.distribution(metric)
+        return found.percentile(percentile) if found else None
 
 
 @dataclass(frozen=True, slots=True)

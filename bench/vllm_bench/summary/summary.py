@@ -12,11 +12,12 @@ import pandas as pd
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, attainment
-from ..figures.statistics import Distribution, describe, floats
+from ..figures.statistics import Distribution, Sample, describe, floats
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
     arrival_rates,
+    shares_inside,
     throughput,
     window_throughput,
 )
@@ -65,8 +66,8 @@ class InFlightFigures:
     peak: int = doc("the most requests in flight at one moment")
     window_mean: float | None = doc("requests in flight on average in the steady window")
     littles_law: float | None = doc(
-        "request rate x mean latency / requests in flight, in the window; far from 1: no steady "
-        "state"
+        "request rate x mean latency of the counted requests / requests in flight, in the window; "
+        "far from 1: no steady state"
     )
 
 
@@ -79,9 +80,11 @@ class RunSummary(OfRun):
     scenario: str
     concurrency: int | None  # None: an open loop
     info: RunInfo | None
-    requests: int
+    requests: int  # that ended, however they did
+    counted: int  # of these: sent in the steady window; all where there is none
     succeeded: int
     errors: tuple[ErrorGroup, ...]
+    samples: Mapping[str, Sample]  # of the counted successes, by metric
     distributions: Mapping[str, Distribution]
     absent: Mapping[str, str]
     load: Load
@@ -107,6 +110,11 @@ class RunSummary(OfRun):
     def success_rate(self) -> float | None:
         """Successes over all requests that ended, failures included; None where none did."""
         return self.succeeded / self.requests if self.requests else None
+
+    @property
+    def left_out(self) -> int:
+        """Requests sent outside the steady window, of which the figures are not."""
+        return self.requests - self.counted
 
     def percentile(self, metric: str, percentile: float) -> float | None:
         """Return a metric's percentile; None: no such values, or too few."""
@@ -148,7 +156,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """
     facts = facts or facts_of(run)
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
-    found = {name: describe(*sample) for name, sample in samples.items()}
+    found = {name: sample.described() for name, sample in samples.items()}
     steady = window_throughput(facts, facts.window)
     gpus = gpu_side(facts)
     return RunSummary(
@@ -158,8 +166,10 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         concurrency=run.concurrency,
         info=run.info,
         requests=facts.rows,
+        counted=len(facts.counted_rows),
         succeeded=len(facts.succeeded),
         errors=_error_groups(facts),
+        samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
         absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
         load=facts.load,
@@ -190,15 +200,22 @@ def _in_flight(facts: Facts) -> InFlightFigures | None:
     if window is None:
         return InFlightFigures(flight.mean, flight.peak, None, None)
     in_window = flight.mean_between(window.start_s, window.end_s)
-    ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
-    spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
-    # In an open loop of so few requests that none was in flight there, there is no ratio.
-    littles_law = spent_s / window.length_s / in_window if in_window else None
-    return InFlightFigures(flight.mean, flight.peak, in_window, littles_law)
+    return InFlightFigures(flight.mean, flight.peak, in_window, _littles_law(facts, in_window))
+
+
+def _littles_law(facts: Facts, in_window: float) -> float | None:
+    """Return rate x mean latency / in flight; None where nothing was in flight in the window."""
+    rows = facts.frame[facts.frame["t_sent_s"].notna()]
+    counted = facts.counted_rows
+    latency_s = floats(counted["t_end_s"] - counted["t_sent_s"])
+    if facts.window is None or not in_window or not latency_s.size:
+        return None
+    per_s = float(shares_inside(rows, facts.window).sum()) / facts.window.length_s
+    return per_s * float(latency_s.mean()) / in_window
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:
-    rows = facts.succeeded[facts.succeeded["turn"].notna()]
+    rows = facts.frame[facts.measured & facts.frame["turn"].notna().to_numpy(dtype=bool)]
     return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
 
 

@@ -202,7 +202,7 @@ def _scenario(series: Series) -> ScenarioView:
 
 
 def _capacity(found: Capacity) -> CapacityView:
-    met, missed = (level.load if level else None for level in (found.met, found.missed))
+    met, missed = (level.load if level else None for level in (found.met, found.beyond))
     return CapacityView(met=met, missed=missed, words=found.words)
 
 

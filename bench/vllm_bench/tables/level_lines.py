@@ -53,7 +53,7 @@ def _level_objectives(level: Level) -> list[str]:
             f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
             f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
-    state = "MISSED" if not found.met else "met" if level.invalid is None else "INVALID"
+    state = found.word if level.invalid is None else "INVALID"
     head = f"{level.load.words}: {state}, {met}"
     return [head, *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes)]
 
