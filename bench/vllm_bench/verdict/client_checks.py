@@ -103,9 +103,8 @@ def stamp_error(facts: Facts) -> Iterator[Doubt]:
     "where the stamps' error wasn't measured: p99 of the sending loop's lag / the median of the "
     f"figure that the stamps enter, over {min_samples(99)} ticks or more: stamps can be this late",
     suspect=0.05,
-    only=f", and > {LAG_SUSPECT_MS:g} ms",
     invalid=0.20,
-    only_invalid=f", and > {LAG_INVALID_MS:g} ms",
+    only=(f", and > {LAG_SUSPECT_MS:g} ms", f", and > {LAG_INVALID_MS:g} ms"),
     about=("TTFT", "pace", "gaps"),
 )
 def loop_lag(facts: Facts) -> Iterator[Doubt]:
@@ -174,7 +173,7 @@ def client_cpu(facts: Facts) -> Doubt | None:
     suspect=5,
     invalid=50,
     unit="ms",
-    about="GPUs",
+    about=("GPUs",),
 )
 def clock_drift(facts: Facts) -> Doubt | None:
     """The wall clock was set, or drifted, during the run."""

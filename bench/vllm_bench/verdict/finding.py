@@ -2,7 +2,7 @@
 
 Each reason code is one function in one of the files of checks:
 
-    @check("why the limits lie there", suspect=0.01, invalid=0.05, about="TTFT")
+    @check("why the limits lie there", suspect=0.01, invalid=0.05, about=("TTFT",))
     def its_code(facts: Facts) -> Doubt | None:
         \"\"\"What it means for a run.\"\"\"
         return Doubt("the figures", "what to do about it", value=0.03)
@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from ..figures.digits import counted
@@ -91,19 +91,57 @@ Find = Callable[[Facts], Doubt | Iterable[Doubt] | None]
 Limit = float | str | None  # of a value; words: any doubt; None: never
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The limits of a check with the reason for them; `@check(...)` makes a check of a function."""
+
+    why: str
+    _: KW_ONLY
+    suspect: Limit = None
+    invalid: Limit = None
+    unit: str = "%"  # of the limits; %: the value is a share
+    only: tuple[str, str] = ("", "")  # what else must be true for SUSPECT and INVALID, in words
+    about: tuple[Family, ...] = ("all",)  # the first, where a doubt doesn't say
+    silenced_by: tuple[str, ...] = ()  # codes that name the cause of this one, and its remedy
+
+    def __call__(self, find: Find) -> Check:
+        return Check(find, self)
+
+    def past(self, value: float) -> Severity | None:
+        """Return how severe a value is; None where it is within the limits."""
+        if self.suspect is None and self.invalid is None:
+            return Severity.NOTE
+        if _is_past(self.invalid, value):
+            return Severity.INVALID
+        return Severity.SUSPECT if _is_past(self.suspect, value) else None
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The limits of SUSPECT and INVALID."""
+        suspect, invalid = self._in_words(self.suspect), self._in_words(self.invalid)
+        return suspect + self.only[0], invalid + self.only[1]
+
+    def _in_words(self, limit: Limit) -> str:
+        if limit is None:
+            return ABSENT
+        if isinstance(limit, str):
+            return limit
+        return f"> {100 * limit if self.unit == '%' else limit:g} {self.unit}"
+
+
+def _is_past(limit: Limit, value: float) -> bool:
+    return isinstance(limit, str) or (limit is not None and value > limit)
+
+
+check = Rule
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """A reason code: the function that looks for it, its limits, and the reason for the limits."""
+    """A reason code: the function that looks for it, and its rule."""
 
     find: Find
-    why: str
-    suspect: Limit
-    invalid: Limit
-    unit: str  # of the limits; %: the value is a share
-    only: str  # what else must be true for SUSPECT, in words
-    only_invalid: str  # what else must be true for INVALID
-    about: tuple[Family, ...]
-    silenced_by: tuple[str, ...]  # codes that say why this one was found, and what to do instead
+    rule: Rule
 
     @property
     def code(self) -> str:
@@ -122,57 +160,13 @@ class Check:
 
     def grade(self, doubt: Doubt) -> Severity | None:
         """Return how severe a doubt is; None where it is within the limits."""
-        found = self._past(doubt.value)
+        found = self.rule.past(doubt.value)
         if found is None:
             return doubt.at_least
         return max(min(found, doubt.at_most), doubt.at_least or Severity.NOTE)
 
-    def _past(self, value: float) -> Severity | None:
-        if self.suspect is None and self.invalid is None:
-            return Severity.NOTE
-        if _is_past(self.invalid, value):
-            return Severity.INVALID
-        return Severity.SUSPECT if _is_past(self.suspect, value) else None
-
     @property
-    def row(self) -> tuple[str, str, str, str, str, str]:
+    def row(self) -> tuple[str, ...]:
         """The code as a row of docs/METHOD.md's table."""
-        suspect, invalid = self._in_words(self.suspect), self._in_words(self.invalid)
-        suspect, invalid = suspect + self.only, invalid + self.only_invalid
-        return f"`{self.code}`", self.meaning, ", ".join(self.about), suspect, invalid, self.why
-
-    def _in_words(self, limit: Limit) -> str:
-        if limit is None:
-            return ABSENT
-        if isinstance(limit, str):
-            return limit
-        return f"> {100 * limit if self.unit == '%' else limit:g} {self.unit}"
-
-
-def _is_past(limit: Limit, value: float) -> bool:
-    return isinstance(limit, str) or (limit is not None and value > limit)
-
-
-def check(
-    why: str,
-    *,
-    suspect: Limit = None,
-    invalid: Limit = None,
-    unit: str = "%",
-    only: str = "",
-    only_invalid: str = "",
-    about: Family | tuple[Family, ...] = "all",
-    silenced_by: tuple[str, ...] = (),
-) -> Callable[[Find], Check]:
-    """Make a check of the function that looks for a doubt."""
-    return lambda find: Check(
-        find=find,
-        why=why,
-        suspect=suspect,
-        invalid=invalid,
-        unit=unit,
-        only=only,
-        only_invalid=only_invalid,
-        about=about if isinstance(about, tuple) else (about,),
-        silenced_by=silenced_by,
-    )
+        about = ", ".join(self.rule.about)
+        return f"`{self.code}`", self.meaning, about, *self.rule.words, self.rule.why

@@ -126,9 +126,8 @@ def cap_bound(facts: Facts) -> Doubt | None:
     "`max_in_flight`: that TTFT includes the lag, so this is its error. In a closed loop the idle "
     "stream is part of `rate_shortfall`",
     suspect=0.02,
-    only=f", and > {LAG_SUSPECT_MS:g} ms",
     invalid=0.10,
-    only_invalid=f", and > {LAG_INVALID_MS:g} ms",
+    only=(f", and > {LAG_SUSPECT_MS:g} ms", f", and > {LAG_INVALID_MS:g} ms"),
 )
 def send_lag(facts: Facts) -> Doubt | None:
     """Requests left the client later than they were meant to."""
@@ -148,7 +147,7 @@ def send_lag(facts: Facts) -> Doubt | None:
 
 def _moved_by_lag(facts: Facts) -> tuple[float, float, float] | None:
     """Return the percentile that own lags moved most, by how many ms, and by which share."""
-    rows = facts.frame[~facts.failed & ~facts.waited_for_cap]
+    rows = facts.frame[facts.measured & ~facts.waited_for_cap]
     time = "ttft_ms" if rows["ttft_ms"].notna().any() else "latency_ms"
     sent_ms, due_ms = floats(rows[time]), floats(rows[time] + rows["send_lag_ms"])
     found = []
@@ -166,14 +165,14 @@ def _moved_by_lag(facts: Facts) -> tuple[float, float, float] | None:
     "lengths fall out of step by themselves, equal ones don't",
     suspect=3.0,
     unit="times as many as by chance, with `start: together`",
-    about="TTFT",
+    about=("TTFT",),
 )
 def start_burst(facts: Facts) -> Doubt | None:
     """Streams that started together still send together."""
     streams = facts.load.value
     if facts.load.is_open or streams < 2 or facts.plan("start") != "together":
         return None
-    sent_s, latency_ms = np.sort(floats(_in_window(facts)["t_sent_s"])), facts.latency_p50_ms
+    sent_s, latency_ms = np.sort(floats(facts.counted_rows["t_sent_s"])), facts.latency_p50_ms
     if sent_s.size < 10 * streams or not latency_ms:
         return None
     near_s = NEAR * latency_ms / 1000

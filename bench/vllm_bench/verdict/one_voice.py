@@ -35,7 +35,7 @@ def _found(checks: Sequence[Check], facts: Facts) -> Iterable[_Found]:
 def _unsilenced(found: Sequence[_Found]) -> list[_Found]:
     """Leave out what another finding explains: it names the cause, and what to do about it."""
     codes = {one.check.code for one in found}
-    return [one for one in found if codes.isdisjoint(one.check.silenced_by)]
+    return [one for one in found if codes.isdisjoint(one.check.rule.silenced_by)]
 
 
 def _remedy(doubt: Doubt, found: Iterable[_Found]) -> str:
@@ -48,5 +48,5 @@ def _remedy(doubt: Doubt, found: Iterable[_Found]) -> str:
 
 
 def _finding(one: _Found, advice: str) -> Finding:
-    about = one.doubt.about or one.check.about[0]
+    about = one.doubt.about or one.check.rule.about[0]
     return Finding(one.check.code, one.severity, one.doubt.figures, advice, about)

@@ -26,7 +26,7 @@ STILL_S, STILL_GAPS = 1.0, 20  # no token for longer than either: the server sta
     "length",
     suspect=0.03,
     invalid=0.20,
-    only=" (open loop)",
+    only=(" (open loop)", ""),
 )
 def not_stationary(facts: Facts) -> Doubt | None:
     """More requests came than were served: the queue grew for as long as the run lasted."""
@@ -92,7 +92,7 @@ def _last_at_most(queue: InFlight, length: float, end_s: float, start_s: float) 
     "while some were past their first token. A closed loop sends nothing meanwhile, so its "
     "percentiles leave it out; an open loop's have it, and it is a note",
     suspect=0.01,
-    only=" (closed loop)",
+    only=(" (closed loop)", ""),
 )
 def stalls(facts: Facts) -> Doubt | None:
     """The server stood still, with all of its streams."""

@@ -37,11 +37,11 @@ class TokenEvents:
 
 def token_events(facts: Facts) -> TokenEvents | None:
     """Return how the replies' events came; None where no reply had enough of them."""
-    rows = facts.succeeded[facts.succeeded["token_events"] >= MIN_EVENTS]
+    rows = facts.frame[facts.measured & (facts.frame["token_events"] >= MIN_EVENTS)]
     if rows.empty:
         return None
     events, reads = int(rows["token_events"].sum()), int(rows["token_reads"].sum())
-    first = None if facts.reads is None else _first(rows, facts.reads)
+    first = None if facts.counted_reads is None else _first(rows, facts.counted_reads)
     if first is None or not first.size:
         first = np.full(len(rows), events / reads)  # as in any other read
     return TokenEvents(
