@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
 from .plan import Plan
-from .request import chat_messages, completion_text, make_target
+from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, trace_times
 from .trace import Trace, TraceError, read_trace
 from .trace_prompts import trace_prompts
@@ -222,15 +223,22 @@ def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path)
     The server counts a request of the scenario, with chat template and system prompt.
     """
 
+    fields = tokenized_fields(scenario)
+
     def tokenize(prompt: Prompt) -> int | None:
         assert server is not None
         if scenario.endpoint == "chat":
-            return server.tokenize(scenario.model, messages=chat_messages(scenario, prompt))
-        return server.tokenize(scenario.model, prompt=completion_text(scenario, prompt))
+            messages = chat_messages(scenario, prompt)
+            return server.tokenize(scenario.model, messages=messages, fields=fields)
+        text = completion_text(scenario, prompt)
+        return server.tokenize(scenario.model, prompt=text, fields=fields)
 
     return best_counter(
         tokenize=tokenize if server is not None else None,
         models=(scenario.model,),
         cache_dir=cache_dir,
-        scope=(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+        scope=(
+            *(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+            *([json.dumps(fields, sort_keys=True)] if fields else []),
+        ),
     )

@@ -25,7 +25,7 @@ from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
 from .arrivals import realised, schedule_sha256
-from .request import body_fields, chat_messages, make_body
+from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
 from .share import NS_PER_S, PlannedRequest, Share, Talk, Target
 from .times import schedule_facts, spare_connections
 
@@ -192,12 +192,21 @@ class Plan:
             prompt_id=request.prompt_id,
             conversation_id=request.conversation_id,
             turn=request.turn,
+            prompt_tokens=self._counted_by_the_server(index),
             max_tokens=request.max_tokens,
             choices=int(self.scenario.extra_body.get("n") or 1),
             stream=self.scenario.stream,
             start_ns=start_ns,
             secrets=self.secrets,
         )
+
+    def _counted_by_the_server(self, index: int) -> int | None:
+        """Return the tokens of request `index`, if the server said them and they are all it has."""
+        if index >= self.measured or self.prompts.counted_by != "server":
+            return None
+        if self.scenario.conversations or NOT_TOKENIZED & set(self.scenario.extra_body):
+            return None
+        return self.prompts.prompts[index].tokens
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:

@@ -13,6 +13,19 @@ from ..vllm.address import Tls
 from .share import Target, Timeouts
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+# Fields of a request that change its prompt, and that vLLM's /tokenize takes as well.
+TOKENIZED = {
+    "chat": (
+        *("tools", "chat_template", "chat_template_kwargs", "mm_processor_kwargs"),
+        *("media_io_kwargs", "add_generation_prompt", "continue_final_message"),
+        "add_special_tokens",
+    ),
+    "completions": ("add_special_tokens",),
+}
+# Those that it doesn't know: its count is then another prompt's.
+NOT_TOKENIZED = {
+    *("documents", "reasoning_effort", "suffix", "prompt_embeds", "truncate_prompt_tokens"),
+}
 
 
 def make_target(scenario: Scenario, api_key: str | None) -> Target:
@@ -72,6 +85,12 @@ def body_fields(scenario: Scenario, cache_salt: str | None, max_tokens: int) -> 
     if cache_salt:
         body["cache_salt"] = cache_salt
     return {**body, **scenario.extra_body}
+
+
+def tokenized_fields(scenario: Scenario) -> dict[str, Any]:
+    """Return what /tokenize must be told besides the prompt, to count what a request will have."""
+    extra = scenario.extra_body
+    return {key: extra[key] for key in TOKENIZED[scenario.endpoint] if key in extra}
 
 
 def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:

@@ -51,6 +51,7 @@ class RunResult:
     clock_end: ClockPair
     progress: Progress
     fingerprint: str | None
+    replied_as: dict[str, int]  # replies by the model that they name
     client_health: dict[str, Any]
     unmeasured: Unmeasured
     notes: tuple[str, ...]
@@ -211,6 +212,7 @@ class _Run:
             clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns) if last else _now(),
             progress=self._progress,
             fingerprint=tally.fingerprint,
+            replied_as=tally.replied_as,
             client_health={**health_facts([worker.health for worker in self._crew]), **reads},
             unmeasured=tally.unmeasured,
             notes=self._notes(),

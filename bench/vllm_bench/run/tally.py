@@ -15,6 +15,9 @@ from ..reply.exchange import Exchange, PackedSegment
 from ..reply.outcome import judge
 from ..reply.reply import Reply, grouped
 
+MOST_MODELS, MOST_NAME = 8, 200  # names that are kept of the models in replies, and characters
+OTHER_MODELS = "(others)"  # further names, counted together
+
 
 class Tally:
     """Takes segments and exchanges in the order of their stamps; writes the rows to a file."""
@@ -22,6 +25,7 @@ class Tally:
     def __init__(self, plan: Plan, progress: Progress, rows: RecordWriter) -> None:
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
+        self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
         self.token_reads = self.token_events = 0
         self._plan = plan
         self._progress = progress
@@ -50,12 +54,21 @@ class Tally:
         record, role = outcome.record, self._plan.role(index)
         if role == "measured":
             self._progress.count(record, reply.stamps)
+            self._count_model(outcome.model)
             self.token_reads += record.token_reads
             self.token_events += record.token_events
             self._ended.append((record, reply))
         else:
             self.unmeasured.count(role, record)
         return role
+
+    def _count_model(self, model: str | None) -> None:
+        if model is None:
+            return
+        name = model[:MOST_NAME]
+        if name not in self.replied_as and len(self.replied_as) >= MOST_MODELS:
+            name = OTHER_MODELS
+        self.replied_as[name] = self.replied_as.get(name, 0) + 1
 
     def write(self) -> None:
         """Write what has ended since the last time. Raises OSError."""
