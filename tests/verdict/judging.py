@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vllm_bench.figures.facts import Facts
 from vllm_bench.records.request_record import RequestRecord
-from vllm_bench.verdict.finding import Severity
-from vllm_bench.verdict.verdict import CHECKS
+from vllm_bench.verdict.finding import Doubt, Family, Severity
+from vllm_bench.verdict.verdict import CHECKS, judge
 
 from tests.support.made_runs import made_record
 from tests.support.open_runs import finding_of
@@ -25,10 +25,19 @@ def severity_of(facts: Facts, code: str) -> Severity | None:
 
 def value_of(facts: Facts, code: str) -> float:
     """What the check measured, whether or not that is past a limit."""
-    (check,) = [check for check in CHECKS if check.code == code]
-    doubt = check.find(facts)
-    assert doubt is not None
+    (doubt,) = doubts_of(facts, code)
     return doubt.value
+
+
+def doubts_of(facts: Facts, code: str) -> tuple[Doubt, ...]:
+    """What the check saw, whether or not that is past a limit."""
+    (check,) = [check for check in CHECKS if check.code == code]
+    return check.doubts(facts)
+
+
+def families_of(facts: Facts, code: str) -> dict[Family, Severity]:
+    """How bad a code is for each family of figures that it is about."""
+    return {f.about: f.severity for f in judge(facts).findings if f.code == code}
 
 
 def advice_on(facts: Facts, code: str) -> str:

@@ -29,7 +29,9 @@ def offered(per_s, served_per_s, seconds=60):
     for i in range(per_s * seconds):
         sent_s = i / per_s
         free_s = max(free_s, sent_s) + 1 / served_per_s
-        yield made_record(i, t_sent_s=sent_s, latency_ms=1000 * (free_s - sent_s))
+        waited_ms = 1000 * (free_s - sent_s)
+        times = {"ttft_ms": waited_ms, "latency_ms": waited_ms}
+        yield made_record(i, request_rate=float(per_s), t_scheduled_s=sent_s, **times)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_more_offered_than_served_is_no_steady_state(tmp_path, served_per_s, exp
 
 
 def test_a_closed_loop_never_offers_more_than_it_holds(tmp_path):
-    facts = facts_of(tmp_path, healthy(400, latency_ms=3000.0))
+    facts = facts_of(tmp_path, healthy(400, ttft_ms=2900.0, latency_ms=3000.0))
     assert severity_of(facts, "not_stationary") is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
+from ..figures.statistics import quantile
 from .finding import Setting
 
 MORE_CLIENT = (
@@ -19,14 +20,16 @@ def less_load(facts: Facts) -> str:
 
 def longer_window(facts: Facts, needed_s: float) -> Setting:
     """Return what makes the load be held for `needed_s`."""
-    latency_s = max((facts.latency_p50_ms or 0.0) / 1000, 0.001)
+    latency_s = max((quantile(facts.values("latency_ms"), 95) or 0.0) / 1000, 0.001)
     if facts.load.is_open:
         # The ramp, then until replies come as fast as requests, then the window.
         at_full_rate_s = facts.ramp_s / 2 + latency_s + needed_s
         return more_requests(facts, facts.load.value * at_full_rate_s)
     if facts.window is None:
-        return more_requests(facts, facts.load.value * (needed_s / latency_s + 1))
-    return more_requests(facts, facts.rows * needed_s / facts.window.length_s)
+        # Streams start one after the other and end their first request, then comes the window.
+        return more_requests(facts, facts.load.value * (needed_s / latency_s + 2))
+    per_s = len(facts.counted_rows) / facts.window.length_s
+    return more_requests(facts, facts.rows + per_s * (needed_s - facts.window.length_s))
 
 
 def more_requests(facts: Facts, count: float) -> Setting:
@@ -46,13 +49,11 @@ def why_no_window(facts: Facts) -> str:
 
 
 def _no_closed_window(facts: Facts) -> str:
-    sent = int(facts.frame["t_sent_s"].notna().sum())
-    peak = facts.flight.peak if facts.flight else 0
-    if sent < facts.load.value:
-        return f"{counted(sent, 'request')} {'was' if sent == 1 else 'were'} sent"
-    if peak < facts.load.value:
-        return f"at most {peak} {'was' if peak == 1 else 'were'} in flight at once"
-    return "all were in flight only for a moment"
+    sent = facts.frame["t_sent_s"].notna()
+    streams = facts.frame.loc[sent, "stream_index"].nunique()
+    if streams < facts.load.value:
+        return f"{counted(streams, 'stream')} of them sent a request"
+    return "hardly a request was sent after every stream's first one had ended"
 
 
 def _no_open_window(facts: Facts) -> str:
@@ -62,8 +63,7 @@ def _no_open_window(facts: Facts) -> str:
             f"ramp_s of {ramp_s:g} s lasts as long as the run, whose last request was due at "
             f"{last_s:.1f} s"
         )
-    after, start_s = "ramp" if ramp_s else "start", ramp_s + (facts.latency_p50_ms or 0) / 1000
     return (
-        f"the last request was due at {last_s:.1f} s, and the steady window begins a median "
-        f"latency after the {after}, at {start_s:.1f} s"
+        f"the last request was due at {last_s:.1f} s, and the steady window begins a long latency "
+        f"(p95) after the {'ramp' if ramp_s else 'start'}"
     )

@@ -76,7 +76,8 @@ def _harms(facts: Facts, exact: Exactness) -> Iterator[_Harm]:
 def _decode_p50_ms(facts: Facts) -> float | None:
     """Return the median time from first token to end; without first tokens, from send to end."""
     latency_ms, ttft_ms = facts.values("latency_ms"), facts.values("ttft_ms")
-    return quantile(latency_ms - ttft_ms if ttft_ms.size == latency_ms.size else latency_ms, 50)
+    whole = ttft_ms.size != latency_ms.size
+    return quantile(latency_ms if whole else latency_ms - ttft_ms, 50)
 
 
 @check(

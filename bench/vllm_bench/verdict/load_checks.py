@@ -70,17 +70,11 @@ def _idle_streams(facts: Facts) -> Doubt | None:
 
 
 def _mean_busy_streams(facts: Facts) -> float | None:
-    """Return the average number of busy streams, from when all had begun to the last send."""
+    """Return the average number of busy streams in the window, where all of them had work."""
     busy, window = busy_streams(facts.frame), facts.window
     if busy is None or facts.load.value <= 0:
         return None
-    # After the last request is sent, or the last conversation begun, a stream that has ended has
-    # nothing left to take.
-    taken = facts.frame[facts.frame["turn"].isna() | (facts.frame["turn"] == 1)]
-    last_sent_s = float(taken["t_sent_s"].max())
-    if window is None or last_sent_s <= window.start_s:
-        return float(busy.peak)
-    return busy.mean_between(window.start_s, last_sent_s)
+    return busy.mean_between(window.start_s, window.end_s) if window else float(busy.peak)
 
 
 def _turns(facts: Facts) -> int:

@@ -37,15 +37,13 @@ def window_short(facts: Facts) -> Doubt | None:
     if facts.latency_p50_ms is None:
         return None
     needed_s = max(MIN_WINDOW_S, MIN_WINDOW_LATENCIES * facts.latency_p50_ms / 1000)
-    # A closed loop that ran long enough but never held its load is left to rate_shortfall.
-    length_s = facts.window.length_s if facts.window else 0 if facts.load.is_open else facts.span_s
-    if (length_s or 0) >= needed_s:
+    if facts.window is not None and facts.window.length_s >= needed_s:
         return None
-    held, of_it = f"was never held: {why_no_window(facts)}", "of it "
+    held = f"was never held: {why_no_window(facts)}; figures are of all requests"
     if facts.window is not None:
-        held, of_it = f"was held for {facts.window.length_s:.1f} s", ""
+        held = f"was held for {facts.window.length_s:.1f} s"
     return Doubt(
-        f"the load of {facts.load.words} {held}; {needed_s:.0f} s {of_it}are "
+        f"the load of {facts.load.words} {held}; {needed_s:.0f} s are "
         "needed so that a single pause doesn't change the figures much",
         "fine for a smoke test; to measure, {set} for this level",
         sets=longer_window(facts, needed_s),
