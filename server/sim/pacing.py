@@ -27,7 +27,7 @@ class ExactPacing:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pace: ExactPace, seed: int) -> None:
-        self._pace = pace
+        self.pace = pace
         self._seed = seed
         self._heap: list[tuple[int, int, Choice]] = []
         self._streams = 0  # so far; equal deadlines go in order of arrival
@@ -50,7 +50,7 @@ class ExactPacing:
         return EngineState()
 
     def _deadline(self, choice: Choice, order: int) -> int:
-        pace = self._pace
+        pace = self.pace
         due = choice.received_ns + pace.ttft_ns + choice.made * pace.itl_ns
         if pace.jitter_ns:
             # Sorted by stream and token, not by deadline: the same in every run.
@@ -83,6 +83,7 @@ class EnginePacing:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, config: EngineConfig) -> None:
+        self.pace = config
         self._engine = Engine(config)
         self._timer = precise_timer(loop, self._step_ended)
         self._choices: dict[str, Choice] = {}

@@ -8,7 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.reply.events import plain_event_of
+from vllm_bench.reply.plain import plain_event_of
 from vllm_bench.reply.reply import Reply
 
 from tests.support.far_end import delta, event, good_stream, usage

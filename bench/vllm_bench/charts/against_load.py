@@ -15,10 +15,10 @@ import numpy as np
 
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective
-from ..figures.statistics import Interval, min_samples
+from ..figures.statistics import Interval, Repeated, min_samples
 from ..summary.calibration import Calibration
-from ..summary.levels import Figure, Level, Series
-from ..summary.stability import find_knee, output_tokens_per_s
+from ..summary.levels import Figure, Level, Series, output_tokens_per_s
+from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
 from .chart import Axis, Chart, Line, Panel, Rule
 from .style import log_loads, log_times, series_colour
@@ -27,6 +27,7 @@ TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
 PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks the same in all panels
 THROUGHPUT = 5
+NO_PART = "no part of a line:\nINVALID, or disagrees"
 MARKS = {"INVALID": "\N{BALLOT X}", "SUSPECT": "?"}
 
 TTFT_ERRORS = (("TTFT mean", "ttft_error_mean_ms"), ("TTFT p99", "ttft_error_p99_ms"))
@@ -104,34 +105,45 @@ def _throughput_chart(series: Series) -> Chart:
 def level_lines(
     levels: Sequence[Level], name: str, place: int, figure: Figure, within: Within = lambda _: None
 ) -> Iterator[Line]:
-    """Return a line through the levels of which all runs have the figure, and a ring per repeat.
+    """Return a line through the levels, a ring per repeat, a hollow mark per run that is no part.
 
-    `within` gives the interval within a run, for levels with a single run.
+    The line has a gap at a level whose runs are INVALID or disagree. `within` gives the interval
+    within a run, for levels with a single run.
     """
-    points = [(level, over) for level in levels if (over := level.over_repeats(figure))]
     look: dict[str, Any] = {"place": place, "colour": series_colour(place)}
-    if points:
-        intervals = [
-            over.interval if len(level.runs) > 1 else within(level.runs[0])
-            for level, over in points
-        ]
+    found = [(level, level.over_repeats(figure)) for level in levels]
+    points = [(level, over) for level, over in found if over or not level.figures_of]
+    if any(over for _, over in points):
+        intervals = [_interval(level, over, within) for level, over in points]
         yield Line(
             name=name,
             x=np.array([level.load.value for level, _ in points]),
-            y=np.array([over.centre for _, over in points]),
+            y=np.array([over.centre if over else np.nan for _, over in points]),
             low=np.array([i.low if i else np.nan for i in intervals]),
             high=np.array([i.high if i else np.nan for i in intervals]),
             hollow=np.array([level.verdict != "VALID" for level, _ in points]),
             words=[_words(level, i) for (level, _), i in zip(points, intervals, strict=True)],
             **look,
         )
-    runs = [(run, figure(run)) for level in levels if len(level.runs) > 1 for run in level.runs]
-    rings = [(run.load.value, value) for run, value in runs if value is not None]
-    if rings:
-        x, y = np.array(rings).T
-        yield Line(
-            name=f"one run's {name}", x=x, y=y, role="rings", legend=None, group=name, **look
-        )
+    group = {**look, "group": name}
+    repeats = [run for level in levels if len(level.figures_of) > 1 for run in level.figures_of]
+    yield from _marks(repeats, figure, name=f"one run's {name}", role="rings", legend=None, **group)
+    others = [run for level in levels for run in level.runs if run not in level.figures_of]
+    yield from _marks(others, figure, name=NO_PART, role="points", **group)
+
+
+def _interval(level: Level, over: Repeated | None, within: Within) -> Interval | None:
+    if over is None:
+        return None
+    return over.interval if len(level.figures_of) > 1 else within(level.figures_of[0])
+
+
+def _marks(runs: Sequence[RunSummary], figure: Figure, **look: Any) -> Iterator[Line]:
+    """Return a hollow mark for each of these runs that has the figure, in no line."""
+    known = [(run.load.value, value) for run in runs if (value := figure(run)) is not None]
+    if known:
+        x, y = np.array(known).T
+        yield Line(x=x, y=y, hollow=np.ones(x.size, dtype=bool), **look)
 
 
 def _words(level: Level, interval: Interval | None) -> str:

@@ -114,6 +114,7 @@ def _scatter(name: str, x: Iterable[float], y: Iterable[float], hover: str) -> d
         "x": rounded(x),
         "y": rounded(y),
         "hovertemplate": f"{hover}<extra></extra>",
+        "connectgaps": False,
     }
 
 

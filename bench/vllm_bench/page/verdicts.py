@@ -46,14 +46,21 @@ class Reason:
     advice: str  # what to do, where it is the same for all
 
 
-def verdicts(summaries: Sequence[RunSummary]) -> dict[str, Any]:
-    """Return the verdict of each run, and of all together: the worst of them."""
+def verdicts(
+    summaries: Sequence[RunSummary], named: Sequence[tuple[str, Series]]
+) -> dict[str, Any]:
+    """Return the verdict of each run, and of all together: the worst of them.
+
+    `named` has the series of these runs with their names.
+    """
     levels = {summary.verdict.level for summary in summaries}
     level = next(name for name in WORDS if name in levels)
-    names = [
-        f"{summary.scenario}, {name}"
-        for summary, name in zip(summaries, run_names(summaries), strict=True)
-    ]
+    of_each = {
+        id(run): f"{name}, {which}"
+        for name, series in named
+        for which, run in zip(run_names(series.runs), series.runs, strict=True)
+    }
+    names = [of_each[id(summary)] for summary in summaries]
     return {
         "level": level,
         "headline": headline(summaries),
@@ -107,17 +114,19 @@ def objectives(series: Series) -> tuple[str, Table] | None:
 
 
 def _state(level: Level) -> Cell:
-    """Return whether a level met all objectives; an INVALID run doesn't count as met."""
-    if level.attainment is None or not level.attainment.met:
-        return Cell("MISSED", look="pill")
-    return Cell("INVALID" if level.verdict == "INVALID" else "met", look="pill")
+    """Return whether a level met all objectives; one whose runs are INVALID met none."""
+    if not level.figures_of:
+        return Cell("INVALID", look="pill")
+    met = level.attainment is not None and level.attainment.met
+    return Cell("met" if met else "MISSED", look="pill")
 
 
 def _met(objective: Objective, level: Level) -> Cell:
     outcomes = level.attainment.outcomes if level.attainment else ()
     outcome = next((o for o in outcomes if o.objective == objective), None)
     if outcome is None:
-        return Cell(f"✗ {ABSENT}", look="missed", more="its runs had other objectives")
+        why = level.invalid or "its runs had other objectives"
+        return Cell(f"✗ {ABSENT}", look="missed", more=why)
     mark, look = ("✓", "met") if outcome.met else ("✗", "missed")
     measured = outcome.unmeasured is None and outcome.arrivals
     share = f"{100 * outcome.within / max(outcome.arrivals, 1):.3g} % within"

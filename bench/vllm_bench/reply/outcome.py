@@ -63,19 +63,18 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
     reply.feed(exchange.http_status, exchange.reads)
     if exchange.http_status == 200 and exchange.failure is None:
         reply.close(exchange.t_end_ns)
-    failure = _failure(exchange, expected, reply)
+    failure = failure_of(exchange, reply, stream=expected.stream, choices=expected.choices)
     return Outcome(_record(exchange, expected, reply, failure), reply.fingerprint, reply.model)
 
 
-def _failure(exchange: Exchange, expected: Expectation, reply: Reply) -> Failure | None:
+def failure_of(exchange: Exchange, reply: Reply, *, stream: bool, choices: int) -> Failure | None:
+    """Return why an exchange that has ended, with this reply, is no success; None: it is one."""
     status = exchange.http_status
     if status is not None and status != 200:
         return _http_failure(reply, status)
     if reply.error:
         return reply.error
-    return (
-        exchange.failure or _wrong_kind(exchange, expected) or unfinished(reply, expected.choices)
-    )
+    return exchange.failure or _wrong_kind(exchange, stream=stream) or _unfinished(reply, choices)
 
 
 def _http_failure(reply: Reply, status: int) -> Failure:
@@ -91,18 +90,18 @@ def _http_failure(reply: Reply, status: int) -> Failure:
     return Failure("http_5xx" if status >= 500 else "protocol", text)
 
 
-def _wrong_kind(exchange: Exchange, expected: Expectation) -> Failure | None:
+def _wrong_kind(exchange: Exchange, *, stream: bool) -> Failure | None:
     if exchange.content_encoding not in ("", "identity"):
         return Failure(
             "protocol", f"compressed reply ({exchange.content_encoding}) was not asked for"
         )
-    if expected.stream and not exchange.content_type.startswith("text/event-stream"):
+    if stream and not exchange.content_type.startswith("text/event-stream"):
         found = exchange.content_type or "no content type"
         return Failure("protocol", f"expected text/event-stream, got {found}")
     return None
 
 
-def unfinished(reply: Reply, choices: int) -> Failure | None:
+def _unfinished(reply: Reply, choices: int) -> Failure | None:
     """Return why a reply that came whole is no success: how it ended, or what it lacks."""
     bad = [reason for reason in reply.finish_reasons.values() if reason not in GOOD_ENDS]
     if bad:

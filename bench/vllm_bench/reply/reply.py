@@ -9,8 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
-from .events import EventError, PlainEvent, StreamEvent, Usage, plain_event_of, read_event
+from .events import EventError, StreamEvent, Usage, read_event
 from .exchange import Failure
+from .plain import PlainEvent, plain_event_of
 from .sse import DONE, EventSplitter
 
 MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for replies and errors

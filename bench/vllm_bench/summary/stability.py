@@ -15,14 +15,13 @@ from typing import Literal
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.statistics import Repeated
 from ..scenario.load import Load
-from .levels import Level
-from .summary import RunSummary
+from .levels import Level, output_tokens_per_s
 
 UNNOTICED_MS = 50.0  # added to both times, so that no small time grows by a large factor
 SLIGHT_GROWTH = 1.25  # growth by less than a quarter counts as none
 P95_GROWTH = 2.0  # ... up to four times the load; above that it grows with the root of load
 P50_DOUBLED = 2.0
-OVERLOAD = 2.0  # a median that grows twice as fast as load: the queue, not the batch
+OVERLOAD = 1.75  # a median that grows so many times as fast as load: the queue, not the batch
 
 # Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once the server is
 # full. At 0.15 twice the load brings 11 % more tokens; the other requests wait.
@@ -201,11 +200,3 @@ class _Step:
 
 def _offered(level: Level) -> float:
     return level.centre(lambda run: run.realised_rate) or level.load.value
-
-
-def output_tokens_per_s(run: RunSummary) -> float | None:
-    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
-    for found in (run.steady, run.throughput):
-        if found is not None and found.output_tokens_per_s:
-            return found.output_tokens_per_s
-    return None

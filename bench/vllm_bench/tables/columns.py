@@ -20,7 +20,7 @@ from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
-from ..summary.stability import output_tokens_per_s
+from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
 from .group import Group, Where, in_flight, schedule
 

@@ -26,7 +26,9 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
         return lambda row: follow(row.level.over_repeats(figure.value), path)
 
     def every(row: LevelRow) -> Value:
-        return " ".join(in_file(figure.value(run)) or "-" for run in row.level.runs)
+        runs, believed = row.level.runs, row.level.believed
+        cells = [in_file(figure.value(run)) if run in believed else "" for run in runs]
+        return " ".join(cell or "-" for cell in cells) if believed else None
 
     name = figure.name
     yield Column(name, f"geometric mean of the runs' {figure.doc}", of("centre"))
@@ -36,7 +38,11 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
         of("interval.low"),
     )
     yield Column(f"{name}_high", "high end of that interval", of("interval.high"))
-    yield Column(f"{name}_runs", "the value of each run, in the order of run_ids", every)
+    yield Column(
+        f"{name}_runs",
+        "the value of each run, in the order of run_ids; -: none, or an INVALID run",
+        every,
+    )
 
 
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
@@ -51,8 +57,18 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     ),
     Column("runs", "repeats", lambda row: len(row.level.runs)),
     Column("run_ids", "which", lambda row: " ".join(run.run_id for run in row.level.runs)),
-    Column("verdict", "the worst verdict of the runs", "level.verdict"),
+    Column(
+        "runs_counted",
+        "those that the figures are of: not INVALID ones, and none where repeats disagree",
+        lambda row: len(row.level.figures_of),
+    ),
+    Column("verdict", "their worst verdict; INVALID where none counts", "level.verdict"),
     Column("reasons", "codes of all runs that are not VALID", "level.reasons"),
+    Column(
+        "disagree",
+        "what lies further apart than repeats do, so that there is no mean; empty: nothing",
+        "level.disagree",
+    ),
     Column(
         "requests",
         "requests of all runs that ended",
@@ -64,6 +80,11 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         lambda row: sum(run.succeeded for run in row.level.runs),
     ),
     *(column for figure in REPEATED for column in _columns(figure)),
+    Column(
+        "prefix_cache_hit_rate",
+        "share of prompt tokens found in the prefix cache, 0 to 1, mean of the runs",
+        "level.hit_rate",
+    ),
     Column(
         "objectives_met",
         "yes or no, over the requests of all runs",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
+from ..figures.objectives import Word
 from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
@@ -21,6 +22,9 @@ COMPARED = {
         *("tpot_p50_ms", "output_tokens_per_s"),
     ),
 }
+
+
+WORDS: dict[Word, str] = {"met": "met", "missed": "MISSED", "not shown": "not shown"}
 
 
 def sections(series: Series) -> list[tuple[str, list[str]]]:
@@ -44,7 +48,9 @@ def objective_lines(series: Series) -> list[str]:
 def _level_objectives(level: Level) -> list[str]:
     found = level.attainment
     if found is None:
-        return []
+        asked = any(run.attainment for run in level.runs)
+        why = level.invalid or "its runs had other objectives"
+        return [f"{level.load.words}: {why}"] if asked else []
     goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
     share, interval = found.share, found.interval
     met = "no request" if found.unmeasured is None else f"not measured ({found.unmeasured})"
@@ -53,9 +59,12 @@ def _level_objectives(level: Level) -> list[str]:
             f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
             f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
-    state = found.word if level.invalid is None else "INVALID"
-    head = f"{level.load.words}: {state}, {met}"
-    return [head, *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes)]
+    head = f"{level.load.words}: {WORDS[found.word]}, {met}"
+    left_out = f"; {level.invalid}" if level.invalid else ""
+    return [
+        head + left_out,
+        *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes),
+    ]
 
 
 def stability_lines(series: Series) -> list[str]:

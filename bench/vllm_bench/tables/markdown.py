@@ -9,7 +9,8 @@ from ..figures.digits import markdown_table
 from ..records.text import code, markdown
 from ..summary.again import again
 from ..summary.environment import environment
-from ..summary.levels import Series, named_series, series_of
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
 from .group import Where
 from .level_lines import sections
@@ -116,7 +117,7 @@ def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
 
 
 def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
-    known = [(name, found) for name, series in named if (found := again(series))]
+    known = [(name, found) for name, series in named if (found := again(series, name))]
     if known:
         yield "## Run it again"
     for name, found in known:

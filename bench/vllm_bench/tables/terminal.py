@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records.text import printable
-from ..summary.levels import Series, named_series, series_of
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
 from .group import Where
