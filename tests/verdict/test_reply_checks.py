@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from vllm_bench.figures.facts import Facts
-from vllm_bench.figures.token_gaps import reads_of
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.summary import facts_of as facts_of_run
 from vllm_bench.verdict.verdict import judge
 
-from tests.support.made_runs import made_record, server_row, whole_reply_record
-from tests.support.open_runs import facts_of, finding_of
-from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, healthy, severity_of
+from tests.support.made_runs import (
+    made_info,
+    made_record,
+    server_row,
+    whole_reply_record,
+    write_run,
+    write_server_rows,
+)
+from tests.support.open_runs import facts_of
+from tests.verdict.judging import INVALID, SUSPECT, families_of, healthy, severity_of, stamped
 
 
 @pytest.mark.parametrize(
@@ -32,20 +36,6 @@ def test_a_run_without_any_ttft_is_never_valid_unless_it_asked_for_none(tmp_path
 
 
 # ---- tokens that were held back ----
-
-
-def stamped(facts: Facts, *, events: list[int], ms: list[float]) -> Facts:
-    """The same run, in which every reply's reads brought so many events at such times."""
-    count = facts.rows
-    sent_ns = (1e9 * facts.frame["t_sent_s"]).to_numpy(dtype="int64")
-    arrays = {
-        "request_index": facts.frame["request_index"].to_numpy(dtype="int32"),
-        "first_read": np.arange(count + 1) * len(ms),
-        "t_ns": (sent_ns[:, None] + (1e6 * np.array(ms)).astype("int64")).ravel(),
-        "events": np.tile(np.array(events, dtype="int32"), count),
-        "tokens": np.zeros(count * len(ms), dtype="int32"),
-    }
-    return dataclasses.replace(facts, reads=reads_of(arrays, facts.succeeded))
 
 
 def held_back(folder, events, gap_ms=10.0, ttft_ms=100.0):
@@ -77,7 +67,6 @@ def test_what_comes_in_lumps_costs_the_figures_that_it_moves(tmp_path, events, e
 
 def test_the_error_of_a_held_back_first_token_is_what_ttft_loses(tmp_path):
     facts = held_back(tmp_path, [4] * 25, ttft_ms=2000.0)
-    assert families_of(facts, "buffered")["TTFT"] if False else True
     assert judge(facts).of("TTFT") == "VALID"  # 30 ms of 2 s
     assert judge(facts).of("gaps") == "INVALID"
 
@@ -109,19 +98,11 @@ def test_without_stamps_the_rows_alone_show_it(tmp_path):
 def test_a_first_token_that_is_late_outside_of_the_server_is_doubted(
     tmp_path, server_ms, connect_ms, expected
 ):
-    facts = facts_of(tmp_path, healthy(connect_ms=connect_ms))
-    rows = [
-        server_row(float(t), ttft_count=4.0, ttft_mean_ms=server_ms, running=4.0)
-        for t in range(26)
-    ]
-    facts = dataclasses.replace(facts, server_rows=frame_of_rows(rows))
-    assert families_of(facts, "buffered") == expected
-
-
-def frame_of_rows(rows):
-    import pandas as pd
-
-    return pd.DataFrame([dataclasses.asdict(row) for row in rows])
+    records = healthy(connect_ms=connect_ms)
+    path = write_run(tmp_path, records, made_info(records))
+    means = {"ttft_count": 4, "ttft_mean_ms": server_ms}
+    write_server_rows(path, [server_row(float(t), **means) for t in range(26)])
+    assert families_of(facts_of_run(load_run(path)), "buffered") == expected
 
 
 # ---- usage, model, answers ----

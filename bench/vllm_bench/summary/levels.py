@@ -117,7 +117,6 @@ class Level:
         found = self.over_repeats(figure)
         return found.centre if found else None
 
-
     def distribution(self, metric: str) -> Distribution | None:
         """Return a metric's distribution over the rows of all runs that count together."""
         if len(self.figures_of) == 1:
