@@ -124,7 +124,7 @@ def test_an_open_loop_sends_by_its_schedule_and_keeps_it_up_to_the_end(
     assert list(found["t_scheduled_s"]) == pytest.approx(planned, abs=2e-6)
     assert (found["send_lag_ms"] >= 0).all()
     assert run.unmeasured["tail"] > 0
-    assert f"{run.run_id}-tail" in salts(completions(tiny_vllm))
+    assert f"{run.run_id}-use2" in salts(completions(tiny_vllm))
     assert run.plan["shape"] == "poisson"
     assert "rate100" in run.run_id
 

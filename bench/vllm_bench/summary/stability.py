@@ -21,7 +21,7 @@ UNNOTICED_MS = 50.0  # added to both times, so that no small time grows by a lar
 SLIGHT_GROWTH = 1.25  # growth by less than a quarter counts as none
 P95_GROWTH = 2.0  # ... up to four times the load; above that it grows with the root of load
 P50_DOUBLED = 2.0
-OVERLOAD = 2.0  # a median that grows twice as fast as load: the queue, not the batch
+OVERLOAD = 1.75  # a median that grows so many times as fast as load: the queue, not the batch
 
 # Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once the server is
 # full. At 0.15 twice the load brings 11 % more tokens; the other requests wait.

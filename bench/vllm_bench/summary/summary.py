@@ -152,13 +152,11 @@ def facts_of(run: Run) -> Facts:
 
 
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
-    """Return the summary of a run. Pure: the same files give the same figures at any time.
-
-    `facts`, where known, saves reading the run's files again.
-    """
+    """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: sample.described() for name, sample in samples.items()}
+    reads, cached = facts.reads, facts.values("cached_tokens").size
     steady = window_throughput(facts, facts.window)
     gpus = gpu_side(facts)
     return RunSummary(
@@ -181,13 +179,13 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         throughput=throughput(facts),
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
-        peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
-        exact_tokens=None if facts.reads is None else facts.reads.exact,
+        peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
+        exact_tokens=None if reads is None else reads.exact,
         verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
-        cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
+        cached_tokens=facts.total("cached_tokens") if cached else None,
         turns=_turns(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
