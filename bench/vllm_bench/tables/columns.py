@@ -22,6 +22,7 @@ from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
+from ..verdict.finding import Family
 from .group import Group, Where, in_flight, schedule
 
 RunColumn = Column[RunSummary]
@@ -79,6 +80,22 @@ def _objectives_missed(run: RunSummary) -> Value:
     return "; ".join(o.objective.words for o in run.attainment.missed) if run.attainment else None
 
 
+WORDS: dict[Family, str] = {
+    "TTFT": "TTFT",
+    "pace": "TPOT, latency and rates",
+    "gaps": "gaps between tokens and ITL",
+    "GPUs": "GPUs and energy",
+}
+
+
+def _word_on(family: Family, doc: str) -> RunColumn:
+    return Column(
+        f"verdict_{family.lower()}",
+        f"the verdict on figures of {doc}: VALID, SUSPECT or INVALID",
+        lambda run: run.verdict.of(family),
+    )
+
+
 OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --like measured it"
 
 SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
@@ -94,6 +111,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("load", "level of load", "load.value"),
     Column("load_unit", "streams or requests/s", "load.unit"),
     Column("verdict", "VALID, SUSPECT or INVALID", "verdict.level"),
+    *(_word_on(family, doc) for family, doc in WORDS.items()),
     Column("reasons", "codes because of which the run is not VALID", "verdict.reasons"),
     Column(
         "notes",

@@ -64,6 +64,10 @@ class Verdict:
         """Return the word on a family's figures, or the worst of several."""
         return _worst(f for f in self.findings if f.about in ("all", *families))
 
+    def alone(self, family: Family) -> Level:
+        """Return the word on a family's figures by the findings about them alone."""
+        return _worst(f for f in self.findings if f.about == family)
+
     @property
     def level(self) -> Level:
         """The run's word: the worst of its headline's families."""
