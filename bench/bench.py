@@ -204,8 +204,7 @@ def _judged(rows: Path) -> RunSummary:
 
 def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
-    from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.level_lines import missed
+    from vllm_bench.tables.level_lines import exit_code
     from vllm_bench.tables.terminal import print_summary, wide_console
 
     print()
@@ -215,9 +214,7 @@ def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
         return 130
     if status == "failed":
         return 1
-    if any(s.verdict.level == "INVALID" for s in done):
-        return 4
-    return 3 if missed(series_of(done)) else 0
+    return exit_code(done)
 
 
 def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:

@@ -128,11 +128,12 @@ def _short(metric: str) -> str:
 
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
     """Return a picture's heading: what was measured, on what, and the verdict."""
-    requests = sum(r.requests for r in runs)
+    requests, counted = sum(r.requests for r in runs), sum(r.counted for r in runs)
     count = f"{sum(r.succeeded for r in runs):,} of {requests:,} request{'s' * (requests != 1)}"
+    of = f" · figures of {counted:,}" if counted != requests else ""
     doubted = [r for r in runs if r.verdict.doubts]
     reasons = ", ".join(sorted({f.code for r in doubted for f in r.verdict.doubts}))
     verdict = f"{headline(runs)} ({reasons})" if doubted else headline(runs)
     if len(runs) == 1:
         verdict = verdict.removeprefix("1 ")
-    return Heading(title, f"{setup_words(runs)} · {count} succeeded", f"Verdict: {verdict}")
+    return Heading(title, f"{setup_words(runs)} · {count} succeeded{of}", f"Verdict: {verdict}")

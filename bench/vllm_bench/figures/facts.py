@@ -53,6 +53,7 @@ class Facts(OfRun):
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: pd.DataFrame | None = None  # one GpuRow per row; None: not sampled
     server_rows: pd.DataFrame | None = None  # one ServerRow per row; None: not sampled
+    whole: bool = False  # figures of all requests, as other tools have them: there is no window
 
     # The settings.
 
@@ -230,6 +231,8 @@ class Facts(OfRun):
     @cached_property
     def window(self) -> Window | None:
         """The steady window: the time in which the load was held; None: the run is too short."""
+        if self.whole:
+            return None
         if self.load.is_open:
             arrivals_s = floats(self.frame["t_scheduled_s"])
             latency_p95_ms = quantile(floats(self.succeeded["latency_ms"]), 95)

@@ -51,7 +51,7 @@ def _times(series: Series) -> Iterator[KeyFigure]:
         return
     metric = headline_metric("ttft_ms", levels[0].load)
     for percentile in (95.0, 50.0):
-        values = [v.centre(lambda run, q=percentile: run.percentile(metric, q)) for v in levels]  # type: ignore[misc]
+        values = [level.percentile(metric, percentile) for level in levels]
         if None not in values:
             shown = " → ".join(dict.fromkeys(ABSENT if v is None else number(v) for v in values))
             loads = " → ".join(dict.fromkeys(v.load.words for v in levels))

@@ -19,7 +19,7 @@ import orjson
 from markupsafe import Markup
 
 from ..charts.against_load import load_charts
-from ..charts.distributions import DRAWN, overlay, run_names
+from ..charts.distributions import DRAWN, overlay
 from ..charts.over_time import Room
 from ..charts.pareto import pareto_chart
 from ..charts.pen_plotly import for_page
@@ -32,7 +32,7 @@ from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries
 from ..tables.level_lines import repeat_lines, stability_lines
 from ..tables.server_lines import server_lines
-from ..tables.text_tables import footnotes, setup_words
+from ..tables.text_tables import footnotes, population, setup_words
 from .key_figures import key_figures
 from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
 from .verdicts import objectives, verdicts
@@ -78,11 +78,11 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
 
 def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
     """Return all that the page shows of a scenario on one server."""
-    runs, names = series.runs, run_names(series.runs)
+    runs = series.runs
     description = next((found for s in runs if (found := s.setting("description"))), "")
     timelines = [
         (f"{run_name} ({run.summary.verdict.level})", for_page(run.timeline))
-        for run_name, run in zip(names, drawn, strict=True)
+        for (run_name, _), run in zip(series.run_words, drawn, strict=True)
         if run.timeline is not None
     ]
     curves = {id(run.summary): run.curves for run in drawn}
@@ -90,6 +90,7 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
     return {
         "name": printable(name),
         "setup": printable(setup_words(runs)),
+        "population": population(series),
         "description": printable(description, 500),
         "simulated": any(s.simulated for s in runs),
         "key_figures": key_figures(series),

@@ -8,17 +8,22 @@ from functools import partial
 from typing import Any
 
 from ..charts.against_load import objectives_of
-from ..charts.distributions import run_names
-from ..figures.objectives import Objective
+from ..figures.objectives import Objective, Word
 from ..records.text import ABSENT
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary, headline
+from ..tables.level_lines import WORDS as WORD
 from ..verdict.finding import Finding
 from ..verdict.verdict import CHECKS
 from .tables import Cell, Column, Table, table
 
 MEANINGS = {check.code: check.meaning for check in CHECKS}
+MARK: dict[Word, tuple[str, str]] = {
+    "met": ("✓", "met"),
+    "missed": ("✗", "missed"),
+    "not shown": ("?", "unshown"),
+}
 WORDS = {
     "INVALID": "Figures of the INVALID runs don't mean what they say.",
     "SUSPECT": "Figures may mislead: read why before you use them.",
@@ -56,9 +61,7 @@ def verdicts(
     levels = {summary.verdict.level for summary in summaries}
     level = next(name for name in WORDS if name in levels)
     of_each = {
-        id(run): f"{name}, {which}"
-        for name, series in named
-        for which, run in zip(run_names(series.runs), series.runs, strict=True)
+        id(run): f"{name}, {words}" for name, series in named for words, run in series.run_words
     }
     names = [of_each[id(summary)] for summary in summaries]
     return {
@@ -117,8 +120,7 @@ def _state(level: Level) -> Cell:
     """Return whether a level met all objectives; one whose runs are INVALID met none."""
     if not level.figures_of:
         return Cell("INVALID", look="pill")
-    met = level.attainment is not None and level.attainment.met
-    return Cell("met" if met else "MISSED", look="pill")
+    return Cell(WORD[level.attainment.word if level.attainment else "missed"], look="pill")
 
 
 def _met(objective: Objective, level: Level) -> Cell:
@@ -127,7 +129,7 @@ def _met(objective: Objective, level: Level) -> Cell:
     if outcome is None:
         why = level.invalid or "its runs had other objectives"
         return Cell(f"✗ {ABSENT}", look="missed", more=why)
-    mark, look = ("✓", "met") if outcome.met else ("✗", "missed")
+    mark, look = MARK[outcome.word]
     measured = outcome.unmeasured is None and outcome.arrivals
     share = f"{100 * outcome.within / max(outcome.arrivals, 1):.3g} % within"
     return Cell(f"{mark} {share if measured else 'not measured'}", look=look, more=outcome.words)

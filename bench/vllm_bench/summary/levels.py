@@ -53,6 +53,13 @@ class Level:
         return [f"{self.load.number}, run {place}" for place in range(1, len(self.runs) + 1)]
 
     @property
+    def run_words(self) -> list[str]:
+        """One name per run that stands alone: `8 streams`, or `8 streams, run 2` of several."""
+        if len(self.runs) == 1:
+            return [self.load.words]
+        return [f"{self.load.words}, run {place}" for place in range(1, len(self.runs) + 1)]
+
+    @property
     def believed(self) -> tuple[RunSummary, ...]:
         """Its runs that aren't INVALID."""
         return tuple(run for run in self.runs if run.verdict.level != "INVALID")
@@ -152,6 +159,11 @@ class Series:
     @property
     def runs(self) -> tuple[RunSummary, ...]:
         return tuple(run for level in self.levels for run in level.runs)
+
+    @property
+    def run_words(self) -> list[tuple[str, RunSummary]]:
+        """Each run with a name that stands alone."""
+        return [pair for lv in self.levels for pair in zip(lv.run_words, lv.runs, strict=True)]
 
     @property
     def named_runs(self) -> list[tuple[str, RunSummary]]:

@@ -113,7 +113,7 @@ class Parts(View):
 
 # These columns of summary.csv show a part of the document in one cell.
 IN_ONE_CELL = {
-    *("concurrency", "request_rate", "notes", "errors", "objectives_met", "objectives_missed"),
+    *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
 }
 RUN_FIGURES = [
