@@ -276,11 +276,6 @@ class Facts(OfRun):
             return np.zeros(self.rows, dtype=bool)
         return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
 
-    @cached_property
-    def own_lag_ms(self) -> Values:
-        """Lags that the client caused: of the requests that didn't wait for `max_in_flight`."""
-        return floats(self.frame.loc[~self.waited_for_cap, "send_lag_ms"])
-
 
 def _first(column: pd.Series[Any]) -> Any:
     """Return the value of a column of equal values; None where it is empty."""

@@ -133,20 +133,22 @@ class Plan:
     @functools.cached_property
     def requests(self) -> Requests:
         """The measured requests, then the tail of an open loop, then the warm-up."""
-        body = functools.cache(functools.partial(make_body, self.scenario))  # sent again: kept once
         most, prompts = self.scenario.max_new_tokens, self.prompts.prompts
-        asked = self.output_tokens or (None,) * len(prompts)
         turn = self.scenario.conversations is not None
+
+        @functools.cache  # sent again: kept once
+        def piece(prompt: Prompt, asked: int | None, *, turn: bool) -> Piece:
+            body = b"" if turn else make_body(self.scenario, prompt, None, asked)
+            return Piece(prompt.id, body, asked or most)
+
+        asked = self.output_tokens or (None,) * len(prompts)
         timed = len(self.times_s) or self.most_measured
         return Requests(
             run_id=self.run_id,
             cache=self.scenario.cache,
-            pool=tuple(
-                Piece(p.id, b"" if turn else body(p, None, own or most), own or most)
-                for p, own in zip(prompts, asked, strict=True)
-            ),
+            pool=tuple(piece(p, own, turn=turn) for p, own in zip(prompts, asked, strict=True)),
             uses=self._uses,
-            warmup=tuple(Piece(p.id, body(p, None, most), most) for p in self.warmup),
+            warmup=tuple(piece(p, None, turn=False) for p in self.warmup),
             measured=self.most_measured,
             timed=timed,
             turns=self.turns,
@@ -254,11 +256,11 @@ class Plan:
 
     def _counted_by_the_server(self, index: int) -> int | None:
         """Return the tokens of request `index`, if the server said them and they are all it has."""
-        if index >= self.measured or self.prompts.counted_by != "server":
+        if self.role(index) != "measured" or self.prompts.counted_by != "server":
             return None
         if self.scenario.conversations or NOT_TOKENIZED & set(self.scenario.extra_body):
             return None
-        return self.prompts.prompts[index].tokens
+        return self.prompts.prompts[index % len(self.prompts.prompts)].tokens
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
