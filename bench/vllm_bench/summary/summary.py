@@ -157,8 +157,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: sample.described() for name, sample in samples.items()}
     reads, cached = facts.reads, facts.values("cached_tokens").size
-    steady = window_throughput(facts, facts.window)
-    gpus = gpu_side(facts)
+    steady, gpus = window_throughput(facts, facts.window), gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..figures.metrics import METRICS
-from ..figures.objectives import Objective
+from ..figures.objectives import Objective, Word
 from ..figures.statistics import Distribution, Interval
 from ..records.column import Column, Value
 from ..scenario.load import Load
@@ -69,8 +69,9 @@ class OutcomeView(View):
     objective: Objective
     arrivals: int
     within: int
+    word: Word
     met: bool
-    short_of: int
+    more_needed: int | None  # about how many requests more would show it
     interval: Interval | None
     unmeasured: str | None
     words: str
@@ -79,6 +80,7 @@ class OutcomeView(View):
 class AttainmentView(View):
     """The outcome of all objectives together."""
 
+    word: Word
     met: bool
     arrivals: int
     good: int
@@ -228,4 +230,6 @@ class Strict(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """Return the JSON schema of summary.json."""
     found = Document.model_json_schema(schema_generator=Strict, mode="serialization")
+    no_bound = {"type": ["number", "null"], "description": "null: there is no upper bound"}
+    found["$defs"]["Interval"]["properties"]["high"] |= no_bound
     return {"$schema": Strict.schema_dialect, **found}
