@@ -49,7 +49,7 @@ class ExactPacing:
         seed: int,
         pauses: Pauses | None = None,
     ) -> None:
-        self._pace = pace
+        self.pace = pace
         self._pauses = pauses or Pauses()
         self._seed = seed
         self._heap: list[tuple[int, int, Choice]] = []
@@ -73,7 +73,7 @@ class ExactPacing:
         return EngineState()
 
     def _deadline(self, choice: Choice, order: int) -> int:
-        pace = self._pace
+        pace = self.pace
         due = choice.received_ns + pace.ttft_ns + choice.made * pace.itl_ns
         if pace.jitter_ns:
             # Sorted by stream and token, not by deadline: the same in every run.
@@ -108,6 +108,7 @@ class EnginePacing:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, config: EngineConfig, pauses: Pauses | None = None
     ) -> None:
+        self.pace = config
         self._engine = Engine(config)
         self._pauses = pauses or Pauses()
         self._timer = precise_timer(loop, self._step_ended)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
-from vllm_bench.charts.against_load import PLACES, THROUGHPUT, against_load, load_charts
+from vllm_bench.charts.against_load import NO_PART, PLACES, THROUGHPUT, against_load, load_charts
 from vllm_bench.charts.pareto import pareto_chart
+from vllm_bench.charts.pen_plotly import for_page
 from vllm_bench.figures.statistics import PERCENTILES, repeated
 from vllm_bench.summary.pareto import pareto
 
@@ -128,16 +130,45 @@ def test_a_line_goes_through_all_panels_at_the_knee(series):
         assert any(list(line.get_xdata()) == [16, 16] for line in axes.lines)
 
 
-def test_a_level_that_is_not_valid_is_hollow_and_marked_under_its_tick(series):
-    failed = [failed_record(i, run_id="made-cc16-0", concurrency=16) for i in range(400, 490)]
-    found = series([level(1), level(8), [*level(16), *failed]])
+def bad(streams, **changes):
+    """Records of a level that is INVALID: a fifth of them failed."""
+    fields = {"run_id": f"made-cc{streams}-{changes.get('repeat', 0)}", "concurrency": streams}
+    return [*level(streams, **changes), *(failed_record(i, **fields) for i in range(400, 490))]
+
+
+def test_an_invalid_level_is_hollow_marks_marked_under_its_tick_and_a_gap_in_the_line(series):
+    found = series([level(1), bad(8), level(16)])
     chart = against_load(found)
-    assert [label for _, label in chart.x.ticks] == ["1", "8", "16\n✗"]
+    assert [label for _, label in chart.x.ticks] == ["1", "8\n✗", "16"]
     assert "✗ INVALID" in chart.x.words
-    assert list(lines_of(found)["p50"].hollow) == [False, False, True]
+    line = lines_of(found)["p50"]
+    assert list(np.isfinite(line.y)) == [True, False, True]
+    (mark,) = (m for m in load_charts(found)[0].lines if m.name == NO_PART and m.group == "p50")
+    assert (list(mark.x), mark.role, mark.hollow.all()) == ([8], "points", True)
     figure = picture(chart)
     figure.draw_without_rendering()
-    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["1", "8", "16\n✗"]
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["1", "8\n✗", "16"]
+    drawn = next(one for one in figure.axes[0].lines if one.get_label() == "p50")
+    assert np.isnan(drawn.get_ydata()[1])
+    trace = next(t for t in for_page(chart)["data"] if t["name"] == "p50")
+    assert trace["y"][1] is None
+    assert trace["connectgaps"] is False
+
+
+def test_an_invalid_run_beside_others_is_left_out_of_the_mean(series):
+    found = series([level(1), level(8, repeat=0), bad(8, repeat=1), level(8, repeat=2)])
+    line = lines_of(found)["p50"]
+    kept = [ttft_p50(run) for run in (found.levels[1].runs[0], found.levels[1].runs[2])]
+    assert list(line.y[1:]) == pytest.approx([math.sqrt(kept[0] * kept[1])])
+    assert len(rings_of(found, "p50").x) == 2
+
+
+def test_runs_that_disagree_are_marks_without_a_line(series):
+    faster = [dataclasses.replace(r, ttft_ms=50.0) for r in level(8, repeat=1)]
+    found = series([level(1), level(8), faster, level(16)])
+    assert list(np.isfinite(lines_of(found)["p50"].y)) == [True, False, True]
+    (mark,) = (m for m in load_charts(found)[0].lines if m.name == NO_PART and m.group == "p50")
+    assert list(mark.x) == [8, 8]
 
 
 def test_few_requests_have_no_p95_and_say_why(series):
@@ -186,7 +217,8 @@ def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
     def come(rate):
         run_id = f"made-r{rate:g}"
         return [
-            made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=rate) for i in range(100)
+            made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=rate / 5)
+            for i in range(100)
         ]
 
     found = series([come(2.5), come(20.0)], scenario={"slo": {"ttft_ms": {"p95": 130.0}}})
@@ -194,7 +226,7 @@ def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
     assert "schedule" in chart.panels[0].y.words
     assert chart.x.unit == "requests/s"
     assert list(lines_of(found)["p50"].x) == [2.5, 20]
-    assert list(lines_of(found)["p50"].y) == pytest.approx([102.5, 120])
+    assert list(lines_of(found)["p50"].y) == pytest.approx([100.5, 104])
     assert [label.split("\n")[0] for _, label in chart.x.ticks] == ["2.5", "20"]
     (rule,) = chart.panels[0].rules
     assert rule.at == 130
@@ -221,16 +253,13 @@ def test_the_frontier_is_what_no_other_level_beats(series):
     assert list(beaten.x) == pytest.approx([50])
 
 
-def test_an_invalid_level_is_hollow_and_beats_nobody(series):
+def test_an_invalid_level_is_no_point_and_the_chart_says_so(series):
     failed = [failed_record(100 + i, run_id="p8", concurrency=8, t_sent_s=1.0) for i in range(9)]
     found = series([speeds(1, 10, 4), speeds(2, 20, 8), [*speeds(8, 5, 50), *failed]])
-    points = pareto(found.levels, None)
-    assert [p.on_frontier for p in points] == [p.verdict != "INVALID" for p in points]
+    assert [p.load.value for p in pareto(found.levels, None)] == [1, 2]
     chart = pareto_chart(found)
-    assert list(by_name(chart.lines)["INVALID"].x) == [200]
-    lines = picture(chart).axes[0].lines
-    hollow = next(line for line in lines if line.get_label() == "INVALID")
-    assert hollow.get_markerfacecolor() != hollow.get_color()
+    assert max(line.x.max() for line in chart.lines) == 100  # its 200 tokens/s are nowhere
+    assert "8 streams" in chart.note
 
 
 def test_the_pareto_chart_names_loads_and_says_where_gpus_were_not_counted(series):

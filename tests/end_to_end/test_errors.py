@@ -66,7 +66,13 @@ CASES = [
     Case("stall@3=60s", "timeout_stall", "no token for 1 s", 3),
     Case("long=9000", "timeout_total", "not complete after 2.5 s", None),
 ]
-ELSEWHERE = {"connect", "cancelled", "empty"}  # in tests of their own below
+ELSEWHERE = {
+    "connect",
+    "cancelled",
+    "empty",
+    "content_filter",
+    "bad_finish",
+}  # in tests of their own below
 
 
 each_case = pytest.mark.parametrize(
@@ -258,3 +264,20 @@ def test_a_reply_without_a_token_is_no_success(tmp_path: Path, tiny_vllm: TinyVl
     assert (row["completion_tokens"], row["token_events"], row["finish_reason"]) == (0, 0, "stop")
     assert pd.isna(row["ttft_ms"])
     assert row["latency_ms"] > 0
+
+
+def test_a_reply_that_was_ended_for_it_is_no_success(tmp_path: Path, tiny_vllm: TinyVllm) -> None:
+    # As vLLM ends its streams when it is told to stop: with usage and [DONE], as if all were well.
+    ends = {2: "abort", 3: "content_filter", 4: "tool_calls"}
+
+    def ended(number: int) -> list[Step] | None:
+        if number not in ends:
+            return None
+        said = (delta("a"), delta("", ends[number]), usage(5, 1), event("[DONE]"))
+        return [SSE_HEAD, *map(chunk, said), LAST_CHUNK]
+
+    tiny_vllm.misbehave = ended
+    scenario = tiny_scenario(tmp_path, tiny_vllm.base_url, concurrencies=[1], num_requests=4)
+    assert run_bench(tmp_path, scenario).returncode == 4
+    kinds = rows(tmp_path).set_index("request_index")["error_kind"].fillna("success")
+    assert list(kinds.sort_index()) == ["success", "bad_finish", "content_filter", "success"]

@@ -10,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from vllm_bench.figures.statistics import (
+    BATCHES,
     PERCENTILES,
     Interval,
+    Sample,
+    batches_of,
+    binomial_bound,
+    by_batch,
     describe,
-    highest_allowed,
     min_samples,
-    order_ranks,
+    pooled_sample,
     quantile,
     repeated,
-    wilson,
 )
 
 # docs/METHOD.md prints these.
@@ -118,85 +121,119 @@ def test_every_figure_is_numpys(sample):
     assert found.std == pytest.approx(float(sample.std()), rel=1e-6, abs=1e-6)
 
 
-@given(values(min_size=72))
-def test_a_percentile_lies_in_its_interval_and_every_end_is_a_sample(sample):
-    found = describe(sample)
+@given(values(min_size=72), st.integers(0, 1000))
+def test_a_percentile_lies_in_its_interval(sample, shift):
+    found = describe(sample, batches=batches_of(np.roll(np.arange(sample.size), shift)))
     assert found is not None
     assert set(found.intervals) == set(found.percentiles)
     for q, value in found.percentiles.items():
         interval = found.interval(q)
         assert interval is not None
-        assert interval.low <= value <= interval.high
-        assert {interval.low, interval.high} <= set(sample.tolist())
+        assert 0 <= interval.low <= value <= interval.high
+        assert interval.bounded == (q not in found.needed)
+        assert found.needed.get(q, math.inf) >= found.n
 
 
-@pytest.mark.parametrize(
-    ("n", "expected"), [(5, None), (6, 50), (36, 90), (72, 95), (200, 95), (367, 95), (368, 99)]
-)
-def test_the_highest_percentile_is_the_one_that_the_samples_allow(n, expected):
-    assert highest_allowed(n) == expected
+def test_without_batches_there_is_no_interval():
+    found = describe(np.arange(500.0))
+    assert found is not None
+    assert not found.intervals
 
 
-def below(k: int, n: int, p: float) -> float:
-    """P(B <= k) for B of n trials, term by term."""
-    return math.fsum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+@given(st.integers(0, 400))
+def test_batches_are_equal_parts_of_the_time(n):
+    at = np.random.default_rng(n).permutation(n)
+    found = batches_of(at)
+    assert (np.diff(found[np.argsort(at)]) >= 0).all()
+    counts = np.bincount(found, minlength=BATCHES)
+    assert counts.max() - counts.min() <= 1
 
 
-@pytest.mark.parametrize(("percentile", "needed"), MINIMUMS)
-def test_an_interval_exists_from_the_minimum_on_and_is_then_the_whole_sample(percentile, needed):
-    assert order_ranks(needed - 1, percentile) is None
-    ranks = order_ranks(needed, percentile)
-    assert ranks is not None
-    assert ranks[1] == needed - 1
-    if percentile == 50:
-        assert ranks == (0, 5)
+def test_the_error_of_a_share_is_that_of_the_batches_shares():
+    # Batches of equal size: the standard deviation of their shares / the root of their number.
+    part, whole = np.array([1.0, 3, 2, 2]), np.full(4, 10.0)
+    found = by_batch(part, whole, np.arange(4))
+    assert found is not None
+    assert found.error == pytest.approx(np.std(part / 10, ddof=1) / 2)
+    assert found.times(0.975) == pytest.approx(3.182446 * found.error)  # t(3), any table
+    assert by_batch(part[:2], whole[:2], np.arange(2)) is None
 
 
-@given(st.integers(6, 300), st.sampled_from([25.0, 50.0, 75.0, 90.0, 95.0]))
-def test_ranks_are_the_tightest_whose_tails_hold_a_fortieth_each(n, percentile):
-    p, ranks = percentile / 100, order_ranks(n, percentile)
-    if n < min_samples(percentile):
-        assert ranks is None
-        return
-    assert ranks is not None
-    low, high = ranks
-    # X[low], from 0, lies above the quantile where at most `low` samples lie below it.
-    assert below(low, n, p) < 0.025 + 1e-12
-    assert low + 1 == n or below(low + 1, n, p) >= 0.025 - 1e-12
-    # X[high] lies below it where more than `high` samples do.
-    assert 1 - below(high, n, p) <= 0.025 + 1e-12
-    assert 1 - below(high - 1, n, p) > 0.025 - 1e-12
+def held(sample_of, truth, runs=400):
+    """Return how often an interval holds the truth, in percent, for each percentile."""
+    rng, percentiles = np.random.default_rng(7), tuple(truth)
+    found = dict.fromkeys(percentiles, 0)
+    for _ in range(runs):
+        sample = sample_of(rng)
+        distribution = describe(sample, batches=batches_of(np.arange(sample.size)))
+        assert distribution is not None
+        for q in percentiles:
+            interval = distribution.interval(q)
+            assert interval is not None
+            found[q] += interval.low <= truth[q] <= interval.high
+    return [100 * found[q] / runs for q in percentiles]
 
 
 def test_intervals_of_independent_samples_hold_the_truth_as_often_as_they_say():
-    rng = np.random.default_rng(7)
-    ranks = order_ranks(400, 95)
-    assert ranks is not None
-    runs = np.sort(rng.exponential(1.0, (4000, 400)), axis=1)
-    truth = -math.log(0.05)
-    held = (runs[:, ranks[0]] <= truth) & (truth <= runs[:, ranks[1]])
-    assert 0.945 < held.mean() < 0.985  # at least 95 %; ranks are whole numbers, so a bit more
+    truth = {50.0: math.log(2), 95.0: math.log(20)}
+    shares = held(lambda rng: rng.exponential(1.0, 400), truth)
+    assert all(93 <= share <= 99.9 for share in shares)
+
+
+def sojourns(rng, load=0.8, n=1000, before=300):
+    """Return the times of requests in a queue with one server (Lindley's equation), mean service 1.
+
+    The sojourn of M/M/1 is exponential with the rate 1 - load.
+    """
+    gaps, service = rng.exponential(1 / load, n + before), rng.exponential(1.0, n + before)
+    walk = np.concatenate([[0.0], np.cumsum(service[:-1] - gaps[1:])])
+    waits = walk - np.minimum.accumulate(walk)
+    return (waits + service)[before:]
+
+
+def test_intervals_in_a_queue_hold_the_truth_far_more_often_than_for_independent_requests():
+    truth = {50.0: math.log(2) / 0.2, 95.0: math.log(20) / 0.2}
+    assert min(held(sojourns, truth)) >= 80
 
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilsons_ends_are_the_shares_that_the_count_is_just_compatible_with(counted):
-    met, n = counted
-    found = wilson(met, n)
-    assert found is not None
-    for end in (found.low, found.high):
-        # |share - end| = z * standard error at the end: its definition
-        if 0 < end < 1:
-            error = 1.959964 * math.sqrt(end * (1 - end) / n)
-            assert abs(met / n - end) == pytest.approx(error, rel=1e-5, abs=1e-12)
-    assert 0 <= found.low <= met / n + 1e-12
-    assert met / n - 1e-12 <= found.high <= 1
+def test_a_binomial_bound_is_the_share_that_the_count_is_just_compatible_with(counted):
+    from scipy.stats import binom
+
+    late, n = counted
+    low = binomial_bound(late, n, upper=False)
+    high = binomial_bound(late, n, upper=True)
+    assert low <= late / n <= high
+    assert late == 0 or binom.sf(late - 1, n, low) == pytest.approx(0.05, abs=1e-6)
+    assert late == n or binom.cdf(late, n, high) == pytest.approx(0.05, abs=1e-6)
 
 
-def test_a_share_of_nothing_has_no_interval_and_all_of_ten_is_not_certain():
-    assert wilson(0, 0) is None
-    found = wilson(10, 10)
+def test_none_late_of_299_is_just_enough_for_one_in_a_hundred():
+    assert binomial_bound(0, 299, upper=True) < 0.01 < binomial_bound(0, 298, upper=True)
+
+
+def sample_of(values, weights=None):
+    batches = batches_of(np.arange(len(values)))
+    return Sample(np.array(values, dtype=float), weights, batches)
+
+
+def test_pooled_runs_have_the_percentiles_of_all_their_rows():
+    runs = [sample_of(range(k, k + 100)) for k in (0, 50, 400)]
+    found = pooled_sample(runs).described()
     assert found is not None
-    assert (round(found.low, 4), found.high) == (0.7225, 1.0)  # 10 / (10 + 1.96^2)
+    rows = np.concatenate([run.values for run in runs])
+    assert found.percentile(95) == pytest.approx(np.percentile(rows, 95))
+    mean_of_p95s = np.mean([np.percentile(run.values, 95) for run in runs])
+    assert found.percentile(95) > mean_of_p95s + 100
+
+
+def test_from_three_runs_on_a_run_is_a_batch():
+    def batches(runs):
+        found = pooled_sample([sample_of(range(100))] * runs).batches
+        assert found is not None
+        return np.unique(found).size
+
+    assert (batches(1), batches(2), batches(3), batches(5)) == (10, 20, 3, 5)
 
 
 def test_three_repeats_have_a_t_interval_on_their_logarithms():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vllm_bench.figures.metrics import METRICS
 from vllm_bench.figures.statistics import PERCENTILES, min_samples
-from vllm_bench.figures.window import HELD_SHARE
 from vllm_bench.scenario.objectives import MLPERF_P99_MS, Slo
 from vllm_bench.serverside import energy, over_time
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
@@ -54,7 +53,6 @@ def test_every_metric_and_every_objective_is_explained():
 
 
 def test_the_figures_in_the_text_are_the_code_s():
-    assert f"when {HELD_SHARE:g} S requests" in METHOD
     assert f"< {MIN_WINDOW_S:g} s" in codes_table()
     assert f"window of {energy.MIN_ENERGY_WINDOW_S:g} s" in METHOD
     assert f"for over {over_time.GPU_GAP_S:g} s" in METHOD

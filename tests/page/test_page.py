@@ -120,9 +120,9 @@ def test_a_simulator_is_named_loudly_and_a_real_server_never_is(tmp_path):
 
 
 def test_objectives_are_told_by_level_with_their_figures(tmp_path):
-    page = Page(page_of(*(write_level(tmp_path, streams) for streams in (1, 64))))
+    page = Page(page_of(*(write_level(tmp_path, streams) for streams in (1, 16))))
     (capacity,) = page.read(".capacity")
-    assert numbers(capacity) == [1, 64, 95, 500]  # streams that met all, that missed p95 <= 500 ms
+    assert numbers(capacity) == [1, 16, 95, 500]  # streams that met all, that missed p95 <= 500 ms
     met, missed = page.read(".met"), page.read(".missed")
     assert (met[0], missed[0]) == ("met", "MISSED")  # the level, and then each objective
     assert [numbers(cell) for cell in met[1:3]] == [[100], [100]]  # % of the arrivals of 1 stream
@@ -230,7 +230,7 @@ def test_how_to_repeat_has_commit_file_and_commands_and_says_what_is_masked(tmp_
     headers = {"headers": {"X-Team": "***"}}
     runs = reported(write_level(tmp_path, 1, scenario=headers))
     (series,) = series_of([run.summary for run in runs])
-    found = again(series)
+    found = again(series, "made")
     assert [command.split() for command in found.commands] == [
         ["git", "checkout", "0" * 40],
         ["python", "bench/bench.py", "--scenarios", "made.yaml", "--name", "made"],
@@ -290,5 +290,5 @@ def test_what_invalid_runs_seem_to_meet_does_not_count(tmp_path):
     page = Page(page_of(write_level(tmp_path, 4, records=records, scenario=slo)))
     (capacity,) = page.read(".capacity")
     assert "INVALID (errors" in capacity
-    assert [numbers(cell) for cell in page.read(".met")] == [[95]]  # % within, and yet:
-    assert "met" not in page.read(".pill")
+    assert page.read(".met") == []  # although 95 % were within the limit
+    assert "INVALID" in page.read(".pill")

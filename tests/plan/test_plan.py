@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Any
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.share import Timeouts
+from vllm_bench.prompts.prompt import CountedBy
 
-from tests.support.made_plans import made_plan
+from tests.support.made_plans import made_plan, made_prompts
 
 TIME = "20251124T120000Z"
 RUN_ID = f"chat-cc2-prefany-max16-{TIME}"
@@ -84,6 +86,37 @@ def test_a_requests_expectation_is_what_the_plan_knows_of_it() -> None:
     assert (found.request_id, found.prompt_id) == (f"{RUN_ID}-1", "p1")
     assert (found.max_tokens, found.choices, found.stream, found.start_ns) == (16, 2, False, 7)
     assert "sk-1" in found.secrets
+
+
+def counted_plan(counted_by: CountedBy, **changes: Any) -> Plan:
+    made = plan(**changes)
+    prompts = tuple(dataclasses.replace(p, tokens=9) for p in made.prompts.prompts)
+    counted = dataclasses.replace(made.prompts, prompts=prompts, counted_by=counted_by)
+    return dataclasses.replace(made, prompts=counted)
+
+
+@pytest.mark.parametrize(
+    ("counted_by", "changes", "planned"),
+    [
+        ("server", {}, 9),
+        ("server", {"extra_body": {"top_p": 0.9, "tools": []}}, 9),
+        ("tokenizer", {}, None),
+        ("estimate", {}, None),
+        ("nobody", {}, None),
+        ("server", {"conversations": {"turns": 3}}, None),  # its history isn't known
+        ("server", {"extra_body": {"reasoning_effort": "low"}}, None),  # in gpt-oss's template
+        ("server", {"extra_body": {"truncate_prompt_tokens": 4}}, None),
+    ],
+)
+def test_only_what_the_server_counted_for_this_prompt_is_planned(
+    counted_by: CountedBy, changes: dict[str, Any], planned: int | None
+) -> None:
+    assert counted_plan(counted_by, **changes).expectation(1, 0).prompt_tokens == planned
+
+
+def test_requests_that_have_no_rows_have_no_planned_tokens() -> None:
+    made = dataclasses.replace(counted_plan("server"), warmup=made_prompts(2, 90).prompts)
+    assert [made.expectation(i, 0).prompt_tokens for i in range(5)] == [9, 9, 9, None, None]
 
 
 @pytest.mark.parametrize("extra", [{}, {"n": None}, {"n": 1}])

@@ -9,7 +9,7 @@ import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vllm_bench.plan.request import chat_messages, make_body, make_target
+from vllm_bench.plan.request import chat_messages, make_body, make_target, tokenized_fields
 from vllm_bench.plan.share import PlannedRequest, Target
 from vllm_bench.prompts.prompt import Message, Prompt, user_prompt
 from vllm_bench.scenario.scenario import Scenario
@@ -186,3 +186,12 @@ def test_a_text_beyond_ascii_is_longer_in_bytes_than_in_characters() -> None:
     content = make_body(scenario(), user_prompt("p", "🌙é"), None)
     got, _ = received(content)
     assert int(got.header("Content-Length")) == len(content.decode()) + 4
+
+
+def test_what_changes_a_prompt_is_told_to_the_tokenizer_too() -> None:
+    extra = {"tools": [{"type": "function"}], "add_special_tokens": True, "top_p": 0.5}
+    chat = tokenized_fields(scenario(extra_body=extra))
+    assert chat == {"tools": extra["tools"], "add_special_tokens": True}
+    text = tokenized_fields(scenario(extra_body=extra, endpoint="completions"))
+    assert text == {"add_special_tokens": True}
+    assert tokenized_fields(scenario()) == {}

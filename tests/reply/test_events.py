@@ -21,6 +21,13 @@ def chat(delta: dict[str, object], **choice: object) -> bytes:
         (chat({"reasoning": "hm"}), True, False),
         (chat({"reasoning_content": "hm"}), True, False),
         (chat({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}), True, True),
+        (chat({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "f"}}]}), True, True),
+        (chat({"tool_calls": [{"index": 0, "function": {"arguments": ""}}]}), False, False),
+        (chat({"tool_calls": [{"index": 0, "id": "c1", "type": "function"}]}), False, False),
+        (chat({"tool_calls": [], "function_call": None}), False, False),
+        (chat({"function_call": {"name": "f", "arguments": ""}}), True, True),
+        (chat({"reasoning": "hm", "content": "a"}), True, True),
+        (chat({}, token_ids=[7]), True, False),  # the token that ends a thought
         (chat({"content": ""}, token_ids=[7]), True, False),
         (chat({"content": ""}, token_ids=[]), False, False),
         (chat({}, finish_reason="stop"), False, False),
@@ -97,3 +104,37 @@ def test_the_captured_death_of_an_engine_is_an_error_event(shared: Path) -> None
     events = events_of(shared / "wire" / "err_engine_dies_midstream.txt")
     (error,) = (e.error for e in events if e.error)
     assert error.startswith("EngineCore ")
+
+
+@pytest.mark.parametrize(
+    ("name", "events_with_tokens", "visible"),
+    [
+        ("reasoning_stream_never_ends", 4, 0),
+        ("reasoning_stream_not_included", 0, 0),  # hidden: its tokens can't be timed
+    ],
+)
+def test_captured_thoughts_that_never_end_have_no_visible_event(
+    shared: Path, name: str, events_with_tokens: int, visible: int
+) -> None:
+    events = events_of(shared / "wire2" / f"{name}.txt")
+    assert sum(e.has_tokens for e in events) == events_with_tokens
+    assert sum(e.has_visible_tokens for e in events) == visible
+
+
+def test_no_captured_stream_has_more_token_events_than_tokens(shared: Path) -> None:
+    streams = 0
+    for path in sorted(shared.glob("wire*/*stream*.txt")):
+        if path.name.startswith("responses"):
+            continue
+        events = events_of(path)
+        counted = [e.usage.completion_tokens for e in events if e.usage]
+        if counted:
+            streams += 1
+            assert sum(e.has_tokens for e in events) <= counted[-1], path.name
+            assert {e.model for e in events if e.model} <= {"tiny", "red", "tinyvision"}
+    assert streams > 15
+
+
+def test_a_model_or_fingerprint_that_is_no_text_is_none() -> None:
+    found = read_event(b'{"model": ["x"], "system_fingerprint": 3, "choices": []}')
+    assert (found.model, found.fingerprint) == (None, None)

@@ -3,10 +3,14 @@ from __future__ import annotations
 import dataclasses
 from typing import get_args
 
+import orjson
 import pytest
-from vllm_bench.records.request_record import ErrorKind, RequestRecord
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm_bench.records.request_record import COLUMNS, ErrorKind, RequestRecord, column_dtypes
+from vllm_bench.records.row import csv_lines, frame_of
 from vllm_bench.reply.exchange import Exchange, Failure
-from vllm_bench.reply.outcome import Expectation, judge
+from vllm_bench.reply.outcome import GOOD_ENDS, Expectation, judge
 
 from tests.support.far_end import delta, event, good_stream, usage
 
@@ -58,11 +62,23 @@ def test_a_healthy_stream_is_measured_by_its_stamps() -> None:
     assert r.tpot_ms == (95 - 50) / (3 - 1)
     assert r.max_gap_ms == 25
     assert (r.prompt_tokens, r.completion_tokens, r.cached_tokens) == (5, 3, None)
-    assert (r.token_events, r.token_reads) == (3, 3)
+    assert (r.token_events, r.token_reads, r.visible_events) == (3, 3, 3)
 
 
 def test_the_fingerprint_comes_out_beside_the_record() -> None:
     assert judge(exchange(HEALTHY), EXPECTED).fingerprint == "fp-test"
+
+
+def test_the_model_of_a_reply_is_that_of_the_first_event_that_names_one() -> None:
+    named = [event({"model": name, "choices": []}) for name in ("", "tiny", "other")]
+    found = judge(exchange([(10, b"".join(named)), *HEALTHY]), EXPECTED)
+    assert found.model == "tiny"
+    assert judge(exchange(HEALTHY), EXPECTED).model is None
+
+
+def test_what_the_server_counted_before_the_run_stands_in_the_row() -> None:
+    planned = dataclasses.replace(EXPECTED, prompt_tokens=6)
+    assert judge(exchange(HEALTHY), planned).record.prompt_tokens_planned == 6
 
 
 def test_tokens_in_one_read_count_as_events_but_make_no_gap() -> None:
@@ -75,6 +91,51 @@ def test_reasoning_starts_the_clock_and_visible_text_has_its_own() -> None:
     thought = event({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]})
     r = record([(10, thought), (30, B), (40, C + USAGE + DONE)])
     assert (r.ttft_ms, r.ttft_visible_ms) == (10, 30)
+    assert (r.token_events, r.visible_events) == (3, 2)
+
+
+def test_an_answer_that_was_all_thought_is_a_success_without_visible_text() -> None:
+    thought = event({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]})
+    r = record([(10, thought), (40, thought + delta("", "length") + USAGE + DONE)])
+    assert (r.error_kind, r.ttft_ms, r.ttft_visible_ms) == (None, 10, None)
+    assert (r.token_events, r.visible_events) == (2, 0)
+
+
+@pytest.mark.parametrize(("content", "visible"), [("yes", 1), (None, 0), ("", 0)])
+def test_a_reply_in_one_piece_says_whether_it_has_an_answer(
+    content: str | None, visible: int
+) -> None:
+    message = {"content": content, "reasoning": "hm", "tool_calls": []}
+    whole = {
+        "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 3},
+    }
+    made = exchange([(9, orjson.dumps(whole))], content_type="application/json")
+    r = judge(made, dataclasses.replace(EXPECTED, stream=False)).record
+    assert (r.error_kind, r.visible_events, r.token_events) == (None, visible, 0)
+
+
+@pytest.mark.parametrize("reason", GOOD_ENDS)
+def test_a_reply_that_ended_by_itself_is_a_success(reason: str) -> None:
+    assert record([(50, A + delta("b", reason) + USAGE + DONE)]).error_kind is None
+
+
+reasons = st.text(min_size=1, max_size=20) | st.sampled_from([*GOOD_ENDS, "abort", "error"])
+reasons |= st.sampled_from(["content_filter", "repetition", "eos_token", "Stop", "stop "])
+
+
+@given(reasons, reasons)
+def test_any_other_end_of_any_choice_is_a_failure(first: str, second: str) -> None:
+    ends = [
+        event({"choices": [{"index": n, "delta": {"content": "a"}, "finish_reason": reason}]})
+        for n, reason in enumerate((first, second))
+    ]
+    two = dataclasses.replace(EXPECTED, choices=2)
+    r = judge(exchange([(50, b"".join(ends) + USAGE + DONE)]), two).record
+    bad = {first, second} - set(GOOD_ENDS)
+    wanted = "content_filter" if "content_filter" in bad else "bad_finish" if bad else None
+    assert r.error_kind == wanted
+    assert (r.error or "").isprintable()
 
 
 def test_one_token_has_a_ttft_and_no_tpot() -> None:
@@ -126,6 +187,8 @@ FAILURES: dict[str, tuple[list[tuple[float, bytes]], dict[str, object]]] = {
     "truncated": (HEALTHY[:3], {"failure": Failure("truncated", "closed in mid-reply")}),
     "protocol": ([(50, A + b"data: {broken\n\n" + C + USAGE + DONE)], {}),
     "empty": ([(50, delta("", "stop") + usage(5, 0) + DONE)], {}),
+    "content_filter": ([(50, A + delta("", "content_filter") + USAGE + DONE)], {}),
+    "bad_finish": ([(50, A + delta("b", "abort") + USAGE + DONE)], {}),
     "cancelled": (HEALTHY[:2], {"failure": Failure("cancelled", "x")}),
 }
 
@@ -154,7 +217,8 @@ def test_each_failure_has_its_kind_and_keeps_what_it_measured(kind: str) -> None
         (HEALTHY, {"content_encoding": "gzip"}, "protocol", "gzip"),
         ([], {"http_status": 302}, "protocol", "HTTP 302"),
         ([(5, b'{"detail": "Not Found"}')], {"http_status": 404}, "http_4xx", "Not Found"),
-        ([(50, A + delta("b", "abort") + USAGE + DONE)], {}, "error_event", "abort"),
+        ([(50, A + delta("b", "abort") + USAGE + DONE)], {}, "bad_finish", "abort"),
+        ([(50, A + delta("b", "\x1b[2J") + USAGE + DONE)], {}, "bad_finish", r"\x1b[2J"),
     ],
 )
 def test_what_is_almost_a_success_is_none(
@@ -179,3 +243,67 @@ def test_a_key_that_the_server_echoes_is_masked() -> None:
 def test_a_finish_reason_of_any_choice_is_kept_when_the_stream_fails_later() -> None:
     r = record([(50, A), (60, C)], failure=Failure("truncated", "closed in mid-reply"))
     assert (r.finish_reason, r.completion_tokens, r.error_kind) == ("length", None, "truncated")
+
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+counts = st.integers(-2, 12) | any_json
+usages = any_json | st.fixed_dictionaries(
+    {"prompt_tokens": counts, "completion_tokens": counts},
+    optional={
+        "prompt_tokens_details": any_json | st.fixed_dictionaries({"cached_tokens": counts}),
+        "total_tokens": any_json,
+    },
+)
+
+
+@given(usages)
+def test_no_usage_gives_a_success_counts_that_cant_be(found: object) -> None:
+    said = event({"choices": [], "usage": found})
+    r = record([(50, A + C + said + DONE)])
+    for counted in (r.prompt_tokens, r.completion_tokens, r.cached_tokens):
+        assert counted is None or (type(counted) is int and 0 <= counted <= 10**9)
+    if r.error_kind is None:
+        assert r.prompt_tokens is not None
+        assert (r.completion_tokens or 0) >= 1
+        assert (r.cached_tokens or 0) <= r.prompt_tokens
+    else:
+        assert r.error_kind in ("protocol", "empty")
+    frame = frame_of(f"{','.join(COLUMNS)}\n{csv_lines([r])}".encode(), column_dtypes())
+    assert len(frame) == 1  # a count that pandas can't hold would cost the whole run
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt_tokens": -5},
+        {"prompt_tokens": "5"},
+        {"prompt_tokens": None},
+        {"prompt_tokens": 5.5},
+        {"prompt_tokens": True},
+        {"prompt_tokens": 10**30},
+        {"completion_tokens": -3},
+        {"completion_tokens": [3]},
+        {"prompt_tokens_details": {"cached_tokens": -1}},
+        {"prompt_tokens_details": {"cached_tokens": 6}},  # of 5
+        {"prompt_tokens_details": {"cached_tokens": "4"}},
+        {"prompt_tokens_details": [4]},
+    ],
+)
+def test_usage_that_cant_be_true_fails_and_is_shown(changes: dict[str, object]) -> None:
+    counts = {"prompt_tokens": 5, "completion_tokens": 3, **changes}
+    r = record([(50, A + C + event({"choices": [], "usage": counts}) + DONE)])
+    assert r.error_kind == "protocol"
+    assert next(iter(changes)) in (r.error or "")
+    assert r.ttft_ms == 50
+
+
+@pytest.mark.parametrize("cached", [None, 0, 5, 5.0])
+def test_usage_that_can_be_true_is_taken(cached: float | None) -> None:
+    counts = {"prompt_tokens": 5.0, "completion_tokens": 3}
+    said = {**counts, "prompt_tokens_details": {"cached_tokens": cached}}
+    r = record([(50, A + C + event({"choices": [], "usage": said}) + DONE)])
+    assert (r.error_kind, r.prompt_tokens, r.cached_tokens) == (None, 5, cached)

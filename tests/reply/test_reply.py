@@ -8,7 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.reply.events import plain_event_of
+from vllm_bench.reply.plain import plain_event_of
 from vllm_bench.reply.reply import Reply
 
 from tests.support.far_end import delta, event, good_stream, usage
@@ -27,6 +27,8 @@ def read(reads: list[tuple[int, bytes]], *, short_cut: bool = True) -> dict[str,
         "stamps": list(reply.stamps),
         "counts": list(reply.token_counts),
         "reasons": reply.finish_reasons,
+        "visible": reply.visible_events,
+        "model": reply.model,
         "first_visible": reply.first_visible_ns,
         "finish": reply.finish_ns,
         "usage": reply.usage,
@@ -57,7 +59,8 @@ counts = st.fixed_dictionaries(
     {"prompt_tokens": st.integers(0, 9), "completion_tokens": st.integers(0, 9)}
 )
 events = st.fixed_dictionaries(
-    {"id": st.just("x"), "choices": st.lists(choices, max_size=2)}, optional={"usage": counts}
+    {"id": st.just("x"), "choices": st.lists(choices, max_size=2)},
+    optional={"usage": counts, "model": st.sampled_from(["a", "b", ""])},
 ) | st.just({"error": {"message": "dead"}})
 payloads = st.builds(
     lambda body, ascii_only, tight: json.dumps(

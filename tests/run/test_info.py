@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from vllm_bench.run.info import PACKAGES, client_facts, server_facts
-from vllm_bench.vllm.server import Server
+from vllm_bench.run.info import MOST_ALIASES, PACKAGES, client_facts, server_facts
+from vllm_bench.vllm.server import Model, Server
 
 from tests.support.far_end import TinyVllm
 
@@ -74,5 +74,22 @@ def test_the_servers_word_is_taken_down(tiny_vllm: TinyVllm) -> None:
     assert found["simulator"] is False
     assert found["cache_config"] is None
     other = server_facts(server, server.models(), "another")
-    assert (other["max_model_len"], other["model_root"]) == (None, None)
+    assert (other["max_model_len"], other["model_root"], other["aliases"]) == (None, None, [])
     server.close()
+
+
+def aliases(asked: str, *served: tuple[str, str | None]) -> list[str]:
+    server = Server("http://127.0.0.1:1/v1", None, {})  # nobody is there
+    found = server_facts(server, [Model(name, root, None) for name, root in served], asked)
+    server.close()
+    return list(found["aliases"])
+
+
+def test_aliases_are_what_has_the_same_root_and_adapters_are_none() -> None:
+    served = [("gpt", "org/m"), ("small", "org/m"), ("red", "/adapters/red"), ("bare", None)]
+    assert aliases("gpt", *served) == ["org/m", "small"]
+    assert aliases("small", *served) == ["org/m", "gpt"]
+    assert aliases("red", *served) == ["/adapters/red"]
+    assert aliases("bare", *served) == []
+    assert aliases("org/m", ("org/m", "org/m")) == []
+    assert len(aliases("m0", *((f"m{i}", "r") for i in range(500)))) == MOST_ALIASES

@@ -20,6 +20,7 @@ from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.level_lines import objective_lines, repeat_lines
 from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.verdict.verdict import Verdict
 
 from tests.support.made_runs import NOON_S, made_info, made_record, write_run
 from tests.support.open_runs import due_times, served
@@ -43,6 +44,12 @@ def series_at(folder, *rates) -> Series:
     return series
 
 
+def without_doubts(series: Series) -> Series:
+    """The same levels, whatever the verdict says about runs that are past the server's capacity."""
+    kept = [[dataclasses.replace(r, verdict=Verdict(())) for r in lv.runs] for lv in series.levels]
+    return Series(tuple(Level(tuple(runs)) for runs in kept))
+
+
 def test_levels_are_one_series_by_rising_rate(tmp_path):
     series = series_at(tmp_path, 16.0, 2.0, 8.0)
     assert [level.load for level in series.levels] == [
@@ -53,7 +60,7 @@ def test_levels_are_one_series_by_rising_rate(tmp_path):
 
 
 def test_throughput_is_used_up_where_the_server_is(tmp_path):
-    series = series_at(tmp_path, 2.0, 4.0, 8.0, 16.0, 32.0)
+    series = without_doubts(series_at(tmp_path, 2.0, 4.0, 8.0, 16.0, 32.0))
     knee = find_knee(series.levels)
     assert knee is not None
     assert (knee.load.value, knee.next_load.value) == (8.0, 16.0)
@@ -78,7 +85,7 @@ def test_levels_that_chance_brought_together_make_no_knee(tmp_path):
 
 
 def test_objectives_hold_up_to_a_rate_with_the_goodput_of_each_level(tmp_path):
-    series = series_at(tmp_path, 2.0, 4.0, 16.0)
+    series = without_doubts(series_at(tmp_path, 2.0, 4.0, 16.0))
     found = capacity(series.levels)
     assert found is not None
     assert (found.met, found.missed) == (series.levels[1], series.levels[2])
@@ -120,14 +127,18 @@ def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path
     assert found is not None
     (level,) = series.levels
     assert level.invalid == "1 of its 3 runs is INVALID (send_lag)"
-    assert found.words.endswith(level.invalid)
+    assert level.verdict == "SUSPECT"
+    assert level.attainment is not None
+    assert level.attainment.arrivals == 800  # of the two that are believed
+    assert found.met is level
+    assert any(level.invalid in line for line in objective_lines(series))
     twice = str(Level(level.runs[1:2] * 2).invalid)
     assert "2 runs are" in twice
     assert twice.endswith("(send_lag)")
 
 
 def test_ttft_over_load_is_from_the_schedule(tmp_path):
-    series = series_at(tmp_path, 2.0, 16.0)
+    series = without_doubts(series_at(tmp_path, 2.0, 16.0))
     found = stability(series.levels)
     assert found is not None
     assert [level.state for level in found.levels] == ["baseline", "overloaded"]

@@ -49,10 +49,12 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
         "latency_ms": latency_ms,
         "tpot_ms": 900 / 19,
         "max_gap_ms": 60.0,
+        "prompt_tokens_planned": None,
         "prompt_tokens": 250,
         "completion_tokens": 20,
         "cached_tokens": None,
         "token_events": 20,
+        "visible_events": changes.get("token_events", 20),
         "token_reads": 20,
         "max_tokens": 20,
         "http_status": 200,
@@ -90,7 +92,8 @@ def failed_record(index: int = 0, **changes: Any) -> RequestRecord:
 def whole_reply_record(index: int = 0, **changes: Any) -> RequestRecord:
     """Return a success of `stream: false`: nothing is timed but the end."""
     nothing = dict.fromkeys(("ttft_ms", "ttft_visible_ms", "tpot_ms", "max_gap_ms"))
-    return made_record(index, **{**nothing, "token_events": 0, "token_reads": 0, **changes})
+    counts = {"token_events": 0, "token_reads": 0, "visible_events": 1}
+    return made_record(index, **{**nothing, **counts, **changes})
 
 
 def made_info(records: Sequence[RequestRecord], **changes: Any) -> RunInfo:

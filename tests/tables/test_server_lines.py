@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -98,7 +99,8 @@ def test_repeats_are_told_apart(tmp_path: Path) -> None:
     runs = []
     for name in "ab":
         (tmp_path / name).mkdir()
-        runs.append(watched(tmp_path / name, metrics=rows))
+        run = watched(tmp_path / name, metrics=rows)
+        runs.append(dataclasses.replace(run, folder=tmp_path))
     assert [line.partition(":")[0] for line in lines_of(*runs)] == [
         "4 streams, run 1",
         "4 streams, run 2",

@@ -92,7 +92,7 @@ def test_a_run_of_one_request_is_told_in_the_singular(tmp_path):
         summary = summary_of(folder, chosen, scenario=slo)
         text = to_markdown([summary]) + printed([summary])
         assert not re.search(r"(?<!\d)1 requests", text), text
-        assert "by 1 request," in text
+        assert ("by 1 request," in text) == (name == "fine")  # nothing INVALID is judged
 
 
 def test_lengths_show_their_spread_only_where_there_is_one():
@@ -188,7 +188,7 @@ def test_markdown_has_verdicts_first_then_levels_errors_environment_and_the_comm
 def test_settings_to_run_again_are_the_report_s_and_end_no_fence_of_theirs(tmp_path):
     text = "end ```\n````\n</details><script>"
     summary = summary_of(tmp_path, [made_record(i) for i in range(20)], scenario={"model": text})
-    found = again(series_of([summary])[0])
+    found = again(series_of([summary])[0], "made")
     assert found is not None
     fence = "`````"
     markdown_text = to_markdown([summary])

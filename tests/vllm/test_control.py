@@ -197,6 +197,8 @@ def test_the_server_counts_a_chat_and_a_text(tiny_vllm: TinyVllm, connect) -> No
     assert server.tokenize("tiny", prompt=text) == 3
     assert server.tokenize("tiny", messages=[{"role": "user", "content": "one two"}]) == 6
     assert tiny_vllm.requests[0].json == {"model": "tiny", "prompt": text}
+    server.tokenize("tiny", prompt=text, fields={"add_special_tokens": False})
+    assert tiny_vllm.requests[-1].json["add_special_tokens"] is False
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -214,6 +216,8 @@ def test_a_prompt_that_the_server_refuses_has_no_count(
         (answer(500, b"Internal Server Error"), "HTTP 500"),
         (answer(200, {"tokens": []}), "no count in the reply"),
         (answer(200, {"count": "many"}), "no count in the reply"),
+        (answer(200, {"count": -1}), "no count in the reply"),
+        (answer(200, {"count": 10**30}), "no count in the reply"),
         (answer(200, b"<html>"), "no count in the reply"),
         ([CLOSE], "disconnected"),
     ],

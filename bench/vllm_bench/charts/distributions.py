@@ -10,8 +10,8 @@ import numpy as np
 
 from ..figures.digits import short
 from ..figures.facts import Facts
-from ..figures.metrics import DOCS, METRICS, TITLES, Sample, headline_metric
-from ..figures.statistics import Values, min_samples, ordered
+from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
+from ..figures.statistics import Sample, Values, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from .chart import Axis, Chart, Line, Panel, Role
@@ -53,13 +53,12 @@ def curve(sample: Sample, most: int = MOST_OF_A_CURVE) -> Curve | None:
     Of more than `most` points, half of those kept are spread evenly over the ranks and half over
     the values, so that a steep middle and a long tail both keep their shape; the ends always stay.
     """
-    values, weights = sample
-    if values.size == 0:
+    if sample.values.size == 0:
         return None
-    found = ordered(values, weights)
-    ends = np.arange(1.0, values.size + 1) if found.ends is None else found.ends
+    found = ordered(sample.values, sample.weights)
+    ends = np.arange(1.0, found.values.size + 1) if found.ends is None else found.ends
     kept = _kept(found.values, most)
-    return Curve(found.values[kept], 100 * ends[kept] / found.n, round(found.n), values.size)
+    return Curve(found.values[kept], 100 * ends[kept] / found.n, round(found.n), found.values.size)
 
 
 def _kept(values: Values, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -118,22 +117,13 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
         )
 
 
-def run_names(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return one name per run: its load, and which run of it where there are several."""
-    keys = [(summary.scenario, summary.load) for summary in summaries]
-    return [
-        summary.load.words + (f", run {keys[:place].count(key) + 1}" if keys.count(key) > 1 else "")
-        for place, (summary, key) in enumerate(zip(summaries, keys, strict=True))
-    ]
-
-
 def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart | None:
     """Return a metric's distribution over all levels; None where no run has one.
 
     `curves` has them by the `id` of a run's summary. A level hidden in one panel is hidden in all.
     """
     head = headline_metric(metric, series.levels[0].load)
-    names = dict(zip(map(id, series.runs), run_names(series.runs), strict=True))
+    names = {id(run): words for words, run in series.run_words}
     lines: list[Line] = []
     for place, level in enumerate(series.levels):
         having = {id(run): curves[id(run)][head] for run in level.runs if head in curves[id(run)]}

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
 from .client import workers
-from .in_flight import InFlight, busy_streams, in_flight, waited_for_cap
-from .statistics import Values, floats, quantile
+from .in_flight import InFlight, in_flight, waited_for_cap
+from .statistics import Batches, Values, batches_of, floats, min_samples, quantile
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -53,6 +53,7 @@ class Facts(OfRun):
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: pd.DataFrame | None = None  # one GpuRow per row; None: not sampled
     server_rows: pd.DataFrame | None = None  # one ServerRow per row; None: not sampled
+    whole: bool = False  # figures of all requests, as other tools have them: there is no window
 
     # The settings.
 
@@ -116,7 +117,6 @@ class Facts(OfRun):
 
     @cached_property
     def succeeded(self) -> pd.DataFrame:
-        """The only rows whose times are compared."""
         rows: pd.DataFrame = self.frame.loc[~self.failed]
         return rows
 
@@ -130,6 +130,42 @@ class Facts(OfRun):
         """Requests that the client itself gave up because the run was stopped."""
         return int((self.frame["error_kind"] == "cancelled").sum())
 
+    def total(self, column: str) -> int:
+        """Return a column's sum over all successes of the run."""
+        return int(floats(self.succeeded[column]).sum())
+
+    # The population: the requests that the figures are of.
+
+    @cached_property
+    def counted(self) -> NDArray[np.bool_]:
+        """Whether each row's request was sent inside the window; all, where there is no window.
+
+        In an open loop it counts when a request was due: a late send must not take it out.
+        """
+        if self.window is None:
+            return np.ones(self.rows, dtype=bool)
+        return self.window.holds(self._came_s)
+
+    @cached_property
+    def _came_s(self) -> Values:
+        due = self.frame["t_scheduled_s"]
+        came = due if self.load.is_open else self.frame["t_sent_s"].fillna(due)
+        return came.to_numpy(dtype="float64")
+
+    @cached_property
+    def counted_rows(self) -> pd.DataFrame:
+        rows: pd.DataFrame = self.frame.loc[self.counted]
+        return rows
+
+    @property
+    def left_out(self) -> int:
+        return self.rows - len(self.counted_rows)
+
+    @cached_property
+    def measured(self) -> NDArray[np.bool_]:
+        """Whether each row counts and succeeded: the only rows whose times are compared."""
+        return self.counted & ~self.failed
+
     def times(self, column: str) -> pd.Series[Any]:
         """Return a column, one value per row; `…_from_schedule_ms` is from when it was due."""
         if not column.endswith("_from_schedule_ms"):
@@ -137,12 +173,31 @@ class Facts(OfRun):
         return self.frame[column.replace("_from_schedule", "")] + self.frame["send_lag_ms"]
 
     def values(self, column: str) -> Values:
-        """Return a column's values over the successes, absences left out; see `times`."""
-        return floats(self.times(column)[~self.failed])
+        """Return a column's values over the counted successes, absences left out; see `times`."""
+        return floats(self.times(column)[self.measured])
 
-    def total(self, column: str) -> int:
-        """Return a column's sum over the successes."""
-        return int(self.values(column).sum())
+    @cached_property
+    def batches(self) -> Batches:
+        """The batch of each row of the run: ten parts of the counted requests, by their time."""
+        found = np.zeros(self.rows, dtype=np.int64)
+        found[self.counted] = batches_of(self._came_s[self.counted])
+        return found
+
+    @cached_property
+    def counted_reads(self) -> TokenReads | None:
+        """The reads of the counted successes; None as `reads`, and where they have none."""
+        if self.reads is None or self.window is None:
+            return self.reads
+        index = self.frame["request_index"].to_numpy(dtype="int64")
+        found = self.reads.among(index[self.measured])
+        return found if found.t_ns.size else None
+
+    def batch_of(self, requests: NDArray[np.int32]) -> Batches:
+        """Return the batch of each of these request_index."""
+        index = self.frame["request_index"].to_numpy(dtype="int64")
+        of_index = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.int64)
+        of_index[index] = self.batches
+        return of_index[requests]
 
     # Medians for limits: computed from any number of samples, and never printed.
 
@@ -161,9 +216,10 @@ class Facts(OfRun):
         Where tokens come in bursts, half of all gaps are close to 0.
         """
         tpot_ms = quantile(self.values("tpot_ms"), 50)
-        if tpot_ms is None or self.reads is None:
+        reads = self.counted_reads
+        if tpot_ms is None or reads is None:
             return tpot_ms
-        itl_ms = quantile(self.reads.itl_ms, 50, self.reads.tokens_after_gap)
+        itl_ms = quantile(reads.itl_ms, 50, reads.tokens_after_gap)
         return max(tpot_ms, itl_ms or 0.0)
 
     # When it happened.
@@ -174,14 +230,18 @@ class Facts(OfRun):
 
     @cached_property
     def window(self) -> Window | None:
-        """The steady window: the time in which the load was held."""
+        """The steady window: the time in which the load was held; None: the run is too short."""
+        if self.whole:
+            return None
         if self.load.is_open:
             arrivals_s = floats(self.frame["t_scheduled_s"])
-            return open_window(arrivals_s, self.ramp_s, self.latency_p50_ms)
-        # A stream counts as held during think time, although nothing is in flight.
-        has_turns = self.frame["turn"].notna().any()
-        busy = busy_streams(self.frame) if has_turns else self.flight
-        return closed_window(busy, self.load.value)
+            latency_p95_ms = quantile(floats(self.succeeded["latency_ms"]), 95)
+            found = open_window(arrivals_s, self.ramp_s, latency_p95_ms)
+        else:
+            found = closed_window(self.frame, self.load.value)
+        if found is None or int(found.holds(self._came_s).sum()) < min_samples(50):
+            return None  # not even a median of the requests in it
+        return found
 
     @cached_property
     def whole_run(self) -> Window | None:
@@ -215,11 +275,6 @@ class Facts(OfRun):
         if self.cap is None:
             return np.zeros(self.rows, dtype=bool)
         return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
-
-    @cached_property
-    def own_lag_ms(self) -> Values:
-        """Lags that the client caused: of the requests that didn't wait for `max_in_flight`."""
-        return floats(self.frame.loc[~self.waited_for_cap, "send_lag_ms"])
 
 
 def _first(column: pd.Series[Any]) -> Any:

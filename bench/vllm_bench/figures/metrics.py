@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from ..scenario.load import Load
 from .facts import Facts
-from .statistics import Values, Weights, floats
+from .statistics import Sample
 
-Sample = tuple[Values, Weights | None]  # values, and how many samples each counts as (None: one)
-NOTHING: Sample = (np.array([]), None)
+NOTHING = Sample(np.array([]))
 
 # A user's wait counts from when the request was meant to go. In a closed loop that is when its
 # stream came free, and the lag is the client's own; in an open loop the wait is part of the result.
@@ -29,25 +31,41 @@ class Metric:
     own_sample: Callable[[Facts], Sample] | None = None  # None: the column of this name
 
     def sample(self, facts: Facts) -> Sample:
-        return self.own_sample(facts) if self.own_sample else (facts.values(self.name), None)
+        """Return its values over the counted successes of a run."""
+        if self.own_sample is not None:
+            return self.own_sample(facts)
+        return _of_rows(facts, facts.times(self.name), facts.measured)
+
+
+def _of_rows(facts: Facts, column: pd.Series[Any], rows: NDArray[np.bool_]) -> Sample:
+    """Return the values that some rows have of a column, which has one for each row."""
+    known = rows & column.notna().to_numpy(dtype=bool)
+    return Sample(column[known].to_numpy(dtype="float64"), None, facts.batches[known])
 
 
 def _itl(facts: Facts) -> Sample:
-    reads = facts.reads
-    return NOTHING if reads is None else (reads.itl_ms, reads.tokens_after_gap)
+    reads = facts.counted_reads
+    if reads is None:
+        return NOTHING
+    return Sample(reads.itl_ms, reads.tokens_after_gap, facts.batch_of(reads.gap_owner))
 
 
 def _chunk_gaps(facts: Facts) -> Sample:
-    return NOTHING if facts.reads is None else (facts.reads.chunk_gap_ms, None)
+    reads = facts.counted_reads
+    if reads is None:
+        return NOTHING
+    return Sample(reads.chunk_gap_ms, None, facts.batch_of(reads.gap_owner))
 
 
 def _tokens_per_chunk(facts: Facts) -> Sample:
-    rows = facts.succeeded[facts.succeeded["token_events"] > 0]
-    return floats(rows["completion_tokens"] / rows["token_events"]), None
+    frame = facts.frame
+    brought = (frame["token_events"] > 0).to_numpy(dtype=bool, na_value=False)
+    chunks = frame["completion_tokens"] / frame["token_events"]
+    return _of_rows(facts, chunks, facts.measured & brought)
 
 
 def _send_lag(facts: Facts) -> Sample:
-    return floats(facts.frame["send_lag_ms"]), None
+    return _of_rows(facts, facts.frame["send_lag_ms"], facts.counted)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -76,7 +94,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "send_lag_ms",
         "send lag",
-        "the client's own lateness, over every request that was sent",
+        "the client's own lateness, over the counted requests, failures too",
         _send_lag,
     ),
     Metric("prompt_tokens", "prompt tokens", "prompt tokens, by the server's count"),

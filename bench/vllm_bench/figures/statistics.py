@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
@@ -14,10 +13,13 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 Weights = NDArray[np.float32] | Values
+Batches = NDArray[np.int64]
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 TAIL = 0.025  # outside a 95 % interval, on each side
 MIN_REPEATS = 3  # with two runs the t interval is too wide to be useful (t = 12.7)
+BATCHES = 10  # of a window: fewer have a wide t, more are too short to be independent
+MIN_BATCHES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +27,60 @@ class Interval:
     """From `low` to `high`, both in the unit of the figure that it is about."""
 
     low: float
-    high: float
+    high: float  # infinite: the samples give no upper bound
+
+    @property
+    def bounded(self) -> bool:
+        return math.isfinite(self.high)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Values of one quantity; how many samples each counts as; and its batch, a part of the time.
+
+    None as weights: one each. None as batches: nothing is known of when they came.
+    """
+
+    values: Values
+    weights: Weights | None = None
+    batches: Batches | None = None
+
+    def described(self) -> Distribution | None:
+        return describe(self.values, self.weights, self.batches)
+
+    @property
+    def counts(self) -> Weights:
+        return np.ones(self.values.size) if self.weights is None else self.weights
+
+    def batches_in(self, run: int, whole: bool) -> Batches:
+        """Return the batches among those of other runs; `whole`: the run is one batch."""
+        if whole or self.batches is None:
+            return np.full(self.values.size, run * BATCHES, dtype=np.int64)
+        return self.batches + run * BATCHES
+
+
+def pooled_sample(samples: Sequence[Sample]) -> Sample:
+    """Return the samples of several runs as one; from three runs on each run is one batch."""
+    known = [one for one in samples if one.values.size]
+    if not known:
+        return Sample(np.array([]))
+    runs = len(known) >= MIN_REPEATS
+    return Sample(
+        np.concatenate([one.values for one in known]),
+        None
+        if all(one.weights is None for one in known)
+        else np.concatenate([one.counts for one in known]),
+        np.concatenate([one.batches_in(place, runs) for place, one in enumerate(known)]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """n samples of one quantity, in its own unit. Has only the percentiles that n allows.
 
-    `intervals` are within the run: how precisely n samples determine a percentile if the samples
-    are independent. Near saturation they aren't, and another run may well lie outside.
+    `intervals` are within the run, by batch means: neighbours in time may depend on each other, as
+    they do in a queue. `needed` says how many samples would give an upper bound where there is
+    none.
     """
 
     n: int
@@ -43,6 +90,7 @@ class Distribution:
     max: float
     percentiles: Mapping[float, float]
     intervals: Mapping[float, Interval]
+    needed: Mapping[float, int] = field(default_factory=dict)
 
     def percentile(self, percentile: float) -> float | None:
         return self.percentiles.get(percentile)
@@ -51,10 +99,13 @@ class Distribution:
         return self.intervals.get(percentile)
 
 
-def describe(values: Values, weights: Weights | None = None) -> Distribution | None:
+def describe(
+    values: Values, weights: Weights | None = None, batches: Batches | None = None
+) -> Distribution | None:
     """Return the distribution of `values`; None where there is none.
 
-    With weights (all above 0) each value counts as often as its weight says.
+    With weights (all above 0) each value counts as often as its weight says. There are intervals
+    only where the batches are known.
     """
     if values.size == 0:
         return None
@@ -65,16 +116,92 @@ def describe(values: Values, weights: Weights | None = None) -> Distribution | N
     # A sum's rounding can push the mean of equal values past them.
     mean = min(max(float(np.average(values, weights=weights)), low), high)
     variance = float(np.average((values - mean) ** 2, weights=weights))
-    ranks = {q: order_ranks(n, q) for q in allowed}
+    percentiles = {q: found.percentile(q) for q in allowed}
+    margins = {}
+    if batches is not None:
+        margins = {q: _margin(values, weights, batches, at, q) for q, at in percentiles.items()}
     return Distribution(
         n=n,
         mean=mean,
         std=math.sqrt(variance),
         min=low,
         max=high,
-        percentiles={q: found.percentile(q) for q in allowed},
-        intervals={q: Interval(*map(found.at, ends)) for q, ends in ranks.items() if ends},
+        percentiles=percentiles,
+        intervals={q: _around(found, q, m) for q, m in margins.items() if m is not None},
+        needed={
+            q: math.ceil(n * (m / (1 - q / 100)) ** 2)
+            for q, m in margins.items()
+            if m is not None and q / 100 + m >= 1
+        },
     )
+
+
+def _margin(
+    values: Values, weights: Weights | None, batches: Batches, at: float, percentile: float
+) -> float | None:
+    """Return by how much the share of values up to `at` may be wrong, with 95 % confidence."""
+    below = (values <= at).astype(np.float64)
+    counted = np.ones(values.size) if weights is None else weights.astype(np.float64)
+    found = by_batch(below * counted, counted, batches)
+    if found is None:
+        return None
+    p = percentile / 100
+    # Not less than for independent samples: equal batches don't make a figure exact.
+    least = normal(1 - TAIL) * math.sqrt(p * (1 - p) / float(counted.sum()))
+    return max(found.times(1 - TAIL), least)
+
+
+def _around(found: Ordered, percentile: float, margin: float) -> Interval:
+    """Return the values at the percentile's place, less and more the margin."""
+    p = percentile / 100
+    low = found.percentile(100 * (p - margin)) if p > margin else 0.0  # no figure here is below 0
+    return Interval(low, found.percentile(100 * (p + margin)) if p + margin < 1 else math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchError:
+    """The standard error of a share, from batches."""
+
+    error: float
+    batches: int
+
+    def times(self, confidence: float) -> float:
+        """Return how far the truth may be above (or below) with this one-sided confidence."""
+        from scipy.special import stdtrit
+
+        return cast(float, stdtrit(self.batches - 1, confidence)) * self.error
+
+
+def by_batch(part: Values, whole: Values, batches: Batches) -> BatchError | None:
+    """Return the error of the share sum(part) / sum(whole) by batch means; None: too few batches.
+
+    Batches differ in size, so it is the error of a ratio (Law, Simulation Modeling and Analysis,
+    9.5.3; Cochran, Sampling Techniques, 6.4).
+    """
+    parts, wholes = np.bincount(batches, weights=part), np.bincount(batches, weights=whole)
+    used = wholes > 0
+    number, total = int(used.sum()), float(whole.sum())
+    if number < MIN_BATCHES:
+        return None
+    off = parts[used] - float(part.sum()) / total * wholes[used]
+    error = math.sqrt(float((off**2).sum()) * number / (number - 1)) / total
+    return BatchError(error, number)
+
+
+def batches_of(order: NDArray[Any], number: int | None = None) -> Batches:
+    """Return the batch of each value, by its place in `order` (its time): of equal numbers."""
+    number = BATCHES if number is None else number
+    found = np.empty(order.size, dtype=np.int64)
+    found[np.argsort(order, kind="stable")] = number * np.arange(order.size) // max(order.size, 1)
+    return found
+
+
+@cache
+def normal(share: float) -> float:
+    """Return the standard normal distribution's quantile."""
+    from scipy.special import ndtri
+
+    return float(ndtri(share))
 
 
 def quantile(values: Values, percentile: float, weights: Weights | None = None) -> float | None:
@@ -133,47 +260,16 @@ def min_samples(percentile: float) -> int:
     return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
 
 
-def highest_allowed(n: int) -> float | None:
-    """Return the highest percentile up to p99 that n samples allow; None: none."""
-    return next((q for q in (99.0, 95.0, 90.0, 50.0) if n >= min_samples(q)), None)
+def binomial_bound(late: float, of: float, confidence: float = 0.95, *, upper: bool) -> float:
+    """Return the one-sided bound of a share of independent events, as a fraction.
 
-
-@cache
-def order_ranks(n: int, percentile: float) -> tuple[int, int] | None:
-    """Return the ranks, from 0, of the samples that enclose a percentile; None: n is too small.
-
-    B, the number of n independent samples below the quantile, is binomial. The lower rank is the
-    largest whose sample lies above the quantile with a probability of at most 2.5 %; the upper
-    rank is the smallest whose sample lies below it with at most 2.5 %.
+    Clopper and Pearson, Biometrika 26 (1934): right even where none or all of them were late.
     """
-    from scipy.special import bdtr
+    from scipy.special import betaincinv
 
-    p = percentile / 100
-
-    def first_reaching(share: float) -> int:
-        """Return the smallest k with P(B <= k) >= share."""
-        return bisect_left(range(n), share, key=lambda k: float(bdtr(k, n, p)))
-
-    low, high = first_reaching(TAIL) - 1, first_reaching(1 - TAIL)
-    return (low, high) if low >= 0 and high < n else None
-
-
-def wilson(met: int, of: int) -> Interval | None:
-    """Return Wilson's interval of a share, as fractions; None where nothing was counted.
-
-    It stays within 0 and 1, and is useful even where all or none met.
-    """
-    from scipy.special import ndtri
-
-    if of == 0:
-        return None
-    z = float(ndtri(1 - TAIL))
-    share, spread = met / of, z * z / of
-    middle = share + spread / 2
-    half = z * math.sqrt(share * (1 - share) / of + spread / (4 * of))
-    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
-    # Exactly 0 and 1 at the ends, whatever the rounding.
-    return Interval(0.0 if met == 0 else low, 1.0 if met == of else high)
+    if upper:
+        return 1.0 if late >= of else float(betaincinv(late + 1, of - late, confidence))
+    return 0.0 if late <= 0 else float(betaincinv(late, of - late + 1, 1 - confidence))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from .facts import Facts
@@ -56,33 +55,37 @@ def throughput(facts: Facts) -> Throughput | None:
 
 
 def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
-    """Return the throughput in the steady window, by stamps; None where there is no window.
+    """Return the throughput in the steady window; None where there is none.
 
-    A generated token counts where its stamp lies, a request where it ended, and its prompt where
-    its first token came: the prompt had been read by then. Without tokens' stamps the
-    output is unknown, except for replies in one piece, whose tokens all came at their end.
+    A success and its prompt count by the share of its time that lies in the window: at an edge
+    neither all of it nor nothing of it was done inside. Generated tokens count where their
+    stamps lie; without stamps the output of a stream is unknown, and that of a reply in one piece
+    counts as its request.
     """
     if window is None:
         return None
     rows = facts.succeeded
-    ended_s = rows["t_end_s"].to_numpy(dtype="float64")
-    first_ms = rows["ttft_ms"].fillna(rows["latency_ms"]).to_numpy(dtype="float64", na_value=np.nan)
-    read_s = rows["t_sent_s"].to_numpy(dtype="float64", na_value=np.nan) + first_ms / 1000
+    shares = shares_inside(rows, window)
     if facts.reads is not None:
         output: float | None = facts.reads.tokens_between(window.start_s, window.end_s)
     else:
-        output = None if facts.streaming else _tokens_in(rows["completion_tokens"], ended_s, window)
+        output = None if facts.streaming else _shared(rows["completion_tokens"], shares)
     return Throughput(
         span_s=window.length_s,
-        requests=int(window.holds(ended_s).sum()),
-        prompt_tokens=_tokens_in(rows["prompt_tokens"], read_s, window),
+        requests=float(shares.sum()),
+        prompt_tokens=_shared(rows["prompt_tokens"], shares),
         output_tokens=output,
     )
 
 
-def _tokens_in(tokens: pd.Series[float], at_s: Values, window: Window) -> float:
-    """Return the tokens that came at a moment in the window; `at_s` has one for each row."""
-    return float(tokens.to_numpy(dtype="float64", na_value=0.0)[window.holds(at_s)].sum())
+def shares_inside(rows: pd.DataFrame, window: Window) -> Values:
+    """Return which share of each request's time, from t_sent to t_end, lies in the window."""
+    sent_s = rows["t_sent_s"].fillna(rows["t_end_s"]).to_numpy(dtype="float64")
+    return window.shares(sent_s, rows["t_end_s"].to_numpy(dtype="float64"))
+
+
+def _shared(tokens: pd.Series[float], shares: Values) -> float:
+    return float(tokens.to_numpy(dtype="float64", na_value=0.0) @ shares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,10 +54,31 @@ class TokenReads:
         tokens = self.tokens_after_gap
         return self.chunk_gap_ms if tokens is None else self.chunk_gap_ms / tokens
 
+    def among(self, requests: NDArray[np.integer[Any]]) -> TokenReads:
+        """Return the reads of these requests alone (request_index of each)."""
+        kept = np.isin(self.requests, requests)
+        per_read = np.repeat(kept, np.diff(self._begins, append=self.t_ns.size))
+        return TokenReads(
+            self.t_ns[per_read],
+            self.tokens[per_read],
+            self.wait_ms[per_read],
+            self.exact,
+            self.requests[kept],
+        )
+
+    @cached_property
+    def _begins(self) -> NDArray[np.intp]:
+        """The first read of each of `requests`."""
+        return np.flatnonzero(~self._later)
+
+    @cached_property
+    def gap_owner(self) -> NDArray[np.int32]:
+        """The request_index of each of `chunk_gap_ms`."""
+        return self.owner(np.flatnonzero(self._later))
+
     def owner(self, places: NDArray[np.intp]) -> NDArray[np.int32]:
         """Return the request_index that each of these reads belongs to."""
-        begins = np.flatnonzero(~self._later)
-        return self.requests[np.searchsorted(begins, places, side="right") - 1]
+        return self.requests[np.searchsorted(self._begins, places, side="right") - 1]
 
     @property
     def peak_per_s(self) -> float:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from .in_flight import InFlight
 from .statistics import Values
-
-# Below it a closed loop hasn't reached its load yet, or is running out of requests. Not 1, since
-# a stream that has sent its last request is idle while the others go on.
-HELD_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +26,38 @@ class Window:
         """Return which of these moments are inside; the end is excluded."""
         return (times_s >= self.start_s) & (times_s < self.end_s)
 
+    def shares(self, start_s: Values, end_s: Values) -> Values:
+        """Return which share of each time from start to end lies inside, from 0 to 1."""
+        inside = np.minimum(end_s, self.end_s) - np.maximum(start_s, self.start_s)
+        length = end_s - start_s
+        instant = length <= 0
+        shares = np.clip(inside, 0, None) / np.where(instant, 1, length)
+        return np.where(instant, self.holds(end_s), shares)
 
-def closed_window(flight: InFlight | None, streams: float) -> Window | None:
+
+def closed_window(frame: pd.DataFrame, streams: float) -> Window | None:
     """Return the window in which a closed loop held its streams; None where it never did.
 
-    It lasts from the first moment that 95 % of them are busy to the last such moment: a stream's
-    short pause between two requests doesn't end it.
+    It begins when every stream has ended its first request: until then the load is its own start.
+    It ends when the first stream finds no more work.
     """
-    if flight is None or streams <= 0:
+    by_stream = frame.sort_values("t_scheduled_s", kind="stable").groupby("stream_index")["t_end_s"]
+    first, last = by_stream.first(), by_stream.max()
+    if streams <= 0 or len(first) < streams:
         return None
-    begins_s, ends_s = flight.spells(HELD_SHARE * streams)
-    held = begins_s.size and ends_s[-1] > begins_s[0]
-    return Window(float(begins_s[0]), float(ends_s[-1])) if held else None
+    return _window(float(first.max()), float(last.min()))
 
 
-def open_window(arrivals_s: Values, ramp_s: float, latency_p50_ms: float | None) -> Window | None:
+def open_window(arrivals_s: Values, ramp_s: float, latency_p95_ms: float | None) -> Window | None:
     """Return the window in which an open loop's requests came at its rate; None where none did.
 
-    It begins a median latency after the ramp, since until then fewer replies end than requests
+    It begins a long latency (p95) after the ramp, since until then fewer replies end than requests
     come. It ends with the last measured arrival: later requests aren't measured.
     """
-    if arrivals_s.size == 0 or latency_p50_ms is None:
+    if arrivals_s.size == 0 or latency_p95_ms is None:
         return None
-    start_s, end_s = ramp_s + latency_p50_ms / 1000, float(arrivals_s.max())
+    return _window(ramp_s + latency_p95_ms / 1000, float(arrivals_s.max()))
+
+
+def _window(start_s: float, end_s: float) -> Window | None:
     return Window(start_s, end_s) if end_s > start_s else None

@@ -15,8 +15,8 @@ from ..records.text import ABSENT, printable
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
-from ..tables.group import Group, Where, lacking
-from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows
+from ..tables.group import Group, Where, interval_words, lacking
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 
 Row = TypeVar("Row")
 
@@ -178,19 +178,25 @@ def _attained(row: LevelRow) -> Cell:
     return Cell(f"{100 * found.share:.3g}", found.share, f"{low:.3g} to {high:.3g}")
 
 
+def _runs(row: LevelRow) -> Cell:
+    counted, every = len(row.level.figures_of), len(row.level.runs)
+    return Cell(str(every) if counted == every else f"{counted} of {every}", counted)
+
+
 def _goodput(row: LevelRow) -> Cell:
     return figure_cell(row.level.attainment.goodput_per_s if row.level.attainment else None)
 
 
 LEVELS: tuple[Column[LevelRow], ...] = (
     Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
-    Column("runs", DOCS["runs"], lambda r: figure_cell(len(r.level.runs))),
+    Column("runs", f"{DOCS['runs_counted']}, of all", _runs),
     Column(
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
     Column("met by %", f"attainment: {DOCS['attainment']}", _attained, "objectives"),
     Column("goodput/s", DOCS["goodput_per_s"], _goodput, "objectives"),
     Column("TTFT is", DOCS["ttft_stability"], lambda r: Cell(r.state or ABSENT, r.state), look=""),
+    Column("cached %", DOCS["prefix_cache_hit_rate"], lambda r: _percent(r.level.hit_rate)),
 )
 
 
@@ -211,12 +217,11 @@ def levels_table(series: Series) -> Table:
 
 def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
     def cell(row: LevelRow) -> Cell:
-        over = row.level.over_repeats(figure.value)
+        over = over_runs(row.level, figure)
         if over is None:
-            short_of = (lacking(run, figure.name) for run in row.level.runs)
+            short_of = (lacking(run, figure.name) for run in row.level.figures_of)
             return Cell(next(filter(None, short_of), ABSENT))
-        ends = over.interval
-        small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
+        small = interval_words(over.interval, number) if over.interval else ""
         return figure_cell(over.centre, small=small)
 
     return cell

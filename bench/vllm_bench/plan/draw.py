@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,12 +26,14 @@ from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
 from .plan import Plan
-from .request import chat_messages, completion_text, make_target
+from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, trace_times
 from .trace import Trace, TraceError, read_trace
 from .trace_prompts import trace_prompts
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
+# Drawn for a closed loop that goes by time, whose number of requests nobody knows.
+FEWEST_DRAWN, DRAWN_A_STREAM = 400, 25
 
 
 def plans_of(
@@ -81,11 +84,11 @@ class _Draw:
                     f"{scenario.duration_s:g}; make it longer"
                 )
             return plan(*self._prompts(measured, repeat, warmups), times_s)
-        measured = scenario.num_requests or 0
+        drawn = prompts_drawn(scenario, level)
         if scenario.conversations is None:
-            return plan(*self._prompts(measured, repeat, warmups))
-        said, ids = self._conversations(scenario.conversations.turns, measured, repeat)
-        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_distinct_ids(ids))
+            return plan(*self._prompts(drawn, repeat, warmups))
+        said, ids = self._conversations(scenario.conversations.turns, drawn, repeat)
+        return plan(said, self._unlike_the_measured(warmups), conversation_ids=tuple(ids))
 
     @functools.cached_property
     def _drawn(self) -> Callable[[int, int], PromptSet]:
@@ -122,7 +125,7 @@ class _Draw:
         return trace
 
     def _conversations(self, turns: int, requests: int, repeat: int) -> tuple[PromptSet, list[str]]:
-        """Return the prompt of each request, and the name of each conversation."""
+        """Return the prompt of each request, and the data set's name of each conversation."""
         if self._pool is None:
             drawn = self._drawn(requests, repeat)
             note = "conversations: turns are unrelated prompts"
@@ -176,14 +179,16 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
     )
 
 
-def _distinct_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids; those that come again get a number."""
-    seen: Counter[str] = Counter()
-    found = []
-    for name in ids:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
-    return tuple(found)
+def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:
+    """Return how many prompts a closed loop draws: one per request.
+
+    If it goes by time, it draws some, of complete conversations, and uses them again.
+    """
+    if scenario.duration_s is None:
+        return scenario.num_requests or 0
+    drawn = max(scenario.num_requests or FEWEST_DRAWN, DRAWN_A_STREAM * (level.concurrency or 0))
+    turns = scenario.conversations.turns if scenario.conversations else 1
+    return math.ceil(drawn / turns) * turns
 
 
 def warmup_count(scenario: Scenario, level: LoadLevel) -> int:
@@ -222,15 +227,22 @@ def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path)
     The server counts a request of the scenario, with chat template and system prompt.
     """
 
+    fields = tokenized_fields(scenario)
+
     def tokenize(prompt: Prompt) -> int | None:
         assert server is not None
         if scenario.endpoint == "chat":
-            return server.tokenize(scenario.model, messages=chat_messages(scenario, prompt))
-        return server.tokenize(scenario.model, prompt=completion_text(scenario, prompt))
+            messages = chat_messages(scenario, prompt)
+            return server.tokenize(scenario.model, messages=messages, fields=fields)
+        text = completion_text(scenario, prompt)
+        return server.tokenize(scenario.model, prompt=text, fields=fields)
 
     return best_counter(
         tokenize=tokenize if server is not None else None,
         models=(scenario.model,),
         cache_dir=cache_dir,
-        scope=(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+        scope=(
+            *(scenario.model, scenario.endpoint, scenario.system_prompt or ""),
+            *([json.dumps(fields, sort_keys=True)] if fields else []),
+        ),
     )

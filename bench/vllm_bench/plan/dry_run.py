@@ -31,7 +31,7 @@ def dry_run_lines(
     left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
-    yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
+    yield f"{scenario.name}: {runs}, {_length(left)}{but}"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
@@ -49,13 +49,16 @@ def dry_run_lines(
 
 
 def _run_lines(plan: Plan) -> Iterator[str]:
-    requests = f"{plan.measured} request{'s' * (plan.measured != 1)}"
-    yield f"  {plan.words}: {requests} after {len(plan.warmup)} to warm up"
+    yield f"  {plan.words}: {_length([plan])} after {len(plan.warmup)} to warm up"
     yield f"    plan sha256 {plan.sha256}"
     known = [p.tokens for p in plan.prompts.prompts if p.tokens is not None]
-    asked = sum(request.max_tokens for request in plan.requests[: plan.measured])
-    prompts = f"{sum(known):,} prompt tokens, " if len(known) == plan.measured else ""
-    yield f"    {prompts}{asked:,} tokens asked for at most"
+    drawn = len(plan.prompts.prompts)
+    asked = sum(piece.max_tokens for piece in plan.requests.pool)
+    prompts = f"{sum(known):,} prompt tokens, " if len(known) == drawn else ""
+    pool = "" if plan.duration_s is None else f", in {drawn} prompts that are used again in turn"
+    yield f"    {prompts}{asked:,} tokens asked for at most{pool}"
+    if plan.start is not None:
+        yield f"    start: {_start(plan)}"
     times_s = plan.measured_s
     if times_s:
         rate, cv = realised(times_s)
@@ -64,6 +67,25 @@ def _run_lines(plan: Plan) -> Iterator[str]:
         )
         yield f"    arrivals over {times_s[-1]:.4g} s{came}"
         yield f"    {sketch(times_s)}"
+
+
+def _length(plans: Sequence[Plan]) -> str:
+    """Return the requests and seconds of some runs: `240 s, at least 1600 measured requests`."""
+    measured = sum(plan.measured for plan in plans)
+    requests = f"{measured} measured request{'s' * (measured != 1)}"
+    seconds = sum(plan.duration_s or 0.0 for plan in plans)
+    if not seconds:
+        return requests
+    return f"{seconds:g} s, at least {requests}" if measured else f"{seconds:g} s"
+
+
+def _start(plan: Plan) -> str:
+    if plan.start == "together":
+        why = "" if plan.scenario.start == "together" else ", since nothing warms the server up"
+        return f"together{why}"
+    talk = plan.scenario.conversations
+    think = " and the think time" if talk and talk.think_time_s else ""
+    return f"staggered over about one latency, as the warm-up will tell it{think}"
 
 
 def sketch(times_s: Sequence[float], columns: int = SKETCH_COLUMNS) -> str:

@@ -25,7 +25,10 @@ SPARE_S = 0.5  # enough connections are kept ready for the most arrivals within 
 
 
 def schedule_seed(scenario: Scenario, repeat: int) -> int:
-    """Return the seed of a repeat's schedule; repeats count from 1."""
+    """Return the seed of a repeat's schedule, or of the order in which its streams begin.
+
+    Repeats count from 1.
+    """
     return derive_seed(scenario.seed, "schedule" if repeat == 1 else f"schedule of repeat {repeat}")
 
 
@@ -54,7 +57,8 @@ def schedule_facts(
 ) -> dict[str, Any]:
     """Return the entry on times in the run's JSON: what was asked for, and what was drawn."""
     if level.concurrency is not None:
-        return {"shape": "closed"}
+        timed = {} if scenario.duration_s is None else {"duration_s": scenario.duration_s}
+        return {"shape": "closed", **timed}
     rate, cv = realised(measured_s)
     drawn = level.request_rate is not None
     found = {

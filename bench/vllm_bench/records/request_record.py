@@ -31,6 +31,8 @@ ErrorKind = Literal[
     "truncated",
     "protocol",
     "empty",
+    "content_filter",
+    "bad_finish",
     "cancelled",
 ]
 
@@ -68,12 +70,20 @@ class RequestRecord:
     latency_ms: float | None = doc("t_end - t_sent")
     tpot_ms: float | None = doc("(latency - ttft) / (completion_tokens - 1), from 2 tokens on")
     max_gap_ms: float | None = doc("the longest wait between two reads that brought tokens")
+    prompt_tokens_planned: int | None = doc(
+        "prompt tokens, by the server's /tokenize before the run; empty: not asked, or a turn of a "
+        "conversation"
+    )
     prompt_tokens: int | None = doc("prompt tokens, by the server's usage")
     completion_tokens: int | None = doc("generated tokens, by the server's usage")
     cached_tokens: int | None = doc(
         "prompt tokens found in the prefix cache, if the server reports it"
     )
-    token_events: int = doc("events that brought tokens")
+    token_events: int = doc("events that brought tokens: text, thoughts, tool calls or token ids")
+    visible_events: int = doc(
+        "of these, those with text or tool calls that aren't thoughts; of a reply in one piece 1 "
+        "if it has an answer"
+    )
     token_reads: int = doc("socket reads that completed at least one token event")
     max_tokens: int = doc("the most generated tokens that were asked for")
     http_status: int | None = doc("HTTP status of the reply; empty: no reply came")

@@ -2,12 +2,11 @@
 
 An event is a token event (METHOD.md) if it has non-empty text, reasoning or tool
 calls, or non-empty `token_ids`. Events with only a role or usage, and empty ones,
-aren't token events.
+aren't token events. A server makes an event of one or more tokens, never two of one.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ import orjson
 
 # Newer servers use `reasoning`, older ones `reasoning_content`.
 REASONING_KEYS = ("reasoning", "reasoning_content")
+MOST_COUNTED = 10**9  # tokens of a request; no context is as long
 
 
 class EventError(Exception):
@@ -41,6 +41,7 @@ class StreamEvent:
     usage: Usage | None = None
     error: str | None = None
     fingerprint: str | None = None
+    model: str | None = None
 
 
 def read_event(payload: bytes) -> StreamEvent:
@@ -66,7 +67,7 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
     for choice in event.get("choices") or ():
         # delta: a chat chunk; message: a complete chat reply; neither: /v1/completions.
         part = choice.get("delta") or choice.get("message") or choice
-        visible = bool(part.get("content") or part.get("tool_calls") or choice.get("text"))
+        visible = bool(part.get("content") or choice.get("text") or _calls(part))
         reasoning = any(part.get(key) for key in REASONING_KEYS)
         has_visible |= visible
         has_tokens |= visible or reasoning or bool(choice.get("token_ids"))
@@ -79,19 +80,51 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
         token_count=token_count,
         finish_reasons=finish_reasons,
         usage=_read_usage(event.get("usage")),
-        fingerprint=event.get("system_fingerprint"),
+        fingerprint=_text(event.get("system_fingerprint")),
+        model=_text(event.get("model")),
     )
+
+
+def _calls(part: dict[str, Any]) -> bool:
+    """Whether a tool call's name or arguments come with it; its id alone is the server's work."""
+    calls = [call.get("function") or {} for call in part.get("tool_calls") or ()]
+    calls.append(part.get("function_call") or {})  # how functions were called before tools
+    return any(call.get("name") or call.get("arguments") for call in calls)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _read_usage(usage: dict[str, Any] | None) -> Usage | None:
-    if not usage:
-        return None
+    """Return the usage; None: there is none. Raises EventError where it can't be true."""
+    try:
+        return _usage_of(usage) if usage else None
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as e:
+        raise EventError(f"usage that can't be true: {_excerpt(orjson.dumps(usage))}") from e
+
+
+def _usage_of(usage: dict[str, Any]) -> Usage:
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    return Usage(
-        prompt_tokens=int(usage["prompt_tokens"]),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
-        cached_tokens=None if cached is None else int(cached),
+    found = Usage(
+        prompt_tokens=counted(usage["prompt_tokens"]),
+        completion_tokens=counted(usage.get("completion_tokens") or 0),
+        cached_tokens=None if cached is None else counted(cached),
     )
+    if (found.cached_tokens or 0) > found.prompt_tokens:
+        raise ValueError("more cached tokens than prompt tokens")
+    return found
+
+
+def counted(value: Any) -> int:
+    """Return a number of tokens; some gateways write 5.0 for 5.
+
+    Raises TypeError, ValueError, OverflowError where it is none.
+    """
+    number = int(value)
+    if value != number or isinstance(value, bool) or not 0 <= number <= MOST_COUNTED:
+        raise ValueError("not a number of tokens")
+    return number
 
 
 def error_text(reply: object) -> str:
@@ -110,42 +143,3 @@ def _one_line(text: str) -> str:
 
 def _excerpt(payload: bytes) -> str:
     return _one_line(payload[:120].decode(errors="replace"))
-
-
-TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":"([^"\\]+)"')
-STAND_IN = b"\x78"  # any letter: only the bytes around it matter
-
-
-@dataclass(frozen=True, slots=True)
-class PlainEvent:
-    """The bytes before and after the text in events that differ only in their text."""
-
-    before: bytes
-    after: bytes
-
-    def matches(self, payload: bytes) -> bool:
-        """Whether a payload is this event with another, non-empty text."""
-        if not (payload.startswith(self.before) and payload.endswith(self.after)):
-            return False
-        text = payload[len(self.before) : -len(self.after)]
-        # A quote would end the string; a backslash at its end would keep it open.
-        return bool(text) and b'"' not in text and not text.endswith(b"\\")
-
-
-def plain_event_of(payload: bytes) -> PlainEvent | None:
-    """Return the pattern of a payload; None where it has more than one text."""
-    found = TEXT.findall(payload)
-    place = TEXT.search(payload)
-    if place is None or len(found) != 1:
-        return None
-    plain = PlainEvent(payload[: place.start(1)], payload[place.end(1) :])
-    try:
-        event = read_event(plain.before + STAND_IN + plain.after)
-    except EventError:
-        return None
-    return plain if _says_one_text(event) else None
-
-
-def _says_one_text(event: StreamEvent) -> bool:
-    other = event.finish_reasons or event.usage or event.error or event.fingerprint
-    return event.has_tokens and not other and event.token_count == 0

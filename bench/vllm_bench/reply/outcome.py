@@ -1,8 +1,8 @@
 """From the raw facts of an exchange to the record of a request: strict success, or a named error.
 
 Pure: what the sending process stamped goes in, one complete `RequestRecord`
-comes out. Success is status 200, no error event, a finish_reason for each
-choice, usage if it was asked for, at least one completion token, and
+comes out. Success is status 200, no error event, a finish_reason of GOOD_ENDS
+for each choice, usage if it was asked for, at least one completion token, and
 `[DONE]`; everything else has an `error_kind`.
 """
 
@@ -11,16 +11,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from ..records.request_record import RequestRecord
+from ..records.text import printable
 from .events import Usage, error_text
 from .exchange import Exchange, Failure
 from .reply import Reply
 
-# vLLM ends a choice with one of these when the request did not end by itself.
-BAD_ENDS = ("abort", "error")
+# A choice that ended by itself. vLLM has others, for one that didn't: abort, error, repetition.
+GOOD_ENDS = ("stop", "length", "tool_calls", "function_call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Expectation:
     request_rate: float | None = None
     conversation_id: str | None = None
     turn: int | None = None
+    prompt_tokens: int | None = None  # as the server itself counted them before the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Outcome:
 
     record: RequestRecord
     fingerprint: str | None
+    model: str | None
 
 
 def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None) -> Outcome:
@@ -59,17 +63,18 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
     reply.feed(exchange.http_status, exchange.reads)
     if exchange.http_status == 200 and exchange.failure is None:
         reply.close(exchange.t_end_ns)
-    failure = _failure(exchange, expected, reply)
-    return Outcome(_record(exchange, expected, reply, failure), reply.fingerprint)
+    failure = failure_of(exchange, reply, stream=expected.stream, choices=expected.choices)
+    return Outcome(_record(exchange, expected, reply, failure), reply.fingerprint, reply.model)
 
 
-def _failure(exchange: Exchange, expected: Expectation, reply: Reply) -> Failure | None:
+def failure_of(exchange: Exchange, reply: Reply, *, stream: bool, choices: int) -> Failure | None:
+    """Return why an exchange that has ended, with this reply, is no success; None: it is one."""
     status = exchange.http_status
     if status is not None and status != 200:
         return _http_failure(reply, status)
     if reply.error:
         return reply.error
-    return exchange.failure or _wrong_kind(exchange, expected) or _incomplete(expected, reply)
+    return exchange.failure or _wrong_kind(exchange, stream=stream) or _unfinished(reply, choices)
 
 
 def _http_failure(reply: Reply, status: int) -> Failure:
@@ -85,22 +90,24 @@ def _http_failure(reply: Reply, status: int) -> Failure:
     return Failure("http_5xx" if status >= 500 else "protocol", text)
 
 
-def _wrong_kind(exchange: Exchange, expected: Expectation) -> Failure | None:
+def _wrong_kind(exchange: Exchange, *, stream: bool) -> Failure | None:
     if exchange.content_encoding not in ("", "identity"):
         return Failure(
             "protocol", f"compressed reply ({exchange.content_encoding}) was not asked for"
         )
-    if expected.stream and not exchange.content_type.startswith("text/event-stream"):
+    if stream and not exchange.content_type.startswith("text/event-stream"):
         found = exchange.content_type or "no content type"
         return Failure("protocol", f"expected text/event-stream, got {found}")
     return None
 
 
-def _incomplete(expected: Expectation, reply: Reply) -> Failure | None:
-    bad = [reason for reason in reply.finish_reasons.values() if reason in BAD_ENDS]
+def _unfinished(reply: Reply, choices: int) -> Failure | None:
+    """Return why a reply that came whole is no success: how it ended, or what it lacks."""
+    bad = [reason for reason in reply.finish_reasons.values() if reason not in GOOD_ENDS]
     if bad:
-        return Failure("error_event", f"the server ended the request: finish_reason {bad[0]}")
-    if len(reply.finish_reasons) < expected.choices:
+        text = f"the server ended the request: finish_reason {printable(bad[0], 60)}"
+        return Failure("content_filter" if "content_filter" in bad else "bad_finish", text)
+    if len(reply.finish_reasons) < choices:
         return Failure("truncated", "the stream ended without a finish_reason")
     if not reply.done:
         return Failure("truncated", "the stream ended without [DONE]")
@@ -115,7 +122,7 @@ def _record(
     exchange: Exchange, expected: Expectation, reply: Reply, failure: Failure | None
 ) -> RequestRecord:
     sent_ns, end_ns = exchange.t_sent_ns, _end_ns(exchange, reply, failure)
-    stamps, usage = reply.stamps, reply.usage
+    stamps = reply.stamps
     ttft_ms = _ms(sent_ns, stamps[0]) if stamps else None
     latency_ms = _ms(sent_ns, end_ns)
     return RequestRecord(
@@ -137,19 +144,28 @@ def _record(
         ttft_ms=ttft_ms,
         ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
         latency_ms=latency_ms,
-        tpot_ms=_tpot_ms(ttft_ms, latency_ms, usage),
+        tpot_ms=_tpot_ms(ttft_ms, latency_ms, reply.usage),
         max_gap_ms=_max_gap_ms(stamps),
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else None,
-        token_events=len(stamps),
-        token_reads=len(set(stamps)),
+        prompt_tokens_planned=expected.prompt_tokens,
+        **_counts(reply),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
         finish_reason=reply.finish_reasons.get(0),
         error_kind=failure.kind if failure else None,
         error=_masked(failure.text, expected.secrets) if failure else None,
     )
+
+
+def _counts(reply: Reply) -> dict[str, Any]:
+    usage = reply.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "token_events": len(reply.stamps),
+        "visible_events": reply.visible_events,
+        "token_reads": len(set(reply.stamps)),
+    }
 
 
 def _masked(text: str, secrets: tuple[str, ...]) -> str:

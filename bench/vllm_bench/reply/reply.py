@@ -9,8 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
-from .events import EventError, PlainEvent, StreamEvent, Usage, plain_event_of, read_event
+from .events import EventError, StreamEvent, Usage, read_event
 from .exchange import Failure
+from .plain import PlainEvent, plain_event_of
 from .sse import DONE, EventSplitter
 
 MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for replies and errors
@@ -31,9 +32,11 @@ class Reply:
         self.token_counts = array("I")  # tokens of each event; 0: unknown
         self.finish_reasons: dict[int, str] = {}
         self.first_visible_ns: int | None = None
+        self.visible_events = 0
         self.finish_ns: int | None = None
         self.usage: Usage | None = None
         self.fingerprint: str | None = None
+        self.model: str | None = None  # of the first event that names one
         self.error: Failure | None = None
         self.done = not stream  # a reply in one piece has no [DONE]
         self.body = bytearray()  # of a reply that isn't a stream
@@ -72,8 +75,8 @@ class Reply:
             self._learning = LESSONS
             self.stamps.append(stamp_ns)
             self.token_counts.append(0)
-            if self._plain_visible and self.first_visible_ns is None:
-                self.first_visible_ns = stamp_ns
+            if self._plain_visible:
+                self._note_visible(stamp_ns)
         elif payload == DONE:
             self.done = True
         else:
@@ -97,13 +100,19 @@ class Reply:
         if event.has_tokens:
             self.stamps.append(stamp_ns)
             self.token_counts.append(event.token_count or self._by_usage(event))
-        if event.has_visible_tokens and self.first_visible_ns is None:
-            self.first_visible_ns = stamp_ns
+        if event.has_visible_tokens:
+            self._note_visible(stamp_ns)
         if event.finish_reasons:
             self.finish_reasons |= event.finish_reasons
             self.finish_ns = stamp_ns
         self.usage = event.usage or self.usage
         self.fingerprint = event.fingerprint or self.fingerprint
+        self.model = self.model or event.model
+
+    def _note_visible(self, stamp_ns: int) -> None:
+        self.visible_events += 1
+        if self.first_visible_ns is None:
+            self.first_visible_ns = stamp_ns
 
     def _by_usage(self, event: StreamEvent) -> int:
         """Return an event's tokens by the usage in it (`continuous_usage_stats`)."""

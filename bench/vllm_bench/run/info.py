@@ -18,6 +18,7 @@ from ..plan.times import schedule_seed
 from ..records.run_info import ClockPair, RunInfo
 from ..vllm.server import Model, Server
 from .runner import RunResult
+from .tally import MOST_NAME
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -58,15 +59,27 @@ def planned_info(
 
 
 def ended_info(
-    planned: RunInfo, result: RunResult, counters: dict[str, float] | None, observed: dict[str, Any]
+    planned: RunInfo,
+    plan: Plan,
+    result: RunResult,
+    counters: dict[str, float] | None,
+    observed: dict[str, Any],
 ) -> RunInfo:
-    """Return what is known of a run after its end."""
+    """Return what is known of a run after its end: where it went by time, its number too."""
+    uses = {} if plan.duration_s is None else plan.uses(result.num_requests)
     return dataclasses.replace(
         planned,
         status=result.status,
+        num_requests=result.num_requests,
+        plan={**planned.plan, **result.start},
+        prompts={**planned.prompts, **uses},
         clock_start=result.clock_start,
         clock_end=result.clock_end,
-        server={**planned.server, "system_fingerprint": result.fingerprint},
+        server={
+            **planned.server,
+            "system_fingerprint": result.fingerprint,
+            "replied_as": result.replied_as,
+        },
         server_counters={**planned.server_counters, "after": counters},
         client_health=result.client_health,
         unmeasured=result.unmeasured.facts(),
@@ -75,6 +88,7 @@ def ended_info(
     )
 
 
+MOST_ALIASES = 64
 PACKAGES = ("uvloop", "httptools", "orjson", "httpx", "pydantic", "numpy", "pandas")
 
 
@@ -103,10 +117,22 @@ def server_facts(server: Server, served: Sequence[Model], model: str) -> dict[st
         "on_client_machine": server.on_this_machine(),
         "model": model,
         "model_root": found.root if found else None,
+        "aliases": _aliases(found, served) if found else [],
         "max_model_len": found.max_model_len if found else None,
         "cache_config": server.cache_config(),
         "system_fingerprint": None,  # comes with the first reply
     }
+
+
+def _aliases(asked: Model, served: Sequence[Model]) -> list[str]:
+    """Return the other names of the asked model: its root, and what else has the same root.
+
+    vLLM's replies name the first of its served names, whichever of them was asked for.
+    """
+    if not asked.root:
+        return []
+    names = [asked.root, *(model.id for model in served if model.root == asked.root)]
+    return [name[:MOST_NAME] for name in dict.fromkeys(names) if name != asked.id][:MOST_ALIASES]
 
 
 def _version(package: str) -> str | None:

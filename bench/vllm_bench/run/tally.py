@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..live.progress import Progress
-from ..plan.plan import Plan, Role
+from ..plan.plan import Plan
+from ..plan.requests import Role
 from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
 from ..reply.outcome import judge
 from ..reply.reply import Reply, grouped
+
+MOST_MODELS, MOST_NAME = 8, 200  # names that are kept of the models in replies, and characters
+OTHER_MODELS = "(others)"  # further names, counted together
 
 
 class Tally:
@@ -22,6 +27,7 @@ class Tally:
     def __init__(self, plan: Plan, progress: Progress, rows: RecordWriter) -> None:
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
+        self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
         self.token_reads = self.token_events = 0
         self._plan = plan
         self._progress = progress
@@ -50,12 +56,21 @@ class Tally:
         record, role = outcome.record, self._plan.role(index)
         if role == "measured":
             self._progress.count(record, reply.stamps)
+            self._count_model(outcome.model)
             self.token_reads += record.token_reads
             self.token_events += record.token_events
             self._ended.append((record, reply))
         else:
             self.unmeasured.count(role, record)
         return role
+
+    def _count_model(self, model: str | None) -> None:
+        if model is None:
+            return
+        name = model[:MOST_NAME]
+        if name not in self.replied_as and len(self.replied_as) >= MOST_MODELS:
+            name = OTHER_MODELS
+        self.replied_as[name] = self.replied_as.get(name, 0) + 1
 
     def write(self) -> None:
         """Write what has ended since the last time. Raises OSError."""
@@ -90,6 +105,7 @@ class Unmeasured:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     last_error: str | None = None
+    warmup_latencies_ms: list[float] = field(default_factory=list)  # of the successes
 
     def count(self, role: Role, record: RequestRecord) -> None:
         if role == "tail":
@@ -102,10 +118,19 @@ class Unmeasured:
         else:
             self.prompt_tokens += record.prompt_tokens or 0
             self.completion_tokens += record.completion_tokens or 0
+            if role == "warm-up" and record.latency_ms is not None:
+                self.warmup_latencies_ms.append(record.latency_ms)
+
+    @property
+    def warmup_latency_s(self) -> float | None:
+        """The median latency of the warm-up's successes; None: there was none."""
+        if not self.warmup_latencies_ms:
+            return None
+        return statistics.median(self.warmup_latencies_ms) / 1000
 
     def facts(self) -> dict[str, int]:
         found = dataclasses.asdict(self)
-        del found["last_error"]
+        del found["last_error"], found["warmup_latencies_ms"]
         return found
 
     @property

@@ -7,9 +7,7 @@ microseconds per token) shows as the turn's send lag.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +15,15 @@ import orjson
 
 from ..plan.share import Message, PlannedRequest, Talk
 from ..reply.exchange import Exchange
+from ..reply.outcome import failure_of
+from ..reply.reply import Reply
 from ..reply.sse import DONE, EventSplitter
 from .closed_loop import Streams
 from .lanes import Lane, Lanes
-from .timer import sleep_until
 
-REOPEN_NS = 250_000_000  # before a turn is due: time to replace a connection that was idle long
+# Stands in the history for an answer without visible text (all of it was thought, or a tool call):
+# Mistral refuses an empty answer, and its template and Gemma's two turns of a user in a row.
+NO_TEXT = "\N{HORIZONTAL ELLIPSIS}"
 
 
 @dataclass(slots=True)
@@ -39,23 +40,16 @@ class ConversationLoop(Streams):
         self,
         lanes: Lanes,
         talk: Talk,
-        requests: tuple[PlannedRequest, ...],
+        requests: Sequence[PlannedRequest],
         take: Callable[[], int | None],
+        begins_ns: Sequence[int] = (),
     ) -> None:
         """`take` gives the number of the next conversation; None: no more."""
-        super().__init__(lanes)
+        super().__init__(lanes, begins_ns)
         self._talk = talk
         self._requests = requests
         self._take = take
         self._held: dict[Lane, _Conversation] = {}
-        self._thinking: set[asyncio.Task[None]] = set()
-
-    def stop(self, *, cut_off: bool) -> None:
-        """Send no more turns and, if asked, cut off the answers in flight."""
-        for task in self._thinking:
-            task.cancel()
-        self._thinking.clear()
-        super().stop(cut_off=cut_off)
 
     def _begin(self, lane: Lane, slot_ns: int) -> None:
         number = None if self._stopping else self._take()
@@ -68,7 +62,8 @@ class ConversationLoop(Streams):
 
     def _send_turn(self, lane: Lane, due_ns: int) -> None:
         held = self._held[lane]
-        held.history.append({"role": "user", "content": self._talk.said[held.next_index]})
+        said = self._talk.said[held.next_index % len(self._talk.said)]
+        held.history.append({"role": "user", "content": said})
         planned = self._requests[held.next_index]
         held.next_index += 1
         lane.kept = bytearray()
@@ -84,53 +79,37 @@ class ConversationLoop(Streams):
         self._end_if_idle()
 
     def _remember(self, held: _Conversation, lane: Lane, exchange: Exchange) -> None:
-        answer = None
-        if exchange.failure is None and exchange.http_status == 200 and lane.kept is not None:
-            answer = answer_text(bytes(lane.kept), stream=self._lanes.target.stream)
+        stream, choices = self._lanes.target.stream, self._talk.choices
+        answer = answer_text(exchange, bytes(lane.kept or b""), stream=stream, choices=choices)
         if answer is None:
             held.history.pop()  # a failed turn isn't part of the conversation
         else:
-            held.history.append({"role": "assistant", "content": answer})
+            held.history.append({"role": "assistant", "content": answer or NO_TEXT})
 
     def _go_on(self, lane: Lane, freed_ns: int) -> None:
         due_ns = freed_ns + self._talk.think_ns
         if self._talk.think_ns == 0:
             self._send_turn(lane, due_ns)
-            return
-        task = asyncio.ensure_future(self._send_turn_later(lane, due_ns))
-        self._thinking.add(task)
-        task.add_done_callback(self._thinking.discard)
-
-    async def _send_turn_later(self, lane: Lane, due_ns: int) -> None:
-        await sleep_until(due_ns - REOPEN_NS)
-        if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
-            await self._lanes.open(lane)
-        await sleep_until(due_ns)
-        # Removed here and not at the task's end: a reply may come before that, and the loop would
-        # then wait forever for a stream that seems to be thinking.
-        self._thinking.discard(asyncio.current_task())
-        self._send_turn(lane, due_ns)
-
-    def _idle(self) -> bool:
-        return super()._idle() and not self._thinking
+        else:
+            self._later(lane, due_ns, self._send_turn)
 
 
-def answer_text(body: bytes, *, stream: bool) -> str | None:
-    """Return the assistant's text in a chat's reply, without reasoning; None: no text.
+def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int = 1) -> str | None:
+    """Return the visible text of a turn's answer, which may be empty; None: the turn failed.
 
-    Reasoning isn't part of a chat's history: templates drop it from earlier turns. A reply that
-    broke off, by an error or without its end, isn't part of it either.
+    Reasoning isn't part of a chat's history: templates drop it from earlier turns.
     """
-    payloads = EventSplitter().feed(body) if stream else [body]
-    if stream and DONE not in payloads:
+    reply = Reply(stream=stream)
+    reply.feed(exchange.http_status, [(0, body)])
+    reply.close(0)
+    if failure_of(exchange, reply, stream=stream, choices=choices):
         return None
+    payloads = EventSplitter().feed(body) if stream else [body]
     try:
         events = [orjson.loads(payload) for payload in payloads if payload != DONE]
     except orjson.JSONDecodeError:
-        return None  # judged elsewhere; here it isn't an answer
-    if any(isinstance(event, dict) and event.get("error") is not None for event in events):
-        return None
-    return "".join(part for event in events for part in _parts(event)) or None
+        return None  # a text whose escapes are none: it was counted, but can't be sent back
+    return "".join(part for event in events for part in _parts(event))
 
 
 def _parts(event: Any) -> Iterator[str]:

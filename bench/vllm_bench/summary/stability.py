@@ -1,8 +1,8 @@
 """Whether the time to first token stays low as load rises, and where throughput stops rising.
 
-TTFT is compared with the lowest level's: the median may rise by 50 ms; p95 should not double when
-load rises fourfold; a median that doubles or triples means that requests wait for a place in a
-batch.
+TTFT is compared with the lowest level's, after 50 ms were added to both: no user notices these, so
+12 ms that become 60 are less of a change than 200 that become 1,000. A median that doubles in this
+sense means that requests wait for a place in a batch.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..figures.metrics import TITLES, headline_metric
+from ..figures.statistics import Repeated
 from ..scenario.load import Load
-from .levels import Level
-from .summary import RunSummary
+from .levels import Level, output_tokens_per_s
 
-STEADY_MS = 50.0  # no user notices it; a smaller rise counts as no change, whatever its ratio
-SLIGHT_GROWTH = 1.25  # a p95 that grew by less than a quarter counts as unchanged
+UNNOTICED_MS = 50.0  # added to both times, so that no small time grows by a large factor
+SLIGHT_GROWTH = 1.25  # growth by less than a quarter counts as none
 P95_GROWTH = 2.0  # ... up to four times the load; above that it grows with the root of load
 P50_DOUBLED = 2.0
-OVERLOAD = 2.0  # a median that grows twice as fast as load: the queue, not the batch
+OVERLOAD = 1.75  # a median that grows so many times as fast as load: the queue, not the batch
 
 # Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once the server is
 # full. At 0.15 twice the load brings 11 % more tokens; the other requests wait.
 FLAT = 0.15
+FULL_STEP = 1.25  # a smaller step in load needs intervals: chance alone makes it look flat
 
 State = Literal["baseline", "stable", "acceptable", "unstable", "overloaded", "cannot tell"]
 MARKS: dict[State, str] = {
@@ -116,8 +117,7 @@ def stability(levels: Sequence[Level]) -> Stability | None:
 
 
 def _ttft_ms(level: Level, percentile: float) -> float | None:
-    metric = headline_metric("ttft_ms", level.load)
-    return level.centre(lambda run: run.percentile(metric, percentile))
+    return level.percentile(headline_metric("ttft_ms", level.load), percentile)
 
 
 def _judged(level: Level, base: Judged, knee: Knee | None) -> Judged:
@@ -132,56 +132,71 @@ def _state(
 ) -> State:
     if base.p50_ms is None or p50 is None:
         return "cannot tell"
-    risen = p50 - base.p50_ms > STEADY_MS
-    doubled = risen and p50 >= P50_DOUBLED * base.p50_ms
-    if doubled and (past_the_knee or p50 >= OVERLOAD * more_load * base.p50_ms):
+    median, p95_growth = _growth(base.p50_ms, p50), _growth(base.p95_ms, p95)
+    if median >= P50_DOUBLED and (past_the_knee or median >= OVERLOAD * more_load):
         return "overloaded"
-    growth = _growth(base.p95_ms, p95)
-    if doubled or growth >= P95_GROWTH * max(1.0, math.sqrt(more_load / 4)):
+    if median >= P50_DOUBLED or p95_growth >= P95_GROWTH * max(1.0, math.sqrt(more_load / 4)):
         return "unstable"
     if base.p95_ms is None or p95 is None:
         return "cannot tell"  # stable needs a p95
-    return "acceptable" if risen or growth >= SLIGHT_GROWTH else "stable"
+    return "stable" if max(median, p95_growth) < SLIGHT_GROWTH else "acceptable"
 
 
-def _growth(base_ms: float | None, p95_ms: float | None) -> float:
-    """Return by what factor p95 grew; 1 where it is unknown or too small to notice."""
-    if base_ms is None or p95_ms is None or p95_ms - base_ms <= STEADY_MS:
+def _growth(base_ms: float | None, now_ms: float | None) -> float:
+    """Return by what factor a time grew, as a user feels it; 1 where it is unknown."""
+    if base_ms is None or now_ms is None:
         return 1.0
-    return p95_ms / base_ms
+    return (now_ms + UNNOTICED_MS) / (base_ms + UNNOTICED_MS)
 
 
 def find_knee(levels: Sequence[Level]) -> Knee | None:
     """Return the knee of levels in rising order; None where throughput rose all the way.
 
     It is the first level above which no level brought much more: a flat step that is followed by a
-    rise is noise.
+    rise is noise, and so is one of hardly more load.
     """
-    known = [(level, rate) for level in levels if (rate := level.centre(output_tokens_per_s))]
+    known = [(level, rate) for level in levels if (rate := level.over_repeats(output_tokens_per_s))]
     for place, (level, rate) in enumerate(known[:-1]):
-        later = known[place + 1 :]
-        if all(math.log(r / rate) < FLAT * _log_of_more_load(level, lv) for lv, r in later):
-            next_level, next_rate = later[0]
-            return Knee(level.load, next_level.load, next_rate / rate - 1)
+        steps = [_Step(level, rate, *later) for later in known[place + 1 :]]
+        if all(step.flat for step in steps) and any(step.counts for step in steps):
+            gain = steps[0].rate_there.centre / rate.centre - 1
+            return Knee(level.load, steps[0].there.load, gain)
     return None
 
 
-def _log_of_more_load(one: Level, other: Level) -> float:
-    """Return the ratio of two loads, by the rates that were sent.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From one level to a higher one, with the output rates at both."""
 
-    A random schedule differs a little from the rate that was asked for."""
-    ratio = _offered(other) / _offered(one)
-    # Two schedules may come out in the wrong order: then the rates asked for are used.
-    return math.log(ratio if ratio > 1 else other.load.value / one.load.value)
+    here: Level
+    rate_here: Repeated
+    there: Level
+    rate_there: Repeated
+
+    @property
+    def more_load(self) -> float:
+        """The ratio of the loads, by the rates sent: a random schedule differs a little."""
+        ratio = _offered(self.there) / _offered(self.here)
+        # Two schedules may come out in the wrong order: then the rates asked for are used.
+        return ratio if ratio > 1 else self.there.load.value / self.here.load.value
+
+    @property
+    def flat(self) -> bool:
+        return self._elasticity(self.rate_here.centre, self.rate_there.centre) < FLAT
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is large enough to be told from chance, or its interval is."""
+        if self.more_load >= FULL_STEP:
+            return True
+        low, high = self.rate_here.interval, self.rate_there.interval
+        if low is None or high is None:
+            return False
+        return self._elasticity(low.low, high.high) < FLAT
+
+    def _elasticity(self, here: float, there: float) -> float:
+        return math.log(there / here) / math.log(self.more_load)
 
 
 def _offered(level: Level) -> float:
     return level.centre(lambda run: run.realised_rate) or level.load.value
-
-
-def output_tokens_per_s(run: RunSummary) -> float | None:
-    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
-    for found in (run.steady, run.throughput):
-        if found is not None and found.output_tokens_per_s:
-            return found.output_tokens_per_s
-    return None

@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pandas as pd
 
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, attainment
-from ..figures.statistics import Distribution, describe, floats
+from ..figures.statistics import Distribution, Sample, describe, floats
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
     arrival_rates,
+    shares_inside,
     throughput,
     window_throughput,
 )
@@ -65,8 +67,8 @@ class InFlightFigures:
     peak: int = doc("the most requests in flight at one moment")
     window_mean: float | None = doc("requests in flight on average in the steady window")
     littles_law: float | None = doc(
-        "request rate x mean latency / requests in flight, in the window; far from 1: no steady "
-        "state"
+        "request rate x mean latency of the counted requests / requests in flight, in the window; "
+        "far from 1: no steady state"
     )
 
 
@@ -75,13 +77,16 @@ class RunSummary(OfRun):
     """One run, summed up. `absent` says why a distribution is missing."""
 
     run_id: str
+    folder: Path  # where its files are
     name: str  # the file's, without its ending
     scenario: str
     concurrency: int | None  # None: an open loop
     info: RunInfo | None
-    requests: int
+    requests: int  # that ended, however they did
+    counted: int  # of these: sent in the steady window; all where there is none
     succeeded: int
     errors: tuple[ErrorGroup, ...]
+    samples: Mapping[str, Sample]  # of the counted successes, by metric
     distributions: Mapping[str, Distribution]
     absent: Mapping[str, str]
     load: Load
@@ -107,6 +112,11 @@ class RunSummary(OfRun):
     def success_rate(self) -> float | None:
         """Successes over all requests that ended, failures included; None where none did."""
         return self.succeeded / self.requests if self.requests else None
+
+    @property
+    def left_out(self) -> int:
+        """Requests sent outside the steady window, of which the figures are not."""
+        return self.requests - self.counted
 
     def percentile(self, metric: str, percentile: float) -> float | None:
         """Return a metric's percentile; None: no such values, or too few."""
@@ -142,24 +152,25 @@ def facts_of(run: Run) -> Facts:
 
 
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
-    """Return the summary of a run. Pure: the same files give the same figures at any time.
-
-    `facts`, where known, saves reading the run's files again.
-    """
+    """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
-    found = {name: describe(*sample) for name, sample in samples.items()}
+    found = {name: sample.described() for name, sample in samples.items()}
+    reads, cached = facts.reads, facts.values("cached_tokens").size
     steady = window_throughput(facts, facts.window)
     gpus = gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
+        folder=run.path.parent.resolve(),
         name=run.path.stem,
         scenario=run.scenario,
         concurrency=run.concurrency,
         info=run.info,
         requests=facts.rows,
+        counted=len(facts.counted_rows),
         succeeded=len(facts.succeeded),
         errors=_error_groups(facts),
+        samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
         absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
         load=facts.load,
@@ -168,13 +179,13 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         throughput=throughput(facts),
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
-        peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
-        exact_tokens=None if facts.reads is None else facts.reads.exact,
+        peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
+        exact_tokens=None if reads is None else reads.exact,
         verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
-        cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
+        cached_tokens=facts.total("cached_tokens") if cached else None,
         turns=_turns(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
@@ -190,15 +201,22 @@ def _in_flight(facts: Facts) -> InFlightFigures | None:
     if window is None:
         return InFlightFigures(flight.mean, flight.peak, None, None)
     in_window = flight.mean_between(window.start_s, window.end_s)
-    ended = facts.frame[facts.frame["t_end_s"].between(window.start_s, window.end_s)]
-    spent_s = float((ended["t_end_s"] - ended["t_sent_s"]).sum())  # rate x latency x window
-    # In an open loop of so few requests that none was in flight there, there is no ratio.
-    littles_law = spent_s / window.length_s / in_window if in_window else None
-    return InFlightFigures(flight.mean, flight.peak, in_window, littles_law)
+    return InFlightFigures(flight.mean, flight.peak, in_window, _littles_law(facts, in_window))
+
+
+def _littles_law(facts: Facts, in_window: float) -> float | None:
+    """Return rate x mean latency / in flight; None where nothing was in flight in the window."""
+    rows = facts.frame[facts.frame["t_sent_s"].notna()]
+    counted = facts.counted_rows
+    latency_s = floats(counted["t_end_s"] - counted["t_sent_s"])
+    if facts.window is None or not in_window or not latency_s.size:
+        return None
+    per_s = float(shares_inside(rows, facts.window).sum()) / facts.window.length_s
+    return per_s * float(latency_s.mean()) / in_window
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:
-    rows = facts.succeeded[facts.succeeded["turn"].notna()]
+    rows = facts.frame[facts.measured & facts.frame["turn"].notna().to_numpy(dtype=bool)]
     return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
 
 

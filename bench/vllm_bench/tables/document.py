@@ -25,6 +25,7 @@ from ..summary.again import Again, again
 from ..summary.capacity import Capacity, capacity
 from ..summary.environment import environment
 from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.stability import Knee, stability
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..verdict.finding import Severity
@@ -111,7 +112,7 @@ class Parts(View):
 
 # These columns of summary.csv show a part of the document in one cell.
 IN_ONE_CELL = {
-    *("concurrency", "request_rate", "notes", "errors", "objectives_met", "objectives_missed"),
+    *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
 }
 RUN_FIGURES = [
@@ -155,6 +156,7 @@ class ScenarioView(View):
     """Figures over the levels of one series."""
 
     scenario: str
+    name: str  # the scenario's, with its label or what else tells it from others
     run_ids: tuple[str, ...]
     stability: tuple[str, ...]
     knee: Knee | None
@@ -179,7 +181,7 @@ def document(summaries: Sequence[RunSummary]) -> Document:
         schema_version=2,
         runs=[_run(summary) for summary in summaries],
         levels=[{c.name: c.value(row) for c in LEVEL_FIGURES} for row in level_rows(series)],
-        scenarios=[_scenario(one) for one in series],
+        scenarios=[_scenario(name, one) for name, one in named_series(series)],
         environment=dict(environment(summaries)),
     )
 
@@ -189,20 +191,21 @@ def _run(summary: RunSummary) -> Run:
     return Run(**parts, figures={column.name: column.value(summary) for column in RUN_FIGURES})
 
 
-def _scenario(series: Series) -> ScenarioView:
+def _scenario(name: str, series: Series) -> ScenarioView:
     judged, most = stability(series.levels), capacity(series.levels)
     return ScenarioView(
         scenario=series.scenario,
+        name=name,
         run_ids=tuple(run.run_id for run in series.runs),
         stability=tuple(judged.lines) if judged else (),
         knee=judged.knee if judged else None,
         capacity=_capacity(most) if most else None,
-        again=again(series),
+        again=again(series, name),
     )
 
 
 def _capacity(found: Capacity) -> CapacityView:
-    met, missed = (level.load if level else None for level in (found.met, found.missed))
+    met, missed = (level.load if level else None for level in (found.met, found.beyond))
     return CapacityView(met=met, missed=missed, words=found.words)
 
 

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records.text import printable
-from ..summary.levels import Series, named_series, series_of
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
 from .group import Where
 from .level_lines import sections
-from .text_tables import footnotes, runs_table, setup_words
+from .text_tables import footnotes, population, runs_table, setup_words
 
 STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
 
@@ -52,6 +53,7 @@ def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Renderab
     for name, series in named_series(series_of(summaries)):
         yield Text()
         yield Text(f"{printable(name)} · {printable(setup_words(series.runs))}", style="bold")
+        yield from (Text(printable(line)) for line in population(series))
         yield _table(series, plain=plain)
         yield from (Text(printable(note), style="dim") for note in footnotes(series.runs))
         for title, lines in sections(series):

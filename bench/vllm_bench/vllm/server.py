@@ -6,7 +6,7 @@ They aren't timed, so they use httpx; the streaming path has its own client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from ..errors import BenchError
-from ..reply.events import error_text
+from ..reply.events import counted, error_text
 from .address import Tls, is_own_address
 from .page import COUNTERS, PageError, Sample, samples, summed
 
@@ -128,20 +128,23 @@ class Server:
         *,
         messages: list[dict[str, str]] | None = None,
         prompt: str | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> int | None:
         """Return the number of tokens of a chat or a text, template included.
 
+        `fields` are what else a request says that changes its prompt (tools, say).
         None: the server refuses this one (it is too long, say). Raises ControlError where it
         has no /tokenize or doesn't answer.
         """
         text = {"messages": messages} if messages is not None else {"prompt": prompt}
-        reply = self._send("POST", f"{self.root_url}/tokenize", {"model": model, **text})
+        body = {"model": model, **text, **(fields or {})}
+        reply = self._send("POST", f"{self.root_url}/tokenize", body)
         if reply.status_code in (400, 413, 422):
             return None
         found = self._checked(reply)
         try:
-            return int(found["count"])
-        except (KeyError, TypeError, ValueError) as e:
+            return counted(found["count"])
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise ControlError(f"{self.root_url}/tokenize: no count in the reply") from e
 
     def metrics_text(self, limit_s: float = LIMIT_S) -> str | None:
