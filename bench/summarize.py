@@ -56,14 +56,14 @@ def main() -> int:
     if args.codes or args.schema:
         return _print_reference(codes=args.codes)
     from vllm_bench.summary.summary import sorted_summaries, summarize
-    from vllm_bench.tables.vllm_format import to_vllm
+    from vllm_bench.tables.vllm_format import over_all, to_vllm
 
     paths, missing = find(args.files, args.results_dir)
     theirs: dict[str, bytes] = {}  # each run in vLLM's format, by its file's name
 
     def take(run: Run) -> RunSummary:
         if args.format == "vllm":
-            theirs[run.path.stem] = to_vllm(run)
+            theirs[run.path.stem] = to_vllm(over_all(run))
         return summarize(run)
 
     taken, damaged = each_run(paths, take)

@@ -99,8 +99,8 @@ def test_one_series_has_no_more_than_its_scenario_s_name(tmp_path):
         ),
         ({}, {"scenario": {"label": "new"}}, [None, "new"]),
         (
-            {"plan": {"start": "staggered"}},
-            {"plan": {"start": "together"}},
+            {"scenario": {"start": "staggered"}},
+            {"scenario": {"start": "together"}},
             ["start=staggered", "start=together"],
         ),
         ({"tokens": 1}, {"tokens": 8}, ["tokens per chunk=1", "tokens per chunk=8"]),

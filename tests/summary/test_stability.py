@@ -9,7 +9,7 @@ import io
 import numpy as np
 import pytest
 from vllm_bench.figures.objectives import Attainment, Objective, Outcome, Share
-from vllm_bench.figures.statistics import Distribution, repeated
+from vllm_bench.figures.statistics import Distribution
 from vllm_bench.figures.throughput import Throughput
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
@@ -254,9 +254,6 @@ def test_a_level_shows_its_mean_its_interval_and_every_repeat(tmp_path):
     assert list(cells) == [c.name for c in LEVEL_COLUMNS]
     assert cells["run_ids"].split() == ["r0", "r1", "r2"]
     assert cells["ttft_p50_ms_runs"] == "100.0000 110.0000 120.0000"
-    by_hand = repeated([100.0, 110.0, 120.0])
-    assert by_hand is not None
-    assert by_hand.interval is not None
-    assert float(cells["ttft_p50_ms"]) == pytest.approx(by_hand.centre, abs=1e-3)
-    assert float(cells["ttft_p50_ms_low"]) == pytest.approx(by_hand.interval.low, abs=1e-3)
-    assert float(cells["ttft_p50_ms_high"]) == pytest.approx(by_hand.interval.high, abs=1e-3)
+    assert float(cells["ttft_p50_ms"]) == 110  # of all their rows
+    # Three runs that differ by more than requests do: there is hardly a bound.
+    assert (cells["ttft_p50_ms_low"], cells["ttft_p50_ms_high"]) == ("0.0000", "")

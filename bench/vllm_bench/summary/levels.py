@@ -266,8 +266,7 @@ def identity(run: RunSummary) -> dict[str, object]:
         return {}
     said = server_that_counts(run.info.server)
     settings = settings_that_count(run.info.scenario)
-    how = {"label": run.setting("label"), "start": run.plan("start")}
-    return {**settings, **how, **{f"server {key}": value for key, value in said.items()}}
+    return {**settings, **{f"server {key}": value for key, value in said.items()}}
 
 
 def _draw(run: RunSummary) -> tuple[object, ...]:

@@ -81,6 +81,8 @@ class Judged:
     @property
     def words(self) -> str:
         """The level in a line: `16 streams: TTFT p50=135 ms, p95=210 ms  ✓ stable`."""
+        if self.invalid is not None and self.p50_ms is None:
+            return f"{self.load.words}: {self.invalid}"
         p50, p95 = (
             "too few" if x is None else f"{x:.{0 if x >= 10 else 1}f} ms"
             for x in (self.p50_ms, self.p95_ms)
@@ -105,15 +107,19 @@ class Stability:
 
 
 def stability(levels: Sequence[Level]) -> Stability | None:
-    """Judge levels of rising load; None where there are fewer than two to compare."""
+    """Judge levels of rising load; None where there are fewer than two to compare.
+
+    They are compared with the lowest that has figures.
+    """
     if len(levels) < 2:
         return None
     knee = find_knee(levels)
-    first, *others = levels
+    first = next((level for level in levels if level.figures_of), levels[0])
     p50, p95 = _ttft_ms(first, 50), _ttft_ms(first, 95)
     state: State = "baseline" if p50 is not None else "cannot tell"
     base = Judged(first.load, p50, p95, state, first.invalid)
-    return Stability((base, *(_judged(level, base, knee) for level in others)), knee)
+    judged = (base if level is first else _judged(level, base, knee) for level in levels)
+    return Stability(tuple(judged), knee)
 
 
 def _ttft_ms(level: Level, percentile: float) -> float | None:

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..figures.metrics import METRICS
-from ..figures.objectives import Objective
+from ..figures.objectives import Objective, Word
 from ..figures.statistics import Distribution, Interval
 from ..records.column import Column, Value
 from ..scenario.load import Load
@@ -28,7 +28,7 @@ from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
 from ..summary.stability import Knee, stability
 from ..summary.summary import ErrorGroup, RunSummary, Turn
-from ..verdict.finding import Severity
+from ..verdict.finding import Family, Severity
 from ..verdict.verdict import Level
 from .columns import REPEATED, SUMMARY_COLUMNS
 from .level_columns import LEVEL_COLUMNS, level_rows
@@ -53,6 +53,7 @@ class FindingView(View):
     ]
     figures: str
     advice: str
+    about: Family
 
 
 class VerdictView(View):
@@ -68,8 +69,9 @@ class OutcomeView(View):
     objective: Objective
     arrivals: int
     within: int
+    word: Word
     met: bool
-    short_of: int
+    more_needed: int | None  # about how many requests more would show it
     interval: Interval | None
     unmeasured: str | None
     words: str
@@ -78,6 +80,7 @@ class OutcomeView(View):
 class AttainmentView(View):
     """The outcome of all objectives together."""
 
+    word: Word
     met: bool
     arrivals: int
     good: int
@@ -227,4 +230,6 @@ class Strict(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """Return the JSON schema of summary.json."""
     found = Document.model_json_schema(schema_generator=Strict, mode="serialization")
+    no_bound = {"type": ["number", "null"], "description": "null: there is no upper bound"}
+    found["$defs"]["Interval"]["properties"]["high"] |= no_bound
     return {"$schema": Strict.schema_dialect, **found}

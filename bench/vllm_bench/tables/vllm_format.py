@@ -1,7 +1,7 @@
 """A run as the JSON that `vllm bench serve --save-result` writes, for dashboards that read those.
 
 The figures are of all requests of the run, as vLLM's are, start and drain included, and not of
-those in the steady window; `requests_counted` says so. TTFT, TPOT and latency count from the send,
+those in the steady window. TTFT, TPOT and latency count from the send,
 in an open loop too; ITL has one value per token, which is vLLM's as long as a chunk has one token;
 throughput is that of the whole run; the peak of concurrent requests is exact. A missing value is
 null, and so is a percentile with too few samples. Lists with one value per request are left out:
@@ -23,10 +23,14 @@ METRICS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "laten
 SHOWN = (50, 90, 95, 99)
 
 
-def to_vllm(run: Run) -> bytes:
-    """Return the run as vLLM's own benchmark would have written it."""
-    summary = summarize(run, replace(facts_of(run), whole=True))
-    found = {**_setup(summary), "requests_counted": "all", **_totals(summary)}
+def over_all(run: Run) -> RunSummary:
+    """Return a run's summary over all of its requests."""
+    return summarize(run, replace(facts_of(run), whole=True))
+
+
+def to_vllm(summary: RunSummary) -> bytes:
+    """Return a run, summed up over all requests, as vLLM's own benchmark would have written it."""
+    found = {**_setup(summary), **_totals(summary)}
     for short, metric in METRICS.items():
         at = f"distributions.{metric}"
         paths = {f"mean_{short}_ms": f"{at}.mean", f"median_{short}_ms": f"{at}.percentiles.50"}
