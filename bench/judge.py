@@ -20,6 +20,7 @@ Exit codes: 0 every verdict is right; 1 one is wrong, or a run failed; 2 wrong u
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -75,7 +76,8 @@ def _chosen(known: Sequence[Situation], names: Sequence[str] | None) -> list[Sit
     by_name = {situation.name: situation for situation in known}
     for name in names or ():
         if name not in by_name:
-            raise UsageError(f"--only {name}: no such case; --list{nearest(name, list(by_name))}")
+            hint = nearest(name, list(by_name))
+            raise UsageError(f"--only {name}: no such case; --list names them all{hint}")
     return [s for s in known if names is None or s.name in names]
 
 
@@ -97,6 +99,7 @@ def _play(chosen: Sequence[Situation], folder: Path) -> tuple[list[Judged], int]
     from vllm_bench.planted.play import PlayError, judged, play
 
     write_inputs(folder)
+    os.environ["VLLM_BENCH_CACHE"] = str(folder / "cache")  # bench.py's: it ends with the folder
     runs: dict[Setup, Played] = {}  # cases that share a setup share its run
 
     def played(setup: Setup, name: str) -> Played:

@@ -182,6 +182,20 @@ def test_a_duration_without_a_request_is_refused() -> None:
         plans(duration_s=0.5, **slow)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "settings", "drawn"),
+    [(40, {}, 40), (600, {}, 400), (40, {"conversations": {"turns": 3}}, 39)],
+    ids=str,
+)
+def test_by_time_a_small_set_is_drawn_once_and_used_in_equal_turns(
+    prompts: int, settings: dict[str, Any], drawn: int
+) -> None:
+    (plan,) = plans(prompts=prompts, num_requests=None, duration_s=9.0, **settings)
+    assert len(texts(plan)) == len(set(texts(plan))) == drawn
+    assert plan.prompts.max_uses == 1
+    assert not [note for note in plan.prompts.notes if "used" in note]
+
+
 def test_turns_of_prompts_make_conversations_and_the_last_may_be_short() -> None:
     (found,) = plans(num_requests=5, conversations={"turns": 2})
     named = [(r.conversation_id, r.turn) for r in found.requests[:5]]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.plan.draw import prompts_drawn
+from vllm_bench.plan.dry_run import dry_run_lines
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.requests import Uses
 from vllm_bench.plan.share import PlannedRequest
@@ -190,3 +191,31 @@ def test_streams_begin_together_where_that_is_asked_for_or_nothing_tells_a_laten
         assert plan.share(0, 1).begins == ()
     times_s = array("d", [0.0, 1.0])
     assert made_plan(2, concurrencies=[], request_rates=[1], times_s=times_s).start_facts(1.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("warmups", "settings", "words"),
+    [
+        (2, {}, {"staggered", "latency"}),
+        (2, {"conversations": {"turns": 3, "think_time_s": 2.0}}, {"staggered", "think"}),
+        (2, {"start": "together"}, {"together"}),
+        (0, {}, {"together", "nothing"}),
+    ],
+    ids=str,
+)
+def test_a_dry_run_says_how_the_streams_would_begin(
+    warmups: int, settings: dict[str, Any], words: set[str]
+) -> None:
+    plan = made_plan(9, warmups, concurrencies=[4], **settings)
+    lines = list(dry_run_lines(plan.scenario, [plan], None, [None]))
+    (start,) = [line.strip() for line in lines if line.strip().startswith("start:")]
+    assert words <= set(start.replace(",", " ").split())
+
+
+def test_a_dry_run_of_a_run_by_time_says_its_time_and_the_least_requests() -> None:
+    plan = timed(3, num_requests=2)
+    first, *_ = dry_run_lines(plan.scenario, [plan, plan], None, [None, None])
+    assert "10 s, at least 4 measured requests" in first
+    first, *_ = dry_run_lines(plan.scenario, [timed(3)], None, [None])
+    assert "5 s" in first
+    assert "requests" not in first

@@ -201,7 +201,7 @@ def cache_counters(hits):
         (100.0, "run", None),
         (1000.0, "run", NOTE),  # 10 %, not more
         (1001.0, "run", SUSPECT),
-        (9400.0, "run", INVALID),  # no prompt was sent twice: the salt isn't honoured
+        (9400.0, "run", SUSPECT),  # prompts that begin alike, or salts that nobody honours
         (9400.0, "natural", NOTE),
     ],
 )
@@ -214,7 +214,7 @@ def test_prompts_from_the_prefix_cache_are_no_prefill(tmp_path, hits, cache, exp
 @pytest.mark.parametrize(
     ("scenario", "plan", "uses", "expected"),
     [
-        ({}, {}, 20, SUSPECT),  # a small set, sent again and again: the tool's own doing
+        ({}, {}, 20, SUSPECT),  # a small set, sent again and again
         ({"cache": "natural"}, {}, 20, NOTE),
         ({"conversations": {"turns": 4}}, {}, 1, NOTE),  # each turn repeats the history
         ({"trace": "mooncake"}, {"trace_shared_share": 0.54}, 1, NOTE),  # and 60 % were found
@@ -246,9 +246,10 @@ def test_without_counters_the_replies_own_cached_tokens_count(tmp_path, cached, 
 @pytest.mark.parametrize(
     ("uses", "cache", "expected"),
     [
-        (1, "run", None),
-        (2, "run", NOTE),
-        (2, "cold", None),  # a salt a request: nothing to find in the cache
+        (1, "natural", None),
+        (2, "natural", NOTE),
+        (2, "run", None),  # a salt a use: nothing to find in the cache
+        (2, "cold", None),
     ],
 )
 def test_prompts_sent_twice_are_noted(tmp_path, uses, cache, expected):

@@ -6,8 +6,7 @@ import pytest
 from vllm_bench.figures.facts import Facts
 from vllm_bench.records.text import ABSENT
 from vllm_bench.verdict.finding import Doubt, Finding, Setting, check
-from vllm_bench.verdict.one_voice import findings
-from vllm_bench.verdict.verdict import CHECKS, Verdict, finding_text, headline, judge
+from vllm_bench.verdict.verdict import CHECKS, Verdict, finding_text, findings, headline, judge
 
 from tests.support.made_runs import failed_record, frame_of, made_info
 from tests.support.open_runs import facts_of

@@ -23,6 +23,7 @@ from ..summary.levels import Figure, Level, Series, output_tokens_per_s
 from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
 from ..tables.level_lines import hit_rates
+from ..tables.marks import MARKS
 from .chart import Axis, Chart, Line, Panel, Rule
 from .style import log_loads, log_times, series_colour
 
@@ -31,7 +32,6 @@ PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
 PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks the same in all panels
 THROUGHPUT = 5
 NO_PART = "no part of a line:\nINVALID, or disagrees"
-MARKS = {"INVALID": "\N{BALLOT X}", "SUSPECT": "?"}
 
 TTFT_ERRORS = (("TTFT mean", "ttft_error_mean_ms"), ("TTFT p99", "ttft_error_p99_ms"))
 STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
 from ..tables.group import Group, Where, interval_words, lacking
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
+from ..tables.marks import mark, word_on
 
 Row = TypeVar("Row")
 
@@ -78,6 +79,12 @@ def figure_cell(value: Value, otherwise: str = "", small: str = "") -> Cell:
     return Cell(otherwise or ABSENT)
 
 
+def marked(cell: Cell, runs: Sequence[RunSummary], column: str) -> Cell:
+    """Return a figure's cell with its mark where a doubt is about such figures alone."""
+    sign = mark(runs, column) if cell.sort is not None else ""
+    return replace(cell, text=f"{cell.text}{sign}", more=word_on(runs, column)) if sign else cell
+
+
 # ---- runs ----
 
 
@@ -136,8 +143,10 @@ def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
     def cell(run: RunSummary) -> Cell:
         value = BY_NAME[name].value(run)
         if group.percent and isinstance(value, int | float):
-            return Cell(number(100 * value), value)
-        return Cell(value) if isinstance(value, str) else figure_cell(value, lacking(run, name))
+            return marked(Cell(number(100 * value), value), [run], name)
+        if isinstance(value, str):
+            return Cell(value)
+        return marked(figure_cell(value, lacking(run, name)), [run], name)
 
     return cell
 
@@ -222,7 +231,7 @@ def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
             short_of = (lacking(run, figure.name) for run in row.level.figures_of)
             return Cell(next(filter(None, short_of), ABSENT))
         small = interval_words(over.interval, number) if over.interval else ""
-        return figure_cell(over.centre, small=small)
+        return marked(figure_cell(over.centre, small=small), row.level.figures_of, figure.name)
 
     return cell
 

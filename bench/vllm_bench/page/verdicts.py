@@ -90,7 +90,7 @@ def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
     each = [
         Found(
             ["every run"] if len(runs) == of > 1 else runs,
-            finding.figures,
+            finding.figures + (f" (as to {finding.about})" if finding.about != "all" else ""),
             "" if shared else finding.advice,
         )
         for finding, runs in found.items()

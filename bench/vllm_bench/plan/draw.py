@@ -25,7 +25,7 @@ from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
-from .plan import Plan
+from .plan import Plan, turns_of
 from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, trace_times
 from .trace import Trace, TraceError, read_trace
@@ -84,7 +84,7 @@ class _Draw:
                     f"{scenario.duration_s:g}; make it longer"
                 )
             return plan(*self._prompts(measured, repeat, warmups), times_s)
-        drawn = prompts_drawn(scenario, level)
+        drawn = self._in_the_set(prompts_drawn(scenario, level), repeat)
         if scenario.conversations is None:
             return plan(*self._prompts(drawn, repeat, warmups))
         said, ids = self._conversations(scenario.conversations.turns, drawn, repeat)
@@ -103,6 +103,17 @@ class _Draw:
         longest = max(warmup_count(self.scenario, level) for level in levels_of(self.scenario))
         more = self._drawn(count + longest, repeat).prompts if longest else ()
         return self._drawn(count, repeat), more[count : count + warmups]
+
+    def _in_the_set(self, wanted: int, repeat: int) -> int:
+        """Return how many prompts to draw for a closed loop; by time, not more than the set has.
+
+        They are used again anyway, in equal turns.
+        """
+        if self.scenario.duration_s is None or self._pool is not None:
+            return wanted
+        found = self._drawn(wanted, repeat).distinct
+        turns = turns_of(self.scenario)
+        return min(wanted, max(turns, found - found % turns))
 
     def _trace(self, speed: float) -> Trace:
         scenario = self.scenario
@@ -187,7 +198,7 @@ def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:
     if scenario.duration_s is None:
         return scenario.num_requests or 0
     drawn = max(scenario.num_requests or FEWEST_DRAWN, DRAWN_A_STREAM * (level.concurrency or 0))
-    turns = scenario.conversations.turns if scenario.conversations else 1
+    turns = turns_of(scenario)
     return math.ceil(drawn / turns) * turns
 
 

@@ -90,8 +90,7 @@ class Plan:
 
     @property
     def turns(self) -> int:
-        """Requests of a conversation; without conversations 1."""
-        return self.scenario.conversations.turns if self.scenario.conversations else 1
+        return turns_of(self.scenario)
 
     @property
     def start(self) -> Start | None:
@@ -314,6 +313,11 @@ class Plan:
         start = {} if self.start is None else {"start": self.start}
         pool = {} if self.duration_s is None else {"prompts": len(self.prompts.prompts)}
         return {"sha256": self.sha256, **times, **start, **pool}
+
+
+def turns_of(scenario: Scenario) -> int:
+    """Return the requests of a conversation; without conversations 1."""
+    return scenario.conversations.turns if scenario.conversations else 1
 
 
 COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")

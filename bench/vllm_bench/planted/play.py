@@ -91,7 +91,6 @@ def _bench(setup: Setup, base_url: str, folder: Path, files: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
             cwd=files,  # where the scenario's paths begin
-            env={**os.environ, "VLLM_BENCH_CACHE": str(files / "cache")},
             stdout=log,
             stderr=log,
         )

@@ -253,6 +253,21 @@ def headline(summaries: Sequence[RunSummary]) -> str:
     return ", ".join(f"{counts[level]} {level}" for level in LEVELS.values() if counts[level])
 
 
-def shared_notes(summaries: Sequence[RunSummary]) -> Counter[Finding]:
-    """Return the notes, each with the number of runs that have it."""
-    return Counter(note for summary in summaries for note in summary.verdict.notes)
+MOST_NAMED = 3  # runs that a note names; the others are counted
+
+
+def shared_notes(summaries: Sequence[RunSummary]) -> list[tuple[Finding, str]]:
+    """Return the notes, each once, with the names of the runs that have it."""
+    of: dict[Finding, list[str]] = {}
+    for summary in summaries:
+        for note in summary.verdict.notes:
+            of.setdefault(note, []).append(summary.run_id)
+    return [(note, _named(runs, len(summaries))) for note, runs in of.items()]
+
+
+def _named(runs: Sequence[str], every: int) -> str:
+    """Return `every run`, or the runs' names."""
+    if len(runs) == every > 1:
+        return "every run"
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return ", ".join(runs[:MOST_NAMED]) + more

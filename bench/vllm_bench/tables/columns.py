@@ -21,6 +21,7 @@ from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
 from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
+from ..verdict.finding import Family
 from .group import Group, Where, in_flight, schedule
 
 RunColumn = Column[RunSummary]
@@ -76,6 +77,22 @@ def _objectives_missed(run: RunSummary) -> Value:
     return "; ".join(o.short_words for o in (*found.missed, *found.not_shown))
 
 
+WORDS: dict[Family, str] = {
+    "TTFT": "TTFT",
+    "pace": "TPOT, latency and rates",
+    "gaps": "gaps between tokens and ITL",
+    "GPUs": "GPUs and energy",
+}
+
+
+def _word_on(family: Family, doc: str) -> RunColumn:
+    return Column(
+        f"verdict_{family.lower()}",
+        f"the verdict on figures of {doc}: VALID, SUSPECT or INVALID",
+        lambda run: run.verdict.of(family),
+    )
+
+
 OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --like measured it"
 
 SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
@@ -91,6 +108,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("load", "level of load", "load.value"),
     Column("load_unit", "streams or requests/s", "load.unit"),
     Column("verdict", "VALID, SUSPECT or INVALID", "verdict.level"),
+    *(_word_on(family, doc) for family, doc in WORDS.items()),
     Column("reasons", "codes because of which the run is not VALID", "verdict.reasons"),
     Column(
         "notes",

@@ -28,7 +28,7 @@ from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
 from ..summary.stability import Knee, stability
 from ..summary.summary import ErrorGroup, RunSummary, Turn
-from ..verdict.finding import Severity
+from ..verdict.finding import Family, Severity
 from ..verdict.verdict import Level
 from .columns import REPEATED, SUMMARY_COLUMNS
 from .level_columns import LEVEL_COLUMNS, level_rows
@@ -53,6 +53,7 @@ class FindingView(View):
     ]
     figures: str
     advice: str
+    about: Family
 
 
 class VerdictView(View):

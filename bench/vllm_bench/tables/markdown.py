@@ -12,6 +12,7 @@ from ..summary.environment import environment
 from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
+from ..verdict.finding import Finding
 from .group import Where
 from .level_lines import sections
 from .text_tables import (
@@ -67,16 +68,20 @@ def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
     for summary in summaries:
         if summary.verdict.doubts:
             yield f"**{summary.verdict.level}** {code(summary.run_id)}\n\n" + _list(
-                f"`{f.code}` ({f.severity.name}): {markdown(f.figures)} → {markdown(f.advice)}"
-                for f in summary.verdict.doubts
+                _finding(f) for f in summary.verdict.doubts
             )
-    notes, every = shared_notes(summaries), len(summaries)
+    notes = shared_notes(summaries)
     if notes:
         yield "Worth knowing:\n\n" + _list(
-            f"`{note.code}`, {'every run' if some == every else f'{some} of {every} runs'}: "
-            f"{markdown(note.figures)} → {markdown(note.advice)}"
-            for note, some in notes.items()
+            _finding(note, runs if len(summaries) > 1 else "") for note, runs in notes
         )
+
+
+def _finding(found: Finding, runs: str = "") -> str:
+    """Return a finding as a line: its code, how bad it is, what it is about, and of which runs."""
+    of = found.severity.name + (f" as to {found.about}" if found.about != "all" else "")
+    named = f", {code(runs)}" if runs else ""
+    return f"`{found.code}` ({of}){named}: {markdown(found.figures)} → {markdown(found.advice)}"
 
 
 def _scenario(name: str, series: Series) -> str:

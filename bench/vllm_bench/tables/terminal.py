@@ -76,9 +76,9 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
             level = summary.verdict.level
             yield Text.assemble((level, STYLES[level]), f" {printable(summary.run_id)}")
             yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
-    for note, count in shared_notes(summaries).items():
-        runs = f" ({count} runs)" if count > 1 else ""
-        yield Text(f"{finding_text(note)}{runs}", style="dim")
+    for note, runs in shared_notes(summaries):
+        of = f" [{printable(runs)}]" if len(summaries) > 1 else ""
+        yield Text(f"{finding_text(note)}{of}", style="dim")
 
 
 def _table(series: Series, width: int | None) -> Iterable[RenderableType]:

@@ -13,6 +13,7 @@ from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn
 from .columns import BY_NAME, groups_of
 from .group import Group, Where, interval_words, lacking
+from .marks import legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
 TAILS = (50.0, 95.0, 99.0)
@@ -34,8 +35,11 @@ def _cell(run: RunSummary, group: Group) -> str:
     """Return a group's figures: `120/180/n<368`, or one dash for percentiles of nothing."""
     if group.cell is not None:
         return group.cell(run)
-    shown = [_shown(run, name, percent=group.percent) for name in group.columns.values()]
-    return ABSENT if group.joint == "/" and set(shown) == {ABSENT} else group.joint.join(shown)
+    names = list(group.columns.values())
+    shown = [_shown(run, name, percent=group.percent) for name in names]
+    if set(shown) == {ABSENT}:
+        return ABSENT if group.joint == "/" else group.joint.join(shown)
+    return group.joint.join(shown) + mark([run], names[0])
 
 
 def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
@@ -48,7 +52,11 @@ def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
 def interval_rows(series: Series) -> list[list[str]]:
     """Return a run's percentiles with their 95 % intervals within the run, one row per metric."""
     return [
-        [name, TITLES[metric], *(_with_interval(run, metric, q) for q in TAILS)]
+        [
+            name,
+            TITLES[metric] + mark([run], metric),
+            *(_with_interval(run, metric, q) for q in TAILS),
+        ]
         for name, run in series.named_runs
         for metric in _with_intervals(run)
     ]
@@ -130,7 +138,7 @@ def _distinct(values: Sequence[object]) -> list[str]:
 
 
 def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return why cells are empty: percentiles with too few samples, metrics without values."""
+    """Return what marks mean, and why cells are empty: too few samples, or no values."""
     why: dict[str, list[str]] = {}
     for metric in EXPLAINED:
         for reason in _distinct([run.absent.get(metric) for run in summaries]):
@@ -139,6 +147,7 @@ def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
     few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in summaries)]
     if few:
         lines.append(f"n<…: too few successes; {', '.join(few)}")
+    lines = [*legend(summaries), *lines]
     return [*lines, *(in_words(run.calibration) for run in summaries if run.calibration)]
 
 

@@ -18,7 +18,6 @@ from ..figures.facts import Facts
 from ..figures.statistics import min_samples, quantile
 from .advice import MORE_CLIENT
 from .finding import Doubt, Family, Severity, check
-from .token_events import token_events
 
 LAG_SUSPECT_MS, LAG_INVALID_MS = 5.0, 20.0  # shorter lags change no figure that anybody acts on
 BUSY_CORE = 0.70  # queues form well before 1
@@ -121,37 +120,6 @@ def loop_lag(facts: Facts) -> Iterator[Doubt]:
             harm.share,
             at_most=Severity.INVALID if grave else Severity.SUSPECT,
             about=harm.family,
-        )
-
-
-@check(
-    "share of token events that came in one read with others, of a client whose loop was late by "
-    "half a gap or more: their gaps weren't seen. For TTFT: one gap / the median TTFT, where in "
-    "over 1 % of the replies the first two events came together",
-    suspect=0.02,
-    invalid=0.10,
-    about=("gaps", "TTFT"),
-    silenced_by=("buffered",),
-)
-def merged_reads(facts: Facts) -> Iterator[Doubt]:
-    """The client came too late to tell tokens apart that the server sent one by one."""
-    found, gap_ms = token_events(facts), facts.token_gap_p50_ms
-    lag_ms = lag_of_loops(facts.info, "p99")
-    if found is None or not gap_ms or (lag_ms is not None and lag_ms < gap_ms / 2):
-        return
-    merged = 1 - found.reads / found.events
-    yield Doubt(
-        f"{merged:.1%} of {found.events} token events came in a read with an earlier one",
-        f"{MORE_CLIENT}; ITL and gaps are those of reads",
-        merged,
-    )
-    if found.first_merged > 0.01 and facts.ttft_p50_ms:
-        yield Doubt(
-            f"in {found.first_merged:.1%} of the replies the first two events came together, "
-            f"{gap_ms:.1f} ms apart as sent",
-            MORE_CLIENT,
-            gap_ms / facts.ttft_p50_ms,
-            about="TTFT",
         )
 
 

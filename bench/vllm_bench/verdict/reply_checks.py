@@ -1,4 +1,4 @@
-"""Doubts about replies: not as asked, without a first token, or held back on their way."""
+"""Doubts about replies: without a first token, or not as they were asked for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..figures.facts import Facts
-from ..figures.statistics import floats, quantile
-from ..serverside.server import server_side
-from .finding import Doubt, Severity, check
-from .token_events import TokenEvents, token_events
-
-# Events a read: fewer can be chance, where two tokens come close to each other.
-BUFFERED = 1.2
-OUTSIDE_MS, OUTSIDE_SHARE = 20.0, 0.20
+from ..figures.statistics import floats
+from .finding import Doubt, check
 
 
 def _share_of(wrong: pd.Series[bool], of: pd.DataFrame) -> tuple[float, str]:
@@ -49,63 +43,6 @@ def no_first_token(facts: Facts) -> Doubt | None:
         "reads, or a proxy made one piece of the stream",
         share,
     )
-
-
-@check(
-    "error that they bring into the median: events after the first in a reply's first read, times "
-    "the gap between events / the median TTFT, and / the time from first to last token (all of "
-    "it where most replies came in one read); for gaps, events per read - 1. Or, TTFT alone: the "
-    "client's mean TTFT less the server's own and a connection's round trip / the client's, above "
-    f"{OUTSIDE_MS:g} ms and {OUTSIDE_SHARE:.0%}, which is never worse than SUSPECT",
-    suspect=0.02,
-    only=(f", and > {BUFFERED:g} events per read", ""),
-    invalid=0.10,
-    about=("all", "TTFT", "pace", "gaps"),
-)
-def buffered(facts: Facts) -> Iterator[Doubt]:
-    """Tokens were held back on their way and came several at once."""
-    found = token_events(facts)
-    if found is not None and found.per_read > BUFFERED:
-        yield from _held_back(facts, found)
-    yield from _late_outside(facts)
-
-
-UNBUFFERED = "switch buffering off in the proxy (nginx: proxy_buffering off), or go past it"
-
-
-def _held_back(facts: Facts, found: TokenEvents) -> Iterator[Doubt]:
-    figures = f"{found.per_read:.1f} token events per read"
-    if found.in_one_read >= 0.5:
-        whole = f"{figures}, and {found.in_one_read:.0%} of the replies came in one read"
-        yield Doubt(whole, UNBUFFERED, 1.0)
-        return
-    yield Doubt(figures, UNBUFFERED, found.per_read - 1, about="gaps")
-    ttft_ms, latency_ms = facts.ttft_p50_ms, facts.latency_p50_ms
-    if not ttft_ms or not latency_ms or found.after_first <= 0 or latency_ms <= ttft_ms:
-        return
-    decode_ms = latency_ms - ttft_ms
-    late_ms = (found.first - 1) * decode_ms / found.after_first
-    figures += f", {found.first:.1f} in a reply's first: it came about {late_ms:.1f} ms late"
-    yield Doubt(figures, UNBUFFERED, late_ms / ttft_ms, about="TTFT")
-    yield Doubt(figures, UNBUFFERED, late_ms / (decode_ms + late_ms), about="pace")
-
-
-def _late_outside(facts: Facts) -> Iterator[Doubt]:
-    """Yield the part of TTFT that neither the server nor the network's distance explains."""
-    side = server_side(facts)
-    if side.ttft_outside_ms is None or side.client_ttft_mean_ms is None:
-        return
-    trip_ms = quantile(floats(facts.frame["connect_ms"]), 50) or 0.0
-    late_ms = side.ttft_outside_ms - trip_ms
-    if late_ms > max(OUTSIDE_MS, OUTSIDE_SHARE * side.client_ttft_mean_ms):
-        yield Doubt(
-            f"mean TTFT is {side.client_ttft_mean_ms:.0f} ms here and {side.ttft_mean_ms:.0f} ms "
-            f"by the server's clock; a connection opens in {trip_ms:.1f} ms",
-            f"look for what lies between: {UNBUFFERED}; or the server's API process is overloaded",
-            late_ms / side.client_ttft_mean_ms,
-            at_most=Severity.SUSPECT,
-            about="TTFT",
-        )
 
 
 @check(

@@ -17,14 +17,14 @@ from .advice import less_load
 from .finding import Doubt, Severity, check
 
 COLD_HITS, RUN_HITS = 0.01, 0.10
-NOT_HONOURED = (
-    "each {} has a salt of its own, which this server doesn't honour: switch its prefix cache off "
-    "(--no-enable-prefix-caching)"
+NOT_COLD = (
+    "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
+    "prefix cache off (--no-enable-prefix-caching)"
 )
-NATURAL = "their prefill was skipped: right if your traffic repeats itself as much"
-REUSED = (
-    "prompts were sent up to {} times: take a larger data set, fewer requests, or set cache: cold; "
-    "if your traffic repeats itself as much, set cache: natural"
+AS_MEANT = "their prefill was skipped: right if your traffic repeats itself as much"
+NOT_SALTED = (
+    "prompts begin alike, or this server doesn't honour salts: set cache: cold, or switch its "
+    "prefix cache off; if your traffic repeats itself as much, set cache: natural"
 )
 
 
@@ -77,7 +77,7 @@ def ledger_unread(facts: Facts) -> Doubt | None:
     "`cache: run` beyond what the scenario repeats itself: system prompt, a trace's own blocks): "
     "prefill that wasn't done makes TTFT and throughput look better",
     suspect=f"> {100 * COLD_HITS:g} % under `cache: cold`, > {100 * RUN_HITS:g} % under `run`",
-    invalid="> 10 % under `cold`, > 50 % under `run` without a prompt sent twice",
+    invalid="> 10 % under `cold`",
 )
 def cache_hits(facts: Facts) -> Doubt | None:
     """Prompts were found in the prefix cache that the run should not have found there."""
@@ -86,25 +86,15 @@ def cache_hits(facts: Facts) -> Doubt | None:
         return None
     figures = f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache"
     if cache == "cold":
-        return _graded(figures, NOT_HONOURED.format("request"), rate, COLD_HITS, 0.10)
+        grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
+        return Doubt(figures, NOT_COLD, rate, at_most=grave)
     if cache != "run" or facts.setting("conversations"):
-        return Doubt(figures, NATURAL, rate, at_most=Severity.NOTE)
+        return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     own = own_share(facts)
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
-    if _most_uses(facts) > 1:
-        return _graded(figures, REUSED.format(_most_uses(facts)), rate - own, RUN_HITS, 1.0)
-    return _graded(figures, NOT_HONOURED.format("run"), rate - own, RUN_HITS, 0.50)
-
-
-def _graded(figures: str, advice: str, value: float, suspect: float, invalid: float) -> Doubt:
-    found = Severity(int(value > suspect) + int(value > invalid))
-    return Doubt(figures, advice, value, at_most=found)
-
-
-def _most_uses(facts: Facts) -> int:
-    """Return how often the most used prompt was sent."""
-    uses = facts.info.prompts.get("max_uses") if facts.info else None
-    return uses if isinstance(uses, int) else 1
+    if rate - own <= RUN_HITS:
+        return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
+    return Doubt(figures, NOT_SALTED, rate, at_most=Severity.SUSPECT)
 
 
 @check(
@@ -113,14 +103,14 @@ def _most_uses(facts: Facts) -> int:
 )
 def prompt_reuse(facts: Facts) -> Doubt | None:
     """Prompts were sent more than once, so the prefix cache may have helped."""
-    if _most_uses(facts) <= 1 or facts.setting("cache") == "cold":
-        return None
-    if cache_hit_rate(facts) is not None:
+    uses = facts.info.prompts.get("max_uses") if facts.info else None
+    salted = facts.setting("cache") != "natural"  # each use has a salt of its own
+    if not isinstance(uses, int) or uses <= 1 or salted or cache_hit_rate(facts) is not None:
         return None
     return Doubt(
-        f"prompts were sent up to {_most_uses(facts)} times in this run",
+        f"prompts were sent up to {uses} times in this run",
         "a repeated prompt may be answered from the prefix cache: take a larger data set or "
-        "set cache: cold",
+        "set cache: run",
     )
 
 
