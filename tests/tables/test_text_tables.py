@@ -229,6 +229,18 @@ def test_the_terminal_shows_the_verdict_first(tmp_path):
     assert any("100/100" in line and "VALID" in line for line in lines)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_on_a_narrow_terminal_no_figure_is_cut(tmp_path, width):
+    records = [made_record(i, ttft_ms=1000.0 + i, latency_ms=30_000.0) for i in range(100)]
+    summary = summary_of(tmp_path, records)
+    text = printed([summary], width=width, force_terminal=True, color_system=None)
+    for metric in ("ttft_ms", "latency_ms"):
+        shown = [short(summary.percentile(metric, q)) for q in (50, 95)]
+        assert "/".join([*shown, "n<368"]) in text
+    table = text[text.index("dolly") : text.index("n<…")]
+    assert "…" not in table
+
+
 def test_piped_output_is_plain_lines_that_never_fold(tmp_path):
     records = [*(made_record(i) for i in range(20)), failed_record(20, error="long " * 60)]
     text = printed([summary_of(tmp_path, records)], width=60)

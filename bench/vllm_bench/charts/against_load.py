@@ -17,6 +17,7 @@ from ..figures.digits import counted
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective
 from ..figures.statistics import Interval, Repeated, min_samples
+from ..scenario.load import Load
 from ..summary.calibration import Calibration
 from ..summary.levels import Figure, Level, Series, output_tokens_per_s
 from ..summary.stability import find_knee
@@ -172,14 +173,21 @@ def _levels_axis(levels: Sequence[Level]) -> Axis:
         words=load.axis_words + marks,
         unit=load.unit,
         ticks=[
-            (v.load.value, f"{v.load.number}\n{MARKS.get(v.verdict, '')}".rstrip()) for v in levels
+            (lv.load.value, f"{_in_lines(lv.load)}\n{MARKS.get(lv.verdict, '')}".rstrip())
+            for lv in levels
         ],
         log=log_loads(np.array([level.load.value for level in levels])),
     )
 
 
+def _in_lines(load: Load) -> str:
+    """Return a level's number, the speed of a trace under it: beside it there is no room."""
+    return load.number.replace(" (", "\n(")
+
+
 def _how_to_read(series: Series) -> str:
-    parts = ["Bars: 95 % intervals; an arrow where there is no upper bound. Hollow mark: not VALID"]
+    bars = "Bars: 95 % intervals; without an upper end, or with an arrow: no upper bound"
+    parts = [bars, "Hollow mark: not VALID"]
     if any(len(level.figures_of) > 1 for level in series.levels):
         parts = ["Line: of the rows of all a level's runs; small rings: each run", *parts]
     hits = hit_rates(series)

@@ -345,7 +345,7 @@ CLOSED: Unit = "streams"
 
 # In the order of each table. LEVELS takes columns of `REPEATED`, the other tables those above.
 GROUPS: tuple[Group, ...] = (
-    Group("figures", {"of": "requests_counted"}, TEXT | RUNS),
+    Group("figures", {"of": "requests_counted"}, MARKDOWN | RUNS),
     Group("schedule req/s", SCHEDULE, MARKDOWN, OPEN, " / ", cell=schedule),
     Group("TTFT ms from schedule", _p("ttft_from_schedule"), TEXT | RUNS | LEVELS, OPEN),
     Group("latency ms from schedule", _p("latency_from_schedule"), LEVELS, OPEN),

@@ -89,7 +89,8 @@ def hit_rates(series: Series) -> str:
     shared = series.runs[0].plan_number("trace_shared_share")
     if max((rate for _, rate in known), default=0.0) < SEEN and not shared:
         return ""
-    words = "Prefix cache hits: " + ", ".join(f"{100 * r:.0f} % at {at}" for at, r in known)
+    at_each = ", ".join(f"{100 * rate:.0f} % at {at}" for at, rate in known)
+    words = f"Prefix cache hits: {at_each or 'unknown'}"
     own = "" if shared is None else f"; the trace itself repeats {100 * shared:.0f} % of its tokens"
     return words + own
 
