@@ -14,6 +14,7 @@ from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
 from ..figures.statistics import Sample, Values, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
+from ..tables.marks import mark
 from .chart import Axis, Chart, Line, Panel, Role
 from .over_time import MOST_OF_A_CURVE
 from .style import level_colour, log_times, series_colour
@@ -127,11 +128,13 @@ def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart 
     lines: list[Line] = []
     for place, level in enumerate(series.levels):
         having = {id(run): curves[id(run)][head] for run in level.runs if head in curves[id(run)]}
-        legend: str | None = _level_words(level, list(having.values()))
+        legend: str | None = _level_words(level, list(having.values())) + mark(
+            level.figures_of, head
+        )
         colour = level_colour(place, len(series.levels))
         for run in (run for run in level.runs if id(run) in having):
             look = {"place": place, "colour": colour, "group": level.load.words}
-            look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}"
+            look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}{mark([run], head)}"
             curve_of = _line(having[id(run)], "curve", legend=legend, hover=CURVE, **look)
             lines += [curve_of, *_marks(run, head, **look)]
             legend = None  # only a level's first run is in the legend
