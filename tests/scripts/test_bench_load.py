@@ -146,8 +146,8 @@ def test_a_closed_loop_by_time_sends_until_it_is_over_and_counts_what_it_sent(
     run, found = info(tmp_path), rows(tmp_path).sort_values("request_index")
     assert run.status == "complete"
     assert list(found["request_index"]) == list(range(run.num_requests))
-    assert (found["t_scheduled_s"] < 0.6).sum() >= len(found) - int(workers)
-    assert found["t_end_s"].max() > 0.6  # what was under way ended
+    assert 0.4 < found["t_scheduled_s"].max() < 0.6
+    assert found["error"].isna().all()  # what was under way ended
     assert run.prompts["max_uses"] == -(-run.num_requests // run.prompts["distinct"])
     assert len(set(salts(completions(tiny_vllm)))) == 1 + run.prompts["max_uses"]  # and a warm-up
     assert_ledger(tmp_path)
@@ -224,7 +224,7 @@ def test_a_run_by_time_that_loses_a_sending_process_goes_on_and_is_not_whole(
     run, found = info(tmp_path), rows(tmp_path)
     assert run.status == "complete"
     assert run.num_requests > len(found)  # what the dead process had under way
-    assert found["t_end_s"].max() > 2
+    assert found["t_end_s"].max() > 1.5
     assert whole(run_bench(tmp_path, path, "--resume", "--dry-run").stdout) == []
 
 

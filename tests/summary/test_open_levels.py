@@ -22,7 +22,7 @@ from vllm_bench.tables.level_lines import objective_lines, repeat_lines
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.verdict.verdict import Verdict
 
-from tests.support.made_runs import failed_record, made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, write_run
 from tests.support.open_runs import due_times, served
 
 SLO = {"ttft_ms": {"p95": 1000.0}}
@@ -115,9 +115,8 @@ def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
 def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path):
     def run(name, **changes):
         records = [made_record(i, request_rate=8.0, run_id=name, **changes) for i in range(400)]
-        # That all are SUSPECT, since a request failed, is no reason why one is INVALID.
-        records[200] = failed_record(200, request_rate=8.0, run_id=name)
-        info = made_info(records, scenario={"slo": SLO})
+        # That all are SUSPECT, another model answered, is no reason why one is INVALID.
+        info = made_info(records, scenario={"slo": SLO}, server={"replied_as": {"tiny": 400}})
         return summarize(load_run(write_run(tmp_path, records, info)))
 
     runs = [run("a"), run("b", send_lag_ms=50.0), run("c")]

@@ -80,6 +80,13 @@ def test_several_tokens_in_an_event_are_not_held_back(tmp_path):
     assert judge(facts).level == "VALID"
 
 
+def test_a_stream_of_one_event_has_a_latency_for_a_ttft(tmp_path):
+    facts = facts_of(tmp_path, healthy(token_events=1, token_reads=1))
+    assert families_of(facts, "buffered") == {"all": SUSPECT}
+    short = healthy(token_events=1, token_reads=1, completion_tokens=2, max_tokens=2)
+    assert families_of(facts_of(tmp_path, short), "buffered") == {}
+
+
 def test_without_stamps_the_rows_alone_show_it(tmp_path):
     facts = facts_of(tmp_path, healthy(token_reads=1))
     assert families_of(facts, "buffered") == {"all": INVALID}

@@ -92,6 +92,7 @@ def buffered(facts: Facts) -> Iterator[Doubt]:
     found = token_events(facts)
     if found is not None and found.per_read > BUFFERED:
         yield from _held_back(facts, found)
+    yield from _in_one_event(facts)
     yield from _late_outside(facts)
 
 
@@ -115,6 +116,19 @@ def _held_back(facts: Facts, found: TokenEvents) -> Iterator[Doubt]:
     yield Doubt(figures, UNBUFFERED, late_ms / (decode_ms + late_ms), about="pace")
 
 
+def _in_one_event(facts: Facts) -> Iterator[Doubt]:
+    """Yield that streams were none: the server may be set so, and TTFT is the latency."""
+    rows = facts.frame[facts.measured & (facts.frame["completion_tokens"] >= MIN_EVENTS)]
+    whole = float((rows["token_events"] == 1).mean()) if len(rows) else 0.0
+    if whole >= 0.5:
+        yield Doubt(
+            f"{whole:.0%} of the replies came in a single event: TTFT is the latency",
+            f"{UNBUFFERED}, or lower the server's --stream-interval",
+            1.0,
+            at_most=Severity.SUSPECT,
+        )
+
+
 def _late_outside(facts: Facts) -> Iterator[Doubt]:
     """Yield the part of TTFT that neither the server nor the network's distance explains."""
     side = server_side(facts)
@@ -136,7 +150,7 @@ def _late_outside(facts: Facts) -> Iterator[Doubt]:
 @check(
     "share of token events that came in one read with others, of a client whose loop was late by "
     "half a gap or more: their gaps weren't seen. For TTFT: one gap / the median TTFT, where in "
-    "over 1 % of the replies the first two events came together",
+    "over 1 % of the replies the first two events came together (INVALID: over 10 %)",
     suspect=0.02,
     invalid=0.10,
     about=("gaps", "TTFT"),
@@ -160,5 +174,6 @@ def merged_reads(facts: Facts) -> Iterator[Doubt]:
             f"{gap_ms:.1f} ms apart as sent",
             MORE_CLIENT,
             gap_ms / facts.ttft_p50_ms,
+            at_most=Severity.INVALID if found.first_merged > 0.10 else Severity.SUSPECT,
             about="TTFT",
         )

@@ -88,7 +88,8 @@ def _too_little_work(facts: Facts) -> str | None:
     """Return why there was too little work for all streams; None: there was enough."""
     if facts.info is None or facts.info.num_requests >= facts.load.value * _turns(facts):
         return None
-    what = "requests" if _turns(facts) == 1 else "conversations"
+    each = _turns(facts)
+    what = "requests" if each == 1 else f"conversations (num_requests / {each} turns)"
     return f"there were fewer {what} than streams"
 
 
