@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from vllm_bench.plan.draw import plans_of, warmup_count
-from vllm_bench.plan.plan import Plan, write_plan
+from vllm_bench.plan.dry_run import write_plan
+from vllm_bench.plan.plan import Plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
 from vllm_bench.scenario.load import LoadLevel, levels_of

@@ -1,12 +1,15 @@
-"""What a scenario's runs would send, as lines for people; nothing is sent."""
+"""Plans on paper: what runs would send, as lines for people, and the file of each plan."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
+from ..records.safe_file import write_atomically
 from ..records.text import escaped
 from ..scenario.scenario import Scenario
 from .arrivals import realised
@@ -117,3 +120,27 @@ def _first_body(plan: Plan) -> str:
     if plan.talk is not None:
         first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
     return escaped(first.body.decode())
+
+
+COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write one row per measured request; times in seconds from the start. Raises OSError.
+
+    Where a closed loop goes by time: one row per prompt, which it uses again in this order.
+    """
+    path.parent.mkdir(exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(plan))
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
+    times_s = plan.measured_s
+    for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
+        # A closed loop has no times: a request goes when a stream is free.
+        at = f"{times_s[request.index]:.9f}" if times_s else ""
+        yield request.index, at, request.prompt_id, prompt.tokens, request.max_tokens

@@ -7,21 +7,16 @@ separate runs in the prefix cache: `dataclasses.replace(plan, time_utc=…)` is 
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import io
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ..prompts.order import permutation
 from ..prompts.prompt import Prompt, PromptSet
-from ..records.safe_file import write_atomically
 from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import MOST_REQUESTS, Start
@@ -30,7 +25,7 @@ from .arrivals import realised, schedule_sha256
 from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
 from .requests import Piece, Requests, Role, Uses
 from .share import NS_PER_S, Share, Talk, Target
-from .times import schedule_facts, schedule_seed, spare_connections
+from .times import schedule_facts, spare_connections, start_facts, stream_begins
 
 SHORTEST_SECRET = 4  # `X-Priority: 1` is no secret; masking it would hide every 1 in an error
 
@@ -99,18 +94,8 @@ class Plan:
         return "together" if several and not self.warmup else self.scenario.start
 
     def start_facts(self, warmup_latency_s: float | None) -> dict[str, Any]:
-        """Return how the streams of a closed loop begin, and the seconds during which they do.
-
-        That is about one round of a stream: a latency, as the warm-up told it, and a think time.
-        Streams that are answered equally fast stay as far apart as they began.
-        """
-        if self.start is None:
-            return {}
-        if self.start == "together" or warmup_latency_s is None:
-            return {"start": "together", "start_spread_s": 0.0}
-        talk = self.scenario.conversations
-        spread_s = warmup_latency_s + (talk.think_time_s if talk else 0.0)
-        return {"start": "staggered", "start_spread_s": spread_s}
+        """Return how the streams begin, after a warm-up with this latency: see times.py."""
+        return start_facts(self.scenario, self.start, warmup_latency_s)
 
     @property
     def open_loop(self) -> bool:
@@ -223,15 +208,9 @@ class Plan:
 
     @functools.cached_property
     def begins(self) -> tuple[float, ...]:
-        """When each stream begins, as a share of the start's spread: even steps in a drawn order.
-
-        Empty where the streams begin together.
-        """
-        streams = self.level.concurrency
-        if streams is None or self.start != "staggered":
-            return ()
-        order = permutation(streams, schedule_seed(self.scenario, self.repeat))
-        return tuple(place / streams for place in order)
+        """When each stream begins, as a share of the start's spread; none: all together."""
+        streams = (self.level.concurrency or 0) if self.start == "staggered" else 0
+        return stream_begins(self.scenario, streams, self.repeat)
 
     def expectation(self, index: int, start_ns: int) -> Expectation:
         """Return what is known of request `index` before its reply."""
@@ -318,27 +297,3 @@ class Plan:
 def turns_of(scenario: Scenario) -> int:
     """Return the requests of a conversation; without conversations 1."""
     return scenario.conversations.turns if scenario.conversations else 1
-
-
-COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    """Write one row per measured request; times in seconds from the start. Raises OSError.
-
-    Where a closed loop goes by time: one row per prompt, which it uses again in this order.
-    """
-    path.parent.mkdir(exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(plan))
-    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
-
-
-def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
-    times_s = plan.measured_s
-    for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
-        # A closed loop has no times: a request goes when a stream is free.
-        at = f"{times_s[request.index]:.9f}" if times_s else ""
-        yield request.index, at, request.prompt_id, prompt.tokens, request.max_tokens

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..live.screen import Title, progress_view
-from ..plan.dry_run import dry_run_lines
-from ..plan.plan import Plan, write_plan
+from ..plan.dry_run import dry_run_lines, write_plan
+from ..plan.plan import Plan
 from ..records.run_info import ClockPair, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
