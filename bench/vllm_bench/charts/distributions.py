@@ -121,18 +121,20 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
 def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart | None:
     """Return a metric's distribution over all levels; None where no run has one.
 
+    Runs that don't count are left out, except of levels that have no others.
+
     `curves` has them by the `id` of a run's summary. A level hidden in one panel is hidden in all.
     """
     head = headline_metric(metric, series.levels[0].load)
     names = {id(run): words for words, run in series.run_words}
     lines: list[Line] = []
     for place, level in enumerate(series.levels):
-        having = {id(run): curves[id(run)][head] for run in level.runs if head in curves[id(run)]}
-        legend: str | None = _level_words(level, list(having.values())) + mark(
-            level.figures_of, head
-        )
+        runs = level.figures_of or level.runs  # without any that counts, all are called INVALID
+        having = {id(run): curves[id(run)][head] for run in runs if head in curves[id(run)]}
+        words = _level_words(level, list(having.values()))
+        legend: str | None = words + mark(level.figures_of, head)
         colour = level_colour(place, len(series.levels))
-        for run in (run for run in level.runs if id(run) in having):
+        for run in (run for run in runs if id(run) in having):
             look = {"place": place, "colour": colour, "group": level.load.words}
             look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}{mark([run], head)}"
             curve_of = _line(having[id(run)], "curve", legend=legend, hover=CURVE, **look)
