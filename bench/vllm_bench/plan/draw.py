@@ -73,6 +73,7 @@ class _Draw:
                 self._unlike_the_measured(warmups),
                 trace_times(trace),
                 output_tokens=tuple(request.output_tokens for request in trace.requests),
+                trace_shared_share=trace.shared_share,
             )
         if level.request_rate is not None:
             measured, times_s = drawn_times(scenario, level.request_rate, repeat)

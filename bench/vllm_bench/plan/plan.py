@@ -47,6 +47,7 @@ class Plan:
     times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
     output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
     conversation_ids: tuple[str, ...] = ()
+    trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
     time_utc: str = "TIME"
 
     @property
@@ -247,7 +248,9 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """The entry on the plan in the run's JSON."""
         times = schedule_facts(self.scenario, self.level, self.measured_s)
-        return {"sha256": self.sha256, **times}
+        share = self.trace_shared_share
+        shared = {} if share is None else {"trace_shared_share": share}
+        return {"sha256": self.sha256, **times, **shared}
 
 
 COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
