@@ -11,7 +11,7 @@ NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command 
 PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install init-env server server-cpu sim demo calibrate bench summarize plots report all \
+.PHONY: help install init-env server server-cpu sim demo calibrate judge bench summarize plots report all \
 	test test-fast test-vllm check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
@@ -39,6 +39,9 @@ demo: ## try everything without GPU or hub: simulator, run, tables, pictures, re
 
 calibrate: ## measure the client's own error (10 minutes; run nothing else meanwhile)
 	$(RUN) bench/calibrate.py $(ARGS)
+
+judge: ## check that verdicts are right: planted cases (12 minutes; run nothing else meanwhile)
+	$(RUN) bench/judge.py $(ARGS)
 
 bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry
 	$(RUN) bench/bench.py $(foreach name,$(NAMES),--name $(name)) $(ARGS)

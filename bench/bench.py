@@ -5,6 +5,7 @@
     python bench/bench.py --name short_chat            one of them (may be given several times)
     python bench/bench.py --name rag --dry-run         what would be sent; sends nothing
     python bench/bench.py --base-url http://gpu7:8000/v1 --model Qwen/Qwen3-8B
+    python bench/bench.py --label seqs64               the same, after a change of the server
 
 Each scenario runs at each of its levels: a number of streams held open (concurrencies), requests
 per second (request_rates), or recorded traffic (trace): docs/LOAD.md. Settings, prompts, the
@@ -33,10 +34,15 @@ was missed; 4 a run is INVALID, even if it met its objectives; 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import os
-import shlex
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # until `main` answers Ctrl-C itself
+
+import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +62,8 @@ NAMED_RUNS = 4  # more than these fill the screen with ids
 
 def main() -> int:
     """Check everything, run everything, say how it ended."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     args = _parse()
     where = args.results_dir
     try:
@@ -118,6 +126,7 @@ def _parse() -> argparse.Namespace:
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
     add("--base-url", metavar="U", help="the server, in place of the file's (ending in /v1)")
     add("--model", metavar="M", help="the model, in place of the file's")
+    add("--label", metavar="WORD", help="names the runs: runs of other labels aren't their repeats")
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
     wait = f"wait this long for the server (default: {WAIT_S:g})"
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
@@ -171,7 +180,7 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
     from vllm_bench.scenario.mistakes import nearest
     from vllm_bench.scenario.scenario import load_scenarios
 
-    flags = {"base_url": args.base_url, "model": args.model, "dataset": args.dataset}
+    flags = {key: getattr(args, key) for key in ("base_url", "model", "dataset", "label")}
     flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
     overrides = {key: value for key, value in flags.items() if value is not None}
     found = load_scenarios(args.scenarios, overrides)
@@ -195,8 +204,7 @@ def _judged(rows: Path) -> RunSummary:
 
 def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
     """Print the table of all runs, and return the exit code."""
-    from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.level_lines import missed
+    from vllm_bench.tables.level_lines import exit_code
     from vllm_bench.tables.terminal import print_summary, wide_console
 
     print()
@@ -206,9 +214,7 @@ def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
         return 130
     if status == "failed":
         return 1
-    if any(s.verdict.level == "INVALID" for s in done):
-        return 4
-    return 3 if missed(series_of(done)) else 0
+    return exit_code(done)
 
 
 def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Load a simulated server, sum up, draw and report: a tour without a GPU or a model (`make demo`).
 
-    python bench/demo.py                     about half a minute
+    python bench/demo.py                     about a minute
     python bench/demo.py --results-dir D     write the results into D
 
 Starts the simulator on a free port, runs the scenario `demo` against it, sums up the results,

@@ -20,7 +20,9 @@ plots/ in the folder of the first run, or of --results-dir:
                                 and its knee against load: from two levels on
     <scenario>_pareto.png       tokens/s by GPU against tokens/s for a user: from two levels on
 
-A scenario that was run with several settings or servers has pictures for each: <scenario>_2_...
+A scenario that was run with several settings or servers has pictures for each, named for the label
+(bench.py --label), the folder, or the setting that tells them apart: <scenario>-<label>_load.png.
+A run that is INVALID is a hollow mark that no line joins; so are runs of a level that disagree.
 Where something can't be drawn (no TTFT without streaming, no successful request), the script
 says why and writes no empty picture. The picture of a run that isn't VALID says so under its
 title. A long run is drawn with fewer points than were measured; the extremes are kept, and the
@@ -36,7 +38,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -110,10 +111,8 @@ def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
     from vllm_bench.charts.pictures import all_series, series_pictures
 
     runs, damaged = each_run(paths, partial(_draw_moments, plots))
-    seen: Counter[str] = Counter()
-    for series in all_series(runs):
-        seen[series.scenario] += 1
-        plots.draw(series_pictures(series, runs, seen[series.scenario]))
+    for name, series in all_series(runs):
+        plots.draw(series_pictures(name, series, runs))
     return damaged
 
 

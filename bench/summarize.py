@@ -19,13 +19,16 @@ into the folder of the first run, or into --results-dir; with --format vllm also
 Figures are computed from these files alone, at any time.
 
 A verdict is VALID, SUSPECT (the figures may mislead) or INVALID (they don't mean what they
-say), with the reasons and what to do about each. Times are those of successful requests, in an
-open loop counted from when each was due; failures stay in every count. A percentile is shown only
-if there are samples enough for it: p99 needs 368.
+say), with the reasons and what to do about each. Times are those of successful requests that were
+sent in the steady window (how many of all is said), in an open loop counted from when each was due;
+failures stay in every count. A percentile is shown only if there are samples enough for it: p99
+needs 368. Runs of other folders, labels or settings are never averaged; repeats whose figures lie
+further apart than repeats do (repeats_disagree) have no mean either. An objective is met, missed,
+or not shown: then too few requests tell. --format vllm keeps vLLM's definitions, of all requests.
 
 Exit codes: 0 done; 1 no run, or one that can't be read (the others are still summed up);
-2 wrong usage; with --check 4, when a run is INVALID, else 3, when an objective was missed;
-130 interrupted.
+2 wrong usage; with --check 4, when a run is INVALID or repeats disagree, else 3, when any run
+missed an objective (one that is not shown is said, and is no failure); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from typing import TYPE_CHECKING
 from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.records.find_runs import Run
     from vllm_bench.summary.summary import RunSummary
 
 
@@ -52,18 +56,28 @@ def main() -> int:
     if args.codes or args.schema:
         return _print_reference(codes=args.codes)
     from vllm_bench.summary.summary import sorted_summaries, summarize
+    from vllm_bench.tables.vllm_format import over_all, to_vllm
 
     paths, missing = find(args.files, args.results_dir)
-    taken, damaged = each_run(paths, summarize)
+    theirs: dict[str, bytes] = {}  # each run in vLLM's format, by its file's name
+
+    def take(run: Run) -> RunSummary:
+        if args.format == "vllm":
+            theirs[run.path.stem] = to_vllm(over_all(run))
+        return summarize(run)
+
+    taken, damaged = each_run(paths, take)
     if not taken:
         return 1
     summaries = sorted_summaries(taken)
-    written = _write(args.results_dir or paths[0].parent, summaries, vllm=args.format == "vllm")
+    written = _write(args.results_dir or paths[0].parent, summaries, theirs)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
         _print(summaries, written)
     if not written or missing or damaged:
         return 1
-    return _verdict_code(summaries) if args.check else 0
+    from vllm_bench.tables.level_lines import exit_code
+
+    return exit_code(summaries) if args.check else 0
 
 
 def _parse() -> argparse.Namespace:
@@ -105,13 +119,13 @@ def _print_reference(*, codes: bool) -> int:
     return 0
 
 
-def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Path]:
+def _write(folder: Path, summaries: list[RunSummary], theirs: dict[str, bytes]) -> list[Path]:
     """Write all files; where the folder can't be written, say so and return none."""
     from vllm_bench.records.safe_file import write_atomically
 
     written = []
     try:
-        for path, data in _files(folder, summaries, vllm=vllm):
+        for path, data in _files(folder, summaries, theirs):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, data)
             written.append(path)
@@ -122,7 +136,7 @@ def _write(folder: Path, summaries: list[RunSummary], *, vllm: bool) -> list[Pat
 
 
 def _files(
-    folder: Path, summaries: list[RunSummary], *, vllm: bool
+    folder: Path, summaries: list[RunSummary], theirs: dict[str, bytes]
 ) -> Iterator[tuple[Path, bytes]]:
     from vllm_bench.records.column import to_csv
     from vllm_bench.summary.levels import series_of
@@ -130,14 +144,13 @@ def _files(
     from vllm_bench.tables.document import to_json
     from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
     from vllm_bench.tables.markdown import to_markdown
-    from vllm_bench.tables.vllm_format import to_vllm
 
     yield folder / "summary.csv", to_csv(SUMMARY_COLUMNS, summaries)
     yield folder / "summary_levels.csv", to_csv(LEVEL_COLUMNS, level_rows(series_of(summaries)))
     yield folder / "summary.md", to_markdown(summaries).encode()
     yield folder / "summary.json", to_json(summaries)
-    for summary in summaries if vllm else ():
-        yield folder / "vllm" / f"{summary.name}.json", to_vllm(summary)
+    for summary in summaries if theirs else ():
+        yield folder / "vllm" / f"{summary.name}.json", theirs[summary.name]
 
 
 def _print(summaries: list[RunSummary], written: list[Path]) -> None:
@@ -147,16 +160,6 @@ def _print(summaries: list[RunSummary], written: list[Path]) -> None:
     if written:
         names = ", ".join(p.relative_to(written[0].parent).as_posix() for p in written)
         print(f"\nWrote to {written[0].parent}: {names}")
-
-
-def _verdict_code(summaries: list[RunSummary]) -> int:
-    """Return 4 where a run is INVALID, else 3 where an objective was missed, else 0."""
-    from vllm_bench.summary.levels import series_of
-    from vllm_bench.tables.level_lines import missed
-
-    if any(s.verdict.level == "INVALID" for s in summaries):
-        return 4
-    return 3 if missed(series_of(summaries)) else 0
 
 
 if __name__ == "__main__":

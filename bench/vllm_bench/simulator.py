@@ -43,3 +43,6 @@ def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int
             process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

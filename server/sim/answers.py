@@ -34,8 +34,9 @@ class Server:
 
     @property
     def fingerprint(self) -> str:
-        """The `system_fingerprint` of answers: equal for servers with equal settings."""
-        return f"vllm-{VERSION}-{zlib.crc32(repr(self.settings).encode()):08x}"
+        """The `system_fingerprint` of answers: equal where settings and engine are."""
+        flags = repr((self.settings, self.pacing.pace))
+        return f"vllm-{VERSION}-{zlib.crc32(flags.encode()):08x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .engine.engine import EngineState
+from .engine.engine import EngineConfig, EngineState
 from .wire.generation import GenerationRequest
 from .wire.replies import Reply
+from .wire.settings import ExactPace
 
 
 class Choice:
@@ -59,6 +60,10 @@ class Choice:
 
 class Pacing(Protocol):
     """Decides when each token of a choice is made, and then calls `token`."""
+
+    @property
+    def pace(self) -> ExactPace | EngineConfig:
+        """Its settings."""
 
     def start(self, choice: Choice) -> None:
         """Begin to generate a choice."""

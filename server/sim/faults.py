@@ -17,6 +17,7 @@ on the seed and the request's number.
 from __future__ import annotations
 
 import difflib
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -40,8 +41,10 @@ class Kind:
     after_tokens: int | None = None  # after how many tokens, by default; None: it takes no @
     unit: str | None = None  # of its value; None: it takes no =
     value: float = 0.0  # seconds or a count, by default
+    below: float = math.inf  # its value is less
 
 
+STAND_STILL_EVERY_S = 10.0
 KINDS = {
     "http_400": Kind("answer 400, a bad request"),
     "http_401": Kind("answer 401, unauthorized"),
@@ -64,10 +67,20 @@ KINDS = {
     "no_usage": Kind("the token counts are never sent"),
     "short": Kind("the reply has this many tokens, whatever was asked for", None, COUNT, 5),
     "long": Kind("the reply has this many tokens more than were asked for", None, COUNT, 5),
+    "claim": Kind("the usage says this many tokens, whatever came", None, COUNT, 1000),
+    "claim_prompt": Kind("the usage adds this many tokens to the prompt's", None, COUNT, 100),
+    "all_in_one": Kind("the last event of a stream brings all of its tokens"),
+    "no_tokens": Kind("a stream has its finish and its usage, but no token"),
+    "only_thinks": Kind("a chat's whole reply is reasoning"),
+    "other_model": Kind("the reply names another model"),
+    "ignore_salt": Kind("the prefix cache takes no notice of cache_salt"),
+    "stand_still": Kind(
+        "no token is made for this long in every 10 s", None, DURATION, 2.0, STAND_STILL_EVERY_S
+    ),
     "slow_ready": Kind("the server listens only after a while", None, DURATION, 5.0),
     "crash": Kind("the server's process dies", 0),
 }
-SERVER_WIDE = ("slow_ready",)
+SERVER_WIDE = ("slow_ready", "stand_still")
 
 _ITEM = re.compile(
     r"(?P<kind>[^:@=\s]+)\s*"
@@ -197,7 +210,10 @@ def _value(given: object, kind: Kind, where: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", str(given))
     if found is None:
         raise FaultError(f"{where}: value {given!r} isn't a duration such as 400ms or 2s")
-    return float(found[1]) * _SECONDS[found[2]]
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if seconds >= kind.below:
+        raise FaultError(f"{where}: value {given!r} has to be under {kind.below:g} s")
+    return seconds
 
 
 def _nearest(given: str, known: tuple[str, ...]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import orjson
 
@@ -16,7 +17,7 @@ from .faults import Fault
 from .wire.connection import http_chunk
 from .wire.errors import BUSY, ENGINE_DEAD, ApiError, error_event
 from .wire.events import DONE
-from .wire.generation import GenerationRequest
+from .wire.generation import CHAT, GenerationRequest
 from .wire.replies import VOICE, Reply, make_replies
 from .wire.tokens import NON_ASCII_IDS
 
@@ -53,6 +54,13 @@ REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
     "comments": lambda event: [b": still here\n\n", event],
 }
 
+# What a server with this fault takes a request's fields for.
+MISHEARD: dict[str, dict[str, Any]] = {
+    "no_usage": {"include_usage": False, "continuous_usage": False},
+    "other_model": {"model": "another-model"},
+    "ignore_salt": {"cache_salt": None},
+}
+
 
 def answer_to(
     ask: GenerationRequest, caller: Caller, server: Server, fault: Fault | None
@@ -63,8 +71,12 @@ def answer_to(
         return sound(ask, caller, make_replies(ask, server.settings), server)
     ask = _misheard(ask, fault, server.settings.max_model_len)
     voice = NON_ASCII_IDS if fault.kind == "split_utf8" else VOICE
+    replies = make_replies(ask, server.settings, voice)
+    if fault.kind == "only_thinks" and ask.endpoint == CHAT:
+        ask = replace(ask, reasoning=True)
+        replies = [replace(reply, reasoning_tokens=len(reply.pieces)) for reply in replies]
     kind = FaultyStream if ask.stream else FaultyWhole
-    return kind(ask, caller, make_replies(ask, server.settings, voice), server, fault)
+    return kind(ask, caller, replies, server, fault)
 
 
 def _misheard(ask: GenerationRequest, fault: Fault, max_model_len: int) -> GenerationRequest:
@@ -75,9 +87,7 @@ def _misheard(ask: GenerationRequest, fault: Fault, max_model_len: int) -> Gener
     if fault.kind == "long":
         room = max_model_len - len(ask.prompt)  # no engine can hold more
         return replace(ask, max_tokens=min(ask.max_tokens + tokens, room), ignore_eos=True)
-    if fault.kind == "no_usage":
-        return replace(ask, include_usage=False, continuous_usage=False)
-    return ask
+    return replace(ask, **MISHEARD.get(fault.kind, {}))
 
 
 class Faulty(Answer):
@@ -116,6 +126,17 @@ class Faulty(Answer):
     def finish(self, outcome: str) -> None:
         """Record which fault was played, unless the client left first."""
         super().finish(self.fault.kind if outcome == "ok" else outcome)
+
+    def usage(self) -> dict[str, object]:
+        """Return the token counts, or what the fault claims."""
+        counts, claimed = super().usage(), int(self.fault.value)
+        prompt, made = len(self.ask.prompt), sum(choice.made for choice in self.choices)
+        if self.fault.kind == "claim":
+            made = claimed
+        elif self.fault.kind == "claim_prompt":
+            prompt += claimed
+        total = {"prompt_tokens": prompt, "total_tokens": prompt + made, "completion_tokens": made}
+        return counts | total
 
     def cut(self, _: Choice) -> None:
         """Close the connection in the middle."""
@@ -159,10 +180,25 @@ class FaultyStream(Faulty, StreamedAnswer):
 
     def made(self, choice: Choice) -> None:
         """Keep tokens back until there are enough of them, if that is the fault."""
-        if self.fault.kind != "merge":
+        send = self.AT_THE_END.get(self.fault.kind)
+        if send is not None:
+            if choice.is_complete:
+                send(self, choice)
+        elif self.fault.kind != "merge":
             super().made(choice)
         elif choice.made - choice.sent >= self.fault.value or choice.is_complete:
             self._burst(choice)
+
+    def finish_alone(self, choice: Choice) -> None:
+        """Send the finish of a choice, without a token."""
+        bare = replace(choice.reply, token_ids=[], pieces=[b""] * choice.length)
+        event = self.events.tokens(choice.index, bare, choice.sent, choice.made)
+        self.send_events(choice, [event], [0])
+
+    AT_THE_END: ClassVar[Mapping[str, Callable[[FaultyStream, Choice], None]]] = {
+        "all_in_one": StreamedAnswer.send,
+        "no_tokens": finish_alone,
+    }
 
     def resume(self) -> None:
         """Send all that waited, one event per token, as after a network that was blocked."""

@@ -11,11 +11,27 @@ from .choice import Choice
 from .engine.engine import Engine, EngineConfig, EngineState
 from .engine.step import EngineRequest, Step
 from .engine.timer import precise_timer
+from .faults import STAND_STILL_EVERY_S
 from .wire.settings import ExactPace
 
 # Most work in one pass before the loop checks its sockets again. It is measured in time and not
 # in tokens, since the end of an answer takes longest.
 _PASS_NS = 200_000
+PERIOD_NS = round(STAND_STILL_EVERY_S * 1e9)
+
+
+class Pauses:
+    """A server that stands still: nothing happens in the last part of each period of 10 s."""
+
+    def __init__(self, pause_s: float = 0.0, since_ns: int | None = None) -> None:
+        """Count periods from a moment, or from now; without a pause, nothing waits."""
+        self._since_ns = time.perf_counter_ns() if since_ns is None else since_ns
+        self._awake_ns = PERIOD_NS - round(pause_s * 1e9)
+
+    def wait(self, due_ns: int) -> int:
+        """Return when that happens which is due at a moment: then, or at the pause's end."""
+        into_ns = (due_ns - self._since_ns) % PERIOD_NS
+        return due_ns if into_ns < self._awake_ns else due_ns - into_ns + PERIOD_NS
 
 
 class ExactPacing:
@@ -26,8 +42,15 @@ class ExactPacing:
     the token before, so lateness doesn't add up.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pace: ExactPace, seed: int) -> None:
-        self._pace = pace
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pace: ExactPace,
+        seed: int,
+        pauses: Pauses | None = None,
+    ) -> None:
+        self.pace = pace
+        self._pauses = pauses or Pauses()
         self._seed = seed
         self._heap: list[tuple[int, int, Choice]] = []
         self._streams = 0  # so far; equal deadlines go in order of arrival
@@ -50,13 +73,13 @@ class ExactPacing:
         return EngineState()
 
     def _deadline(self, choice: Choice, order: int) -> int:
-        pace = self._pace
+        pace = self.pace
         due = choice.received_ns + pace.ttft_ns + choice.made * pace.itl_ns
         if pace.jitter_ns:
             # Sorted by stream and token, not by deadline: the same in every run.
             draw = random.Random((self._seed << 80) ^ (order << 32) ^ choice.made)
             due += draw.randint(-pace.jitter_ns, pace.jitter_ns)
-        return due
+        return self._pauses.wait(due)
 
     def _fire(self) -> None:
         heap = self._heap
@@ -82,8 +105,12 @@ class EnginePacing:
     if the machine is late, single tokens are late, but the run isn't.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, config: EngineConfig) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, config: EngineConfig, pauses: Pauses | None = None
+    ) -> None:
+        self.pace = config
         self._engine = Engine(config)
+        self._pauses = pauses or Pauses()
         self._timer = precise_timer(loop, self._step_ended)
         self._choices: dict[str, Choice] = {}
         self._ids: dict[Choice, str] = {}
@@ -121,7 +148,7 @@ class EnginePacing:
             choice = self._choices[name]
             # If the loop is late, a request joins a step that began before it came.
             choice.started(step.cached_tokens[name], max(now_ns, choice.received_ns))
-        self._end_ns = now_ns + round(step.duration_s * 1e9)
+        self._end_ns = self._pauses.wait(now_ns + round(step.duration_s * 1e9))
         self._timer.arm(self._end_ns)
 
     def _step_ended(self) -> None:

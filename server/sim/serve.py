@@ -20,7 +20,7 @@ from .choice import Pacing
 from .engine.engine import EngineConfig
 from .faults import Fault
 from .metrics import Metrics
-from .pacing import EnginePacing, ExactPacing
+from .pacing import EnginePacing, ExactPacing, Pauses
 from .truth import TruthLog
 from .wire.connection import Connection, Intake
 from .wire.settings import SERVER, ExactPace, Settings
@@ -114,6 +114,7 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
 
 
 def _pacing(plan: Plan, loop: asyncio.AbstractEventLoop) -> Pacing:
+    pauses = Pauses(max((f.value for f in plan.faults if f.kind == "stand_still"), default=0.0))
     if isinstance(plan.pace, EngineConfig):
-        return EnginePacing(loop, plan.pace)
-    return ExactPacing(loop, plan.pace, plan.settings.seed)
+        return EnginePacing(loop, plan.pace, pauses)
+    return ExactPacing(loop, plan.pace, plan.settings.seed, pauses)

@@ -54,7 +54,7 @@ def drawn_at(path: Path) -> DrawnRun:
 def series_at(paths: Sequence[Path]) -> tuple[Series, list[DrawnRun]]:
     """Return runs that were written as one series, and as what charts keep of them."""
     runs = [drawn_at(path) for path in paths]
-    (series,) = all_series(runs)
+    ((_, series),) = all_series(runs)
     return series, runs
 
 

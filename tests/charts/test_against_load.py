@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
-from vllm_bench.charts.against_load import PLACES, THROUGHPUT, against_load, load_charts
+from vllm_bench.charts.against_load import NO_PART, PLACES, THROUGHPUT, against_load, load_charts
 from vllm_bench.charts.pareto import pareto_chart
-from vllm_bench.figures.statistics import PERCENTILES, repeated
+from vllm_bench.charts.pen_plotly import for_page
+from vllm_bench.figures.statistics import PERCENTILES, Interval
+from vllm_bench.summary.levels import Level, Series
 from vllm_bench.summary.pareto import pareto
 
 from tests.charts.drawn import (
@@ -50,7 +53,7 @@ def rings_of(series, percentile):
     return next(line for line in lines if line.role == "rings" and line.group == percentile)
 
 
-def test_a_line_runs_through_geometric_means_and_each_run_is_a_ring(series):
+def test_a_line_runs_through_all_rows_of_a_level_and_each_run_is_a_ring(series):
     found = series([level(c, repeat=n) for c in (1, 8) for n in range(3)])
     charts = load_charts(found)
     assert [chart.panels[0].y.words for chart in charts] == [
@@ -59,39 +62,67 @@ def test_a_line_runs_through_geometric_means_and_each_run_is_a_ring(series):
         "latency (ms)",
         "output tokens/s",
     ]
-    means = [math.exp(np.mean([math.log(ttft_p50(r)) for r in lv.runs])) for lv in found.levels]
+    pooled = [np.concatenate([r.samples["ttft_ms"].values for r in lv.runs]) for lv in found.levels]
     p50, rings = lines_of(found)["p50"], rings_of(found, "p50")
     assert list(p50.x) == [1, 8]
-    assert list(p50.y) == pytest.approx(means)
+    assert list(p50.y) == pytest.approx([np.percentile(rows, 50) for rows in pooled])
     assert sorted(rings.y) == pytest.approx(sorted(ttft_p50(r) for r in found.runs))
     assert rings.label is None
+    rates = [
+        math.exp(np.mean([math.log(r.throughput.output_tokens_per_s) for r in lv.runs]))
+        for lv in found.levels
+    ]
+    assert list(lines_of(found, 3)["output tokens/s"].y) == pytest.approx(rates)
 
 
-def test_three_runs_have_an_interval_over_repeats_and_one_run_an_optimistic_one(series):
-    thrice = series([level(c, repeat=n) for c in (1, 8) for n in range(3)])
-    over = repeated([ttft_p50(r) for r in thrice.levels[0].runs]).interval
-    line = lines_of(thrice)["p50"]
-    assert (line.low[0], line.high[0]) == (over.low, over.high)
-    assert "over 3 runs" in line.words[0]
-    once = series([level(c, repeat=9) for c in (1, 8)])
+def test_intervals_are_those_of_the_levels_figures(series):
+    for repeats in (1, 2, 3):
+        names = range(10 * repeats, 11 * repeats)
+        found = series([level(c, repeat=n) for c in (1, 8) for n in names])
+        over = found.levels[0].distribution("ttft_ms").interval(50)
+        line = lines_of(found)["p50"]
+        assert (line.low[0], line.high[0]) == (over.low, over.high)
+        assert f"of {repeats} run" in line.words[0]
+    once = series([level(c) for c in (1, 8)])
     within = once.runs[0].distributions["ttft_ms"].interval(50)
-    line = lines_of(once)["p50"]
-    assert (line.low[0], line.high[0]) == (within.low, within.high)
-    assert "optimistic" in line.words[0]
     (bars,) = picture(load_charts(once)[0]).axes[0].containers[0].lines[2]
     assert bars.get_segments()[0][:, 1] == pytest.approx([within.low, within.high])
 
 
-def test_two_runs_have_no_interval(series):
-    line = lines_of(series([level(c, repeat=n) for c in (1, 8) for n in range(2)]))["p50"]
-    assert np.isnan([line.low, line.high]).all()
+def without_bound(run, percentile):
+    """The same run, its TTFT's interval without an upper bound."""
+    ttft = run.distributions["ttft_ms"]
+    low = ttft.interval(percentile).low
+    endless = {**ttft.intervals, percentile: Interval(low, math.inf)}
+    changed = dataclasses.replace(ttft, intervals=endless)
+    return dataclasses.replace(run, distributions={**run.distributions, "ttft_ms": changed})
 
 
-def test_a_level_of_which_a_run_lacks_the_figure_has_no_mean_and_shows_the_others(series):
+def test_an_interval_without_an_upper_end_is_an_arrow_and_says_so(series):
+    whole = series([level(c) for c in (1, 8)])
+    found = Series(tuple(Level((without_bound(lv.runs[0], 95),)) for lv in whole.levels))
+    line = lines_of(found)["p95"]
+    assert line.x.size == 2
+    assert np.isinf(line.high).all()
+    assert "without an upper bound" in line.words[0]
+    figure = picture(load_charts(found)[0])
+    arrows = [a for a in figure.axes[0].texts if getattr(a, "arrow_patch", None)]
+    assert len(arrows) == sum(np.isinf(one.high).sum() for one in lines_of(found).values())
+    assert overflowing(figure) == []
+    trace = next(t for t in for_page(load_charts(found)[0])["data"] if t["name"] == "p95")
+    assert trace["error_y"]["array"] == [0.0, 0.0]
+
+
+def test_a_level_whose_rows_together_have_a_percentile_has_it_and_shows_the_runs_that_do(series):
     found = series([level(1, repeat=n) for n in range(2)] + [level(8), level(8, 40, repeat=1)])
-    assert list(lines_of(found)["p95"].x) == [1]
+    assert list(lines_of(found)["p95"].x) == [1, 8]
     assert list(rings_of(found, "p95").x) == [1, 1, 8]
-    assert "p95 needs 72" in load_charts(found)[0].note
+
+
+def test_hits_of_the_prefix_cache_stand_beside_the_times_of_each_level(series):
+    found = series([level(1, cached_tokens=0), level(8, cached_tokens=100)])
+    assert "0 % at 1, 40 % at 8" in load_charts(found)[0].note
+    assert "cache" not in load_charts(series([level(2), level(16)]))[0].note
 
 
 def test_objectives_are_rules_and_bring_their_percentile(series):
@@ -128,16 +159,45 @@ def test_a_line_goes_through_all_panels_at_the_knee(series):
         assert any(list(line.get_xdata()) == [16, 16] for line in axes.lines)
 
 
-def test_a_level_that_is_not_valid_is_hollow_and_marked_under_its_tick(series):
-    failed = [failed_record(i, run_id="made-cc16-0", concurrency=16) for i in range(400, 490)]
-    found = series([level(1), level(8), [*level(16), *failed]])
+def bad(streams, **changes):
+    """Records of a level that is INVALID: a fifth of them failed."""
+    fields = {"run_id": f"made-cc{streams}-{changes.get('repeat', 0)}", "concurrency": streams}
+    return [*level(streams, **changes), *(failed_record(i, **fields) for i in range(400, 490))]
+
+
+def test_an_invalid_level_is_hollow_marks_marked_under_its_tick_and_a_gap_in_the_line(series):
+    found = series([level(1), bad(8), level(16)])
     chart = against_load(found)
-    assert [label for _, label in chart.x.ticks] == ["1", "8", "16\n✗"]
+    assert [label for _, label in chart.x.ticks] == ["1", "8\n✗", "16"]
     assert "✗ INVALID" in chart.x.words
-    assert list(lines_of(found)["p50"].hollow) == [False, False, True]
+    line = lines_of(found)["p50"]
+    assert list(np.isfinite(line.y)) == [True, False, True]
+    (mark,) = (m for m in load_charts(found)[0].lines if m.name == NO_PART and m.group == "p50")
+    assert (list(mark.x), mark.role, mark.hollow.all()) == ([8], "points", True)
     figure = picture(chart)
     figure.draw_without_rendering()
-    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["1", "8", "16\n✗"]
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["1", "8\n✗", "16"]
+    drawn = next(one for one in figure.axes[0].lines if one.get_label() == "p50")
+    assert np.isnan(drawn.get_ydata()[1])
+    trace = next(t for t in for_page(chart)["data"] if t["name"] == "p50")
+    assert trace["y"][1] is None
+    assert trace["connectgaps"] is False
+
+
+def test_an_invalid_run_beside_others_is_left_out_of_the_mean(series):
+    found = series([level(1), level(8, repeat=0), bad(8, repeat=1), level(8, repeat=2)])
+    line = lines_of(found)["p50"]
+    kept = [found.levels[1].runs[place].samples["ttft_ms"].values for place in (0, 2)]
+    assert list(line.y[1:]) == pytest.approx([np.percentile(np.concatenate(kept), 50)])
+    assert len(rings_of(found, "p50").x) == 2
+
+
+def test_runs_that_disagree_are_marks_without_a_line(series):
+    faster = [dataclasses.replace(r, ttft_ms=50.0) for r in level(8, repeat=1)]
+    found = series([level(1), level(8), faster, level(16)])
+    assert list(np.isfinite(lines_of(found)["p50"].y)) == [True, False, True]
+    (mark,) = (m for m in load_charts(found)[0].lines if m.name == NO_PART and m.group == "p50")
+    assert list(mark.x) == [8, 8]
 
 
 def test_few_requests_have_no_p95_and_say_why(series):
@@ -186,7 +246,8 @@ def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
     def come(rate):
         run_id = f"made-r{rate:g}"
         return [
-            made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=rate) for i in range(100)
+            made_record(i, run_id=run_id, request_rate=rate, send_lag_ms=rate / 5)
+            for i in range(100)
         ]
 
     found = series([come(2.5), come(20.0)], scenario={"slo": {"ttft_ms": {"p95": 130.0}}})
@@ -194,7 +255,7 @@ def test_an_open_loop_is_drawn_from_the_schedule_against_the_rate_asked(series):
     assert "schedule" in chart.panels[0].y.words
     assert chart.x.unit == "requests/s"
     assert list(lines_of(found)["p50"].x) == [2.5, 20]
-    assert list(lines_of(found)["p50"].y) == pytest.approx([102.5, 120])
+    assert list(lines_of(found)["p50"].y) == pytest.approx([100.5, 104])
     assert [label.split("\n")[0] for _, label in chart.x.ticks] == ["2.5", "20"]
     (rule,) = chart.panels[0].rules
     assert rule.at == 130
@@ -221,16 +282,13 @@ def test_the_frontier_is_what_no_other_level_beats(series):
     assert list(beaten.x) == pytest.approx([50])
 
 
-def test_an_invalid_level_is_hollow_and_beats_nobody(series):
+def test_an_invalid_level_is_no_point_and_the_chart_says_so(series):
     failed = [failed_record(100 + i, run_id="p8", concurrency=8, t_sent_s=1.0) for i in range(9)]
     found = series([speeds(1, 10, 4), speeds(2, 20, 8), [*speeds(8, 5, 50), *failed]])
-    points = pareto(found.levels, None)
-    assert [p.on_frontier for p in points] == [p.verdict != "INVALID" for p in points]
+    assert [p.load.value for p in pareto(found.levels, None)] == [1, 2]
     chart = pareto_chart(found)
-    assert list(by_name(chart.lines)["INVALID"].x) == [200]
-    lines = picture(chart).axes[0].lines
-    hollow = next(line for line in lines if line.get_label() == "INVALID")
-    assert hollow.get_markerfacecolor() != hollow.get_color()
+    assert max(line.x.max() for line in chart.lines) == 100  # its 200 tokens/s are nowhere
+    assert "8 streams" in chart.note
 
 
 def test_the_pareto_chart_names_loads_and_says_where_gpus_were_not_counted(series):

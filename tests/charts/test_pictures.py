@@ -9,6 +9,7 @@ from vllm_bench.charts.pictures import all_series, moment_pictures, series_pictu
 
 from tests.charts.drawn import drawn_at, facts_at, level, series_at, written
 from tests.support.made_runs import failed_record, made_record, whole_reply_record
+from tests.support.reading import numbers
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def pictures(tmp_path):
 
     def made(runs, **changes):
         paths = [written(tmp_path, list(records), **changes) for records in runs]
-        return {picture.name: picture for picture in series_pictures(*series_at(paths))}
+        return {picture.name: picture for picture in series_pictures("made", *series_at(paths))}
 
     return made
 
@@ -54,7 +55,8 @@ def test_a_heading_names_scenario_model_data_level_and_verdict(pictures):
     assert over.setup.split(" · ")[:2] == ["openai/gpt-oss-20b", "dolly"]
     assert "simulated" in over.setup
     assert "50 of 51" in over.setup
-    assert re.findall(r"\w+", over.verdict)[1:] == ["INVALID", "errors", "window_short"]
+    assert numbers(over.setup.partition("figures of")[2]) == [34]  # sent in the steady window
+    assert re.findall(r"\w+", over.verdict)[1:3] == ["INVALID", "errors"]
 
 
 def test_a_heading_of_an_open_loop_says_from_the_schedule(pictures):
@@ -87,16 +89,29 @@ def test_an_untrusted_scenario_cannot_name_a_file_elsewhere(pictures):
     assert all("/" not in name for name in found)
 
 
-def test_other_settings_are_another_picture(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "bases"),
+    [
+        ([{"scenario": {"cache": c}} for c in ("run", "cold")], ["cache-run", "cache-cold"]),
+        ([{"scenario": {"label": w}} for w in ("seqs16", "seqs64")], ["seqs16", "seqs64"]),
+        ([{"server": {"system_fingerprint": f}} for f in "xy"], ["server-A", "server-B"]),
+    ],
+    ids=["a setting", "a label", "a hash"],
+)
+def test_other_settings_are_another_picture_named_for_people(tmp_path, changes, bases):
     runs = []
-    for n, cache in enumerate(("run", "cold")):
+    for n, change in enumerate(changes):
         for c in (1, 8):
-            records = list(level(c, count=80, repeat=n))
-            runs.append(drawn_at(written(tmp_path, records, scenario={"cache": cache})))
-    names = [
-        picture.name
-        for number, one in enumerate(all_series(runs), start=1)
-        for picture in series_pictures(one, runs, number)
-    ]
+            runs.append(drawn_at(written(tmp_path, list(level(c, count=80, repeat=n)), **change)))
+    found = [pic for name, one in all_series(runs) for pic in series_pictures(name, one, runs)]
+    names = [picture.name for picture in found]
     assert len(names) == len(set(names))
-    assert {"made_load", "made_2_load", "made_pareto", "made_2_pareto"} <= set(names)
+    assert {f"made-{base}_{what}" for base in bases for what in ("load", "pareto")} <= set(names)
+
+
+def test_a_label_stands_in_every_heading(tmp_path):
+    path = written(tmp_path, list(level(8)), scenario={"label": "seqs16"})
+    run = drawn_at(path)
+    ((name, series),) = all_series([run])
+    pictures = [*moment_pictures(run, facts_at(path)), *series_pictures(name, series, [run])]
+    assert all("made (seqs16)" in p.heading.title for p in pictures if p.chart is not None)

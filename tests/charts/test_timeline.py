@@ -93,9 +93,16 @@ def test_arrivals_flight_and_tokens_are_what_the_rows_say(full):
 
 def test_every_success_is_a_dot_at_its_send_and_a_failure_is_a_cross(full):
     times = lines(lined(full), TIMES)
-    dots, crosses = times["succeeded: 39"], times["http_5xx: 1"]
-    assert list(dots.x) == [i / 4 for i in range(40) if i != 5]
-    assert set(dots.y) == {100.0}
+    dots, pale, crosses = times.values()
+    window = facts_at(full).window
+    sent = [i / 4 for i in range(40) if i != 5]
+    assert list(dots.x) == [t for t in sent if window.start_s <= t < window.end_s]
+    assert sorted([*dots.x, *pale.x]) == sent
+    assert pale.x.size > 0
+    assert (dots.colour, pale.colour) == ("c0", "pale")
+    assert numbers(dots.label) + numbers(pale.label) == [dots.x.size, pale.x.size]
+    assert set(dots.y) == set(pale.y) == {100.0}
+    assert crosses.label == "http_5xx: 1"
     assert (crosses.role, list(crosses.x)) == ("crosses", [1.25])
     assert crosses.y[0] > dots.y.max()
     assert numbers(crosses.words[0])[:2] == [5, 1.25]  # which request, begun when
@@ -178,8 +185,7 @@ def test_the_runs_own_words_say_why_a_sampler_gave_nothing(tmp_path):
 def test_a_reply_in_one_piece_has_latency_for_a_dot(tmp_path):
     records = [whole_reply_record(i) for i in range(40)]
     chart = lined(written(tmp_path, records, scenario={"stream": False}))
-    (dots,) = lines(chart, "latency (ms)").values()
-    assert set(dots.y) == {1000.0}
+    assert [set(dots.y) for dots in lines(chart, "latency (ms)").values()] == [{1000.0}] * 2
 
 
 def test_a_run_without_a_success_is_crosses_alone(tmp_path):
@@ -208,11 +214,13 @@ def test_of_many_dots_the_extremes_stay_and_the_note_says_how_many(tmp_path):
     rng = np.random.default_rng(0)
     ttft = rng.lognormal(4, 1, 8000).round(3)
     records = [made_record(i, ttft_ms=float(t), t_sent_s=i / 100) for i, t in enumerate(ttft)]
-    chart = lined(written(tmp_path, records))
-    dots = lines(chart, TIMES)["succeeded: 8,000"]
+    path = written(tmp_path, records)
+    chart = lined(path)
+    dots, *_ = lines(chart, TIMES).values()
+    counted = ttft[facts_at(path).counted]
     assert dots.x.size < 4000
-    assert (dots.y.min(), dots.y.max()) == (ttft.min(), ttft.max())
-    assert f"{dots.x.size:,} of 8,000" in chart.note
+    assert (dots.y.min(), dots.y.max()) == (counted.min(), counted.max())
+    assert f"{dots.x.size:,} of {counted.size:,}" in chart.note
 
 
 def test_of_many_failures_some_are_marked_and_the_note_says_how_many(tmp_path):
@@ -236,6 +244,6 @@ def test_a_run_without_a_request_has_no_timeline(tmp_path):
 
 def test_an_open_loops_dots_stand_at_the_schedule_and_count_from_it(tmp_path):
     records = [made_record(i, request_rate=8.0, send_lag_ms=50.0) for i in range(40)]
-    (dots,) = lines(lined(written(tmp_path, records)), "TTFT from\nschedule (ms)").values()
-    assert list(dots.x) == [i / 8 for i in range(40)]
-    assert set(dots.y) == {150.0}
+    found = lines(lined(written(tmp_path, records)), "TTFT from\nschedule (ms)").values()
+    assert sorted(x for dots in found for x in dots.x) == [i / 8 for i in range(40)]
+    assert {y for dots in found for y in dots.y} == {150.0}

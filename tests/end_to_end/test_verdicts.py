@@ -92,10 +92,26 @@ def test_a_second_client_shows_in_the_servers_ledger(tmp_path):
 def test_several_tokens_a_chunk_are_told(tmp_path):
     with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5", "--stream-interval", "4") as s:
         _, summary = bench(tmp_path, s.url)
-    assert codes(summary)["multi_token_chunks"] == "SUSPECT"
+    assert codes(summary)["multi_token_chunks"] == "NOTE"
 
 
 def test_lengths_that_were_cut_are_told(tmp_path):
     with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "1", "--faults", "short:0.2=3") as s:
         done, summary = bench(tmp_path, s.url, ignore_eos=True)
     assert codes(summary)["length_mismatch"] == "INVALID", done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "severity"),
+    [
+        ("no_tokens", "no_first_token", "INVALID"),
+        ("all_in_one", "buffered", "SUSPECT"),
+        ("claim=3", "usage_contradicts", "INVALID"),
+        ("claim_prompt=100", "usage_contradicts", "INVALID"),
+        ("other_model", "other_model", "SUSPECT"),
+    ],
+)
+def test_a_server_that_says_what_cannot_be_is_told(tmp_path, fault, code, severity):
+    with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "10", "--faults", fault) as server:
+        done, summary = bench(tmp_path, server.url, num_requests=24)
+    assert codes(summary)[code] == severity, done.stdout

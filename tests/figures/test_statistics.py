@@ -18,7 +18,6 @@ from vllm_bench.figures.statistics import (
     binomial_bound,
     by_batch,
     describe,
-    highest_allowed,
     min_samples,
     pooled_sample,
     quantile,
@@ -139,13 +138,6 @@ def test_without_batches_there_is_no_interval():
     found = describe(np.arange(500.0))
     assert found is not None
     assert not found.intervals
-
-
-@pytest.mark.parametrize(
-    ("n", "expected"), [(5, None), (6, 50), (36, 90), (72, 95), (200, 95), (367, 95), (368, 99)]
-)
-def test_the_highest_percentile_is_the_one_that_the_samples_allow(n, expected):
-    assert highest_allowed(n) == expected
 
 
 @given(st.integers(0, 400))

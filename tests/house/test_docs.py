@@ -62,7 +62,7 @@ BESIDE: dict[str, dict[str, object]] = {
     "cv": {"request_rates": [2], "num_requests": 1, "arrival": "gamma"},
     "burst_size": {"request_rates": [2], "num_requests": 1, "arrival": "bursts"},
     "ramp_s": {"request_rates": [2], "num_requests": 1},
-    "duration_s": {"request_rates": [2]},
+    "duration_s": {"concurrencies": [2]},
     "max_in_flight": {"request_rates": [2], "num_requests": 1},
     "request_rates": {"num_requests": 1},
     "trace": {},

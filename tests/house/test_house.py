@@ -40,6 +40,7 @@ JUDGE = {
     "tables": ("figures", "serverside", "verdict", "summary"),
     "charts": ("figures", "serverside", "verdict", "summary", "tables"),
     "page": ("figures", "serverside", "verdict", "summary", "tables", "charts"),
+    "planted": ("figures", "serverside", "verdict", "summary"),
 }
 ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
 

@@ -35,6 +35,7 @@ VERBS = {
     "sim",
     "demo",
     "calibrate",
+    "judge",
 }
 # All that the fakes' PATH has: neither a mamba nor a python of the machine's own.
 TOOLS = ("sh", "make", "awk", "cat", "chmod", "cksum", "cp", "dirname", "mkdir", "rm", "find")

@@ -30,7 +30,7 @@ def test_the_table_of_codes_is_the_code_s():
 def test_every_code_is_named_once_and_has_a_meaning_and_a_reason():
     codes = [check.code for check in CHECKS]
     assert len(set(codes)) == len(codes)
-    assert all(check.meaning and check.why for check in CHECKS)
+    assert all(check.meaning and check.rule.why for check in CHECKS)
 
 
 def test_the_presets_are_those_that_a_scenario_may_name():

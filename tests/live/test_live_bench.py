@@ -91,7 +91,7 @@ def visible(text: str) -> list[str]:
 
 def test_a_run_is_drawn_and_leaves_a_log(start: Start, tiny_vllm: TinyVllm) -> None:
     tiny_vllm.misbehave = lambda number: BUSY if number % 10 == 0 else None
-    _, written = start().ended()
+    _, written = start(start="together").ended()
     shown = visible(written)
     assert any(line.startswith("[1/1] one · 3 streams") for line in shown)
     assert any(re.match(r"in flight  [123] · ", line) for line in shown)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 from vllm_bench.live import progress as progress_module
-from vllm_bench.live.progress import Progress, progress_of
+from vllm_bench.live.progress import (
+    Progress,
+    last_line,
+    progress_line,
+    progress_of,
+    time_left,
+)
 
 from tests.support.made_runs import made_record
 
@@ -35,6 +41,7 @@ def plan(due_s: tuple[float, ...] = (), **changes: Any) -> Any:
         "scenario": SimpleNamespace(max_in_flight=changes.pop("max_in_flight", None)),
         "level": SimpleNamespace(concurrency=None if due_s else 4),
         "talk": None,
+        "duration_s": None,
     }
     return SimpleNamespace(**{**parts, **changes})
 
@@ -80,6 +87,23 @@ def test_what_a_cap_holds_back_is_not_in_flight(clock: Clock) -> None:
     found.started_s = 103.0
     clock.now_s = 104.0
     assert found.in_flight == 2
+
+
+def test_a_closed_loop_by_time_is_over_when_its_time_is_and_its_least_requests_are(
+    clock: Clock,
+) -> None:
+    found = progress_of(plan(measured=20, duration_s=60.0), lambda: 4, 100.0)
+    clock.now_s = 130.0
+    assert (found.share, found.left_s) == (0.0, 30.0)  # the warm-up goes on
+    found.started_s, found.phase = 130.0, ""
+    clock.now_s = 160.0
+    assert (found.share, found.left_s) == (0.0, 30.0)
+    assert "/20 requests" in progress_line(ended(found, 5))
+    assert (found.share, found.left_s) == (0.25, 90.0)  # at this rate the requests take longer
+    assert "/" not in last_line(ended(found, 20)).split(" requests")[0]
+    assert (found.share, found.left_s) == (0.5, 30.0)
+    clock.now_s = 200.0
+    assert (found.share, found.left_s, time_left(found)) == (1.0, None, "")
 
 
 def test_of_conversations_nobody_can_tell() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm_bench.plan.draw import plans_of, warmup_count
-from vllm_bench.plan.plan import Plan, write_plan
+from vllm_bench.plan.dry_run import write_plan
+from vllm_bench.plan.plan import Plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
 from vllm_bench.scenario.load import LoadLevel, levels_of
@@ -114,7 +116,7 @@ def test_measured_requests_come_first_in_a_plan_and_the_warm_up_last() -> None:
 @pytest.mark.parametrize(
     ("cache", "salts"),
     [
-        ("run", {"measured": RUN_ID, "tail": f"{RUN_ID}-tail", "warm-up": f"{RUN_ID}-warmup"}),
+        ("run", {"measured": RUN_ID, "tail": f"{RUN_ID}-use", "warm-up": f"{RUN_ID}-warmup"}),
         ("natural", dict.fromkeys(("measured", "tail", "warm-up"))),
     ],
 )
@@ -124,7 +126,10 @@ def test_what_is_not_measured_prepares_no_cache_for_what_is(
     settings = {"concurrencies": [], "request_rates": [1.0], "cache": cache}
     (found,) = plans(**settings)
     for request in found.requests:
-        assert json.loads(request.body).get("cache_salt") == salts[found.role(request.index)]
+        salt = json.loads(request.body).get("cache_salt")
+        assert salt == request.cache_salt
+        without_use = re.sub(r"(?<=-use)\d+$", "", salt) if salt else None
+        assert without_use == salts[found.role(request.index)]
 
 
 def trace_file(folder: Path) -> str:
@@ -194,6 +199,20 @@ def test_a_duration_without_a_request_is_refused() -> None:
         plans(duration_s=0.5, **slow)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "settings", "drawn"),
+    [(40, {}, 40), (600, {}, 400), (40, {"conversations": {"turns": 3}}, 39)],
+    ids=str,
+)
+def test_by_time_a_small_set_is_drawn_once_and_used_in_equal_turns(
+    prompts: int, settings: dict[str, Any], drawn: int
+) -> None:
+    (plan,) = plans(prompts=prompts, num_requests=None, duration_s=9.0, **settings)
+    assert len(texts(plan)) == len(set(texts(plan))) == drawn
+    assert plan.prompts.max_uses == 1
+    assert not [note for note in plan.prompts.notes if "used" in note]
+
+
 def test_turns_of_prompts_make_conversations_and_the_last_may_be_short() -> None:
     (found,) = plans(num_requests=5, conversations={"turns": 2})
     named = [(r.conversation_id, r.turn) for r in found.requests[:5]]
@@ -211,7 +230,7 @@ def test_whole_conversations_come_from_a_file_of_them(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(talk) + "\n" for talk in talks))
     (plan,) = plans(dataset=f"file:{path}", num_requests=8, conversations={"turns": 2})
     assert all(a + " again" == b for a, b in zip(texts(plan)[::2], texts(plan)[1::2], strict=True))
-    ids = plan.conversation_ids
+    ids = [request.conversation_id for request in plan.requests[:8:2]]
     assert len(ids) == 4 == len(set(ids))  # three conversations: one is held again
     assert plan.prompts.counted_by == "nobody"
 
@@ -257,8 +276,25 @@ def test_a_plan_has_another_hash_once_anything_that_is_sent_is_different(
 def test_a_plan_keeps_the_hash_that_older_runs_have() -> None:
     """--resume finds the runs of an earlier version by it."""
     assert sha() == "20a222529b7d9e7bd9a5957445cc334237b0acfef9daac013f24258bb65b98bf"
-    closed = {"request_rates": [], "concurrencies": [2]}
-    assert sha(**closed) == "3907df14d71af7461f7f6f2f91cb76dc5a3499d126f14d5f7c42c8f53b6997c1"
+    warm = {"warmup_requests": 5}
+    assert sha(**warm) == sha()
+
+
+CLOSED: dict[str, Any] = {"request_rates": [], "concurrencies": [2]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": "together"},
+        {"duration_s": 5.0},
+        {"duration_s": 5.0, "num_requests": None},
+        {"num_requests": 41},  # of 40 prompts: one is used twice
+    ],
+    ids=str,
+)
+def test_a_closed_loop_of_another_start_or_length_has_another_hash(change: dict[str, Any]) -> None:
+    assert sha(**CLOSED, **change) != sha(**CLOSED)
 
 
 def test_names_and_later_levels_are_no_part_of_the_hash() -> None:

@@ -74,6 +74,7 @@ def test_a_scenario_has_the_levels_of_its_file(
             },
             60,
         ),
+        ({"concurrencies": [1, 30], "num_requests": 50, "duration_s": 10}, 350),
     ],
 )
 def test_rows_are_foreseen(settings: dict[str, Any], rows: int) -> None:
@@ -83,7 +84,7 @@ def test_rows_are_foreseen(settings: dict[str, Any], rows: int) -> None:
 def test_a_closed_loop_has_no_times() -> None:
     found = made_plan(9, num_requests=9)
     assert (found.measured, list(found.times_s), found.open_loop) == (9, [], False)
-    assert found.facts == {"shape": "closed", "sha256": found.sha256}
+    assert found.facts == {"shape": "closed", "start": "staggered", "sha256": found.sha256}
     assert found.request_rate is None
 
 

@@ -62,6 +62,13 @@ def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+def test_a_killed_run_by_time_had_as_many_requests_as_it_has_rows(tmp_path: Path) -> None:
+    path = left(tmp_path)
+    write_run_info(path, dataclasses.replace(read_run_info(path), num_requests=0))
+    assert mark_left_behind(tmp_path) == [path]
+    assert read_run_info(path).num_requests == len(RECORDS)
+
+
 def test_a_killed_run_is_marked_and_nothing_else_of_it_changes(tmp_path: Path) -> None:
     path = left(tmp_path, notes=["one before"])
     before, rows = read_run_info(path), path.with_suffix(".csv").read_bytes()

@@ -49,6 +49,9 @@ def on_disk(folder: Path, name: str, info: RunInfo | None, rows: int = 3) -> Pat
         {"scenario": {"name": "other"}},
         {"scenario": {"model": "m"}},
         {"scenario": {"base_url": "http://b/v1"}},
+        {"scenario": {"label": "seqs64"}},
+        {"scenario": {"start": "together"}},
+        {"scenario": {"duration_s": 9.0}},
         {"scenario": {"slo": {"ttft_ms": {"p99": 1.0}}}},  # to be judged otherwise
         {"scenario": {"telemetry": True}},  # and watched
         {"scenario": {"timeout_total_s": 5.0}},

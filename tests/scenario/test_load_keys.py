@@ -51,6 +51,15 @@ def test_a_closed_loop_has_none_of_an_open_ones_keys(tmp_path: Path) -> None:
     assert (found.repeats, found.warmup_requests, found.conversations) == (1, None, None)
 
 
+def test_a_closed_loop_starts_staggered_unless_told_otherwise_and_nothing_else_does(
+    tmp_path: Path,
+) -> None:
+    assert load(tmp_path, CLOSED).start == "staggered"
+    assert load(tmp_path, {**CLOSED, "start": None}).start == "staggered"
+    assert load(tmp_path, {**CLOSED, "start": "together"}).start == "together"
+    assert (load(tmp_path, OPEN).start, load(tmp_path, TRACE).start) == (None, None)
+
+
 def test_request_rates_arrive_as_poisson_unless_told_otherwise(tmp_path: Path) -> None:
     found = load(tmp_path, OPEN)
     assert (found.request_rates, found.arrival, found.concurrencies) == ([2.0, 4.5], "poisson", [])
@@ -94,6 +103,8 @@ def test_the_keys_make_arrivals(tmp_path: Path, keys: dict[str, Any], expected: 
         {**TRACE, "max_in_flight": 64, "num_requests": 7},
         {**TRACE, "duration_s": 120.5},
         {**CLOSED, "warmup_requests": 3, "repeats": 2},
+        {"concurrencies": [4], "duration_s": 9.0},
+        {**CLOSED, "duration_s": 9.0, "start": "together"},
         {**CLOSED, "conversations": {"turns": 3, "think_time_s": 1.5}},
     ],
 )
@@ -128,6 +139,8 @@ def test_a_scenarios_own_shape_replaces_the_one_in_defaults(
 def test_a_scenarios_own_length_replaces_the_one_in_defaults(tmp_path: Path) -> None:
     found = load(tmp_path, {"request_rates": [1], "duration_s": 9}, {"num_requests": 5})
     assert (found.duration_s, found.num_requests) == (9.0, None)
+    closed = load(tmp_path, {"concurrencies": [1], "num_requests": 3}, {"duration_s": 60})
+    assert (closed.duration_s, closed.num_requests) == (None, 3)  # shorter, if it says so
 
 
 def test_a_key_set_to_nothing_replaces_no_other(tmp_path: Path) -> None:
@@ -150,6 +163,7 @@ def test_settings_written_to_a_file_can_be_read_again(tmp_path: Path) -> None:
 
 def test_the_repositorys_own_scenarios_load() -> None:
     found = load_scenarios(ROOT / "bench" / "scenarios.yaml")
+    assert all(s.duration_s for name, s in found.items() if name != "smoke_test")  # by time
     assert found["smoke_test"].concurrencies == [8]
     assert found["smoke_test"].num_requests == 50
 
@@ -165,11 +179,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"num_requests": 5, "request_rates": []}, NONE_OF),
     ({**CLOSED, **TRACE}, ONE_OF + "concurrencies and trace"),
     ({**CLOSED, **OPEN, **TRACE}, ONE_OF + "concurrencies and request_rates and trace"),
-    ({"concurrencies": [4]}, "num_requests is missing"),
-    (
-        {"concurrencies": [4], "duration_s": 9},
-        "duration_s goes with request_rates or trace: concurrencies need num_requests",
-    ),
+    ({"concurrencies": [4]}, "give num_requests, duration_s or both"),
+    ({**OPEN, "start": "together"}, "start goes only with concurrencies"),
+    ({**TRACE, "start": "staggered"}, "start goes only with concurrencies"),
+    ({**CLOSED, "start": "slowly"}, "start: should be 'staggered' or 'together'"),
     ({"request_rates": [4]}, "give one of num_requests, duration_s"),
     ({**OPEN, "duration_s": 9}, "give one of num_requests, duration_s, not both"),
     (

@@ -53,6 +53,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "telemetry_gpus": ([0], [1, 2]),
         "request_rates": ([1.0], [2.0, 3.0]),
         "arrival": ("poisson", "constant"),
+        "start": ("together", "staggered"),
         "speed": ([1.0], [2.0]),
         "conversations": (
             {"turns": 2, "think_time_s": 0.0},
@@ -85,8 +86,9 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
 
 def test_flags_stand_over_defaults_and_scenarios(tmp_path: Path) -> None:
     path = file_with(tmp_path, {"base_url": "http://a/v1"}, dataset="dolly")
-    flags = {"base_url": "http://b:9/v1/", "model": "other", "dataset": "sample"}
+    flags = {"base_url": "http://b:9/v1/", "model": "other", "dataset": "sample", "label": "b"}
     chat = load_scenarios(path, flags)["chat"]
+    assert chat.label == "b"
     assert (chat.base_url, chat.model, chat.dataset) == ("http://b:9/v1", "other", "sample")
 
 
@@ -96,6 +98,7 @@ def test_flags_stand_over_defaults_and_scenarios(tmp_path: Path) -> None:
         ({"dataset": "sampel"}, "--dataset: must be one of "),
         ({"base_url": "ftp://x"}, "--base-url: must be http://HOST"),
         ({"model": ""}, "--model: string should have at least 1 character"),
+        ({"label": "a b"}, "--label: must be at most 32 letters, digits, _, . and -"),
     ],
 )
 def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
@@ -140,6 +143,11 @@ def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
         ({"concurrencies": [4, 0]}, "concurrencies.1: should be greater than or equal to 1"),
         ({"concurrencies": [4, 4]}, "concurrencies: must not name a level twice (given: '[4, 4]')"),
         ({"concurrencies": [True]}, "concurrencies: must be a number, not yes or no"),
+        *(
+            ({"label": label}, "label: must be at most 32 letters, digits")
+            for label in ("", "-a", "a/b", "a b", "é", "x" * 33)
+        ),
+        ({"label": 64}, "label: must be a text: put it in quotes (given: '64')"),
         ({"cache": "hot"}, "cache: should be 'run', 'cold' or 'natural' (given: 'hot')"),
         ({"endpoint": "chats"}, "endpoint: should be 'chat' or 'completions' (given: 'chats')"),
         ({"dataset": "doly"}, "file:PATH; did you mean dolly? (given: 'doly')"),

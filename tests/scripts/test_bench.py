@@ -177,6 +177,7 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
     process = start_bench(tmp_path, scenarios(warmup_requests=3))
     wait_for(lambda: completions(tiny_vllm) == 3)
+    time.sleep(0.5)  # the parent has to hear of it too
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err

@@ -104,6 +104,130 @@ def test_a_warm_up_that_fails_is_told_and_the_run_goes_on(
     assert_ledger(tmp_path)
 
 
+def test_streams_begin_one_after_the_other_over_a_latency_of_the_warm_up(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.05
+    run_bench(tmp_path, scenarios(warmup_requests=None, concurrencies=[4]), "--workers", "2")
+    run, found = info(tmp_path), rows(tmp_path).sort_values("t_scheduled_s")
+    spread_s = run.plan["start_spread_s"]
+    assert run.plan["start"] == "staggered"
+    assert 0.19 < spread_s < 5  # five events 0.05 s apart, on a machine of any speed
+    first = found.drop_duplicates("stream_index")
+    steps = [place / 4 * spread_s for place in range(4)]
+    assert list(first["t_scheduled_s"]) == pytest.approx(steps, abs=1e-5)
+    assert (found["send_lag_ms"] >= 0).all()
+    assert not [note for note in run.notes if "together" in note]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"start": "together", "warmup_requests": 3}, 0), ({}, 1)]
+)
+def test_streams_that_start_together_say_so(
+    scenarios: Scenarios, tmp_path: Path, settings: dict[str, Any], said: int
+) -> None:
+    run_bench(tmp_path, scenarios(**settings))
+    run, found = info(tmp_path), rows(tmp_path)
+    assert (run.plan["start"], run.plan["start_spread_s"]) == ("together", 0.0)
+    assert sum("started together" in note for note in run.notes) == said  # only if not asked for
+    assert (found.drop_duplicates("stream_index")["t_scheduled_s"] == 0).all()
+
+
+BY_TIME: dict[str, Any] = {"num_requests": None, "duration_s": 0.6}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_closed_loop_by_time_sends_until_it_is_over_and_counts_what_it_sent(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, workers: str
+) -> None:
+    tiny_vllm.token_gap_s = 0.01
+    path = scenarios(**BY_TIME, warmup_requests=3)
+    run_bench(tmp_path, path, "--workers", workers)
+    run, found = info(tmp_path), rows(tmp_path).sort_values("request_index")
+    assert run.status == "complete"
+    assert list(found["request_index"]) == list(range(run.num_requests))
+    assert 0.4 < found["t_scheduled_s"].max() < 0.6
+    assert found["error"].isna().all()  # what was under way ended
+    assert run.prompts["max_uses"] == -(-run.num_requests // run.prompts["distinct"])
+    assert len(set(salts(completions(tiny_vllm)))) == 1 + run.prompts["max_uses"]  # and a warm-up
+    assert_ledger(tmp_path)
+    assert len(whole(run_bench(tmp_path, path, "--resume").stderr)) == 1
+
+
+def test_a_number_and_a_time_are_both_reached(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    run_bench(tmp_path, scenarios(duration_s=0.01, num_requests=40))
+    assert info(tmp_path).num_requests == len(rows(tmp_path)) == 40
+    assert rows(tmp_path)["t_end_s"].max() > 0.01
+
+
+def test_conversations_by_time_are_whole_and_come_again_under_other_names(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.005
+    settings = {**BY_TIME, "concurrencies": [2], "conversations": {"turns": 3}}
+    run_bench(tmp_path, scenarios(**settings))
+    run, found = info(tmp_path), rows(tmp_path)
+    assert run.num_requests == len(found) > 12
+    turns = found.groupby("conversation_id")["turn"].apply(sorted)
+    assert all(turn == [1, 2, 3] for turn in turns)
+
+
+def test_ctrl_c_in_a_run_by_time_keeps_its_rows_and_it_is_run_again(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.02
+    path = scenarios(num_requests=None, duration_s=600)
+    process = start_bench(tmp_path, path)
+    wait_for(lambda: len(completions(tiny_vllm)) > 6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    run, found = info(tmp_path), rows(tmp_path)
+    assert (run.status, run.num_requests) == ("interrupted", len(completions(tiny_vllm)))
+    assert len(found) == run.num_requests
+    assert found["error"].isna().all()
+    assert whole(run_bench(tmp_path, path, "--resume", "--dry-run").stdout) == []
+
+
+def test_ctrl_c_while_streams_begin_sends_no_more_of_them(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    slow: list[Step] = [SSE_HEAD, 1.0, *map(chunk, good_stream()), LAST_CHUNK]
+
+    def misbehave(number: int) -> list[Step] | None:
+        return slow if number <= 8 else None
+
+    tiny_vllm.misbehave = misbehave
+    settings = {"warmup_requests": 8, "concurrencies": [8], "max_new_tokens": 3}
+    process = start_bench(tmp_path, scenarios(**settings, num_requests=100_000))
+    wait_for(lambda: len(completions(tiny_vllm)) > 9)  # two streams of eight, in a second
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    run, found = info(tmp_path), rows(tmp_path)
+    assert (process.returncode, run.status) == (130, "interrupted")
+    assert 0 < found["stream_index"].nunique() < 8
+    assert found["error"].isna().all()
+
+
+def test_a_run_by_time_that_loses_a_sending_process_goes_on_and_is_not_whole(
+    scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    tiny_vllm.token_gap_s = 0.02
+    path = scenarios(num_requests=None, duration_s=2)
+    process = start_bench(tmp_path, path, "--workers", "2")
+    wait_for(lambda: len(completions(tiny_vllm)) > 6)
+    os.kill(sending_processes(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=50)
+    assert "died" in err
+    run, found = info(tmp_path), rows(tmp_path)
+    assert run.status == "complete"
+    assert run.num_requests > len(found)  # what the dead process had under way
+    assert found["t_end_s"].max() > 1.5
+    assert whole(run_bench(tmp_path, path, "--resume", "--dry-run").stdout) == []
+
+
 def test_an_open_loop_sends_by_its_schedule_and_keeps_it_up_to_the_end(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
@@ -124,7 +248,7 @@ def test_an_open_loop_sends_by_its_schedule_and_keeps_it_up_to_the_end(
     assert list(found["t_scheduled_s"]) == pytest.approx(planned, abs=2e-6)
     assert (found["send_lag_ms"] >= 0).all()
     assert run.unmeasured["tail"] > 0
-    assert f"{run.run_id}-tail" in salts(completions(tiny_vllm))
+    assert f"{run.run_id}-use2" in salts(completions(tiny_vllm))
     assert run.plan["shape"] == "poisson"
     assert "rate100" in run.run_id
 

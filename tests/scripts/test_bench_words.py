@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.scripts.conftest import Bench, Scenarios
 from tests.support.far_end import TinyVllm
 from tests.support.reading import numbers, one_line
-from tests.support.running import assert_ran, run_bench
+from tests.support.running import assert_ran, command, environment, run_bench, start_bench
 
 pytestmark = pytest.mark.process
 
@@ -84,6 +85,46 @@ def test_prompts_that_cannot_be_had_name_the_scenario_and_the_data_set(
     (tmp_path / "empty.txt").write_text("")
     done = run_bench(tmp_path, scenarios(dataset="file:empty.txt"), "--dry-run")
     assert {"one:", "file:empty.txt:"} <= set(one_line(done.stderr).split())
+
+
+def test_a_label_names_the_runs_and_makes_them_others(
+    tmp_path: Path, scenarios: Scenarios, bench: Bench
+) -> None:
+    path = scenarios(label="eight")
+    bench(path)
+    bench(path, "--label", "nine")
+    names = sorted(path.name for path in (tmp_path / "results").glob("*.csv"))
+    assert [name.split("-cc3-")[0] for name in names] == ["one-eight", "one-nine"]
+    assert bench(path, "--label", "nine", "--resume").stderr.count("is complete") == 1
+    refused = bench(path, "--label", "a/b")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_two_benches_that_start_in_one_second_have_a_name_each(
+    tmp_path: Path, scenarios: Scenarios
+) -> None:
+    path = scenarios()
+    both = [start_bench(tmp_path, path) for _ in range(2)]
+    ended = [(process.communicate(timeout=60), process.returncode) for process in both]
+    assert all(code in (0, 4) for _, code in ended), ended
+    assert len(list((tmp_path / "results").glob("*.csv"))) == 2
+
+
+@pytest.mark.parametrize("imported", ["argparse", "vllm_bench.errors", "yaml", "pydantic"])
+def test_ctrl_c_while_it_still_imports_is_exit_130_without_a_traceback(
+    tmp_path: Path, scenarios: Scenarios, imported: str
+) -> None:
+    words = command(tmp_path, scenarios(base_url="http://127.0.0.1:9/v1"))
+    env = environment(tmp_path, PYTHONPROFILEIMPORTTIME="1")  # a line per module, as it comes
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.split("|")[-1].strip() == imported:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
 
 
 def test_a_start_that_is_refused_leaves_no_folder_and_takes_none_away(

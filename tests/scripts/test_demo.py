@@ -25,7 +25,7 @@ def checkout(tmp_path: Path) -> Path:
         without = shutil.ignore_patterns("__pycache__", ".env")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=without)
     settings = yaml.safe_load((ROOT / "bench" / "scenarios.yaml").read_text())
-    settings["scenarios"]["demo"] |= {"num_requests": 8, "concurrencies": [1, 4]}
+    settings["scenarios"]["demo"] |= {"duration_s": 1, "concurrencies": [1, 4]}
     (tmp_path / "bench" / "scenarios.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.process
         ("bench/report.py --colour", "--colour", "unrecognized"),
         ("bench/calibrate.py --repeats x", "--repeats: x", "1 to 16384"),
         ("bench/calibrate.py --streams 1,0", "--streams: 0", "1 to 16384"),
+        ("bench/judge.py --only twins", "--only twins", "no such case"),
         ("bench/observe_gpu.py --hz fast", "--hz: fast", "0.5 to 100"),
         ("inspect_prompts.py --show -1", "--show: -1", "0 or more"),
     ],

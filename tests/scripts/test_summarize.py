@@ -242,6 +242,16 @@ def test_check_exits_3_where_an_objective_is_missed(results, limit_ms, status):
     assert script("summarize", "--results-dir", results).returncode == 0
 
 
+def test_check_exits_4_where_repeats_disagree(tmp_path):
+    for name, ttft_ms in (("a", 100.0), ("b", 200.0)):
+        records = healthy(name, count=100, ttft_ms=ttft_ms)
+        write_run(tmp_path, records, made_info(records))
+    done = script("summarize", "--check", "--results-dir", tmp_path)
+    assert done.returncode == 4
+    assert "repeats_disagree" in done.stdout
+    assert script("summarize", "--check", tmp_path / "a.csv").returncode == 0
+
+
 def test_check_says_invalid_before_missed(results):
     with_objective(results, 99.9)
     records = [failed_record(i, run_id="bad") for i in range(20)]
@@ -259,11 +269,11 @@ def test_all_files_are_written_and_named(results):
     assert len(list((results / "vllm").iterdir())) == 4
     with (results / "summary_levels.csv").open() as lines:
         levels = list(csv.DictReader(lines))
-    assert [(r["scenario"], r["load"], r["objectives_met"]) for r in levels] == [
+    assert [(r["scenario"], r["load"], r["objectives"]) for r in levels] == [
         ("made", "4", ""),
         ("made", "8", ""),
-        ("slo", "4", "yes"),
-        ("slo", "8", "yes"),
+        ("slo", "4", "met"),
+        ("slo", "8", "met"),
     ]
     headings = re.findall(r"^### (.*)", (results / "summary.md").read_text(), re.MULTILINE)
     assert {"Objectives", "TTFT over load"} <= set(headings)
@@ -324,6 +334,21 @@ def test_plot_draws_every_picture_of_a_run_and_of_a_scenario(results):
     ]
     assert "made-cc4-a_itl_cdf.png: " in done.stdout  # why there is none
     assert "tokens/made-cc4-a.npz" in done.stdout
+
+
+def test_plot_names_pictures_after_labels_and_folders(tmp_path):
+    for folder, label in (("old", "seqs16"), ("old", "seqs64"), ("new", None)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for n in (4, 8):
+            records = healthy(f"made-{label}-cc{n}", count=100, concurrency=n)
+            info = made_info(records, scenario={"label": label})
+            write_run(tmp_path / folder, records, info)
+    done = script("plot", *tmp_path.glob("*/*.csv"), "--results-dir", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    drawn = {p.name for p in (tmp_path / "plots").iterdir() if p.name.endswith("_load.png")}
+    assert drawn == {"made-seqs16_load.png", "made-seqs64_load.png", "made_load.png"}
+    done = script("plot", *tmp_path.glob("*/made-None-*.csv"), tmp_path / "old", "--dark")
+    assert done.returncode == 0
 
 
 def test_plot_of_one_run_draws_its_pictures_and_says_why_no_more(results):

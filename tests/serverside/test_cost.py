@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_a_new_price_makes_no_new_series(tmp_path: Path) -> None:
     for price in (1.0, 2.0):
         folder = tmp_path / f"{price}"
         folder.mkdir()
-        runs.append(watched(folder, scenario={"gpus": 1, "gpu_hour_price": price}))
+        run = watched(folder, scenario={"gpus": 1, "gpu_hour_price": price})
+        runs.append(dataclasses.replace(run, folder=tmp_path))
     (series,) = series_of(runs)
     assert len(series.levels) == 1

@@ -11,7 +11,7 @@ from vllm_bench.serverside.gpu import GpuSide
 
 from tests.end_to_end.watched import TENTHS, gpu, observed_gpus, watched
 
-INSIDE = [t for t in TENTHS if 0.75 <= t <= 100]  # the steady window of `watched`
+INSIDE = [t for t in TENTHS if 1.75 <= t <= 100]  # the steady window of `watched`
 
 
 def side_of(folder: Path, rows: list[Any], *indexes: int, **noted: Any) -> GpuSide:
@@ -70,7 +70,7 @@ def test_what_slowed_gpus_is_told_with_its_share_and_its_gpu(tmp_path: Path) -> 
 def test_a_gpu_that_went_is_judged_by_the_time_it_was_read(tmp_path: Path) -> None:
     gone = gpu(1, [t for t in TENTHS if t < 50], power_w=100.0)
     side = side_of(tmp_path, gpu(0) + gone, 0, 1)
-    assert side.gpus[1].covered_share == pytest.approx((49.9 - 0.8) / 99.25)
+    assert side.gpus[1].covered_share == pytest.approx((49.9 - 1.8) / 98.25)
     assert side.gpus[1].power_mean_w == pytest.approx(100)
     assert side.seen == 2
 
@@ -103,4 +103,4 @@ def test_readings_that_all_lie_outside_are_none(tmp_path: Path) -> None:
     side = side_of(tmp_path, gpu(0, [-1.0, -0.5]), 0)
     assert side.gpus == ()
     (why,) = set(side.absent.values())
-    assert "99.2 s" in why
+    assert "98.2 s" in why

@@ -44,14 +44,14 @@ def test_the_servers_ttft_stands_beside_the_clients_of_the_same_time(tmp_path: P
         ttft_count=lambda t: 2 if t < 50 else 4, ttft_mean_ms=lambda t: 60.0 if t < 50 else 90.0
     )
     side = side_of(tmp_path, rows)
-    # The window is 0.75 s to 100 s, so readings at 1 to 100 s: intervals that end at 2 to 100 s.
-    early, late = 48 * 2, 51 * 4
+    # The window is 1.75 s to 100 s, so readings at 2 to 100 s: intervals that end at 3 to 100 s.
+    early, late = 47 * 2, 51 * 4
     mean_ms = (early * 60 + late * 90) / (early + late)
-    assert side.samples == 100
+    assert side.samples == 99
     assert side.ttft_mean_ms == pytest.approx(mean_ms)
     assert side.ttft_count == early + late
     assert side.client_ttft_mean_ms == pytest.approx(100)
-    assert side.client_ttft_count == 99 * 4
+    assert side.client_ttft_count == 98 * 4
     assert side.ttft_outside_ms == pytest.approx(100 - mean_ms)
 
 
@@ -96,10 +96,10 @@ def test_gauges_are_means_over_time_and_peaks(tmp_path: Path) -> None:
         waiting=lambda t: 10.0 if t >= 51 else 0.0,
     )
     side = side_of(tmp_path, rows)
-    assert side.kv_cache_mean == pytest.approx(0.1 + 0.8 / 99)  # a triangle a second high and wide
+    assert side.kv_cache_mean == pytest.approx(0.1 + 0.8 / 98)  # a triangle a second high and wide
     assert side.kv_cache_peak == 0.9
     assert (side.running_mean, side.running_peak) == (4, 4)
-    assert side.waiting_mean == pytest.approx(10 * 49.5 / 99)
+    assert side.waiting_mean == pytest.approx(10 * 49.5 / 98)
     assert side.waiting_peak == 10
 
 
@@ -152,7 +152,7 @@ def test_a_failures_first_token_counts_on_both_sides(tmp_path: Path) -> None:
             "server_metrics/x.csv",
         ),
         (None, {"server_metrics": "nonsense"}, "not sampled"),
-        ([], {}, "99.2 s"),
+        ([], {}, "98.2 s"),
         ([server_row(50.0, running=1.0), server_row(200.0)], {}, "1 of"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import json
@@ -20,12 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sim.answers import Answer, Server
 from sim.api import Api
 from sim.choice import Choice
-from sim.engine.engine import EngineState
+from sim.engine.engine import EngineConfig, EngineState
+from sim.engine.profiles import PROFILES
 from sim.faults import read_faults
 from sim.metrics import CONTENT_TYPE, Histogram, Metrics
 from sim.truth import TruthLog
 from sim.wire.connection import HttpRequest
-from sim.wire.settings import Settings
+from sim.wire.settings import ExactPace, Settings
 
 from tests.sim.simulated import Simulated, read_counters
 
@@ -33,11 +35,20 @@ MS = 1_000_000
 TTFT_NS, ITL_NS = 30 * MS, 3 * MS
 FLAGS = ("--exact", "--ttft-ms", "30", "--itl-ms", "3", "--max-model-len", "2048")
 ASK: dict[str, Any] = {"prompt": "hello", "max_tokens": 20, "ignore_eos": True}
+ENGINE = EngineConfig(
+    max_num_batched_tokens=2048,
+    max_num_seqs=256,
+    num_gpu_blocks=1000,
+    max_model_len=8192,
+    step_times=PROFILES["llama-8b-a100"].step_times_with("auto"),
+)
 USAGE = {"include_usage": True, "continuous_usage_stats": True}
 
 
 class ByHand:
     """A pacing that makes tokens when it is told to."""
+
+    pace = ExactPace(TTFT_NS, ITL_NS)
 
     def __init__(self) -> None:
         self.choices: list[Choice] = []
@@ -290,6 +301,21 @@ def test_a_client_that_leaves_is_written_down_and_its_tokens_stop() -> None:
             time.sleep(0.05)
     assert truth[0]["outcome"] == "client_gone"
     assert 1 <= truth[0]["completion_tokens"] < 500
+
+
+def test_servers_that_were_started_otherwise_call_themselves_otherwise() -> None:
+    _, _, server = ask()
+
+    def fingerprint(pace: Any, interval: int = 1) -> str:
+        server.pacing.pace = pace  # type: ignore[misc]
+        settings = Settings("m", ("m",), stream_interval=interval)
+        return Server(settings, server.pacing, server.truth, server.metrics, ()).fingerprint
+
+    batches = [dataclasses.replace(ENGINE, max_num_seqs=n) for n in (16, 64)]
+    paces = [*batches, dataclasses.replace(ENGINE, block_size=32), ExactPace(1, 1), ExactPace(1, 2)]
+    assert len({fingerprint(pace) for pace in paces}) == len(paces)
+    assert fingerprint(ENGINE) == fingerprint(dataclasses.replace(ENGINE))
+    assert fingerprint(ENGINE) != fingerprint(ENGINE, interval=8)
 
 
 @pytest.mark.process

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sim.faults import KINDS, Fault, FaultError, fault_of, read_faults
 from sim.faulty import REWRITES
 
-from tests.sim.simulated import Simulated, events
+from tests.sim.simulated import Simulated, events, read_counters
 
 FLAGS = ("--exact", "--ttft-ms", "1", "--itl-ms", "0.2")
 
@@ -22,6 +22,8 @@ PLAYED = (
     "http_400", "http_401", "http_404", "http_429", "http_500", "http_503", "error_event@3",
     "no_done@3", "cut@3", "reset@3", "stall@3=1ms", "malformed@3", "split_bytes", "split_utf8",
     "merge=4", "crlf", "comments", "no_usage", "short=2", "long=3",
+    "claim=1000", "claim_prompt=7", "all_in_one", "no_tokens", "only_thinks", "other_model",
+    "ignore_salt",
 )  # fmt: skip
 TOKENS = 10
 
@@ -58,9 +60,8 @@ def split_kind(fault: str) -> tuple[str, str]:
 
 
 def test_every_kind_is_played_here_or_below() -> None:
-    assert {split_kind(name)[0] for name in PLAYED} | {"silent", "slow_ready", "crash"} == set(
-        KINDS
-    )
+    elsewhere = {"silent", "slow_ready", "crash", "stand_still"}
+    assert {split_kind(name)[0] for name in PLAYED} | elsewhere == set(KINDS)
 
 
 def text_of(answer: httpx.Response) -> str:
@@ -177,6 +178,77 @@ def test_lengths_can_be_wrong(played: dict[str, Any], name: str, tokens: int) ->
     assert len(text_of(played[name]).split()) == tokens
 
 
+def usage_of(answer: httpx.Response) -> dict[str, int]:
+    if not answer.headers["content-type"].startswith("text/event-stream"):
+        return dict(answer.json()["usage"])
+    return dict(events(answer.text)[-2]["usage"])
+
+
+def test_the_usage_can_contradict_the_reply(played: dict[str, Any]) -> None:
+    sound, claim, prompt = (
+        usage_of(played[name]) for name in ("sound", "claim=1000", "claim_prompt=7")
+    )
+    assert text_of(played["claim=1000"]) == text_of(played["sound"])
+    assert claim["completion_tokens"] == 1000
+    assert claim["prompt_tokens"] == sound["prompt_tokens"]
+    assert prompt["prompt_tokens"] == sound["prompt_tokens"] + 7
+    assert prompt["completion_tokens"] == TOKENS
+    for counts in (claim, prompt):
+        assert counts["total_tokens"] == counts["prompt_tokens"] + counts["completion_tokens"]
+    assert played["truth"]["claim=1000"]["completion_tokens"] == TOKENS  # the truth stays true
+
+
+def test_a_whole_reply_can_come_in_one_event(played: dict[str, Any]) -> None:
+    assert text_of(played["all_in_one"]) == text_of(played["sound"])
+    assert played["truth"]["all_in_one"]["tokens"] == [TOKENS]
+    if played["streamed"]:
+        assert len(events(played["all_in_one"].text)) == 3  # the tokens, the usage, [DONE]
+
+
+def test_a_stream_can_come_without_a_token_event(played: dict[str, Any]) -> None:
+    answer = played["no_tokens"]
+    assert usage_of(answer)["completion_tokens"] == TOKENS
+    if played["streamed"]:
+        (end, _, done) = events(answer.text)
+        assert end["choices"][0]["finish_reason"] == "length"
+        assert (text_of(answer), done) == ("", "[DONE]")
+        assert played["truth"]["no_tokens"]["tokens"] == [0]
+
+
+def test_a_reply_can_name_another_model(played: dict[str, Any]) -> None:
+    answer = played["other_model"]
+    said = events(answer.text)[:-1] if played["streamed"] else [answer.json()]
+    assert {event["model"] for event in said} == {"another-model"}
+    assert text_of(answer) == text_of(played["sound"])
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_chat_can_think_and_say_nothing(stream: bool) -> None:
+    ask = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": TOKENS}
+    ask |= {"ignore_eos": True, "stream": stream}
+    with Simulated(*FLAGS, "--faults", "only_thinks") as server:
+        answer = server.client.post("/v1/chat/completions", json=ask)
+    if not stream:
+        said = answer.json()["choices"][0]["message"]
+        assert (said["content"], len(said["reasoning"].split())) == (None, TOKENS)
+        return
+    parts = [event["choices"][0]["delta"] for event in events(answer.text)[:-1]]
+    assert len("".join(part.get("reasoning", "") for part in parts).split()) == TOKENS
+    assert not any(part.get("content") for part in parts)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("spec", "found"), [("crlf", 0), ("ignore_salt", 48)])
+def test_the_prefix_cache_can_ignore_the_salt(spec: str, found: int) -> None:
+    ask = {"prompt": list(range(64)), "max_tokens": 1}
+    with Simulated("--profile", "tiny-cpu", "--faults", spec) as server:
+        for salt in ("a", "b"):
+            server.client.post("/v1/completions", json={**ask, "cache_salt": salt})
+        counters = read_counters(server.client.get("/metrics").text)
+    assert counters["vllm:prefix_cache_hits_total"] == found  # all full blocks but the last
+
+
 @pytest.mark.process
 def test_a_silent_server_sends_its_head_and_never_a_token() -> None:
     ask = {"prompt": "hello", "stream": True}
@@ -245,6 +317,7 @@ def test_pieces_are_the_event_cut_where_it_hurts(text: str) -> None:
             ],
         ),
         ("slow_ready=200ms", [Fault("slow_ready", value=0.2)]),
+        ("stand_still", [Fault("stand_still", value=2.0)]),
         ("", []),
     ],
 )
@@ -266,6 +339,8 @@ def test_a_line_of_faults_is_read(spec: str, faults: list[Fault]) -> None:
         ("crlf@3", "crlf takes no @"),
         ("cut=3", "cut takes no ="),
         ("slow_ready:0.5", "slow_ready is the server's"),
+        ("stand_still:#1", "stand_still is the server's"),
+        ("stand_still=10s", "under 10 s"),
         ("@3", "isn't a fault"),
     ],
 )

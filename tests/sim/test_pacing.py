@@ -15,7 +15,7 @@ from sim.engine import timer
 from sim.engine.engine import EngineConfig
 from sim.engine.step import StepTimes
 from sim.engine.timer import Timer, precise_timer
-from sim.pacing import EnginePacing, ExactPacing
+from sim.pacing import PERIOD_NS, EnginePacing, ExactPacing, Pauses
 from sim.wire.generation import COMPLETIONS, read_request
 from sim.wire.replies import Reply
 from sim.wire.settings import ExactPace, Settings
@@ -89,16 +89,22 @@ def choice(
     return Choice(0, ask, reply, received_ns, on_token)
 
 
-def exact(pace: ExactPace, offsets_ns: dict[str, int], length: int) -> list[tuple[str, int]]:
-    """Who gets a token when in exact mode; requests came at offsets from a common start, in ns."""
+def exact(
+    pace: ExactPace, offsets_ns: dict[str, int], length: int, still_ns: int = 0
+) -> list[tuple[str, int]]:
+    """Who gets a token when in exact mode; requests came at offsets from a common start, in ns.
+
+    The server stands still for the first `still_ns` of it.
+    """
     log: list[tuple[str, int]] = []
     start_ns = time.perf_counter_ns()
+    pauses = Pauses(still_ns / 1e9, start_ns + still_ns)
 
     def note(name: str) -> Callable[[Choice], None]:
         return lambda _: log.append((name, time.perf_counter_ns() - start_ns))
 
     async def run() -> None:
-        pacing = ExactPacing(asyncio.get_running_loop(), pace, seed=1)
+        pacing = ExactPacing(asyncio.get_running_loop(), pace, 1, pauses)
         for name, offset in offsets_ns.items():
             pacing.start(choice(start_ns + offset, length, note(name)))
         while len(log) < length * len(offsets_ns):
@@ -131,7 +137,24 @@ def test_jitter_moves_deadlines_alike_in_every_run() -> None:
     assert orders[0] != [name for name, _ in exact(ExactPace(0, 10 * MS), offsets, 5)]
 
 
-def batched(choices: list[Choice], gone: Choice | None = None) -> Any:
+def test_a_server_that_stands_still_makes_no_token() -> None:
+    log = exact(ExactPace(1 * MS, 2 * MS), {"a": 0}, 20, still_ns=30 * MS)
+    assert min(at for _, at in log) >= 30 * MS
+    assert log[-1][1] >= 39 * MS  # deadlines count from the request, so what waited comes at once
+
+
+def test_pauses_lie_at_the_end_of_each_period() -> None:
+    pauses = Pauses(2.0, since_ns=5)
+    for period in range(3):
+        begins = 5 + period * PERIOD_NS
+        assert pauses.wait(begins) == begins
+        assert pauses.wait(begins + 7_999_999_999) == begins + 7_999_999_999
+        assert pauses.wait(begins + 8_000_000_000) == begins + PERIOD_NS
+        assert pauses.wait(begins + PERIOD_NS - 1) == begins + PERIOD_NS
+    assert Pauses(0.0, since_ns=5).wait(4 + PERIOD_NS) == 4 + PERIOD_NS
+
+
+def batched(choices: list[Choice], gone: Choice | None = None, pauses: Pauses | None = None) -> Any:
     """The engine's state after all choices have ended."""
     times = StepTimes(base_s=1e-5, per_prefill_token_s=0, per_sequence_s=0, per_kv_token_s=0)
     # 6 blocks of 16 tokens
@@ -144,7 +167,7 @@ def batched(choices: list[Choice], gone: Choice | None = None) -> Any:
     )
 
     async def run() -> Any:
-        pacing = EnginePacing(asyncio.get_running_loop(), config)
+        pacing = EnginePacing(asyncio.get_running_loop(), config, pauses)
         for one in choices:
             pacing.start(one)
         if gone is not None:
@@ -166,6 +189,14 @@ def test_every_choice_gets_all_its_tokens_whatever_is_preempted() -> None:
     assert all(one.started_ns >= now_ns for one in choices)
     assert state.preemptions > 0
     assert (state.running, state.waiting, state.kv_cache_usage) == (0, 0, 0)
+
+
+def test_an_engine_that_stands_still_ends_no_step() -> None:
+    now_ns = time.perf_counter_ns()
+    one = choice(now_ns, 10, lambda _: None)
+    batched([one], pauses=Pauses(0.03, now_ns + 30 * MS))
+    assert one.times_ns[0] - now_ns >= 30 * MS
+    assert one.times_ns[-1] > one.times_ns[0]
 
 
 def test_a_choice_that_was_stopped_gets_no_more_and_holds_nothing() -> None:

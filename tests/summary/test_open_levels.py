@@ -6,22 +6,23 @@ import csv
 import dataclasses
 import io
 
+import numpy as np
 import pytest
 from vllm_bench.figures.digits import short
-from vllm_bench.figures.statistics import repeated
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.run_info import ClockPair
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee, stability
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.tables.group import interval_words
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.level_lines import objective_lines, repeat_lines
 from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.verdict.verdict import Verdict
 
-from tests.support.made_runs import NOON_S, made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, write_run
 from tests.support.open_runs import due_times, served
 
 SLO = {"ttft_ms": {"p95": 1000.0}}
@@ -43,6 +44,12 @@ def series_at(folder, *rates) -> Series:
     return series
 
 
+def without_doubts(series: Series) -> Series:
+    """The same levels, whatever the verdict says about runs that are past the server's capacity."""
+    kept = [[dataclasses.replace(r, verdict=Verdict(())) for r in lv.runs] for lv in series.levels]
+    return Series(tuple(Level(tuple(runs)) for runs in kept))
+
+
 def test_levels_are_one_series_by_rising_rate(tmp_path):
     series = series_at(tmp_path, 16.0, 2.0, 8.0)
     assert [level.load for level in series.levels] == [
@@ -53,7 +60,7 @@ def test_levels_are_one_series_by_rising_rate(tmp_path):
 
 
 def test_throughput_is_used_up_where_the_server_is(tmp_path):
-    series = series_at(tmp_path, 2.0, 4.0, 8.0, 16.0, 32.0)
+    series = without_doubts(series_at(tmp_path, 2.0, 4.0, 8.0, 16.0, 32.0))
     knee = find_knee(series.levels)
     assert knee is not None
     assert (knee.load.value, knee.next_load.value) == (8.0, 16.0)
@@ -78,10 +85,10 @@ def test_levels_that_chance_brought_together_make_no_knee(tmp_path):
 
 
 def test_objectives_hold_up_to_a_rate_with_the_goodput_of_each_level(tmp_path):
-    series = series_at(tmp_path, 2.0, 4.0, 16.0)
+    series = without_doubts(series_at(tmp_path, 2.0, 4.0, 16.0))
     found = capacity(series.levels)
     assert found is not None
-    assert (found.met, found.missed) == (series.levels[1], series.levels[2])
+    assert (found.met, found.beyond) == (series.levels[1], series.levels[2])
     heads = [line for line in objective_lines(series) if "requests met every objective" in line]
     assert [line.split(" ")[0] for line in heads] == ["2", "4", "16"]
     assert all("goodput" in line for line in heads)
@@ -99,18 +106,17 @@ def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
     found = capacity(series_of([late])[0].levels)
     assert found is not None
     assert found.met is None
-    assert found.missed is not None
-    assert found.missed.invalid is not None
-    assert "send_lag" in found.missed.invalid
-    assert found.missed.invalid in found.words
+    assert found.beyond is not None
+    assert found.beyond.invalid is not None
+    assert "send_lag" in found.beyond.invalid
+    assert found.beyond.invalid in found.words
 
 
 def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path):
     def run(name, **changes):
         records = [made_record(i, request_rate=8.0, run_id=name, **changes) for i in range(400)]
-        # That all are SUSPECT, the file's clock moved, is no reason why one is INVALID.
-        clock = ClockPair(wall_s=NOON_S + 60.01, monotonic_ns=60_000_000_000)
-        info = made_info(records, scenario={"slo": SLO}, clock_end=clock)
+        # That all are SUSPECT, another model answered, is no reason why one is INVALID.
+        info = made_info(records, scenario={"slo": SLO}, server={"replied_as": {"tiny": 400}})
         return summarize(load_run(write_run(tmp_path, records, info)))
 
     runs = [run("a"), run("b", send_lag_ms=50.0), run("c")]
@@ -120,14 +126,18 @@ def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path
     assert found is not None
     (level,) = series.levels
     assert level.invalid == "1 of its 3 runs is INVALID (send_lag)"
-    assert found.words.endswith(level.invalid)
+    assert level.verdict == "SUSPECT"
+    assert level.attainment is not None
+    assert level.attainment.arrivals == 782  # of the two that are believed: those in their windows
+    assert found.met is level
+    assert any(level.invalid in line for line in objective_lines(series))
     twice = str(Level(level.runs[1:2] * 2).invalid)
     assert "2 runs are" in twice
     assert twice.endswith("(send_lag)")
 
 
 def test_ttft_over_load_is_from_the_schedule(tmp_path):
-    series = series_at(tmp_path, 2.0, 16.0)
+    series = without_doubts(series_at(tmp_path, 2.0, 16.0))
     found = stability(series.levels)
     assert found is not None
     assert [level.state for level in found.levels] == ["baseline", "overloaded"]
@@ -153,17 +163,17 @@ def test_three_repeats_give_an_interval_with_every_value_beside_it(tmp_path):
     assert len(level.runs) == 3
     values = [run.percentile("ttft_from_schedule_ms", 95) for run in level.runs]
     assert len(set(values)) == 3  # three schedules
-    by_hand = repeated(values)
+    rows = [run.samples["ttft_from_schedule_ms"].values for run in level.runs]
+    p95 = float(np.percentile(np.concatenate(rows), 95))
+    interval = level.distribution("ttft_from_schedule_ms").interval(95)
     (line,) = [x for x in repeat_lines(series) if "p95" in x]
-    figures = (by_hand.centre, by_hand.interval.low, by_hand.interval.high, *by_hand.values)
-    assert all(short(figure) in line for figure in figures)
+    assert all(short(figure) in line for figure in (p95, *values))
+    assert interval_words(interval) in line
     assert " 3 runs (" in line
     assert "output" in repeat_lines(series)[-1]
     (cells,) = csv.DictReader(io.StringIO(to_csv(LEVEL_COLUMNS, level_rows([series])).decode()))
     assert (cells["load"], cells["load_unit"], cells["runs"]) == ("6.0000", "requests/s", "3")
-    assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(
-        by_hand.interval.low, abs=1e-3
-    )
+    assert float(cells["ttft_from_schedule_p95_ms_low"]) == pytest.approx(interval.low, abs=1e-3)
     assert len(cells["ttft_from_schedule_p95_ms_runs"].split()) == 3
 
 

@@ -25,22 +25,29 @@ from tests.support.made_runs import (
 )
 
 
-def mixed_records(count=400, seed=1):
-    """Successes of all lengths, every twentieth a failure."""
+def mixed_records(count=440, seed=1):
+    """Successes of all lengths, every twentieth a failure; five of four streams at once."""
     rng = np.random.default_rng(seed)
+    free_s = [0.0] * 4
     for i in range(count):
-        sent_s = float(rng.uniform(0, 60))
+        stream = int(np.argmin(free_s))
+        sent_s = free_s[stream]
         if i % 20 == 0:
-            yield failed_record(i, t_sent_s=sent_s, error_kind="http_429" if i % 40 else "connect")
+            kind = "http_429" if i % 40 else "connect"
+            yield failed_record(i, t_sent_s=sent_s, stream_index=stream, error_kind=kind)
+            free_s[stream] += 0.005
             continue
         ttft_ms, tpot_ms = float(rng.lognormal(4, 0.5)), float(rng.uniform(5, 20))
         tokens = int(rng.integers(2, 200))
+        latency_ms = ttft_ms + tpot_ms * (tokens - 1)
+        free_s[stream] += latency_ms / 1000
         yield made_record(
             i,
             t_sent_s=sent_s,
+            stream_index=stream,
             ttft_ms=ttft_ms,
             tpot_ms=tpot_ms,
-            latency_ms=ttft_ms + tpot_ms * (tokens - 1),
+            latency_ms=latency_ms,
             max_gap_ms=float(rng.uniform(20, 500)),
             completion_tokens=tokens,
             token_events=tokens,
@@ -51,7 +58,7 @@ def mixed_records(count=400, seed=1):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """A run of 400 mixed records: its path on disk."""
+    """A run of 440 mixed records: its path on disk."""
     records = list(mixed_records())
     return write_run(tmp_path, records, made_info(records))
 
@@ -63,13 +70,16 @@ def row_of(summaries):
 
 def test_the_same_rows_through_pandas_by_hand_give_the_same_figures(mixed):
     row = row_of([summarize(load_run(mixed))])
-    df = pd.read_csv(mixed)
-    ok = df[df["error"].isna()]
-    span_s = df["t_end_s"].max() - df["t_sent_s"].min()
+    everything = pd.read_csv(mixed)
+    streams = everything.groupby("stream_index")["t_end_s"]
+    begin_s, end_s = streams.first().max(), streams.max().min()
+    df = everything[everything["t_sent_s"].ge(begin_s) & everything["t_sent_s"].lt(end_s)]
+    ok, all_ok = df[df["error"].isna()], everything[everything["error"].isna()]
+    span_s = everything["t_end_s"].max() - everything["t_sent_s"].min()
     by_hand = {
-        "requests": len(df),
-        "succeeded": len(ok),
-        "success_rate": len(ok) / len(df),
+        "requests": len(everything),
+        "succeeded": len(all_ok),
+        "success_rate": len(all_ok) / len(everything),
         "ttft_n": len(ok),
         "ttft_mean_ms": ok["ttft_ms"].mean(),
         "ttft_p50_ms": ok["ttft_ms"].quantile(0.5),
@@ -84,14 +94,14 @@ def test_the_same_rows_through_pandas_by_hand_give_the_same_figures(mixed):
         "max_gap_worst_ms": ok["max_gap_ms"].max(),
         "send_lag_p99_ms": df["send_lag_ms"].quantile(0.99),
         "whole_run_s": span_s,
-        "whole_run_requests_per_s": len(ok) / span_s,
-        "whole_run_output_tokens_per_s": ok["completion_tokens"].sum() / span_s,
-        "prompt_tokens_total": ok["prompt_tokens"].sum(),
-        "output_tokens_total": ok["completion_tokens"].sum(),
+        "whole_run_requests_per_s": len(all_ok) / span_s,
+        "whole_run_output_tokens_per_s": all_ok["completion_tokens"].sum() / span_s,
+        "prompt_tokens_total": all_ok["prompt_tokens"].sum(),
+        "output_tokens_total": all_ok["completion_tokens"].sum(),
         "prompt_tokens_mean": ok["prompt_tokens"].mean(),
         "completion_tokens_min": ok["completion_tokens"].min(),
         "completion_tokens_max": ok["completion_tokens"].max(),
-        "in_flight_mean": (df["t_end_s"] - df["t_sent_s"]).sum() / span_s,
+        "in_flight_mean": (everything["t_end_s"] - everything["t_sent_s"]).sum() / span_s,
     }
     found = {name: float(row[name]) for name in by_hand}
     assert found == pytest.approx(by_hand, abs=1e-4)
@@ -99,17 +109,20 @@ def test_the_same_rows_through_pandas_by_hand_give_the_same_figures(mixed):
 
 def test_failures_stay_in_the_count_and_out_of_the_times(mixed):
     summary = summarize(load_run(mixed))
-    assert (summary.requests, summary.succeeded) == (400, 380)
-    assert {e.kind: e.count for e in summary.errors} == {"http_429": 10, "connect": 10}
+    assert (summary.requests, summary.succeeded) == (440, 418)
+    assert {e.kind: e.count for e in summary.errors} == {"http_429": 11, "connect": 11}
     assert "memory" in summary.errors[0].example
-    assert summary.distributions["latency_ms"].n == 380
-    assert summary.distributions["send_lag_ms"].n == 400
+    assert summary.counted + summary.left_out == 440
+    assert summary.left_out >= 8  # each stream's first and last
+    assert summary.distributions["send_lag_ms"].n == summary.counted
+    failed = summary.counted - summary.distributions["latency_ms"].n
+    assert 20 <= failed <= 22
 
 
 def test_a_percentile_without_the_samples_is_an_empty_cell_beside_its_n(tmp_path):
     records = [made_record(i) for i in range(50)]
     row = row_of([summarize(load_run(write_run(tmp_path, records, made_info(records))))])
-    assert (row["ttft_n"], row["ttft_p50_ms"], row["ttft_p90_ms"]) == ("50", "100.0000", "100.0000")
+    assert (row["ttft_n"], row["ttft_p50_ms"], row["ttft_p90_ms"]) == ("43", "100.0000", "100.0000")
     assert (row["ttft_p95_ms"], row["ttft_p99_ms"], row["send_lag_p99_ms"]) == ("", "", "")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from vllm_bench.figures.statistics import Interval
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import column_docs
 from vllm_bench.records.token_file import save
@@ -18,7 +21,7 @@ from vllm_bench.serverside.server import ServerSide
 from vllm_bench.summary.summary import sorted_summaries, summarize
 from vllm_bench.tables.columns import BY_NAME, SUMMARY_COLUMNS
 from vllm_bench.tables.document import RUN_FIGURES, to_json
-from vllm_bench.tables.vllm_format import to_vllm
+from vllm_bench.tables.vllm_format import over_all, to_vllm
 
 from tests.figures.test_token_gaps import arrays_of
 from tests.support.made_runs import (
@@ -91,8 +94,12 @@ def test_every_shape_of_run_keeps_to_the_schema(summaries, schema):
     jsonschema.validate(found, schema)
     assert len(found["runs"]) == 6
     by_id = {run["run_id"]: run for run in found["runs"]}
-    assert by_id["a"]["distributions"]["itl_ms"]["n"] == 400 * 19
-    assert by_id["a"]["attainment"]["met"] is True
+    assert (
+        by_id["a"]["distributions"]["itl_ms"]["n"] == 19 * by_id["a"]["figures"]["requests_counted"]
+    )
+    assert by_id["a"]["attainment"]["word"] == "not shown"  # 393 requests can't show 99.9 %
+    words = {o["objective"]["metric"]: o["word"] for o in by_id["a"]["attainment"]["outcomes"]}
+    assert words == {"ttft_ms": "met", None: "not shown"}
     assert by_id["open"]["load"] == {"unit": "requests/s", "value": 20, "speed": None}
     assert by_id["whole"]["absent"]["itl_ms"].startswith("stream: false")
     assert by_id["failing"]["verdict"]["level"] == "INVALID"
@@ -179,6 +186,32 @@ def test_vllms_format_has_the_keys_of_a_real_result_with_the_same_types(summarie
             assert number or type(ours[key]) is type(value), key
 
 
+def test_the_document_says_where_an_interval_has_no_end(summaries, schema):
+    run = next(s for s in summaries if s.run_id == "a")
+    ttft = run.distributions["ttft_ms"]
+    endless = {**ttft.intervals, 95.0: Interval(100.0, math.inf)}
+    ttft = dataclasses.replace(ttft, intervals=endless, needed={95.0: 900})
+    changed = dataclasses.replace(run, distributions={**run.distributions, "ttft_ms": ttft})
+    found = json.loads(to_json([changed]))
+    jsonschema.validate(found, schema)
+    (written,) = found["runs"]
+    assert written["distributions"]["ttft_ms"]["intervals"]["95.0"] == {"low": 100, "high": None}
+    assert written["distributions"]["ttft_ms"]["needed"] == {"95.0": 900}
+    assert found["levels"][0]["ttft_p95_ms_low"] == 100
+    assert found["levels"][0]["ttft_p95_ms_high"] is None
+
+
+def test_vllms_figures_are_of_all_requests_of_the_run(tmp_path):
+    streamed_run(tmp_path, 4, "a", scenario={"slo": SLO})
+    run = load_run(tmp_path / "a.csv")
+    own, theirs = summarize(run), json.loads(to_vllm(over_all(run)))
+    assert own.counted < own.requests == theirs["completed"] == 400
+    rows = run.frame["ttft_ms"].to_numpy()
+    assert theirs["p99_ttft_ms"] == pytest.approx(np.percentile(rows, 99))
+    assert theirs["mean_ttft_ms"] == pytest.approx(rows.mean())
+    assert theirs["request_goodput"] == pytest.approx(400 / 100.75)
+
+
 def test_vllms_figures_are_ours_under_its_names(summaries):
     run = next(s for s in summaries if s.run_id == "a")
     found = json.loads(to_vllm(run))
@@ -188,7 +221,6 @@ def test_vllms_figures_are_ours_under_its_names(summaries):
     assert found["mean_itl_ms"] == pytest.approx(900 / 19)
     assert found["duration"] == pytest.approx(100.75)
     assert found["output_throughput"] == pytest.approx(400 * 20 / 100.75)
-    assert found["request_goodput"] == pytest.approx(400 / 100.75)
 
 
 def test_vllms_format_says_null_where_there_is_nothing(summaries):

@@ -18,12 +18,13 @@ from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize
-from vllm_bench.tables.columns import groups_of
+from vllm_bench.tables.columns import BY_NAME, groups_of
 from vllm_bench.tables.document import to_json
 from vllm_bench.tables.group import Where
 from vllm_bench.tables.markdown import to_markdown
+from vllm_bench.tables.marks import family_of
 from vllm_bench.tables.terminal import print_summary
-from vllm_bench.tables.text_tables import footnotes, setup_words
+from vllm_bench.tables.text_tables import footnotes, runs_table, setup_words
 
 from tests.support.made_runs import (
     failed_record,
@@ -92,7 +93,7 @@ def test_a_run_of_one_request_is_told_in_the_singular(tmp_path):
         summary = summary_of(folder, chosen, scenario=slo)
         text = to_markdown([summary]) + printed([summary])
         assert not re.search(r"(?<!\d)1 requests", text), text
-        assert "by 1 request," in text
+        assert "1 request" in text
 
 
 def test_lengths_show_their_spread_only_where_there_is_one():
@@ -188,7 +189,7 @@ def test_markdown_has_verdicts_first_then_levels_errors_environment_and_the_comm
 def test_settings_to_run_again_are_the_report_s_and_end_no_fence_of_theirs(tmp_path):
     text = "end ```\n````\n</details><script>"
     summary = summary_of(tmp_path, [made_record(i) for i in range(20)], scenario={"model": text})
-    found = again(series_of([summary])[0])
+    found = again(series_of([summary])[0], "made")
     assert found is not None
     fence = "`````"
     markdown_text = to_markdown([summary])
@@ -228,6 +229,18 @@ def test_the_terminal_shows_the_verdict_first(tmp_path):
     assert any("100/100" in line and "VALID" in line for line in lines)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_on_a_narrow_terminal_no_figure_is_cut(tmp_path, width):
+    records = [made_record(i, ttft_ms=1000.0 + i, latency_ms=30_000.0) for i in range(100)]
+    summary = summary_of(tmp_path, records)
+    text = printed([summary], width=width, force_terminal=True, color_system=None)
+    for metric in ("ttft_ms", "latency_ms"):
+        shown = [short(summary.percentile(metric, q)) for q in (50, 95)]
+        assert "/".join([*shown, "n<368"]) in text
+    table = text[text.index("dolly") : text.index("n<…")]
+    assert "…" not in table
+
+
 def test_piped_output_is_plain_lines_that_never_fold(tmp_path):
     records = [*(made_record(i) for i in range(20)), failed_record(20, error="long " * 60)]
     text = printed([summary_of(tmp_path, records)], width=60)
@@ -252,5 +265,62 @@ def test_the_same_note_on_many_runs_is_told_once(tmp_path):
     ]
     text = printed(summaries)
     assert text.count("same_machine") == 1
-    assert "(3 runs)" in text
-    assert "`same_machine`, every" in to_markdown(summaries)
+    assert "[every run]" in text
+    assert to_markdown(summaries).count("`every run`") == 1
+
+
+def test_a_note_names_the_runs_that_have_it(tmp_path):
+    summaries = [
+        summary_of(
+            tmp_path,
+            [made_record(i, run_id=f"r{n}") for i in range(20)],
+            server={"on_client_machine": n != 2},
+        )
+        for n in range(6)
+    ]
+    (said,) = [line for line in printed(summaries).splitlines() if "same_machine" in line]
+    assert said.endswith("[r0, r1, r3 and 2 more]")
+    assert "`r0, r1, r3 and 2 more`" in to_markdown(summaries)
+
+
+def test_a_figure_of_a_doubted_family_is_marked_where_it_is_shown(tmp_path):
+    # A gap of 1 ms, and a loop that is late by 6: TTFT and pace are right all the same.
+    late = {"loop_lag_ms": {"ticks": 1000, "p99": 6.0}}
+    records = [made_record(i, tpot_ms=1.0, ttft_ms=400.0) for i in range(100)]
+    summary = summary_of(tmp_path, records, client_health=late)
+    (series,) = series_of([summary])
+    headings, (row,) = runs_table(series, Where.MARKDOWN)
+    cells = dict(zip((h.replace("\n", " ") for h in headings), row, strict=True))
+    marked = {heading for heading, cell in cells.items() if cell.endswith(" ?")}
+    assert {h.split(" ")[0] for h in marked} == {"worst"}  # ITL has no figure here to mark
+    assert cells["verdict"] == "VALID"
+    for text in (printed([summary]), to_markdown([summary])):
+        assert any("loop_lag" in line and "?" in line for line in text.splitlines())
+    words = ("ttft", "pace", "gaps", "gpus")
+    assert [BY_NAME[f"verdict_{word}"].value(summary) for word in words] == [
+        "VALID",
+        "VALID",
+        "SUSPECT",
+        "VALID",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "family"),
+    [
+        ("ttft_from_schedule_p99_ms", "TTFT"),
+        ("client_ttft_mean_ms", "TTFT"),
+        ("client_ttft_error_mean_ms", None),
+        ("latency_p50_ms", "pace"),
+        ("window_output_tokens_per_s", "pace"),
+        ("requests_per_s", "pace"),
+        ("max_gap_worst_ms", "gaps"),
+        ("itl_p99_ms", "gaps"),
+        ("gpu_power_total_w", "GPUs"),
+        ("output_tokens_per_s_per_w", "GPUs"),
+        ("server_queue_mean_ms", None),
+        ("prompt_tokens_mean", None),
+    ],
+)
+def test_every_figure_belongs_to_a_family_or_to_none(column, family):
+    assert family_of(column) == family

@@ -8,7 +8,7 @@ from vllm_bench.verdict.verdict import judge
 
 from tests.support.made_runs import NOON_S
 from tests.support.open_runs import facts_of, finding_of
-from tests.verdict.judging import INVALID, SUSPECT, healthy, severity_of
+from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, healthy, severity_of
 
 
 def health(**changes):
@@ -19,20 +19,41 @@ def health(**changes):
     return {"workers": workers, "loop_lag_ms": {"ticks": 1000, "p99": lag}}
 
 
+# A TTFT of 100 ms, a decode of 900 ms, a gap of 47 ms between tokens.
 @pytest.mark.parametrize(
-    ("lag_p99_ms", "tpot_ms", "expected"),
+    ("lag_p99_ms", "expected"),
     [
-        (2.0, 10.0, None),  # not above the floor
-        (2.1, 43.0, None),  # 4.9 % of a gap
-        (2.1, 41.0, SUSPECT),
-        (2.1, 10.4, INVALID),
-        (1.9, 1.0, None),
+        (5.0, {}),  # not above the floor
+        (5.1, {"TTFT": SUSPECT, "gaps": SUSPECT}),
+        (8.0, {"TTFT": SUSPECT, "gaps": SUSPECT}),  # nothing, over a decode of 900 ms
+        (20.0, {"TTFT": SUSPECT, "gaps": SUSPECT}),  # over 20 % of a gap, but not above 20 ms
+        (20.1, {"TTFT": INVALID, "gaps": INVALID}),
+        (60.0, {"TTFT": INVALID, "gaps": INVALID, "pace": SUSPECT}),
+        (200.0, {"TTFT": INVALID, "gaps": INVALID, "pace": INVALID}),
     ],
 )
-def test_a_sending_loop_that_is_late_is_doubted(tmp_path, lag_p99_ms, tpot_ms, expected):
+def test_a_late_loop_stands_in_for_the_stamps_error(tmp_path, lag_p99_ms, expected):
     late = health(lag_p99_ms=lag_p99_ms)
-    facts = facts_of(tmp_path, healthy(tpot_ms=tpot_ms), client_health=late)
-    assert severity_of(facts, "loop_lag") == expected
+    assert families_of(facts_of(tmp_path, healthy(), client_health=late), "loop_lag") == expected
+
+
+def test_a_fast_server_costs_the_figures_of_gaps_alone(tmp_path):
+    records = healthy(ttft_ms=500.0, latency_ms=1500.0, tpot_ms=1.0)
+    verdict = judge(facts_of(tmp_path, records, client_health=health(lag_p99_ms=6.0)))
+    assert (verdict.level, verdict.doubts) == ("VALID", ())
+    assert (verdict.of("gaps"), verdict.of("TTFT"), verdict.of("pace")) == (
+        "SUSPECT",
+        "VALID",
+        "VALID",
+    )
+    assert [f.code for f in verdict.notes] == ["loop_lag"]  # worth knowing all the same
+
+
+def test_an_objective_on_gaps_makes_them_part_of_the_runs_word(tmp_path):
+    records = healthy(ttft_ms=500.0, latency_ms=1500.0, tpot_ms=1.0)
+    asked = {"slo": {"max_gap_ms": {"p50": 100}}}
+    facts = facts_of(tmp_path, records, client_health=health(lag_p99_ms=6.0), scenario=asked)
+    assert judge(facts).level == judge(facts).of("gaps") == "SUSPECT"
 
 
 @pytest.mark.parametrize(("ticks", "expected"), [(367, None), (368, INVALID)])
@@ -42,11 +63,51 @@ def test_a_p99_of_a_few_ticks_doubts_nothing(tmp_path, ticks, expected):
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0.70, None), (0.71, SUSPECT), (0.90, SUSPECT), (0.91, INVALID)]
+    ("error_ms", "expected"),
+    [
+        ({"ttft": 2.0, "gaps": 0.9}, {}),  # 2 % of 100 ms and of 47 ms, not more
+        ({"ttft": 2.1, "gaps": 0.9}, {"TTFT": SUSPECT}),
+        ({"ttft": 10.1, "gaps": 0.9}, {"TTFT": INVALID}),
+        ({"ttft": 2.0, "gaps": 1.0}, {"gaps": SUSPECT}),
+        ({"ttft": 2.0, "gaps": 5.0}, {"gaps": INVALID}),
+        ({"ttft": 2.0, "gaps": 19.0}, {"gaps": INVALID, "pace": SUSPECT}),
+        ({"ttft": 91.0}, {"TTFT": INVALID, "pace": INVALID}),
+    ],
 )
-def test_a_sending_process_near_its_core_is_doubted(tmp_path, share, expected):
+def test_an_error_that_was_measured_is_held_against_the_figure_that_it_enters(
+    tmp_path, error_ms, expected
+):
+    measured = {"stamp_error_ms": {name: {"p99": ms} for name, ms in error_ms.items()}}
+    facts = facts_of(tmp_path, healthy(), client_health=health(lag_p99_ms=80.0) | measured)
+    assert families_of(facts, "stamp_error") == expected
+    assert severity_of(facts, "loop_lag") is None  # it explains, and no longer judges
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.70, None), (0.71, NOTE), (1.0, NOTE)])
+def test_a_sending_process_near_its_core_is_noted(tmp_path, share, expected):
     busy = health(cpu_share_per_second=[0.1, share, 0.2])
     assert severity_of(facts_of(tmp_path, healthy(), client_health=busy), "client_cpu") == expected
+
+
+def merging(folder, reads, lag_p99_ms, **changes):
+    """Replies of 20 events in so many reads, seen by a client whose loop was so late."""
+    records = healthy(token_reads=reads, **changes)
+    return facts_of(folder, records, client_health=health(lag_p99_ms=lag_p99_ms))
+
+
+@pytest.mark.parametrize(
+    ("reads", "lag_p99_ms", "expected"),
+    [
+        (20, 30.0, {}),
+        (19, 30.0, {"gaps": SUSPECT}),  # 5 %
+        (17, 30.0, {"gaps": INVALID}),  # 15 %
+        (17, 20.0, {}),  # not late by half a gap of 47 ms: the server's own doing
+    ],
+)
+def test_events_that_a_late_client_found_together_cost_the_gaps(
+    tmp_path, reads, lag_p99_ms, expected
+):
+    assert families_of(merging(tmp_path, reads, lag_p99_ms), "merged_reads") == expected
 
 
 def test_a_lost_sending_process_spoils_the_run_whatever_came_of_the_rest(tmp_path):
@@ -75,4 +136,6 @@ def test_health_that_somebody_edited_is_no_health(tmp_path, odd):
 )
 def test_clocks_that_moved_apart_are_doubted(tmp_path, drift_ms, expected):
     end = ClockPair(wall_s=NOON_S + 60 + drift_ms / 1000, monotonic_ns=60_000_000_000)
-    assert severity_of(facts_of(tmp_path, healthy(), clock_end=end), "clock_drift") == expected
+    facts = facts_of(tmp_path, healthy(), clock_end=end)
+    assert severity_of(facts, "clock_drift") == expected
+    assert judge(facts).level == "VALID"  # no latency is computed from the wall clock

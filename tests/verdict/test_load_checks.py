@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from vllm_bench.verdict.verdict import judge
 
 from tests.support.made_runs import made_record, whole_reply_record
 from tests.support.open_runs import due_times, facts_of, finding_of, served, stalled
@@ -11,24 +13,45 @@ from tests.verdict.judging import INVALID, SUSPECT, advice_on, healthy, severity
 RATE = 20.0
 
 
+def late(ttft_ms, lag_ms, every=1, count=200):
+    """An open loop that the client sends late: every so many requests by so much."""
+    for i in range(count):
+        lag = lag_ms if i % every == 0 else 0.0
+        times = {"ttft_ms": ttft_ms, "latency_ms": ttft_ms + 190, "send_lag_ms": lag}
+        yield made_record(i, request_rate=10.0, **times)
+
+
 @pytest.mark.parametrize(
     ("ttft_ms", "lag_ms", "expected"),
     [
-        (1000.0, 20.0, None),  # 2 % of the median TTFT, not more
+        (1000.0, 20.0, None),  # 2 % of TTFT, not more
         (1000.0, 20.1, SUSPECT),
         (1000.0, 100.0, SUSPECT),  # 10 %, not more
         (1000.0, 100.1, INVALID),
-        (10.0, 2.0, None),  # 20 %, but a lag that nobody would act on
-        (10.0, 2.1, INVALID),
+        (10.0, 2.0, None),  # 20 %, but nobody would act on it
+        (10.0, 2.1, SUSPECT),
+        (10.0, 10.0, SUSPECT),
+        (10.0, 10.1, INVALID),
     ],
 )
-def test_a_late_client_is_measured_against_the_ttft(tmp_path, ttft_ms, lag_ms, expected):
-    records = healthy(ttft_ms=ttft_ms, send_lag_ms=lag_ms, latency_ms=ttft_ms + 190)
-    assert severity_of(facts_of(tmp_path, records), "send_lag") == expected
+def test_late_sends_are_the_error_of_times_from_the_schedule(tmp_path, ttft_ms, lag_ms, expected):
+    facts = facts_of(tmp_path, list(late(ttft_ms, lag_ms)))
+    assert severity_of(facts, "send_lag") == expected
+
+
+@pytest.mark.parametrize(("every", "expected"), [(10, INVALID), (150, None)])
+def test_lags_count_where_they_move_a_percentile_that_is_shown(tmp_path, every, expected):
+    facts = facts_of(tmp_path, list(late(1000.0, 500.0, every)))  # p95 at most
+    assert severity_of(facts, "send_lag") == expected
+
+
+def test_in_a_closed_loop_a_late_send_is_an_idle_stream(tmp_path):
+    facts = facts_of(tmp_path, healthy(send_lag_ms=500.0))
+    assert severity_of(facts, "send_lag") is None
 
 
 def test_without_streaming_a_late_client_is_measured_against_the_latency(tmp_path):
-    records = [whole_reply_record(i, send_lag_ms=101.0) for i in range(100)]
+    records = [whole_reply_record(i, request_rate=10.0, send_lag_ms=101.0) for i in range(100)]
     facts = facts_of(tmp_path, records, scenario={"stream": False})
     assert severity_of(facts, "send_lag") == INVALID
     assert value_of(facts, "send_lag") == pytest.approx(0.101)
@@ -59,7 +82,7 @@ def test_fewer_requests_than_streams_are_never_that_load(tmp_path):
     facts = facts_of(tmp_path, [made_record(i, concurrency=8, t_sent_s=0.0) for i in range(4)])
     assert severity_of(facts, "rate_shortfall") == INVALID
     assert value_of(facts, "rate_shortfall") == 0.5
-    assert "num_requests" in advice_on(facts, "rate_shortfall")
+    assert "set num_requests to about" in advice_on(facts, "rate_shortfall")
 
 
 @pytest.mark.parametrize(
@@ -135,3 +158,42 @@ def test_one_in_a_hundred_is_suspect_and_one_in_ten_invalid(tmp_path, waiting, e
 
 def test_requests_of_a_closed_loop_have_no_cap_to_wait_for(tmp_path):
     assert finding_of(facts_of(tmp_path, healthy()), "cap_bound") is None
+
+
+def streams_of(count, streams, latency_ms, together):
+    """A closed loop of equal lengths: in step, or each stream at a time of its own."""
+    for i in range(count):
+        turn, stream = divmod(i, streams)
+        phase = 0.0 if together else stream / streams
+        at_s = (turn + phase) * latency_ms / 1000
+        yield made_record(i, concurrency=streams, t_sent_s=at_s, latency_ms=latency_ms)
+
+
+@pytest.mark.parametrize("streams", [2, 8, 32])
+@pytest.mark.parametrize(
+    ("start", "in_step", "expected"),
+    [
+        ("together", True, SUSPECT),
+        ("together", False, None),  # they fell out of step
+        ("staggered", True, None),  # nobody sent them so
+    ],
+)
+def test_streams_that_stay_in_step_wait_for_each_others_prefill(
+    tmp_path, streams, start, in_step, expected
+):
+    records = list(streams_of(40 * streams, streams, 2000.0, in_step))
+    facts = facts_of(tmp_path, records, plan={"start": start})
+    assert severity_of(facts, "start_burst") == expected
+    assert judge(facts).of("pace") == "VALID"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_streams_of_different_lengths_fall_out_of_step(tmp_path, seed):
+    random, records, at_s = np.random.default_rng(seed), [], [0.0] * 16
+    for i in range(640):
+        latency_ms = float(random.gamma(8, 250))
+        times = {"t_sent_s": at_s[i % 16], "latency_ms": latency_ms}
+        records.append(made_record(i, concurrency=16, **times))
+        at_s[i % 16] += latency_ms / 1000
+    facts = facts_of(tmp_path, records, plan={"start": "together"})
+    assert severity_of(facts, "start_burst") is None

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import heapq
 
-from tests.support.made_runs import made_record
+import numpy as np
+import pytest
+from vllm_bench.figures.facts import Facts
+from vllm_bench.verdict.verdict import judge
+
+from tests.support.made_runs import frame_of, made_info, made_record
 from tests.support.open_runs import due_times, facts_of, rising, served
-from tests.verdict.judging import INVALID, SUSPECT, healthy, severity_of, value_of
+from tests.verdict.judging import INVALID, NOTE, SUSPECT, healthy, severity_of, stamped, value_of
 
 SLOTS = 16  # places of a server that takes a second a request: 16 requests/s at most
 
@@ -29,7 +35,9 @@ def offered(per_s, served_per_s, seconds=60):
     for i in range(per_s * seconds):
         sent_s = i / per_s
         free_s = max(free_s, sent_s) + 1 / served_per_s
-        yield made_record(i, t_sent_s=sent_s, latency_ms=1000 * (free_s - sent_s))
+        waited_ms = 1000 * (free_s - sent_s)
+        times = {"ttft_ms": waited_ms, "latency_ms": waited_ms}
+        yield made_record(i, request_rate=float(per_s), t_scheduled_s=sent_s, **times)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +55,7 @@ def test_more_offered_than_served_is_no_steady_state(tmp_path, served_per_s, exp
 
 
 def test_a_closed_loop_never_offers_more_than_it_holds(tmp_path):
-    facts = facts_of(tmp_path, healthy(400, latency_ms=3000.0))
+    facts = facts_of(tmp_path, healthy(400, ttft_ms=2900.0, latency_ms=3000.0))
     assert severity_of(facts, "not_stationary") is None
 
 
@@ -105,3 +113,121 @@ def test_a_ramp_is_left_out(tmp_path):
 
 def test_a_handful_of_arrivals_says_nothing_of_a_trend(tmp_path):
     assert judged(tmp_path, due_times("constant", 24.0, 60), 24.0) is None
+
+
+# ---- a rate around what a server of one or sixteen places takes, as chance has it ----
+
+
+def queued(seed, places, load, count, cv):
+    """A run of gamma arrivals, served in an order first come, first served, in exponential times.
+
+    `load` is the rate over the server's capacity; a tenth of its service is a request's prefill.
+    """
+    random = np.random.default_rng(seed)
+    rate = load * places
+    due_s = np.cumsum(random.gamma(cv**-2, cv**2, count)) / rate
+    service_s, free = random.exponential(1.0, count), [0.0] * places
+    first_s = np.empty(count)
+    for i, (at, needs) in enumerate(zip(due_s, service_s, strict=True)):
+        begun = max(heapq.heappop(free), at)
+        heapq.heappush(free, begun + needs)
+        first_s[i] = begun + 0.1 * needs
+    waited_ms = 1000 * (first_s - due_s)
+    times = {"t_scheduled_s": due_s, "t_sent_s": due_s, "t_end_s": first_s + 0.9 * service_s}
+    return rate, times | {"ttft_ms": waited_ms, "latency_ms": waited_ms + 900 * service_s}
+
+
+def doubted(folder, places, load, count, cv, runs=12):
+    """Of so many runs, how many are told to have no steady state."""
+    found = 0
+    for seed in range(runs):
+        rate, times = queued(seed, places, load, count, cv)
+        records = [made_record(i, request_rate=rate, t_scheduled_s=float(i)) for i in range(count)]
+        frame = frame_of(folder, records).assign(**times)
+        info = made_info(records, plan={"shape": "gamma", "realised_cv": cv})
+        found += any(f.code == "not_stationary" for f in judge(Facts(frame, info)).findings)
+    return found
+
+
+@pytest.mark.parametrize("places", [1, 16])
+@pytest.mark.parametrize(
+    ("load", "count", "cv", "least", "most"),
+    [
+        (0.90, 300, 1.0, 0, 0),
+        (0.97, 300, 1.0, 0, 0),
+        (0.97, 1000, 3.0, 0, 0),
+        (1.10, 1000, 1.0, 8, 12),
+        (1.50, 300, 3.0, 9, 12),
+    ],
+)
+def test_a_rate_past_capacity_is_told_from_one_just_below(
+    tmp_path, places, load, count, cv, least, most
+):
+    assert least <= doubted(tmp_path, places, load, count, cv) <= most
+
+
+def test_a_server_without_a_queue_is_steady_however_many_prefills_run_at_once(tmp_path):
+    # 40 a second, each a second to its first token: forty are always without one.
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        due_s = np.cumsum(random.exponential(1 / 40, 1000))
+        ttft_ms = 1000 * random.gamma(4, 0.25, 1000)
+        records = [
+            made_record(i, request_rate=40.0, t_scheduled_s=at, ttft_ms=ttft, latency_ms=ttft + 50)
+            for i, (at, ttft) in enumerate(zip(due_s, ttft_ms, strict=True))
+        ]
+        assert severity_of(facts_of(tmp_path, records), "not_stationary") is None
+
+
+# ---- a server that stands still ----
+
+
+def standing_still(folder, *, every_s, for_s, open_loop=False, streams=4, seconds=40):
+    """Streams whose server sends a token every 50 ms, and none for a while, again and again."""
+
+    def moved(at_s):
+        return at_s + for_s * (at_s // every_s)
+
+    records, reads = [], []
+    for i in range(seconds * streams):
+        sent_s = moved(i // streams * 1.0)
+        stamps_s = [moved(i // streams + 0.1 + 0.05 * k) for k in range(18)]
+        ends = {
+            "ttft_ms": 1000 * (stamps_s[0] - sent_s),
+            "latency_ms": 1000 * (stamps_s[-1] - sent_s),
+        }
+        load = {"request_rate": 4.0, "t_scheduled_s": sent_s} if open_loop else {}
+        records.append(made_record(i, **load, t_sent_s=sent_s, **ends))
+        reads.append([1000 * (s - sent_s) for s in stamps_s])
+    return stamped(facts_of(folder, records), events=[1] * 18, ms=reads)
+
+
+@pytest.mark.parametrize(
+    ("every_s", "for_s", "open_loop", "expected"),
+    [
+        (8.42, 2.0, False, SUSPECT),  # 2 s in every 10
+        (100.0, 0.0, False, None),
+        (8.42, 0.9, False, None),  # not over a second
+        (8.42, 2.0, True, NOTE),  # its arrivals went on, and their waits are in the figures
+    ],
+)
+def test_a_server_that_stands_still_is_told(tmp_path, every_s, for_s, open_loop, expected):
+    facts = standing_still(tmp_path, every_s=every_s, for_s=for_s, open_loop=open_loop)
+    assert severity_of(facts, "stalls") == expected
+
+
+def test_one_stall_in_a_long_run_is_a_note(tmp_path):
+    facts = standing_still(tmp_path, every_s=100.42, for_s=1.2, seconds=150)
+    assert severity_of(facts, "stalls") == NOTE  # 0.8 % of the time
+
+
+def test_while_all_wait_for_their_first_token_nothing_stands_still(tmp_path):
+    slow = healthy(100, ttft_ms=3000.0, latency_ms=3800.0)
+    records = [
+        dataclasses.replace(r, t_sent_s=3.8 * (i // 4), t_end_s=3.8 * (i // 4 + 1))
+        for i, r in enumerate(slow)
+    ]
+    facts = stamped(
+        facts_of(tmp_path, records), events=[1] * 20, ms=[3000 + 40 * k for k in range(20)]
+    )
+    assert severity_of(facts, "stalls") is None

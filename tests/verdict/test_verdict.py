@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from vllm_bench.figures.facts import Facts
 from vllm_bench.records.text import ABSENT
-from vllm_bench.verdict.finding import Doubt, check
-from vllm_bench.verdict.verdict import CHECKS, finding_text, headline, judge
+from vllm_bench.verdict.finding import Doubt, Finding, Setting, check
+from vllm_bench.verdict.verdict import CHECKS, Verdict, finding_text, findings, headline, judge
 
 from tests.support.made_runs import failed_record, frame_of, made_info
 from tests.support.open_runs import facts_of
@@ -32,10 +32,10 @@ def test_the_gravest_finding_decides_and_comes_first(tmp_path):
 def test_the_printed_verdict_is_a_headline_and_lines_without_control_characters(tmp_path):
     records = [failed_record(i, error_kind="\x1b[31mred") for i in range(10)]
     verdict = judge(facts_of(tmp_path, records))
-    assert verdict.reasons == "errors, few_samples"
+    assert verdict.reasons == "errors"
     assert headline(verdict) == f"INVALID ({verdict.reasons})"
     lines = [finding_text(f) for f in verdict.findings]
-    assert len(lines) == 2
+    assert len(lines) == 1
     assert all("\x1b" not in line and "\n" not in line for line in lines)
 
 
@@ -52,8 +52,8 @@ def test_a_run_without_a_row_is_invalid(tmp_path):
 
 def test_every_check_has_a_code_of_its_own_a_meaning_and_a_reason_and_its_limits_rise():
     assert len({check.code for check in CHECKS}) == len(CHECKS)
-    assert all(check.meaning and check.why for check in CHECKS)
-    limits = [(check.suspect, check.invalid) for check in CHECKS]
+    assert all(check.meaning and check.rule.why for check in CHECKS)
+    limits = [(check.rule.suspect, check.rule.invalid) for check in CHECKS]
     numbers = [(low, high) for low, high in limits if type(low) is type(high) is float]
     assert len(numbers) > 5
     assert all(low < high for low, high in numbers)
@@ -88,9 +88,9 @@ def test_a_value_past_a_limit_is_as_bad_as_that_or_as_the_check_allows(
         """What it says."""
         return Doubt("figures", "advice", value, at_most)
 
-    found = made_up.look(facts_of(tmp_path, healthy(1)))
-    assert (found.severity if found else None) == expected
-    assert found is None or (found.code, found.figures) == ("made_up", "figures")
+    found = findings([made_up], facts_of(tmp_path, healthy(1)))
+    assert [f.severity for f in found] == ([] if expected is None else [expected])
+    assert all((f.code, f.figures) == ("made_up", "figures") for f in found)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_value_past_a_limit_is_as_bad_as_that_or_as_the_check_allows(
     [
         (NUMBERS, "> 10 %", "> 20 %"),
         ({**NUMBERS, "unit": "ms"}, "> 0.1 ms", "> 0.2 ms"),
-        ({**NUMBERS, "only": " on Mondays"}, "> 10 % on Mondays", "> 20 %"),
+        ({**NUMBERS, "only": (" on Mondays", "")}, "> 10 % on Mondays", "> 20 %"),
         (WORDS, "some", "all"),
         ({}, ABSENT, ABSENT),
     ],
@@ -108,4 +108,57 @@ def test_a_check_is_a_row_of_the_table_of_codes(limits, suspect, invalid):
     def code(facts: Facts) -> None:
         """Meaning."""
 
-    assert code.row == ("`code`", "Meaning.", suspect, invalid, "why")
+    assert code.row == ("`code`", "Meaning.", "all", suspect, invalid, "why")
+
+
+def made_up(code, *doubts, **rule):
+    """A check of this code that has these doubts about any run."""
+
+    def find(facts: Facts) -> tuple[Doubt, ...]:
+        """What it says."""
+        return doubts
+
+    find.__name__ = code
+    return check("here it is made up", suspect="always", **rule)(find)
+
+
+def test_a_doubt_may_be_about_fewer_figures_than_its_check(tmp_path):
+    narrow = made_up("a", Doubt("", "", about="gaps"), Doubt("", ""), about=("pace", "gaps"))
+    found = findings([narrow], facts_of(tmp_path, healthy(1)))
+    assert [f.about for f in found] == ["gaps", "pace"]
+
+
+def test_what_another_code_explains_is_not_said(tmp_path):
+    cause = made_up("cause", Doubt("", ""))
+    effect = made_up("effect", Doubt("", ""), silenced_by=("cause",))
+    facts = facts_of(tmp_path, healthy(1))
+    assert [f.code for f in findings([effect, cause], facts)] == ["cause"]
+    assert [f.code for f in findings([effect], facts)] == ["effect"]
+
+
+def test_of_several_values_for_a_key_the_largest_is_advised_everywhere(tmp_path):
+    few = made_up("few", Doubt("", "{set}", sets=Setting("num_requests", 60)))
+    many = made_up("many", Doubt("", "please {set}", sets=Setting("num_requests", 401)))
+    longer = made_up("longer", Doubt("", "{set}", sets=Setting("duration_s", 9.5)))
+    found = findings([few, many, longer], facts_of(tmp_path, healthy(1)))
+    assert [f.advice for f in found] == [
+        "set num_requests to about 410",
+        "please set num_requests to about 410",
+        "set duration_s to about 10",
+    ]
+
+
+def test_the_word_of_a_family_is_of_its_findings_and_those_about_all():
+    def finding(about, severity):
+        return Finding("code", severity, "", "", about)
+
+    verdict = Verdict(
+        (finding("gaps", INVALID), finding("TTFT", SUSPECT), finding("GPUs", INVALID)),
+    )
+    words = {family: verdict.of(family) for family in ("TTFT", "pace", "gaps", "GPUs")}
+    assert words == {"TTFT": "SUSPECT", "pace": "VALID", "gaps": "INVALID", "GPUs": "INVALID"}
+    assert verdict.level == "SUSPECT"  # neither gaps nor GPUs are what a run is first read for
+    assert len(verdict.doubts) == 1
+    assert len(verdict.notes) == 2
+    everything = Verdict((finding("all", INVALID),))
+    assert {everything.of(family) for family in ("TTFT", "pace", "gaps", "GPUs")} == {"INVALID"}

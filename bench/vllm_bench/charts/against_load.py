@@ -1,8 +1,8 @@
 """A scenario against load, one point per level: TTFT, TPOT, latency and throughput.
 
-A level's point is the geometric mean of its runs. From three runs on, its interval is over the runs
-(t on the logarithms). For a single run it is the interval within the run, which is optimistic. Two
-runs say nothing about their spread.
+A level's times are percentiles of the rows of all its runs together, its throughput is the
+geometric mean of its runs. Intervals of times are by batch means, those of throughput over the
+runs (t on the logarithms), from three on. Runs that are INVALID, or that disagree, are in no line.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from ..figures.digits import counted
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective
-from ..figures.statistics import Interval, min_samples
+from ..figures.statistics import Interval, Repeated, min_samples
+from ..scenario.load import Load
 from ..summary.calibration import Calibration
-from ..summary.levels import Figure, Level, Series
-from ..summary.stability import find_knee, output_tokens_per_s
+from ..summary.levels import Figure, Level, Series, output_tokens_per_s
+from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
+from ..tables.level_lines import hit_rates
+from ..tables.marks import MARKS
 from .chart import Axis, Chart, Line, Panel, Rule
 from .style import log_loads, log_times, series_colour
 
@@ -27,12 +31,10 @@ TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
 PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks the same in all panels
 THROUGHPUT = 5
-MARKS = {"INVALID": "\N{BALLOT X}", "SUSPECT": "?"}
+NO_PART = "no part of a line:\nINVALID, or disagrees"
 
 TTFT_ERRORS = (("TTFT mean", "ttft_error_mean_ms"), ("TTFT p99", "ttft_error_p99_ms"))
 STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))
-
-Within = Callable[[RunSummary], Interval | None]
 
 
 def load_charts(series: Series) -> list[Chart]:
@@ -61,9 +63,12 @@ def _times_chart(series: Series, name: str) -> Chart:
         lines=[line for found in of_each.values() for line in found],
         rules=[Rule(f"objective: {o.words}", o.limit_ms or 0.0) for o in limits],
     )
-    points = {q: sum(t.x.size for t in found if t.low is not None) for q, found in of_each.items()}
+    points = {
+        q: sum(int(np.isfinite(t.y).sum()) for t in found if t.low is not None)
+        for q, found in of_each.items()
+    }
     rare = [q for q in wanted if points[q] < max(points.values())]
-    missing = [f"p{q:g} needs {min_samples(q):,} successes in a run" for q in rare]
+    missing = [f"p{q:g} needs {min_samples(q):,} successes at a level" for q in rare]
     return Chart(
         title=f"{TITLES[metric][:1].upper()}{TITLES[metric][1:]} against load",
         doc=DOCS[metric],
@@ -74,19 +79,24 @@ def _times_chart(series: Series, name: str) -> Chart:
 
 
 def _percentile_lines(series: Series, metric: str, percentile: float) -> Iterator[Line]:
-    def within(run: RunSummary) -> Interval | None:
-        found = run.distributions.get(metric)
-        return found.interval(percentile) if found else None
+    def of_level(level: Level) -> Repeated | None:
+        return level.over_rows(metric, percentile)
 
-    def figure(run: RunSummary) -> float | None:
+    def of_run(run: RunSummary) -> float | None:
         return run.percentile(metric, percentile)
 
-    return level_lines(series.levels, f"p{percentile:g}", PLACES[percentile], figure, within)
+    return level_lines(series.levels, f"p{percentile:g}", PLACES[percentile], of_level, of_run)
 
 
 def _throughput_chart(series: Series) -> Chart:
     knee, name = find_knee(series.levels), "output tokens/s"
-    lines = level_lines(series.levels, name, THROUGHPUT, output_tokens_per_s)
+    lines = level_lines(
+        series.levels,
+        name,
+        THROUGHPUT,
+        lambda level: level.over_repeats(output_tokens_per_s),
+        output_tokens_per_s,
+    )
     rules = []
     if knee:
         words = f"knee: {knee.load.words} ({knee.next_load.words}: {100 * knee.gain:+.1f} %)"
@@ -102,45 +112,54 @@ def _throughput_chart(series: Series) -> Chart:
 
 
 def level_lines(
-    levels: Sequence[Level], name: str, place: int, figure: Figure, within: Within = lambda _: None
+    levels: Sequence[Level],
+    name: str,
+    place: int,
+    of_level: Callable[[Level], Repeated | None],
+    of_run: Figure,
 ) -> Iterator[Line]:
-    """Return a line through the levels of which all runs have the figure, and a ring per repeat.
+    """Return a line through the levels, a ring per repeat, a hollow mark per run that is no part.
 
-    `within` gives the interval within a run, for levels with a single run.
+    The line has a gap at a level whose runs are INVALID or disagree.
     """
-    points = [(level, over) for level in levels if (over := level.over_repeats(figure))]
     look: dict[str, Any] = {"place": place, "colour": series_colour(place)}
-    if points:
-        intervals = [
-            over.interval if len(level.runs) > 1 else within(level.runs[0])
-            for level, over in points
-        ]
+    found = [(level, of_level(level)) for level in levels]
+    points = [(level, over) for level, over in found if over or not level.figures_of]
+    if any(over for _, over in points):
+        intervals = [over.interval if over else None for _, over in points]
         yield Line(
             name=name,
             x=np.array([level.load.value for level, _ in points]),
-            y=np.array([over.centre for _, over in points]),
+            y=np.array([over.centre if over else np.nan for _, over in points]),
             low=np.array([i.low if i else np.nan for i in intervals]),
             high=np.array([i.high if i else np.nan for i in intervals]),
             hollow=np.array([level.verdict != "VALID" for level, _ in points]),
             words=[_words(level, i) for (level, _), i in zip(points, intervals, strict=True)],
             **look,
         )
-    runs = [(run, figure(run)) for level in levels if len(level.runs) > 1 for run in level.runs]
-    rings = [(run.load.value, value) for run, value in runs if value is not None]
-    if rings:
-        x, y = np.array(rings).T
-        yield Line(
-            name=f"one run's {name}", x=x, y=y, role="rings", legend=None, group=name, **look
-        )
+    group = {**look, "group": name}
+    repeats = [run for level in levels if len(level.figures_of) > 1 for run in level.figures_of]
+    ring = {"name": f"one run's {name}", "role": "rings", "legend": None}
+    yield from _marks(repeats, of_run, **ring, **group)
+    others = [run for level in levels for run in level.runs if run not in level.figures_of]
+    yield from _marks(others, of_run, name=NO_PART, role="points", **group)
+
+
+def _marks(runs: Sequence[RunSummary], figure: Figure, **look: Any) -> Iterator[Line]:
+    """Return a hollow mark for each of these runs that has the figure, in no line."""
+    known = [(run.load.value, value) for run in runs if (value := figure(run)) is not None]
+    if known:
+        x, y = np.array(known).T
+        yield Line(x=x, y=y, hollow=np.ones(x.size, dtype=bool), **look)
 
 
 def _words(level: Level, interval: Interval | None) -> str:
     """Describe a level's point: its interval, and whether to doubt it."""
     found = []
     if interval is not None:
-        within = "within the run (optimistic: requests wait for each other)"
-        basis = f"over {len(level.runs)} runs" if len(level.runs) > 1 else within
-        found.append(f"{interval.low:,.4g} to {interval.high:,.4g}: 95 % {basis}")
+        runs = counted(len(level.figures_of), "run")
+        upper = f"to {interval.high:,.4g}" if interval.bounded else "without an upper bound"
+        found.append(f"{interval.low:,.4g} {upper}: 95 %, of {runs}")
     if level.verdict != "VALID":
         found.append(f"{level.verdict}: see the verdict")
     return "\n".join(found)
@@ -154,19 +173,25 @@ def _levels_axis(levels: Sequence[Level]) -> Axis:
         words=load.axis_words + marks,
         unit=load.unit,
         ticks=[
-            (v.load.value, f"{v.load.number}\n{MARKS.get(v.verdict, '')}".rstrip()) for v in levels
+            (lv.load.value, f"{_in_lines(lv.load)}\n{MARKS.get(lv.verdict, '')}".rstrip())
+            for lv in levels
         ],
         log=log_loads(np.array([level.load.value for level in levels])),
     )
 
 
+def _in_lines(load: Load) -> str:
+    """Return a level's number, the speed of a trace under it: beside it there is no room."""
+    return load.number.replace(" (", "\n(")
+
+
 def _how_to_read(series: Series) -> str:
-    if any(len(level.runs) > 1 for level in series.levels):
-        return (
-            "Line: geometric mean of a level's runs; bars: 95 % over them (t on logs), from three "
-            "on; small rings: each run. Hollow mark: not VALID"
-        )
-    return "Bars: 95 % within the run, optimistic near saturation. Hollow mark: not VALID"
+    bars = "Bars: 95 % intervals; without an upper end, or with an arrow: no upper bound"
+    parts = [bars, "Hollow mark: not VALID"]
+    if any(len(level.figures_of) > 1 for level in series.levels):
+        parts = ["Line: of the rows of all a level's runs; small rings: each run", *parts]
+    hits = hit_rates(series)
+    return ". ".join([*parts, *([hits] if hits else [])])
 
 
 def objectives_of(series: Series) -> tuple[Objective, ...]:

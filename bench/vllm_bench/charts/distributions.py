@@ -117,22 +117,13 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
         )
 
 
-def run_names(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return one name per run: its load, and which run of it where there are several."""
-    keys = [(summary.scenario, summary.load) for summary in summaries]
-    return [
-        summary.load.words + (f", run {keys[:place].count(key) + 1}" if keys.count(key) > 1 else "")
-        for place, (summary, key) in enumerate(zip(summaries, keys, strict=True))
-    ]
-
-
 def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart | None:
     """Return a metric's distribution over all levels; None where no run has one.
 
     `curves` has them by the `id` of a run's summary. A level hidden in one panel is hidden in all.
     """
     head = headline_metric(metric, series.levels[0].load)
-    names = dict(zip(map(id, series.runs), run_names(series.runs), strict=True))
+    names = {id(run): words for words, run in series.run_words}
     lines: list[Line] = []
     for place, level in enumerate(series.levels):
         having = {id(run): curves[id(run)][head] for run in level.runs if head in curves[id(run)]}

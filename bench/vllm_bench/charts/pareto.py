@@ -31,7 +31,7 @@ def pareto_chart(series: Series) -> Chart | None:
         title="Speed for a user, throughput of the server",
         doc=f"output tokens/s {whose} over tokens/s of the median request (1000 / TPOT p50): up "
         "and to the right is better, and load moves a server along the frontier",
-        note="Each point is a level of load. Hollow mark: not VALID",
+        note=". ".join(_notes(series)),
         x=Axis(
             words="output tokens/s for a user (1000 / TPOT p50)",
             unit="tokens/s for a user",
@@ -39,6 +39,13 @@ def pareto_chart(series: Series) -> Chart | None:
         ),
         panels=[Panel(y=rate, lines=lines)],
     )
+
+
+def _notes(series: Series) -> Iterator[str]:
+    yield "Each point is a level of load. Hollow mark: not VALID"
+    absent = [level.load.words for level in series.levels if not level.figures_of]
+    if absent:
+        yield f"Not drawn, since INVALID: {', '.join(absent)}"
 
 
 def _frontier(points: Sequence[ParetoPoint]) -> Iterator[Line]:
@@ -52,11 +59,9 @@ def _frontier(points: Sequence[ParetoPoint]) -> Iterator[Line]:
 def _kinds(points: Sequence[ParetoPoint]) -> Iterator[Line]:
     """Return a line of marks for each kind of point that there is."""
     labels = dict(_labels(points))
-    beaten = [p for p in points if not p.on_frontier and p.verdict != "INVALID"]
     for name, found, colour, place in (
         ("on the frontier", [p for p in points if p.on_frontier], "c0", 0),
-        ("another level is better in both", beaten, "quiet", 1),
-        ("INVALID", [p for p in points if p.verdict == "INVALID"], "error", 6),
+        ("another level is better in both", [p for p in points if not p.on_frontier], "quiet", 1),
     ):
         if found:
             yield Line(

@@ -214,10 +214,15 @@ def _draw_line(axes: Axes, line: Line, width: float) -> None:
     if line.role == "drops":
         axes.vlines(line.x, 0, line.y, color=style["color"], linestyle=":", linewidth=1.5)
     if line.low is not None and line.high is not None:
-        known = np.isfinite(line.low)
-        ends = [(line.y - line.low)[known].clip(0), (line.high - line.y)[known].clip(0)]
+        known, endless = np.isfinite(line.low), np.isinf(line.high)
+        up = np.where(endless, 0, line.high - line.y)
+        ends = [(line.y - line.low)[known].clip(0), up[known].clip(0)]
         bars: dict[str, Any] = {"fmt": "none", "ecolor": style["color"], "capsize": 5}
         axes.errorbar(line.x[known], line.y[known], yerr=ends, elinewidth=1.5, zorder=2.8, **bars)
+        arrow = {"arrowstyle": "<-", "color": style["color"], "linewidth": 1.5}
+        above: dict[str, Any] = {"xytext": (0, 26), "textcoords": "offset points"}
+        for at in zip(line.x[endless], line.y[endless], strict=True):
+            axes.annotate("", at, arrowprops=arrow, **above)
     if line.hollow is not None and not line.hollow.all():
         hollow = {**style, "linestyle": "none", "markerfacecolor": _colour("paper"), "zorder": 3.5}
         axes.plot(line.x[line.hollow], line.y[line.hollow], **hollow)

@@ -114,6 +114,7 @@ def _scatter(name: str, x: Iterable[float], y: Iterable[float], hover: str) -> d
         "x": rounded(x),
         "y": rounded(y),
         "hovertemplate": f"{hover}<extra></extra>",
+        "connectgaps": False,
     }
 
 
@@ -131,6 +132,7 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
         trace |= {"text": list(line.labels), "textposition": "top right", "cliponaxis": False}
     if line.low is not None and line.high is not None and np.isfinite(line.low).any():
         up, down = (part.clip(0) for part in (line.high - line.y, line.y - line.low))
+        up[np.isinf(up)] = 0.0  # the words say that there is no upper bound
         bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
         ends = {"array": rounded(np.nan_to_num(up)), "arrayminus": rounded(np.nan_to_num(down))}
         trace["error_y"] = {**bars, **ends, "color": f"@{line.colour}"}

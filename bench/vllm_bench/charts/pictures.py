@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..figures.facts import Facts
 from ..figures.metrics import TITLES, headline_metric
-from ..records.text import file_name
 from ..scenario.load import Load
 from ..summary.levels import Level, Series, series_of
+from ..summary.series_names import named_series, run_label, slug
 from ..summary.summary import RunSummary, headline, sorted_summaries
 from ..tables.text_tables import setup_words
 from .against_load import against_load
@@ -60,39 +60,35 @@ def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
         ("timeline", "Timeline", run.timeline, "no request took any time"),
         ("waterfall", "Requests", waterfall(facts), "no request ended"),
     ):
-        over = heading(f"{title}: {summary.scenario}, {summary.load.words}", [summary])
+        over = heading(f"{title}: {run_label(summary)}, {summary.load.words}", [summary])
         yield Picture(f"{summary.name}_{name}", over, chart, why_not)
 
 
-def all_series(runs: Sequence[DrawnRun]) -> list[Series]:
-    """Return the pictures that compare runs: the levels of a scenario, by settings and server."""
-    return series_of(sorted_summaries([run.summary for run in runs]))
+def all_series(runs: Sequence[DrawnRun]) -> list[tuple[str, Series]]:
+    """Return what runs are compared in, with its name: a scenario, by settings and server."""
+    return named_series(series_of(sorted_summaries([run.summary for run in runs])))
 
 
-def series_pictures(series: Series, runs: Sequence[DrawnRun], number: int = 1) -> Iterator[Picture]:
-    """Return the distributions of a series' runs, and its levels' pictures.
-
-    `number` distinguishes the series of one scenario (different settings or servers).
-    """
+def series_pictures(name: str, series: Series, runs: Sequence[DrawnRun]) -> Iterator[Picture]:
+    """Return the distributions of a named series' runs, and its levels' pictures."""
     curves = {id(run.summary): run.curves for run in runs}
     for level in series.levels:
         for summary in level.runs:
-            yield from _distributions(summary, level, curves)
-    base = file_name(series.scenario) + (f"_{number}" if number > 1 else "")
+            yield from _distributions(name, summary, level, curves)
     if len(series.runs) > 1:
-        yield from _level_pictures(base, series, {id(s): curves[id(s)] for s in series.runs})
+        yield from _level_pictures(name, series, {id(s): curves[id(s)] for s in series.runs})
     else:
         why_not = "there is only one run, and nothing to compare it with"
-        yield Picture(f"{base}_*", heading("", series.runs), None, why_not)
+        yield Picture(f"{slug(name)}_*", heading("", series.runs), None, why_not)
 
 
 def _distributions(
-    run: RunSummary, level: Level, curves: Mapping[int, Curves]
+    name: str, run: RunSummary, level: Level, curves: Mapping[int, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run, with those of its level's other runs."""
     for metric in DRAWN:
         head = headline_metric(metric, run.load)
-        over = heading(f"{_title(metric, run.load)}: {run.scenario}, {run.load.words}", [run])
+        over = heading(f"{_title(metric, run.load)}: {name}, {run.load.words}", [run])
         chart, why_not = None, run.absent.get(head, "")
         if head in curves[id(run)]:
             others = [curves[id(r)] for r in level.runs if r is not run]
@@ -101,21 +97,21 @@ def _distributions(
         yield Picture(f"{run.name}_{_short(metric)}_cdf", over, chart, why_not)
 
 
-def _level_pictures(base: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
-    load, runs = series.levels[0].load, series.runs
+def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
+    base, load, runs = slug(name), series.levels[0].load, series.runs
     for metric in OVERLAID:
         several = sum(headline_metric(metric, load) in found for found in curves.values()) > 1
         by = "request rate" if load.is_open else "streams"
-        over = heading(f"{_title(metric, load)}: {series.scenario}, by {by}", runs)
+        over = heading(f"{_title(metric, load)}: {name}, by {by}", runs)
         chart = overlay(series, curves, metric) if several else None
         why_not = f"two runs with a {TITLES[metric]} are needed"
         yield Picture(f"{base}_{_short(metric)}_overlay", over, chart, why_not)
-    over = heading(f"Against load: {series.scenario}", runs)
+    over = heading(f"Against load: {name}", runs)
     succeeded = sum(any(run.succeeded for run in level.runs) for level in series.levels)
     chart = against_load(series) if succeeded > 1 else None
     why_not = "two levels of load with successful requests are needed"
     yield Picture(f"{base}_load", over, chart, why_not)
-    over = heading(f"Throughput against a user's speed: {series.scenario}", runs)
+    over = heading(f"Throughput against a user's speed: {name}", runs)
     why_not = "two levels of load with a TPOT and a throughput are needed"
     yield Picture(f"{base}_pareto", over, pareto_chart(series), why_not)
 
@@ -132,11 +128,12 @@ def _short(metric: str) -> str:
 
 def heading(title: str, runs: Sequence[RunSummary]) -> Heading:
     """Return a picture's heading: what was measured, on what, and the verdict."""
-    requests = sum(r.requests for r in runs)
+    requests, counted = sum(r.requests for r in runs), sum(r.counted for r in runs)
     count = f"{sum(r.succeeded for r in runs):,} of {requests:,} request{'s' * (requests != 1)}"
+    of = f" · figures of {counted:,}" if counted != requests else ""
     doubted = [r for r in runs if r.verdict.doubts]
     reasons = ", ".join(sorted({f.code for r in doubted for f in r.verdict.doubts}))
     verdict = f"{headline(runs)} ({reasons})" if doubted else headline(runs)
     if len(runs) == 1:
         verdict = verdict.removeprefix("1 ")
-    return Heading(title, f"{setup_words(runs)} · {count} succeeded", f"Verdict: {verdict}")
+    return Heading(title, f"{setup_words(runs)} · {count} succeeded{of}", f"Verdict: {verdict}")

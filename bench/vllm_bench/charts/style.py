@@ -24,6 +24,7 @@ LIGHT: Theme = {
     "ink": "#1A1A1A",
     "paper": "#FFFFFF",
     "quiet": "#555555",  # less important: subtitles, other runs
+    "pale": "#9DB7C9",  # requests that figures are not of
     "grid": "#DDDDDD",
     "error": "#B00020",
     "wait": "#E69F00",  # of a bar: before its first token; these three differ in grey as well
@@ -38,6 +39,7 @@ DARK: Theme = {
     "ink": "#E8E8E8",
     "paper": "#14171C",
     "quiet": "#A8ADB5",
+    "pale": "#5A7183",
     "grid": "#343A44",
     "error": "#FF6B6B",
     "wait": "#F0B840",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..figures.absent import why_no_rows
 from ..figures.facts import Facts
@@ -130,29 +131,48 @@ def _in_flight(facts: Facts, most: int) -> Iterator[Line | None]:
 
 
 def _times(facts: Facts, room: Room) -> Panel:
-    """Return one dot per success, at the moment its time counts from, and one cross per failure."""
+    """Return a dot per success, at the moment its time counts from, and a cross per failure.
+
+    Dots of requests that the figures are not of are pale.
+    """
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
+    kinds = [
+        (facts.counted, ("succeeded", "c0")),
+        (~facts.counted, ("outside the window", "pale")),
+    ]
+    found = (_dots(facts, metric, of, look, room.dots) for of, look in kinds)
+    dots = [line for line in found if line is not None]
+    top = ABOVE * max((float(line.y.max()) for line in dots), default=1.0)
+    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
+    heights = np.concatenate([line.y for line in dots] or [np.array([])])
+    return Panel(
+        y=Axis(words=words, unit="ms", log=log_times(heights)),
+        lines=[*dots, *_failures(facts.failures, top, room.line)],
+    )
+
+
+def _dots(
+    facts: Facts, metric: str, of: NDArray[np.bool_], look: tuple[str, str], most: int
+) -> Line | None:
+    """Return the dots of the successes among some rows; None where there is none."""
     begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
     taken, begun = facts.times(metric), facts.frame[begin]
-    known = ~facts.failed & taken.notna().to_numpy() & begun.notna().to_numpy()
+    known = of & ~facts.failed & taken.notna().to_numpy() & begun.notna().to_numpy()
+    if not known.any():
+        return None
     times, values = (found[known].to_numpy(dtype="float64") for found in (begun, taken))
-    kept = dot_places(times, values, room.dots)
+    kept = dot_places(times, values, most)
     requests = facts.frame.loc[known, "request_index"].to_numpy(dtype="int64")[kept]
-    dots = Line(
-        name=TITLES[metric],
-        legend=f"succeeded: {times.size:,}",
+    name, colour = look
+    return Line(
+        name=f"{TITLES[metric]}, {name}",
+        legend=f"{name}: {times.size:,}",
         x=times[kept],
         y=values[kept],
         role="dots",
-        colour="c0",
+        colour=colour,
         words=[f"request {index}" for index in requests],
         of=times.size,
-    )
-    top = ABOVE * max(values, default=1.0)
-    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
-    return Panel(
-        y=Axis(words=words, unit="ms", log=log_times(dots.y)),
-        lines=[*([dots] if times.size else []), *_failures(facts.failures, top, room.line)],
     )
 
 

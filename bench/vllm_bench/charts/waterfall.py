@@ -22,13 +22,8 @@ LEAST_SEEN = 0.0005  # of the chart's width: half a dot
 
 def waterfall(facts: Facts) -> Chart | None:
     """Return up to `MOST_ROWS` requests in the order of their sends; None where there is none."""
-    rows = facts.frame.sort_values(["t_scheduled_s", "request_index"], kind="stable")
-    where = "run"
-    if facts.window is not None:
-        due = rows["t_scheduled_s"]
-        inside = (due >= facts.window.start_s) & (due < facts.window.end_s)
-        if inside.any():
-            rows, where = rows[inside], "steady window"
+    rows = facts.counted_rows.sort_values(["t_scheduled_s", "request_index"], kind="stable")
+    where = "run" if facts.window is None else "steady window"
     if rows.empty:
         return None
     rows, words = _chosen(rows, where)
@@ -118,7 +113,7 @@ def _crosses(rows: pd.DataFrame) -> Iterator[Line]:
 
 def _pauses(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
     """Return the long waits between two tokens, where stamps were kept."""
-    reads = facts.reads
+    reads = facts.counted_reads
     if reads is None or reads.itl_ms.size == 0:
         return
     limit_ms = GAP_FACTOR * ordered(reads.itl_ms, reads.tokens_after_gap).percentile(50)

@@ -53,6 +53,7 @@ class Facts(OfRun):
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: pd.DataFrame | None = None  # one GpuRow per row; None: not sampled
     server_rows: pd.DataFrame | None = None  # one ServerRow per row; None: not sampled
+    whole: bool = False  # figures of all requests, as other tools have them: there is no window
 
     # The settings.
 
@@ -230,6 +231,8 @@ class Facts(OfRun):
     @cached_property
     def window(self) -> Window | None:
         """The steady window: the time in which the load was held; None: the run is too short."""
+        if self.whole:
+            return None
         if self.load.is_open:
             arrivals_s = floats(self.frame["t_scheduled_s"])
             latency_p95_ms = quantile(floats(self.succeeded["latency_ms"]), 95)
@@ -272,11 +275,6 @@ class Facts(OfRun):
         if self.cap is None:
             return np.zeros(self.rows, dtype=bool)
         return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
-
-    @cached_property
-    def own_lag_ms(self) -> Values:
-        """Lags that the client caused: of the requests that didn't wait for `max_in_flight`."""
-        return floats(self.frame.loc[~self.waited_for_cap, "send_lag_ms"])
 
 
 def _first(column: pd.Series[Any]) -> Any:

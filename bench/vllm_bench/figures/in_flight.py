@@ -34,6 +34,11 @@ class InFlight:
         areas = np.interp([start_s, end_s], self.times_s, self._areas)
         return float(areas[1] - areas[0]) / (end_s - start_s)
 
+    def at(self, time_s: float) -> int:
+        """Return how many there were at a moment."""
+        place = int(np.searchsorted(self.times_s, time_s, side="right")) - 1
+        return int(self.levels[place]) if place >= 0 else 0
+
     @cached_property
     def _areas(self) -> Values:
         """Request-seconds up to each of the times."""
@@ -52,9 +57,13 @@ def in_flight(frame: pd.DataFrame) -> InFlight | None:
     return _sweep(frame["t_sent_s"], frame["t_end_s"])
 
 
-def in_system(frame: pd.DataFrame) -> InFlight | None:
-    """Return the requests that were due and not yet answered, those in the client's queue too."""
-    return _sweep(frame["t_scheduled_s"], frame["t_end_s"])
+def without_first_token(frame: pd.DataFrame) -> InFlight | None:
+    """Return the requests that were due and had no token yet, those in the client's queue too.
+
+    One that never got a token waited until its end.
+    """
+    first_s = frame["t_sent_s"] + frame["ttft_ms"] / 1000
+    return _sweep(frame["t_scheduled_s"], first_s.fillna(frame["t_end_s"]))
 
 
 def busy_streams(frame: pd.DataFrame) -> InFlight | None:

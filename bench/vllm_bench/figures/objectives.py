@@ -184,7 +184,12 @@ class Outcome:
             f"{self.within} of {self.arrivals} within ({100 * self.within / self.arrivals:.3g} %, "
             f"95 % interval {100 * found.low:.3g} to {100 * found.high:.3g})"
         )
-        return f"{self.objective.words}: {self.word}{self._more}, {within}"
+        return f"{self.short_words}, {within}"
+
+    @property
+    def short_words(self) -> str:
+        """The objective and its word: `TTFT p99 ≤ 500 ms: not shown (about 370 requests more)`."""
+        return f"{self.objective.words}: {self.word}{self._more}"
 
     @property
     def _more(self) -> str:

@@ -260,11 +260,6 @@ def min_samples(percentile: float) -> int:
     return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
 
 
-def highest_allowed(n: int) -> float | None:
-    """Return the highest percentile up to p99 that n samples allow; None: none."""
-    return next((q for q in (99.0, 95.0, 90.0, 50.0) if n >= min_samples(q)), None)
-
-
 def binomial_bound(late: float, of: float, confidence: float = 0.95, *, upper: bool) -> float:
     """Return the one-sided bound of a share of independent events, as a fraction.
 

@@ -21,7 +21,7 @@ EVERY_S = 10.0  # between two lines
 class Progress:
     """What a live view can show of a run. Times in seconds."""
 
-    planned: int
+    planned: int  # where a closed loop goes by time: at least
     started_s: float
     ended: int = 0
     completion_tokens: int = 0  # of all requests, as the server counts them
@@ -36,6 +36,7 @@ class Progress:
     begun: Callable[[], int] | None = None  # how many planned requests have begun so far
     most_in_flight: int | None = None  # None: any number
     last_due_s: float | None = None  # when the last is due; None: no schedule
+    duration_s: float | None = None  # of a closed loop that goes by time
     recent: LastSeconds = field(default_factory=LastSeconds)
 
     def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
@@ -78,12 +79,26 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left by the schedule, or at the rate so far; None: unknown."""
+        """Seconds left by the schedule or the time, and at the rate so far; None: unknown, none."""
         if self.last_due_s is not None:
             return max(0.0, self.last_due_s - self.elapsed_s) or None
-        if not self.ended or not self.elapsed_s:
-            return None
-        return (self.planned - self.ended) * self.elapsed_s / self.ended
+        left = max(0, self.planned - self.ended)
+        by_count_s = left * self.elapsed_s / self.ended if self.ended else 0.0
+        return max(by_count_s, (self.duration_s or 0.0) - self.elapsed_s, 0.0) or None
+
+    @property
+    def share(self) -> float:
+        """Which part of the run is over, 0 to 1."""
+        by_count = min(1.0, self.ended / self.planned) if self.planned else 1.0
+        if self.duration_s is None:
+            return by_count
+        gone_s = 0.0 if self.phase else self.elapsed_s  # connecting and the warm-up aren't part
+        return min(by_count, gone_s / self.duration_s, 1.0)
+
+    @property
+    def missing(self) -> bool:
+        """Whether requests whose number is known have yet to end."""
+        return self.ended < self.planned or self.duration_s is None
 
 
 def progress_line(progress: Progress) -> str:
@@ -105,8 +120,9 @@ def _line(progress: Progress, until_s: float) -> str:
     span_s = until_s - progress.first_sent_s
     per_s = 1 / span_s if span_s > 0 else 0.0
     good_per_s = (progress.ended - progress.failed) * per_s
+    of = f"/{progress.planned}" if progress.missing else ""
     return (
-        f"{progress.ended}/{progress.planned} requests, {good_per_s:.3g} req/s, "
+        f"{progress.ended}{of} requests, {good_per_s:.3g} req/s, "
         f"{progress.good_tokens * per_s:,.0f} tok/s, {progress.failed} failed{kinds(progress)}"
     )
 
@@ -122,7 +138,7 @@ def time_left(progress: Progress) -> str:
     if progress.stopping:
         return "stopping: no new requests (Ctrl-C again cuts off those in flight)"
     left_s = progress.left_s
-    if left_s is None or progress.ended == progress.planned:
+    if left_s is None:
         return ""
     return f"{minutes(left_s)} left"
 
@@ -169,7 +185,7 @@ def progress_of(plan: Plan, tickets_taken: Callable[[], int], started_s: float) 
     In a closed loop requests begin when tickets are taken, in an open loop when they are due. Which
     turns of conversations are in flight only the sending processes know.
     """
-    progress = Progress(plan.measured, started_s, phase="connecting")
+    progress = Progress(plan.measured, started_s, phase="connecting", duration_s=plan.duration_s)
     if plan.open_loop:
         due_s = plan.measured_s
         progress.begun = lambda: (  # nothing is due before the warm-up is over

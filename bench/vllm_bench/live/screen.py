@@ -163,9 +163,8 @@ def frame(
     head.add_column(ratio=1)
     head.add_column(justify="right")
     head.add_row(*(_text(words, style, options) for words, style in _header(title, progress)))
-    share = progress.ended / progress.planned if progress.planned else 1.0
-    bar = ProgressBar(1.0, share, complete_style="cyan", finished_style="cyan")
-    head.add_row(bar, _text(f"{share:.0%}", "", options))
+    bar = ProgressBar(1.0, progress.share, complete_style="cyan", finished_style="cyan")
+    head.add_row(bar, _text(f"{progress.share:.0%}", "", options))
     figures = Table.grid(expand=True)
     figures.add_column(width=LABEL)
     figures.add_column(ratio=1)
@@ -188,7 +187,8 @@ def _header(title: Title, progress: Progress) -> list[tuple[str, str]]:
 
 
 def _rows(progress: Progress, now: Figures) -> list[Row]:
-    done = f"{progress.ended:,} of {progress.planned:,} · {_number(now.requests_per_s)} req/s"
+    of = f" of {progress.planned:,}" if progress.missing else ""
+    done = f"{progress.ended:,}{of} · {_number(now.requests_per_s)} req/s"
     failed = f"{progress.failed:,}{kinds(progress)}"
     red, error = "red" if progress.errors else "", progress.last_error
     under_way = f"{_shown(progress.in_flight)} · {_shown(now.running)} running"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..records.text import ABSENT
-from ..summary.levels import Series
+from ..summary.levels import Series, output_tokens_per_s
 from ..summary.pareto import per_user
-from ..summary.stability import find_knee, output_tokens_per_s
+from ..summary.stability import find_knee
 from .tables import number
 
 
@@ -45,10 +45,13 @@ def _rates(series: Series) -> Iterator[KeyFigure]:
 
 def _times(series: Series) -> Iterator[KeyFigure]:
     """Return the TTFT of the lowest and the highest level, at their highest common percentile."""
-    levels = (series.levels[0], series.levels[-1])
+    known = [level for level in series.levels if level.figures_of]
+    levels = [*known[:1], *known[-1:]]
+    if not levels:
+        return
     metric = headline_metric("ttft_ms", levels[0].load)
     for percentile in (95.0, 50.0):
-        values = [v.centre(lambda run, q=percentile: run.percentile(metric, q)) for v in levels]  # type: ignore[misc]
+        values = [level.percentile(metric, percentile) for level in levels]
         if None not in values:
             shown = " → ".join(dict.fromkeys(ABSENT if v is None else number(v) for v in values))
             loads = " → ".join(dict.fromkeys(v.load.words for v in levels))

@@ -19,7 +19,7 @@ import orjson
 from markupsafe import Markup
 
 from ..charts.against_load import load_charts
-from ..charts.distributions import DRAWN, overlay, run_names
+from ..charts.distributions import DRAWN, overlay
 from ..charts.over_time import Room
 from ..charts.pareto import pareto_chart
 from ..charts.pen_plotly import for_page
@@ -32,7 +32,7 @@ from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries
 from ..tables.level_lines import repeat_lines, stability_lines
 from ..tables.server_lines import server_lines
-from ..tables.text_tables import footnotes, setup_words
+from ..tables.text_tables import footnotes, population, setup_words
 from .key_figures import key_figures
 from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
 from .verdicts import objectives, verdicts
@@ -53,16 +53,17 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     """Return the report of runs, in the order of their summaries."""
     summaries = sorted_summaries([run.summary for run in runs])
     drawn = {id(run.summary): run for run in runs}
+    named = all_series(runs)
     sections = {
-        f"s{place}": _section(series, [drawn[id(summary)] for summary in series.runs])
-        for place, series in enumerate(all_series(runs))
+        f"s{place}": _section(name, series, [drawn[id(summary)] for summary in series.runs])
+        for place, (name, series) in enumerate(named)
     }
     sources = {name: _script(name) for name in ("theme.js", "plotly", "page.js")}
     colours = f':root {{{css(LIGHT)}}}\n:root[data-theme="dark"] {{{css(DARK)}}}\n'
     charts = {place: section["charts"] for place, section in sections.items()}
     style = colours + (PARTS / "style.css").read_text(encoding="utf-8")
     return _template().render(
-        verdicts=verdicts(summaries),
+        verdicts=verdicts(summaries, named),
         sections=sections,
         simulated=sum(s.simulated for s in summaries),
         runs=summaries,
@@ -75,20 +76,21 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     )
 
 
-def _section(series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
+def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
     """Return all that the page shows of a scenario on one server."""
-    runs, names = series.runs, run_names(series.runs)
+    runs = series.runs
     description = next((found for s in runs if (found := s.setting("description"))), "")
     timelines = [
-        (f"{name} ({run.summary.verdict.level})", for_page(run.timeline))
-        for name, run in zip(names, drawn, strict=True)
+        (f"{run_name} ({run.summary.verdict.level})", for_page(run.timeline))
+        for (run_name, _), run in zip(series.run_words, drawn, strict=True)
         if run.timeline is not None
     ]
     curves = {id(run.summary): run.curves for run in drawn}
     distributions = [chart for m in DRAWN if (chart := overlay(series, curves, m)) is not None]
     return {
-        "name": printable(series.scenario),
+        "name": printable(name),
         "setup": printable(setup_words(runs)),
+        "population": population(series),
         "description": printable(description, 500),
         "simulated": any(s.simulated for s in runs),
         "key_figures": key_figures(series),
@@ -102,8 +104,8 @@ def _section(series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
         "lines": [*stability_lines(series), *repeat_lines(series)],
         "server_lines": server_lines(series),
         "footnotes": footnotes(runs),
-        "again": again(series),
-        "timelines": [name for name, _ in timelines],
+        "again": again(series, name),
+        "timelines": [run_name for run_name, _ in timelines],
         "charts": {
             "load": _load_charts(series),
             "curves": [for_page(chart) for chart in distributions],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
@@ -15,8 +15,9 @@ from ..records.text import ABSENT, printable
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
-from ..tables.group import Group, Where, lacking
-from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows
+from ..tables.group import Group, Where, interval_words, lacking
+from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
+from ..tables.marks import mark, word_on
 
 Row = TypeVar("Row")
 
@@ -78,6 +79,12 @@ def figure_cell(value: Value, otherwise: str = "", small: str = "") -> Cell:
     return Cell(otherwise or ABSENT)
 
 
+def marked(cell: Cell, runs: Sequence[RunSummary], column: str) -> Cell:
+    """Return a figure's cell with its mark where a doubt is about such figures alone."""
+    sign = mark(runs, column) if cell.sort is not None else ""
+    return replace(cell, text=f"{cell.text}{sign}", more=word_on(runs, column)) if sign else cell
+
+
 # ---- runs ----
 
 
@@ -136,8 +143,10 @@ def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
     def cell(run: RunSummary) -> Cell:
         value = BY_NAME[name].value(run)
         if group.percent and isinstance(value, int | float):
-            return Cell(number(100 * value), value)
-        return Cell(value) if isinstance(value, str) else figure_cell(value, lacking(run, name))
+            return marked(Cell(number(100 * value), value), [run], name)
+        if isinstance(value, str):
+            return Cell(value)
+        return marked(figure_cell(value, lacking(run, name)), [run], name)
 
     return cell
 
@@ -178,19 +187,25 @@ def _attained(row: LevelRow) -> Cell:
     return Cell(f"{100 * found.share:.3g}", found.share, f"{low:.3g} to {high:.3g}")
 
 
+def _runs(row: LevelRow) -> Cell:
+    counted, every = len(row.level.figures_of), len(row.level.runs)
+    return Cell(str(every) if counted == every else f"{counted} of {every}", counted)
+
+
 def _goodput(row: LevelRow) -> Cell:
     return figure_cell(row.level.attainment.goodput_per_s if row.level.attainment else None)
 
 
 LEVELS: tuple[Column[LevelRow], ...] = (
     Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
-    Column("runs", DOCS["runs"], lambda r: figure_cell(len(r.level.runs))),
+    Column("runs", f"{DOCS['runs_counted']}, of all", _runs),
     Column(
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
     Column("met by %", f"attainment: {DOCS['attainment']}", _attained, "objectives"),
     Column("goodput/s", DOCS["goodput_per_s"], _goodput, "objectives"),
     Column("TTFT is", DOCS["ttft_stability"], lambda r: Cell(r.state or ABSENT, r.state), look=""),
+    Column("cached %", DOCS["prefix_cache_hit_rate"], lambda r: _percent(r.level.hit_rate)),
 )
 
 
@@ -211,13 +226,12 @@ def levels_table(series: Series) -> Table:
 
 def _level_cell(figure: Figure[RunSummary]) -> Callable[[LevelRow], Cell]:
     def cell(row: LevelRow) -> Cell:
-        over = row.level.over_repeats(figure.value)
+        over = over_runs(row.level, figure)
         if over is None:
-            short_of = (lacking(run, figure.name) for run in row.level.runs)
+            short_of = (lacking(run, figure.name) for run in row.level.figures_of)
             return Cell(next(filter(None, short_of), ABSENT))
-        ends = over.interval
-        small = f"{number(ends.low)} to {number(ends.high)}" if ends else ""
-        return figure_cell(over.centre, small=small)
+        small = interval_words(over.interval, number) if over.interval else ""
+        return marked(figure_cell(over.centre, small=small), row.level.figures_of, figure.name)
 
     return cell
 

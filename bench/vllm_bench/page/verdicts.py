@@ -8,17 +8,22 @@ from functools import partial
 from typing import Any
 
 from ..charts.against_load import objectives_of
-from ..charts.distributions import run_names
-from ..figures.objectives import Objective
+from ..figures.objectives import Objective, Word
 from ..records.text import ABSENT
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary, headline
+from ..tables.level_lines import WORDS as WORD
 from ..verdict.finding import Finding
 from ..verdict.verdict import CHECKS
 from .tables import Cell, Column, Table, table
 
 MEANINGS = {check.code: check.meaning for check in CHECKS}
+MARK: dict[Word, tuple[str, str]] = {
+    "met": ("✓", "met"),
+    "missed": ("✗", "missed"),
+    "not shown": ("?", "unshown"),
+}
 WORDS = {
     "INVALID": "Figures of the INVALID runs don't mean what they say.",
     "SUSPECT": "Figures may mislead: read why before you use them.",
@@ -46,14 +51,19 @@ class Reason:
     advice: str  # what to do, where it is the same for all
 
 
-def verdicts(summaries: Sequence[RunSummary]) -> dict[str, Any]:
-    """Return the verdict of each run, and of all together: the worst of them."""
+def verdicts(
+    summaries: Sequence[RunSummary], named: Sequence[tuple[str, Series]]
+) -> dict[str, Any]:
+    """Return the verdict of each run, and of all together: the worst of them.
+
+    `named` has the series of these runs with their names.
+    """
     levels = {summary.verdict.level for summary in summaries}
     level = next(name for name in WORDS if name in levels)
-    names = [
-        f"{summary.scenario}, {name}"
-        for summary, name in zip(summaries, run_names(summaries), strict=True)
-    ]
+    of_each = {
+        id(run): f"{name}, {words}" for name, series in named for words, run in series.run_words
+    }
+    names = [of_each[id(summary)] for summary in summaries]
     return {
         "level": level,
         "headline": headline(summaries),
@@ -80,7 +90,7 @@ def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
     each = [
         Found(
             ["every run"] if len(runs) == of > 1 else runs,
-            finding.figures,
+            finding.figures + (f" (as to {finding.about})" if finding.about != "all" else ""),
             "" if shared else finding.advice,
         )
         for finding, runs in found.items()
@@ -107,18 +117,19 @@ def objectives(series: Series) -> tuple[str, Table] | None:
 
 
 def _state(level: Level) -> Cell:
-    """Return whether a level met all objectives; an INVALID run doesn't count as met."""
-    if level.attainment is None or not level.attainment.met:
-        return Cell("MISSED", look="pill")
-    return Cell("INVALID" if level.verdict == "INVALID" else "met", look="pill")
+    """Return whether a level met all objectives; one whose runs are INVALID met none."""
+    if not level.figures_of:
+        return Cell("INVALID", look="pill")
+    return Cell(WORD[level.attainment.word if level.attainment else "missed"], look="pill")
 
 
 def _met(objective: Objective, level: Level) -> Cell:
     outcomes = level.attainment.outcomes if level.attainment else ()
     outcome = next((o for o in outcomes if o.objective == objective), None)
     if outcome is None:
-        return Cell(f"✗ {ABSENT}", look="missed", more="its runs had other objectives")
-    mark, look = ("✓", "met") if outcome.met else ("✗", "missed")
+        why = level.invalid or "its runs had other objectives"
+        return Cell(f"✗ {ABSENT}", look="missed", more=why)
+    mark, look = MARK[outcome.word]
     measured = outcome.unmeasured is None and outcome.arrivals
     share = f"{100 * outcome.within / max(outcome.arrivals, 1):.3g} % within"
     return Cell(f"{mark} {share if measured else 'not measured'}", look=look, more=outcome.words)

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,13 +25,15 @@ from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
-from .plan import Plan
+from .plan import Plan, turns_of
 from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, trace_times
 from .trace import Trace, TraceError, read_trace
 from .trace_prompts import trace_prompts
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
+# Drawn for a closed loop that goes by time, whose number of requests nobody knows.
+FEWEST_DRAWN, DRAWN_A_STREAM = 400, 25
 
 
 def plans_of(
@@ -83,11 +85,11 @@ class _Draw:
                     f"{scenario.duration_s:g}; make it longer"
                 )
             return plan(*self._prompts(measured, repeat, warmups), times_s)
-        measured = scenario.num_requests or 0
+        drawn = self._in_the_set(prompts_drawn(scenario, level), repeat)
         if scenario.conversations is None:
-            return plan(*self._prompts(measured, repeat, warmups))
-        said, ids = self._conversations(scenario.conversations.turns, measured, repeat)
-        return plan(said, self._unlike_the_measured(warmups), conversation_ids=_distinct_ids(ids))
+            return plan(*self._prompts(drawn, repeat, warmups))
+        said, ids = self._conversations(scenario.conversations.turns, drawn, repeat)
+        return plan(said, self._unlike_the_measured(warmups), conversation_ids=tuple(ids))
 
     @functools.cached_property
     def _drawn(self) -> Callable[[int, int], PromptSet]:
@@ -102,6 +104,17 @@ class _Draw:
         longest = max(warmup_count(self.scenario, level) for level in levels_of(self.scenario))
         more = self._drawn(count + longest, repeat).prompts if longest else ()
         return self._drawn(count, repeat), more[count : count + warmups]
+
+    def _in_the_set(self, wanted: int, repeat: int) -> int:
+        """Return how many prompts to draw for a closed loop; by time, not more than the set has.
+
+        They are used again anyway, in equal turns.
+        """
+        if self.scenario.duration_s is None or self._pool is not None:
+            return wanted
+        found = self._drawn(wanted, repeat).distinct
+        turns = turns_of(self.scenario)
+        return min(wanted, max(turns, found - found % turns))
 
     def _trace(self, speed: float) -> Trace:
         scenario = self.scenario
@@ -124,7 +137,7 @@ class _Draw:
         return trace
 
     def _conversations(self, turns: int, requests: int, repeat: int) -> tuple[PromptSet, list[str]]:
-        """Return the prompt of each request, and the name of each conversation."""
+        """Return the prompt of each request, and the data set's name of each conversation."""
         if self._pool is None:
             drawn = self._drawn(requests, repeat)
             note = "conversations: turns are unrelated prompts"
@@ -178,14 +191,16 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
     )
 
 
-def _distinct_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids; those that come again get a number."""
-    seen: Counter[str] = Counter()
-    found = []
-    for name in ids:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
-    return tuple(found)
+def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:
+    """Return how many prompts a closed loop draws: one per request.
+
+    If it goes by time, it draws some, of complete conversations, and uses them again.
+    """
+    if scenario.duration_s is None:
+        return scenario.num_requests or 0
+    drawn = max(scenario.num_requests or FEWEST_DRAWN, DRAWN_A_STREAM * (level.concurrency or 0))
+    turns = turns_of(scenario)
+    return math.ceil(drawn / turns) * turns
 
 
 def warmup_count(scenario: Scenario, level: LoadLevel) -> int:

@@ -1,12 +1,15 @@
-"""What a scenario's runs would send, as lines for people; nothing is sent."""
+"""Plans on paper: what runs would send, as lines for people, and the file of each plan."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
+from ..records.safe_file import write_atomically
 from ..records.text import escaped
 from ..scenario.scenario import Scenario
 from .arrivals import realised
@@ -31,7 +34,7 @@ def dry_run_lines(
     left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
-    yield f"{scenario.name}: {runs}, {sum(p.measured for p in left)} measured requests{but}"
+    yield f"{scenario.name}: {runs}, {_length(left)}{but}"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
@@ -49,13 +52,16 @@ def dry_run_lines(
 
 
 def _run_lines(plan: Plan) -> Iterator[str]:
-    requests = f"{plan.measured} request{'s' * (plan.measured != 1)}"
-    yield f"  {plan.words}: {requests} after {len(plan.warmup)} to warm up"
+    yield f"  {plan.words}: {_length([plan])} after {len(plan.warmup)} to warm up"
     yield f"    plan sha256 {plan.sha256}"
     known = [p.tokens for p in plan.prompts.prompts if p.tokens is not None]
-    asked = sum(request.max_tokens for request in plan.requests[: plan.measured])
-    prompts = f"{sum(known):,} prompt tokens, " if len(known) == plan.measured else ""
-    yield f"    {prompts}{asked:,} tokens asked for at most"
+    drawn = len(plan.prompts.prompts)
+    asked = sum(piece.max_tokens for piece in plan.requests.pool)
+    prompts = f"{sum(known):,} prompt tokens, " if len(known) == drawn else ""
+    pool = "" if plan.duration_s is None else f", in {drawn} prompts that are used again in turn"
+    yield f"    {prompts}{asked:,} tokens asked for at most{pool}"
+    if plan.start is not None:
+        yield f"    start: {_start(plan)}"
     times_s = plan.measured_s
     if times_s:
         rate, cv = realised(times_s)
@@ -64,6 +70,25 @@ def _run_lines(plan: Plan) -> Iterator[str]:
         )
         yield f"    arrivals over {times_s[-1]:.4g} s{came}"
         yield f"    {sketch(times_s)}"
+
+
+def _length(plans: Sequence[Plan]) -> str:
+    """Return the requests and seconds of some runs: `240 s, at least 1600 measured requests`."""
+    measured = sum(plan.measured for plan in plans)
+    requests = f"{measured} measured request{'s' * (measured != 1)}"
+    seconds = sum(plan.duration_s or 0.0 for plan in plans)
+    if not seconds:
+        return requests
+    return f"{seconds:g} s, at least {requests}" if measured else f"{seconds:g} s"
+
+
+def _start(plan: Plan) -> str:
+    if plan.start == "together":
+        why = "" if plan.scenario.start == "together" else ", since nothing warms the server up"
+        return f"together{why}"
+    talk = plan.scenario.conversations
+    think = " and the think time" if talk and talk.think_time_s else ""
+    return f"staggered over about one latency, as the warm-up will tell it{think}"
 
 
 def sketch(times_s: Sequence[float], columns: int = SKETCH_COLUMNS) -> str:
@@ -95,3 +120,27 @@ def _first_body(plan: Plan) -> str:
     if plan.talk is not None:
         first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
     return escaped(first.body.decode())
+
+
+COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write one row per measured request; times in seconds from the start. Raises OSError.
+
+    Where a closed loop goes by time: one row per prompt, which it uses again in this order.
+    """
+    path.parent.mkdir(exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(plan))
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
+    times_s = plan.measured_s
+    for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
+        # A closed loop has no times: a request goes when a stream is free.
+        at = f"{times_s[request.index]:.9f}" if times_s else ""
+        yield request.index, at, request.prompt_id, prompt.tokens, request.max_tokens

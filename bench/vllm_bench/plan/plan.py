@@ -7,31 +7,27 @@ separate runs in the prefix cache: `dataclasses.replace(plan, time_utc=…)` is 
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import io
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from ..prompts.prompt import Prompt, PromptSet
-from ..records.safe_file import write_atomically
 from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
+from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
 from .arrivals import realised, schedule_sha256
 from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
-from .share import NS_PER_S, PlannedRequest, Share, Talk, Target
-from .times import schedule_facts, spare_connections
+from .requests import Piece, Requests, Role, Uses
+from .share import NS_PER_S, Share, Talk, Target
+from .times import schedule_facts, spare_connections, start_facts, stream_begins
 
 SHORTEST_SECRET = 4  # `X-Priority: 1` is no secret; masking it would hide every 1 in an error
-
-Role = Literal["measured", "tail", "warm-up"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,9 @@ class Plan:
     level: LoadLevel
     repeat: int  # from 1
     target: Target
-    prompts: PromptSet  # one per measured request, in order; in conversations what the person says
+    # One per measured request, in order; in conversations what the person says. A closed loop that
+    # goes by time, and the tail of an open one, use them again.
+    prompts: PromptSet
     warmup: tuple[Prompt, ...] = ()
     times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
     output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
@@ -52,13 +50,14 @@ class Plan:
 
     @property
     def run_id(self) -> str:
-        """`<scenario>-cc<N>-pref<P>-max<M>-<time>`; a name for files, never parsed back.
+        """`<scenario>[-<label>]-cc<N>-pref<P>-max<M>-<time>`; a name for files, never parsed back.
 
         An open loop has `rate<R>` or `trace-x<speed>` in the place of `cc<N>`.
         """
         s = self.scenario
+        name = f"{s.name}-{s.label}" if s.label else s.name
         prefill = s.prefill_tokens or "any"
-        return f"{s.name}-{self.level.label}-pref{prefill}-max{s.max_new_tokens}-{self.time_utc}"
+        return f"{name}-{self.level.label}-pref{prefill}-max{s.max_new_tokens}-{self.time_utc}"
 
     @property
     def words(self) -> str:
@@ -68,8 +67,36 @@ class Plan:
 
     @functools.cached_property
     def measured(self) -> int:
-        """How many requests have rows."""
-        return len(self.prompts.prompts)
+        """How many requests have rows; by time (`duration_s`): at least."""
+        return len(self.prompts.prompts) if self.duration_s is None else self._num_requests
+
+    @property
+    def _num_requests(self) -> int:
+        return self.scenario.num_requests or 0
+
+    @property
+    def most_measured(self) -> int:
+        """How many requests may have rows at most."""
+        return self.measured if self.duration_s is None else MOST_REQUESTS
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long a closed loop sends; None: by number, or an open loop, which has its times."""
+        return None if self.level.concurrency is None else self.scenario.duration_s
+
+    @property
+    def turns(self) -> int:
+        return turns_of(self.scenario)
+
+    @property
+    def start(self) -> Start | None:
+        """How the streams of a closed loop begin: without a warm-up no latency is known."""
+        several = (self.level.concurrency or 0) > 1
+        return "together" if several and not self.warmup else self.scenario.start
+
+    def start_facts(self, warmup_latency_s: float | None) -> dict[str, Any]:
+        """Return how the streams begin, after a warm-up with this latency: see times.py."""
+        return start_facts(self.scenario, self.start, warmup_latency_s)
 
     @property
     def open_loop(self) -> bool:
@@ -89,60 +116,47 @@ class Plan:
         return self.level.request_rate or realised(self.measured_s)[0] or float(self.measured)
 
     @functools.cached_property
-    def requests(self) -> tuple[PlannedRequest, ...]:
-        """The measured requests, then the tail of an open loop, then the warm-up.
+    def requests(self) -> Requests:
+        """The measured requests, then the tail of an open loop, then the warm-up."""
+        most, prompts = self.scenario.max_new_tokens, self.prompts.prompts
+        turn = self.scenario.conversations is not None
 
-        The warm-up is sent first; only the measured requests have rows.
-        """
-        body = functools.cache(functools.partial(make_body, self.scenario))  # sent again: kept once
-        return tuple(self._request(index, body) for index in range(self._timed + len(self.warmup)))
+        @functools.cache  # sent again: kept once
+        def piece(prompt: Prompt, asked: int | None, *, turn: bool) -> Piece:
+            body = b"" if turn else make_body(self.scenario, prompt, None, asked)
+            return Piece(prompt.id, body, asked or most)
+
+        asked = self.output_tokens or (None,) * len(prompts)
+        timed = len(self.times_s) or self.most_measured
+        return Requests(
+            run_id=self.run_id,
+            cache=self.scenario.cache,
+            pool=tuple(piece(p, own, turn=turn) for p, own in zip(prompts, asked, strict=True)),
+            uses=self._uses,
+            warmup=tuple(piece(p, None, turn=False) for p in self.warmup),
+            measured=self.most_measured,
+            timed=timed,
+            turns=self.turns,
+            conversation_ids=self.conversation_ids,
+            indexes=range(timed + len(self.warmup)),
+        )
 
     @functools.cached_property
-    def _timed(self) -> int:
-        return len(self.times_s) or self.measured
+    def _uses(self) -> Uses:
+        """Of each prompt, or conversation: it is its first turn that a prefix cache finds."""
+        openings = self.prompts.prompts[:: self.turns]
+        if self.level.speed is not None:  # what a trace repeats was repeated
+            return Uses.of(range(len(openings)))
+        return Uses.of([prompt.messages for prompt in openings])
+
+    def uses(self, sent: int) -> dict[str, int]:
+        """Return how many different prompts `sent` requests had, and the uses of one at most."""
+        found = {prompt.id for prompt in self.prompts.prompts[:sent]}
+        return {"distinct": len(found), "max_uses": self._uses.most(-(-sent // self.turns))}
 
     def role(self, index: int) -> Role:
         """Return what request `index` is for."""
-        if index < self.measured:
-            return "measured"
-        return "tail" if index < self._timed else "warm-up"
-
-    def _request(self, index: int, body: Any) -> PlannedRequest:
-        role, most = self.role(index), self.scenario.max_new_tokens
-        if role == "warm-up":
-            prompt = self.warmup[index - self._timed]
-        else:
-            of = index % self.measured
-            prompt = self.prompts.prompts[of]
-            most = (self.output_tokens[of] if self.output_tokens else None) or most
-        conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
-        return PlannedRequest(
-            index=index,
-            request_id=f"{self.run_id}-{index}",
-            prompt_id=prompt.id,
-            body=b"" if turn else body(prompt, self._salt(index, role), most),
-            max_tokens=most,
-            conversation_id=conversation_id,
-            turn=turn,
-        )
-
-    def _turn(self, index: int) -> tuple[str | None, int | None]:
-        settings = self.scenario.conversations
-        if settings is None:
-            return None, None
-        number, turn = divmod(index, settings.turns)
-        return self.conversation_ids[number], turn + 1
-
-    def _salt(self, index: int, role: Role = "measured") -> str | None:
-        """Return the salt for the prefix cache: prefixes match only under equal salts.
-
-        Unmeasured requests have their own salts: they put no measured prompt into the cache.
-        """
-        if self.scenario.cache == "natural":
-            return None
-        if self.scenario.cache == "cold":
-            return f"{self.run_id}-{index}"
-        return self.run_id if role == "measured" else f"{self.run_id}-{role.replace('-', '')}"
+        return self.requests.role(index)
 
     @functools.cached_property
     def talk(self) -> Talk | None:
@@ -151,22 +165,19 @@ class Plan:
         if settings is None:
             return None
         return Talk(
-            body=body_fields(scenario, self._salt(0), scenario.max_new_tokens),
+            body=body_fields(scenario, scenario.max_new_tokens),
             opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
             said=tuple(prompt.text for prompt in self.prompts.prompts),
             turns=settings.turns,
             think_ns=int(settings.think_time_s * NS_PER_S),
-            salt_each=scenario.cache == "cold",
         )
 
     def share(self, number: int, workers: int) -> Share:
         """Return the share of process `number` of `workers`."""
-        streams, cap = self.level.concurrency, self.scenario.max_in_flight
-        warmup, timed = self.requests[self._timed :], self.requests[: self._timed]
+        if self.level.concurrency is not None:
+            return self._share_of_streams(number, workers)
+        cap, timed = self.scenario.max_in_flight, self.requests.timed
         mine = slice(number, None, workers)
-        if streams is not None:
-            lanes = len(range(streams)[mine])
-            return Share(self.target, number, workers, lanes, warmup[mine], timed, talk=self.talk)
         times_s = self.times_s[mine]
         spare = spare_connections(times_s)
         most = None if cap is None else len(range(cap)[mine])
@@ -175,11 +186,32 @@ class Plan:
             number,
             workers,
             lanes=spare if most is None else min(spare, most),
-            warmup=warmup[mine],
-            requests=timed[mine],
+            warmup=self.requests[timed:][mine],
+            requests=self.requests[:timed][mine],
             due_ns=array("q", (round(time_s * NS_PER_S) for time_s in times_s)),
             most_in_flight=most,
         )
+
+    def _share_of_streams(self, number: int, workers: int) -> Share:
+        mine, measured = slice(number, None, workers), self.requests.measured
+        return Share(
+            self.target,
+            number,
+            workers,
+            lanes=len(range(self.level.concurrency or 0)[mine]),
+            warmup=self.requests[measured:][mine],
+            requests=self.requests[:measured],
+            talk=self.talk,
+            begins=self.begins[mine],
+            duration_ns=None if self.duration_s is None else int(self.duration_s * NS_PER_S),
+            fewest=-(-self.measured // self.turns),
+        )
+
+    @functools.cached_property
+    def begins(self) -> tuple[float, ...]:
+        """When each stream begins, as a share of the start's spread; none: all together."""
+        streams = (self.level.concurrency or 0) if self.start == "staggered" else 0
+        return stream_begins(self.scenario, streams, self.repeat)
 
     def expectation(self, index: int, start_ns: int) -> Expectation:
         """Return what is known of request `index` before its reply."""
@@ -203,11 +235,11 @@ class Plan:
 
     def _counted_by_the_server(self, index: int) -> int | None:
         """Return the tokens of request `index`, if the server said them and they are all it has."""
-        if index >= self.measured or self.prompts.counted_by != "server":
+        if self.role(index) != "measured" or self.prompts.counted_by != "server":
             return None
         if self.scenario.conversations or NOT_TOKENIZED & set(self.scenario.extra_body):
             return None
-        return self.prompts.prompts[index].tokens
+        return self.prompts.prompts[index % len(self.prompts.prompts)].tokens
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
@@ -226,7 +258,7 @@ class Plan:
         """
         scenario, level = self.scenario, self.level
         said = {
-            "body": body_fields(scenario, None, scenario.max_new_tokens),
+            "body": body_fields(scenario, scenario.max_new_tokens),
             "system_prompt": scenario.system_prompt,
             "endpoint": scenario.endpoint,
             "cache": scenario.cache,
@@ -241,34 +273,30 @@ class Plan:
             },
             "max_in_flight": scenario.max_in_flight,
             "schedule": schedule_sha256(self.measured_s),
+            **self._only_where_it_matters(),
         }
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def _only_where_it_matters(self) -> dict[str, Any]:
+        """Return what older plans didn't have: the hash of a plan without it stays the same."""
+        found: dict[str, Any] = {}
+        if self.level.concurrency is not None:
+            found = {"start": self.scenario.start, "duration_s": self.duration_s}
+        if self.scenario.cache == "run" and self._uses.most(self.measured // self.turns) > 1:
+            found["salts"] = "one for each use"
+        return found
 
     @property
     def facts(self) -> dict[str, Any]:
         """The entry on the plan in the run's JSON."""
         times = schedule_facts(self.scenario, self.level, self.measured_s)
+        start = {} if self.start is None else {"start": self.start}
+        pool = {} if self.duration_s is None else {"prompts": len(self.prompts.prompts)}
         share = self.trace_shared_share
         shared = {} if share is None else {"trace_shared_share": share}
-        return {"sha256": self.sha256, **times, **shared}
+        return {"sha256": self.sha256, **times, **start, **pool, **shared}
 
 
-COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    """Write one row per measured request; times in seconds from the start. Raises OSError."""
-    path.parent.mkdir(exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(plan))
-    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
-
-
-def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
-    times_s = plan.measured_s
-    for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
-        # A closed loop has no times: a request goes when a stream is free.
-        at = f"{times_s[request.index]:.9f}" if times_s else ""
-        yield request.index, at, request.prompt_id, prompt.tokens, request.max_tokens
+def turns_of(scenario: Scenario) -> int:
+    """Return the requests of a conversation; without conversations 1."""
+    return scenario.conversations.turns if scenario.conversations else 1

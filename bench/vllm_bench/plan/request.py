@@ -10,7 +10,7 @@ import orjson
 from ..prompts.prompt import Prompt
 from ..scenario.scenario import Scenario
 from ..vllm.address import Tls
-from .share import Target, Timeouts
+from .share import Target, Timeouts, salted
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 # Fields of a request that change its prompt, and that vLLM's /tokenize takes as well.
@@ -66,12 +66,13 @@ def make_body(
     scenario: Scenario, prompt: Prompt, cache_salt: str | None, max_tokens: int | None = None
 ) -> bytes:
     """Return the JSON body of a prompt's request, with the scenario's settings."""
-    fields = body_fields(scenario, cache_salt, max_tokens or scenario.max_new_tokens)
-    return orjson.dumps({"model": scenario.model, **_input(scenario, prompt), **fields})
+    fields = body_fields(scenario, max_tokens or scenario.max_new_tokens)
+    body = orjson.dumps({"model": scenario.model, **_input(scenario, prompt), **fields})
+    return salted(body, cache_salt)
 
 
-def body_fields(scenario: Scenario, cache_salt: str | None, max_tokens: int) -> dict[str, Any]:
-    """Return a request's JSON without the prompt."""
+def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
+    """Return a request's JSON without the prompt and the salt."""
     body: dict[str, Any] = {
         "model": scenario.model,
         "max_tokens": max_tokens,
@@ -82,8 +83,6 @@ def body_fields(scenario: Scenario, cache_salt: str | None, max_tokens: int) -> 
         body["stream_options"] = {"include_usage": True}
     if scenario.ignore_eos:
         body["ignore_eos"] = True
-    if cache_salt:
-        body["cache_salt"] = cache_salt
     return {**body, **scenario.extra_body}
 
 

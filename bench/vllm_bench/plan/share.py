@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +30,14 @@ class Share:
     number: int  # of the process, from 0
     workers: int  # how many processes there are: the step between lane numbers
     lanes: int  # streams of a closed loop; connections that an open one keeps ready
-    warmup: tuple[PlannedRequest, ...]
-    requests: tuple[PlannedRequest, ...]
+    warmup: Sequence[PlannedRequest]
+    requests: Sequence[PlannedRequest]
     due_ns: array[int] | None = None  # from the start, ascending; None: a closed loop
     most_in_flight: int | None = None
     talk: Talk | None = None  # if requests are turns of conversations
+    begins: tuple[float, ...] = ()  # of each lane: a share of the start's spread; none: at once
+    duration_ns: int | None = None  # a closed loop by time: no new request after it
+    fewest: int = 0  # but before this many requests (conversations) it doesn't end
 
     @property
     def most_sockets(self) -> int:
@@ -89,6 +93,7 @@ class PlannedRequest:
     max_tokens: int
     conversation_id: str | None = None
     turn: int | None = None  # from 1
+    cache_salt: str | None = None
 
     def after(self, head: bytes) -> bytes:
         """Return the complete HTTP/1.1 request; `head` is the beginning that all requests share."""
@@ -104,12 +109,11 @@ class PlannedRequest:
 class Talk:
     """What turns are made of. The first request of conversation c is number c x turns."""
 
-    body: dict[str, Any]  # a request's JSON without the messages
+    body: dict[str, Any]  # a request's JSON without messages and salt
     opening: tuple[Message, ...]  # the system prompt
     said: tuple[str, ...]  # what the person says, one text per request
     turns: int
     think_ns: int
-    salt_each: bool = False  # no hits in the prefix cache, not even of the history
 
     @property
     def choices(self) -> int:
@@ -118,7 +122,15 @@ class Talk:
 
     def request(self, planned: PlannedRequest, history: list[Message]) -> PlannedRequest:
         """Return the request with the body made from the history."""
-        body = {**self.body, "messages": [*self.opening, *history]}
-        if self.salt_each:
-            body["cache_salt"] = planned.request_id
-        return dataclasses.replace(planned, body=orjson.dumps(body))
+        body = orjson.dumps({**self.body, "messages": [*self.opening, *history]})
+        return dataclasses.replace(planned, body=salted(body, planned.cache_salt))
+
+
+def salted(body: bytes, cache_salt: str | None) -> bytes:
+    """Return a request's JSON with a salt for the prefix cache: printable ASCII, without quotes.
+
+    Texts are the same bytes in each use of a prompt; only the salt has to be written.
+    """
+    if cache_salt is None:
+        return body
+    return b'%b,"cache_salt":"%b"}' % (body[:-1], cache_salt.encode("ascii"))

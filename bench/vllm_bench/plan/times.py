@@ -2,7 +2,8 @@
 
 Times are in seconds from the start, ascending. An open loop goes on after the last measured
 request, so that this one too is answered under the full load: after the times of the measured
-requests come those of the tail, which has no rows. A closed loop has no times.
+requests come those of the tail, which has no rows. A closed loop has no times, but its streams have
+an order in which they begin.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from ..prompts.order import derive_seed
+from ..prompts.order import derive_seed, permutation
 from ..scenario.load import LoadLevel
+from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
 from .arrivals import arrival_times, realised
 from .trace import Trace
@@ -25,7 +27,10 @@ SPARE_S = 0.5  # enough connections are kept ready for the most arrivals within 
 
 
 def schedule_seed(scenario: Scenario, repeat: int) -> int:
-    """Return the seed of a repeat's schedule; repeats count from 1."""
+    """Return the seed of a repeat's schedule, or of the order in which its streams begin.
+
+    Repeats count from 1.
+    """
     return derive_seed(scenario.seed, "schedule" if repeat == 1 else f"schedule of repeat {repeat}")
 
 
@@ -54,7 +59,8 @@ def schedule_facts(
 ) -> dict[str, Any]:
     """Return the entry on times in the run's JSON: what was asked for, and what was drawn."""
     if level.concurrency is not None:
-        return {"shape": "closed"}
+        timed = {} if scenario.duration_s is None else {"duration_s": scenario.duration_s}
+        return {"shape": "closed", **timed}
     rate, cv = realised(measured_s)
     drawn = level.request_rate is not None
     found = {
@@ -71,6 +77,32 @@ def schedule_facts(
         "realised_cv": cv,
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def stream_begins(scenario: Scenario, streams: int, repeat: int) -> tuple[float, ...]:
+    """Return when each stream begins, as a share of the start's spread.
+
+    Even steps in an order drawn from the seed.
+    """
+    order = permutation(streams, schedule_seed(scenario, repeat))
+    return tuple(place / streams for place in order)
+
+
+def start_facts(
+    scenario: Scenario, start: Start | None, warmup_latency_s: float | None
+) -> dict[str, Any]:
+    """Return how the streams of a closed loop begin, and the seconds during which they do.
+
+    That is about one round of a stream: a latency, as the warm-up told it, and a think time.
+    Streams that are answered equally fast stay as far apart as they began.
+    """
+    if start is None:
+        return {}
+    if start == "together" or warmup_latency_s is None:
+        return {"start": "together", "start_spread_s": 0.0}
+    talk = scenario.conversations
+    spread_s = warmup_latency_s + (talk.think_time_s if talk else 0.0)
+    return {"start": "staggered", "start_spread_s": spread_s}
 
 
 def spare_connections(times_s: Sequence[float]) -> int:

@@ -36,7 +36,9 @@ class RunInfo:
     status: RunStatus
     scenario: dict[str, Any]  # resolved settings, secrets masked
     concurrency: int | None  # None: an open loop
-    num_requests: int  # those that have rows
+    # Those that have rows. Where a closed loop goes by time: at the end those that began; until
+    # then the least that there will be, which may be 0.
+    num_requests: int
     seeds: dict[str, int]
     prompts: dict[str, Any]  # dataset, sha256, distinct, counted_by, note
     server: dict[str, Any]  # version, model, max_model_len, system_fingerprint, cache_config

@@ -17,12 +17,12 @@ import orjson
 from .run_info import RunInfo
 
 SETTINGS = (
-    *("base_url", "model", "gpus"),
+    *("label", "base_url", "model", "gpus"),
     *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations"),
     *("endpoint", "stream", "temperature", "max_new_tokens", "ignore_eos"),
     *("cache", "headers", "extra_body"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
-    *("max_in_flight", "warmup_requests"),
+    *("start", "max_in_flight", "warmup_requests"),
     *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),
 )
 SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fingerprint")

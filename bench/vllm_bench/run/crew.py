@@ -106,10 +106,9 @@ def keeping_off(cores: Sequence[int | None]) -> Iterator[None]:
 
 @contextmanager
 def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
-    """Start the processes; end them on exit. Raises OSError where tickets can't be written."""
+    """Start the processes; end them on exit. Raises OSError where no tickets can be made."""
     cores = cores_for(workers, allowed_cores())
-    turns = plan.talk.turns if plan.talk else 1
-    tickets = Tickets(0 if plan.open_loop else math.ceil(plan.measured / turns))
+    tickets = Tickets(0 if plan.open_loop else math.ceil(plan.most_measured / plan.turns))
     crew: list[Worker] = []
     try:
         with interrupts_ignored():
@@ -122,14 +121,17 @@ def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
         _end(crew)
 
 
-def start_all(crew: list[Worker]) -> ClockPair:
-    """Choose the start: late enough for the order to reach all processes in time."""
+def start_all(crew: list[Worker], spread_s: float) -> ClockPair:
+    """Choose the start: late enough for the order to reach all processes in time.
+
+    The streams of a closed loop begin during `spread_s`.
+    """
     wall_s, now_ns = time.time(), time.perf_counter_ns()
     start = ClockPair(
         wall_s=wall_s + HEAD_START_S, monotonic_ns=now_ns + int(HEAD_START_S * NS_PER_S)
     )
     for worker in crew:
-        worker.tell(Go(start.monotonic_ns))
+        worker.tell(Go(start.monotonic_ns, int(spread_s * NS_PER_S)))
     return start
 
 

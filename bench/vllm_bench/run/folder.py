@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BenchError
-from ..records.request_record import RecordsError
+from ..records.request_record import RecordsError, count_rows
 from ..records.run_info import RunInfo, read_run_info, write_run_info
 from ..records.safe_file import unlocked
 
@@ -52,6 +52,13 @@ def leaving_no_empty(folder: Path) -> Iterator[None]:
         for path in missing:
             with suppress(OSError):  # it is missing, or in use
                 path.rmdir()
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a file that nothing was written to."""
+    with suppress(OSError):  # it is gone
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 # A run creates its rows right after its JSON: after this time it never will.
@@ -104,6 +111,17 @@ def _interrupt(path: Path) -> bool:
     if info is None:
         return False
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    note = f"the process was killed; marked at {at}"
-    write_run_info(path, dataclasses.replace(info, status="interrupted", notes=[*info.notes, note]))
+    notes = [*info.notes, f"the process was killed; marked at {at}"]
+    number = max(
+        info.num_requests, _rows_in(path.with_suffix(".csv"))
+    )  # by time: until now unknown
+    ended = dataclasses.replace(info, status="interrupted", num_requests=number, notes=notes)
+    write_run_info(path, ended)
     return True
+
+
+def _rows_in(rows: Path) -> int:
+    try:
+        return count_rows(rows)
+    except RecordsError:
+        return 0

@@ -59,12 +59,20 @@ def planned_info(
 
 
 def ended_info(
-    planned: RunInfo, result: RunResult, counters: dict[str, float] | None, observed: dict[str, Any]
+    planned: RunInfo,
+    plan: Plan,
+    result: RunResult,
+    counters: dict[str, float] | None,
+    observed: dict[str, Any],
 ) -> RunInfo:
-    """Return what is known of a run after its end."""
+    """Return what is known of a run after its end: where it went by time, its number too."""
+    uses = {} if plan.duration_s is None else plan.uses(result.num_requests)
     return dataclasses.replace(
         planned,
         status=result.status,
+        num_requests=result.num_requests,
+        plan={**planned.plan, **result.start},
+        prompts={**planned.prompts, **uses},
         clock_start=result.clock_start,
         clock_end=result.clock_end,
         server={

@@ -37,7 +37,7 @@ class Watch:
     """What the script is called for, and how it asks for the end."""
 
     on_connected: Callable[[int, str | None], None]  # streams connected, first problem
-    on_start: Callable[[ClockPair], None]
+    on_start: Callable[[ClockPair, dict[str, Any]], None]  # when, and how: see Plan.start_facts
     on_progress: Callable[[Progress], None]
     interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
 
@@ -49,6 +49,8 @@ class RunResult:
     status: RunStatus
     clock_start: ClockPair
     clock_end: ClockPair
+    start: dict[str, Any]  # see Plan.start_facts
+    num_requests: int  # those that should have a row
     progress: Progress
     fingerprint: str | None
     replied_as: dict[str, int]  # replies by the model that they name
@@ -70,10 +72,11 @@ def run_plan(
         with closing(Tally(plan, progress, rows)) as tally:
             run = _Run(plan, crew, progress, tally)
             if run.get_ready(watch):
-                start = start_all(crew)
-                watch.on_start(start)
+                how = plan.start_facts(tally.unmeasured.warmup_latency_s)
+                start = start_all(crew, how.get("start_spread_s", 0.0))
+                watch.on_start(start, how)
                 tally.begin(start.monotonic_ns, tokens_folder)
-                run.begin(start)
+                run.begin(start, how)
             return run.follow(watch)
 
 
@@ -86,6 +89,7 @@ class _Run:
         self._progress = progress
         self._tally = tally
         self._start = _now()
+        self._how: dict[str, Any] = {}
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew}
         # Open loop, whose shares are fixed: how many requests each process has still to measure.
@@ -118,8 +122,8 @@ class _Run:
                 raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
         return True
 
-    def begin(self, start: ClockPair) -> None:
-        self._start, self._measuring = start, True
+    def begin(self, start: ClockPair, how: dict[str, Any]) -> None:
+        self._start, self._how, self._measuring = start, how, True
         self._progress.started_s = start.monotonic_ns / 1e9
         self._progress.phase = ""
 
@@ -210,6 +214,8 @@ class _Run:
             status=self._status(),
             clock_start=self._start,
             clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns) if last else _now(),
+            start=self._how,
+            num_requests=self._due(),
             progress=self._progress,
             fingerprint=tally.fingerprint,
             replied_as=tally.replied_as,
@@ -222,8 +228,18 @@ class _Run:
         if not self._finished:
             return "failed"
         progress = self._progress
-        missing = progress.ended < self._plan.measured or progress.errors["cancelled"]
-        return "interrupted" if progress.stopping and missing else "complete"
+        missing = progress.ended < self._due() or progress.errors["cancelled"]
+        early = progress.stopped_s < (self._plan.duration_s or 0.0)
+        return "interrupted" if progress.stopping and (missing or early) else "complete"
+
+    def _due(self) -> int:
+        """Return how many requests should have a row; by time: all that began, at least.
+
+        Of a conversation that began, each turn counts.
+        """
+        if self._plan.duration_s is None:
+            return self._plan.measured
+        return max(self._plan.measured, self._crew[0].tickets.taken() * self._plan.turns)
 
     def _notes(self) -> tuple[str, ...]:
         lost = sum(worker.health.lost for worker in self._crew)
@@ -231,7 +247,17 @@ class _Run:
             f"{lost} of {len(self._crew)} sending processes died, and their share of the load "
             "with them"
         )
-        return (*self._tally.unmeasured.notes, *((died,) if lost else ()))
+        together = (
+            "the streams started together: without a request that warmed the server up, no latency "
+            "is known over which to spread them"
+        )
+        wanted = self._plan.scenario.start == "staggered"
+        burst = wanted and self._how.get("start") == "together"
+        return (
+            *self._tally.unmeasured.notes,
+            *((together,) if burst else ()),
+            *((died,) if lost else ()),
+        )
 
 
 def _now() -> ClockPair:

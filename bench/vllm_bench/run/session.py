@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..live.screen import Title, progress_view
-from ..plan.dry_run import dry_run_lines
-from ..plan.plan import Plan, write_plan
+from ..plan.dry_run import dry_run_lines, write_plan
+from ..plan.plan import Plan
 from ..records.run_info import ClockPair, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
@@ -22,7 +22,7 @@ from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
 from ..watch.samplers import Samplers, Wanted
 from .crew import RunError, workers_for
-from .folder import check_folder, leaving_no_empty, mark_left_behind
+from .folder import check_folder, leaving_no_empty, mark_left_behind, remove_empty
 from .info import ended_info, planned_info
 from .interrupts import interrupts_counted
 from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
@@ -84,7 +84,10 @@ class Session:
                     yield rows, "complete"
                     continue
                 named = self._named(plan)
-                status = self._run(job, named, number, len(wanted))
+                try:
+                    status = self._run(job, named, number, len(wanted))
+                finally:
+                    remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
                 if status != "complete":
                     return
@@ -120,16 +123,25 @@ class Session:
         return [found.get(key) for job in jobs for key in job.run_keys()]
 
     def _named(self, plan: Plan) -> Plan:
-        """Return the plan with a name that no file has yet."""
+        """Return the plan with a name that no other run has, and make its file, empty.
+
+        Of two benches that start in one second only one can make it. Raises OSError.
+        """
         while True:
             now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             named = dataclasses.replace(plan, time_utc=now)
-            if not self._rows(named).exists():
-                return named
+            with suppress(FileExistsError):
+                if not self._rows(named).exists():
+                    self._plan_file(named).parent.mkdir(exist_ok=True)
+                    self._plan_file(named).touch(exist_ok=False)
+                    return named
             time.sleep(0.2)  # names change once per second
 
     def _rows(self, plan: Plan) -> Path:
         return self.folder / f"{plan.run_id}.csv"
+
+    def _plan_file(self, plan: Plan) -> Path:
+        return self.folder / "plans" / f"{plan.run_id}.csv"
 
     def _run(self, job: Job, plan: Plan, number: int, total: int) -> RunStatus:
         workers = workers_for(plan, self.workers)
@@ -140,7 +152,7 @@ class Session:
         view = progress_view(self.screen, title, samplers.server_says, plain=self.plain)
         with ExitStack() as stack, interrupts_counted() as interrupts, view:
 
-            def on_start(clock: ClockPair) -> None:
+            def on_start(clock: ClockPair, _how: object) -> None:
                 stack.enter_context(locked(self._rows(plan)))  # until its JSON says how it ended
                 samplers.anchor(clock.monotonic_ns, clock.wall_s)
 
@@ -165,12 +177,13 @@ class Session:
         before = job.server.counters()
         info = planned_info(plan, job.server_facts(), before, job.notes)
 
-        def on_start(clock: ClockPair) -> None:
-            write_run_info(path, dataclasses.replace(info, clock_start=clock))
-            watch.on_start(clock)
+        def on_start(clock: ClockPair, how: dict[str, Any]) -> None:
+            begun = dataclasses.replace(info, clock_start=clock, plan={**info.plan, **how})
+            write_run_info(path, begun)
+            watch.on_start(clock, how)
 
         write_run_info(path, info)
-        write_plan(self.folder / "plans" / f"{plan.run_id}.csv", plan)
+        write_plan(self._plan_file(plan), plan)
         tokens = self.folder / "tokens" if self.tokens else None
         own = dataclasses.replace(watch, on_start=on_start)
         try:
@@ -183,7 +196,7 @@ class Session:
             write_run_info(path, failed)
             raise
         after = job.server.settled_counters(partial(_arrived, before, result)) if before else None
-        write_run_info(path, ended_info(info, result, after, samplers.stop()))
+        write_run_info(path, ended_info(info, plan, result, after, samplers.stop()))
         return result
 
     def _samplers(self, job: Job, plan: Plan) -> Samplers:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..live.progress import Progress
-from ..plan.plan import Plan, Role
+from ..plan.plan import Plan
+from ..plan.requests import Role
 from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
@@ -103,6 +105,7 @@ class Unmeasured:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     last_error: str | None = None
+    warmup_latencies_ms: list[float] = field(default_factory=list)  # of the successes
 
     def count(self, role: Role, record: RequestRecord) -> None:
         if role == "tail":
@@ -115,10 +118,19 @@ class Unmeasured:
         else:
             self.prompt_tokens += record.prompt_tokens or 0
             self.completion_tokens += record.completion_tokens or 0
+            if role == "warm-up" and record.latency_ms is not None:
+                self.warmup_latencies_ms.append(record.latency_ms)
+
+    @property
+    def warmup_latency_s(self) -> float | None:
+        """The median latency of the warm-up's successes; None: there was none."""
+        if not self.warmup_latencies_ms:
+            return None
+        return statistics.median(self.warmup_latencies_ms) / 1000
 
     def facts(self) -> dict[str, int]:
         found = dataclasses.asdict(self)
-        del found["last_error"]
+        del found["last_error"], found["warmup_latencies_ms"]
         return found
 
     @property

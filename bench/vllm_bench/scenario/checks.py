@@ -1,4 +1,4 @@
-"""Checks of values in a scenario: URL, headers, body, name of a variable.
+"""Checks of values in a scenario: URL, headers, body, label, name of a variable.
 
 Each check returns the value, or raises ValueError that says what it must be. A value that may be a
 secret isn't quoted.
@@ -6,6 +6,7 @@ secret isn't quoted.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,6 +89,15 @@ def _is_json(value: object) -> bool:
         return bool(orjson.loads(orjson.dumps(value)) == value)
     except TypeError:
         return False
+
+
+def short_word(value: str) -> str:
+    """Check a word that becomes part of file names."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", value):
+        raise ValueError(
+            "must be at most 32 letters, digits, _, . and -, with a letter or digit first"
+        )
+    return value
 
 
 def variable_name(value: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from .scenario import Scenario
 
 Unit = Literal["streams", "requests/s"]
+STREAM_RATE = 1.0  # requests/s of a stream: most replies take longer than a second
 ONE: dict[Unit, str] = {"streams": "stream", "requests/s": "request/s"}
 
 
@@ -87,10 +88,10 @@ def levels_of(scenario: Scenario) -> list[LoadLevel]:
 
 
 def rows_expected(scenario: Scenario) -> int:
-    """Return about how many rows all runs of the scenario have; None: unknown (a full trace)."""
-    rates = [level.request_rate or 0.0 for level in levels_of(scenario)]
-    if scenario.num_requests is not None:
-        rows = scenario.num_requests * len(rates)
-    else:
-        rows = int(sum(rates) * (scenario.duration_s or 0))
-    return scenario.repeats * rows
+    """Return about how many rows all runs of the scenario have; of a full trace 0: unknown."""
+    return scenario.repeats * sum(_rows_of(scenario, level) for level in levels_of(scenario))
+
+
+def _rows_of(scenario: Scenario, level: LoadLevel) -> int:
+    rate = level.request_rate or STREAM_RATE * (level.concurrency or 0)
+    return max(scenario.num_requests or 0, int(rate * (scenario.duration_s or 0)))

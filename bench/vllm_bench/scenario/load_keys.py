@@ -1,7 +1,8 @@
 """The keys of a scenario that say how its requests come: arrivals, number, repeats.
 
 A closed loop has `concurrencies`, an open one `request_rates` or a `trace`. A key that has
-no effect with the others is refused, so that no setting is ignored silently.
+no effect with the others is refused, so that no setting is ignored silently. Closed loops may have
+both lengths: they then go on until the time is over and the requests are sent.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from pydantic import (
 SMALLEST_CV, LARGEST_CV = 0.01, 20.0
 
 ArrivalShape = Literal["constant", "poisson", "gamma", "bursts"]
+Start = Literal["staggered", "together"]
 
 SHAPES = ("concurrencies", "request_rates", "trace")
-# A scenario has at most one key of each group; its own key replaces another one in defaults.
+# A scenario's own key replaces the others of its group in defaults.
 ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
 
@@ -80,6 +82,11 @@ class LoadKeys(Keys):
     request_rates: list[Rate] = setting(
         "open loop: requests per second, without waiting for earlier ones", [0.5, 4], []
     )
+    start: Start | None = setting(
+        "closed loop: first sends spread over one latency (default), or all at once",
+        "together",
+        None,
+    )
     arrival: ArrivalShape | None = setting(
         "how the requests of request_rates arrive (default: poisson)", "gamma", None
     )
@@ -101,10 +108,14 @@ class LoadKeys(Keys):
     )
     speed: list[Rate] = setting("how many times as fast a trace is replayed (default: 1)", 2, [])
     num_requests: int | None = setting(
-        "requests of each level, one row each", 200, None, ge=1, le=MOST_REQUESTS
+        "requests of each level, one row each; with duration_s: at least",
+        200,
+        None,
+        ge=1,
+        le=MOST_REQUESTS,
     )
     duration_s: float | None = setting(
-        "open loop: seconds of sending at each level", 60, None, gt=0, le=LONGEST_S
+        "seconds of sending at each level", 60, None, gt=0, le=LONGEST_S
     )
     max_in_flight: int | None = setting(
         "open loop: most requests in flight; one that waits counts as late", 256, None, ge=1
@@ -123,6 +134,8 @@ class LoadKeys(Keys):
         if not isinstance(given, dict):
             return given
         filled = dict(given)
+        if given.get("concurrencies") and given.get("start") is None:
+            filled["start"] = "staggered"
         if given.get("request_rates") and given.get("arrival") is None:
             filled["arrival"] = "poisson"
         if given.get("trace") and given.get("speed") is None:
@@ -160,14 +173,13 @@ class LoadKeys(Keys):
             yield f"give one of {', '.join(SHAPES)}, not {' and '.join(given)}"
 
     def _length_problems(self) -> Iterator[str]:
-        if self.num_requests is not None and self.duration_s is not None:
-            yield "give one of num_requests, duration_s, not both"
-        elif self.concurrencies and self.duration_s is not None:
-            yield "duration_s goes with request_rates or trace: concurrencies need num_requests"
-        elif self.concurrencies and self.num_requests is None:
-            yield "num_requests is missing"
-        elif self.request_rates and self.num_requests is None and self.duration_s is None:
+        given = [key for key in ("num_requests", "duration_s") if getattr(self, key) is not None]
+        if self.concurrencies and not given:
+            yield "give num_requests, duration_s or both"
+        elif self.request_rates and not given:
             yield "give one of num_requests, duration_s"
+        elif not self.concurrencies and len(given) > 1:
+            yield "give one of num_requests, duration_s, not both: only concurrencies take both"
         for rate in self.request_rates:
             due = rate * (self.duration_s or 0)
             if due > MOST_REQUESTS:
@@ -177,6 +189,8 @@ class LoadKeys(Keys):
                 )
 
     def _arrival_problems(self) -> Iterator[str]:
+        if self.start is not None and not self.concurrencies:
+            yield "start goes only with concurrencies"
         for key in ("arrival", "cv", "burst_size", "ramp_s"):
             if getattr(self, key) and not self.request_rates:
                 yield f"{key} goes only with request_rates"

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from ..errors import UsageError
-from .checks import sendable_body, sendable_headers, usable_url, variable_name
+from .checks import sendable_body, sendable_headers, short_word, usable_url, variable_name
 from .datasets import DATASETS
 from .load_keys import LONGEST_S, LoadKeys, replaced, setting
 from .mistakes import explain, nearest, word
@@ -44,6 +44,11 @@ class Scenario(LoadKeys):
     temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
     stream: bool = setting("stream replies; without it tokens have no times", False, True)
     description: str = setting("a description for people", "short questions, short answers", "")
+    label: Annotated[str, AfterValidator(short_word)] | None = setting(
+        "what is special about these runs: part of their names, and never averaged with others",
+        "seqs64",
+        None,
+    )
     prefill_tokens: int | None = setting(
         "length of a prompt in tokens, chat template included", 256, None, ge=1
     )
@@ -224,14 +229,17 @@ def _blamed(
     """Return what is wrong, and where: in a flag, in defaults, or in the scenario itself."""
     errors = error.errors()
     flags = [e for e in errors if e["loc"] and e["loc"][0] in overrides]
-    if flags:  # --base-url is the key base_url
-        return ScenarioError(
-            "; ".join(f"--{explain(e, EXAMPLES).replace('_', '-', 1)}" for e in flags)
-        )
+    if flags:
+        return ScenarioError("; ".join(_of_a_flag(explain(e, EXAMPLES)) for e in flags))
     in_defaults = [e for e in errors if e["loc"] and e["loc"][0] in inherited]
     if in_defaults:  # first: these are wrong for every scenario
         where, errors = f"{path}: defaults", in_defaults
     return ScenarioError(f"{where}: " + "; ".join(explain(e, EXAMPLES) for e in errors))
+
+
+def _of_a_flag(mistake: str) -> str:
+    key, colon, said = mistake.partition(":")
+    return f"--{key.replace('_', '-')}{colon}{said}"  # --base-url is the key base_url
 
 
 def scenario_yaml(settings: Mapping[str, Any]) -> str:

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
 from .timer import sleep_until
 
+REOPEN_NS = 250_000_000  # before a send is due: time to replace a connection that was idle long
+
 
 class Streams(ABC):
     """Every lane is a stream, which sends something new when its last reply has ended."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, begins_ns: Sequence[int] = ()) -> None:
+        """`begins_ns`: when each lane begins, from the start; none: all of them at once."""
         self._lanes = lanes
+        self._begins_ns = begins_ns
         self._stopping = False
         self._over = asyncio.Event()
+        self._waiting: set[asyncio.Task[None]] = set()  # until their streams are due
         lanes.on_free = self._freed
 
     async def run(self, start_ns: int) -> None:
         """Send from `start_ns` on; return when the last reply has ended."""
-        await sleep_until(start_ns)
+        if not self._begins_ns:
+            await sleep_until(start_ns)
         watching = asyncio.ensure_future(self._lanes.watch_deadlines())
-        for lane in self._lanes:
-            self._begin(lane, start_ns)
+        for place, lane in enumerate(self._lanes):
+            if self._begins_ns:
+                self._later(lane, start_ns + self._begins_ns[place], self._begin)
+            else:
+                self._begin(lane, start_ns)
         self._end_if_idle()
         await self._over.wait()
         watching.cancel()
@@ -34,6 +44,9 @@ class Streams(ABC):
     def stop(self, *, cut_off: bool) -> None:
         """Stop sending new requests and, if asked, cut off those in flight."""
         self._stopping = True
+        for task in self._waiting:
+            task.cancel()
+        self._waiting.clear()
         if cut_off:
             self._lanes.cut_off()
         self._end_if_idle()
@@ -42,24 +55,50 @@ class Streams(ABC):
     def _begin(self, lane: Lane, slot_ns: int) -> None:
         """Send the next request on a free lane, if there is one and sending wasn't stopped."""
 
+    def _later(self, lane: Lane, due_ns: int, send: Callable[[Lane, int], None]) -> None:
+        """Call `send` when a lane is due, with a connection that the server won't close just then.
+
+        Without effect once sending was stopped.
+        """
+        if self._stopping:
+            return
+        task = asyncio.ensure_future(self._wait_and_send(lane, due_ns, send))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _wait_and_send(
+        self, lane: Lane, due_ns: int, send: Callable[[Lane, int], None]
+    ) -> None:
+        await sleep_until(due_ns - REOPEN_NS)
+        if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
+            await self._lanes.open(lane)
+        await sleep_until(due_ns)
+        # Removed here and not at the task's end: a reply may come before that, and the loop would
+        # then wait forever for a stream that seems to be waiting.
+        self._waiting.discard(asyncio.current_task())
+        send(lane, due_ns)
+        self._end_if_idle()
+
     def _freed(self, lane: Lane, _exchange: Exchange, freed_ns: int) -> None:
         self._begin(lane, freed_ns)
         self._end_if_idle()
 
-    def _idle(self) -> bool:
-        return self._lanes.in_flight == 0
-
     def _end_if_idle(self) -> None:
-        if self._idle():
+        if self._lanes.in_flight == 0 and not self._waiting:
             self._over.set()
 
 
 class ClosedLoop(Streams):
     """Each stream sends its next request as soon as its last reply has ended."""
 
-    def __init__(self, lanes: Lanes, take: Callable[[], PlannedRequest | None]) -> None:
+    def __init__(
+        self,
+        lanes: Lanes,
+        take: Callable[[], PlannedRequest | None],
+        begins_ns: Sequence[int] = (),
+    ) -> None:
         """`take` gives the next request; None: no more."""
-        super().__init__(lanes)
+        super().__init__(lanes, begins_ns)
         self._take = take
 
     def _begin(self, lane: Lane, slot_ns: int) -> None:

@@ -7,9 +7,7 @@ microseconds per token) shows as the turn's send lag.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,12 +20,10 @@ from ..reply.reply import Reply
 from ..reply.sse import DONE, EventSplitter
 from .closed_loop import Streams
 from .lanes import Lane, Lanes
-from .timer import sleep_until
 
 # Stands in the history for an answer without visible text (all of it was thought, or a tool call):
 # Mistral refuses an empty answer, and its template and Gemma's two turns of a user in a row.
 NO_TEXT = "\N{HORIZONTAL ELLIPSIS}"
-REOPEN_NS = 250_000_000  # before a turn is due: time to replace a connection that was idle long
 
 
 @dataclass(slots=True)
@@ -44,23 +40,16 @@ class ConversationLoop(Streams):
         self,
         lanes: Lanes,
         talk: Talk,
-        requests: tuple[PlannedRequest, ...],
+        requests: Sequence[PlannedRequest],
         take: Callable[[], int | None],
+        begins_ns: Sequence[int] = (),
     ) -> None:
         """`take` gives the number of the next conversation; None: no more."""
-        super().__init__(lanes)
+        super().__init__(lanes, begins_ns)
         self._talk = talk
         self._requests = requests
         self._take = take
         self._held: dict[Lane, _Conversation] = {}
-        self._thinking: set[asyncio.Task[None]] = set()
-
-    def stop(self, *, cut_off: bool) -> None:
-        """Send no more turns and, if asked, cut off the answers in flight."""
-        for task in self._thinking:
-            task.cancel()
-        self._thinking.clear()
-        super().stop(cut_off=cut_off)
 
     def _begin(self, lane: Lane, slot_ns: int) -> None:
         number = None if self._stopping else self._take()
@@ -73,7 +62,8 @@ class ConversationLoop(Streams):
 
     def _send_turn(self, lane: Lane, due_ns: int) -> None:
         held = self._held[lane]
-        held.history.append({"role": "user", "content": self._talk.said[held.next_index]})
+        said = self._talk.said[held.next_index % len(self._talk.said)]
+        held.history.append({"role": "user", "content": said})
         planned = self._requests[held.next_index]
         held.next_index += 1
         lane.kept = bytearray()
@@ -100,23 +90,8 @@ class ConversationLoop(Streams):
         due_ns = freed_ns + self._talk.think_ns
         if self._talk.think_ns == 0:
             self._send_turn(lane, due_ns)
-            return
-        task = asyncio.ensure_future(self._send_turn_later(lane, due_ns))
-        self._thinking.add(task)
-        task.add_done_callback(self._thinking.discard)
-
-    async def _send_turn_later(self, lane: Lane, due_ns: int) -> None:
-        await sleep_until(due_ns - REOPEN_NS)
-        if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
-            await self._lanes.open(lane)
-        await sleep_until(due_ns)
-        # Removed here and not at the task's end: a reply may come before that, and the loop would
-        # then wait forever for a stream that seems to be thinking.
-        self._thinking.discard(asyncio.current_task())
-        self._send_turn(lane, due_ns)
-
-    def _idle(self) -> bool:
-        return super()._idle() and not self._thinking
+        else:
+            self._later(lane, due_ns, self._send_turn)
 
 
 def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int = 1) -> str | None:

@@ -36,6 +36,7 @@ class Go:
     """From the parent: start at this instant of the shared monotonic clock (ns)."""
 
     start_ns: int
+    spread_ns: int = 0  # over which the streams of a closed loop begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class _Session:
         self._tickets = tickets
         self._lanes = lanes
         self._orders = orders
-        self._go: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._go: asyncio.Future[Go | None] = asyncio.get_running_loop().create_future()
         self._sender: Sender | None = None
         self._ending: Command | None = None
 
@@ -145,26 +146,29 @@ class _Session:
         gc.disable()
 
     async def send(self, outbox: Outbox) -> None:
-        start_ns = await self._go
-        if start_ns is None:
+        go = await self._go
+        if go is None:
             return  # stopped before the start
         health = LoopHealth(outbox.put)
         health.start()
-        await self._drive(self._sender_of_the_share(), start_ns)
+        await self._drive(self._sender_of_the_share(go), go.start_ns)
         health.stop()
 
-    def _sender_of_the_share(self) -> Sender:
-        share, tickets = self._share, self._tickets
+    def _sender_of_the_share(self, go: Go) -> Sender:
+        share, take = self._share, self._tickets.take
         if share.due_ns is not None:
             return OpenLoop(self._lanes, share.requests, share.due_ns, share.most_in_flight)
+        if share.duration_ns is not None:
+            take = self._tickets.until(go.start_ns + share.duration_ns, share.fewest)
+        begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
         if share.talk is not None:
-            return ConversationLoop(self._lanes, share.talk, share.requests, tickets.take)
+            return ConversationLoop(self._lanes, share.talk, share.requests, take, begins_ns)
 
-        def take() -> PlannedRequest | None:
-            index = tickets.take()
+        def take_request() -> PlannedRequest | None:
+            index = take()
             return None if index is None else share.requests[index]
 
-        return ClosedLoop(self._lanes, take)
+        return ClosedLoop(self._lanes, take_request, begins_ns)
 
     async def _drive(self, sender: Sender, start_ns: int) -> None:
         self._sender = sender
@@ -175,7 +179,7 @@ class _Session:
     def _obey(self) -> None:
         order = _receive(self._orders)
         if isinstance(order, Go):
-            self._go.set_result(order.start_ns)
+            self._go.set_result(order)
             return
         self._ending = order
         if order == "cancel":  # the last order; a pipe without its other end stays readable

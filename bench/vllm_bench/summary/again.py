@@ -6,9 +6,10 @@ import shlex
 from dataclasses import dataclass
 
 from ..records.run_info import RunInfo
-from ..records.text import file_name, printable
+from ..records.text import printable
 from ..scenario.scenario import MASK, scenario_yaml
 from .levels import Series
+from .series_names import slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +22,20 @@ class Again:
     masked: bool
 
 
-def again(series: Series) -> Again | None:
-    """Return how to repeat a scenario's runs; None where its settings were not kept."""
+def again(series: Series, name: str) -> Again | None:
+    """Return how to repeat a named series' runs; None where its settings were not kept."""
     run = next((r for r in series.runs if r.info is not None), None)
     if run is None or run.info is None:
         return None
-    name = f"{file_name(run.scenario)}.yaml"
+    file = f"{slug(name)}.yaml"
     text = scenario_yaml(run.info.scenario)
-    return Again(name, text, tuple(_commands(run.scenario, run.info, name)), MASK in text)
+    return Again(file, text, tuple(_commands(run.scenario, run.info, file)), MASK in text)
 
 
-def _commands(scenario: str, info: RunInfo, name: str) -> list[str]:
+def _commands(scenario: str, info: RunInfo, file: str) -> list[str]:
     commit = info.client.get("git_commit")
     checkout = [["git", "checkout", str(commit)]] if commit else []
     telemetry = ["--telemetry"] if info.observed.get("gpu") else []
-    bench = ["python", "bench/bench.py", "--scenarios", name, "--name", scenario, *telemetry]
+    bench = ["python", "bench/bench.py", "--scenarios", file, "--name", scenario, *telemetry]
     lines = [*checkout, bench, ["python", "bench/report.py"]]
     return [printable(shlex.join(line), 2000) for line in lines]

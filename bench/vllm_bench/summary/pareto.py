@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from ..scenario.load import Load
 from ..verdict.verdict import Level as VerdictLevel
-from .levels import Level, Series
-from .stability import output_tokens_per_s
+from .levels import Level, Series, output_tokens_per_s
 from .summary import RunSummary
 
 
@@ -39,7 +38,7 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
     """Return the points of the levels that have both figures, by rising load.
 
     A point is on the frontier if no other point is better in one figure and at least as good in the
-    other. INVALID levels are left out of this comparison.
+    other.
     """
     found = [
         (level, (user, rate / (gpus or 1)))
@@ -47,13 +46,12 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
         if (user := level.centre(per_user)) is not None
         and (rate := level.centre(output_tokens_per_s)) is not None
     ]
-    rivals = [figures for level, figures in found if level.verdict != "INVALID"]
     return [
         ParetoPoint(
             level.load,
             *figures,
             level.verdict,
-            level.verdict != "INVALID" and not any(_dominates(r, figures) for r in rivals),
+            on_frontier=not any(_dominates(rival, figures) for _, rival in found),
         )
         for level, figures in found
     ]

@@ -15,14 +15,13 @@ from typing import Literal
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.statistics import Repeated
 from ..scenario.load import Load
-from .levels import Level
-from .summary import RunSummary
+from .levels import Level, output_tokens_per_s
 
 UNNOTICED_MS = 50.0  # added to both times, so that no small time grows by a large factor
 SLIGHT_GROWTH = 1.25  # growth by less than a quarter counts as none
 P95_GROWTH = 2.0  # ... up to four times the load; above that it grows with the root of load
 P50_DOUBLED = 2.0
-OVERLOAD = 2.0  # a median that grows twice as fast as load: the queue, not the batch
+OVERLOAD = 1.75  # a median that grows so many times as fast as load: the queue, not the batch
 
 # Throughput ~ load ^ elasticity between two levels: 1 while there is room, 0 once the server is
 # full. At 0.15 twice the load brings 11 % more tokens; the other requests wait.
@@ -82,6 +81,8 @@ class Judged:
     @property
     def words(self) -> str:
         """The level in a line: `16 streams: TTFT p50=135 ms, p95=210 ms  ✓ stable`."""
+        if self.invalid is not None and self.p50_ms is None:
+            return f"{self.load.words}: {self.invalid}"
         p50, p95 = (
             "too few" if x is None else f"{x:.{0 if x >= 10 else 1}f} ms"
             for x in (self.p50_ms, self.p95_ms)
@@ -106,15 +107,19 @@ class Stability:
 
 
 def stability(levels: Sequence[Level]) -> Stability | None:
-    """Judge levels of rising load; None where there are fewer than two to compare."""
+    """Judge levels of rising load; None where there are fewer than two to compare.
+
+    They are compared with the lowest that has figures.
+    """
     if len(levels) < 2:
         return None
     knee = find_knee(levels)
-    first, *others = levels
+    first = next((level for level in levels if level.figures_of), levels[0])
     p50, p95 = _ttft_ms(first, 50), _ttft_ms(first, 95)
     state: State = "baseline" if p50 is not None else "cannot tell"
     base = Judged(first.load, p50, p95, state, first.invalid)
-    return Stability((base, *(_judged(level, base, knee) for level in others)), knee)
+    judged = (base if level is first else _judged(level, base, knee) for level in levels)
+    return Stability(tuple(judged), knee)
 
 
 def _ttft_ms(level: Level, percentile: float) -> float | None:
@@ -201,11 +206,3 @@ class _Step:
 
 def _offered(level: Level) -> float:
     return level.centre(lambda run: run.realised_rate) or level.load.value
-
-
-def output_tokens_per_s(run: RunSummary) -> float | None:
-    """Return a run's output rate: in the steady window where stamps allow it, else overall."""
-    for found in (run.steady, run.throughput):
-        if found is not None and found.output_tokens_per_s:
-            return found.output_tokens_per_s
-    return None

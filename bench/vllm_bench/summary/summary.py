@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pandas as pd
 
@@ -76,6 +77,7 @@ class RunSummary(OfRun):
     """One run, summed up. `absent` says why a distribution is missing."""
 
     run_id: str
+    folder: Path  # where its files are
     name: str  # the file's, without its ending
     scenario: str
     concurrency: int | None  # None: an open loop
@@ -150,17 +152,15 @@ def facts_of(run: Run) -> Facts:
 
 
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
-    """Return the summary of a run. Pure: the same files give the same figures at any time.
-
-    `facts`, where known, saves reading the run's files again.
-    """
+    """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: sample.described() for name, sample in samples.items()}
-    steady = window_throughput(facts, facts.window)
-    gpus = gpu_side(facts)
+    reads, cached = facts.reads, facts.values("cached_tokens").size
+    steady, gpus = window_throughput(facts, facts.window), gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
+        folder=run.path.parent.resolve(),
         name=run.path.stem,
         scenario=run.scenario,
         concurrency=run.concurrency,
@@ -178,13 +178,13 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         throughput=throughput(facts),
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
-        peak_output_tokens_per_s=None if facts.reads is None else facts.reads.peak_per_s,
-        exact_tokens=None if facts.reads is None else facts.reads.exact,
+        peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
+        exact_tokens=None if reads is None else reads.exact,
         verdict=judge(facts),
         calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
-        cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
+        cached_tokens=facts.total("cached_tokens") if cached else None,
         turns=_turns(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
@@ -253,6 +253,21 @@ def headline(summaries: Sequence[RunSummary]) -> str:
     return ", ".join(f"{counts[level]} {level}" for level in LEVELS.values() if counts[level])
 
 
-def shared_notes(summaries: Sequence[RunSummary]) -> Counter[Finding]:
-    """Return the notes, each with the number of runs that have it."""
-    return Counter(note for summary in summaries for note in summary.verdict.notes)
+MOST_NAMED = 3  # runs that a note names; the others are counted
+
+
+def shared_notes(summaries: Sequence[RunSummary]) -> list[tuple[Finding, str]]:
+    """Return the notes, each once, with the names of the runs that have it."""
+    of: dict[Finding, list[str]] = {}
+    for summary in summaries:
+        for note in summary.verdict.notes:
+            of.setdefault(note, []).append(summary.run_id)
+    return [(note, _named(runs, len(summaries))) for note, runs in of.items()]
+
+
+def _named(runs: Sequence[str], every: int) -> str:
+    """Return `every run`, or the runs' names."""
+    if len(runs) == every > 1:
+        return "every run"
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return ", ".join(runs[:MOST_NAMED]) + more

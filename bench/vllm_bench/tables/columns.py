@@ -12,7 +12,6 @@ from typing import Any
 from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
-from ..figures.objectives import Attainment
 from ..figures.statistics import min_samples
 from ..records.column import Column, Value
 from ..records.row import column_docs
@@ -20,8 +19,9 @@ from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
-from ..summary.stability import output_tokens_per_s
+from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
+from ..verdict.finding import Family
 from .group import Group, Where, in_flight, schedule
 
 RunColumn = Column[RunSummary]
@@ -70,13 +70,27 @@ def _speed(run: RunSummary, percentile: float) -> Value:
     return 1000 / tpot_ms if tpot_ms else None
 
 
-def objectives_met(found: Attainment | None) -> Value:
-    """Return yes or no; None where there are no objectives."""
-    return None if found is None else "yes" if found.met else "no"
-
-
 def _objectives_missed(run: RunSummary) -> Value:
-    return "; ".join(o.objective.words for o in run.attainment.missed) if run.attainment else None
+    found = run.attainment
+    if found is None:
+        return None
+    return "; ".join(o.short_words for o in (*found.missed, *found.not_shown))
+
+
+WORDS: dict[Family, str] = {
+    "TTFT": "TTFT",
+    "pace": "TPOT, latency and rates",
+    "gaps": "gaps between tokens and ITL",
+    "GPUs": "GPUs and energy",
+}
+
+
+def _word_on(family: Family, doc: str) -> RunColumn:
+    return Column(
+        f"verdict_{family.lower()}",
+        f"the verdict on figures of {doc}: VALID, SUSPECT or INVALID",
+        lambda run: run.verdict.of(family),
+    )
 
 
 OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --like measured it"
@@ -94,6 +108,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("load", "level of load", "load.value"),
     Column("load_unit", "streams or requests/s", "load.unit"),
     Column("verdict", "VALID, SUSPECT or INVALID", "verdict.level"),
+    *(_word_on(family, doc) for family, doc in WORDS.items()),
     Column("reasons", "codes because of which the run is not VALID", "verdict.reasons"),
     Column(
         "notes",
@@ -111,6 +126,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         lambda run: "yes" if run.simulated else None,
     ),
     Column("requests", "requests that ended, however they did", "requests"),
+    Column(
+        "requests_counted",
+        "requests sent in the steady window, of which the figures are; all where there is none",
+        "counted",
+    ),
     Column("succeeded", "requests that succeeded", "succeeded"),
     Column("success_rate", "succeeded / requests, 0 to 1", "success_rate"),
     Column(
@@ -148,15 +168,15 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column(
         "window_s",
-        "steady window: from the moment that 95 % of the streams were first held to the last; in "
-        "an open loop from a median latency after the ramp to the last measured arrival",
+        "steady window: from when every stream had ended its first request to when the first found "
+        "no more work; in an open loop from p95 of latency after the ramp to the last arrival",
         "window.length_s",
     ),
     *_of(
         "steady",
         "window_",
-        requests_per_s="successes that ended in the window",
-        prompt_tokens_per_s="prompt tokens of successes whose first token came in the window",
+        requests_per_s="successes, each by the share of its time that lies in the window",
+        prompt_tokens_per_s="prompt tokens of successes, by the same shares",
         output_tokens_per_s="tokens of successes whose stamps lie in the window; empty without "
         "stamps",
         total_tokens_per_s="prompt and output tokens of these two",
@@ -203,18 +223,22 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         OWN_ERROR.format("a token's stamp at p99"),
         "calibration.stamp_p99_ms",
     ),
-    Column("objectives_met", "yes or no", lambda run: objectives_met(run.attainment)),
-    Column("objectives_missed", "those missed", _objectives_missed),
+    Column("objectives", "met, missed or not shown: the worst of them", "attainment.word"),
+    Column(
+        "objectives_missed",
+        "those missed, and those not shown with the requests that it takes",
+        _objectives_missed,
+    ),
     Column(
         "attainment",
-        "requests that met every objective, of all arrivals, 0 to 1",
+        "requests that met every objective, of those counted, 0 to 1",
         "attainment.share",
     ),
     *_of(
         "attainment.interval",
         "attainment_",
-        low="low end of Wilson's 95 % interval of attainment",
-        high="high end of Wilson's 95 % interval of attainment",
+        low="low end of its 95 % interval, by batch means",
+        high="high end of that interval",
     ),
     Column(
         "goodput_per_s",
@@ -248,6 +272,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "cached_tokens_total",
         "prompt tokens of the successes found in the prefix cache, if the replies report it",
         "cached_tokens",
+    ),
+    Column(
+        "trace_shared_share",
+        "share of a trace's prompt tokens that it shares with earlier requests, 0 to 1",
+        "info.plan.trace_shared_share",
     ),
     *_figures("server_side", ServerSide, "server"),
     _absent("server_side", "server"),
@@ -316,6 +345,7 @@ CLOSED: Unit = "streams"
 
 # In the order of each table. LEVELS takes columns of `REPEATED`, the other tables those above.
 GROUPS: tuple[Group, ...] = (
+    Group("figures", {"of": "requests_counted"}, MARKDOWN | RUNS),
     Group("schedule req/s", SCHEDULE, MARKDOWN, OPEN, " / ", cell=schedule),
     Group("TTFT ms from schedule", _p("ttft_from_schedule"), TEXT | RUNS | LEVELS, OPEN),
     Group("latency ms from schedule", _p("latency_from_schedule"), LEVELS, OPEN),
@@ -376,7 +406,12 @@ GROUPS: tuple[Group, ...] = (
     Group("running", _mean_peak("server_running"), SERVER),
     Group("waiting", _mean_peak("server_waiting"), SERVER),
     Group("KV cache %", _mean_peak("server_kv_cache"), SERVER, percent=True),
-    Group("prefix cache", {"hits %": "server_prefix_cache_hit_rate"}, SERVER, percent=True),
+    Group(
+        "prefix cache",
+        {"hits %": "server_prefix_cache_hit_rate", "shared in trace %": "trace_shared_share"},
+        SERVER,
+        percent=True,
+    ),
     Group("", {"preemptions": "server_preemptions"}, SERVER),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
     Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),

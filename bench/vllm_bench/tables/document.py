@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..figures.metrics import METRICS
-from ..figures.objectives import Objective
+from ..figures.objectives import Objective, Word
 from ..figures.statistics import Distribution, Interval
 from ..records.column import Column, Value
 from ..scenario.load import Load
@@ -25,9 +25,10 @@ from ..summary.again import Again, again
 from ..summary.capacity import Capacity, capacity
 from ..summary.environment import environment
 from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.stability import Knee, stability
 from ..summary.summary import ErrorGroup, RunSummary, Turn
-from ..verdict.finding import Severity
+from ..verdict.finding import Family, Severity
 from ..verdict.verdict import Level
 from .columns import REPEATED, SUMMARY_COLUMNS
 from .level_columns import LEVEL_COLUMNS, level_rows
@@ -52,6 +53,7 @@ class FindingView(View):
     ]
     figures: str
     advice: str
+    about: Family
 
 
 class VerdictView(View):
@@ -67,8 +69,9 @@ class OutcomeView(View):
     objective: Objective
     arrivals: int
     within: int
+    word: Word
     met: bool
-    short_of: int
+    more_needed: int | None  # about how many requests more would show it
     interval: Interval | None
     unmeasured: str | None
     words: str
@@ -77,6 +80,7 @@ class OutcomeView(View):
 class AttainmentView(View):
     """The outcome of all objectives together."""
 
+    word: Word
     met: bool
     arrivals: int
     good: int
@@ -111,7 +115,7 @@ class Parts(View):
 
 # These columns of summary.csv show a part of the document in one cell.
 IN_ONE_CELL = {
-    *("concurrency", "request_rate", "notes", "errors", "objectives_met", "objectives_missed"),
+    *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
 }
 RUN_FIGURES = [
@@ -155,6 +159,7 @@ class ScenarioView(View):
     """Figures over the levels of one series."""
 
     scenario: str
+    name: str  # the scenario's, with its label or what else tells it from others
     run_ids: tuple[str, ...]
     stability: tuple[str, ...]
     knee: Knee | None
@@ -179,7 +184,7 @@ def document(summaries: Sequence[RunSummary]) -> Document:
         schema_version=2,
         runs=[_run(summary) for summary in summaries],
         levels=[{c.name: c.value(row) for c in LEVEL_FIGURES} for row in level_rows(series)],
-        scenarios=[_scenario(one) for one in series],
+        scenarios=[_scenario(name, one) for name, one in named_series(series)],
         environment=dict(environment(summaries)),
     )
 
@@ -189,15 +194,16 @@ def _run(summary: RunSummary) -> Run:
     return Run(**parts, figures={column.name: column.value(summary) for column in RUN_FIGURES})
 
 
-def _scenario(series: Series) -> ScenarioView:
+def _scenario(name: str, series: Series) -> ScenarioView:
     judged, most = stability(series.levels), capacity(series.levels)
     return ScenarioView(
         scenario=series.scenario,
+        name=name,
         run_ids=tuple(run.run_id for run in series.runs),
         stability=tuple(judged.lines) if judged else (),
         knee=judged.knee if judged else None,
         capacity=_capacity(most) if most else None,
-        again=again(series),
+        again=again(series, name),
     )
 
 
@@ -224,4 +230,6 @@ class Strict(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """Return the JSON schema of summary.json."""
     found = Document.model_json_schema(schema_generator=Strict, mode="serialization")
+    no_bound = {"type": ["number", "null"], "description": "null: there is no upper bound"}
+    found["$defs"]["Interval"]["properties"]["high"] |= no_bound
     return {"$schema": Strict.schema_dialect, **found}

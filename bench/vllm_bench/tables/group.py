@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..figures.digits import short
-from ..figures.statistics import min_samples
+from ..figures.statistics import Interval, min_samples
 from ..records.text import ABSENT
 from ..scenario.load import Unit
 from ..summary.summary import RunSummary
@@ -57,6 +57,11 @@ def schedule(run: RunSummary) -> str:
 def in_flight(run: RunSummary) -> str:
     """Return the mean and the largest number of requests in flight."""
     return f"{run.in_flight.mean:.1f} / {run.in_flight.peak}" if run.in_flight else ABSENT
+
+
+def interval_words(found: Interval, show: Callable[[float], str] = short) -> str:
+    """Return `100 to 140`, or `≥ 100` where there is no upper bound."""
+    return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")

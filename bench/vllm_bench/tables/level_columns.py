@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from ..figures.statistics import Repeated
 from ..records.column import Column, Value, follow, in_file
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .columns import REPEATED, RunColumn, objectives_met
+from .columns import REPEATED, RunColumn
+from .group import PERCENTILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +21,41 @@ class LevelRow:
     state: str | None
 
 
+def over_runs(level: Level, figure: RunColumn) -> Repeated | None:
+    """Return a figure over a level's runs: a percentile of all their rows, or their mean."""
+    found = PERCENTILE.fullmatch(figure.name)
+    if found is None:
+        return level.over_repeats(figure.value)
+    return level.over_rows(f"{found['metric']}_ms", float(found["percentile"]))
+
+
 def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
-    """Yield a figure's mean, its 95 % t interval from three repeats on, and each run's value."""
+    """Yield a figure over a level's runs, its 95 % interval, and each run's value."""
 
     def of(path: str) -> Callable[[LevelRow], Value]:
-        return lambda row: follow(row.level.over_repeats(figure.value), path)
+        return lambda row: follow(over_runs(row.level, figure), path)
 
     def every(row: LevelRow) -> Value:
-        return " ".join(in_file(figure.value(run)) or "-" for run in row.level.runs)
+        runs, believed = row.level.runs, row.level.believed
+        cells = [in_file(figure.value(run)) if run in believed else "" for run in runs]
+        return " ".join(cell or "-" for cell in cells) if believed else None
 
-    name = figure.name
-    yield Column(name, f"geometric mean of the runs' {figure.doc}", of("centre"))
+    def high(row: LevelRow) -> Value:
+        found = over_runs(row.level, figure)
+        bounded = found is not None and found.interval is not None and found.interval.bounded
+        return follow(found, "interval.high") if bounded else None
+
+    name, rows = figure.name, PERCENTILE.fullmatch(figure.name)
+    whose = "{} over the rows of all runs that count" if rows else "geometric mean of the runs' {}"
+    how = "by batch means" if rows else "over the runs, from three runs on"
+    yield Column(name, whose.format(figure.doc), of("centre"))
+    yield Column(f"{name}_low", f"low end of its 95 % interval, {how}", of("interval.low"))
+    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
     yield Column(
-        f"{name}_low",
-        "low end of its 95 % interval over the runs, from three runs on",
-        of("interval.low"),
+        f"{name}_runs",
+        "the value of each run, in the order of run_ids; -: none, or an INVALID run",
+        every,
     )
-    yield Column(f"{name}_high", "high end of that interval", of("interval.high"))
-    yield Column(f"{name}_runs", "the value of each run, in the order of run_ids", every)
 
 
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
@@ -51,12 +70,27 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     ),
     Column("runs", "repeats", lambda row: len(row.level.runs)),
     Column("run_ids", "which", lambda row: " ".join(run.run_id for run in row.level.runs)),
-    Column("verdict", "the worst verdict of the runs", "level.verdict"),
+    Column(
+        "runs_counted",
+        "those that the figures are of: not INVALID ones, and none where repeats disagree",
+        lambda row: len(row.level.figures_of),
+    ),
+    Column("verdict", "their worst verdict; INVALID where none counts", "level.verdict"),
     Column("reasons", "codes of all runs that are not VALID", "level.reasons"),
+    Column(
+        "disagree",
+        "what lies further apart than repeats do, so that there is no mean; empty: nothing",
+        "level.disagree",
+    ),
     Column(
         "requests",
         "requests of all runs that ended",
         lambda row: sum(run.requests for run in row.level.runs),
+    ),
+    Column(
+        "requests_counted",
+        "those sent in steady windows of runs that count, of which the figures are",
+        lambda row: sum(run.counted for run in row.level.figures_of),
     ),
     Column(
         "succeeded",
@@ -65,18 +99,23 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     ),
     *(column for figure in REPEATED for column in _columns(figure)),
     Column(
-        "objectives_met",
-        "yes or no, over the requests of all runs",
-        lambda row: objectives_met(row.level.attainment),
+        "prefix_cache_hit_rate",
+        "share of prompt tokens found in the prefix cache, 0 to 1, mean of the runs",
+        "level.hit_rate",
+    ),
+    Column(
+        "objectives",
+        "met, missed or not shown, over the counted requests of the runs that count",
+        "level.attainment.word",
     ),
     Column(
         "attainment",
-        "requests that met every objective, of all arrivals of all runs, 0 to 1",
+        "share of these requests that met every objective, 0 to 1",
         "level.attainment.share",
     ),
     Column(
         "attainment_low",
-        "low end of Wilson's 95 % interval of attainment",
+        "low end of its 95 % interval, by batch means",
         "level.attainment.interval.low",
     ),
     Column("attainment_high", "high end of that interval", "level.attainment.interval.high"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
+from ..figures.objectives import Word
 from ..figures.statistics import MIN_REPEATS, Repeated
 from ..summary.capacity import capacity
-from ..summary.levels import Level, Series
+from ..summary.levels import Level, Series, series_of
 from ..summary.stability import stability
+from ..summary.summary import RunSummary
 from .columns import REPEATED
+from .group import PERCENTILE, interval_words
+from .level_columns import over_runs
 from .server_lines import server_lines
 
 # The figures over repeats that people compare most; all are in summary_levels.csv.
@@ -21,6 +25,10 @@ COMPARED = {
         *("tpot_p50_ms", "output_tokens_per_s"),
     ),
 }
+
+
+SEEN = 0.005  # a smaller share of the prompts in the cache isn't worth a word
+WORDS: dict[Word, str] = {"met": "met", "missed": "MISSED", "not shown": "not shown"}
 
 
 def sections(series: Series) -> list[tuple[str, list[str]]]:
@@ -44,7 +52,9 @@ def objective_lines(series: Series) -> list[str]:
 def _level_objectives(level: Level) -> list[str]:
     found = level.attainment
     if found is None:
-        return []
+        asked = any(run.attainment for run in level.runs)
+        why = level.invalid or "its runs had other objectives"
+        return [f"{level.load.words}: {why}"] if asked else []
     goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
     share, interval = found.share, found.interval
     met = "no request" if found.unmeasured is None else f"not measured ({found.unmeasured})"
@@ -53,42 +63,76 @@ def _level_objectives(level: Level) -> list[str]:
             f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
             f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
         )
-    state = found.word if level.invalid is None else "INVALID"
-    head = f"{level.load.words}: {state}, {met}"
-    return [head, *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes)]
+    head = f"{level.load.words}: {WORDS[found.word]}, {met}"
+    left_out = f"; {level.invalid}" if level.invalid else ""
+    return [
+        head + left_out,
+        *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes),
+    ]
 
 
 def stability_lines(series: Series) -> list[str]:
-    """Return a line for each level, and the knee; nothing where there is one level."""
-    found = stability(series.levels)
-    return found.lines if found else []
+    """Return a line for each level, the knee, and what the prefix cache did at each level.
+
+    Nothing where there is one level.
+    """
+    found, hits = stability(series.levels), hit_rates(series)
+    return [*found.lines, *([hits] if hits else [])] if found else []
+
+
+def hit_rates(series: Series) -> str:
+    """Return which share of the prompts was in the prefix cache at each level, in words.
+
+    Of a trace also the share that it repeats itself. Empty: nothing was in the cache.
+    """
+    known = [(lv.load.number, lv.hit_rate) for lv in series.levels if lv.hit_rate is not None]
+    shared = series.runs[0].plan_number("trace_shared_share")
+    if max((rate for _, rate in known), default=0.0) < SEEN and not shared:
+        return ""
+    at_each = ", ".join(f"{100 * rate:.0f} % at {at}" for at, rate in known)
+    words = f"Prefix cache hits: {at_each or 'unknown'}"
+    own = "" if shared is None else f"; the trace itself repeats {100 * shared:.0f} % of its tokens"
+    return words + own
 
 
 def repeat_lines(series: Series) -> list[str]:
-    """Return the figures of levels that were run more than once, with each run's value."""
+    """Return the figures of levels that were run more than once, with each run's value.
+
+    Where the runs disagree there is only how.
+    """
     return [
-        f"{level.load.words}: {_repeated(figure.name, over)}"
+        f"{level.load.words}: {words}"
         for level in series.levels
         if len(level.runs) > 1
-        for figure in REPEATED
-        if figure.name in COMPARED[level.load.unit] and (over := level.over_repeats(figure.value))
+        for words in ([f"{level.disagree}: no mean"] if level.disagree else _repeats(level))
     ]
+
+
+def _repeats(level: Level) -> Iterator[str]:
+    for figure in REPEATED:
+        if figure.name in COMPARED[level.load.unit] and (over := over_runs(level, figure)):
+            yield _repeated(figure.name, over)
 
 
 def _repeated(name: str, found: Repeated) -> str:
     """Return a figure over its repeats: `TTFT p50 120 ms, 95 % interval 100 to 140 over …`."""
-    metric, _, percentile = name.removesuffix("_ms").rpartition("_p")
-    title = f"{TITLES[f'{metric}_ms']} p{percentile}" if name.endswith("_ms") else "output"
-    unit = "ms" if name.endswith("_ms") else "tokens/s"
+    rows = PERCENTILE.fullmatch(name)
+    title = f"{TITLES[rows['metric'] + '_ms']} p{rows['percentile']}" if rows else "output"
+    unit, needs = ("ms", "more requests") if rows else ("tokens/s", f"{MIN_REPEATS} runs")
     every, centre = ", ".join(short(value) for value in found.values), short(found.centre)
     if found.interval is None:
-        return f"{title} {centre} {unit} ({every}); an interval needs {MIN_REPEATS} runs"
-    low, high = short(found.interval.low), short(found.interval.high)
+        return f"{title} {centre} {unit} ({every}); an interval needs {needs}"
     runs = f"{len(found.values)} runs ({every})"
-    return f"{title} {centre} {unit}, 95 % interval {low} to {high} over {runs}"
+    return f"{title} {centre} {unit}, 95 % interval {interval_words(found.interval)} over {runs}"
 
 
-def missed(series: Sequence[Series]) -> bool:
-    """Whether any level missed an objective."""
-    found = [level.attainment for one in series for level in one.levels]
-    return any(a is not None and not a.met for a in found)
+def exit_code(summaries: Sequence[RunSummary]) -> int:
+    """Return 4 where a run is INVALID or repeats disagree, else 3 where a run missed, else 0.
+
+    By run, not by level: good runs beside a bad one don't make it good. An objective that is not
+    shown isn't missed.
+    """
+    levels = [level for one in series_of(summaries) for level in one.levels]
+    if any(level.disagree or len(level.believed) < len(level.runs) for level in levels):
+        return 4
+    return 3 if any(s.attainment and s.attainment.word == "missed" for s in summaries) else 0

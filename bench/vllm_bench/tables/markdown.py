@@ -9,11 +9,22 @@ from ..figures.digits import markdown_table
 from ..records.text import code, markdown
 from ..summary.again import again
 from ..summary.environment import environment
-from ..summary.levels import Series, named_series, series_of
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
+from ..verdict.finding import Finding
 from .group import Where
 from .level_lines import sections
-from .text_tables import cache_notes, footnotes, interval_rows, runs_table, setup_words, turn_rows
+from .text_tables import (
+    cache_notes,
+    footnotes,
+    interval_rows,
+    population,
+    runs_table,
+    setup_words,
+    turn_rows,
+    unbounded,
+)
 
 MEANINGS = (
     "**ok**: requests that succeeded / all that ended. Times are of the successes only; a "
@@ -22,15 +33,16 @@ MEANINGS = (
     "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1), one value per "
     "request. **ITL**: the gap before each read, shared among its tokens, one value per token. "
     "**worst gap**: the longest wait between two reads that brought tokens, in any reply.",
-    "**window**: from the first moment that 95 % of the load was held to the last such moment. "
-    "**req/s, tok/s**: successes that ended in it and tokens whose stamps lie in it; then "
-    "the same over the *whole run*, ramp and drain included.",
+    "**window**: from when every stream had ended its first request to when the first one found "
+    "no more work. Percentiles, objectives and means are of the requests sent in it (**figures "
+    "of**). **req/s, tok/s**: successes by the share of their time that lies in it, and tokens "
+    "whose stamps do; then the same over the *whole run*, ramp and drain included.",
     "**from schedule**: counted from when the request was meant to go, so that no wait in the "
-    "client is hidden. An open loop (requests/s) is judged by it; its window lasts from a "
-    "median latency after the ramp to the last measured arrival.",
+    "client is hidden. An open loop (requests/s) is judged by it; its window lasts from p95 of "
+    "latency after the ramp to the last measured arrival.",
     "**n<368**: the percentile needs 368 successes; percentiles interpolate linearly.",
-    "**intervals**: 95 %, from order statistics within one run. They are optimistic, since "
-    "requests near saturation wait for each other; repeat a level to see how much it varies.",
+    "**intervals**: 95 %, by means of ten batches of the window, since requests near saturation "
+    "wait for each other. **≥**: there is no upper bound yet.",
 )
 INTERVAL_HEADINGS = ("metric", "p50", "p95", "p99")
 TURN_HEADINGS = ("turn", "n", "TTFT ms p50", "p95", "prompt tokens", "of them cached")
@@ -56,16 +68,20 @@ def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
     for summary in summaries:
         if summary.verdict.doubts:
             yield f"**{summary.verdict.level}** {code(summary.run_id)}\n\n" + _list(
-                f"`{f.code}` ({f.severity.name}): {markdown(f.figures)} → {markdown(f.advice)}"
-                for f in summary.verdict.doubts
+                _finding(f) for f in summary.verdict.doubts
             )
-    notes, every = shared_notes(summaries), len(summaries)
+    notes = shared_notes(summaries)
     if notes:
         yield "Worth knowing:\n\n" + _list(
-            f"`{note.code}`, {'every run' if some == every else f'{some} of {every} runs'}: "
-            f"{markdown(note.figures)} → {markdown(note.advice)}"
-            for note, some in notes.items()
+            _finding(note, runs if len(summaries) > 1 else "") for note, runs in notes
         )
+
+
+def _finding(found: Finding, runs: str = "") -> str:
+    """Return a finding as a line: its code, how bad it is, what it is about, and of which runs."""
+    of = found.severity.name + (f" as to {found.about}" if found.about != "all" else "")
+    named = f", {code(runs)}" if runs else ""
+    return f"`{found.code}` ({of}){named}: {markdown(found.figures)} → {markdown(found.advice)}"
 
 
 def _scenario(name: str, series: Series) -> str:
@@ -74,6 +90,7 @@ def _scenario(name: str, series: Series) -> str:
     description = next((d for r in runs if (d := r.setting("description"))), None)
     if description:
         head += f"\n\n{markdown(description)}"
+    head += "\n\n" + _list(population(series))
     headings, rows = runs_table(series, Where.MARKDOWN)
     notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
     table = _table([heading.replace("\n", " ") for heading in headings], rows)
@@ -87,6 +104,7 @@ def _scenario(name: str, series: Series) -> str:
     if intervals:
         above = "Percentiles in ms with their intervals within the run:"
         parts += [above, _table((unit, *INTERVAL_HEADINGS), intervals)]
+        parts += [_list(lines)] if (lines := unbounded(series)) else []
     return "\n\n".join(parts)
 
 
@@ -116,7 +134,7 @@ def _environment(summaries: Sequence[RunSummary]) -> Iterable[str]:
 
 
 def _again(named: Sequence[tuple[str, Series]]) -> Iterable[str]:
-    known = [(name, found) for name, series in named if (found := again(series))]
+    known = [(name, found) for name, series in named if (found := again(series, name))]
     if known:
         yield "## Run it again"
     for name, found in known:

@@ -9,7 +9,7 @@ from ..figures.digits import counted, short
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
-from ..summary.levels import Level, Series
+from ..summary.levels import Series
 from ..summary.summary import RunSummary
 
 FEW = 5  # with fewer readings, a mean over time also shows their number
@@ -18,18 +18,9 @@ COVERED = 0.95  # of the window; a GPU with less of it covered is named
 
 def server_lines(series: Series) -> list[str]:
     """Return a few lines for each run with samples or a price, and notes on them."""
-    lines = [
-        f"{_name(level, place)}: {line}"
-        for level in series.levels
-        for place, run in enumerate(level.runs, start=1)
-        for line in _lines(run)
-    ]
+    lines = [f"{words}: {line}" for words, run in series.run_words for line in _lines(run)]
     measured = any(run.energy.window_j is not None for run in series.runs)
     return [*lines, SENSOR_NOTE] if measured else lines
-
-
-def _name(level: Level, place: int) -> str:
-    return level.load.words + (f", run {place}" if len(level.runs) > 1 else "")
 
 
 def _lines(run: RunSummary) -> Iterable[str]:

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records.text import printable
-from ..summary.levels import Series, named_series, series_of
+from ..summary.levels import Series, series_of
+from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
 from .group import Where
 from .level_lines import sections
-from .text_tables import footnotes, runs_table, setup_words
+from .text_tables import footnotes, population, runs_table, setup_words
 
 STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
 
@@ -41,18 +42,22 @@ def wide_console() -> Console:
 
 def print_summary(summaries: Sequence[RunSummary], console: Console) -> None:
     """Print verdicts, tables and errors to the console."""
-    for part in _parts(summaries, plain=not console.is_terminal):
+    width = console.width if console.is_terminal else None
+    for part in _parts(summaries, width):
         # In a pipe lines aren't cut, so that they can be searched for.
         console.print(part, soft_wrap=not console.is_terminal)
 
 
-def _parts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[RenderableType]:
+def _parts(summaries: Sequence[RunSummary], width: int | None) -> Iterable[RenderableType]:
+    """Yield what is printed; on a pipe, which has no width, nothing folds."""
+    plain = width is None
     yield Text(f"Verdict: {headline(summaries)}", style="bold")
     yield from _doubts(summaries, plain=plain)
     for name, series in named_series(series_of(summaries)):
         yield Text()
         yield Text(f"{printable(name)} · {printable(setup_words(series.runs))}", style="bold")
-        yield _table(series, plain=plain)
+        yield from (Text(printable(line)) for line in population(series))
+        yield from _table(series, width)
         yield from (Text(printable(note), style="dim") for note in footnotes(series.runs))
         for title, lines in sections(series):
             yield Text(title, style="bold")
@@ -71,24 +76,54 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
             level = summary.verdict.level
             yield Text.assemble((level, STYLES[level]), f" {printable(summary.run_id)}")
             yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
-    for note, count in shared_notes(summaries).items():
-        runs = f" ({count} runs)" if count > 1 else ""
-        yield Text(f"{finding_text(note)}{runs}", style="dim")
+    for note, runs in shared_notes(summaries):
+        of = f" [{printable(runs)}]" if len(summaries) > 1 else ""
+        yield Text(f"{finding_text(note)}{of}", style="dim")
 
 
-def _table(series: Series, *, plain: bool) -> Table:
+def _table(series: Series, width: int | None) -> Iterable[RenderableType]:
+    """Yield a row per run, or its figures one under the other where the terminal is narrower."""
     headings, rows = runs_table(series, Where.TERMINAL)
+    cells = [[heading, *of] for heading, *of in zip(headings, *rows, strict=True)]
+    if width is not None and sum(1 + _least_width(of) for of in cells) > width:
+        yield from _one_by_one(headings, rows)
+        return
     table = Table(
-        box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=(0, int(plain)), show_edge=False
+        box=box.MARKDOWN if width is None else box.SIMPLE_HEAD,
+        padding=(0, int(width is None)),
+        show_edge=False,
     )
-    for heading in headings:
+    for heading, *of in cells:
         table.add_column(
-            heading.replace("\n", " ") if plain else heading,
+            _one_line(heading) if width is None else heading,
             justify="right" if heading != "verdict" else "left",
+            no_wrap=not _folds(of),
         )
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    return table
+    yield table
+
+
+def _one_by_one(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[RenderableType]:
+    for name, *figures in rows:
+        yield Text(f"{name} {headings[0]}")
+        for heading, figure in zip(headings[1:], figures, strict=True):
+            yield _indented(f"{_one_line(heading)}: {figure}", plain=False)
+
+
+def _one_line(heading: str) -> str:
+    return heading.replace("\n", " ")
+
+
+def _folds(cells: Sequence[str]) -> bool:
+    """Whether a column's figures can stand in two lines, as `14.4 / 13.9`."""
+    return any(" / " in cell for cell in cells)
+
+
+def _least_width(cells: Sequence[str]) -> int:
+    """Return the characters that a column needs at least, its heading first."""
+    parts = [part for cell in cells for part in (cell.split() if _folds(cells) else [cell])]
+    return max(len(line) for part in parts for line in part.split("\n"))
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

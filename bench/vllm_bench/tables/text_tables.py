@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..figures.digits import allowed, short
+from ..figures.digits import allowed, counted, short
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.statistics import min_samples
 from ..records.text import ABSENT
@@ -12,7 +12,8 @@ from ..summary.calibration import in_words
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn
 from .columns import BY_NAME, groups_of
-from .group import Group, Where, lacking
+from .group import Group, Where, interval_words, lacking
+from .marks import legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
 TAILS = (50.0, 95.0, 99.0)
@@ -34,8 +35,11 @@ def _cell(run: RunSummary, group: Group) -> str:
     """Return a group's figures: `120/180/n<368`, or one dash for percentiles of nothing."""
     if group.cell is not None:
         return group.cell(run)
-    shown = [_shown(run, name, percent=group.percent) for name in group.columns.values()]
-    return ABSENT if group.joint == "/" and set(shown) == {ABSENT} else group.joint.join(shown)
+    names = list(group.columns.values())
+    shown = [_shown(run, name, percent=group.percent) for name in names]
+    if set(shown) == {ABSENT}:
+        return ABSENT if group.joint == "/" else group.joint.join(shown)
+    return group.joint.join(shown) + mark([run], names[0])
 
 
 def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
@@ -48,10 +52,13 @@ def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
 def interval_rows(series: Series) -> list[list[str]]:
     """Return a run's percentiles with their 95 % intervals within the run, one row per metric."""
     return [
-        [name, TITLES[metric], *(_with_interval(run, metric, q) for q in TAILS)]
+        [
+            name,
+            TITLES[metric] + mark([run], metric),
+            *(_with_interval(run, metric, q) for q in TAILS),
+        ]
         for name, run in series.named_runs
-        for one in ("ttft_ms", "tpot_ms", "latency_ms")
-        if (metric := headline_metric(one, run.load)) in run.distributions
+        for metric in _with_intervals(run)
     ]
 
 
@@ -60,7 +67,37 @@ def _with_interval(run: RunSummary, metric: str, q: float) -> str:
     value, interval = allowed(found.percentile(q), q), found.interval(q)
     if interval is None:
         return value
-    return f"{value} ({short(interval.low)} to {short(interval.high)})"
+    return f"{value} ({interval_words(interval)})"
+
+
+def population(series: Series) -> list[str]:
+    """Return which requests the figures are of: a line for those with a window, one for others."""
+    having = [run for run in series.runs if run.window is not None]
+    lines = [
+        f"{words}: no steady window, so figures are of all its {counted(run.requests, 'request')}"
+        for words, run in series.run_words
+        if run.window is None
+    ]
+    if having:
+        of, every = sum(run.counted for run in having), sum(run.requests for run in having)
+        lines.append(f"Figures are of {of:,} of {every:,} requests: those sent in a steady window")
+    return lines
+
+
+def unbounded(series: Series) -> list[str]:
+    """Return how many requests would give an upper bound to the intervals that have none."""
+    needed: dict[float, int] = {}
+    for run in series.runs:
+        for found in (run.distributions[metric] for metric in _with_intervals(run)):
+            for q, n in found.needed.items():
+                needed[q] = max(needed.get(q, 0), n)
+    words = ", ".join(f"p{q:g} from about {needed[q]:,} requests on" for q in TAILS if q in needed)
+    return [f"≥: no upper bound; there is one for {words}"] if words else []
+
+
+def _with_intervals(run: RunSummary) -> list[str]:
+    found = (headline_metric(one, run.load) for one in ("ttft_ms", "tpot_ms", "latency_ms"))
+    return [metric for metric in found if metric in run.distributions]
 
 
 def turn_rows(series: Series) -> list[list[str]]:
@@ -101,7 +138,7 @@ def _distinct(values: Sequence[object]) -> list[str]:
 
 
 def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return why cells are empty: percentiles with too few samples, metrics without values."""
+    """Return what marks mean, and why cells are empty: too few samples, or no values."""
     why: dict[str, list[str]] = {}
     for metric in EXPLAINED:
         for reason in _distinct([run.absent.get(metric) for run in summaries]):
@@ -110,6 +147,7 @@ def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
     few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in summaries)]
     if few:
         lines.append(f"n<…: too few successes; {', '.join(few)}")
+    lines = [*legend(summaries), *lines]
     return [*lines, *(in_words(run.calibration) for run in summaries if run.calibration)]
 
 

@@ -1,27 +1,35 @@
 """A run as the JSON that `vllm bench serve --save-result` writes, for dashboards that read those.
 
-The figures keep this project's meanings where the names agree: TTFT, TPOT and latency do, and
-count from the send, as vLLM's do, in an open loop too; ITL has one value per token, which is
-vLLM's as long as a chunk has one token; throughput is that of the whole run; the peak of
-concurrent requests is exact. A missing value is null, and so is a percentile with too few samples.
-Lists with one value per request are left out: they are in the rows.
+The figures are of all requests of the run, as vLLM's are, start and drain included, and not of
+those in the steady window. TTFT, TPOT and latency count from the send,
+in an open loop too; ITL has one value per token, which is vLLM's as long as a chunk has one token;
+throughput is that of the whole run; the peak of concurrent requests is exact. A missing value is
+null, and so is a percentile with too few samples. Lists with one value per request are left out:
+they are in the rows.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from ..records.column import follow
-from ..summary.summary import RunSummary
+from ..records.find_runs import Run
+from ..summary.summary import RunSummary, facts_of, summarize
 
 METRICS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "latency_ms"}
 SHOWN = (50, 90, 95, 99)
 
 
+def over_all(run: Run) -> RunSummary:
+    """Return a run's summary over all of its requests."""
+    return summarize(run, replace(facts_of(run), whole=True))
+
+
 def to_vllm(summary: RunSummary) -> bytes:
-    """Return the run as vLLM's own benchmark would have written it."""
+    """Return a run, summed up over all requests, as vLLM's own benchmark would have written it."""
     found = {**_setup(summary), **_totals(summary)}
     for short, metric in METRICS.items():
         at = f"distributions.{metric}"

@@ -1,18 +1,26 @@
-"""Doubts about the client: sending processes that died or were late, and its clock."""
+"""Doubts about the client: sending processes that died, stamps that were late, and its clock."""
 
 from __future__ import annotations
 
-from ..figures.client import busiest_cpu_share, lag_of_loops, lost_workers, workers
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..figures.client import (
+    Exactness,
+    busiest_cpu_share,
+    exactness,
+    lag_of_loops,
+    lost_workers,
+    workers,
+)
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.statistics import min_samples
-from .finding import Doubt, check
+from ..figures.statistics import min_samples, quantile
+from .advice import MORE_CLIENT
+from .finding import Doubt, Family, Severity, check
 
-LOOP_LAG_FLOOR_MS = 2.0  # a loop that is sometimes this late shifts no percentile noticeably
-MORE_CLIENT = (
-    "give the client more CPU: stop other work, move it off the server's machine, or use more "
-    "--workers"
-)
+LAG_SUSPECT_MS, LAG_INVALID_MS = 5.0, 20.0  # shorter lags change no figure that anybody acts on
+BUSY_CORE = 0.70  # queues form well before 1
 
 
 @check("the requests that it still had to send are missing", invalid="any")
@@ -30,44 +38,102 @@ def worker_lost(facts: Facts) -> Doubt | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Harm:
+    """The error of stamps beside the median of the figure that they enter, both in ms."""
+
+    family: Family
+    figure: str
+    error_ms: float
+    median_ms: float
+
+    @property
+    def share(self) -> float:
+        return self.error_ms / self.median_ms
+
+    @property
+    def words(self) -> str:
+        return (
+            f"{self.error_ms:.1f} ms at p99, {self.share:.0%} of the median {self.figure} of "
+            f"{self.median_ms:.1f} ms"
+        )
+
+
+def _harms(facts: Facts, exact: Exactness) -> Iterator[_Harm]:
+    """Yield what the stamps' error can do to each family of figures."""
+    ends_ms = max(exact.ttft_ms, exact.gaps_ms)
+    of: tuple[tuple[Family, str, float, float | None], ...] = (
+        ("TTFT", "TTFT", exact.ttft_ms, facts.ttft_p50_ms),
+        ("pace", "time from the first token to the last", ends_ms, _decode_p50_ms(facts)),
+        ("gaps", "gap between tokens", exact.gaps_ms, facts.token_gap_p50_ms),
+    )
+    for family, figure, error_ms, median_ms in of:
+        if median_ms:
+            yield _Harm(family, figure, error_ms, median_ms)
+
+
+def _decode_p50_ms(facts: Facts) -> float | None:
+    """Return the median time from first token to end; without first tokens, from send to end."""
+    latency_ms, ttft_ms = facts.values("latency_ms"), facts.values("ttft_ms")
+    whole = ttft_ms.size != latency_ms.size
+    return quantile(latency_ms if whole else latency_ms - ttft_ms, 50)
+
+
 @check(
-    "p99 of the sending loop's lag / the median gap between tokens (TTFT where there is none): "
-    "stamps can be this late, and above a fifth of a gap the gaps are the client's as much as the "
-    "server's",
+    "p99 of the stamps' error, as a clock outside of the sending loop measured it / the median of "
+    "the figure that the stamps enter: 2 % is the smallest effect worth claiming, and at 10 % the "
+    "figure is the client's as much as the server's",
+    suspect=0.02,
+    invalid=0.10,
+    about=("TTFT", "pace", "gaps"),
+)
+def stamp_error(facts: Facts) -> Iterator[Doubt]:
+    """Stamps were taken later than the bytes came."""
+    exact = exactness(facts.info)
+    if exact is None or not exact.measured:
+        return
+    lag_ms = lag_of_loops(facts.info, "p99")
+    cause = "" if lag_ms is None else f"; the sending loop's lag is {lag_ms:.1f} ms at p99"
+    for harm in _harms(facts, exact):
+        figures = f"stamps were late by {harm.words}{cause}"
+        yield Doubt(figures, MORE_CLIENT, harm.share, about=harm.family)
+
+
+@check(
+    "where the stamps' error wasn't measured: p99 of the sending loop's lag / the median of the "
+    f"figure that the stamps enter, over {min_samples(99)} ticks or more: stamps can be this late",
     suspect=0.05,
     invalid=0.20,
-    only=f", and > {LOOP_LAG_FLOOR_MS:g} ms, over {min_samples(99)} ticks or more",
+    only=(f", and > {LAG_SUSPECT_MS:g} ms", f", and > {LAG_INVALID_MS:g} ms"),
+    about=("TTFT", "pace", "gaps"),
 )
-def loop_lag(facts: Facts) -> Doubt | None:
-    """The sending loop was late, so stamps were."""
-    lag_ms, ticks = lag_of_loops(facts.info, "p99"), lag_of_loops(facts.info, "ticks")
-    base_ms = facts.token_gap_p50_ms or facts.ttft_p50_ms
-    if lag_ms is None or not base_ms or lag_ms <= LOOP_LAG_FLOOR_MS:
-        return None
-    if ticks is not None and ticks < min_samples(99):
-        return (
-            None  # the p99 of one second's ticks is the worst tick; such a run is too short anyway
+def loop_lag(facts: Facts) -> Iterator[Doubt]:
+    """The sending loop was late, so stamps may be."""
+    exact = exactness(facts.info)
+    if exact is None or exact.measured or exact.ttft_ms <= LAG_SUSPECT_MS:
+        return
+    grave = exact.ttft_ms > LAG_INVALID_MS
+    for harm in _harms(facts, exact):
+        yield Doubt(
+            f"the sending loop's lag is {harm.words}",
+            MORE_CLIENT,
+            harm.share,
+            at_most=Severity.INVALID if grave else Severity.SUSPECT,
+            about=harm.family,
         )
-    return Doubt(
-        f"the sending loop's lag is {lag_ms:.1f} ms at p99, {lag_ms / base_ms:.0%} of "
-        f"{base_ms:.1f} ms, the median gap between tokens",
-        MORE_CLIENT,
-        lag_ms / base_ms,
-    )
 
 
 @check(
-    "share of a core that a sending process used in its busiest second: queues form well before 1",
-    suspect=0.70,
-    invalid=0.90,
+    f"above {BUSY_CORE:.0%} of a core in its busiest second queues form: this explains late "
+    "stamps and late sends, which are judged by themselves"
 )
 def client_cpu(facts: Facts) -> Doubt | None:
     """A sending process used nearly all of a core."""
     busiest = busiest_cpu_share(facts.info)
-    if busiest is None:
+    if busiest is None or busiest <= BUSY_CORE:
         return None
     figures = f"a sending process used {busiest:.0%} of a core in its busiest second"
-    return Doubt(figures, MORE_CLIENT, busiest)
+    return Doubt(figures, MORE_CLIENT)
 
 
 @check(
@@ -76,6 +142,7 @@ def client_cpu(facts: Facts) -> Doubt | None:
     suspect=5,
     invalid=50,
     unit="ms",
+    about=("GPUs",),
 )
 def clock_drift(facts: Facts) -> Doubt | None:
     """The wall clock was set, or drifted, during the run."""

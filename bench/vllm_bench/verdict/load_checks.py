@@ -1,23 +1,20 @@
-"""Doubts about the load: was it sent as asked, in time, and served as fast as it came."""
+"""Doubts about the load: was it sent as asked, in time, and not all at once."""
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.in_flight import SEND_LAG_FLOOR_MS, busy_streams, in_system
-from ..figures.statistics import Values, floats, highest_allowed, quantile
+from ..figures.in_flight import busy_streams
+from ..figures.statistics import floats, min_samples, quantile
 from ..figures.throughput import arrival_rates
-from .finding import Doubt, check
+from .advice import less_load
+from .finding import Doubt, Setting, Severity, check
+from .run_checks import CUT_SHORT
 
-# Chance alone moves the queue by up to this, times the root of its length, times the arrivals' cv
-# where that is above 1.
-QUEUE_NOISE = 3.0
-MIN_ARRIVALS = 30  # fewer say nothing about a trend
+LAG_SUSPECT_MS, LAG_INVALID_MS = 2.0, 10.0  # a shift of a percentile that nobody acts on
+NEAR = 0.05  # of a median latency: sends this close to each other are in step
 
 
 @check(
@@ -26,6 +23,7 @@ MIN_ARRIVALS = 30  # fewer say nothing about a trend
     "another level",
     suspect=0.01,
     invalid=0.05,
+    silenced_by=CUT_SHORT,
 )
 def rate_shortfall(facts: Facts) -> Doubt | None:
     """Less load was sent or held than the scenario asked for."""
@@ -55,44 +53,44 @@ def _idle_streams(facts: Facts) -> Doubt | None:
     if busy is None:
         return None
     short = 1 - busy / facts.load.value
-    return Doubt(
+    figures = (
         f"{busy:.2f} of {facts.load.words} were busy while there was work, {100 * short:.1f} % "
-        "fewer than asked",
-        _too_little_work(facts)
-        or "look for connections that were refused or reopened (connect_ms, errors), and give "
+        "fewer than asked"
+    )
+    why = _too_little_work(facts)
+    if why is not None:
+        most = Setting("num_requests", 10 * facts.load.value * _turns(facts))
+        return Doubt(figures, f"{why}: {{set}}", short, sets=most)
+    return Doubt(
+        figures,
+        "look for connections that were refused or reopened (connect_ms, errors), and give "
         "the client more CPU: while a stream waits for the client, the server gets less load",
         short,
     )
 
 
 def _mean_busy_streams(facts: Facts) -> float | None:
-    """Return the average number of busy streams, from when all had begun to the last send."""
+    """Return the average number of busy streams in the window, where all of them had work."""
     busy, window = busy_streams(facts.frame), facts.window
     if busy is None or facts.load.value <= 0:
         return None
-    # After the last request is sent, or the last conversation begun, a stream that has ended has
-    # nothing left to take.
-    taken = facts.frame[facts.frame["turn"].isna() | (facts.frame["turn"] == 1)]
-    last_sent_s = float(taken["t_sent_s"].max())
-    if window is None or last_sent_s <= window.start_s:
-        return float(busy.peak)
-    return busy.mean_between(window.start_s, last_sent_s)
+    return busy.mean_between(window.start_s, window.end_s) if window else float(busy.peak)
+
+
+def _turns(facts: Facts) -> int:
+    """Return the turns of a conversation; 1: there are none."""
+    talk = facts.setting("conversations")
+    turns = talk.get("turns") if isinstance(talk, dict) else None
+    return turns if isinstance(turns, int) and turns > 0 else 1
 
 
 def _too_little_work(facts: Facts) -> str | None:
-    """Return the remedy where there was too little work for all streams; None: there was enough."""
-    if facts.info is None:
+    """Return why there was too little work for all streams; None: there was enough."""
+    if facts.info is None or facts.info.num_requests >= facts.load.value * _turns(facts):
         return None
-    if facts.info.num_requests < facts.load.value:
-        return "num_requests is below the number of streams: send at least ten times as many"
-    talk = facts.setting("conversations")
-    turns = talk.get("turns") if isinstance(talk, dict) else None
-    if turns and facts.info.num_requests < facts.load.value * turns:
-        return (
-            f"there were fewer conversations than streams (num_requests / {turns} turns): send at "
-            "least ten times as many"
-        )
-    return None
+    each = _turns(facts)
+    what = "requests" if each == 1 else f"conversations (num_requests / {each} turns)"
+    return f"there were fewer {what} than streams"
 
 
 @check(
@@ -118,99 +116,65 @@ def cap_bound(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "share of the arrivals late in the run that only lengthened the queue: waits then grow for as "
-    "long as the run lasts, and above a fifth every mean and percentile depends on its length",
-    suspect=0.05,
-    invalid=0.20,
-)
-def not_stationary(facts: Facts) -> Doubt | None:
-    """More requests came than were served: the queue grew for as long as the run lasted."""
-    found = _thirds(facts)
-    if found is None or found.between < MIN_ARRIVALS:
-        return None
-    # By Little's law requests in flight grow with the arrival rate; growth beyond that is queue.
-    more = found.late_arrivals / max(1, found.middle_arrivals) if facts.load.is_open else 1.0
-    expected = found.middle * more
-    grown = found.late - expected
-    burstiness = max(1.0, facts.plan_number("realised_cv") or 1.0)
-    if grown <= QUEUE_NOISE * burstiness * math.sqrt(found.middle):
-        return None
-    what, expectation = "requests in flight", ""
-    if facts.load.is_open:
-        what, expectation = "requests due and unanswered", f" ({expected:.1f} by its arrivals)"
-    share = grown / found.between
-    return Doubt(
-        f"{what} grew from {found.middle:.1f} in the middle third of the run to "
-        f"{found.late:.1f} in the last{expectation}: {100 * share:.0f} % of the "
-        "arrivals only lengthened the queue",
-        "there is no steady state to measure: send less, or report this rate as one that the "
-        "server doesn't sustain; latencies here depend on how long the run was",
-        share,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Thirds:
-    """The middle and the last third of a run. The first is left out: there the queue fills."""
-
-    middle: float  # requests waiting or served, on average
-    late: float
-    middle_arrivals: int
-    late_arrivals: int
-    between: int  # arrivals between the centres of the two
-
-
-def _thirds(facts: Facts) -> _Thirds | None:
-    """Return the run's thirds. Open loop: after the ramp, waits in the client included."""
-    is_open = facts.load.is_open
-    flight = in_system(facts.frame) if is_open else facts.flight
-    arrivals_s = floats(facts.frame["t_scheduled_s" if is_open else "t_sent_s"])
-    if flight is None or arrivals_s.size == 0:
-        return None
-    start_s, end_s = max(float(arrivals_s.min()), facts.ramp_s), float(arrivals_s.max())
-    if end_s <= start_s:
-        return None
-    edges = start_s + (end_s - start_s) * np.arange(7) / 6
-    return _Thirds(
-        middle=flight.mean_between(edges[2], edges[4]),
-        late=flight.mean_between(edges[4], end_s),
-        middle_arrivals=_count(arrivals_s, edges[2], edges[4]),
-        late_arrivals=_count(arrivals_s, edges[4], math.inf),
-        between=_count(arrivals_s, edges[3], edges[5]),
-    )
-
-
-def _count(arrivals_s: Values, start_s: float, end_s: float) -> int:
-    return int(((arrivals_s >= start_s) & (arrivals_s < end_s)).sum())
-
-
-@check(
-    "p99 of the lag (below 368 requests the highest percentile that they allow) / the median "
-    "TTFT (latency without streaming), of the requests that didn't wait for `max_in_flight`: "
-    "2 % is the smallest effect worth claiming, and at 10 % the client's lateness is part of the "
-    "result",
+    "open loop: the most by which the client's own lateness moved p50, p95 or p99 of the TTFT "
+    "from the schedule (latency without streaming), of requests that didn't wait for "
+    "`max_in_flight`: that TTFT includes the lag, so this is its error. In a closed loop the idle "
+    "stream is part of `rate_shortfall`",
     suspect=0.02,
     invalid=0.10,
-    only=f", and > {SEND_LAG_FLOOR_MS:g} ms",
+    only=(f", and > {LAG_SUSPECT_MS:g} ms", f", and > {LAG_INVALID_MS:g} ms"),
 )
 def send_lag(facts: Facts) -> Doubt | None:
     """Requests left the client later than they were meant to."""
-    percentile = highest_allowed(int(facts.own_lag_ms.size))
-    lag_ms = None if percentile is None else quantile(facts.own_lag_ms, percentile)
-    what, base_ms = "TTFT", facts.ttft_p50_ms
-    if base_ms is None:
-        what, base_ms = "latency", facts.latency_p50_ms
-    if lag_ms is None or not base_ms or lag_ms <= SEND_LAG_FLOOR_MS:
+    moved = _moved_by_lag(facts) if facts.load.is_open else None
+    if moved is None or moved[1] <= LAG_SUSPECT_MS:
         return None
+    percentile, moved_ms, share = moved
     return Doubt(
-        f"send lag p{percentile:g} is {lag_ms:.1f} ms, {lag_ms / base_ms:.0%} of the median {what} "
-        f"of {base_ms:.1f} ms",
+        f"late sends moved p{percentile:g} of times from the schedule by {moved_ms:.1f} ms, "
+        f"{share:.0%} of the same from the send",
         "give the client more CPU (stop other work, move it off the server's machine) or lower "
         f"{less_load(facts)}",
-        lag_ms / base_ms,
+        share,
+        at_most=Severity.INVALID if moved_ms > LAG_INVALID_MS else Severity.SUSPECT,
     )
 
 
-def less_load(facts: Facts) -> str:
-    """Return the setting to lower so that server and client have less to do."""
-    return "the request rate" if facts.load.is_open else "the concurrency"
+def _moved_by_lag(facts: Facts) -> tuple[float, float, float] | None:
+    """Return the percentile that own lags moved most, by how many ms, and by which share."""
+    rows = facts.frame[facts.measured & ~facts.waited_for_cap]
+    time = "ttft_ms" if rows["ttft_ms"].notna().any() else "latency_ms"
+    sent_ms, due_ms = floats(rows[time]), floats(rows[time] + rows["send_lag_ms"])
+    found = []
+    for percentile in (50.0, 95.0, 99.0):
+        base_ms = quantile(sent_ms, percentile)
+        if base_ms and due_ms.size >= min_samples(percentile):
+            moved_ms = (quantile(due_ms, percentile) or 0.0) - base_ms
+            found.append((percentile, moved_ms, moved_ms / base_ms))
+    return max(found, key=lambda one: one[2], default=None)
+
+
+@check(
+    f"sends within {NEAR:.0%} of a median latency of each other / what streams at random would "
+    "have: a stream in step waits for the prefills of all others, each time. Replies of different "
+    "lengths fall out of step by themselves, equal ones don't",
+    suspect=3.0,
+    unit="times as many as by chance, with `start: together`",
+    about=("TTFT",),
+)
+def start_burst(facts: Facts) -> Doubt | None:
+    """Streams that started together still send together."""
+    streams = facts.load.value
+    if facts.load.is_open or streams < 2 or facts.plan("start") != "together":
+        return None
+    sent_s, latency_ms = np.sort(floats(facts.counted_rows["t_sent_s"])), facts.latency_p50_ms
+    if sent_s.size < 10 * streams or not latency_ms:
+        return None
+    near_s = NEAR * latency_ms / 1000
+    later, earlier = (np.searchsorted(sent_s, sent_s + by) for by in (near_s, -near_s))
+    ratio = float((later - earlier - 1).mean()) / (2 * NEAR * streams)
+    return Doubt(
+        f"{ratio:.1f} times as many sends at the same time as by chance, long after the start",
+        "set start: staggered, unless a thundering herd is what you want to measure",
+        ratio,
+    )

@@ -14,6 +14,7 @@ from .finding import Doubt, check
 @check(
     "means, peaks and energy over a gap in the samples are invented; requests aren't affected",
     suspect=f"> {GPU_GAP_S:g} s without readings",
+    about=("GPUs",),
 )
 def gpu_gap(facts: Facts) -> Doubt | None:
     """A GPU wasn't read for a while, so a part is missing in means, peaks and energy."""

@@ -1,4 +1,4 @@
-"""Doubts about the server: replies not as asked, counters that disagree, prompts from a cache."""
+"""Doubts about the server: counters that disagree, prompts from a cache, preemptions."""
 
 from __future__ import annotations
 
@@ -10,58 +10,29 @@ from ..serverside.ledger import (
     cache_hit_rate,
     client_counts,
     counter_deltas,
+    own_share,
     unmeasured,
 )
+from .advice import less_load
 from .finding import Doubt, Severity, check
-from .load_checks import less_load
 
-
-@check(
-    "share of replies whose length isn't the one asked for: two runs then aren't the same work",
-    suspect=0.01,
-    invalid=0.05,
+COLD_HITS, RUN_HITS = 0.01, 0.10
+NOT_COLD = (
+    "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
+    "prefix cache off (--no-enable-prefix-caching)"
 )
-def length_mismatch(facts: Facts) -> Doubt | None:
-    """Replies weren't as long as asked, although `ignore_eos` should make them so."""
-    replies = facts.succeeded
-    if not facts.setting("ignore_eos") or replies.empty:
-        return None
-    asked = replies["max_tokens"] * facts.choices
-    wrong = int((replies["completion_tokens"].fillna(-1) != asked).sum())
-    share = wrong / len(replies)
-    return Doubt(
-        f"{wrong} of {len(replies)} replies ({100 * share:.3g} %) aren't as long as "
-        f"asked; mean {facts.values('completion_tokens').mean():.1f} tokens",
-        "check that prompt and max_new_tokens together fit MAX_MODEL_LEN, and that the endpoint "
-        "honours ignore_eos (on chat, gpt-oss doesn't: use endpoint: completions)",
-        share,
-    )
-
-
-@check(
-    "above it a gap between chunks is no longer a gap between tokens; the rest stays right",
-    suspect=1.05,
-    unit="tokens per chunk",
+AS_MEANT = "their prefill was skipped: right if your traffic repeats itself as much"
+NOT_SALTED = (
+    "prompts begin alike, or this server doesn't honour salts: set cache: cold, or switch its "
+    "prefix cache off; if your traffic repeats itself as much, set cache: natural"
 )
-def multi_token_chunks(facts: Facts) -> Doubt | None:
-    """The server put several tokens in a chunk, so gaps between chunks aren't token gaps."""
-    events = facts.total("token_events")
-    if not facts.streaming or events == 0:
-        return None
-    ratio = facts.total("completion_tokens") / events
-    return Doubt(
-        f"{ratio:.2f} tokens per chunk",
-        "TPOT stays right, gaps are those of chunks: serve with --stream-interval 1 and without "
-        "speculative decoding to see single tokens; if that is so already, the API server was late",
-        ratio,
-    )
 
 
 @check(
     "share of the client's own tokens: counters are exact, so any difference is another client's "
-    "work or a lost reply, and above 1 % it has changed the load",
+    "work or a lost reply; a hundredth more load moves hardly a figure, a twentieth does",
     suspect=0.0,
-    invalid=0.01,
+    invalid=0.05,
 )
 def ledger_mismatch(facts: Facts) -> Doubt | None:
     """The server counted something other than what the client saw."""
@@ -90,7 +61,7 @@ def _in_words(counter: str) -> str:
     return counter.removeprefix("vllm:").removesuffix("_total").replace("_", " ")
 
 
-@check("a run against a server without /metrics can still be right")
+@check("a run against a server without /metrics can still be right", silenced_by=("errors",))
 def ledger_unread(facts: Facts) -> Doubt | None:
     """The server's counters weren't read, so they don't confirm the client's count."""
     if facts.info is None or counter_deltas(facts) is not None:
@@ -102,39 +73,44 @@ def ledger_unread(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "share of prompt tokens found in the prefix cache, although one salt per request should "
-    "prevent it: prefill that wasn't done makes TTFT and throughput look better",
-    suspect=0.01,
-    invalid=0.10,
-    only=" under `cache: cold`",
+    "share of prompt tokens found in the prefix cache that should not have been there (under "
+    "`cache: run` beyond what the scenario repeats itself: system prompt, a trace's own blocks): "
+    "prefill that wasn't done makes TTFT and throughput look better",
+    suspect=f"> {100 * COLD_HITS:g} % under `cache: cold`, > {100 * RUN_HITS:g} % under `run`",
+    invalid="> 10 % under `cold`",
 )
 def cache_hits(facts: Facts) -> Doubt | None:
-    """Prompts were found in the prefix cache; under `cache: cold` none should have been."""
-    rate, cold = cache_hit_rate(facts), facts.setting("cache") == "cold"
-    if rate is None:
+    """Prompts were found in the prefix cache that the run should not have found there."""
+    rate, cache = cache_hit_rate(facts), facts.setting("cache")
+    if rate is None or rate <= COLD_HITS:
         return None
-    return Doubt(
-        f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache",
-        "cache: cold sends a salt with each request, which this server doesn't honour: switch "
-        "its prefix cache off (--no-enable-prefix-caching)"
-        if cold
-        else "their prefill was skipped: right if your traffic repeats itself as much, else set "
-        "cache: cold",
-        rate,
-        at_most=Severity.INVALID if cold else Severity.NOTE,
-    )
+    figures = f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache"
+    if cache == "cold":
+        grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
+        return Doubt(figures, NOT_COLD, rate, at_most=grave)
+    if cache != "run" or facts.setting("conversations"):
+        return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
+    own = own_share(facts)
+    figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
+    if rate - own <= RUN_HITS:
+        return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
+    return Doubt(figures, NOT_SALTED, rate, at_most=Severity.SUSPECT)
 
 
-@check("whether it helped depends on the server's cache")
+@check(
+    "whether it helped depends on the server's cache, which doesn't say",
+    silenced_by=("cache_hits",),
+)
 def prompt_reuse(facts: Facts) -> Doubt | None:
     """Prompts were sent more than once, so the prefix cache may have helped."""
     uses = facts.info.prompts.get("max_uses") if facts.info else None
-    if not isinstance(uses, int) or uses <= 1 or facts.setting("cache") == "cold":
+    salted = facts.setting("cache") != "natural"  # each use has a salt of its own
+    if not isinstance(uses, int) or uses <= 1 or salted or cache_hit_rate(facts) is not None:
         return None
     return Doubt(
         f"prompts were sent up to {uses} times in this run",
         "a repeated prompt may be answered from the prefix cache: take a larger data set or "
-        "set cache: cold",
+        "set cache: run",
     )
 
 

@@ -1,0 +1,135 @@
+"""The requests of a run, made when they are asked for. Pure.
+
+A run has fewer prompts than requests where its data set is small, where it goes by time, and in
+the tail of an open loop. Prompts are then used again in their order. Under `cache: run` each use
+has a salt of its own: a prefix cache finds what a run shares by design (a system prompt, a history,
+the blocks of a trace), and not the same prompt sent before. Request i is always the same one,
+whichever process makes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from array import array
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal, overload
+
+from .share import PlannedRequest, salted
+
+Role = Literal["measured", "tail", "warm-up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What all requests with one prompt have in common."""
+
+    prompt_id: str
+    body: bytes  # without a salt; of a turn: empty until the answer before it is known
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """How often what is sent under a number was sent before: numbers go round and round a pool."""
+
+    before: array[int]  # by place in the pool: earlier places with the same content
+    a_round: array[int]  # by place: all places with the same content
+
+    @classmethod
+    def of(cls, contents: Sequence[Hashable]) -> Uses:
+        """Return the uses of a pool; equal contents are one thing that is used again."""
+        seen: Counter[Hashable] = Counter()
+        before = array("I")
+        for content in contents:
+            before.append(seen[content])
+            seen[content] += 1
+        return cls(before, array("I", (seen[content] for content in contents)))
+
+    def earlier(self, number: int) -> int:
+        """Return how many smaller numbers send the same."""
+        rounds, place = divmod(number, len(self.before))
+        return self.before[place] + rounds * self.a_round[place]
+
+    def most(self, count: int) -> int:
+        """Return how often the first `count` numbers send the same, at most."""
+        last_round = range(max(0, count - len(self.before)), count)  # everything's last use
+        return max((self.earlier(number) + 1 for number in last_round), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Requests(Sequence[PlannedRequest]):
+    """The measured requests, then the tail of an open loop, then the warm-up.
+
+    The warm-up is sent first; only the measured requests have rows. A slice has the same requests,
+    with the same indexes.
+    """
+
+    run_id: str
+    cache: Literal["run", "cold", "natural"]
+    pool: tuple[Piece, ...]  # of the measured ones and the tail, in sending order
+    uses: Uses  # of prompts, or of conversations
+    warmup: tuple[Piece, ...]
+    measured: int  # where a loop goes by time: the most that there may be
+    timed: int  # measured ones and tail
+    turns: int = 1
+    conversation_ids: tuple[str, ...] = ()  # none: no conversations
+    indexes: range = range(0)
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    @overload
+    def __getitem__(self, at: int) -> PlannedRequest: ...
+    @overload
+    def __getitem__(self, at: slice) -> Requests: ...
+    def __getitem__(self, at: int | slice) -> PlannedRequest | Requests:
+        if isinstance(at, slice):
+            return dataclasses.replace(self, indexes=self.indexes[at])
+        return self._made(self.indexes[at])
+
+    def role(self, index: int) -> Role:
+        """Return what request `index` is for."""
+        if index < self.measured:
+            return "measured"
+        return "tail" if index < self.timed else "warm-up"
+
+    def _made(self, index: int) -> PlannedRequest:
+        role = self.role(index)
+        warms_up = role == "warm-up"
+        piece = self.warmup[index - self.timed] if warms_up else self.pool[index % len(self.pool)]
+        salt = self._salt(index, role)
+        conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
+        return PlannedRequest(
+            index=index,
+            request_id=f"{self.run_id}-{index}",
+            prompt_id=piece.prompt_id,
+            body=salted(piece.body, salt) if piece.body else b"",
+            max_tokens=piece.max_tokens,
+            conversation_id=conversation_id,
+            turn=turn,
+            cache_salt=salt,
+        )
+
+    def _turn(self, index: int) -> tuple[str | None, int | None]:
+        if not self.conversation_ids:
+            return None, None
+        number, turn = divmod(index, self.turns)
+        name = self.conversation_ids[number % len(self.conversation_ids)]
+        earlier = self.uses.earlier(number)
+        return (f"{name}~{earlier + 1}" if earlier else name), turn + 1
+
+    def _salt(self, index: int, role: Role) -> str | None:
+        """Return the salt for the prefix cache: prefixes match only under equal salts.
+
+        The warm-up has its own: it puts no measured prompt into the cache.
+        """
+        if self.cache == "natural":
+            return None
+        if self.cache == "cold":
+            return f"{self.run_id}-{index}"
+        if role == "warm-up":
+            return f"{self.run_id}-warmup"
+        earlier = self.uses.earlier(index // self.turns)
+        return f"{self.run_id}-use{earlier + 1}" if earlier else self.run_id

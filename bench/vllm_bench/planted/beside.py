@@ -1,0 +1,113 @@
+"""What is put between the client and the server, or beside them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import urlsplit
+
+from ..simulator import simulator
+from .proxy import BufferingProxy
+from .situation import Beside, Stage
+
+
+def buffering(most_bytes: int) -> Beside:
+    """A proxy that keeps a stream back until it ended or has this many bytes."""
+
+    @contextmanager
+    def between(stage: Stage) -> Iterator[str]:
+        with BufferingProxy(urlsplit(stage.base_url).port or 0, most_bytes) as port:
+            yield f"http://127.0.0.1:{port}/v1"
+
+    return between
+
+
+def foreign(streams: int, tokens: int, pause_s: float = 0.0) -> Beside:
+    """Another client: each of its streams asks for so many tokens, again and again."""
+
+    @contextmanager
+    def beside(stage: Stage) -> Iterator[str]:
+        over = threading.Event()
+        with ExitStack() as ends:
+            ends.callback(over.set)
+            for _ in range(streams):
+                _thread(ends, lambda: _ask_again_and_again(stage, over, tokens, pause_s))
+            yield stage.base_url
+            over.set()
+
+    return beside
+
+
+def busy(processes: int) -> Beside:
+    """Processes that want all of the core on which the client sends."""
+
+    @contextmanager
+    def beside(stage: Stage) -> Iterator[str]:
+        with ExitStack() as ends:
+            for _ in range(processes):
+                found = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                ends.callback(found.wait)
+                ends.callback(found.kill)
+                os.sched_setaffinity(found.pid, {stage.client_core})
+            yield stage.base_url
+
+    return beside
+
+
+def restarted(after_s: float) -> Beside:
+    """The server ends after a while, and starts again: its counters begin at 0."""
+
+    @contextmanager
+    def beside(stage: Stage) -> Iterator[str]:
+        over = threading.Event()
+        with ExitStack() as ends:
+            ends.callback(over.set)
+            _thread(ends, lambda: _restart(stage, over, after_s))
+            yield stage.base_url
+            over.set()
+
+    return beside
+
+
+def _thread(ends: ExitStack, work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ends.callback(thread.join)
+
+
+def _restart(stage: Stage, over: threading.Event, after_s: float) -> None:
+    if over.wait(after_s):
+        return
+    os.kill(stage.pid, signal.SIGTERM)
+    port = urlsplit(stage.base_url).port or 0
+    while _listens(port):
+        time.sleep(0.05)
+    again = str(stage.folder / "truth-2.jsonl")
+    with simulator(*stage.flags, "--port", str(port), "--truth", again):
+        over.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _ask_again_and_again(stage: Stage, over: threading.Event, tokens: int, pause_s: float) -> None:
+    ask = {"prompt": "tell me", "max_tokens": tokens, "ignore_eos": True}
+    headers = {"Content-Type": "application/json"}
+    connection = http.client.HTTPConnection(urlsplit(stage.base_url).netloc)
+    # The server may end first: there is nothing left to ask then.
+    with suppress(OSError, http.client.HTTPException):
+        while not over.wait(pause_s):
+            connection.request("POST", "/v1/completions", json.dumps(ask), headers)
+            connection.getresponse().read()
+    connection.close()

@@ -1,0 +1,130 @@
+"""Doubts about the server's pace over time: a queue that grows, a server that stands still."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..figures.facts import Facts
+from ..figures.in_flight import InFlight, without_first_token
+from ..figures.statistics import Values, floats
+from .finding import Doubt, Severity, check
+
+CHANCE = 2.0  # standard deviations of a count: growth by less can be chance
+OWN_CHANCE = 3.0  # of a trace, whose arrivals are only known as they came; times their cv
+LEAST_SHARE = 1 / 3  # of the run, for which the queue must have stayed longer than at first
+MIN_ARRIVALS = 100  # fewer say nothing about a trend
+STILL_S, STILL_GAPS = 1.0, 20  # no token for longer than either: the server stands still
+
+
+@check(
+    "share of the arrivals that only lengthened the queue, since it was last as short as in the "
+    "first third of the run; more than chance, and for a third of the run or longer: waits then "
+    "grow for as long as the run lasts, and above a fifth every mean and percentile depends on its "
+    "length",
+    suspect=0.03,
+    invalid=0.20,
+    only=(" (open loop)", ""),
+)
+def not_stationary(facts: Facts) -> Doubt | None:
+    """More requests came than were served: the queue grew for as long as the run lasted."""
+    grown = _growth(facts)
+    if grown is None or grown.share * math.sqrt(grown.served) <= grown.chance:
+        return None
+    return Doubt(
+        f"since {grown.since_s:.0f} s requests without a first token were never as few as "
+        f"{grown.base:.1f}, their mean in the first third; {100 * grown.share:.0f} % of what came "
+        f"since then only lengthened the queue, to {grown.last} at the end",
+        "there is no steady state to measure: send less, or report this rate as one that the "
+        "server doesn't sustain; latencies here depend on how long the run was",
+        grown.share,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """The queue from the last moment at which it was as short as in the first third."""
+
+    base: float  # its mean length then
+    since_s: float
+    served: int  # first tokens since
+    share: float  # of the arrivals since, which weren't served
+    last: int  # its length at the last arrival
+    chance: float
+
+
+def _growth(facts: Facts) -> _Growth | None:
+    """Return how the queue grew; None where it didn't, or nothing can be said.
+
+    Served requests are compared with the rate asked for, not with those that came: then chance is
+    only in what was served.
+    """
+    queue = without_first_token(facts.frame) if facts.load.is_open else None
+    due_s = floats(facts.frame["t_scheduled_s"])
+    due_s = due_s[due_s >= facts.ramp_s]
+    if queue is None or due_s.size < MIN_ARRIVALS or due_s[-1] <= due_s[0]:
+        return None
+    start_s, end_s = float(due_s.min()), float(due_s.max())
+    base = queue.mean_between(start_s, start_s + (end_s - start_s) / 3)
+    since_s = _last_at_most(queue, base, end_s, start_s)
+    if end_s - since_s < LEAST_SHARE * (end_s - start_s):
+        return None
+    came = int((due_s > since_s).sum())
+    served = came - (queue.at(end_s) - queue.at(since_s))
+    is_trace = facts.plan("shape") == "trace" or facts.load.speed is not None
+    meant = came if is_trace else facts.load.value * (end_s - since_s)
+    cv = max(1.0, facts.plan_number("realised_cv") or 1.0)
+    chance = OWN_CHANCE * cv if is_trace else CHANCE
+    share = 1 - served / meant
+    return _Growth(base, since_s, max(served, 0), share, queue.at(end_s), chance)
+
+
+def _last_at_most(queue: InFlight, length: float, end_s: float, start_s: float) -> float:
+    """Return when the queue was last that short before the end; the start where it never was."""
+    short = queue.times_s[(queue.levels <= length) & (queue.times_s < end_s)]
+    return max(start_s, float(short[-1])) if short.size else start_s
+
+
+@check(
+    "share of the time in which no token came on any stream, for over 1 s and 20 median gaps, "
+    "while some were past their first token. A closed loop sends nothing meanwhile, so its "
+    "percentiles leave it out; an open loop's have it, and it is a note",
+    suspect=0.01,
+    only=(" (closed loop)", ""),
+)
+def stalls(facts: Facts) -> Doubt | None:
+    """The server stood still, with all of its streams."""
+    lengths_s = _still_s(facts)
+    if lengths_s is None or not lengths_s.size:
+        return None
+    share = float(lengths_s.sum()) / facts.judged_s
+    return Doubt(
+        f"no token came on any stream {lengths_s.size} times, for {lengths_s.max():.1f} s at most, "
+        f"{share:.1%} of the time",
+        "look into the server's log at these moments (timeline picture): compilation, swapping, "
+        "a long prefill, a neighbour on the machine",
+        share,
+        at_most=Severity.NOTE if facts.load.is_open else Severity.SUSPECT,
+        at_least=Severity.NOTE,
+    )
+
+
+def _still_s(facts: Facts) -> Values | None:
+    """Return the lengths of the times in the judged part without a token, while some were due."""
+    reads, judged, gap_ms = facts.reads, facts.judged, facts.token_gap_p50_ms
+    if reads is None or judged is None or not gap_ms:
+        return None
+    begins = np.isnan(reads.wait_ms)
+    first_s, last_s = reads.t_ns[begins] / 1e9, reads.t_ns[np.roll(begins, -1)] / 1e9
+    came_s = np.sort(reads.t_ns) / 1e9
+    lengths_s = np.diff(came_s)
+    long = np.flatnonzero(lengths_s > max(STILL_S, STILL_GAPS * gap_ms / 1000))
+    from_s = came_s[long]
+    decoding = np.searchsorted(np.sort(first_s), from_s, side="right") - np.searchsorted(
+        np.sort(last_s), from_s, side="right"
+    )
+    inside = (decoding > 0) & (from_s < judged.end_s) & (came_s[long + 1] > judged.start_s)
+    still: Values = lengths_s[long][inside]
+    return still

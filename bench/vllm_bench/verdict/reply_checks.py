@@ -1,0 +1,162 @@
+"""Doubts about replies: without a first token, or not as they were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ..figures.facts import Facts
+from ..figures.statistics import floats
+from .finding import Doubt, check
+
+
+def _share_of(wrong: pd.Series[bool], of: pd.DataFrame) -> tuple[float, str]:
+    """Return how many rows are wrong, as a share and as `3 of 100 (3 %)`."""
+    count = int(wrong.sum())
+    share = count / len(of)
+    return share, f"{count} of {len(of)} ({100 * share:.3g} %)"
+
+
+def _streamed(facts: Facts) -> pd.DataFrame:
+    """Return the counted successes of a run that asked for streams."""
+    rows: pd.DataFrame = facts.frame[facts.measured]
+    return rows if facts.streaming else rows.head(0)
+
+
+@check(
+    "share of the counted successes: those without a first token are missing in TTFT and TPOT, "
+    "and from one in a hundred on they can be its p99",
+    suspect=0.01,
+    invalid=0.05,
+)
+def no_first_token(facts: Facts) -> Doubt | None:
+    """Streamed replies succeeded without a token that could be stamped."""
+    rows = _streamed(facts)
+    if rows.empty:
+        return None
+    share, words = _share_of(rows["ttft_ms"].isna(), rows)
+    return Doubt(
+        f"{words} streamed replies have no first token",
+        "look at the events of one (curl -N): text may come in a field that no OpenAI client "
+        "reads, or a proxy made one piece of the stream",
+        share,
+    )
+
+
+@check(
+    "share of replies whose tokens can't be: more than max_tokens allows, or fewer than events "
+    "that carried some. For prompts: |usage - /tokenize| / tokens, over all: rates, TPOT and "
+    "lengths are only as right as usage",
+    suspect=0.01,
+    invalid=0.05,
+    about=("pace", "all"),
+)
+def usage_contradicts(facts: Facts) -> Iterator[Doubt]:
+    """The server's usage contradicts what was asked for, or what it sent."""
+    rows: pd.DataFrame = facts.frame[facts.measured]
+    if rows.empty:
+        return
+    advice = "usage can't be right: report it to whoever runs the server (a gateway in between?)"
+    for wrong, words in (
+        (rows["completion_tokens"] > rows["max_tokens"] * facts.choices, "more than max_tokens"),
+        (rows["completion_tokens"] < rows["token_events"], "fewer than events with tokens"),
+    ):
+        share, figures = _share_of(wrong, rows)
+        yield Doubt(f"usage of {figures} replies has {words}", advice, share)
+    yield from _other_prompts(rows)
+
+
+def _other_prompts(rows: pd.DataFrame) -> Iterator[Doubt]:
+    known = rows[rows["prompt_tokens_planned"].notna() & rows["prompt_tokens"].notna()]
+    planned, said = (floats(known[c]) for c in ("prompt_tokens_planned", "prompt_tokens"))
+    if not planned.sum():
+        return
+    yield Doubt(
+        f"prompts of {planned.mean():.1f} tokens by /tokenize have {said.mean():.1f} by usage",
+        "prompts were cut or changed on their way, or another model counted them",
+        float(np.abs(said - planned).sum() / planned.sum()),
+        about="all",
+    )
+
+
+@check("figures of another model are right, but not what was asked for", suspect="any reply")
+def other_model(facts: Facts) -> Doubt | None:
+    """Replies name a model that wasn't asked for, and isn't another name of it."""
+    said, aliases = facts.server("replied_as"), facts.server("aliases")
+    own = {facts.setting("model"), facts.server("model_root")}
+    own |= set(aliases) if isinstance(aliases, list) else set()
+    others = [name for name in said if name not in own] if isinstance(said, dict) else []
+    if not others:
+        return None
+    named = ", ".join(f"{said[name]} by {name}" for name in others)
+    return Doubt(
+        f"replies for {facts.setting('model')}: {named}",
+        "look at what stands behind this address: a gateway may send requests elsewhere",
+    )
+
+
+@check(
+    "share of the answers in conversations: the history of later turns lacks them, so prompts "
+    "are shorter than in a real conversation",
+    suspect=0.01,
+)
+def answers_without_text(facts: Facts) -> Doubt | None:
+    """Answers had no visible text, so the conversations' history lacks them."""
+    rows = _streamed(facts)
+    rows = rows[rows["turn"].notna()]
+    if rows.empty:
+        return None
+    share, words = _share_of(rows["ttft_visible_ms"].isna(), rows)
+    return Doubt(
+        f"{words} answers had no text but thoughts",
+        "raise max_new_tokens, so that an answer follows the thoughts, or ask the model not to "
+        "think (extra_body: chat_template_kwargs)",
+        share,
+    )
+
+
+@check(
+    "share of replies whose length isn't the one asked for: two runs then aren't the same work",
+    suspect=0.01,
+    invalid=0.05,
+)
+def length_mismatch(facts: Facts) -> Doubt | None:
+    """Replies weren't as long as asked, although `ignore_eos` should make them so."""
+    replies = facts.succeeded
+    if not facts.setting("ignore_eos") or replies.empty:
+        return None
+    asked = replies["max_tokens"] * facts.choices
+    share, words = _share_of(replies["completion_tokens"].fillna(-1) != asked, replies)
+    return Doubt(
+        f"{words} replies aren't as long as asked; mean "
+        f"{floats(replies['completion_tokens']).mean():.1f} tokens",
+        "check that prompt and max_new_tokens together fit MAX_MODEL_LEN, and that the endpoint "
+        "honours ignore_eos (on chat, gpt-oss doesn't: use endpoint: completions)",
+        share,
+    )
+
+
+MANY = 1.05  # tokens per chunk: real vLLM has 1.02 where its API process is late now and then
+
+
+@check(
+    f"above {MANY:g} a gap between chunks is no longer a gap between tokens, and ITL shares it "
+    "among them; all else stays right",
+    about=("gaps",),
+)
+def multi_token_chunks(facts: Facts) -> Doubt | None:
+    """The server put several tokens in a chunk, so gaps between chunks aren't token gaps."""
+    events = facts.total("token_events")
+    if not facts.streaming or events == 0:
+        return None
+    ratio = facts.total("completion_tokens") / events
+    if ratio <= MANY:
+        return None
+    return Doubt(
+        f"{ratio:.2f} tokens per chunk",
+        "gaps are those of chunks: serve with --stream-interval 1 and without speculative decoding "
+        "to see single tokens; if that is so already, the API server was late",
+        ratio,
+    )
