@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BenchError
-from .trace_rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
+from .rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
 
 
 class TraceError(BenchError):

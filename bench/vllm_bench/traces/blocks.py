@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Sequence
 from ..prompts.count import TokenCounter
 from ..prompts.pack import Goal, Search, cut, run_together
 from ..prompts.prompt import Prompt, user_prompt
+from .rows import BLOCK_TOKENS
 from .trace import TraceRequest
-from .trace_rows import BLOCK_TOKENS
 
 BEFORE = " "  # stands before each block but a prompt's first
 LEAD = "x"  # stands for the block before, while a block is counted

@@ -21,8 +21,8 @@ from ..prompts.order import derive_seed, endless_permutations, permutation
 from ..prompts.pack import BETWEEN, FIRST_GUESS_CHARS_PER_TOKEN, Goal, cut, run_together
 from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
 from ..prompts.source import dataset_notes
+from .blocks import Blocks
 from .trace import Trace, TraceRequest
-from .trace_blocks import Blocks
 
 SAMPLE, SAMPLE_CHARS = 64, 2000  # texts and their length, to estimate the characters per token
 SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all are in memory

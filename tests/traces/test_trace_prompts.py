@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vllm_bench.plan.trace import Trace, TraceRequest, read_trace
-from vllm_bench.plan.trace_blocks import AFTER, BEFORE, LEAD, Blocks
-from vllm_bench.plan.trace_prompts import SAMPLE, Writer, trace_prompts
-from vllm_bench.plan.trace_rows import BLOCK_TOKENS
 from vllm_bench.prompts.count import EstimateCounter
 from vllm_bench.prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
 from vllm_bench.prompts.source import load_source
+from vllm_bench.traces.blocks import AFTER, BEFORE, LEAD, Blocks
+from vllm_bench.traces.prompts import SAMPLE, Writer, trace_prompts
+from vllm_bench.traces.rows import BLOCK_TOKENS
+from vllm_bench.traces.trace import Trace, TraceRequest, read_trace
 
 from tests.prompts.test_fit import COUNTERS, Counting, made_source, uneven, words
 from tests.support.reading import numbers
@@ -130,7 +130,7 @@ def test_seeds_give_other_prompts() -> None:
 @pytest.mark.process
 def test_another_process_makes_the_same() -> None:
     code = (
-        "from tests.plan.test_trace_prompts import azure, mooncake, made\n"
+        "from tests.traces.test_trace_prompts import azure, mooncake, made\n"
         "print(made(azure(30, 500, 90)).sha256, made(mooncake((1200, (4, 5, 6)))).sha256)\n"
     )
     path = os.pathsep.join(map(str, (ROOT, ROOT / "bench")))

@@ -14,9 +14,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.trace import Trace, TraceError, TraceRequest, read_trace
-from vllm_bench.plan.trace_rows import BLOCK_TOKENS
 from vllm_bench.records.request_record import COLUMNS, RecordWriter
+from vllm_bench.traces.rows import BLOCK_TOKENS
+from vllm_bench.traces.trace import Trace, TraceError, TraceRequest, read_trace
 
 from tests.support.made_runs import made_record
 from tests.support.reading import numbers
