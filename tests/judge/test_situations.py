@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from sim.faults import read_faults
-from vllm_bench.plan.trace_rows import read_rows
 from vllm_bench.planted.inputs import ALIKE, FEW, GROWING, MANY, write_inputs
 from vllm_bench.planted.play import DEFAULTS, MEASURED
 from vllm_bench.planted.situation import Setup, Situation
 from vllm_bench.planted.situations import SITUATIONS
 from vllm_bench.prompts.files import read_prompt_file
 from vllm_bench.scenario.scenario import Scenario
+from vllm_bench.traces.rows import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 METHOD = (ROOT / "docs" / "METHOD.md").read_text(encoding="utf-8")

@@ -156,6 +156,22 @@ def test_a_trace_gives_each_request_its_time_its_prompt_and_its_length(tmp_path:
     assert fast.request_rate == pytest.approx(2.0)
 
 
+def test_a_trace_of_blocks_says_what_share_of_it_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"timestamp": {n}, "input_length": 1024, "output_length": 1, "hash_ids": {ids}}}\n'
+            for n, ids in enumerate(([1, 2], [1, 3], [1, 4], [1, 5]))
+        )
+    )
+    settings = {"concurrencies": [], "trace": str(path)}
+    three, four = (plans(num_requests=n, **settings)[0].facts for n in (3, 4))
+    assert three["trace_shared_share"] == 2 / 6
+    assert four["trace_shared_share"] == 3 / 8
+    (azure,) = plans(concurrencies=[], num_requests=4, trace=trace_file(tmp_path))
+    assert "trace_shared_share" not in azure.facts
+
+
 def test_a_trace_leaves_out_what_the_server_cannot_hold_and_says_so(tmp_path: Path) -> None:
     settings = {"concurrencies": [], "num_requests": None, "trace": trace_file(tmp_path)}
     (plan,) = plans(limit=31, **settings)

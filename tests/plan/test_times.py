@@ -20,8 +20,8 @@ from vllm_bench.plan.times import (
     spare_connections,
     trace_times,
 )
-from vllm_bench.plan.trace import Trace, TraceRequest
 from vllm_bench.scenario.load import levels_of, rows_expected
+from vllm_bench.traces.trace import Trace, TraceRequest
 
 from tests.plan.test_request import scenario
 from tests.support.made_plans import made_plan

@@ -24,12 +24,12 @@ from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
+from ..traces.prompts import trace_prompts
+from ..traces.trace import Trace, TraceError, read_trace
 from ..vllm.server import Server
 from .plan import Plan, turns_of
 from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, trace_times
-from .trace import Trace, TraceError, read_trace
-from .trace_prompts import trace_prompts
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
 # Drawn for a closed loop that goes by time, whose number of requests nobody knows.
@@ -75,6 +75,7 @@ class _Draw:
                 self._unlike_the_measured(warmups),
                 trace_times(trace),
                 output_tokens=tuple(request.output_tokens for request in trace.requests),
+                trace_shared_share=trace.shared_share,
             )
         if level.request_rate is not None:
             measured, times_s = drawn_times(scenario, level.request_rate, repeat)

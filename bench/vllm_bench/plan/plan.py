@@ -45,6 +45,7 @@ class Plan:
     times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
     output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
     conversation_ids: tuple[str, ...] = ()
+    trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
     time_utc: str = "TIME"
 
     @property
@@ -291,7 +292,9 @@ class Plan:
         times = schedule_facts(self.scenario, self.level, self.measured_s)
         start = {} if self.start is None else {"start": self.start}
         pool = {} if self.duration_s is None else {"prompts": len(self.prompts.prompts)}
-        return {"sha256": self.sha256, **times, **start, **pool}
+        share = self.trace_shared_share
+        shared = {} if share is None else {"trace_shared_share": share}
+        return {"sha256": self.sha256, **times, **start, **pool, **shared}
 
 
 def turns_of(scenario: Scenario) -> int:

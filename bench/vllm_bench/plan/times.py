@@ -17,8 +17,8 @@ from ..prompts.order import derive_seed, permutation
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
+from ..traces.trace import Trace
 from .arrivals import arrival_times, realised
-from .trace import Trace
 
 TAIL_S = 60.0  # an open loop goes on for at most this long after the last measured arrival
 MOST_TAIL = 250_000  # and for at most this many requests: they are planned, and kept in memory

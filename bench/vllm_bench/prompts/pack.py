@@ -34,10 +34,11 @@ class Goal:
 
     tokens: int
     overhead: int  # the tokens of chat template and system prompt
+    within: int | None = None  # tokens by which it may be missed; None: 2 %, at least 1
 
     @property
     def tolerance(self) -> int:
-        return max(1, int(self.tokens * TOLERANCE))
+        return max(1, int(self.tokens * TOLERANCE)) if self.within is None else self.within
 
     def met_by(self, counted: int | None) -> bool:
         return counted is not None and abs(counted - self.tokens) <= self.tolerance
@@ -118,12 +119,13 @@ def _parts(source: Sequence[Prompt], start: int, seed: int) -> Iterator[Prompt]:
         yield source[index]
 
 
-def cut(text: str, tokens: float, goal: Goal) -> Search:
+def cut(text: str, tokens: float, goal: Goal, least: int = 0) -> Search:
     """Search where to cut a text that is too long, first at the ends of words.
 
     `tokens` is the number of tokens of the full text, with the overhead; an estimate is enough.
+    More than `least` characters are kept, which belong to the overhead.
     """
-    low, high = Cut(0, goal.overhead), Cut(len(text), max(tokens, goal.tokens + 1.0))
+    low, high = Cut(least, goal.overhead), Cut(len(text), max(tokens, goal.tokens + 1.0))
     word_ends = [found.start() for found in WORD_END.finditer(text)]
     for step in range(MOST_COUNTS):
         places: Sequence[int] = _between(word_ends, low, high)

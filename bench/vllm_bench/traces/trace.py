@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BenchError
-from .trace_rows import Row, RowError, TraceKind, read_rows
+from .rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
 
 
 class TraceError(BenchError):
@@ -46,6 +46,26 @@ class Trace:
     kind: TraceKind
     requests: tuple[TraceRequest, ...]
     notes: tuple[str, ...] = ()  # for people: what was left out
+
+    @property
+    def shared_share(self) -> float | None:
+        """Share of the prompt tokens that a cache which never forgets would find, 0 to 1.
+
+        Those of blocks that an earlier request began with too; a prompt's last block may be a
+        part of one, and is found where the whole prompt came before. None: blocks aren't known.
+        """
+        if all(request.block_ids is None for request in self.requests):
+            return None
+        after: dict[tuple[int, int], int] = {}  # a beginning and its next block → that beginning
+        found = 0
+        for request in self.requests:
+            beginning, left = 0, request.prompt_tokens or 0
+            for block in request.block_ids or ():
+                key = (beginning, block)
+                found += min(left, BLOCK_TOKENS) * (key in after)
+                left -= BLOCK_TOKENS
+                beginning = after.setdefault(key, len(after) + 1)
+        return found / sum(request.prompt_tokens or 0 for request in self.requests)
 
     def within(self, max_model_len: int) -> Trace:
         """Return the trace without the requests that a server of this context can't hold."""

@@ -8,7 +8,6 @@ it found when the trace was recorded.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import random
 import re
@@ -22,15 +21,14 @@ from ..prompts.order import derive_seed, endless_permutations, permutation
 from ..prompts.pack import BETWEEN, FIRST_GUESS_CHARS_PER_TOKEN, Goal, cut, run_together
 from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
 from ..prompts.source import dataset_notes
+from .blocks import Blocks
 from .trace import Trace, TraceRequest
-from .trace_rows import BLOCK_TOKENS
 
-SAMPLE = 64  # prompts of the set, to estimate the characters per token
+SAMPLE, SAMPLE_CHARS = 64, 2000  # texts and their length, to estimate the characters per token
 SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all are in memory
 MOST_TRIES = 6  # each with another beginning and twice the text; usually one is enough
 SLACK = 1.25  # how much longer than needed a text is, before it is cut
 WORD_START = re.compile(r"(?<!\S)\S")
-BLOCKS_KEPT = 20_000  # block texts of 2 kB that are kept while prompts are made from them
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,13 @@ def trace_prompts(
         raise PromptError(f"{source.dataset}: no prompts")
     if not trace.requests:
         raise PromptError(f"{trace.kind}: the trace has no requests")
-    overhead, chars_per_token = _measure(source, counter, seed)
+    overhead, chars_per_token = _measure(Writer(source.prompts, seed), counter)
     goals, notes = _goals(trace, overhead)
     writer = Writer(source.prompts, seed, chars_per_token)
     _check_longest(writer, goals, counter)
-    prompts = _search_all(writer, trace.requests, goals, counter)
+    blocks = Blocks(writer.block, counter, overhead, chars_per_token)
+    blocks.cut_shared(trace.requests)
+    prompts = _search_all(writer, blocks, trace.requests, goals, counter)
     uses = Counter(prompt.text for prompt in prompts)
     return PromptSet(
         dataset=source.dataset,
@@ -76,10 +76,13 @@ def trace_prompts(
     )
 
 
-def _measure(source: PromptSource, counter: TokenCounter, seed: int) -> tuple[int, float]:
-    """Return the tokens of chat template and system prompt, and the characters of each other."""
-    order = permutation(len(source.prompts), derive_seed(seed, "measure"))
-    texts = [source.prompts[index].text for index in itertools.islice(order, SAMPLE)]
+def _measure(writer: Writer, counter: TokenCounter) -> tuple[int, float]:
+    """Return the tokens of chat template and system prompt, and the characters of each other.
+
+    Of texts as they will be written: a blank line and a word without its neighbours have tokens of
+    their own, so that the set's prompts one by one may have 6 % more or fewer.
+    """
+    texts = [writer.written(f"measure {n}", SAMPLE_CHARS)[:SAMPLE_CHARS] for n in range(SAMPLE)]
     one, *counts = counter.count([user_prompt("measure", text) for text in ("x", *texts)])
     overhead = max(0, (one or 1) - 1)
     counted = [(len(t), n - overhead) for t, n in zip(texts, counts, strict=True) if n is not None]
@@ -110,7 +113,12 @@ def _goals(trace: Trace, overhead: int) -> tuple[list[Goal], list[str]]:
 class Writer:
     """Writes drafts. A draft depends on the seed and its own request, not on other drafts."""
 
-    def __init__(self, prompts: Sequence[Prompt], seed: int, chars_per_token: float) -> None:
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        seed: int,
+        chars_per_token: float = FIRST_GUESS_CHARS_PER_TOKEN,
+    ) -> None:
         """Write with the texts of these prompts."""
         self._prompts = prompts
         self._seed = seed
@@ -118,11 +126,11 @@ class Writer:
         # The first requests begin with complete prompts, each with another one.
         self._starts = permutation(len(prompts), seed)
         self._drawn: list[int] = []
-        self.block = functools.lru_cache(BLOCKS_KEPT)(self._block)
 
     def draft(self, number: int, goal: Goal, attempt: int = 0) -> Draft:
         """Return a text for request `number` that is longer than its goal."""
-        chars = self._chars(goal, attempt)
+        tokens = (goal.tokens - goal.overhead) * SLACK * (1 << attempt)
+        chars = tokens * self.chars_per_token + 16
         if attempt == 0 and number < len(self._prompts):
             self._drawn += itertools.islice(self._starts, max(0, number + 1 - len(self._drawn)))
             start, name = self._prompts[self._drawn[number]], f"request {number}"
@@ -131,28 +139,22 @@ class Writer:
         prompt_id, opening = self._opening(name)
         return Draft(prompt_id, *self._joined(opening, name, chars))
 
-    def draft_of_blocks(self, block_ids: tuple[int, ...], goal: Goal, attempt: int = 0) -> Draft:
-        """Return the blocks' texts joined; the last one goes on until the goal is passed."""
-        *whole, last = block_ids
-        text = "".join(self.block(block_id) + BETWEEN for block_id in whole)
-        name = f"block {last}" + (f" try {attempt}" if attempt else "")
-        # Also where the other blocks are too long: a draft always contains its last block.
-        missing = max(self._chars(goal, attempt) - len(text), self.chars_per_token)
-        _, opening = self._opening(name)
-        return Draft(
-            f"blocks:{block_ids[0]}-{last}", text + self._joined(opening, name, missing)[0]
-        )
+    def search(
+        self, number: int, goal: Goal, attempt: int
+    ) -> Generator[str, int | None, Prompt | None]:
+        """Search where to cut request `number`'s draft."""
+        draft = self.draft(number, goal, attempt)
+        tokens = goal.overhead + len(draft.text) / self.chars_per_token
+        text = yield from cut(draft.text, tokens, goal)
+        return None if text is None else draft.prompt(text)
 
-    def _block(self, block_id: int) -> str:
-        """Return a block's text, of about BLOCK_TOKENS tokens."""
-        name = f"block {block_id}"
-        chars = int(BLOCK_TOKENS * self.chars_per_token)
-        text, _ = self._joined(self._opening(name)[1], name, chars)
-        word_end = text.rfind(" ", chars * 19 // 20, chars)
-        return text[: word_end if word_end > 0 else chars].rstrip()
+    def block(self, block_id: int, chars: float, attempt: int) -> str:
+        """Return the beginning of a block's text, at least this long; a longer one goes on."""
+        return self.written(f"block {block_id}" + (f" try {attempt}" if attempt else ""), chars)
 
-    def _chars(self, goal: Goal, attempt: int) -> float:
-        return (goal.tokens - goal.overhead) * self.chars_per_token * SLACK * (1 << attempt) + 16
+    def written(self, name: str, chars: float) -> str:
+        """Return the beginning of the text of this name, at least this long."""
+        return self._joined(self._opening(name)[1], name, chars)[0]
 
     def _opening(self, name: str) -> tuple[str, str]:
         """Return a unique beginning: a prompt from one of its words on, and its id."""
@@ -187,9 +189,20 @@ def _check_longest(writer: Writer, goals: Sequence[Goal], counter: TokenCounter)
 
 
 def _search_all(
-    writer: Writer, requests: Sequence[TraceRequest], goals: Sequence[Goal], counter: TokenCounter
+    writer: Writer,
+    blocks: Blocks,
+    requests: Sequence[TraceRequest],
+    goals: Sequence[Goal],
+    counter: TokenCounter,
 ) -> tuple[Prompt, ...]:
     """Make every request's prompt; equal blocks cut to equal lengths are made once."""
+
+    def search(number: int, attempt: int) -> Generator[str, int | None, Prompt | None]:
+        ids, goal = requests[number].block_ids, goals[number]
+        if ids is None:
+            return writer.search(number, goal, attempt)
+        return blocks.search(ids, goal, attempt)
+
     same: dict[object, list[int]] = {}
     for number, (request, goal) in enumerate(zip(requests, goals, strict=True)):
         what = number if request.block_ids is None else (request.block_ids, goal.tokens)
@@ -199,7 +212,7 @@ def _search_all(
     for attempt in range(MOST_TRIES):
         for first in range(0, len(missing), SEARCHES_AT_ONCE):
             batch = missing[first : first + SEARCHES_AT_ONCE]
-            searches = [_search(writer, n, requests[n], goals[n], attempt) for n in batch]
+            searches = [search(number, attempt) for number in batch]
             made = zip(batch, run_together(searches, counter), strict=True)
             found.update((number, prompt) for number, prompt in made if prompt is not None)
         missing = [number for number in missing if number not in found]
@@ -211,15 +224,3 @@ def _search_all(
         )
     own = {number: numbers[0] for numbers in same.values() for number in numbers}
     return tuple(found[own[number]] for number in range(len(requests)))
-
-
-def _search(
-    writer: Writer, number: int, request: TraceRequest, goal: Goal, attempt: int
-) -> Generator[str, int | None, Prompt | None]:
-    if request.block_ids is None:
-        draft = writer.draft(number, goal, attempt)
-    else:
-        draft = writer.draft_of_blocks(request.block_ids, goal, attempt)
-    tokens = goal.overhead + len(draft.text) / writer.chars_per_token
-    text = yield from cut(draft.text, tokens, goal)
-    return None if text is None else draft.prompt(text)

@@ -7,19 +7,19 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vllm_bench.plan.trace import Trace, TraceRequest, read_trace
-from vllm_bench.plan.trace_prompts import SAMPLE, Writer, trace_prompts
-from vllm_bench.plan.trace_rows import BLOCK_TOKENS
 from vllm_bench.prompts.count import EstimateCounter
-from vllm_bench.prompts.pack import Goal
 from vllm_bench.prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
 from vllm_bench.prompts.source import load_source
+from vllm_bench.traces.blocks import AFTER, BEFORE, LEAD, Blocks
+from vllm_bench.traces.prompts import SAMPLE, Writer, trace_prompts
+from vllm_bench.traces.rows import BLOCK_TOKENS
+from vllm_bench.traces.trace import Trace, TraceRequest, read_trace
 
 from tests.prompts.test_fit import COUNTERS, Counting, made_source, uneven, words
 from tests.support.reading import numbers
@@ -130,7 +130,7 @@ def test_seeds_give_other_prompts() -> None:
 @pytest.mark.process
 def test_another_process_makes_the_same() -> None:
     code = (
-        "from tests.plan.test_trace_prompts import azure, mooncake, made\n"
+        "from tests.traces.test_trace_prompts import azure, mooncake, made\n"
         "print(made(azure(30, 500, 90)).sha256, made(mooncake((1200, (4, 5, 6)))).sha256)\n"
     )
     path = os.pathsep.join(map(str, (ROOT, ROOT / "bench")))
@@ -165,26 +165,114 @@ def test_equal_blocks_are_equal_text() -> None:
     assert common(first, fifth) < block / 4
 
 
-def test_a_block_has_about_as_many_tokens_as_mooncakes() -> None:
-    tokens = [uneven(text) for text in texts(made(mooncake((1536, (1, 2, 3)), (1536, (1, 2, 4)))))]
-    assert tokens == pytest.approx([1536, 1536], rel=0.02)
-    per_token = len("".join(p.text for p in SOURCE.prompts)) / sum(
-        uneven(p.text) - 7 for p in SOURCE.prompts
-    )
-    writer = Writer(SOURCE.prompts, 1, per_token)
-    sizes = [uneven(writer.block(number)) - 7 for number in range(50)]
-    assert sizes == pytest.approx([BLOCK_TOKENS] * 50, rel=0.15)
-    assert sum(sizes) / 50 == pytest.approx(BLOCK_TOKENS, rel=0.03)
+def blocks_of(trace: Trace, tokens_of: Callable[[str], int], overhead: int) -> Blocks:
+    counter = Counting(tokens_of)
+    writer = Writer(SOURCE.prompts, 1)
+    found = Blocks(writer.block, counter, overhead, 5.0)
+    found.cut_shared(trace.requests)
+    return found
+
+
+@pytest.mark.parametrize("counter", ["words", "uneven"])
+def test_a_shared_block_and_the_space_before_it_have_512_tokens(counter: str) -> None:
+    tokens_of, ids = COUNTERS[counter], tuple(range(60))
+    overhead = tokens_of("x") - 1
+    found = blocks_of(mooncake(*[(61 * BLOCK_TOKENS, (*ids, 60))] * 2), tokens_of, overhead)
+    for n in ids[1:]:
+        text = found.text(n, False)
+        assert tokens_of(LEAD + BEFORE + text) - tokens_of(LEAD) == pytest.approx(512, abs=1)
+    # A prompt's first block has the template's tokens in it.
+    assert tokens_of(found.text(0, True)) == pytest.approx(BLOCK_TOKENS + AFTER, abs=1)
+
+
+def test_only_blocks_that_several_prompts_begin_with_are_counted() -> None:
+    own = [(40 * BLOCK_TOKENS, tuple(range(1000 * n, 1000 * n + 40))) for n in range(3)]
+    counter = Counting(uneven)
+    writer = Writer(SOURCE.prompts, 1)
+    found = Blocks(writer.block, counter, 7, 5.0)
+    found.cut_shared(mooncake(*own).requests)
+    assert counter.asked == []
+    found.cut_shared(mooncake(*own, (3 * BLOCK_TOKENS, (0, 1, 2))).requests)
+    # Two blocks; the third is the last of a prompt, which is cut to the prompt's length.
+    assert len({p.text.split()[1] for p in counter.asked}) == 2
+    assert len(counter.asked) < 2 * 8
+
+
+def test_thousands_of_blocks_are_few_counts_each_of_one_block() -> None:
+    requests = [(33 * BLOCK_TOKENS, (*range(0, 32), 10_000 + n)) for n in range(2)]
+    requests += [(33 * BLOCK_TOKENS, (*range(50, 82), 20_000 + n)) for n in range(2)]
+    counter = Counting(words)
+    found = Blocks(Writer(SOURCE.prompts, 1).block, counter, 0, 6.0)
+    found.cut_shared(mooncake(*requests).requests)
+    assert len(counter.asked) <= 64 * 6
+    assert max(words(p.text) for p in counter.asked) < 3 * BLOCK_TOKENS
+
+
+@pytest.mark.parametrize("tokens_of", [lambda _: 1, lambda _: None, lambda t: 9000 + len(t)])
+def test_where_no_cut_fits_a_block_has_about_its_length(
+    tokens_of: Callable[[str], int | None],
+) -> None:
+    found = Blocks(Writer(SOURCE.prompts, 1).block, Counting(tokens_of), 0, 5.0)
+    found.cut_shared(mooncake(*[(3 * BLOCK_TOKENS, (1, 2, 3))] * 2).requests)
+    assert len(found.text(2, False)) == pytest.approx(BLOCK_TOKENS * 5, rel=0.1)
 
 
 def test_a_block_is_the_same_text_last_and_within_in_any_trace() -> None:
     (within,) = texts(made(mooncake((1500, (1, 2, 3)))))
     (last,) = texts(made(mooncake((1000, (1, 2)))))
     assert within.startswith(last)
-    writer = Writer(SOURCE.prompts, 1, 5.0)
-    text = writer.block(1) + "\n\n" + writer.block(2)
-    draft = writer.draft_of_blocks((1, 2), Goal(1024, 0))
-    assert draft.text.startswith(text)
+    shared, longer, _ = texts(made(mooncake((1000, (1, 2)), (1500, (1, 2, 3)), (1500, (1, 2, 4)))))
+    # A shared block is cut by count, one of a single prompt by its usual length.
+    assert common(longer, within) > 0.9 * len(within) / 3
+    assert longer.startswith(shared)
+
+
+class Paged:
+    """A prefix cache of whole pages that never forgets; a word is a token."""
+
+    def __init__(self, template: int, page: int = 16) -> None:
+        self._template, self._page = template, page
+        self._known: set[tuple[str, ...]] = set()
+
+    def found(self, text: str) -> int:
+        """Return how many tokens of a prompt are there, and keep all of them."""
+        tokens = ("template",) * self._template + tuple(text.split())
+        ends = range(self._page, len(tokens) + 1, self._page)
+        known = sum(1 for _ in itertools.takewhile(lambda e: tokens[:e] in self._known, ends))
+        self._known.update(tokens[:end] for end in ends)
+        return known * self._page
+
+
+trees = st.lists(
+    st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple), min_size=2, max_size=12
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(trees, st.integers(1, 512), st.integers(0, 30), st.integers(0, AFTER), st.integers(0, 99))
+def test_a_cache_finds_the_traces_own_share(
+    paths: list[tuple[int, ...]], last: int, before: int, after: int, seed: int
+) -> None:
+    # As Mooncake hashes: an id says what came before it, too. The last block is each prompt's own.
+    trace = mooncake(
+        *(
+            (
+                BLOCK_TOKENS * len(path) + last,
+                (*(hash(path[: n + 1]) & 0xFFFFFF for n in range(len(path))), -1 - number),
+            )
+            for number, path in enumerate(paths)
+        )
+    )
+    counter = Counting(lambda text: before + words(text) + after)
+    found = made(trace, counter, seed=seed)
+    cache = Paged(before)
+    hits = sum(cache.found(text) for text in texts(found))
+    share = trace.shared_share
+    assert share is not None
+    wanted = share * sum(r.prompt_tokens or 0 for r in trace.requests)
+    # A block may be a token off, and what is found of a prompt is whole pages.
+    slack = sum(len(path) + 16 for path in paths)
+    assert abs(hits - wanted) <= slack  # one block lost would be more
 
 
 def test_equal_requests_are_searched_once() -> None:
@@ -192,7 +280,7 @@ def test_equal_requests_are_searched_once() -> None:
     request = (4 * BLOCK_TOKENS, (1, 2, 3, 4))
     found = made(mooncake(*[request] * 50), counter)
     assert (found.distinct, found.max_uses) == (1, 50)
-    assert len(counter.asked) < SAMPLE + 2 + 10
+    assert len(counter.asked) < SAMPLE + 2 + 10 + 3 * 6  # three shared blocks
 
 
 @settings(max_examples=25, deadline=None)

@@ -14,9 +14,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.trace import Trace, TraceError, TraceRequest, read_trace
-from vllm_bench.plan.trace_rows import BLOCK_TOKENS
 from vllm_bench.records.request_record import COLUMNS, RecordWriter
+from vllm_bench.traces.rows import BLOCK_TOKENS
+from vllm_bench.traces.trace import Trace, TraceError, TraceRequest, read_trace
 
 from tests.support.made_runs import made_record
 from tests.support.reading import numbers
@@ -414,3 +414,54 @@ def test_the_mooncake_trace(shared: Path) -> None:
         assert request.block_ids is not None
         assert request.prompt_tokens is not None
         assert len(request.block_ids) == -(-request.prompt_tokens // BLOCK_TOKENS)
+
+
+# The trace's own share of shared tokens
+
+
+def shares(*requests: tuple[int, tuple[int, ...] | None]) -> float | None:
+    made = tuple(TraceRequest(float(n), tokens, 1, ids) for n, (tokens, ids) in enumerate(requests))
+    return Trace("mooncake", made).shared_share
+
+
+BLOCK = BLOCK_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("requests", "shared"),
+    [
+        ([(BLOCK + 1, (7, 8)), (BLOCK, (7,))], BLOCK),
+        ([(BLOCK, (7,)), (BLOCK + 9, (7, 8)), (BLOCK + 9, (7, 8))], 2 * BLOCK + 9),
+        ([(3 * BLOCK, (1, 2, 3)), (3 * BLOCK, (1, 9, 3))], BLOCK),  # 3 comes after another 9
+        ([(2 * BLOCK, (1, 2)), (2 * BLOCK, (2, 1))], 0),
+        ([(2 * BLOCK, (1, 1)), (2 * BLOCK, (1, 1))], 2 * BLOCK),  # a block is no beginning twice
+        ([(100, (1,)), (100, (1,)), (90, (2,))], 100),
+        ([(100, (1,)), (100, None)], 0),
+    ],
+)
+def test_shared_are_blocks_that_an_earlier_request_began_with(
+    requests: list[tuple[int, tuple[int, ...] | None]], shared: int
+) -> None:
+    assert shares(*requests) == shared / sum(tokens for tokens, _ in requests)
+
+
+def test_without_blocks_nothing_is_known_of_what_is_shared() -> None:
+    assert shares((100, None), (100, None)) is None
+    assert shares() is None
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tuple), max_size=9))
+def test_the_share_is_what_a_cache_of_all_beginnings_finds(paths: list[tuple[int, ...]]) -> None:
+    known: set[tuple[int, ...]] = set()
+    found = 0
+    for path in paths:
+        found += sum(path[:n] in known for n in range(1, len(path) + 1))
+        known |= {path[:n] for n in range(1, len(path) + 1)}
+    share = shares(*((BLOCK * len(path), path) for path in paths))
+    assert share == (found / sum(map(len, paths)) if paths else None)
+
+
+def test_the_mooncake_traces_first_requests_share_this(shared: Path) -> None:
+    path = shared / "data" / "mooncake" / "synthetic_trace.jsonl"
+    found = [read_trace(path, limit_count=count).shared_share for count in (300, 800)]
+    assert found == pytest.approx([0.0488, 0.1480], abs=0.0001)
