@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.prompts.count import EstimateCounter
+from vllm_bench.prompts.pack import Goal, run_together
 from vllm_bench.prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
 from vllm_bench.prompts.source import load_source
 from vllm_bench.traces.blocks import AFTER, BEFORE, LEAD, Blocks
@@ -225,6 +226,21 @@ def test_a_block_is_the_same_text_last_and_within_in_any_trace() -> None:
     # A shared block is cut by count, one of a single prompt by its usual length.
     assert common(longer, within) > 0.9 * len(within) / 3
     assert longer.startswith(shared)
+
+
+@pytest.mark.parametrize("off", [0.8, 1.0, 1.2])
+@pytest.mark.parametrize("tokens", [18_900, 18_440])
+def test_many_shared_blocks_leave_room_for_the_rest(off: float, tokens: int) -> None:
+    # Blocks may have longer words than the set, so that they seem to be the whole prompt.
+    counter, ids = Counting(uneven), tuple(range(37))
+    blocks = Blocks(Writer(SOURCE.prompts, 1).block, counter, 7, 3.1 * off)
+    blocks.cut_shared(mooncake(*[(37 * BLOCK_TOKENS, ids)] * 2).requests)
+    (found,) = run_together([blocks.search(ids, Goal(tokens, 7), 0)], counter)
+    assert found is not None
+    assert found.tokens == pytest.approx(tokens, rel=0.02)
+    shared = " ".join(blocks.text(n, n == 0) for n in ids[:-1])
+    assert found.text.startswith(shared)
+    assert len(found.text) > len(shared)
 
 
 class Paged:

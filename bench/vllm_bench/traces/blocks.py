@@ -27,8 +27,7 @@ WITHIN = 1  # tokens by which a block may be longer or shorter
 AFTER = 8
 CUTS_AT_ONCE = 512  # the server counts 8 at once; the texts of all are in memory
 TEXTS_KEPT = 20_000  # of 2 kB each, while prompts are made from them
-SLACK = 1.5  # how much longer than needed a text is, before it is cut
-MORE_SLACK = 6.0  # where that wasn't long enough: a block whose tokens are long words
+SLACK = 1.5  # how much longer than needed a text is, before it is cut; twice as much a try
 
 # By a block, a number of characters and a try: the beginning, at least as long, of a text that
 # never ends. A shorter one is the beginning of a longer one; a try has another text.
@@ -74,15 +73,14 @@ class Blocks:
         shared = list(itertools.takewhile(self._ends.__contains__, keys))
         begin = "".join(self.text(*key) + BEFORE for key in shared)
         own = "".join(self.text(*key) + BEFORE for key in keys[len(shared) :])
-        missing = goal.tokens - goal.overhead - (len(begin) + len(own)) / self._chars_per_token
-        slack = SLACK * (1 << attempt)
-        draft = begin + own + self._draft(last, max(1, missing), slack, attempt)
-        found = None
-        if shared:
-            after = Goal(goal.tokens, self._tokens(len(shared)))
-            found = yield from self._cut(draft, after, least=len(begin))
-        # None: the shared blocks alone are too long for it, with a long system prompt before them.
-        found = found or (yield from self._cut(draft, goal))
+        after = Goal(goal.tokens, self._tokens(len(shared)) if shared else goal.overhead)
+        # All that isn't shared is longer than needed: what it was taken for may be 10 % off.
+        missing = self._chars(max(1, after.tokens - after.overhead), attempt) - len(own)
+        draft = begin + own + self._write(last, max(1, missing), attempt)
+        found = yield from self._cut(draft, after, least=len(begin))
+        # The shared blocks alone may be too long, with a long system prompt before them.
+        if found is None and shared:
+            found = yield from self._cut(draft, goal)
         return None if found is None else user_prompt(f"blocks:{block_ids[0]}-{last}", found)
 
     def _search_end(self, block_id: int, first: bool) -> PromptSearch:
@@ -91,8 +89,8 @@ class Blocks:
         goal = Goal(self._overhead + 1 + BLOCK_TOKENS, self._overhead + 1, WITHIN)
         if first:
             goal = Goal(self._tokens(1), self._overhead, WITHIN)
-        for slack in (SLACK, MORE_SLACK):
-            draft = lead + self._draft(block_id, BLOCK_TOKENS, slack)
+        for attempt in (0, 2):
+            draft = lead + self._write(block_id, self._chars(BLOCK_TOKENS, attempt), 0)
             found = yield from self._cut(draft, goal, least=len(lead))
             if found is not None:
                 return user_prompt("block", found)
@@ -109,11 +107,13 @@ class Blocks:
         """Return the tokens of a prompt of so many shared blocks, with the template around them."""
         return max(BLOCK_TOKENS * blocks + AFTER, self._overhead + 1)
 
-    def _draft(self, block_id: int, tokens: float, slack: float, attempt: int = 0) -> str:
-        return self._write(block_id, tokens * self._chars_per_token * slack + 16, attempt)
+    def _chars(self, tokens: int, attempt: int) -> float:
+        """Return the length of a text that is cut to so many tokens."""
+        return tokens * self._chars_per_token * SLACK * (1 << attempt) + 16
 
     def _cut(self, draft: str, goal: Goal, least: int = 0) -> Search:
-        return cut(draft, goal.overhead + len(draft) / self._chars_per_token, goal, least)
+        tokens = goal.overhead + (len(draft) - least) / self._chars_per_token
+        return cut(draft, tokens, goal, least)
 
 
 def _lead(first: bool) -> str:
