@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.charts.distributions import curve, distribution, overlay
 from vllm_bench.charts.over_time import MOST_OF_A_CURVE
-from vllm_bench.figures.statistics import Sample
+from vllm_bench.stats.distribution import Sample
 
 from tests.charts.drawn import (
     drawn_at,

@@ -11,7 +11,8 @@ import numpy as np
 from ..figures.digits import short
 from ..figures.facts import Facts
 from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
-from ..figures.statistics import Sample, Values, min_samples, ordered
+from ..stats.batches import Values
+from ..stats.distribution import Sample, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from ..tables.marks import mark

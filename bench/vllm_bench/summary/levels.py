@@ -14,9 +14,11 @@ from itertools import combinations, pairwise
 from ..figures.digits import short
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.objectives import Attainment, pooled
-from ..figures.statistics import Distribution, Interval, Repeated, pooled_sample, repeated
 from ..records.same_run import server_that_counts, settings_that_count
 from ..scenario.load import Load
+from ..stats.batches import Interval
+from ..stats.distribution import Distribution, pooled_sample
+from ..stats.repeated import Repeated, repeated
 from ..verdict.finding import Severity
 from ..verdict.verdict import Level as VerdictLevel
 from .summary import RunSummary

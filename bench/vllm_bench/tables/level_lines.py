@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
 from ..figures.objectives import Word
-from ..figures.statistics import MIN_REPEATS, Repeated
+from ..stats.batches import MIN_REPEATS
+from ..stats.repeated import Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series, series_of
 from ..summary.stability import stability

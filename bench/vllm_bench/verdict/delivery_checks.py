@@ -12,9 +12,10 @@ import pandas as pd
 
 from ..figures.client import exactness, lag_of_loops
 from ..figures.facts import Facts
-from ..figures.statistics import Values, floats, quantile
 from ..figures.token_gaps import TokenReads
 from ..serverside.server import server_side
+from ..stats.batches import Values
+from ..stats.distribution import floats, quantile
 from .advice import MORE_CLIENT
 from .finding import Doubt, Severity, check
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..figures.facts import Facts
 from ..figures.in_flight import InFlight, without_first_token
-from ..figures.statistics import Values, floats, quantile
+from ..stats.batches import Values
+from ..stats.distribution import floats, quantile
 from .finding import Doubt, Severity, check
 
 CHANCE = 2.0  # standard deviations of what is served: growth by less can be chance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.statistics import min_samples
+from ..stats.distribution import min_samples
 from .advice import longer_window, more_requests, why_no_window
 from .finding import Doubt, Severity, check
 
