@@ -112,10 +112,11 @@ def _print_columns() -> int:
 
 
 def _print_reference(*, codes: bool) -> int:
+    from vllm_bench.summary.levels import DISAGREE
     from vllm_bench.tables.document import schema
     from vllm_bench.verdict.verdict import codes_table
 
-    print(codes_table() if codes else json.dumps(schema(), indent=2))
+    print(f"{codes_table()}\n\n{DISAGREE}" if codes else json.dumps(schema(), indent=2))
     return 0
 
 

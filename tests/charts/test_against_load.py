@@ -11,7 +11,8 @@ import pytest
 from vllm_bench.charts.against_load import NO_PART, PLACES, THROUGHPUT, against_load, load_charts
 from vllm_bench.charts.pareto import pareto_chart
 from vllm_bench.charts.pen_plotly import for_page
-from vllm_bench.figures.statistics import PERCENTILES, Interval
+from vllm_bench.stats.batches import Interval
+from vllm_bench.stats.distribution import PERCENTILES
 from vllm_bench.summary.levels import Level, Series
 from vllm_bench.summary.pareto import pareto
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.charts.distributions import curve, distribution, overlay
 from vllm_bench.charts.over_time import MOST_OF_A_CURVE
-from vllm_bench.figures.statistics import Sample
+from vllm_bench.stats.distribution import Sample
 
 from tests.charts.drawn import (
     drawn_at,
@@ -34,7 +34,8 @@ def overlaid(tmp_path):
     """Write runs and return a metric's distribution over their levels."""
 
     def made(runs, metric="ttft_ms"):
-        series, drawn = series_at([written(tmp_path, list(records)) for records in runs])
+        same = {"num_requests": 400}
+        series, drawn = series_at([written(tmp_path, list(r), scenario=same) for r in runs])
         return overlay(series, {id(run.summary): run.curves for run in drawn}, metric)
 
     return made
@@ -147,6 +148,17 @@ def test_repeats_of_a_level_share_its_look_and_one_label(overlaid):
     assert len({(line.place, line.colour, line.group) for line in chart.lines}) == 1
     assert [numbers(legend) for legend in legends(chart)] == [[8, 1153, 3]]
     assert {line.name for line in chart.lines} == {f"8 streams, run {n}" for n in (1, 2, 3)}
+
+
+def test_an_invalid_run_is_drawn_only_where_its_level_has_no_other(overlaid):
+    def bad(repeat):
+        failed = {"run_id": f"made-cc8-{repeat}", "concurrency": 8}
+        return [*level(8, repeat=repeat), *(failed_record(i, **failed) for i in range(400, 490))]
+
+    among_others = overlaid([level(8), bad(1), level(1)])
+    assert {line.name for line in among_others.lines} == {"1 stream", "8 streams, run 1"}
+    alone = overlaid([bad(2), level(2)])
+    assert {line.name for line in alone.lines} == {"2 streams", "8 streams INVALID"}
 
 
 def test_percentiles_of_levels_are_marked_too(overlaid):

@@ -11,20 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.objectives import (
-    LONGEST,
     Attainment,
     Objective,
     Outcome,
-    Share,
-    _together,
     attainment,
     objectives_of,
     pooled,
-    pooled_share,
 )
-from vllm_bench.figures.statistics import batches_of
 from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.stats.batches import batches_of
+from vllm_bench.stats.share import LONGEST, Share, pooled_share, together
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import summarize
 from vllm_bench.tables.level_lines import objective_lines
@@ -145,7 +142,7 @@ def share_of(values, within, requests):
     batches = batches_of(np.arange(requests))
     arrivals = np.bincount(batches, minlength=10)
     inside = np.bincount(batches[within], minlength=10)
-    return Share(tuple(arrivals.tolist()), tuple(inside.tolist()), _together(values, batches))
+    return Share(tuple(arrivals.tolist()), tuple(inside.tolist()), together(values, batches))
 
 
 def queue_waits(rng, load, places, requests):
@@ -266,7 +263,7 @@ def test_without_objectives_there_is_nothing_to_meet(tmp_path):
     assert attainment(Facts(frame, None)) is None
 
 
-def test_runs_with_other_objectives_are_not_counted_together(attained):
+def test_runs_with_other_objectives_are_not_countedtogether(attained):
     records = [made_record(i) for i in range(10)]
     one = attained(records, {"ttft_ms": {"p99": 500.0}})
     other = attained(records, {"ttft_ms": {"p99": 501.0}})

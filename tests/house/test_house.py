@@ -34,14 +34,15 @@ MEASURE = {
     "run": ("prompts", "reply", "vllm", "plan", "send", "live", "watch"),
 }
 JUDGE = {
-    "figures": (),
-    "serverside": ("figures",),
-    "verdict": ("figures", "serverside"),
-    "summary": ("figures", "serverside", "verdict"),
-    "tables": ("figures", "serverside", "verdict", "summary"),
-    "charts": ("figures", "serverside", "verdict", "summary", "tables"),
-    "page": ("figures", "serverside", "verdict", "summary", "tables", "charts"),
-    "planted": ("figures", "serverside", "verdict", "summary"),
+    "stats": (),
+    "figures": ("stats",),
+    "serverside": ("stats", "figures"),
+    "verdict": ("stats", "figures", "serverside"),
+    "summary": ("stats", "figures", "serverside", "verdict"),
+    "tables": ("stats", "figures", "serverside", "verdict", "summary"),
+    "charts": ("stats", "figures", "serverside", "verdict", "summary", "tables"),
+    "page": ("stats", "figures", "serverside", "verdict", "summary", "tables", "charts"),
+    "planted": ("stats", "figures", "serverside", "verdict", "summary"),
 }
 ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from vllm_bench.figures.metrics import METRICS
-from vllm_bench.figures.statistics import PERCENTILES, min_samples
 from vllm_bench.scenario.objectives import MLPERF_P99_MS, Slo
 from vllm_bench.serverside import energy, over_time
+from vllm_bench.stats.distribution import PERCENTILES, min_samples
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 from vllm_bench.verdict.run_checks import MIN_WINDOW_S

@@ -20,7 +20,7 @@ from tests.support.made_runs import made_info, made_record, write_run
 HOSTILE = """</script><script>document.title="owned"</script><img src=x onerror="owned=1"> """ + (
     """$x^2$ {{ 7*7 }} %{x} "quoted" 'too' &amp; <b>bold</b><a href="javascript:owned=1">go</a>"""
 )
-INFO = ("server", "observed", "notes")  # what a level may set of its info
+INFO = ("server", "observed", "notes", "client_health")  # what a level may set of its info
 SLO = {"ttft_ms": {"p95": 500.0}, "success_rate": 0.999}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -293,3 +294,15 @@ def test_what_invalid_runs_seem_to_meet_does_not_count(tmp_path):
     assert "INVALID (errors" in capacity
     assert page.read(".met") == []  # although 95 % were within the limit
     assert "INVALID" in page.read(".pill")
+
+
+def test_a_figure_that_a_doubt_is_about_is_marked_and_says_why_on_hovering(tmp_path):
+    late = {"loop_lag_ms": {"ticks": 1000, "p99": 12.0}}  # of gaps of 47 ms, of a TTFT of over 240
+    records = [dataclasses.replace(r, ttft_ms=500.0) for r in level_records(4, count=400)]
+    (run,) = reported(write_level(tmp_path, 4, records=records, client_health=late))
+    assert {f.about for f in run.summary.verdict.findings if f.code == "loop_lag"} == {"gaps"}
+    table = runs_table([run.summary])
+    marked = {c.group for c, cell in zip(table.columns, table.rows[0], strict=True) if cell.more}
+    assert marked == {"ITL ms", "worst gap"}
+    page = to_html([run])
+    assert "SUSPECT as to gaps (loop_lag)" in page

@@ -280,7 +280,9 @@ def test_all_files_are_written_and_named(results):
 
 
 def test_codes_are_printed_for_whoever_asks():
-    assert "| `ledger_mismatch` |" in script("summarize", "--codes").stdout
+    printed = script("summarize", "--codes").stdout
+    assert "| `ledger_mismatch` |" in printed
+    assert "`repeats_disagree`" in printed
 
 
 def test_columns_explains_every_column_of_both_files():

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vllm_bench.figures.statistics import Interval
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize

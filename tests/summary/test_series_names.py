@@ -23,7 +23,7 @@ def run(
     """A healthy run of a scenario, `tokens` in a chunk; `bare`: without its JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     load = {"concurrency": streams} if rate is None else {"request_rate": rate}
-    events = {"token_events": 24 // tokens, "completion_tokens": 24}
+    events = {"token_events": 16 // tokens, "completion_tokens": 16}
     fields = {"run_id": run_id, "scenario": of, **load, **events}
     records = [made_record(i, **fields) for i in range(100)]
     info = None if bare else made_info(records, **changes)

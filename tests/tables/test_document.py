@@ -13,11 +13,11 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from vllm_bench.figures.statistics import Interval
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import column_docs
 from vllm_bench.records.token_file import save
 from vllm_bench.serverside.server import ServerSide
+from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.summary import sorted_summaries, summarize
 from vllm_bench.tables.columns import BY_NAME, SUMMARY_COLUMNS
 from vllm_bench.tables.document import RUN_FIGURES, to_json

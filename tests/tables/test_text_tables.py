@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from vllm_bench.figures.digits import allowed, counted, short, spread
-from vllm_bench.figures.statistics import describe
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
+from vllm_bench.stats.distribution import describe
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize

@@ -93,20 +93,22 @@ def test_without_stamps_the_rows_alone_show_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("server_ms", "connect_ms", "expected"),
+    ("server_ms", "connect_ms", "lag_ms", "expected"),
     [
-        (95.0, None, {}),
-        (81.0, None, {}),  # 19 ms
-        (70.0, None, {"TTFT": SUSPECT}),
-        (70.0, 15.0, {}),  # the server is far away
-        (5.0, 15.0, {"TTFT": SUSPECT}),  # another client may be the cause: never worse
+        (95.0, None, 0.1, {}),
+        (81.0, None, 0.1, {}),  # 19 ms
+        (70.0, None, 0.1, {"TTFT": SUSPECT}),
+        (70.0, 15.0, 0.1, {}),  # the server is far away
+        (70.0, None, 15.0, {}),  # the client was late itself
+        (5.0, 15.0, 0.1, {"TTFT": SUSPECT}),  # the API server may be the cause: never worse
     ],
 )
 def test_a_first_token_that_is_late_outside_of_the_server_is_doubted(
-    tmp_path, server_ms, connect_ms, expected
+    tmp_path, server_ms, connect_ms, lag_ms, expected
 ):
     records = healthy(connect_ms=connect_ms)
-    path = write_run(tmp_path, records, made_info(records))
+    health = {"loop_lag_ms": {"ticks": 1000, "p99": lag_ms}}
+    path = write_run(tmp_path, records, made_info(records, client_health=health))
     means = {"ttft_count": 4, "ttft_mean_ms": server_ms}
     write_server_rows(path, [server_row(float(t), **means) for t in range(26)])
     assert families_of(facts_of_run(load_run(path)), "buffered") == expected

@@ -118,15 +118,15 @@ def test_a_handful_of_arrivals_says_nothing_of_a_trend(tmp_path):
 # ---- a rate around what a server of one or sixteen places takes, as chance has it ----
 
 
-def queued(seed, places, load, count, cv):
-    """A run of gamma arrivals, served in an order first come, first served, in exponential times.
+def queued(seed, places, load, count, cv, service_cv):
+    """A run of gamma arrivals, served first come, first served, in gamma times.
 
     `load` is the rate over the server's capacity; a tenth of its service is a request's prefill.
     """
     random = np.random.default_rng(seed)
     rate = load * places
     due_s = np.cumsum(random.gamma(cv**-2, cv**2, count)) / rate
-    service_s, free = random.exponential(1.0, count), [0.0] * places
+    service_s, free = random.gamma(service_cv**-2, service_cv**2, count), [0.0] * places
     first_s = np.empty(count)
     for i, (at, needs) in enumerate(zip(due_s, service_s, strict=True)):
         begun = max(heapq.heappop(free), at)
@@ -137,11 +137,11 @@ def queued(seed, places, load, count, cv):
     return rate, times | {"ttft_ms": waited_ms, "latency_ms": waited_ms + 900 * service_s}
 
 
-def doubted(folder, places, load, count, cv, runs=12):
+def doubted(folder, places, load, count, cv, service_cv=1.0, runs=12):
     """Of so many runs, how many are told to have no steady state."""
     found = 0
     for seed in range(runs):
-        rate, times = queued(seed, places, load, count, cv)
+        rate, times = queued(seed, places, load, count, cv, service_cv)
         records = [made_record(i, request_rate=rate, t_scheduled_s=float(i)) for i in range(count)]
         frame = frame_of(folder, records).assign(**times)
         info = made_info(records, plan={"shape": "gamma", "realised_cv": cv})
@@ -151,29 +151,34 @@ def doubted(folder, places, load, count, cv, runs=12):
 
 @pytest.mark.parametrize("places", [1, 16])
 @pytest.mark.parametrize(
-    ("load", "count", "cv", "least", "most"),
+    ("load", "count", "cv", "service_cv", "least", "most"),
     [
-        (0.90, 300, 1.0, 0, 0),
-        (0.97, 300, 1.0, 0, 0),
-        (0.97, 1000, 3.0, 0, 0),
-        (1.10, 1000, 1.0, 8, 12),
-        (1.50, 300, 3.0, 9, 12),
+        (0.90, 300, 1.0, 1.0, 0, 0),
+        (0.97, 300, 1.0, 1.0, 0, 0),
+        (0.97, 300, 1.0, 0.25, 0, 0),
+        (0.97, 1000, 3.0, 1.0, 0, 0),
+        (1.10, 1000, 1.0, 1.0, 8, 12),
+        (1.10, 500, 1.0, 0.25, 10, 12),
+        (1.50, 300, 3.0, 1.0, 9, 12),
     ],
 )
 def test_a_rate_past_capacity_is_told_from_one_just_below(
-    tmp_path, places, load, count, cv, least, most
+    tmp_path, places, load, count, cv, service_cv, least, most
 ):
-    assert least <= doubted(tmp_path, places, load, count, cv) <= most
+    assert least <= doubted(tmp_path, places, load, count, cv, service_cv) <= most
 
 
-def test_a_server_without_a_queue_is_steady_however_many_prefills_run_at_once(tmp_path):
-    # 40 a second, each a second to its first token: forty are always without one.
+@pytest.mark.parametrize(("rate", "count"), [(40.0, 1000), (100.0, 300)])
+def test_a_server_without_a_queue_is_steady_however_many_prefills_run_at_once(
+    tmp_path, rate, count
+):
+    # So many a second, each a second to its first token: as many are always without one.
     for seed in range(5):
         random = np.random.default_rng(seed)
-        due_s = np.cumsum(random.exponential(1 / 40, 1000))
-        ttft_ms = 1000 * random.gamma(4, 0.25, 1000)
+        due_s = np.cumsum(random.exponential(1 / rate, count))
+        ttft_ms = 1000 * random.gamma(16, 1 / 16, count)
         records = [
-            made_record(i, request_rate=40.0, t_scheduled_s=at, ttft_ms=ttft, latency_ms=ttft + 50)
+            made_record(i, request_rate=rate, t_scheduled_s=at, ttft_ms=ttft, latency_ms=ttft + 50)
             for i, (at, ttft) in enumerate(zip(due_s, ttft_ms, strict=True))
         ]
         assert severity_of(facts_of(tmp_path, records), "not_stationary") is None

@@ -16,8 +16,10 @@ import numpy as np
 from ..figures.digits import counted
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective
-from ..figures.statistics import Interval, Repeated, min_samples
 from ..scenario.load import Load
+from ..stats.batches import Interval
+from ..stats.distribution import min_samples
+from ..stats.repeated import Repeated
 from ..summary.calibration import Calibration
 from ..summary.levels import Figure, Level, Series, output_tokens_per_s
 from ..summary.stability import find_knee

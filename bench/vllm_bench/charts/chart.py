@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..figures.statistics import Values
+from ..stats.batches import Values
 
 Span = tuple[float, float]
 Role = Literal[

@@ -11,9 +11,11 @@ import numpy as np
 from ..figures.digits import short
 from ..figures.facts import Facts
 from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
-from ..figures.statistics import Sample, Values, min_samples, ordered
+from ..stats.batches import Values
+from ..stats.distribution import Sample, min_samples, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
+from ..tables.marks import mark
 from .chart import Axis, Chart, Line, Panel, Role
 from .over_time import MOST_OF_A_CURVE
 from .style import level_colour, log_times, series_colour
@@ -120,18 +122,22 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
 def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart | None:
     """Return a metric's distribution over all levels; None where no run has one.
 
+    Runs that don't count are left out, except of levels that have no others.
+
     `curves` has them by the `id` of a run's summary. A level hidden in one panel is hidden in all.
     """
     head = headline_metric(metric, series.levels[0].load)
     names = {id(run): words for words, run in series.run_words}
     lines: list[Line] = []
     for place, level in enumerate(series.levels):
-        having = {id(run): curves[id(run)][head] for run in level.runs if head in curves[id(run)]}
-        legend: str | None = _level_words(level, list(having.values()))
+        runs = level.figures_of or level.runs  # without any that counts, all are called INVALID
+        having = {id(run): curves[id(run)][head] for run in runs if head in curves[id(run)]}
+        words = _level_words(level, list(having.values()))
+        legend: str | None = words + mark(level.figures_of, head)
         colour = level_colour(place, len(series.levels))
-        for run in (run for run in level.runs if id(run) in having):
+        for run in (run for run in runs if id(run) in having):
             look = {"place": place, "colour": colour, "group": level.load.words}
-            look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}"
+            look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}{mark([run], head)}"
             curve_of = _line(having[id(run)], "curve", legend=legend, hover=CURVE, **look)
             lines += [curve_of, *_marks(run, head, **look)]
             legend = None  # only a level's first run is in the legend

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..figures.statistics import Values
+from ..stats.batches import Values
 from .chart import Line, Span
 
 if TYPE_CHECKING:

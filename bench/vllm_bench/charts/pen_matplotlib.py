@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ..figures.statistics import Values
 from ..records.text import printable
+from ..stats.batches import Values
 from .chart import Axis, Band, Chart, Heading, Line, Panel, Rule
 from .style import CROSSES, DASHES, FONT, LIGHT, MANY, MARKS, Theme
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..figures.statistics import Values
 from ..records.text import printable
+from ..stats.batches import Values
 from .chart import Axis, Band, Chart, Line, Panel, Rule
 from .style import CROSSES, DASHES, MANY, MARKS
 

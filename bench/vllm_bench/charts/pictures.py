@@ -91,7 +91,7 @@ def _distributions(
         over = heading(f"{_title(metric, run.load)}: {name}, {run.load.words}", [run])
         chart, why_not = None, run.absent.get(head, "")
         if head in curves[id(run)]:
-            others = [curves[id(r)] for r in level.runs if r is not run]
+            others = [curves[id(r)] for r in level.figures_of if r is not run]
             repeats = [other[head] for other in others if head in other]
             chart = distribution(run, curves[id(run)], metric, repeats)
         yield Picture(f"{run.name}_{_short(metric)}_cdf", over, chart, why_not)

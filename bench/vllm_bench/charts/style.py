@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..figures.statistics import Values
+from ..stats.batches import Values
 
 Theme = Mapping[str, str]
 

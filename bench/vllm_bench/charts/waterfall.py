@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..figures.facts import Facts
-from ..figures.statistics import Values, ordered
+from ..stats.batches import Values
+from ..stats.distribution import ordered
 from .chart import Axis, Chart, Line, Panel, Role
 
 MOST_ROWS = 200

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..records.run_info import RunInfo
-from .statistics import min_samples
+from ..stats.distribution import min_samples
 
 
 def workers(info: RunInfo | None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records.text import ABSENT
-from .statistics import Distribution, min_samples
+from ..stats.distribution import Distribution, min_samples
 
 
 def short(value: float | None) -> str:

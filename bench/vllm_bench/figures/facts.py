@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
+from ..stats.batches import Batches, Values, batches_of
+from ..stats.distribution import floats, min_samples, quantile
 from .client import workers
 from .in_flight import InFlight, in_flight, waited_for_cap
-from .statistics import Batches, Values, batches_of, floats, min_samples, quantile
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 

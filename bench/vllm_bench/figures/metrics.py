@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..scenario.load import Load
+from ..stats.distribution import Sample
 from .facts import Facts
-from .statistics import Sample
 
 NOTHING = Sample(np.array([]))
 

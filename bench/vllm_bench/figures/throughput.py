@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..stats.batches import Values
+from ..stats.distribution import floats
 from .facts import Facts
-from .statistics import Values, floats
 from .window import Window
 
 

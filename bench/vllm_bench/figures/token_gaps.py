@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..records.token_file import load, recover
-from .statistics import Values
+from ..stats.batches import Values
 
 Arrays = dict[str, NDArray[Any]]
 

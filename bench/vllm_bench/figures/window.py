@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .statistics import Values
+from ..stats.batches import Values
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ..records.text import ABSENT
 from ..summary.levels import Series, output_tokens_per_s
 from ..summary.pareto import per_user
 from ..summary.stability import find_knee
+from ..tables.marks import mark
 from .tables import number
 
 
@@ -35,12 +36,12 @@ def _rates(series: Series) -> Iterator[KeyFigure]:
         return
     rate, level = max(known, key=lambda pair: pair[0])
     doc = "generated tokens per second, of requests that succeeded"
-    at = f"at {level.load.words}"
-    yield KeyFigure("Most throughput", number(rate), "tokens/s", at, doc)
+    at, sign = f"at {level.load.words}", mark(level.figures_of, "output_tokens_per_s")
+    yield KeyFigure("Most throughput", number(rate) + sign, "tokens/s", at, doc)
     user = level.centre(per_user)
     if user is not None:
         doc = "1000 / TPOT p50: reading speed of the median reply"
-        yield KeyFigure("Each user then gets", number(user), "tokens/s", "median", doc)
+        yield KeyFigure("Each user then gets", number(user) + sign, "tokens/s", "median", doc)
 
 
 def _times(series: Series) -> Iterator[KeyFigure]:
@@ -55,6 +56,7 @@ def _times(series: Series) -> Iterator[KeyFigure]:
         if None not in values:
             shown = " → ".join(dict.fromkeys(ABSENT if v is None else number(v) for v in values))
             loads = " → ".join(dict.fromkeys(v.load.words for v in levels))
+            shown += mark([run for level in levels for run in level.figures_of], metric)
             doc = f"{DOCS[metric]}, of requests that succeeded"
             yield KeyFigure(f"{TITLES[metric]} p{percentile:g}", shown, "ms", loads, doc)
             return

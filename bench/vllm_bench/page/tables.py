@@ -8,10 +8,10 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from ..figures.digits import short
-from ..figures.statistics import min_samples
 from ..records.column import Column as Figure
 from ..records.column import Value, follow
 from ..records.text import ABSENT, printable
+from ..stats.distribution import min_samples
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of

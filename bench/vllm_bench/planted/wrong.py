@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .beside import buffering, busy, foreign, restarted
-from .healthy import ARRIVALS, CAPACITY, COLD, EQUAL, NATURAL, OPEN, QUEUE, SLOW, STREAMS, TALK
+from .healthy import ARRIVALS, COLD, EQUAL, FAST, NATURAL, OPEN, SLOW, STREAMS, TALK
 from .inputs import ALIKE
 from .situation import HEADLINE, Beside, Setup, Situation
 
+QUEUE = f"{FAST} --max-num-seqs 8"
+CAPACITY = 34.5  # requests/s that QUEUE can serve of these prompts and replies
 SOUND = "users of a sound server"
-LONGER = "users of a run 2.5 times as long"
+LONGER = "users of a run twice as long"
 COLD_USERS = "users of a run without hits"
 
 
@@ -78,7 +80,7 @@ WRONG: tuple[Situation, ...] = (
     Situation(
         "another model answers",
         "a smaller one, four times as fast",
-        Setup("--profile gpt-oss-20b-h100 --faults other_model", {**STREAMS, "num_requests": 800}),
+        Setup(f"{FAST} --faults other_model", {**STREAMS, "num_requests": 800}),
         meant=NATURAL,
         truth="users of the model that was asked for",
     ),
@@ -86,14 +88,14 @@ WRONG: tuple[Situation, ...] = (
         "150 % of capacity",
         "gamma arrivals, cv 3",
         _queued(1.5, 13, **CLUSTERS),
-        meant=_queued(1.5, 32, **CLUSTERS),
+        meant=_queued(1.5, 26, **CLUSTERS),
         truth=LONGER,
     ),
     Situation(
         "110 % of capacity",
         "Poisson arrivals",
-        _queued(1.1, 13),
-        meant=_queued(1.1, 32),
+        _queued(1.1, 24),
+        meant=_queued(1.1, 48),
         truth=LONGER,
     ),
     Situation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..figures.facts import Facts
-from ..figures.statistics import floats
+from ..stats.distribution import floats
 
 PROMPT_TOKENS = "vllm:prompt_tokens_total"
 OUTPUT_TOKENS = "vllm:generation_tokens_total"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..figures.absent import Sampler, Why, why_no_rows
 from ..figures.facts import Facts
-from ..figures.statistics import Values
+from ..stats.batches import Values
 
 GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids over it would be invented
 

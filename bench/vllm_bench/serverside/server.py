@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..figures.absent import Figure, Why, both, group_of, ratio
 from ..figures.facts import Facts
-from ..figures.statistics import Values
 from ..records.row import column_docs, doc
 from ..records.samples import ALL
+from ..stats.batches import Values
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
 from .over_time import Samples, judged_rows
 

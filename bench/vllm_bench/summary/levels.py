@@ -14,9 +14,11 @@ from itertools import combinations, pairwise
 from ..figures.digits import short
 from ..figures.metrics import TITLES, headline_metric
 from ..figures.objectives import Attainment, pooled
-from ..figures.statistics import Distribution, Interval, Repeated, pooled_sample, repeated
 from ..records.same_run import server_that_counts, settings_that_count
 from ..scenario.load import Load
+from ..stats.batches import Interval
+from ..stats.distribution import Distribution, pooled_sample
+from ..stats.repeated import Repeated, repeated
 from ..verdict.finding import Severity
 from ..verdict.verdict import Level as VerdictLevel
 from .summary import RunSummary
@@ -29,6 +31,12 @@ HIT_RATES_APART = 0.10  # what is found in the cache needn't be computed: anothe
 # Servers that send several tokens a chunk (--stream-interval) say so nowhere else. Load alone
 # merges a few, from 1.02 to 1.35 tokens a chunk, without such a step between two levels.
 CHUNKS_APART = 1.5
+DISAGREE = (
+    "`repeats_disagree`, of a level and not of a run: its repeats' median TTFT, TPOT or latency, "
+    f"or output tokens/s, lie over {APART:g} x apart and outside each other's intervals, or the "
+    f"prefix cache held shares over {100 * HIT_RATES_APART:.0f} points apart. Something differs "
+    "that no setting tells, so there is no mean: name the runs with bench.py --label."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..figures.metrics import TITLES, headline_metric
-from ..figures.statistics import Repeated
 from ..scenario.load import Load
+from ..stats.repeated import Repeated
 from .levels import Level, output_tokens_per_s
 
 UNNOTICED_MS = 50.0  # added to both times, so that no small time grows by a large factor

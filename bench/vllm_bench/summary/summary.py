@@ -13,7 +13,6 @@ import pandas as pd
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, attainment
-from ..figures.statistics import Distribution, Sample, describe, floats
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
@@ -33,6 +32,7 @@ from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
 from ..serverside.server import ServerSide, server_side
+from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
 from ..verdict.verdict import LEVELS, Verdict, judge
 from .calibration import Calibration, read_sidecar, sidecar

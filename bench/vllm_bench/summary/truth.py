@@ -16,9 +16,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ..figures.statistics import Distribution, Values, describe
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
+from ..stats.batches import Values
+from ..stats.distribution import Distribution, describe
 
 Stamps = NDArray[np.int64]
 

@@ -12,13 +12,13 @@ from typing import Any
 from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
-from ..figures.statistics import min_samples
 from ..records.column import Column, Value
 from ..records.row import column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
+from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
 from ..verdict.finding import Family

@@ -15,12 +15,13 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, Word
-from ..figures.statistics import Distribution, Interval
 from ..records.column import Column, Value
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.server import ServerSide
+from ..stats.batches import Interval
+from ..stats.distribution import Distribution
 from ..summary.again import Again, again
 from ..summary.capacity import Capacity, capacity
 from ..summary.environment import environment

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..figures.digits import short
-from ..figures.statistics import Interval, min_samples
 from ..records.text import ABSENT
 from ..scenario.load import Unit
+from ..stats.batches import Interval
+from ..stats.distribution import min_samples
 from ..summary.summary import RunSummary
 
 

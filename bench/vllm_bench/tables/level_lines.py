@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
 from ..figures.objectives import Word
-from ..figures.statistics import MIN_REPEATS, Repeated
+from ..stats.batches import MIN_REPEATS
+from ..stats.repeated import Repeated
 from ..summary.capacity import capacity
 from ..summary.levels import Level, Series, series_of
 from ..summary.stability import stability
@@ -100,16 +101,13 @@ def repeat_lines(series: Series) -> list[str]:
 
     Where the runs disagree there is only how.
     """
-    return [
-        f"{level.load.words}: {words}"
-        for level in series.levels
-        if len(level.runs) > 1
-        for words in ([f"{level.disagree}: no mean"] if level.disagree else _repeats(level))
-    ]
+    return [f"{level.load.words}: {words}" for level in series.levels for words in _repeats(level)]
 
 
 def _repeats(level: Level) -> Iterator[str]:
-    for figure in REPEATED:
+    if level.disagree:
+        yield f"{level.disagree}: no mean"
+    for figure in REPEATED if len(level.figures_of) > 1 else ():
         if figure.name in COMPARED[level.load.unit] and (over := over_runs(level, figure)):
             yield _repeated(figure.name, over)
 

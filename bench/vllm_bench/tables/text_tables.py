@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ..figures.digits import allowed, counted, short
 from ..figures.metrics import TITLES, headline_metric
-from ..figures.statistics import min_samples
 from ..records.text import ABSENT
+from ..stats.distribution import min_samples
 from ..summary.calibration import in_words
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn

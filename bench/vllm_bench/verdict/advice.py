@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.statistics import quantile
+from ..stats.distribution import quantile
 from .finding import Setting
 
 MORE_CLIENT = (

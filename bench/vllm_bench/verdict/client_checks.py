@@ -15,7 +15,7 @@ from ..figures.client import (
 )
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.statistics import min_samples, quantile
+from ..stats.distribution import min_samples, quantile
 from .advice import MORE_CLIENT
 from .finding import Doubt, Family, Severity, check
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..figures.client import lag_of_loops
+from ..figures.client import exactness, lag_of_loops
 from ..figures.facts import Facts
-from ..figures.statistics import Values, floats, quantile
 from ..figures.token_gaps import TokenReads
 from ..serverside.server import server_side
+from ..stats.batches import Values
+from ..stats.distribution import floats, quantile
 from .advice import MORE_CLIENT
 from .finding import Doubt, Severity, check
 
@@ -80,7 +81,8 @@ def _first(rows: pd.DataFrame, reads: TokenReads) -> Values:
     "error that they bring into the median: events after the first in a reply's first read, times "
     "the gap between events / the median TTFT, and / the time from first to last token (all of "
     "it where most replies came in one read); for gaps, events per read - 1. Or, TTFT alone: the "
-    "client's mean TTFT less the server's own and a connection's round trip / the client's, above "
+    "client's mean TTFT less the server's own, a connection's round trip and the client's own "
+    "lateness / the client's, above "
     f"{OUTSIDE_MS:g} ms and {OUTSIDE_SHARE:.0%}, which is never worse than SUSPECT",
     suspect=0.02,
     only=(f", and > {BUFFERED:g} events per read", ""),
@@ -135,7 +137,8 @@ def _late_outside(facts: Facts) -> Iterator[Doubt]:
     if side.ttft_outside_ms is None or side.client_ttft_mean_ms is None:
         return
     trip_ms = quantile(floats(facts.frame["connect_ms"]), 50) or 0.0
-    late_ms = side.ttft_outside_ms - trip_ms
+    exact = exactness(facts.info)  # a late client isn't something in between
+    late_ms = side.ttft_outside_ms - trip_ms - (exact.ttft_ms if exact else 0.0)
     if late_ms > max(OUTSIDE_MS, OUTSIDE_SHARE * side.client_ttft_mean_ms):
         yield Doubt(
             f"mean TTFT is {side.client_ttft_mean_ms:.0f} ms here and {side.ttft_mean_ms:.0f} ms "

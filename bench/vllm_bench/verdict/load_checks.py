@@ -7,8 +7,8 @@ import numpy as np
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.in_flight import busy_streams
-from ..figures.statistics import floats, min_samples, quantile
 from ..figures.throughput import arrival_rates
+from ..stats.distribution import floats, min_samples, quantile
 from .advice import less_load
 from .finding import Doubt, Setting, Severity, check
 from .run_checks import CUT_SHORT

@@ -9,11 +9,14 @@ import numpy as np
 
 from ..figures.facts import Facts
 from ..figures.in_flight import InFlight, without_first_token
-from ..figures.statistics import Values, floats
+from ..stats.batches import Values
+from ..stats.distribution import floats, quantile
 from .finding import Doubt, Severity, check
 
-CHANCE = 2.0  # standard deviations of a count: growth by less can be chance
-OWN_CHANCE = 3.0  # of a trace, whose arrivals are only known as they came; times their cv
+CHANCE = 2.0  # standard deviations of what is served: growth by less can be chance
+OWN_CHANCE = 3.0  # for a trace, whose arrivals are only known as they came; times their cv
+LEAST_CV = 0.5  # of service times: of more regular ones the rest of the server isn't
+MIN_PREFILLS = 20  # a run of fewer undisturbed TTFTs is still filling up
 LEAST_SHARE = 1 / 3  # of the run, for which the queue must have stayed longer than at first
 MIN_ARRIVALS = 100  # fewer say nothing about a trend
 STILL_S, STILL_GAPS = 1.0, 20  # no token for longer than either: the server stands still
@@ -64,9 +67,12 @@ def _growth(facts: Facts) -> _Growth | None:
     queue = without_first_token(facts.frame) if facts.load.is_open else None
     due_s = floats(facts.frame["t_scheduled_s"])
     due_s = due_s[due_s >= facts.ramp_s]
-    if queue is None or due_s.size < MIN_ARRIVALS or due_s[-1] <= due_s[0]:
+    if queue is None or due_s.size < MIN_ARRIVALS:
         return None
     start_s, end_s = float(due_s.min()), float(due_s.max())
+    shortest_ms = quantile(floats(facts.succeeded["ttft_ms"]), 2) or 0.0
+    if end_s - start_s <= MIN_PREFILLS * shortest_ms / 1000:
+        return None
     base = queue.mean_between(start_s, start_s + (end_s - start_s) / 3)
     since_s = _last_at_most(queue, base, end_s, start_s)
     if end_s - since_s < LEAST_SHARE * (end_s - start_s):
@@ -75,10 +81,23 @@ def _growth(facts: Facts) -> _Growth | None:
     served = came - (queue.at(end_s) - queue.at(since_s))
     is_trace = facts.plan("shape") == "trace" or facts.load.speed is not None
     meant = came if is_trace else facts.load.value * (end_s - since_s)
-    cv = max(1.0, facts.plan_number("realised_cv") or 1.0)
-    chance = OWN_CHANCE * cv if is_trace else CHANCE
+    chance = CHANCE * _service_cv(facts)
+    if is_trace:
+        chance = OWN_CHANCE * max(1.0, facts.plan_number("realised_cv") or 1.0)
     share = 1 - served / meant
     return _Growth(base, since_s, max(served, 0), share, queue.at(end_s), chance)
+
+
+def _service_cv(facts: Facts) -> float:
+    """Return the cv of the time that a reply took after its first token: no queue is in it.
+
+    The more alike services are, the less chance is in how many of them end.
+    """
+    rows = facts.succeeded
+    served_ms = floats(rows["latency_ms"] - rows["ttft_ms"])
+    if not served_ms.size or not served_ms.mean() > 0:
+        return 1.0
+    return max(LEAST_CV, float(served_ms.std() / served_ms.mean()))
 
 
 def _last_at_most(queue: InFlight, length: float, end_s: float, start_s: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..figures.facts import Facts
-from ..figures.statistics import floats
+from ..stats.distribution import floats
 from .finding import Doubt, check
 
 

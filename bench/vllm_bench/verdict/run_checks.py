@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.statistics import min_samples
+from ..stats.distribution import min_samples
 from .advice import longer_window, more_requests, why_no_window
 from .finding import Doubt, Severity, check
 
@@ -30,7 +30,7 @@ def no_run_info(facts: Facts) -> Doubt | None:
     "a pause of one second is a tenth of everything; without a window the figures are of all "
     "requests, start and end included",
     suspect=f"none, < {MIN_WINDOW_S:g} s, or < {MIN_WINDOW_LATENCIES:g} times the median latency",
-    silenced_by=CUT_SHORT,
+    silenced_by=("not_stationary", *CUT_SHORT),  # of a longer run the queue is only longer
 )
 def window_short(facts: Facts) -> Doubt | None:
     """The steady window is too short to be typical, or there is none."""

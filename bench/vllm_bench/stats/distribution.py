@@ -1,4 +1,4 @@
-"""The distribution of a quantity, the percentiles that it may show, and confidence intervals."""
+"""The distribution of a quantity, the percentiles that it may show, and their intervals."""
 
 from __future__ import annotations
 
@@ -6,32 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from .batches import BATCHES, MIN_REPEATS, TAIL, Batches, Interval, Values, by_batch, normal
+
 Weights = NDArray[np.float32] | Values
-Batches = NDArray[np.int64]
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-TAIL = 0.025  # outside a 95 % interval, on each side
-MIN_REPEATS = 3  # with two runs the t interval is too wide to be useful (t = 12.7)
-BATCHES = 10  # of a window: fewer have a wide t, more are too short to be independent
-MIN_BATCHES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """From `low` to `high`, both in the unit of the figure that it is about."""
-
-    low: float
-    high: float  # infinite: the samples give no upper bound
-
-    @property
-    def bounded(self) -> bool:
-        return math.isfinite(self.high)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,52 +142,6 @@ def _around(found: Ordered, percentile: float, margin: float) -> Interval:
     return Interval(low, found.percentile(100 * (p + margin)) if p + margin < 1 else math.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchError:
-    """The standard error of a share, from batches."""
-
-    error: float
-    batches: int
-
-    def times(self, confidence: float) -> float:
-        """Return how far the truth may be above (or below) with this one-sided confidence."""
-        from scipy.special import stdtrit
-
-        return cast(float, stdtrit(self.batches - 1, confidence)) * self.error
-
-
-def by_batch(part: Values, whole: Values, batches: Batches) -> BatchError | None:
-    """Return the error of the share sum(part) / sum(whole) by batch means; None: too few batches.
-
-    Batches differ in size, so it is the error of a ratio (Law, Simulation Modeling and Analysis,
-    9.5.3; Cochran, Sampling Techniques, 6.4).
-    """
-    parts, wholes = np.bincount(batches, weights=part), np.bincount(batches, weights=whole)
-    used = wholes > 0
-    number, total = int(used.sum()), float(whole.sum())
-    if number < MIN_BATCHES:
-        return None
-    off = parts[used] - float(part.sum()) / total * wholes[used]
-    error = math.sqrt(float((off**2).sum()) * number / (number - 1)) / total
-    return BatchError(error, number)
-
-
-def batches_of(order: NDArray[Any], number: int | None = None) -> Batches:
-    """Return the batch of each value, by its place in `order` (its time): of equal numbers."""
-    number = BATCHES if number is None else number
-    found = np.empty(order.size, dtype=np.int64)
-    found[np.argsort(order, kind="stable")] = number * np.arange(order.size) // max(order.size, 1)
-    return found
-
-
-@cache
-def normal(share: float) -> float:
-    """Return the standard normal distribution's quantile."""
-    from scipy.special import ndtri
-
-    return float(ndtri(share))
-
-
 def quantile(values: Values, percentile: float, weights: Weights | None = None) -> float | None:
     """Return a percentile from any number of samples: for limits, not for printing."""
     return ordered(values, weights).percentile(percentile) if values.size else None
@@ -258,44 +196,3 @@ def min_samples(percentile: float) -> int:
         raise ValueError(f"a percentile lies between 0 and 100, not at {percentile:g}")
     p = percentile / 100
     return math.ceil(math.log(TAIL) / math.log(max(p, 1 - p)))
-
-
-def binomial_bound(late: float, of: float, confidence: float = 0.95, *, upper: bool) -> float:
-    """Return the one-sided bound of a share of independent events, as a fraction.
-
-    Clopper and Pearson, Biometrika 26 (1934): right even where none or all of them were late.
-    """
-    from scipy.special import betaincinv
-
-    if upper:
-        return 1.0 if late >= of else float(betaincinv(late + 1, of - late, confidence))
-    return 0.0 if late <= 0 else float(betaincinv(late, of - late + 1, 1 - confidence))
-
-
-@dataclass(frozen=True, slots=True)
-class Repeated:
-    """One figure of several runs of a level: each run's value, their mean and its interval."""
-
-    values: tuple[float, ...]  # in the runs' order
-    centre: float  # their geometric mean
-    interval: Interval | None  # t on the logarithms; None: fewer than three runs
-
-
-def repeated(values: Sequence[float]) -> Repeated | None:
-    """Return the figure over the runs; None where no run has a positive value.
-
-    Each run is one sample. The mean is of logarithms, since runs differ by factors.
-    """
-    from scipy.special import stdtrit
-
-    kept = tuple(values)
-    if not kept or min(kept) <= 0:
-        return None
-    logs = [math.log(value) for value in kept]
-    mean = sum(logs) / len(logs)
-    if len(kept) < MIN_REPEATS:
-        # exp(log(x)) would change a single run's figure by rounding.
-        return Repeated(kept, math.exp(mean) if len(kept) > 1 else kept[0], None)
-    error = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
-    half = cast(float, stdtrit(len(logs) - 1, 1 - TAIL)) * error
-    return Repeated(kept, math.exp(mean), Interval(math.exp(mean - half), math.exp(mean + half)))

@@ -9,20 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from vllm_bench.figures.statistics import (
-    BATCHES,
+from vllm_bench.stats.batches import BATCHES, Interval, batches_of, binomial_bound, by_batch
+from vllm_bench.stats.distribution import (
     PERCENTILES,
-    Interval,
     Sample,
-    batches_of,
-    binomial_bound,
-    by_batch,
     describe,
     min_samples,
     pooled_sample,
     quantile,
-    repeated,
 )
+from vllm_bench.stats.repeated import repeated
 
 # docs/METHOD.md prints these.
 MINIMUMS = [(50, 6), (90, 36), (95, 72), (99, 368), (99.9, 3688)]

@@ -1,0 +1,1 @@
+"""Distributions, errors and bounds of samples. Pure: of numbers, not of runs."""
