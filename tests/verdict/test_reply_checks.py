@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from vllm_bench.records.find_runs import load_run
@@ -145,13 +147,21 @@ def test_two_choices_may_be_twice_as_long(tmp_path):
         (250, None),
         (248, None),  # a token or two of a template change nothing
         (246, SUSPECT),
-        (200, INVALID),
-        (5000, INVALID),  # cut
+        (200, SUSPECT),  # the same for all: perhaps a template
     ],
 )
 def test_prompts_that_arrived_otherwise_than_counted_are_doubted(tmp_path, planned, expected):
     facts = facts_of(tmp_path, healthy(prompt_tokens_planned=planned))
     assert severity_of(facts, "usage_contradicts") == expected
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(252, None), (260, SUSPECT), (4000, INVALID)])
+def test_prompts_that_were_cut_are_not_what_was_asked_for(tmp_path, longest, expected):
+    records = [
+        dataclasses.replace(row, prompt_tokens_planned=250 + (longest - 250) * (place % 2))
+        for place, row in enumerate(healthy())
+    ]
+    assert severity_of(facts_of(tmp_path, records), "usage_contradicts") == expected
 
 
 @pytest.mark.parametrize(
@@ -175,7 +185,7 @@ def test_replies_of_a_model_that_nobody_asked_for_are_doubted(tmp_path, replied_
 def test_answers_without_text_are_told_of_conversations(tmp_path, silent, expected):
     def turns(of):
         for i in range(108):
-            visible = {} if not 10 <= i < 10 + silent else {"ttft_visible_ms": None}
+            visible = {} if not 10 <= i < 10 + silent else {"visible_events": 0}
             yield made_record(i, **visible, **({"turn": 1 + i % 2} if of else {}))
 
     talk = facts_of(tmp_path, list(turns(True)), scenario={"conversations": {"turns": 2}})

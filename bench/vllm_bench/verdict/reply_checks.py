@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..figures.facts import Facts
 from ..stats.distribution import floats
-from .finding import Doubt, check
+from .finding import Doubt, Severity, check
 
 
 def _share_of(wrong: pd.Series[bool], of: pd.DataFrame) -> tuple[float, str]:
@@ -73,10 +73,15 @@ def _other_prompts(rows: pd.DataFrame) -> Iterator[Doubt]:
     planned, said = (floats(known[c]) for c in ("prompt_tokens_planned", "prompt_tokens"))
     if not planned.sum():
         return
+    alike = np.unique(said - planned).size == 1  # as a template that /tokenize doesn't render is
     yield Doubt(
         f"prompts of {planned.mean():.1f} tokens by /tokenize have {said.mean():.1f} by usage",
-        "prompts were cut or changed on their way, or another model counted them",
+        "the same for all, perhaps a chat template that /tokenize doesn't render: set "
+        "prefill_tokens by usage"
+        if alike
+        else "prompts were cut or changed on their way, or another model counted them",
         float(np.abs(said - planned).sum() / planned.sum()),
+        at_most=Severity.SUSPECT if alike else Severity.INVALID,
         about="all",
     )
 
@@ -98,17 +103,16 @@ def other_model(facts: Facts) -> Doubt | None:
 
 
 @check(
-    "share of the answers in conversations: the history of later turns lacks them, so prompts "
-    "are shorter than in a real conversation",
+    "share of the answers in conversations: later turns have `…` in their place, so prompts are "
+    "shorter than in a real conversation",
     suspect=0.01,
 )
 def answers_without_text(facts: Facts) -> Doubt | None:
-    """Answers had no visible text, so the conversations' history lacks them."""
-    rows = _streamed(facts)
-    rows = rows[rows["turn"].notna()]
+    """Answers had no visible text, so the conversations' history is shorter than it would be."""
+    rows = facts.frame[facts.measured & facts.frame["turn"].notna().to_numpy(dtype=bool)]
     if rows.empty:
         return None
-    share, words = _share_of(rows["ttft_visible_ms"].isna(), rows)
+    share, words = _share_of(rows["visible_events"].eq(0), rows)
     return Doubt(
         f"{words} answers had no text but thoughts",
         "raise max_new_tokens, so that an answer follows the thoughts, or ask the model not to "
