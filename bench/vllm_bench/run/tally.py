@@ -44,7 +44,7 @@ class Tally:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
     def segment(self, part: PackedSegment) -> None:
-        self._reply(part.request_index).feed(part.http_status, part.reads())
+        self._reply(part.request_index).take(part)
 
     def end(self, exchange: Exchange) -> Role:
         """Take the end of a reply; return what its request was for."""
