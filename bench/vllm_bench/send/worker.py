@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import resource
 import sys
 import time
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
 from typing import Literal
 
 from ..plan.share import PlannedRequest, Share
@@ -107,7 +109,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
             end_ns=time.perf_counter_ns(),
             wall_s=time.time(),
             connections_opened=lanes.connections_opened,
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_memory_bytes=peak_memory_bytes(),
             cpu_s=time.process_time(),
         )
     )
@@ -196,6 +198,22 @@ def _receive(orders: Pipe) -> Go | Command:
     except EOFError:
         return "cancel"  # the parent is gone: stop loading the server
     return order
+
+
+def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Return the most memory that this process has had.
+
+    Linux counts `ru_maxrss` on over exec: a spawned process begins with its parent's size. macOS,
+    which has no /proc, gives it in bytes.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _allow_sockets(streams: int) -> None:
