@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from vllm_bench.send.worker import peak_memory_bytes
+from vllm_bench.send.loop_health import peak_memory_bytes
 
 MB = 1_000_000
-TOLD = "from vllm_bench.send.worker import peak_memory_bytes as peak; print(peak())"
+TOLD = "from vllm_bench.send.loop_health import peak_memory_bytes as peak; print(peak())"
 
 
 @pytest.mark.process

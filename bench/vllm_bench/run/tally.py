@@ -15,7 +15,8 @@ from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
 from ..reply.outcome import judge
-from ..reply.reply import Reply, grouped
+from ..reply.reply import Reply
+from ..reply.token_reads import grouped
 
 MOST_MODELS, MOST_NAME = 8, 200  # names that are kept of the models in replies, and characters
 OTHER_MODELS = "(others)"  # further names, counted together

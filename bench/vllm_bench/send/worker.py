@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import re
 import resource
 import sys
 import time
@@ -17,14 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 from typing import Literal
 
 from ..plan.share import PlannedRequest, Share
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
-from .loop_health import LoopHealth
+from .loop_health import LoopHealth, peak_memory_bytes
 from .open_loop import OpenLoop
 from .outbox import Outbox
 from .tickets import Tickets
@@ -198,22 +196,6 @@ def _receive(orders: Pipe) -> Go | Command:
     except EOFError:
         return "cancel"  # the parent is gone: stop loading the server
     return order
-
-
-def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
-    """Return the most memory that this process has had.
-
-    Linux counts `ru_maxrss` on over exec: a spawned process begins with its parent's size. macOS,
-    which has no /proc, gives it in bytes.
-    """
-    try:
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    if found:
-        return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _allow_sockets(streams: int) -> None:
