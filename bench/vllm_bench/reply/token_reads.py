@@ -1,4 +1,4 @@
-"""The reads of a reply that brought tokens, and how many each brought, as the tokens file has it."""
+"""Which reads of a reply brought tokens, and how many each, for the file of tokens."""
 
 from __future__ import annotations
 
