@@ -6,6 +6,7 @@ disk within a fraction of a second.
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -144,9 +145,11 @@ class _Run:
         watch.on_progress(self._progress)
 
     def _take_batch(self, worker: Worker) -> None:
+        there = select.poll()  # a pipe's own `poll` makes a new one each time
+        there.register(worker.results, select.POLLIN)
         try:
             for _ in range(BATCH):
-                if not worker.results.poll():
+                if not there.poll(0):
                     return
                 self._take(worker, worker.results.recv())
                 if worker.results not in self._working:
