@@ -8,7 +8,9 @@ import time
 import pytest
 import uvloop
 from vllm_bench.reply.exchange import Exchange, Failure
-from vllm_bench.send.connection import Connection
+from vllm_bench.wire.connection import Connection
+from vllm_bench.wire.opening import open_connection
+from vllm_bench.wire.streams import Streams
 
 from tests.support.far_end import (
     CLOSE,
@@ -32,11 +34,8 @@ async def exchange_on(connection: Connection, ended: asyncio.Queue[Exchange]) ->
 
 async def connect(far_end: FarEnd) -> tuple[Connection, asyncio.Queue[Exchange]]:
     ended: asyncio.Queue[Exchange] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(
-        lambda: Connection(ended.put_nowait), far_end.host, far_end.port
-    )
-    return connection, ended
+    at = (far_end.host, far_end.port)
+    return await open_connection(Streams(), at, None, ended.put_nowait), ended
 
 
 def run(far_end: FarEnd, *scripts: list[Step], requests: int = 1) -> tuple[list[Exchange], bool]:
