@@ -32,7 +32,7 @@ MEASURE = {
     "send": ("plan", "reply", "wire"),
     "live": ("plan", "send"),
     "watch": ("vllm",),
-    "run": ("prompts", "reply", "vllm", "plan", "send", "live", "watch"),
+    "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch"),
 }
 JUDGE = {
     "stats": (),
