@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Literal
 
 from ..plan.share import PlannedRequest, Share
-from ..wire.clock import ClockFacts
+from ..wire.clock import ClockFacts, kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
@@ -97,7 +97,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     for _ in range(share.lanes):
         lanes.add()
     session = _Session(share, tickets, lanes, orders)
-    with session.hearing():
+    with kept_stamping(), session.hearing():
         problem = await lanes.connect()
         outbox.put(Connected(lanes.connected, problem))
         await session.warm_up()

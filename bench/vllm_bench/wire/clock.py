@@ -13,7 +13,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +57,17 @@ def ask_for_stamps(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         except OSError:
             return  # then reads come without stamps, and the clock notes that
+
+
+@contextmanager
+def kept_stamping() -> Iterator[None]:
+    """Keep the kernel stamping: it does while any socket of the machine asks for it.
+
+    It takes a moment to begin, in which the first reads on new connections have no stamps.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        ask_for_stamps(sock)
+        yield
 
 
 @dataclass(frozen=True, slots=True)
