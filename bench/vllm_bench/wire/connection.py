@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -33,16 +33,14 @@ class Connection:
         self,
         sock: socket.socket,
         streams: Streams,
-        tls: Tls | None,
         on_end: Callable[[Exchange], None],
         on_full: Callable[[Exchange], None] | None = None,
     ) -> None:
-        """Take a connected socket; `tls` has shaken hands on it. On a running loop."""
+        """Take a connected socket. On a running loop."""
         self.recvmsg = sock.recvmsg
         self.exchange: Exchange | None = None
         self._socket: socket.socket | None = sock
         self._streams = streams
-        self._tls = tls
         self._on_end = on_end
         self._on_full = on_full
         self._unsent = bytearray()  # of the request: the socket didn't take it yet
@@ -53,7 +51,7 @@ class Connection:
         self._in_body = False  # the final status has come; interim ones don't count
         self._complete = False
         self._keep_alive = False
-        self._said_goodbye = False  # TLS: the far end will send nothing more
+        self._said_goodbye = False  # the far end will send nothing more
         streams.add(sock, self)
 
     @property
@@ -68,7 +66,7 @@ class Connection:
         # Before the write: the socket's time counts as the server's, so that the
         # client's error can only make a TTFT longer, never shorter.
         exchange.t_sent_ns = time.perf_counter_ns()
-        self._write(request if self._tls is None else self._tls.sealed(request))
+        self._write(request)
 
     def abort(self, failure: Failure) -> None:
         """End the exchange with a failure and close: the server sees the client hang up."""
@@ -76,27 +74,32 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; no exchange may be under way."""
-        if self._tls is not None and self._socket is not None:
-            self._write_now(self._tls.farewell())
         self._shut()
 
     # What the set of streams tells
 
     def received(self, data: bytes, stamp_ns: int, own_ns: int) -> None:
-        """Take the bytes of a read, when they came, and when they were read."""
-        if self._tls is None:
-            self._take(data, stamp_ns, own_ns)
+        """Let the framing cut the body out of a read; end the exchange when it is complete."""
+        exchange, failure = self.exchange, None
+        if exchange is None or self._parser is None:
+            self.close()  # bytes without a request: the connection can't be trusted
             return
         try:
-            text, self._said_goodbye = self._tls.opened(data)
-        except ssl.SSLError as e:
-            self.lost(e)
-            return
-        self._write(self._tls.to_send())
-        if text:  # a session ticket brings none
-            self._take(text, stamp_ns, own_ns)
-        if self._said_goodbye:
-            self.lost(None)
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            failure = Failure("protocol", "the server switched protocols")
+        except httptools.HttpParserError as e:
+            failure = Failure("protocol", f"not HTTP/1.1: {e}")
+        for body in self._bodies:
+            exchange.reads.append((stamp_ns, body))
+            exchange.lates_ns.append(own_ns - stamp_ns)
+        self._bodies.clear()
+        if failure is not None:
+            self._fail(failure, stamp_ns)
+        elif self._complete:  # not in the parser's callback: the next request replaces the parser
+            self._end(exchange, stamp_ns)
+        elif self._on_full and len(exchange.reads) >= FULL_READS:
+            self._on_full(exchange)
 
     def writable(self) -> None:
         """Send more of what the socket didn't take at once."""
@@ -144,29 +147,6 @@ class Connection:
             self._keep_alive = parser.should_keep_alive()
             self._complete = True
 
-    def _take(self, data: bytes, stamp_ns: int, own_ns: int) -> None:
-        """Let the framing cut the body out of what came; end the exchange when it is complete."""
-        exchange, failure = self.exchange, None
-        if exchange is None or self._parser is None:
-            self.close()  # bytes without a request: the connection can't be trusted
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            failure = Failure("protocol", "the server switched protocols")
-        except httptools.HttpParserError as e:
-            failure = Failure("protocol", f"not HTTP/1.1: {e}")
-        for body in self._bodies:
-            exchange.reads.append((stamp_ns, body))
-            exchange.lates_ns.append(own_ns - stamp_ns)
-        self._bodies.clear()
-        if failure is not None:
-            self._fail(failure, stamp_ns)
-        elif self._complete:  # not in the parser's callback: the next request replaces the parser
-            self._end(exchange, stamp_ns)
-        elif self._on_full and len(exchange.reads) >= FULL_READS:
-            self._on_full(exchange)
-
     def _write(self, data: bytes) -> None:
         if not self._unsent:
             data = data[self._write_now(data) :]
@@ -208,6 +188,36 @@ class Connection:
         if sock is not None:
             self._streams.drop(sock)
             sock.close()
+
+
+class SecureConnection(Connection):
+    """The same over TLS, which has shaken hands on the socket: reads are stamped below it."""
+
+    def __init__(self, tls: Tls, *of_any: Any) -> None:
+        """Take what any connection takes, after the side of TLS."""
+        self._tls = tls
+        super().__init__(*of_any)
+
+    def received(self, data: bytes, stamp_ns: int, own_ns: int) -> None:
+        """Take the text of a read: a session ticket has none, and a goodbye may follow it."""
+        try:
+            text, self._said_goodbye = self._tls.opened(data)
+        except ssl.SSLError as e:
+            self.lost(e)
+            return
+        super()._write(self._tls.to_send())
+        if text:
+            super().received(text, stamp_ns, own_ns)
+        if self._said_goodbye:
+            self.lost(None)
+
+    def close(self) -> None:
+        """Say goodbye, and close the connection; no exchange may be under way."""
+        self._write_now(self._tls.farewell())
+        super().close()
+
+    def _write(self, data: bytes) -> None:
+        super()._write(self._tls.sealed(data))
 
 
 def _why(error: OSError | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..reply.exchange import Exchange
 from .clock import ask_for_stamps
-from .connection import Connection
+from .connection import Connection, SecureConnection
 from .streams import READ_BYTES, Streams
 from .tls import Tls
 
@@ -29,7 +29,9 @@ async def open_connection(
     except BaseException:  # given up meanwhile, too
         sock.close()
         raise
-    return Connection(sock, streams, secure, on_end, on_full)
+    if secure is None:
+        return Connection(sock, streams, on_end, on_full)
+    return SecureConnection(secure, sock, streams, on_end, on_full)
 
 
 async def _connected(host: str, port: int) -> socket.socket:
