@@ -124,11 +124,14 @@ class Clock:
         """Return when a read's last packet came; `own_ns` is taken just after the read."""
         if self._offset_ns is None:
             return own_ns
-        if len(control) == 1 and len(control[0][2]) == 16:
-            seconds, ns = _timespec(control[0][2])
-            return int(seconds * NS_PER_S + ns - self._offset_ns)
-        self._use_own(own_ns, "no stamp")
-        return own_ns
+        try:
+            ((_, _, stamp),) = control
+            seconds, ns = _timespec(stamp)
+        except (ValueError, struct.error):  # none, several, or one that was cut
+            self._use_own(own_ns, "no stamp")
+            return own_ns
+        arrived_ns: int = seconds * NS_PER_S + ns - self._offset_ns
+        return arrived_ns
 
     @property
     def kernel(self) -> bool:

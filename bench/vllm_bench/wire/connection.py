@@ -80,25 +80,26 @@ class Connection:
 
     def received(self, data: bytes, stamp_ns: int, own_ns: int) -> None:
         """Let the framing cut the body out of a read; end the exchange when it is complete."""
-        exchange, failure = self.exchange, None
-        if exchange is None or self._parser is None:
+        exchange, parser, failure = self.exchange, self._parser, None
+        if exchange is None or parser is None:
             self.close()  # bytes without a request: the connection can't be trusted
             return
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             failure = Failure("protocol", "the server switched protocols")
         except httptools.HttpParserError as e:
             failure = Failure("protocol", f"not HTTP/1.1: {e}")
+        reads = exchange.reads
         for body in self._bodies:
-            exchange.reads.append((stamp_ns, body))
+            reads.append((stamp_ns, body))
             exchange.lates_ns.append(own_ns - stamp_ns)
         self._bodies.clear()
         if failure is not None:
             self._fail(failure, stamp_ns)
         elif self._complete:  # not in the parser's callback: the next request replaces the parser
             self._end(exchange, stamp_ns)
-        elif self._on_full and len(exchange.reads) >= FULL_READS:
+        elif len(reads) >= FULL_READS and self._on_full:
             self._on_full(exchange)
 
     def writable(self) -> None:
