@@ -18,6 +18,7 @@ from vllm_bench.charts.over_time import (
     rate,
     sampled,
 )
+from vllm_bench.records.row import Rows
 
 
 def made(seed, count):
@@ -108,7 +109,7 @@ def test_tokens_weigh_a_rate():
 
 
 def samples(times, values):
-    return pd.DataFrame({"t_s": times, "power_w": values})
+    return Rows({"t_s": np.array(times, float), "power_w": np.array(values, float)})
 
 
 def test_silence_breaks_a_line_and_so_does_a_stretch_of_empty_cells():

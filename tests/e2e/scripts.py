@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from vllm_bench.records.request_record import read_frame
 
 from tests.e2e.conftest import ROOT, Served
+from tests.support.frames import read_frame
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vllm_bench.records.request_record import read_frame
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.vllm.page import COUNTERS, samples, summed
 
 from tests.e2e.conftest import ROOT, Served
 from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script
+from tests.support.frames import read_frame
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from vllm_bench.records.find_runs import Run, load_run
 from vllm_bench.records.token_file import load
@@ -94,7 +95,7 @@ def pairs(evidence: Evidence) -> Iterator[Pair]:
     seen = {request.request_id: request for request in seen_requests(evidence.run, evidence.tokens)}
     first = evidence.tokens["first_read"]
     places = {int(n): at for at, n in enumerate(evidence.tokens["request_index"])}
-    for row in evidence.run.frame.itertuples(index=False):
+    for row in pd.DataFrame(evidence.run.frame.columns).itertuples(index=False):
         at = places[int(row.request_index)]
         reads = {
             name: evidence.tokens[name][first[at] : first[at + 1]]
@@ -119,8 +120,8 @@ def check(evidence: Evidence) -> None:
 def check_nothing_is_missing(evidence: Evidence) -> None:
     """Each request stands once in the rows, in the tokens file and in the server's record."""
     frame, tokens = evidence.run.frame, evidence.tokens
-    failed = frame["error"].dropna()
-    assert failed.empty, f"requests failed: {failed.iloc[0]}"
+    failed = frame["error"][frame.has("error")]
+    assert not failed.size, f"requests failed: {failed[0]}"
     ids = sorted(frame["request_id"])
     assert len(set(ids)) == len(ids), "a request has two rows"
     assert ids == sorted(line["request_id"] for line in evidence.truth), "rows and truth differ"

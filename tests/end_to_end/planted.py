@@ -19,8 +19,10 @@ def victim(evidence: Evidence) -> int:
     Its stream sent another one after it, and of those it has the most reads: where the machine
     was slow, several tokens may have come in one.
     """
-    frame = evidence.run.frame.sort_values("t_sent_s")
-    followed = set(frame.loc[frame.duplicated("stream_index", keep="last"), "request_index"])
+    frame = evidence.run.frame
+    order = np.argsort(frame["t_sent_s"])
+    last = {stream: row for row, stream in zip(order, frame["stream_index"][order], strict=True)}
+    followed = set(np.delete(frame["request_index"], list(last.values())).tolist())
     reads = np.diff(evidence.tokens["first_read"])
     indexes = evidence.tokens["request_index"]
     return max((at for at, n in enumerate(indexes) if n in followed), key=lambda at: reads[at])
@@ -33,19 +35,19 @@ def reads_of(evidence: Evidence) -> slice:
 
 
 def row_of(evidence: Evidence) -> int:
-    """Return the label of the victim's row."""
-    frame, index = evidence.run.frame, evidence.tokens["request_index"][victim(evidence)]
-    return int(frame.index[frame["request_index"] == index][0])
+    """Return the place of the victim's row."""
+    index = evidence.tokens["request_index"][victim(evidence)]
+    return int(np.flatnonzero(evidence.run.frame["request_index"] == index)[0])
 
 
 def add(evidence: Evidence, column: str, value: float) -> None:
     """Change one cell of the victim's row."""
-    evidence.run.frame.loc[row_of(evidence), column] += value
+    evidence.run.frame[column][row_of(evidence)] += value
 
 
 def true_of(evidence: Evidence) -> dict[str, Any]:
     """Return the server's line of the victim."""
-    name = evidence.run.frame.loc[row_of(evidence), "request_id"]
+    name = evidence.run.frame["request_id"][row_of(evidence)]
     (line,) = [line for line in evidence.truth if line["request_id"] == name]
     return line
 
@@ -60,8 +62,9 @@ def all_stamps_early(evidence: Evidence) -> None:
     margin_ns = min(int((p.seen.stamps_ns - p.sent_ns).min()) for p in pairs(evidence))
     early_ns = max(1 * MS, margin_ns + 1)  # 1 ms, unless the machine was slower than that
     evidence.tokens["t_ns"] -= early_ns
-    evidence.run.frame[["ttft_ms", "ttft_visible_ms", "latency_ms"]] -= early_ns / 1e6
-    evidence.run.frame["t_end_s"] -= early_ns / 1e9
+    for column in ("ttft_ms", "ttft_visible_ms", "latency_ms"):
+        evidence.run.frame.columns[column] -= early_ns / 1e6
+    evidence.run.frame.columns["t_end_s"] -= early_ns / 1e9
 
 
 def one_stamp_early(evidence: Evidence) -> None:
@@ -73,7 +76,7 @@ def one_stamp_early(evidence: Evidence) -> None:
 
 def a_late_send_stamp(evidence: Evidence) -> None:
     received_s = (true_of(evidence)["t_received_ns"] - start_ns(evidence)) / 1e9
-    later_s = received_s - evidence.run.frame.loc[row_of(evidence), "t_sent_s"] + 5e-6
+    later_s = received_s - evidence.run.frame["t_sent_s"][row_of(evidence)] + 5e-6
     for column in ("t_scheduled_s", "t_sent_s", "t_end_s"):
         add(evidence, column, later_s)
 
@@ -91,7 +94,7 @@ def a_lost_token(evidence: Evidence) -> None:
 
 
 def a_lost_request(evidence: Evidence) -> None:
-    evidence.run = dataclasses.replace(evidence.run, frame=evidence.run.frame[:-1])
+    evidence.run = dataclasses.replace(evidence.run, frame=evidence.run.frame.of(slice(-1)))
 
 
 def a_request_that_the_server_never_had(evidence: Evidence) -> None:
@@ -107,12 +110,12 @@ def a_request_without_tokens(evidence: Evidence) -> None:
 
 
 def two_rows_of_a_request(evidence: Evidence) -> None:
-    frame = evidence.run.frame
-    frame.loc[frame.index[0], "request_id"] = frame.loc[frame.index[1], "request_id"]
+    names = evidence.run.frame["request_id"]
+    names[0] = names[1]
 
 
 def a_failure(evidence: Evidence) -> None:
-    evidence.run.frame.loc[row_of(evidence), "error"] = "HTTP 500"
+    evidence.run.frame["error"][row_of(evidence)] = "HTTP 500"
 
 
 def swapped_stamps(evidence: Evidence) -> None:
@@ -135,19 +138,20 @@ def a_token_in_another_read(evidence: Evidence) -> None:
 def a_stamp_after_the_next_request(evidence: Evidence) -> None:
     """The row says the same, so it is the stream's next request that tells."""
     frame, row = evidence.run.frame, row_of(evidence)
-    mine = frame[frame["stream_index"] == frame.loc[row, "stream_index"]].sort_values("t_sent_s")
-    following = mine[mine["t_sent_s"] > frame.loc[row, "t_sent_s"]].iloc[0]
+    sent_s = frame["t_sent_s"]
+    mine = frame["stream_index"] == frame["stream_index"][row]
+    following_s = sent_s[mine & (sent_s > sent_s[row])].min()
     reads, stamps = reads_of(evidence), evidence.tokens["t_ns"]
-    late_ns = round(following["t_sent_s"] * 1e9) + 5_000 - int(stamps[reads.stop - 1])
+    late_ns = round(following_s * 1e9) + 5_000 - int(stamps[reads.stop - 1])
     stamps[reads.stop - 1] += late_ns
     add(evidence, "latency_ms", late_ns / 1e6)
     add(evidence, "t_end_s", late_ns / 1e9)
-    add(evidence, "tpot_ms", late_ns / 1e6 / (frame.loc[row, "completion_tokens"] - 1))
-    frame.loc[row, "max_gap_ms"] = np.diff(stamps[reads]).max() / 1e6
+    add(evidence, "tpot_ms", late_ns / 1e6 / (frame["completion_tokens"][row] - 1))
+    frame["max_gap_ms"][row] = np.diff(stamps[reads]).max() / 1e6
 
 
 def one_stream_too_many(evidence: Evidence) -> None:
-    evidence.run.frame.loc[row_of(evidence), "stream_index"] = evidence.run.concurrency
+    evidence.run.frame["stream_index"][row_of(evidence)] = evidence.run.concurrency
 
 
 def uncounted(what: str) -> Callable[[Evidence], None]:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vllm_bench.records.request_record import read_frame
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.records.token_file import recover
 
 from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm
+from tests.support.frames import read_frame
 from tests.support.running import info, rows, start_bench, wait_for, write_scenario
 
 pytestmark = pytest.mark.process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def copied(evidence: Evidence) -> Evidence:
-    run = dataclasses.replace(evidence.run, frame=evidence.run.frame.copy())
-    run = dataclasses.replace(run, info=copy.deepcopy(run.info))
+    run = copy.deepcopy(evidence.run)
     return Evidence(run, copy.deepcopy(evidence.tokens), copy.deepcopy(evidence.truth))
 
 

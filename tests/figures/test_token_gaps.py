@@ -56,7 +56,7 @@ def test_the_wait_for_the_first_token_is_no_gap_and_requests_do_not_touch(tmp_pa
 def test_reads_of_failures_count_for_nothing(tmp_path):
     frame = frame_of(tmp_path, [tokens_record(0, 2, 2), failed_record(1, token_events=2)])
     arrays = arrays_of({0: [(10, 1, 1), (20, 1, 1)], 1: [(10, 1, 0), (500, 1, 0)]})
-    found = reads_of(arrays, frame[frame["error_kind"].isna()])
+    found = reads_of(arrays, frame.of(~frame.has("error_kind")))
     assert found is not None
     assert list(found.chunk_gap_ms) == [10]
     assert found.tokens_between(0, 1) == 2

@@ -8,8 +8,8 @@ from array import array
 
 from rich.console import Console
 from vllm_bench.live.last_seconds import Figures
-from vllm_bench.live.progress import Progress
-from vllm_bench.live.screen import LiveView, Title, frame
+from vllm_bench.live.progress import Progress, Title
+from vllm_bench.live.screen import LiveView, frame
 from vllm_bench.send.loop_health import Pulse
 
 from tests.support.made_runs import failed_record, made_record

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 from vllm_bench.live.progress import Progress, ProgressLines
-from vllm_bench.live.screen import LiveView, progress_view
+from vllm_bench.live.screen import LiveView
+from vllm_bench.live.view import progress_view
 
 from tests.live.screens import (
     HOSTILE,

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from vllm_bench.records.request_record import RecordsError
+from vllm_bench.records.row import Rows
 from vllm_bench.records.sample_file import read_gpu_rows, read_server_rows
 
 from tests.support.made_runs import gpu_row, server_row, write_gpu_rows, write_server_rows
 
-Read = Callable[[Path], "pd.DataFrame | None"]
+Read = Callable[[Path], "Rows | None"]
 
 
 def gpus(folder: Path) -> tuple[Path, Path]:
@@ -45,8 +45,8 @@ def test_gpu_rows_come_by_rising_time_and_keep_their_empty_cells(tmp_path: Path)
     run, _ = gpus(tmp_path)
     rows = read_gpu_rows(run)
     assert rows is not None
-    assert rows["t_s"].to_list() == [0.5, 1.0]
-    assert rows["gpu_uuid"].to_list() == ["GPU-1", "GPU-0"]
+    assert rows["t_s"].tolist() == [0.5, 1.0]
+    assert rows["gpu_uuid"].tolist() == ["GPU-1", "GPU-0"]
     assert np.isnan(rows["power_w"][0])
     assert rows["power_w"][1] == 300.0
 
@@ -55,8 +55,8 @@ def test_server_rows_keep_their_engines_apart(tmp_path: Path) -> None:
     run, _ = server(tmp_path)
     rows = read_server_rows(run)
     assert rows is not None
-    assert rows["engine"].to_list() == ["all", "0"]
-    assert rows["ttft_count"].to_list()[1] == 4
+    assert rows["engine"].tolist() == ["all", "0"]
+    assert rows["ttft_count"].tolist()[1] == 4
 
 
 @BOTH

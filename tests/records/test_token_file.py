@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.records.token_file import TokenWriter, load, recover
 from vllm_bench.reply.events import Usage
-from vllm_bench.reply.reply import Reply, grouped
+from vllm_bench.reply.reply import Reply
+from vllm_bench.reply.token_reads import grouped
 
 START = 1_000
 

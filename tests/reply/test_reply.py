@@ -5,15 +5,26 @@ from __future__ import annotations
 import itertools
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.reply.plain import plain_event_of
+from vllm_bench.reply.events import read_event
+from vllm_bench.reply.plain import PlainEvent, plain_event_of
 from vllm_bench.reply.reply import Reply
 
 from tests.support.far_end import delta, event, good_stream, usage
 
 ROLE, A, B, C, USAGE, DONE = good_stream()
+
+
+HARD_WORDS = [  # escapes, halves of surrogate pairs, bytes that aren't UTF-8
+    *(b"\\" + bytes([n]) for n in range(128)),
+    *(b"\\u" + digits for digits in (b"00e9", b"00G9", b"e9", b"0000", b"D7ff", b"d800", b"dfFF")),
+    *(b"\\ud83d" + then for then in (b"\\ude42", b"\\u0041", b"\\\\ude42", b"\\ud83d", b"x")),
+    *(b"\xc3\xa9", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\xef\xbf\xbf"),
+    *(b'"},"finish_reason":null}]}', b"\\\\", b'\\\\"', b"\\\\\\", b"\r", b"\n\n"),
+]
 
 
 def read(reads: list[tuple[int, bytes]], *, short_cut: bool = True) -> dict[str, object]:
@@ -96,12 +107,23 @@ def test_any_cutting_of_a_stream_says_the_same(stream: list[bytes], data: st.Dat
     assert read(pieces) == read([(7, whole)])
 
 
-def test_the_short_cut_is_taken() -> None:
-    plain = plain_event_of(b'{"choices":[{"index":0,"delta":{"content":"a"}}]}')
+def pattern_of(payload: bytes) -> PlainEvent | None:
+    return plain_event_of(payload, read_event(payload))
+
+
+@pytest.mark.parametrize("start", [b"", b"b", "é🙂".encode(), b'\\"', b"\\u00e9\\ud83d\\ude42"])
+def test_the_short_cut_takes_what_is_the_inside_of_a_json_string(start: bytes) -> None:
+    plain = pattern_of(b'{"choices":[{"index":0,"delta":{"content":"a"}}]}')
     assert plain is not None
-    for word, same in ((b"b", True), (b"", False), (b'b"', False), (b"b\\", False), (b"\\n", True)):
-        payload = b'{"choices":[{"index":0,"delta":{"content":"' + word + b'"}}]}'
-        assert plain.matches(payload) is same
+    for word in [*(bytes([n]) for n in range(256)), b"", *HARD_WORDS]:
+        text = start + word
+        try:
+            inside = bool(orjson.loads(b'"' + text + b'"'))
+        except orjson.JSONDecodeError:
+            inside = False
+        assert plain.matches(plain.before + text + plain.after) is inside, text
+        event = b"data: " + plain.before + text + plain.after + b"\n\n"
+        assert plain.ends(b"?" + 2 * event, 1) == [1 + len(event), 1 + 2 * len(event)] * inside
 
 
 @pytest.mark.parametrize(
@@ -116,7 +138,7 @@ def test_the_short_cut_is_taken() -> None:
     ],
 )
 def test_an_event_that_says_more_is_no_pattern(payload: bytes) -> None:
-    assert plain_event_of(payload) is None
+    assert pattern_of(payload) is None
 
 
 def test_tokens_are_counted_by_their_ids_or_by_usage_that_comes_along() -> None:

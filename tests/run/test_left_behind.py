@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.records.request_record import RecordWriter, read_frame
+from vllm_bench.records.request_record import RecordWriter, read_rows
 from vllm_bench.records.run_info import ClockPair, RunInfo, read_run_info, write_run_info
 from vllm_bench.records.safe_file import locked, unlocked
 from vllm_bench.run.folder import YOUNG_S, mark_left_behind
@@ -164,7 +164,7 @@ def test_without_locks_a_run_goes_on_and_nothing_is_known(
         monkeypatch.setattr("fcntl.flock", refuse)
     path = left(tmp_path)
     with locked(path.with_suffix(".csv")), locked(tmp_path / "nowhere"):
-        assert len(read_frame(path.with_suffix(".csv"))) == 3
+        assert len(read_rows(path.with_suffix(".csv"))) == 3
     assert mark_left_behind(tmp_path) == []
     assert read_run_info(path).status == "running"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vllm_bench.records.request_record import count_rows, read_frame
+from vllm_bench.records.request_record import count_rows, read_rows
 from vllm_bench.records.run_info import ClockPair, RunInfo
 from vllm_bench.records.same_run import RunKey
 from vllm_bench.run.resume import complete_runs
@@ -192,4 +192,4 @@ def test_rows_are_counted_as_they_are_read(tmp_path: Path) -> None:
     for length in range(data.index(b"\n") + 1, len(data) + 1):
         path.write_bytes(data[:length])
         assert count_rows(path) == data[:length].count(b"\n") - 1
-    assert count_rows(path) == len(read_frame(path)) == 3
+    assert count_rows(path) == len(read_rows(path)) == 3

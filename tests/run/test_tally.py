@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vllm_bench.live.progress import progress_of
-from vllm_bench.records.request_record import RecordWriter, read_frame
+from vllm_bench.records.request_record import RecordWriter, read_rows
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.run.tally import MOST_MODELS, MOST_NAME, OTHER_MODELS, Tally
 
@@ -32,7 +32,7 @@ def test_replies_are_counted_by_the_model_that_they_name(tmp_path: Path) -> None
     path = tmp_path / "r.csv"
     tally = tallied(path, ["tiny", "tiny", "other", None, 7])
     assert tally.replied_as == {"tiny": 2, "other": 1}
-    assert len(read_frame(path)) == 5
+    assert len(read_rows(path)) == 5
 
 
 def test_many_names_and_long_ones_are_bounded(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vllm_bench.plan.arrivals import realised
-from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_frame
+from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
+from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import ClockPair, RunInfo, write_run_info
 from vllm_bench.records.sample_file import RowFile
 from vllm_bench.records.samples import ALL, GpuRow, ServerRow
@@ -225,8 +226,8 @@ def _write_rows(path: Path, kind: type[Any], rows: Sequence[Any]) -> Path:
     return path
 
 
-def frame_of(folder: Path, records: Sequence[RequestRecord]) -> Any:
-    """Return the records as the frame that reading them from a file gives."""
+def frame_of(folder: Path, records: Sequence[RequestRecord]) -> Rows:
+    """Return the records as rows, as reading them from a file gives them."""
     path = folder / "frame.csv"
     path.unlink(missing_ok=True)
-    return read_frame(write_run(folder, records, name="frame"))
+    return read_rows(write_run(folder, records, name="frame"))

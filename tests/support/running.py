@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from vllm_bench.records.request_record import read_frame
 from vllm_bench.records.run_info import read_run_info
+
+from tests.support.frames import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "bench" / "bench.py"

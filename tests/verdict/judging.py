@@ -58,9 +58,9 @@ def stamped(facts: Facts, *, events: Sequence[int], ms: ArrayLike) -> Facts:
     `ms` is one list for all replies, or one for each.
     """
     count = facts.rows
-    sent_ns = (1e9 * facts.frame["t_sent_s"]).to_numpy(dtype="int64")
+    sent_ns = (1e9 * facts.frame["t_sent_s"]).astype("int64")
     arrays = {
-        "request_index": facts.frame["request_index"].to_numpy(dtype="int32"),
+        "request_index": facts.frame["request_index"].astype("int32"),
         "first_read": np.arange(count + 1) * len(events),
         "t_ns": (sent_ns[:, None] + (1e6 * np.array(ms)).astype("int64")).ravel(),
         "events": np.tile(np.array(events, dtype="int32"), count),

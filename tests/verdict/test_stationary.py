@@ -8,6 +8,7 @@ import heapq
 import numpy as np
 import pytest
 from vllm_bench.figures.facts import Facts
+from vllm_bench.records.row import Rows
 from vllm_bench.verdict.verdict import judge
 
 from tests.support.made_runs import frame_of, made_info, made_record
@@ -143,7 +144,7 @@ def doubted(folder, places, load, count, cv, service_cv=1.0, runs=12):
     for seed in range(runs):
         rate, times = queued(seed, places, load, count, cv, service_cv)
         records = [made_record(i, request_rate=rate, t_scheduled_s=float(i)) for i in range(count)]
-        frame = frame_of(folder, records).assign(**times)
+        frame = Rows({**frame_of(folder, records).columns, **times})
         info = made_info(records, plan={"shape": "gamma", "realised_cv": cv})
         found += any(f.code == "not_stationary" for f in judge(Facts(frame, info)).findings)
     return found

@@ -8,16 +8,13 @@ point looks the same as a line through all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.row import Rows
 from ..stats.batches import Values
 from .chart import Line, Span
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_BINS = 240
 MOST_FINE_BINS = 60  # for runs of seconds; in longer ones most bins would be nearly empty
@@ -79,17 +76,16 @@ def stepped(name: str, times: Values, values: Values, most: int = MOST_POINTS) -
 
 
 def sampled(
-    name: str, rows: pd.DataFrame, column: str, factor: float = 1.0, most: int = MOST_POINTS
+    name: str, rows: Rows, column: str, factor: float = 1.0, most: int = MOST_POINTS
 ) -> Line | None:
     """Return a column of samples as a line, with NaN where there is a gap; None: no value.
 
     If there are too many points, the extremes of each column of pixels are kept.
     """
-    known = rows[rows[column].notna()]
-    if known.empty:
+    known = rows.of(rows.has(column))
+    if not len(known):
         return None
-    times = known["t_s"].to_numpy(dtype="float64")
-    values = factor * known[column].to_numpy(dtype="float64")
+    times, values = known["t_s"], factor * known[column]
     piece = np.cumsum(np.r_[False, np.diff(times) > silence_s(times)])
     kept = line_places(times, values, most)
     breaks = np.flatnonzero(np.diff(piece[kept])) + 1

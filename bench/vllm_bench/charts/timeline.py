@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from ..figures.absent import why_no_rows
 from ..figures.facts import Facts
 from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
 from ..figures.window import Window
+from ..records.row import Rows
 from ..records.samples import ALL, slowed_by
+from ..stats.distribution import filled
 from .chart import Axis, Band, Chart, Line, Panel, Span
 from .over_time import (
     DOTS_A_COLUMN,
@@ -29,9 +31,6 @@ from .over_time import (
     stepped,
 )
 from .style import log_times, series_colour
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ROW_IN = 1.3
 PERCENT = (0.0, 104.0)
@@ -107,7 +106,7 @@ def _placed(lines: Iterable[Line | None], first: int = 0) -> tuple[Line, ...]:
 
 def _request_panels(facts: Facts, end_s: float, room: Room) -> Iterator[Panel]:
     bins = f"{bin_width_s(end_s):g} s bins"
-    due, ended = (facts.frame[c].to_numpy(dtype="float64") for c in ("t_scheduled_s", "t_end_s"))
+    due, ended = (facts.frame[c] for c in ("t_scheduled_s", "t_end_s"))
     rates = rate(f"arrivals\n({bins})", due, None, end_s), rate("ended", ended, None, end_s)
     yield Panel(y=Axis(words="requests/s", unit="requests/s"), lines=_placed(rates))
     flight = _placed(_in_flight(facts, room.line), 2)
@@ -125,7 +124,7 @@ def _in_flight(facts: Facts, most: int) -> Iterator[Line | None]:
     if flight is not None:
         yield stepped("in flight (client)", flight.times_s, flight.levels.astype(np.float64), most)
     if facts.server_rows is not None:
-        together = facts.server_rows[facts.server_rows["engine"] == ALL]
+        together = facts.server_rows.of(facts.server_rows["engine"] == ALL)
         for column in ("running", "waiting"):
             yield sampled(f"{column} (server)", together, column, most=most)
 
@@ -147,7 +146,7 @@ def _times(facts: Facts, room: Room) -> Panel:
     heights = np.concatenate([line.y for line in dots] or [np.array([])])
     return Panel(
         y=Axis(words=words, unit="ms", log=log_times(heights)),
-        lines=[*dots, *_failures(facts.failures, top, room.line)],
+        lines=[*dots, *_failures(facts, top, room.line)],
     )
 
 
@@ -157,12 +156,12 @@ def _dots(
     """Return the dots of the successes among some rows; None where there is none."""
     begin = "t_scheduled_s" if metric in FROM_SCHEDULE.values() else "t_sent_s"
     taken, begun = facts.times(metric), facts.frame[begin]
-    known = of & ~facts.failed & taken.notna().to_numpy() & begun.notna().to_numpy()
+    known = of & ~facts.failed & ~np.isnan(taken) & ~np.isnan(begun)
     if not known.any():
         return None
-    times, values = (found[known].to_numpy(dtype="float64") for found in (begun, taken))
+    times, values = begun[known], taken[known]
     kept = dot_places(times, values, most)
-    requests = facts.frame.loc[known, "request_index"].to_numpy(dtype="int64")[kept]
+    requests = facts.frame["request_index"][known][kept]
     name, colour = look
     return Line(
         name=f"{TITLES[metric]}, {name}",
@@ -176,30 +175,29 @@ def _dots(
     )
 
 
-def _failures(rows: pd.DataFrame, top: float, most: int) -> Iterator[Line]:
+def _failures(facts: Facts, top: float, most: int) -> Iterator[Line]:
     """Return the failures of each kind, the commonest first, at the moment of send or schedule."""
-    rows = rows.assign(
-        at=rows["t_sent_s"].fillna(rows["t_scheduled_s"]).astype("float64"),
-        kind=rows["error_kind"].fillna("unknown").astype(str),
-        words=rows["error"].fillna(""),
-    ).sort_values("at", kind="stable")
-    for place, kind in enumerate(rows["kind"].value_counts().index):
-        found = rows[rows["kind"] == kind]
-        times = found["at"].to_numpy()
-        shown = found.iloc[line_places(times, times, most)]
-        cells = zip(
-            shown["request_index"], shown["at"], shown["t_end_s"], shown["words"], strict=True
-        )
+    rows = facts.failures
+    at_s = filled(rows["t_sent_s"], rows["t_scheduled_s"])
+    order = np.argsort(at_s, kind="stable")
+    kinds = np.array(facts.failure_kinds, dtype=object)[order]
+    for place, (kind, _) in enumerate(Counter(kinds).most_common()):
+        those = order[kinds == kind]
+        times = at_s[those]
+        kept = line_places(times, times, most)
+        shown, at = rows.of(those[kept]), times[kept]
+        cells = zip(shown["request_index"], at, shown["t_end_s"], shown["error"], strict=True)
         yield Line(
             name=f"{kind}: {times.size:,}",
-            x=shown["at"].to_numpy(),
-            y=np.full(len(shown), top),
+            x=at,
+            y=np.full(at.size, top),
             role="crosses",
             place=place,
             colour="error",
             words=[
-                f"request {index}, begun at {at:.2f} s, failed at {end:.2f} s: {kind}\n{words}"
-                for index, at, end, words in cells
+                f"request {index}, begun at {begun:.2f} s, failed at {end:.2f} s: {kind}\n"
+                f"{words or ''}"
+                for index, begun, end, words in cells
             ],
             hover="{words}",
             of=times.size,
@@ -209,24 +207,23 @@ def _failures(rows: pd.DataFrame, top: float, most: int) -> Iterator[Line]:
 # ---- the server and its GPUs ----
 
 
-def _kv(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
+def _kv(rows: Rows | None, most: int) -> Iterator[Panel]:
     """Return the use of the KV cache, one line per engine."""
     if rows is None:
         return
-    apart = rows[rows["engine"] != ALL]
-    engines = sorted(apart["engine"].dropna().unique())
-    named = {"KV cache": rows[rows["engine"] == ALL]}
-    if len(engines) > 1:
-        named = {f"engine {name}": apart[apart["engine"] == name] for name in engines}
+    by_engine = dict(rows.by("engine"))
+    named = {"KV cache": rows.of(rows["engine"] == ALL)}
+    if len(by_engine.keys() - {ALL}) > 1:
+        named = {f"engine {name}": of for name, of in by_engine.items() if name != ALL}
     lines = (sampled(name, of, "kv_cache_usage", 100, most) for name, of in named.items())
     found = _placed(lines, 6)
     if found:
         yield Panel(y=KV_CACHE, lines=found)
 
 
-def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
+def _gpus(rows: Rows | None, most: int) -> Iterator[Panel]:
     """Return one panel per sensor: a line for each GPU, and when its clocks were throttled."""
-    if rows is None or rows.empty:
+    if rows is None or not len(rows):
         return
     held = tuple(_throttled(rows))
     for column, axis in GPU_PANELS.values():
@@ -235,30 +232,30 @@ def _gpus(rows: pd.DataFrame | None, most: int) -> Iterator[Panel]:
             yield Panel(y=axis, lines=lines, bands=held)
 
 
-def _of_each_gpu(rows: pd.DataFrame, column: str, most: int) -> Iterator[Line]:
+def _of_each_gpu(rows: Rows, column: str, most: int) -> Iterator[Line]:
     """Return each GPU's line, the same look in all panels, and a mark where readings end."""
     last_s = float(rows["t_s"].max())
-    for place, (index, of_one) in enumerate(rows.groupby("gpu_index")):
+    for place, (index, of_one) in enumerate(rows.by("gpu_index")):
         line = sampled(f"GPU {index}", of_one, column, most=most)
         if line is None:
             continue
         yield replace(line, place=place, colour=series_colour(place))
         silent_s = last_s - float(line.x[-1])
-        if silent_s > silence_s(of_one["t_s"].to_numpy(dtype="float64")):
+        if silent_s > silence_s(of_one["t_s"]):
             name, x, y = f"GPU {index}: no more readings", line.x[-1:], line.y[-1:]
             yield Line(name=name, x=x, y=y, role="points", place=6, colour="error")
 
 
-def _throttled(rows: pd.DataFrame) -> Iterator[Band]:
+def _throttled(rows: Rows) -> Iterator[Band]:
     """Return when clocks were throttled, for each reason of all GPUs together."""
     spans: dict[str, list[Span]] = {}
     gpus: dict[str, list[str]] = {}
-    for index, of_one in rows.groupby("gpu_index"):
+    for index, of_one in rows.by("gpu_index"):
         names = [slowed_by(reasons) for reasons in of_one["throttle_reasons"]]
         held = np.array([bool(found) for found in names])
         why = ", ".join(sorted(set().union(*names)))
         if why:
-            times = of_one["t_s"].to_numpy(dtype="float64")
+            times = of_one["t_s"]
             spans.setdefault(why, []).extend(intervals(times, held))
             gpus.setdefault(why, []).append(str(index))
     for why, found in spans.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ..figures.facts import Facts
+from ..records.row import Rows
 from ..stats.batches import Values
 from ..stats.distribution import ordered
 from .chart import Axis, Chart, Line, Panel, Role
@@ -23,9 +23,10 @@ LEAST_SEEN = 0.0005  # of the chart's width: half a dot
 
 def waterfall(facts: Facts) -> Chart | None:
     """Return up to `MOST_ROWS` requests in the order of their sends; None where there is none."""
-    rows = facts.counted_rows.sort_values(["t_scheduled_s", "request_index"], kind="stable")
+    rows = facts.counted_rows
+    rows = rows.of(np.lexsort((rows["request_index"], rows["t_scheduled_s"])))
     where = "run" if facts.window is None else "steady window"
-    if rows.empty:
+    if not len(rows):
         return None
     rows, words = _chosen(rows, where)
     count = len(rows)
@@ -41,42 +42,38 @@ def waterfall(facts: Facts) -> Chart | None:
     )
 
 
-def _chosen(rows: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+def _chosen(rows: Rows, where: str) -> tuple[Rows, str]:
     """Return the rows that are drawn, and a description of which they are."""
-    scheduled, ended = _seconds(rows, "t_scheduled_s"), _seconds(rows, "t_end_s")
+    scheduled, ended = rows["t_scheduled_s"], rows["t_end_s"]
     count = scheduled.size
     usual = float(np.median(ended - scheduled))
     near = int((LEAST_BAR * (scheduled - scheduled[0]) <= usual).sum()) if usual else count
     if near < count:
         kept = min(near, MOST_ROWS)
-        return rows.iloc[:kept], f"the first {kept:,} of {count:,} requests of the {where}"
+        return rows.of(slice(kept)), f"the first {kept:,} of {count:,} requests of the {where}"
     if count <= MOST_ROWS:
         return rows, f"all {count:,} request{'s' * (count != 1)} of the {where}"
     evenly = np.linspace(0, count - 1, MOST_ROWS).round().astype(np.intp)
     words = f"{MOST_ROWS} of {count:,} requests of the {where}, evenly chosen"
-    return rows.iloc[evenly], words
+    return rows.of(evenly), words
 
 
-def _seconds(rows: pd.DataFrame, column: str) -> Values:
-    return rows[column].to_numpy(dtype="float64", na_value=np.nan)
+def _failed(rows: Rows) -> NDArray[np.bool_]:
+    return rows.has("error_kind") | rows.has("error")
 
 
-def _failed(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    return (rows["error_kind"].notna() | rows["error"].notna()).to_numpy(dtype=bool)
-
-
-def _shown(rows: pd.DataFrame) -> tuple[float, float]:
+def _shown(rows: Rows) -> tuple[float, float]:
     """Return the x axis' span: from the first schedule to the last end, and a little more."""
     first, last = float(rows["t_scheduled_s"].min()), float(rows["t_end_s"].max())
     room = 0.01 * (last - first) or 0.01
     return first - room, last + room
 
 
-def _bars(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
+def _bars(facts: Facts, rows: Rows) -> Iterator[Line]:
     """Return each kind of bar that any request has."""
-    due, end, ok = _seconds(rows, "t_scheduled_s"), _seconds(rows, "t_end_s"), ~_failed(rows)
-    sent = _seconds(rows, "t_sent_s")
-    first = sent + _seconds(rows, "ttft_ms") / 1000
+    due, end, ok = rows["t_scheduled_s"], rows["t_end_s"], ~_failed(rows)
+    sent = rows["t_sent_s"]
+    first = sent + rows["ttft_ms"] / 1000
     one_piece = np.isnan(first).all()
     queue = "until first token (queue and prefill)"
     words = "until the reply, which came in one piece" if one_piece else queue
@@ -104,22 +101,23 @@ def _part(
         yield Line(name=name, x=x, until=until, y=y, colour=colour, role=role)
 
 
-def _crosses(rows: pd.DataFrame) -> Iterator[Line]:
+def _crosses(rows: Rows) -> Iterator[Line]:
     """Return a cross at each failure's end: a refused request has no bar to see."""
     failed = np.flatnonzero(_failed(rows))
     if failed.size:
-        x, y = _seconds(rows, "t_end_s")[failed], failed.astype(np.float64)
+        x, y = rows["t_end_s"][failed], failed.astype(np.float64)
         yield Line(name="failed", x=x, y=y, role="crosses", colour="error", legend=None)
 
 
-def _pauses(facts: Facts, rows: pd.DataFrame) -> Iterator[Line]:
+def _pauses(facts: Facts, rows: Rows) -> Iterator[Line]:
     """Return the long waits between two tokens, where stamps were kept."""
     reads = facts.counted_reads
     if reads is None or reads.itl_ms.size == 0:
         return
     limit_ms = GAP_FACTOR * ordered(reads.itl_ms, reads.tokens_after_gap).percentile(50)
     long = np.flatnonzero(reads.wait_ms > limit_ms)  # NaN, a request's first, is not
-    place = pd.Index(rows["request_index"]).get_indexer(pd.Index(reads.owner(long)))
+    places = {int(index): place for place, index in enumerate(rows["request_index"])}
+    place = np.array([places.get(int(index), -1) for index in reads.owner(long)], dtype=np.intp)
     long, place = long[place >= 0], place[place >= 0]
     if long.size and limit_ms:
         end, y = reads.t_ns[long] / 1e9, place.astype(np.float64)

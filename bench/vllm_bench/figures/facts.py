@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from ..records.row import Rows
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
 from ..stats.batches import Batches, Values, batches_of
-from ..stats.distribution import floats, min_samples, quantile
+from ..stats.distribution import filled, floats, min_samples, quantile
 from .client import workers
 from .in_flight import InFlight, in_flight, waited_for_cap
 from .token_gaps import TokenReads
@@ -48,12 +48,12 @@ class OfRun:
 class Facts(OfRun):
     """A run's rows, JSON and samples; derived values are computed when they are first needed."""
 
-    frame: pd.DataFrame
+    frame: Rows
     info: RunInfo | None
     reads: TokenReads | None = None  # when each token of the successes came
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
-    gpu_rows: pd.DataFrame | None = None  # one GpuRow per row; None: not sampled
-    server_rows: pd.DataFrame | None = None  # one ServerRow per row; None: not sampled
+    gpu_rows: Rows | None = None  # one GpuRow per row; None: not sampled
+    server_rows: Rows | None = None  # one ServerRow per row; None: not sampled
     whole: bool = False  # figures of all requests, as other tools have them: there is no window
 
     # The settings.
@@ -61,10 +61,10 @@ class Facts(OfRun):
     @cached_property
     def load(self) -> Load:
         """The rate that the schedule should have, or the streams to hold open."""
-        rate = self.info.request_rate if self.info else _first(self.frame["request_rate"])
+        rate = self.info.request_rate if self.info else _first(floats(self.frame["request_rate"]))
         if rate is not None:  # float: JSON doesn't know numpy's numbers
             return Load("requests/s", float(rate), self.plan_number("speed"))
-        streams = self.info.concurrency if self.info else _first(self.frame["concurrency"])
+        streams = self.info.concurrency if self.info else _first(floats(self.frame["concurrency"]))
         return Load("streams", int(streams or 0))
 
     @property
@@ -113,18 +113,20 @@ class Facts(OfRun):
     @cached_property
     def failed(self) -> NDArray[np.bool_]:
         """One value per row."""
-        failed = self.frame["error_kind"].notna() | self.frame["error"].notna()
-        return failed.to_numpy(dtype=bool)
+        return self.frame.has("error_kind") | self.frame.has("error")
 
     @cached_property
-    def succeeded(self) -> pd.DataFrame:
-        rows: pd.DataFrame = self.frame.loc[~self.failed]
-        return rows
+    def succeeded(self) -> Rows:
+        return self.frame.of(~self.failed)
 
     @cached_property
-    def failures(self) -> pd.DataFrame:
-        rows: pd.DataFrame = self.frame.loc[self.failed]
-        return rows
+    def failures(self) -> Rows:
+        return self.frame.of(self.failed)
+
+    @cached_property
+    def failure_kinds(self) -> list[str]:
+        """The `error_kind` of each of the failures."""
+        return [kind or "unknown" for kind in self.failures["error_kind"]]
 
     @cached_property
     def cancelled(self) -> int:
@@ -150,13 +152,11 @@ class Facts(OfRun):
     @cached_property
     def _came_s(self) -> Values:
         due = self.frame["t_scheduled_s"]
-        came = due if self.load.is_open else self.frame["t_sent_s"].fillna(due)
-        return came.to_numpy(dtype="float64")
+        return due if self.load.is_open else filled(self.frame["t_sent_s"], due)
 
     @cached_property
-    def counted_rows(self) -> pd.DataFrame:
-        rows: pd.DataFrame = self.frame.loc[self.counted]
-        return rows
+    def counted_rows(self) -> Rows:
+        return self.frame.of(self.counted)
 
     @property
     def left_out(self) -> int:
@@ -167,11 +167,10 @@ class Facts(OfRun):
         """Whether each row counts and succeeded: the only rows whose times are compared."""
         return self.counted & ~self.failed
 
-    def times(self, column: str) -> pd.Series[Any]:
+    def times(self, column: str) -> NDArray[Any]:
         """Return a column, one value per row; `…_from_schedule_ms` is from when it was due."""
-        if not column.endswith("_from_schedule_ms"):
-            return self.frame[column]
-        return self.frame[column.replace("_from_schedule", "")] + self.frame["send_lag_ms"]
+        found = self.frame[column.replace("_from_schedule_ms", "_ms")]
+        return found + self.frame["send_lag_ms"] if "_from_schedule" in column else found
 
     def values(self, column: str) -> Values:
         """Return a column's values over the counted successes, absences left out; see `times`."""
@@ -189,13 +188,13 @@ class Facts(OfRun):
         """The reads of the counted successes; None as `reads`, and where they have none."""
         if self.reads is None or self.window is None:
             return self.reads
-        index = self.frame["request_index"].to_numpy(dtype="int64")
+        index = self.frame["request_index"]
         found = self.reads.among(index[self.measured])
         return found if found.t_ns.size else None
 
     def batch_of(self, requests: NDArray[np.int32]) -> Batches:
         """Return the batch of each of these request_index."""
-        index = self.frame["request_index"].to_numpy(dtype="int64")
+        index = self.frame["request_index"]
         of_index = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.int64)
         of_index[index] = self.batches
         return of_index[requests]
@@ -278,7 +277,6 @@ class Facts(OfRun):
         return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
 
 
-def _first(column: pd.Series[Any]) -> Any:
+def _first(values: Values) -> float | None:
     """Return the value of a column of equal values; None where it is empty."""
-    known = column.dropna()
-    return known.iloc[0] if len(known) else None
+    return float(values[0]) if values.size else None

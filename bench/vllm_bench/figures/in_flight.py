@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from ..records.row import Rows
 from ..stats.batches import Values
+from ..stats.distribution import filled
 
 SEND_LAG_FLOOR_MS = 2.0  # a busy loop's scheduling costs up to this; shorter lags don't matter
 
@@ -52,37 +53,36 @@ class InFlight:
         return self.times_s[edges > 0], self.times_s[edges < 0]
 
 
-def in_flight(frame: pd.DataFrame) -> InFlight | None:
+def in_flight(frame: Rows) -> InFlight | None:
     """Return the requests in flight over a run; None where none took any time."""
     return _sweep(frame["t_sent_s"], frame["t_end_s"])
 
 
-def without_first_token(frame: pd.DataFrame) -> InFlight | None:
+def without_first_token(frame: Rows) -> InFlight | None:
     """Return the requests that were due and had no token yet, those in the client's queue too.
 
     One that never got a token waited until its end.
     """
     first_s = frame["t_sent_s"] + frame["ttft_ms"] / 1000
-    return _sweep(frame["t_scheduled_s"], first_s.fillna(frame["t_end_s"]))
+    return _sweep(frame["t_scheduled_s"], filled(first_s, frame["t_end_s"]))
 
 
-def busy_streams(frame: pd.DataFrame) -> InFlight | None:
+def busy_streams(frame: Rows) -> InFlight | None:
     """Return the streams of a closed loop that the client kept busy; None as above.
 
     A stream is busy from a send until its next request is due: the bytes after the event that ended
     a reply are the server's time, and the think time before a conversation's next turn is part of
     the load. After that, a wait is the client's.
     """
-    rows = frame.sort_values(["stream_index", "t_scheduled_s"], kind="stable")
-    same_stream = rows["stream_index"].eq(rows["stream_index"].shift(-1))
-    freed = rows["t_scheduled_s"].shift(-1).where(same_stream, rows["t_end_s"])
-    return _sweep(rows["t_sent_s"], freed)
+    rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
+    last = np.diff(rows["stream_index"], append=-1) != 0  # of its stream
+    next_due_s = np.append(rows["t_scheduled_s"][1:], np.nan)
+    return _sweep(rows["t_sent_s"], np.where(last, rows["t_end_s"], next_due_s))
 
 
-def _sweep(starts: pd.Series[float], ends: pd.Series[float]) -> InFlight | None:
-    begun = starts.notna()
-    sent = starts[begun].to_numpy(dtype="float64")
-    ended = ends[begun].to_numpy(dtype="float64")
+def _sweep(starts: Values, ends: Values) -> InFlight | None:
+    begun = ~np.isnan(starts)
+    sent, ended = starts[begun], ends[begun]
     times = np.concatenate([sent, ended])
     steps = np.repeat([1, -1], sent.size)
     # If an end and a start are at the same instant, the end comes first: it freed the slot.
@@ -93,19 +93,19 @@ def _sweep(starts: pd.Series[float], ends: pd.Series[float]) -> InFlight | None:
     return InFlight(times, levels)
 
 
-def waited_for_cap(frame: pd.DataFrame, cap: int, processes: int) -> NDArray[np.bool_]:
+def waited_for_cap(frame: Rows, cap: int, processes: int) -> NDArray[np.bool_]:
     """Return, one value per row, whether a request waited for the cap, not for a late client.
 
     Sending processes share the cap evenly, and number their connections in turns: a request can
     wait for its own process's share while others have room.
     """
-    due = frame["t_scheduled_s"].to_numpy(dtype="float64")
-    gone = frame["t_sent_s"].fillna(frame["t_end_s"]).to_numpy(dtype="float64")
-    process = frame["stream_index"].to_numpy(dtype="int64") % processes
+    due = frame["t_scheduled_s"]
+    gone = filled(frame["t_sent_s"], frame["t_end_s"])
+    process = frame["stream_index"] % processes
     waited: NDArray[np.bool_] = 1000 * (gone - due) > SEND_LAG_FLOOR_MS
     for number in range(processes):
         mine = process == number
-        flight = in_flight(frame.loc[mine])
+        flight = in_flight(frame.of(mine))
         if flight is None:
             waited[mine] = False
             continue

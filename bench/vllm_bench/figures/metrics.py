@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ..scenario.load import Load
@@ -37,10 +36,10 @@ class Metric:
         return _of_rows(facts, facts.times(self.name), facts.measured)
 
 
-def _of_rows(facts: Facts, column: pd.Series[Any], rows: NDArray[np.bool_]) -> Sample:
+def _of_rows(facts: Facts, column: NDArray[Any], rows: NDArray[np.bool_]) -> Sample:
     """Return the values that some rows have of a column, which has one for each row."""
-    known = rows & column.notna().to_numpy(dtype=bool)
-    return Sample(column[known].to_numpy(dtype="float64"), None, facts.batches[known])
+    known = rows & ~np.isnan(column)
+    return Sample(column[known].astype(np.float64), None, facts.batches[known])
 
 
 def _itl(facts: Facts) -> Sample:
@@ -58,10 +57,9 @@ def _chunk_gaps(facts: Facts) -> Sample:
 
 
 def _tokens_per_chunk(facts: Facts) -> Sample:
-    frame = facts.frame
-    brought = (frame["token_events"] > 0).to_numpy(dtype=bool, na_value=False)
-    chunks = frame["completion_tokens"] / frame["token_events"]
-    return _of_rows(facts, chunks, facts.measured & brought)
+    events = facts.frame["token_events"]
+    chunks = facts.frame["completion_tokens"] / np.maximum(events, 1)
+    return _of_rows(facts, chunks, facts.measured & (events > 0))
 
 
 def _send_lag(facts: Facts) -> Sample:
@@ -124,7 +122,7 @@ def why_absent(facts: Facts, name: str) -> str:
     """Return why a metric has no value in a run."""
     if name == "send_lag_ms":
         return "no request was sent"
-    if facts.succeeded.empty:
+    if not len(facts.succeeded):
         return "no request succeeded"
     if name in STREAMED and not facts.streaming:
         return "stream: false, so a reply is one piece"

@@ -213,7 +213,7 @@ def attainment(facts: Facts) -> Attainment | None:
             for one, those in within
         ),
         good_share=_share(facts, Objective(None, 1.0, None), good),
-        good_in_window=float(shares_inside(facts.frame[good], window).sum()) if window else 0.0,
+        good_in_window=float(shares_inside(facts.frame.of(good), window).sum()) if window else 0.0,
         window_s=None if window is None else window.length_s,
     )
 
@@ -263,7 +263,7 @@ def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
 
 def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
     metric = objective.metric
-    if metric is None or facts.succeeded.empty or facts.values(metric).size:
+    if metric is None or not len(facts.succeeded) or facts.values(metric).size:
         return None
     return why_absent(facts, metric)
 
@@ -279,8 +279,7 @@ def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
     values = _metric_values(facts, objective)
     within: NDArray[np.bool_] = values <= objective.limit_ms
     if objective.metric in BETWEEN_TOKENS:
-        streamed = (facts.frame["token_events"] > 0).to_numpy(dtype=bool, na_value=False)
-        within |= np.isnan(values) & streamed
+        within |= np.isnan(values) & (facts.frame["token_events"] > 0)
     return ~facts.failed & within
 
 
@@ -288,8 +287,7 @@ def _metric_values(facts: Facts, objective: Objective) -> Values:
     """Return the metric of an objective, one value per row; nan where there is none."""
     if objective.metric is None:
         return np.full(facts.rows, np.nan)
-    found: Values = facts.times(objective.metric).to_numpy(dtype="float64", na_value=np.nan)
-    return found
+    return facts.times(objective.metric)
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:

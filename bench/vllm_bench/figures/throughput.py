@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
+from ..records.row import Rows
 from ..stats.batches import Values
-from ..stats.distribution import floats
+from ..stats.distribution import filled, floats
 from .facts import Facts
 from .window import Window
 
@@ -79,14 +82,13 @@ def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
     )
 
 
-def shares_inside(rows: pd.DataFrame, window: Window) -> Values:
+def shares_inside(rows: Rows, window: Window) -> Values:
     """Return which share of each request's time, from t_sent to t_end, lies in the window."""
-    sent_s = rows["t_sent_s"].fillna(rows["t_end_s"]).to_numpy(dtype="float64")
-    return window.shares(sent_s, rows["t_end_s"].to_numpy(dtype="float64"))
+    return window.shares(filled(rows["t_sent_s"], rows["t_end_s"]), rows["t_end_s"])
 
 
-def _shared(tokens: pd.Series[float], shares: Values) -> float:
-    return float(tokens.to_numpy(dtype="float64", na_value=0.0) @ shares)
+def _shared(tokens: NDArray[Any], shares: Values) -> float:
+    return float(np.nan_to_num(tokens) @ shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,12 @@ class ArrivalRates:
     sent: float
 
 
-def arrival_rates(frame: pd.DataFrame) -> ArrivalRates | None:
+def arrival_rates(frame: Rows) -> ArrivalRates | None:
     """Return both rates; None where fewer than two requests were sent, or all at once.
 
     A request that was cancelled before its send is no shortfall: the run was stopped.
     """
-    meant = frame[frame["t_sent_s"].notna() | (frame["error_kind"] != "cancelled").fillna(True)]
+    meant = frame.of(frame.has("t_sent_s") | (frame["error_kind"] != "cancelled"))
     scheduled = _arrivals_per_s(floats(meant["t_scheduled_s"]))
     sent = _arrivals_per_s(floats(meant["t_sent_s"]))
     return None if scheduled is None or sent is None else ArrivalRates(scheduled, sent)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from ..records.row import Rows
 from ..records.token_file import load, recover
 from ..stats.batches import Values
 
@@ -92,7 +92,7 @@ class TokenReads:
         return float(self.tokens[inside].sum(dtype=np.float64))
 
 
-def find_reads(rows: Path, succeeded: pd.DataFrame) -> tuple[TokenReads | None, str]:
+def find_reads(rows: Path, succeeded: Rows) -> tuple[TokenReads | None, str]:
     """Return a run's reads, or None and why there are none.
 
     The part file of a killed run is read as well.
@@ -110,7 +110,7 @@ def find_reads(rows: Path, succeeded: pd.DataFrame) -> tuple[TokenReads | None, 
     return None, f"no {name} next to the rows"
 
 
-def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
+def reads_of(arrays: Arrays, succeeded: Rows) -> TokenReads | None:
     """Return the successes' reads; None where no read brought a token.
 
     Raises KeyError, ValueError where the arrays don't fit together.
@@ -135,11 +135,11 @@ def reads_of(arrays: Arrays, succeeded: pd.DataFrame) -> TokenReads | None:
     return TokenReads(t_ns, tokens, wait_ms, bool((exact > 0).all()), requests)
 
 
-def _tokens_per_event(succeeded: pd.DataFrame, index: NDArray[np.int32]) -> NDArray[np.float32]:
+def _tokens_per_event(succeeded: Rows, index: NDArray[np.int32]) -> NDArray[np.float32]:
     """Return tokens per token event of each request; 0 for one that didn't succeed."""
     found = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.float32)
-    rows = succeeded[(succeeded["token_events"] > 0) & (succeeded["request_index"] < found.size)]
-    tokens = rows["completion_tokens"].to_numpy(dtype="float32", na_value=0.0)
-    events = rows["token_events"].to_numpy(dtype="float32")
-    found[rows["request_index"].to_numpy(dtype="int64")] = tokens / events
+    known = (succeeded["token_events"] > 0) & (succeeded["request_index"] < found.size)
+    tokens = np.nan_to_num(succeeded["completion_tokens"][known]).astype(np.float32)
+    events = succeeded["token_events"][known].astype(np.float32)
+    found[succeeded["request_index"][known]] = tokens / events
     return found[index]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from ..records.row import Rows
 from ..stats.batches import Values
 
 
@@ -35,17 +35,18 @@ class Window:
         return np.where(instant, self.holds(end_s), shares)
 
 
-def closed_window(frame: pd.DataFrame, streams: float) -> Window | None:
+def closed_window(frame: Rows, streams: float) -> Window | None:
     """Return the window in which a closed loop held its streams; None where it never did.
 
     It begins when every stream has ended its first request: until then the load is its own start.
     It ends when the first stream finds no more work.
     """
-    by_stream = frame.sort_values("t_scheduled_s", kind="stable").groupby("stream_index")["t_end_s"]
-    first, last = by_stream.first(), by_stream.max()
-    if streams <= 0 or len(first) < streams:
+    order = np.lexsort((frame["t_scheduled_s"], frame["stream_index"]))
+    stream, end_s = frame["stream_index"][order], frame["t_end_s"][order]
+    begins = np.flatnonzero(np.diff(stream, prepend=-1))  # each stream's first request
+    if streams <= 0 or begins.size < streams:
         return None
-    return _window(float(first.max()), float(last.min()))
+    return _window(float(end_s[begins].max()), float(np.maximum.reduceat(end_s, begins).min()))
 
 
 def open_window(arrivals_s: Values, ramp_s: float, latency_p95_ms: float | None) -> Window | None:

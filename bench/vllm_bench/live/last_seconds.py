@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..records.request_record import RequestRecord
@@ -49,11 +50,25 @@ class Figures:
     server_tokens_per_s: float | None = None
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """A request that has ended, and the stamp (ns) of each of its token events."""
+
+    record: RequestRecord
+    stamps: Sequence[int]
+
+    @cached_property
+    def gaps_ms(self) -> array[float]:
+        """Its waits between tokens, for a view alone; none of a failure."""
+        failed = self.record.error_kind is not None
+        return token_gaps_ms(() if failed else self.stamps, self.record.completion_tokens)
+
+
 class LastSeconds:
     """Requests that ended lately, and the figures of each second so far, in s from the start."""
 
     def __init__(self) -> None:
-        self._ended: deque[tuple[RequestRecord, array[float]]] = deque()  # with its token gaps, ms
+        self._ended: deque[_Ended] = deque()
         self._pulses: deque[tuple[float, Pulse]] = deque()
         self._total: tuple[float, float] | None = None  # the server's clock, tokens
         self._server_tokens_per_s: float | None = None
@@ -61,11 +76,9 @@ class LastSeconds:
 
     def ended(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
         """Take a request that has ended, and the stamp (ns) of each of its token events."""
-        failed = record.error_kind is not None
-        gaps_ms = token_gaps_ms(() if failed else stamps, record.completion_tokens)
-        self._ended.append((record, gaps_ms))
+        self._ended.append(_Ended(record, stamps))
         # A request that is reported late comes after ones that ended later, and is dropped later.
-        while self._ended[0][0].t_end_s <= record.t_end_s - SPAN_S:
+        while self._ended[0].record.t_end_s <= record.t_end_s - SPAN_S:
             self._ended.popleft()
 
     def pulse(self, pulse: Pulse, start_ns: int) -> None:
@@ -80,13 +93,13 @@ class LastSeconds:
     ) -> Figures:
         """Return the figures of the ten seconds before `now_s`, and keep them as history."""
         begin_s, span_s = now_s - SPAN_S, min(now_s, SPAN_S)
-        ended = [record for record, _ in self._ended if record.t_end_s > begin_s]
+        inside = [one for one in self._ended if one.record.t_end_s > begin_s]
+        ended = [one.record for one in inside]
         good = [record for record in ended if record.error_kind is None]
-        gaps_ms = [gaps for record, gaps in self._ended if record.t_end_s > begin_s]
         pulses = [pulse for end_s, pulse in self._pulses if end_s > begin_s]
         tokens = sum(record.completion_tokens or 0 for record in ended)
         ttft = percentiles([r.ttft_ms for r in good if r.ttft_ms is not None], 50, 95)
-        itl = percentiles(_pooled(gaps_ms), 50, 95)
+        itl = percentiles(_pooled(one.gaps_ms for one in inside), 50, 95)
         lag = percentiles([r.send_lag_ms for r in ended if r.send_lag_ms is not None], 99)
         ticks = percentiles(_pooled((p.lags_us for p in pulses), "uint32") / 1000, 99)
         figures = Figures(

@@ -6,7 +6,7 @@ import math
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -15,6 +15,19 @@ from ..records.request_record import RequestRecord
 from .last_seconds import LastSeconds
 
 EVERY_S = 10.0  # between two lines
+
+ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing recent
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """The name of a run, and which of how many runs it is."""
+
+    number: int
+    total: int
+    scenario: str
+    load: str  # for people: `8 streams`
+    run_id: str
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ Percentiles and bars are computed each second; only counts and the clock change 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from rich.text import Text
 
 from ..records.text import printable
 from .last_seconds import Figures, percentiles
-from .progress import Progress, ProgressLines, kinds, last_line, minutes, time_left
+from .progress import Progress, ServerSays, Title, kinds, last_line, minutes, time_left
 
 FRAME_S = 0.2
 COLUMNS_FREE = 3  # a full last column wraps on some terminals, and Ctrl-C is echoed as ^C
@@ -33,28 +33,11 @@ MOST_ERROR = 500  # characters of an error that are read
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.:-=+*#"
 
-ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing recent
 
-
-@dataclass(frozen=True, slots=True)
-class Title:
-    """The name of a run, and which of how many runs it is."""
-
-    number: int
-    total: int
-    scenario: str
-    load: str  # for people: `8 streams`
-    run_id: str
-
-
-def progress_view(
-    stream: TextIO, title: Title, server: ServerSays, *, plain: bool = False
-) -> ProgressLines | LiveView:
-    """Return what shows a run on the stream: a view if the stream is a terminal, else lines."""
+def drawing_on(stream: TextIO) -> Console | None:
+    """Return what draws on a terminal; None where it can't be drawn on."""
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if plain or not stream.isatty() or console.is_dumb_terminal or not console.is_interactive:
-        return ProgressLines(stream)
-    return LiveView(console, title, server)
+    return console if console.is_interactive and not console.is_dumb_terminal else None
 
 
 class LiveView:

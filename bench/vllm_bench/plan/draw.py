@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..prompts.conversations import (
     Conversation,
@@ -24,12 +25,13 @@ from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
-from ..traces.prompts import trace_prompts
-from ..traces.trace import Trace, TraceError, read_trace
 from ..vllm.server import Server
 from .plan import Plan, turns_of
 from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, trace_times
+
+if TYPE_CHECKING:  # read where a scenario has a trace
+    from ..traces.trace import Trace
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
 # Drawn for a closed loop that goes by time, whose number of requests nobody knows.
@@ -66,6 +68,8 @@ class _Draw:
         plan = functools.partial(Plan, scenario, level, repeat, make_target(scenario, self.api_key))
         warmups = warmup_count(scenario, level)
         if level.speed is not None:
+            from ..traces.prompts import trace_prompts
+
             trace = self._trace(level.speed)
             prompts = trace_prompts(
                 trace, self.source, self.counter, prompts_seed(scenario, repeat)
@@ -117,6 +121,8 @@ class _Draw:
         return min(wanted, max(turns, found - found % turns))
 
     def _trace(self, speed: float) -> Trace:
+        from ..traces.trace import TraceError, read_trace
+
         scenario = self.scenario
         try:
             trace = read_trace(

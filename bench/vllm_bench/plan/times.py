@@ -11,14 +11,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..prompts.order import derive_seed, permutation
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
-from ..traces.trace import Trace
 from .arrivals import arrival_times, realised
+
+if TYPE_CHECKING:  # read where a scenario has a trace
+    from ..traces.trace import Trace
 
 TAIL_S = 60.0  # an open loop goes on for at most this long after the last measured arrival
 MOST_TAIL = 250_000  # and for at most this many requests: they are planned, and kept in memory

@@ -6,13 +6,10 @@ import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .request_record import COLUMNS, RecordsError, read_frame
+from .request_record import COLUMNS, RecordsError, read_rows
+from .row import Rows
 from .run_info import RunInfo, read_run_info
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Files that summarize.py writes; a shell's `results/*.csv` includes them.
 OWN_FILES = ("summary.csv", "summary_levels.csv")
@@ -28,7 +25,7 @@ class Run:
     """One run as it is on disk."""
 
     path: Path
-    frame: pd.DataFrame
+    frame: Rows
     info: RunInfo | None
     info_problem: str | None  # why info is None, if its file exists but can't be read
     run_id: str
@@ -123,38 +120,37 @@ def _looks_like_run(path: Path) -> bool:
 
 def load_run(path: Path) -> Run:
     """Load a run. Raises RecordsError: rows missing, damaged, or of several runs."""
-    frame = read_frame(path)
+    frame = read_rows(path)
     _refuse_damage(path, frame)
     info, problem = _load_info(path.with_suffix(".json"))
     run_id, scenario = _identity(path, frame, info)
     return Run(path, frame, info, problem, run_id, scenario, _streams(frame, info))
 
 
-def _streams(frame: pd.DataFrame, info: RunInfo | None) -> int | None:
+def _streams(rows: Rows, info: RunInfo | None) -> int | None:
     """Return how many streams a closed loop held; None: an open loop."""
-    asked = [info.concurrency] if info else frame["concurrency"].dropna().tolist()
+    asked = [info.concurrency] if info else rows["concurrency"][rows.has("concurrency")].tolist()
     return int(asked[0]) if asked and asked[0] is not None else None
 
 
-def _identity(path: Path, frame: pd.DataFrame, info: RunInfo | None) -> tuple[str, str]:
+def _identity(path: Path, rows: Rows, info: RunInfo | None) -> tuple[str, str]:
     """Return run id and scenario: from the rows, or from the JSON if there are no rows."""
-    if len(frame):
-        first = frame.iloc[0]
-        return str(first["run_id"]), str(first["scenario"])
+    if len(rows):
+        return str(rows["run_id"][0]), str(rows["scenario"][0])
     if info is None:
         raise RecordsError(f"{path}: no rows, and no {path.stem}.json to say what it was")
     return info.run_id, str(info.scenario.get("name", info.run_id))
 
 
-def _refuse_damage(path: Path, frame: pd.DataFrame) -> None:
-    empty = {column: frame[column].isna() for column in ("concurrency", "request_rate", *NEEDED)}
+def _refuse_damage(path: Path, rows: Rows) -> None:
+    empty = {column: ~rows.has(column) for column in ("concurrency", "request_rate", *NEEDED)}
     lacking = {"neither concurrency nor request_rate": empty["concurrency"] & empty["request_rate"]}
     lacking.update((f"no {column}", empty[column]) for column in NEEDED)
-    for what, rows in lacking.items():
-        if rows.any():
-            line = int(rows.to_numpy().argmax()) + 2  # the header is line 1
+    for what, those in lacking.items():
+        if those.any():
+            line = int(those.argmax()) + 2  # the header is line 1
             raise RecordsError(f"{path}: damaged row: line {line} has {what}")
-    ids = frame["run_id"].unique()
+    ids = set(rows["run_id"])
     if len(ids) > 1:
         raise RecordsError(f"{path}: contains {len(ids)} runs: there must be one run per file")
 

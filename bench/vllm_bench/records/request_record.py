@@ -9,15 +9,11 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..errors import BenchError
-from .row import bad_row, column_types, columns, complete_lines, csv_lines, doc, frame_of
+from .row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, doc, rows_of
 from .safe_file import lock
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 ErrorKind = Literal[
     "connect",
@@ -121,26 +117,20 @@ class RecordWriter:
         os.close(self._fd)
 
 
-def column_dtypes() -> dict[str, str]:
-    """Return the pandas dtype of each column: one that holds its values and their absence."""
-    dtypes = {int: "Int64", float: "float64", str: "string"}
-    return {name: dtypes[kind] for name, (kind, _) in column_types(RequestRecord).items()}
-
-
-def read_frame(path: Path) -> pd.DataFrame:
+def read_rows(path: Path) -> Rows:
     """Read a run's rows. A last line that a kill cut off is left out.
 
     Raises RecordsError where the file is missing, has a wrong header or a damaged row.
     """
     whole = _checked_lines(path)
     try:
-        return frame_of(whole, column_dtypes())
-    except (ValueError, TypeError, OverflowError) as e:
+        return rows_of(whole, column_types(RequestRecord))
+    except (ValueError, OverflowError) as e:
         raise RecordsError(f"{path}: damaged row: {e}") from e
 
 
 def count_rows(path: Path) -> int:
-    """Count a run's rows without reading their cells. Raises RecordsError like `read_frame`."""
+    """Count a run's rows without reading their cells. Raises RecordsError like `read_rows`."""
     return _checked_lines(path).count(b"\n") - 1
 
 

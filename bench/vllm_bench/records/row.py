@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
+import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
@@ -67,7 +70,7 @@ def complete_lines(data: bytes) -> bytes:
 def bad_row(lines: bytes) -> str | None:
     """Return what is wrong with the first row whose number of cells isn't the header's, if any.
 
-    pandas would fill up such a row, or shift all rows.
+    Of a row that is cut short or shifted, cells would be taken for those of other columns.
     """
     header, *rows = lines.split(b"\n")[:-1] or [b""]
     wanted = header.count(b",") + 1
@@ -81,15 +84,83 @@ def bad_row(lines: bytes) -> str | None:
     return None
 
 
-def frame_of(lines: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Return the columns for which there is a type. Raises ValueError, TypeError, OverflowError."""
-    import pandas as pd
+MOST = 2.0**53  # whole numbers above it aren't exact as floats
+AT_ONCE = 4096  # lines: cells as texts take several times the memory of the numbers in them
 
-    found: pd.DataFrame = pd.read_csv(
-        io.BytesIO(lines),
-        usecols=list(dtypes),
-        dtype=dict(dtypes),
-        keep_default_na=False,
-        na_values=[""],
-    )
+
+class Rows:
+    """Rows by their columns, one value per row each.
+
+    A column of numbers that each row has is of their type; else of floats, NaN where a cell is
+    empty. A column of texts has None there.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take columns of equal lengths, at least one."""
+        self.columns = dict(columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        return self.columns[column]
+
+    def of(self, which: NDArray[np.bool_] | NDArray[np.integer[Any]] | slice) -> Rows:
+        """Return some rows: those marked, those at these places, or a part."""
+        return Rows({name: values[which] for name, values in self.columns.items()})
+
+    def has(self, column: str) -> NDArray[np.bool_]:
+        """Return which rows have a value in a column."""
+        import numpy as np
+
+        values = self.columns[column]
+        if values.dtype == object:
+            return np.array([value is not None for value in values], dtype=bool)
+        there: NDArray[np.bool_] = ~np.isnan(values)
+        return there
+
+    def by(self, column: str) -> Iterator[tuple[Any, Rows]]:
+        """Yield each value of a column, in rising order, and its rows; empty cells are left out."""
+        values = self.columns[column]
+        for value in sorted(set(values[self.has(column)].tolist())):
+            yield value, self.of(values == value)
+
+
+def rows_of(lines: bytes, types: Mapping[str, tuple[type, bool]]) -> Rows:
+    """Return the columns for which there is a type (see `column_types`), as CSV lines have them.
+
+    Raises ValueError, OverflowError where a column is missing or a cell isn't of its type.
+    """
+    import numpy as np
+
+    reader = csv.reader(io.StringIO(lines.decode(), newline=""))
+    places = {name: place for place, name in enumerate(next(reader, []))}
+    missing = [name for name in types if name not in places]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)}")
+    parts: dict[str, list[NDArray[Any]]] = {
+        name: [_column(name, (), *kind)] for name, kind in types.items()
+    }
+    while some := list(itertools.islice(reader, AT_ONCE)):
+        cells = list(zip(*some, strict=True))
+        for name, kind in types.items():
+            parts[name].append(_column(name, cells[places[name]], *kind))
+    return Rows({name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+
+def _column(name: str, cells: Sequence[str], kind: type[Any], may_be_empty: bool) -> NDArray[Any]:
+    """Return a column of cells. Raises ValueError, OverflowError where one isn't of its type."""
+    import numpy as np
+
+    if kind is str:
+        return np.array([cell or None for cell in cells], dtype=object)
+    try:
+        if kind is int and not may_be_empty:
+            return np.array(list(map(int, cells)), dtype=np.int64)
+        numbers = [float(kind(cell)) if cell else math.nan for cell in cells]
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from e
+    found = np.array(numbers, dtype=np.float64)
+    if (np.abs(found) > MOST).any() or np.isnan(found).sum() > cells.count(""):
+        raise ValueError(f"{name}: not a number, or too large a one")
     return found

@@ -9,14 +9,11 @@ import dataclasses
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .request_record import RecordsError
-from .row import bad_row, column_types, columns, complete_lines, csv_lines, frame_of
+from .row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, rows_of
 from .samples import GpuRow, ServerRow
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class RowFile:
@@ -66,7 +63,7 @@ class RowFile:
         self.written += len(rows)
 
 
-def read_gpu_rows(run: Path) -> pd.DataFrame | None:
+def read_gpu_rows(run: Path) -> Rows | None:
     """Read `telemetry/<run_id>.csv`, by rising t_s; None where nothing was sampled.
 
     Raises RecordsError.
@@ -74,7 +71,7 @@ def read_gpu_rows(run: Path) -> pd.DataFrame | None:
     return _read(run.parent / "telemetry" / f"{run.stem}.csv", "GPU samples", GpuRow)
 
 
-def read_server_rows(run: Path) -> pd.DataFrame | None:
+def read_server_rows(run: Path) -> Rows | None:
     """Read `server_metrics/<run_id>.csv`, by rising t_s; None where nothing was sampled.
 
     Raises RecordsError.
@@ -82,7 +79,7 @@ def read_server_rows(run: Path) -> pd.DataFrame | None:
     return _read(run.parent / "server_metrics" / f"{run.stem}.csv", "server metrics", ServerRow)
 
 
-def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
+def _read(path: Path, what: str, kind: type[Any]) -> Rows | None:
     """Read rows of this kind. A last line that a kill cut off is left out, and unknown columns.
 
     Raises RecordsError where the header lacks a column, or a row is damaged.
@@ -91,27 +88,19 @@ def _read(path: Path, what: str, kind: type[Any]) -> pd.DataFrame | None:
         return None
     try:
         return _parsed(path.read_bytes(), kind)
-    except (OSError, ValueError, TypeError, OverflowError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         raise RecordsError(f"{path}: not {what}: {e}") from e
 
 
-def _parsed(text: bytes, kind: type[Any]) -> pd.DataFrame:
-    """Return the rows of a file. Raises ValueError, TypeError, OverflowError."""
+def _parsed(text: bytes, kind: type[Any]) -> Rows:
+    """Return the rows of a file. Raises ValueError, OverflowError."""
     import numpy as np
 
     whole = complete_lines(text)
     problem = bad_row(whole)
     if problem:
         raise ValueError(problem)
-    dtypes = {name: _dtype(*found) for name, found in column_types(kind).items()}
-    rows = frame_of(whole, dtypes)
+    rows = rows_of(whole, column_types(kind))
     if not np.isfinite(rows["t_s"]).all():
         raise ValueError("a row has no t_s")
-    ordered: pd.DataFrame = rows.sort_values("t_s", kind="stable", ignore_index=True)
-    return ordered
-
-
-def _dtype(kind: type, may_be_empty: bool) -> str:
-    if kind is str:
-        return "string"
-    return "int64" if kind is int and not may_be_empty else "float64"
+    return rows.of(np.argsort(rows["t_s"], kind="stable"))

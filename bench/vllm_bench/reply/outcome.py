@@ -9,6 +9,7 @@ for each choice, usage if it was asked for, at least one completion token, and
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,8 @@ def _record(
     exchange: Exchange, expected: Expectation, reply: Reply, failure: Failure | None
 ) -> RequestRecord:
     sent_ns, end_ns = exchange.t_sent_ns, _end_ns(exchange, reply, failure)
-    stamps = reply.stamps
-    ttft_ms = _ms(sent_ns, stamps[0]) if stamps else None
+    reads = sorted(set(reply.stamps))  # those that brought tokens
+    ttft_ms = _ms(sent_ns, reply.stamps[0]) if reads else None
     latency_ms = _ms(sent_ns, end_ns)
     return RequestRecord(
         run_id=expected.run_id,
@@ -145,9 +146,10 @@ def _record(
         ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
         latency_ms=latency_ms,
         tpot_ms=_tpot_ms(ttft_ms, latency_ms, reply.usage),
-        max_gap_ms=_max_gap_ms(stamps),
+        max_gap_ms=_max_gap_ms(reads),
         prompt_tokens_planned=expected.prompt_tokens,
         **_counts(reply),
+        token_reads=len(reads),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
         finish_reason=reply.finish_reasons.get(0),
@@ -164,7 +166,6 @@ def _counts(reply: Reply) -> dict[str, Any]:
         "cached_tokens": usage.cached_tokens if usage else None,
         "token_events": len(reply.stamps),
         "visible_events": reply.visible_events,
-        "token_reads": len(set(reply.stamps)),
     }
 
 
@@ -193,6 +194,6 @@ def _tpot_ms(ttft_ms: float | None, latency_ms: float | None, usage: Usage | Non
     return (latency_ms - ttft_ms) / (usage.completion_tokens - 1)
 
 
-def _max_gap_ms(stamps: Sequence[int]) -> float | None:
-    reads = sorted(set(stamps))
-    return max(((b - a) / 1e6 for a, b in itertools.pairwise(reads)), default=None)
+def _max_gap_ms(reads: Sequence[int]) -> float | None:
+    longest_ns = max(map(operator.sub, itertools.islice(reads, 1, None), reads), default=None)
+    return None if longest_ns is None else longest_ns / 1e6

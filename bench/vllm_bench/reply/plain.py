@@ -1,20 +1,30 @@
 """The short cut through a stream: most of its events differ in their text alone.
 
-Such an event is recognised by the bytes around its text, at a fifth of what reading JSON costs.
+Such events are recognised by the bytes around their text, many at once: what stands between two
+texts is the same each time, so that one split finds all of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
-from .events import EventError, StreamEvent, read_event
+from .events import StreamEvent
 
 TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":"([^"\\]+)"')
-STAND_IN = b"\x78"  # any letter: only the bytes around it matter
+# The inside of a JSON string that isn't empty, as orjson accepts it (RFC 8259, section 7, and no
+# half of a surrogate pair); UTF-8 is looked at apart.
+RUN = rb'[^"\\\x00-\x1f]*'
+UNIT = rb"[0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}"
+PAIR = rb"[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+INSIDE = re.compile(rb"(?!\Z)%b(?:\\(?:[\"\\/bfnrt]|u(?:%b|%b))%b)*" % (RUN, UNIT, PAIR, RUN))
+EDGE = 16  # bytes that are searched for: `delta":{"content":"` is rare within an event
+BREAKS = re.compile(rb"[\x00-\x1f]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlainEvent:
     """The bytes before and after the text in events that differ only in their text."""
 
@@ -22,28 +32,67 @@ class PlainEvent:
     after: bytes
 
     def matches(self, payload: bytes) -> bool:
-        """Whether a payload is this event with another, non-empty text."""
+        """Whether a payload is this event with another text that isn't empty."""
         if not (payload.startswith(self.before) and payload.endswith(self.after)):
             return False
         text = payload[len(self.before) : -len(self.after)]
-        # A quote would end the string; a backslash at its end would keep it open.
-        return bool(text) and b'"' not in text and not text.endswith(b"\\")
+        return INSIDE.fullmatch(text) is not None and _is_utf8(text)
+
+    @cached_property
+    def _head(self) -> bytes:
+        """What a stream has before the text; it ends with a quote."""
+        return b"data: " + self.before
+
+    @cached_property
+    def _tail(self) -> bytes:
+        """What a stream has after it, up to the next event."""
+        return self.after + b"\n\n"
+
+    @cached_property
+    def _in_one_line(self) -> bool:
+        return not BREAKS.search(self.before + self.after)
+
+    def ends(self, stream: bytes, begin: int) -> list[int]:
+        """Return where each of these events ends that follow one another from `begin` on."""
+        head, tail = self._head, self._tail
+        if not (self._in_one_line and stream.startswith(head, begin)):
+            return []
+        # Searching for few bytes is several times as fast as for all that stand between two texts.
+        edge, rest = head[-EDGE:], tail + head[:-EDGE]
+        pieces = (stream[begin + len(head) :] + head).split(edge)
+        texts = [piece.removesuffix(rest) for piece in pieces]
+        # An event of another kind isn't cut out: it stays within a text, whose quotes give it away.
+        good = list(map(INSIDE.fullmatch, texts))
+        count = good.index(None)  # at the latest the empty one after the last edge
+        around = len(head) + len(tail)
+        sizes = [len(text) + around for text in texts[:count]]
+        # A text that wasn't followed by `rest` stands there whole, and makes its size wrong.
+        taken = sum(map(len, pieces[:count])) + count * len(edge)
+        if sum(sizes) != taken or not _is_utf8(stream[begin : begin + taken]):
+            return []
+        return [begin + size for size in itertools.accumulate(sizes)]
 
 
-def plain_event_of(payload: bytes) -> PlainEvent | None:
-    """Return the pattern of a payload; None where it has more than one text."""
-    found = TEXT.findall(payload)
-    place = TEXT.search(payload)
-    if place is None or len(found) != 1:
-        return None
-    plain = PlainEvent(payload[: place.start(1)], payload[place.end(1) :])
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
     try:
-        event = read_event(plain.before + STAND_IN + plain.after)
-    except EventError:
-        return None
-    return plain if _says_one_text(event) else None
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _says_one_text(event: StreamEvent) -> bool:
+def plain_event_of(payload: bytes, event: StreamEvent) -> PlainEvent | None:
+    """Return the pattern of a payload that says `event`; None where it has more than one text.
+
+    In valid JSON what TEXT finds is the whole of a string, and what an event says depends only on
+    whether its texts are empty: with another text the payload says the same.
+    """
     other = event.finish_reasons or event.usage or event.error or event.fingerprint
-    return event.has_tokens and not other and event.token_count == 0
+    if not event.has_tokens or other or event.token_count:
+        return None
+    place = TEXT.search(payload)
+    if place is None or TEXT.search(payload, place.end()):
+        return None
+    return PlainEvent(payload[: place.start(1)], payload[place.end(1) :])

@@ -6,11 +6,13 @@ even of a long reply.
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 
 from .events import EventError, StreamEvent, Usage, read_event
-from .exchange import Failure
+from .exchange import Failure, PackedSegment
 from .plain import PlainEvent, plain_event_of
 from .sse import DONE, EventSplitter
 
@@ -45,6 +47,27 @@ class Reply:
         self._plain: PlainEvent | None = None
         self._plain_visible = False
         self._learning = LESSONS
+        self._alike = False  # the last event was a plain one, so that the next may be
+
+    def take(self, part: PackedSegment) -> None:
+        """Read a segment: plain events many at once, all others one by one."""
+        if not self._stream or part.http_status != 200:
+            self.feed(part.http_status, part.reads())
+            return
+        stamps = array("q", part.stamps)
+        ends = list(itertools.accumulate(array("I", part.lengths)))
+        begin = place = 0  # in the body, and the read in which that lies
+        while place < len(ends):
+            if self._alike and self._splitter.between_events and self._plain:
+                found = self._plain.ends(part.body, begin)
+                self._note_plain(stamps_at(found, ends, stamps, place))
+                begin = found[-1] if found else begin
+                place = bisect_right(ends, begin, place)
+                self._alike = begin == len(part.body)
+            else:
+                self._feed(stamps[place], part.body[begin : ends[place]])
+                begin = ends[place]
+                place += 1
 
     def feed(self, http_status: int | None, reads: Iterable[tuple[int, bytes]]) -> None:
         if not self._stream or http_status != 200:
@@ -53,8 +76,7 @@ class Reply:
                     self.body += chunk
             return
         for stamp_ns, chunk in reads:
-            for payload in self._splitter.feed(chunk):
-                self._take(stamp_ns, payload)
+            self._feed(stamp_ns, chunk)
 
     def close(self, end_ns: int | None) -> None:
         """Read a body that must be complete first; `end_ns` is when the last byte came."""
@@ -70,17 +92,26 @@ class Reply:
         self.stamps, self.token_counts = array("q"), array("I")
         self.first_visible_ns = None
 
-    def _take(self, stamp_ns: int, payload: bytes) -> None:
-        if self._plain is not None and self._plain.matches(payload):
-            self._learning = LESSONS
-            self.stamps.append(stamp_ns)
-            self.token_counts.append(0)
-            if self._plain_visible:
-                self._note_visible(stamp_ns)
-        elif payload == DONE:
-            self.done = True
-        else:
-            self._read(stamp_ns, payload)
+    def _feed(self, stamp_ns: int, chunk: bytes) -> None:
+        for payload in self._splitter.feed(chunk):
+            self._alike = self._plain is not None and self._plain.matches(payload)
+            if self._alike:
+                self._learning = LESSONS
+                self._note_plain(array("q", [stamp_ns]))
+            elif payload == DONE:
+                self.done = True
+            else:
+                self._read(stamp_ns, payload)
+
+    def _note_plain(self, stamps: array[int]) -> None:
+        if not stamps:
+            return
+        self.stamps.extend(stamps)
+        self.token_counts.frombytes(bytes(len(stamps) * self.token_counts.itemsize))
+        if self._plain_visible:
+            self.visible_events += len(stamps)
+            if self.first_visible_ns is None:
+                self.first_visible_ns = stamps[0]
 
     def _read(self, stamp_ns: int, payload: bytes) -> None:
         try:
@@ -91,15 +122,17 @@ class Reply:
         self._note(stamp_ns, event)
         if event.has_tokens and self._learning:
             self._learning -= 1
-            self._plain = plain_event_of(payload)
+            self._plain = plain_event_of(payload, event)
             self._plain_visible = event.has_visible_tokens
+            self._alike = self._plain is not None
 
     def _note(self, stamp_ns: int, event: StreamEvent) -> None:
         if event.error is not None:
             self.error = self.error or Failure("error_event", event.error)
         if event.has_tokens:
             self.stamps.append(stamp_ns)
-            self.token_counts.append(event.token_count or self._by_usage(event))
+            # A server may count wrongly.
+            self.token_counts.append(min(event.token_count or self._by_usage(event), MOST_TOKENS))
         if event.has_visible_tokens:
             self._note_visible(stamp_ns)
         if event.finish_reasons:
@@ -118,35 +151,17 @@ class Reply:
         """Return an event's tokens by the usage in it (`continuous_usage_stats`)."""
         before = self.usage.completion_tokens if self.usage else 0
         brought = event.usage.completion_tokens - before if event.usage else 0
-        return min(max(0, brought), MOST_TOKENS)  # a server may count wrongly, even backwards
+        return max(0, brought)
 
 
-def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[int]]:
-    """Return stamp, token events and tokens of each read that brought tokens."""
-    stamps, events, tokens = array("q"), array("H"), array("H")
-    exact = exact_counts(reply)
-    last = None
-    for stamp, count in zip(reply.stamps, exact, strict=True):
-        if stamp == last:
-            events[-1] = min(MOST_TOKENS, events[-1] + 1)
-            tokens[-1] = min(MOST_TOKENS, tokens[-1] + count)
-        else:
-            stamps.append(stamp - start_ns)
-            events.append(1)
-            tokens.append(min(MOST_TOKENS, count))
-        last = stamp
-    return stamps, events, tokens
+def stamps_at(
+    ends: Sequence[int], reads: Sequence[int], stamps: array[int], first: int
+) -> array[int]:
+    """Return the stamp of each event: that of the read which brought its last byte.
 
-
-def exact_counts(reply: Reply) -> array[int]:
-    """Return the tokens of each event where they are known, else zeros.
-
-    Known where each event has its count (`return_token_ids`, `continuous_usage_stats`), and where
-    there are as many token events as tokens: then each brought one.
+    Events and reads are given by where they end; no event ends before the read `first`.
     """
-    total = reply.usage.completion_tokens if reply.usage else None
-    if total == len(reply.stamps):
-        return array("I", [1]) * len(reply.stamps)
-    if total == sum(reply.token_counts) and all(reply.token_counts):
-        return reply.token_counts
-    return array("I", [0]) * len(reply.stamps)
+    last = first + len(ends)
+    if reads[first:last] == ends:  # an event in each read
+        return stamps[first:last]
+    return array("q", [stamps[bisect_left(reads, end, first)] for end in ends])

@@ -19,6 +19,11 @@ class EventSplitter:
         self._rest = b""
         self._data: list[bytes] = []
 
+    @property
+    def between_events(self) -> bool:
+        """Whether the next byte begins a line, and no event is open."""
+        return not (self._rest or self._data)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes and return the payloads of the events that they completed."""
         # The usual read: one complete event, of one line.

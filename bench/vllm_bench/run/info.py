@@ -89,7 +89,7 @@ def ended_info(
 
 
 MOST_ALIASES = 64
-PACKAGES = ("uvloop", "httptools", "orjson", "httpx", "pydantic", "numpy", "pandas")
+PACKAGES = ("uvloop", "httptools", "orjson", "httpx", "pydantic", "numpy")
 
 
 def client_facts(repository: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..live.screen import Title, progress_view
+from ..live.progress import Title
+from ..live.view import progress_view
 from ..plan.dry_run import dry_run_lines, write_plan
 from ..plan.plan import Plan
 from ..records.run_info import ClockPair, RunStatus, write_run_info

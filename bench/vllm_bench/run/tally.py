@@ -16,7 +16,8 @@ from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
 from ..reply.outcome import judge
 from ..reply.read_times import ReadTimes
-from ..reply.reply import Reply, grouped
+from ..reply.reply import Reply
+from ..reply.token_reads import grouped
 
 MOST_MODELS, MOST_NAME = 8, 200  # names that are kept of the models in replies, and characters
 OTHER_MODELS = "(others)"  # further names, counted together
@@ -46,7 +47,7 @@ class Tally:
 
     def segment(self, part: PackedSegment) -> None:
         reply = self._reply(part.request_index)
-        reply.feed(part.http_status, part.reads())
+        reply.take(part)
         if self._plan.role(part.request_index) == "measured":
             self.read_times.segment(part, reply.stamps)
 

@@ -8,10 +8,14 @@ one long stop would be one sample among thousands.
 from __future__ import annotations
 
 import asyncio
+import re
+import resource
+import sys
 import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 TICK_NS = 10_000_000
 PULSE_NS = 1_000_000_000
@@ -72,3 +76,19 @@ class LoopHealth:
             share = (cpu_ns - self._cpu_ns) / span_ns
             self._report(Pulse(now_ns, share, self._lags_us.tobytes()))
         self._pulse_ns, self._cpu_ns, self._lags_us = now_ns, cpu_ns, array("I")
+
+
+def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Return the most memory that this process has had.
+
+    Linux counts `ru_maxrss` on over exec: a spawned process begins with its parent's size. macOS,
+    which has no /proc, gives it in bytes.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -23,7 +23,7 @@ from ..wire.clock import ClockFacts, kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
-from .loop_health import LoopHealth
+from .loop_health import LoopHealth, peak_memory_bytes
 from .open_loop import OpenLoop
 from .outbox import Outbox
 from .tickets import Tickets
@@ -109,7 +109,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
             end_ns=time.perf_counter_ns(),
             wall_s=time.time(),
             connections_opened=lanes.connections_opened,
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_memory_bytes=peak_memory_bytes(),
             cpu_s=time.process_time(),
             clock=lanes.streams.clock.end(),
         )

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..figures.absent import Figure, Why, both, group_of, joined, observed, ratio, why_no_rows
 from ..figures.facts import Facts
 from ..figures.throughput import Throughput
 from ..figures.window import Window
-from ..records.row import doc
+from ..records.row import Rows, doc
 from .gpu import SIMULATED, GpuSide, expected_gpus, not_the_servers
 from .over_time import Hole, Samples
 
@@ -87,7 +86,7 @@ def _energies(facts: Facts, gpus: GpuSide) -> list[GpuEnergy] | Why:
         return NEVER_HELD
     gaps = observed(facts.info, "gpu").parts("gaps")
     each = [
-        _energy_of(index, rows[rows["gpu_index"] == index], window, gaps)
+        _energy_of(index, rows.of(rows["gpu_index"] == index), window, gaps)
         for index in expected_gpus(facts)
     ]
     wrong = [*(one for one in each if isinstance(one, Why)), *not_the_servers(facts, gpus)]
@@ -97,11 +96,11 @@ def _energies(facts: Facts, gpus: GpuSide) -> list[GpuEnergy] | Why:
 
 
 def _energy_of(
-    index: int, rows: pd.DataFrame, window: Window, gaps: list[dict[str, Any]]
+    index: int, rows: Rows, window: Window, gaps: list[dict[str, Any]]
 ) -> GpuEnergy | Why:
-    t_s = rows["t_s"].to_numpy()
-    counter = Samples.of(t_s, rows["energy_j"].to_numpy())
-    power = Samples.of(t_s, rows["power_w"].to_numpy())
+    t_s = rows["t_s"]
+    counter = Samples.of(t_s, rows["energy_j"])
+    power = Samples.of(t_s, rows["power_w"])
     if not (counter.t_s.size or power.t_s.size) and t_s.size:
         return Why(f"GPU {index} has neither an energy counter nor a power sensor")
     samples = counter if counter.t_s.size else power
@@ -179,9 +178,9 @@ def _gpu_count(facts: Facts, side: GpuSide) -> Figure:
     if rows is None:
         against: list[str] = [why_no_rows(facts.info, "gpu", "GPUs")]
     else:
-        against = ["no GPU was read"] if rows.empty else not_the_servers(facts, side)
+        against = ["no GPU was read"] if not len(rows) else not_the_servers(facts, side)
         if not against:
-            return int(rows["gpu_index"].nunique())
+            return len(set(rows["gpu_index"].tolist()))
     return Why(f"it is unknown how many GPUs the server has ({joined(against)}): set gpus")
 
 

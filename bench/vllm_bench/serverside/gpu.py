@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from ..figures.absent import Figure, Why, group_of, observed
 from ..figures.facts import Facts
-from ..records.row import doc
+from ..records.row import Rows, doc
 from ..records.samples import slowed_by
 from ..records.text import printable
 from .over_time import Samples, judged_rows
@@ -97,23 +95,23 @@ def _gpus(facts: Facts) -> tuple[GpuUse, ...] | Why:
     rows = judged_rows(facts, facts.gpu_rows, "gpu", "GPUs")
     if isinstance(rows, Why):
         return rows
-    if rows.empty:
+    if not len(rows):
         return Why(f"no GPU was read in the {facts.judged_in_words}")
     names = {gpu.get("index"): gpu.get("name") for gpu in observed(facts.info, "gpu").parts("gpus")}
     return tuple(
-        _use(index, names.get(index), rows[rows["gpu_index"] == index], facts.judged_s)
-        for index in sorted(rows["gpu_index"].unique().tolist())
+        _use(index, names.get(index), of_one, facts.judged_s)
+        for index, of_one in rows.by("gpu_index")
     )
 
 
-def _use(index: int, name: object, rows: pd.DataFrame, judged_s: float) -> GpuUse:
-    t_s = rows["t_s"].to_numpy()
+def _use(index: int, name: object, rows: Rows, judged_s: float) -> GpuUse:
+    t_s = rows["t_s"]
     figures: dict[str, float | None] = {}
     for column, (sensor, unit) in SENSORS.items():
-        samples = Samples.of(t_s, rows[column].to_numpy())
+        samples = Samples.of(t_s, rows[column])
         figures[f"{sensor}_mean_{unit}"] = samples.mean
         figures[f"{sensor}_peak_{unit}"] = samples.peak
-    cells = rows["throttle_reasons"].dropna()
+    cells = rows["throttle_reasons"][rows.has("throttle_reasons")]
     return GpuUse(
         index=index,
         name=None if name is None else printable(name),
@@ -151,7 +149,7 @@ def expected_gpus(facts: Facts) -> list[int]:
         *(gpu.get("index") for gpu in sampler.parts("gpus")),
         *(problem.get("gpu_index") for problem in sampler.parts("problems")),
         *(asked if isinstance(asked, list) else []),
-        *([] if rows is None else rows["gpu_index"].unique().tolist()),
+        *([] if rows is None else rows["gpu_index"].tolist()),
     ]
     return sorted({i for i in named if isinstance(i, int)})
 

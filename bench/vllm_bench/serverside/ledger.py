@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from ..figures.facts import Facts
+from ..records.row import Rows
 from ..stats.distribution import floats
 
 PROMPT_TOKENS = "vllm:prompt_tokens_total"
@@ -51,9 +50,9 @@ def cache_hit_rate(facts: Facts) -> float | None:
     return cached_share(facts.succeeded)
 
 
-def cached_share(rows: pd.DataFrame) -> float | None:
+def cached_share(rows: Rows) -> float | None:
     """Return the cached share of the prompt tokens of the replies that report it."""
-    known = rows[rows["cached_tokens"].notna()]
+    known = rows.of(rows.has("cached_tokens"))
     asked = float(floats(known["prompt_tokens"]).sum())
     return float(floats(known["cached_tokens"]).sum()) / asked if asked else None
 

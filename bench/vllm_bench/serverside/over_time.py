@@ -7,25 +7,28 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from ..figures.absent import Sampler, Why, why_no_rows
 from ..figures.facts import Facts
+from ..figures.window import Window
+from ..records.row import Rows
 from ..stats.batches import Values
 
 GPU_GAP_S = 3.0  # thirty samples at the usual rate: energy by trapezoids over it would be invented
 
 
-def judged_rows(
-    facts: Facts, rows: pd.DataFrame | None, sampler: Sampler, what: str
-) -> pd.DataFrame | Why:
+def judged_rows(facts: Facts, rows: Rows | None, sampler: Sampler, what: str) -> Rows | Why:
     """Return a sampler's rows of the time that is judged, or why there can be none."""
     if rows is None:
         return why_no_rows(facts.info, sampler, what)
     if facts.judged is None:
         return Why("no request was sent")
-    inside: pd.DataFrame = rows[rows["t_s"].between(facts.judged.start_s, facts.judged.end_s)]
-    return inside
+    return between(rows, facts.judged)
+
+
+def between(rows: Rows, window: Window) -> Rows:
+    """Return the samples of a time, both of its ends included."""
+    return rows.of((rows["t_s"] >= window.start_s) & (rows["t_s"] <= window.end_s))
 
 
 @dataclass(frozen=True, slots=True)

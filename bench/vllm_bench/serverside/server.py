@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ..figures.absent import Figure, Why, both, group_of, ratio
 from ..figures.facts import Facts
-from ..records.row import column_docs, doc
+from ..records.row import Rows, column_docs, doc
 from ..records.samples import ALL
 from ..stats.batches import Values
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
@@ -87,12 +86,12 @@ def server_side(facts: Facts) -> ServerSide:
     )
 
 
-def _rows_of(facts: Facts) -> pd.DataFrame | Why:
+def _rows_of(facts: Facts) -> Rows | Why:
     """Return the rows of the judged time for all engines together, at least two, or why not."""
     rows = judged_rows(facts, facts.server_rows, "server_metrics", "the server's metrics")
     if isinstance(rows, Why):
         return rows
-    together: pd.DataFrame = rows[rows["engine"] == ALL]
+    together = rows.of(rows["engine"] == ALL)
     if len(together) < MIN_SAMPLES:
         lie = "lies" if len(together) == 1 else "lie"
         return Why(
@@ -102,16 +101,16 @@ def _rows_of(facts: Facts) -> pd.DataFrame | Why:
     return together
 
 
-def _times(rows: pd.DataFrame, facts: Facts) -> dict[str, Figure]:
+def _times(rows: Rows, facts: Facts) -> dict[str, Figure]:
     """Return the means of times between the first and the last of the rows."""
-    later = rows.iloc[1:]  # the first row counts what happened before it
+    later = rows.of(slice(1, None))  # the first row counts what happened before it
     means = {name: _mean_ms(later, name) for name in HISTOGRAMS}
     ttft, queue = means["ttft"], means["queue"]
     client_ms = _client_ttft_ms(facts, rows["t_s"])
     client = client_ms if isinstance(client_ms, Why) else float(client_ms.mean())
     return {
         **{f"{name}_mean_ms": mean for name, mean in means.items()},
-        "ttft_count": ttft if isinstance(ttft, Why) else int(later["ttft_count"].sum()),
+        "ttft_count": ttft if isinstance(ttft, Why) else int(np.nansum(later["ttft_count"])),
         "client_ttft_mean_ms": client,
         "client_ttft_count": client_ms if isinstance(client_ms, Why) else client_ms.size,
         "ttft_outside_ms": both(client, ttft, lambda whole, inner: whole - inner),
@@ -129,9 +128,9 @@ def _queue_share(queue_ms: float, ttft_ms: float) -> Figure:
     return ratio(queue_ms, ttft_ms)
 
 
-def _mean_ms(rows: pd.DataFrame, name: str) -> Figure:
+def _mean_ms(rows: Rows, name: str) -> Figure:
     """Return the mean of a time over all that ended in the rows' intervals."""
-    count, mean_ms = rows[f"{name}_count"].to_numpy(), rows[f"{name}_mean_ms"].to_numpy()
+    count, mean_ms = rows[f"{name}_count"], rows[f"{name}_mean_ms"]
     if np.isnan(count).all():
         return Why("the server doesn't report it")
     ended = (count > 0) & ~np.isnan(mean_ms)
@@ -141,17 +140,16 @@ def _mean_ms(rows: pd.DataFrame, name: str) -> Figure:
     return float(np.average(mean_ms[ended], weights=count[ended]))
 
 
-def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:
+def _client_ttft_ms(facts: Facts, readings_s: Values) -> Values | Why:
     """Return TTFTs of first tokens between the first reading and the last, or why there are none.
 
     Failures are included, since the server counts them.
     """
     if facts.window is None and facts.info and facts.info.unmeasured.get("tail"):
         return Why("the server's mean includes requests of the tail, which have no rows")
-    rows = facts.frame[facts.frame["ttft_ms"].notna() & facts.frame["t_sent_s"].notna()]
-    ttft_ms: Values = rows["ttft_ms"].to_numpy(dtype="float64")
-    came_s = rows["t_sent_s"].to_numpy(dtype="float64") + ttft_ms / 1000
-    between: Values = ttft_ms[(came_s > readings_s.iloc[0]) & (came_s <= readings_s.iloc[-1])]
+    ttft_ms: Values = facts.frame["ttft_ms"]
+    came_s = facts.frame["t_sent_s"] + ttft_ms / 1000  # NaN, which is never between
+    between: Values = ttft_ms[(came_s > readings_s[0]) & (came_s <= readings_s[-1])]
     if between.size:
         return between
     if not facts.streaming:
@@ -159,10 +157,10 @@ def _client_ttft_ms(facts: Facts, readings_s: pd.Series[float]) -> Values | Why:
     return Why("no first token came between the readings")
 
 
-def _gauges(rows: pd.DataFrame) -> dict[str, Figure]:
+def _gauges(rows: Rows) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for column, name in GAUGES.items():
-        samples = Samples.of(rows["t_s"].to_numpy(), rows[column].to_numpy())
+        samples = Samples.of(rows["t_s"], rows[column])
         why = Why(
             "the readings are too far apart"
             if samples.values.size >= MIN_SAMPLES

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .quantiles import beta, student_t
 
 Values = NDArray[np.float64]
 Batches = NDArray[np.int64]
@@ -40,9 +41,7 @@ class BatchError:
 
     def times(self, confidence: float) -> float:
         """Return how far the truth may be above (or below) with this one-sided confidence."""
-        from scipy.special import stdtrit
-
-        return cast(float, stdtrit(self.batches - 1, confidence)) * self.error
+        return student_t(self.batches - 1, confidence) * self.error
 
 
 def by_batch(part: Values, whole: Values, batches: Batches) -> BatchError | None:
@@ -69,21 +68,11 @@ def batches_of(order: NDArray[Any], number: int | None = None) -> Batches:
     return found
 
 
-@cache
-def normal(share: float) -> float:
-    """Return the standard normal distribution's quantile."""
-    from scipy.special import ndtri
-
-    return float(ndtri(share))
-
-
 def binomial_bound(late: float, of: float, confidence: float = 0.95, *, upper: bool) -> float:
     """Return the one-sided bound of a share of independent events, as a fraction.
 
     Clopper and Pearson, Biometrika 26 (1934): right even where none or all of them were late.
     """
-    from scipy.special import betaincinv
-
     if upper:
-        return 1.0 if late >= of else float(betaincinv(late + 1, of - late, confidence))
-    return 0.0 if late <= 0 else float(betaincinv(late, of - late + 1, 1 - confidence))
+        return 1.0 if late >= of else beta(late + 1, of - late, confidence)
+    return 0.0 if late <= 0 else beta(late, of - late + 1, 1 - confidence)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .batches import BATCHES, MIN_REPEATS, TAIL, Batches, Interval, Values, by_batch, normal
+from .batches import BATCHES, MIN_REPEATS, TAIL, Batches, Interval, Values, by_batch
+from .quantiles import normal
 
 Weights = NDArray[np.float32] | Values
 
@@ -147,10 +148,15 @@ def quantile(values: Values, percentile: float, weights: Weights | None = None) 
     return ordered(values, weights).percentile(percentile) if values.size else None
 
 
-def floats(column: Any) -> Values:
-    """Return the values that a column of a frame has, absences left out."""
-    found: Values = column.dropna().to_numpy(dtype="float64")
+def floats(column: NDArray[Any]) -> Values:
+    """Return the values of a column of numbers, absences (NaN) left out."""
+    found: Values = column[~np.isnan(column)].astype(np.float64)
     return found
+
+
+def filled(column: NDArray[Any], others: NDArray[Any]) -> Values:
+    """Return a column's values, and where it has none (NaN) those of another one."""
+    return np.where(np.isnan(column), others, column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ class Ordered:
         return float(self.values[min(place, self.values.size - 1)])
 
     def percentile(self, percentile: float) -> float:
-        """Return a percentile, interpolated linearly between ranks, as numpy and pandas do."""
+        """Return a percentile, interpolated linearly between ranks, as numpy does."""
         place = (self.n - 1) * percentile / 100
         rank = math.floor(place)
         low, high = self.at(rank), self.at(rank + 1)

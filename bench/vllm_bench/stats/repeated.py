@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from .batches import MIN_REPEATS, TAIL, Interval
+from .quantiles import student_t
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,6 @@ def repeated(values: Sequence[float]) -> Repeated | None:
 
     Each run is one sample. The mean is of logarithms, since runs differ by factors.
     """
-    from scipy.special import stdtrit
-
     kept = tuple(values)
     if not kept or min(kept) <= 0:
         return None
@@ -35,5 +33,5 @@ def repeated(values: Sequence[float]) -> Repeated | None:
         # exp(log(x)) would change a single run's figure by rounding.
         return Repeated(kept, math.exp(mean) if len(kept) > 1 else kept[0], None)
     error = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
-    half = cast(float, stdtrit(len(logs) - 1, 1 - TAIL)) * error
+    half = student_t(len(logs) - 1, 1 - TAIL) * error
     return Repeated(kept, math.exp(mean), Interval(math.exp(mean - half), math.exp(mean + half)))

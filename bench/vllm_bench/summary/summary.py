@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
@@ -211,7 +212,7 @@ def _in_flight(facts: Facts) -> InFlightFigures | None:
 
 def _littles_law(facts: Facts, in_window: float) -> float | None:
     """Return rate x mean latency / in flight; None where nothing was in flight in the window."""
-    rows = facts.frame[facts.frame["t_sent_s"].notna()]
+    rows = facts.frame.of(facts.frame.has("t_sent_s"))
     counted = facts.counted_rows
     latency_s = floats(counted["t_end_s"] - counted["t_sent_s"])
     if facts.window is None or not in_window or not latency_s.size:
@@ -221,12 +222,14 @@ def _littles_law(facts: Facts, in_window: float) -> float | None:
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:
-    rows = facts.frame[facts.measured & facts.frame["turn"].notna().to_numpy(dtype=bool)]
-    return tuple(_turn(facts, int(str(turn)), of_turn) for turn, of_turn in rows.groupby("turn"))
+    turn = facts.frame["turn"]
+    numbers = np.unique(floats(turn[facts.measured]))
+    return tuple(_turn(facts, int(number), facts.measured & (turn == number)) for number in numbers)
 
 
-def _turn(facts: Facts, turn: int, rows: pd.DataFrame) -> Turn:
-    ttft = describe(floats(facts.times(headline_metric("ttft_ms", facts.load)).loc[rows.index]))
+def _turn(facts: Facts, turn: int, which: NDArray[np.bool_]) -> Turn:
+    rows = facts.frame.of(which)
+    ttft = describe(floats(facts.times(headline_metric("ttft_ms", facts.load))[which]))
     tokens = floats(rows["prompt_tokens"])
     return Turn(
         turn=turn,
@@ -240,11 +243,11 @@ def _turn(facts: Facts, turn: int, rows: pd.DataFrame) -> Turn:
 
 def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
     """Return failures by kind, the commonest first."""
-    kinds = facts.failures["error_kind"].fillna("unknown")
-    messages = facts.failures["error"].fillna("")
+    kinds = facts.failure_kinds
+    messages = facts.failures["error"].tolist()
     return tuple(
-        ErrorGroup(str(kind), int(count), str(messages[kinds == kind].iloc[0]))
-        for kind, count in kinds.value_counts().items()
+        ErrorGroup(kind, count, messages[kinds.index(kind)] or "")
+        for kind, count in Counter(kinds).most_common()
     )
 
 

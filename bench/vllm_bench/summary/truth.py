@@ -105,14 +105,15 @@ def seen_requests(run: Run, tokens: Mapping[str, NDArray[Any]]) -> list[SeenRequ
     start_ns = run.info.clock_start.monotonic_ns
     first = tokens["first_read"]
     places = {int(index): place for place, index in enumerate(tokens["request_index"])}
-    rows = run.frame[run.frame["error_kind"].isna()]
+    rows = run.frame.of(~run.frame.has("error_kind"))
     found = []
-    for row in rows[["request_index", "request_id", "t_sent_s"]].itertuples(index=False):
-        place = places[int(row.request_index)]
+    sent = zip(rows["request_index"], rows["request_id"], rows["t_sent_s"], strict=True)
+    for index, request_id, sent_s in sent:
+        place = places[int(index)]
         reads = slice(first[place], first[place + 1])
         stamps = np.repeat(tokens["t_ns"][reads], tokens["events"][reads]) + start_ns
-        sent_ns = start_ns + round(float(row.t_sent_s) * 1e9)
-        found.append(SeenRequest(str(row.request_id), sent_ns, stamps))
+        sent_ns = start_ns + round(float(sent_s) * 1e9)
+        found.append(SeenRequest(str(request_id), sent_ns, stamps))
     return found
 
 

@@ -49,8 +49,7 @@ def why_no_window(facts: Facts) -> str:
 
 
 def _no_closed_window(facts: Facts) -> str:
-    sent = facts.frame["t_sent_s"].notna()
-    streams = facts.frame.loc[sent, "stream_index"].nunique()
+    streams = len(set(facts.frame["stream_index"][facts.frame.has("t_sent_s")].tolist()))
     if streams < facts.load.value:
         return f"{counted(streams, 'stream')} of them sent a request"
     return "hardly a request was sent after every stream's first one had ended"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ..figures.client import exactness, lateness_p99_ms
 from ..figures.facts import Facts
 from ..figures.token_gaps import TokenReads
+from ..records.row import Rows
 from ..serverside.server import server_side
 from ..stats.batches import Values
 from ..stats.distribution import floats, quantile
@@ -48,8 +48,8 @@ class TokenEvents:
 
 def token_events(facts: Facts) -> TokenEvents | None:
     """Return how the replies' events came; None where no reply had enough of them."""
-    rows = facts.frame[facts.measured & (facts.frame["token_events"] >= MIN_EVENTS)]
-    if rows.empty:
+    rows = facts.frame.of(facts.measured & (facts.frame["token_events"] >= MIN_EVENTS))
+    if not len(rows):
         return None
     events, reads = int(rows["token_events"].sum()), int(rows["token_reads"].sum())
     first = None if facts.counted_reads is None else _first(rows, facts.counted_reads)
@@ -65,16 +65,16 @@ def token_events(facts: Facts) -> TokenEvents | None:
     )
 
 
-def _first(rows: pd.DataFrame, reads: TokenReads) -> Values:
+def _first(rows: Rows, reads: TokenReads) -> Values:
     """Return the events in the first read of each reply whose stamps were kept."""
-    columns = ["token_events", "token_reads", "completion_tokens"]
-    of = rows.set_index("request_index")[columns].astype("float64").reindex(reads.requests)
-    tokens = reads.tokens[np.isnan(reads.wait_ms)]
+    _, mine, theirs = np.intersect1d(
+        rows["request_index"], reads.requests, assume_unique=True, return_indices=True
+    )
+    of = rows.of(mine)
+    tokens = reads.tokens[np.isnan(reads.wait_ms)][theirs]
     events = tokens * of["token_events"] / of["completion_tokens"]
     # Where each event had a read of its own, one event may still have had several tokens.
-    alone = of["token_events"] == of["token_reads"]
-    found: Values = events.where(~alone, 1.0)[of["token_events"].notna()].to_numpy()
-    return found
+    return np.where(of["token_events"] == of["token_reads"], 1.0, events)
 
 
 @check(
@@ -120,7 +120,7 @@ def _held_back(facts: Facts, found: TokenEvents) -> Iterator[Doubt]:
 
 def _in_one_event(facts: Facts) -> Iterator[Doubt]:
     """Yield that streams were none: the server may be set so, and TTFT is the latency."""
-    rows = facts.frame[facts.measured & (facts.frame["completion_tokens"] >= MIN_EVENTS)]
+    rows = facts.frame.of(facts.measured & (facts.frame["completion_tokens"] >= MIN_EVENTS))
     whole = float((rows["token_events"] == 1).mean()) if len(rows) else 0.0
     if whole >= 0.5:
         yield Doubt(

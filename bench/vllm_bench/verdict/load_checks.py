@@ -142,8 +142,8 @@ def send_lag(facts: Facts) -> Doubt | None:
 
 def _moved_by_lag(facts: Facts) -> tuple[float, float, float] | None:
     """Return the percentile that own lags moved most, by how many ms, and by which share."""
-    rows = facts.frame[facts.measured & ~facts.waited_for_cap]
-    time = "ttft_ms" if rows["ttft_ms"].notna().any() else "latency_ms"
+    rows = facts.frame.of(facts.measured & ~facts.waited_for_cap)
+    time = "ttft_ms" if rows.has("ttft_ms").any() else "latency_ms"
     sent_ms, due_ms = floats(rows[time]), floats(rows[time] + rows["send_lag_ms"])
     found = []
     for percentile in (50.0, 95.0, 99.0):

@@ -7,7 +7,7 @@ from typing import Any
 from ..figures.absent import observed
 from ..figures.facts import Facts
 from ..serverside.gpu import reasons_slowed
-from ..serverside.over_time import GPU_GAP_S
+from ..serverside.over_time import GPU_GAP_S, between
 from .finding import Doubt, check
 
 
@@ -46,11 +46,11 @@ def gpu_throttled(facts: Facts) -> Doubt | None:
     rows = facts.gpu_rows
     if rows is None or facts.window is None:
         return None
-    inside = rows[rows["t_s"].between(facts.window.start_s, facts.window.end_s)]
+    inside = between(rows, facts.window)
     slowed = [
         f"GPU {index} by {', '.join(f'{r} in {n}' for r, n in reasons.items())} of {len(own)} "
         "readings"
-        for index, own in inside.groupby("gpu_index")
+        for index, own in inside.by("gpu_index")
         if (reasons := reasons_slowed(own["throttle_reasons"]))
     ]
     if not slowed:

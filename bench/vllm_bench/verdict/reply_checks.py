@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from ..figures.facts import Facts
+from ..records.row import Rows
 from ..stats.distribution import floats
 from .finding import Doubt, Severity, check
 
 
-def _share_of(wrong: pd.Series[bool], of: pd.DataFrame) -> tuple[float, str]:
+def _share_of(wrong: NDArray[np.bool_], of: Rows) -> tuple[float, str]:
     """Return how many rows are wrong, as a share and as `3 of 100 (3 %)`."""
     count = int(wrong.sum())
     share = count / len(of)
     return share, f"{count} of {len(of)} ({100 * share:.3g} %)"
 
 
-def _streamed(facts: Facts) -> pd.DataFrame:
+def _streamed(facts: Facts) -> Rows:
     """Return the counted successes of a run that asked for streams."""
-    rows: pd.DataFrame = facts.frame[facts.measured]
-    return rows if facts.streaming else rows.head(0)
+    return facts.frame.of(facts.measured & facts.streaming)
 
 
 @check(
@@ -34,9 +34,9 @@ def _streamed(facts: Facts) -> pd.DataFrame:
 def no_first_token(facts: Facts) -> Doubt | None:
     """Streamed replies succeeded without a token that could be stamped."""
     rows = _streamed(facts)
-    if rows.empty:
+    if not len(rows):
         return None
-    share, words = _share_of(rows["ttft_ms"].isna(), rows)
+    share, words = _share_of(~rows.has("ttft_ms"), rows)
     return Doubt(
         f"{words} streamed replies have no first token",
         "look at the events of one (curl -N): text may come in a field that no OpenAI client "
@@ -55,8 +55,8 @@ def no_first_token(facts: Facts) -> Doubt | None:
 )
 def usage_contradicts(facts: Facts) -> Iterator[Doubt]:
     """The server's usage contradicts what was asked for, or what it sent."""
-    rows: pd.DataFrame = facts.frame[facts.measured]
-    if rows.empty:
+    rows = facts.frame.of(facts.measured)
+    if not len(rows):
         return
     advice = "usage can't be right: report it to whoever runs the server (a gateway in between?)"
     for wrong, words in (
@@ -68,8 +68,8 @@ def usage_contradicts(facts: Facts) -> Iterator[Doubt]:
     yield from _other_prompts(rows)
 
 
-def _other_prompts(rows: pd.DataFrame) -> Iterator[Doubt]:
-    known = rows[rows["prompt_tokens_planned"].notna() & rows["prompt_tokens"].notna()]
+def _other_prompts(rows: Rows) -> Iterator[Doubt]:
+    known = rows.of(rows.has("prompt_tokens_planned") & rows.has("prompt_tokens"))
     planned, said = (floats(known[c]) for c in ("prompt_tokens_planned", "prompt_tokens"))
     if not planned.sum():
         return
@@ -109,10 +109,10 @@ def other_model(facts: Facts) -> Doubt | None:
 )
 def answers_without_text(facts: Facts) -> Doubt | None:
     """Answers had no visible text, so the conversations' history is shorter than it would be."""
-    rows = facts.frame[facts.measured & facts.frame["turn"].notna().to_numpy(dtype=bool)]
-    if rows.empty:
+    rows = facts.frame.of(facts.measured & facts.frame.has("turn"))
+    if not len(rows):
         return None
-    share, words = _share_of(rows["visible_events"].eq(0), rows)
+    share, words = _share_of(rows["visible_events"] == 0, rows)
     return Doubt(
         f"{words} answers had no text but thoughts",
         "raise max_new_tokens, so that an answer follows the thoughts, or ask the model not to "
@@ -129,10 +129,10 @@ def answers_without_text(facts: Facts) -> Doubt | None:
 def length_mismatch(facts: Facts) -> Doubt | None:
     """Replies weren't as long as asked, although `ignore_eos` should make them so."""
     replies = facts.succeeded
-    if not facts.setting("ignore_eos") or replies.empty:
+    if not facts.setting("ignore_eos") or not len(replies):
         return None
     asked = replies["max_tokens"] * facts.choices
-    share, words = _share_of(replies["completion_tokens"].fillna(-1) != asked, replies)
+    share, words = _share_of(replies["completion_tokens"] != asked, replies)
     return Doubt(
         f"{words} replies aren't as long as asked; mean "
         f"{floats(replies['completion_tokens']).mean():.1f} tokens",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..stats.distribution import min_samples
@@ -88,8 +90,8 @@ def errors(facts: Facts) -> Doubt | None:
     if not judged:
         return None
     failed = len(facts.failures) - facts.cancelled
-    kinds = facts.failures["error_kind"].fillna("unknown").value_counts()
-    named = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if kind != "cancelled")
+    kinds = Counter(facts.failure_kinds).most_common()
+    named = ", ".join(f"{n} {kind}" for kind, n in kinds if kind != "cancelled")
     return Doubt(
         f"{failed} of {counted(judged, 'request')} failed ({100 * failed / judged:.3g} %): {named}",
         "read the example messages and the server's log, remove the cause, run again: refused "
