@@ -22,7 +22,7 @@ from vllm_bench.records.token_file import load
 from vllm_bench.summary.truth import SeenRequest, seen_requests
 
 from tests.sim.simulated import Simulated
-from tests.support.running import run_bench, write_scenario
+from tests.support.running import BENCH, OWN_CLOCK, run_bench, write_scenario
 
 EXACT = ("--exact", "--ttft-ms", "6", "--itl-ms", "1.5", "--model", "exact")  # the simulator's
 SETTINGS = {
@@ -32,6 +32,7 @@ SETTINGS = {
     "concurrencies": [8],
     "num_requests": 32,
 }
+LIBRARY = str(BENCH.parent)
 US = 1_000  # what the CSV's times in seconds are rounded to, in ns
 ROUNDED_MS = 2e-6  # two of the CSV's figures in ms, each rounded to a nanosecond
 
@@ -51,15 +52,24 @@ class Evidence:
         return int(self.run.info.scenario["extra_body"].get("n", 1))
 
 
-def measured(folder: Path, server: Simulated, *words: str, **settings: object) -> Evidence:
-    """Run bench.py against the simulator, stop both, and return what they wrote down."""
+def measured(
+    folder: Path, server: Simulated, *words: str, clock: str = "kernel", **settings: object
+) -> Evidence:
+    """Run bench.py against the simulator, stop both, and return what they wrote down.
+
+    `clock`: what should stamp, the kernel or the sending process.
+    """
     scenario = write_scenario(folder, base_url=f"{server.url}/v1", **{**SETTINGS, **settings})
-    done = run_bench(folder, scenario, *words)
+    script, more = (BENCH, {}) if clock == "kernel" else (OWN_CLOCK, {"PYTHONPATH": LIBRARY})
+    done = run_bench(folder, scenario, *words, script=script, **more)
     # 4: the machine was too slow for a run worth believing. The stamps must be right all the same.
     assert done.returncode in (0, 4), done.stderr
     (path,) = (folder / "results").glob("*.csv")
     tokens = load(path.parent / "tokens" / f"{path.stem}.npz")
-    return Evidence(load_run(path), tokens, server.truth())
+    run = load_run(path)
+    assert run.info is not None
+    assert run.info.client_health["clock"] == clock
+    return Evidence(run, tokens, server.truth())
 
 
 @dataclass(frozen=True, slots=True)

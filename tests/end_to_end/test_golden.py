@@ -19,6 +19,7 @@ IDS = {"extra_body": {"return_token_ids": True}}
 FEW = {"num_requests": 16}
 
 
+@pytest.mark.parametrize("clock", ["kernel", "process"])
 @pytest.mark.parametrize(
     ("server_flags", "words", "settings"),
     [
@@ -36,10 +37,14 @@ FEW = {"num_requests": 16}
     ],
 )
 def test_every_token_is_seen_after_it_was_sent_in_its_order_and_counted_once(
-    tmp_path: Path, server_flags: tuple[str, ...], words: tuple[str, ...], settings: dict[str, Any]
+    tmp_path: Path,
+    server_flags: tuple[str, ...],
+    words: tuple[str, ...],
+    settings: dict[str, Any],
+    clock: str,
 ) -> None:
     with Simulated(*EXACT, *server_flags) as server:
-        evidence = measured(tmp_path, server, *words, **settings)
+        evidence = measured(tmp_path, server, *words, clock=clock, **settings)
     assert len(evidence.run.frame) == settings.get("num_requests", 32)
     check(evidence)
 

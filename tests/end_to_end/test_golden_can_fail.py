@@ -67,12 +67,12 @@ def made_row(index: int, sent_ns: int, since_ms: Any) -> RequestRecord:
     )
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    """A real run."""
-    folder = tmp_path_factory.mktemp("real")
+@pytest.fixture(scope="module", params=["kernel", "process"])
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A real run on each clock."""
+    folder, asked = tmp_path_factory.mktemp("real"), {"concurrencies": [4], "num_requests": 16}
     with Simulated(*EXACT) as server:
-        return measured(folder, server, "--workers", "2", concurrencies=[4], num_requests=16)
+        return measured(folder, server, "--workers", "2", clock=request.param, **asked)
 
 
 def copied(evidence: Evidence) -> Evidence:

@@ -28,10 +28,11 @@ MEASURE = {
     "vllm": ("reply",),
     "traces": ("prompts",),
     "plan": ("prompts", "reply", "vllm", "traces"),
-    "send": ("plan", "reply"),
+    "wire": ("reply",),
+    "send": ("plan", "reply", "wire"),
     "live": ("plan", "send"),
     "watch": ("vllm",),
-    "run": ("prompts", "reply", "vllm", "plan", "send", "live", "watch"),
+    "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch"),
 }
 JUDGE = {
     "stats": (),
@@ -148,7 +149,8 @@ MAY = {
     "httptools": {"connection"},
     "uvloop": {"worker"},
     "asyncio": {
-        "connection",
+        "opening",
+        "streams",
         "lanes",
         "closed_loop",
         "open_loop",

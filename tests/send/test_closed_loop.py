@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -9,6 +10,9 @@ from vllm_bench.plan.share import PlannedRequest, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.send.closed_loop import ClosedLoop
 from vllm_bench.send.lanes import Lane, Lanes
+from vllm_bench.wire.connection import Connection
+
+from tests.support.far_end import FarEnd, good_stream, sse_script
 
 Connect = Callable[[Lane, Target, ssl.SSLContext | None], Awaitable[None]]
 
@@ -53,3 +57,41 @@ def test_a_connection_that_is_lost_as_soon_as_it_is_open_fails_its_request_and_n
         assert exchange.failure is not None
         assert exchange.failure.kind == "connect"
         assert exchange.t_sent_ns is None
+
+
+def test_the_next_request_goes_out_before_the_reply_is_handed_over_and_is_late_from_its_end(
+    far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far_end.scripts = [sse_script(good_stream())]
+    noted: list[tuple[str, int]] = []
+    ended: list[Exchange] = []
+    send = Connection.send
+
+    def noting(connection: Connection, exchange: Exchange, request: bytes) -> None:
+        noted.append(("sent", exchange.request_index))
+        send(connection, exchange, request)
+
+    def report(message: object) -> None:
+        if isinstance(message, Exchange):
+            noted.append(("reported", message.request_index))
+            ended.append(message)
+
+    monkeypatch.setattr(Connection, "send", noting)
+
+    async def main() -> None:
+        lanes = Lanes(target_at(far_end.port), report)
+        lanes.add()
+        await lanes.connect()
+        rest = (PlannedRequest(n, f"r-{n}", "p", b"{}", 3) for n in range(3))
+        await asyncio.wait_for(ClosedLoop(lanes, lambda: next(rest, None)).run(0), 10)
+        lanes.close()
+
+    asyncio.run(main())
+    assert noted == [
+        *(("sent", 0), ("sent", 1), ("reported", 0)),
+        *(("sent", 2), ("reported", 1), ("reported", 2)),
+    ]
+    for one, following in itertools.pairwise(ended):
+        assert one.failure is None
+        assert following.t_scheduled_ns == one.t_end_ns  # when the last byte came
+        assert one.t_end_ns <= following.t_sent_ns

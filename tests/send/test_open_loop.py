@@ -15,6 +15,7 @@ from vllm_bench.send.closed_loop import ClosedLoop
 from vllm_bench.send.lanes import Lanes
 from vllm_bench.send.open_loop import OpenLoop
 from vllm_bench.send.timer import PreciseTimer
+from vllm_bench.wire.opening import open_connection
 
 from tests.support.far_end import HANG, FarEnd, Step, good_stream, sse_script
 
@@ -51,8 +52,7 @@ class Sent:
         self._look: Callable[[], None] = lambda: None
 
     def _report(self, message: object) -> None:
-        # Taken out just before: what ends is no longer among those in flight.
-        self.most_in_flight = max(self.most_in_flight, self.lanes.in_flight + 1)
+        self.most_in_flight = max(self.most_in_flight, self.lanes.in_flight)
         if isinstance(message, Exchange):
             self.ended.append(message)
             self._look()
@@ -182,19 +182,18 @@ def test_a_rate_that_is_too_high_leaves_the_loop_time_for_orders(far_end: FarEnd
 
 
 def test_a_connection_that_comes_after_its_request_was_given_up_is_not_kept(
-    far_end: FarEnd,
+    far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far_end.scripts = [[*QUICK[:3], HANG]]
 
     async def main() -> list[str | None]:
-        loop, waits_s = asyncio.get_running_loop(), [0.6, 0.0]
-        connect = loop.create_connection
+        waits_s = [0.6, 0.0]
 
-        async def slowly(*how: Any, **more: Any) -> Any:
+        async def slowly(*how: Any) -> Any:
             await asyncio.sleep(waits_s.pop(0))
-            return await connect(*how, **more)
+            return await open_connection(*how)
 
-        loop.create_connection = slowly  # type: ignore[method-assign]
+        monkeypatch.setattr(lanes_module, "open_connection", slowly)
         sent = Sent(far_end, ready=1, timeouts=Timeouts(0.2, 5, 5))
         requests = iter(planned(2))
         closed = ClosedLoop(sent.lanes, lambda: next(requests, None))

@@ -18,6 +18,7 @@ from tests.support.frames import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "bench" / "bench.py"
+OWN_CLOCK = ROOT / "tests" / "support" / "own_clock.py"  # bench.py without the kernel's stamps
 
 
 def run_script(
@@ -61,9 +62,9 @@ def tiny_scenario(folder: Path, base_url: str, **changes: object) -> Path:
     return write_scenario(folder, **settings)
 
 
-def command(folder: Path, scenarios: Path, *words: str) -> list[str]:
+def command(folder: Path, scenarios: Path, *words: str, script: Path = BENCH) -> list[str]:
     return [
-        *(sys.executable, str(BENCH), "--scenarios", str(scenarios)),
+        *(sys.executable, str(script), "--scenarios", str(scenarios)),
         *("--results-dir", str(folder / "results"), *words),
     ]
 
@@ -73,11 +74,11 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def run_bench(
-    folder: Path, scenarios: Path, *words: str, **env: str
+    folder: Path, scenarios: Path, *words: str, script: Path = BENCH, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
-        command(folder, scenarios, *words),
+        command(folder, scenarios, *words, script=script),
         capture_output=True,
         text=True,
         timeout=60,

@@ -62,25 +62,46 @@ def test_a_p99_of_a_few_ticks_doubts_nothing(tmp_path, ticks, expected):
     assert severity_of(facts_of(tmp_path, healthy(), client_health=late), "loop_lag") == expected
 
 
+def stamped(clock, ttft_ms, gaps_ms, error_ms=0.0001):
+    """The health of a client that read so late at p99, by the kernel's stamps."""
+    late = {
+        name: {"reads": 100, "p50": 0.02, "p99": ms, "max": ms}
+        for name, ms in {"ttft": ttft_ms, "gaps": gaps_ms}.items()
+    }
+    return {"clock": clock, "clock_error_ms": error_ms, "lateness_ms": late}
+
+
+STEPPED = "kernel until a step at 3.0 s"
+
+
 @pytest.mark.parametrize(
-    ("error_ms", "expected"),
+    ("late", "expected"),
     [
-        ({"ttft": 2.0, "gaps": 0.9}, {}),  # 2 % of 100 ms and of 47 ms, not more
-        ({"ttft": 2.1, "gaps": 0.9}, {"TTFT": SUSPECT}),
-        ({"ttft": 10.1, "gaps": 0.9}, {"TTFT": INVALID}),
-        ({"ttft": 2.0, "gaps": 1.0}, {"gaps": SUSPECT}),
-        ({"ttft": 2.0, "gaps": 5.0}, {"gaps": INVALID}),
-        ({"ttft": 2.0, "gaps": 19.0}, {"gaps": INVALID, "pace": SUSPECT}),
-        ({"ttft": 91.0}, {"TTFT": INVALID, "pace": INVALID}),
+        (stamped(STEPPED, 2.0, 0.9), {}),  # 2 % of 100 ms and of 47 ms, not more
+        (stamped(STEPPED, 2.1, 0.9), {"TTFT": SUSPECT}),
+        (stamped(STEPPED, 10.1, 0.9), {"TTFT": INVALID}),
+        (stamped(STEPPED, 2.0, 1.0), {"gaps": SUSPECT}),
+        (stamped(STEPPED, 2.0, 5.0), {"gaps": INVALID}),
+        (stamped(STEPPED, 2.0, 19.0), {"gaps": INVALID, "pace": SUSPECT}),
+        (stamped(STEPPED, 91.0, 0.1), {"TTFT": INVALID, "pace": INVALID}),
+        # A read that is late doesn't falsify a stamp of the kernel's; clocks that differ do.
+        (stamped("kernel", 91.0, 40.0), {}),
+        (stamped("kernel", 0.1, 0.1, error_ms=1.0), {"gaps": SUSPECT}),
     ],
 )
 def test_an_error_that_was_measured_is_held_against_the_figure_that_it_enters(
-    tmp_path, error_ms, expected
+    tmp_path, late, expected
 ):
-    measured = {"stamp_error_ms": {name: {"p99": ms} for name, ms in error_ms.items()}}
-    facts = facts_of(tmp_path, healthy(), client_health=health(lag_p99_ms=80.0) | measured)
+    facts = facts_of(tmp_path, healthy(), client_health=health(lag_p99_ms=80.0) | late)
     assert families_of(facts, "stamp_error") == expected
     assert severity_of(facts, "loop_lag") is None  # it explains, and no longer judges
+
+
+def test_without_the_kernels_stamps_the_loops_lag_stands_in(tmp_path):
+    own = {"clock": "process", "clock_error_ms": None, "lateness_ms": None}
+    facts = facts_of(tmp_path, healthy(), client_health=health(lag_p99_ms=80.0) | own)
+    assert severity_of(facts, "stamp_error") is None
+    assert severity_of(facts, "loop_lag") == INVALID
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.70, None), (0.71, NOTE), (1.0, NOTE)])
@@ -89,14 +110,22 @@ def test_a_sending_process_near_its_core_is_noted(tmp_path, share, expected):
     assert severity_of(facts_of(tmp_path, healthy(), client_health=busy), "client_cpu") == expected
 
 
-def merging(folder, reads, lag_p99_ms, **changes):
-    """Replies of 20 events in so many reads, seen by a client whose loop was so late."""
-    records = healthy(token_reads=reads, **changes)
-    return facts_of(folder, records, client_health=health(lag_p99_ms=lag_p99_ms))
+def merging(folder, reads, late):
+    """Replies of 20 events in so many reads, seen by a client of that health."""
+    return facts_of(folder, healthy(token_reads=reads), client_health=late)
 
 
 @pytest.mark.parametrize(
-    ("reads", "lag_p99_ms", "expected"),
+    "late",
+    [
+        lambda ms: health(lag_p99_ms=ms),
+        # The kernel's stamps tell how late reads were, whatever the loop's ticks say.
+        lambda ms: health(lag_p99_ms=0.0) | stamped("kernel", 0.1, ms),
+        lambda ms: health(lag_p99_ms=90.0) | stamped("kernel", 90.0, ms),
+    ],
+)
+@pytest.mark.parametrize(
+    ("reads", "late_p99_ms", "expected"),
     [
         (20, 30.0, {}),
         (19, 30.0, {"gaps": SUSPECT}),  # 5 %
@@ -105,9 +134,10 @@ def merging(folder, reads, lag_p99_ms, **changes):
     ],
 )
 def test_events_that_a_late_client_found_together_cost_the_gaps(
-    tmp_path, reads, lag_p99_ms, expected
+    tmp_path, late, reads, late_p99_ms, expected
 ):
-    assert families_of(merging(tmp_path, reads, lag_p99_ms), "merged_reads") == expected
+    facts = merging(tmp_path, reads, late(late_p99_ms))
+    assert families_of(facts, "merged_reads") == expected
 
 
 def test_a_lost_sending_process_spoils_the_run_whatever_came_of_the_rest(tmp_path):

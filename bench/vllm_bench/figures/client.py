@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +36,66 @@ def lag_of_loops(info: RunInfo | None, key: Literal["p99", "ticks"]) -> float | 
 
 
 @dataclass(frozen=True, slots=True)
+class Lateness:
+    """How long after the kernel's stamp reads were made, in ms."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How a run's tokens were stamped and read.
+
+    Shares are of reads that brought tokens. One that brought several events tells when the last of
+    them came: those before it may have come earlier, which no clock can tell.
+    """
+
+    clock: str  # "kernel", "process" (its own, as it read), "kernel until a step at … s"
+    error_ms: float | None  # of the kernel's stamps: how far the two clocks' pairs differed
+    ttft: Lateness | None  # of reads with a first token; None: not stamped by the kernel
+    gaps: Lateness | None  # of reads after it
+    merged: float | None  # brought several events
+    first_merged: float | None  # of first reads alone
+
+
+def reads_of(info: RunInfo | None) -> Reads | None:
+    """Return how a run was stamped; None where its JSON doesn't say."""
+    health = info.client_health if info else {}
+    if not isinstance(health.get("clock"), str):
+        return None
+    late = health.get("lateness_ms")
+    late = late if isinstance(late, dict) else {}
+    return Reads(
+        clock=health["clock"],
+        error_ms=_number(health, "clock_error_ms"),
+        ttft=_lateness(late.get("ttft")),
+        gaps=_lateness(late.get("gaps")),
+        merged=_share(health, "merged_reads", "token_reads"),
+        first_merged=_share(health, "merged_first_reads", "first_reads"),
+    )
+
+
+def _lateness(found: object) -> Lateness | None:
+    values = [_number(found, name) for name in ("p50", "p99", "max")]
+    p50_ms, p99_ms, max_ms = values
+    if p50_ms is None or p99_ms is None or max_ms is None:
+        return None
+    return Lateness(p50_ms, p99_ms, max_ms)
+
+
+def _share(health: dict[str, Any], part: str, whole: str) -> float | None:
+    parts, of = _number(health, part), _number(health, whole)
+    return parts / of if parts is not None and of else None
+
+
+def _number(found: object, key: str) -> float | None:
+    value = found.get(key) if isinstance(found, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Exactness:
     """How wrong stamps can be, in ms at p99: of first tokens, and of tokens after others."""
 
@@ -44,18 +105,55 @@ class Exactness:
 
 
 def exactness(info: RunInfo | None) -> Exactness | None:
-    """Return how exact a run's stamps were; None where nothing is known of it."""
-    found = info.client_health.get("stamp_error_ms") if info else None
-    if isinstance(found, dict):
-        ttft_ms, gaps_ms = (_p99(found.get(name)) for name in ("ttft", "gaps"))
-        if ttft_ms is not None or gaps_ms is not None:
-            return Exactness(ttft_ms or 0.0, gaps_ms or 0.0, measured=True)
+    """Return how exact a run's stamps were; None where nothing is known of it.
+
+    A late read doesn't falsify a stamp of the kernel's; a step left the others to the process.
+    """
+    reads = reads_of(info)
+    if reads is not None and reads.clock == "kernel" and reads.error_ms is not None:
+        return Exactness(reads.error_ms, reads.error_ms, measured=True)
+    if reads is not None and reads.ttft is not None and reads.clock != "process":
+        gaps = reads.gaps or reads.ttft
+        return Exactness(reads.ttft.p99_ms, gaps.p99_ms, measured=True)
     lag_ms, ticks = lag_of_loops(info, "p99"), lag_of_loops(info, "ticks")
     if lag_ms is None or (ticks is not None and ticks < min_samples(99)):
         return None  # the p99 of one second's ticks is the worst tick
     return Exactness(lag_ms, lag_ms, measured=False)
 
 
-def _p99(found: object) -> float | None:
-    value = found.get("p99") if isinstance(found, dict) else None
-    return float(value) if isinstance(value, int | float) else None
+def lateness_p99_ms(info: RunInfo | None) -> float | None:
+    """Return how late tokens were read, at p99: by the kernel's stamps, else by the loop's lag."""
+    reads = reads_of(info)
+    if reads is not None and reads.gaps is not None:
+        return reads.gaps.p99_ms
+    return lag_of_loops(info, "p99")
+
+
+def reads_in_words(infos: Sequence[RunInfo | None]) -> str:
+    """Return how runs were stamped and read, the worst of each figure; empty: unknown."""
+    found = [reads for reads in map(reads_of, infos) if reads is not None]
+    if not found:
+        return ""
+    clocks = " or ".join(dict.fromkeys(reads.clock for reads in found))
+    late = [
+        f"{what} {_ms(max(o.p50_ms for o in of))} p50, {_ms(max(o.p99_ms for o in of))} p99, "
+        f"{_ms(max(o.max_ms for o in of))} at most"
+        for what, of in (
+            ("first tokens", [reads.ttft for reads in found if reads.ttft]),
+            ("later ones", [reads.gaps for reads in found if reads.gaps]),
+        )
+        if of
+    ]
+    parts = [f"stamped by the {clocks}"]
+    parts += [f"read later by (ms): {'; '.join(late)}"] if late else []
+    merged = max((reads.merged or 0.0 for reads in found), default=0.0)
+    first = max((reads.first_merged or 0.0 for reads in found), default=0.0)
+    parts.append(
+        f"{merged:.2%} of the reads, {first:.2%} of the first ones, brought several events, of "
+        "which only the last is told exactly"
+    )
+    return "tokens: " + "; ".join(parts)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"

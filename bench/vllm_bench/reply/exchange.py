@@ -16,6 +16,10 @@ from ..records.request_record import ErrorKind
 Reads = list[tuple[int, bytes]]  # (stamp in ns, body bytes) of each read, in order
 
 
+def _none() -> array[int]:
+    return array("q")
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an exchange could not go on, as seen by the sending loop."""
@@ -26,7 +30,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request from its slot to its end. Times are `perf_counter_ns` of the sending process."""
+    """One request from its slot to its end. Times are of the clock of `perf_counter_ns`.
+
+    A read's stamp is the kernel's where it has one, and else was taken just after the read.
+    """
 
     request_index: int
     stream_index: int
@@ -38,15 +45,17 @@ class Exchange:
     content_type: str = ""
     content_encoding: str = ""
     reads: Reads = field(default_factory=list)  # those not yet handed over
+    # How long after its stamp each of them was read; 0: the stamp was taken then.
+    lates_ns: array[int] = field(default_factory=_none)
     handed_over_ns: int | None = None  # stamp of the last read that was handed over
     failure: Failure | None = None
 
     def hand_over(self) -> Segment:
         """Return what was read since the last call, and forget it here."""
-        segment = Segment(self.request_index, self.http_status, self.reads)
+        segment = Segment(self.request_index, self.http_status, self.reads, self.lates_ns)
         if self.reads:
             self.handed_over_ns = self.reads[-1][0]
-            self.reads = []
+            self.reads, self.lates_ns = [], _none()
         return segment
 
 
@@ -57,24 +66,30 @@ class Segment:
     request_index: int
     http_status: int | None
     reads: Reads
+    lates_ns: array[int] = field(default_factory=_none)
 
     def packed(self) -> PackedSegment:
-        """Return the segment as three flat buffers: many small objects are slow to pickle."""
+        """Return the segment as flat buffers: many small objects are slow to pickle."""
         stamps = array("q", [stamp for stamp, _ in self.reads]).tobytes()
         lengths = array("I", [len(body) for _, body in self.reads]).tobytes()
         body = b"".join([body for _, body in self.reads])
-        return PackedSegment(self.request_index, self.http_status, stamps, lengths, body)
+        lates = self.lates_ns.tobytes()
+        return PackedSegment(self.request_index, self.http_status, stamps, lengths, body, lates)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedSegment:
-    """A segment as it crosses the pipe: stamps (int64), lengths (uint32), all bodies in one."""
+    """A segment as it crosses the pipe: stamps (int64), lengths (uint32), all bodies in one.
+
+    `lates`: how long after its stamp each was read (ns, int64).
+    """
 
     request_index: int
     http_status: int | None
     stamps: bytes
     lengths: bytes
     body: bytes
+    lates: bytes = b""
 
     def reads(self) -> Iterator[tuple[int, bytes]]:
         stamps, lengths = array("q", self.stamps), array("I", self.lengths)

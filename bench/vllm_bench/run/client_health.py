@@ -9,6 +9,7 @@ from typing import Any
 
 from ..send.loop_health import Pulse
 from ..send.worker import Finished
+from ..wire.clock import ClockFacts
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
@@ -26,6 +27,7 @@ class WorkerHealth:
     connections_opened: int = 0
     peak_memory_bytes: int | None = None  # None, like cpu_s: the process died
     cpu_s: float | None = None
+    clock: ClockFacts | None = None
     lost: bool = False
 
     def add(self, pulse: Pulse) -> None:
@@ -36,6 +38,7 @@ class WorkerHealth:
         self.connections_opened = finished.connections_opened
         self.peak_memory_bytes = finished.peak_memory_bytes
         self.cpu_s = finished.cpu_s
+        self.clock = finished.clock
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -52,7 +55,7 @@ class WorkerHealth:
         }
 
 
-def health_facts(workers: Sequence[WorkerHealth]) -> dict[str, Any]:
+def health_facts(workers: Sequence[WorkerHealth], start_ns: int) -> dict[str, Any]:
     """Return the entry on all sending processes in the run's JSON."""
     pooled = array("I")
     for worker in workers:
@@ -62,7 +65,18 @@ def health_facts(workers: Sequence[WorkerHealth]) -> dict[str, Any]:
         "streams_asked": sum(worker.streams for worker in workers),
         "connections_opened": sum(worker.connections_opened for worker in workers),
         "loop_lag_ms": lag_summary(pooled),
+        **clock_facts([worker.clock for worker in workers if worker.clock], start_ns),
     }
+
+
+def clock_facts(clocks: Sequence[ClockFacts], start_ns: int) -> dict[str, Any]:
+    """Return which clock the stamps are of, and how far the kernel's can be off by its pairing."""
+    stepped_ns = [c.own_since_ns for c in clocks if c.own_since_ns is not None]
+    if not clocks or any(c.why == "no stamp" for c in clocks):
+        return {"clock": "process", "clock_error_ms": None}
+    since_s = (min(stepped_ns) - start_ns) / 1e9 if stepped_ns else None
+    word = "kernel" if since_s is None else f"kernel until a step at {since_s:.1f} s"
+    return {"clock": word, "clock_error_ms": max(c.apart_ns for c in clocks) / 1e6}
 
 
 def lag_summary(lags_us: array[int]) -> dict[str, float | int] | None:

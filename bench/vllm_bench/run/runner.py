@@ -212,7 +212,7 @@ class _Run:
     def _result(self) -> RunResult:
         last = max(self._finished, key=lambda f: f.end_ns, default=None)
         tally = self._tally
-        reads = {"token_reads": tally.token_reads, "token_events": tally.token_events}
+        health = health_facts([worker.health for worker in self._crew], self._start.monotonic_ns)
         return RunResult(
             status=self._status(),
             clock_start=self._start,
@@ -222,7 +222,7 @@ class _Run:
             progress=self._progress,
             fingerprint=tally.fingerprint,
             replied_as=tally.replied_as,
-            client_health={**health_facts([worker.health for worker in self._crew]), **reads},
+            client_health={**health, **tally.read_times.facts()},
             unmeasured=tally.unmeasured,
             notes=self._notes(),
         )

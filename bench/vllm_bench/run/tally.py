@@ -15,6 +15,7 @@ from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
 from ..reply.outcome import judge
+from ..reply.read_times import ReadTimes
 from ..reply.reply import Reply
 from ..reply.token_reads import grouped
 
@@ -29,7 +30,7 @@ class Tally:
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
         self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
-        self.token_reads = self.token_events = 0
+        self.read_times = ReadTimes()
         self._plan = plan
         self._progress = progress
         self._rows = rows
@@ -45,7 +46,10 @@ class Tally:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
     def segment(self, part: PackedSegment) -> None:
-        self._reply(part.request_index).take(part)
+        reply = self._reply(part.request_index)
+        reply.take(part)
+        if self._plan.role(part.request_index) == "measured":
+            self.read_times.segment(part, reply.stamps)
 
     def end(self, exchange: Exchange) -> Role:
         """Take the end of a reply; return what its request was for."""
@@ -58,8 +62,7 @@ class Tally:
         if role == "measured":
             self._progress.count(record, reply.stamps)
             self._count_model(outcome.model)
-            self.token_reads += record.token_reads
-            self.token_events += record.token_events
+            self.read_times.end(record, reply.stamps)
             self._ended.append((record, reply))
         else:
             self.unmeasured.count(role, record)

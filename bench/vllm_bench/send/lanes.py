@@ -10,10 +10,13 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from ..plan.share import NS_PER_S, PlannedRequest, Target
-from ..reply.exchange import Exchange, Failure, Segment
-from .connection import Connection
+from ..reply.exchange import Exchange, Failure
+from ..wire.connection import Connection
+from ..wire.opening import open_connection
+from ..wire.streams import Streams
 from .deadlines import check_deadline
 
 CONNECT_TIMEOUT_S = 10.0
@@ -42,13 +45,11 @@ class Lane:
 
     async def connect(self, target: Target, tls: ssl.SSLContext | None) -> None:
         """Open the connection. Raises OSError, for instance TimeoutError."""
-        loop = asyncio.get_running_loop()
-        opening = loop.create_connection(
-            lambda: Connection(self._ended, self._full), target.host, target.port, ssl=tls
-        )
+        at, streams = (target.host, target.port), self._lanes.streams
+        opening = open_connection(streams, at, tls, self._ended, self._full)
         wanted_by = self.exchange
         try:
-            _, connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+            connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
         except asyncio.TimeoutError as e:  # not a TimeoutError before Python 3.11
             raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_S:g} s") from e
         if self.exchange is not wanted_by:
@@ -86,16 +87,15 @@ class Lane:
         if self.connection is not None:
             self.connection.close()
 
-    def hand_over(self, exchange: Exchange) -> Segment:
-        """Return what was read since the last call; keep a copy of the body if it is needed."""
-        segment = exchange.hand_over()
+    def keep(self, exchange: Exchange) -> None:
+        """Keep a copy of what was read since the last hand-over, if the reply's body is needed."""
         if self.kept is not None:
-            for _, body in segment.reads:
+            for _, body in exchange.reads:
                 self.kept += body
-        return segment
 
     def _full(self, exchange: Exchange) -> None:
-        self._lanes.report(self.hand_over(exchange))
+        self.keep(exchange)
+        self._lanes.report(exchange.hand_over())
 
     def _ended(self, exchange: Exchange) -> None:
         self.exchange = None
@@ -120,6 +120,7 @@ class Lanes:
         self._head = target.head()
         self._tls = target.tls.context() if target.tls else None
         self._patience_ns = target.timeouts.shortest_ns
+        self.streams = Streams()
         self._all: list[Lane] = []
         self._next_index, self._step = first, step
         self._opening: set[asyncio.Task[None]] = set()
@@ -195,8 +196,10 @@ class Lanes:
             lane.fail(Failure("cancelled", "cut off by the client"))
 
     def close(self) -> None:
+        """Close every connection; no exchange may be under way."""
         for lane in self._all:
             lane.close()
+        self.streams.close()
 
     async def watch_deadlines(self) -> None:
         while True:
@@ -219,8 +222,12 @@ class Lanes:
             lane.look_again_ns = found
 
     def ended(self, lane: Lane, exchange: Exchange) -> None:
-        freed_ns = time.perf_counter_ns()  # the lane is free from here on
+        """Free the lane of an exchange: the next request goes out before anything is handed over.
+
+        The lane was free when the last byte came, and what is sent later than that is late.
+        """
         self.in_flight -= 1
-        self.report(lane.hand_over(exchange))
+        lane.keep(exchange)
+        self.on_free(lane, exchange, cast(int, exchange.t_end_ns))
+        self.report(exchange.hand_over())
         self.report(exchange)
-        self.on_free(lane, exchange, freed_ns)

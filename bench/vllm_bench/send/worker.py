@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Literal
 
 from ..plan.share import PlannedRequest, Share
+from ..wire.clock import ClockFacts, kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
@@ -61,6 +62,7 @@ class Finished:
     connections_opened: int  # after the start
     peak_memory_bytes: int
     cpu_s: float  # since the process began
+    clock: ClockFacts  # from the start on
 
 
 def run_worker(
@@ -95,7 +97,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     for _ in range(share.lanes):
         lanes.add()
     session = _Session(share, tickets, lanes, orders)
-    with session.hearing():
+    with kept_stamping(), session.hearing():
         problem = await lanes.connect()
         outbox.put(Connected(lanes.connected, problem))
         await session.warm_up()
@@ -109,6 +111,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
             connections_opened=lanes.connections_opened,
             peak_memory_bytes=peak_memory_bytes(),
             cpu_s=time.process_time(),
+            clock=lanes.streams.clock.end(),
         )
     )
     outbox.close()
@@ -149,6 +152,7 @@ class _Session:
         go = await self._go
         if go is None:
             return  # stopped before the start
+        self._lanes.streams.clock.begin()
         health = LoopHealth(outbox.put)
         health.start()
         await self._drive(self._sender_of_the_share(go), go.start_ns)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, attainment
@@ -128,6 +129,11 @@ class RunSummary(OfRun):
     def realised_rate(self) -> float | None:
         """Requests per second of an open loop's schedule, as it was drawn; None where unknown."""
         return self.plan_number("realised_rate")
+
+    @property
+    def client_reads(self) -> Reads | None:
+        """How the tokens were stamped and read; None where the run's JSON doesn't say."""
+        return reads_of(self.info)
 
     @property
     def prompts_sha256(self) -> object:

@@ -208,6 +208,31 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         lambda run: lag_of_loops(run.info, "p99"),
     ),
     Column(
+        "client_clock",
+        "what stamped the tokens: kernel, process (as it read them), or kernel until a step of the "
+        "wall clock",
+        "client_reads.clock",
+    ),
+    Column(
+        "client_late_ttft_p99_ms",
+        "99th percentile of how long after the kernel's stamp a first token was read",
+        "client_reads.ttft.p99_ms",
+    ),
+    Column(
+        "client_late_gaps_p99_ms",
+        "the same for the tokens after it",
+        "client_reads.gaps.p99_ms",
+    ),
+    Column(
+        "merged_reads",
+        "share of reads with tokens that brought several events, 0 to 1: all but the last of them "
+        "may have come earlier",
+        "client_reads.merged",
+    ),
+    Column(
+        "merged_first_reads", "the same of the replies' first reads", "client_reads.first_merged"
+    ),
+    Column(
         "client_cpu_busiest",
         "share of a core that a sending process took in its busiest second",
         lambda run: busiest_cpu_share(run.info),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..figures.client import reads_in_words
 from ..figures.digits import allowed, counted, short
 from ..figures.metrics import TITLES, headline_metric
 from ..records.text import ABSENT
@@ -147,7 +148,8 @@ def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
     few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in summaries)]
     if few:
         lines.append(f"n<…: too few successes; {', '.join(few)}")
-    lines = [*legend(summaries), *lines]
+    reads = reads_in_words([run.info for run in summaries])
+    lines = [*legend(summaries), *lines, *([reads] if reads else [])]
     return [*lines, *(in_words(run.calibration) for run in summaries if run.calibration)]
 
 

@@ -80,9 +80,10 @@ def _decode_p50_ms(facts: Facts) -> float | None:
 
 
 @check(
-    "p99 of the stamps' error, as a clock outside of the sending loop measured it / the median of "
-    "the figure that the stamps enter: 2 % is the smallest effect worth claiming, and at 10 % the "
-    "figure is the client's as much as the server's",
+    "p99 of the stamps' error / the median of the figure that they enter. With the kernel's stamps "
+    "it is how far the two clocks' pairs differed; after a step of the wall clock stamps are the "
+    "process's own, and it is how late reads were before. 2 % is the smallest effect worth "
+    "claiming, and at 10 % the figure is the client's as much as the server's",
     suspect=0.02,
     invalid=0.10,
     about=("TTFT", "pace", "gaps"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..figures.client import exactness, lag_of_loops
+from ..figures.client import exactness, lateness_p99_ms
 from ..figures.facts import Facts
 from ..figures.token_gaps import TokenReads
 from ..records.row import Rows
@@ -151,9 +151,10 @@ def _late_outside(facts: Facts) -> Iterator[Doubt]:
 
 
 @check(
-    "share of token events that came in one read with others, of a client whose loop was late by "
-    "half a gap or more: their gaps weren't seen. For TTFT: one gap / the median TTFT, where in "
-    "over 1 % of the replies the first two events came together (INVALID: over 10 %)",
+    "share of token events that came in one read with others, of a client that was late by half a "
+    "gap or more at p99 (by the kernel's stamps, else by its loop's lag): their gaps weren't seen. "
+    "For TTFT: one gap / the median TTFT, where in over 1 % of the replies the first two events "
+    "came together (INVALID: over 10 %)",
     suspect=0.02,
     invalid=0.10,
     about=("gaps", "TTFT"),
@@ -162,8 +163,8 @@ def _late_outside(facts: Facts) -> Iterator[Doubt]:
 def merged_reads(facts: Facts) -> Iterator[Doubt]:
     """The client came too late to tell tokens apart that the server sent one by one."""
     found, gap_ms = token_events(facts), facts.token_gap_p50_ms
-    lag_ms = lag_of_loops(facts.info, "p99")
-    if found is None or not gap_ms or (lag_ms is not None and lag_ms < gap_ms / 2):
+    late_ms = lateness_p99_ms(facts.info)
+    if found is None or not gap_ms or (late_ms is not None and late_ms < gap_ms / 2):
         return
     merged = 1 - found.reads / found.events
     yield Doubt(

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
+from collections.abc import Iterator
 
 import pytest
+import trustme
 import uvloop
 from vllm_bench.reply.exchange import Exchange, Failure
-from vllm_bench.send.connection import Connection
+from vllm_bench.wire import clock, streams
+from vllm_bench.wire.connection import Connection
+from vllm_bench.wire.opening import open_connection
+from vllm_bench.wire.streams import Streams
 
 from tests.support.far_end import (
     CLOSE,
@@ -23,6 +29,27 @@ from tests.support.far_end import (
 
 REQUEST = b"POST /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
 OK = b"HTTP/1.1 200 OK\r\n"
+TRUSTING: dict[int, ssl.SSLContext] = {}  # by the far end's port: how its certificate is verified
+
+
+@pytest.fixture(params=["http", "https", "http by its own clock", "http without epoll"])
+def far_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarEnd]:
+    """A server that plays bytes, reached in each way that there is."""
+    server = FarEnd()
+    if request.param == "https":
+        authority = trustme.CA()
+        server.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(server.host).configure_cert(server.tls)
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        TRUSTING[server.port] = trusting
+    elif request.param == "http by its own clock":
+        monkeypatch.setattr(clock, "SO_TIMESTAMPNS", -1)
+    elif request.param == "http without epoll":
+        monkeypatch.setattr(streams, "_new_set", streams._OtherSet)
+    with server:
+        yield server
+    TRUSTING.clear()
 
 
 async def exchange_on(connection: Connection, ended: asyncio.Queue[Exchange]) -> Exchange:
@@ -32,11 +59,8 @@ async def exchange_on(connection: Connection, ended: asyncio.Queue[Exchange]) ->
 
 async def connect(far_end: FarEnd) -> tuple[Connection, asyncio.Queue[Exchange]]:
     ended: asyncio.Queue[Exchange] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(
-        lambda: Connection(ended.put_nowait), far_end.host, far_end.port
-    )
-    return connection, ended
+    at = (far_end.host, far_end.port)
+    return await open_connection(Streams(), at, TRUSTING.get(far_end.port), ended.put_nowait), ended
 
 
 def run(far_end: FarEnd, *scripts: list[Step], requests: int = 1) -> tuple[list[Exchange], bool]:
@@ -191,3 +215,57 @@ def test_an_ipv6_far_end_is_reached() -> None:
     with FarEnd([OK + b"content-length: 2\r\n\r\nok"], host="::1") as server:
         (exchange,), _ = run(server, server.scripts[0])
     assert exchange.http_status == 200
+
+
+def test_a_goodbye_without_a_fin_ends_the_connection(far_end: FarEnd) -> None:
+    """Of TLS, asyncio's servers wait for its answer before they close."""
+    far_end.scripts = [[OK + b"content-length: 2\r\n\r\nok", CLOSE]]
+
+    async def main() -> None:
+        connection, ended = await connect(far_end)
+        exchange = await exchange_on(connection, ended)
+        assert exchange.failure is None
+        while connection.usable:
+            await asyncio.sleep(0.001)
+
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(asyncio.wait_for(main(), 10))
+    loop.close()
+
+
+def test_what_an_idle_connection_is_told_of_tls_alone_does_not_end_it(far_end: FarEnd) -> None:
+    far_end.scripts = [[OK + b"content-length: 2\r\n\r\nok"]]
+
+    async def main() -> None:
+        connection, ended = await connect(far_end)
+        await asyncio.sleep(0.05)  # session tickets come
+        for _ in range(3):
+            assert connection.usable
+            assert (await exchange_on(connection, ended)).failure is None
+        connection.close()
+
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+
+
+def test_bytes_that_nobody_asked_for_end_a_connection(far_end: FarEnd) -> None:
+    far_end.scripts = [[OK + b"content-length: 2\r\n\r\nok", 0.05, OK, HANG]]
+
+    async def main() -> None:
+        connection, ended = await connect(far_end)
+        assert (await exchange_on(connection, ended)).failure is None
+        while connection.usable:
+            await asyncio.sleep(0.001)
+
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(asyncio.wait_for(main(), 10))
+    loop.close()
+
+
+def test_how_late_each_read_was_stands_beside_it(far_end: FarEnd) -> None:
+    pieces: list[Step] = [p for i in range(5) for p in (chunk(b"%d" % i), 0.005)]
+    (exchange,), _ = run(far_end, [SSE_HEAD, *pieces, LAST_CHUNK])
+    assert len(exchange.lates_ns) == len(exchange.reads)
+    own = clock.SO_TIMESTAMPNS == -1
+    assert all((late == 0) if own else (late > 0) for late in exchange.lates_ns)

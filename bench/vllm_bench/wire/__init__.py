@@ -1,0 +1,1 @@
+"""The socket of a stream: request bytes out, stamped body bytes in."""
