@@ -68,9 +68,12 @@ class PlainEvent:
         found = list(itertools.accumulate(sizes, initial=begin))
         # A text that wasn't followed by `rest` stands there whole, and is too long.
         expected = sum(map(len, texts[:count])) + count * (len(rest) + len(edge))
-        if found[-1] - begin != expected or not _is_utf8(stream[begin : found[-1]]):
+        if found[-1] - begin != expected:
             return []
-        return found[1:]
+        text, there, _ = pieces[count].partition(tail)
+        if there and INSIDE.fullmatch(text):  # the last one, before an event of another kind
+            found.append(found[-1] + len(head) + len(text) + len(tail))
+        return found[1:] if _is_utf8(stream[begin : found[-1]]) else []
 
 
 def _is_utf8(text: bytes) -> bool:
