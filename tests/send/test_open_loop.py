@@ -53,8 +53,8 @@ class Sent:
 
     def _report(self, message: object) -> None:
         self.most_in_flight = max(self.most_in_flight, self.lanes.in_flight)
-        if isinstance(message, Exchange):
-            self.ended.append(message)
+        if isinstance(message, tuple):
+            self.ended.append(message[1])
             self._look()
 
     def run(

@@ -165,7 +165,10 @@ class _Run:
             self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
-        if isinstance(message, PackedSegment):
+        if isinstance(message, tuple):  # the end of a reply: its last segment, and itself
+            for part in message:
+                self._take(worker, part)
+        elif isinstance(message, PackedSegment):
             self._tally.segment(message)
         elif isinstance(message, Exchange):
             if self._tally.end(message) == "measured":

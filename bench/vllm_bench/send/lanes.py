@@ -111,7 +111,8 @@ class Lanes:
     ) -> None:
         """Lanes are made later; their numbers are `first`, `first + step`, and so on.
 
-        `report` gets each `Exchange` that ended, and each `Segment` of one that goes on.
+        `report` gets each `Segment` of a reply that goes on, and each exchange that ended, as its
+        last segment and itself.
         Raises OSError where the CA file can't be read.
         """
         self.target = target
@@ -229,5 +230,4 @@ class Lanes:
         self.in_flight -= 1
         lane.keep(exchange)
         self.on_free(lane, exchange, cast(int, exchange.t_end_ns))
-        self.report(exchange.hand_over())
-        self.report(exchange)
+        self.report((exchange.hand_over(), exchange))

@@ -49,6 +49,13 @@ class Outbox:
         except queue.Empty:
             time.sleep(IDLE_S)
             return
-        self._pipe.send(message.packed() if isinstance(message, Segment) else message)
+        self._pipe.send(_packed(message))
         if self._queue.qsize() < HURRY and not self._closing:
             time.sleep(PAUSE_S)
+
+
+def _packed(message: object) -> object:
+    """Return a message with its segments as flat buffers."""
+    if isinstance(message, Segment):
+        return message.packed()
+    return tuple(map(_packed, message)) if isinstance(message, tuple) else message
