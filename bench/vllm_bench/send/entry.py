@@ -5,6 +5,7 @@ The parent doesn't send, and starts sooner without the modules that do: the chil
 
 from __future__ import annotations
 
+import gc
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ def send_share(
     share: Share, tickets: Tickets, core: int | None, orders: Pipe, results: Pipe
 ) -> None:
     """Send a share of a plan; the entry point of the child process."""
+    gc.disable()  # what is made before the start stays, and then it is frozen
     from .worker import run_worker
 
     run_worker(share, tickets, core, orders, results)
