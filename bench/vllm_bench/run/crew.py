@@ -8,6 +8,7 @@ sending process it is 0.6 ms (1,000 streams, 25,000 chunks per second, 2 cores).
 
 from __future__ import annotations
 
+import fcntl
 import math
 import multiprocessing
 import os
@@ -34,6 +35,9 @@ STREAMS_A_WORKER = 128
 RATE_A_WORKER = 500.0  # requests/s; with 100 chunks each, half of what a process can receive
 
 
+ROOM = 1 << 20  # bytes of results on their way, forty replies: Linux allows no more by default
+
+
 class RunError(BenchError):
     """A run that could not start or go on; the text is one line for people."""
 
@@ -47,6 +51,7 @@ class Worker:
     results: Pipe
     tickets: Tickets  # shared by all processes
     health: WorkerHealth
+    roomy: bool = False  # whether its results' pipe holds many messages
 
     def tell(self, message: Go | Command) -> None:
         """Send it an order; if it has died, the end of its results shows that."""
@@ -146,7 +151,17 @@ def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:
     their_orders.close()  # so that the pipes end with the child
     their_results.close()
     health = WorkerHealth(share.number, core, share.lanes)
-    return Worker(process, orders, results, tickets, health)
+    return Worker(process, orders, results, tickets, health, _widened(results))
+
+
+def _widened(pipe: Pipe) -> bool:
+    """Give a pipe room for many messages; False: the system doesn't allow it."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):  # not Linux
+        return False
+    try:
+        return fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, ROOM) >= ROOM
+    except OSError:  # this user's pipes have all the room that they may have
+        return False
 
 
 def _end(crew: list[Worker]) -> None:
