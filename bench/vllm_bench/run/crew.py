@@ -2,7 +2,7 @@
 
 Each has its own core; the other cores are for the parent and the server. Linux often wakes a
 process on the core of the process that sent it a packet, where it waits until that one pauses. On a
-machine with both client and server this made stamps 4 ms late at p99; with its own core for each
+machine with both client and server this made reads 4 ms late at p99; with its own core for each
 sending process it is 0.6 ms (1,000 streams, 25,000 chunks per second, 2 cores).
 """
 
@@ -31,7 +31,7 @@ from .interrupts import interrupts_ignored
 
 HEAD_START_S = 0.05  # from the order to start to the start
 # A server answers all its streams in one step, so their chunks arrive together. A loop needs
-# about 5 us for each, so the last of 128 is stamped 0.6 ms after the first.
+# about 5 us for each, so the last of 128 is read 0.6 ms after the first.
 STREAMS_A_WORKER = 128
 RATE_A_WORKER = 500.0  # requests/s; with 100 chunks each, half of what a process can receive
 
