@@ -30,7 +30,7 @@ MEASURE = {
     "plan": ("prompts", "reply", "vllm", "traces"),
     "wire": ("reply",),
     "send": ("plan", "reply", "wire"),
-    "live": ("plan", "send"),
+    "live": ("reply", "plan", "send"),
     "watch": ("vllm",),
     "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch"),
 }

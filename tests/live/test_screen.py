@@ -78,6 +78,16 @@ def test_all_there_is_to_know_is_shown_on_any_terminal(clock: Clock, width: int)
     assert len(shown) == 13
 
 
+def test_how_late_tokens_were_read_is_shown_where_the_kernel_tells(clock: Clock) -> None:
+    clock.now_s = 31.0
+    found = under_way()
+    found.read_times.later.update([40] * 99 + [50])
+    found.read_times.token_reads, found.read_times.merged_reads = 1000, 5
+    (shown,) = [line for line in lines(found, 80) if "read late" in line]
+    assert "p99 0.04 ms" in shown
+    assert "0.50% merged" in shown
+
+
 def test_a_wide_terminal_has_room_for_the_name_of_the_run(clock: Clock) -> None:
     clock.now_s = 31.0
     head = lines(under_way(), 159)[0]

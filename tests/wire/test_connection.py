@@ -177,6 +177,27 @@ def test_a_reply_before_the_request_is_fully_sent_ends_the_connection(far_end: F
     assert (exchange.http_status, body(exchange), usable) == (413, b"no", False)
 
 
+def test_a_request_that_the_socket_takes_only_in_parts_arrives_whole(far_end: FarEnd) -> None:
+    far_end.scripts = [[OK + b"content-length: 2\r\n\r\nok"]]
+    sent = bytes(range(256)) * 40_000
+
+    async def main() -> None:
+        connection, ended = await connect(far_end)
+        request = REQUEST.replace(b"length: 2", b"length: %d" % len(sent))[:-2] + sent
+        for _ in range(2):
+            connection.send(Exchange(0, 0, t_scheduled_ns=0), request)
+            exchange = await asyncio.wait_for(ended.get(), 10)
+            assert (exchange.failure, body(exchange)) == (None, b"ok")
+            assert connection.usable
+        connection.close()
+
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    assert [request.body == sent for request in far_end.requests] == [True, True]
+    assert {request.connection for request in far_end.requests} == {1}
+
+
 def test_stamps_are_in_order_and_never_before_the_send(far_end: FarEnd) -> None:
     pieces: list[Step] = [p for i in range(20) for p in (chunk(b"%d" % i), 0.001)]
     (exchange,), _ = run(far_end, [SSE_HEAD, *pieces, LAST_CHUNK])

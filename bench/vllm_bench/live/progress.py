@@ -12,6 +12,7 @@ from typing import TextIO
 
 from ..plan.plan import Plan
 from ..records.request_record import RequestRecord
+from ..reply.read_times import ReadTimes
 from .last_seconds import LastSeconds
 
 EVERY_S = 10.0  # between two lines
@@ -51,6 +52,7 @@ class Progress:
     last_due_s: float | None = None  # when the last is due; None: no schedule
     duration_s: float | None = None  # of a closed loop that goes by time
     recent: LastSeconds = field(default_factory=LastSeconds)
+    read_times: ReadTimes = field(default_factory=ReadTimes)
 
     def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
         """Add one record, and the stamps (ns) of its token events."""

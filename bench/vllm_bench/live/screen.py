@@ -188,7 +188,17 @@ def _rows(progress: Progress, now: Figures) -> list[Row]:
         Row("KV use", _shown(now.kv_cache_usage, ".1%"), "kv_cache_usage", top=1.0),
         Row("send lag", f"p99 {_ms(now.send_lag_p99_ms)}", "send_lag_p99_ms"),
         Row("loop lag", f"p99 {_ms(now.loop_lag_p99_ms)}{cpu}", "loop_lag_p99_ms"),
+        *_read_late(progress),
     ]
+
+
+def _read_late(progress: Progress) -> list[Row]:
+    """Return how late the tokens of the run so far were read, where the kernel tells."""
+    found = progress.read_times.so_far()
+    if found is None:
+        return []
+    late_ms, merged = found
+    return [Row("read late", f"p99 {_ms(late_ms)} · {merged:.2%} merged")]
 
 
 def _value(row: Row, history: Sequence[Figures], options: ConsoleOptions) -> Text:

@@ -58,8 +58,11 @@ def _cell(value: object) -> str:
     # No clock here resolves microseconds; repr would print meaningless digits.
     if isinstance(value, float):
         return f"{value:.6f}"
+    text = str(value)
+    if text.isprintable():
+        return text
     # Without line breaks, so that an incomplete row can be recognised.
-    return " ".join(str(value).splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def complete_lines(data: bytes) -> bytes:

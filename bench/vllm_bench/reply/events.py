@@ -68,10 +68,10 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
         # delta: a chat chunk; message: a complete chat reply; neither: /v1/completions.
         part = choice.get("delta") or choice.get("message") or choice
         visible = bool(part.get("content") or choice.get("text") or _calls(part))
-        reasoning = any(part.get(key) for key in REASONING_KEYS)
+        token_ids = choice.get("token_ids") or ()
         has_visible |= visible
-        has_tokens |= visible or reasoning or bool(choice.get("token_ids"))
-        token_count += len(choice.get("token_ids") or ())
+        has_tokens |= visible or bool(token_ids) or any(map(part.get, REASONING_KEYS))
+        token_count += len(token_ids)
         if choice.get("finish_reason"):
             finish_reasons[int(choice.get("index", 0))] = str(choice["finish_reason"])
     return StreamEvent(
@@ -87,9 +87,11 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
 
 def _calls(part: dict[str, Any]) -> bool:
     """Whether a tool call's name or arguments come with it; its id alone is the server's work."""
+    old = part.get("function_call")  # how functions were called before tools
+    if not (part.get("tool_calls") or old):
+        return False
     calls = [call.get("function") or {} for call in part.get("tool_calls") or ()]
-    calls.append(part.get("function_call") or {})  # how functions were called before tools
-    return any(call.get("name") or call.get("arguments") for call in calls)
+    return any(call.get("name") or call.get("arguments") for call in [*calls, old or {}])
 
 
 def _text(value: object) -> str | None:

@@ -64,13 +64,16 @@ class PlainEvent:
         # An event of another kind isn't cut out: it stays within a text, whose quotes give it away.
         good = list(map(INSIDE.fullmatch, texts))
         count = good.index(None)  # at the latest the empty one after the last edge
-        around = len(head) + len(tail)
-        sizes = [len(text) + around for text in texts[:count]]
-        # A text that wasn't followed by `rest` stands there whole, and makes its size wrong.
-        taken = sum(map(len, pieces[:count])) + count * len(edge)
-        if sum(sizes) != taken or not _is_utf8(stream[begin : begin + taken]):
+        sizes = [len(piece) + len(edge) for piece in pieces[:count]]
+        found = list(itertools.accumulate(sizes, initial=begin))
+        # A text that wasn't followed by `rest` stands there whole, and is too long.
+        expected = sum(map(len, texts[:count])) + count * (len(rest) + len(edge))
+        if found[-1] - begin != expected:
             return []
-        return [begin + size for size in itertools.accumulate(sizes)]
+        text, there, _ = pieces[count].partition(tail)
+        if there and INSIDE.fullmatch(text):  # the last one, before an event of another kind
+            found.append(found[-1] + len(head) + len(text) + len(tail))
+        return found[1:] if _is_utf8(stream[begin : found[-1]]) else []
 
 
 def _is_utf8(text: bytes) -> bool:

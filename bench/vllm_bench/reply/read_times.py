@@ -70,6 +70,16 @@ class ReadTimes:
             "lateness_ms": {name: found for name, found in lates.items() if found} or None,
         }
 
+    def so_far(self) -> tuple[float, float] | None:
+        """Return how late tokens were read (ms, p99), and the share of reads that merged events.
+
+        None where the kernel doesn't tell, or nothing has ended.
+        """
+        late = _lateness_ms(self.later)
+        if late is None or not self.token_reads:
+            return None
+        return float(late["p99"]), self.merged_reads / self.token_reads
+
 
 def _lateness_ms(lates_us: Counter[int]) -> dict[str, float | int] | None:
     """Return count, quantiles and maximum in ms; None where no read had a stamp of the kernel's."""

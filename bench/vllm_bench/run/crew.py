@@ -2,12 +2,13 @@
 
 Each has its own core; the other cores are for the parent and the server. Linux often wakes a
 process on the core of the process that sent it a packet, where it waits until that one pauses. On a
-machine with both client and server this made stamps 4 ms late at p99; with its own core for each
+machine with both client and server this made reads 4 ms late at p99; with its own core for each
 sending process it is 0.6 ms (1,000 streams, 25,000 chunks per second, 2 cores).
 """
 
 from __future__ import annotations
 
+import fcntl
 import math
 import multiprocessing
 import os
@@ -29,9 +30,12 @@ from .interrupts import interrupts_ignored
 
 HEAD_START_S = 0.05  # from the order to start to the start
 # A server answers all its streams in one step, so their chunks arrive together. A loop needs
-# about 5 us for each, so the last of 128 is stamped 0.6 ms after the first.
+# about 5 us for each, so the last of 128 is read 0.6 ms after the first.
 STREAMS_A_WORKER = 128
 RATE_A_WORKER = 500.0  # requests/s; with 100 chunks each, half of what a process can receive
+
+
+ROOM = 1 << 20  # bytes of results on their way, forty replies: Linux allows no more by default
 
 
 class RunError(BenchError):
@@ -47,6 +51,7 @@ class Worker:
     results: Pipe
     tickets: Tickets  # shared by all processes
     health: WorkerHealth
+    roomy: bool = False  # whether its results' pipe holds many messages
 
     def tell(self, message: Go | Command) -> None:
         """Send it an order; if it has died, the end of its results shows that."""
@@ -146,7 +151,17 @@ def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:
     their_orders.close()  # so that the pipes end with the child
     their_results.close()
     health = WorkerHealth(share.number, core, share.lanes)
-    return Worker(process, orders, results, tickets, health)
+    return Worker(process, orders, results, tickets, health, _widened(results))
+
+
+def _widened(pipe: Pipe) -> bool:
+    """Give a pipe room for many messages; False: the system doesn't allow it."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):  # not Linux
+        return False
+    try:
+        return fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, ROOM) >= ROOM
+    except OSError:  # this user's pipes have all the room that they may have
+        return False
 
 
 def _end(crew: list[Worker]) -> None:

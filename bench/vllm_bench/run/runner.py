@@ -6,6 +6,7 @@ disk within a fraction of a second.
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -27,6 +28,7 @@ from .tally import Tally, Unmeasured
 
 START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait at most this long to be written
+GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
 BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # for requests in flight after the first Ctrl-C
 DRAIN_S = 60.0  # for requests of the tail: after an overload they could take hours
@@ -129,8 +131,11 @@ class _Run:
 
     def follow(self, watch: Watch) -> RunResult:
         """Receive from the workers until each has finished or died."""
+        roomy = all(worker.roomy for worker in self._crew)
         while self._working:
             self._listen(watch)
+            if roomy:
+                time.sleep(GATHER_S)
         return self._result()
 
     def _listen(self, watch: Watch) -> None:
@@ -144,9 +149,11 @@ class _Run:
         watch.on_progress(self._progress)
 
     def _take_batch(self, worker: Worker) -> None:
+        there = select.poll()  # a pipe's own `poll` makes a new one each time
+        there.register(worker.results, select.POLLIN)
         try:
             for _ in range(BATCH):
-                if not worker.results.poll():
+                if not there.poll(0):
                     return
                 self._take(worker, worker.results.recv())
                 if worker.results not in self._working:

@@ -15,7 +15,6 @@ from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, PackedSegment
 from ..reply.outcome import judge
-from ..reply.read_times import ReadTimes
 from ..reply.reply import Reply
 from ..reply.token_reads import grouped
 
@@ -30,7 +29,7 @@ class Tally:
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
         self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
-        self.read_times = ReadTimes()
+        self.read_times = progress.read_times
         self._plan = plan
         self._progress = progress
         self._rows = rows

@@ -1,6 +1,6 @@
 """How well a sending process keeps up: the lag of its loop, its share of a core.
 
-A tick is due every 10 ms. If it is late, stamps on the loop may be late by the same time. Ticks
+A tick is due every 10 ms. If it is late, reads on the loop may be late by the same time. Ticks
 that were missed because the loop was busy count too, each with the rest of the delay: otherwise
 one long stop would be one sample among thousands.
 """

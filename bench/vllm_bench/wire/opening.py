@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -41,7 +42,8 @@ async def _connected(host: str, port: int) -> socket.socket:
         try:
             return await _connected_to(family, kind, protocol, address)
         except OSError as e:
-            problems.append(e)
+            # Loops have words of their own: "Connect call failed".
+            problems.append(OSError(e.errno, os.strerror(e.errno)) if e.errno else e)
     words = list(dict.fromkeys(map(str, problems)))
     raise problems[0] if len(words) == 1 else OSError("; ".join(words))
 
