@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BenchError
+from ..program import Used, run_to_end
 from ..script import ROOT
 from ..simulator import simulator
 from .crew import allowed_cores, choose_workers, cores_for
@@ -51,7 +51,7 @@ class ExactRun:
     rows: Path
     truth: Path
     cpu_s: float  # of bench.py and of its sending processes
-    memory_bytes: int  # peak, of the largest of them
+    memory_bytes: int  # peak, of bench.py without them
 
 
 def exact_run(pace: Pace, folder: Path) -> ExactRun:
@@ -63,9 +63,9 @@ def exact_run(pace: Pace, folder: Path) -> ExactRun:
     words = ["--exact", "--ttft-ms", f"{pace.ttft_ms:g}", "--itl-ms", f"{pace.itl_ms:g}"]
     with simulator(*words, "--truth", str(truth), "--model", "exact") as (base_url, pid):
         _keep_off_the_client(pid, pace.streams)
-        cpu_s, memory_bytes = _bench(pace, base_url, folder)
+        used = _bench(pace, base_url, folder)
     (rows,) = (folder / "results").glob("*.csv")
-    return ExactRun(rows, truth, cpu_s, memory_bytes)
+    return ExactRun(rows, truth, used.cpu_s, used.memory_bytes)
 
 
 def _keep_off_the_client(pid: int, streams: int) -> None:
@@ -75,7 +75,7 @@ def _keep_off_the_client(pid: int, streams: int) -> None:
         os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
 
 
-def _bench(pace: Pace, base_url: str, folder: Path) -> tuple[float, int]:
+def _bench(pace: Pace, base_url: str, folder: Path) -> Used:
     settings = {
         "base_url": base_url,
         "model": "exact",
@@ -88,14 +88,7 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> tuple[float, int]:
     scenarios, log = folder / "scenarios.yaml", folder / "bench.log"
     scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
+    used = run_to_end([sys.executable, str(ROOT / "bench" / "bench.py"), *words], log)
+    if used.exit_code not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
         raise CalibrationError(f"bench.py failed: {log.read_text()[-500:]}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return used
