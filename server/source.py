@@ -33,6 +33,7 @@ from sim.wire.replies import make_replies
 from sim.wire.settings import Settings
 
 NAP_S = 0.0005  # at most between two looks at the sockets while something is due
+IDLE_S = 0.2  # the same while nothing is
 BATCH = 64  # events between two looks at the sockets
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -91,18 +92,24 @@ class Source:
         self.stopped = False
 
     def serve(self) -> None:
-        """Send what is due and read what comes, until it is stopped."""
+        """Send what is due and read what comes, until it is stopped, or alone."""
+        parent = os.getppid()
         while not self.stopped:
-            now_ns = time.perf_counter_ns()
-            self._send(now_ns)
-            wait_s = (self._due[0][0] - time.perf_counter_ns()) / 1e9 if self._due else 1.0
-            if 0 < wait_s < NAP_S:  # epoll's own waiting is in whole milliseconds
-                time.sleep(wait_s)
-            for fd, _ in self._epoll.poll(0 if self._due and wait_s < NAP_S else NAP_S):
+            self._send(time.perf_counter_ns())
+            if not self._due and os.getppid() != parent:
+                return  # killed: nobody would stop this process
+            self._nap()
+            for fd, _ in self._epoll.poll(0 if self._due else IDLE_S):
                 if fd == self._listener.fileno():
                     self._accept()
                 else:
                     self._read(self._streams[fd])
+
+    def _nap(self) -> None:
+        """Wait for what is due next; epoll's own waiting is in whole milliseconds."""
+        wait_ns = self._due[0][0] - time.perf_counter_ns() if self._due else 0
+        if wait_ns > 0:
+            time.sleep(min(wait_ns / 1e9, NAP_S))
 
     def _send(self, now_ns: int) -> None:
         due, writes, itl_ns, late_us = self._due, self._writes, self._itl_ns, self._late_us

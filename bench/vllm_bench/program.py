@@ -28,7 +28,7 @@ def run_to_end(words: Sequence[str], log: Path, cores: Sequence[int] = ()) -> Us
 
     Raises OSError where it can't be started. It is killed if this is interrupted.
     """
-    with log.open("w") as file, _on(cores):
+    with log.open("w") as file, on_cores(cores):
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
@@ -50,7 +50,7 @@ def run_to_end(words: Sequence[str], log: Path, cores: Sequence[int] = ()) -> Us
 
 
 @contextmanager
-def _on(cores: Sequence[int]) -> Iterator[None]:
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
     """Keep to these cores, for what is started meanwhile to inherit; to any, if none are given."""
     if not cores:
         yield

@@ -39,8 +39,7 @@ def take_turn(peer: Peer, command: Path, load: Load, tokenizer: Path, folder: Pa
     pace = ("--exact", "--ttft-ms", f"{load.ttft_ms:g}", "--itl-ms", f"{load.itl_ms:g}")
     flags = (*pace, "--model", MODEL, "--tokenizer", str(tokenizer), "--truth", str(truth))
     ours, theirs = halves(sorted(os.sched_getaffinity(0)))
-    with simulator(*flags) as (base_url, pid):
-        os.sched_setaffinity(pid, theirs)
+    with simulator(*flags, cores=theirs) as (base_url, _):
         place = Place(base_url, tokenizer, folder)
         peer.prepare(load, place)
         words = peer.command_line(command, load, place)

@@ -8,7 +8,6 @@ as in any run, and the simulator uses the others.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +53,14 @@ class ExactRun:
     memory_bytes: int  # peak, of bench.py without them
 
 
+@dataclass(frozen=True, slots=True)
+class SourceRun:
+    """The rows of a run, and what each process that sent prepared bytes says of itself."""
+
+    rows: Path
+    sent: list[dict[str, float]]
+
+
 def exact_run(pace: Pace, folder: Path) -> ExactRun:
     """Run bench.py in a folder, as a user would, against a new simulator.
 
@@ -61,21 +68,39 @@ def exact_run(pace: Pace, folder: Path) -> ExactRun:
     """
     truth = folder / "truth.jsonl"
     words = ["--exact", "--ttft-ms", f"{pace.ttft_ms:g}", "--itl-ms", f"{pace.itl_ms:g}"]
-    with simulator(*words, "--truth", str(truth), "--model", "exact") as (base_url, pid):
-        _keep_off_the_client(pid, pace.streams)
+    flags = (*words, "--truth", str(truth), "--model", "exact")
+    with simulator(*flags, cores=_left_by(_workers_of(pace))) as (base_url, _):
         used = _bench(pace, base_url, folder)
     (rows,) = (folder / "results").glob("*.csv")
     return ExactRun(rows, truth, used.cpu_s, used.memory_bytes)
 
 
-def _keep_off_the_client(pid: int, streams: int) -> None:
+def source_run(pace: Pace, folder: Path) -> SourceRun:
+    """Run bench.py with one sending process, against processes that send prepared bytes.
+
+    Raises CalibrationError, SimulatorError.
+    """
+    record, left = folder / "source.jsonl", _left_by(1)
+    words = ("--itl-ms", f"{pace.itl_ms:g}", "--tokens", str(pace.tokens), "--model", "exact")
+    flags = (*words, "--processes", str(max(2, len(left))), "--record", str(record))
+    with simulator(*flags, cores=left, script="source.py") as (base_url, _):
+        _bench(pace, base_url, folder, "--workers", "1")
+    (rows,) = (folder / "results").glob("*.csv")
+    return SourceRun(rows, [json.loads(line) for line in record.read_text().splitlines()])
+
+
+def _workers_of(pace: Pace) -> int:
+    return choose_workers(pace.streams, len(allowed_cores()))
+
+
+def _left_by(workers: int) -> list[int]:
+    """Return the cores that the sending processes leave; none where they have none of their own."""
     allowed = allowed_cores()
-    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
-    if set(allowed) - set(taken):
-        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
+    taken = cores_for(workers, allowed)
+    return [core for core in allowed if core not in taken]
 
 
-def _bench(pace: Pace, base_url: str, folder: Path) -> Used:
+def _bench(pace: Pace, base_url: str, folder: Path, *more: str) -> Used:
     settings = {
         "base_url": base_url,
         "model": "exact",
@@ -87,7 +112,7 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> Used:
     }
     scenarios, log = folder / "scenarios.yaml", folder / "bench.log"
     scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
-    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
+    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), *more]
     used = run_to_end([sys.executable, str(ROOT / "bench" / "bench.py"), *words], log)
     if used.exit_code not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
         raise CalibrationError(f"bench.py failed: {log.read_text()[-500:]}")
