@@ -42,6 +42,12 @@ def test_what_is_told_is_held_against_the_record_of_the_same_request(tmp_path: P
     assert found.ttft_error_mean_ms == pytest.approx(2)
     assert found.ttft_error_p99_ms == pytest.approx(2.98)
     assert found.itl_error_p99_ms == pytest.approx(2.94)
+    assert found.merged_percent == 0
+
+
+def test_tokens_that_were_read_together_are_counted(tmp_path: Path) -> None:
+    record(tmp_path, ["a"])
+    assert figures({"a": Told(70e6, (1000, 20e6))}, tmp_path).merged_percent == 50
 
 
 def test_gaps_of_another_number_are_told_as_absent(tmp_path: Path) -> None:
@@ -79,10 +85,10 @@ def test_a_command_line_has_no_field_left_and_keeps_blanks_in_paths(
 
 
 def test_medians_and_the_table() -> None:
-    turns = [Turn(4, 50, 50, e, 2, itl, 9, 50) for e, itl in ((1, 0.1), (3, 0.3), (2, 0.2))]
+    turns = [Turn(4, 50, 50, e, 2, itl, 0, 9, 50) for e, itl in ((1, 0.1), (3, 0.3), (2, 0.2))]
     found = median_turn(turns)
     assert (found.ttft_error_mean_ms, found.itl_error_p99_ms) == (2, 0.2)
-    assert median_turn([*turns, Turn(4, 5, 5, 5, 5, None, 5, 5)]).itl_error_p99_ms is None
+    assert median_turn([*turns, Turn(4, 5, 5, 5, 5, None, None, 5, 5)]).itl_error_p99_ms is None
     table = markdown({(LOAD, "x"): found}).splitlines()
     assert len(table) == 3
     assert {row.count("|") for row in table} == {len(HEADINGS) + 1}

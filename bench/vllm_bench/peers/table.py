@@ -11,7 +11,7 @@ from .turn import Turn
 
 HEADINGS = (
     "streams, requests", "client", "TTFT told", "TTFT recorded", "told less recorded: mean", "p99",
-    "ITL error p99", "CPU µs/chunk", "MB",
+    "ITL error p99", "merged, %", "CPU µs/chunk", "MB",
 )  # fmt: skip
 RULE = ["---", "---", *["--:"] * (len(HEADINGS) - 2)]
 
@@ -32,6 +32,7 @@ def _figures(turn: Turn) -> list[str]:
         f"{turn.ttft_error_mean_ms:+.2f}",
         f"{turn.ttft_error_p99_ms:+.2f}",
         ABSENT if turn.itl_error_p99_ms is None else f"{turn.itl_error_p99_ms:.3f}",
+        ABSENT if turn.merged_percent is None else f"{turn.merged_percent:.2f}",
         short(turn.cpu_us),
         short(turn.memory_mb),
     ]

@@ -18,6 +18,9 @@ from ..simulator import simulator
 from ..summary.truth import TrueRequest, read_truth
 from .peer import MODEL, Load, Peer, PeerError, Place, Told
 
+# A gap told as less than this share of what it was: its events were read together, or at once.
+NONE_SHARE = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -29,6 +32,7 @@ class Turn:
     ttft_error_mean_ms: float  # told less recorded
     ttft_error_p99_ms: float
     itl_error_p99_ms: float | None  # size of the difference; None: other gaps than were sent
+    merged_percent: float | None  # of the gaps: told as none, as two events in one read are
     cpu_us: float  # of the whole process, for each chunk sent; start-up and warm-up included
     memory_mb: float  # peak, of the process that was started
 
@@ -72,28 +76,37 @@ def _figures(
         raise PeerError(f"{name}: none of its requests is in the server's record")
     ttft = np.array([one.ttft_ns for one, _ in pairs]) / 1e6
     true = np.array([line.sent_ns[0] - line.received_ns for _, line in pairs]) / 1e6
-    gaps = _gap_errors_ms(pairs)
+    gaps = _gaps(pairs)
     return Turn(
         requests=len(pairs),
         ttft_mean_ms=float(ttft.mean()),
         record_mean_ms=float(true.mean()),
         ttft_error_mean_ms=float((ttft - true).mean()),
         ttft_error_p99_ms=float(np.percentile(ttft - true, 99)),
-        itl_error_p99_ms=None if gaps is None else float(np.percentile(gaps, 99)),
+        itl_error_p99_ms=None if gaps is None else float(np.percentile(gaps.errors_ms, 99)),
+        merged_percent=None if gaps is None else 100 * gaps.merged,
         cpu_us=cost[0],
         memory_mb=cost[1],
     )
 
 
-def _gap_errors_ms(pairs: Sequence[tuple[Told, TrueRequest]]) -> NDArray[np.float64] | None:
-    """Return by how much each gap between tokens was told wrong; None: they can't be paired."""
-    found = []
-    for one, line in pairs:
-        true = np.diff(line.sent_ns)
-        if len(true) != len(one.gaps_ns):
-            return None
-        found.append(np.abs(np.array(one.gaps_ns) - true) / 1e6)
-    return np.concatenate(found)
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """By how much each gap between tokens was told wrong, and the share that was told as none."""
+
+    errors_ms: NDArray[np.float64]
+    merged: float
+
+
+def _gaps(pairs: Sequence[tuple[Told, TrueRequest]]) -> _Gaps | None:
+    """Hold the gaps that were told against those that were sent; None: they can't be paired."""
+    sent = [np.diff(line.sent_ns) for _, line in pairs]
+    told = [np.array(one.gaps_ns) for one, _ in pairs]
+    if any(len(a) != len(b) for a, b in zip(told, sent, strict=True)):
+        return None
+    seen, true = np.concatenate(told), np.concatenate(sent)
+    none = (seen < NONE_SHARE * true).mean()
+    return _Gaps(np.abs(seen - true) / 1e6, float(none))
 
 
 def median_turn(turns: Sequence[Turn]) -> Turn:
