@@ -10,7 +10,7 @@ from rich.console import Console
 from vllm_bench.live.last_seconds import Figures
 from vllm_bench.live.progress import Progress, Title
 from vllm_bench.live.screen import LiveView, frame
-from vllm_bench.send.loop_health import Pulse
+from vllm_bench.send.outbox import Pulse
 
 from tests.support.made_runs import failed_record, made_record
 

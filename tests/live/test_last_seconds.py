@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.live.last_seconds import SPAN_S, LastSeconds, token_gaps_ms
 from vllm_bench.records.request_record import RequestRecord
-from vllm_bench.send.loop_health import Pulse
+from vllm_bench.send.outbox import Pulse
 
 from tests.support.made_runs import failed_record, made_record
 

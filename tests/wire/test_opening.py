@@ -33,6 +33,7 @@ def opened(
         assert connection.usable
         connection.close()
         streams.close()
+        await asyncio.sleep(0.02)  # the far end has time to accept it, and to see it closed
 
     loop = new_loop()
     try:

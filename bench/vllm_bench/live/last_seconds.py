@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..records.request_record import RequestRecord
-from ..send.loop_health import Pulse
+from ..send.outbox import Pulse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

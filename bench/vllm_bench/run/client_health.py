@@ -5,11 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..send.loop_health import Pulse
-from ..send.worker import Finished
-from ..wire.clock import ClockFacts
+from ..send.outbox import Finished, Pulse
+
+if TYPE_CHECKING:
+    from ..wire.clock import ClockFacts
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 

@@ -23,8 +23,9 @@ from ..errors import BenchError
 from ..plan.plan import Plan
 from ..plan.share import NS_PER_S, Share
 from ..records.run_info import ClockPair
+from ..send.entry import send_share
+from ..send.outbox import Command, Go
 from ..send.tickets import Tickets
-from ..send.worker import Command, Go, run_worker
 from .client_health import WorkerHealth
 from .interrupts import interrupts_ignored
 
@@ -145,7 +146,7 @@ def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:
     their_orders, orders = context.Pipe(duplex=False)
     results, their_results = context.Pipe(duplex=False)
     process = context.Process(
-        target=run_worker, args=(share, tickets, core, their_orders, their_results), daemon=True
+        target=send_share, args=(share, tickets, core, their_orders, their_results), daemon=True
     )
     process.start()
     their_orders.close()  # so that the pipes end with the child

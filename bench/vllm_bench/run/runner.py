@@ -20,8 +20,7 @@ from ..plan.plan import Plan
 from ..records.request_record import RecordWriter
 from ..records.run_info import ClockPair, RunStatus
 from ..reply.exchange import Exchange, PackedSegment
-from ..send.loop_health import Pulse
-from ..send.worker import Command, Connected, Finished, Ready
+from ..send.outbox import Command, Connected, Finished, Pulse, Ready
 from .client_health import health_facts
 from .crew import RunError, Worker, start_all, started_crew
 from .tally import Tally, Unmeasured

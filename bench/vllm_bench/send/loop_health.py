@@ -14,20 +14,12 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from .outbox import Pulse
 
 TICK_NS = 10_000_000
 PULSE_NS = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """One second of a sending process."""
-
-    at_ns: int  # `perf_counter_ns` at its end
-    cpu_share: float  # of one core; above 1 if several threads ran at once
-    lags_us: bytes  # uint32 each, one for every tick
 
 
 def lags_of(due_ns: int, now_ns: int) -> list[int]:

@@ -1,17 +1,66 @@
-"""Messages of a sending process to its parent, sent by a separate thread."""
+"""What a sending process and its parent tell each other; its own messages go by a thread."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
+from typing import TYPE_CHECKING, Literal
 
 from ..reply.exchange import Segment
+
+if TYPE_CHECKING:
+    from ..wire.clock import ClockFacts
 
 PAUSE_S = 0.0005  # between messages: a burst of ended streams is reported over milliseconds
 HURRY = 1000  # with this many messages waiting there is no pause
 IDLE_S = 0.02  # sleep of an empty outbox: a wake-up per message would cost the loop time
+
+Command = Literal["stop", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """From the parent: start at this instant of the shared monotonic clock (ns)."""
+
+    start_ns: int
+    spread_ns: int = 0  # over which the streams of a closed loop begin
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """To the parent: how many streams are connected, and the first failure to do so."""
+
+    connected: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """To the parent: the warm-up is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """To the parent: the last message."""
+
+    end_ns: int
+    wall_s: float
+    connections_opened: int  # after the start
+    peak_memory_bytes: int
+    cpu_s: float  # since the process began
+    clock: ClockFacts  # from the start on
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One second of a sending process."""
+
+    at_ns: int  # `perf_counter_ns` at its end
+    cpu_share: float  # of one core; above 1 if several threads ran at once
+    lags_us: bytes  # uint32 each, one for every tick
 
 
 class Outbox:

@@ -14,61 +14,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from typing import Literal
 
 from ..plan.share import PlannedRequest, Share
-from ..wire.clock import ClockFacts, kept_stamping
+from ..wire.clock import kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
 from .loop_health import LoopHealth, peak_memory_bytes
 from .open_loop import OpenLoop
-from .outbox import Outbox
+from .outbox import Command, Connected, Finished, Go, Outbox, Ready
 from .tickets import Tickets
 
 Sender = OpenLoop | ClosedLoop | ConversationLoop
-Command = Literal["stop", "cancel"]
-
-
-@dataclass(frozen=True, slots=True)
-class Go:
-    """From the parent: start at this instant of the shared monotonic clock (ns)."""
-
-    start_ns: int
-    spread_ns: int = 0  # over which the streams of a closed loop begin
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """To the parent: how many streams are connected, and the first failure to do so."""
-
-    connected: int
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """To the parent: the warm-up is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """To the parent: the last message."""
-
-    end_ns: int
-    wall_s: float
-    connections_opened: int  # after the start
-    peak_memory_bytes: int
-    cpu_s: float  # since the process began
-    clock: ClockFacts  # from the start on
 
 
 def run_worker(
     share: Share, tickets: Tickets, core: int | None, orders: Pipe, results: Pipe
 ) -> None:
-    """Run a share of a plan; the entry point of the child process.
+    """Run a share of a plan.
 
     There are two one-way pipes: the loop reads `orders` without blocking, and with a two-way pipe
     the sending thread couldn't block either.
