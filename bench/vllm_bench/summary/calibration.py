@@ -85,7 +85,8 @@ def judged(rows: Sequence[Calibration]) -> str:
     if exact:
         said = f"Exact here up to {_load(exact[-1])}: {_errors(exact[-1])}."
     else:
-        said = f"Not exact here at any load that was tried ({EXACT_MS:g} ms at p99 would be)."
+        limits = f"{EXACT_MS:g} ms at p99 and {EXACT_PERCENT:g} % of such reads would be"
+        said = f"Not exact here at any load that was tried ({limits})."
     said += "".join(f" At {_load(row)}: {_errors(row)}." for row in beyond)
     if not beyond:
         return f"{said} Nothing beyond was tried."
