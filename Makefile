@@ -11,7 +11,7 @@ NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command 
 PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install init-env server server-cpu sim demo calibrate judge bench summarize plots report all \
+.PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench summarize plots report all \
 	test test-fast test-vllm check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
@@ -39,6 +39,9 @@ demo: ## try everything without GPU or hub: simulator, run, tables, pictures, re
 
 calibrate: ## measure the client's own error (10 minutes; run nothing else meanwhile)
 	$(RUN) bench/calibrate.py $(ARGS)
+
+peers: ## hold vllm-rs and this client against a simulator's record (10 minutes; nothing beside)
+	$(RUN) bench/peers.py $(ARGS)
 
 judge: ## check that verdicts are right: planted cases (12 minutes; run nothing else meanwhile)
 	$(RUN) bench/judge.py $(ARGS)
@@ -76,5 +79,5 @@ check: ## check format, lint and types
 	"$$(dirname "$$python")/shellcheck" server/*.sh tools/*.sh .ci/run
 
 clean: ## remove caches and environments; results stay
-	rm -rf .venv .venv-vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find bench server tests tools -name __pycache__ -prune -exec rm -rf {} +

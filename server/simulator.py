@@ -22,6 +22,7 @@ from sim.engine.profiles import PROFILES
 from sim.faults import KINDS, read_faults
 from sim.serve import Plan, serve
 from sim.wire.settings import ExactPace, Settings
+from sim.wire.vocabulary import vocabulary
 
 DEFAULT_PROFILE = "llama-8b-a100"
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--model", default="simulated")
     wire.add_argument("--served-model-name", nargs="+", default=[])
     wire.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
+    wire.add_argument(
+        "--tokenizer", type=Path, metavar="FOLDER", help="count prompts with its tokenizer.json"
+    )
     wire.add_argument("--max-model-len", type=_positive, help="default: the profile's")
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
@@ -155,6 +159,7 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
 
 def _settings(args: argparse.Namespace) -> Settings:
     profile = PROFILES[args.profile or DEFAULT_PROFILE]
+    vocabulary(args.tokenizer)  # loaded now: what is wrong with it shows at the start
     return Settings(
         model=args.model,
         served_names=tuple(args.served_model_name or [args.model]),
@@ -164,6 +169,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         reasoning=args.reasoning,
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
+        tokenizer=args.tokenizer,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import BenchError
+from .program import on_cores
 from .script import ROOT
 
 STOP_LIMIT_S = 30.0  # it writes the rest of its truth
@@ -18,19 +19,27 @@ class SimulatorError(BenchError):
 
 
 @contextmanager
-def simulator(*words: str, own_session: bool = False) -> Iterator[tuple[str, int]]:
+def simulator(
+    *words: str,
+    own_session: bool = False,
+    cores: Sequence[int] = (),
+    script: str = "simulator.py",
+) -> Iterator[tuple[str, int]]:
     """Start a simulator with these flags on a free port; yield its base URL and process id.
+
+    It keeps to these cores, if any are given. `script` is another server of the same folder.
 
     In its own session Ctrl-C doesn't reach it, but Linux shares the cores by session: what is
     measured stays in the script's. It is stopped at the block's end. Raises SimulatorError.
     """
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "server" / "simulator.py"), "--port", "0", *words],
-        stdout=subprocess.PIPE,
-        stderr=None if own_session else subprocess.DEVNULL,
-        text=True,
-        start_new_session=own_session,
-    )
+    with on_cores(cores):
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "server" / script), "--port", "0", *words],
+            stdout=subprocess.PIPE,
+            stderr=None if own_session else subprocess.DEVNULL,
+            text=True,
+            start_new_session=own_session,
+        )
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

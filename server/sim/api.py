@@ -21,6 +21,7 @@ from .wire.connection import JSON, VARY, Connection, HttpRequest
 from .wire.errors import ApiError
 from .wire.generation import CHAT, COMPLETIONS, check_model, read_json, read_prompt, read_request
 from .wire.settings import VERSION
+from .wire.vocabulary import vocabulary
 
 
 class Plain(NamedTuple):
@@ -101,7 +102,9 @@ class Api:
 
     def _tokenize(self, request: HttpRequest, _: Connection) -> Plain:
         body = read_json(request.body)
-        check_model(body, self._server.settings)
-        tokens = read_prompt("messages" if "messages" in body else "prompt", body)
-        limit = self._server.settings.max_model_len
-        return _json(bodies.tokenized(tokens, limit, bool(body.get("return_token_strs"))))
+        settings = self._server.settings
+        check_model(body, settings)
+        words = vocabulary(settings.tokenizer)
+        tokens = read_prompt("messages" if "messages" in body else "prompt", body, words)
+        shown = words if body.get("return_token_strs") else None
+        return _json(bodies.tokenized(tokens, settings.max_model_len, shown))

@@ -44,6 +44,7 @@ JUDGE = {
     "charts": ("stats", "figures", "serverside", "verdict", "summary", "tables"),
     "page": ("stats", "figures", "serverside", "verdict", "summary", "tables", "charts"),
     "planted": ("stats", "figures", "serverside", "verdict", "summary"),
+    "peers": ("stats", "figures", "serverside", "verdict", "summary"),
 }
 ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
 

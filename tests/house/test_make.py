@@ -35,6 +35,7 @@ VERBS = {
     "sim",
     "demo",
     "calibrate",
+    "peers",
     "judge",
 }
 # All that the fakes' PATH has: neither a mamba nor a python of the machine's own.

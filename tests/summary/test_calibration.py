@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from vllm_bench.summary.calibration import (
     FIELDS,
     Calibration,
     in_words,
+    is_exact,
+    judged,
     median_of,
     read_sidecar,
     sidecar,
@@ -85,3 +88,51 @@ def test_it_is_told_in_words_and_drawn() -> None:
     figure = draw(chart, Heading(chart.title, "2 cores.", chart.doc))
     assert len(figure.axes) == 2
     figure.canvas.draw()
+
+
+EXACT = {"stamp_p99_ms": 0.03, "merged_percent": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact"),
+    [
+        ({}, True),
+        ({"stamp_p99_ms": 0.2}, False),
+        ({"stamp_p99_ms": None}, False),
+        ({"merged_percent": 0.2}, False),
+        ({"merged_percent": None}, False),
+    ],
+)
+def test_a_level_is_exact_if_stamps_are_and_hardly_a_read_merged_events(
+    changes: dict[str, float | None], exact: bool
+) -> None:
+    assert is_exact(row(**{**EXACT, **changes})) is exact
+
+
+def test_the_line_names_the_last_exact_load_and_the_first_beyond() -> None:
+    levels = [
+        row(**EXACT, tokens_per_s=3000.0),
+        row(**EXACT, streams=256, tokens_per_s=12_500.0),
+        row(streams=512, stamp_p99_ms=0.8, merged_percent=0.4),
+        row(**EXACT, streams=1000),
+    ]
+    said = judged(levels)
+    assert "up to 256 streams and 12,500 tokens/s: a token's stamp off by 0.030 ms" in said
+    assert "At 512 streams" in said
+    assert "0.800 ms" in said
+    assert "0.40 %" in said
+    assert "more cores" in said
+    assert "Nothing beyond" in judged(levels[:2])
+    assert "Not exact here" in judged(levels[2:3])
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = sidecar(tmp_path, "r")
+    write_sidecar(path, row())
+    known = json.loads(path.read_text())
+    for name in ("late_p99_ms", "merged_percent", "first_merged_percent"):
+        del known[name]
+    path.write_text(json.dumps(known))
+    found = read_sidecar(path)
+    assert found is not None
+    assert found.merged_percent is None

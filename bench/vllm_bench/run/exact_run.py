@@ -8,13 +8,12 @@ as in any run, and the simulator uses the others.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BenchError
+from ..program import Used, run_to_end
 from ..script import ROOT
 from ..simulator import simulator
 from .crew import allowed_cores, choose_workers, cores_for
@@ -51,7 +50,15 @@ class ExactRun:
     rows: Path
     truth: Path
     cpu_s: float  # of bench.py and of its sending processes
-    memory_bytes: int  # peak, of the largest of them
+    memory_bytes: int  # peak, of bench.py without them
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRun:
+    """The rows of a run, and what each process that sent prepared bytes says of itself."""
+
+    rows: Path
+    sent: list[dict[str, float]]
 
 
 def exact_run(pace: Pace, folder: Path) -> ExactRun:
@@ -61,21 +68,39 @@ def exact_run(pace: Pace, folder: Path) -> ExactRun:
     """
     truth = folder / "truth.jsonl"
     words = ["--exact", "--ttft-ms", f"{pace.ttft_ms:g}", "--itl-ms", f"{pace.itl_ms:g}"]
-    with simulator(*words, "--truth", str(truth), "--model", "exact") as (base_url, pid):
-        _keep_off_the_client(pid, pace.streams)
-        cpu_s, memory_bytes = _bench(pace, base_url, folder)
+    flags = (*words, "--truth", str(truth), "--model", "exact")
+    with simulator(*flags, cores=_left_by(_workers_of(pace))) as (base_url, _):
+        used = _bench(pace, base_url, folder)
     (rows,) = (folder / "results").glob("*.csv")
-    return ExactRun(rows, truth, cpu_s, memory_bytes)
+    return ExactRun(rows, truth, used.cpu_s, used.memory_bytes)
 
 
-def _keep_off_the_client(pid: int, streams: int) -> None:
+def source_run(pace: Pace, folder: Path) -> SourceRun:
+    """Run bench.py with one sending process, against processes that send prepared bytes.
+
+    Raises CalibrationError, SimulatorError.
+    """
+    record, left = folder / "source.jsonl", _left_by(1)
+    words = ("--itl-ms", f"{pace.itl_ms:g}", "--tokens", str(pace.tokens), "--model", "exact")
+    flags = (*words, "--processes", str(max(2, len(left))), "--record", str(record))
+    with simulator(*flags, cores=left, script="source.py") as (base_url, _):
+        _bench(pace, base_url, folder, "--workers", "1")
+    (rows,) = (folder / "results").glob("*.csv")
+    return SourceRun(rows, [json.loads(line) for line in record.read_text().splitlines()])
+
+
+def _workers_of(pace: Pace) -> int:
+    return choose_workers(pace.streams, len(allowed_cores()))
+
+
+def _left_by(workers: int) -> list[int]:
+    """Return the cores that the sending processes leave; none where they have none of their own."""
     allowed = allowed_cores()
-    taken = cores_for(choose_workers(streams, len(allowed)), allowed)
-    if set(allowed) - set(taken):
-        os.sched_setaffinity(pid, {core for core in allowed if core not in taken})
+    taken = cores_for(workers, allowed)
+    return [core for core in allowed if core not in taken]
 
 
-def _bench(pace: Pace, base_url: str, folder: Path) -> tuple[float, int]:
+def _bench(pace: Pace, base_url: str, folder: Path, *more: str) -> Used:
     settings = {
         "base_url": base_url,
         "model": "exact",
@@ -87,15 +112,8 @@ def _bench(pace: Pace, base_url: str, folder: Path) -> tuple[float, int]:
     }
     scenarios, log = folder / "scenarios.yaml", folder / "bench.log"
     scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
-    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results")]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
+    words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), *more]
+    used = run_to_end([sys.executable, str(ROOT / "bench" / "bench.py"), *words], log)
+    if used.exit_code not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
         raise CalibrationError(f"bench.py failed: {log.read_text()[-500:]}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,12 @@ from ..records.request_record import RecordsError
 from ..records.row import column_docs
 from ..records.safe_file import write_atomically
 
+EXACT_MS = 0.1  # a token's stamp at p99: a hundredth of the shortest gaps that servers make
+EXACT_PERCENT = 0.1  # reads with several events: they can't move a p99
 
-def _doc(heading: str, text: str) -> Any:
-    return field(metadata={"heading": heading, "description": text})
+
+def _doc(heading: str, text: str, **more: Any) -> Any:
+    return field(metadata={"heading": heading, "description": text}, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +52,61 @@ class Calibration:
     whole_cpu_us: float = _doc("whole CPU µs/chunk", "CPU of all of bench.py, start-up included")
     sender_memory_mb: float = _doc("sender MB", "peak memory of a sending process")
     parent_memory_mb: float = _doc("parent MB", "peak memory of bench.py's other process")
+    # Absent in files of earlier versions.
+    late_p99_ms: float | None = _doc(
+        "read late p99", "how long after the kernel's stamp a token was read", default=None
+    )
+    merged_percent: float | None = _doc(
+        "reads with several events, %", "of these only the last event is told exactly", default=None
+    )
+    first_merged_percent: float | None = _doc(
+        "… of first reads, %", "the same of the replies' first reads", default=None
+    )
 
 
 FIELDS = dataclasses.fields(Calibration)
 COLUMNS: tuple[Column[Calibration], ...] = tuple(
     Column(name, meaning, name) for name, meaning in column_docs(Calibration)
 )
+
+
+def is_exact(row: Calibration) -> bool:
+    """Whether nearly every token was told to a tenth of a millisecond."""
+    merged, stamp_ms = row.merged_percent, row.stamp_p99_ms
+    if merged is None or stamp_ms is None:
+        return False
+    return merged <= EXACT_PERCENT and stamp_ms <= EXACT_MS
+
+
+def judged(rows: Sequence[Calibration]) -> str:
+    """Return in a line up to which load the client is exact here, and what to do for more."""
+    exact = list(itertools.takewhile(is_exact, rows))
+    beyond = rows[len(exact) : len(exact) + 1]
+    if exact:
+        said = f"Exact here up to {_load(exact[-1])}: {_errors(exact[-1])}."
+    else:
+        limits = f"{EXACT_MS:g} ms at p99 and {EXACT_PERCENT:g} % of such reads would be"
+        said = f"Not exact here at any load that was tried ({limits})."
+    said += "".join(f" At {_load(row)}: {_errors(row)}." for row in beyond)
+    if not beyond:
+        return f"{said} Nothing beyond was tried."
+    return (
+        f"{said} For more: the server on another machine, nothing else on this one, and more cores "
+        "(a sending process for each 128 streams, on at most half of them)."
+    )
+
+
+def _load(row: Calibration) -> str:
+    return f"{row.streams} streams and {row.tokens_per_s:,.0f} tokens/s"
+
+
+def _errors(row: Calibration) -> str:
+    merged = "an unknown share" if row.merged_percent is None else f"{row.merged_percent:.2f} %"
+    stamp = "unknown" if row.stamp_p99_ms is None else f"{row.stamp_p99_ms:.3f} ms"
+    return (
+        f"a token's stamp off by {stamp} at p99, TTFT by {row.ttft_error_mean_ms:+.2f} ms in the "
+        f"mean with its way to the server, {merged} of the reads with several events"
+    )
 
 
 def median_of(repeats: Sequence[Calibration]) -> Calibration:

@@ -8,7 +8,7 @@ from typing import Any
 from .generation import CHAT, GenerationRequest, Identity
 from .replies import Reply
 from .settings import Settings
-from .tokens import token_string
+from .vocabulary import Vocabulary
 
 
 def usage(
@@ -128,11 +128,13 @@ def _model(name: str, settings: Settings, created: int) -> dict[str, Any]:
     }
 
 
-def tokenized(tokens: Sequence[int], max_model_len: int, strings: bool) -> dict[str, Any]:
-    """Return the body of /tokenize."""
+def tokenized(
+    tokens: Sequence[int], max_model_len: int, words: Vocabulary | None
+) -> dict[str, Any]:
+    """Return the body of /tokenize; with the tokens' strings if their vocabulary is given."""
     return {
         "count": len(tokens),
         "max_model_len": max_model_len,
         "tokens": tokens,
-        "token_strs": [token_string(token) for token in tokens] if strings else None,
+        "token_strs": [words.string(token) for token in tokens] if words else None,
     }

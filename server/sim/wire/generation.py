@@ -10,7 +10,8 @@ import orjson
 
 from .errors import ApiError, bad_value, invalid
 from .settings import Settings
-from .tokens import EOS, chat_prompt, tokenize
+from .tokens import EOS, chat_prompt
+from .vocabulary import Vocabulary, vocabulary
 
 CHAT = "chat"
 COMPLETIONS = "completions"
@@ -109,7 +110,8 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
             "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
             "stream_options",
         )
-    prompt = read_prompt("messages" if endpoint == CHAT else "prompt", body)
+    field = "messages" if endpoint == CHAT else "prompt"
+    prompt = read_prompt(field, body, vocabulary(settings.tokenizer))
     _check_types(body)
     model = check_model(body, settings)
     max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings)
@@ -134,16 +136,20 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
     )
 
 
-def read_prompt(field: str, body: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the token ids of a body's `prompt`, or of its `messages` under the chat template."""
+def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple[int, ...]:
+    """Return the token ids of a body's `prompt`, or of its `messages` under the chat template.
+
+    As vLLM does, a prompt gets the tokenizer's special tokens, and a template's text doesn't.
+    """
     given = body.get(field)
     if given is None:
         count = f"'<dict of {len(body)} items>'"
         raise invalid("missing", f"body.{field}", "Field required", count)
     if field == "messages":
-        return _chat_tokens(given)
+        return tuple(words.encode(_chat_text(given), add_special_tokens=False))
     if isinstance(given, str):
-        return tuple(tokenize(given))
+        special = body.get("add_special_tokens") is not False
+        return tuple(words.encode(given, add_special_tokens=special))
     if not isinstance(given, list) or not all(type(token) is int for token in given):
         raise invalid("string_type", "body.prompt", "Input should be a valid string", "'<prompt>'")
     if not given:
@@ -154,11 +160,11 @@ def read_prompt(field: str, body: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(given)
 
 
-def _chat_tokens(messages: object) -> tuple[int, ...]:
+def _chat_text(messages: object) -> str:
     if not isinstance(messages, list):
         raise invalid("list_type", "body.messages", "Input should be a valid list", repr(messages))
     turns = [_turn(index, message) for index, message in enumerate(messages)]
-    return tuple(tokenize(chat_prompt(turns)))
+    return chat_prompt(turns)
 
 
 def _turn(index: int, message: object) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 VERSION = "0.33.0+simulator"  # the vLLM version that is simulated, and by what
 SERVER = "vllm-bench-simulator"  # the Server header of each answer
@@ -29,6 +30,7 @@ class Settings:
     reasoning: bool = False
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # a secret: never printed
     seed: int = 0
+    tokenizer: Path | None = None  # a model's folder; None: the simulator's own tokens
 
     @property
     def name(self) -> str:
