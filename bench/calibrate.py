@@ -35,7 +35,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vllm_bench.script import RESULTS, parser_of, run, say
+from vllm_bench.script import RESULTS, count, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.run_info import RunInfo
@@ -64,23 +64,13 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--streams", type=_counts, default=STREAMS, metavar="N,N", help="levels to measure")
-    add("--repeats", type=_count, default=3, metavar="K", help="runs of each level (default: 3)")
+    add("--streams", type=counts, default=STREAMS, metavar="N,N", help="levels to measure")
+    add("--repeats", type=count, default=3, metavar="K", help="runs of each level (default: 3)")
     add("--like", metavar="RUN_ID", help="measure at the streams and the speed of this run instead")
     add("--one-core", action="store_true", help="measure only what one sending core takes")
     where = "folder with the results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=where)
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 16384:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 16384")
-    return int(text)
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(_count(part) for part in text.split(","))
 
 
 def _usual_pace(streams: int) -> Pace:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import UsageError
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, count, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.peers.peer import Load, Peer
@@ -73,21 +73,11 @@ def _parse() -> argparse.Namespace:
     )
     path = "use this program instead of installing it"
     add("--command", action="append", default=[], metavar="NAME=PATH", help=path)
-    add("--streams", type=_counts, default=STREAMS, metavar="N,N", help="default: 64,256,1000")
-    add("--repeats", type=_count, default=5, metavar="K", help="runs of each (default: 5)")
+    add("--streams", type=counts, default=STREAMS, metavar="N,N", help="default: 64,256,1000")
+    add("--repeats", type=count, default=5, metavar="K", help="runs of each (default: 5)")
     where = "folder with the results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=where)
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 16384:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 16384")
-    return int(text)
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(_count(part) for part in text.split(","))
 
 
 def _named(peers: dict[str, Peer], name: str) -> Peer:

@@ -86,6 +86,18 @@ def parser_of(manual: str | None) -> argparse.ArgumentParser:
     )
 
 
+def count(text: str) -> int:
+    """Return a flag's number of streams or of runs."""
+    if not text.isdecimal() or not 1 <= int(text) <= 16384:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 16384")
+    return int(text)
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Return a flag's numbers, with commas between them."""
+    return tuple(count(part) for part in text.split(","))
+
+
 def add_runs(parser: argparse.ArgumentParser, where: str) -> None:
     """Add the arguments that name runs; `where` says what their folder contains."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="runs (default: all)")
