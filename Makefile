@@ -12,7 +12,7 @@ PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench summarize plots report all \
-	test test-fast test-vllm check clean
+	test test-fast test-vllm fuzz check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -70,6 +70,10 @@ test-fast: ## run the tests that start no process: under a minute
 
 test-vllm: ## test the scripts against a real vLLM on the CPU (downloads 1 GB the first time)
 	$(DEV) pytest -q -m vllm tests/e2e $(ARGS)
+
+fuzz: ## throw odd input at each border, other input each time: MINUTES=60
+	end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),5) )); while [ $$(date +%s) -lt $$end ]; do \
+		$(DEV) pytest -q -m fuzz --hypothesis-profile=fuzz $(ARGS) || exit; done
 
 check: ## check format, lint and types
 	$(DEV) ruff format --check .

@@ -16,7 +16,9 @@ from tests.support.far_end import FarEnd, TinyVllm
 ROOT = Path(__file__).resolve().parents[1]
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn"}
 # Enough for properties of this size; how long one takes says something of the machine alone.
-settings.register_profile("house", max_examples=50, deadline=None)
+settings.register_profile("house", max_examples=50, deadline=None, derandomize=True)
+# For `make fuzz`: other inputs each time.
+settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("house")
 fast = {"now": False}  # whether the test that runs now said that it starts no process
 

@@ -29,6 +29,7 @@ VERBS = {
     "all",
     "test",
     "test-fast",
+    "fuzz",
     "test-vllm",
     "check",
     "clean",
