@@ -52,14 +52,17 @@ class PlainEvent:
     def _in_one_line(self) -> bool:
         return not BREAKS.search(self.before + self.after)
 
-    def ends(self, stream: bytes, begin: int) -> list[int]:
-        """Return where each of these events ends that follow one another from `begin` on."""
+    def ends(self, stream: bytes, begin: int, upto: int | None = None) -> list[int]:
+        """Return where each of these events ends that follow one another from `begin` on.
+
+        None is looked for beyond `upto`.
+        """
         head, tail = self._head, self._tail
         if not (self._in_one_line and stream.startswith(head, begin)):
             return []
         # Searching for few bytes is several times as fast as for all that stand between two texts.
         edge, rest = head[-EDGE:], tail + head[:-EDGE]
-        pieces = (stream[begin + len(head) :] + head).split(edge)
+        pieces = (stream[begin + len(head) : upto] + head).split(edge)
         texts = [piece.removesuffix(rest) for piece in pieces]
         # An event of another kind isn't cut out: it stays within a text, whose quotes give it away.
         good = list(map(INSIDE.fullmatch, texts))

@@ -204,7 +204,7 @@ class Server:
                 words = "base_url should end in /v1"
             for secret in self._secrets:  # a gateway may echo it
                 words = words.replace(secret, "***")
-            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words}")
+            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words[:500]}")
         return found
 
 
