@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from vllm_bench.reply.events import EventError, StreamEvent, Usage, error_text, read_event
+from vllm_bench.reply.events import EventError, StreamEvent, Usage, read_event
 from vllm_bench.reply.sse import DONE, EventSplitter
+from vllm_bench.reply.words import error_text
 
 
 def chat(delta: dict[str, object], **choice: object) -> bytes:

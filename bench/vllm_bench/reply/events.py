@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .words import Text, error_code, error_text, one_line, read_json
-
-__all__ = ["EventError", "StreamEvent", "Usage", "counted", "error_text", "read_event", "text_of"]
+from .exchange import Failure
+from .words import Text, error_code, error_text, one_line, read_json, words_of
 
 # Newer servers use `reasoning`, older ones `reasoning_content`.
 REASONING_KEYS = ("reasoning", "reasoning_content")
@@ -217,3 +216,19 @@ def counted(value: Any) -> int:
 
 def _excerpt(payload: Text) -> str:
     return one_line(payload.decode(errors="replace"))
+
+
+def error_event(words: str, code: int | None) -> Failure:
+    """Return the failure that a server tells within a reply of status 200."""
+    said = words or "the server said that it failed"
+    # 500 is what any error in mid-reply is; others say what to do.
+    return Failure("error_event", said if code in (None, 500) else f"error {code}: {said}", code)
+
+
+def told(payload: bytes) -> Failure:
+    """Return the failure that an event of the type `error` tells."""
+    try:
+        code = error_code(read_json(payload))
+    except ValueError:
+        code = None
+    return error_event(words_of(payload), code)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,3 +105,16 @@ def plain_event_of(payload: bytes, event: StreamEvent) -> PlainEvent | None:
     if place is None or TEXT.search(payload, place.end()):
         return None
     return PlainEvent(payload[: place.start(1)], payload[place.end(1) :])
+
+
+def stamps_at(
+    ends: Sequence[int], reads: Sequence[int], stamps: array[int], first: int
+) -> array[int]:
+    """Return the stamp of each event: that of the read which brought its last byte.
+
+    Events and reads are given by where they end; no event ends before the read `first`.
+    """
+    last = first + len(ends)
+    if reads[first:last] == ends:  # an event in each read
+        return stamps[first:last]
+    return array("q", [stamps[bisect_left(reads, end, first)] for end in ends])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable
 
-from .events import GOOD_ENDS, EventError, StreamEvent, Usage, read_event
+from .events import GOOD_ENDS, EventError, StreamEvent, Usage, error_event, read_event, told
 from .exchange import Failure, PackedSegment
-from .plain import PlainEvent, plain_event_of
+from .plain import PlainEvent, plain_event_of, stamps_at
 from .sse import ERROR, MOST_EVENT_BYTES, EventSplitter, TypedPayload, is_done, may_be_json
-from .words import error_code, read_json, words_of
+from .words import words_of
 
 MOST_ERROR_BYTES = 1 << 20  # of an error's body: a page at most, of which a row shows the beginning
 # Of a reply in one piece, and more for each token that was asked for: with 20 logprobs each token
@@ -188,7 +188,7 @@ class Reply:
         if may_be_json(payload):
             self._read_json(stamp_ns, payload, last=last)
         elif isinstance(payload, TypedPayload) and payload.kind == ERROR:
-            self._fail(_told(payload))
+            self._fail(told(payload))
         elif is_done(payload):
             self.done = True
         if self._idle_bytes > MOST_EVENT_BYTES:
@@ -247,31 +247,3 @@ class Reply:
         before = (self.usage and self.usage.completion_tokens) or 0
         upto = (event.usage and event.usage.completion_tokens) or 0
         return max(0, upto - before)
-
-
-def error_event(words: str, code: int | None) -> Failure:
-    """Return the failure that a server tells within a reply of status 200."""
-    said = words or "the server said that it failed"
-    # 500 is what any error in mid-reply is; others say what to do.
-    return Failure("error_event", said if code in (None, 500) else f"error {code}: {said}", code)
-
-
-def _told(payload: bytes) -> Failure:
-    try:
-        code = error_code(read_json(payload))
-    except ValueError:
-        code = None
-    return error_event(words_of(payload), code)
-
-
-def stamps_at(
-    ends: Sequence[int], reads: Sequence[int], stamps: array[int], first: int
-) -> array[int]:
-    """Return the stamp of each event: that of the read which brought its last byte.
-
-    Events and reads are given by where they end; no event ends before the read `first`.
-    """
-    last = first + len(ends)
-    if reads[first:last] == ends:  # an event in each read
-        return stamps[first:last]
-    return array("q", [stamps[bisect_left(reads, end, first)] for end in ends])

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from ..errors import BenchError
-from ..reply.events import counted, error_text
+from ..reply.events import counted
+from ..reply.words import error_text
 from .address import Tls, is_own_address
 from .page import COUNTERS, PageError, Sample, samples, summed
 
