@@ -27,6 +27,8 @@ ErrorKind = Literal[
     "truncated",
     "protocol",
     "empty",
+    "oversized",
+    "overlong",
     "content_filter",
     "bad_finish",
     "cancelled",
