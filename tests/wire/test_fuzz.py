@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from vllm_bench.reply.exchange import Exchange, Failure
 from vllm_bench.wire.connection import FULL_READS, MOST_BARREN_BYTES, Connection
-from vllm_bench.wire.streams import Streams
 
 pytestmark = pytest.mark.fuzz
 
