@@ -189,6 +189,8 @@ FAILURES: dict[str, tuple[list[tuple[float, bytes]], dict[str, object]]] = {
     "empty": ([(50, delta("", "stop") + usage(5, 0) + DONE)], {}),
     "content_filter": ([(50, A + delta("", "content_filter") + USAGE + DONE)], {}),
     "bad_finish": ([(50, A + delta("b", "abort") + USAGE + DONE)], {}),
+    "oversized": (HEALTHY[:2], {"failure": Failure("oversized", "x")}),
+    "overlong": (HEALTHY[:2], {"failure": Failure("overlong", "x")}),
     "cancelled": (HEALTHY[:2], {"failure": Failure("cancelled", "x")}),
 }
 

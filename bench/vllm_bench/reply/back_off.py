@@ -13,11 +13,10 @@ from typing import Any
 
 import orjson
 
+from ..records.request_record import TURNED_AWAY
 from .exchange import Exchange
 from .sse import EventSplitter
 
-# Too many requests; and what a server, or the gateway before it, says while it is away.
-TURNED_AWAY = (429, 502, 503, 504)
 FIRST_S = 0.1  # the longest first wait; each further one may be twice as long
 # A stream that stands still for longer holds no load, whatever the server asks for.
 MOST_S = 5.0

@@ -48,6 +48,7 @@ class Exchange:
     content_type: str = ""
     content_encoding: str = ""
     location: str = ""  # where a redirect points to
+    framed: bool = False  # the reply's head said where it ends, or that chunks do
     retry_after: str = ""  # when the server wants to be asked again: seconds, or a date
     reads: Reads = field(default_factory=list)  # those not yet handed over
     # How long after its stamp each of them was read; 0: the stamp was taken then.

@@ -40,6 +40,7 @@ class Reply:
         self.fingerprint: str | None = None
         self.model: str | None = None  # of the first event that names one
         self.error: Failure | None = None
+        self.excess: Failure | None = None  # which bound it broke
         self.done = not stream  # a reply in one piece has no [DONE]
         self.body = bytearray()  # of a reply that isn't a stream
         self._stream = stream

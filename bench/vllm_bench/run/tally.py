@@ -13,7 +13,7 @@ from ..plan.plan import Plan
 from ..plan.requests import Role
 from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
-from ..reply.exchange import Exchange, PackedSegment
+from ..reply.exchange import Exchange, Failure, PackedSegment
 from ..reply.outcome import judge
 from ..reply.reply import Reply
 from ..reply.token_reads import grouped
@@ -44,11 +44,14 @@ class Tally:
         if tokens_folder is not None:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
-    def segment(self, part: PackedSegment) -> None:
+    def segment(self, part: PackedSegment) -> Failure | None:
+        """Take a part of a reply; return which bound it breaks, the first time."""
         reply = self._reply(part.request_index)
+        before = reply.excess
         reply.take(part)
         if self._plan.role(part.request_index) == "measured":
             self.read_times.segment(part, reply.stamps)
+        return None if before else reply.excess
 
     def end(self, exchange: Exchange) -> Role:
         """Take the end of a reply; return what its request was for."""

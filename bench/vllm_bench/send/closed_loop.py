@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
-from .lanes import Lane, Lanes, in_background
-from .timer import sleep_until
+from .deadlines import watch_deadlines
+from .lanes import Lane, Lanes
+from .timer import in_background, sleep_until
 
 REOPEN_NS = 250_000_000  # before a send is due: time to replace a connection that was idle long
 
@@ -32,7 +33,7 @@ class Streams(ABC):
         if not self._begins_ns:
             await sleep_until(start_ns)
         watching: set[asyncio.Task[None]] = set()
-        in_background(self._lanes.watch_deadlines(), watching)
+        in_background(watch_deadlines(self._lanes), watching)
         for place, lane in enumerate(self._lanes):
             if self._begins_ns:
                 self._later(lane, start_ns + self._begins_ns[place], self._begin)

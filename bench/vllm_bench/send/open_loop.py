@@ -14,8 +14,9 @@ from collections.abc import Sequence
 
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
-from .lanes import Lane, Lanes, in_background
-from .timer import PreciseTimer
+from .deadlines import watch_deadlines
+from .lanes import Lane, Lanes
+from .timer import PreciseTimer, in_background
 
 TEND_S = 0.1
 # Then the loop handles replies and orders: at a rate that is too high for the process, it would
@@ -53,7 +54,7 @@ class OpenLoop:
         self._start_ns = start_ns
         timer = PreciseTimer(asyncio.get_running_loop(), lambda: self._send_due(timer))
         watchers: set[asyncio.Task[None]] = set()
-        in_background(self._lanes.watch_deadlines(), watchers)
+        in_background(watch_deadlines(self._lanes), watchers)
         in_background(self._tend(), watchers)
         self._send_due(timer)
         await self._over.wait()

@@ -8,16 +8,14 @@ others begin. The bytes are interpreted later, elsewhere.
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import httptools
 
 from ..reply.exchange import Exchange, Failure
 from .streams import Streams
-from .tls import Tls
 
 # Most reads in one hand-over: some 30 µs of work, on another thread than the loop.
 FULL_READS = 256
@@ -63,7 +61,6 @@ class Connection:
         self._parser: httptools.HttpResponseParser | None = None
         self._bodies: list[bytes] = []  # of the read that is being looked at
         self.on_body = self._bodies.append  # called by httptools
-        self._framed = False  # the reply says where it ends
         self._in_body = False  # the final status has come; interim ones don't count
         self._complete = False
         self._barren = 0  # bytes since the last ones of a body
@@ -82,7 +79,7 @@ class Connection:
         self.exchange = exchange
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(**TOLERATED)
-        self._framed = self._in_body = self._complete = False
+        self._in_body = self._complete = False
         self._barren = 0
         if exchange.t_sent_ns is None:  # the clock of one that is sent again runs on
             # Before the write: the socket's time counts as the server's, so that the
@@ -155,7 +152,7 @@ class Connection:
         if self.exchange is None:
             return
         now_ns = time.perf_counter_ns()
-        if error is None and self._in_body and not self._framed:
+        if error is None and self._in_body and not self.exchange.framed:
             self._finish(self.exchange, now_ns)
         elif self.exchange.http_status is None:
             self.crossed = self._has_crossed(self.exchange, error, now_ns)
@@ -178,11 +175,13 @@ class Connection:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the few headers that are needed; a trailer, behind the body, changes nothing."""
+        if self._in_body:
+            return
         key = name.lower()
-        if key in (b"content-length", b"transfer-encoding"):
-            self._framed = True
-        elif key in KEPT and not self._in_body:
+        if key in KEPT:
             setattr(self.exchange, KEPT[key], value.decode("latin-1").strip())
+        elif key in (b"content-length", b"transfer-encoding"):
+            cast(Exchange, self.exchange).framed = True
 
     def on_headers_complete(self) -> None:
         """Keep the status, unless it is an interim one: the real reply is still to come."""
@@ -194,7 +193,7 @@ class Connection:
             exchange.content_encoding = exchange.content_encoding.lower()
             self._in_body = True
         else:
-            self._framed = False
+            exchange.framed = False
             exchange.content_type = exchange.content_encoding = ""
 
     def on_message_complete(self) -> None:
@@ -224,7 +223,7 @@ class Connection:
         self._used = True
         if self._unsent:  # answered before all was sent; nobody will read the rest
             self._shut()
-        elif not self._framed or not self._keep_alive or self._said_goodbye:
+        elif not exchange.framed or not self._keep_alive or self._said_goodbye:
             self.close()
         self._finish(exchange, end_ns)
 
@@ -246,36 +245,6 @@ class Connection:
         if sock is not None:
             self._streams.drop(sock)
             sock.close()
-
-
-class SecureConnection(Connection):
-    """The same over TLS, which has shaken hands on the socket: reads are stamped below it."""
-
-    def __init__(self, tls: Tls, *of_any: Any) -> None:
-        """Take what any connection takes, after the side of TLS."""
-        self._tls = tls
-        super().__init__(*of_any)
-
-    def received(self, data: bytes, stamp_ns: int, own_ns: int) -> None:
-        """Take the text of a read: a session ticket has none, and a goodbye may follow it."""
-        try:
-            text, self._said_goodbye = self._tls.opened(data)
-        except ssl.SSLError as e:
-            self.lost(e)
-            return
-        super()._write(self._tls.to_send())
-        if text:
-            super().received(text, stamp_ns, own_ns)
-        if self._said_goodbye:
-            self.lost(None)
-
-    def close(self) -> None:
-        """Say goodbye, and close the connection; no exchange may be under way."""
-        self._write_now(self._tls.farewell())
-        super().close()
-
-    def _write(self, data: bytes) -> None:
-        super()._write(self._tls.sealed(data))
 
 
 def _why(error: OSError | None) -> str:
