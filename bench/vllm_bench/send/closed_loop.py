@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
-from .deadlines import watch_deadlines
 from .lanes import Lane, Lanes
 from .timer import in_background, sleep_until
 
@@ -33,7 +32,7 @@ class Streams(ABC):
         if not self._begins_ns:
             await sleep_until(start_ns)
         watching: set[asyncio.Task[None]] = set()
-        in_background(watch_deadlines(self._lanes), watching)
+        in_background(self._lanes.watch_deadlines(), watching)
         for place, lane in enumerate(self._lanes):
             if self._begins_ns:
                 self._later(lane, start_ns + self._begins_ns[place], self._begin)

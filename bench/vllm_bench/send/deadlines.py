@@ -7,24 +7,13 @@ looked at: so a stream of comments that was handed over many times still has no 
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from ..plan.share import NS_PER_S, Timeouts
 from ..reply.events import EventError, StreamEvent, read_event
 from ..reply.exchange import Exchange, Failure, Reads
 from ..reply.sse import DONE, EventSplitter
 
-if TYPE_CHECKING:
-    from .lanes import Lane, Lanes
-
-TICK_S = 0.1
-# Deadlines checked per tick: requests that began together come due together, and a check reads
-# JSON. With 64 per tick, 1,000 are checked within two seconds.
-LOOKS_A_TICK = 64
-HELD_UP_NS = NS_PER_S  # a tick that comes so late says that the loop was held up
 # After [DONE] the end of the reply's framing is due at once, mostly in the same packet.
 LINGER_NS = NS_PER_S
 
@@ -125,37 +114,3 @@ def _event(payload: bytes) -> StreamEvent:
         return read_event(payload)
     except EventError:
         return StreamEvent()  # judged when the stream ends; here it only isn't a token
-
-
-async def watch_deadlines(lanes: Lanes) -> None:
-    """End what is over its time, for ever."""
-    while True:
-        before_ns = time.perf_counter_ns()
-        await asyncio.sleep(TICK_S)
-        if time.perf_counter_ns() - before_ns > HELD_UP_NS:
-            await asyncio.sleep(TICK_S)  # what came meanwhile is read first
-        now_ns = time.perf_counter_ns()
-        due = [lane for lane in lanes if _due(lane, now_ns)]
-        due.sort(key=lambda lane: lane.look_again_ns)
-        for lane in due[:LOOKS_A_TICK]:
-            _look(lane, lanes, now_ns)
-
-
-def _due(lane: Lane, now_ns: int) -> bool:
-    exchange = lane.exchange
-    if exchange is None:
-        return False
-    return now_ns >= lane.look_again_ns or lane.heard.may_linger(exchange.reads, now_ns)
-
-
-def _look(lane: Lane, lanes: Lanes, now_ns: int) -> None:
-    if lane.exchange is None:
-        return  # the failure of the one before ended the run
-    timeouts, stream = lanes.target.timeouts, lanes.target.stream
-    found = check_deadline(lane.exchange, lane.heard, timeouts, now_ns, stream=stream)
-    if isinstance(found, int):
-        lane.look_again_ns = found
-    elif found is not None:
-        lane.fail(found)
-    elif lane.connection is not None:
-        lane.connection.conclude()

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
-from .deadlines import watch_deadlines
 from .lanes import Lane, Lanes
 from .timer import PreciseTimer, in_background
 
@@ -54,7 +53,7 @@ class OpenLoop:
         self._start_ns = start_ns
         timer = PreciseTimer(asyncio.get_running_loop(), lambda: self._send_due(timer))
         watchers: set[asyncio.Task[None]] = set()
-        in_background(watch_deadlines(self._lanes), watchers)
+        in_background(self._lanes.watch_deadlines(), watchers)
         in_background(self._tend(), watchers)
         self._send_due(timer)
         await self._over.wait()
