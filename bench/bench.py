@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
+GIVE_UP_S = 60.0  # most restarts are over by then
 NAMED_RUNS = 4  # more than these fill the screen with ids
 
 
@@ -95,6 +96,7 @@ def _bench(args: argparse.Namespace) -> int:
         folder=args.results_dir,
         resume=args.resume,
         wait_s=args.wait_s,
+        give_up_s=args.give_up_s,
         workers=args.workers,
         tokens=args.tokens,
         server_metrics=args.server_metrics,
@@ -133,6 +135,8 @@ def _parse() -> argparse.Namespace:
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
     wait = f"wait this long for the server (default: {WAIT_S:g})"
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
+    gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
+    add("--give-up-s", type=_seconds, default=GIVE_UP_S, metavar="S", help=gone)
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")

@@ -24,7 +24,7 @@ from ..plan.plan import Plan
 from ..plan.share import NS_PER_S, Share
 from ..records.run_info import ClockPair
 from ..send.entry import send_share
-from ..send.outbox import Command, Go
+from ..send.outbox import Command, Drop, Go
 from ..send.tickets import Tickets
 from .client_health import WorkerHealth
 from .interrupts import interrupts_ignored
@@ -54,7 +54,7 @@ class Worker:
     health: WorkerHealth
     roomy: bool = False  # whether its results' pipe holds many messages
 
-    def tell(self, message: Go | Command) -> None:
+    def tell(self, message: Go | Drop | Command) -> None:
         """Send it an order; if it has died, the end of its results shows that."""
         try:
             self.orders.send(message)

@@ -19,8 +19,9 @@ from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..records.request_record import RecordWriter
 from ..records.run_info import ClockPair, RunStatus
+from ..reply.back_off import turned_away
 from ..reply.exchange import Exchange, PackedSegment
-from ..send.outbox import Command, Connected, Finished, Pulse, Ready
+from ..send.outbox import Broke, Command, Connected, Drop, Finished, Pulse, Ready
 from .client_health import health_facts
 from .crew import RunError, Worker, start_all, started_crew
 from .tally import Tally, Unmeasured
@@ -30,6 +31,7 @@ POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
 BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # for requests in flight after the first Ctrl-C
+LEAST_AWAY_S = 2.0  # a process tells each second whether replies are under way
 DRAIN_S = 60.0  # for requests of the tail: after an overload they could take hours
 
 
@@ -41,6 +43,7 @@ class Watch:
     on_start: Callable[[ClockPair, dict[str, Any]], None]  # when, and how: see Plan.start_facts
     on_progress: Callable[[Progress], None]
     interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
+    give_up_s: float  # after how long of nothing but requests turned away the server is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class _Run:
         self._cancel_at_s = float("inf")
         self._cancelled = False
         self._draining = False
+        self._broken_off: str | None = None  # why the run was ended
+        self._away_since_s = float("inf")  # since when the server has turned all away
 
     def get_ready(self, watch: Watch) -> bool:
         """Wait for connections and for the warm-up; False: the user asked to stop.
@@ -111,6 +116,8 @@ class _Run:
         while self._ready < len(self._crew):
             connecting = len(self._connected) < len(self._crew)
             self._listen(watch)
+            if self._broken_off:
+                raise RunError(self._broken_off)
             if self._progress.stopping:
                 return False
             if len(self._working) < len(self._crew):
@@ -145,6 +152,7 @@ class _Run:
                 self._take_batch(self._working[results])  # type: ignore[index]
         finally:
             self._tally.write()
+        self._give_up_if_gone(watch.give_up_s)
         watch.on_progress(self._progress)
 
     def _take_batch(self, worker: Worker) -> None:
@@ -168,13 +176,18 @@ class _Run:
             for part in message:
                 self._take(worker, part)
         elif isinstance(message, PackedSegment):
-            self._tally.segment(message)
+            excess = self._tally.segment(message)
+            if excess is not None:
+                worker.tell(Drop(message.request_index, excess))
         elif isinstance(message, Exchange):
+            self._note_presence(away=turned_away(message))
             if self._tally.end(message) == "measured":
                 self._left[message.request_index % len(self._crew)] -= 1
             self._note_phase()
         elif isinstance(message, Pulse):
             worker.health.add(message)
+            if message.replying:
+                self._note_presence(away=False)
             self._progress.recent.pulse(message, self._start.monotonic_ns)
         elif isinstance(message, Connected):
             worker.health.connected = message.connected
@@ -185,6 +198,9 @@ class _Run:
             worker.health.end(message)
             self._finished.append(message)
             del self._working[worker.results]
+        elif isinstance(message, Broke):
+            what = f"a sending process broke off ({message.text}): what it had under way has no row"
+            self._break_off(what, GRACE_S)
 
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
@@ -197,6 +213,28 @@ class _Run:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
+            self._tell("stop")
+
+    def _note_presence(self, *, away: bool) -> None:
+        since_s = min(self._away_since_s, time.monotonic())
+        self._away_since_s = since_s if away else float("inf")
+
+    def _give_up_if_gone(self, give_up_s: float) -> None:
+        """End a run whose server answers nobody any more: no further row would say anything."""
+        ending = self._progress.stopping or self._draining
+        if ending or time.monotonic() - self._away_since_s < max(give_up_s, LEAST_AWAY_S):
+            return
+        why = self._progress.last_error or self._tally.unmeasured.last_error
+        self._break_off(
+            f"gave up: for {give_up_s:g} s the server turned every request away ({why})", 0
+        )
+
+    def _break_off(self, why: str, grace_s: float) -> None:
+        """End a run that has failed; what was measured is kept."""
+        if self._broken_off is None:
+            self._broken_off = why
+            self._progress.stop()
+            self._cancel_at_s = time.monotonic() + grace_s
             self._tell("stop")
 
     def _tell(self, command: Command) -> None:
@@ -234,7 +272,7 @@ class _Run:
         )
 
     def _status(self) -> RunStatus:
-        if not self._finished:
+        if self._broken_off or not self._finished:
             return "failed"
         progress = self._progress
         missing = progress.ended < self._due() or progress.errors["cancelled"]
@@ -266,6 +304,7 @@ class _Run:
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
             *((died,) if lost else ()),
+            *((self._broken_off,) if self._broken_off else ()),
         )
 
 

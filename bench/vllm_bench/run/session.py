@@ -45,6 +45,7 @@ class Session:
     folder: Path
     resume: bool  # leave out the runs that are complete in the folder
     wait_s: float  # how long to wait for a server
+    give_up_s: float  # how long a server may turn every request away, before the run is ended
     workers: int | None  # sending processes; None: as many as suit the load and the cores
     tokens: bool  # write each token's stamp
     server_metrics: bool
@@ -159,7 +160,8 @@ class Session:
 
             stack.callback(samplers.stop)
             samplers.start()
-            watch = Watch(self._say_connected, on_start, view.show, interrupts)
+            shown = view.show
+            watch = Watch(self._say_connected, on_start, shown, interrupts, self.give_up_s)
             result = self._recorded(job, plan, workers, watch, samplers)
         for note in result.notes:
             self.say(f"  {note}")

@@ -30,8 +30,12 @@ def lags_of(due_ns: int, now_ns: int) -> list[int]:
 class LoopHealth:
     """Ticks on the running loop, and reports one pulse per second."""
 
-    def __init__(self, report: Callable[[Pulse], None]) -> None:
+    def __init__(
+        self, report: Callable[[Pulse], None], replying: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`replying` tells how many replies are under way."""
         self._report = report
+        self._replying = replying
         self._lags_us = array("I")
         self._due_ns = 0
         self._pulse_ns = 0
@@ -66,7 +70,7 @@ class LoopHealth:
         cpu_ns, span_ns = time.process_time_ns(), now_ns - self._pulse_ns
         if span_ns > 0:
             share = (cpu_ns - self._cpu_ns) / span_ns
-            self._report(Pulse(now_ns, share, self._lags_us.tobytes()))
+            self._report(Pulse(now_ns, share, self._lags_us.tobytes(), self._replying()))
         self._pulse_ns, self._cpu_ns, self._lags_us = now_ns, cpu_ns, array("I")
 
 
