@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.vllm import server as control
-from vllm_bench.vllm.page import COUNTERS, PageError, samples, summed
+from vllm_bench.vllm.page import COUNTERS, STARTED, PageError, samples, summed
 from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
@@ -56,7 +56,7 @@ def test_counters_of_a_real_server_are_read(
     far_end.scripts = [[(shared / "wire" / f"{name}.txt").read_bytes()]]
     found = server.counters()
     assert found is not None
-    assert set(found) == set(COUNTERS)
+    assert set(found) == {*COUNTERS, STARTED}
     assert REAL[name].items() <= found.items()
 
 

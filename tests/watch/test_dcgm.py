@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from vllm_bench.vllm.page import PageError
+from vllm_bench.vllm.server import ControlError
 from vllm_bench.watch.dcgm import DcgmSampler, is_blank, read_page
 from vllm_bench.watch.recording import GpuRecording, UnavailableError
 
@@ -50,7 +51,7 @@ def page(*gpus: int, **changes: float | str) -> str:
 
 def test_its_fields_become_our_columns_in_our_units() -> None:
     (reading,) = read_page(page(3))
-    assert (reading.index, reading.uuid, reading.name) == (3, "GPU-3", "NVIDIA H100 80GB HBM3")
+    assert (reading.index, reading.board.uuid, reading.name) == (3, "GPU-3", "NVIDIA H100 80GB HBM3")
     assert reading.values == {
         "sm_clock_mhz": 1980,
         "memory_clock_mhz": 2619,
@@ -121,13 +122,16 @@ def test_a_page_that_is_no_metrics_page_is_refused() -> None:
 
 
 class Pages:
-    """Plays one page a question; the last one again and again."""
+    """Plays one page a question, None for no answer; the last one again and again."""
 
     def __init__(self, *pages: str | None) -> None:
         self.left = list(pages)
 
-    def __call__(self) -> str | None:
-        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+    def __call__(self) -> str:
+        page = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        if page is None:
+            raise ControlError("http://gpu7/metrics: no answer within 5 s")
+        return page
 
 
 def asked(folder: Path, times: int, *pages: str | None) -> tuple[pd.DataFrame, Any]:
@@ -184,7 +188,7 @@ def test_an_exporter_that_stops_answering_is_a_gap_and_told_once(tmp_path: Path)
 @pytest.mark.parametrize(
     ("answer", "wanted", "why"),
     [
-        (None, None, "no answer with status 200"),
+        (None, None, "no answer within 5 s"),
         ("<html>", None, "shows no GPU"),
         (page(0), [5], "shows no GPU that was asked for"),
     ],
@@ -192,6 +196,6 @@ def test_an_exporter_that_stops_answering_is_a_gap_and_told_once(tmp_path: Path)
 def test_without_a_gpu_on_the_page_it_says_why(
     tmp_path: Path, answer: str | None, wanted: list[int] | None, why: str
 ) -> None:
-    sampler = DcgmSampler(lambda: answer, GpuRecording(tmp_path / "x.csv", "dcgm"), wanted)
+    sampler = DcgmSampler(Pages(answer), GpuRecording(tmp_path / "x.csv", "dcgm"), wanted)
     with pytest.raises(UnavailableError, match=why):
         sampler.start()
