@@ -51,7 +51,11 @@ def page(*gpus: int, **changes: float | str) -> str:
 
 def test_its_fields_become_our_columns_in_our_units() -> None:
     (reading,) = read_page(page(3))
-    assert (reading.index, reading.board.uuid, reading.name) == (3, "GPU-3", "NVIDIA H100 80GB HBM3")
+    assert (reading.index, reading.board.uuid, reading.name) == (
+        3,
+        "GPU-3",
+        "NVIDIA H100 80GB HBM3",
+    )
     assert reading.values == {
         "sm_clock_mhz": 1980,
         "memory_clock_mhz": 2619,

@@ -45,6 +45,14 @@ class Answer:
     location: str  # where a redirect points to; nobody follows it, with a key in the headers
 
 
+def check_url(url: str) -> None:
+    """Raise ValueError where no request can go to such an address (256.0.0.1, say)."""
+    try:
+        _ = httpx.URL(url).host
+    except httpx.InvalidURL as e:
+        raise ValueError(str(e)) from e
+
+
 class Calls:
     """Calls with the same headers, over connections that are kept. Safe to use from any thread."""
 

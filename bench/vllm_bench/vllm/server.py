@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import orjson
 
 from ..errors import BenchError
 from ..reply.events import counted, error_text
 from .address import Tls, is_own_address
-from .calls import Answer, Calls, NoAnswerError
+from .calls import Answer, Calls, NoAnswerError, check_url
 from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
 
 LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
@@ -58,8 +57,8 @@ class Server:
         the CA file of `tls` can't be read.
         """
         try:
-            _ = httpx.URL(base_url).host
-        except (httpx.InvalidURL, UnicodeError) as e:
+            check_url(base_url)
+        except ValueError as e:
             raise ControlError(f"{base_url}: not a usable URL: {e}") from e
         parts = urlsplit(base_url)
         root_path = parts.path.removesuffix("/v1")
