@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -228,14 +229,17 @@ class Server:
 
 
 def page_getter(url: str, limit_s: float) -> Callable[[], str]:
-    """Return a function that fetches a page's text over its own connection (ControlError)."""
-    calls = Calls({})
+    """Return a function that fetches a page's text, over a connection of its own each time.
+
+    It raises ControlError.
+    """
 
     def fetch() -> str:
-        try:
-            return _page(url, calls.ask(url, limit_s))
-        except NoAnswerError as e:
-            raise ControlError(f"{url}: {e}") from e
+        with closing(Calls({})) as calls:
+            try:
+                return _page(url, calls.ask(url, limit_s))
+            except NoAnswerError as e:
+                raise ControlError(f"{url}: {e}") from e
 
     return fetch
 

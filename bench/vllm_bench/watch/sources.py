@@ -14,6 +14,7 @@ from ..vllm.page import TOTALS, Engine
 Change = Literal["server_restarted", "replicas"]
 CLOCKS_APART_S = 5.0  # between this machine's wall clock and the server's
 SOON = 3  # readings: a server that began anew doesn't pass its old counters within these
+SHARE = 0.1  # of the largest sum that was seen
 MOST_SOURCES = 64
 
 
@@ -84,12 +85,15 @@ class _ByCounters:
             self._lowest = total
             return None
         if restarted(last, now):
-            back = total > 0 and total >= self._lowest
+            self._high, self._since_drop = max(self._high, _total(last)), 0
+            # A restarted server has counted next to nothing; a replica has its share.
+            back = total >= self._lowest > SHARE * self._high
             self._lowest = min(self._lowest, total)
-            self._high, self._since_drop = max(_total(last), total), 0
             return "replicas" if back else "server_restarted"
-        passed = _total(last) < self._high <= total
-        return "replicas" if passed and self._since_drop < SOON else None
+        if self._since_drop >= SOON or not _total(last) < self._high <= total:
+            return None
+        jumped_back = total - self._high < (total - _total(last)) / 2
+        return "replicas" if jumped_back else None
 
 
 def _total(engine: Engine) -> float:
