@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from vllm_bench.vllm.page import PageError
 from vllm_bench.vllm.server import ControlError
-from vllm_bench.watch.dcgm import DcgmSampler, is_blank, read_page
+from vllm_bench.watch.dcgm import DcgmSampler, Numbers, is_blank, read_page
 from vllm_bench.watch.recording import GpuRecording, UnavailableError
 
 
@@ -123,6 +123,55 @@ def test_a_page_that_is_no_metrics_page_is_refused() -> None:
     with pytest.raises(PageError, match="not a page of Prometheus metrics"):
         read_page("DCGM_FI_DEV_GPU_UTIL{gpu= nonsense\n")
     assert read_page("<html>welcome</html>") == []
+
+
+def hosts(*which: str, gpu: int = 0, **more: str) -> str:
+    """A page of one GPU of each host, all with one number: 201 W, 202 W, ..."""
+    return "".join(
+        f"DCGM_FI_DEV_POWER_USAGE{labels(gpu, Hostname=host, UUID=f'GPU-{host}', **more)} {watts}\n"
+        for watts, host in enumerate(which, start=201)
+    )
+
+
+def test_gpus_of_one_number_on_several_hosts_are_all_kept(tmp_path: Path) -> None:
+    text = hosts("a", "b") + hosts("a", "b", gpu=1)
+    rows, facts = asked(tmp_path, 2, text, text)
+    assert rows["gpu_index"].to_list() == [0, 1, 2, 3]
+    assert rows["gpu_uuid"].to_list() == ["GPU-a", "GPU-a", "GPU-b", "GPU-b"]
+    assert rows["power_w"].to_list() == [201, 201, 202, 202]
+    told = [p["text"] for p in facts["problems"] if p["code"] == "several_hosts"]
+    assert len(told) == 2
+    assert "GPU 2 is GPU 0 of b (GPU-b)" in told[0]
+    assert [g["index"] for g in facts["gpus"]] == [0, 1, 2, 3]
+
+
+def test_hosts_are_told_apart_by_whatever_label_there_is() -> None:
+    power = "DCGM_FI_DEV_POWER_USAGE"
+    by_uuid = f'{power}{{gpu="0",UUID="GPU-a"}} 1\n{power}{{gpu="0",UUID="GPU-b"}} 2\n'
+    by_host = f'{power}{{gpu="0",Hostname="a"}} 1\n{power}{{gpu="0",Hostname="b"}} 2\n'
+    for text in (by_uuid, by_host):
+        assert [(r.index, r.values["power_w"]) for r in read_page(text)] == [(0, 1.0), (1, 2.0)]
+    pods = f'{power}{{gpu="0",UUID="a",pod="x"}} 1\n{power}{{gpu="0",UUID="a",pod="y"}} 1\n'
+    assert [r.values for r in read_page(pods)] == [{"power_w": 1.0}]  # one board, shared
+
+
+def test_a_number_once_given_stays_with_its_board() -> None:
+    numbers = Numbers()
+    assert [r.index for r in read_page(hosts("b"), None, numbers)] == [0]
+    both = read_page(hosts("a", "b"), None, numbers)
+    assert [(r.index, r.board.host) for r in both] == [(0, "b"), (1, "a")]
+
+
+@pytest.mark.parametrize("gpu", ["", "x", "-1", "²", "9" * 5000, "0.5"])
+def test_what_is_no_number_of_a_gpu_is_none(gpu: str) -> None:
+    assert read_page(f'DCGM_FI_DEV_POWER_USAGE{{gpu="{gpu}"}} 1\n') == []
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "-40", "1e308", "1e30"])
+def test_a_value_that_cannot_be_true_is_an_absent_one(value: str) -> None:
+    for name in FIELDS:
+        readings = read_page(page(0, **{name: value}))
+        assert len(readings) == 1
 
 
 class Pages:

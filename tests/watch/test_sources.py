@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from vllm_bench.vllm.page import read_page
+from vllm_bench.vllm.page import read_page, together
 from vllm_bench.watch.sources import Change, Sources
 from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
 
@@ -57,9 +57,7 @@ def test_a_restart_and_replicas_are_told_apart(pages: Sequence[str], change: Cha
     found = Sources()
     for number, text in enumerate(pages):
         read = read_page(text)
-        engines = read.engines
-        (together,) = engines.values() if len(engines) == 1 else [list(engines.values())[0]]
-        found.of(read.started_s, engines, together, NOW_S + number)
+        found.of(read.started_s, read.engines, together(read.engines), NOW_S + number)
     assert found.change == change
 
 

@@ -95,7 +95,7 @@ def is_blank(value: float) -> bool:
     return not 0 <= value < 2**47 or 0x7FFFFFF0 <= value <= 0x7FFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Board:
     """Which GPU of which host. A page may be of several hosts, each with a GPU 0."""
 
@@ -126,18 +126,21 @@ class Numbers:
 class Reading:
     """The values of one GPU on one page."""
 
-    def __init__(self, index: int, board: Board, labels: Mapping[str, str]) -> None:
+    def __init__(self, index: int, board: Board, given: Sequence[Sample]) -> None:
         self.index = index
         self.board = board
-        name = labels.get("modelName")
+        name = given[0].labels.get("modelName")
         self.name = None if name is None else name[:MOST_NAME]
-        self.is_split = bool(labels.get("GPU_I_ID"))
+        self.is_split = any(sample.labels.get("GPU_I_ID") for sample in given)
         self.values: dict[str, Any] = {}
+        for sample in given:
+            self._add(sample)
 
-    def add(self, sample: Sample) -> None:
+    def _add(self, sample: Sample) -> None:
         """Take one value; if a board has several, one for each slice, only the first."""
         column, convert = FIELDS[sample.name]
-        if not is_blank(sample.value) and not (self.is_split and column in OF_A_SLICE):
+        of_a_slice = column in OF_A_SLICE and sample.labels.get("GPU_I_ID")
+        if not is_blank(sample.value) and not of_a_slice:
             self.values.setdefault(column, convert(sample.value))
 
     def facts(self) -> GpuFacts:
@@ -150,15 +153,17 @@ def read_page(
 ) -> list[Reading]:
     """Return the page's GPUs, or only those wanted. Raises PageError: it isn't Prometheus text."""
     numbers = numbers or Numbers()
-    found: dict[int, Reading] = {}
+    found: dict[Board, list[Sample]] = {}
     for sample in samples(text, FIELDS):
         board = _board(sample.labels)
-        if board is None or (wanted is not None and board.gpu not in wanted):
-            continue
+        if board is not None and (wanted is None or board.gpu in wanted):
+            found.setdefault(board, []).append(sample)
+    readings = []
+    for board in sorted(found):  # a whole host before the next one
         index = numbers.of(board)
         if index is not None:
-            found.setdefault(index, Reading(index, board, sample.labels)).add(sample)
-    return [found[index] for index in sorted(found)]
+            readings.append(Reading(index, board, found[board]))
+    return sorted(readings, key=lambda reading: reading.index)
 
 
 def _board(labels: Mapping[str, str]) -> Board | None:
