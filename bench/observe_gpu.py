@@ -80,7 +80,7 @@ def _sample(args: argparse.Namespace, lines: Lines) -> int:
         signal.signal(number, lambda *_: lines.ended.set())
     sink = StreamSink(lines.write, time.perf_counter())
     sampler = GpuSampler(sink, args.hz, args.gpus)
-    sampler.start()
+    sampler.start(lines.ended.is_set)
     while not lines.ended.wait(1.0):
         # A reader that has gone is noticed even when no GPU answers.
         lines.write(ALIVE if args.out == "-" else "")

@@ -146,7 +146,8 @@ def test_functions_fit_a_glance() -> None:
 
 MAY = {
     # who may talk to a server, know asyncio and the clock, know a file format
-    "httpx": {"server"},
+    "httpx": {"calls"},
+    "httpcore": {"calls"},
     "httptools": {"connection"},
     "uvloop": {"worker"},
     "asyncio": {

@@ -93,8 +93,6 @@ def as_json(value: Any) -> str:
 
 def edited(rng: random.Random, payload: bytes) -> bytes:
     """Return an event's JSON with some of its values changed, doubled or gone."""
-    if payload.count(b"[") + payload.count(b"{") > 200:
-        return payload  # how deep it can be read depends on how deep this call is
     try:
         value = json.loads(payload)
     except ValueError:
