@@ -93,7 +93,7 @@ class ServerCounter:
             # No fallback to another counter: a set counted in two ways could not be repeated.
             raise PromptError(f"the server stopped counting tokens: {e}") from e
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # don't wait for the rest on Ctrl-C
+            pool.shutdown(wait=False, cancel_futures=True)  # nor wait for them on Ctrl-C
 
 
 class TokenizerCounter:

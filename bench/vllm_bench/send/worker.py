@@ -21,7 +21,7 @@ from ..wire.clock import kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
-from .loop_health import LoopHealth, peak_memory_bytes
+from .loop_health import LoopHealth, peak_memory_bytes, signs_of_life
 from .open_loop import OpenLoop
 from .outbox import Command, Connected, Finished, Go, Outbox, Ready
 from .tickets import Tickets
@@ -61,7 +61,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     for _ in range(share.lanes):
         lanes.add()
     session = _Session(share, tickets, lanes, orders)
-    with kept_stamping(), session.hearing():
+    with kept_stamping(), session.hearing(), signs_of_life(outbox.put):
         problem = await lanes.connect()
         outbox.put(Connected(lanes.connected, problem))
         await session.warm_up()
