@@ -135,8 +135,9 @@ class Session:
         """Return, for each run of each job, the rows of an equal complete run, if any."""
         if not self.resume:
             return [None for job in jobs for _ in job.plans]
-        found = complete_runs(self.folder, self._say_once)
-        return [found.get(key) for job in jobs for key in job.run_keys()]
+        keys = [key for job in jobs for key in job.run_keys()]
+        found = complete_runs(self.folder, set(keys), self._say_once)
+        return [found.get(key) for key in keys]
 
     def _named(self, plan: Plan) -> Plan:
         """Return the plan with a name that no other run has, and make its file, empty.
