@@ -21,13 +21,12 @@ from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
+from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
 from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
 from .requests import Piece, Requests, Role, Uses
 from .share import NS_PER_S, Share, Talk, Target
 from .times import schedule_facts, spare_connections, start_facts, stream_begins
-
-SHORTEST_SECRET = 4  # `X-Priority: 1` is no secret; masking it would hide every 1 in an error
 
 
 @dataclass(frozen=True)
@@ -243,12 +242,9 @@ class Plan:
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that must not be written to files if a server echoes them: key and headers."""
-        own = {name.lower() for name in self.scenario.headers} | {"authorization"}
-        values = [value for name, value in self.target.headers if name.lower() in own]
-        found = {v for value in values for v in (value, value.removeprefix("Bearer "))}
-        # The longest first: otherwise a short one inside a long one would leave the rest visible.
-        return tuple(sorted((v for v in found if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
+        """Texts that must not be shown if a server echoes them: all secrets that it is sent."""
+        key = [value for name, value in self.target.headers if name == "Authorization"]
+        return secret_texts(key, self.scenario.headers, self.scenario.extra_body)
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -17,13 +17,14 @@ from typing import Any
 import orjson
 
 from ..records.request_record import RequestRecord
-from ..records.text import printable
+from ..records.text import masked, printable
 from .events import Usage, error_text
 from .exchange import Exchange, Failure
 from .reply import Reply
 
 # A choice that ended by itself. vLLM has others, for one that didn't: abort, error, repetition.
 GOOD_ENDS = ("stop", "length", "tool_calls", "function_call")
+MOST_SHOWN = 600  # characters of a server's words in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
     if exchange.http_status == 200 and exchange.failure is None:
         reply.close(exchange.t_end_ns)
     failure = failure_of(exchange, reply, stream=expected.stream, choices=expected.choices)
-    return Outcome(_record(exchange, expected, reply, failure), reply.fingerprint, reply.model)
+    record = _record(exchange, expected, reply, failure)
+    hide = expected.secrets
+    return Outcome(record, _shown(reply.fingerprint, hide), _shown(reply.model, hide))
 
 
 def failure_of(exchange: Exchange, reply: Reply, *, stream: bool, choices: int) -> Failure | None:
@@ -152,9 +155,9 @@ def _record(
         token_reads=len(reads),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
-        finish_reason=reply.finish_reasons.get(0),
+        finish_reason=_shown(reply.finish_reasons.get(0), expected.secrets),
         error_kind=failure.kind if failure else None,
-        error=_masked(failure.text, expected.secrets) if failure else None,
+        error=_shown(failure.text, expected.secrets) if failure else None,
     )
 
 
@@ -169,10 +172,9 @@ def _counts(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _masked(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+def _shown(text: str | None, secrets: tuple[str, ...]) -> str | None:
+    """Return a server's words for a file: secrets masked first, since a cut would hide them."""
+    return None if text is None else masked(text, secrets)[:MOST_SHOWN]
 
 
 def _end_ns(exchange: Exchange, reply: Reply, failure: Failure | None) -> int:

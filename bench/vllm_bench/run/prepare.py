@@ -17,7 +17,9 @@ from ..plan.request import scenario_tls
 from ..prompts.prompt import PromptError
 from ..prompts.source import default_cache_dir, load_source
 from ..records.same_run import RunKey
+from ..records.text import masked
 from ..scenario.scenario import Scenario, ScenarioError
+from ..scenario.secrets import secrets_of
 from ..vllm.server import Model, Server
 from .info import server_facts
 
@@ -38,7 +40,8 @@ class Job:
     plans: Sequence[Plan]
 
     def server_facts(self) -> dict[str, Any]:
-        return server_facts(self.server, self.served, self.scenario.model)
+        secrets = self.plans[0].secrets
+        return server_facts(self.server, self.served, self.scenario.model, secrets)
 
     def run_keys(self) -> list[RunKey]:
         """Return the key of each run: runs with equal keys measure the same."""
@@ -152,6 +155,7 @@ def prepared(
         names = ", ".join(m.id for m in served) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
-            f"{scenario.model}; it serves {names}: set model in the file, or give --model"
+            f"{scenario.model}; it serves {masked(names, secrets_of(scenario, environ))}: set model "
+            "in the file, or give --model"
         )
     return Job(scenario, server, served, plans_for(scenario, server, environ, served))

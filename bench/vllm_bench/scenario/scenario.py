@@ -25,8 +25,7 @@ from .datasets import DATASETS
 from .load_keys import LONGEST_S, LoadKeys, replaced, setting
 from .mistakes import explain, nearest, word
 from .objectives import Slo
-
-MASK = "***"  # in place of a secret in files
+from .secrets import MASK, masked_settings
 
 
 class ScenarioError(UsageError):
@@ -115,9 +114,10 @@ class Scenario(LoadKeys):
         return self
 
     def masked(self) -> dict[str, Any]:
-        """Return the settings for a file: header values, which may be secrets, are masked."""
+        """Return the settings for a file: what is or looks like a secret is masked."""
         settings = self.model_dump()
         settings["headers"] = dict.fromkeys(self.headers, MASK)
+        settings["extra_body"] = masked_settings(settings["extra_body"])
         return settings
 
 

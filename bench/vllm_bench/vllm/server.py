@@ -14,7 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from ..errors import BenchError
+from ..records.text import masked
 from ..reply.events import counted, error_text
+from ..scenario.secrets import secret_texts
 from .address import Tls, is_own_address
 from .page import COUNTERS, PageError, Sample, samples, summed
 
@@ -58,7 +60,7 @@ class Server:
         self.base_url = base_url
         self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._secrets = [v for v in (api_key, *headers.values()) if v]
+        self._secrets = secret_texts([api_key or ""], headers)  # a gateway may echo them
         self._http = httpx.Client(
             headers={**authorization, **headers},
             timeout=httpx.Timeout(LIMIT_S, connect=5.0),
@@ -202,9 +204,8 @@ class Server:
             words = error_text(found)
             if reply.status_code == 404 and not self.base_url.endswith("/v1"):
                 words = "base_url should end in /v1"
-            for secret in self._secrets:  # a gateway may echo it
-                words = words.replace(secret, "***")
-            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words}")
+            shown = masked(words, self._secrets)
+            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {shown}")
         return found
 
 
