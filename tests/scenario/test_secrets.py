@@ -147,12 +147,9 @@ def test_no_piece_of_a_secret_is_shown_however_it_is_echoed_and_cut(
 
 
 @pytest.mark.fuzz
-@given(SECRETS, ASCII, AROUND)
-def test_an_uncut_echo_leaves_nothing_but_what_stands_around_it(
-    secret: str, _: str, around: str
-) -> None:
-    shown = hidden(f"<{secret}>", secret)
-    assert shown in ("<***>", "<***")
+@given(SECRETS)
+def test_of_an_uncut_echo_nothing_is_left(secret: str) -> None:
+    assert hidden(f"<{secret}>", secret) in ("<***>", "<***")
 
 
 def test_what_is_no_secret_stays_readable() -> None:

@@ -152,10 +152,9 @@ def prepared(
     server.wait_ready(wait_s, on_wait)
     served = server.models()
     if scenario.model not in [m.id for m in served]:
-        names = ", ".join(m.id for m in served) or "none"
+        names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
-            f"{scenario.model}; it serves {masked(names, secrets_of(scenario, environ))}: set model "
-            "in the file, or give --model"
+            f"{scenario.model}; it serves {names}: set model in the file, or give --model"
         )
     return Job(scenario, server, served, plans_for(scenario, server, environ, served))

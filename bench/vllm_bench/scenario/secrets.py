@@ -92,7 +92,7 @@ def masked_words(words: Iterable[str]) -> Iterator[str]:
 def _without_secrets(word: str) -> str:
     """Return a word up to the first value whose name looks like a secret, logins in URLs masked."""
     if re.match(r"(bearer|basic)\s+\S", word, re.I):
-        return f"{word.split()[0]} {MASK}"
+        return f"{word.split(maxsplit=1)[0]} {MASK}"
     shown = re.sub(r"(://)[^/\s@]+@", rf"\1{MASK}@", word)
     for name in re.finditer(r"([\w.-]+)[\"'\\]*\s*[=:]", shown):
         if is_secret_key(name[1]):
@@ -150,8 +150,7 @@ def _parts(value: str) -> Iterator[str]:
     whole = " ".join(value.split())
     yield whole
     words = [word for word in re.split(r"[\s;,]+", value) if word.lower() not in _SCHEMES]
-    for word in words if len(words) > 1 or words != [whole] else ():
-        yield word
+    yield from words
     yield from (assigned.strip("\"'") for assigned in re.findall(r"\w=([^\s;,=]+)", value))
     if whole.lower().startswith("basic "):
         yield from _login(whole[6:])
