@@ -160,7 +160,7 @@ MAY = {
         "loop_health",
         "worker",
     },
-    "yaml": {"scenario"},
+    "yaml": {"scenario", "yaml_file"},
     "rich": {"screen", "terminal"},
     "argparse": set(),
 }

@@ -23,6 +23,7 @@ FILES = (
     "bench/serve.py",
     "bench/vllm_bench/env_file.py",
     "bench/vllm_bench/errors.py",
+    "bench/vllm_bench/small_file.py",
     "bench/vllm_bench/scenario/secrets.py",
     "bench/vllm_bench/scenario/echoes.py",
 )

@@ -14,13 +14,10 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .echoes import SHORTEST
-
-if TYPE_CHECKING:  # pydantic: not where the launcher runs
-    from .scenario import Scenario
 
 MASK = "***"
 OF_THE_ENVIRONMENT = ("HF_TOKEN", "VLLM_API_KEY")
@@ -44,6 +41,17 @@ _MEDIA_TYPE = re.compile(r"(application|text|audio|image|video|multipart|model)/
 _SCHEMES = {"basic", "bearer", "digest", "negotiate", "token", "apikey", "key", "true", "false"}
 
 
+class Sender(Protocol):
+    """What of a scenario is asked for its secrets."""
+
+    @property
+    def api_key_env(self) -> str | None: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def extra_body(self) -> Mapping[str, Any]: ...
+
+
 def is_secret_key(name: str) -> bool:
     """Whether a setting, flag, header or variable of this name has a secret as its value."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
@@ -51,7 +59,7 @@ def is_secret_key(name: str) -> bool:
     return _SECRET.search(_HARMLESS.sub("", plain)) is not None
 
 
-def secrets_of(scenario: Scenario, environ: Mapping[str, str]) -> tuple[str, ...]:
+def secrets_of(scenario: Sender, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts that must not be shown: what the scenario sends, and keys of its hub."""
     names = (scenario.api_key_env, *OF_THE_ENVIRONMENT)
     keys = [environ.get(name, "") for name in names if name is not None]
