@@ -7,6 +7,7 @@ they are with all aliases written out have limits, far above what scenarios need
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ MOST_VALUES = 50_000  # a tool's schema has some hundred
 MOST_LEVELS = 100
 MOST_EXPANDED = 4 << 20  # characters, with aliases written out
 MOST_BITS = 64  # of a whole number; JSON's readers take no more
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class YamlError(Exception):
@@ -92,6 +94,8 @@ class _Loader(yaml.SafeLoader):
             ) from e
         if isinstance(found, int) and found.bit_length() > MOST_BITS:
             raise YamlError(f"line {line}: a whole number of more than {MOST_BITS} bits")
+        if isinstance(found, str) and HALF_A_PAIR.search(found):
+            raise YamlError(f"line {line}: half of a surrogate pair, which no text has")
         return found
 
 
@@ -140,6 +144,11 @@ def _word(key: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
+def _refused(_: _Loader, node: yaml.Node) -> None:
+    kind = node.tag.rpartition(":")[2]
+    raise YamlError(f"line {node.start_mark.line + 1}: JSON has no {kind}: write a text or a list")
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-for tag in ("binary", "set", "omap", "pairs"):  # JSON has none of these
-    _Loader.add_constructor(f"tag:yaml.org,2002:{tag}", yaml.SafeLoader.construct_undefined)
+for unlike in ("binary", "set", "omap", "pairs"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{unlike}", _refused)
