@@ -18,6 +18,7 @@ from ..scenario.load import LoadLevel
 from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
 from .arrivals import arrival_times, realised
+from .share import NS_PER_S
 
 if TYPE_CHECKING:  # read where a scenario has a trace
     from ..traces.trace import Trace
@@ -109,9 +110,16 @@ def start_facts(
 
 def spare_connections(times_s: Sequence[float]) -> int:
     """Return how many connections to keep ready: enough for the most arrivals within `SPARE_S`."""
-    most = first = 0
-    for place, time_s in enumerate(times_s):
-        while times_s[first] < time_s - SPARE_S:
-            first += 1
-        most = max(most, place - first + 1)
+    import numpy as np
+
+    times = np.asarray(times_s)
+    first = np.searchsorted(times, times - SPARE_S)  # of those within SPARE_S before each
+    most = int((np.arange(len(times)) - first).max(initial=-1)) + 1
     return max(FEWEST_SPARES, min(most, MOST_SPARES))
+
+
+def nanoseconds(times_s: Sequence[float]) -> array[int]:
+    """Return times in whole nanoseconds."""
+    import numpy as np
+
+    return array("q", np.rint(np.asarray(times_s) * NS_PER_S).astype(np.int64).tobytes())
