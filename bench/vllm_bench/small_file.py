@@ -34,11 +34,11 @@ def small_text(path: Path, most_bytes: int) -> str:
 def _data(path: Path, most_bytes: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
             raise UnreadableError("can't be read: a folder, not a file")
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if not stat.S_ISREG(found.st_mode):
             raise UnreadableError("can't be read: a pipe or a device, not a file: save it as one")
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise UnreadableError(f"longer than {most_bytes:,} bytes: is it another kind of file?")
-    return data
+        if found.st_size > most_bytes:
+            raise UnreadableError(f"longer than {most_bytes:,} bytes: is it the right file?")
+        return file.read(most_bytes)

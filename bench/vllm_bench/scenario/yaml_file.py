@@ -36,7 +36,7 @@ def read_yaml(path: Path) -> Any:
     try:
         text = small_text(path, MOST_BYTES)
     except FileNotFoundError as e:
-        raise YamlError("can't be read: no such file") from e
+        raise YamlError(f"can't be read: {e.strerror}") from e
     except UnreadableError as e:
         raise YamlError(str(e)) from e
     return parse_yaml(text)
