@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from .errors import BenchError
 
@@ -81,9 +81,15 @@ def read_env() -> None:
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
-    return argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return _Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Complain without the secret of a flag that isn't there: `--api-key sk-…`."""
+        from .scenario.secrets import masked_words
+
+        super().error(" ".join(masked_words(message.split(" "))))
 
 
 def count(text: str) -> int:

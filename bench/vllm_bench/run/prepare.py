@@ -17,7 +17,7 @@ from ..plan.request import scenario_tls
 from ..prompts.prompt import PromptError
 from ..prompts.source import default_cache_dir, load_source
 from ..records.same_run import RunKey
-from ..records.text import masked
+from ..records.text import masked, printable
 from ..scenario.scenario import Scenario, ScenarioError
 from ..scenario.secrets import secrets_of
 from ..vllm.server import Model, Server
@@ -114,8 +114,16 @@ def check_files(scenario: Scenario) -> None:
     if scenario.dataset.startswith("file:"):
         named["dataset"] = scenario.dataset.removeprefix("file:")
     for key, path in named.items():
-        if path is not None and not Path(path).expanduser().exists():
-            raise ScenarioError(f"scenario {scenario.name}: {key}: {path}: no such file")
+        if path is not None and not _exists(path):
+            shown = printable(path)
+            raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL
+        return False
 
 
 def plans_for(
