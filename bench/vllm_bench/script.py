@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from .errors import BenchError
 from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
@@ -116,9 +116,15 @@ def read_env() -> None:
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
-    return argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return _Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Complain without the secret of a flag that isn't there: `--api-key sk-…`."""
+        from .scenario.secrets import masked_words
+
+        super().error(" ".join(masked_words(message.split(" "))))
 
 
 def count(text: str) -> int:

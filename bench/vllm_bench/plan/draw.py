@@ -28,7 +28,7 @@ from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
 from .plan import Plan, turns_of
 from .request import chat_messages, completion_text, make_target, tokenized_fields
-from .times import drawn_times, trace_times
+from .times import drawn_times, replay_notes, trace_times
 
 if TYPE_CHECKING:  # read where a scenario has a trace
     from ..traces.trace import Trace
@@ -71,11 +71,12 @@ class _Draw:
             from ..traces.prompts import trace_prompts
 
             trace = self._trace(level.speed)
+            paced = replay_notes(trace, level.speed)
             prompts = trace_prompts(
                 trace, self.source, self.counter, prompts_seed(scenario, repeat)
             )
             return plan(
-                replace(prompts, notes=(*prompts.notes, *trace.notes)),
+                replace(prompts, notes=(*prompts.notes, *trace.notes, *paced)),
                 self._unlike_the_measured(warmups),
                 trace_times(trace),
                 output_tokens=tuple(request.output_tokens for request in trace.requests),
