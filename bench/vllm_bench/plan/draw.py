@@ -194,6 +194,7 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
         source_count=len(source.prompts),
         counted_by="nobody",  # a turn's prompt contains answers that don't exist yet
         notes=(*source.notes, *chosen.notes),
+        left_out=source.left_out,
     )
 
 

@@ -8,12 +8,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .files import read_rows
 from .order import endless_permutations
 from .prompt import PromptError
-from .rows import CONVERSATIONS, RowError, turns_of
+from .rows import CHAT_ROLES, CONVERSATIONS, HUMAN, TOOL_ROLES, RowError, turns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +47,17 @@ def read_conversations(path: Path) -> tuple[Conversation, ...]:
 
 def holds_conversations(path: Path) -> bool:
     """Whether the rows of a file are conversations. Raises PromptError where it can't be read."""
-    return any(shape is not None for _, shape in itertools.islice(read_rows(path, _shape), 1))
+    return any(turns is not None for _, turns in itertools.islice(read_rows(path, turns_of), 1))
 
 
-def _shape(row: object) -> str | None:
-    return next((key for key in CONVERSATIONS if isinstance(row, dict) and key in row), None)
-
-
-def _user_turns(row: Any) -> tuple[str, ...]:
+def _user_turns(row: object) -> tuple[str, ...]:
     """Return what the person says in a row, turn by turn, without blank turns. Raises RowError."""
-    shape = _shape(row)
-    if shape is None:
+    turns = turns_of(row)
+    if turns is None:
         raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
-    said = (turn.text.strip() for turn in turns_of(row, shape) if turn.by_human)
+    for turn in turns:
+        turn.check_speaker((*CHAT_ROLES, *TOOL_ROLES, *HUMAN))
+    said = (turn.text.strip() for turn in turns if turn.by_human)
     return tuple(text for text in said if text)
 
 
