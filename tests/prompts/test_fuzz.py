@@ -23,7 +23,9 @@ KEY = st.sampled_from([*KEYS, *CONVERSATIONS, *SYSTEM, "parent_id", "message_tre
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | WORDS
 VALUES: st.SearchStrategy[Any] = st.recursive(
     LEAF,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEY | st.text(max_size=3), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

@@ -212,6 +212,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:…"}}
         ("a.jsonl", chat({"role": "user"}), ["messages[1].content", "nothing"]),
         ("a.jsonl", chat({"role": "me", "content": "x"}, USER), ["messages[1].role", "system"]),
         ("a.jsonl", '{"messages": null}', ["line 1", "messages"]),
+        ("a.jsonl", '{"body": ' * 900 + '{"prompt": "x"}' + "}" * 900, ["line 1", "body"]),
+        ("a.jsonl", '{"a\\nb": 3}', ["line 1", "a b"]),
         ("a.jsonl", '{"prompt": null}', ["line 1", "prompt", "nothing"]),
         ("a.jsonl", '{"prompt": [1, 2]}', ["line 1", "prompt", "a list"]),
         ("a.jsonl", '{"instruction": "x", "input": ["y"]}', ["line 1", "input", "a list"]),

@@ -122,7 +122,7 @@ def _unpacked(data: bytes, name: str) -> bytes:
                 if len(parts) > MOST_BYTES >> 20:
                     raise PromptError(f"{name}: over {MOST_BYTES >> 30} GiB unpacked: take a part")
     except (OSError, EOFError, zlib.error) as e:
-        raise PromptError(f"{name}: damaged gzip: {e}: fetch it again") from e
+        raise PromptError(f"{name}: its gzip is cut off or damaged: fetch it again") from e
     return b"".join(parts)
 
 
@@ -263,6 +263,9 @@ def _cells(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str
         except StopIteration:
             return
         except csv.Error as e:
-            raise PromptError(f"{name}: line {began}: not a table's row: {e}") from e
+            raise PromptError(
+                f"{name}: line {began}: its quotes don't match: a quote in a cell is doubled, and"
+                " the cell quoted"
+            ) from e
         if cells:
             yield began, cells

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..records.text import printable
 from .prompt import Message
 
 Row = Mapping[str, Any]
@@ -157,8 +158,9 @@ def _body(row: Row) -> Row:
     """Return the row; of a request in OpenAI's batch format its body. Keys may be Capitals."""
     if KNOWN & row.keys():
         return row
-    if isinstance(row.get("body"), dict):
-        return _body(row["body"])
+    body = row.get("body")
+    if isinstance(body, dict):
+        return body
     small = {str(key).strip().lower(): value for key, value in row.items()}
     return small if KNOWN & small.keys() else row
 
@@ -205,7 +207,7 @@ def _from_text(row: Row) -> Messages | str:
     if not present:
         raise RowError(
             f"has none of the keys {', '.join(KEYS)} with a value"
-            f" (its keys: {', '.join(map(str, list(row)[:8])) or 'none'})"
+            f" (its keys: {', '.join(printable(key, 40) for key in list(row)[:8]) or 'none'})"
         )
     key = next((k for k in present if row[k] is not None), present[0])
     if key in ("text", "content"):
@@ -231,7 +233,7 @@ def _user(text: str) -> Messages:
 def _part(part: object, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else _kind(part)
     if not isinstance(part, dict) or kind not in PART_TYPES:
-        raise RowError(f"{where} has parts that aren't text: {str(kind)[:40]}")
+        raise RowError(f"{where} has parts that aren't text: {printable(kind, 40)}")
     return _text(part.get("text"), f"{where}.text")
 
 
