@@ -225,9 +225,10 @@ def _table(text: str, delimiters: str, name: str) -> Iterator[Labelled]:
     headers = {delimiter: _header(text, delimiter) for delimiter in delimiters}
     delimiter = next((d for d, columns in headers.items() if KNOWN & set(columns)), None)
     if delimiter is None:
+        first = next(line for _, line in _lines(text) if line.strip())
         raise PromptError(
             f"{name}: line 1: the header has none of the columns {', '.join(KEYS)} (it begins with"
-            f" {text.strip()[:40]!r}): name the column of the prompts prompt; a file without a"
+            f" {first[:40]!r}): name the column of the prompts prompt; a file without a"
             " header is a .txt"
         )
     columns = headers[delimiter]
