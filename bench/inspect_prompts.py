@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 
 CONSIDERED = 500  # prompts drawn when no scenario says how many
 OWN_SELECTION = {"dataset": "dolly", "min_tokens": 50, "max_tokens": 500, "seed": 0}
+DEVICES = Path("/dev")  # /dev/stdout may be a file, and would be replaced itself
 OWN_FILE = {"min_tokens": 0, "max_tokens": sys.maxsize}  # its prompts are sent as they are
 
 
@@ -112,7 +113,7 @@ def _wrong_files(args: argparse.Namespace) -> str | None:
         path = getattr(args, key)
         if path is not None and path.is_dir():
             return f"--{key.replace('_', '-')} {path}: is a folder; name a file"
-        if path is not None and path.exists() and not path.is_file():
+        if path is not None and path.exists() and not (path.is_file() and path.parent != DEVICES):
             return f"--{key.replace('_', '-')} {path}: isn't a file, and would be replaced by one"
     if args.save_text and args.save_text == args.save_jsonl:
         return "--save-text and --save-jsonl name the same file"

@@ -112,6 +112,7 @@ def test_longer_ones_are_cut_and_shorter_ones_left_out() -> None:
     )  # fmt: skip
     (note,) = found.notes
     assert "3 of 4" in note
+    assert found.left_out == {"shorter than 2 turns": 1}
 
 
 @pytest.mark.parametrize(("turns", "longest"), [([1, 3], 3), ([], 0)])

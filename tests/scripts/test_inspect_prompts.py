@@ -221,6 +221,7 @@ def test_with_its_server_a_scenario_shows_the_runs_very_prompts(
         (["--dataset", "file:no.txt"], "--dataset file:no.txt: file"),
         (["--dataset", "file:mine.txt", "--save-jsonl", "./mine.txt"], "mine.txt: prompts file:"),
         (["--save-jsonl", "/dev/null"], "--save-jsonl /dev/null:"),
+        (["--save-text", "/dev/stdout"], "--save-text /dev/stdout:"),
         (["--show", "-1"], "--show: -1:"),
         (["--save-text", "a", "--save-jsonl", "a"], "--save-text --save-jsonl"),
         (["--scenario", "mini"], "--scenario mini: scenarios.yaml mine?"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .files import read_rows
@@ -31,6 +31,7 @@ class ConversationSet:
     sha256: str  # over the turns, in order
     distinct: int
     notes: tuple[str, ...] = ()  # for people: what was cut or used again
+    left_out: Mapping[str, int] = field(default_factory=dict)  # conversations, by the reason
 
 
 def read_conversations(path: Path) -> tuple[Conversation, ...]:
@@ -79,14 +80,14 @@ def choose_conversations(
     order = itertools.islice(endless_permutations(len(fitting), seed), count)
     made = tuple(fitting[index] for index in order)
     distinct = len({conversation.user_turns for conversation in made})
-    notes = []
+    notes, left_out = [], {}
     if len(fitting) < len(pool):
         notes.append(f"{len(fitting)} of {len(pool)} have at least {turns} turns; others left out")
+        left_out[f"shorter than {turns} turns"] = len(pool) - len(fitting)
     if distinct < len(made):
         notes.append(f"{distinct} different ones for {len(made)}: some are used again")
-    return ConversationSet(
-        made, _checksum(made), distinct, tuple(f"conversations: {note}" for note in notes)
-    )
+    told = tuple(f"conversations: {note}" for note in notes)
+    return ConversationSet(made, _checksum(made), distinct, told, left_out)
 
 
 def _checksum(made: Sequence[Conversation]) -> str:
