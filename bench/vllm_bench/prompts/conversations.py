@@ -56,10 +56,12 @@ def _user_turns(row: object) -> tuple[str, ...]:
     turns = turns_of(row)
     if turns is None:
         raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
+    said = []
     for turn in turns:
         turn.check_speaker((*CHAT_ROLES, *TOOL_ROLES, *HUMAN))
-    said = (turn.text.strip() for turn in turns if turn.by_human)
-    return tuple(text for text in said if text)
+        if turn.by_human and turn.text.strip():
+            said.append(turn.text.strip())
+    return tuple(said)
 
 
 def choose_conversations(

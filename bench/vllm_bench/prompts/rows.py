@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -110,10 +111,13 @@ def messages_of_row(row: object) -> Messages | str:
     return _from_text(body)
 
 
-def turns_of(row: object) -> list[Turn] | None:
-    """Return the turns of a conversation of any shape; None: the row is none. Raises RowError."""
+def turns_of(row: object) -> Iterator[Turn] | None:
+    """Return the turns of a conversation of any shape; None: the row is none. Raises RowError.
+
+    A damaged turn is an error when its turn comes.
+    """
     if isinstance(row, list):
-        return [_turn(turn, f"[{n}]", "messages") for n, turn in enumerate(row)] or None
+        return _turns("", row) if row else None
     if not isinstance(row, dict):
         return None
     body = _body(row)
@@ -122,13 +126,17 @@ def turns_of(row: object) -> list[Turn] | None:
         if shape in CONVERSATIONS and listed is not None and not isinstance(listed, list):
             raise RowError(f"{shape} must be a list, not {_kind(listed)}")
         if isinstance(listed, list) and (shape in CONVERSATIONS or _has_roles(listed)):
-            return [_turn(turn, f"{shape}[{n}]", shape) for n, turn in enumerate(listed)]
+            return _turns(shape, listed)
     return None
+
+
+def _turns(shape: str, listed: list[object]) -> Iterator[Turn]:
+    return (_turn(turn, f"{shape}[{n}]", shape) for n, turn in enumerate(listed))
 
 
 def first_human_turn(row: Row) -> str | None:
     """Return the first thing that the person said in a conversation. Raises RowError."""
-    return _first(turns_of(row) or [])
+    return _first(turns_of(row) or iter(()))
 
 
 def root_human_prompt(message: Row) -> str | None:
@@ -151,7 +159,7 @@ def root_problem(message: Row) -> str | None:
 
 
 def _is_true(value: object) -> bool:
-    return str(value).lower() == "true"  # in CSV it is a word
+    return str(value).lower() in ("true", "1")  # in CSV it is a word
 
 
 def _body(row: Row) -> Row:
@@ -181,23 +189,27 @@ def _turn(turn: object, where: str, shape: str) -> Turn:
     return Turn(str(turn[custom]), turn.get(text), f"{where}.{text}", custom, calls)
 
 
-def _from_turns(turns: list[Turn]) -> Messages | str:
+def _from_turns(turns: Iterator[Turn]) -> Messages | str:
     """Return a chat up to its last user message; of the other customs the first human turn.
 
     After the last user message comes the answer, which the server has to give.
     """
-    if any(turn.custom != "role" for turn in turns):
-        first = _first(turns)
+    began = next(turns, None)
+    if began is None:
+        return NOBODY
+    if began.custom != "role":
+        first = _first(itertools.chain((began,), turns))
         return NOBODY if first is None else _user(first)
-    last = max((n for n, turn in enumerate(turns) if turn.by_human), default=None)
+    chat = [began, *turns]
+    last = max((n for n, turn in enumerate(chat) if turn.by_human), default=None)
     if last is not None:
-        return tuple(turn.message for turn in turns[: last + 1])
-    for turn in turns:
+        return tuple(turn.message for turn in chat[: last + 1])
+    for turn in chat:
         turn.check_speaker(CHAT_ROLES)  # one that nobody knows may be the person
     return NOBODY
 
 
-def _first(turns: list[Turn]) -> str | None:
+def _first(turns: Iterator[Turn]) -> str | None:
     return next((turn.text for turn in turns if turn.by_human), None)
 
 
