@@ -29,6 +29,8 @@ ErrorKind = Literal[
     "empty",
     "content_filter",
     "bad_finish",
+    "oversized",
+    "overlong",
     "cancelled",
 ]
 

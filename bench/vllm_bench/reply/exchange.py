@@ -26,6 +26,7 @@ class Failure:
 
     kind: ErrorKind
     text: str
+    code: int | None = None  # an HTTP status that the server gave inside a reply of status 200
 
 
 @dataclass(slots=True)
@@ -44,6 +45,8 @@ class Exchange:
     http_status: int | None = None
     content_type: str = ""
     content_encoding: str = ""
+    location: str = ""  # where a redirect points to
+    framed: bool = False  # the reply's head said where it ends, or that chunks do
     reads: Reads = field(default_factory=list)  # those not yet handed over
     # How long after its stamp each of them was read; 0: the stamp was taken then.
     lates_ns: array[int] = field(default_factory=_none)

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from ..errors import BenchError
-from ..reply.events import counted, error_text
+from ..reply.events import counted
+from ..reply.words import error_text
 from .address import Tls, is_own_address
 from .page import COUNTERS, PageError, Sample, samples, summed
 
@@ -204,7 +205,7 @@ class Server:
                 words = "base_url should end in /v1"
             for secret in self._secrets:  # a gateway may echo it
                 words = words.replace(secret, "***")
-            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words}")
+            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {words[:500]}")
         return found
 
 

@@ -132,7 +132,7 @@ class Connection:
         elif key == b"content-encoding":
             exchange.content_encoding = value.decode("latin-1").lower()
         elif key in (b"content-length", b"transfer-encoding"):
-            self._framed = True
+            self._framed = exchange.framed = True
 
     def on_headers_complete(self) -> None:
         """Keep the status, unless it is an interim one: the real reply is still to come."""
