@@ -74,9 +74,9 @@ class InFlightFigures:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunSummary(OfRun):
-    """One run, summed up. `absent` says why a distribution is missing."""
+    """One run, summed up. `absent` says why a distribution is missing. Equal to itself alone."""
 
     run_id: str
     folder: Path  # where its files are
