@@ -275,9 +275,7 @@ def _grouped(summaries: tuple[RunSummary, ...]) -> tuple[Series, ...]:
         if summary.prompts_sha256 not in prompts:
             prompts.append(summary.prompts_sha256)
         found.setdefault((*key, prompts.index(summary.prompts_sha256)), []).append(summary)
-    return tuple(
-        _series(part) for runs in found.values() for part in _by_tokens_per_chunk(runs)
-    )
+    return tuple(_series(part) for runs in found.values() for part in _by_tokens_per_chunk(runs))
 
 
 def _series(runs: Sequence[RunSummary]) -> Series:
