@@ -55,24 +55,33 @@ def main() -> int:
         return _print_columns()
     if args.codes or args.schema:
         return _print_reference(codes=args.codes)
+    from vllm_bench.summary.kept import Kept
+    from vllm_bench.summary.levels import series_of
     from vllm_bench.summary.summary import sorted_summaries, summarize
     from vllm_bench.tables.vllm_format import over_all, to_vllm
 
     paths, missing = find(args.files, args.results_dir)
     theirs: dict[str, bytes] = {}  # each run in vLLM's format, by its file's name
+    kept = Kept()
 
     def take(run: Run) -> RunSummary:
         if args.format == "vllm":
             theirs[run.path.stem] = to_vllm(over_all(run))
-        return summarize(run)
+        summary = summarize(run)
+        if not run.problems:
+            kept.keep(run.path, summary)
+        return summary
 
-    taken, damaged = each_run(paths, take)
+    taken, damaged = each_run(paths, take, None if args.format else kept.run)
     if not taken:
         return 1
     summaries = sorted_summaries(taken)
+    levels = [level for series in series_of(summaries) for level in series.levels]
+    kept.take_levels(levels)
     written = _write(args.results_dir or paths[0].parent, summaries, theirs)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
         _print(summaries, written)
+    kept.keep_levels(levels)
     if not written or missing or damaged:
         return 1
     from vllm_bench.tables.level_lines import exit_code

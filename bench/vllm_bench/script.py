@@ -115,11 +115,15 @@ def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], in
     return found.paths, len(found.problems)
 
 
-def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
+def each_run(
+    paths: Iterable[Path],
+    take: Callable[[Run], T],
+    kept: Callable[[Path], T | None] | None = None,
+) -> tuple[list[T], int]:
     """Return what `take` makes of each run, and how many have a problem; each of those is told.
 
     One run's rows are in memory at once. A run is taken without those of its files that can't be
-    believed; one without whole rows isn't.
+    believed; one without whole rows isn't. `kept` may have what `take` made of a run before.
     """
     from .records.find_runs import load_run
     from .records.request_record import RecordsError
@@ -127,6 +131,9 @@ def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], 
     taken: list[T] = []
     damaged = 0
     for path in paths:
+        if kept is not None and (before := kept(path)) is not None:
+            taken.append(before)
+            continue
         problems: list[str] = []
         try:
             run = load_run(path)

@@ -140,14 +140,14 @@ class Level:
         """Return a metric's distribution over the rows of all runs that count together."""
         if len(self.figures_of) == 1:
             return self.figures_of[0].distributions.get(metric)
-        if metric not in self._pooled:
+        if metric not in self.pooled:
             rows = pooled_sample([run.samples[metric] for run in self.figures_of])
-            self._pooled[metric] = rows.described()
-        return self._pooled[metric]
+            self.pooled[metric] = rows.described()
+        return self.pooled[metric]
 
     @cached_property
-    def _pooled(self) -> dict[str, Distribution | None]:
-        """The distributions that were asked for, by metric."""
+    def pooled(self) -> dict[str, Distribution | None]:
+        """The distributions of all its rows that are known by now, by metric."""
         return {}
 
     def percentile(self, metric: str, percentile: float) -> float | None:
