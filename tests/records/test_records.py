@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.records.request_record import (
     COLUMNS,
+    LEAST_AND_MOST,
     RecordsError,
     RecordWriter,
     RequestRecord,
@@ -86,10 +87,21 @@ def strategy_of(annotation: object) -> st.SearchStrategy[Any]:
     return st.sampled_from(options) if options else OF_TYPE[annotation]
 
 
+def column_of(name: str, hint: object) -> st.SearchStrategy[Any]:
+    """Return what may stand in a column."""
+    least, most = LEAST_AND_MOST.get(name, (0, 0))
+    if not most:
+        return strategy_of(hint)
+    if hint is int:
+        return st.integers(int(least), int(most))
+    never_sent = st.none() if name == "t_sent_s" else st.nothing()
+    return never_sent | st.floats(least, most)
+
+
 RECORDS = st.builds(
     RequestRecord,
     **{
-        name: strategy_of(hint)
+        name: column_of(name, hint)
         for name, hint in typing.get_type_hints(RequestRecord).items()
         if name in COLUMNS
     },
@@ -104,7 +116,7 @@ def as_read(value: object) -> object:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(RECORDS, max_size=4))
+@given(st.lists(RECORDS, max_size=4, unique_by=lambda record: record.request_index))
 def test_what_is_written_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, records: list[RequestRecord]
 ) -> None:

@@ -75,8 +75,9 @@ FIELDS = {f.name: f for f in dataclasses.fields(RunInfo) if f.name != "others"}
 def write_run_info(path: Path, info: RunInfo) -> None:
     """Write `<run_id>.json` to a temporary file and rename it: readers see all of it or nothing."""
     found = dataclasses.asdict(info)
-    found = {**found, **found.pop("others")}
-    write_atomically(path, orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
+    others = found.pop("others")
+    data = orjson.dumps({**found, **others}, option=orjson.OPT_INDENT_2)
+    write_atomically(path, data + b"\n")
 
 
 # ---- what is read, and of which kind it must be ----

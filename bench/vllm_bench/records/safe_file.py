@@ -19,9 +19,12 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     end) or has more than `most_bytes`.
     """
     with opened(path, most_bytes) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise _too_large(path, most_bytes)
+        # Not all that it may have: memory for that would be taken at once.
+        data = file.read(os.fstat(file.fileno()).st_size)
+        while more := file.read(1_000_000):  # it has grown, or didn't know its size
+            data += more
+            if len(data) > most_bytes:
+                raise _too_large(path, most_bytes)
     return data
 
 
