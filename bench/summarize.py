@@ -26,8 +26,11 @@ needs 368. Runs of other folders, labels or settings are never averaged; repeats
 further apart than repeats do (repeats_disagree) have no mean either. An objective is met, missed,
 or not shown: then too few requests tell. --format vllm keeps vLLM's definitions, of all requests.
 
-Exit codes: 0 done; 1 no run, or one that can't be read (the others are still summed up);
-2 wrong usage; with --check 4, when a run is INVALID or repeats disagree, else 3, when any run
+Runs whose files haven't changed aren't read again: cache/ beside them may be deleted at any time.
+
+Exit codes: 0 done; 1 no run, or one of whose files something is missing, damaged or another run's
+(a line says what; all others are still summed up); 2 wrong usage; with --check 4, when a run is
+INVALID or not whole (killed, interrupted, still going on) or repeats disagree, else 3, when any run
 missed an objective (one that is not shown is said, and is no failure); 130 interrupted.
 """
 

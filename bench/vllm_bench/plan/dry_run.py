@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
+from ..records.row import cell_text
 from ..records.safe_file import write_atomically
 from ..records.text import escaped
 from ..scenario.scenario import Scenario
@@ -143,4 +144,4 @@ def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
     for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
         # A closed loop has no times: a request goes when a stream is free.
         at = f"{times_s[request.index]:.9f}" if times_s else ""
-        yield request.index, at, request.prompt_id, prompt.tokens, request.max_tokens
+        yield request.index, at, cell_text(request.prompt_id), prompt.tokens, request.max_tokens

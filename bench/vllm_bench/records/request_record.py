@@ -79,12 +79,14 @@ class RequestRecord:
     send_lag_ms: float | None = doc("t_sent - t_scheduled")
     waited_ms: float = doc(
         "how long its stream waited before t_scheduled, because the server had turned its last "
-        "request away; 0: it hadn't"
+        "request away; 0: it hadn't",
+        default=0.0,
     )
     connect_ms: float | None = doc("time to open a connection, if one was opened for this request")
     resent: int = doc(
         "how often it was sent again, because the server had closed its connection as it came; "
-        "t_sent is the first time"
+        "t_sent is the first time",
+        default=0,
     )
     ttft_ms: float | None = doc("first token event - t_sent; empty without streaming")
     ttft_visible_ms: float | None = doc("first token event that isn't reasoning - t_sent")
