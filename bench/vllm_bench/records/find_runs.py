@@ -49,7 +49,8 @@ class Found:
 
     def add(self, path: Path) -> None:
         """Add a run, unless it is there already under any name."""
-        self.by_place.setdefault(path.resolve(), path)
+        place = Path(os.path.realpath(path))  # of a link that leads to itself, too
+        self.by_place.setdefault(place, path)
 
 
 def find_runs(given: Sequence[str], results_dir: Path) -> Found:
