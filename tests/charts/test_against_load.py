@@ -13,8 +13,8 @@ from vllm_bench.charts.pareto import pareto_chart
 from vllm_bench.charts.pen_plotly import for_page
 from vllm_bench.stats.batches import Interval
 from vllm_bench.stats.distribution import PERCENTILES
+from vllm_bench.summary.capacity import pareto
 from vllm_bench.summary.levels import Level, Series
-from vllm_bench.summary.pareto import pareto
 
 from tests.charts.drawn import (
     by_name,

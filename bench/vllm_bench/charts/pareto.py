@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..summary.capacity import ParetoPoint, gpu_count, pareto_points
 from ..summary.levels import Series
-from ..summary.pareto import ParetoPoint, gpu_count, pareto_points
 from .chart import Axis, Chart, Line, Panel
 
 # Labels closer than this would overlap: as parts of the largest values.

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from ..records.safe_file import replacing
 from ..records.text import printable
 from ..stats.batches import Values
 from .chart import Axis, Band, Chart, Heading, Line, Panel, Rule
@@ -86,11 +87,9 @@ def save(figure: Figure, path: Path, kind: Format = "png") -> None:
 
     Raises OSError.
     """
-    unfinished = path.with_name(path.name + ".tmp")
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with in_style():
+    with in_style(), replacing(path) as unfinished:
         figure.savefig(unfinished, format=kind, dpi="figure", metadata=undated)
-    unfinished.replace(path)
 
 
 def draw(chart: Chart, heading: Heading) -> Figure:

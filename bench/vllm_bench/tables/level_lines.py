@@ -125,11 +125,14 @@ def _repeated(name: str, found: Repeated) -> str:
 
 
 def exit_code(summaries: Sequence[RunSummary]) -> int:
-    """Return 4 where a run is INVALID or repeats disagree, else 3 where a run missed, else 0.
+    """Return 4 where a run is INVALID or not whole or repeats disagree, else 3 where one missed.
 
-    By run, not by level: good runs beside a bad one don't make it good. An objective that is not
-    shown isn't missed.
+    By run, not by level: good runs beside a bad one don't make it good. A run that was broken off
+    isn't whole, though its figures may be worth a look. An objective that is not shown isn't
+    missed. Else 0.
     """
+    if any(f.code == "interrupted" for s in summaries for f in s.verdict.findings):
+        return 4
     levels = [level for one in series_of(summaries) for level in one.levels]
     if any(level.disagree or len(level.believed) < len(level.runs) for level in levels):
         return 4
