@@ -275,6 +275,7 @@ def _twin(stage: Stage) -> None:
 
 KILLED = Rules(frozenset({-signal.SIGKILL}), rows_cut=True, silent=True)
 INTERRUPTED = Rules(ASKED, stops=True)
+TWICE = replace(INTERRUPTED, codes=ASKED | {-signal.SIGINT})  # a shell makes 130 of it
 TERMINATED = replace(INTERRUPTED, codes=ASKED | {-signal.SIGTERM})
 HUNG_UP = replace(INTERRUPTED, codes=ASKED | {-signal.SIGHUP})
 SENDER = Rules(FAILS, one_sender=True)
@@ -299,7 +300,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "stop_all": Kind("client", "all of the client stands still", _stop_all),
         "int": Kind("client", "Ctrl-C", _signalled(signal.SIGINT), INTERRUPTED, ANY, often=3),
         "int_twice": Kind(
-            "client", "Ctrl-C twice", _signalled(signal.SIGINT, 2), INTERRUPTED, ANY, often=2
+            "client", "Ctrl-C twice", _signalled(signal.SIGINT, 2), TWICE, ANY, often=2
         ),
         "term": Kind("client", "SIGTERM", _signalled(signal.SIGTERM), TERMINATED, ANY, often=2),
         "hup": Kind("client", "SIGHUP", _signalled(signal.SIGHUP), HUNG_UP, ANY, often=2),

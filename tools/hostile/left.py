@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 OWN_TABLES = ("summary.csv", "summary_levels.csv")
-NEEDED = ("run_id", "request_index", "request_id", "t_end_s", "error_kind", "completion_tokens")
+NEEDED = (
+    "run_id",
+    "request_index",
+    "request_id",
+    "t_end_s",
+    "error_kind",
+    "prompt_tokens",
+    "completion_tokens",
+)
 
 
 @dataclass(slots=True)
@@ -24,6 +32,7 @@ class Row:
     index: int
     end_s: float  # from the run's start
     error_kind: str  # empty: a success
+    prompt_tokens: int | None
     completion_tokens: int | None
 
 
@@ -105,13 +114,13 @@ def _row(run_id: str, cells: dict[str, Any]) -> Row:
         raise ValueError("another number of cells than its header")
     if cells["run_id"] != run_id:
         raise ValueError(f"of another run, {cells['run_id']}")
-    tokens = cells["completion_tokens"]
+    counts = [cells["prompt_tokens"], cells["completion_tokens"]]
     return Row(
         cells["request_id"],
         int(cells["request_index"]),
         float(cells["t_end_s"]),
         cells["error_kind"],
-        int(tokens) if tokens else None,
+        *(int(tokens) if tokens else None for tokens in counts),
     )
 
 
