@@ -118,7 +118,10 @@ def _played(chosen: Sequence[Trial], folder: Path, args: argparse.Namespace) -> 
 
     def play_one(trial: Trial) -> Outcome:
         here = folder / f"{trial.seed}-{trial.number:03}-{trial.name}"
-        outcome = play(trial, here, pulse)
+        try:
+            outcome = play(trial, here, pulse)
+        except OSError as e:
+            outcome = Outcome(trial, None, 0, 0, False, (f"not played: {e}",), 0.0)
         if not (outcome.wrong and args.keep):
             shutil.rmtree(here, ignore_errors=True)
         return outcome

@@ -56,6 +56,7 @@ class Case:
     stalled_ns: int = 0  # how long the machine kept everybody waiting then
     behind: Sequence[str] = ()  # processes that outlived it
     readers: Mapping[str, int | None] = field(default_factory=dict)  # their exit codes
+    verdicts: Mapping[str, str] = field(default_factory=dict)  # summarize.py's
     resumed: int | None = 0
     runs_after: Sequence[LeftRun] | None = None  # None: not resumed
 
@@ -67,7 +68,8 @@ class Case:
 
 def findings(case: Case) -> list[str]:
     """Return all that is wrong; nothing is what we hope for."""
-    checks = (_rows, _lost, _false, _spoilt, _ended, _status, _words, _behind, _readers, _resume)
+    disk = (_rows, _lost, _false, _spoilt, _status)
+    checks = (*disk, _ended, _words, _behind, _readers, _verdicts, _resume)
     return [f"{check.__name__[1:]}: {found}" for check in checks for found in check(case)]
 
 
@@ -214,6 +216,18 @@ def _readers(case: Case) -> Iterator[str]:
             yield f"{name}: exit code {code}"
         elif code == 1 and case.code in (0, 4) and not case.rules.takes_all:
             yield f"{name}: exit code 1 for runs that ended"
+
+
+def _verdicts(case: Case) -> Iterator[str]:
+    """Yield runs that summarize.py passed over, and broken ones that it believed."""
+    if "summarize" not in case.readers:
+        return
+    for run in case.runs:
+        whole = run.status == "complete" and len(run.rows) == case.requests
+        if run.rows and run.run_id not in case.verdicts:
+            yield f"{run.run_id}: not summed up"
+        elif not whole and case.verdicts.get(run.run_id) == "VALID":
+            yield f"{run.run_id}: VALID, and it isn't whole"
 
 
 def _resume(case: Case) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -123,8 +124,9 @@ def _some(*kinds: str) -> Callable[[Stage], tuple[str, ...]]:
     """Return the flags of one of these faults, for a part of the requests."""
 
     def flags(stage: Stage) -> tuple[str, ...]:
-        kind, _, rest = stage.rng.choice(kinds).partition("@")
-        return (f"{kind}:{stage.rng.uniform(0.05, 0.4):.2f}{'@' if rest else ''}{rest}",)
+        kind = stage.rng.choice(kinds)
+        name = re.split("[@=]", kind)[0]
+        return (f"{name}:{stage.rng.uniform(0.05, 0.4):.2f}{kind[len(name) :]}",)
 
     return flags
 

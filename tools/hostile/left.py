@@ -124,6 +124,15 @@ def _row(run_id: str, cells: dict[str, Any]) -> Row:
     )
 
 
+def verdicts_in(folder: Path) -> dict[str, str]:
+    """Return the verdict on each run that summarize.py has summed up."""
+    path = folder / OWN_TABLES[0]
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as table:
+        return {line["run_id"]: line["verdict"] for line in csv.DictReader(table)}
+
+
 def _info(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .check import Case, demanded, findings
 from .faults import KINDS, Kind
-from .left import LeftRun, runs_in, served_in
+from .left import LeftRun, runs_in, served_in, verdicts_in
 from .loads import LOADS, Load
 from .processes import Pulse, wait_until
 from .stage import END_LIMIT_S, Stage
@@ -136,8 +136,9 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
         stalled_ns=stalled_ns,
         behind=behind,
         readers={name: stage.read(name) for name in READERS if stage.results.is_dir()},
-        resumed=stage.resume(),
     )
+    case.verdicts = verdicts_in(stage.results)
+    case.resumed = stage.resume()
     case.runs_after = runs_in(stage.results)
     for name in ("bench", "twin"):
         path = stage.folder / f"{name}.err"
