@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import resource
 import shutil
 import signal
 import sys
@@ -170,7 +171,10 @@ def _print_table(done: Sequence[Outcome], seconds: float) -> None:
     print(f"exit codes: {', '.join(f'{n} x {code}' for code, n in sorted(codes.items()))}")
     wrong = sum(bool(outcome.wrong) for outcome in done)
     found = f"{wrong} of {len(done)} went wrong" if wrong else "nothing was lost"
-    print(f"{len(done)} faults in {seconds / 60:.1f} minutes: {found}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = used.ru_utime + used.ru_stime
+    took = f"{seconds / 60:.1f} minutes ({cpu_s / 60:.1f} of CPU)"
+    print(f"{len(done)} faults in {took}: {found}")
 
 
 def _sums(some: Sequence[Outcome]) -> tuple[int, int, int, int, int]:

@@ -194,8 +194,9 @@ def test_lines_that_are_no_rows_are_damage(tmp_path: Path) -> None:
     assert [one.request_id for one in made.rows] == ["a-0"]
     assert len(made.damaged) == 3
     assert made.torn
-    (tmp_path / "a.csv").write_text(header)
-    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "load-a.csv").write_text(header)
+    (tmp_path / "load-a.json").write_text("{")
+    (tmp_path / "summary.csv").write_text(header)
     (found,) = runs_in(tmp_path)
     assert (found.info, found.locked, found.status) == (None, False, "no JSON")
 

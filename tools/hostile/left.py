@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-OWN_TABLES = ("summary.csv", "summary_levels.csv")
+from .loads import NAME
+
+SUMMARY = "summary.csv"
 NEEDED = (
     "run_id",
     "request_index",
@@ -79,10 +81,9 @@ class Served:
 
 
 def runs_in(folder: Path) -> list[LeftRun]:
-    """Read all runs of a folder."""
-    rows = {path.stem for path in folder.glob("*.csv") if path.name not in OWN_TABLES}
-    both = rows | {path.stem for path in folder.glob("*.json") if path.name != "summary.json"}
-    return [_run(folder, name) for name in sorted(both)]
+    """Read all runs of a folder; what else lies there doesn't count."""
+    found = {path.stem for kind in ("csv", "json") for path in folder.glob(f"{NAME}-*.{kind}")}
+    return [_run(folder, name) for name in sorted(found)]
 
 
 def _run(folder: Path, name: str) -> LeftRun:
@@ -126,7 +127,7 @@ def _row(run_id: str, cells: dict[str, Any]) -> Row:
 
 def verdicts_in(folder: Path) -> dict[str, str]:
     """Return the verdict on each run that summarize.py has summed up."""
-    path = folder / OWN_TABLES[0]
+    path = folder / SUMMARY
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as table:
