@@ -49,8 +49,12 @@ def client(proxy: Proxy) -> socket.socket:
 
 def ask(sock: socket.socket, line: bytes = b"POST /v1/chat HTTP/1.1\r\n", size: int = 0) -> bytes:
     sock.sendall(line)
+    return take(sock, size or len(REPLY))
+
+
+def take(sock: socket.socket, size: int) -> bytes:
     found = b""
-    while len(found) < (size or len(REPLY)):
+    while len(found) < size:
         piece = sock.recv(65536)
         if not piece:
             break
@@ -110,7 +114,7 @@ def test_what_it_holds_comes_later_and_what_it_mutes_never(proxy: Proxy) -> None
             ask(other)
         proxy.holding = False
         other.settimeout(10)
-        assert ask(other, b"again") == REPLY
+        assert take(other, len(REPLY)) == REPLY
 
 
 def test_it_refuses_and_listens_again(proxy: Proxy) -> None:

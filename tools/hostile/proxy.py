@@ -28,15 +28,16 @@ class Pair:
     paths: list[bytes] = field(default_factory=list)
 
     def close(self, *, reset: bool = False) -> None:
-        """Hang up on both."""
-        if reset:
-            with suppress(OSError):
+        """Hang up on both; the client sees an end, or RST."""
+        # A thread that waits in `recv` keeps a socket open: shut down, it wakes.
+        with suppress(OSError):
+            if reset:
                 self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        for sock in (self.client, self.server):
-            with suppress(OSError):
-                if not reset:
-                    sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+            self.client.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+        with suppress(OSError):
+            self.server.shutdown(socket.SHUT_RDWR)
+        self.client.close()
+        self.server.close()
 
 
 class Proxy:

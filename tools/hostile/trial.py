@@ -123,7 +123,7 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
     stage.calm()
     if trial.kind.mend is not None:
         trial.kind.mend(stage)
-    runs: list[LeftRun] = runs_in(stage.results)
+    runs = runs_in(stage.results)
     case = Case(
         rules=trial.kind.rules,
         requests=trial.load.requests,
@@ -135,8 +135,9 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
         struck_ns=struck_ns,
         stalled_ns=stalled_ns,
         behind=behind,
-        readers={name: stage.read(name) for name in READERS if stage.results.is_dir()},
     )
+    if stage.results.is_dir():
+        case.readers = {name: stage.read(name, *_named(name, runs)) for name in READERS}
     case.verdicts = verdicts_in(stage.results)
     case.resumed = stage.resume()
     case.runs_after = runs_in(stage.results)
@@ -145,6 +146,11 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
         if path.exists():
             stage.told[name] = path.read_text(errors="replace")
     return case
+
+
+def _named(script: str, runs: Sequence[LeftRun]) -> list[str]:
+    """Return the run that plot.py draws, the last one: pictures of all take too long."""
+    return [run.run_id for run in runs if run.rows][-1:] if script == "plot" else []
 
 
 def _twin_left(stage: Stage) -> Iterator[str]:
