@@ -81,7 +81,7 @@ class Served:
 
 
 def runs_in(folder: Path) -> list[LeftRun]:
-    """Read all runs of a folder, in the order of their start; what else lies there doesn't count."""
+    """Read all runs of a folder, in the order of their start, and nothing else there."""
     found = {path.stem for kind in ("csv", "json") for path in folder.glob(f"{NAME}-*.{kind}")}
     # A run's id ends with its time.
     return [_run(folder, name) for name in sorted(found, key=lambda name: name.rpartition("-")[2])]

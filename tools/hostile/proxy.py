@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LOOK_S = 0.05
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
@@ -25,10 +25,11 @@ class Pair:
     client: socket.socket
     server: socket.socket
     muted: bool = False  # nothing passes any more, and nobody hangs up
-    paths: list[bytes] = field(default_factory=list)
+    over: bool = False
 
     def close(self, *, reset: bool = False) -> None:
         """Hang up on both; the client sees an end, or RST."""
+        self.over = True
         # A thread that waits in `recv` keeps a socket open: shut down, it wakes.
         with suppress(OSError):
             if reset:
@@ -138,7 +139,8 @@ class Proxy:
                 for piece in self._pieces(data):
                     pair.client.sendall(piece)
             self._wait(pair)
-            pair.client.shutdown(socket.SHUT_WR)
+            if not pair.over:
+                pair.client.shutdown(socket.SHUT_WR)
 
     def _wait(self, pair: Pair) -> None:
         while (self.holding or pair.muted) and not self._over:
