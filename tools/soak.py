@@ -46,7 +46,7 @@ BYTES_A_REQUEST = 100
 # An open loop keeps as many connections as were ever needed at once: a rare crowd brings some more.
 MORE = {"descriptors": (1.5, 8), "threads": (1.0, 0)}
 END_LIMIT_S = 300.0  # after the last request: bench.py sums up
-LEDGER = ("vllm:request_success_total", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+LEDGER = ("request_success_total", "prompt_tokens_total", "generation_tokens_total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ def ledger(info: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, 
         sum(row.completion_tokens or 0 for row in good) + others.get("completion_tokens", 0),
     )
     for name, count in zip(LEDGER, counts, strict=True):
-        yield name, after.get(name, -1.0) - before.get(name, 0.0), count
+        yield name, after.get(f"vllm:{name}", -1.0) - before.get(f"vllm:{name}", 0.0), count
 
 
 def growth_bars(readings: Sequence[Reading], rate: float) -> Iterator[Bar]:
