@@ -181,6 +181,17 @@ def test_of_a_killed_run_the_rows_of_the_last_second_may_be_missing_and_no_older
     assert words(killed) == {"lost"}
 
 
+def test_a_signal_that_comes_before_the_first_line_is_answered_by_python() -> None:
+    words_of_python = {
+        "bench": "Traceback (most recent call last):\n  File bench.py\nKeyboardInterrupt"
+    }
+    early = case(code=-2, rules=Rules(stops=True), told=words_of_python, runs=[], served=[])
+    assert findings(early) == []
+    later = {"bench": words_of_python["bench"].replace("bench.py", "x/vllm_bench/run/crew.py")}
+    assert words(dataclasses.replace(early, told=later)) == {"ended", "words"}
+    assert "ended" in words(case(code=-2, rules=Rules(stops=True)))
+
+
 def test_a_machine_that_stood_still_is_no_loss() -> None:
     given = case(rules=CUT, struck_ns=START_NS + 5 * NS)
     slow = dataclasses.replace(given, stalled_ns=2 * NS)

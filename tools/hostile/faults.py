@@ -94,6 +94,12 @@ def _signalled(number: int, times: int = 1) -> Strike:
     return strike
 
 
+def _ctrl_c(stage: Stage) -> None:
+    """Interrupt the whole process group, as a terminal does."""
+    if lives(stage.pid):
+        os.killpg(stage.pid, signal.SIGINT)
+
+
 # -- the server ------------------------------------------------------------------------------
 
 
@@ -172,6 +178,11 @@ def _page(path: bytes, *ways: str) -> Strike:
         stage.net.pages = {path: stage.rng.choice(ways)}
 
     return prepare
+
+
+def _another_server(stage: Stage) -> None:
+    stage.net.pages = {b"/v1/": "html"}
+    stage.net.cut()
 
 
 def _control_page(stage: Stage) -> None:
@@ -278,8 +289,6 @@ def _twin(stage: Stage) -> None:
 KILLED = Rules(frozenset({-signal.SIGKILL}), rows_cut=True, silent=True)
 INTERRUPTED = Rules(ASKED, stops=True)
 TWICE = replace(INTERRUPTED, codes=ASKED | {-signal.SIGINT})  # a shell makes 130 of it
-TERMINATED = replace(INTERRUPTED, codes=ASKED | {-signal.SIGTERM})
-HUNG_UP = replace(INTERRUPTED, codes=ASKED | {-signal.SIGHUP})
 SENDER = Rules(FAILS, one_sender=True)
 SERVER = Rules(FAILS, spoils=True)
 SERVER_KILLED = replace(SERVER, record_cut=True)
@@ -300,12 +309,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "stop_bench": Kind("client", "bench.py stands still for a while", _stop_bench),
         "stop_all": Kind("client", "all of the client stands still", _stop_all),
-        "int": Kind("client", "Ctrl-C", _signalled(signal.SIGINT), INTERRUPTED, ANY, often=3),
+        "int": Kind("client", "Ctrl-C", _signalled(signal.SIGINT), INTERRUPTED, ANY, often=2),
+        "int_group": Kind("client", "Ctrl-C, as a terminal sends it", _ctrl_c, INTERRUPTED, ANY),
         "int_twice": Kind(
             "client", "Ctrl-C twice", _signalled(signal.SIGINT, 2), TWICE, ANY, often=2
         ),
-        "term": Kind("client", "SIGTERM", _signalled(signal.SIGTERM), TERMINATED, ANY, often=2),
-        "hup": Kind("client", "SIGHUP", _signalled(signal.SIGHUP), HUNG_UP, ANY, often=2),
+        "term": Kind("client", "SIGTERM", _signalled(signal.SIGTERM), INTERRUPTED, ANY, often=2),
+        "hup": Kind("client", "SIGHUP", _signalled(signal.SIGHUP), INTERRUPTED, ANY, often=2),
         "kill_server": Kind("server", "kill -9, for good", _kill_server, SERVER_KILLED, ANY),
         "restart_server": Kind(
             "server",
@@ -363,6 +373,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "garbage between",
             lambda s: _garble(s, inserting=True),
             NETWORK,
+            proxied=True,
+        ),
+        "net_portal": Kind(
+            "network", "another server answers", _another_server, NETWORK, proxied=True
+        ),
+        "metrics_stop": Kind(
+            "network",
+            "/metrics ends in mid-run",
+            _page(b"/metrics", "silent", "trickle", "endless", "bytes"),
             proxied=True,
         ),
         "metrics_garbage": Kind(
