@@ -19,6 +19,7 @@ DISK = "40m"  # bench.py asks for 20 MB before it begins, and pictures take some
 END_LIMIT_S = 60.0  # of a bench.py of some seconds, whatever happens to it
 BEHIND_LIMIT_S = 8.0  # for the processes that it started to end too
 READ_LIMIT_S = 60.0
+WAITS = ("--wait-s", "5", "--give-up-s", "3")  # for a server that isn't there
 
 
 class Stage:
@@ -60,7 +61,7 @@ class Stage:
     def words(self, *more: str) -> list[str]:
         """Return the command of bench.py."""
         where = ["--scenarios", "scenarios.yaml", "--results-dir", str(self.results)]
-        words = [*where, "--plain", "--wait-s", "5", *GIVE_UP, *self.load.words, *more]
+        words = [*where, "--plain", *WAITS, *self.load.words, *more]
         return [sys.executable, str(ROOT / "bench" / "bench.py"), *words]
 
     def start(self, name: str, *more: str, pipe: bool = False) -> subprocess.Popen[bytes]:
@@ -206,10 +207,3 @@ def kill(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
         if lives(pid):
             os.kill(pid, number)
-
-
-def _knows(flag: str) -> bool:
-    return f'"{flag}"' in (ROOT / "bench" / "bench.py").read_text()
-
-
-GIVE_UP = ("--give-up-s", "3") if _knows("--give-up-s") else ()
