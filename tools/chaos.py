@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import resource
 import shutil
 import signal
@@ -56,10 +57,13 @@ def main() -> int:
             for outcome in _played(chosen, folder, args):
                 done.append(outcome)
                 _tell(len(done), len(chosen), outcome)
+            _print_table(done, time.monotonic() - began_s)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
-    _print_table(done, time.monotonic() - began_s)
+        except BrokenPipeError:  # nobody reads on; what was started has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
     return 1 if any(outcome.wrong for outcome in done) else 0
 
 
