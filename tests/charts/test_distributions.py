@@ -61,7 +61,7 @@ def test_percentiles_are_marked_where_there_are_samples_enough(run):
     marks = [line for line in of_one(drawn, "latency_ms").lines if line.role == "drops"]
     known = [(float(x), float(y)) for line in marks for x, y in zip(line.x, line.y, strict=True)]
     assert known == [(drawn.summary.percentile("latency_ms", q), q) for q in (50, 95)]
-    assert marks[2].name == "p99  n<368"
+    assert marks[2].name == "p99  needs 368"
 
 
 def test_a_gap_counts_for_its_tokens_in_itl_and_once_as_a_chunk_gap(tmp_path):

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..figures.digits import short
+from ..figures.digits import needs, short
 from ..figures.facts import Facts
 from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
 from ..stats.batches import Values
-from ..stats.distribution import Sample, min_samples, ordered
+from ..stats.distribution import Sample, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from ..tables.marks import mark
@@ -108,7 +108,7 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
     """Return one mark per percentile; one without enough samples is only words."""
     for place, q in enumerate(MARKED):
         value = run.percentile(metric, q)
-        words = f"n<{min_samples(q)}" if value is None else f"{short(value)} ms"
+        words = needs(q) if value is None else f"{short(value)} ms"
         yield Line(
             name=f"p{q:g}  {words}",
             x=np.array([] if value is None else [value]),

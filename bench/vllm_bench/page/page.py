@@ -103,7 +103,7 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
         "figures": figures_table(runs),
         "lines": [*stability_lines(series), *repeat_lines(series), *unbounded(series)],
         "server_lines": server_lines(series),
-        "footnotes": footnotes(runs),
+        "footnotes": footnotes(series),
         "again": again(series, name),
         "timelines": [run_name for run_name, _ in timelines],
         "charts": {

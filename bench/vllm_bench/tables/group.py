@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..figures.digits import short
+from ..figures.digits import needs, short
+from ..figures.metrics import IN_A_CELL
 from ..records.text import ABSENT
 from ..scenario.load import Unit
 from ..stats.batches import Interval
-from ..stats.distribution import min_samples
 from ..summary.summary import RunSummary
 
 
@@ -65,12 +65,18 @@ def interval_words(found: Interval, show: Callable[[float], str] = short) -> str
     return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
+def why_in_a_cell(run: RunSummary, column: str) -> str:
+    """Return in a word or two why a run has no such metric; nothing where that is unknown."""
+    why = next((run.absent[m] for m in run.absent if column.startswith(m.removesuffix("ms"))), "")
+    return IN_A_CELL.get(why, "no stamps") if why else ""
+
+
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 
 def lacking(run: RunSummary, column: str) -> str:
-    """Return `n<368` for a percentile with too few samples; otherwise nothing."""
+    """Return `needs 368` for a percentile with too few samples; otherwise nothing."""
     found = PERCENTILE.fullmatch(column)
     if not found or f"{found['metric']}_ms" not in run.distributions:
         return ""
-    return f"n<{min_samples(float(found['percentile']))}"
+    return needs(float(found["percentile"]))
