@@ -65,18 +65,13 @@ def interval_words(found: Interval, show: Callable[[float], str] = short) -> str
     return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
-def why_in_a_cell(run: RunSummary, column: str) -> str:
-    """Return in a word or two why a run has no such metric; nothing where that is unknown."""
-    why = next((run.absent[m] for m in run.absent if column.startswith(m.removesuffix("ms"))), "")
-    return IN_A_CELL.get(why, "no stamps") if why else ""
-
-
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 
 def lacking(run: RunSummary, column: str) -> str:
-    """Return `needs 368` for a percentile with too few samples; otherwise nothing."""
+    """Return why there is no such figure: `needs 368`, `not streamed`; nothing where unknown."""
     found = PERCENTILE.fullmatch(column)
-    if not found or f"{found['metric']}_ms" not in run.distributions:
-        return ""
-    return needs(float(found["percentile"]))
+    if found and f"{found['metric']}_ms" in run.distributions:
+        return needs(float(found["percentile"]))
+    why = next((run.absent[m] for m in run.absent if column.startswith(m.removesuffix("ms"))), "")
+    return IN_A_CELL.get(why, "no stamps") if why else ""

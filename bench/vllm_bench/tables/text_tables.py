@@ -14,7 +14,7 @@ from ..summary.calibration import in_words
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn, named
 from .columns import BY_NAME, groups_of
-from .group import Group, Where, interval_words, lacking, why_in_a_cell
+from .group import Group, Where, interval_words, lacking
 from .marks import legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
@@ -69,7 +69,7 @@ def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
         return f"{short(100 * value)} %" if percent else short(value)
     if isinstance(value, int):
         return str(value)
-    return value or lacking(run, name) or why_in_a_cell(run, name) or ABSENT
+    return value or lacking(run, name) or ABSENT
 
 
 def interval_rows(series: Series) -> list[list[str]]:
