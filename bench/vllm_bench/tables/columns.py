@@ -371,6 +371,18 @@ CLOSED: Unit = "streams"
 # In the order of each table. LEVELS takes columns of `REPEATED`, the other tables those above.
 GROUPS: tuple[Group, ...] = (
     Group("figures", {"of": "requests_counted"}, MARKDOWN | RUNS),
+    Group("requests/s", {"window": "window_requests_per_s"}, RUNS),
+    Group("requests/s", {"window": "requests_per_s"}, LEVELS),
+    Group(
+        "output tokens/s",
+        {"window": "window_output_tokens_per_s", "whole run": "whole_run_output_tokens_per_s"},
+        RUNS,
+    ),
+    Group(
+        "output tokens/s",
+        {"window": "output_tokens_per_s", "per GPU": "output_tokens_per_s_per_gpu"},
+        LEVELS,
+    ),
     Group("schedule req/s", SCHEDULE, MARKDOWN, OPEN, " / ", cell=schedule),
     Group("TTFT ms from schedule", _p("ttft_from_schedule"), TEXT | RUNS | LEVELS, OPEN),
     Group("latency ms from schedule", _p("latency_from_schedule"), LEVELS, OPEN),
@@ -388,19 +400,7 @@ GROUPS: tuple[Group, ...] = (
     Group("worst gap", {"ms": "max_gap_worst_ms"}, MARKDOWN | RUNS),
     Group("schedule, requests/s", SCHEDULE, RUNS),
     Group("req/s", _both("requests_per_s"), TEXT, joint=" / "),
-    Group("requests/s", {"window": "window_requests_per_s"}, RUNS),
-    Group("requests/s", {"window": "requests_per_s"}, LEVELS),
     Group("out tok/s", _both("output_tokens_per_s"), TEXT, joint=" / "),
-    Group(
-        "output tokens/s",
-        {"window": "window_output_tokens_per_s", "whole run": "whole_run_output_tokens_per_s"},
-        RUNS,
-    ),
-    Group(
-        "output tokens/s",
-        {"window": "output_tokens_per_s", "per GPU": "output_tokens_per_s_per_gpu"},
-        LEVELS,
-    ),
     Group("total tok/s", _both("total_tokens_per_s"), MARKDOWN, joint=" / "),
     Group("user's tokens/s", {"p50": "user_speed_p50_tokens_per_s"}, RUNS),
     Group("goodput", {"req/s": "goodput_per_s"}, RUNS),
