@@ -164,7 +164,7 @@ def _chart(metric: str, lines: Sequence[Line], curves: Sequence[Curve]) -> Chart
     shares = Axis(
         words=f"{counted} at or below (%)",
         unit=f"% of {counted}",
-        ticks=[(share, str(share)) for share in (0, 25, 50, 75, 95, 100)],
+        ticks=[(share, str(share)) for share in (0, 25, 50, 75, 95)],
         span=(0, 103),
     )
     return Chart(

@@ -46,7 +46,11 @@ def for_page(chart: Chart) -> dict[str, Any]:
         bottom = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
         axis = _axis(panel.y, panel.heights, low=count > 2)
         layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
-        data += [{**trace, "yaxis": _nth("y", place)} for trace in _traces(chart, panel)]
+        of_panel = {"yaxis": _nth("y", place)}
+        if chart.wide:  # its legend stands beside it
+            of_panel["legend"] = _nth("legend", place)
+            layout[_nth("legend", place)] = {"y": top}
+        data += [{**trace, **of_panel} for trace in _traces(chart, panel)]
     _name_once(data)
     return {
         "title": chart.title,
