@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BenchError
+from .flags import Parser
 
 if TYPE_CHECKING:
     from .records.find_runs import Run
@@ -20,6 +21,8 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+OWN = ("vllm_bench", "sim")  # packages of ours: when one is missing, the clone is broken
+ACTIVATE = ". .venv/bin/activate"  # in the clone's folder
 LINE_LIMIT = 1000  # characters of a complaint
 
 
@@ -32,6 +35,10 @@ def run(main: Callable[[], int]) -> int:
         return _flushed(main())
     except BenchError as e:
         return complain(e, e.exit_code)
+    except ModuleNotFoundError as e:
+        if not e.name or e.name.split(".")[0] in OWN:
+            raise
+        return complain(f"the library {e.name} is missing: run make install, then {ACTIVATE}")
     except KeyboardInterrupt as e:
         return complain(e, INTERRUPTED) if e.args else INTERRUPTED
     except BrokenPipeError:  # the reader of a listing, head say, has seen enough
@@ -81,9 +88,7 @@ def read_env() -> None:
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
-    return argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def count(text: str) -> int:
