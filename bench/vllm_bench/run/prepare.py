@@ -166,7 +166,7 @@ def prepared(
     try:
         server.wait_ready(wait_s, on_wait)
         served = server.models()
-        _check_it_serves(scenario, served)
+        _check_it_serves(scenario, served, environ)
         _check_it_fits(scenario, served)
         return Job(scenario, server, served, plans_for(scenario, server, environ, served))
     except BenchError:
@@ -174,7 +174,7 @@ def prepared(
         raise
 
 
-def _check_it_serves(scenario: Scenario, served: Sequence[Model]) -> None:
+def _check_it_serves(scenario: Scenario, served: Sequence[Model], environ: Environment) -> None:
     if scenario.model not in [m.id for m in served]:
         names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
         raise ModelNotServedError(
