@@ -60,7 +60,7 @@ class Reply:
         self.body = bytearray()  # of a reply that isn't a stream
         self.words: str | None = None  # of an event that is no completion
         self._stream = stream
-        self._splitter = EventSplitter()
+        self._splitter = EventSplitter(MOST_EVENT_BYTES)
         self._plain: PlainEvent | None = None
         self._plain_visible = False
         self._learning = LESSONS
@@ -120,10 +120,12 @@ class Reply:
 
     def close(self, end_ns: int | None) -> None:
         """Take the end of the bytes, which came `end_ns`: read what is only now complete."""
+        if self.excess is not None:
+            return
         if self._stream:
             for payload in self._splitter.end():
                 self._read(end_ns or 0, payload, last=True)
-        elif self.body and self.excess is None:
+        elif self.body:
             self._note(end_ns or 0, self._whole())
             # A reply in one piece doesn't time its tokens.
             self.stamps, self.token_counts = array("q"), array("I")
