@@ -26,7 +26,7 @@ MOST_WHOLE_BYTES, TOKEN_BYTES = 64 << 20, 4096
 # answer's frame uncounted. What is far beyond that never ends by itself.
 TIMES_ASKED, TOKENS_BEYOND = 2, 1024
 NO_LIMIT = 1 << 62
-FRAME_BYTES = 8  # `data: ` and two line ends
+EVENT_BYTES = 128  # that an event without a token counts as more: reading it takes as long
 # How often to look for a pattern in a stream whose events differ in more than their text.
 LESSONS = 4
 WINDOW = 1 << 16  # bytes in which plain events are looked for at once
@@ -186,7 +186,7 @@ class Reply:
 
     def _read(self, stamp_ns: int, payload: bytes, *, last: bool = False) -> None:
         """Read an event; the `last` is one that the end of the bytes may have cut."""
-        self._idle_bytes += len(payload) + FRAME_BYTES
+        self._idle_bytes += len(payload) + EVENT_BYTES
         if may_be_json(payload):
             self._read_json(stamp_ns, payload, last=last)
         elif isinstance(payload, TypedPayload) and payload.kind == ERROR:

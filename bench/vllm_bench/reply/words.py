@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -18,7 +19,8 @@ MOST_DIGITS = 400  # of a whole number; Python refuses to read one of more than 
 # Python's reader and writer of JSON give up at a depth that depends on who calls them.
 MOST_DEPTH = 200
 STRING = re.compile(rb'"[^"]*"')  # once what is escaped is gone
-OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+OTHERS = bytes(set(range(256)) - STEPS.keys())
 TAG = re.compile(r"<[^<>]*>")
 
 
@@ -38,13 +40,10 @@ def read_json(text: Text) -> Any:
 
 
 def _is_deep(text: Text) -> bool:
-    """Whether JSON is nested more deeply than MOST_DEPTH, or isn't balanced."""
-    brackets = STRING.sub(b"", text.replace(b"\\\\", b"").replace(b'\\"', b"")).translate(
-        None, OTHERS
-    )
-    for _ in range(MOST_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return bool(brackets)
+    """Whether JSON is nested more deeply than MOST_DEPTH."""
+    bare = STRING.sub(b"", text.replace(b"\\\\", b"").replace(b'\\"', b""))
+    brackets = bare.translate(None, delete=OTHERS)
+    return any(depth > MOST_DEPTH for depth in accumulate(map(STEPS.__getitem__, brackets)))
 
 
 def _whole(digits: str) -> float:
