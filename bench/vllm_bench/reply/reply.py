@@ -52,6 +52,7 @@ class Reply:
         self.visible_events = 0
         self.finish_ns: int | None = None  # when the last choice first said that it had ended
         self.usage: Usage | None = None
+        self.bad_usage: Failure | None = None  # the last usage can't be true
         self.fingerprint: str | None = None
         self.model: str | None = None  # of the first event that names one
         self.error: Failure | None = None
@@ -225,10 +226,18 @@ class Reply:
             self._note_visible(stamp_ns)
         if event.finish_reasons:
             self._note_finish(stamp_ns, event.finish_reasons)
-        self.usage = event.usage.after(self.usage) if event.usage else self.usage
+        if event.usage or event.bad_usage:
+            self._note_usage(event)
         self.fingerprint = event.fingerprint or self.fingerprint
         self.model = self.model or event.model
         self.words = self.words or event.words
+
+    def _note_usage(self, event: StreamEvent) -> None:
+        if event.bad_usage:
+            self.bad_usage = Failure("protocol", event.bad_usage)
+        elif event.usage:
+            self.usage = event.usage.after(self.usage)
+            self.bad_usage = None if event.usage.completion_tokens else self.bad_usage
 
     def _note_finish(self, stamp_ns: int, reasons: dict[int, str]) -> None:
         """Note how choices ended: once. Gateways say it again, later, which takes no longer."""
