@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BenchError
+from .flags import Parser
+from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
+from .outputs import discard, finish, open_outputs, takes_more
 
 if TYPE_CHECKING:
     from .records.find_runs import Run
@@ -19,44 +23,81 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+OWN = ("vllm_bench", "sim")  # packages of ours: when one is missing, the clone is broken
+ACTIVATE = ". .venv/bin/activate"  # in the clone's folder
 LINE_LIMIT = 1000  # characters of a complaint
 
 
-def run(main: Callable[[], int]) -> int:
-    """Run a script's main, its imports included, and return its exit code."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the caller
-        # A question mark where a terminal lacks a character.
-        stream.reconfigure(errors="replace")
+def run(main: Callable[[], int], *, aside: bool = False) -> int:
+    """Run a script's main, its imports included, and return its exit code.
+
+    With `aside` nobody waits for standard error: see outputs.py.
+    """
+    open_outputs(aside=aside)
     try:
-        return _flushed(main())
+        with INTERRUPTS.answered():
+            return _status_of(main)
+    finally:
+        set_handlers(end_at_once)  # Python's own shutdown follows
+        _finish_errors()
+
+
+def _status_of(main: Callable[[], int]) -> int:
+    try:
+        return _flushed(_main_status(main))
     except BenchError as e:
         return complain(e, e.exit_code)
+    except ModuleNotFoundError as e:
+        if not e.name or e.name.split(".")[0] in OWN:
+            raise
+        return complain(f"the library {e.name} is missing: run make install, then {ACTIVATE}")
     except KeyboardInterrupt as e:
-        return complain(e, INTERRUPTED) if e.args else INTERRUPTED
+        return _interrupted(e)
     except BrokenPipeError:  # the reader of a listing, head say, has seen enough
-        _discard_output()
+        discard(1)
         return 0
     except OSError as e:
+        discard(1)
         return complain(f"{e.filename or 'the output'}: {e.strerror or e}")
-    finally:
-        # Python's own shutdown follows: another Ctrl-C there ends it silently.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _main_status(main: Callable[[], int]) -> int:
+    try:
+        return main()
+    except SystemExit as e:  # --help, or wrong usage
+        return e.code if isinstance(e.code, int) else 0
+
+
+def _interrupted(asked: KeyboardInterrupt) -> int:
+    """Say so, and let nothing keep the script: no reader that is stuck, no call in a thread."""
+    set_handlers(end_at_once)
+    if asked.args:
+        complain(asked)
+    for number in (1, 2):
+        if not takes_more(number):
+            discard(number)
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    if any(not thread.daemon for thread in others):  # Python would wait for them
+        _finish_errors()
+        os._exit(_flushed(INTERRUPTED))
+    return _flushed(INTERRUPTED)
 
 
 def _flushed(status: int) -> int:
     """Return the status of a main that has ended, even if its reader has left."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        discard(1)
     return status
 
 
-def _discard_output() -> None:
-    """Let Python's own last flush succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _finish_errors() -> None:
+    """Let what was said on standard error appear; where it can't, that fails nothing."""
+    try:
+        finish(sys.stderr)
+    except OSError:
+        discard(2)
 
 
 def complain(problem: object, status: int = 1) -> int:
@@ -68,8 +109,9 @@ def complain(problem: object, status: int = 1) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line for people on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line for people on standard error; if nobody can read it, go on."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def read_env() -> None:
@@ -81,9 +123,7 @@ def read_env() -> None:
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
-    return argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def count(text: str) -> int:
@@ -115,10 +155,15 @@ def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], in
     return found.paths, len(found.problems)
 
 
-def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
-    """Return what `take` makes of each run, and how many are damaged; each of those is reported.
+def each_run(
+    paths: Iterable[Path],
+    take: Callable[[Run], T],
+    kept: Callable[[Path], T | None] | None = None,
+) -> tuple[list[T], int]:
+    """Return what `take` makes of each run, and how many have a problem; each of those is told.
 
-    One run's rows are in memory at once. A run whose JSON can't be read is taken and counted.
+    One run's rows are in memory at once. A run is taken without those of its files that can't be
+    believed; one without whole rows isn't. `kept` may have what `take` made of a run before.
     """
     from .records.find_runs import load_run
     from .records.request_record import RecordsError
@@ -126,13 +171,17 @@ def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], 
     taken: list[T] = []
     damaged = 0
     for path in paths:
+        if kept is not None and (before := kept(path)) is not None:
+            taken.append(before)
+            continue
+        problems: list[str] = []
         try:
             run = load_run(path)
+            problems = run.problems  # `take` may find more
             taken.append(take(run))
-            problem: object = run.info_problem
         except RecordsError as e:
-            problem = e
-        if problem:
+            problems = [*problems, str(e)]
+        for problem in dict.fromkeys(problems):
             complain(problem)
-            damaged += 1
+        damaged += bool(problems)
     return taken, damaged

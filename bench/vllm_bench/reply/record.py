@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records.request_record import RequestRecord
+from ..records.text import masked
 from .exchange import Exchange, Failure
 from .reply import Reply
 
@@ -58,7 +59,9 @@ def record_of(
         t_sent_s=None if sent_ns is None else (sent_ns - expected.start_ns) / 1e9,
         t_end_s=(end_ns - expected.start_ns) / 1e9,
         send_lag_ms=_ms(exchange.t_scheduled_ns, sent_ns),
+        waited_ms=exchange.waited_ns / 1e6,
         connect_ms=None if exchange.connect_ns is None else exchange.connect_ns / 1e6,
+        resent=exchange.resent,
         ttft_ms=ttft_ms,
         ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
         latency_ms=latency_ms,
@@ -69,9 +72,9 @@ def record_of(
         token_reads=len(reads),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
-        finish_reason=next(iter(reply.finish_reasons.values()), None),
+        finish_reason=shown(next(iter(reply.finish_reasons.values()), None), expected.secrets),
         error_kind=failure.kind if failure else None,
-        error=_masked(failure.text, expected.secrets)[:MOST_SHOWN] if failure else None,
+        error=shown(failure.text, expected.secrets) if failure else None,
     )
 
 
@@ -86,10 +89,9 @@ def _counts(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _masked(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+def shown(text: str | None, secrets: tuple[str, ...]) -> str | None:
+    """Return a server's words for a file: secrets masked first, since a cut would hide them."""
+    return None if text is None else masked(text, secrets)[:MOST_SHOWN]
 
 
 def _end_ns(exchange: Exchange, reply: Reply, failure: Failure | None) -> int:

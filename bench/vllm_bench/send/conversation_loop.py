@@ -70,12 +70,12 @@ class ConversationLoop(Streams):
         self._lanes.send(lane, self._talk.request(planned, held.history), due_ns)
 
     def _freed(self, lane: Lane, exchange: Exchange, freed_ns: int) -> None:
-        held = self._held[lane]
+        held, wait_ns = self._held[lane], lane.wait_ns(exchange)
         if held.next_index >= held.end_index or self._stopping:
-            self._begin(lane, freed_ns)
+            self._go_on(lane, freed_ns, wait_ns, self._begin)
         else:
             self._remember(held, lane, exchange)
-            self._go_on(lane, freed_ns)
+            self._go_on(lane, freed_ns, wait_ns, self._send_turn, self._talk.think_ns)
         self._end_if_idle()
 
     def _remember(self, held: _Conversation, lane: Lane, exchange: Exchange) -> None:
@@ -85,13 +85,6 @@ class ConversationLoop(Streams):
             held.history.pop()  # a failed turn isn't part of the conversation
         else:
             held.history.append({"role": "assistant", "content": answer or NO_TEXT})
-
-    def _go_on(self, lane: Lane, freed_ns: int) -> None:
-        due_ns = freed_ns + self._talk.think_ns
-        if self._talk.think_ns == 0:
-            self._send_turn(lane, due_ns)
-        else:
-            self._later(lane, due_ns, self._send_turn)
 
 
 def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int = 1) -> str | None:
