@@ -56,11 +56,11 @@ def turned_away(exchange: Exchange) -> bool:
 
 
 def _says_so(exchange: Exchange) -> bool:
-    """Whether a short reply with status 200 is an error whose code says so."""
+    """Whether a short reply with status 200 begins with an error whose code says so."""
     body = b"".join([part for _, part in exchange.reads])
     if b'"error"' not in body and b'"code"' not in body:
         return False
-    return any(_code(told) in TURNED_AWAY for told in _told(body))
+    return _code(next(_told(body), None)) in TURNED_AWAY
 
 
 def _told(body: bytes) -> Iterator[Any]:
