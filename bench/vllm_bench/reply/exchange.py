@@ -27,6 +27,7 @@ class Failure:
 
     kind: ErrorKind
     text: str
+    code: int | None = None  # an HTTP status that the server gave inside a reply of status 200
 
 
 @dataclass(slots=True)

@@ -120,6 +120,7 @@ def server_facts(server: Server, served: Sequence[Model], model: str) -> dict[st
         "aliases": _aliases(found, served) if found else [],
         "max_model_len": found.max_model_len if found else None,
         "cache_config": server.cache_config(),
+        "metrics_unread": server.unread,
         "system_fingerprint": None,  # comes with the first reply
     }
 

@@ -54,8 +54,10 @@ class Job:
         unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
         https = self.scenario.base_url.startswith("https")
         prompts = {note: None for plan in self.plans for note in plan.prompts.notes}
+        odd = [model for model in self.served if model.problem and model.id == self.scenario.model]
         return (
             *prompts,
+            *(f"/v1/models: {model.problem}" for model in odd),
             *self._over_the_context(),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )

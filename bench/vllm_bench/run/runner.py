@@ -6,7 +6,6 @@ disk within a fraction of a second.
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ..interrupts import Interrupts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..records.request_record import RecordWriter
@@ -23,15 +23,15 @@ from ..reply.back_off import turned_away
 from ..reply.exchange import Exchange, PackedSegment
 from ..send.outbox import Broke, Command, Connected, Drop, Finished, Pulse, Ready
 from .client_health import health_facts
-from .crew import RunError, Worker, start_all, started_crew
+from .crew import START_LIMIT_S, RunError, Worker, start_all, started_crew
 from .tally import Tally, Unmeasured
 
-START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
-BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # for requests in flight after the first Ctrl-C
 LEAST_AWAY_S = 2.0  # a process tells each second whether replies are under way
+FROZEN_S = 10.0  # without a word of a process that should send one each second
+HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
 DRAIN_S = 60.0  # for requests of the tail: after an overload they could take hours
 
 
@@ -42,7 +42,7 @@ class Watch:
     on_connected: Callable[[int, str | None], None]  # streams connected, first problem
     on_start: Callable[[ClockPair, dict[str, Any]], None]  # when, and how: see Plan.start_facts
     on_progress: Callable[[Progress], None]
-    interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
+    interrupts: Interrupts
     give_up_s: float  # after how long of nothing but requests turned away the server is gone
 
 
@@ -68,10 +68,16 @@ def run_plan(
 ) -> RunResult:
     """Run the plan, write one row per request and, if asked, the stamp of each token.
 
-    Raises RunError where a worker can't start, OSError where files can't be written.
+    Raises RunError where a worker can't start, OSError where files can't be written,
+    KeyboardInterrupt where a signal comes before there is anything to lose; later ones are only
+    counted, and end the run.
     """
     # The rows' file first and last: while it is open, the run does not look like a killed one.
-    with closing(RecordWriter(rows_path)) as rows, started_crew(plan, workers) as crew:
+    with (
+        closing(RecordWriter(rows_path)) as rows,
+        started_crew(plan, workers, watch.interrupts) as crew,
+    ):
+        watch.interrupts.count_from_now_on()
         progress = progress_of(plan, crew[0].tickets.taken, time.perf_counter_ns() / 1e9)
         with closing(Tally(plan, progress, rows)) as tally:
             run = _Run(plan, crew, progress, tally)
@@ -106,27 +112,31 @@ class _Run:
         self._draining = False
         self._broken_off: str | None = None  # why the run was ended
         self._away_since_s = float("inf")  # since when the server has turned all away
+        self._lost: list[str] = []  # how each process was lost
+        self._awake = _AwakeClock()
 
     def get_ready(self, watch: Watch) -> bool:
         """Wait for connections and for the warm-up; False: the user asked to stop.
 
-        Raises RunError where a process dies or doesn't come up.
+        Raises RunError where a process dies or doesn't come up, KeyboardInterrupt where a signal
+        comes before anything was sent.
         """
-        give_up_s = time.monotonic() + START_LIMIT_S
         while self._ready < len(self._crew):
             connecting = len(self._connected) < len(self._crew)
             self._listen(watch)
             if self._broken_off:
                 raise RunError(self._broken_off)
             if self._progress.stopping:
+                if connecting:  # nothing was sent
+                    raise KeyboardInterrupt
                 return False
             if len(self._working) < len(self._crew):
-                raise RunError("a sending process died before the start")
+                raise RunError(f"{self._lost[0]} before the start")
             if connecting and len(self._connected) == len(self._crew):
                 problem = next((c.problem for c in self._connected if c.problem), None)
                 watch.on_connected(sum(c.connected for c in self._connected), problem)
                 self._note_phase()
-            elif connecting and time.monotonic() > give_up_s:
+            elif connecting and self._awake.s > START_LIMIT_S:
                 raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
         return True
 
@@ -149,29 +159,40 @@ class _Run:
         self._pass_on(watch.interrupts())
         try:
             for results in wait(list(self._working), POLL_S):
-                self._take_batch(self._working[results])  # type: ignore[index]
+                self._take_all(self._working[results])  # type: ignore[index]
         finally:
             self._tally.write()
         self._give_up_if_gone(watch.give_up_s)
+        self._awake.look()
+        self._kill_frozen()
         watch.on_progress(self._progress)
 
-    def _take_batch(self, worker: Worker) -> None:
-        there = select.poll()  # a pipe's own `poll` makes a new one each time
-        there.register(worker.results, select.POLLIN)
-        try:
-            for _ in range(BATCH):
-                if not there.poll(0):
-                    return
-                self._take(worker, worker.results.recv())
-                if worker.results not in self._working:
-                    return
-        except (EOFError, OSError):  # OSError: a kill cut a message
-            worker.health.lost = True
-            del self._working[worker.results]
-            self._left[worker.health.number] = 0  # nobody sends these: the others needn't wait
-            self._note_phase()
+    def _take_all(self, worker: Worker) -> None:
+        messages = worker.inbox.take()
+        if messages is None:
+            self._lose(worker, "died")
+            return
+        worker.heard_s = self._awake.s
+        for message in messages:
+            self._take(worker, message)
+
+    def _kill_frozen(self) -> None:
+        """Go on without a process that says nothing: it was stopped, or its loop never ends."""
+        patience_s = HURRY_S if self._cancelled else FROZEN_S
+        for worker in list(self._working.values()):
+            if worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s:
+                worker.process.kill()
+                self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
+
+    def _lose(self, worker: Worker, what: str) -> None:
+        self._lost.append(f"sending process {worker.health.number} {what}")
+        worker.health.lost = True
+        del self._working[worker.results]
+        self._left[worker.health.number] = 0  # nobody sends these: the others needn't wait
+        self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
+        """Do what a message asks for; `Alive` asks for nothing: it was heard."""
         if isinstance(message, tuple):  # the end of a reply: its last segment, and itself
             for part in message:
                 self._take(worker, part)
@@ -289,10 +310,9 @@ class _Run:
         return max(self._plan.measured, self._crew[0].tickets.taken() * self._plan.turns)
 
     def _notes(self) -> tuple[str, ...]:
-        lost = sum(worker.health.lost for worker in self._crew)
         died = (
-            f"{lost} of {len(self._crew)} sending processes died, and their share of the load "
-            "with them"
+            f"{len(self._lost)} of {len(self._crew)} sending processes died, and their share of "
+            f"the load with them: {', '.join(self._lost)}"
         )
         together = (
             "the streams started together: without a request that warmed the server up, no latency "
@@ -303,10 +323,27 @@ class _Run:
         return (
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
-            *((died,) if lost else ()),
+            *((died,) if self._lost else ()),
             *((self._broken_off,) if self._broken_off else ()),
         )
 
 
 def _now() -> ClockPair:
     return ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
+
+
+class _AwakeClock:
+    """Counts the seconds that this process was awake.
+
+    Suspended itself (Ctrl-Z, a laptop's lid), it has heard nobody, and nobody is to blame.
+    """
+
+    def __init__(self) -> None:
+        self.s = 0.0
+        self._looked_s = time.monotonic()
+
+    def look(self) -> None:
+        """Count the time since the last look: a second of it at most, since looks are frequent."""
+        now_s = time.monotonic()
+        self.s += min(now_s - self._looked_s, 1.0)
+        self._looked_s = now_s

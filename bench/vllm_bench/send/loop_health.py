@@ -13,10 +13,11 @@ import resource
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .outbox import Pulse
+from .outbox import Alive, Pulse
 
 TICK_NS = 10_000_000
 PULSE_NS = 1_000_000_000
@@ -74,6 +75,27 @@ class LoopHealth:
         self._pulse_ns, self._cpu_ns, self._lags_us = now_ns, cpu_ns, array("I")
 
 
+@contextmanager
+def signs_of_life(report: Callable[[Alive], None]) -> Iterator[None]:
+    """Report each second, inside the block, that the loop goes round; at once for the first time.
+
+    The parent takes a process that says nothing for one that is frozen.
+    """
+    loop = asyncio.get_running_loop()
+    beat: asyncio.TimerHandle
+
+    def again() -> None:
+        nonlocal beat
+        report(Alive())
+        beat = loop.call_later(PULSE_NS / 1e9, again)
+
+    again()
+    try:
+        yield
+    finally:
+        beat.cancel()
+
+
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
     """Return the most memory that this process has had.
 
@@ -81,7 +103,7 @@ def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
     which has no /proc, gives it in bytes.
     """
     try:
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         found = None
     if found:

@@ -52,6 +52,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """To the parent, each second: the loop goes round."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """To the parent: the last message."""
 

@@ -22,7 +22,7 @@ from ..wire.clock import kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
-from .loop_health import LoopHealth, peak_memory_bytes
+from .loop_health import LoopHealth, peak_memory_bytes, signs_of_life
 from .open_loop import OpenLoop
 from .outbox import Broke, Command, Connected, Drop, Finished, Go, Outbox, Ready, in_words
 from .tickets import Tickets
@@ -81,7 +81,7 @@ async def _work(share: Share, tickets: Tickets, orders: Pipe, outbox: Outbox) ->
     for _ in range(share.lanes):
         lanes.add()
     session = _Session(share, tickets, lanes, orders)
-    with kept_stamping(), session.hearing():
+    with kept_stamping(), session.hearing(), signs_of_life(outbox.put):
         problem = await lanes.connect()
         outbox.put(Connected(lanes.connected, problem))
         await session.warm_up()
