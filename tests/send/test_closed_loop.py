@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from vllm_bench.plan.share import PlannedRequest, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.send import lanes as lanes_module
 from vllm_bench.send.closed_loop import ClosedLoop
 from vllm_bench.send.lanes import Lane, Lanes
 from vllm_bench.send.outbox import Drop
 from vllm_bench.wire.connection import Connection
+from vllm_bench.wire.opening import open_connection
 
 from tests.support.far_end import (
     CLOSE,
@@ -164,6 +166,27 @@ def test_a_request_that_crosses_a_close_goes_once_more_and_never_twice(
     assert ended[1].t_sent_ns < far_end.requests[1].arrived_ns  # the first send
 
 
+def test_only_the_request_that_crossed_is_sent_again(
+    far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server goes away with the close; what comes next was never sent."""
+    far_end.scripts = [[OK], [CLOSE]]
+    opened: list[object] = []
+
+    async def once(*how: Any) -> Connection:
+        opened.append(how)
+        if len(opened) > 1:
+            raise ConnectionRefusedError(111, "refused")
+        return await open_connection(*how)
+
+    monkeypatch.setattr(lanes_module, "open_connection", once)
+    ended = asyncio.run(ended_at(far_end, 4, Timeouts(5, 5, 5)))
+    assert [exchange.resent for exchange in ended] == [0, 1, 0, 0]
+    assert [e.failure and e.failure.kind for e in ended] == [None, *["connect"] * 3]
+    assert [exchange.t_sent_ns is None for exchange in ended] == [False, False, True, True]
+    assert len(opened) == 4
+
+
 def test_a_reply_that_had_begun_is_not_asked_for_again(far_end: FarEnd) -> None:
     far_end.scripts = [[OK], [b"HTTP/1.1 200 OK\r\n", CLOSE], [OK]]
     ended = asyncio.run(ended_at(far_end, 3, Timeouts(5, 5, 5)))
@@ -194,3 +217,27 @@ def test_an_exchange_is_dropped_where_the_parent_says_so(far_end: FarEnd) -> Non
     assert dropped.reads == []  # handed over
     assert following.failure is None
     assert far_end.hung_up == 1
+
+
+def test_an_answer_that_is_kept_for_the_next_turn_has_a_bound(
+    far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes_module, "MOST_KEPT", 500_000)
+    far_end.scripts = [[SSE_HEAD, *[chunk(b"x" * 50_000)] * 60, HANG]]
+
+    async def main() -> list[Exchange]:
+        ended: list[Exchange] = []
+        lanes = Lanes(target_at(far_end.port), lambda _: None)
+        lane = lanes.add()
+        await lanes.connect()
+        lanes.on_free = lambda _lane, exchange, _ns: ended.append(exchange)
+        lane.kept = bytearray()
+        lanes.send(lane, PlannedRequest(0, "r-0", "p", b"{}", 3), 0)
+        while not ended:
+            await asyncio.sleep(0.001)
+        lanes.close()
+        return ended
+
+    (exchange,) = asyncio.run(asyncio.wait_for(main(), 10))
+    assert exchange.failure is not None
+    assert exchange.failure.kind == "oversized"
