@@ -44,7 +44,7 @@ def edited_json(draw: st.DrawFn, *valid: Any) -> bytes:
 
 def _edited(draw: st.DrawFn, value: Any) -> Any:
     if not isinstance(value, dict | list) or not value or draw(st.integers(0, 3)) == 0:
-        return draw(LEAVES)
+        return copy.deepcopy(draw(LEAVES))  # the next edit may change it
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
     key = draw(st.sampled_from(keys))
     how = draw(st.sampled_from(["into", "drop", "wrap"]))

@@ -35,7 +35,7 @@ CLOCKS_APART_S = 0.5
 BAD_LINES = 10  # after this many, the output isn't a sampler's
 MOST_LINE = 1 << 16  # characters: a note on 300 GPUs
 MOST_LINES_S = 2000  # of sixteen GPUs at 100 Hz
-MOST_AT_ONCE = 10_000  # lines that a pipe may have kept back
+MOST_AT_ONCE = 4000  # lines that a pipe may have kept back
 MOST_GPUS = 1024
 MOST_NAME = 100  # characters
 MOST_VALUE = 1e15
@@ -79,7 +79,7 @@ def take_line(line: str, sink: GpuSink) -> GpuRow | None:
         (cells,) = csv.reader([line])
         row = _checked(gpu_row(cells))
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as e:
-        raise StreamError(f"not a sampler's line: {line.strip()[:200]!r}") from e
+        raise StreamError(f"not a sampler's line: {line.strip()[:80]!r}") from e
     row = dataclasses.replace(row, t_s=row.wall_s)
     sink.rows([row])
     return row
@@ -142,6 +142,7 @@ class CommandSampler:
         self._said: deque[str] = deque(maxlen=5)  # its last messages
         self._rows = self._lines = 0
         self._refused: str | None = None  # why no more of its output is read
+        self._last_s: dict[int, float] = {}  # when each GPU was read
         self._nearest_s = float("inf")  # least time from a row's reading to its arrival
 
     def start(self) -> None:
@@ -182,7 +183,7 @@ class CommandSampler:
         died = self._process.poll()
         self._end()
         if self._refused is not None:
-            text = f"--telemetry-command was not read to its end: {self._refused}"
+            text = f"--telemetry-command was not read to its end: {self._why()}"
             self._recording.problem(Problem("command", text))
         elif died is not None:
             text = f"--telemetry-command ended early with status {died}: {self._why()}"
@@ -196,9 +197,10 @@ class CommandSampler:
             self._recording.problem(Problem("clock_offset", text))
 
     def _why(self) -> str:
-        return " / ".join([*self._said, *([self._refused] if self._refused else [])]) or (
-            "it printed nothing"
-        )
+        said = list(dict.fromkeys(self._said))  # often the same again and again
+        if self._refused is not None:
+            return " / ".join([self._refused, *said[:1]])
+        return " / ".join(said) or "it printed nothing"
 
     def _end(self) -> None:
         process = self._process
@@ -240,6 +242,9 @@ class CommandSampler:
         if row is None:
             return False
         self._rows += 1
+        last_s, self._last_s[row.gpu_index] = self._last_s.get(row.gpu_index), row.wall_s
+        if row.wall_s == last_s:
+            raise StreamError(f"a reading that came before: {line.strip()[:100]!r}")
         self._nearest_s = min(self._nearest_s, arrived_s - row.wall_s)
         self._first.set()
         return True
