@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.script import complain, parser_of, run
 
 

@@ -14,13 +14,15 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.env_file import load_env_file
 from vllm_bench.errors import UsageError
+from vllm_bench.script import run
 
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
 PORT = r"(?=.*[1-9])([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
@@ -49,7 +51,6 @@ ANNOUNCES = r"key|token(?!s|izer)|secret|password|--api[-_]k|--hf[-_]t"
 
 def main() -> int:
     """Read .env, check, and show the command or become it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback on an early Ctrl-C
     flags = set(sys.argv[1:])
     if flags & {"-h", "--help"}:
         return _help()
@@ -149,4 +150,4 @@ def _complain(problem: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

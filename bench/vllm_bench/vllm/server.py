@@ -16,7 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from ..errors import BenchError
-from ..reply.events import counted, error_text
+from ..reply.events import counted
+from ..reply.words import error_text
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, NoAnswerError, check_url
 from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
