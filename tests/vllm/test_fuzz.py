@@ -14,7 +14,7 @@ from vllm_bench.vllm.page import COUNTERS, STARTED, PageError, read_page
 from vllm_bench.vllm.server import ControlError, Model, Server
 
 from tests.support.far_end import CLOSE, FarEnd
-from tests.support.wild import edited_bytes, edited_json, edited_page
+from tests.vllm.wild import edited_bytes, edited_json, edited_page
 
 pytestmark = pytest.mark.fuzz
 

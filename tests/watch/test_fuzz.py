@@ -26,8 +26,8 @@ from vllm_bench.watch.nvml import NEEDED
 from vllm_bench.watch.recording import GpuRecording, Recording
 from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
 
-from tests.support.wild import LEAVES, edited_bytes, edited_json, edited_page
 from tests.vllm.test_fuzz import PAGE
+from tests.vllm.wild import LEAVES, edited_bytes, edited_json, edited_page
 
 pytestmark = pytest.mark.fuzz
 

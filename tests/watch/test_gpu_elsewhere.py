@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -276,6 +278,20 @@ def test_output_without_end_ends_in_the_run_and_is_told(
     sampler.stop()
     assert record.problems[0].code == "command"
     assert why in record.problems[0].text
+
+
+def test_ctrl_c_before_the_first_row_leaves_no_process(tmp_path: Path) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    sampler = CommandSampler(python(deaf), recording(tmp_path))
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        sampler.start()
+    timer.join()
+    assert sampler._process is not None
+    assert sampler._process.poll() == -signal.SIGKILL
 
 
 def test_what_a_stream_tells_is_kept_in_bounds(tmp_path: Path) -> None:

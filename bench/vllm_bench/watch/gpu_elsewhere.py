@@ -5,6 +5,7 @@ For instance `ssh gpu7 python vllm-bench/bench/observe_gpu.py`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import dataclasses
@@ -148,7 +149,11 @@ class CommandSampler:
     def start(self) -> None:
         """Start the command and wait for its first row. Raises UnavailableError."""
         self._open()
-        self._first.wait(START_LIMIT_S)
+        try:
+            self._first.wait(START_LIMIT_S)
+        except KeyboardInterrupt:
+            self._kill()  # it has a session of its own, and would go on
+            raise
         if not self._rows:
             self._end()
             raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
@@ -164,12 +169,13 @@ class CommandSampler:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the command
             )
         except (OSError, ValueError) as e:
             raise UnavailableError("command", f"--telemetry-command: {e}") from e
+        atexit.register(self._kill)  # where nobody can wait for `stop`
         for read, stream in (
             (self._listen, self._process.stderr),
             (self._read, self._process.stdout),
@@ -206,13 +212,19 @@ class CommandSampler:
         process = self._process
         assert process is not None
         _signal(process, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
+        self._kill()
+        atexit.unregister(self._kill)
         for thread in self._threads:
             thread.join(STOP_LIMIT_S)  # processes that left the session may keep the pipes open
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            _signal(process, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_LIMIT_S)
 
     def _listen(self, stream: IO[str]) -> None:
         with stream:
