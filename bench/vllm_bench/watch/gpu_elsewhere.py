@@ -80,7 +80,7 @@ def take_line(line: str, sink: GpuSink) -> GpuRow | None:
         (cells,) = csv.reader([line])
         row = _checked(gpu_row(cells))
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as e:
-        raise StreamError(f"not a sampler's line: {line.strip()[:80]!r}") from e
+        raise StreamError(f"not a sampler's line: {repr(line.strip()[:80])[:80]}") from e
     row = dataclasses.replace(row, t_s=row.wall_s)
     sink.rows([row])
     return row
@@ -256,7 +256,7 @@ class CommandSampler:
         self._rows += 1
         last_s, self._last_s[row.gpu_index] = self._last_s.get(row.gpu_index), row.wall_s
         if row.wall_s == last_s:
-            raise StreamError(f"a reading that came before: {line.strip()[:100]!r}")
+            raise StreamError(f"a reading that came before: {repr(line.strip()[:80])[:80]}")
         self._nearest_s = min(self._nearest_s, arrived_s - row.wall_s)
         self._first.set()
         return True
