@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BenchError
+from .flags import Parser
 from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
 from .outputs import discard, finish, open_outputs, takes_more
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
+OWN = ("vllm_bench", "sim")  # packages of ours: when one is missing, the clone is broken
+ACTIVATE = ". .venv/bin/activate"  # in the clone's folder
 LINE_LIMIT = 1000  # characters of a complaint
 
 
@@ -44,6 +47,10 @@ def _status_of(main: Callable[[], int]) -> int:
         return _flushed(_main_status(main))
     except BenchError as e:
         return complain(e, e.exit_code)
+    except ModuleNotFoundError as e:
+        if not e.name or e.name.split(".")[0] in OWN:
+            raise
+        return complain(f"the library {e.name} is missing: run make install, then {ACTIVATE}")
     except KeyboardInterrupt as e:
         return _interrupted(e)
     except BrokenPipeError:  # the reader of a listing, head say, has seen enough
@@ -116,9 +123,7 @@ def read_env() -> None:
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
-    return argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def count(text: str) -> int:
@@ -150,10 +155,15 @@ def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], in
     return found.paths, len(found.problems)
 
 
-def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
-    """Return what `take` makes of each run, and how many are damaged; each of those is reported.
+def each_run(
+    paths: Iterable[Path],
+    take: Callable[[Run], T],
+    kept: Callable[[Path], T | None] | None = None,
+) -> tuple[list[T], int]:
+    """Return what `take` makes of each run, and how many have a problem; each of those is told.
 
-    One run's rows are in memory at once. A run whose JSON can't be read is taken and counted.
+    One run's rows are in memory at once. A run is taken without those of its files that can't be
+    believed; one without whole rows isn't. `kept` may have what `take` made of a run before.
     """
     from .records.find_runs import load_run
     from .records.request_record import RecordsError
@@ -161,13 +171,17 @@ def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], 
     taken: list[T] = []
     damaged = 0
     for path in paths:
+        if kept is not None and (before := kept(path)) is not None:
+            taken.append(before)
+            continue
+        problems: list[str] = []
         try:
             run = load_run(path)
+            problems = run.problems  # `take` may find more
             taken.append(take(run))
-            problem: object = run.info_problem
         except RecordsError as e:
-            problem = e
-        if problem:
+            problems = [*problems, str(e)]
+        for problem in dict.fromkeys(problems):
             complain(problem)
-            damaged += 1
+        damaged += bool(problems)
     return taken, damaged

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import orjson
 
-from ..records.row import columns, csv_lines
+from ..records.row import columns, csv_lines, text_of
 from ..records.samples import GpuRow, gpu_row
 from ..records.text import printable
 from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
@@ -33,6 +33,7 @@ ALIVE = "# {}\n"
 START_LIMIT_S = 30.0  # a login, Python and the driver
 STOP_LIMIT_S = 2.0  # for a command that is told to end; then for each of its pipes
 CLOCKS_APART_S = 0.5
+MOST_APART_S = 86_400.0
 BAD_LINES = 10  # after this many, the output isn't a sampler's
 MOST_LINE = 1 << 16  # characters: a note on 300 GPUs
 MOST_LINES_S = 2000  # of sixteen GPUs at 100 Hz
@@ -71,14 +72,17 @@ class StreamSink:
         self._write(f"# {json.dumps(note)}\n")
 
 
-def take_line(line: str, sink: GpuSink) -> GpuRow | None:
-    """Pass one line of the stream on; a row is returned, too. Raises StreamError."""
+def take_line(line: str, sink: GpuSink, now_s: float | None = None) -> GpuRow | None:
+    """Pass one line of the stream on; a row is returned, too. Raises StreamError.
+
+    Rows of another day than `now_s` have no place in a run.
+    """
     try:
         if line.startswith("#"):
             _take_note(orjson.loads(line[1:]), sink)
             return None
         (cells,) = csv.reader([line])
-        row = _checked(gpu_row(cells))
+        row = _checked(gpu_row(cells), now_s)
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as e:
         raise StreamError(f"not a sampler's line: {repr(line.strip()[:80])[:80]}") from e
     row = dataclasses.replace(row, t_s=row.wall_s)
@@ -86,7 +90,7 @@ def take_line(line: str, sink: GpuSink) -> GpuRow | None:
     return row
 
 
-def _checked(row: GpuRow) -> GpuRow:
+def _checked(row: GpuRow, now_s: float | None) -> GpuRow:
     """Return a row whose values can be true. Raises ValueError where they can't."""
     values: dict[str, Any] = dataclasses.asdict(row)
     for name, value in values.items():
@@ -94,7 +98,10 @@ def _checked(row: GpuRow) -> GpuRow:
             raise ValueError(f"{name} can't be {value}")
     if not 0 <= row.gpu_index < MOST_GPUS or row.wall_s < 0:
         raise ValueError("no such GPU, or no such time")
-    texts: dict[str, Any] = {n: v[:MOST_NAME] for n, v in values.items() if isinstance(v, str)}
+    if now_s is not None and abs(row.wall_s - now_s) > MOST_APART_S:
+        raise ValueError("read on another day")
+    given = {name: v for name, v in values.items() if isinstance(v, str)}
+    texts: dict[str, Any] = {name: text_of(v)[:MOST_NAME] for name, v in given.items()}
     return dataclasses.replace(row, **texts)
 
 
@@ -250,7 +257,7 @@ class CommandSampler:
         arrived_s = time.time()
         if line.rstrip("\r\n") == HEADER or not line.strip():
             return False
-        row = take_line(line, self._recording)
+        row = take_line(line, self._recording, arrived_s)
         if row is None:
             return False
         self._rows += 1
