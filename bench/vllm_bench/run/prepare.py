@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
 
 from ..errors import UsageError
 from ..plan.draw import plans_of, scenario_counter
@@ -115,6 +117,20 @@ def check_files(scenario: Scenario) -> None:
     for key, path in named.items():
         if path is not None and not Path(path).expanduser().exists():
             raise ScenarioError(f"scenario {scenario.name}: {key}: {path}: no such file")
+
+
+def proxy_note(scenario: Scenario, environ: Environment) -> str | None:
+    """Return that a proxy of the environment isn't used, where other programs would use it."""
+    parts = urlsplit(scenario.base_url)
+    names = (f"{parts.scheme}_proxy", "all_proxy")
+    found = next((n for name in names for n in (name, name.upper()) if environ.get(n)), None)
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if found is None or proxy_bypass_environment(parts.netloc, {"no": exempt}):
+        return None
+    return (
+        f"{found} is not used: requests go straight to {parts.netloc}, since a proxy's time would "
+        "be measured with the server's; to measure through a gateway, make it the base_url"
+    )
 
 
 def plans_for(

@@ -34,7 +34,15 @@ from .folder import (
     remove_run,
 )
 from .info import ended_info, planned_info
-from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
+from .prepare import (
+    Job,
+    api_key_of,
+    check_files,
+    plans_for,
+    prepared,
+    proxy_note,
+    server_of,
+)
 from .resume import complete_runs
 from .runner import RunResult, Watch, run_plan
 
@@ -111,6 +119,8 @@ class Session:
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, sum(map(rows_expected, scenarios)))
+        for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
+            self._say_once(proxy)
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
         jobs = [prepared(s, self.environ, self.wait_s, self._waiting(s)) for s in scenarios]
