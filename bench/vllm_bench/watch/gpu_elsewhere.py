@@ -164,6 +164,7 @@ class CommandSampler:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the command
             )
