@@ -162,7 +162,7 @@ def _command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text}: {e}") from e
+        raise argparse.ArgumentTypeError(f"not a command: {e}") from e
     if not words:
         raise argparse.ArgumentTypeError("it is empty")
     return text

@@ -19,7 +19,9 @@ from ..plan.request import scenario_tls
 from ..prompts.prompt import PromptError
 from ..prompts.source import default_cache_dir, load_source
 from ..records.same_run import RunKey
+from ..records.text import masked, printable
 from ..scenario.scenario import Scenario, ScenarioError
+from ..scenario.secrets import secrets_of
 from ..vllm.server import Model, Server
 from .info import server_facts
 
@@ -40,7 +42,8 @@ class Job:
     plans: Sequence[Plan]
 
     def server_facts(self) -> dict[str, Any]:
-        return server_facts(self.server, self.served, self.scenario.model)
+        secrets = self.plans[0].secrets
+        return server_facts(self.server, self.served, self.scenario.model, secrets)
 
     def run_keys(self) -> list[RunKey]:
         """Return the key of each run: runs with equal keys measure the same."""
@@ -115,8 +118,16 @@ def check_files(scenario: Scenario) -> None:
     if scenario.dataset.startswith("file:"):
         named["dataset"] = scenario.dataset.removeprefix("file:")
     for key, path in named.items():
-        if path is not None and not Path(path).expanduser().exists():
-            raise ScenarioError(f"scenario {scenario.name}: {key}: {path}: no such file")
+        if path is not None and not _exists(path):
+            shown = printable(path)
+            raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL
+        return False
 
 
 def proxy_note(scenario: Scenario, environ: Environment) -> str | None:
@@ -167,7 +178,7 @@ def prepared(
     server.wait_ready(wait_s, on_wait)
     served = server.models()
     if scenario.model not in [m.id for m in served]:
-        names = ", ".join(m.id for m in served) or "none"
+        names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
             f"{scenario.model}; it serves {names}: set model in the file, or give --model"

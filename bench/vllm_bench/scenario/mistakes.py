@@ -12,18 +12,20 @@ from .load_keys import Conversations
 
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` for the nearest known word, or nothing."""
-    found = difflib.get_close_matches(given, list(known), n=1)
+    found = difflib.get_close_matches(given[:64], list(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
 
 
 # Values that may be or contain secrets aren't quoted.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")
+MOST_NAME = 80
 MISSHAPEN = ("list_type", "dict_type", "model_type", "model_attributes_type")
 
 
 def word(given: object) -> str:
-    """Return a name unchanged, or spelled out if it would break the line."""
-    return str(given) if str(given).isprintable() else repr(given)
+    """Return a name's beginning, spelled out if it would break the line."""
+    name = str(given)[:MOST_NAME]
+    return name if name.isprintable() else repr(name)
 
 
 def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
@@ -40,7 +42,7 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if not key:
         return what  # a mistake of several keys, which the message names
     given = str(error["input"])
-    if key.startswith(NOT_ECHOED) or (key == "base_url" and "@" in given):
+    if key.startswith(NOT_ECHOED) or (key == "base_url" and not {*given}.isdisjoint("@?#")):
         return f"{key}: {what}"
     # The input may be very long.
     return f"{key}: {what} (given: {given[:80]!r})"
