@@ -40,13 +40,13 @@ def _is_text(value: ast.expr) -> bool:
 
 
 def _opens_text(name: str, node: ast.Call) -> bool:
-    """Whether it opens a file for text: no mode with a b, and not `os.open`, `archive.open`."""
+    """Whether it opens a file for text: no mode with a b, and not `os.open`, say."""
     if name in PLAIN:
         return len(node.args) < PLAIN[name]
     if name == "TextIOWrapper":
         return len(node.args) < 2
     owner = getattr(node.func, "value", None)
-    if isinstance(owner, ast.Name) and owner.id in ("os", "archive", "gzip", "webbrowser"):
+    if isinstance(owner, ast.Name) and owner.id in ("os", "archive", "stage"):
         return False
     if name == "open" and owner is not None and not all(map(_is_text, node.args)):
         return False  # not a file's: a Path's mode comes first
