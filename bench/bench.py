@@ -35,17 +35,20 @@ was missed; 4 a run is INVALID, even if it met its objectives; 130 interrupted.
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from pathlib import Path
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # until `main` answers Ctrl-C itself
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
+from vllm_bench.interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
+
+if __name__ == "__main__":
+    set_handlers(end_at_once)  # until `run` answers them
 
 import argparse
 import gc
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -58,6 +61,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
+GIVE_UP_S = 60.0  # most restarts are over by then
 NAMED_RUNS = 4  # more than these fill the screen with ids
 
 
@@ -65,8 +69,6 @@ def main() -> int:
     """Check everything, run everything, say how it ended."""
     # Modules and rows stay: looking through them for garbage takes a tenth of the start's time.
     gc.set_threshold(100_000)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup leaves it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     args = _parse()
     where = args.results_dir
     try:
@@ -89,12 +91,14 @@ def _bench(args: argparse.Namespace) -> int:
     scenarios = _chosen(args)
     session = Session(
         environ=os.environ,
+        interrupts=INTERRUPTS,
         say=say,
         screen=sys.stderr,
         plain=args.plain,
         folder=args.results_dir,
         resume=args.resume,
         wait_s=args.wait_s,
+        give_up_s=args.give_up_s,
         workers=args.workers,
         tokens=args.tokens,
         server_metrics=args.server_metrics,
@@ -133,6 +137,8 @@ def _parse() -> argparse.Namespace:
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
     wait = f"wait this long for the server (default: {WAIT_S:g})"
     add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
+    gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
+    add("--give-up-s", type=_seconds, default=GIVE_UP_S, metavar="S", help=gone)
     add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
@@ -214,7 +220,7 @@ def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
     print_summary(done, wide_console())
     print("\nRead on: " + "\n         ".join(_read_on(done, folder)))
     if status == "interrupted":
-        return 130
+        return INTERRUPTED
     if status == "failed":
         return 1
     return exit_code(done)
@@ -229,4 +235,4 @@ def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run(main, aside=True))  # a run waits for no terminal

@@ -27,13 +27,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import time
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.script import RESULTS, count, counts, parser_of, run, say
 
@@ -50,7 +51,6 @@ CORE_ITL_MS = 20  # of what one core takes; more events a second are more stream
 def main() -> int:
     """Measure each level, print the table, write the files."""
     args = _parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill stops the simulator too
     try:
         paces = [_pace_of(args)] if args.like else [_usual_pace(n) for n in args.streams]
         rows = [_median_level(pace, args.repeats) for pace in paces if not args.one_core]

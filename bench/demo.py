@@ -21,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.script import RESULTS, ROOT, parser_of, run
 from vllm_bench.simulator import simulator
 
@@ -47,8 +49,6 @@ Next, on a machine with a GPU and vLLM:
 def main() -> int:
     """Run the scripts against a simulator."""
     args = _parse()
-    # A plain kill must stop the simulator too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = args.results_dir
     try:
         # Ctrl-C is for the scripts: the simulator still answers their requests in flight.

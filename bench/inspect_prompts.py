@@ -30,6 +30,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.errors import UsageError
 from vllm_bench.script import ROOT, parser_of, read_env, run
 

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.errors import UsageError
 from vllm_bench.script import complain, parser_of, run, say
@@ -47,7 +48,6 @@ def main() -> int:
     if args.list:
         print(listing(chosen))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill stops the simulator too
     try:
         with _folder(args.keep) as folder:
             done, failed = _play(chosen, folder)

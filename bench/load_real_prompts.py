@@ -26,6 +26,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.prompts.prompt import PromptError
 from vllm_bench.scenario.datasets import DATASETS, HUB_SETS
 from vllm_bench.script import complain, parser_of, read_env, run, say

@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.script import complain, parser_of, run
 
 
@@ -80,7 +82,7 @@ def _sample(args: argparse.Namespace, lines: Lines) -> int:
         signal.signal(number, lambda *_: lines.ended.set())
     sink = StreamSink(lines.write, time.perf_counter())
     sampler = GpuSampler(sink, args.hz, args.gpus)
-    sampler.start()
+    sampler.start(lines.ended.is_set)
     while not lines.ended.wait(1.0):
         # A reader that has gone is noticed even when no GPU answers.
         lines.write(ALIVE if args.out == "-" else "")

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.errors import UsageError
 from vllm_bench.script import RESULTS, ROOT, count, counts, parser_of, run, say
@@ -46,7 +47,6 @@ def main() -> int:
     from vllm_bench.peers.install import make_tokenizer
     from vllm_bench.peers.known import OWN, PEERS
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill stops the simulator too
     chosen = [_named(PEERS, name) for name in dict.fromkeys(args.peer or ["vllm-rs"])]
     given = dict(_command(text, PEERS) for text in args.command)
     try:

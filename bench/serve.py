@@ -14,13 +14,15 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.env_file import load_env_file
 from vllm_bench.errors import UsageError
 from vllm_bench.scenario.secrets import masked_words
+from vllm_bench.script import run
 
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
 PORT = r"(?=.*[1-9])([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
@@ -46,7 +48,6 @@ OF_COMPOSE = ("VLLM_IMAGE_TAG", "GPU_COUNT")  # vLLM warns of VLLM_ names that i
 
 def main() -> int:
     """Read .env, check, and show the command or become it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback on an early Ctrl-C
     flags = set(sys.argv[1:])
     if flags & {"-h", "--help"}:
         return _help()
@@ -134,4 +135,4 @@ def _complain(problem: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

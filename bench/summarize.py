@@ -41,6 +41,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them

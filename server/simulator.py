@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from sim.engine.engine import EngineConfig
 from sim.engine.profiles import PROFILES
 from sim.faults import KINDS, read_faults

@@ -25,6 +25,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
 from sim.wire.bodies import models, usage
 from sim.wire.connection import LAST_CHUNK, http_chunk
 from sim.wire.events import DONE, Events

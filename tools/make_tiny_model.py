@@ -98,7 +98,7 @@ def model_settings(vocabulary: int) -> dict[str, object]:
 
 def write_json(path: Path, content: object) -> None:
     """Write one of the model's files."""
-    path.write_text(json.dumps(content, indent=1))
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

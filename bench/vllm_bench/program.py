@@ -28,7 +28,7 @@ def run_to_end(words: Sequence[str], log: Path, cores: Sequence[int] = ()) -> Us
 
     Raises OSError where it can't be started. It is killed if this is interrupted.
     """
-    with log.open("w") as file, on_cores(cores):
+    with log.open("wb") as file, on_cores(cores):
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
@@ -69,7 +69,7 @@ def _peak_bytes(pid: int) -> int | None:
     `ru_maxrss` is kept over exec, so a spawned process begins with its parent's size.
     """
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return None
     found = re.search(r"^VmHWM:\s*(\d+) kB$", text, re.MULTILINE)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from .errors import BenchError
+from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
+from .outputs import discard, finish, open_outputs, takes_more
 
 if TYPE_CHECKING:
     from .records.find_runs import Run
@@ -19,44 +22,75 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 LINE_LIMIT = 1000  # characters of a complaint
 
 
-def run(main: Callable[[], int]) -> int:
-    """Run a script's main, its imports included, and return its exit code."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the caller
-        # A question mark where a terminal lacks a character.
-        stream.reconfigure(errors="replace")
+def run(main: Callable[[], int], *, aside: bool = False) -> int:
+    """Run a script's main, its imports included, and return its exit code.
+
+    With `aside` nobody waits for standard error: see outputs.py.
+    """
+    open_outputs(aside=aside)
     try:
-        return _flushed(main())
+        with INTERRUPTS.answered():
+            return _status_of(main)
+    finally:
+        set_handlers(end_at_once)  # Python's own shutdown follows
+        _finish_errors()
+
+
+def _status_of(main: Callable[[], int]) -> int:
+    try:
+        return _flushed(_main_status(main))
     except BenchError as e:
         return complain(e, e.exit_code)
     except KeyboardInterrupt as e:
-        return complain(e, INTERRUPTED) if e.args else INTERRUPTED
+        return _interrupted(e)
     except BrokenPipeError:  # the reader of a listing, head say, has seen enough
-        _discard_output()
+        discard(1)
         return 0
     except OSError as e:
+        discard(1)
         return complain(f"{e.filename or 'the output'}: {e.strerror or e}")
-    finally:
-        # Python's own shutdown follows: another Ctrl-C there ends it silently.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _main_status(main: Callable[[], int]) -> int:
+    try:
+        return main()
+    except SystemExit as e:  # --help, or wrong usage
+        return e.code if isinstance(e.code, int) else 0
+
+
+def _interrupted(asked: KeyboardInterrupt) -> int:
+    """Say so, and let nothing keep the script: no reader that is stuck, no call in a thread."""
+    set_handlers(end_at_once)
+    if asked.args:
+        complain(asked)
+    for number in (1, 2):
+        if not takes_more(number):
+            discard(number)
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    if any(not thread.daemon for thread in others):  # Python would wait for them
+        _finish_errors()
+        os._exit(_flushed(INTERRUPTED))
+    return _flushed(INTERRUPTED)
 
 
 def _flushed(status: int) -> int:
     """Return the status of a main that has ended, even if its reader has left."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        discard(1)
     return status
 
 
-def _discard_output() -> None:
-    """Let Python's own last flush succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _finish_errors() -> None:
+    """Let what was said on standard error appear; where it can't, that fails nothing."""
+    try:
+        finish(sys.stderr)
+    except OSError:
+        discard(2)
 
 
 def complain(problem: object, status: int = 1) -> int:
@@ -68,8 +102,9 @@ def complain(problem: object, status: int = 1) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line for people on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line for people on standard error; if nobody can read it, go on."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def read_env() -> None:

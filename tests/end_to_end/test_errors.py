@@ -72,6 +72,8 @@ ELSEWHERE = {
     "empty",
     "content_filter",
     "bad_finish",
+    "oversized",
+    "overlong",
 }  # in tests of their own below
 
 

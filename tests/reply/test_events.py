@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from vllm_bench.reply.events import EventError, StreamEvent, Usage, error_text, read_event
+from vllm_bench.reply.events import EventError, StreamEvent, Usage, read_event
 from vllm_bench.reply.sse import DONE, EventSplitter
+from vllm_bench.reply.words import error_text
 
 
 def chat(delta: dict[str, object], **choice: object) -> bytes:
@@ -57,7 +58,7 @@ def test_usage_is_read_with_the_cached_tokens_where_the_server_gives_them() -> N
 
 
 @pytest.mark.parametrize(
-    "payload", [b"{", b"[]", b"3", b'{"choices": [3]}', b'{"usage": {"a": 1}}']
+    "payload", [b"{", b"[]", b"3", b'{"choices": [3]}', b'{"usage": [1]}', b'{"choices": 1}']
 )
 def test_a_payload_of_another_shape_is_refused(payload: bytes) -> None:
     with pytest.raises(EventError):

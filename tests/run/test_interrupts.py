@@ -1,60 +1,107 @@
-"""Ctrl-C and SIGTERM are counted while a run goes on, and given back after it."""
+"""Ctrl-C, SIGTERM and SIGHUP: counted or breaking off, never forgotten, given back afterwards."""
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 
 import pytest
-from vllm_bench.run.interrupts import interrupts_counted
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from vllm_bench.interrupts import SIGNALS, Interrupts, set_handlers, unheard_by_children
 
 
 def handlers() -> list[object]:
     return [signal.getsignal(number) for number in SIGNALS]
 
 
-def test_nobody_asked_for_the_end_at_first() -> None:
-    with interrupts_counted() as asked:
-        assert asked() == 0
+@pytest.fixture
+def asked() -> Iterator[Interrupts]:
+    with Interrupts().answered() as interrupts:
+        yield interrupts
+
+
+def test_all_three_are_answered() -> None:
+    assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} == set(SIGNALS)
+
+
+def test_nobody_asked_for_the_end_at_first(asked: Interrupts) -> None:
+    assert asked() == 0
+    asked.check()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_each_signal_is_counted_and_none_kills(number: signal.Signals) -> None:
-    with interrupts_counted() as asked:
+def test_each_signal_breaks_off_and_is_remembered(
+    asked: Interrupts, number: signal.Signals
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert asked() == 1
+    with pytest.raises(KeyboardInterrupt):  # where the first one was swallowed
+        asked.check()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_where_they_are_counted_none_breaks_off(asked: Interrupts, number: signal.Signals) -> None:
+    with asked.counted():
         signal.raise_signal(number)
         assert asked() == 1
+        with asked.counted():
+            signal.raise_signal(number)
         signal.raise_signal(number)
-        assert asked() == 2
+    assert asked() == 3
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
 
 
-def test_both_signals_count_together_and_the_count_outlives_the_run() -> None:
-    with interrupts_counted() as asked:
+def test_all_signals_count_together_and_the_count_outlives_the_block() -> None:
+    with Interrupts().answered() as asked:
+        asked.count_from_now_on()
         for number in SIGNALS:
             signal.raise_signal(number)
+    assert asked() == len(SIGNALS)
+
+
+def test_a_call_is_broken_off_where_signals_are_counted(asked: Interrupts) -> None:
+    asked.count_from_now_on()
+    assert asked.unless_asked(lambda: 3) == 3
+    assert asked.unless_asked(lambda: signal.raise_signal(signal.SIGINT)) is None
+    signal.raise_signal(signal.SIGINT)  # counted again
     assert asked() == 2
 
 
-def test_the_signals_are_given_back() -> None:
+@pytest.mark.parametrize("problem", [None, ValueError])
+def test_the_signals_are_given_back(problem: type[Exception] | None) -> None:
     before = handlers()
-    with interrupts_counted():
-        assert handlers() != before
-    assert handlers() == before
-
-
-def test_the_signals_are_given_back_when_the_run_breaks_off() -> None:
-    before = handlers()
-    with pytest.raises(ValueError, match="broke"), interrupts_counted():
-        raise ValueError("broke")
-    assert handlers() == before
-
-
-def test_a_signal_that_was_ignored_is_ignored_again() -> None:
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with interrupts_counted() as asked:
-            signal.raise_signal(signal.SIGTERM)
-            assert asked() == 1
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        with Interrupts().answered():
+            assert handlers() != before
+            if problem:
+                raise problem
+    except ValueError:
+        pass
+    assert handlers() == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None:
+    """So nohup, and a shell that starts a job in the background, have it."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with Interrupts().answered() as asked:
+            signal.raise_signal(number)
+            assert asked() == 0
+        set_handlers(lambda *_: None)
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
+
+
+def test_what_is_started_meanwhile_never_hears_them_and_none_is_lost(asked: Interrupts) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with asked.counted():
+        with unheard_by_children():
+            os.kill(os.getpid(), signal.SIGTERM)
+            # A child inherits the mask.
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= set(SIGNALS)
+        assert asked() == 1  # now, or already by another thread
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -16,7 +16,7 @@ from vllm_bench.records.run_info import ClockPair, RunInfo
 from vllm_bench.records.same_run import RunKey
 from vllm_bench.run.resume import complete_runs
 
-from tests.support.made_runs import NOON_S, made_info, made_record, write_run
+from tests.support.made_runs import NOON_S, failed_record, made_info, made_record, write_run
 
 RECORDS = [made_record(i) for i in range(3)]
 PLAN_SHA256 = "cd" * 32
@@ -31,6 +31,16 @@ def planned(began_s: float = 0.0, **changes: Any) -> RunInfo:
 
 KEY = RunKey.of(planned())
 assert KEY is not None
+
+
+class Every(frozenset[RunKey]):
+    """Each key is wanted."""
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, RunKey)
+
+
+EVERY = Every()
 
 
 def refuse(line: str) -> None:
@@ -111,7 +121,27 @@ def test_a_run_is_whole_when_it_ended_by_itself_with_one_row_per_request(
     tmp_path: Path, status: str, rows: int, whole: bool
 ) -> None:
     path = on_disk(tmp_path, "run", planned(status=status, num_requests=3), rows)
-    assert complete_runs(tmp_path, refuse) == ({KEY: path} if whole else {})
+    assert complete_runs(tmp_path, EVERY, refuse) == ({KEY: path} if whole else {})
+
+
+@pytest.mark.parametrize(("failed", "whole"), [(0, True), (1, True), (2, True), (3, False)])
+def test_a_run_without_a_success_has_measured_nothing(
+    tmp_path: Path, failed: int, whole: bool
+) -> None:
+    records = [
+        failed_record(i, error_kind="connect") if i < failed else made_record(i) for i in range(3)
+    ]
+    path = write_run(tmp_path, records, planned(), name="run")
+    told: list[str] = []
+    assert complete_runs(tmp_path, EVERY, told.append) == ({KEY: path} if whole else {})
+    assert len(told) == (not whole)
+
+
+def test_rows_of_runs_that_nobody_asks_for_are_not_read(tmp_path: Path) -> None:
+    on_disk(tmp_path, "run", planned()).write_text("damaged")
+    assert complete_runs(tmp_path, (), refuse) == {}
+    with pytest.raises(AssertionError):
+        complete_runs(tmp_path, {KEY}, refuse)
 
 
 runs = st.lists(
@@ -133,7 +163,7 @@ def test_the_newest_whole_run_of_each_key_counts(made: list[tuple[str, int, int,
         for place, (sha256, repeat, began_s, status) in enumerate(made):
             run = planned(began_s, plan={"sha256": sha256}, repeat=repeat, status=status)
             found[on_disk(Path(name), f"{place}", run)] = run
-        chosen = complete_runs(Path(name), refuse)
+        chosen = complete_runs(Path(name), EVERY, refuse)
     began: dict[RunKey | None, list[float]] = {}
     for run in found.values():
         if run.status == "complete":
@@ -151,19 +181,19 @@ def test_a_folder_gives_its_newest_complete_runs(tmp_path: Path) -> None:
     on_disk(tmp_path, "f", planned(plan={}))
     on_disk(tmp_path, "g", None)
     told: list[str] = []
-    assert complete_runs(tmp_path, told.append) == {
+    assert complete_runs(tmp_path, EVERY, told.append) == {
         KEY: newest,
         dataclasses.replace(KEY, repeat=2): other,
     }
     assert told == []
-    assert complete_runs(tmp_path / "nowhere", refuse) == {}
+    assert complete_runs(tmp_path / "nowhere", EVERY, refuse) == {}
 
 
 def test_a_run_that_a_kill_tore_in_its_last_row_is_not_whole(tmp_path: Path) -> None:
     path = on_disk(tmp_path, "a", planned())
-    assert complete_runs(tmp_path, refuse) == {KEY: path}
+    assert complete_runs(tmp_path, EVERY, refuse) == {KEY: path}
     path.write_bytes(path.read_bytes()[:-1])
-    assert complete_runs(tmp_path, refuse) == {}
+    assert complete_runs(tmp_path, EVERY, refuse) == {}
 
 
 def test_files_that_cannot_be_read_are_told_and_the_others_count(tmp_path: Path) -> None:
@@ -178,7 +208,7 @@ def test_files_that_cannot_be_read_are_told_and_the_others_count(tmp_path: Path)
     (tmp_path / "summary.csv").write_text("a,b\n")
     (tmp_path / "summary.json").write_text("{}")
     told: list[str] = []
-    assert complete_runs(tmp_path, told.append) == {KEY: whole}
+    assert complete_runs(tmp_path, EVERY, told.append) == {KEY: whole}
     assert len(told) == 4
     assert all("\n" not in line for line in told)
     assert "damaged.csv: " in told[0]

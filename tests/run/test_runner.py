@@ -6,35 +6,198 @@ import multiprocessing
 import os
 import pickle
 import struct
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from vllm_bench.live.progress import Progress
+from vllm_bench.run import runner
 from vllm_bench.run.client_health import WorkerHealth
 from vllm_bench.run.crew import Worker
-from vllm_bench.run.runner import _Run
+from vllm_bench.run.inbox import Inbox
+from vllm_bench.run.runner import _AwakeClock, _Run
+from vllm_bench.send.outbox import Alive, Ready
 from vllm_bench.send.tickets import Tickets
 
 from tests.support.made_plans import made_plan
 
 
+class Crew:
+    """A run with sending processes that are pipes: the test says what comes through them."""
+
+    def __init__(self, size: int) -> None:
+        self.pipes = [multiprocessing.Pipe(duplex=False) for _ in range(size)]
+        self.orders = [multiprocessing.Pipe(duplex=False) for _ in range(size)]
+        self.tickets = Tickets(1)
+        self.killed: list[int] = []
+        self.workers = [self._worker(number) for number in range(size)]
+        nobody: Any = None
+        self.run = _Run(made_plan(1), self.workers, Progress(planned=1, started_s=0.0), nobody)
+
+    def _worker(self, number: int) -> Worker:
+        ours = self.pipes[number][0]
+        process: Any = SimpleNamespace(kill=lambda: self.killed.append(number))
+        health = WorkerHealth(number, None, 1)
+        return Worker(process, self.orders[number][1], ours, Inbox(ours), self.tickets, health)
+
+    @property
+    def lost(self) -> list[bool]:
+        return [worker.health.lost for worker in self.workers]
+
+    def close(self) -> None:
+        self.tickets.close()
+        for one, other in (*self.pipes, *self.orders):
+            one.close()
+            other.close()
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.s = 100.0
+
+    def monotonic(self) -> float:
+        return self.s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    made.time, made.perf_counter_ns = time.time, time.perf_counter_ns  # type: ignore[attr-defined]
+    monkeypatch.setattr(runner, "time", made)
+    return made
+
+
+@pytest.fixture
+def crew(clock: Clock) -> Iterator[Crew]:
+    made = Crew(2)
+    yield made
+    made.close()
+
+
+def framed(whole: bytes) -> bytes:
+    return struct.pack("!i", len(whole)) + whole
+
+
 @pytest.mark.parametrize("torn", [0, 2, 4, 40])
 def test_a_message_that_a_kill_tore_is_the_end_of_a_sending_process_and_not_of_the_run(
-    torn: int,
+    crew: Crew, torn: int
 ) -> None:
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    orders, _ = multiprocessing.Pipe(duplex=False)
-    nobody: Any = None
-    tickets = Tickets(1)
-    worker = Worker(nobody, orders, ours, tickets, WorkerHealth(0, None, 1))
-    progress = Progress(planned=1, started_s=0.0)
-    run = _Run(made_plan(1), [worker], progress, nobody)
-    whole = pickle.dumps(b"x" * 100)
-    os.write(theirs.fileno(), (struct.pack("!i", len(whole)) + whole)[:torn])
+    theirs = crew.pipes[0][1]
+    os.write(theirs.fileno(), framed(pickle.dumps(b"x" * 100))[:torn])
     theirs.close()
-    run._take_batch(worker)
-    assert worker.health.lost
-    assert run._working == {}
-    tickets.close()
+    for _ in range(2):  # what is there, and the end
+        if crew.workers[0].results in crew.run._working:
+            crew.run._take_all(crew.workers[0])
+    assert crew.lost == [True, False]
+    assert list(crew.run._working.values()) == crew.workers[1:]
+
+
+def test_half_a_message_is_never_waited_for(crew: Crew) -> None:
+    whole = framed(pickle.dumps(Ready()))
+    theirs = crew.pipes[0][1].fileno()
+    for begin in range(0, len(whole), 7):
+        assert crew.run._ready == 0
+        os.write(theirs, whole[begin : begin + 7])
+        crew.run._take_all(crew.workers[0])
+    assert crew.run._ready == 1
+
+
+def pass_time(crew: Crew, clock: Clock, seconds: float, step_s: float = 0.2) -> None:
+    end_s = clock.s + seconds
+    while clock.s < end_s:
+        clock.s += step_s
+        crew.run._awake.look()
+        crew.run._kill_frozen()
+
+
+def say_something(crew: Crew, *numbers: int) -> None:
+    for number in numbers:
+        crew.pipes[number][1].send(Alive())
+        crew.run._take_all(crew.workers[number])
+
+
+def test_a_sending_process_that_says_nothing_is_killed_by_name_and_the_others_go_on(
+    crew: Crew, clock: Clock
+) -> None:
+    say_something(crew, 0, 1)
+    for _ in range(9):
+        pass_time(crew, clock, 1.0)
+        say_something(crew, 1)
+    assert crew.killed == []
+    pass_time(crew, clock, 2.0)
+    assert crew.killed == [0]
+    assert crew.lost == [True, False]
+    assert list(crew.run._working.values()) == crew.workers[1:]
+    (what,) = crew.run._lost
+    assert what.startswith("sending process 0 said nothing for 10 s")
+
+
+def test_a_parent_that_was_suspended_itself_blames_nobody(crew: Crew, clock: Clock) -> None:
+    say_something(crew, 0, 1)
+    pass_time(crew, clock, 3600.0, step_s=3600.0)
+    assert crew.killed == []
+    pass_time(crew, clock, 8.0)
+    assert crew.killed == []
+    pass_time(crew, clock, 2.0)
+    assert crew.killed == [0, 1]
+
+
+def test_after_everything_was_cut_off_nobody_waits_long_for_a_frozen_one(
+    crew: Crew, clock: Clock
+) -> None:
+    say_something(crew, 0, 1)
+    crew.run._pass_on(2)
+    pass_time(crew, clock, 2.0)
+    assert crew.killed == []
+    say_something(crew, 1)
+    pass_time(crew, clock, 2.0)
+    assert crew.killed == [0]
+
+
+def test_one_that_hasnt_loaded_its_modules_yet_is_not_frozen(crew: Crew, clock: Clock) -> None:
+    pass_time(crew, clock, 30.0)
+    assert crew.killed == []
+
+
+def test_the_clock_counts_what_it_sees(clock: Clock) -> None:
+    awake = _AwakeClock()
+    for step_s in (0.2, 0.7, 500.0):
+        clock.s += step_s
+        awake.look()
+    assert awake.s == pytest.approx(1.9)
+
+
+MESSAGES = st.lists(st.one_of(st.binary(max_size=40_000), st.text(), st.integers()), max_size=6)
+
+
+@given(MESSAGES, st.integers(1, 60_000))
+def test_messages_come_out_as_they_went_in_however_they_were_cut(
+    messages: list[object], step: int
+) -> None:
+    """The bytes are those of multiprocessing's own `send`."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    raw, found = bytearray(), []
+    for message in messages:
+        theirs.send(message)
+        raw += os.read(ours.fileno(), 1 << 20)
+    inbox = Inbox(ours)
+    for begin in range(0, len(raw), max(step, len(raw) // 50)):
+        os.write(theirs.fileno(), raw[begin : begin + max(step, len(raw) // 50)])
+        found += inbox.take() or ()
+    theirs.close()
+    assert inbox.take() is None
+    assert found == messages
     ours.close()
-    orders.close()
+
+
+def test_a_message_of_gigabytes_is_told_by_its_longer_head(crew: Crew) -> None:
+    whole = pickle.dumps(Ready())
+    os.write(crew.pipes[0][1].fileno(), struct.pack("!iQ", -1, len(whole)) + whole)
+    crew.run._take_all(crew.workers[0])
+    assert crew.run._ready == 1

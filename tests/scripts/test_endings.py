@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from vllm_bench.interrupts import SIGNALS, end_at_once
 from vllm_bench.script import run
 
 from tests.support.made_runs import failed_record, made_info, write_run
@@ -60,13 +61,15 @@ def test_the_exit_code_is_the_scripts_own_unless_it_is_interrupted() -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         assert run(lambda: 4) == 4
         assert run(interrupted) == 130
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the interpreter's end is silent
+        # The interpreter's end is silent.
+        assert {signal.getsignal(number) for number in SIGNALS} == {end_at_once}
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("words", ["bench/observe_gpu.py --columns", "bench/calibrate.py --help"])
@@ -91,7 +94,7 @@ def test_a_reader_that_leaves_ends_a_listing_well_and_a_run_not(
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, *f"{ROOT / words}".split(" ")],
+        [sys.executable, *f"{ROOT}/{words}".split(" ")],
         stdout=writer, stderr=writer, cwd=tmp_path, check=False, timeout=60,
     )  # fmt: skip
     os.close(writer)

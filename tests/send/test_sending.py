@@ -62,7 +62,6 @@ def test_a_segment_survives_its_packing(read: list[tuple[int, bytes]]) -> None:
     assert (packed.request_index, packed.http_status) == (3, 200)
     assert list(packed.reads()) == read
     assert exchange.reads == []
-    assert exchange.handed_over_ns == (read[-1][0] if read else None)
 
 
 def test_an_outbox_sends_everything_in_order_before_it_closes() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from vllm_bench.verdict.verdict import judge
 
-from tests.support.made_runs import made_record, whole_reply_record
+from tests.support.made_runs import failed_record, made_record, whole_reply_record
 from tests.support.open_runs import due_times, facts_of, finding_of, served, stalled
 from tests.verdict.judging import INVALID, SUSPECT, advice_on, healthy, severity_of, value_of
 
@@ -55,6 +57,46 @@ def test_without_streaming_a_late_client_is_measured_against_the_latency(tmp_pat
     facts = facts_of(tmp_path, records, scenario={"stream": False})
     assert severity_of(facts, "send_lag") == INVALID
     assert value_of(facts, "send_lag") == pytest.approx(0.101)
+
+
+AWAY = {"http_status": None, "error_kind": "connect"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "waited_ms", "expected"),
+    [
+        (AWAY, 10.1, None),  # 1 % of the streams' time, not more
+        (AWAY, 10.6, SUSPECT),
+        ({"http_status": 429, "error_kind": "http_429"}, 51.0, SUSPECT),
+        ({"http_status": 503, "error_kind": "http_5xx"}, 52.5, INVALID),
+        ({"error_kind": "error_event"}, 52.5, INVALID),  # what made it wait stood in the reply
+    ],
+)
+def test_what_streams_waited_for_a_server_that_turned_them_away(
+    tmp_path, failure, waited_ms, expected
+):
+    """100 requests of a second each on four streams, each after a wait for the 100th part of it."""
+    records = [failed_record(0, **failure), *healthy(101)[1:]]
+    waiting = [replace(record, waited_ms=waited_ms) for record in records]
+    facts = facts_of(tmp_path, waiting)
+    assert severity_of(facts, "turned_away") == expected
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(0, None), (100, None), (50, SUSPECT), (19, INVALID)]
+)
+def test_in_an_open_loop_what_was_turned_away_counts_itself(tmp_path, every, expected):
+    records = [
+        failed_record(i, request_rate=10.0, http_status=429, error_kind="http_429")
+        if every and i % every == 0
+        else made_record(i, request_rate=10.0)
+        for i in range(400)
+    ]
+    facts = facts_of(tmp_path, records)
+    assert severity_of(facts, "turned_away") == expected
+    if every:
+        refused = sum(record.error_kind is not None for record in records)
+        assert value_of(facts, "turned_away") == pytest.approx(refused / 400)
 
 
 def paused(short):

@@ -6,6 +6,7 @@ import pytest
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.summary.summary import facts_of as facts_of_run
+from vllm_bench.verdict.verdict import judge
 
 from tests.support.made_runs import gpu_row, made_info, made_record, write_gpu_rows, write_run
 from tests.support.open_runs import facts_of, finding_of
@@ -28,6 +29,34 @@ def test_a_gpu_that_was_not_read_for_long_is_doubted(tmp_path, gap, expected):
     assert severity_of(facts, "gpu_gap") == expected
     if expected:
         assert "GPU 1" in finding_of(facts, "gpu_gap").figures
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "expected"),
+    [(True, 0, SUSPECT), (True, None, SUSPECT), (True, 3, None), (False, None, None)],
+)
+def test_telemetry_that_was_asked_for_and_is_not_there_is_doubted(tmp_path, asked, rows, expected):
+    why = {"code": "old_pynvml", "text": "pynvml.py is an old binding"}
+    info = made_info(
+        healthy(),
+        scenario={"telemetry": asked},
+        observed={"gpu": {"problems": [why]}} if asked else {},
+    )
+    path = write_run(tmp_path, healthy(), info)
+    if rows is not None:
+        write_gpu_rows(path, [gpu_row(float(n)) for n in range(rows)])
+    facts = facts_of_run(load_run(path))
+    assert severity_of(facts, "not_sampled") == expected
+    assert judge(facts).level == "VALID"  # GPUs alone are doubted
+    if expected:
+        assert why["text"] in finding_of(facts, "not_sampled").figures
+
+
+def test_a_gap_names_what_ended_the_sampler(tmp_path):
+    gap = {"gpu_index": 0, "from_s": 10.0, "to_s": None, "code": "late"}
+    told = {"code": "command", "text": "--telemetry-command ended early with status 255"}
+    facts = facts_of(tmp_path, healthy(), observed={"gpu": {"gaps": [gap], "problems": [told]}})
+    assert told["text"] in finding_of(facts, "gpu_gap").figures
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,91 @@ def test_a_ledger_that_could_not_be_read_is_noted_and_costs_nothing(tmp_path, re
     assert judge(facts).level == "VALID"
 
 
+STARTED = "process_start_time_seconds"
+BEGAN_S = made_info(healthy()).clock_start.wall_s
+
+
+def of_starts(before, after, moved_by=0):
+    """Counters of a server, or of two, that began at these times."""
+    counters = moved(healthy(), tokens=moved_by)
+    starts = {"before": {STARTED: before}, "after": {STARTED: after}}
+    return {when: {**counters[when], **starts[when]} for when in counters}
+
+
+def change_of(folder, **known):
+    """What is found of the ledger and of who answered."""
+    facts = facts_of(folder, healthy(), **known)
+    codes = ("server_restarted", "replicas", "ledger_mismatch", "ledger_unread")
+    return {code: found for code in codes if (found := severity_of(facts, code)) is not None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "by", "expected"),
+    [
+        (BEGAN_S - 900, BEGAN_S - 900, 0, {}),
+        (BEGAN_S - 900, BEGAN_S - 900, 50, {"ledger_mismatch": SUSPECT}),
+        (BEGAN_S - 900, BEGAN_S + 20, -1500, {"server_restarted": SUSPECT}),
+        (BEGAN_S - 900, BEGAN_S + 20, 0, {"server_restarted": SUSPECT}),
+        (BEGAN_S - 900, BEGAN_S - 300, 523_016, {"replicas": NOTE}),
+        (BEGAN_S - 900, BEGAN_S - 950, -1500, {"replicas": NOTE}),
+    ],
+)
+def test_counters_of_two_servers_are_not_compared(tmp_path, before, after, by, expected):
+    counters = of_starts(before, after, by)
+    assert change_of(tmp_path, server_counters=counters) == expected
+
+
+def test_a_counter_that_shrank_is_a_restart(tmp_path):
+    before = dict.fromkeys(COUNTERS.values(), 525016.0)
+    counters = {"before": before, "after": dict.fromkeys(COUNTERS.values(), 2000.0)}
+    found = change_of(tmp_path, server_counters=counters)
+    assert found == {"server_restarted": SUSPECT}
+
+
+@pytest.mark.parametrize("code", ["server_restarted", "replicas"])
+def test_what_the_sampler_saw_counts(tmp_path, code):
+    observed = {"server_metrics": {"rows": 9, "problems": [{"code": code, "text": "x"}]}}
+    found = change_of(tmp_path, server_counters=moved(healthy(), tokens=400), observed=observed)
+    assert list(found) == [code]
+
+
+def test_replicas_are_no_reason_to_doubt_the_run(tmp_path):
+    facts = facts_of(tmp_path, healthy(), server_counters=of_starts(BEGAN_S - 9e3, BEGAN_S - 9e2))
+    assert judge(facts).level == "VALID"
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"),
+    [
+        (None, None),
+        ({"rows": 30, "problems": []}, None),
+        ({"problems": [{"code": "no_metrics", "text": "no answer within 5 s"}]}, NOTE),
+        ({"rows": 30, "problems": [{"code": "no_answer", "text": "3 of 40"}]}, NOTE),
+        ({"rows": 30, "problems": [{"code": "reading_failed", "text": "3 of 40"}]}, NOTE),
+        ({"rows": 30, "problems": [{"code": "odd_values", "text": "vllm:x NaN"}]}, NOTE),
+        ({"rows": 30, "problems": "nonsense"}, None),
+        ("nonsense", None),
+    ],
+)
+def test_metrics_that_were_not_read_are_noted(tmp_path, noted, expected):
+    known = {"observed": {"server_metrics": noted}} if noted is not None else {}
+    facts = facts_of(tmp_path, healthy(), server_counters=moved(healthy()), **known)
+    assert severity_of(facts, "metrics_gap") == expected
+    assert judge(facts).level == "VALID"
+
+
+def test_a_silent_page_is_told_once_with_its_reason(tmp_path):
+    why = "/metrics: no answer within 5 s"
+    facts = facts_of(
+        tmp_path,
+        healthy(),
+        server_counters={"before": None, "after": None},
+        observed={"server_metrics": {"problems": [{"code": "no_metrics", "text": why}]}},
+    )
+    assert why in finding_of(facts, "ledger_unread").figures
+    assert severity_of(facts, "metrics_gap") is None
+
+
 def cache_counters(hits):
     """Of 10,000 tokens looked up in this run."""
     names = ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total")

@@ -150,6 +150,46 @@ def test_what_is_no_list_of_models_is_refused(far_end: FarEnd, connect, body: ob
         connect(far_end.base_url).models()
 
 
+@pytest.mark.parametrize(
+    ("given", "read", "told"),
+    [
+        (4096, 4096, False),
+        ("4096", 4096, False),
+        (4096.0, 4096, False),
+        (None, None, False),
+        (0, None, False),
+        ("many", None, True),
+        ([4096], None, True),
+        ({"a": 1}, None, True),
+        (-1, None, True),
+        (4096.5, None, True),
+        (1e308, None, True),
+        (10**30, None, True),
+    ],
+)
+def test_a_length_of_any_shape_is_a_number_or_a_named_problem(
+    far_end: FarEnd, connect, given: object, read: int | None, told: bool
+) -> None:
+    far_end.scripts = [answer(200, {"data": [{"id": "tiny", "max_model_len": given}]})]
+    (model,) = connect(far_end.base_url).models()
+    assert model.max_model_len == read
+    assert (model.problem is not None) == told
+
+
+def test_one_odd_entry_leaves_the_other_models(far_end: FarEnd, connect) -> None:
+    cards = [3, None, {"id": 7}, {"id": ""}, {"id": "a", "root": ["x"]}, {"root": "r"}]
+    far_end.scripts = [answer(200, {"data": cards})]
+    assert connect(far_end.base_url).models() == [Model("a", None, None)]
+
+
+def test_an_error_that_is_nested_for_ever_is_an_error(far_end: FarEnd, connect) -> None:
+    nested = b'{"error":' * 990 + b"{}" + b"}" * 990
+    for status in (200, 500):
+        far_end.scripts = [answer(status, nested)]
+        with pytest.raises(ControlError, match="/v1/models: "):
+            connect(far_end.base_url).models()
+
+
 def test_a_missing_key_is_told_with_what_to_do(tiny_vllm: TinyVllm, connect) -> None:
     tiny_vllm.api_key = "sk-right"
     with pytest.raises(ControlError, match="/v1/models: HTTP 401: set api_key_env to the key's"):
@@ -179,6 +219,9 @@ def test_the_environments_proxy_is_not_used(
         (answer(200, {"version": "0.32.0"}), "0.32.0"),
         (answer(200, {"version": None}), None),
         (answer(200, []), None),
+        (answer(200, {"version": {"major": 0}}), None),
+        (answer(200, {"version": "9" * 5000}), "9" * 200),
+        (answer(200, b"[" * 100_000), None),
         (answer(200, b"<html>"), None),
         (answer(404, {"detail": "Not Found"}), None),
         ([CLOSE], None),
@@ -218,6 +261,11 @@ def test_a_prompt_that_the_server_refuses_has_no_count(
         (answer(200, {"count": "many"}), "no count in the reply"),
         (answer(200, {"count": -1}), "no count in the reply"),
         (answer(200, {"count": 10**30}), "no count in the reply"),
+        (answer(200, {"count": True}), "no count in the reply"),
+        (answer(200, {"count": [3]}), "no count in the reply"),
+        (answer(200, b'{"count": NaN}'), "no count in the reply"),
+        (answer(200, b'{"count": 1e999}'), "no count in the reply"),
+        (answer(200, b"null"), "no count in the reply"),
         (answer(200, b"<html>"), "no count in the reply"),
         ([CLOSE], "disconnected"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.vllm import server as control
-from vllm_bench.vllm.page import COUNTERS, PageError, samples, summed
+from vllm_bench.vllm.page import COUNTERS, STARTED, PageError, samples, summed, vllm_samples
 from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
@@ -56,7 +56,7 @@ def test_counters_of_a_real_server_are_read(
     far_end.scripts = [[(shared / "wire" / f"{name}.txt").read_bytes()]]
     found = server.counters()
     assert found is not None
-    assert set(found) == set(COUNTERS)
+    assert set(found) == {*COUNTERS, STARTED}
     assert REAL[name].items() <= found.items()
 
 
@@ -87,6 +87,87 @@ def test_counters_that_cannot_be_read_are_none(
     far_end.scripts = [reply]
     assert server.counters() is None
     assert server.cache_config() is None
+
+
+def test_a_stranger_is_named_and_why_there_are_no_counters(far_end: FarEnd, server: Server) -> None:
+    for text, why in (
+        (
+            'sglang:num_running_reqs{engine_type="unified"} 3\n',
+            "it has SGLang's metrics, not vLLM's",
+        ),
+        ("tgi_queue_size 3\n", "it has TGI's metrics, not vLLM's"),
+        ("other_total 3\n", "it has none of vLLM's counters"),
+    ):
+        far_end.scripts = [ok(text)]
+        assert server.counters() is None
+        assert server.unread == why
+
+
+NAMES = [
+    ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_hits_total"),
+    ("vllm:gpu_prefix_cache_hits_total", "vllm:prefix_cache_hits_total"),
+    ("vllm:gpu_prefix_cache_hits", "vllm:prefix_cache_hits_total"),
+    ("vllm:gpu_prefix_cache_queries_total", "vllm:prefix_cache_queries_total"),
+    ("vllm:prompt_tokens", PROMPT),
+    ("vllm_prompt_tokens_total", PROMPT),
+    ("ray_vllm_prompt_tokens_total", PROMPT),
+    ("ray_vllm_num_requests_running", "vllm:num_requests_running"),
+    ("vllm:gpu_cache_usage_perc", "vllm:kv_cache_usage_perc"),
+    ("vllm:time_per_output_token_seconds_sum", "vllm:inter_token_latency_seconds_sum"),
+    ("vllm:iteration_tokens_total", None),
+    ("vllm:prompt_tokens_created", None),
+    ("vllm:request_prompt_tokens_sum", None),
+]
+
+
+@pytest.mark.parametrize(("spelled", "name"), NAMES)
+def test_each_spelling_of_a_name_is_read_as_that_of_now(spelled: str, name: str | None) -> None:
+    text = f'{spelled}{{engine="0"}} 0.5\n'
+    assert [s.name for s in vllm_samples(text)] == ([name] if name else [])
+
+
+def test_of_two_spellings_on_a_page_the_newer_counts() -> None:
+    text = "vllm:gpu_prefix_cache_hits_total 90\nvllm:prefix_cache_hits_total 9\n"
+    assert summed(vllm_samples(text)) == {"vllm:prefix_cache_hits_total": 9.0}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{PROMPT} NaN",
+        f"{PROMPT} +Inf",
+        f"{PROMPT} -3",
+        f"{PROMPT} 1e308",
+        f"{PROMPT} {10**30}",
+        f"{PROMPT} many",
+        f"{PROMPT}",
+        f"{PROMPT}{{engine=0}} 3",
+        f'{PROMPT}{{engine="0" 3',
+        f'{PROMPT}{{engine="0"}} 5',  # a second time
+        f"{PROMPT}{{" + 'a="b",' * 9000 + "} 3",
+        "vllm:kv_cache_usage_perc 43",
+    ],
+)
+def test_an_odd_line_is_left_out_and_told_and_the_others_count(line: str) -> None:
+    odd: list[str] = []
+    good = f'{PROMPT}{{engine="0"}} 4\n{GENERATED} 7 1700000000\n'
+    assert summed(vllm_samples(f"{good}{line}\n", odd)) == {PROMPT: 4.0, GENERATED: 7.0}
+    assert len(odd) == 1
+
+
+def test_a_value_may_have_a_time_labels_an_exemplar_and_odd_texts() -> None:
+    text = (
+        f'{PROMPT}{{a="}} 9",b="\\"\\n\\\\",}}   3e0 1700000000 # {{trace="x"}} 1 1.0\r\n'
+        f"{GENERATED} 5\n"
+    )
+    first, second = vllm_samples(text)
+    assert (first.value, dict(first.labels)) == (3.0, {"a": "} 9", "b": '"\n\\'})
+    assert (second.value, dict(second.labels)) == (5.0, {})
+
+
+def test_a_page_of_too_many_lines_is_refused() -> None:
+    with pytest.raises(PageError, match="over 20,000 lines"):
+        vllm_samples("".join(f'{PROMPT}{{a="{n}"}} 1\n' for n in range(20_001)))
 
 
 SAMPLE = f'# HELP a b\n# TYPE a counter\n{PROMPT}{{engine="0",model_name="a\\"b"}} 3.0 1700000000\n'

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from vllm_bench.vllm.page import PageError
-from vllm_bench.watch.dcgm import DcgmSampler, is_blank, read_page
+from vllm_bench.vllm.server import ControlError
+from vllm_bench.watch.dcgm import DcgmSampler, Numbers, is_blank, read_page
 from vllm_bench.watch.recording import GpuRecording, UnavailableError
 
 
@@ -50,7 +51,11 @@ def page(*gpus: int, **changes: float | str) -> str:
 
 def test_its_fields_become_our_columns_in_our_units() -> None:
     (reading,) = read_page(page(3))
-    assert (reading.index, reading.uuid, reading.name) == (3, "GPU-3", "NVIDIA H100 80GB HBM3")
+    assert (reading.index, reading.board.uuid, reading.name) == (
+        3,
+        "GPU-3",
+        "NVIDIA H100 80GB HBM3",
+    )
     assert reading.values == {
         "sm_clock_mhz": 1980,
         "memory_clock_mhz": 2619,
@@ -120,14 +125,66 @@ def test_a_page_that_is_no_metrics_page_is_refused() -> None:
     assert read_page("<html>welcome</html>") == []
 
 
+def hosts(*which: str, gpu: int = 0, **more: str) -> str:
+    """A page of one GPU of each host, all with one number: 201 W, 202 W, ..."""
+    return "".join(
+        f"DCGM_FI_DEV_POWER_USAGE{labels(gpu, Hostname=host, UUID=f'GPU-{host}', **more)} {watts}\n"
+        for watts, host in enumerate(which, start=201)
+    )
+
+
+def test_gpus_of_one_number_on_several_hosts_are_all_kept(tmp_path: Path) -> None:
+    text = hosts("a", "b") + hosts("a", "b", gpu=1)
+    rows, facts = asked(tmp_path, 2, text, text)
+    assert rows["gpu_index"].to_list() == [0, 1, 2, 3]
+    assert rows["gpu_uuid"].to_list() == ["GPU-a", "GPU-a", "GPU-b", "GPU-b"]
+    assert rows["power_w"].to_list() == [201, 201, 202, 202]
+    told = [p["text"] for p in facts["problems"] if p["code"] == "several_hosts"]
+    assert len(told) == 2
+    assert "GPU 2 is GPU 0 of b (GPU-b)" in told[0]
+    assert [g["index"] for g in facts["gpus"]] == [0, 1, 2, 3]
+
+
+def test_hosts_are_told_apart_by_whatever_label_there_is() -> None:
+    power = "DCGM_FI_DEV_POWER_USAGE"
+    by_uuid = f'{power}{{gpu="0",UUID="GPU-a"}} 1\n{power}{{gpu="0",UUID="GPU-b"}} 2\n'
+    by_host = f'{power}{{gpu="0",Hostname="a"}} 1\n{power}{{gpu="0",Hostname="b"}} 2\n'
+    for text in (by_uuid, by_host):
+        assert [(r.index, r.values["power_w"]) for r in read_page(text)] == [(0, 1.0), (1, 2.0)]
+    pods = f'{power}{{gpu="0",UUID="a",pod="x"}} 1\n{power}{{gpu="0",UUID="a",pod="y"}} 1\n'
+    assert [r.values for r in read_page(pods)] == [{"power_w": 1.0}]  # one board, shared
+
+
+def test_a_number_once_given_stays_with_its_board() -> None:
+    numbers = Numbers()
+    assert [r.index for r in read_page(hosts("b"), None, numbers)] == [0]
+    both = read_page(hosts("a", "b"), None, numbers)
+    assert [(r.index, r.board.host) for r in both] == [(0, "b"), (1, "a")]
+
+
+@pytest.mark.parametrize("gpu", ["", "x", "-1", "²", "9" * 5000, "0.5"])
+def test_what_is_no_number_of_a_gpu_is_none(gpu: str) -> None:
+    assert read_page(f'DCGM_FI_DEV_POWER_USAGE{{gpu="{gpu}"}} 1\n') == []
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "-40", "1e308", "1e30"])
+def test_a_value_that_cannot_be_true_is_an_absent_one(value: str) -> None:
+    for name in FIELDS:
+        readings = read_page(page(0, **{name: value}))
+        assert len(readings) == 1
+
+
 class Pages:
-    """Plays one page a question; the last one again and again."""
+    """Plays one page a question, None for no answer; the last one again and again."""
 
     def __init__(self, *pages: str | None) -> None:
         self.left = list(pages)
 
-    def __call__(self) -> str | None:
-        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+    def __call__(self) -> str:
+        page = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        if page is None:
+            raise ControlError("http://gpu7/metrics: no answer within 5 s")
+        return page
 
 
 def asked(folder: Path, times: int, *pages: str | None) -> tuple[pd.DataFrame, Any]:
@@ -184,7 +241,7 @@ def test_an_exporter_that_stops_answering_is_a_gap_and_told_once(tmp_path: Path)
 @pytest.mark.parametrize(
     ("answer", "wanted", "why"),
     [
-        (None, None, "no answer with status 200"),
+        (None, None, "no answer within 5 s"),
         ("<html>", None, "shows no GPU"),
         (page(0), [5], "shows no GPU that was asked for"),
     ],
@@ -192,6 +249,6 @@ def test_an_exporter_that_stops_answering_is_a_gap_and_told_once(tmp_path: Path)
 def test_without_a_gpu_on_the_page_it_says_why(
     tmp_path: Path, answer: str | None, wanted: list[int] | None, why: str
 ) -> None:
-    sampler = DcgmSampler(lambda: answer, GpuRecording(tmp_path / "x.csv", "dcgm"), wanted)
+    sampler = DcgmSampler(Pages(answer), GpuRecording(tmp_path / "x.csv", "dcgm"), wanted)
     with pytest.raises(UnavailableError, match=why):
         sampler.start()

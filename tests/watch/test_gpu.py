@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -219,6 +220,84 @@ def test_without_a_driver_library_it_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(pynvml, "nvmlLib", None)
     with pytest.raises(UnavailableError, match="Library Not Found"):
         GpuSampler(Collected(), 10).start()
+
+
+OLD_BINDING = """
+# The shape of nvidia-ml-py3 7.352: bytes for texts, and none of what came after 2017.
+class NVMLError(Exception):
+    def __init__(self, value):
+        self.value = value
+def nvmlInit(): pass
+def nvmlShutdown(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetHandleByUUID(uuid): return 0
+def nvmlDeviceGetUUID(handle): return b"GPU-aaaa"
+def nvmlDeviceGetName(handle): return b"GeForce"
+def nvmlDeviceGetPowerUsage(handle): return 310500
+def nvmlDeviceGetCurrentClocksThrottleReasons(handle): return 0
+"""
+
+
+@pytest.mark.parametrize("text", [OLD_BINDING, "print 'a binding for Python 2'"])
+def test_an_old_binding_is_named_with_what_cures_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "pynvml.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    sampler = GpuSampler(Collected(), 10)
+    with pytest.raises(UnavailableError) as failed:
+        sampler.start()
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    assert failed.value.code == "old_pynvml"
+    for part in ("pip uninstall nvidia-ml-py3 pynvml", "--force-reinstall nvidia-ml-py"):
+        assert part in str(failed.value)
+
+
+def test_a_sensor_that_a_binding_cannot_read_is_told_and_the_others_go_on(
+    driver: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pynvml
+
+    driver(TWO_GPUS)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda _: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", lambda *_: 4_294_967_295 * 10**9)
+    sink = sampled(2)
+    assert [(r.power_w, r.temperature_c, r.sm_clock_mhz) for r in sink.of(0)] == [
+        (None, None, 1980)
+    ] * 2
+    assert sink.codes == [("sensor_failed", 0), ("sensor_failed", 1)]
+
+
+def test_readings_that_fail_in_the_run_are_counted_and_told(
+    driver: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(TWO_GPUS)
+    sink = Collected()
+    sampler = GpuSampler(sink, 100)
+    sampler.start()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Nvml, "read", fail)
+    sampler.stop()
+    (problem,) = sink.problems
+    assert problem.code == "reading_failed"
+    assert problem.text.endswith("readings failed: RuntimeError: a bug")
+
+
+def test_readings_that_fail_from_the_start_say_why(
+    driver: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pynvml
+
+    driver(TWO_GPUS)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: "two")
+    with pytest.raises(UnavailableError, match="1 readings failed: ValueError") as failed:
+        GpuSampler(Collected(), 0.001).start()
+    assert failed.value.code == "reading_failed"
 
 
 def test_the_thread_samples_from_before_the_run_to_after_it(driver: Load, tmp_path: Path) -> None:

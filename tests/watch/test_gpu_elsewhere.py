@@ -111,6 +111,21 @@ def test_a_sign_of_life_says_nothing() -> None:
         '# {"gpus": [], "hz": "x"}\n',
         '# {"missed": "x", "code": "y"}\n',
         '# {"problem": "x"}\n',
+        "# []\n",
+        "# 3\n",
+        "# " + "[" * 60_000 + "\n",
+        '# {"gpus": [], "hz": 0}\n',
+        '# {"gpus": [], "hz": NaN}\n',
+        '# {"gpus": [{"index": true, "uuid": "a", "name": "b", "absent": []}], "hz": 1}\n',
+        '# {"missed": -1, "code": "y"}\n',
+        "0.1,nan,0,GPU-a" + "," * 10 + "\n",
+        "0.1,inf,0,GPU-a" + "," * 10 + "\n",
+        "0.1,-1.0,0,GPU-a" + "," * 10 + "\n",
+        "0.1,1.0,-1,GPU-a" + "," * 10 + "\n",
+        "0.1,1.0,99999,GPU-a" + "," * 10 + "\n",
+        f"0.1,1.0,0,GPU-a,{10**30}" + "," * 9 + "\n",
+        "0.1,1.0,0,GPU-a,,,,1e308" + "," * 6 + "\n",
+        f"0.1,1.0,{'9' * 5000},GPU-a" + "," * 10 + "\n",
         '"' + "\n",
         "\x00\n",
     ],
@@ -211,6 +226,63 @@ def test_a_command_that_dies_in_the_run_is_told(tmp_path: Path) -> None:
     assert problem.code == "command"
     assert "status 1: " in problem.text
     assert "connection lost" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("cat /dev/zero", "a line of over 65536 characters"),
+        (python("while True: print('x' * 100)"), "10 lines that aren't a sampler's"),
+        (python("import sys\nwhile True: sys.stderr.write('e' * 9999)"), "gave no row"),
+        (python("print('# ' + '[' * 9999)"), "not a sampler's line"),
+        (python("while True: print('# {}')"), "over 2000 lines per second"),
+    ],
+    ids=["a line without end", "garbage", "messages without end", "nesting", "notes without end"],
+)
+def test_output_without_end_ends_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, why: str
+) -> None:
+    if why == "gave no row":
+        monkeypatch.setattr("vllm_bench.watch.gpu_elsewhere.START_LIMIT_S", 0.5)
+    with pytest.raises(UnavailableError, match=why):
+        CommandSampler(words, recording(tmp_path)).start()
+
+
+FLOOD = "while True: print('0.0,%r,0,GPU-a' % time.time() + ',' * 10)"
+
+
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [
+        (FLOOD, "over 2000 lines per second"),
+        ("sys.stdout.write('0' * 10**6)", "a line of over 65536 characters"),
+        ("[print('x') for _ in range(20)]", "10 lines that aren't a sampler's"),
+    ],
+    ids=["rows", "a long line", "garbage"],
+)
+def test_output_without_end_ends_in_the_run_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, why: str
+) -> None:
+    monkeypatch.setattr("vllm_bench.watch.gpu_elsewhere.MOST_AT_ONCE", 500)
+    record = recording(tmp_path)
+    sampler = CommandSampler(printer(2, then=f"import sys; sys.stdout.flush()\n{then}"), record)
+    sampler.start()
+    for thread in sampler._threads:
+        thread.join(60)
+    sampler.stop()
+    assert [p.code for p in record.problems] == ["command"]
+    assert why in record.problems[0].text
+
+
+def test_what_a_stream_tells_is_kept_in_bounds(tmp_path: Path) -> None:
+    record = recording(tmp_path)
+    for number in range(1200):
+        take_line(f'# {{"problem": "p{number}", "text": "{"x" * 9000}", "gpu_index": 1}}\n', record)
+        take_line(f"0.1,{1e9 + 9 * number},0,GPU-a" + "," * 10 + "\n", record)
+    record.anchor(0, 0.0)
+    facts = record.facts()
+    assert (len(facts["problems"]), len(facts["gaps"])) == (100, 1001)
+    assert max(len(p["text"]) for p in facts["problems"]) <= 500
 
 
 def test_clocks_that_differ_are_told(tmp_path: Path) -> None:

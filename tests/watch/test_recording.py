@@ -49,6 +49,41 @@ def test_an_act_that_hangs_is_left_behind() -> None:
     hang.set()
 
 
+def test_a_beat_that_fails_is_counted_and_the_next_one_comes() -> None:
+    left: list[Exception | None] = [None, TypeError("odd"), None, ZeroDivisionError()]
+    over = threading.Event()
+
+    def act() -> None:
+        error = left.pop(0) if left else over.set()
+        if error:
+            raise error
+
+    beat = Ticker(act, hz=1000, name="mine")
+    assert beat.start(10)
+    assert over.wait(10)
+    assert beat.stop(10)
+    assert beat.failures.count == 2
+    assert str(beat.failures.words).endswith("ZeroDivisionError: ")
+
+
+def test_a_first_beat_that_fails_lets_the_start_go_on() -> None:
+    def fail() -> None:
+        raise AttributeError("nvmlDeviceGetNothing")
+
+    beat = Ticker(fail, hz=0.001, name="mine")
+    assert beat.start(10)
+    assert beat.stop(10)
+    assert beat.failures.words == "2 of 2 readings failed: AttributeError: nvmlDeviceGetNothing"
+
+
+def test_nobody_waits_who_has_given_up() -> None:
+    hang = threading.Event()
+    beat = Ticker(lambda: hang.wait() and None, hz=1000, name="hanging")
+    assert not beat.start(600, lambda: True)
+    beat.end()
+    hang.set()
+
+
 def test_regular_readings_have_no_gap() -> None:
     log = GapLog(1.0)
     for tenth in range(50):

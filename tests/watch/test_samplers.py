@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_bench.vllm.server import ControlError
 from vllm_bench.watch.samplers import Samplers, Wanted
 
 from tests.support.shimmed import TWO_GPUS, load
@@ -33,6 +34,10 @@ def watched(folder: Path, **wanted: Any) -> tuple[dict[str, Any], list[str]]:
     facts = samplers.stop()
     assert samplers.stop() is facts  # it ends once
     return facts, said
+
+
+def silent() -> str:
+    raise ControlError("http://gpu7:8000/metrics: no answer within 5 s")
 
 
 def files(folder: Path) -> list[str]:
@@ -95,7 +100,7 @@ def test_a_gpu_that_is_lost_in_the_run_is_said_at_its_end(
 
 
 def test_a_server_without_metrics_is_said_and_the_reason_kept(tmp_path: Path) -> None:
-    facts, (line,) = watched(tmp_path, gpus=False, metrics=lambda: None)
+    facts, (line,) = watched(tmp_path, gpus=False, metrics=silent)
     assert "http://gpu7:8000/v1: " in line
     assert [p["code"] for p in facts["server_metrics"]["problems"]] == ["no_metrics"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from vllm_bench.records.row import columns
 from vllm_bench.records.samples import ServerRow
 from vllm_bench.vllm.page import Engine, PageError, Spent, read_page, together
+from vllm_bench.vllm.server import ControlError
 from vllm_bench.watch import page_sampler, vllm_metrics
 from vllm_bench.watch.recording import UnavailableError
 from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording, means
@@ -53,13 +55,16 @@ def engine_page(engine: str | None = "0", ended: int = 0, **changes: float) -> s
 
 
 class Answers:
-    """Plays one answer a question; the last one again and again."""
+    """Plays one answer a question, None for none; the last one again and again."""
 
     def __init__(self, *answers: str | None) -> None:
         self.left = list(answers)
 
-    def __call__(self) -> str | None:
-        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+    def __call__(self) -> str:
+        answer = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        if answer is None:
+            raise ControlError("http://gpu7/metrics: no answer within 5 s")
+        return answer
 
 
 def asked(folder: Path, *answers: str | None) -> tuple[pd.DataFrame, Any]:
@@ -77,7 +82,8 @@ def asked(folder: Path, *answers: str | None) -> tuple[pd.DataFrame, Any]:
 def capture(shared: Path, name: str) -> str:
     head, _, body = (shared / "wire" / f"metrics_{name}.txt").read_text().partition("\n\n")
     assert head.startswith("HTTP/1.1 200")
-    return body
+    # They are of three starts of the server; here they stand for one.
+    return re.sub(r"(?m)^process_start_time_seconds .*$", "process_start_time_seconds 1.8e9", body)
 
 
 def test_what_was_last_said_can_be_asked_until_it_is_old(
@@ -102,7 +108,7 @@ def test_what_was_last_said_can_be_asked_until_it_is_old(
 
 
 def test_a_real_servers_page_is_read(shared: Path) -> None:
-    (engine,) = read_page(capture(shared, "under_load")).values()
+    (engine,) = read_page(capture(shared, "under_load")).engines.values()
     assert engine.values == {
         "running": 16.0,
         "waiting": 0.0,
@@ -125,7 +131,7 @@ def test_a_real_servers_means_are_of_what_happened_between_two_pages(
     assert tuple(rows.columns) == columns(ServerRow)
     assert rows["engine"].to_list() == ["0", "all"] * 2
     before, _, under, together_ = (row for _, row in rows.iterrows())
-    old, new = (read_page(capture(shared, n))["0"] for n in ("before", "under_load"))
+    old, new = (read_page(capture(shared, n)).engines["0"] for n in ("before", "under_load"))
     for name in TIMES:
         assert pd.isna(before[f"{name}_mean_ms"])
         assert pd.isna(before[f"{name}_count"])
@@ -168,7 +174,7 @@ def test_names_of_older_servers_are_read(tmp_path: Path) -> None:
 
 def test_a_page_with_both_names_is_read_by_the_newer() -> None:
     text = engine_page() + 'vllm:gpu_cache_usage_perc{engine="0"} 0.99\n'
-    assert read_page(text)["0"].values["kv_cache_usage"] == 0.25
+    assert read_page(text).engines["0"].values["kv_cache_usage"] == 0.25
 
 
 def test_engines_are_apart_and_summed(tmp_path: Path) -> None:
@@ -188,7 +194,7 @@ def test_engines_are_apart_and_summed(tmp_path: Path) -> None:
 
 def test_engines_are_in_the_order_of_their_numbers() -> None:
     text = "".join(engine_page(name) for name in ("10", "9", "x", "all"))
-    assert list(read_page(text)) == ["9", "10", "engine all", "x"]
+    assert list(read_page(text).engines) == ["9", "10", "engine all", "x"]
 
 
 def test_an_engine_that_comes_later_does_not_count_as_having_happened(tmp_path: Path) -> None:
@@ -224,14 +230,14 @@ def test_a_server_that_died_leaves_an_open_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (None, "no answer with status 200"),
+        (None, "no answer within 5 s"),
         ("", "none of vLLM's metrics"),
         ("python_gc_objects_collected_total 3\n", "none of vLLM's metrics"),
         ('vllm:num_requests_running{engine="0" 3\n', "not a page of Prometheus metrics"),
     ],
 )
 def test_a_server_without_metrics_says_why(tmp_path: Path, answer: str | None, why: str) -> None:
-    sampler = ServerMetricsSampler(lambda: answer, ServerRecording(tmp_path / "x.csv"))
+    sampler = ServerMetricsSampler(Answers(answer), ServerRecording(tmp_path / "x.csv"))
     with pytest.raises(UnavailableError, match=why):
         sampler.start()
     assert not (tmp_path / "x.csv").exists()

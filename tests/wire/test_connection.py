@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 import trustme
 import uvloop
-from vllm_bench.reply.exchange import Exchange, Failure
+from vllm_bench.reply.exchange import Exchange, Failure, Segment
 from vllm_bench.wire import clock, streams
-from vllm_bench.wire.connection import Connection
+from vllm_bench.wire import connection as connection_module
+from vllm_bench.wire.connection import FULL_BYTES, FULL_READS, Connection
 from vllm_bench.wire.opening import open_connection
 from vllm_bench.wire.streams import Streams
 
@@ -109,6 +110,15 @@ def body(exchange: Exchange) -> bytes:
         ([OK + b"\r\nhel", 0.01, b"lo", CLOSE], False),  # no framing: the end is the end
         ([b"HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello"], False),
         ([*(bytes([b]) for b in OK + b"content-length: 5\r\n\r\nhello")], True),
+        ([OK.replace(b"\r", b"") + b"content-length: 5\n\nhello"], True),  # lone LF
+        ([SSE_HEAD + b"5   \r\nhello\r\n0  \r\n\r\n"], True),
+        ([OK + b"transfer-encoding: chunked\r\n\r\n5;a=b;c\r\nhello\r\n0;z\r\nx: y\r\n\r\n"], True),
+        (
+            [b"HTTP/1.1 103 Early Hints\r\ncontent-length: 0\r\n\r\n" + OK + b"\r\nhello", CLOSE],
+            False,
+        ),
+        ([OK + b"content-length: 5\r\n\r\nhello" + OK + b"content-length: 2\r\n\r\nno"], False),
+        ([OK + b"content-length: 5\r\n\r\nhelloHTTP/9"], False),  # something behind it
     ],
 )
 def test_a_reply_is_whole_however_it_is_framed(
@@ -128,6 +138,116 @@ def test_headers_that_say_how_to_read_the_body_are_kept(far_end: FarEnd) -> None
     head = b"CONTENT-Type: Text/Event-Stream\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n"
     (exchange,), _ = run(far_end, [OK + head])
     assert (exchange.content_type, exchange.content_encoding) == ("text/event-stream", "gzip")
+
+
+def test_a_trailer_and_an_interim_reply_change_nothing(far_end: FarEnd) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\ncontent-type: text/html\r\ncontent-encoding: br\r\n\r\n"
+    trailer = b"0\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nx: y\r\n\r\n"
+    (exchange,), usable = run(far_end, [early + SSE_HEAD, chunk(b"hello"), trailer])
+    assert (exchange.failure, body(exchange), usable) == (None, b"hello", True)
+    assert exchange.content_type == "text/event-stream; charset=utf-8"
+    assert exchange.content_encoding == ""
+
+
+def test_where_a_redirect_points_to_and_when_to_come_again_are_kept(far_end: FarEnd) -> None:
+    head = b"Location: https://Else/where \r\nRetry-After: 7\r\ncontent-length: 0\r\n\r\n"
+    (exchange,), _ = run(far_end, [b"HTTP/1.1 307 Temporary Redirect\r\n" + head])
+    assert (exchange.location, exchange.retry_after) == ("https://Else/where", "7")
+
+
+HEADER = b"x-%d: " + b"y" * 1000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        [OK, *(HEADER % n for n in range(400))],
+        [OK + b"x: ", b"y" * 400_000],
+        [b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100] * 120,
+        [SSE_HEAD + b"1;", b"e" * 400_000],
+        [SSE_HEAD, chunk(b"x"), b"0\r\n", *(HEADER % n for n in range(400))],
+    ],
+    ids=["headers", "a header", "interim replies", "a chunk's extension", "trailers"],
+)
+def test_what_has_no_end_and_is_no_body_is_a_failure_of_its_own(
+    far_end: FarEnd, endless: list[Step]
+) -> None:
+    (exchange,), usable = run(far_end, [*endless, HANG])
+    assert exchange.failure is not None
+    assert exchange.failure.kind == "oversized"
+    assert not usable
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 60_000])
+def test_what_was_read_is_handed_over_by_number_and_by_size(far_end: FarEnd, size: int) -> None:
+    far_end.scripts = [[SSE_HEAD, *[chunk(b"x" * size)] * 300, LAST_CHUNK]]
+    parts: list[Segment] = []
+
+    async def main() -> Exchange:
+        ended: asyncio.Queue[Exchange] = asyncio.Queue()
+        connection = await open_connection(
+            Streams(),
+            (far_end.host, far_end.port),
+            TRUSTING.get(far_end.port),
+            ended.put_nowait,
+            lambda exchange: parts.append(exchange.hand_over()),
+        )
+        exchange = await exchange_on(connection, ended)
+        connection.close()
+        return exchange
+
+    loop = uvloop.new_event_loop()
+    parts.append(loop.run_until_complete(main()).hand_over())
+    loop.close()
+    assert sum(len(data) for part in parts for _, data in part.reads) == 300 * size
+    for part in parts:
+        assert len(part.reads) <= FULL_READS + 65536 // size  # one read may bring several chunks
+        held = sum(len(data) for _, data in part.reads)
+        assert held <= part.read_bytes < FULL_BYTES + 65536 * 2
+        assert part.memory_bytes > held
+
+
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_a_connection_that_closes_under_a_request_has_crossed_it_if_it_had_been_used(
+    far_end: FarEnd, end: str
+) -> None:
+    ok: Step = OK + b"content-length: 2\r\n\r\nok"
+    for scripts, crossed in (
+        ([[ok], [end]], True),
+        ([[end]], False),  # never used
+        ([[ok], [b"H", 0.01, end]], False),  # something had come
+        ([[ok], [b"HTTP/1.1 100 Continue\r\n\r\n", 0.01, end]], False),
+    ):
+        far_end.scripts = scripts
+
+        async def main(requests: int) -> bool:
+            connection, ended = await connect(far_end)
+            for _ in range(requests):
+                exchange = await exchange_on(connection, ended)
+            assert exchange.failure is not None
+            assert exchange.failure.kind == "truncated"
+            return connection.crossed
+
+        loop = uvloop.new_event_loop()
+        assert loop.run_until_complete(main(len(scripts))) is crossed
+        loop.close()
+
+
+def test_a_server_that_closes_long_after_the_request_had_it(
+    far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "CROSSING_NS", 10_000_000)
+    far_end.scripts = [[OK + b"content-length: 2\r\n\r\nok"], [0.05, CLOSE]]
+
+    async def main() -> bool:
+        connection, ended = await connect(far_end)
+        for _ in range(2):
+            await exchange_on(connection, ended)
+        return connection.crossed
+
+    loop = uvloop.new_event_loop()
+    assert loop.run_until_complete(main()) is False
+    loop.close()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import queue
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,14 +88,45 @@ class ServerCounter:
     def _ask(self, prompts: Sequence[Prompt]) -> list[int | None]:
         if not prompts:
             return []
-        pool = ThreadPoolExecutor(min(SERVER_CALLS_AT_ONCE, len(prompts)))
         try:
-            return list(pool.map(self._tokenize, prompts))
+            return _at_once(self._tokenize, prompts)
         except BenchError as e:
             # No fallback to another counter: a set counted in two ways could not be repeated.
             raise PromptError(f"the server stopped counting tokens: {e}") from e
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # don't wait for the rest on Ctrl-C
+
+
+def _at_once(ask: Tokenize, prompts: Sequence[Prompt]) -> list[int | None]:
+    """Return what `ask` returns for each prompt, several at once. Raises what it raises.
+
+    The threads are daemons: at Ctrl-C those of a pool would be waited for, half a minute each.
+    """
+    left, taking, over = iter(enumerate(prompts)), threading.Lock(), threading.Event()
+    done: queue.SimpleQueue[tuple[int, Future[int | None]]] = queue.SimpleQueue()
+
+    def run() -> None:
+        while not over.is_set():
+            with taking:
+                found = next(left, None)
+            if found is None:
+                return
+            answer: Future[int | None] = Future()
+            try:
+                answer.set_result(ask(found[1]))
+            except BenchError as e:
+                answer.set_exception(e)
+            finally:
+                done.put((found[0], answer))
+
+    for _ in range(min(SERVER_CALLS_AT_ONCE, len(prompts))):
+        threading.Thread(target=run, daemon=True).start()
+    counts: dict[int, int | None] = {}
+    try:
+        while len(counts) < len(prompts):
+            index, answer = done.get()
+            counts[index] = answer.result(timeout=0)
+    finally:
+        over.set()
+    return [counts[index] for index in range(len(prompts))]
 
 
 class TokenizerCounter:

@@ -29,8 +29,13 @@ ErrorKind = Literal[
     "empty",
     "content_filter",
     "bad_finish",
+    "oversized",
+    "overlong",
     "cancelled",
 ]
+
+# The statuses with which a server, or the gateway before it, says: not now.
+TURNED_AWAY = (429, 502, 503, 504)
 
 
 class RecordsError(BenchError):
@@ -60,7 +65,15 @@ class RequestRecord:
     t_sent_s: float | None = doc("when it was handed to the socket; empty: it was never sent")
     t_end_s: float = doc("the event with finish_reason, or the moment of failure")
     send_lag_ms: float | None = doc("t_sent - t_scheduled")
+    waited_ms: float = doc(
+        "how long its stream waited before t_scheduled, because the server had turned its last "
+        "request away; 0: it hadn't"
+    )
     connect_ms: float | None = doc("time to open a connection, if one was opened for this request")
+    resent: int = doc(
+        "how often it was sent again, because the server had closed its connection as it came; "
+        "t_sent is the first time"
+    )
     ttft_ms: float | None = doc("first token event - t_sent; empty without streaming")
     ttft_visible_ms: float | None = doc("first token event that isn't reasoning - t_sent")
     latency_ms: float | None = doc("t_end - t_sent")

@@ -1,8 +1,11 @@
 """The content of one event of a completion stream: tokens, an end, usage, an error.
 
-An event is a token event (METHOD.md) if it has non-empty text, reasoning or tool
-calls, or non-empty `token_ids`. Events with only a role or usage, and empty ones,
-aren't token events. A server makes an event of one or more tokens, never two of one.
+An event is a token event (METHOD.md) if it has non-empty text, reasoning, a refusal, sound or tool
+calls, or non-empty `token_ids`. Events with only a role or usage, and empty ones, aren't token
+events. A server makes an event of one or more tokens, never two of one.
+
+What a reply needs not have may be missing or null in any event; what is there must be right where
+a figure depends on it.
 """
 
 from __future__ import annotations
@@ -10,11 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+from .exchange import Failure
+from .words import Text, error_code, error_text, one_line, read_json, words_of
 
 # Newer servers use `reasoning`, older ones `reasoning_content`.
 REASONING_KEYS = ("reasoning", "reasoning_content")
+# A choice that ended by itself; a choice that didn't: abort, error, repetition, content_filter.
+# The last four are TGI's, Mistral's and Anthropic's words, which gateways pass on.
+GOOD_ENDS = (
+    *("stop", "length", "tool_calls", "function_call"),
+    *("eos_token", "stop_sequence", "model_length", "end_turn"),
+)
 MOST_COUNTED = 10**9  # tokens of a request; no context is as long
+MOST_NAME = 200  # characters of a model's name, a fingerprint, a finish reason
 
 
 class EventError(Exception):
@@ -23,14 +34,22 @@ class EventError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the server gives them."""
+    """Token counts as the server gives them; None: it doesn't."""
 
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     cached_tokens: int | None
 
+    def after(self, before: Usage | None) -> Usage:
+        """Return what both say, by the later one (this) where that knows: zeros may only fill."""
+        if before is None:
+            return self
+        prompt = self if self.prompt_tokens or before.prompt_tokens is None else before
+        made = self if self.completion_tokens or before.completion_tokens is None else before
+        return Usage(prompt.prompt_tokens, made.completion_tokens, prompt.cached_tokens)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)  # not frozen: there is one for each token, and it is made faster so
 class StreamEvent:
     """One event, or a complete reply that wasn't streamed."""
 
@@ -40,49 +59,98 @@ class StreamEvent:
     finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
     usage: Usage | None = None
     error: str | None = None
+    error_code: int | None = None  # the HTTP status that the error would have had
     fingerprint: str | None = None
     model: str | None = None
+    words: str | None = None  # of an event that is neither a completion nor an error
 
 
-def read_event(payload: bytes) -> StreamEvent:
+def read_event(payload: Text) -> StreamEvent:
     """Read the JSON of one event. Raises EventError where it isn't JSON or has another shape."""
     try:
-        event = orjson.loads(payload)
-    except orjson.JSONDecodeError as e:
+        event = read_json(payload)
+    except ValueError as e:
         raise EventError(f"malformed JSON in an event: {_excerpt(payload)}") from e
+    if event is None or event == "":
+        return StreamEvent()  # a heartbeat
     if not isinstance(event, dict):
         raise EventError(f"an event that isn't a JSON object: {_excerpt(payload)}")
-    if event.get("error") is not None:
-        return StreamEvent(error=error_text(event))
+    if event.get("error") or "error" in (event.get("object"), event.get("type")):
+        found = _error(event)
+        if found is not None:
+            return found
+    usage = _read_usage(event.get("usage"), payload)
     try:
-        return _read_completion(event)
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        return _read_completion(event, usage)
+    except (TypeError, AttributeError) as e:
         raise EventError(f"an event with an unknown shape: {_excerpt(payload)}") from e
 
 
-def _read_completion(event: dict[str, Any]) -> StreamEvent:
+def _error(event: dict[str, Any]) -> StreamEvent | None:
+    if _tells(event.get("error")) or "error" in (event.get("object"), event.get("type")):
+        return StreamEvent(error=error_text(event), error_code=error_code(event))
+    return None
+
+
+def _tells(error: object) -> bool:
+    """Whether there is an error: some servers send the field in each event, empty."""
+    return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def _read_completion(event: dict[str, Any], usage: Usage | None) -> StreamEvent:
     has_tokens = has_visible = False
     token_count = 0
     finish_reasons: dict[int, str] = {}
-    for choice in event.get("choices") or ():
+    choices = event.get("choices") or ()
+    for place, choice in enumerate(choices):
         # delta: a chat chunk; message: a complete chat reply; neither: /v1/completions.
         part = choice.get("delta") or choice.get("message") or choice
-        visible = bool(part.get("content") or choice.get("text") or _calls(part))
-        token_ids = choice.get("token_ids") or ()
+        if choice.get("error") and _tells(choice["error"]):
+            return StreamEvent(error=error_text(choice), error_code=error_code(choice))
+        visible = bool(text_of(part) or choice.get("text") or _calls(part) or _sound(part))
+        token_ids = choice.get("token_ids")
+        ids = len(token_ids) if isinstance(token_ids, list) else 0
         has_visible |= visible
-        has_tokens |= visible or bool(token_ids) or any(map(part.get, REASONING_KEYS))
-        token_count += len(token_ids)
+        has_tokens |= visible or ids > 0 or _thinks(part)
+        token_count += ids
         if choice.get("finish_reason"):
-            finish_reasons[int(choice.get("index", 0))] = str(choice["finish_reason"])
+            finish_reasons[index_of(choice, place)] = _reason(choice["finish_reason"])
     return StreamEvent(
         has_tokens=has_tokens,
         has_visible_tokens=has_visible,
         token_count=token_count,
         finish_reasons=finish_reasons,
-        usage=_read_usage(event.get("usage")),
+        usage=usage,
         fingerprint=_text(event.get("system_fingerprint")),
         model=_text(event.get("model")),
+        words=None if choices or usage else _words(event),
     )
+
+
+def text_of(part: dict[str, Any]) -> str:
+    """Return the visible text of a delta or message: what it says, or why it won't."""
+    content = part.get("content")
+    if content and isinstance(content, str):
+        return content
+    if isinstance(content, list):  # Mistral's, whose thoughts are parts beside those with text
+        return "".join(map(_part_text, content))
+    refusal = part.get("refusal")
+    return refusal if isinstance(refusal, str) else ""
+
+
+def _part_text(part: object) -> str:
+    text = part.get("text") if isinstance(part, dict) else part
+    return text if isinstance(text, str) else ""
+
+
+def _thinks(part: dict[str, Any]) -> bool:
+    """Whether there are thoughts, or content that isn't text."""
+    return any(map(part.get, REASONING_KEYS)) or bool(part.get("content"))
+
+
+def _sound(part: dict[str, Any]) -> bool:
+    audio = part.get("audio")
+    return isinstance(audio, dict) and bool(audio.get("data") or audio.get("transcript"))
 
 
 def _calls(part: dict[str, Any]) -> bool:
@@ -94,28 +162,45 @@ def _calls(part: dict[str, Any]) -> bool:
     return any(call.get("name") or call.get("arguments") for call in [*calls, old or {}])
 
 
+def index_of(choice: dict[str, Any], place: int) -> int:
+    """Return which choice this is; where the server doesn't say, by its place in the event."""
+    index = choice.get("index")
+    return index if type(index) is int else place
+
+
+def _reason(reason: object) -> str:
+    if not isinstance(reason, str):
+        return f"({type(reason).__name__})"
+    return reason if len(reason) <= MOST_NAME else f"({len(reason)} characters)"
+
+
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value[:MOST_NAME] if isinstance(value, str) and value else None
 
 
-def _read_usage(usage: dict[str, Any] | None) -> Usage | None:
+def _words(event: dict[str, Any]) -> str | None:
+    told = event.get("detail") or event.get("message")
+    return error_text(event) if told else None
+
+
+def _read_usage(usage: Any, payload: Text) -> Usage | None:
     """Return the usage; None: there is none. Raises EventError where it can't be true."""
+    if not usage:
+        return None
     try:
-        return _usage_of(usage) if usage else None
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as e:
-        raise EventError(f"usage that can't be true: {_excerpt(orjson.dumps(usage))}") from e
+        return _usage_of(usage)
+    except (TypeError, AttributeError, ValueError, OverflowError) as e:
+        shown = _excerpt(payload[max(0, payload.rfind(b'"usage"')) :])
+        raise EventError(f"usage that can't be true: {shown}") from e
 
 
-def _usage_of(usage: dict[str, Any]) -> Usage:
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    found = Usage(
-        prompt_tokens=counted(usage["prompt_tokens"]),
-        completion_tokens=counted(usage.get("completion_tokens") or 0),
-        cached_tokens=None if cached is None else counted(cached),
-    )
-    if (found.cached_tokens or 0) > found.prompt_tokens:
+def _usage_of(usage: dict[str, Any]) -> Usage | None:
+    details = usage.get("prompt_tokens_details") or {}
+    given = usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens")
+    prompt, made, cached = (None if count is None else counted(count) for count in given)
+    if cached is not None and prompt is not None and cached > prompt:
         raise ValueError("more cached tokens than prompt tokens")
-    return found
+    return Usage(prompt, made, cached)
 
 
 def counted(value: Any) -> int:
@@ -129,19 +214,21 @@ def counted(value: Any) -> int:
     return number
 
 
-def error_text(reply: object) -> str:
-    """Return the server's message from an error's JSON in any of its known shapes."""
-    if isinstance(reply, dict):
-        for key in ("error", "detail", "message"):
-            if reply.get(key):
-                inner = reply[key]
-                return error_text(inner) if isinstance(inner, dict) else _one_line(str(inner))
-    return _one_line(orjson.dumps(reply).decode())
+def _excerpt(payload: Text) -> str:
+    return one_line(payload.decode(errors="replace"))
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
+def error_event(words: str, code: int | None) -> Failure:
+    """Return the failure that a server tells within a reply of status 200."""
+    said = words or "the server said that it failed"
+    # 500 is what any error in mid-reply is; others say what to do.
+    return Failure("error_event", said if code in (None, 500) else f"error {code}: {said}", code)
 
 
-def _excerpt(payload: bytes) -> str:
-    return _one_line(payload[:120].decode(errors="replace"))
+def told(payload: bytes) -> Failure:
+    """Return the failure that an event of the type `error` tells."""
+    try:
+        code = error_code(read_json(payload))
+    except ValueError:
+        code = None
+    return error_event(words_of(payload), code)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ..records.request_record import ErrorKind
 
 Reads = list[tuple[int, bytes]]  # (stamp in ns, body bytes) of each read, in order
+READ_OVERHEAD = 150  # bytes of a read beside its body: tuple, number, head of the bytes, lateness
 
 
 def _none() -> array[int]:
@@ -26,6 +27,7 @@ class Failure:
 
     kind: ErrorKind
     text: str
+    code: int | None = None  # an HTTP status that the server gave inside a reply of status 200
 
 
 @dataclass(slots=True)
@@ -40,23 +42,27 @@ class Exchange:
     t_scheduled_ns: int
     t_sent_ns: int | None = None
     t_end_ns: int | None = None  # the reply was complete, or the failure was noticed
+    waited_ns: int = 0  # its stream's wait before it, since the server had turned requests away
     connect_ns: int | None = None  # time to open a connection for this request, if one was opened
+    resent: int = 0  # how often it was sent again, since its connection had closed under it
     http_status: int | None = None
     content_type: str = ""
     content_encoding: str = ""
+    location: str = ""  # where a redirect points to
+    framed: bool = False  # the reply's head said where it ends, or that chunks do
+    retry_after: str = ""  # when the server wants to be asked again: seconds, or a date
     reads: Reads = field(default_factory=list)  # those not yet handed over
     # How long after its stamp each of them was read; 0: the stamp was taken then.
     lates_ns: array[int] = field(default_factory=_none)
-    handed_over_ns: int | None = None  # stamp of the last read that was handed over
+    held_bytes: int = 0  # of these reads, framing included
     failure: Failure | None = None
 
     def hand_over(self) -> Segment:
         """Return what was read since the last call, and forget it here."""
-        segment = Segment(self.request_index, self.http_status, self.reads, self.lates_ns)
-        if self.reads:
-            self.handed_over_ns = self.reads[-1][0]
-            self.reads, self.lates_ns = [], _none()
-        return segment
+        held, lates_ns, size = self.reads, self.lates_ns, self.held_bytes
+        if held:
+            self.reads, self.lates_ns, self.held_bytes = [], _none(), 0
+        return Segment(self.request_index, self.http_status, held, lates_ns, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,12 @@ class Segment:
     http_status: int | None
     reads: Reads
     lates_ns: array[int] = field(default_factory=_none)
+    read_bytes: int = 0  # of the reads, framing included
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what the segment takes: many small reads are mostly Python's own."""
+        return self.read_bytes + READ_OVERHEAD * len(self.reads)
 
     def packed(self) -> PackedSegment:
         """Return the segment as flat buffers: many small objects are slow to pickle."""

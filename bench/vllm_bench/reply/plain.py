@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,14 +55,17 @@ class PlainEvent:
     def _in_one_line(self) -> bool:
         return not BREAKS.search(self.before + self.after)
 
-    def ends(self, stream: bytes, begin: int) -> list[int]:
-        """Return where each of these events ends that follow one another from `begin` on."""
+    def ends(self, stream: bytes, begin: int, upto: int | None = None) -> list[int]:
+        """Return where each of these events ends that follow one another from `begin` on.
+
+        None is looked for beyond `upto`.
+        """
         head, tail = self._head, self._tail
         if not (self._in_one_line and stream.startswith(head, begin)):
             return []
         # Searching for few bytes is several times as fast as for all that stand between two texts.
         edge, rest = head[-EDGE:], tail + head[:-EDGE]
-        pieces = (stream[begin + len(head) :] + head).split(edge)
+        pieces = (stream[begin + len(head) : upto] + head).split(edge)
         texts = [piece.removesuffix(rest) for piece in pieces]
         # An event of another kind isn't cut out: it stays within a text, whose quotes give it away.
         good = list(map(INSIDE.fullmatch, texts))
@@ -99,3 +105,16 @@ def plain_event_of(payload: bytes, event: StreamEvent) -> PlainEvent | None:
     if place is None or TEXT.search(payload, place.end()):
         return None
     return PlainEvent(payload[: place.start(1)], payload[place.end(1) :])
+
+
+def stamps_at(
+    ends: Sequence[int], reads: Sequence[int], stamps: array[int], first: int
+) -> array[int]:
+    """Return the stamp of each event: that of the read which brought its last byte.
+
+    Events and reads are given by where they end; no event ends before the read `first`.
+    """
+    last = first + len(ends)
+    if reads[first:last] == ends:  # an event in each read
+        return stamps[first:last]
+    return array("q", [stamps[bisect_left(reads, end, first)] for end in ends])

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable
 
-from .events import EventError, StreamEvent, Usage, read_event
+from .events import GOOD_ENDS, EventError, StreamEvent, Usage, error_event, read_event, told
 from .exchange import Failure, PackedSegment
-from .plain import PlainEvent, plain_event_of
-from .sse import DONE, EventSplitter
+from .plain import PlainEvent, plain_event_of, stamps_at
+from .sse import ERROR, MOST_EVENT_BYTES, EventSplitter, TypedPayload, is_done, may_be_json
+from .words import words_of
 
-MOST_BODY_BYTES = 1_000_000  # of a reply that isn't a stream; enough for replies and errors
+MOST_ERROR_BYTES = 1 << 20  # of an error's body: a page at most, of which a row shows the beginning
+# Of a reply in one piece, and more for each token that was asked for: with 20 logprobs each token
+# has some 2 KB.
+MOST_WHOLE_BYTES, TOKEN_BYTES = 64 << 20, 4096
+# A reply may have more token events than max_tokens and be healthy: gateways count by another
+# tokenizer or cut tokens at characters (at most twice as many), and some leave thoughts or the
+# answer's frame uncounted. What is far beyond that never ends by itself.
+TIMES_ASKED, TOKENS_BEYOND = 2, 1024
+NO_LIMIT = 1 << 62
+FRAME_BYTES = 8  # `data: ` and two line ends
 # How often to look for a pattern in a stream whose events differ in more than their text.
 LESSONS = 4
+WINDOW = 1 << 16  # bytes in which plain events are looked for at once
+MISSES = 3  # in a segment, after which its events are read one by one
 
 MOST_TOKENS = (
     65535  # of one read: the most that the tokens file can store, and far more than any read brings
@@ -28,26 +40,50 @@ MOST_TOKENS = (
 class Reply:
     """The state of one reply. `stamps` has the stamp (ns) of each token event, in order."""
 
-    def __init__(self, *, stream: bool) -> None:
-        """Start with no bytes read; `stream`: an event stream is expected."""
+    def __init__(self, *, stream: bool, asked: int | None = None) -> None:
+        """Start with no bytes read; `stream`: an event stream is expected.
+
+        `asked`: the most tokens that all choices together should have; None: it isn't known.
+        """
         self.stamps = array("q")
         self.token_counts = array("I")  # tokens of each event; 0: unknown
-        self.finish_reasons: dict[int, str] = {}
+        self.finish_reasons: dict[int, str] = {}  # by choice
         self.first_visible_ns: int | None = None
         self.visible_events = 0
-        self.finish_ns: int | None = None
+        self.finish_ns: int | None = None  # when the last choice first said that it had ended
         self.usage: Usage | None = None
         self.fingerprint: str | None = None
         self.model: str | None = None  # of the first event that names one
         self.error: Failure | None = None
+        self.excess: Failure | None = None  # a bound that was broken: nothing more is read
         self.done = not stream  # a reply in one piece has no [DONE]
         self.body = bytearray()  # of a reply that isn't a stream
+        self.words: str | None = None  # of an event that is no completion
         self._stream = stream
         self._splitter = EventSplitter()
         self._plain: PlainEvent | None = None
         self._plain_visible = False
         self._learning = LESSONS
         self._alike = False  # the last event was a plain one, so that the next may be
+        self._idle_bytes = 0  # of the events since the last token
+        self._brought = 0  # tokens, at least
+        self._most_whole = MOST_WHOLE_BYTES + TOKEN_BYTES * (asked or 0)
+        self._most_tokens = NO_LIMIT if asked is None else TIMES_ASKED * asked + TOKENS_BEYOND
+        self._by_ids = 0  # tokens of a reply in one piece
+
+    @property
+    def completion_tokens(self) -> int | None:
+        """Generated tokens by the server's usage; else by the token ids, if each event has them."""
+        said = self.usage.completion_tokens if self.usage else None
+        if said:
+            return said
+        by_ids = sum(self.token_counts) if all(self.token_counts) else 0
+        return by_ids or self._by_ids or said
+
+    @property
+    def bare(self) -> bytes:
+        """What a stream has outside of its events."""
+        return bytes(self._splitter.bare)
 
     def take(self, part: PackedSegment) -> None:
         """Read a segment: plain events many at once, all others one by one."""
@@ -56,41 +92,57 @@ class Reply:
             return
         stamps = array("q", part.stamps)
         ends = list(itertools.accumulate(array("I", part.lengths)))
-        begin = place = 0  # in the body, and the read in which that lies
-        while place < len(ends):
-            if self._alike and self._splitter.between_events and self._plain:
-                found = self._plain.ends(part.body, begin)
+        begin = place = misses = 0  # begin: in the body; place: the read in which that lies
+        while place < len(ends) and self.excess is None:
+            if self._alike and misses < MISSES and self._splitter.between_events and self._plain:
+                upto = begin + min(WINDOW, MOST_EVENT_BYTES)
+                found = self._plain.ends(part.body, begin, upto)
                 self._note_plain(stamps_at(found, ends, stamps, place))
                 begin = found[-1] if found else begin
                 place = bisect_right(ends, begin, place)
-                self._alike = begin == len(part.body)
+                misses = 0 if found else misses + 1
+                self._alike = bool(found) and (begin == len(part.body) or upto < len(part.body))
             else:
                 self._feed(stamps[place], part.body[begin : ends[place]])
                 begin = ends[place]
                 place += 1
 
     def feed(self, http_status: int | None, reads: Iterable[tuple[int, bytes]]) -> None:
-        if not self._stream or http_status != 200:
-            for _, chunk in reads:
-                if len(self.body) < MOST_BODY_BYTES:
-                    self.body += chunk
-            return
+        events = self._stream and http_status == 200
+        most = self._most_whole if http_status == 200 else MOST_ERROR_BYTES
         for stamp_ns, chunk in reads:
-            self._feed(stamp_ns, chunk)
+            if self.excess is not None:
+                return
+            if events:
+                self._feed(stamp_ns, chunk)
+            else:
+                self._keep(chunk, most)
 
     def close(self, end_ns: int | None) -> None:
-        """Read a body that must be complete first; `end_ns` is when the last byte came."""
-        if self._stream or not self.body:
-            return
+        """Take the end of the bytes, which came `end_ns`: read what is only now complete."""
+        if self._stream:
+            for payload in self._splitter.end():
+                self._read(end_ns or 0, payload, last=True)
+        elif self.body and self.excess is None:
+            self._note(end_ns or 0, self._whole())
+            # A reply in one piece doesn't time its tokens.
+            self.stamps, self.token_counts = array("q"), array("I")
+            self.first_visible_ns = None
+
+    def _keep(self, chunk: bytes, most: int) -> None:
+        room = most - len(self.body)
+        self.body += chunk[:room]
+        if len(chunk) > room:
+            self.excess = Failure("oversized", f"a reply of over {most >> 20} MiB")
+
+    def _whole(self) -> StreamEvent:
         try:
-            event = read_event(bytes(self.body))
-        except EventError as e:
-            self.error = Failure("protocol", str(e))
-            return
-        self._note(end_ns or 0, event)
-        # A reply in one piece doesn't time its tokens.
-        self.stamps, self.token_counts = array("q"), array("I")
-        self.first_visible_ns = None
+            event = read_event(self.body)
+        except EventError:
+            self.error = Failure("protocol", f"not a completion: {words_of(self.body)}")
+            return StreamEvent()
+        self._by_ids = event.token_count
+        return event
 
     def _feed(self, stamp_ns: int, chunk: bytes) -> None:
         for payload in self._splitter.feed(chunk):
@@ -98,14 +150,24 @@ class Reply:
             if self._alike:
                 self._learning = LESSONS
                 self._note_plain(array("q", [stamp_ns]))
-            elif payload == DONE:
-                self.done = True
             else:
                 self._read(stamp_ns, payload)
+            if self.excess is not None:
+                return
+        if self._splitter.too_long:
+            self._too_large("without an event's end")
+
+    def _too_large(self, how: str) -> None:
+        text = f"over {MOST_EVENT_BYTES >> 20} MiB {how}"
+        self.excess = self.excess or Failure("oversized", text)
 
     def _note_plain(self, stamps: array[int]) -> None:
         if not stamps:
             return
+        room = self._most_tokens - self._brought
+        if len(stamps) > room:
+            stamps = stamps[: room + 1]
+        self._count(len(stamps))
         self.stamps.extend(stamps)
         self.token_counts.frombytes(bytes(len(stamps) * self.token_counts.itemsize))
         if self._plain_visible:
@@ -113,11 +175,31 @@ class Reply:
             if self.first_visible_ns is None:
                 self.first_visible_ns = stamps[0]
 
-    def _read(self, stamp_ns: int, payload: bytes) -> None:
+    def _count(self, tokens: int) -> None:
+        self._idle_bytes = 0
+        self._brought += tokens
+        if self._brought > self._most_tokens:
+            text = f"over {self._most_tokens} tokens came, and the reply went on"
+            self.excess = self.excess or Failure("overlong", text)
+
+    def _read(self, stamp_ns: int, payload: bytes, *, last: bool = False) -> None:
+        """Read an event; the `last` is one that the end of the bytes may have cut."""
+        self._idle_bytes += len(payload) + FRAME_BYTES
+        if may_be_json(payload):
+            self._read_json(stamp_ns, payload, last=last)
+        elif isinstance(payload, TypedPayload) and payload.kind == ERROR:
+            self._fail(told(payload))
+        elif is_done(payload):
+            self.done = True
+        if self._idle_bytes > MOST_EVENT_BYTES:
+            self._too_large("without a token")
+
+    def _read_json(self, stamp_ns: int, payload: bytes, *, last: bool) -> None:
         try:
             event = read_event(payload)
         except EventError as e:
-            self.error = self.error or Failure("protocol", str(e))
+            cut = f"the stream ended inside an event: {words_of(payload)}"
+            self._fail(Failure("truncated", cut) if last else Failure("protocol", str(e)))
             return
         self._note(stamp_ns, event)
         if event.has_tokens and self._learning:
@@ -126,21 +208,34 @@ class Reply:
             self._plain_visible = event.has_visible_tokens
             self._alike = self._plain is not None
 
+    def _fail(self, failure: Failure) -> None:
+        self.error = self.error or failure
+
     def _note(self, stamp_ns: int, event: StreamEvent) -> None:
         if event.error is not None:
-            self.error = self.error or Failure("error_event", event.error)
+            self._fail(error_event(event.error, event.error_code))
         if event.has_tokens:
             self.stamps.append(stamp_ns)
             # A server may count wrongly.
             self.token_counts.append(min(event.token_count or self._by_usage(event), MOST_TOKENS))
+            self._count(max(1, event.token_count))
         if event.has_visible_tokens:
             self._note_visible(stamp_ns)
         if event.finish_reasons:
-            self.finish_reasons |= event.finish_reasons
-            self.finish_ns = stamp_ns
-        self.usage = event.usage or self.usage
+            self._note_finish(stamp_ns, event.finish_reasons)
+        self.usage = event.usage.after(self.usage) if event.usage else self.usage
         self.fingerprint = event.fingerprint or self.fingerprint
         self.model = self.model or event.model
+        self.words = self.words or event.words
+
+    def _note_finish(self, stamp_ns: int, reasons: dict[int, str]) -> None:
+        """Note how choices ended: once. Gateways say it again, later, which takes no longer."""
+        known = self.finish_reasons
+        if not known.keys() >= reasons.keys():
+            self.finish_ns = stamp_ns
+        # Once it has ended badly, it has.
+        open_still = [n for n in reasons if n not in known or known[n] in GOOD_ENDS]
+        known.update({n: reasons[n] for n in open_still})
 
     def _note_visible(self, stamp_ns: int) -> None:
         self.visible_events += 1
@@ -149,19 +244,6 @@ class Reply:
 
     def _by_usage(self, event: StreamEvent) -> int:
         """Return an event's tokens by the usage in it (`continuous_usage_stats`)."""
-        before = self.usage.completion_tokens if self.usage else 0
-        brought = event.usage.completion_tokens - before if event.usage else 0
-        return max(0, brought)
-
-
-def stamps_at(
-    ends: Sequence[int], reads: Sequence[int], stamps: array[int], first: int
-) -> array[int]:
-    """Return the stamp of each event: that of the read which brought its last byte.
-
-    Events and reads are given by where they end; no event ends before the read `first`.
-    """
-    last = first + len(ends)
-    if reads[first:last] == ends:  # an event in each read
-        return stamps[first:last]
-    return array("q", [stamps[bisect_left(reads, end, first)] for end in ends])
+        before = (self.usage and self.usage.completion_tokens) or 0
+        upto = (event.usage and event.usage.completion_tokens) or 0
+        return max(0, upto - before)

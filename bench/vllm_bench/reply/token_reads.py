@@ -17,7 +17,7 @@ def grouped(reply: Reply, start_ns: int) -> tuple[array[int], array[int], array[
     """
     events = Counter(reply.stamps)
     stamps = array("q", [stamp - start_ns for stamp in events])
-    total = reply.usage.completion_tokens if reply.usage else None
+    total = reply.completion_tokens
     if total == len(reply.stamps):
         tokens = events
     elif total == sum(reply.token_counts) and all(reply.token_counts):

@@ -12,30 +12,33 @@ import fcntl
 import math
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
 from ..errors import BenchError
+from ..interrupts import Interrupts, unheard_by_children
 from ..plan.plan import Plan
 from ..plan.share import NS_PER_S, Share
 from ..records.run_info import ClockPair
 from ..send.entry import send_share
-from ..send.outbox import Command, Go
+from ..send.outbox import Command, Drop, Go
 from ..send.tickets import Tickets
 from .client_health import WorkerHealth
-from .interrupts import interrupts_ignored
+from .inbox import Inbox
 
+START_LIMIT_S = 60.0  # for processes to start and connections to open
+END_LIMIT_S = 2.0  # for processes to end, together
 HEAD_START_S = 0.05  # from the order to start to the start
 # A server answers all its streams in one step, so their chunks arrive together. A loop needs
 # about 5 us for each, so the last of 128 is read 0.6 ms after the first.
 STREAMS_A_WORKER = 128
 RATE_A_WORKER = 500.0  # requests/s; with 100 chunks each, half of what a process can receive
-
-
 ROOM = 1 << 20  # bytes of results on their way, forty replies: Linux allows no more by default
 
 
@@ -50,11 +53,13 @@ class Worker:
     process: BaseProcess
     orders: Pipe
     results: Pipe
+    inbox: Inbox  # of `results`
     tickets: Tickets  # shared by all processes
     health: WorkerHealth
     roomy: bool = False  # whether its results' pipe holds many messages
+    heard_s: float | None = None  # when it last said something; None: nothing yet
 
-    def tell(self, message: Go | Command) -> None:
+    def tell(self, message: Share | Go | Drop | Command) -> None:
         """Send it an order; if it has died, the end of its results shows that."""
         try:
             self.orders.send(message)
@@ -111,20 +116,41 @@ def keeping_off(cores: Sequence[int | None]) -> Iterator[None]:
 
 
 @contextmanager
-def started_crew(plan: Plan, workers: int) -> Iterator[list[Worker]]:
-    """Start the processes; end them on exit. Raises OSError where no tickets can be made."""
+def started_crew(plan: Plan, workers: int, interrupts: Interrupts) -> Iterator[list[Worker]]:
+    """Start the processes, each with its share; end them on exit.
+
+    Raises OSError where no tickets can be made, KeyboardInterrupt where a signal comes meanwhile.
+    """
     cores = cores_for(workers, allowed_cores())
     tickets = Tickets(0 if plan.open_loop else math.ceil(plan.most_measured / plan.turns))
     crew: list[Worker] = []
+    limit_s = 0.0  # what breaks off has nothing to wait for
     try:
-        with interrupts_ignored():
-            for number, core in enumerate(cores):
-                crew.append(_start(core, plan.share(number, workers), tickets))
+        resource_tracker.ensure_running()  # starting it would let signals through
+        for number, core in enumerate(cores):
+            with interrupts.counted(), unheard_by_children():
+                crew.append(_start(number, core, tickets))
+            interrupts.check()
+        for worker in crew:  # they load their modules side by side
+            _hand_over(worker, plan.share(worker.health.number, workers))
         with keeping_off(cores):
             yield crew
+        limit_s = END_LIMIT_S
     finally:
         tickets.close()
-        _end(crew)
+        _end(crew, limit_s)
+
+
+def _hand_over(worker: Worker, share: Share) -> None:
+    """Send a process its share; one that doesn't take it is killed, which shows as its end."""
+    worker.health.streams = share.lanes
+    late = threading.Timer(START_LIMIT_S, worker.process.kill)
+    late.daemon = True
+    late.start()
+    try:
+        worker.tell(share)
+    finally:
+        late.cancel()
 
 
 def start_all(crew: list[Worker], spread_s: float) -> ClockPair:
@@ -141,18 +167,18 @@ def start_all(crew: list[Worker], spread_s: float) -> ClockPair:
     return start
 
 
-def _start(core: int | None, share: Share, tickets: Tickets) -> Worker:
+def _start(number: int, core: int | None, tickets: Tickets) -> Worker:
     context = multiprocessing.get_context("spawn")
     their_orders, orders = context.Pipe(duplex=False)
     results, their_results = context.Pipe(duplex=False)
     process = context.Process(
-        target=send_share, args=(share, tickets, core, their_orders, their_results), daemon=True
+        target=send_share, args=(tickets, core, their_orders, their_results), daemon=True
     )
     process.start()
     their_orders.close()  # so that the pipes end with the child
     their_results.close()
-    health = WorkerHealth(share.number, core, share.lanes)
-    return Worker(process, orders, results, tickets, health, _widened(results))
+    health, inbox = WorkerHealth(number, core, streams=0), Inbox(results)
+    return Worker(process, orders, results, inbox, tickets, health, _widened(results))
 
 
 def _widened(pipe: Pipe) -> bool:
@@ -165,12 +191,15 @@ def _widened(pipe: Pipe) -> bool:
         return False
 
 
-def _end(crew: list[Worker]) -> None:
+def _end(crew: list[Worker], limit_s: float) -> None:
+    """Let the processes end, and kill those that haven't within this time, all together."""
     for worker in crew:
         worker.orders.close()  # cuts off requests in flight
         worker.results.close()
+    give_up_s = time.monotonic() + limit_s
     for worker in crew:
-        worker.process.join(timeout=2)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        worker.process.join(max(0.0, give_up_s - time.monotonic()))
+    for worker in crew:
+        worker.process.kill()
+    for worker in crew:
+        worker.process.join()

@@ -118,6 +118,7 @@ def server_facts(
         "model_root": found.root if found else None,
         "aliases": _aliases(found, served) if found else [],
         "cache_config": server.cache_config(),
+        "metrics_unread": server.unread,
     }
     return {
         "base_url": server.base_url,

@@ -57,8 +57,10 @@ class Job:
         unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
         https = self.scenario.base_url.startswith("https")
         prompts = {note: None for plan in self.plans for note in plan.prompts.notes}
+        odd = [model for model in self.served if model.problem and model.id == self.scenario.model]
         return (
             *prompts,
+            *(f"/v1/models: {masked(str(m.problem), self.plans[0].secrets)}" for m in odd),
             *self._over_the_context(),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )

@@ -1,15 +1,18 @@
-"""Which runs of a folder are complete, so that --resume leaves them out.
+"""Which runs of a folder are whole, so that --resume leaves them out.
 
-A run is complete when it ended by itself and has a row for each of its requests. It replaces a
-run with the same key (see same_run.py).
+A run is whole when it ended by itself, has a row for each of its requests, and one of them at least
+succeeded: without any the server was gone, or refused the key, and nothing was measured. Where some
+succeeded, failures are what was measured (a server that turns requests away), and another run
+would find the same. A whole run stands for each run with the same key (see same_run.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from ..records.request_record import RecordsError, count_rows
+from ..records.request_record import RecordsError, read_rows
+from ..records.row import Rows
 from ..records.run_info import read_run_info
 from ..records.same_run import RunKey
 
@@ -19,10 +22,13 @@ NO_RUNS = (
 )  # what summarize.py writes into the folder of the runs
 
 
-def complete_runs(folder: Path, tell: Callable[[str], None]) -> dict[RunKey, Path]:
-    """Return the rows of each key's complete run; of several, the one that began last.
+def complete_runs(
+    folder: Path, wanted: Collection[RunKey], tell: Callable[[str], None]
+) -> dict[RunKey, Path]:
+    """Return the rows of each wanted key's whole run; of several, the one that began last.
 
-    `tell` gets one line on each run that can't be read; such a run is run again.
+    `tell` gets one line on each run that can't be read, and on each without a success; these are
+    run again, and so is one that lacks rows.
     """
     found: list[tuple[float, RunKey, Path]] = []
     for path in sorted(folder.glob("*.csv")):
@@ -30,11 +36,20 @@ def complete_runs(folder: Path, tell: Callable[[str], None]) -> dict[RunKey, Pat
             continue
         try:
             info = read_run_info(path.with_suffix(".json"))
-            rows = count_rows(path)
+            key = RunKey.of(info)
+            if key is None or key not in wanted or info.status != "complete":
+                continue
+            rows = read_rows(path)
         except RecordsError as e:
             tell(str(e))
             continue
-        key = RunKey.of(info)
-        if key is not None and info.status == "complete" and rows == info.num_requests:
+        if len(rows) == info.num_requests and _measured(rows, path, tell):
             found.append((info.clock_start.wall_s, key, path))
     return {key: path for _, key, path in sorted(found, key=lambda run: run[0])}
+
+
+def _measured(rows: Rows, path: Path, tell: Callable[[str], None]) -> bool:
+    if not rows.has("error_kind").all():
+        return True
+    tell(f"{path.stem}: all its requests failed: it is run again")
+    return False

@@ -6,7 +6,6 @@ disk within a fraction of a second.
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,21 +14,24 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ..interrupts import Interrupts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..records.request_record import RecordWriter
 from ..records.run_info import ClockPair, RunStatus
+from ..reply.back_off import turned_away
 from ..reply.exchange import Exchange, PackedSegment
-from ..send.outbox import Command, Connected, Finished, Pulse, Ready
+from ..send.outbox import Broke, Command, Connected, Drop, Finished, Pulse, Ready
 from .client_health import health_facts
-from .crew import RunError, Worker, start_all, started_crew
+from .crew import START_LIMIT_S, RunError, Worker, start_all, started_crew
 from .tally import Tally, Unmeasured
 
-START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
-BATCH = 200  # messages of one worker before the others have their turn
 GRACE_S = 5.0  # for requests in flight after the first Ctrl-C
+LEAST_AWAY_S = 2.0  # a process tells each second whether replies are under way
+FROZEN_S = 10.0  # without a word of a process that should send one each second
+HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
 DRAIN_S = 60.0  # for requests of the tail: after an overload they could take hours
 
 
@@ -40,7 +42,8 @@ class Watch:
     on_connected: Callable[[int, str | None], None]  # streams connected, first problem
     on_start: Callable[[ClockPair, dict[str, Any]], None]  # when, and how: see Plan.start_facts
     on_progress: Callable[[Progress], None]
-    interrupts: Callable[[], int]  # how often Ctrl-C has been pressed
+    interrupts: Interrupts
+    give_up_s: float  # after how long of nothing but requests turned away the server is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,16 @@ def run_plan(
 ) -> RunResult:
     """Run the plan, write one row per request and, if asked, the stamp of each token.
 
-    Raises RunError where a worker can't start, OSError where files can't be written.
+    Raises RunError where a worker can't start, OSError where files can't be written,
+    KeyboardInterrupt where a signal comes before there is anything to lose; later ones are only
+    counted, and end the run.
     """
     # The rows' file first and last: while it is open, the run does not look like a killed one.
-    with closing(RecordWriter(rows_path)) as rows, started_crew(plan, workers) as crew:
+    with (
+        closing(RecordWriter(rows_path)) as rows,
+        started_crew(plan, workers, watch.interrupts) as crew,
+    ):
+        watch.interrupts.count_from_now_on()
         progress = progress_of(plan, crew[0].tickets.taken, time.perf_counter_ns() / 1e9)
         with closing(Tally(plan, progress, rows)) as tally:
             run = _Run(plan, crew, progress, tally)
@@ -101,25 +110,33 @@ class _Run:
         self._cancel_at_s = float("inf")
         self._cancelled = False
         self._draining = False
+        self._broken_off: str | None = None  # why the run was ended
+        self._away_since_s = float("inf")  # since when the server has turned all away
+        self._lost: list[str] = []  # how each process was lost
+        self._awake = _AwakeClock()
 
     def get_ready(self, watch: Watch) -> bool:
         """Wait for connections and for the warm-up; False: the user asked to stop.
 
-        Raises RunError where a process dies or doesn't come up.
+        Raises RunError where a process dies or doesn't come up, KeyboardInterrupt where a signal
+        comes before anything was sent.
         """
-        give_up_s = time.monotonic() + START_LIMIT_S
         while self._ready < len(self._crew):
             connecting = len(self._connected) < len(self._crew)
             self._listen(watch)
+            if self._broken_off:
+                raise RunError(self._broken_off)
             if self._progress.stopping:
+                if connecting:  # nothing was sent
+                    raise KeyboardInterrupt
                 return False
             if len(self._working) < len(self._crew):
-                raise RunError("a sending process died before the start")
+                raise RunError(f"{self._lost[0]} before the start")
             if connecting and len(self._connected) == len(self._crew):
                 problem = next((c.problem for c in self._connected if c.problem), None)
                 watch.on_connected(sum(c.connected for c in self._connected), problem)
                 self._note_phase()
-            elif connecting and time.monotonic() > give_up_s:
+            elif connecting and self._awake.s > START_LIMIT_S:
                 raise RunError(f"a sending process was not ready after {START_LIMIT_S:g} s")
         return True
 
@@ -142,39 +159,56 @@ class _Run:
         self._pass_on(watch.interrupts())
         try:
             for results in wait(list(self._working), POLL_S):
-                self._take_batch(self._working[results])  # type: ignore[index]
+                self._take_all(self._working[results])  # type: ignore[index]
         finally:
             self._tally.write()
+        self._give_up_if_gone(watch.give_up_s)
+        self._awake.look()
+        self._kill_frozen()
         watch.on_progress(self._progress)
 
-    def _take_batch(self, worker: Worker) -> None:
-        there = select.poll()  # a pipe's own `poll` makes a new one each time
-        there.register(worker.results, select.POLLIN)
-        try:
-            for _ in range(BATCH):
-                if not there.poll(0):
-                    return
-                self._take(worker, worker.results.recv())
-                if worker.results not in self._working:
-                    return
-        except (EOFError, OSError):  # OSError: a kill cut a message
-            worker.health.lost = True
-            del self._working[worker.results]
-            self._left[worker.health.number] = 0  # nobody sends these: the others needn't wait
-            self._note_phase()
+    def _take_all(self, worker: Worker) -> None:
+        messages = worker.inbox.take()
+        if messages is None:
+            self._lose(worker, "died")
+            return
+        worker.heard_s = self._awake.s
+        for message in messages:
+            self._take(worker, message)
+
+    def _kill_frozen(self) -> None:
+        """Go on without a process that says nothing: it was stopped, or its loop never ends."""
+        patience_s = HURRY_S if self._cancelled else FROZEN_S
+        for worker in list(self._working.values()):
+            if worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s:
+                worker.process.kill()
+                self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
+
+    def _lose(self, worker: Worker, what: str) -> None:
+        self._lost.append(f"sending process {worker.health.number} {what}")
+        worker.health.lost = True
+        del self._working[worker.results]
+        self._left[worker.health.number] = 0  # nobody sends these: the others needn't wait
+        self._note_phase()
 
     def _take(self, worker: Worker, message: object) -> None:
+        """Do what a message asks for; `Alive` asks for nothing: it was heard."""
         if isinstance(message, tuple):  # the end of a reply: its last segment, and itself
             for part in message:
                 self._take(worker, part)
         elif isinstance(message, PackedSegment):
-            self._tally.segment(message)
+            excess = self._tally.segment(message)
+            if excess is not None:
+                worker.tell(Drop(message.request_index, excess))
         elif isinstance(message, Exchange):
+            self._note_presence(away=turned_away(message))
             if self._tally.end(message) == "measured":
                 self._left[message.request_index % len(self._crew)] -= 1
             self._note_phase()
         elif isinstance(message, Pulse):
             worker.health.add(message)
+            if message.replying:
+                self._note_presence(away=False)
             self._progress.recent.pulse(message, self._start.monotonic_ns)
         elif isinstance(message, Connected):
             worker.health.connected = message.connected
@@ -185,6 +219,9 @@ class _Run:
             worker.health.end(message)
             self._finished.append(message)
             del self._working[worker.results]
+        elif isinstance(message, Broke):
+            what = f"a sending process broke off ({message.text}): what it had under way has no row"
+            self._break_off(what, GRACE_S)
 
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
@@ -197,6 +234,28 @@ class _Run:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
+            self._tell("stop")
+
+    def _note_presence(self, *, away: bool) -> None:
+        since_s = min(self._away_since_s, time.monotonic())
+        self._away_since_s = since_s if away else float("inf")
+
+    def _give_up_if_gone(self, give_up_s: float) -> None:
+        """End a run whose server answers nobody any more: no further row would say anything."""
+        ending = self._progress.stopping or self._draining
+        if ending or time.monotonic() - self._away_since_s < max(give_up_s, LEAST_AWAY_S):
+            return
+        why = self._progress.last_error or self._tally.unmeasured.last_error
+        self._break_off(
+            f"gave up: for {give_up_s:g} s the server turned every request away ({why})", 0
+        )
+
+    def _break_off(self, why: str, grace_s: float) -> None:
+        """End a run that has failed; what was measured is kept."""
+        if self._broken_off is None:
+            self._broken_off = why
+            self._progress.stop()
+            self._cancel_at_s = time.monotonic() + grace_s
             self._tell("stop")
 
     def _tell(self, command: Command) -> None:
@@ -234,7 +293,7 @@ class _Run:
         )
 
     def _status(self) -> RunStatus:
-        if not self._finished:
+        if self._broken_off or not self._finished:
             return "failed"
         progress = self._progress
         missing = progress.ended < self._due() or progress.errors["cancelled"]
@@ -251,10 +310,9 @@ class _Run:
         return max(self._plan.measured, self._crew[0].tickets.taken() * self._plan.turns)
 
     def _notes(self) -> tuple[str, ...]:
-        lost = sum(worker.health.lost for worker in self._crew)
         died = (
-            f"{lost} of {len(self._crew)} sending processes died, and their share of the load "
-            "with them"
+            f"{len(self._lost)} of {len(self._crew)} sending processes died, and their share of "
+            f"the load with them: {', '.join(self._lost)}"
         )
         together = (
             "the streams started together: without a request that warmed the server up, no latency "
@@ -265,9 +323,27 @@ class _Run:
         return (
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
-            *((died,) if lost else ()),
+            *((died,) if self._lost else ()),
+            *((self._broken_off,) if self._broken_off else ()),
         )
 
 
 def _now() -> ClockPair:
     return ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns())
+
+
+class _AwakeClock:
+    """Counts the seconds that this process was awake.
+
+    Suspended itself (Ctrl-Z, a laptop's lid), it has heard nobody, and nobody is to blame.
+    """
+
+    def __init__(self) -> None:
+        self.s = 0.0
+        self._looked_s = time.monotonic()
+
+    def look(self) -> None:
+        """Count the time since the last look: a second of it at most, since looks are frequent."""
+        now_s = time.monotonic()
+        self.s += min(now_s - self._looked_s, 1.0)
+        self._looked_s = now_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..interrupts import Interrupts
 from ..live.progress import Title
 from ..live.view import progress_view
 from ..plan.dry_run import dry_run_lines, write_plan
@@ -23,14 +25,21 @@ from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
 from ..watch.samplers import Samplers, Wanted
 from .crew import RunError, workers_for
-from .folder import check_folder, leaving_no_empty, mark_left_behind, remove_empty
+from .folder import (
+    check_folder,
+    files_of,
+    leaving_no_empty,
+    mark_left_behind,
+    remove_empty,
+    remove_run,
+)
 from .info import ended_info, planned_info
-from .interrupts import interrupts_counted
 from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
 from .resume import complete_runs
 from .runner import RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
+BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
 SAY_AGAIN_S = 10.0  # between two lines on a server that isn't ready yet
 
 
@@ -39,12 +48,14 @@ class Session:
     """Where the runs of one call are written, how they are sent, and what is sampled."""
 
     environ: Mapping[str, str]
+    interrupts: Interrupts
     say: Callable[[str], None]  # prints a line for people
     screen: TextIO  # where the live view is drawn, or its lines
     plain: bool  # lines on a terminal too
     folder: Path
     resume: bool  # leave out the runs that are complete in the folder
     wait_s: float  # how long to wait for a server
+    give_up_s: float  # how long a server may turn every request away, before the run is ended
     workers: int | None  # sending processes; None: as many as suit the load and the cores
     tokens: bool  # write each token's stamp
     server_metrics: bool
@@ -84,10 +95,15 @@ class Session:
                     self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
                     yield rows, "complete"
                     continue
+                self.interrupts.check()
                 named = self._named(plan)
                 try:
                     status = self._run(job, named, number, len(wanted))
+                except KeyboardInterrupt:  # before the first request
+                    remove_run(self.folder, named.run_id)
+                    raise
                 finally:
+                    self.interrupts.break_off_again()
                     remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
                 if status != "complete":
@@ -120,8 +136,9 @@ class Session:
         """Return, for each run of each job, the rows of an equal complete run, if any."""
         if not self.resume:
             return [None for job in jobs for _ in job.plans]
-        found = complete_runs(self.folder, self._say_once)
-        return [found.get(key) for job in jobs for key in job.run_keys()]
+        keys = [key for job in jobs for key in job.run_keys()]
+        found = complete_runs(self.folder, set(keys), self._say_once)
+        return [found.get(key) for key in keys]
 
     def _named(self, plan: Plan) -> Plan:
         """Return the plan with a name that no other run has, and make its file, empty.
@@ -131,8 +148,9 @@ class Session:
         while True:
             now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             named = dataclasses.replace(plan, time_utc=now)
-            with suppress(FileExistsError):
-                if not self._rows(named).exists():
+            # FileNotFoundError: another bench removed the folder that it left empty.
+            with suppress(FileExistsError, FileNotFoundError):
+                if not files_of(self.folder, named.run_id):
                     self._plan_file(named).parent.mkdir(exist_ok=True)
                     self._plan_file(named).touch(exist_ok=False)
                     return named
@@ -151,28 +169,29 @@ class Session:
         samplers = self._samplers(job, plan)
         title = Title(number, total, plan.scenario.name, plan.words, plan.run_id)
         view = progress_view(self.screen, title, samplers.server_says, plain=self.plain)
-        with ExitStack() as stack, interrupts_counted() as interrupts, view:
+        with ExitStack() as stack, view:
 
             def on_start(clock: ClockPair, _how: object) -> None:
                 stack.enter_context(locked(self._rows(plan)))  # until its JSON says how it ended
                 samplers.anchor(clock.monotonic_ns, clock.wall_s)
 
-            stack.callback(samplers.stop)
+            stack.push(lambda kind, *_: self._left(samplers, kind))
             samplers.start()
-            watch = Watch(self._say_connected, on_start, view.show, interrupts)
+            shown, ctrl_c = view.show, self.interrupts
+            watch = Watch(self._say_connected, on_start, shown, ctrl_c, self.give_up_s)
             result = self._recorded(job, plan, workers, watch, samplers)
         for note in result.notes:
             self.say(f"  {note}")
         # After a Ctrl-C during the last replies this run is complete, and no other one starts.
-        return "interrupted" if interrupts() else result.status
+        return "interrupted" if self.interrupts() else result.status
 
     def _recorded(
         self, job: Job, plan: Plan, workers: int, watch: Watch, samplers: Samplers
     ) -> RunResult:
-        """Make one run and write its files. Raises RunError, OSError.
+        """Make one run and write its files. Raises RunError, OSError, KeyboardInterrupt.
 
         Plan and JSON are written before the first request (`status: running`), the JSON again
-        at the end.
+        at the end. A signal before anything was sent is a KeyboardInterrupt.
         """
         path = self._rows(plan).with_suffix(".json")
         before = job.server.counters()
@@ -183,8 +202,8 @@ class Session:
             write_run_info(path, begun)
             watch.on_start(clock, how)
 
-        write_run_info(path, info)
         write_plan(self._plan_file(plan), plan)
+        write_run_info(path, info)
         tokens = self.folder / "tokens" if self.tokens else None
         own = dataclasses.replace(watch, on_start=on_start)
         try:
@@ -192,13 +211,31 @@ class Session:
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(
-                info, status="failed", observed=samplers.stop(), notes=notes
+                info, status="failed", observed=self._stopped(samplers), notes=notes
             )
             write_run_info(path, failed)
             raise
-        after = job.server.settled_counters(partial(_arrived, before, result)) if before else None
-        write_run_info(path, ended_info(info, plan, result, after, samplers.stop()))
+        after = self._settled(job, before, result) if before else None
+        write_run_info(path, ended_info(info, plan, result, after, self._stopped(samplers)))
         return result
+
+    def _settled(
+        self, job: Job, before: Mapping[str, float], result: RunResult
+    ) -> dict[str, float] | None:
+        """Return the server's counters once they have settled; None: somebody can't wait."""
+        settle = partial(job.server.settled_counters, partial(_arrived, before, result))
+        return self.interrupts.unless_asked(settle) if self.interrupts() < 2 else None
+
+    def _left(self, samplers: Samplers, kind: object) -> None:
+        # Broken off before the first request: nobody will read what was sampled.
+        self._stopped(samplers, BROKEN_OFF_S if kind is KeyboardInterrupt else None)
+
+    def _stopped(self, samplers: Samplers, limit_s: float | None = None) -> dict[str, Any]:
+        """End the sampling; this limit, or a signal, ends the waiting for the last readings."""
+        ending = threading.Thread(target=samplers.stop, daemon=True)
+        ending.start()
+        self.interrupts.unless_asked(partial(ending.join, limit_s))
+        return dict(samplers.stop())
 
     def _samplers(self, job: Job, plan: Plan) -> Samplers:
         """Return the samplers of GPUs and server, which have their own connections."""

@@ -13,8 +13,8 @@ from ..plan.plan import Plan
 from ..plan.requests import Role
 from ..records.request_record import RecordWriter, RequestRecord
 from ..records.token_file import TokenWriter
-from ..reply.exchange import Exchange, PackedSegment
-from ..reply.outcome import judge
+from ..reply.exchange import Exchange, Failure, PackedSegment
+from ..reply.outcome import judge, reply_to
 from ..reply.reply import Reply
 from ..reply.token_reads import grouped
 
@@ -44,11 +44,14 @@ class Tally:
         if tokens_folder is not None:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
-    def segment(self, part: PackedSegment) -> None:
+    def segment(self, part: PackedSegment) -> Failure | None:
+        """Take a part of a reply; return the bound that it breaks, each time anew."""
         reply = self._reply(part.request_index)
-        reply.take(part)
-        if self._plan.role(part.request_index) == "measured":
-            self.read_times.segment(part, reply.stamps)
+        if reply.excess is None:
+            reply.take(part)
+            if self._plan.role(part.request_index) == "measured":
+                self.read_times.segment(part, reply.stamps)
+        return reply.excess
 
     def end(self, exchange: Exchange) -> Role:
         """Take the end of a reply; return what its request was for."""
@@ -92,7 +95,9 @@ class Tally:
             self._tokens.close()
 
     def _reply(self, index: int) -> Reply:
-        return self._open.setdefault(index, Reply(stream=self._plan.scenario.stream))
+        if index not in self._open:
+            self._open[index] = reply_to(self._plan.expectation(index, self._start_ns))
+        return self._open[index]
 
 
 @dataclass(slots=True)

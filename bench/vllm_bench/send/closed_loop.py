@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
-from .timer import sleep_until
+from .timer import in_background, sleep_until
 
 REOPEN_NS = 250_000_000  # before a send is due: time to replace a connection that was idle long
 
@@ -31,7 +31,8 @@ class Streams(ABC):
         """Send from `start_ns` on; return when the last reply has ended."""
         if not self._begins_ns:
             await sleep_until(start_ns)
-        watching = asyncio.ensure_future(self._lanes.watch_deadlines())
+        watching: set[asyncio.Task[None]] = set()
+        in_background(self._lanes.watch_deadlines(), watching)
         for place, lane in enumerate(self._lanes):
             if self._begins_ns:
                 self._later(lane, start_ns + self._begins_ns[place], self._begin)
@@ -39,7 +40,8 @@ class Streams(ABC):
                 self._begin(lane, start_ns)
         self._end_if_idle()
         await self._over.wait()
-        watching.cancel()
+        for task in watching:
+            task.cancel()
 
     def stop(self, *, cut_off: bool) -> None:
         """Stop sending new requests and, if asked, cut off those in flight."""
@@ -60,18 +62,18 @@ class Streams(ABC):
 
         Without effect once sending was stopped.
         """
-        if self._stopping:
-            return
-        task = asyncio.ensure_future(self._wait_and_send(lane, due_ns, send))
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        if not self._stopping:
+            in_background(self._wait_and_send(lane, due_ns, send), self._waiting)
 
     async def _wait_and_send(
         self, lane: Lane, due_ns: int, send: Callable[[Lane, int], None]
     ) -> None:
         await sleep_until(due_ns - REOPEN_NS)
         if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
-            await self._lanes.open(lane)
+            if lane.turned_away:  # then to open one is part of the request
+                lane.close()
+            else:
+                await self._lanes.open(lane)
         await sleep_until(due_ns)
         # Removed here and not at the task's end: a reply may come before that, and the loop would
         # then wait forever for a stream that seems to be waiting.
@@ -79,9 +81,25 @@ class Streams(ABC):
         send(lane, due_ns)
         self._end_if_idle()
 
-    def _freed(self, lane: Lane, _exchange: Exchange, freed_ns: int) -> None:
-        self._begin(lane, freed_ns)
+    def _freed(self, lane: Lane, exchange: Exchange, freed_ns: int) -> None:
+        self._go_on(lane, freed_ns, lane.wait_ns(exchange), self._begin)
         self._end_if_idle()
+
+    def _go_on(
+        self,
+        lane: Lane,
+        freed_ns: int,
+        wait_ns: int,
+        send: Callable[[Lane, int], None],
+        think_ns: int = 0,
+    ) -> None:
+        """Call `send` now, or once both are over: a refused request's wait, and thinking."""
+        lane.waited_ns = max(0, wait_ns - think_ns)
+        pause_ns = max(wait_ns, think_ns)
+        if pause_ns:
+            self._later(lane, freed_ns + pause_ns, send)
+        else:
+            send(lane, freed_ns)
 
     def _end_if_idle(self) -> None:
         if self._lanes.in_flight == 0 and not self._waiting:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from ..plan.share import Message, PlannedRequest, Talk
+from ..reply.events import index_of, text_of
 from ..reply.exchange import Exchange
-from ..reply.outcome import failure_of
+from ..reply.outcome import close_with, failure_of
 from ..reply.reply import Reply
-from ..reply.sse import DONE, EventSplitter
+from ..reply.sse import EventSplitter, may_be_json
+from ..reply.words import read_json
 from .closed_loop import Streams
 from .lanes import Lane, Lanes
 
@@ -70,12 +70,12 @@ class ConversationLoop(Streams):
         self._lanes.send(lane, self._talk.request(planned, held.history), due_ns)
 
     def _freed(self, lane: Lane, exchange: Exchange, freed_ns: int) -> None:
-        held = self._held[lane]
+        held, wait_ns = self._held[lane], lane.wait_ns(exchange)
         if held.next_index >= held.end_index or self._stopping:
-            self._begin(lane, freed_ns)
+            self._go_on(lane, freed_ns, wait_ns, self._begin)
         else:
             self._remember(held, lane, exchange)
-            self._go_on(lane, freed_ns)
+            self._go_on(lane, freed_ns, wait_ns, self._send_turn, self._talk.think_ns)
         self._end_if_idle()
 
     def _remember(self, held: _Conversation, lane: Lane, exchange: Exchange) -> None:
@@ -86,13 +86,6 @@ class ConversationLoop(Streams):
         else:
             held.history.append({"role": "assistant", "content": answer or NO_TEXT})
 
-    def _go_on(self, lane: Lane, freed_ns: int) -> None:
-        due_ns = freed_ns + self._talk.think_ns
-        if self._talk.think_ns == 0:
-            self._send_turn(lane, due_ns)
-        else:
-            self._later(lane, due_ns, self._send_turn)
-
 
 def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int = 1) -> str | None:
     """Return the visible text of a turn's answer, which may be empty; None: the turn failed.
@@ -101,23 +94,23 @@ def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int =
     """
     reply = Reply(stream=stream)
     reply.feed(exchange.http_status, [(0, body)])
-    reply.close(0)
+    close_with(reply, exchange)
     if failure_of(exchange, reply, stream=stream, choices=choices):
         return None
-    payloads = EventSplitter().feed(body) if stream else [body]
-    try:
-        events = [orjson.loads(payload) for payload in payloads if payload != DONE]
-    except orjson.JSONDecodeError:
-        return None  # a text whose escapes are none: it was counted, but can't be sent back
-    return "".join(part for event in events for part in _parts(event))
+    splitter = EventSplitter()
+    payloads = [*splitter.feed(body), *splitter.end()] if stream else [body]
+    events = [read_json(payload) for payload in payloads if may_be_json(payload)]
+    text = "".join(part for event in events for part in _parts(event, choices))
+    # Halves of a surrogate pair may come in two events; one alone can't be sent back.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _parts(event: Any) -> Iterator[str]:
-    for choice in _choices(event):
+def _parts(event: Any, choices: int) -> Iterator[str]:
+    for place, choice in enumerate(_choices(event)):
         said = choice.get("delta") or choice.get("message")
-        text = said.get("content") if isinstance(said, dict) else None
-        if isinstance(text, str) and choice.get("index", 0) == 0:
-            yield text
+        # Of a single choice some servers give the number of the token as its index.
+        if isinstance(said, dict) and (choices == 1 or index_of(choice, place) == 0):
+            yield text_of(said)
 
 
 def _choices(event: Any) -> Iterator[dict[str, Any]]:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from .tickets import Tickets
 
 
-def send_share(
-    share: Share, tickets: Tickets, core: int | None, orders: Pipe, results: Pipe
-) -> None:
-    """Send a share of a plan; the entry point of the child process."""
+def send_share(tickets: Tickets, core: int | None, orders: Pipe, results: Pipe) -> None:
+    """Send a share of a plan, the first order; the entry point of the child process."""
     gc.disable()  # what is made before the start stays, and then it is frozen
     from .worker import run_worker
 
+    try:
+        share: Share = orders.recv()
+    except (EOFError, OSError):  # OSError: in the middle of it
+        return  # the parent is gone, or has been told to stop
     run_worker(share, tickets, core, orders, results)

@@ -13,22 +13,27 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from ..plan.share import NS_PER_S, PlannedRequest, Target
+from ..reply.back_off import turned_away, wait_s
 from ..reply.exchange import Exchange, Failure
 from ..wire.connection import Connection
 from ..wire.opening import open_connection
 from ..wire.streams import Streams
-from .deadlines import check_deadline
+from .deadlines import Heard, check_deadline
+from .outbox import Drop
+from .timer import in_background
 
 CONNECT_TIMEOUT_S = 10.0
 DEADLINE_TICK_S = 0.1
 # Deadlines checked per tick: requests that began together come due together, and a check reads
 # JSON. With 64 per tick, 1,000 are checked within two seconds.
 LOOKS_A_TICK = 64
+HELD_UP_NS = NS_PER_S  # a tick that comes so late says that the loop was held up
 # Many servers accept no more than 100 connections at a time: connect in waves.
 CONNECTS_AT_ONCE = 64
 # uvicorn, and so vLLM, closes a connection that was idle for 5 s: a request sent at the same moment
 # would fail, although the server is fine.
 FRESH_NS = 3 * NS_PER_S
+MOST_KEPT = 32_000_000  # bytes of an answer that is needed for the next turn
 
 
 class Lane:
@@ -39,8 +44,12 @@ class Lane:
         self._lanes = lanes
         self.connection: Connection | None = None
         self.exchange: Exchange | None = None
+        self.request: PlannedRequest | None = None  # of the exchange, should it be sent again
+        self.heard = Heard()
         self.look_again_ns = 0  # when a timeout may be due
         self.idle_since_ns = 0
+        self.turned_away = 0  # how many requests in a row
+        self.waited_ns = 0  # because of that, before the next one
         self.kept: bytearray | None = None  # the reply's body, if it is needed
 
     async def connect(self, target: Target, tls: ssl.SSLContext | None) -> None:
@@ -73,6 +82,18 @@ class Lane:
         if self.connection is not None and self.exchange is not None:
             self.connection.send(self.exchange, request)
 
+    def begin(self, request: PlannedRequest, slot_ns: int, look_ns: int) -> Exchange:
+        """Take a request that was meant to go at `slot_ns`."""
+        made = Exchange(request.index, self.index, slot_ns, waited_ns=self.waited_ns)
+        self.exchange, self.request, self.waited_ns = made, request, 0
+        self.heard, self.look_again_ns = Heard(), look_ns
+        return made
+
+    def wait_ns(self, exchange: Exchange) -> int:
+        """Return how long the lane has to wait before the request after this exchange."""
+        self.turned_away = self.turned_away + 1 if turned_away(exchange) else 0
+        return int(wait_s(exchange, self.turned_away) * NS_PER_S) if self.turned_away else 0
+
     def fail(self, failure: Failure) -> None:
         """End the exchange in flight, whether or not it was already sent."""
         if self.connection is not None and self.connection.exchange is not None:
@@ -87,6 +108,12 @@ class Lane:
         if self.connection is not None:
             self.connection.close()
 
+    def due(self, now_ns: int) -> bool:
+        """Whether to look at the exchange's deadlines."""
+        if self.exchange is None:
+            return False
+        return now_ns >= self.look_again_ns or self.heard.may_linger(self.exchange.reads, now_ns)
+
     def keep(self, exchange: Exchange) -> None:
         """Keep a copy of what was read since the last hand-over, if the reply's body is needed."""
         if self.kept is not None:
@@ -95,10 +122,16 @@ class Lane:
 
     def _full(self, exchange: Exchange) -> None:
         self.keep(exchange)
+        self.heard.hand_over(exchange.reads)
         self._lanes.report(exchange.hand_over())
+        if self.kept is not None and len(self.kept) > MOST_KEPT:
+            self.fail(Failure("oversized", f"an answer of more than {MOST_KEPT} bytes"))
 
     def _ended(self, exchange: Exchange) -> None:
-        self.exchange = None
+        if self.connection is not None and self.connection.crossed and not exchange.resent:
+            self._lanes.send_again(self, exchange)
+            return
+        self.exchange = self.request = None
         self.idle_since_ns = time.perf_counter_ns()
         self._lanes.ended(self, exchange)
 
@@ -163,15 +196,19 @@ class Lanes:
 
     def send(self, lane: Lane, request: PlannedRequest, slot_ns: int) -> None:
         """Send a request that was meant to go at `slot_ns` on a free lane."""
-        lane.exchange = Exchange(request.index, lane.index, t_scheduled_ns=slot_ns)
-        lane.look_again_ns = slot_ns + self._patience_ns
+        exchange = lane.begin(request, slot_ns, slot_ns + self._patience_ns)
         self.in_flight += 1
         if lane.connected:
             lane.send(request.after(self._head))
         else:
-            task = asyncio.ensure_future(self._connect_and_send(lane, lane.exchange, request))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            in_background(self._connect_and_send(lane, exchange, request), self._opening)
+
+    def send_again(self, lane: Lane, exchange: Exchange) -> None:
+        """Send a lane's request on a fresh connection: nothing of its reply had come."""
+        exchange.resent += 1
+        exchange.failure = exchange.t_end_ns = None
+        request = cast(PlannedRequest, lane.request)
+        in_background(self._connect_and_send(lane, exchange, request), self._opening)
 
     async def _connect_and_send(
         self, lane: Lane, exchange: Exchange, request: PlannedRequest
@@ -192,6 +229,18 @@ class Lanes:
         else:  # a dying server may still have accepted
             lane.fail(Failure("connect", "closed as soon as it was open"))
 
+    def drop(self, order: Drop) -> None:
+        """End an exchange, if it is still under way: the parent has read that it should."""
+        for lane in self._all:
+            if lane.exchange is not None and lane.exchange.request_index == order.request_index:
+                lane.fail(order.failure)
+                return
+
+    @property
+    def replying(self) -> int:
+        """How many replies are under way."""
+        return sum(lane.exchange is not None and lane.exchange.http_status == 200 for lane in self)
+
     def cut_off(self) -> None:
         for lane in self._all:
             lane.fail(Failure("cancelled", "cut off by the client"))
@@ -204,9 +253,12 @@ class Lanes:
 
     async def watch_deadlines(self) -> None:
         while True:
+            before_ns = time.perf_counter_ns()
             await asyncio.sleep(DEADLINE_TICK_S)
+            if time.perf_counter_ns() - before_ns > HELD_UP_NS:
+                await asyncio.sleep(DEADLINE_TICK_S)  # what came meanwhile is read first
             now_ns = time.perf_counter_ns()
-            due = [lane for lane in self._all if lane.exchange and now_ns >= lane.look_again_ns]
+            due = [lane for lane in self._all if lane.due(now_ns)]
             due.sort(key=lambda lane: lane.look_again_ns)
             for lane in due[:LOOKS_A_TICK]:
                 self._look(lane, now_ns)
@@ -214,13 +266,14 @@ class Lanes:
     def _look(self, lane: Lane, now_ns: int) -> None:
         if lane.exchange is None:
             return  # the failure of the one before ended the run
-        found = check_deadline(
-            lane.exchange, self.target.timeouts, now_ns, stream=self.target.stream
-        )
-        if isinstance(found, Failure):
-            lane.fail(found)
-        else:
+        timeouts, stream = self.target.timeouts, self.target.stream
+        found = check_deadline(lane.exchange, lane.heard, timeouts, now_ns, stream=stream)
+        if isinstance(found, int):
             lane.look_again_ns = found
+        elif found is not None:
+            lane.fail(found)
+        elif lane.connection is not None:
+            lane.connection.conclude()
 
     def ended(self, lane: Lane, exchange: Exchange) -> None:
         """Free the lane of an exchange: the next request goes out before anything is handed over.

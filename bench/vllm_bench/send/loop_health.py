@@ -13,10 +13,11 @@ import resource
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .outbox import Pulse
+from .outbox import Alive, Pulse
 
 TICK_NS = 10_000_000
 PULSE_NS = 1_000_000_000
@@ -30,8 +31,12 @@ def lags_of(due_ns: int, now_ns: int) -> list[int]:
 class LoopHealth:
     """Ticks on the running loop, and reports one pulse per second."""
 
-    def __init__(self, report: Callable[[Pulse], None]) -> None:
+    def __init__(
+        self, report: Callable[[Pulse], None], replying: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`replying` tells how many replies are under way."""
         self._report = report
+        self._replying = replying
         self._lags_us = array("I")
         self._due_ns = 0
         self._pulse_ns = 0
@@ -66,8 +71,29 @@ class LoopHealth:
         cpu_ns, span_ns = time.process_time_ns(), now_ns - self._pulse_ns
         if span_ns > 0:
             share = (cpu_ns - self._cpu_ns) / span_ns
-            self._report(Pulse(now_ns, share, self._lags_us.tobytes()))
+            self._report(Pulse(now_ns, share, self._lags_us.tobytes(), self._replying()))
         self._pulse_ns, self._cpu_ns, self._lags_us = now_ns, cpu_ns, array("I")
+
+
+@contextmanager
+def signs_of_life(report: Callable[[Alive], None]) -> Iterator[None]:
+    """Report each second, inside the block, that the loop goes round; at once for the first time.
+
+    The parent takes a process that says nothing for one that is frozen.
+    """
+    loop = asyncio.get_running_loop()
+    beat: asyncio.TimerHandle
+
+    def again() -> None:
+        nonlocal beat
+        report(Alive())
+        beat = loop.call_later(PULSE_NS / 1e9, again)
+
+    again()
+    try:
+        yield
+    finally:
+        beat.cancel()
 
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
@@ -77,7 +103,7 @@ def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
     which has no /proc, gives it in bytes.
     """
     try:
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         found = None
     if found:

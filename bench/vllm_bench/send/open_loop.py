@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..plan.share import PlannedRequest
 from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
-from .timer import PreciseTimer
+from .timer import PreciseTimer, in_background
 
 TEND_S = 0.1
 # Then the loop handles replies and orders: at a rate that is too high for the process, it would
@@ -52,10 +52,9 @@ class OpenLoop:
         """Send each arrival at its time; return when all have ended."""
         self._start_ns = start_ns
         timer = PreciseTimer(asyncio.get_running_loop(), lambda: self._send_due(timer))
-        watchers = [
-            asyncio.ensure_future(self._lanes.watch_deadlines()),
-            asyncio.ensure_future(self._tend()),
-        ]
+        watchers: set[asyncio.Task[None]] = set()
+        in_background(self._lanes.watch_deadlines(), watchers)
+        in_background(self._tend(), watchers)
         self._send_due(timer)
         await self._over.wait()
         for task in watchers:
@@ -117,9 +116,7 @@ class OpenLoop:
             while len(self._idle) > 2 * self._spare:
                 self._shut_down(self._idle.popleft())
             for _ in range(self._missing()):
-                task = asyncio.ensure_future(self._open(self._without_connection()))
-                self._opening.add(task)
-                task.add_done_callback(self._opening.discard)
+                in_background(self._open(self._without_connection()), self._opening)
 
     def _shut_down(self, lane: Lane) -> None:
         lane.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Literal
 
-from ..reply.exchange import Segment
+from ..reply.exchange import Failure, Segment
 
 if TYPE_CHECKING:
     from ..wire.clock import ClockFacts
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PAUSE_S = 0.0005  # between messages: a burst of ended streams is reported over milliseconds
 HURRY = 1000  # with this many messages waiting there is no pause
 IDLE_S = 0.02  # sleep of an empty outbox: a wake-up per message would cost the loop time
+MOST_WAITING = 64_000_000  # bytes that wait for the parent; then the loop waits, too
 
 Command = Literal["stop", "cancel"]
 
@@ -27,6 +28,14 @@ class Go:
 
     start_ns: int
     spread_ns: int = 0  # over which the streams of a closed loop begin
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """From the parent: end this exchange with a failure that only its bytes show."""
+
+    request_index: int
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """To the parent, each second: the loop goes round."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """To the parent: the last message."""
 
@@ -55,12 +69,20 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Broke:
+    """To the parent: what ended this process, before its work was done."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """One second of a sending process."""
 
     at_ns: int  # `perf_counter_ns` at its end
     cpu_share: float  # of one core; above 1 if several threads ran at once
     lags_us: bytes  # uint32 each, one for every tick
+    replying: int = 0  # how many replies are under way
 
 
 class Outbox:
@@ -68,22 +90,34 @@ class Outbox:
 
     Python runs one thread at a time, so this one works in small steps: it sends at most one message
     before the loop, which waits for the interpreter, runs again.
+
+    Where the parent takes less than the server sends, the loop has to wait in `put`. Meanwhile
+    bytes stay in the sockets, which hold the server up; the kernel's stamps stay true, and the
+    ticks of `loop_health` that are missed tell how long.
     """
 
     def __init__(self, pipe: Pipe) -> None:
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._pipe = pipe
         self._closing = False
-        self._thread = threading.Thread(target=self._send_all, daemon=True)
-        self._thread.start()
+        self._put_bytes = self._sent_bytes = 0  # each written by one thread alone
+        # Ends when all is sent, when the parent is gone, or with what broke it.
+        self.sending = ThreadPoolExecutor(1, "outbox").submit(self._send_all)
 
     def put(self, message: object) -> None:
-        """Queue a message; returns at once."""
+        """Queue a message; returns at once, unless too much is waiting."""
+        self._put_bytes += _size_of(message)
         self._queue.put(message)
+        while self._put_bytes - self._sent_bytes > MOST_WAITING and not self.sending.done():
+            time.sleep(PAUSE_S)
 
     def close(self) -> None:
+        """Send what is left, and end. If its thread broke, that is told, and the rest sent here."""
         self._closing = True
-        self._thread.join()
+        problem = self.sending.exception()  # waits
+        if problem is not None:
+            self._queue.put(Broke(in_words(problem)))
+            self._send_all()
 
     def _send_all(self) -> None:
         try:
@@ -99,8 +133,21 @@ class Outbox:
             time.sleep(IDLE_S)
             return
         self._pipe.send(_packed(message))
+        self._sent_bytes += _size_of(message)
         if self._queue.qsize() < HURRY and not self._closing:
             time.sleep(PAUSE_S)
+
+
+def in_words(problem: BaseException) -> str:
+    """Return an exception as a line for people who report it."""
+    return " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
+
+
+def _size_of(message: object) -> int:
+    """Return about what a message's segments take; all else is small."""
+    if isinstance(message, tuple):
+        return sum(map(_size_of, message))
+    return message.memory_bytes if isinstance(message, Segment) else 0
 
 
 def _packed(message: object) -> object:

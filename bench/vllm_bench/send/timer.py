@@ -12,7 +12,7 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 CLOCK_MONOTONIC = 1
 TFD_TIMER_ABSTIME = 1
@@ -23,6 +23,19 @@ async def sleep_until(at_ns: int) -> None:
     # Loops round to milliseconds, up or down.
     while (left_ns := at_ns - time.perf_counter_ns()) > 0:
         await asyncio.sleep(left_ns / 1e9)
+
+
+def in_background(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Start work, kept in `tasks` until it ends. What it raises ends the process."""
+
+    def over(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled():
+            task.result()  # raised here, it reaches the loop's handler (see worker.py)
+
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(over)
 
 
 class PreciseTimer:

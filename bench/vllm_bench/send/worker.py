@@ -15,15 +15,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
+from typing import Any
 
 from ..plan.share import PlannedRequest, Share
 from ..wire.clock import kept_stamping
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
-from .loop_health import LoopHealth, peak_memory_bytes
+from .loop_health import LoopHealth, peak_memory_bytes, signs_of_life
 from .open_loop import OpenLoop
-from .outbox import Command, Connected, Finished, Go, Outbox, Ready
+from .outbox import Broke, Command, Connected, Drop, Finished, Go, Outbox, Ready, in_words
 from .tickets import Tickets
 
 Sender = OpenLoop | ClosedLoop | ConversationLoop
@@ -56,12 +57,31 @@ def run_worker(
 
 
 async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> None:
-    outbox = Outbox(results)
+    """Do the work, or tell the parent what broke it: wherever in this process that was."""
+    outbox, loop = Outbox(results), asyncio.get_running_loop()
+    broken: asyncio.Future[None] = loop.create_future()
+
+    def break_off(_: object, context: dict[str, Any]) -> None:
+        if not broken.done():
+            broken.set_exception(context.get("exception") or RuntimeError(context["message"]))
+
+    loop.set_exception_handler(break_off)
+    work = asyncio.ensure_future(_work(share, tickets, orders, outbox))
+    ends = (work, broken, asyncio.wrap_future(outbox.sending))
+    done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in done:
+        problem = end.exception()
+        if problem is not None:
+            outbox.put(Broke(in_words(problem)))
+    outbox.close()
+
+
+async def _work(share: Share, tickets: Tickets, orders: Pipe, outbox: Outbox) -> None:
     lanes = Lanes(share.target, outbox.put, share.number, share.workers)
     for _ in range(share.lanes):
         lanes.add()
     session = _Session(share, tickets, lanes, orders)
-    with kept_stamping(), session.hearing():
+    with kept_stamping(), session.hearing(), signs_of_life(outbox.put):
         problem = await lanes.connect()
         outbox.put(Connected(lanes.connected, problem))
         await session.warm_up()
@@ -78,7 +98,6 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
             clock=lanes.streams.clock.end(),
         )
     )
-    outbox.close()
 
 
 class _Session:
@@ -117,7 +136,7 @@ class _Session:
         if go is None:
             return  # stopped before the start
         self._lanes.streams.clock.begin()
-        health = LoopHealth(outbox.put)
+        health = LoopHealth(outbox.put, lambda: self._lanes.replying)
         health.start()
         await self._drive(self._sender_of_the_share(go), go.start_ns)
         health.stop()
@@ -149,6 +168,9 @@ class _Session:
         if isinstance(order, Go):
             self._go.set_result(order)
             return
+        if isinstance(order, Drop):
+            self._lanes.drop(order)
+            return
         self._ending = order
         if order == "cancel":  # the last order; a pipe without its other end stays readable
             asyncio.get_running_loop().remove_reader(self._orders.fileno())
@@ -158,9 +180,9 @@ class _Session:
             self._sender.stop(cut_off=order == "cancel")
 
 
-def _receive(orders: Pipe) -> Go | Command:
+def _receive(orders: Pipe) -> Go | Drop | Command:
     try:
-        order: Go | Command = orders.recv()
+        order: Go | Drop | Command = orders.recv()
     except EOFError:
         return "cancel"  # the parent is gone: stop loading the server
     return order

@@ -12,7 +12,7 @@ from ..figures.facts import Facts
 from ..records.row import Rows, column_docs, doc
 from ..records.samples import ALL
 from ..stats.batches import Values
-from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas
+from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas, server_change
 from .over_time import Samples, judged_rows
 
 MIN_SAMPLES = 2  # a mean over time and a mean between samples need two
@@ -65,6 +65,10 @@ class ServerSide:
         return any(getattr(self, name) is not None for name in FROM_ROWS)
 
 
+WHY_APART = {
+    "server_restarted": "the server restarted during the run: its counters began anew",
+    "replicas": "several servers answered in turn, each with its own counters",
+}
 GAUGES = {"kv_cache_usage": "kv_cache", "running": "running", "waiting": "waiting"}
 HISTOGRAMS = ("ttft", "queue", "prefill", "decode")
 # The last two come from the counters before and after the run.
@@ -175,7 +179,8 @@ def _gauges(rows: Rows) -> dict[str, Figure]:
 def _from_counters(facts: Facts) -> dict[str, Figure]:
     deltas, hits = counter_deltas(facts), cache_hit_rate(facts)
     if deltas is None:
-        preempted: Figure = Why("the server's counters could not be read")
+        words = "the server's counters could not be read"
+        preempted: Figure = Why(WHY_APART[change] if (change := server_change(facts)) else words)
     elif PREEMPTIONS not in deltas:
         preempted = Why("the server doesn't count them")
     else:

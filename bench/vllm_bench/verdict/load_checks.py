@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.in_flight import busy_streams
 from ..figures.throughput import arrival_rates
+from ..records.request_record import TURNED_AWAY
 from ..stats.distribution import floats, min_samples, quantile
 from .advice import less_load
 from .finding import Doubt, Setting, Severity, check
@@ -15,6 +17,46 @@ from .run_checks import CUT_SHORT
 
 LAG_SUSPECT_MS, LAG_INVALID_MS = 2.0, 10.0  # a shift of a percentile that nobody acts on
 NEAR = 0.05  # of a median latency: sends this close to each other are in step
+
+
+@check(
+    "closed loop: share of the streams' time spent waiting after the server had turned requests "
+    "away; open loop: share of the requests that it turned away. As for `rate_shortfall`: that is "
+    "load which the server didn't carry",
+    suspect=0.01,
+    invalid=0.05,
+    silenced_by=CUT_SHORT,
+)
+def turned_away(facts: Facts) -> Doubt | None:
+    """The server turned requests away (connection refused, 429, 502 to 504), and streams waited."""
+    refused, waited_s = int(_refused(facts).sum()), float(facts.frame["waited_ms"].sum()) / 1000
+    if not refused and not waited_s:
+        return None
+    words = f"{refused} of {counted(facts.rows, 'request')} were turned away"
+    if facts.load.is_open:
+        return Doubt(words, TAKE_FEWER, refused / facts.rows)
+    share = waited_s / (facts.load.value * _span_s(facts))
+    return Doubt(f"{words}, and streams waited for {share:.1%} of their time", TAKE_FEWER, share)
+
+
+TAKE_FEWER = (
+    "send what the server takes (its --max-num-seqs, a gateway's rate limit), or find out why it "
+    "was away: figures are of the load that it let in"
+)
+
+
+def _refused(facts: Facts) -> NDArray[np.bool_]:
+    """Return which requests got no reply at all, or one that says: not now."""
+    status, kind = facts.frame["http_status"], facts.frame["error_kind"]
+    nothing = ~facts.frame.has("http_status") & ((kind == "connect") | (kind == "truncated"))
+    refused: NDArray[np.bool_] = nothing | np.isin(status, TURNED_AWAY)
+    return refused
+
+
+def _span_s(facts: Facts) -> float:
+    """Return how long the streams were sending."""
+    frame = facts.frame
+    return float(frame["t_end_s"].max() - (frame["t_scheduled_s"] - frame["waited_ms"] / 1e3).min())
 
 
 @check(
@@ -42,8 +84,9 @@ def _behind_schedule(facts: Facts) -> Doubt | None:
         f"schedule's {rates.scheduled:.4g}",
         "max_in_flight held them back: raise it, or send at a rate that the server sustains"
         if capped
-        else "look for connections that were refused or reopened (connect_ms, errors), and give "
-        "the client more CPU: what is sent late or never is load that the server didn't get",
+        else "look for connections that were refused or reopened (connect_ms, waited_ms, errors), "
+        "and give the client more CPU: what is sent late or never is load that the server didn't "
+        "get",
         short,
     )
 
@@ -63,8 +106,8 @@ def _idle_streams(facts: Facts) -> Doubt | None:
         return Doubt(figures, f"{why}: {{set}}", short, sets=most)
     return Doubt(
         figures,
-        "look for connections that were refused or reopened (connect_ms, errors), and give "
-        "the client more CPU: while a stream waits for the client, the server gets less load",
+        "look for connections that were refused or reopened (connect_ms, waited_ms, errors), and "
+        "give the client more CPU: while a stream waits for the client, the server gets less load",
         short,
     )
 

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..figures.absent import observed
+from ..figures.absent import observed, why_no_rows
 from ..figures.facts import Facts
 from ..serverside.gpu import reasons_slowed
 from ..serverside.over_time import GPU_GAP_S, between
 from .finding import Doubt, check
+
+ENDINGS = ("command", "reading_failed", "stuck", "exporter", "not_written")  # of a sampler
+
+
+@check("what was asked for is missing; requests aren't affected", suspect="any", about=("GPUs",))
+def not_sampled(facts: Facts) -> Doubt | None:
+    """GPUs were to be sampled, and there is no reading of any."""
+    rows = facts.gpu_rows
+    if not facts.setting("telemetry") or (rows is not None and len(rows)):
+        return None
+    why = observed(facts.info, "gpu").problem() or why_no_rows(facts.info, "gpu", "GPUs")
+    return Doubt(
+        f"telemetry was asked for, and no GPU was read: {why}",
+        "there are no GPU figures and no energy of this run: remove the cause, or leave "
+        "--telemetry out",
+    )
 
 
 @check(
@@ -18,13 +34,16 @@ from .finding import Doubt, check
 )
 def gpu_gap(facts: Facts) -> Doubt | None:
     """A GPU wasn't read for a while, so a part is missing in means, peaks and energy."""
-    gaps = [gap for gap in observed(facts.info, "gpu").parts("gaps") if _is_long(gap)]
+    sampler = observed(facts.info, "gpu")
+    gaps = [gap for gap in sampler.parts("gaps") if _is_long(gap)]
     if not gaps:
         return None
     gpus = sorted({str(gap.get("gpu_index")) for gap in gaps})
     codes = sorted({str(gap.get("code")) for gap in gaps})
+    why = sampler.problem(*ENDINGS)
     return Doubt(
-        f"no readings for over {GPU_GAP_S:g} s of GPU {', '.join(gpus)} ({', '.join(codes)})",
+        f"no readings for over {GPU_GAP_S:g} s of GPU {', '.join(gpus)} ({', '.join(codes)})"
+        + (f": {why}" if why else ""),
         "don't use GPU figures and energy of this run; look into the driver's log (dmesg, Xid) "
         "where a GPU was lost",
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..figures.absent import observed
 from ..figures.digits import counted
 from ..figures.facts import Facts
+from ..records.text import printable
 from ..serverside.ledger import (
     PREEMPTIONS,
     REQUESTS,
@@ -11,6 +13,7 @@ from ..serverside.ledger import (
     client_counts,
     counter_deltas,
     own_share,
+    server_change,
     unmeasured,
 )
 from .advice import less_load
@@ -61,14 +64,60 @@ def _in_words(counter: str) -> str:
     return counter.removeprefix("vllm:").removesuffix("_total").replace("_", " ")
 
 
-@check("a run against a server without /metrics can still be right", silenced_by=("errors",))
+@check(
+    "a run against a server without /metrics can still be right",
+    silenced_by=("errors", "server_restarted", "replicas"),
+)
 def ledger_unread(facts: Facts) -> Doubt | None:
     """The server's counters weren't read, so they don't confirm the client's count."""
     if facts.info is None or counter_deltas(facts) is not None:
         return None
+    why = facts.server("metrics_unread") or observed(facts.info, "server_metrics").problem()
     return Doubt(
-        "the server's own counters could not be read: tokens were not checked against them",
+        "the server's own counters could not be read: tokens were not checked against them"
+        + (f" ({printable(why)})" if why else ""),
         "make /metrics reachable from the client",
+    )
+
+
+@check(
+    "its caches were cold again, requests in flight were lost, and the counters before and after "
+    "it can't be compared",
+    suspect="any restart",
+)
+def server_restarted(facts: Facts) -> Doubt | None:
+    """The server restarted during the run; the ledger isn't compared."""
+    if server_change(facts) != "server_restarted":
+        return None
+    return Doubt(
+        "the server restarted during the run: its counters began anew",
+        "look into the server's log for the cause, and run again",
+    )
+
+
+@check("load behind a balancer is measured rightly; its counters are those of one replica")
+def replicas(facts: Facts) -> Doubt | None:
+    """Several servers answer at this address in turn; the ledger isn't compared."""
+    if server_change(facts) != "replicas":
+        return None
+    return Doubt(
+        "several servers answered /metrics in turn, each with its own counters: tokens were not "
+        "checked against them",
+        "the client's figures are of all of them; for the ledger and the server's own figures "
+        "send to one replica",
+    )
+
+
+@check("figures of the server are of the readings that there are", silenced_by=("ledger_unread",))
+def metrics_gap(facts: Facts) -> Doubt | None:
+    """The server's metrics were to be sampled and weren't, or not all the time."""
+    codes = ("no_metrics", "no_answer", "reading_failed", "not_written", "odd_values")
+    why = observed(facts.info, "server_metrics").problem(*codes)
+    if why is None:
+        return None
+    return Doubt(
+        f"the server's metrics were not read, or not all the time: {why}",
+        "look at the server's /metrics yourself; the client's figures aren't affected",
     )
 
 

@@ -1,26 +1,35 @@
 """Control calls to a vLLM server: readiness, models, token counts, counters.
 
-They aren't timed, so they use httpx; the streaming path has its own client.
+They aren't timed, and each ends in time (`calls`); the streaming path has its own client.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
+import orjson
 
 from ..errors import BenchError
 from ..records.text import masked
-from ..reply.events import counted, error_text
-from ..scenario.secrets import secret_texts
+from ..reply.events import counted
+from ..reply.words import error_text
+from ..scenario.secrets import secret_texts, url_secrets
 from .address import Tls, is_own_address
-from .page import COUNTERS, PageError, Sample, samples, summed
+from .calls import Answer, Calls, NoAnswerError, check_url
+from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
 
-LIMIT_S = 30.0
+LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
+SHORT_S = 5.0  # for what a server knows by heart; signals are only counted meanwhile
+SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
+MOST_TEXT = 200  # characters of a version, or of a label
+MOST_WORDS = 500  # characters of a refusal
+MOST_LABELS = 100
 
 
 class ControlError(BenchError):
@@ -29,11 +38,12 @@ class ControlError(BenchError):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One entry of /v1/models."""
+    """One entry of /v1/models; `problem` says what of it could not be read."""
 
     id: str
     root: str | None
     max_model_len: int | None
+    problem: str | None = None
 
 
 class Server:
@@ -52,8 +62,8 @@ class Server:
         the CA file of `tls` can't be read.
         """
         try:
-            _ = httpx.URL(base_url).host
-        except (httpx.InvalidURL, UnicodeError) as e:
+            check_url(base_url)
+        except ValueError as e:
             raise ControlError(f"{base_url}: not a usable URL: {e}") from e
         parts = urlsplit(base_url)
         root_path = parts.path.removesuffix("/v1")
@@ -61,18 +71,14 @@ class Server:
         self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._secrets = secret_texts([api_key or ""], headers)  # a gateway may echo them
-        self._http = httpx.Client(
-            headers={**authorization, **headers},
-            timeout=httpx.Timeout(LIMIT_S, connect=5.0),
-            # The system's authorities take 20 ms to load: not where nobody asks for them.
-            verify=(tls or Tls()).context() if parts.scheme == "https" else False,
-            # No proxy from the environment: the streaming path doesn't use one either,
-            # and both must speak to the same server.
-            trust_env=False,
-        )
+        # The system's authorities take 20 ms to load: not where nobody asks for them.
+        context = (tls or Tls()).context() if parts.scheme == "https" else None
+        self._calls = Calls({**authorization, **headers}, context)
+        self._silent_until_s = 0.0
+        self.unread: str | None = None  # why the last reading of /metrics gave nothing
 
     def close(self) -> None:
-        self._http.close()
+        self._calls.close()
 
     def on_this_machine(self) -> bool:
         """Whether the server's address is one of this machine's; a tunnel looks the same."""
@@ -81,9 +87,9 @@ class Server:
     def why_not_ready(self) -> str | None:
         """Return why the server isn't ready; None: it answers /health with 200."""
         try:
-            status = self._http.get(f"{self.root_url}/health", timeout=5.0).status_code
-        except (httpx.HTTPError, OSError) as e:
-            return _reason(e)
+            status = self._calls.ask(f"{self.root_url}/health", SHORT_S).status
+        except NoAnswerError as e:
+            return str(e)
         if status not in (200, 404):
             return f"/health answers HTTP {status}"
         try:
@@ -112,18 +118,21 @@ class Server:
 
     def models(self) -> list[Model]:
         """Return what the server serves. Raises ControlError."""
-        found = self._json(f"{self.base_url}/models")
-        try:
-            return [Model(m["id"], m.get("root"), m.get("max_model_len")) for m in found["data"]]
-        except (KeyError, TypeError) as e:
-            raise ControlError(f"{self.base_url}/models: not a list of models") from e
+        found = self._json(f"{self.base_url}/models", LIMIT_S)
+        cards = found.get("data") if isinstance(found, dict) else None
+        models = [_model(card) for card in cards if _names(card)] if isinstance(cards, list) else []
+        if not models and cards != []:
+            raise ControlError(f"{self.base_url}/models: not a list of models with their ids")
+        return models
 
     def version(self) -> str | None:
+        """Return the server's version; None where it doesn't tell any."""
         try:
-            found = self._json(f"{self.root_url}/version")["version"]
-        except (ControlError, KeyError, TypeError):
+            found = self._json(f"{self.root_url}/version", SHORT_S)
+        except ControlError:
             return None
-        return found if isinstance(found, str) else None
+        version = found.get("version") if isinstance(found, dict) else None
+        return version[:MOST_TEXT] if isinstance(version, str) else None
 
     def tokenize(
         self,
@@ -140,23 +149,25 @@ class Server:
         has no /tokenize or doesn't answer.
         """
         text = {"messages": messages} if messages is not None else {"prompt": prompt}
-        body = {"model": model, **text, **(fields or {})}
-        reply = self._send("POST", f"{self.root_url}/tokenize", body)
-        if reply.status_code in (400, 413, 422):
+        url, body = f"{self.root_url}/tokenize", {"model": model, **text, **(fields or {})}
+        answer = self._ask(url, LIMIT_S, body)
+        if answer.status in (400, 413, 422):
             return None
-        found = self._checked(reply)
+        found = self._checked(url, answer)
         try:
             return counted(found["count"])
         except (KeyError, TypeError, ValueError, OverflowError) as e:
-            raise ControlError(f"{self.root_url}/tokenize: no count in the reply") from e
+            raise ControlError(f"{url}: no count in the reply") from e
 
-    def metrics_text(self, limit_s: float = LIMIT_S) -> str | None:
-        """Return /metrics as text; None where there is none, or not within the limit."""
-        return _page(self._http, f"{self.root_url}/metrics", limit_s)
+    def metrics_text(self, limit_s: float = SHORT_S) -> str:
+        """Return /metrics as text. Raises ControlError."""
+        url = f"{self.root_url}/metrics"
+        return _page(url, self._ask(url, limit_s), self._secrets)
 
     def counters(self) -> dict[str, float] | None:
-        """Return the ledger's counters; None where they can't be read."""
-        return summed(self._samples(COUNTERS)) or None
+        """Return the ledger's counters, and when the server began; None: see `unread`."""
+        found = summed(s for s in self._samples() if s.name in (*COUNTERS, STARTED))
+        return found if found.keys() - {STARTED} else None
 
     def settled_counters(
         self, arrived: Callable[[dict[str, float]], bool], limit_s: float = 2.0
@@ -174,54 +185,106 @@ class Server:
 
     def cache_config(self) -> dict[str, str] | None:
         """Return the labels of `vllm:cache_config_info`: block size, blocks, cache dtype."""
-        found = self._samples(["vllm:cache_config_info"])
-        return dict(found[0].labels) if found else None
+        found = next((s.labels for s in self._samples() if s.name == CACHE_CONFIG), None)
+        if found is None:
+            return None
+        return {k[:MOST_TEXT]: v[:MOST_TEXT] for k, v in list(found.items())[:MOST_LABELS]}
 
-    def _samples(self, names: Collection[str]) -> list[Sample]:
-        """Return the samples on /metrics; none where there is no such page."""
-        try:
-            return list(samples(self.metrics_text() or "", names))
-        except PageError:
+    def _samples(self) -> list[Sample]:
+        """Return the samples on /metrics; none where it can't be read: `unread` says why."""
+        asked_s = time.monotonic()
+        if asked_s < self._silent_until_s:
             return []
-
-    def _json(self, url: str) -> Any:
-        return self._checked(self._send("GET", url))
-
-    def _send(self, method: str, url: str, body: object = None) -> httpx.Response:
+        self.unread = None
         try:
-            return self._http.request(method, url, json=body)
-        except (httpx.HTTPError, OSError) as e:
-            raise ControlError(f"{url}: {_reason(e)}") from e
-
-    def _checked(self, reply: httpx.Response) -> Any:
-        try:
-            found = reply.json()
-        except ValueError:
-            found = reply.text[:200]
-        if reply.status_code == 401:
-            raise ControlError(f"{reply.url}: HTTP 401: set api_key_env to the key's variable")
-        if reply.status_code != 200:
-            words = error_text(found)
-            if reply.status_code == 404 and not self.base_url.endswith("/v1"):
-                words = "base_url should end in /v1"
-            shown = masked(words, self._secrets)
-            raise ControlError(f"{reply.url}: HTTP {reply.status_code}: {shown}")
+            found = vllm_samples(self.metrics_text())
+        except (ControlError, PageError) as e:
+            self.unread = str(e)
+            if time.monotonic() - asked_s > SHORT_S / 2:
+                self._silent_until_s = time.monotonic() + SILENT_S
+            return []
+        if not any(sample.name in COUNTERS for sample in found):
+            self.unread = "it has none of vLLM's counters"
         return found
 
+    def _json(self, url: str, limit_s: float) -> Any:
+        return self._checked(url, self._ask(url, limit_s))
 
-def page_getter(url: str, limit_s: float) -> Callable[[], str | None]:
-    """Return a function that fetches a page's text over its own connection (None: no page)."""
-    http = httpx.Client(trust_env=False)
-    return lambda: _page(http, url, limit_s)
+    def _ask(self, url: str, limit_s: float, body: object = None) -> Answer:
+        try:
+            return self._calls.ask(
+                url, limit_s, None if body is None else json.dumps(body).encode()
+            )
+        except NoAnswerError as e:
+            raise ControlError(f"{url}: {masked(str(e), self._secrets)}") from e
+
+    def _checked(self, url: str, answer: Answer) -> Any:
+        """Return the JSON of a reply, None where it is none. Raises ControlError."""
+        if answer.status == 401:
+            raise ControlError(f"{url}: HTTP 401: set api_key_env to the key's variable")
+        if answer.status == 404 and not self.base_url.endswith("/v1"):
+            raise ControlError(f"{url}: HTTP 404: base_url should end in /v1")
+        if answer.status != 200:
+            words = masked(_words(answer), self._secrets)[:MOST_WORDS]
+            raise ControlError(f"{url}: HTTP {answer.status}: {words}")
+        return _json_of(answer.body)
 
 
-def _page(http: httpx.Client, url: str, limit_s: float) -> str | None:
+def page_getter(url: str, limit_s: float) -> Callable[[], str]:
+    """Return a function that fetches a page's text, over a connection of its own each time.
+
+    It raises ControlError.
+    """
+
+    secrets = url_secrets(url)
+    shown = masked(url, secrets)
+
+    def fetch() -> str:
+        with closing(Calls({})) as calls:
+            try:
+                return _page(shown, calls.ask(url, limit_s), secrets)
+            except NoAnswerError as e:
+                raise ControlError(f"{shown}: {masked(str(e), secrets)}") from e
+
+    return fetch
+
+
+def _page(url: str, answer: Answer, secrets: tuple[str, ...]) -> str:
+    if answer.status != 200:
+        location = masked(answer.location, secrets)[:MOST_TEXT] if answer.location else ""
+        to = f", and points to {location}" if location else ""
+        raise ControlError(f"{url}: HTTP {answer.status}{to}")
+    return answer.body.decode(errors="replace")
+
+
+def _names(card: object) -> bool:
+    return isinstance(card, dict) and isinstance(card.get("id"), str) and bool(card["id"])
+
+
+def _model(card: dict[str, Any]) -> Model:
+    root, length = card.get("root"), card.get("max_model_len")
+    problem = None
     try:
-        reply = http.get(url, timeout=limit_s)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        length = None if length is None else counted(float(length))
+    except (TypeError, ValueError, OverflowError):
+        problem, length = f"max_model_len {str(length)[:40]!r} is no number of tokens", None
+    return Model(card["id"], root if isinstance(root, str) else None, length or None, problem)
+
+
+def _json_of(body: bytes) -> Any:
+    """Return the JSON of a body; None where it is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
         return None
-    return reply.text if reply.status_code == 200 else None
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _words(answer: Answer) -> str:
+    """Return what a reply says about its own failure."""
+    if answer.location:
+        return f"it points to {answer.location}: give that address, if it is right"
+    try:
+        found = orjson.loads(answer.body)
+        return error_text(found)
+    except (ValueError, TypeError, RecursionError):  # not JSON, or nested without end
+        return " ".join(answer.body[: 4 * MOST_TEXT].decode(errors="replace").split())

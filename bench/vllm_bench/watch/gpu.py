@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..records.samples import GpuRow
 from .nvml import PCIE, Gpu, GpuGoneError, Nvml, open_gpus
 from .recording import GpuFacts, GpuSink, Problem, UnavailableError
-from .tick import Ticker
+from .tick import GivenUp, Ticker, never
 
 START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to start
 STOP_LIMIT_S = 5.0  # a driver that hangs must not delay a run's end
@@ -42,13 +42,17 @@ class GpuSampler:
         self._told_absent = 0
         self._unavailable: UnavailableError | None = None
 
-    def start(self) -> None:
+    def start(self, given_up: GivenUp = never) -> None:
         """Open NVML and take the first sample. Raises UnavailableError."""
-        if not self._ticker.start(START_LIMIT_S):
+        answered = self._ticker.start(START_LIMIT_S, given_up)
+        if not answered or self._nvml is None:
             self._ticker.end()
+        if not answered:
             raise UnavailableError("stuck", f"the driver gave no answer in {START_LIMIT_S:g} s")
         if self._unavailable is not None:
             raise self._unavailable
+        if self._nvml is None:
+            raise UnavailableError("reading_failed", f"NVML: {self._ticker.failures.words}")
 
     def stop(self) -> None:
         if not self._ticker.stop(STOP_LIMIT_S):
@@ -56,6 +60,9 @@ class GpuSampler:
             self._sink.problem(Problem("stuck", text))
         elif self._nvml is not None:
             self._nvml.close()
+        failed = self._ticker.failures.words
+        if failed:
+            self._sink.problem(Problem("reading_failed", f"GPUs: {failed}"))
 
     def sample(self) -> None:
         """Read each GPU once; the thread calls this at each tick."""

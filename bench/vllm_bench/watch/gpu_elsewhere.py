@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import math
 import os
 import shlex
 import signal
@@ -19,16 +20,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+import orjson
+
 from ..records.row import columns, csv_lines
 from ..records.samples import GpuRow, gpu_row
+from ..records.text import printable
 from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
 
 HEADER = ",".join(columns(GpuRow))
 ALIVE = "# {}\n"
 START_LIMIT_S = 30.0  # a login, Python and the driver
-STOP_LIMIT_S = 5.0
+STOP_LIMIT_S = 2.0  # for a command that is told to end; then for each of its pipes
 CLOCKS_APART_S = 0.5
 BAD_LINES = 10  # after this many, the output isn't a sampler's
+MOST_LINE = 1 << 16  # characters: a note on 300 GPUs
+MOST_LINES_S = 2000  # of sixteen GPUs at 100 Hz
+MOST_AT_ONCE = 10_000  # lines that a pipe may have kept back
+MOST_GPUS = 1024
+MOST_NAME = 100  # characters
+MOST_VALUE = 1e15
 
 
 class StreamError(Exception):
@@ -64,27 +74,60 @@ def take_line(line: str, sink: GpuSink) -> GpuRow | None:
     """Pass one line of the stream on; a row is returned, too. Raises StreamError."""
     try:
         if line.startswith("#"):
-            _take_note(json.loads(line[1:]), sink)
+            _take_note(orjson.loads(line[1:]), sink)
             return None
         (cells,) = csv.reader([line])
-        row = gpu_row(cells)
-    except (ValueError, KeyError, TypeError, csv.Error) as e:
+        row = _checked(gpu_row(cells))
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as e:
         raise StreamError(f"not a sampler's line: {line.strip()[:200]!r}") from e
     row = dataclasses.replace(row, t_s=row.wall_s)
     sink.rows([row])
     return row
 
 
-def _take_note(note: dict[str, Any], sink: GpuSink) -> None:
+def _checked(row: GpuRow) -> GpuRow:
+    """Return a row whose values can be true. Raises ValueError where they can't."""
+    values: dict[str, Any] = dataclasses.asdict(row)
+    for name, value in values.items():
+        if isinstance(value, int | float) and not 0 <= abs(value) <= MOST_VALUE:
+            raise ValueError(f"{name} can't be {value}")
+    if not 0 <= row.gpu_index < MOST_GPUS or row.wall_s < 0:
+        raise ValueError("no such GPU, or no such time")
+    texts: dict[str, Any] = {n: v[:MOST_NAME] for n, v in values.items() if isinstance(v, str)}
+    return dataclasses.replace(row, **texts)
+
+
+def _take_note(note: Any, sink: GpuSink) -> None:
+    """Pass a note on. Raises ValueError, KeyError, TypeError where it is none."""
+    if not isinstance(note, dict):
+        raise TypeError("not a note")
     if "gpus" in note:
-        gpus = [GpuFacts(**{**gpu, "absent": tuple(gpu["absent"])}) for gpu in note["gpus"]]
-        sink.gpus(gpus, float(note["hz"]))
+        hz = float(note["hz"])
+        if not 0.01 <= hz <= 1000 or len(note["gpus"]) > MOST_GPUS:
+            raise ValueError("no sampler's rate, or too many GPUs")
+        sink.gpus([_gpu(gpu) for gpu in note["gpus"]], hz)
     elif "missed" in note:
-        sink.missed(int(note["missed"]), str(note["code"]))
+        sink.missed(_index(note["missed"]), printable(note["code"], MOST_NAME))
     elif "problem" in note:
         index = note["gpu_index"]
-        gpu_index = None if index is None else int(index)
-        sink.problem(Problem(str(note["problem"]), str(note["text"]), gpu_index))
+        code, text = printable(note["problem"], MOST_NAME), printable(note["text"])
+        sink.problem(Problem(code, text, None if index is None else _index(index)))
+
+
+def _gpu(noted: dict[str, Any]) -> GpuFacts:
+    name, absent = noted["name"], set(noted["absent"]) & set(columns(GpuRow))
+    return GpuFacts(
+        _index(noted["index"]),
+        printable(noted["uuid"], MOST_NAME),
+        None if name is None else printable(name, MOST_NAME),
+        tuple(sorted(absent)),
+    )
+
+
+def _index(noted: Any) -> int:
+    if isinstance(noted, bool) or not isinstance(noted, int) or not 0 <= noted < MOST_GPUS:
+        raise ValueError("not a GPU's number")
+    return noted
 
 
 class CommandSampler:
@@ -97,11 +140,20 @@ class CommandSampler:
         self._threads: list[threading.Thread] = []
         self._first = threading.Event()
         self._said: deque[str] = deque(maxlen=5)  # its last messages
-        self._rows = 0
+        self._rows = self._lines = 0
+        self._refused: str | None = None  # why no more of its output is read
         self._nearest_s = float("inf")  # least time from a row's reading to its arrival
 
     def start(self) -> None:
         """Start the command and wait for its first row. Raises UnavailableError."""
+        self._open()
+        self._first.wait(START_LIMIT_S)
+        if not self._rows:
+            self._end()
+            raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
+
+    def _open(self) -> None:
+        """Start the command. Raises UnavailableError."""
         try:
             words = shlex.split(self._command)
             if not words:
@@ -123,20 +175,19 @@ class CommandSampler:
         ):
             self._threads.append(threading.Thread(target=read, args=(stream,), daemon=True))
             self._threads[-1].start()
-        self._first.wait(START_LIMIT_S)
-        if not self._rows:
-            self._end()
-            raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
 
     def stop(self) -> None:
         """End the command, and note what its rows showed about it."""
         assert self._process is not None
         died = self._process.poll()
         self._end()
-        if died is not None:
+        if self._refused is not None:
+            text = f"--telemetry-command was not read to its end: {self._refused}"
+            self._recording.problem(Problem("command", text))
+        elif died is not None:
             text = f"--telemetry-command ended early with status {died}: {self._why()}"
             self._recording.problem(Problem("command", text))
-        if abs(self._nearest_s) > CLOCKS_APART_S:
+        if math.isfinite(self._nearest_s) and abs(self._nearest_s) > CLOCKS_APART_S:
             early = "before they were read" if self._nearest_s < 0 else "after they were read"
             text = (
                 f"GPU rows of --telemetry-command arrived {abs(self._nearest_s):.2f} s {early} or "
@@ -145,7 +196,9 @@ class CommandSampler:
             self._recording.problem(Problem("clock_offset", text))
 
     def _why(self) -> str:
-        return " / ".join(self._said) or "it printed nothing"
+        return " / ".join([*self._said, *([self._refused] if self._refused else [])]) or (
+            "it printed nothing"
+        )
 
     def _end(self) -> None:
         process = self._process
@@ -161,20 +214,21 @@ class CommandSampler:
 
     def _listen(self, stream: IO[str]) -> None:
         with stream:
-            for line in stream:
+            while line := stream.readline(MOST_LINE):
                 self._said.append(line.strip()[:200])
 
     def _read(self, stream: IO[str]) -> None:
-        bad = 0
+        began_s, bad = time.monotonic(), 0
         with stream:
-            for line in stream:
+            while self._refused is None and (line := stream.readline(MOST_LINE)):
                 try:
                     bad = 0 if self._take(line) else bad
                 except StreamError as e:
                     bad += 1
                     self._said.append(str(e))
-                if bad >= BAD_LINES:
-                    break
+                self._lines += 1
+                allowed = MOST_AT_ONCE + MOST_LINES_S * (time.monotonic() - began_s)
+                self._refused = _refused(line, bad, self._lines, allowed)
         self._first.set()
 
     def _take(self, line: str) -> bool:
@@ -189,6 +243,15 @@ class CommandSampler:
         self._nearest_s = min(self._nearest_s, arrived_s - row.wall_s)
         self._first.set()
         return True
+
+
+def _refused(line: str, bad: int, lines: int, allowed: float) -> str | None:
+    """Return why no more should be read; None: it may go on."""
+    if len(line) >= MOST_LINE and not line.endswith("\n"):
+        return f"a line of over {MOST_LINE} characters"
+    if lines > allowed:
+        return f"over {MOST_LINES_S} lines per second"
+    return f"{bad} lines that aren't a sampler's, one after the other" if bad >= BAD_LINES else None
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..records.samples import reason_names
+from ..records.text import printable
 from .recording import Problem, UnavailableError
 
 # NVML's error numbers, which never change; older versions of pynvml lack some of the names.
@@ -25,8 +26,23 @@ GONE = {
     18: "driver_mismatch",  # the driver was updated under the running program
     28: "gpu_lost",  # GPU_NOT_FOUND
 }
+# What nvidia-ml-py has and the older bindings of the same name lack: nvidia-ml-py3 overwrites its
+# file pynvml.py, and the package pynvml before version 12 hides it.
+NEEDED = (
+    "nvmlDeviceGetCurrentClocksEventReasons",
+    "nvmlDeviceGetTotalEnergyConsumption",
+    "nvmlDeviceGetMigMode",
+    "nvmlDeviceGetHandleByUUID",
+    "NVMLError",
+)
+CURE = "pip uninstall nvidia-ml-py3 pynvml, then pip install --force-reinstall nvidia-ml-py"
+# What a binding raises, besides its own error, where it doesn't fit the driver.
+UNFIT = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError, OSError)
+MOST = {"utilization_percent": 100.0}  # of a reading that can be true
+MOST_OTHERWISE = 1e15
 ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not supported, not found
 MIG_ENABLED = 1
+MOST_NAME = 100  # characters
 
 
 class GpuGoneError(Exception):
@@ -85,6 +101,13 @@ class Nvml:
         except ImportError as e:
             text = "the package nvidia-ml-py is not installed: make install"
             raise UnavailableError("no_nvml", text) from e
+        except SyntaxError as e:  # a binding for Python 2
+            raise UnavailableError("old_pynvml", f"pynvml can't be imported ({e}): {CURE}") from e
+        lacks = [name for name in NEEDED if not hasattr(pynvml, name)]
+        if lacks:
+            where = getattr(pynvml, "__file__", None) or "pynvml"
+            text = f"{where} is an old binding that lacks {lacks[0]}: {CURE}"
+            raise UnavailableError("old_pynvml", text)
         self._nvml: Any = pynvml
         self._tell = on_problem
         try:
@@ -147,7 +170,7 @@ class Nvml:
         A sensor that the GPU lacks, or that we may not read, is noted and not read again.
         """
         try:
-            return sensor(self._nvml, gpu.handle)
+            return _plausible(column, sensor(self._nvml, gpu.handle))
         except self._nvml.NVMLError as e:
             if e.value in GONE:
                 raise GpuGoneError(GONE[e.value]) from e
@@ -157,6 +180,11 @@ class Nvml:
             if e.value in ABSENT or e.value == NO_PERMISSION:
                 gpu.absent.add(column)
             return None  # it may have a value at the next tick
+        except UNFIT as e:
+            why = f"GPU {gpu.index}: {column} can't be read: {type(e).__name__}: {e}"
+            self._tell(Problem("sensor_failed", why, gpu.index))
+            gpu.absent.add(column)
+            return None
 
     def _find(self, index: int) -> Gpu | None:
         nvml = self._nvml
@@ -183,6 +211,15 @@ class Nvml:
             return False  # a GPU or driver without MIG
 
 
+def _plausible(column: str, value: object) -> object | None:
+    """Return a reading; None where it can't be true. Raises TypeError where it is none at all."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, int | float):
+        raise TypeError(f"not a number: {value!r}")
+    return value if 0 <= value <= MOST.get(column, MOST_OTHERWISE) else None
+
+
 def open_gpus(
     wanted: Sequence[int] | None, on_problem: Callable[[Problem], None]
 ) -> tuple[Nvml, list[Gpu]]:
@@ -196,4 +233,5 @@ def open_gpus(
 
 
 def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return printable(text, MOST_NAME)

@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import BenchError
 from ..vllm.page import PageError
-from .recording import UnavailableError
+from .recording import Problem, Recording, UnavailableError
 from .tick import Ticker
 
-START_LIMIT_S = 20.0
-STOP_LIMIT_S = 20.0
+START_LIMIT_S = 10.0  # a page is fetched, or given up, within five
+STOP_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,20 @@ class Page:
 class PageSampler(ABC):
     """Fetches from start to stop."""
 
-    def __init__(self, fetch: Callable[[], str | None], hz: float, name: str, code: str) -> None:
-        """Prepare; `fetch` returns the page, or None where it doesn't answer.
+    def __init__(
+        self,
+        fetch: Callable[[], str],
+        recording: Recording,
+        hz: float,
+        name: str,
+        code: str,
+    ) -> None:
+        """Prepare; `fetch` returns the page. It raises BenchError where there is none.
 
         `name` is the page's name for people; `code` is the problem's code if there is no page.
         """
         self._fetch = fetch
+        self._record = recording
         self._name = name
         self._code = code
         self._ticker = Ticker(self.sample, hz, name)
@@ -53,26 +62,24 @@ class PageSampler(ABC):
         self._ticker.start(START_LIMIT_S)
         if not self._answered:
             self._ticker.end()
-            raise UnavailableError(self._code, f"{self._name}: {self._why}")
+            why = self._ticker.failures.words or self._why
+            raise UnavailableError(self._code, f"{self._name}: {why}")
 
     def stop(self) -> None:
         self._ticker.stop(STOP_LIMIT_S)
+        failed = self._ticker.failures.words
+        if failed:
+            self._record.problem(Problem("reading_failed", f"{self._name}: {failed}"))
 
     def sample(self) -> None:
         """Fetch once; the thread calls this at each tick."""
         asked_s = time.perf_counter()
-        text = self._fetch()
-        fetch_s = time.perf_counter() - asked_s
-        wall_s = time.time()
-        if text is None:
-            self._fail("no answer with status 200")
-            return
         try:
-            self._take(Page(text, asked_s + fetch_s / 2, wall_s - fetch_s / 2, fetch_s * 1e3))
+            text = self._fetch()
+            fetch_s = time.perf_counter() - asked_s
+            wall_s = time.time() - fetch_s / 2
+            self._take(Page(text, asked_s + fetch_s / 2, wall_s, fetch_s * 1e3))
             self._answered = True
-        except PageError as e:
-            self._fail(str(e))
-
-    def _fail(self, why: str) -> None:
-        self._why = why
-        self._miss(why)
+        except (BenchError, PageError) as e:
+            self._why = str(e)
+            self._miss(self._why)

@@ -13,10 +13,14 @@ from typing import Any, Literal, Protocol
 from ..errors import BenchError
 from ..records.sample_file import RowFile
 from ..records.samples import GpuRow
+from ..records.text import printable
 
 # Readings further apart are a gap: a few samples at the usual 10 Hz, and less than the 3 s above
 # which there is no energy figure.
 GPU_GAP_S = 1.0
+
+MOST_NOTED = 100  # problems, and GPUs beyond any machine's; gaps ten times as many
+MOST_TEXT = 500  # characters of a problem
 
 Clock = Literal["monotonic", "wall"]
 
@@ -66,7 +70,8 @@ class GapLog:
     def seen(self, gpu_index: int | None, t_s: float) -> None:
         code = self._missing.pop(gpu_index, None)
         last_s = self._last.get(gpu_index)
-        if code or (last_s is not None and t_s - last_s > self.limit_s):
+        far = code or (last_s is not None and t_s - last_s > self.limit_s)
+        if far and len(self._gaps) < 10 * MOST_NOTED:
             self._gaps.append(Gap(gpu_index, last_s, t_s, code or "late"))
         self._last[gpu_index] = t_s
 
@@ -108,8 +113,9 @@ class Recording:
 
     def problem(self, problem: Problem) -> None:
         with self._lock:
-            if problem not in self.problems:
-                self.problems.append(problem)
+            told = dataclasses.replace(problem, text=printable(problem.text, MOST_TEXT))
+            if told not in self.problems and len(self.problems) < MOST_NOTED:
+                self.problems.append(told)
 
     def anchor(self, start_ns: int, start_wall_s: float) -> None:
         """Set when the run starts: one moment on both clocks."""
@@ -166,21 +172,21 @@ class GpuRecording(Recording):
         super().__init__(path, GpuRow, GPU_GAP_S, clock)
         self._source = source
         self._hz: float | None = None
-        self._gpus: dict[str, GpuFacts] = {}
+        self._gpus: dict[tuple[int, str], GpuFacts] = {}
 
     def gpus(self, found: Sequence[GpuFacts], hz: float) -> None:
         """Take the GPUs that are read; a newer entry for a GPU replaces the older one."""
         with self._lock:
             self._hz = hz
             self._gaps.limit_s = max(GPU_GAP_S, 3 / hz)
-            self._gpus.update((gpu.uuid, gpu) for gpu in found)
+            self._gpus.update(((gpu.index, gpu.uuid), gpu) for gpu in found)
 
     def rows(self, rows: Sequence[GpuRow]) -> None:
         super().rows(rows)
         with self._lock:
             for row in rows:
                 unknown = GpuFacts(row.gpu_index, row.gpu_uuid, None)
-                self._gpus.setdefault(row.gpu_uuid, unknown)
+                self._gpus.setdefault((row.gpu_index, row.gpu_uuid), unknown)
 
     def facts(self) -> dict[str, Any]:
         with self._lock:  # a driver that hangs keeps its thread alive

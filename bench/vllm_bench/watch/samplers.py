@@ -14,7 +14,7 @@ from .gpu_elsewhere import CommandSampler
 from .recording import GpuRecording, Problem, Recording, UnavailableError
 from .vllm_metrics import ServerMetricsSampler, ServerRecording
 
-Fetch = Callable[[], "str | None"]
+Fetch = Callable[[], str]  # raises BenchError where there is no page
 Say = Callable[[str], None]
 
 

@@ -5,6 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
+
+GivenUp = Callable[[], object]
+LOOK_S = 0.25  # a wait looks so often whether it is wanted still
+
+
+def never() -> bool:
+    """Nobody gives up."""
+    return False
+
+
+def waited(event: threading.Event, limit_s: float, given_up: GivenUp) -> bool:
+    """Wait for the event, and return whether it came: in time, and before anybody gave up."""
+    deadline_s = time.monotonic() + limit_s
+    while not given_up() and (left_s := deadline_s - time.monotonic()) > 0:
+        if event.wait(min(LOOK_S, left_s)):
+            return True
+    return event.is_set()
 
 
 class Ticker:
@@ -18,11 +36,12 @@ class Ticker:
         self._first_done = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.failures = Failures()
 
-    def start(self, limit_s: float) -> bool:
+    def start(self, limit_s: float, given_up: GivenUp = never) -> bool:
         """Start, and return whether the first call came back within the limit."""
         self._thread.start()
-        return self._first_done.wait(limit_s)
+        return waited(self._first_done, limit_s, given_up)
 
     def end(self) -> None:
         """Make no more calls: for `act` itself, when nothing can come of them."""
@@ -41,14 +60,45 @@ class Ticker:
     def _run(self) -> None:
         begin_ns = time.perf_counter_ns()
         self._due_ns = begin_ns + self._period_ns
-        try:
+        with self.failures:
             self._act()
-        finally:
-            self._first_done.set()
+        self._first_done.set()
         while not self._stopping.wait(max(0.0, self.left_s())):
             self._due_ns = next_tick_ns(begin_ns, self._period_ns, time.perf_counter_ns())
+            with self.failures:
+                self._act()
+        with self.failures:
             self._act()
-        self._act()
+
+
+class Failures:
+    """Calls that failed in a way that nobody foresaw: counted, and none ends the thread.
+
+    A library or a driver may raise anything; samples that end without a word look like none asked.
+    """
+
+    def __init__(self) -> None:
+        self.calls = self.count = 0
+        self.why = ""
+
+    def __enter__(self) -> None:
+        self.calls += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, where: TracebackType | None
+    ) -> bool:
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        self.count += 1
+        self.why = f"{kind.__name__}: {error}"[:300]
+        return True
+
+    @property
+    def words(self) -> str | None:
+        """How many failed and why the last one did; None: none has."""
+        if not self.count:
+            return None
+        return f"{self.count} of {self.calls} readings failed: {self.why}"
 
 
 def next_tick_ns(begin_ns: int, period_ns: int, now_ns: int) -> int:

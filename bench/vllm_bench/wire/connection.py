@@ -8,19 +8,33 @@ others begin. The bytes are interpreted later, elsewhere.
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import httptools
 
 from ..reply.exchange import Exchange, Failure
 from .streams import Streams
-from .tls import Tls
 
 # Most reads in one hand-over: some 30 µs of work, on another thread than the loop.
 FULL_READS = 256
+FULL_BYTES = 1_000_000  # the same where reads are large
+# Most bytes in a row that aren't a body's: headers, interim replies, a chunk's extension, trailers.
+# Chrome takes as much of headers.
+MOST_BARREN_BYTES = 256 * 1024
+# A server that closes as a request is on its way has closed a moment later; after this time it had
+# the request, and closed instead of a reply.
+CROSSING_NS = 1_000_000_000
+# A lone LF as the end of a header's line (RFC 9112, 2.2), and chunk sizes padded with blanks.
+TOLERATED = {"lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}
+# Headers of the reply, and where they are kept.
+KEPT = {
+    b"content-type": "content_type",
+    b"content-encoding": "content_encoding",
+    b"location": "location",
+    b"retry-after": "retry_after",
+}
 
 
 class Connection:
@@ -47,11 +61,13 @@ class Connection:
         self._parser: httptools.HttpResponseParser | None = None
         self._bodies: list[bytes] = []  # of the read that is being looked at
         self.on_body = self._bodies.append  # called by httptools
-        self._framed = False  # the reply says where it ends
         self._in_body = False  # the final status has come; interim ones don't count
         self._complete = False
+        self._barren = 0  # bytes since the last ones of a body
         self._keep_alive = False
         self._said_goodbye = False  # the far end will send nothing more
+        self._used = False  # it has carried a reply
+        self.crossed = False  # its far end closed it while the request was on its way
         streams.add(sock, self)
 
     @property
@@ -62,15 +78,24 @@ class Connection:
         """Hand a request to the socket. Only while `usable`."""
         self.exchange = exchange
         self._parser = httptools.HttpResponseParser(self)
-        self._framed = self._in_body = self._complete = False
-        # Before the write: the socket's time counts as the server's, so that the
-        # client's error can only make a TTFT longer, never shorter.
-        exchange.t_sent_ns = time.perf_counter_ns()
+        self._parser.set_dangerous_leniencies(**TOLERATED)
+        self._in_body = self._complete = False
+        self._barren = 0
+        if exchange.t_sent_ns is None:  # the clock of one that is sent again runs on
+            # Before the write: the socket's time counts as the server's, so that the
+            # client's error can only make a TTFT longer, never shorter.
+            exchange.t_sent_ns = time.perf_counter_ns()
         self._write(request)
 
     def abort(self, failure: Failure) -> None:
         """End the exchange with a failure and close: the server sees the client hang up."""
         self._fail(failure, time.perf_counter_ns())
+
+    def conclude(self) -> None:
+        """End the exchange as it stands, and close: all of it came, but for the framing's end."""
+        self._shut()
+        if self.exchange is not None:
+            self._finish(self.exchange, time.perf_counter_ns())
 
     def close(self) -> None:
         """Close the connection; no exchange may be under way."""
@@ -90,17 +115,30 @@ class Connection:
             failure = Failure("protocol", "the server switched protocols")
         except httptools.HttpParserError as e:
             failure = Failure("protocol", f"not HTTP/1.1: {e}")
-        reads = exchange.reads
-        for body in self._bodies:
-            reads.append((stamp_ns, body))
-            exchange.lates_ns.append(own_ns - stamp_ns)
-        self._bodies.clear()
-        if failure is not None:
-            self._fail(failure, stamp_ns)
-        elif self._complete:  # not in the parser's callback: the next request replaces the parser
+        reads, bodies = exchange.reads, self._bodies
+        if bodies:
+            for body in bodies:
+                reads.append((stamp_ns, body))
+                exchange.lates_ns.append(own_ns - stamp_ns)
+            bodies.clear()
+            exchange.held_bytes += len(data)
+            self._barren = 0
+        else:
+            self._barren += len(data)
+            failure = failure or self._endless()
+        if self._complete:  # not in the parser's callback: the next request replaces the parser
+            self._keep_alive &= failure is None  # something came behind it
             self._end(exchange, stamp_ns)
-        elif len(reads) >= FULL_READS and self._on_full:
+        elif failure is not None:
+            self._fail(failure, stamp_ns)
+        elif (len(reads) >= FULL_READS or exchange.held_bytes >= FULL_BYTES) and self._on_full:
             self._on_full(exchange)
+
+    def _endless(self) -> Failure | None:
+        if self._barren <= MOST_BARREN_BYTES:
+            return None
+        text = f"{self._barren} bytes of headers or framing: {MOST_BARREN_BYTES} are the most"
+        return Failure("oversized", text)
 
     def writable(self) -> None:
         """Send more of what the socket didn't take at once."""
@@ -114,32 +152,49 @@ class Connection:
         if self.exchange is None:
             return
         now_ns = time.perf_counter_ns()
-        if error is None and self._in_body and not self._framed:
+        if error is None and self._in_body and not self.exchange.framed:
             self._finish(self.exchange, now_ns)
         elif self.exchange.http_status is None:
+            self.crossed = self._has_crossed(self.exchange, error, now_ns)
             self._fail(Failure("truncated", f"closed before any reply{_why(error)}"), now_ns)
         else:
             self._fail(Failure("truncated", f"closed in mid-reply{_why(error)}"), now_ns)
 
+    def _has_crossed(self, exchange: Exchange, error: OSError | None, now_ns: int) -> bool:
+        """Whether the far end closed an idle connection before it can have seen the request."""
+        clean = self._used and (error is None or isinstance(error, ConnectionResetError))
+        sent_ns = exchange.t_sent_ns or 0
+        return clean and self._barren == 0 and now_ns - sent_ns < CROSSING_NS
+
     # httptools callbacks, and `on_body`
 
+    def on_message_begin(self) -> None:
+        """Stop at a second reply: nobody asked for it. It ends the parsing as an error."""
+        if self._complete:
+            raise ValueError("bytes behind the reply")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the few headers that are needed to read the body."""
-        exchange = cast(Exchange, self.exchange)
+        """Keep the few headers that are needed; a trailer, behind the body, changes nothing."""
+        if self._in_body:
+            return
         key = name.lower()
-        if key == b"content-type":
-            exchange.content_type = value.decode("latin-1").lower()
-        elif key == b"content-encoding":
-            exchange.content_encoding = value.decode("latin-1").lower()
+        if key in KEPT:
+            setattr(self.exchange, KEPT[key], value.decode("latin-1").strip())
         elif key in (b"content-length", b"transfer-encoding"):
-            self._framed = True
+            cast(Exchange, self.exchange).framed = True
 
     def on_headers_complete(self) -> None:
         """Keep the status, unless it is an interim one: the real reply is still to come."""
+        exchange = cast(Exchange, self.exchange)
         status = cast(httptools.HttpResponseParser, self._parser).get_status_code()
         if status >= 200:
-            cast(Exchange, self.exchange).http_status = status
+            exchange.http_status = status
+            exchange.content_type = exchange.content_type.lower()
+            exchange.content_encoding = exchange.content_encoding.lower()
             self._in_body = True
+        else:
+            exchange.framed = False
+            exchange.content_type = exchange.content_encoding = ""
 
     def on_message_complete(self) -> None:
         """Note that the reply is complete, unless it is an interim one (1xx)."""
@@ -165,9 +220,10 @@ class Connection:
             return 0
 
     def _end(self, exchange: Exchange, end_ns: int) -> None:
+        self._used = True
         if self._unsent:  # answered before all was sent; nobody will read the rest
             self._shut()
-        elif not self._framed or not self._keep_alive or self._said_goodbye:
+        elif not exchange.framed or not self._keep_alive or self._said_goodbye:
             self.close()
         self._finish(exchange, end_ns)
 
@@ -189,36 +245,6 @@ class Connection:
         if sock is not None:
             self._streams.drop(sock)
             sock.close()
-
-
-class SecureConnection(Connection):
-    """The same over TLS, which has shaken hands on the socket: reads are stamped below it."""
-
-    def __init__(self, tls: Tls, *of_any: Any) -> None:
-        """Take what any connection takes, after the side of TLS."""
-        self._tls = tls
-        super().__init__(*of_any)
-
-    def received(self, data: bytes, stamp_ns: int, own_ns: int) -> None:
-        """Take the text of a read: a session ticket has none, and a goodbye may follow it."""
-        try:
-            text, self._said_goodbye = self._tls.opened(data)
-        except ssl.SSLError as e:
-            self.lost(e)
-            return
-        super()._write(self._tls.to_send())
-        if text:
-            super().received(text, stamp_ns, own_ns)
-        if self._said_goodbye:
-            self.lost(None)
-
-    def close(self) -> None:
-        """Say goodbye, and close the connection; no exchange may be under way."""
-        self._write_now(self._tls.farewell())
-        super().close()
-
-    def _write(self, data: bytes) -> None:
-        super()._write(self._tls.sealed(data))
 
 
 def _why(error: OSError | None) -> str:

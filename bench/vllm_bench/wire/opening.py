@@ -11,7 +11,8 @@ from typing import Any
 
 from ..reply.exchange import Exchange
 from .clock import ask_for_stamps
-from .connection import Connection, SecureConnection
+from .connection import Connection
+from .secure import SecureConnection
 from .streams import READ_BYTES, Streams
 from .tls import Tls
 

@@ -1,0 +1,111 @@
+"""Ctrl-C, SIGTERM and SIGHUP: each asks for the end, at any moment, and none is forgotten.
+
+Mostly a signal breaks off what the script is doing, as KeyboardInterrupt. While a run has requests
+under way it is only counted: the run looks several times a second, and ends with every row. A
+signal that was ignored when the script began (nohup, a shell's background) stays ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it; here for all three
+
+
+class Interrupts:
+    """How often a signal came, and what one does."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._counting = False
+
+    def __call__(self) -> int:
+        """Return how often a signal came so far."""
+        return self.asked
+
+    @contextmanager
+    def answered(self) -> Iterator[Interrupts]:
+        """Answer signals inside the block: each is a KeyboardInterrupt, unless they are counted."""
+        before = {n: signal.getsignal(n) for n in SIGNALS}
+        set_handlers(self._note)
+        try:
+            yield self
+        finally:
+            self._counting = False
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Inside the block a signal does no more than count."""
+        before, self._counting = self._counting, True
+        try:
+            yield
+        finally:
+            self._counting = before
+
+    def count_from_now_on(self) -> None:
+        """Let signals only count, until `break_off_again`."""
+        self._counting = True
+
+    def break_off_again(self) -> None:
+        """Let a signal be a KeyboardInterrupt again."""
+        self._counting = False
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came: one may have come where nothing heard it."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def unless_asked(self, act: Callable[[], T]) -> T | None:
+        """Return what `act` returns, while signals are counted; None: a signal broke it off."""
+        try:
+            try:
+                self._counting = False
+                return act()
+            finally:
+                self._counting = True
+        except KeyboardInterrupt:
+            return None
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked += 1
+        if not self._counting:
+            raise KeyboardInterrupt
+
+
+INTERRUPTS = Interrupts()  # of this process
+
+
+def set_handlers(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Let all three signals be handled, except those that are ignored."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """End this process, while there is nothing to lose: before its work, and after it."""
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def unheard_by_children() -> Iterator[None]:
+    """Let processes that are started inside the block never hear the three signals.
+
+    A terminal sends Ctrl-C, and a batch system SIGTERM, to the whole process group: only the parent
+    handles them. Here they wait until the block's end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

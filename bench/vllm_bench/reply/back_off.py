@@ -1,0 +1,78 @@
+"""How long a stream waits before it sends again, when the server has turned its request away.
+
+Without a wait, a server that is away for two seconds would burn a whole plan in milliseconds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from ..records.request_record import TURNED_AWAY
+from .exchange import Exchange
+from .sse import EventSplitter
+
+FIRST_S = 0.1  # the longest first wait; each further one may be twice as long
+# A stream that stands still for longer holds no load, whatever the server asks for.
+MOST_S = 5.0
+SHORT_BYTES = 8192  # a reply of an error alone isn't longer, its head included
+
+
+def wait_s(exchange: Exchange, times: int) -> float:
+    """Return the wait after a request that was turned away, the `times`th in a row.
+
+    It is what the server asks for, else a growing one with a jitter that is the request's own.
+    """
+    asked_s = asked_wait_s(exchange.retry_after, time.time())
+    if asked_s > 0:
+        return min(asked_s, MOST_S)
+    longest_s = min(FIRST_S * 2.0 ** min(times - 1, 10), MOST_S)
+    return longest_s * random.Random(exchange.request_index).uniform(0.5, 1.0)
+
+
+def asked_wait_s(retry_after: str, now_s: float) -> float:
+    """Return the seconds that a Retry-After asks for, a number or a date; 0: none, or past."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now_s)
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return 0.0
+
+
+def turned_away(exchange: Exchange) -> bool:
+    """Whether the server didn't take the request: it was away, or wants fewer of them."""
+    status, failure = exchange.http_status, exchange.failure
+    if status is None:
+        return failure is not None and failure.kind in ("connect", "truncated")
+    if status != 200:
+        return status in TURNED_AWAY
+    return exchange.held_bytes <= SHORT_BYTES and _says_so(exchange)
+
+
+def _says_so(exchange: Exchange) -> bool:
+    """Whether a short reply with status 200 is an error whose code says so."""
+    body = b"".join([part for _, part in exchange.reads])
+    if b'"error"' not in body and b'"code"' not in body:
+        return False
+    return any(_code(told) in TURNED_AWAY for told in _told(body))
+
+
+def _told(body: bytes) -> Iterator[Any]:
+    for payload in (body, *EventSplitter().feed(body)):
+        try:
+            yield orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            continue
+
+
+def _code(told: Any) -> int | None:
+    """Return an error's code; vLLM gives a number, gateways a text."""
+    error = told.get("error", told) if isinstance(told, dict) else None
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if code.isascii() and code.isdigit() and len(code) == 3 else None

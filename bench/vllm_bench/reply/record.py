@@ -1,0 +1,118 @@
+"""From what came of a request, and whether it failed, to its row. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..records.request_record import RequestRecord
+from ..records.text import masked
+from .exchange import Exchange, Failure
+from .reply import Reply
+
+MOST_SHOWN = 500  # characters of an error in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is known of a request before its reply: its identity, what the reply must have."""
+
+    run_id: str
+    scenario: str
+    concurrency: int | None
+    request_id: str
+    prompt_id: str
+    max_tokens: int
+    choices: int
+    stream: bool
+    start_ns: int  # the run's start, from which the record's times count
+    secrets: tuple[str, ...] = ()  # masked if the server echoes them
+    request_rate: float | None = None
+    conversation_id: str | None = None
+    turn: int | None = None
+    prompt_tokens: int | None = None  # as the server itself counted them before the run
+
+
+def record_of(
+    exchange: Exchange, expected: Expectation, reply: Reply, failure: Failure | None
+) -> RequestRecord:
+    """Return the row of a request. Raises ValueError where its exchange hasn't ended."""
+    sent_ns, end_ns = exchange.t_sent_ns, _end_ns(exchange, reply, failure)
+    reads = sorted(set(reply.stamps))  # those that brought tokens
+    ttft_ms = _ms(sent_ns, reply.stamps[0]) if reads else None
+    latency_ms = _ms(sent_ns, end_ns)
+    return RequestRecord(
+        run_id=expected.run_id,
+        scenario=expected.scenario,
+        concurrency=expected.concurrency,
+        request_rate=expected.request_rate,
+        request_index=exchange.request_index,
+        request_id=expected.request_id,
+        prompt_id=expected.prompt_id,
+        conversation_id=expected.conversation_id,
+        turn=expected.turn,
+        stream_index=exchange.stream_index,
+        t_scheduled_s=(exchange.t_scheduled_ns - expected.start_ns) / 1e9,
+        t_sent_s=None if sent_ns is None else (sent_ns - expected.start_ns) / 1e9,
+        t_end_s=(end_ns - expected.start_ns) / 1e9,
+        send_lag_ms=_ms(exchange.t_scheduled_ns, sent_ns),
+        waited_ms=exchange.waited_ns / 1e6,
+        connect_ms=None if exchange.connect_ns is None else exchange.connect_ns / 1e6,
+        resent=exchange.resent,
+        ttft_ms=ttft_ms,
+        ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
+        latency_ms=latency_ms,
+        tpot_ms=_tpot_ms(ttft_ms, latency_ms, reply.completion_tokens),
+        max_gap_ms=_max_gap_ms(reads),
+        prompt_tokens_planned=expected.prompt_tokens,
+        **_counts(reply),
+        token_reads=len(reads),
+        max_tokens=expected.max_tokens,
+        http_status=exchange.http_status,
+        finish_reason=shown(next(iter(reply.finish_reasons.values()), None), expected.secrets),
+        error_kind=failure.kind if failure else None,
+        error=shown(failure.text, expected.secrets) if failure else None,
+    )
+
+
+def _counts(reply: Reply) -> dict[str, Any]:
+    usage = reply.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": reply.completion_tokens,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "token_events": len(reply.stamps),
+        "visible_events": reply.visible_events,
+    }
+
+
+def shown(text: str | None, secrets: tuple[str, ...]) -> str | None:
+    """Return a server's words for a file: cut after secrets are masked, so that none is halved."""
+    return None if text is None else masked(text, secrets)[:MOST_SHOWN]
+
+
+def _end_ns(exchange: Exchange, reply: Reply, failure: Failure | None) -> int:
+    """Return the stamp of the finish event, or of the last token if later; a failure's moment."""
+    if failure is None and reply.finish_ns is not None:
+        return max([reply.finish_ns, *reply.stamps[-1:]])
+    if exchange.t_end_ns is None:
+        raise ValueError(f"request {exchange.request_index} was judged before it ended")
+    return exchange.t_end_ns
+
+
+def _ms(from_ns: int | None, to_ns: int | None) -> float | None:
+    return None if from_ns is None or to_ns is None else (to_ns - from_ns) / 1e6
+
+
+def _tpot_ms(ttft_ms: float | None, latency_ms: float | None, tokens: int | None) -> float | None:
+    if ttft_ms is None or latency_ms is None or tokens is None or tokens < 2:
+        return None
+    return (latency_ms - ttft_ms) / (tokens - 1)
+
+
+def _max_gap_ms(reads: Sequence[int]) -> float | None:
+    longest_ns = max(map(operator.sub, itertools.islice(reads, 1, None), reads), default=None)
+    return None if longest_ns is None else longest_ns / 1e6

@@ -1,0 +1,62 @@
+"""What a sending process sends, read without ever waiting for it.
+
+A process can freeze, or be killed, in the middle of a message: whoever waits for the rest waits
+for ever. So bytes are taken as they come, and a message is read once it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from multiprocessing.connection import Connection as Pipe
+
+A_LOOK = 1 << 20  # bytes at a time, so that the other processes have their turn
+
+# How multiprocessing.Connection.send writes: the length, or -1 and a longer length; then a pickle.
+LENGTH, LONGER = struct.Struct("!i"), struct.Struct("!iQ")
+
+
+class Inbox:
+    """The parent's end of a sending process's results."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        """Read this pipe, which is never waited for from now on."""
+        self._fd = pipe.fileno()
+        self._bytes = bytearray()
+        os.set_blocking(self._fd, False)
+
+    def take(self) -> list[object] | None:
+        """Return the messages that are whole; None: the pipe has ended."""
+        try:
+            found = os.read(self._fd, A_LOOK)
+        except BlockingIOError:
+            return []
+        if not found:
+            return None
+        self._bytes += found
+        return self._whole()
+
+    def _whole(self) -> list[object]:
+        messages: list[object] = []
+        at, end = 0, len(self._bytes)
+        with memoryview(self._bytes) as view:
+            while (span := _span(view, at)) is not None and span[1] <= end:
+                messages.append(pickle.loads(view[span[0] : span[1]]))  # noqa: S301
+                at = span[1]
+        del self._bytes[:at]
+        return messages
+
+
+def _span(view: memoryview, at: int) -> tuple[int, int] | None:
+    """Return where the message at `at` begins and ends; None: its head isn't whole."""
+    if len(view) - at < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack_from(view, at)
+    begin = at + LENGTH.size
+    if length == -1:
+        if len(view) - at < LONGER.size:
+            return None
+        _, length = LONGER.unpack_from(view, at)
+        begin = at + LONGER.size
+    return begin, begin + length
