@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from vllm_bench.plan.draw import prompts_drawn
 from vllm_bench.plan.dry_run import dry_run_lines, write_plan
 from vllm_bench.plan.plan import Plan
-from vllm_bench.plan.requests import Uses
+from vllm_bench.plan.pool import Uses
 from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.scenario.load import levels_of
 

@@ -23,8 +23,9 @@ from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
+from .pool import Piece, Pool, Uses, numbered
 from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
-from .requests import Piece, Pool, Requests, Role, Uses, numbered
+from .requests import Requests, Role
 from .share import NS_PER_S, Share, Talk, Target
 from .times import nanoseconds, schedule_facts, spare_connections, start_facts, stream_begins
 
