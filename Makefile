@@ -12,7 +12,7 @@ PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench summarize plots report all \
-	test test-fast test-vllm fuzz check clean
+	test test-fast test-vllm fuzz chaos soak check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -74,6 +74,12 @@ test-vllm: ## test the scripts against a real vLLM on the CPU (downloads 1 GB th
 fuzz: ## throw odd input at each border, other input each time: MINUTES=60
 	end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),5) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(DEV) pytest -q -m fuzz --hypothesis-profile=fuzz $(ARGS) || exit; done
+
+chaos: ## let 100 things happen to bench.py; is anything lost? (ARGS=--list; 10 to 15 minutes)
+	$(RUN) -m tools.chaos $(ARGS)
+
+soak: ## hold a load for half an hour; does anything grow? (ARGS="--minutes 30 --rate 200")
+	$(RUN) -m tools.soak $(ARGS)
 
 check: ## check format, lint and types
 	$(DEV) ruff format --check .

@@ -29,8 +29,8 @@ title. A long run is drawn with fewer points than were measured; the extremes ar
 picture says so. The same files give the same pictures to the byte. No display is needed, and
 MPLBACKEND changes nothing.
 
-Exit codes: 0 done; 1 no run, or one that can't be read (the others are still drawn); 2 wrong
-usage; 130 interrupted.
+Exit codes: 0 done; 1 no run, or one of whose files something is missing, damaged or another run's
+(a line says what; the rest is still drawn); 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations

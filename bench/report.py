@@ -13,8 +13,8 @@ The page is one file of about 5 MB that opens offline, on a phone too, and can b
 no network request: the chart library (plotly.js) is inside. Curves with many points are drawn with
 fewer; each point is a measured value, and the extremes are kept.
 
-Exit codes: 0 done; 1 no run, or one that can't be read (the others are still reported); 2 wrong
-usage; 130 interrupted.
+Exit codes: 0 done; 1 no run, or one of whose files something is missing, damaged or another run's
+(a line says what; the rest is still reported); 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations

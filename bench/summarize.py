@@ -26,8 +26,11 @@ needs 368. Runs of other folders, labels or settings are never averaged; repeats
 further apart than repeats do (repeats_disagree) have no mean either. An objective is met, missed,
 or not shown: then too few requests tell. --format vllm keeps vLLM's definitions, of all requests.
 
-Exit codes: 0 done; 1 no run, or one that can't be read (the others are still summed up);
-2 wrong usage; with --check 4, when a run is INVALID or repeats disagree, else 3, when any run
+Runs whose files haven't changed aren't read again: cache/ beside them may be deleted at any time.
+
+Exit codes: 0 done; 1 no run, or one of whose files something is missing, damaged or another run's
+(a line says what; all others are still summed up); 2 wrong usage; with --check 4, when a run is
+INVALID or not whole (killed, interrupted, still going on) or repeats disagree, else 3, when any run
 missed an objective (one that is not shown is said, and is no failure); 130 interrupted.
 """
 
@@ -57,24 +60,33 @@ def main() -> int:
         return _print_columns()
     if args.codes or args.schema:
         return _print_reference(codes=args.codes)
+    from vllm_bench.summary.kept import Kept
+    from vllm_bench.summary.levels import series_of
     from vllm_bench.summary.summary import sorted_summaries, summarize
     from vllm_bench.tables.vllm_format import over_all, to_vllm
 
     paths, missing = find(args.files, args.results_dir)
     theirs: dict[str, bytes] = {}  # each run in vLLM's format, by its file's name
+    kept = Kept()
 
     def take(run: Run) -> RunSummary:
         if args.format == "vllm":
             theirs[run.path.stem] = to_vllm(over_all(run))
-        return summarize(run)
+        summary = summarize(run)
+        if not run.problems:
+            kept.keep(run.path, summary)
+        return summary
 
-    taken, damaged = each_run(paths, take)
+    taken, damaged = each_run(paths, take, None if args.format else kept.run)
     if not taken:
         return 1
     summaries = sorted_summaries(taken)
+    levels = [level for series in series_of(summaries) for level in series.levels]
+    kept.take_levels(levels)
     written = _write(args.results_dir or paths[0].parent, summaries, theirs)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
         _print(summaries, written)
+    kept.keep_levels(levels)
     if not written or missing or damaged:
         return 1
     from vllm_bench.tables.level_lines import exit_code

@@ -156,10 +156,15 @@ def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], in
     return found.paths, len(found.problems)
 
 
-def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], int]:
-    """Return what `take` makes of each run, and how many are damaged; each of those is reported.
+def each_run(
+    paths: Iterable[Path],
+    take: Callable[[Run], T],
+    kept: Callable[[Path], T | None] | None = None,
+) -> tuple[list[T], int]:
+    """Return what `take` makes of each run, and how many have a problem; each of those is told.
 
-    One run's rows are in memory at once. A run whose JSON can't be read is taken and counted.
+    One run's rows are in memory at once. A run is taken without those of its files that can't be
+    believed; one without whole rows isn't. `kept` may have what `take` made of a run before.
     """
     from .records.find_runs import load_run
     from .records.request_record import RecordsError
@@ -167,13 +172,17 @@ def each_run(paths: Iterable[Path], take: Callable[[Run], T]) -> tuple[list[T], 
     taken: list[T] = []
     damaged = 0
     for path in paths:
+        if kept is not None and (before := kept(path)) is not None:
+            taken.append(before)
+            continue
+        problems: list[str] = []
         try:
             run = load_run(path)
+            problems = run.problems  # `take` may find more
             taken.append(take(run))
-            problem: object = run.info_problem
         except RecordsError as e:
-            problem = e
-        if problem:
+            problems = [*problems, str(e)]
+        for problem in dict.fromkeys(problems):
             complain(problem)
-            damaged += 1
+        damaged += bool(problems)
     return taken, damaged

@@ -30,6 +30,8 @@ VERBS = {
     "test",
     "test-fast",
     "fuzz",
+    "chaos",
+    "soak",
     "test-vllm",
     "check",
     "clean",

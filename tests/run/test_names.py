@@ -46,8 +46,8 @@ def made_session(folder: Path) -> Session:
     nothing: Any = None
     return Session(
         environ={}, interrupts=Interrupts(), say=lambda _: None, screen=sys.stderr, plain=True,
-        folder=folder, resume=False, wait_s=0, workers=None, tokens=True, server_metrics=False,
-        telemetry_command=nothing, dcgm_url=nothing,
+        folder=folder, resume=False, wait_s=0, give_up_s=60, workers=None,
+        tokens=True, server_metrics=False, telemetry_command=nothing, dcgm_url=nothing,
     )  # fmt: skip
 
 

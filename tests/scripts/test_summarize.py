@@ -205,7 +205,8 @@ def test_a_torn_last_line_costs_only_that_line(results):
 def test_a_run_without_its_json_is_summed_up_and_says_so(results):
     (results / "made-cc4-a.json").unlink()
     done = script("summarize", results / "made-cc4-a.csv")
-    assert done.returncode == 0
+    assert done.returncode == 1
+    assert "made-cc4-a.json: " in one_line(done.stderr)
     assert "no_run_info" in done.stdout
     assert rows(results)[0]["verdict"] == "SUSPECT"
 
@@ -250,6 +251,20 @@ def test_check_exits_4_where_repeats_disagree(tmp_path):
     assert done.returncode == 4
     assert "repeats_disagree" in done.stdout
     assert script("summarize", "--check", tmp_path / "a.csv").returncode == 0
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_check_exits_4_where_a_run_is_not_whole(tmp_path, status):
+    records = healthy("broken", count=100)
+    write_run(tmp_path, records, made_info(records, status=status))
+    assert script("summarize", "--results-dir", tmp_path).returncode == 0
+    assert script("summarize", "--check", "--results-dir", tmp_path).returncode == 4
+
+
+def test_check_exits_4_where_rows_are_fewer_than_planned(tmp_path):
+    records = healthy("short", count=100)
+    write_run(tmp_path, records, made_info(records, num_requests=101))
+    assert script("summarize", "--check", "--results-dir", tmp_path).returncode == 4
 
 
 def test_check_says_invalid_before_missed(results):

@@ -179,10 +179,13 @@ def write_run(
     name: str | None = None,
 ) -> Path:
     """Write a run and return the path of its rows; without `info`, there is no JSON."""
-    run_id = name or (records[0].run_id if records else "made")
+    first = records[0].run_id if records else info.run_id if info else "made"
+    run_id = name or first
+    if info is not None and info.run_id == first:
+        info = dataclasses.replace(info, run_id=run_id)
     path = folder / f"{run_id}.csv"
     writer = RecordWriter(path)
-    writer.write(records)
+    writer.write(dataclasses.replace(r, run_id=run_id) if r.run_id == first else r for r in records)
     writer.close()
     if info is not None:
         write_run_info(path.with_suffix(".json"), info)

@@ -45,7 +45,7 @@ def streamed_run(folder: Path, streams: int, run_id: str, **changes):
     ]
     path = write_run(folder, records, made_info(records, **changes))
     stamps = {
-        r.request_index: [(1000 * r.t_sent_s + 100 + k * 900 / 19, 1, 1) for k in range(20)]
+        r.request_index: [(1000 * r.t_sent_s + r.ttft_ms + k * 900 / 19, 1, 1) for k in range(20)]
         for r in records
     }
     (folder / "tokens").mkdir(exist_ok=True)

@@ -6,7 +6,6 @@ weighted by tokens), and one chunk gap of g: how long a reader of the stream wai
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records.row import Rows
-from ..records.token_file import load, recover
+from ..records.token_file import read_stamps
 from ..stats.batches import Values
 
 Arrays = dict[str, NDArray[Any]]
@@ -92,32 +91,20 @@ class TokenReads:
         return float(self.tokens[inside].sum(dtype=np.float64))
 
 
-def find_reads(rows: Path, succeeded: Rows) -> tuple[TokenReads | None, str]:
+def find_reads(run: Path, rows: Rows, succeeded: Rows) -> tuple[TokenReads | None, str]:
     """Return a run's reads, or None and why there are none.
 
-    The part file of a killed run is read as well.
+    The part file of a killed run is read as well. Raises RecordsError: damaged, another run's.
     """
-    name = f"tokens/{rows.stem}.npz"
-    path = rows.parent / name
-    part = path.with_suffix(".part")
-    try:
-        if path.exists():
-            return reads_of(load(path), succeeded), ""
-        if part.exists():
-            return reads_of(recover(part), succeeded), ""
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None, f"{name} is damaged"
-    return None, f"no {name} next to the rows"
+    arrays = read_stamps(run, rows)
+    if arrays is None:
+        return None, f"no tokens/{run.stem}.npz next to the rows"
+    return reads_of(arrays, succeeded), ""
 
 
 def reads_of(arrays: Arrays, succeeded: Rows) -> TokenReads | None:
-    """Return the successes' reads; None where no read brought a token.
-
-    Raises KeyError, ValueError where the arrays don't fit together.
-    """
+    """Return the successes' reads; None where no read brought a token."""
     first, index = arrays["first_read"], arrays["request_index"]
-    if first.size != index.size + 1 or first[-1] != arrays["t_ns"].size:
-        raise ValueError("first_read doesn't fit the reads")
     counts = np.diff(first)
     per_event = np.repeat(_tokens_per_event(succeeded, index), counts)
     kept = per_event > 0  # those of successes

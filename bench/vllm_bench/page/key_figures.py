@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..records.text import ABSENT
+from ..summary.capacity import per_user
 from ..summary.levels import Series, output_tokens_per_s
-from ..summary.pareto import per_user
 from ..summary.stability import find_knee
 from ..tables.marks import mark
 from .tables import number

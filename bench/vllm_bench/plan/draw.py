@@ -23,6 +23,7 @@ from ..prompts.count import TokenCounter, best_counter
 from ..prompts.fit import Draw, choose_prompts
 from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
+from ..prompts.rows import NOBODY
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
@@ -194,8 +195,14 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
         max_uses=max(uses.values()),
         source_count=len(source.prompts),
         counted_by="nobody",  # a turn's prompt contains answers that don't exist yet
-        notes=(*source.notes, *chosen.notes),
+        notes=chosen.notes,  # the source's are of first turns: equal ones aren't left out here
+        left_out={**_silent(source), **chosen.left_out},
     )
+
+
+def _silent(source: PromptSource) -> dict[str, int]:
+    """Return how many conversations have nothing that a person said."""
+    return {why: number for why, number in source.left_out.items() if why == NOBODY}
 
 
 def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
+from ..records.row import cell_text
 from ..records.safe_file import replacing
 from ..records.text import escaped
 from ..scenario.scenario import Scenario
@@ -151,7 +152,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         if end is None:
             if len(ends) >= LINES_AT_ONCE:
                 ends.clear()
-            cells = ["", piece.prompt_id, prompt.tokens, piece.max_tokens]
+            cells = ["", cell_text(piece.prompt_id), prompt.tokens, piece.max_tokens]
             end = ends[id(prompt), piece.max_tokens] = _csv_line(cells)
         # A closed loop has no times: a request goes when a stream is free.
         yield f"{index},{times_s[index]:.9f}{end}" if times_s else f"{index},{end}"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from .row import cell_text
+
 Value = str | int | float | None
 Row = TypeVar("Row")
 
@@ -41,6 +43,8 @@ def in_file(value: Value, digits: int | None = 4) -> str:
     """Return a value as text; digits beyond a microsecond or a ten-thousandth are left out."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return cell_text(value)
     exact = digits is None or not isinstance(value, float)
     return str(value) if exact else f"{value:.{digits}f}"
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .request_record import COLUMNS, RecordsError, read_rows
+from .request_record import COLUMNS, RecordsError, known_columns, read_rows
 from .row import Rows
-from .run_info import RunInfo, read_run_info
+from .run_info import RunInfo, read_what_is_right
+from .safe_file import opened
+from .text import printable
 
 # Files that summarize.py writes; a shell's `results/*.csv` includes them.
-OWN_FILES = ("summary.csv", "summary_levels.csv")
+OWN_FILES = ("summary.csv", "summary_levels.csv", "summary.json")
 NEEDED = ("run_id", "scenario", "t_scheduled_s", "t_end_s", "max_tokens", "token_events")
-MAPPINGS = (
-    *("scenario", "seeds", "plan", "prompts"),
-    *("server", "server_counters", "unmeasured", "client"),
-)
+FOLDERS = ("tokens", "telemetry", "server_metrics", "plans")  # of a run's other files
+ANY_SIZE = 2**62  # a file is looked into; reading it has a bound
+MOST_TOLD = 3  # cells that were left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Run:
     path: Path
     frame: Rows
     info: RunInfo | None
-    info_problem: str | None  # why info is None, if its file exists but can't be read
+    problems: list[str]  # what of its files was left out, and why: a line for each
     run_id: str
     scenario: str
     concurrency: int | None  # None: an open loop
@@ -47,7 +49,8 @@ class Found:
 
     def add(self, path: Path) -> None:
         """Add a run, unless it is there already under any name."""
-        self.by_place.setdefault(path.resolve(), path)
+        place = Path(os.path.realpath(path))  # of a link that leads to itself, too
+        self.by_place.setdefault(place, path)
 
 
 def find_runs(given: Sequence[str], results_dir: Path) -> Found:
@@ -60,7 +63,7 @@ def find_runs(given: Sequence[str], results_dir: Path) -> Found:
         path = Path(item)
         if path.is_dir():
             nothing = f"no runs in {item}: make some with make bench"
-            _add_runs(found, sorted(path.glob("*.csv")), nothing)
+            _add_runs(found, sorted([*path.glob("*.csv"), *path.glob("*.json")]), nothing)
         elif not given:
             found.problems.append(f"{item}: no such folder: make bench makes runs")
         elif not path.exists() and glob.has_magic(item):
@@ -74,13 +77,13 @@ def _add_matching(found: Found, item: str, results_dir: Path) -> None:
     """Add the runs that a glob names: as a path, else in the results folder."""
     here = [Path(p) for p in sorted(glob.glob(item))]  # noqa: PTH207
     there = [results_dir / p for p in sorted(glob.glob(item, root_dir=results_dir))]  # noqa: PTH207
-    matching = here if any(map(_looks_like_run, map(_rows_path, here))) else there
+    matching = here if any(map(_looks_like_run, here)) else there
     _add_runs(found, matching, f"{item}: no run matches, here or in {results_dir}")
 
 
 def _add_runs(found: Found, candidates: Iterable[Path], nothing: str) -> None:
     """Add those candidates that are runs; if none is, `nothing` is the problem."""
-    runs = [p for p in map(_rows_path, candidates) if _looks_like_run(p)]
+    runs = [_rows_path(p) for p in candidates if _looks_like_run(p)]
     for path in runs:
         found.add(path)
     if not runs:
@@ -89,14 +92,14 @@ def _add_runs(found: Found, candidates: Iterable[Path], nothing: str) -> None:
 
 def _add_named(found: Found, item: str, results_dir: Path, *, alone: bool) -> None:
     path = _rows_path(Path(item))
-    if path.is_file():
+    if os.path.lexists(path) or os.path.lexists(item):
         if path.name not in OWN_FILES:
             found.add(path)
         elif alone:
             found.problems.append(f"{item}: not a run: summarize.py wrote it")
         return
     for candidate in (path.with_name(path.name + ".csv"), results_dir / f"{item}.csv"):
-        if candidate.is_file():
+        if os.path.lexists(candidate) or _is_info(candidate.with_suffix(".json")):
             found.add(candidate)
             return
     where = results_dir if results_dir.is_dir() else f"{results_dir}, which is missing"
@@ -108,23 +111,71 @@ def _rows_path(path: Path) -> Path:
 
 
 def _looks_like_run(path: Path) -> bool:
-    """Whether a file has a run's rows, damaged or not: most of its columns are ours."""
-    if path.suffix != ".csv" or not path.is_file():
+    """Whether a file is a run's rows, damaged or not, or the JSON of a run.
+
+    Rows have most of our columns, or a run's JSON beside them. What can't be looked into is taken
+    for a run: to load it will say why it isn't one.
+    """
+    if path.name in OWN_FILES:
         return False
-    with path.open("rb") as rows:
-        header = rows.readline(65536).decode(errors="replace").strip().split(",")
-    known = len(set(header) & set(COLUMNS))
-    # A kill before the header was written leaves an empty file next to the run's JSON.
-    return known >= len(COLUMNS) / 2 or (header == [""] and path.with_suffix(".json").exists())
+    if path.suffix == ".json":
+        return _is_info(path)
+    if path.suffix != ".csv":
+        return False
+    head = _head(path)
+    known = head is None or known_columns(head.split("\n")[0]) >= len(COLUMNS) / 2
+    return known or _is_info(path.with_suffix(".json"))
+
+
+def _is_info(path: Path) -> bool:
+    """Whether a file is the JSON of a run, or can't be looked into."""
+    if not os.path.lexists(path):
+        return False
+    head = _head(path)
+    return head is None or all(f'"{key}"' in head for key in ("run_id", "status", "scenario"))
+
+
+def _head(path: Path) -> str | None:
+    """Return how a file begins; None where it can't be read."""
+    try:
+        with opened(path, ANY_SIZE) as file:
+            return file.read(65536).decode(errors="replace")
+    except OSError:
+        return None
 
 
 def load_run(path: Path) -> Run:
-    """Load a run. Raises RecordsError: rows missing, damaged, or of several runs."""
-    frame = read_rows(path)
+    """Load a run. Raises RecordsError: rows missing, damaged, or of several runs.
+
+    What of the run's other files can't be believed is left out, and told in its `problems`.
+    """
+    frame = _rows(path)
     _refuse_damage(path, frame)
-    info, problem = _load_info(path.with_suffix(".json"))
+    info, problems = _load_info(path.with_suffix(".json"))
+    problems = [*(f"{path}: {wrong}" for wrong in frame.wrong[:MOST_TOLD]), *problems]
     run_id, scenario = _identity(path, frame, info)
-    return Run(path, frame, info, problem, run_id, scenario, _streams(frame, info))
+    if info is not None:
+        problems += _missing(path, info)
+    return Run(path, frame, info, problems, run_id, scenario, _streams(frame, info))
+
+
+def _rows(path: Path) -> Rows:
+    """Read the rows. Raises RecordsError, also where a run's JSON alone is left."""
+    info = path.with_suffix(".json")
+    if not os.path.lexists(path) and os.path.lexists(info):
+        raise RecordsError(f"{path}: missing: {info.name} is there, the rows of its run aren't")
+    return read_rows(path)
+
+
+def _missing(path: Path, info: RunInfo) -> list[str]:
+    """Return what isn't beside the rows of all that the JSON names."""
+    sampled = [noted for noted in info.observed.values() if isinstance(noted, dict)]
+    noted = [one["file"] for one in sampled if one.get("rows") and one.get("file")]
+    named = (Path(name) for name in dict.fromkeys([*info.files, *noted]))
+    # By the rows' own name: a path in a JSON mustn't lead out of the results.
+    own = [f"{n.parent}/{path.stem}{n.suffix}" for n in named if str(n.parent) in FOLDERS]
+    gone = [name for name in own if not os.path.lexists(path.parent / name)]
+    return [f"{path}: {', '.join(gone)} isn't beside it: a run is all of its files"] if gone else []
 
 
 def _streams(rows: Rows, info: RunInfo | None) -> int | None:
@@ -153,17 +204,20 @@ def _refuse_damage(path: Path, rows: Rows) -> None:
     ids = set(rows["run_id"])
     if len(ids) > 1:
         raise RecordsError(f"{path}: contains {len(ids)} runs: there must be one run per file")
+    if ids and ids != {path.stem}:
+        raise RecordsError(f"{path}: {_other(ids.pop())}")
 
 
-def _load_info(path: Path) -> tuple[RunInfo | None, str | None]:
-    """Return a run's info, or None and what is wrong with its file (None: no file)."""
-    if not path.exists():
-        return None, None
+def _other(run_id: object) -> str:
+    return f"of another run: its run_id is {printable(run_id, 100)}, and so must its name be"
+
+
+def _load_info(path: Path) -> tuple[RunInfo | None, list[str]]:
+    """Return a run's info, None where it can't be believed, and what is wrong with its file."""
     try:
-        info = read_run_info(path)
+        info, problem = read_what_is_right(path)
     except RecordsError as e:
-        return None, str(e)
-    wrong = [name for name in MAPPINGS if not isinstance(getattr(info, name), dict)]
-    if wrong:
-        return None, f"{path}: not a run's JSON: {wrong[0]} must be a mapping"
-    return info, None
+        return None, [str(e)]
+    if info.run_id != path.stem:
+        return None, [f"{path}: {_other(info.run_id)}"]
+    return info, [problem] if problem else []

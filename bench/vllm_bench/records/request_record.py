@@ -6,14 +6,26 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import BenchError
-from .row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, doc, rows_of
-from .safe_file import lock
+from .row import (
+    RESTORE,
+    Rows,
+    bad_row,
+    column_types,
+    columns,
+    complete_lines,
+    csv_defaults,
+    csv_lines,
+    doc,
+    rows_of,
+)
+from .safe_file import lock, new_file, read_regular
 
 ErrorKind = Literal[
     "connect",
@@ -67,12 +79,14 @@ class RequestRecord:
     send_lag_ms: float | None = doc("t_sent - t_scheduled")
     waited_ms: float = doc(
         "how long its stream waited before t_scheduled, because the server had turned its last "
-        "request away; 0: it hadn't"
+        "request away; 0: it hadn't",
+        default=0.0,
     )
     connect_ms: float | None = doc("time to open a connection, if one was opened for this request")
     resent: int = doc(
         "how often it was sent again, because the server had closed its connection as it came; "
-        "t_sent is the first time"
+        "t_sent is the first time",
+        default=0,
     )
     ttft_ms: float | None = doc("first token event - t_sent; empty without streaming")
     ttft_visible_ms: float | None = doc("first token event that isn't reasoning - t_sent")
@@ -113,7 +127,7 @@ class RecordWriter:
     def __init__(self, path: Path) -> None:
         """Create the file with its header. Raises FileExistsError, OSError."""
         # Open for reading too: some file systems lock only such files.
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._fd = new_file(path, os.O_APPEND)
         lock(self._fd)
         self._write(",".join(COLUMNS) + "\n")
 
@@ -130,6 +144,18 @@ class RecordWriter:
         os.close(self._fd)
 
 
+MOST_BYTES = 2**30  # a million rows have about 400 MB
+# Columns that may be absent since earlier versions didn't have them, and their cells then.
+ABSENT = csv_defaults(RequestRecord)
+MOST_COUNT, MOST_S = 1_000_000_000, 10_000_000.0  # 10 million seconds are 115 days
+LEAST_AND_MOST: dict[str, tuple[float, float]] = {
+    "request_index": (0, 50_000_000),
+    **dict.fromkeys(("stream_index", "token_events", "visible_events"), (0, MOST_COUNT)),
+    **dict.fromkeys(("token_reads", "max_tokens"), (0, MOST_COUNT)),
+    **dict.fromkeys(("t_scheduled_s", "t_sent_s", "t_end_s"), (-MOST_S, MOST_S)),
+}
+
+
 def read_rows(path: Path) -> Rows:
     """Read a run's rows. A last line that a kill cut off is left out.
 
@@ -137,9 +163,26 @@ def read_rows(path: Path) -> Rows:
     """
     whole = _checked_lines(path)
     try:
-        return rows_of(whole, column_types(RequestRecord))
+        rows = rows_of(whole, column_types(RequestRecord), ABSENT)
+        _refuse_impossible(rows)
     except (ValueError, OverflowError) as e:
         raise RecordsError(f"{path}: damaged row: {e}") from e
+    return rows
+
+
+def _refuse_impossible(rows: Rows) -> None:
+    """Raise ValueError where a number can't be, or a request has two rows."""
+    import numpy as np
+
+    for name, (least, most) in LEAST_AND_MOST.items():
+        wrong = (rows[name] < least) | (rows[name] > most)
+        if wrong.any():
+            line = int(wrong.argmax()) + 2  # the header is line 1
+            raise ValueError(f"line {line}: {name} isn't from {least:g} to {most:g}")
+    indexes, at = np.unique(rows["request_index"], return_index=True)
+    if indexes.size < len(rows):
+        twice = np.setdiff1d(np.arange(len(rows)), at)[0]
+        raise ValueError(f"line {twice + 2} repeats request {rows['request_index'][twice]}")
 
 
 def count_rows(path: Path) -> int:
@@ -149,25 +192,32 @@ def count_rows(path: Path) -> int:
 
 def _checked_lines(path: Path) -> bytes:
     try:
-        whole = complete_lines(path.read_bytes())
+        whole = complete_lines(read_regular(path, MOST_BYTES))
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
-    _check_header(path, whole.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r"))
+    _check_header(path, whole.split(b"\n", 1)[0].decode(errors="replace"))
     problem = bad_row(whole)
     if problem:
         raise RecordsError(f"{path}: damaged row: {problem}")
     return whole
 
 
+def known_columns(header: str) -> int:
+    """Return how many of a run's columns a header names, whatever program saved it."""
+    return len(set(re.split(r"[,;\t]", re.sub(r"[\ufeff\r\n\"]", "", header))) & set(COLUMNS))
+
+
 def _check_header(path: Path, header: str) -> None:
     given = header.split(",") if header else []
-    if given == list(COLUMNS):
+    if given == [name for name in COLUMNS if name in given or name not in ABSENT]:
         return
-    missing = [c for c in COLUMNS if c not in given]
     if not given:
         raise RecordsError(f"{path}: empty: no run, or one that was killed before its first row")
-    if len(missing) > len(COLUMNS) / 2:
+    if known_columns(header) < len(COLUMNS) / 2:
         raise RecordsError(f"{path}: not a run: a run is a <run_id>.csv that bench.py wrote")
+    if re.search(r"[;\t\r\ufeff\"]", header):
+        raise RecordsError(f"{path}: not as it was written (separators, line ends): {RESTORE}")
+    missing = [c for c in COLUMNS if c not in given and c not in ABSENT]
     extra = [c for c in given if c not in COLUMNS]
     what = [f"missing {', '.join(missing)}"] if missing else []
     what += [f"unknown {', '.join(extra)[:200]}"] if extra else []

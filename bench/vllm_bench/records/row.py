@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import math
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,12 @@ def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
     return [(f.name, f.metadata["description"]) for f in fields if "description" in f.metadata]
 
 
+def csv_defaults(kind: type[Any]) -> dict[str, str]:
+    """Return the cells of the columns that have a default: files without them are older."""
+    fields = dataclasses.fields(kind)
+    return {f.name: _cell(f.default) for f in fields if f.default is not dataclasses.MISSING}
+
+
 def csv_lines(rows: Iterable[Any]) -> str:
     """Return rows of one kind as CSV without a header: one line per row, None as an empty cell."""
     out = io.StringIO()
@@ -52,17 +59,44 @@ def csv_lines(rows: Iterable[Any]) -> str:
     return out.getvalue()
 
 
+DECIMALS = 6  # no clock here resolves microseconds; repr would print meaningless digits
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    # No clock here resolves microseconds; repr would print meaningless digits.
     if isinstance(value, float):
-        return f"{value:.6f}"
-    text = str(value)
-    if text.isprintable():
-        return text
-    # Without line breaks, so that an incomplete row can be recognised.
-    return " ".join(text.splitlines()).replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return f"{value:.{DECIMALS}f}"
+    return cell_text(value) if isinstance(value, str) else str(value)
+
+
+# What a spreadsheet takes for a formula: also in full width, as Japanese ones do.
+FORMULA = re.compile(r"['\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = r"(?:-|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
+NUMBERS = re.compile(rf"{_NUMBER}(?: {_NUMBER})*")  # or a dash in place of one
+
+
+def cell_text(text: str) -> str:
+    """Return a text as a cell: on one line, and neither a formula nor an escape sequence.
+
+    A spreadsheet would run `=cmd|…`, and a terminal obeys ESC. See `text_of` for the way back.
+    """
+    if not text.isprintable():
+        # Without line breaks, so that an incomplete row can be recognised.
+        text = "".join(map(_spelled_out, " ".join(text.splitlines())))
+    return f"'{text}" if FORMULA.match(text) and not NUMBERS.fullmatch(text) else text
+
+
+def text_of(cell: str) -> str:
+    """Return the text of a cell that `cell_text` made; characters stay spelled out."""
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell, 1) else cell
+
+
+def _spelled_out(character: str) -> str:
+    wide = character.isspace() and character >= "\xa0"  # blanks of other widths
+    if character.isprintable() or wide:
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def complete_lines(data: bytes) -> bytes:
@@ -87,6 +121,7 @@ def bad_row(lines: bytes) -> str | None:
     return None
 
 
+RESTORE = "another program saved it; put back the file that bench.py wrote"
 MOST = 2.0**53  # whole numbers above it aren't exact as floats
 AT_ONCE = 4096  # lines: cells as texts take several times the memory of the numbers in them
 
@@ -98,9 +133,10 @@ class Rows:
     empty. A column of texts has None there.
     """
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Take columns of equal lengths, at least one."""
+    def __init__(self, columns: Mapping[str, NDArray[Any]], wrong: Sequence[str] = ()) -> None:
+        """Take columns of equal lengths, at least one; `wrong` cells were left empty."""
         self.columns = dict(columns)
+        self.wrong = tuple(wrong)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -129,26 +165,43 @@ class Rows:
             yield value, self.of(values == value)
 
 
-def rows_of(lines: bytes, types: Mapping[str, tuple[type, bool]]) -> Rows:
+def rows_of(
+    lines: bytes, types: Mapping[str, tuple[type, bool]], absent: Mapping[str, str] | None = None
+) -> Rows:
     """Return the columns for which there is a type (see `column_types`), as CSV lines have them.
 
-    Raises ValueError, OverflowError where a column is missing or a cell isn't of its type.
+    A missing column has the cell of `absent` in each row; a number beyond what a float can count
+    is left out where a cell may be empty. Raises ValueError, OverflowError where a column is
+    missing or a cell isn't of its type.
     """
+    try:
+        return _rows_of(lines, types, absent or {})
+    except csv.Error as e:
+        raise ValueError(str(e)) from e
+
+
+def _rows_of(
+    lines: bytes, types: Mapping[str, tuple[type, bool]], absent: Mapping[str, str]
+) -> Rows:
     import numpy as np
 
     reader = csv.reader(io.StringIO(lines.decode(), newline=""))
     places = {name: place for place, name in enumerate(next(reader, []))}
-    missing = [name for name in types if name not in places]
+    missing = [name for name in types if name not in places and name not in absent]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}")
-    parts: dict[str, list[NDArray[Any]]] = {
-        name: [_column(name, (), *kind)] for name, kind in types.items()
-    }
+    parts = {name: [_column(name, (), *kind)] for name, kind in types.items()}
+    wrong: list[str] = []
+    line = 2  # the header is line 1
     while some := list(itertools.islice(reader, AT_ONCE)):
         cells = list(zip(*some, strict=True))
         for name, kind in types.items():
-            parts[name].append(_column(name, cells[places[name]], *kind))
-    return Rows({name: np.concatenate(arrays) for name, arrays in parts.items()})
+            given = cells[places[name]] if name in places else [absent[name]] * len(some)
+            found = _column(name, given, *kind)
+            wrong += _left_out(name, given, found, line) if kind[1] else ()
+            parts[name].append(found)
+        line += len(some)
+    return Rows({name: np.concatenate(arrays) for name, arrays in parts.items()}, wrong)
 
 
 def _column(name: str, cells: Sequence[str], kind: type[Any], may_be_empty: bool) -> NDArray[Any]:
@@ -156,14 +209,29 @@ def _column(name: str, cells: Sequence[str], kind: type[Any], may_be_empty: bool
     import numpy as np
 
     if kind is str:
-        return np.array([cell or None for cell in cells], dtype=object)
+        return np.array([text_of(cell) or None for cell in cells], dtype=object)
     try:
         if kind is int and not may_be_empty:
             return np.array(list(map(int, cells)), dtype=np.int64)
         numbers = [float(kind(cell)) if cell else math.nan for cell in cells]
     except ValueError as e:
         raise ValueError(f"{name}: {e}") from e
+    if kind is float and any(cell[-1 - DECIMALS : -DECIMALS] != "." for cell in cells if cell):
+        raise ValueError(f"{name}: not the {DECIMALS} decimals that were written: {RESTORE}")
     found = np.array(numbers, dtype=np.float64)
-    if (np.abs(found) > MOST).any() or np.isnan(found).sum() > cells.count(""):
+    too_large = ~(np.abs(found) <= MOST) & ~np.isnan(found)
+    if (too_large.any() and not may_be_empty) or np.isnan(found).sum() > cells.count(""):
         raise ValueError(f"{name}: not a number, or too large a one")
+    found[too_large] = math.nan
     return found
+
+
+def _left_out(name: str, cells: Sequence[str], found: NDArray[Any], line: int) -> Iterator[str]:
+    """Yield each number that was too large, with its line."""
+    import numpy as np
+
+    if found.dtype == object or np.isnan(found).sum() == cells.count(""):
+        return
+    for place, (cell, value) in enumerate(zip(cells, found.tolist(), strict=True), start=line):
+        if cell and math.isnan(value):
+            yield f"line {place}: {name} is {cell[:40]}, which can't be: left out"

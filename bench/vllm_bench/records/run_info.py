@@ -1,18 +1,28 @@
-"""`<run_id>.json`: what a run was."""
+"""`<run_id>.json`: what a run was.
+
+The file is checked once, here: what is read of it elsewhere has the kind that `SHAPE` gives it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 
 from .request_record import RecordsError
-from .safe_file import write_atomically
+from .row import MOST
+from .safe_file import read_regular, write_atomically
+from .text import printable
 
 SCHEMA_VERSION = 1
+MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
+MOST_LEVELS = 32  # of mappings and lists in each other
+MOST_TOLD = 3  # wrong places that are named; the others are counted
 
 RunStatus = Literal["running", "complete", "interrupted", "failed"]
 
@@ -40,7 +50,7 @@ class RunInfo:
     # then the least that there will be, which may be 0.
     num_requests: int
     seeds: dict[str, int]
-    prompts: dict[str, Any]  # dataset, sha256, distinct, counted_by, note
+    prompts: dict[str, Any]  # dataset, sha256, distinct, counted_by, left_out
     server: dict[str, Any]  # version, model, max_model_len, system_fingerprint, cache_config
     server_counters: dict[str, dict[str, float] | None]  # before, after; None: not readable
     client: dict[str, Any]  # versions, git commit, machine
@@ -53,28 +63,262 @@ class RunInfo:
     client_health: dict[str, Any] = field(default_factory=dict)  # see run/client_health.py
     observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see watch/
     notes: list[str] = field(default_factory=list)
+    # What lay beside the rows at the end, as `tokens/<run_id>.npz`; earlier versions didn't say.
+    files: list[str] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
+    others: dict[str, Any] = field(default_factory=dict)  # keys of another version, kept as read
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(RunInfo) if f.name != "others"}
 
 
 def write_run_info(path: Path, info: RunInfo) -> None:
     """Write `<run_id>.json` to a temporary file and rename it: readers see all of it or nothing."""
-    write_atomically(
-        path, orjson.dumps(dataclasses.asdict(info), option=orjson.OPT_INDENT_2) + b"\n"
+    found = dataclasses.asdict(info)
+    others = found.pop("others")
+    data = orjson.dumps({**found, **others}, option=orjson.OPT_INDENT_2)
+    write_atomically(path, data + b"\n")
+
+
+# ---- what is read, and of which kind it must be ----
+
+Kind = Callable[[object], bool]  # its docstring says what it must be
+Shape = Kind | dict[str, Any] | list[Any]  # of each key (`*`: of any other), of each of a list
+
+
+def anything(found: object) -> bool:
+    """anything"""
+    return True
+
+
+def text(found: object) -> bool:
+    """a text"""
+    return isinstance(found, str)
+
+
+def flag(found: object) -> bool:
+    """true or false"""
+    return isinstance(found, bool)
+
+
+def number(found: object) -> bool:
+    """a number below 2^53"""
+    return type(found) in (int, float) and -MOST <= found <= MOST  # type: ignore[operator]
+
+
+def at_least_0(found: object) -> bool:
+    """a number from 0 to 2^53"""
+    return number(found) and found >= 0  # type: ignore[operator]
+
+
+def count(found: object) -> bool:
+    """a whole number from 0 to a billion"""
+    return type(found) is int and 0 <= found <= 1_000_000_000
+
+
+def tokens(found: object) -> bool:
+    """a whole number from 0 to 2^53"""
+    return type(found) is int and 0 <= found <= MOST
+
+
+def from_1(found: object) -> bool:
+    """a whole number from 1 to a billion"""
+    return count(found) and found != 0
+
+
+def whole(found: object) -> bool:
+    """a whole number"""
+    return type(found) is int
+
+
+def rate(found: object) -> bool:
+    """a rate from a billionth to a billion a second"""
+    return number(found) and 1e-9 <= found <= 1e9  # type: ignore[operator]
+
+
+def moment(found: object) -> bool:
+    """seconds since 1970, before the year 9999"""
+    return number(found) and 0 <= found < 253_370_764_800  # type: ignore[operator]
+
+
+def status(found: object) -> bool:
+    """running, complete, interrupted or failed"""
+    return found in get_args(RunStatus)
+
+
+def limits(found: object) -> bool:
+    """limits in ms by percentile, as {"p95": 500}"""
+    return isinstance(found, dict) and all(
+        re.fullmatch(r"p(?!0+(\.0*)?$)\d{1,2}(\.\d+)?", name) and at_least_0(limit)
+        for name, limit in found.items()
     )
+
+
+def or_null(kind: Kind) -> Kind:
+    """Return the kind that also has null: nothing is known."""
+
+    def either(found: object) -> bool:
+        return found is None or kind(found)
+
+    either.__doc__ = f"{kind.__doc__}, or null"
+    return either
+
+
+CLOCK = {"wall_s": moment, "monotonic_ns": whole}
+TIMES = {"ticks": or_null(count), "*": or_null(number)}  # quantiles in ms
+SAMPLER = {
+    **{"file": text, "rows": count, "source": or_null(text), "hz": or_null(number)},
+    "problems": [{"code": or_null(text), "text": or_null(text)}],
+    "gaps": [
+        {
+            **{"gpu_index": or_null(count), "code": or_null(text)},
+            **{"from_s": or_null(number), "to_s": or_null(number)},
+        }
+    ],
+    "gpus": [{"index": or_null(count), "uuid": or_null(text), "name": or_null(text)}],
+    "engines": [text],
+}
+SHAPE: dict[str, Shape] = {
+    "schema_version": whole,
+    "run_id": text,
+    "status": status,
+    "scenario": {
+        **dict.fromkeys(("name", "model", "dataset", "cache"), text),
+        **dict.fromkeys(("label", "system_prompt", "base_url"), or_null(text)),
+        **dict.fromkeys(("stream", "ignore_eos"), flag),
+        **dict.fromkeys(("prefill_tokens", "max_new_tokens", "gpus"), or_null(count)),
+        **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
+        "extra_body": {"n": or_null(from_1)},
+        "conversations": {"turns": from_1},
+        "slo": {
+            **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+            "success_rate": or_null(lambda found: number(found) and 0 <= found <= 1),  # type: ignore[operator]
+        },
+    },
+    "concurrency": or_null(from_1),
+    "request_rate": or_null(rate),
+    "num_requests": count,
+    "repeat": from_1,
+    "seeds": {"*": whole},
+    "prompts": {"max_uses": or_null(count), "dataset": or_null(text), "sha256": or_null(text)},
+    "server": {
+        **dict.fromkeys(("version", "model", "model_root", "system_fingerprint"), or_null(text)),
+        **dict.fromkeys(("simulator", "on_client_machine"), or_null(flag)),
+        "aliases": [text],
+        "cache_config": {},
+        "replied_as": {"*": count},
+    },
+    "server_counters": {"*": {"*": number}},
+    "client": {"packages": {"*": or_null(text)}, "git_commit": or_null(text)},
+    "clock_start": CLOCK,
+    "clock_end": CLOCK,
+    "plan": {
+        **dict.fromkeys(("sha256", "shape", "start"), or_null(text)),
+        **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
+        **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
+        "max_in_flight": or_null(from_1),
+    },
+    "unmeasured": {"*": tokens},
+    "client_health": {
+        "workers": [
+            {"lost": flag, "streams": count, "cpu_share_per_second": [number], "cpu_s": anything}
+        ],
+        "loop_lag_ms": TIMES,
+        "lateness_ms": {"*": TIMES},
+        "clock": or_null(text),
+        "clock_error_ms": or_null(at_least_0),
+        **dict.fromkeys(
+            ("token_events", "token_reads", "merged_reads", "first_reads", "merged_first_reads"),
+            or_null(tokens),
+        ),
+    },
+    "observed": {"gpu": SAMPLER, "server_metrics": SAMPLER},
+    "notes": [text],
+    "files": [text],
+}
+NEEDED = ("run_id", "status", "scenario", "num_requests", "clock_start", "schema_version")
+NULLABLE = ("concurrency", "request_rate", "clock_end")
+EMPTY: dict[str, Any] = {
+    **{name: {} for name in ("seeds", "prompts", "server", "server_counters", "client")},
+    "concurrency": None,
+}
+_WRONG = object()  # in place of a value of the wrong kind
 
 
 def read_run_info(path: Path) -> RunInfo:
     """Read `<run_id>.json`. Raises RecordsError: missing, damaged or of another version."""
+    info, problem = read_what_is_right(path)
+    if problem:
+        raise RecordsError(problem)
+    return info
+
+
+def read_what_is_right(path: Path) -> tuple[RunInfo, str | None]:
+    """Read `<run_id>.json` without what has a wrong kind, and say what that was; None: nothing.
+
+    Raises RecordsError where it is missing, no run's, of another version, or lacks what is needed.
+    """
     try:
-        raw = orjson.loads(path.read_bytes())
-        if raw["schema_version"] != SCHEMA_VERSION:
-            raise RecordsError(
-                f"{path}: schema_version {raw['schema_version']}; this reads {SCHEMA_VERSION}"
-            )
-        raw["clock_start"] = ClockPair(**raw["clock_start"])
-        raw["clock_end"] = raw["clock_end"] and ClockPair(**raw["clock_end"])
-        return RunInfo(**raw)
+        raw = orjson.loads(read_regular(path, MOST_BYTES))
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
-    except (ValueError, KeyError, TypeError) as e:
+    except ValueError as e:
         raise RecordsError(f"{path}: not a run's JSON: {e}") from e
+    if not isinstance(raw, dict) or _too_deep(raw, MOST_LEVELS):
+        raise RecordsError(f"{path}: not a run's JSON: it must be a mapping of few levels")
+    if raw.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        said = printable(raw["schema_version"], 40)
+        raise RecordsError(f"{path}: schema_version {said}; this reads {SCHEMA_VERSION}")
+    return _made(path, raw)
+
+
+def _made(path: Path, raw: dict[str, Any]) -> tuple[RunInfo, str | None]:
+    wrong: list[str] = []
+    right = _right(raw, SHAPE, "", wrong)
+    lacking = [name for name in NEEDED if name not in right]
+    lacking += [f"clock_start.{name}" for name in CLOCK if name not in right.get("clock_start", {})]
+    if lacking:
+        told = wrong or [f"{name} is missing" for name in lacking]
+        raise RecordsError(f"{path}: not a run's JSON: {_listed(told)}")
+    end = right.get("clock_end")
+    right["clock_start"] = ClockPair(**{name: right["clock_start"][name] for name in CLOCK})
+    right["clock_end"] = (
+        ClockPair(**{n: end[n] for n in CLOCK}) if end and {*CLOCK} <= {*end} else None
+    )
+    known = {name: value for name, value in {**EMPTY, **right}.items() if name in FIELDS}
+    others = {name: value for name, value in right.items() if name not in FIELDS}
+    problem = f"{path}: left out what has a wrong kind: {_listed(wrong)}" if wrong else None
+    return RunInfo(**known, others=others), problem
+
+
+def _right(found: Any, shape: Shape, path: str, wrong: list[str]) -> Any:
+    """Return what is right of a value, `_WRONG` where nothing is; tell what isn't."""
+    if found is None and not callable(shape) and ("." in path or path in NULLABLE):
+        return None  # nothing is known of it
+    if isinstance(shape, dict) and isinstance(found, dict):
+        others: Shape = shape.get("*", anything)
+        parts = {
+            key: _right(value, shape.get(key, others), f"{path}.{key}".strip("."), wrong)
+            for key, value in found.items()
+        }
+        return {key: value for key, value in parts.items() if value is not _WRONG}
+    if isinstance(shape, list) and isinstance(found, list):
+        each = [_right(v, shape[0], f"{path}.{at}", wrong) for at, v in enumerate(found)]
+        return [value for value in each if value is not _WRONG]
+    if callable(shape) and shape(found):
+        return found
+    must = (
+        shape.__doc__ if callable(shape) else "a list" if isinstance(shape, list) else "a mapping"
+    )
+    wrong.append(f"{printable(path, 100)} is {printable(found, 40)!r}, and must be {must}")
+    return _WRONG
+
+
+def _listed(wrong: list[str]) -> str:
+    more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
+    return "; ".join(wrong[:MOST_TOLD]) + more
+
+
+def _too_deep(found: object, levels: int) -> bool:
+    parts = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    return levels < 0 or any(_too_deep(part, levels - 1) for part in parts)

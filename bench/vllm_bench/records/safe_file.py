@@ -1,21 +1,78 @@
-"""Files that are written completely or not at all, and files that are locked during a run."""
+"""Files in folders that others write to: read within bounds, written whole, locked in a run."""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return a file's content.
+
+    Raises OSError, also where it is no regular file (a FIFO would be waited for, a device has no
+    end) or has more than `most_bytes`.
+    """
+    with opened(path, most_bytes) as file:
+        # Not all that it may have: memory for that would be taken at once.
+        data = file.read(os.fstat(file.fileno()).st_size)
+        while more := file.read(1_000_000):  # it has grown, or didn't know its size
+            data += more
+            if len(data) > most_bytes:
+                raise _too_large(path, most_bytes)
+    return data
+
+
+@contextmanager
+def opened(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
+    """Open a regular file for reading inside the block. Raises OSError as `read_regular` does."""
+    _check(path, path.stat(), most_bytes)  # a device may do something when it is opened
+    # It may have been replaced since: a FIFO without a writer isn't waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _check(path, os.fstat(descriptor), most_bytes)
+        yield file
+
+
+def _check(path: Path, found: os.stat_result, most_bytes: int) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file (a pipe, a device?)", str(path))
+    if found.st_size > most_bytes:
+        raise _too_large(path, most_bytes)
+
+
+def _too_large(path: Path, most_bytes: int) -> OSError:
+    return OSError(errno.EFBIG, f"larger than the {most_bytes:,} bytes that it may have", str(path))
+
+
+def new_file(path: Path, flags: int = 0) -> int:
+    """Make a file that isn't there yet, and return its descriptor for writing and reading.
+
+    Raises FileExistsError, where a link stands there too, and OSError.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | flags, 0o666)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, and rename it to `path` at the block's end. Raises OSError."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # no two processes share it
+    """Yield a path to write to, and rename it to `path` at the block's end. Raises OSError.
+
+    A link in the place of `path` is replaced, and what it leads to stays as it is.
+    """
+    # Nobody can have put a link there before: its name isn't known.
+    unfinished = path.with_name(f".{path.name[:150]}.{secrets.token_hex(8)}.tmp")
     try:
+        os.close(new_file(unfinished))
         yield unfinished
         unfinished.replace(path)
-    except OSError:
+    except BaseException:  # a Ctrl-C, too
         with suppress(OSError):
             unfinished.unlink()  # half a file would only use up a full disk
         raise
@@ -36,7 +93,7 @@ def lock(descriptor: int) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Lock a file inside the block; where that is impossible, go on without."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         yield  # a run goes on without
         return
@@ -54,7 +111,7 @@ def unlocked(path: Path) -> Iterator[bool]:
     False where another process does, and where that is unknown.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         yield False
         return

@@ -6,13 +6,16 @@ Samplers start before the run does, so rows are kept in memory until its start i
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .request_record import RecordsError
+from .request_record import MOST_S, RecordsError
 from .row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, rows_of
+from .run_info import RunInfo
+from .safe_file import new_file, read_regular
 from .samples import GpuRow, ServerRow
 
 
@@ -56,27 +59,59 @@ class RowFile:
         lines = csv_lines(dataclasses.replace(row, t_s=row.t_s - zero_s) for row in rows)
         if not self._begun:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(",".join(self._columns) + "\n", encoding="utf-8")
+            os.close(new_file(self.path))
             self._begun = True
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(lines)
+            lines = ",".join(self._columns) + "\n" + lines
+        # Somebody may have put a link in the file's place: what it leads to stays as it is.
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(lines.encode(errors="backslashreplace"))
         self.written += len(rows)
 
 
-def read_gpu_rows(run: Path) -> Rows | None:
+MOST_BYTES = 2**30  # a day of eight GPUs, ten times a second, has 0.9 GB
+ZERO_APART_S = 1.0  # between a file's start and its run's: another run lies further away
+
+
+def read_gpu_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
     """Read `telemetry/<run_id>.csv`, by rising t_s; None where nothing was sampled.
 
-    Raises RecordsError.
+    Raises RecordsError: damaged, or, as far as the run's JSON tells, another run's.
     """
-    return _read(run.parent / "telemetry" / f"{run.stem}.csv", "GPU samples", GpuRow)
+    path = run.parent / "telemetry" / f"{run.stem}.csv"
+    return _own(path, _read(path, "GPU samples", GpuRow), info, "gpu")
 
 
-def read_server_rows(run: Path) -> Rows | None:
-    """Read `server_metrics/<run_id>.csv`, by rising t_s; None where nothing was sampled.
+def read_server_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
+    """Read `server_metrics/<run_id>.csv`, as `read_gpu_rows` reads its file."""
+    path = run.parent / "server_metrics" / f"{run.stem}.csv"
+    return _own(path, _read(path, "server metrics", ServerRow), info, "server_metrics")
 
-    Raises RecordsError.
+
+def _own(path: Path, rows: Rows | None, info: RunInfo | None, sampler: str) -> Rows | None:
+    if rows is None or info is None:
+        return rows
+    noted = info.observed.get(sampler) or {}
+    problem = whose(rows, info.clock_start.wall_s, noted.get("rows"))
+    if problem:
+        raise RecordsError(f"{path}: {problem}")
+    return rows
+
+
+def whose(rows: Rows, start_wall_s: float, written: int | None) -> str | None:
+    """Return why samples aren't all of a run's own; None: they are.
+
+    Each row tells when the run began, as the difference of its two clocks. `written` is how many
+    there were, if that is known.
     """
-    return _read(run.parent / "server_metrics" / f"{run.stem}.csv", "server metrics", ServerRow)
+    import numpy as np
+
+    zeros_s = rows["wall_s"] - rows["t_s"]  # a clock that was set in mid-run moves some of them
+    if len(rows) and np.abs(zeros_s - start_wall_s).min() > ZERO_APART_S:
+        return "of another run"
+    if written is not None and len(rows) < written:
+        return f"{len(rows)} rows of the {written} that were written"
+    return None
 
 
 def _read(path: Path, what: str, kind: type[Any]) -> Rows | None:
@@ -84,11 +119,13 @@ def _read(path: Path, what: str, kind: type[Any]) -> Rows | None:
 
     Raises RecordsError where the header lacks a column, or a row is damaged.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        return _parsed(path.read_bytes(), kind)
-    except (OSError, ValueError, OverflowError) as e:
+        return _parsed(read_regular(path, MOST_BYTES), kind)
+    except OSError as e:
+        raise RecordsError(f"{path}: not {what}: {e.strerror}") from e
+    except (ValueError, OverflowError) as e:
         raise RecordsError(f"{path}: not {what}: {e}") from e
 
 
@@ -101,6 +138,6 @@ def _parsed(text: bytes, kind: type[Any]) -> Rows:
     if problem:
         raise ValueError(problem)
     rows = rows_of(whole, column_types(kind))
-    if not np.isfinite(rows["t_s"]).all():
-        raise ValueError("a row has no t_s")
+    if not (np.abs(rows["t_s"]) <= MOST_S).all():
+        raise ValueError(f"a row has no t_s, or one beyond {MOST_S:g} s")
     return rows.of(np.argsort(rows["t_s"], kind="stable"))

@@ -21,20 +21,27 @@ that was killed leaves the part file, which `recover` reads.
 
 from __future__ import annotations
 
+import os
 import zipfile
+import zlib
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .safe_file import replacing
+from .request_record import LEAST_AND_MOST, MOST_S, RecordsError
+from .row import Rows
+from .safe_file import new_file, opened, read_regular, replacing
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
 
 # Of the reads of a request: stamps, token events and tokens, as `reply.grouped` returns them.
 Reads = tuple["array[int]", "array[int]", "array[int]"]
 READ_TYPES = (("t_ns", "q"), ("events", "H"), ("tokens", "H"))
+MOST_BYTES = 2**33  # a million replies of 200 tokens have 2.4 GB
+MOST_INDEX = int(LEAST_AND_MOST["request_index"][1])
 
 
 class TokenWriter:
@@ -45,7 +52,7 @@ class TokenWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._part = folder / f"{run_id}.part"
         self._whole = folder / f"{run_id}.npz"
-        self._file = self._part.open("wb")
+        self._file = os.fdopen(new_file(self._part), "wb")
 
     def write(self, request_index: int, reads: Reads) -> None:
         """Append the reads of one request. Raises OSError."""
@@ -63,11 +70,11 @@ class TokenWriter:
         self._part.unlink()
 
 
-def recover(part: Path) -> dict[str, NDArray[Any]]:
-    """Read a part file; a request that a kill cut off is left out. Raises OSError."""
+def recover(part: Path) -> Arrays:
+    """Read a part file; a request that a kill cut off is left out. Raises OSError, ValueError."""
     import numpy as np
 
-    data = part.read_bytes()
+    data = read_regular(part, MOST_BYTES)
     indexes: list[int] = []
     counts: list[int] = []
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name, _ in READ_TYPES}
@@ -76,7 +83,7 @@ def recover(part: Path) -> dict[str, NDArray[Any]]:
     while at + head_bytes <= len(data):
         index, count = array("q", data[at : at + head_bytes])
         at += head_bytes
-        if at + count * read_bytes > len(data):
+        if count < 0 or at + count * read_bytes > len(data):
             break
         for name, kind in READ_TYPES:
             piece = np.frombuffer(data, dtype=kind, count=count, offset=at)
@@ -85,16 +92,24 @@ def recover(part: Path) -> dict[str, NDArray[Any]]:
         indexes.append(index)
         counts.append(count)
     found: dict[str, NDArray[Any]] = {
-        "request_index": np.array(indexes, dtype=np.int32),
+        "request_index": _indexes(indexes),
         "first_read": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
     }
     for name, kind in READ_TYPES:
         joined = pieces[name] or [np.array([], dtype=kind)]
         found[name] = np.concatenate(joined)
-    return found
+    return _consistent(found)
 
 
-def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+def _indexes(found: list[int]) -> NDArray[Any]:
+    import numpy as np
+
+    if any(not 0 <= index <= MOST_INDEX for index in found):
+        raise ValueError("a request_index that can't be")
+    return np.array(found, dtype=np.int32)
+
+
+def save(arrays: Arrays, path: Path) -> None:
     """Write the arrays to a temporary file and rename it. Raises OSError."""
     import numpy as np
 
@@ -108,10 +123,125 @@ def save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read the arrays of a complete file. Raises OSError, ValueError."""
+# What the complete file holds, and the bytes that a value takes.
+ARRAYS = {
+    "request_index": "<i4",
+    "first_read": "<i8",
+    **{"t_ns": "<i8", "events": "<u2", "tokens": "<u2"},
+}
+MOST_HEADER = 1000  # bytes that numpy writes before an array; 128, usually
+
+
+def load(path: Path, most_values: int = MOST_BYTES // 8) -> Arrays:
+    """Read the arrays of a complete file. Raises OSError, ValueError.
+
+    What the file says of itself is compared with what is in it, and with the most values that an
+    array may have, before memory is asked for.
+    """
+    try:
+        with opened(path, MOST_BYTES) as file, zipfile.ZipFile(file) as archive:
+            arrays = {n: _array(archive, n, kind, most_values) for n, kind in ARRAYS.items()}
+    except DAMAGED as e:
+        raise ValueError(str(e) or type(e).__name__) from e
+    return _consistent(arrays)
+
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError),
+    *(NotImplementedError, RuntimeError),  # another compression; encrypted
+)
+
+
+def _array(archive: zipfile.ZipFile, name: str, kind: str, most: int) -> NDArray[Any]:
+    """Return one array, a plain row of numbers of this kind. Raises ValueError and `DAMAGED`."""
     import numpy as np
 
-    # Opened here, since numpy doesn't close a file that isn't an archive.
-    with path.open("rb") as file, np.load(file) as found:
-        return {name: found[name] for name in found.files}
+    member = archive.getinfo(f"{name}.npy")
+    # Deflate packs a thousand times at most: a larger array isn't in there, whatever is said.
+    if member.file_size > MOST_HEADER + min(8 * most, 1100 * member.compress_size):
+        raise ValueError(f"{name}: {member.file_size:,} bytes are said to be in it")
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name}: not an array of this version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=MOST_HEADER)
+        if dtype != np.dtype(kind) or len(shape) != 1:  # a pickle is another dtype, too
+            raise ValueError(f"{name}: {dtype} of shape {shape}, not a row of {np.dtype(kind)}")
+        if not 0 <= shape[0] * dtype.itemsize <= member.file_size:
+            raise ValueError(f"{name}: {shape[0]:,} values can't be in {member.file_size:,} bytes")
+        data = file.read(member.file_size)  # to its end, where its checksum is compared
+    if len(data) != shape[0] * dtype.itemsize:
+        raise ValueError(f"{name}: {len(data)} bytes, not {shape[0]} values")
+    found: NDArray[Any] = np.frombuffer(data, dtype=dtype)
+    return found
+
+
+def _consistent(found: Arrays) -> Arrays:
+    """Return the arrays. Raises ValueError where they don't fit together."""
+    import numpy as np
+
+    first, index = found["first_read"], found["request_index"]
+    sizes = {found[name].size for name, _ in READ_TYPES}
+    if first.size != index.size + 1 or first[0] != 0 or sizes != {int(first[-1])}:
+        raise ValueError("first_read doesn't fit the reads")
+    if (np.diff(first) < 0).any() or (index < 0).any() or np.unique(index).size < index.size:
+        raise ValueError("first_read or request_index can't be")
+    if index.max(initial=0) > MOST_INDEX or np.abs(found["t_ns"]).max(initial=0) > 1e9 * MOST_S:
+        raise ValueError("request_index or t_ns is too large")
+    return found
+
+
+MORE_READS = 1_000_000  # than the rows have: those of a row that a kill cut off
+
+
+def read_stamps(run: Path, rows: Rows) -> Arrays | None:
+    """Return the stamps that belong to a run's rows, also of a killed run; None: there are none.
+
+    Raises RecordsError where they are damaged, or another run's.
+    """
+    path = run.parent / "tokens" / f"{run.stem}.npz"
+    part = path.with_suffix(".part")
+    whole = os.path.lexists(path)
+    if not whole:
+        path = part
+    if not os.path.lexists(path):
+        return None
+    most = int(rows["token_reads"].sum()) + len(rows) + MORE_READS
+    try:
+        found = load(path, most) if whole else recover(path)
+    except OSError as e:
+        raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
+    except ValueError as e:
+        raise RecordsError(f"{path}: damaged: {e}") from e
+    problem = whose(found, rows, whole=whole)
+    if problem:
+        raise RecordsError(f"{path}: {problem}")
+    return found
+
+
+STAMP_APART_S = 2e-6  # a row's times have six decimals
+
+
+def whose(found: Arrays, rows: Rows, *, whole: bool = True) -> str | None:
+    """Return why stamps aren't those of a run's own rows; None: they are.
+
+    Of each success the rows tell how many reads brought tokens, and when the first one came. Of a
+    killed run (`whole` is false) the last stamps may be missing.
+    """
+    import numpy as np
+
+    own = rows.of(~rows.has("error_kind"))
+    order = np.argsort(found["request_index"], kind="stable")
+    ordered = np.append(found["request_index"][order], -1)
+    at = np.searchsorted(ordered[:-1], own["request_index"])
+    there = ordered[at] == own["request_index"]
+    if whole and not there.all():
+        return f"{int((~there).sum())} of {len(own)} successes have no stamps"
+    own, at = own.of(there), order[at[there]]
+    firsts, counts = found["first_read"][at], np.diff(found["first_read"])[at]
+    if (counts != own["token_reads"]).any():
+        return "of another run: its reads aren't those of the rows"
+    timed = own.has("ttft_ms") & (counts > 0)
+    came_s = (own["t_sent_s"] + own["ttft_ms"] / 1000)[timed]
+    if (np.abs(found["t_ns"][firsts[timed]] / 1e9 - came_s) > STAMP_APART_S).any():
+        return "of another run: its stamps aren't those of the rows"
+    return None

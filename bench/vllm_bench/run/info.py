@@ -50,6 +50,7 @@ def planned_info(
             "max_uses": prompts.max_uses,
             "source_count": prompts.source_count,
             "counted_by": prompts.counted_by,
+            "left_out": dict(prompts.left_out),
         },
         server=server,
         server_counters={"before": counters, "after": None},

@@ -216,7 +216,10 @@ class Session:
             write_run_info(path, failed)
             raise
         after = self._settled(job, before, result) if before else None
-        write_run_info(path, ended_info(info, plan, result, after, self._stopped(samplers)))
+        ended = ended_info(info, plan, result, after, self._stopped(samplers))
+        beside = [p for p in files_of(self.folder, plan.run_id) if p.parent != self.folder]
+        names = [p.relative_to(self.folder).as_posix() for p in beside]
+        write_run_info(path, dataclasses.replace(ended, files=names))
         return result
 
     def _settled(

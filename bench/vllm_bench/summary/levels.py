@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import combinations, pairwise
 
 from ..figures.digits import short
@@ -39,9 +40,12 @@ DISAGREE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Level:
-    """The runs of one load, in the order of their start. Never empty."""
+    """The runs of one load, in the order of their start. Never empty.
+
+    Of many runs each figure takes a while: it is computed when it is first needed, once.
+    """
 
     runs: tuple[RunSummary, ...]
 
@@ -67,23 +71,23 @@ class Level:
             return [self.load.words]
         return [f"{self.load.words}, run {place}" for place in range(1, len(self.runs) + 1)]
 
-    @property
+    @cached_property
     def believed(self) -> tuple[RunSummary, ...]:
         """Its runs that aren't INVALID."""
         return tuple(run for run in self.runs if run.verdict.level != "INVALID")
 
-    @property
+    @cached_property
     def disagree(self) -> str | None:
         """How its believed runs differ by more than repeats do, in words; None: they don't."""
         found = [words for of in (_far_apart, _hit_rates_apart) for words in of(self.believed)]
         return f"repeats_disagree: {', '.join(found)}" if found else None
 
-    @property
+    @cached_property
     def figures_of(self) -> tuple[RunSummary, ...]:
         """The runs that its figures are of: those believed; none where these disagree."""
         return () if self.disagree else self.believed
 
-    @property
+    @cached_property
     def verdict(self) -> VerdictLevel:
         """The worst verdict of the runs that its figures are of; INVALID where there are none."""
         levels = {run.verdict.level for run in self.figures_of}
@@ -110,13 +114,13 @@ class Level:
         codes = ", ".join(dict.fromkeys(f.code for f in grave))
         return f"{who} {'is' if some == 1 else 'are'} INVALID ({codes})"
 
-    @property
+    @cached_property
     def attainment(self) -> Attainment | None:
         """Its runs' outcomes together; None where a run has none, or there is no run to count."""
         parts = [run.attainment for run in self.figures_of if run.attainment]
         return pooled(parts) if parts and len(parts) == len(self.figures_of) else None
 
-    @property
+    @cached_property
     def hit_rate(self) -> float | None:
         """Share of prompt tokens found in the prefix cache, 0 to 1, over its runs."""
         rates = [rate for run in self.figures_of if (rate := hit_rate(run)) is not None]
@@ -136,7 +140,15 @@ class Level:
         """Return a metric's distribution over the rows of all runs that count together."""
         if len(self.figures_of) == 1:
             return self.figures_of[0].distributions.get(metric)
-        return pooled_sample([run.samples[metric] for run in self.figures_of]).described()
+        if metric not in self.pooled:
+            rows = pooled_sample([run.samples[metric] for run in self.figures_of])
+            self.pooled[metric] = rows.described()
+        return self.pooled[metric]
+
+    @cached_property
+    def pooled(self) -> dict[str, Distribution | None]:
+        """The distributions of all its rows that are known by now, by metric."""
+        return {}
 
     def percentile(self, metric: str, percentile: float) -> float | None:
         """Return a percentile of the pooled rows: the mean of runs' p99s isn't the p99."""
@@ -244,7 +256,15 @@ def hit_rate(run: RunSummary) -> float | None:
 
 
 def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
-    """Group sorted summaries: runs that differ in anything that counts get different series."""
+    """Group sorted summaries: runs that differ in anything that counts get different series.
+
+    Every table asks for them, and of many runs they take a while: the last ones are kept.
+    """
+    return list(_grouped(tuple(summaries)))
+
+
+@lru_cache(maxsize=2)
+def _grouped(summaries: tuple[RunSummary, ...]) -> tuple[Series, ...]:
     found: dict[tuple[object, ...], list[RunSummary]] = {}
     prompts_of: dict[tuple[object, ...], list[object]] = {}
     for summary in summaries:
@@ -255,7 +275,7 @@ def series_of(summaries: Sequence[RunSummary]) -> list[Series]:
         if summary.prompts_sha256 not in prompts:
             prompts.append(summary.prompts_sha256)
         found.setdefault((*key, prompts.index(summary.prompts_sha256)), []).append(summary)
-    return [_series(part) for runs in found.values() for part in _by_tokens_per_chunk(runs)]
+    return tuple(_series(part) for runs in found.values() for part in _by_tokens_per_chunk(runs))
 
 
 def _series(runs: Sequence[RunSummary]) -> Series:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from ..figures.throughput import (
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
 from ..records.find_runs import Run
+from ..records.request_record import RecordsError
 from ..records.row import doc
 from ..records.run_info import RunInfo
 from ..records.sample_file import read_gpu_rows, read_server_rows
@@ -38,6 +41,8 @@ from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
 from ..verdict.verdict import LEVELS, Verdict, judge
 from .calibration import Calibration, read_sidecar, sidecar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,9 @@ class InFlightFigures:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunSummary(OfRun):
-    """One run, summed up. `absent` says why a distribution is missing."""
+    """One run, summed up. `absent` says why a distribution is missing. Equal to itself alone."""
 
     run_id: str
     folder: Path  # where its files are
@@ -152,10 +157,27 @@ class RunSummary(OfRun):
 
 
 def facts_of(run: Run) -> Facts:
-    """Return a run's facts, with its tokens' stamps and its samples."""
-    reads, absent = find_reads(run.path, Facts(run.frame, run.info).succeeded)
-    gpu_rows, server_rows = read_gpu_rows(run.path), read_server_rows(run.path)
+    """Return a run's facts, with its tokens' stamps and its samples.
+
+    Those that can't be believed are left out, and told in the run's `problems`.
+    """
+    known = len(run.problems)
+    found = _told(
+        run, partial(find_reads, run.path, run.frame, Facts(run.frame, run.info).succeeded)
+    )
+    reads, absent = found or (None, " ".join(run.problems[known:]))
+    gpu_rows = _told(run, partial(read_gpu_rows, run.path, run.info))
+    server_rows = _told(run, partial(read_server_rows, run.path, run.info))
     return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
+
+
+def _told(run: Run, read: Callable[[], T | None]) -> T | None:
+    """Return what is read of a run; None where it can't be, which is told."""
+    try:
+        return read()
+    except RecordsError as e:
+        run.problems.append(str(e))
+        return None
 
 
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
@@ -188,7 +210,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
         verdict=judge(facts),
-        calibration=read_sidecar(sidecar(run.path.parent, run.path.stem)),
+        calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=facts.total("cached_tokens") if cached else None,
@@ -271,10 +293,10 @@ def shared_notes(summaries: Sequence[RunSummary]) -> list[tuple[Finding, str]]:
     for summary in summaries:
         for note in summary.verdict.notes:
             of.setdefault(note, []).append(summary.run_id)
-    return [(note, _named(runs, len(summaries))) for note, runs in of.items()]
+    return [(note, named(runs, len(summaries))) for note, runs in of.items()]
 
 
-def _named(runs: Sequence[str], every: int) -> str:
+def named(runs: Sequence[str], every: int) -> str:
     """Return `every run`, or the runs' names."""
     if len(runs) == every > 1:
         return "every run"

@@ -28,8 +28,8 @@ LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
 SHORT_S = 5.0  # for what a server knows by heart; signals are only counted meanwhile
 SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
 MOST_TEXT = 200  # characters of a version, or of a label
-MOST_WORDS = 500  # characters of a refusal
 MOST_LABELS = 100
+MOST_WORDS = 500  # of a reply that says why it failed
 
 
 class ControlError(BenchError):
@@ -287,4 +287,4 @@ def _words(answer: Answer) -> str:
         found = orjson.loads(answer.body)
         return error_text(found)
     except (ValueError, TypeError, RecursionError):  # not JSON, or nested without end
-        return " ".join(answer.body[: 4 * MOST_TEXT].decode(errors="replace").split())
+        return " ".join(answer.body.decode(errors="replace").split())
