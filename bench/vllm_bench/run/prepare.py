@@ -145,7 +145,8 @@ def plans_for(
         return plans_of(scenario, source, counter, limit, api_key)
     except PromptError as e:
         where = "" if dataset in str(e) else f"dataset {dataset}: "
-        raise PromptError(f"scenario {scenario.name}: {where}{e}") from e
+        said = masked(f"{where}{e}", secrets_of(scenario, environ))  # the hub's own words
+        raise PromptError(f"scenario {scenario.name}: {said}") from e
 
 
 def prepared(
