@@ -258,6 +258,13 @@ def test_a_dry_run_says_how_the_streams_would_begin(
     assert words <= set(start.replace(",", " ").split())
 
 
+def test_a_dry_run_shows_no_secret_of_a_body() -> None:
+    plan = made_plan(2, extra_body={"metadata": {"api_key": 'a"b-s3cret-key', "top": "seen"}})
+    *_, first = dry_run_lines(plan.scenario, [plan], None, [None])
+    assert "seen" in first
+    assert "s3cret" not in first
+
+
 def test_a_dry_run_of_a_run_by_time_says_its_time_and_the_least_requests() -> None:
     plan = timed(3, num_requests=2)
     first, *_ = dry_run_lines(plan.scenario, [plan, plan], None, [None, None])

@@ -40,7 +40,7 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, said: str
 def test_a_scenario_whose_name_no_file_should_have_is_refused(tmp_path: Path, name: str) -> None:
     text = refusal(file_of(tmp_path, yaml.safe_dump({"scenarios": {name: WHOLE}})))
     assert "name: " in text
-    assert "pattern" in text
+    assert "letter or digit first" in text
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -16,13 +16,10 @@ pytestmark = pytest.mark.process
         ("bench/bench.py --workers two", "--workers: two", "1 to 256"),
         ("bench/bench.py --wait-s -1", "--wait-s: -1", "0 or more"),
         ("bench/bench.py --wait-s x", "--wait-s: x", "0 or more"),
-        (
-            "bench/bench.py --telemetry-command 'a",
-            "--telemetry-command:",
-            "quotation",
-        ),  # it may have a password
-        ("bench/bench.py --res X", "--res", "unrecognized"),  # make all looks for the whole
-        ("bench/report.py --colour", "--colour", "unrecognized"),
+        # It may have a password.
+        ("bench/bench.py --telemetry-command 'a", "--telemetry-command:", "quotation"),
+        ("bench/bench.py --res X", "--res", "no such flag"),  # make all looks for the whole
+        ("bench/report.py --colour", "--colour", "no such flag"),
         ("bench/calibrate.py --repeats x", "--repeats: x", "1 to 16384"),
         ("bench/calibrate.py --streams 1,0", "--streams: 0", "1 to 16384"),
         ("bench/judge.py --only twins", "--only twins", "no such case"),

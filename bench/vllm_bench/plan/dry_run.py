@@ -12,7 +12,7 @@ from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
 from ..records.row import cell_text
 from ..records.safe_file import replacing
-from ..records.text import escaped
+from ..records.text import escaped, masked
 from ..scenario.scenario import Scenario
 from .arrivals import realised
 from .plan import Plan
@@ -36,7 +36,7 @@ def dry_run_lines(
     left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
-    yield f"{scenario.name}: {runs}, {_length(left)}{but}"
+    yield f"{scenario.name}: {runs}, {length_of(left)}{but}"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
@@ -54,7 +54,7 @@ def dry_run_lines(
 
 
 def _run_lines(plan: Plan) -> Iterator[str]:
-    yield f"  {plan.words}: {_length([plan])} after {len(plan.warmup)} to warm up"
+    yield f"  {plan.words}: {length_of([plan])} after {len(plan.warmup)} to warm up"
     yield f"    plan sha256 {plan.sha256}"
     known = [p.tokens for p in plan.prompts.prompts if p.tokens is not None]
     drawn = len(plan.prompts.prompts)
@@ -74,14 +74,15 @@ def _run_lines(plan: Plan) -> Iterator[str]:
         yield f"    {sketch(times_s)}"
 
 
-def _length(plans: Sequence[Plan]) -> str:
-    """Return the requests and seconds of some runs: `240 s, at least 1600 measured requests`."""
+def length_of(plans: Sequence[Plan]) -> str:
+    """Return the requests and seconds of some runs: `4 min, at least 1,600 measured requests`."""
     measured = sum(plan.measured for plan in plans)
-    requests = f"{measured} measured request{'s' * (measured != 1)}"
+    requests = f"{measured:,} measured request{'s' * (measured != 1)}"
     seconds = sum(plan.duration_s or 0.0 for plan in plans)
     if not seconds:
         return requests
-    return f"{seconds:g} s, at least {requests}" if measured else f"{seconds:g} s"
+    lasts = f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{lasts}, at least {requests}" if measured else lasts
 
 
 def _start(plan: Plan) -> str:
@@ -122,7 +123,7 @@ def _first_body(plan: Plan) -> str:
     first = plan.requests[0]
     if plan.talk is not None:
         first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
-    return escaped(first.body.decode())
+    return escaped(masked(first.body.decode(), plan.secrets))
 
 
 LINES_AT_ONCE = 10_000

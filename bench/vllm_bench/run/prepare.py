@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import BenchError, UsageError
 from ..plan.draw import plans_of, scenario_counter
 from ..plan.plan import Plan
 from ..plan.request import scenario_tls
@@ -28,6 +28,10 @@ Environment = Mapping[str, str]
 
 class ModelNotServedError(UsageError):
     """The scenario's model isn't one of the server's; the text is one line for people."""
+
+
+class TooLongError(UsageError):
+    """Prompts and replies that the server has no room for; the text is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +161,34 @@ def prepared(
 ) -> Job:
     """Wait for the scenario's server, check the model, choose the prompts of all runs.
 
-    Raises ScenarioError, ModelNotServedError, ControlError, PromptError.
+    Raises ScenarioError, ModelNotServedError, TooLongError, ControlError, PromptError.
     """
     server = server_of(scenario, environ)
-    server.wait_ready(wait_s, on_wait)
-    served = server.models()
+    try:
+        server.wait_ready(wait_s, on_wait)
+        served = server.models()
+        _check_it_serves(scenario, served, environ)
+        _check_it_fits(scenario, served)
+        return Job(scenario, server, served, plans_for(scenario, server, environ, served))
+    except BenchError:
+        server.close()
+        raise
+
+
+def _check_it_serves(scenario: Scenario, served: Sequence[Model], environ: Environment) -> None:
     if scenario.model not in [m.id for m in served]:
         names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
             f"{scenario.model}; it serves {names}: set model in the file, or give --model"
         )
-    return Job(scenario, server, served, plans_for(scenario, server, environ, served))
+
+
+def _check_it_fits(scenario: Scenario, served: Sequence[Model]) -> None:
+    limit, prompt = _context_of(scenario, served), scenario.prefill_tokens
+    if limit is not None and prompt is not None and prompt + scenario.max_new_tokens > limit:
+        raise TooLongError(
+            f"scenario {scenario.name}: {prompt} prompt tokens and {scenario.max_new_tokens} new "
+            f"ones are more than the server's {limit} (max_model_len): start it with "
+            "MAX_MODEL_LEN set higher"
+        )

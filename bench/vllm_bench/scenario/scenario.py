@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from ..errors import UsageError
+from .by_flags import FLAGS
 from .checks import sendable_body, sendable_headers, short_word, usable_url, variable_name
 from .datasets import DATASETS
 from .load_keys import LONGEST_S, LoadKeys, replaced, setting
@@ -132,11 +133,14 @@ EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_K
 
 
 def load_scenarios(
-    path: Path, overrides: Mapping[str, object] | None = None
+    path: Path,
+    overrides: Mapping[str, object] | None = None,
+    alone: Mapping[str, Mapping[str, object]] | None = None,
 ) -> dict[str, Scenario]:
     """Read a scenario file into {name: Scenario}, in the file's order.
 
-    `overrides` (flags such as --model) replace values of defaults and scenarios.
+    `overrides` (flags such as --model) replace values of defaults and scenarios; `alone` are
+    scenarios to be made with the file's defaults in place of its own.
     Raises ScenarioError with one line for people.
     """
     raw = _read(path)
@@ -147,7 +151,7 @@ def load_scenarios(
                 f"{path}: unknown key {word(key)}: allowed are defaults, scenarios{hint}"
             )
     defaults = _section(path, "defaults", raw.get("defaults") or {})
-    scenarios = _section(path, "scenarios", raw.get("scenarios") or {})
+    scenarios = dict(alone or _section(path, "scenarios", raw.get("scenarios") or {}))
     if len(scenarios) > MOST_SCENARIOS:
         raise ScenarioError(f"{path}: {len(scenarios)} scenarios, more than {MOST_SCENARIOS}")
     if not scenarios:
@@ -212,5 +216,9 @@ def _blamed(
 
 
 def _of_a_flag(mistake: str) -> str:
+    """Name the flag: `--base-url: …` for the key base_url, `--set seed: …` for one without."""
     key, colon, said = mistake.partition(":")
-    return f"--{key.replace('_', '-')}{colon}{said}"  # --base-url is the key base_url
+    top, _, rest = key.partition(".")
+    flag = FLAGS.get(top, f"--set {top}")
+    joint = "" if not rest or rest.isdigit() else "." if flag.startswith("--set") else " "
+    return f"{flag}{joint}{rest if joint else ''}{colon}{said}"
