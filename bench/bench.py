@@ -268,7 +268,7 @@ def _given(args: argparse.Namespace) -> dict[str, object]:
 
 def _say_how_to_keep(scenario: Scenario) -> None:
     """Print a scenario that flags made, as a file would have it."""
-    from vllm_bench.scenario.scenario import scenario_yaml
+    from vllm_bench.summary.again import scenario_yaml
 
     given = {k: v for k, v in scenario.masked().items() if k in scenario.model_fields_set}
     say(f"# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given)}")

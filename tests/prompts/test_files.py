@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -180,3 +181,9 @@ def test_a_damaged_bundle_is_named(
     monkeypatch.setattr(source, "SAMPLE_FILE", damaged)
     with pytest.raises(PromptError, match=str(damaged)):
         load_prompts("sample", cache_dir=tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.txt")
+    with pytest.raises(PromptError, match="a pipe"):
+        load_source(f"file:{tmp_path / 'p.txt'}", cache_dir=tmp_path, hf_token=None)

@@ -66,7 +66,7 @@ class Job:
         odd = [model for model in self.served if model.problem and model.id == self.scenario.model]
         return (
             *prompts,
-            *(f"/v1/models: {model.problem}" for model in odd),
+            *(f"/v1/models: {masked(str(m.problem), self.plans[0].secrets)}" for m in odd),
             *self._over_the_context(),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )
@@ -165,7 +165,8 @@ def plans_for(
         return plans_of(scenario, source, counter, limit, api_key)
     except PromptError as e:
         where = "" if dataset in str(e) else f"dataset {dataset}: "
-        raise PromptError(f"scenario {scenario.name}: {where}{e}") from e
+        said = masked(f"{where}{e}", secrets_of(scenario, environ))  # the hub's own words
+        raise PromptError(f"scenario {scenario.name}: {said}") from e
 
 
 def prepared(
