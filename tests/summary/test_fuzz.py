@@ -25,7 +25,7 @@ from vllm_bench.tables.document import to_json
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.markdown import to_markdown
 
-from tests.support.odd_files import edited_json, edited_lines, edited_zip, whole_run
+from tests.records.odd_files import edited_json, edited_lines, edited_zip, whole_run
 
 pytestmark = pytest.mark.fuzz
 WILD = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
