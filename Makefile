@@ -1,18 +1,19 @@
 # Every verb makes the environment that it needs if it is missing, and doesn't change it if it is up
 # to date. NAME="a b" chooses scenarios, ARGS="…" goes to the script unchanged (with `all` to
-# bench). A NAME in the environment is ignored: many shells and CI systems set one.
+# bench). Both may stand before make too, as MODEL does; a NAME that is the machine's own is ignored:
+# Windows' Linux sets it.
 
 # Not called PYTHON: that is the interpreter with which the environment is made.
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 # ARGS is only for bench, except for the folder: the other scripts read where bench wrote.
 WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
-NAMES = $(if $(filter command,$(origin NAME)),$(NAME)) # the origin is "command line"
+NAMES = $(if $(filter command,$(origin NAME)),$(NAME),$(filter-out $(shell uname -n),$(NAME)))
 PACKAGES = bench server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench summarize plots report all \
-	test test-fast test-vllm fuzz check clean
+	test test-fast test-vllm fuzz chaos soak check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -20,7 +21,7 @@ help: ## show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 install: ## make the environment: mamba's vllm-bench if there is mamba, else .venv
-	sh tools/environment.sh run >/dev/null && echo "The environment is ready."
+	sh tools/environment.sh how
 
 init-env: ## copy .env.example to .env, to be filled in
 	sh tools/init_env.sh
@@ -74,6 +75,12 @@ test-vllm: ## test the scripts against a real vLLM on the CPU (downloads 1 GB th
 fuzz: ## throw odd input at each border, other input each time: MINUTES=60
 	end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),5) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(DEV) pytest -q -m fuzz --hypothesis-profile=fuzz $(ARGS) || exit; done
+
+chaos: ## let 100 things happen to bench.py; is anything lost? (ARGS=--list; 10 to 15 minutes)
+	$(RUN) -m tools.chaos $(ARGS)
+
+soak: ## hold a load for half an hour; does anything grow? (ARGS="--minutes 30 --rate 200")
+	$(RUN) -m tools.soak $(ARGS)
 
 check: ## check format, lint and types
 	$(DEV) ruff format --check .

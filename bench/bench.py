@@ -6,6 +6,9 @@
     python bench/bench.py --name rag --dry-run         what would be sent; sends nothing
     python bench/bench.py --base-url http://gpu7:8000/v1 --model Qwen/Qwen3-8B
     python bench/bench.py --label seqs64               the same, after a change of the server
+    python bench/bench.py --concurrency 32 --prefill-tokens 256 --slo ttft_ms.p99=500
+                                                       without a file: the flags are the scenario
+    python bench/bench.py --concurrency 32 --quick     the smallest run that can be VALID
 
 Each scenario runs at each of its levels: a number of streams held open (concurrencies), requests
 per second (request_rates), or recorded traffic (trace): docs/LOAD.md. Settings, prompts, the
@@ -53,7 +56,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.scenario.scenario import Scenario
@@ -120,6 +123,7 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.allow_abbrev = False  # `make all` looks for --results-dir, spelled out
     add = parser.add_argument
+    _add_load(parser)
     scenarios = "scenario file (default: bench/scenarios.yaml)"
     add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help=scenarios)
     add("--name", action="append", metavar="S", help="run this scenario; repeatable (default: all)")
@@ -147,6 +151,42 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that are a scenario by themselves, and change those of a file."""
+    group = parser.add_argument_group("the load, in place of the file's")
+    add = group.add_argument
+    add("--concurrency", type=counts, metavar="N,…", dest="concurrencies", help="streams held open")
+    rates = "requests per second, whether or not earlier ones have ended"
+    add("--request-rate", type=_rates, metavar="R,…", dest="request_rates", help=rates)
+    add("--trace", metavar="F", help="recorded traffic: docs/LOAD.md")
+    add("--num-requests", type=_whole, metavar="N", help="requests of each level")
+    add("--duration-s", type=_number, metavar="S", help="seconds of each level")
+    add("--prefill-tokens", type=_whole, metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=_whole, metavar="N", help="most tokens of a reply")
+    slo = "an objective: ttft_ms.p99=500, success_rate=0.999; repeatable"
+    add("--slo", action="append", metavar="M.pQ=MS", help=slo)
+    any_key = "any other key of a scenario: seed=7, extra_body.top_p=0.9; repeatable"
+    add("--set", action="append", metavar="KEY=VALUE", help=any_key)
+    add("--quick", action="store_true", help="the smallest run that can be VALID")
+
+
+def _rates(text: str) -> list[float]:
+    return [_number(part) for part in text.split(",")]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number") from e
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -161,7 +201,7 @@ def _command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text}: {e}") from e
+        raise argparse.ArgumentTypeError(f"not a command: {e}") from e
     if not words:
         raise argparse.ArgumentTypeError("it is empty")
     return text
@@ -186,18 +226,51 @@ def _workers(text: str) -> int | None:
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
+    from vllm_bench.scenario.by_flags import ALONE, makes_a_scenario, usual
     from vllm_bench.scenario.mistakes import nearest
     from vllm_bench.scenario.scenario import load_scenarios
 
-    flags = {key: getattr(args, key) for key in ("base_url", "model", "dataset", "label")}
-    flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
-    overrides = {key: value for key, value in flags.items() if value is not None}
-    found = load_scenarios(args.scenarios, overrides)
+    given = _given(args)
+    if makes_a_scenario(given) and not args.name:
+        found = load_scenarios(args.scenarios, given, {ALONE: usual(given)})
+        _say_how_to_keep(found[ALONE])
+        return list(found.values())
+    found = load_scenarios(args.scenarios, given)
     for name in args.name or ():
         if name not in found:
             hint = nearest(name, list(found))
             raise UsageError(f"--name {name}: {args.scenarios} has {', '.join(found)}{hint}")
     return [s for name, s in found.items() if not args.name or name in args.name]
+
+
+def _given(args: argparse.Namespace) -> dict[str, object]:
+    """Return the settings that flags give, by key. Raises UsageError."""
+    from vllm_bench.scenario.by_flags import FLAGS, assigned, quick
+    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.scenario import KNOWN_KEYS
+
+    flags = {key: getattr(args, key) for key in FLAGS if key not in ("slo", "telemetry")}
+    flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
+    found = {key: value for key, value in flags.items() if value is not None}
+    if args.quick:
+        found = {**quick(found), **found}
+    try:
+        assigned("--set", args.set or (), found)
+        for key in found.keys() - KNOWN_KEYS:
+            raise UsageError(f"--set {key}: no such key{nearest(key, KNOWN_KEYS)}")
+        if args.slo:
+            found["slo"] = assigned("--slo", args.slo)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    return found
+
+
+def _say_how_to_keep(scenario: Scenario) -> None:
+    """Print a scenario that flags made, as a file would have it."""
+    from vllm_bench.scenario.scenario import scenario_yaml
+
+    given = {k: v for k, v in scenario.masked().items() if k in scenario.model_fields_set}
+    say(f"# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given)}")
 
 
 def _judged(rows: Path) -> RunSummary:

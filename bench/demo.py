@@ -8,8 +8,7 @@ Starts the simulator on a free port, runs the scenario `demo` against it, sums u
 draws them, and writes the report page. The simulator is stopped at the end, also after Ctrl-C or
 a failure.
 
-Exit codes: the first of bench.py's, summarize.py's, plot.py's and report.py's that isn't 0;
-130 interrupted.
+Exit codes: 0 all ran, whatever its verdict is; 1 or 2 one of the scripts failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -
 from vllm_bench.script import RESULTS, ROOT, parser_of, run
 from vllm_bench.simulator import simulator
 
-# The levels of the scenario go from a single stream to full batches of this profile.
-SIMULATOR = ("--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100")
+# Of the scenario's levels one is light, one fills this server's batches, and one is too much.
+SIMULATOR = ("--model", "gpt-oss-20", "--profile", "gpt-oss-20b-h100", "--max-num-seqs", "32")
+PORT = 18765  # the same each time, so that two demos are runs of one server
+
+VERDICTS = (0, 3, 4)  # an objective that is missed, or an INVALID run, is a result
 
 AFTERWARDS = """
 These figures come from a SIMULATOR: there was no GPU and no model.
@@ -52,16 +55,16 @@ def main() -> int:
     folder = args.results_dir
     try:
         # Ctrl-C is for the scripts: the simulator still answers their requests in flight.
-        with simulator(*SIMULATOR, own_session=True) as (base_url, _):
+        with simulator(*SIMULATOR, "--port", _port(), own_session=True) as (base_url, _):
             words = ["--name", "demo", "--base-url", base_url, "--results-dir", str(folder)]
             before = set(folder.glob("demo-*.csv"))
             status = _run("bench.py", *words, quiet=True)
         runs = sorted(str(path) for path in set(folder.glob("demo-*.csv")) - before)
         if status in (1, 2, 130) or not runs:
             return status or 1
-        status = _run("summarize.py", *runs) or status
-        status = _run("plot.py", *runs, quiet=True) or status
-        status = _run("report.py", *runs, quiet=True) or status
+        told = [_run("summarize.py", *runs), _run("plot.py", *runs, quiet=True)]
+        told.append(_run("report.py", *runs, quiet=True))
+        status = next((code for code in told if code not in VERDICTS), 0)
     except KeyboardInterrupt:
         return 130
     print(AFTERWARDS.format(folder=_shown(folder)))
@@ -72,6 +75,16 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--results-dir", type=Path, default=RESULTS, metavar="D")
     return parser.parse_args()
+
+
+def _port() -> str:
+    """Return the demo's port, or 0 for a free one where another program has it."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            return "0"
+    return str(PORT)
 
 
 def _run(script: str, *words: str, quiet: bool = False) -> int:

@@ -3,22 +3,25 @@
 
     python inspect_prompts.py --show 10                            Dolly, 50 to 500 tokens
     python inspect_prompts.py --dataset sample --min-tokens 100    another set, other lengths
+    python inspect_prompts.py --dataset file:mine.csv              a file of your own, as it is
     python inspect_prompts.py --save-text results/prompts.txt      all 500, to read
     python inspect_prompts.py --save-jsonl mine.jsonl              all 500, for file:mine.jsonl
     python inspect_prompts.py --scenario rag --show 2              what a run of that scenario sends
 
 Without --scenario, up to 500 different prompts between --min-tokens and --max-tokens are drawn
-in the order of --seed. With it, data set, lengths, number, order and seed are the scenario's,
-and the prompts are those that the run sends, in that order.
+in the order of --seed; from a file of your own prompts of any length, unless one of these says
+which. With it, data set, lengths, number, order and seed are the scenario's, and the prompts are
+those that the run sends, in that order. What is left out of a file is counted, with the reason.
 
 Tokens are counted by a local tokenizer of the model where there is one, else estimated, and the
 output says which. A run asks its server; with --base-url this script does so too, and shows the
 same prompts as the run.
 
-Control characters are spelled out in the text that is shown; --save-jsonl keeps them.
+Control characters are spelled out in the text that is shown; --save-jsonl keeps them. Files are
+written before anything is shown, so that they are whole whoever reads the output (head, say).
 
-Exit codes: 0 done; 1 no prompts; 2 wrong usage, or a scenario file with a mistake;
-130 Ctrl-C.
+Exit codes: 0 done; 1 no prompts; 2 wrong usage, an unknown data set, a missing file, or a
+scenario file with a mistake; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -41,15 +44,21 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 
 CONSIDERED = 500  # prompts drawn when no scenario says how many
 OWN_SELECTION = {"dataset": "dolly", "min_tokens": 50, "max_tokens": 500, "seed": 0}
+DEVICES = Path("/dev")  # /dev/stdout may be a file, and would be replaced itself
+OWN_FILE = {"min_tokens": 0, "max_tokens": sys.maxsize}  # its prompts are sent as they are
 
 
 def main() -> int:
-    """Choose, show, save."""
+    """Choose, save, show."""
     args = _parse()
     chosen = _scenario_set(args) if args.scenario else _own_set(args)
+    saved = _save(chosen, args)  # first: the reader of what is shown may leave
+    if args.scenario and chosen.counted_by not in ("server", "nobody"):
+        print("The run counts with its server and may draw other prompts: see --base-url.\n")
     _print_summary(chosen)
     _print_prompts(chosen.prompts[: args.show])
-    _save(chosen.prompts, args)
+    for path in saved:
+        print(f"Wrote {len(chosen.prompts)} prompts to {path}")
     return 0
 
 
@@ -58,8 +67,8 @@ def _parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--show", type=_count, default=5, metavar="N", help="prompts to show (default: 5)")
     add("--dataset", metavar="D", help="dolly (default), sharegpt, openassistant, …, file:PATH")
-    add("--min-tokens", type=_count, metavar="N", help="shortest prompt (default: 50)")
-    add("--max-tokens", type=_count, metavar="N", help="longest prompt (default: 500)")
+    add("--min-tokens", type=_count, metavar="N", help="shortest (default: 50; of a file: any)")
+    add("--max-tokens", type=_count, metavar="N", help="longest (default: 500; of a file: any)")
     add("--seed", type=_count, metavar="N", help="order of drawing (default: 0)")
     add("--scenario", metavar="NAME", help="show what this scenario sends")
     add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
@@ -86,7 +95,8 @@ def _count(text: str) -> int:
 
 def _contradiction(args: argparse.Namespace) -> str | None:
     """Return what is wrong with the options together; fill in the defaults of the others."""
-    for key, default in OWN_SELECTION.items():
+    own_file = (args.dataset or "").startswith("file:")
+    for key, default in {**OWN_SELECTION, **(OWN_FILE if own_file else {})}.items():
         if getattr(args, key) is None:
             setattr(args, key, default)
         elif args.scenario:
@@ -96,33 +106,58 @@ def _contradiction(args: argparse.Namespace) -> str | None:
             return f"--{key.replace('_', '-')} needs --scenario"
     if args.min_tokens > args.max_tokens:
         return f"--min-tokens {args.min_tokens} is over --max-tokens {args.max_tokens}"
+    return _wrong_files(args)
+
+
+def _wrong_files(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with the files to write."""
     for key in ("save_text", "save_jsonl"):
         path = getattr(args, key)
         if path is not None and path.is_dir():
             return f"--{key.replace('_', '-')} {path}: is a folder; name a file"
+        if path is not None and path.exists() and not (path.is_file() and path.parent != DEVICES):
+            return f"--{key.replace('_', '-')} {path}: isn't a file, and would be replaced by one"
     if args.save_text and args.save_text == args.save_jsonl:
         return "--save-text and --save-jsonl name the same file"
     return None
 
 
+def _check_dataset(dataset: str) -> None:
+    """Raise UsageError for a data set that nobody knows, and for a missing file."""
+    from vllm_bench.scenario.datasets import DATASETS
+
+    own = _own_file(dataset)
+    if own is None and dataset not in DATASETS:
+        from vllm_bench.scenario.mistakes import nearest  # with a heavy library
+
+        known = f"known are {', '.join(DATASETS)}, file:PATH"
+        raise UsageError(f"--dataset {dataset}: {known}{nearest(dataset, DATASETS)}")
+    if own is not None and not own.exists():
+        raise UsageError(f"--dataset {dataset}: no such file")
+
+
+def _own_file(dataset: str) -> Path | None:
+    """Return the file of a data set that is the user's own."""
+    path = dataset.removeprefix("file:")
+    return Path(path).expanduser() if path and path != dataset else None
+
+
 def _own_set(args: argparse.Namespace) -> PromptSet:
-    """Draw different prompts of the lengths asked for. Raises PromptError."""
+    """Draw different prompts of the lengths asked for. Raises UsageError, PromptError."""
     from vllm_bench.prompts.count import best_counter
     from vllm_bench.prompts.fit import Draw, TokenRange, choose_natural
     from vllm_bench.prompts.order import derive_seed
     from vllm_bench.prompts.source import default_cache_dir, load_source
 
+    _check_dataset(args.dataset)
     read_env()
     cache_dir = default_cache_dir(os.environ)
     source = load_source(args.dataset, cache_dir=cache_dir, hf_token=os.environ.get("HF_TOKEN"))
     counter = best_counter(models=[os.environ.get("MODEL") or "gpt-oss-20"])
     seed = derive_seed(args.seed, "prompts")
     wanted = TokenRange(args.min_tokens, args.max_tokens)
-    found = choose_natural(Draw(source, CONSIDERED, seed, counter), wanted)
-    if found.distinct == CONSIDERED:
-        return found
-    # Fewer fit: each is shown once, while a run would send them several times.
-    return choose_natural(Draw(source, found.distinct, seed, counter), wanted)
+    # Each is shown once, while a run sends them several times where they are too few.
+    return choose_natural(Draw(source, CONSIDERED, seed, counter), wanted, again=False)
 
 
 def _scenario_set(args: argparse.Namespace) -> PromptSet:
@@ -135,10 +170,7 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
     read_env()
     scenario = _scenario(args)
     server = server_of(scenario, os.environ) if args.base_url else None
-    chosen = plans_for(scenario, server, os.environ)[0].prompts
-    if chosen.counted_by not in ("server", "nobody"):
-        print("The run counts with its server and may draw other prompts: see --base-url.\n")
-    return chosen
+    return plans_for(scenario, server, os.environ)[0].prompts
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
@@ -180,22 +212,27 @@ def _print_prompts(prompts: Sequence[Prompt]) -> None:
         print(line)
 
 
-def _save(prompts: Sequence[Prompt], args: argparse.Namespace) -> None:
+def _save(chosen: PromptSet, args: argparse.Namespace) -> list[Path]:
+    """Write the files that were asked for, and return them. Raises OSError, UsageError."""
     from vllm_bench.prompts.listing import json_lines, listing
     from vllm_bench.records.safe_file import write_atomically
 
-    to_write: list[tuple[Path, bytes]] = []
+    to_write: dict[Path, bytes] = {}
     if args.save_text:
-        to_write.append((args.save_text, "\n".join(listing(prompts)).encode()))
+        to_write[args.save_text] = "\n".join(listing(chosen.prompts)).encode()
     if args.save_jsonl:
-        to_write.append((args.save_jsonl, json_lines(prompts)))
-    for path, data in to_write:
+        to_write[args.save_jsonl] = json_lines(chosen.prompts)
+    own = _own_file(chosen.dataset)
+    for path in to_write:
+        if own is not None and path.exists() and path.samefile(own):
+            raise UsageError(f"{path}: the prompts come from this file: write to another one")
+    for path, data in to_write.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, data)
         except OSError as e:  # it may name the temporary file, which the user didn't name
             raise OSError(e.errno, e.strerror, str(path)) from e
-        print(f"Wrote {len(prompts)} prompts to {path}")
+    return list(to_write)
 
 
 if __name__ == "__main__":

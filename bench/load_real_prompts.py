@@ -57,7 +57,10 @@ def _parse() -> argparse.Namespace:
         parser.error("--list takes no other argument: it shows every set")
     for name in args.datasets:
         if name not in DATASETS and not name.startswith("file:"):
-            parser.error(f"{name}: known are {', '.join(DATASETS)}, file:PATH")
+            from vllm_bench.scenario.mistakes import nearest  # with a heavy library
+
+            hint = nearest(name, DATASETS)
+            parser.error(f"{name}: known are {', '.join(DATASETS)}, file:PATH{hint}")
         if args.refresh and name not in HUB_SETS:
             parser.error(f"--refresh: {name} doesn't come from the hub")
     args.datasets = args.datasets or [DEFAULT]

@@ -15,13 +15,13 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.env_file import load_env_file
 from vllm_bench.errors import UsageError
+from vllm_bench.scenario.secrets import masked_words
 from vllm_bench.script import run
 
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
@@ -44,9 +44,6 @@ SETTINGS = {
 }
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
 OF_COMPOSE = ("VLLM_IMAGE_TAG", "GPU_COUNT")  # vLLM warns of VLLM_ names that it doesn't know
-# Flags and names with one of these words have a secret as their value; vLLM accepts shortened
-# flags too. --tokenizer and --max-num-batched-tokens have none.
-ANNOUNCES = r"key|token(?!s|izer)|secret|password|--api[-_]k|--hf[-_]t"
 
 
 def main() -> int:
@@ -119,23 +116,11 @@ def _extra_arguments() -> list[str]:
     return words
 
 
-def _masked(words: Iterable[str]) -> Iterable[str]:
-    """Put *** for what follows a flag or a name that announces a secret."""
-    secret = False
-    for word in words:
-        if flag := re.match(r"--?[A-Za-z][\w.-]*(=|$)", word):
-            secret = re.search(ANNOUNCES, flag[0], re.I) is not None
-        elif secret:
-            yield "***"
-            continue
-        yield re.sub(rf"(?is)(({ANNOUNCES})[\w\"'.-]*\s*[=:]).*", r"\1***", word)
-
-
 def _show(command: list[str]) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     stated = (f"{name} {'set' if name in os.environ else 'not set'}" for name in SECRETS)
     print("# by environment, not on the command line:", ", ".join(stated))
-    print(shlex.join(_masked(command)))
+    print(shlex.join(masked_words(command)))
     return 0
 
 

@@ -3,6 +3,7 @@
 #
 #   sh tools/environment.sh run     what the scripts need (requirements.txt)
 #   sh tools/environment.sh dev     and what tests and checks need (requirements-dev.txt)
+#   sh tools/environment.sh how     makes it for the scripts, and says how to activate it
 #
 # With mamba on the PATH it is mamba's environment `vllm-bench` (Python 3.10); else .venv, by
 # the system's python3, or by the one that PYTHON names. It isn't changed if it is up to date: a
@@ -21,9 +22,9 @@ say() {
 }
 
 case ${1:-run} in
-    run) files='requirements.txt' ;;
+    run | how) files='requirements.txt' ;;
     dev) files='requirements.txt requirements-dev.txt' ;;
-    *) die "unknown environment ${1}: run or dev" ;;
+    *) die "unknown environment ${1}: run, dev or how" ;;
 esac
 
 use_mamba() {
@@ -58,7 +59,9 @@ if command -v mamba >/dev/null; then use_mamba; else use_venv; fi
 
 # shellcheck disable=SC2086 # a list of files
 sum=$(cat $files | cksum)
-stamp=$folder/.vllm-bench-$1
+kind=${1:-run}
+[ "$kind" != how ] || kind=run
+stamp=$folder/.vllm-bench-$kind
 if [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ]; then
     say "Installing $files …"
     for file in $files; do
@@ -67,4 +70,10 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ]; then
     done
     printf '%s\n' "$sum" >"$stamp"
 fi
-printf '%s\n' "$python"
+if [ "${1:-}" = how ]; then
+    activate='. .venv/bin/activate'
+    [ "$folder" = .venv ] || activate='mamba activate vllm-bench'
+    printf 'Ready. The make verbs find it by themselves; to call the scripts: %s\n' "$activate"
+else
+    printf '%s\n' "$python"
+fi

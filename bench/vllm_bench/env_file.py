@@ -18,6 +18,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from .errors import UsageError
+from .small_file import UnreadableError, small_text
+
+MOST_BYTES = 1 << 16
 
 # Patterns that a line must not match, and what to write instead; the first match is reported.
 # A line has no blanks at its ends, and may be empty or a comment.
@@ -60,14 +63,12 @@ def load_env_file(path: Path, environ: MutableMapping[str, str]) -> set[str]:
     A missing file sets nothing, and an empty value is skipped.
     """
     try:
-        # Not read_text, which would end a line at a lone \r: Compose v2 doesn't.
-        values = parse_env(path.read_bytes().decode("utf-8-sig"))
+        # A line doesn't end at a lone \r: for Compose v2 it doesn't either.
+        values = parse_env(small_text(path, MOST_BYTES))
     except FileNotFoundError:
         return set()
-    except OSError as e:
-        raise EnvFileError(f"{path}: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise EnvFileError(f"{path}: not UTF-8 text: save it as such") from e
+    except UnreadableError as e:
+        raise EnvFileError(f"{path}: {e}") from e
     except EnvFileError as e:
         raise EnvFileError(f"{path}, {e}") from e
     given = {name: value for name, value in values.items() if value and name not in environ}

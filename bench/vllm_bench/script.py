@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BenchError
+from .flags import Parser
 from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
 from .outputs import discard, finish, open_outputs, takes_more
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
+OWN = ("vllm_bench", "sim")  # packages of ours: when one is missing, the clone is broken
+ACTIVATE = ". .venv/bin/activate"  # in the clone's folder
 LINE_LIMIT = 1000  # characters of a complaint
 
 
@@ -44,6 +47,10 @@ def _status_of(main: Callable[[], int]) -> int:
         return _flushed(_main_status(main))
     except BenchError as e:
         return complain(e, e.exit_code)
+    except ModuleNotFoundError as e:
+        if not e.name or e.name.split(".")[0] in OWN:
+            raise
+        return complain(f"the library {e.name} is missing: run make install, then {ACTIVATE}")
     except KeyboardInterrupt as e:
         return _interrupted(e)
     except BrokenPipeError:  # the reader of a listing, head say, has seen enough
@@ -116,9 +123,7 @@ def read_env() -> None:
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
-    return argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def count(text: str) -> int:

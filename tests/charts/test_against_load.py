@@ -11,6 +11,7 @@ import pytest
 from vllm_bench.charts.against_load import NO_PART, PLACES, THROUGHPUT, against_load, load_charts
 from vllm_bench.charts.pareto import pareto_chart
 from vllm_bench.charts.pen_plotly import for_page
+from vllm_bench.charts.style import MANY, few_decades
 from vllm_bench.stats.batches import Interval
 from vllm_bench.stats.distribution import PERCENTILES
 from vllm_bench.summary.capacity import pareto
@@ -48,13 +49,13 @@ def lines_of(series, chart=0):
     return by_name(load_charts(series)[chart].lines)
 
 
-def rings_of(series, percentile):
-    """The rings of single runs that belong to a percentile's line in the chart of TTFT."""
+def repeats_of(series, percentile):
+    """The marks of single runs that belong to a percentile's line in the chart of TTFT."""
     lines = load_charts(series)[0].lines
-    return next(line for line in lines if line.role == "rings" and line.group == percentile)
+    return next(line for line in lines if line.role == "repeats" and line.group == percentile)
 
 
-def test_a_line_runs_through_all_rows_of_a_level_and_each_run_is_a_ring(series):
+def test_a_line_runs_through_all_rows_of_a_level_and_each_run_is_a_dot(series):
     found = series([level(c, repeat=n) for c in (1, 8) for n in range(3)])
     charts = load_charts(found)
     assert [chart.panels[0].y.words for chart in charts] == [
@@ -64,11 +65,11 @@ def test_a_line_runs_through_all_rows_of_a_level_and_each_run_is_a_ring(series):
         "output tokens/s",
     ]
     pooled = [np.concatenate([r.samples["ttft_ms"].values for r in lv.runs]) for lv in found.levels]
-    p50, rings = lines_of(found)["p50"], rings_of(found, "p50")
+    p50, dots = lines_of(found)["p50"], repeats_of(found, "p50")
     assert list(p50.x) == [1, 8]
     assert list(p50.y) == pytest.approx([np.percentile(rows, 50) for rows in pooled])
-    assert sorted(rings.y) == pytest.approx(sorted(ttft_p50(r) for r in found.runs))
-    assert rings.label is None
+    assert sorted(dots.y) == pytest.approx(sorted(ttft_p50(r) for r in found.runs))
+    assert dots.label is None
     rates = [
         math.exp(np.mean([math.log(r.throughput.output_tokens_per_s) for r in lv.runs]))
         for lv in found.levels
@@ -117,7 +118,7 @@ def test_an_interval_without_an_upper_end_is_an_arrow_and_says_so(series):
 def test_a_level_whose_rows_together_have_a_percentile_has_it_and_shows_the_runs_that_do(series):
     found = series([level(1, repeat=n) for n in range(2)] + [level(8), level(8, 40, repeat=1)])
     assert list(lines_of(found)["p95"].x) == [1, 8]
-    assert list(rings_of(found, "p95").x) == [1, 1, 8]
+    assert list(repeats_of(found, "p95").x) == [1, 1, 8]
 
 
 def test_hits_of_the_prefix_cache_stand_beside_the_times_of_each_level(series):
@@ -170,11 +171,11 @@ def test_an_invalid_level_is_hollow_marks_marked_under_its_tick_and_a_gap_in_the
     found = series([level(1), bad(8), level(16)])
     chart = against_load(found)
     assert [label for _, label in chart.x.ticks] == ["1", "8\n✗", "16"]
-    assert "✗ INVALID" in chart.x.words
+    assert "✗ INVALID" in chart.x.key
     line = lines_of(found)["p50"]
     assert list(np.isfinite(line.y)) == [True, False, True]
     (mark,) = (m for m in load_charts(found)[0].lines if m.name == NO_PART and m.group == "p50")
-    assert (list(mark.x), mark.role, mark.hollow.all()) == ([8], "points", True)
+    assert (list(mark.x), mark.role) == ([8], "hollow")
     figure = picture(chart)
     figure.draw_without_rendering()
     assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["1", "8\n✗", "16"]
@@ -190,7 +191,38 @@ def test_an_invalid_run_beside_others_is_left_out_of_the_mean(series):
     line = lines_of(found)["p50"]
     kept = [found.levels[1].runs[place].samples["ttft_ms"].values for place in (0, 2)]
     assert list(line.y[1:]) == pytest.approx([np.percentile(np.concatenate(kept), 50)])
-    assert len(rings_of(found, "p50").x) == 2
+    assert len(repeats_of(found, "p50").x) == 2
+
+
+def test_no_mark_means_two_things(series):
+    found = series([level(1, repeat=n) for n in range(2)] + [bad(8), level(16)])
+    looks = {}
+    for line in against_load(found).lines:
+        looks.setdefault((line.role, line.place, line.colour), set()).add(line.name)
+    assert {len(names) for names in looks.values()} == {1}
+    hollow = {line.name for line in against_load(found).lines if line.role == "hollow"}
+    assert hollow == {NO_PART}
+    drawn = [t["marker"]["symbol"] for t in for_page(against_load(found))["data"] if "marker" in t]
+    assert sum(symbol.endswith("-open") for symbol in drawn) == sum(
+        line.role == "hollow" for line in against_load(found).lines
+    )
+
+
+def test_a_logarithmic_axis_says_so_and_has_two_ticks_at_least(series):
+    found = series([level(1), level(8)])
+    figure = picture(against_load(found))
+    figure.draw_without_rendering()
+    assert "log scale" in figure.axes[-1].get_xlabel()
+    assert "log scale" in for_page(against_load(found))["layout"]["xaxis"]["title"]["text"]
+    for low, high in ((15, 390), (1.5, 1502), (0.2, 90)):
+        values = np.array([low, high], dtype=float)
+        for many in (20, MANY):
+            inside = [
+                m * 10.0**e
+                for e in range(-3, 5)
+                for m in ((1, 2, 5) if few_decades(values, many) else (1,))
+            ]
+            assert sum(low <= tick <= high for tick in inside) >= 1 + (high / low > 10)
 
 
 def test_runs_that_disagree_are_marks_without_a_line(series):
@@ -295,7 +327,7 @@ def test_an_invalid_level_is_no_point_and_the_chart_says_so(series):
 def test_the_pareto_chart_names_loads_and_says_where_gpus_were_not_counted(series):
     chart = pareto_chart(series([speeds(1, 10, 4), speeds(16, 20, 30), speeds(32, 20.1, 30.1)]))
     labels = [label for line in chart.lines for label in line.labels if label]
-    assert labels == ["1 stream", "16 and 32 streams"]
+    assert labels == ["1 stream", "16 ? and 32 ? streams"]
     assert chart.panels[0].y.unit.endswith("server")
     assert overflowing(picture(chart)) == []
 

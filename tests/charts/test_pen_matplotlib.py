@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from vllm_bench.charts import pen_matplotlib
 from vllm_bench.charts.chart import Axis, Chart, Heading, Line, Panel
-from vllm_bench.charts.pen_matplotlib import draw, drawable, in_style, save
-from vllm_bench.charts.style import DARK, LEVELS, LIGHT, SERIES
+from vllm_bench.charts.pen_matplotlib import draw, drawable, fonts, in_style, save
+from vllm_bench.charts.style import DARK, FONT, LEVELS, LIGHT, SERIES
 
 from tests.charts.drawn import overflowing, picture, texts
 
@@ -47,7 +48,6 @@ def test_untrusted_names_are_drawn_as_they_are_and_never_as_mathematics(tmp_path
 
 
 def test_characters_that_the_font_lacks_become_question_marks():
-    assert drawable("模型-7b") == "??-7b"
     assert drawable("Привет é") == "Привет é"
 
 
@@ -119,3 +119,13 @@ def test_words_can_be_read_and_bars_differ_in_grey(look):
     assert contrast(look["window"], look["aside"]) > 1.15
     assert contrast(look["wait"], look["decode"]) > 1.8
     assert contrast(look["decode"], look["pause"]) > 1.8
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_names_in_other_scripts_are_drawn_where_a_font_has_them(monkeypatch, there):
+    has = there and len(fonts()) > 1 and pen_matplotlib._font_has("模")
+    monkeypatch.setattr(pen_matplotlib, "fonts", lambda: fonts() if there else [FONT])
+    pen_matplotlib._font_has.cache_clear()
+    assert drawable("模型 ok") == ("模型 ok" if has else "?? ok")
+    pen_matplotlib._font_has.cache_clear()
+    assert fonts()[0] == FONT

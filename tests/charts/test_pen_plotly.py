@@ -122,16 +122,15 @@ def test_hovering_says_name_figure_and_place_with_their_units():
     assert own["hovertemplate"] == "p50<br>%{y:,.5~g}/%{x:,.5~g}<extra></extra>"
 
 
-def test_a_doubtful_mark_is_hollow_and_a_gap_stays_a_gap():
-    hollow = np.array([False, True, False])
-    (trace,) = traces(one(line(hollow=hollow, y=np.array([1, np.nan, 3]))))
-    assert trace["marker"]["symbol"] == ["circle", "circle-open", "circle"]
+def test_a_mark_of_what_is_not_believed_is_hollow_and_a_gap_stays_a_gap():
+    trace, hollow = traces(one(line(y=np.array([1, np.nan, 3])), line(role="hollow")))
+    assert (trace["marker"]["symbol"], hollow["marker"]["symbol"]) == ("circle", "circle-open")
     assert trace["y"] == [1, None, 3]
 
 
 def test_the_legend_names_each_line_once_and_groups_what_belongs_together():
-    rings = line(name="one run's p50", role="rings", legend=None, group="p50")
-    first, second, other = traces(one(line(), rings, line(legend="p50, n 400")))
+    repeats = line(name="one run's p50", role="repeats", legend=None, group="p50")
+    first, second, other = traces(one(line(), repeats, line(legend="p50, n 400")))
     assert (first["showlegend"], second["showlegend"]) == (True, False)
     assert first["legendgroup"] == second["legendgroup"] == "p50"
     assert (other["name"], other["showlegend"]) == ("p50, n 400", True)

@@ -30,6 +30,8 @@ VERBS = {
     "test",
     "test-fast",
     "fuzz",
+    "chaos",
+    "soak",
     "test-vllm",
     "check",
     "clean",
@@ -266,10 +268,11 @@ def test_names_and_arguments_reach_the_script(clone: Clone) -> None:
     assert clone.calls("report.py") == [call("report.py", "--out a.html", "a.csv")]
 
 
-def test_a_name_of_the_environment_is_not_meant_for_make(clone: Clone) -> None:
+def test_a_name_may_stand_before_make_but_the_machines_own_is_not_meant(clone: Clone) -> None:
+    clone.fake("uname", "#!/bin/sh\necho a-machine\n")
+    clone.run("make", "bench", NAME="rag")
+    assert clone.calls("bench.py") == [call("bench.py", "--name rag")]
     clone.run("make", "bench", NAME="a-machine")
-    assert clone.calls("bench.py") == [call("bench.py")]
-    clone.run("make", "--environment-overrides", "bench", NAME="a-machine")
     assert clone.calls("bench.py") == [call("bench.py")]
     clone.run("make", "bench", "NAME=rag", NAME="a-machine")
     assert clone.calls("bench.py") == [call("bench.py", "--name rag")]

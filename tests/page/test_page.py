@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.page.page import policy_hash, room_for, script_json, script_source, to_html
 from vllm_bench.page.tables import levels_table, runs_table
+from vllm_bench.records.run_info import ClockPair
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios, scenario_yaml
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
@@ -24,7 +25,7 @@ from tests.page.reported import (
     reported,
     write_level,
 )
-from tests.support.made_runs import failed_record, made_record
+from tests.support.made_runs import failed_record, made_info, made_record, write_run
 from tests.support.reading import numbers
 
 ANY = st.text(max_size=200)
@@ -135,11 +136,11 @@ def test_a_percentile_without_its_samples_says_so_and_is_sorted_last(tmp_path):
     (run,) = reported(write_level(tmp_path, 4, count=100))
     table = runs_table([run.summary])
     headings = [(c.group, c.heading) for c in table.columns]
-    assert table.rows[0][headings.index(("TTFT ms", "p99"))].text == "n<368"
+    assert table.rows[0][headings.index(("TTFT ms", "p99"))].text == "needs 368"
     more = reported(tmp_path / "made-cc4-0.csv", write_level(tmp_path, 8))
     table = runs_table([one.summary for one in more])
     place = [(c.group, c.heading) for c in table.columns].index(("TTFT ms", "p99"))
-    assert (table.rows[0][place].text, table.rows[0][place].sort) == ("n<368", None)
+    assert (table.rows[0][place].text, table.rows[0][place].sort) == ("needs 368", None)
     assert table.rows[1][place].sort == more[1].summary.percentile("ttft_ms", 99)
 
 
@@ -163,8 +164,8 @@ def test_turns_of_conversations_have_a_table(tmp_path):
     ]
     page = Page(page_of(write_level(tmp_path, 4, records=records)))
     assert "Turns" in page.read("h3")
-    (row,) = (row for row in page.read("tr") if " n<72 200" in row)
-    assert row.endswith("2025-11-24T12:00:00Z 3 38 100 n<72 200")
+    (row,) = (row for row in page.read("tr") if " needs 72 200" in row)
+    assert row.endswith("2025-11-24T12:00:00Z 3 38 100 needs 72 200")
 
 
 def test_levels_of_several_runs_have_intervals_over_them(tmp_path):
@@ -306,3 +307,14 @@ def test_a_figure_that_a_doubt_is_about_is_marked_and_says_why_on_hovering(tmp_p
     assert marked == {"ITL ms", "worst gap"}
     page = to_html([run])
     assert "SUSPECT as to gaps (loop_lag)" in page
+
+
+def test_the_page_opens_on_what_was_run_last(tmp_path):
+    runs = []
+    for name, wall_s in (("a_old", 1e9), ("b_new", 2e9), ("c_middle", 1.5e9)):
+        records = [made_record(i, run_id=name, scenario=name) for i in range(20)]
+        info = made_info(records, scenario={"name": name})
+        info = dataclasses.replace(info, clock_start=ClockPair(wall_s=wall_s, monotonic_ns=0))
+        runs.append(write_run(tmp_path, records, info))
+    names = re.findall(r'<h2 id="s\d+-title">(\w+)', to_html(reported(*runs)))
+    assert names == ["b_new", "c_middle", "a_old"]

@@ -13,6 +13,7 @@ from vllm_bench.plan.dry_run import write_plan
 from vllm_bench.plan.plan import Plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
+from vllm_bench.prompts.source import load_source
 from vllm_bench.scenario.load import LoadLevel, levels_of
 from vllm_bench.scenario.scenario import Scenario, ScenarioError
 
@@ -233,6 +234,19 @@ def test_whole_conversations_come_from_a_file_of_them(tmp_path: Path) -> None:
     ids = [request.conversation_id for request in plan.requests[:8:2]]
     assert len(ids) == 4 == len(set(ids))  # three conversations: one is held again
     assert plan.prompts.counted_by == "nobody"
+
+
+def test_conversations_that_are_left_out_are_counted_and_equal_beginnings_are_not(
+    tmp_path: Path,
+) -> None:
+    talks = [["Hi", "a"], ["Hi", "b"], ["Hi"], []]
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps({"turns": turns}) + "\n" for turns in talks))
+    settings = made(dataset=f"file:{path}", conversations={"turns": 2}, num_requests=4)
+    (plan,) = plans_of(settings, load_source(f"file:{path}", cache_dir=tmp_path), Words())
+    assert sorted(texts(plan)) == ["Hi", "Hi", "a", "b"]
+    assert plan.prompts.left_out == {"without a human prompt": 1, "shorter than 2 turns": 1}
+    assert not any("repeated" in note for note in plan.prompts.notes)
 
 
 def test_conversations_longer_than_any_in_the_file_are_refused(tmp_path: Path) -> None:

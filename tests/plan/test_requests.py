@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
+import tracemalloc
 from array import array
 from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.plan.draw import prompts_drawn
-from vllm_bench.plan.dry_run import dry_run_lines
+from vllm_bench.plan.dry_run import dry_run_lines, write_plan
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.requests import Uses
 from vllm_bench.plan.share import PlannedRequest
@@ -46,7 +49,7 @@ def salt(request: PlannedRequest) -> str | None:
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), st.integers(0, 40))
 def test_uses_are_those_of_a_walk_round_and_round_the_pool(pool: list[str], count: int) -> None:
-    uses, seen = Uses.of(pool), Counter[str]()
+    uses, seen = Uses.of([ord(content) - ord("a") for content in pool]), Counter[str]()
     for number in range(count):
         content = pool[number % len(pool)]
         assert uses.earlier(number) == seen[content]
@@ -124,6 +127,49 @@ def test_the_warm_up_of_a_run_by_time_is_behind_all_that_it_could_measure() -> N
     assert [plan.role(request.index) for request in warmup] == ["warm-up"] * 2
     assert {salt(request) for request in warmup} == {f"{SALT}-warmup"}
     assert plan.expectation(warmup[0].index, 0).prompt_id == "p1000"
+
+
+def test_many_requests_cost_a_sending_process_a_few_bytes_each() -> None:
+    many, small = 300_000, repeating(150, 150)
+    prompts = replace(small.prompts, prompts=small.prompts.prompts * (many // 150))
+    plan = replace(small, prompts=prompts, conversation_ids=())
+    opened = replace(
+        plan,
+        level=replace(plan.level, concurrency=None, request_rate=500.0),
+        times_s=array("d", (n / 500 for n in range(many))),
+    )
+    assert len(pickle.dumps(plan.share(0, 1))) < 6 * many
+    assert len(pickle.dumps(opened.share(3, 8))) < 7 * many
+    assert opened.share(3, 8).requests[-1].index == many - 5
+    assert opened.requests[many - 1].cache_salt == f"{opened.run_id}-use2000"
+
+
+def test_the_file_of_a_plan_is_written_in_pieces_and_as_csv_has_it(tmp_path: Path) -> None:
+    times_s = array("d", (n / 3 for n in range(30_000)))
+    plan = repeating(30_000, 7, concurrencies=[], request_rates=[3.0], times_s=times_s)
+    odd = [
+        replace(p, id=f'a,"{p.id}"', tokens=n or None)
+        for n, p in enumerate(plan.prompts.prompts[:7])
+    ]
+    plan = replace(plan, prompts=replace(plan.prompts, prompts=tuple(odd) * 4285 + tuple(odd[:5])))
+    assert plan.requests.pool.max_tokens == 16 * 30_000
+    tracemalloc.start()
+    write_plan(tmp_path / "plans" / "p.csv", plan)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with (tmp_path / "plans" / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert peak < 3_000_000
+    assert len(rows) == 30_000
+    for index in (0, 1, 6, 7, 9_999, 10_000, 29_999):
+        prompt = plan.prompts.prompts[index]
+        assert rows[index] == {
+            "request_index": str(index),
+            "t_scheduled_s": f"{times_s[index]:.9f}",
+            "prompt_id": prompt.id,
+            "prompt_tokens": str(prompt.tokens or ""),
+            "max_tokens": "16",
+        }
 
 
 def test_requests_cost_memory_by_their_prompts_and_not_by_their_number() -> None:

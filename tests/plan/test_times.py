@@ -16,11 +16,13 @@ from vllm_bench.plan.times import (
     SPARE_S,
     TAIL_S,
     drawn_times,
+    replay_notes,
     schedule_facts,
     spare_connections,
     trace_times,
 )
 from vllm_bench.scenario.load import levels_of, rows_expected
+from vllm_bench.traces.rows import TraceKind
 from vllm_bench.traces.trace import Trace, TraceRequest
 
 from tests.plan.test_request import scenario
@@ -158,6 +160,44 @@ def test_a_trace_of_one_instant_has_a_rate_too() -> None:
     found = replayed(0.0, 0.0, 0.0)
     assert found.request_rate == 3.0
     assert list(found.times_s) == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+
+
+def notes(kind: TraceKind, gap_s: float, count: int = 61, speed: float = 1.0) -> tuple[str, ...]:
+    requests = tuple(TraceRequest(n * gap_s, 10, 5) for n in range(count))
+    return replay_notes(Trace(kind, requests), speed)
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "words"),
+    [
+        (0.5, {"30", "s:", "2", "requests/s", "busiest"}),
+        (10, {"10", "min:", "0.1", "1"}),
+        (200, {"3.33", "hours:", "0.005"}),
+    ],
+)
+def test_a_replay_says_how_long_it_lasts_and_at_which_rates(gap_s: float, words: set[str]) -> None:
+    assert words <= set(notes("azure", gap_s)[0].replace(",", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "gap_s", "speed", "remedy"),
+    [
+        ("mooncake", 0.3, 1.0, None),
+        ("mooncake", 0.3 / 1000, 1.0, "speed: 0.001 "),  # seconds, read as milliseconds
+        ("mooncake", 0.3 / 1000, 4.0, "speed: 0.004 "),
+        ("burstgpt", 0.3 * 1000, 1.0, "speed: 1000 "),  # milliseconds, read as seconds
+        ("azure", 0.0, 1.0, "speed: 0.001 "),  # all at one instant
+        ("run", 0.3 / 1000, 1.0, None),
+        ("run", 0.3 * 1000, 1.0, None),
+    ],
+)
+def test_an_absurd_rate_of_a_replay_is_doubted_with_what_to_do(
+    kind: TraceKind, gap_s: float, speed: float, remedy: str | None
+) -> None:
+    doubts = notes(kind, gap_s, 400, speed)[1:]
+    assert len(doubts) == (remedy is not None)
+    assert all(doubt.startswith("trace_rate: ") and remedy in doubt for doubt in doubts if remedy)
+    assert not notes(kind, gap_s, 3)[1:]  # a few may come at any rate
 
 
 @given(st.lists(st.floats(0, 100), max_size=200).map(sorted))

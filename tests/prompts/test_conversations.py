@@ -83,6 +83,22 @@ def test_a_damaged_row_is_named(tmp_path: Path, row: object, place: str) -> None
     assert "\n" not in str(raised.value)
 
 
+def test_what_a_tool_or_a_silent_model_says_is_not_the_persons(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [
+            {"role": "user", "content": "One"}, {"role": "assistant", "content": None},
+            {"role": "tool", "content": [1]}, {"role": "user", "content": "Two"},
+        ]},
+        {"conversation": [{"role": "human", "content": "One"}]},
+        {"body": {"messages": [{"role": "user", "content": "One"}]}},
+        [{"role": "user", "content": "One"}, {"role": "user", "content": "Two"}],
+    ]  # fmt: skip
+    path = write(tmp_path, *rows)
+    assert holds_conversations(path)
+    found = read_conversations(path)
+    assert [len(c.user_turns) for c in found] == [2, 1, 1, 2]
+
+
 def test_a_file_in_which_nobody_speaks(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=r"c\.jsonl: no conversations"):
         read_conversations(write(tmp_path, {"turns": []}))
@@ -96,6 +112,7 @@ def test_longer_ones_are_cut_and_shorter_ones_left_out() -> None:
     )  # fmt: skip
     (note,) = found.notes
     assert "3 of 4" in note
+    assert found.left_out == {"shorter than 2 turns": 1}
 
 
 @pytest.mark.parametrize(("turns", "longest"), [([1, 3], 3), ([], 0)])

@@ -77,8 +77,9 @@ def choose(
     *,
     fit: Literal["natural", "packed"] = "natural",
     seed: int = 1,
+    name: str = "set",
 ) -> PromptSet:
-    draw = Draw(PromptSource("set", tuple(source)), count, seed, counter)
+    draw = Draw(PromptSource(name, tuple(source), (), {"empty": 2}), count, seed, counter)
     return choose_prompts(draw, fit, target)
 
 
@@ -206,6 +207,45 @@ def test_where_no_prompt_fits_the_error_names_range_lengths_and_remedy(
     assert found.startswith("set: ")
     assert re.findall(r"\d+", found) == ["10", str(low), str(high), "1", "36"]
     assert {"server", "prompt_fit", "packed", "prefill_tokens"} <= set(re.findall(r"\w+", found))
+
+
+def test_a_file_of_ones_own_is_sent_whole_whatever_its_lengths() -> None:
+    lengths = (1, 7, 49, 50, 500, 501, 20_000)
+    source = [user_prompt(f"file:{n}", f"No{n} " + "word " * (n - 1)) for n in lengths]
+    found = choose(source, Counting(words), 7, target=None, name="file:mine")
+    assert sorted(p.tokens or 0 for p in found.prompts) == list(lengths)
+    assert (found.left_out, found.notes) == ({"empty": 2}, ())
+    usual = choose(source, Counting(words), 2, target=None)
+    assert {p.tokens for p in usual.prompts} == {50, 500}, (
+        "another set's lengths are the usual ones"
+    )
+
+
+def test_a_length_that_is_asked_for_is_told_with_what_it_leaves_out() -> None:
+    source = made_source(40)  # 1 to 40 words, each once
+    found = choose(source, Counting(words), 99, target=20, name="file:mine")
+    assert found.distinct == 31
+    assert found.left_out == {"empty": 2, "shorter than 10 tokens": 9}
+    assert found.notes[-1].startswith("file:mine: ")
+    assert figures_in(found)[-1] == [40, 9, 10]
+    assert choose(source, Counting(words), 99, target=10, name="file:mine").left_out == {
+        "empty": 2,
+        "shorter than 5 tokens": 4,
+        "longer than 20 tokens": 20,
+    }
+    (reused,) = choose(source, Counting(words), 99, target=20).notes
+    assert "looked at" not in reused, "a set of the hub has its range in its description"
+
+
+def test_what_the_server_refuses_is_left_out_of_a_file_and_counted() -> None:
+    counter = Counting(lambda text: None if "No3 " in text else words(text))
+    found = choose(made_source(10), counter, 10, target=None, name="file:mine")
+    assert found.distinct == 9
+    assert list(found.left_out.values()) == [2, 1]
+    assert [10, 1] in figures_in(found)
+    with pytest.raises(PromptError, match="MAX_MODEL_LEN") as raised:
+        choose(made_source(10), Counting(lambda _: None), target=None, name="file:mine")
+    assert len(str(raised.value)) < 300
 
 
 # packed

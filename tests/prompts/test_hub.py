@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.prompts import hub as hub_module
+from vllm_bench.prompts.rows import first_human_turn
 from vllm_bench.prompts.source import load_source, locate
 from vllm_bench.scenario.datasets import DATASETS, HUB_SETS
 
@@ -81,6 +82,11 @@ def test_sharegpt_v3_takes_the_first_human_turn_of_its_one_file(
         continued["conversations"][1]["value"],
     ]
     assert hub.calls[0]["data_files"] == "ShareGPT_V3_unfiltered_cleaned_split.json"
+
+
+def test_a_conversation_that_is_odd_after_its_first_human_turn_is_not_left_out() -> None:
+    row = {"conversations": [{"from": "human", "value": "One"}, {"value": "?"}, None]}
+    assert first_human_turn(row) == "One"
 
 
 @pytest.mark.parametrize(

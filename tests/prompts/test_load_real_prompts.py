@@ -52,3 +52,4 @@ def test_the_loader_lists_sets_with_their_licences(tmp_path: Path) -> None:
 def test_the_loader_refuses_what_makes_no_sense(tmp_path: Path, words: list[str]) -> None:
     done = run_loader(*words, cache_dir=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
+    assert ("did you mean dolly" in done.stderr) == (words == ["dolli"])

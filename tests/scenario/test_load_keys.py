@@ -182,7 +182,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"concurrencies": [4]}, "give num_requests, duration_s or both"),
     ({**OPEN, "start": "together"}, "start goes only with concurrencies"),
     ({**TRACE, "start": "staggered"}, "start goes only with concurrencies"),
-    ({**CLOSED, "start": "slowly"}, "start: should be 'staggered' or 'together'"),
+    ({**CLOSED, "start": "slowly"}, "start: must be one of staggered, together"),
     ({"request_rates": [4]}, "give one of num_requests, duration_s"),
     ({**OPEN, "duration_s": 9}, "give one of num_requests, duration_s, not both"),
     (
@@ -215,25 +215,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {**CLOSED, "conversations": {"turns": 2}, "endpoint": "completions"},
         "conversations need endpoint: chat",
     ),
-    ({**OPEN, "arrival": "normal"}, "arrival: should be 'constant', 'poisson', 'gamma' or"),
-    ({**OPEN, "request_rates": [0]}, "request_rates.0: should be greater than 0 (given: '0')"),
+    ({**OPEN, "arrival": "normal"}, "arrival: must be one of constant, poisson, gamma, bursts"),
+    ({**OPEN, "request_rates": [0]}, "request_rates.0: must be above 0 (given: '0')"),
     ({**OPEN, "request_rates": [1, 1.0]}, "request_rates: must not name a level twice"),
     ({**OPEN, "request_rates": 5}, "request_rates: must be a list, as in [0.5, 4]"),
-    ({**OPEN, "request_rates": [float("inf")]}, "request_rates.0: should be a finite number"),
-    ({**OPEN, "arrival": "gamma", "cv": 0}, "cv: should be greater than or equal to 0.01"),
-    ({**OPEN, "arrival": "gamma", "cv": 21}, "cv: should be less than or equal to 20"),
-    ({**OPEN, "arrival": "bursts", "burst_size": 0}, "burst_size: should be greater than or"),
-    ({**OPEN, "ramp_s": -1}, "ramp_s: should be greater than or equal to 0"),
-    ({**OPEN, "max_in_flight": 0}, "max_in_flight: should be greater than or equal to 1"),
-    ({**OPEN, "warmup_requests": -1}, "warmup_requests: should be greater than or equal to 0"),
-    ({**OPEN, "repeats": 0}, "repeats: should be greater than or equal to 1"),
-    ({"request_rates": [1], "duration_s": 0}, "duration_s: should be greater than 0"),
-    ({"trace": ""}, "trace: string should have at least 1 character"),
-    ({**TRACE, "speed": 0}, "speed.0: should be greater than 0"),
+    ({**OPEN, "request_rates": [float("inf")]}, "request_rates.0: must be a finite number"),
+    ({**OPEN, "arrival": "gamma", "cv": 0}, "cv: must be 0.01 or more"),
+    ({**OPEN, "arrival": "gamma", "cv": 21}, "cv: must be at most 20"),
+    ({**OPEN, "arrival": "bursts", "burst_size": 0}, "burst_size: must be 1 or more"),
+    ({**OPEN, "ramp_s": -1}, "ramp_s: must be 0 or more"),
+    ({**OPEN, "max_in_flight": 0}, "max_in_flight: must be 1 or more"),
+    ({**OPEN, "warmup_requests": -1}, "warmup_requests: must be 0 or more"),
+    ({**OPEN, "repeats": 0}, "repeats: must be 1 or more"),
+    ({"request_rates": [1], "duration_s": 0}, "duration_s: must be above 0"),
+    ({"trace": ""}, "trace: must not be empty"),
+    ({**TRACE, "speed": 0}, "speed.0: must be above 0"),
     ({**TRACE, "speed": [1, 1]}, "speed: must not name a level twice"),
-    ({**TRACE, "speed": "fast"}, "speed.0: should be a valid number"),
+    ({**TRACE, "speed": "fast"}, "speed.0: must be a number"),
     ({**CLOSED, "conversations": {}}, "conversations.turns is missing"),
-    ({**CLOSED, "conversations": {"turns": 0}}, "conversations.turns: should be greater than or"),
+    ({**CLOSED, "conversations": {"turns": 0}}, "conversations.turns: must be 1 or more"),
     (
         {**CLOSED, "conversations": {"turns": 2, "think_time": 1}},
         "unknown key conversations.think_time; did you mean think_time_s?",
@@ -277,7 +277,7 @@ def test_a_number_that_no_run_could_hold_is_refused(
 ) -> None:
     found = refusal(tmp_path, keys)
     assert f"{key}: " in found
-    assert "less than" in found
+    assert "at most" in found
 
 
 def test_a_trace_at_no_speed_is_refused(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.process
         ("bench/bench.py --workers two", "--workers: two", "1 to 256"),
         ("bench/bench.py --wait-s -1", "--wait-s: -1", "0 or more"),
         ("bench/bench.py --wait-s x", "--wait-s: x", "0 or more"),
-        ("bench/bench.py --telemetry-command 'a", "--telemetry-command: 'a", "quotation"),
-        ("bench/bench.py --res X", "--res", "unrecognized"),  # make all looks for the whole
-        ("bench/report.py --colour", "--colour", "unrecognized"),
+        # It may have a password.
+        ("bench/bench.py --telemetry-command 'a", "--telemetry-command:", "quotation"),
+        ("bench/bench.py --res X", "--res", "no such flag"),  # make all looks for the whole
+        ("bench/report.py --colour", "--colour", "no such flag"),
         ("bench/calibrate.py --repeats x", "--repeats: x", "1 to 16384"),
         ("bench/calibrate.py --streams 1,0", "--streams: 0", "1 to 16384"),
         ("bench/judge.py --only twins", "--only twins", "no such case"),
@@ -32,6 +33,24 @@ def test_a_wrong_value_is_told_with_what_is_allowed(words: str, flag: str, allow
     last = done.stderr.splitlines()[-1]
     assert flag in last
     assert allowed in last
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "bench/bench.py --api-key s3cret",
+        "bench/bench.py --hf-token=s3cret",
+        "bench/report.py --x password=s3cret",
+        "bench/bench.py --telemetry-command 'sshpass-s3cret",
+        "bench/bench.py --dcgm-url http://me:s3cret@gpu7/metrics",
+        "bench/bench.py --base-url http://gpu7/v1?key=s3cret",
+        "bench/bench.py --base-url http://me:s3cret@gpu7/v1",
+    ],
+)
+def test_what_may_be_a_secret_is_not_repeated(words: str) -> None:
+    done = run_script(*words.split(" "))
+    assert done.returncode == 2
+    assert "s3cret" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def scenario_file(folder: Path, **keys: object) -> Path:
 def test_it_says_how_many_fit_how_long_they_are_and_shows_some(
     tmp_path: Path, prompts: str
 ) -> None:
-    done = run(tmp_path, "--dataset", prompts, "--show", 3)
+    done = run(tmp_path, "--dataset", prompts, "--show", 3, "--min-tokens", 50)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     # A question of 10 repeats or more has 223 characters, 50 tokens: 30 of each 40 have.
@@ -76,7 +76,20 @@ def test_it_says_how_many_fit_how_long_they_are_and_shows_some(
     assert sum(line.startswith("--- ") for line in lines) == 3
     bins = [line.split() for line in lines if line.startswith("  ")]
     assert sum(int(words[-1]) for words in bins) == 150
-    assert sum(line.startswith("Note: ") for line in lines) == 1
+    estimated, left_out = (line for line in lines if line.startswith("Note: "))
+    assert numbers(left_out) == [200, 50, 50]  # looked at, left out, the shortest that is wanted
+    assert "estimated" in estimated
+
+
+def test_a_file_of_ones_own_is_shown_whole_unless_lengths_are_asked_for(
+    tmp_path: Path, prompts: str
+) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("Hi\n" + "word " * 3000 + "\nBye\n")
+    for words, found in (((), 3), (("--min-tokens", 2), 1), (("--max-tokens", 500), 2)):
+        done = run(tmp_path, "--dataset", "file:long.txt", *words)
+        assert numbers(done.stdout.partition("\n")[0])[0] == found, words
+    assert numbers(run(tmp_path, "--dataset", prompts).stdout.partition("\n")[0])[0] == 200
 
 
 def test_each_prompt_stands_once_in_both_files_and_the_saved_ones_can_be_sent(
@@ -203,6 +216,12 @@ def test_with_its_server_a_scenario_shows_the_runs_very_prompts(
         (["--scenarios", "f.yaml"], "--scenarios --scenario"),
         (["--base-url", "http://localhost/v1"], "--base-url --scenario"),
         (["--min-tokens", "600"], "--min-tokens 600 --max-tokens 500"),
+        (["--dataset", "dolli"], "--dataset dolli: dolly? file:PATH;"),
+        (["--dataset", "file:"], "--dataset file:: file:PATH"),
+        (["--dataset", "file:no.txt"], "--dataset file:no.txt: file"),
+        (["--dataset", "file:mine.txt", "--save-jsonl", "./mine.txt"], "mine.txt: prompts file:"),
+        (["--save-jsonl", "/dev/null"], "--save-jsonl /dev/null:"),
+        (["--save-text", "/dev/stdout"], "--save-text /dev/stdout:"),
         (["--show", "-1"], "--show: -1:"),
         (["--save-text", "a", "--save-jsonl", "a"], "--save-text --save-jsonl"),
         (["--scenario", "mini"], "--scenario mini: scenarios.yaml mine?"),
@@ -225,8 +244,7 @@ def test_options_that_make_no_sense_are_refused(
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--dataset", "file:no.txt"], "file:no.txt: "),
-        (["--dataset", "dolli"], "dolli: "),
+        (["--dataset", "file:empty.txt"], "file:empty.txt: "),
         (["--dataset", "file:mine.txt", "--min-tokens", "499"], "499"),
         ([], "databricks/databricks-dolly-15k"),
         (["--dataset", "file:mine.txt", "--save-text", "mine.txt/a"], "mine.txt/a: "),
@@ -235,6 +253,7 @@ def test_options_that_make_no_sense_are_refused(
 def test_what_cannot_be_had_ends_in_one_line(
     tmp_path: Path, prompts: str, words: list[str], named: str
 ) -> None:
+    (tmp_path / "empty.txt").touch()
     done = run(tmp_path, *words)
     assert done.returncode == 1
     line = one_line(done.stderr)
@@ -251,6 +270,28 @@ def test_a_closed_pipe_ends_it_quietly(tmp_path: Path, prompts: str, words: str)
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.splitlines()[1] == "0"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_it_was_told_to_write_is_whole_though_nobody_reads_on(
+    tmp_path: Path, prompts: str, unbuffered: str
+) -> None:
+    words = f"--dataset {prompts} --show 500 --save-jsonl j.jsonl --save-text t.txt"
+    whole = run(tmp_path, *words.split())
+    assert whole.stdout.splitlines()[-2:] == [f"Wrote 200 prompts to {n}" for n in (
+        "t.txt", "j.jsonl")]  # fmt: skip
+    kept = [(tmp_path / name).read_bytes() for name in ("j.jsonl", "t.txt")]
+    script = f"{sys.executable} {SCRIPT} {words}"
+    for reader in ("head -n 1", "(exec 0<&-; echo -)"):
+        for name in ("j.jsonl", "t.txt"):
+            (tmp_path / name).unlink()
+        done = subprocess.run(
+            ["bash", "-c", f"{script} | {reader}; echo ${{PIPESTATUS[0]}}"],
+            env={**environment(tmp_path), "PYTHONUNBUFFERED": unbuffered}, cwd=tmp_path,
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert (done.stderr, done.stdout.splitlines()[-1]) == ("", "0")
+        assert [(tmp_path / name).read_bytes() for name in ("j.jsonl", "t.txt")] == kept
 
 
 def writer_of(pipe: Path) -> int | None:

@@ -23,6 +23,9 @@ FILES = (
     "bench/serve.py",
     "bench/vllm_bench/env_file.py",
     "bench/vllm_bench/errors.py",
+    "bench/vllm_bench/small_file.py",
+    "bench/vllm_bench/scenario/secrets.py",
+    "bench/vllm_bench/scenario/echoes.py",
 )
 ALIAS = ["openai/gpt-oss-20b", "--served-model-name", "openai/gpt-oss-20b", "gpt-oss-20"]
 FAKE_VLLM = f"""#!{sys.executable} -IS

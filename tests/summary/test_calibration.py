@@ -27,6 +27,7 @@ from vllm_bench.summary.calibration import (
     to_markdown,
     write_sidecar,
 )
+from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import summarize
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.text_tables import footnotes
@@ -66,8 +67,8 @@ def test_the_error_at_a_runs_load_stands_beside_it(tmp_path: Path) -> None:
     write_sidecar(sidecar(tmp_path, path.stem), row(ttft_error_mean_ms=0.61))
     after = summarize(load_run(path))
     assert after.calibration == row(ttft_error_mean_ms=0.61)
-    assert any("+0.61 ms" in note for note in footnotes([after]))
-    assert not any("calibrate" in note for note in footnotes([before]))
+    assert any("+0.61 ms" in note for note in footnotes(*series_of([after])))
+    assert not any("calibrate" in note for note in footnotes(*series_of([before])))
     (values,) = csv.DictReader(io.StringIO(to_csv(SUMMARY_COLUMNS, [after]).decode()))
     assert values["client_ttft_error_mean_ms"] == "0.6100"
 

@@ -79,7 +79,7 @@ def test_ttft_is_told_turn_by_turn(tmp_path):
     assert [t.prompt_tokens_mean for t in summary.turns] == [100, 200, 300]
     assert [t.cached_share for t in summary.turns] == [0.5, 0.25, pytest.approx(1 / 6)]
     text = to_markdown([summary])
-    assert "| 8 | 2 | 57 | 200 | n<72 | 200 | 25.0 % |" in text
+    assert "| 8 | 2 | 57 | 200 | needs 72 | 200 | 25.0 % |" in text
     (run,) = json.loads(to_json([summary]))["runs"]
     assert run["turns"][2]["ttft_p50_ms"] == 300
 

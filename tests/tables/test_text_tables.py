@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -24,7 +25,7 @@ from vllm_bench.tables.group import Where
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.marks import family_of
 from vllm_bench.tables.terminal import print_summary
-from vllm_bench.tables.text_tables import footnotes, runs_table, setup_words
+from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, setup_words
 
 from tests.support.made_runs import (
     failed_record,
@@ -75,7 +76,7 @@ def test_numbers_have_the_digits_that_matter(value, text):
 def test_a_percentile_without_the_samples_says_how_many_it_takes():
     found = describe(np.full(50, 120.0))
     assert allowed(found.percentile(50), 50) == "120"
-    assert allowed(found.percentile(95), 95) == "n<72"
+    assert allowed(found.percentile(95), 95) == "needs 72"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_markdown_has_verdicts_first_then_levels_errors_environment_and_the_comm
         "`errors` (INVALID): 1 of 21 requests failed",
         "## made",
         "| 4 | INVALID | 20/21 |",
-        "n<…: too few successes; p95 from 72, p99 from 368",
+        "needs …: too few successes; p95 from 72, p99 from 368",
         "## Errors",
         "`http_5xx` | 1 | `HTTP 500: out of memory`",
         "## Environment",
@@ -213,13 +214,28 @@ def test_a_simulated_server_is_called_one_everywhere(tmp_path):
     assert "simulated server" in printed([summary])
 
 
-def test_why_a_column_is_empty_stands_under_the_table_once(tmp_path):
+def test_why_figures_are_missing_stands_in_the_cell_and_under_the_table_once(tmp_path):
     records = [whole_reply_record(i) for i in range(80)]
     summary = summary_of(tmp_path, records, scenario={"stream": False})
-    assert footnotes([summary, summary]) == [
-        f"TTFT, TPOT, ITL, worst gap {ABSENT}: stream: false, so a reply is one piece",
-        "n<…: too few successes; p99 from 368",
+    (series,) = series_of([summary])
+    assert footnotes(series) == [
+        "TTFT, TPOT, ITL, worst gap: stream: false, so a reply is one piece",
+        "needs …: too few successes; p99 from 368",
     ]
+    assert ["TTFT ms p50", "not streamed"] in figure_rows(series, Where.TERMINAL)
+
+
+def test_a_footnote_names_its_runs_where_others_have_the_figure(tmp_path):
+    summaries = []
+    for streams, record in ((1, whole_reply_record), (4, made_record)):
+        (folder := tmp_path / str(streams)).mkdir()
+        records = [record(i, concurrency=streams) for i in range(80)]
+        summaries.append(dataclasses.replace(summary_of(folder, records), folder=tmp_path))
+    (series,) = series_of(summaries)
+    notes = footnotes(series)
+    assert any(note.startswith("TTFT") and note.endswith("[1 stream]") for note in notes)
+    rows = {row[0]: row[1:] for row in figure_rows(series, Where.TERMINAL)}
+    assert rows["TTFT ms p50"] == ["no value", short(summaries[1].percentile("ttft_ms", 50))]
 
 
 def test_the_terminal_shows_the_verdict_first(tmp_path):
@@ -229,16 +245,25 @@ def test_the_terminal_shows_the_verdict_first(tmp_path):
     assert any("100/100" in line and "VALID" in line for line in lines)
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100])
-def test_on_a_narrow_terminal_no_figure_is_cut(tmp_path, width):
-    records = [made_record(i, ttft_ms=1000.0 + i, latency_ms=30_000.0) for i in range(100)]
-    summary = summary_of(tmp_path, records)
-    text = printed([summary], width=width, force_terminal=True, color_system=None)
-    for metric in ("ttft_ms", "latency_ms"):
-        shown = [short(summary.percentile(metric, q)) for q in (50, 95)]
-        assert "/".join([*shown, "n<368"]) in text
-    table = text[text.index("dolly") : text.index("n<…")]
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("levels", [1, 3, 9])
+def test_on_a_narrow_terminal_each_figure_stands_whole_and_p99_with_it(tmp_path, width, levels):
+    summaries = []
+    for place in range(levels):
+        (folder := tmp_path / str(place)).mkdir()
+        records = [
+            made_record(i, concurrency=1 + place, ttft_ms=1000.0 + i + place, latency_ms=30_000.0)
+            for i in range(400)
+        ]
+        summaries.append(dataclasses.replace(summary_of(folder, records), folder=tmp_path))
+    text = printed(summaries, width=width, force_terminal=True, color_system=None)
+    table = text[text.index("streams") : text.rindex("out tok/s run")]
     assert "…" not in table
+    assert max(map(len, table.splitlines())) <= width
+    for q in (50, 95, 99):
+        of = [line for line in table.splitlines() if line.startswith(f"TTFT ms p{q} ")]
+        cells = [cell for line in of for cell in re.findall(r"needs \d+|[\d.]+", line[11:])]
+        assert cells == [allowed(run.percentile("ttft_ms", q), q) for run in summaries]
 
 
 def test_piped_output_is_plain_lines_that_never_fold(tmp_path):

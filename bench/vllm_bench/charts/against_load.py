@@ -120,7 +120,7 @@ def level_lines(
     of_level: Callable[[Level], Repeated | None],
     of_run: Figure,
 ) -> Iterator[Line]:
-    """Return a line through the levels, a ring per repeat, a hollow mark per run that is no part.
+    """Return a line through the levels, a dot per repeat, a hollow mark per run that is no part.
 
     The line has a gap at a level whose runs are INVALID or disagree.
     """
@@ -135,24 +135,23 @@ def level_lines(
             y=np.array([over.centre if over else np.nan for _, over in points]),
             low=np.array([i.low if i else np.nan for i in intervals]),
             high=np.array([i.high if i else np.nan for i in intervals]),
-            hollow=np.array([level.verdict != "VALID" for level, _ in points]),
             words=[_words(level, i) for (level, _), i in zip(points, intervals, strict=True)],
             **look,
         )
     group = {**look, "group": name}
     repeats = [run for level in levels if len(level.figures_of) > 1 for run in level.figures_of]
-    ring = {"name": f"one run's {name}", "role": "rings", "legend": None}
-    yield from _marks(repeats, of_run, **ring, **group)
+    one = {"name": f"one run's {name}", "role": "repeats", "legend": None}
+    yield from _marks(repeats, of_run, **one, **group)
     others = [run for level in levels for run in level.runs if run not in level.figures_of]
-    yield from _marks(others, of_run, name=NO_PART, role="points", **group)
+    yield from _marks(others, of_run, name=NO_PART, role="hollow", **group)
 
 
 def _marks(runs: Sequence[RunSummary], figure: Figure, **look: Any) -> Iterator[Line]:
-    """Return a hollow mark for each of these runs that has the figure, in no line."""
+    """Return a mark for each of these runs that has the figure, in no line."""
     known = [(run.load.value, value) for run in runs if (value := figure(run)) is not None]
     if known:
         x, y = np.array(known).T
-        yield Line(x=x, y=y, hollow=np.ones(x.size, dtype=bool), **look)
+        yield Line(x=x, y=y, **look)
 
 
 def _words(level: Level, interval: Interval | None) -> str:
@@ -172,7 +171,8 @@ def _levels_axis(levels: Sequence[Level]) -> Axis:
     load, used = levels[0].load, {level.verdict for level in levels}
     marks = "".join(f"   {mark} {verdict}" for verdict, mark in MARKS.items() if verdict in used)
     return Axis(
-        words=load.axis_words + marks,
+        words=load.axis_words,
+        key=marks,
         unit=load.unit,
         ticks=[
             (lv.load.value, f"{_in_lines(lv.load)}\n{MARKS.get(lv.verdict, '')}".rstrip())
@@ -189,9 +189,9 @@ def _in_lines(load: Load) -> str:
 
 def _how_to_read(series: Series) -> str:
     bars = "Bars: 95 % intervals; without an upper end, or with an arrow: no upper bound"
-    parts = [bars, "Hollow mark: not VALID"]
+    parts = [bars, "Hollow mark: INVALID, or its runs disagree: no part of a line"]
     if any(len(level.figures_of) > 1 for level in series.levels):
-        parts = ["Line: of the rows of all a level's runs; small rings: each run", *parts]
+        parts = ["Line: of the rows of all a level's runs; small dots: each run", *parts]
     hits = hit_rates(series)
     return ". ".join([*parts, *([hits] if hits else [])])
 

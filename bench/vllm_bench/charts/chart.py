@@ -12,7 +12,6 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..stats.batches import Values
 
@@ -21,13 +20,13 @@ Role = Literal[
     "marked",  # a line with a mark at each point
     "line",  # a line with none
     "steps",  # from each point on, until the next
-    "curve",  # steps whose marks are a separate line
     "thin",  # steps that stay in the background
     "samples",  # a line through readings, which are marked where they are few
     "points",  # marks alone
     "drops",  # marks, and a line from each down to the axis
     "dots",  # many small marks
-    "rings",  # small hollow marks
+    "repeats",  # small pale marks
+    "hollow",  # hollow marks alone: of what isn't believed
     "crosses",  # of failures
     "bars",  # horizontal, each from `x` to `until`; only in pictures
     "hatched",  # bars that matter less
@@ -49,7 +48,6 @@ class Line:
     low: Values | None = None  # the interval around each point, NaN where there is none
     high: Values | None = None
     until: Values | None = None
-    hollow: NDArray[np.bool_] | None = None  # doubtful points
     labels: Sequence[str] = ()  # next to each point; empty: none
     words: Sequence[str] = ()  # more about each point, on hovering
     hover: str = ""  # text on hovering, with {name}, {x}, {y}, {words}; empty: all of them
@@ -89,6 +87,7 @@ class Axis:
     ticks: Sequence[tuple[float, str]] = ()  # places and labels, where they are fixed
     log: bool = False
     span: Span | None = None
+    key: str = ""  # what marks at its ticks mean
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..figures.digits import short
+from ..figures.digits import needs, short
 from ..figures.facts import Facts
 from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
 from ..stats.batches import Values
-from ..stats.distribution import Sample, min_samples, ordered
+from ..stats.distribution import Sample, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
 from ..tables.marks import mark
@@ -23,7 +23,7 @@ from .style import level_colour, log_times, series_colour
 DRAWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
 COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what is counted; otherwise requests
 MARKED = (50.0, 95.0, 99.0)
-CURVE, MARK = "{name}\n{y} % ≤ {x} ms", "{name}\np{y} = {x} ms"
+CURVE = "{name}\n{y} % ≤ {x} ms"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def distribution(
         for place, other in enumerate(repeats)
     ]
     named = f"this run, n {own.n:,}" if repeats else f"n {own.n:,}"
-    lines.append(_line(own, "steps", legend=named, colour="c0"))
+    lines.append(_line(own, "steps", legend=named, colour="ink"))
     sent = [curves[metric]] if head != metric and metric in curves else []
     lines += [_line(c, "thin", legend="from the send", colour="c4", place=1) for c in sent]
     return _chart(head, [*lines, *_percentiles(run, head)], [own, *sent, *repeats])
@@ -108,14 +108,14 @@ def _percentiles(run: RunSummary, metric: str) -> Iterator[Line]:
     """Return one mark per percentile; one without enough samples is only words."""
     for place, q in enumerate(MARKED):
         value = run.percentile(metric, q)
-        words = f"n<{min_samples(q)}" if value is None else f"{short(value)} ms"
+        words = needs(q) if value is None else f"{short(value)} ms"
         yield Line(
             name=f"p{q:g}  {words}",
             x=np.array([] if value is None else [value]),
             y=np.array([] if value is None else [q]),
             role="drops",
             place=place,
-            colour=series_colour(place + 1),
+            colour=series_colour(place),
         )
 
 
@@ -138,19 +138,10 @@ def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart 
         for run in (run for run in runs if id(run) in having):
             look = {"place": place, "colour": colour, "group": level.load.words}
             look["name"] = f"{names[id(run)]}{_doubt(run.verdict.level)}{mark([run], head)}"
-            curve_of = _line(having[id(run)], "curve", legend=legend, hover=CURVE, **look)
-            lines += [curve_of, *_marks(run, head, **look)]
+            lines.append(_line(having[id(run)], "steps", legend=legend, hover=CURVE, **look))
             legend = None  # only a level's first run is in the legend
     found = [c[head] for c in curves.values() if head in c]
-    note = "Marks: p50, p95, p99, where there are enough samples"
-    return _chart(head, lines, found, note) if lines else None
-
-
-def _marks(run: RunSummary, metric: str, **look: Any) -> Iterator[Line]:
-    known = {q: v for q in MARKED if (v := run.percentile(metric, q)) is not None}
-    if known:
-        x, y = np.array(list(known.values())), np.array(list(known))
-        yield Line(x=x, y=y, role="points", legend=None, hover=MARK, **look)
+    return _chart(head, lines, found) if lines else None
 
 
 def _level_words(level: Level, curves: Sequence[Curve]) -> str:
@@ -162,7 +153,7 @@ def _doubt(verdict: str) -> str:
     return "" if verdict == "VALID" else f" {verdict}"
 
 
-def _chart(metric: str, lines: Sequence[Line], curves: Sequence[Curve], note: str = "") -> Chart:
+def _chart(metric: str, lines: Sequence[Line], curves: Sequence[Curve]) -> Chart:
     title, counted = TITLES[metric], COUNTED.get(metric, "requests")
     ends = np.array([c.values[place] for c in curves for place in (0, -1)])
     most = max(curves, key=lambda c: c.of)
@@ -170,17 +161,16 @@ def _chart(metric: str, lines: Sequence[Line], curves: Sequence[Curve], note: st
         f"{most.values.size:,} of {most.of:,} points are drawn, spread evenly over the ranks and "
         "over the values; each is a measured value, smallest and largest are kept"
     )
-    parts = [note, thinned if most.values.size < most.of else ""]
     shares = Axis(
         words=f"{counted} at or below (%)",
         unit=f"% of {counted}",
-        ticks=[(share, str(share)) for share in (0, 25, 50, 75, 100)],
+        ticks=[(share, str(share)) for share in (0, 25, 50, 75, 95)],
         span=(0, 103),
     )
     return Chart(
         title=f"{title[:1].upper()}{title[1:]} distribution",
         doc=DOCS[metric],
-        note=". ".join(part for part in parts if part),
+        note=thinned if most.values.size < most.of else "",
         x=Axis(words=f"{title} (ms)", unit="ms", log=log_times(ends)),
         panels=[Panel(y=shares, lines=lines)],
     )

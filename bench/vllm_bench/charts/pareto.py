@@ -8,6 +8,7 @@ import numpy as np
 
 from ..summary.capacity import ParetoPoint, gpu_count, pareto_points
 from ..summary.levels import Series
+from ..tables.marks import MARKS
 from .chart import Axis, Chart, Line, Panel
 
 # Labels closer than this would overlap: as parts of the largest values.
@@ -42,7 +43,7 @@ def pareto_chart(series: Series) -> Chart | None:
 
 
 def _notes(series: Series) -> Iterator[str]:
-    yield "Each point is a level of load. Hollow mark: not VALID"
+    yield "Each point is a level of load. ?: its figures are SUSPECT"
     absent = [level.load.words for level in series.levels if not level.figures_of]
     if absent:
         yield f"Not drawn, since INVALID: {', '.join(absent)}"
@@ -60,8 +61,8 @@ def _kinds(points: Sequence[ParetoPoint]) -> Iterator[Line]:
     """Return a line of marks for each kind of point that there is."""
     labels = dict(_labels(points))
     for name, found, colour, place in (
-        ("on the frontier", [p for p in points if p.on_frontier], "c0", 0),
-        ("another level is better in both", [p for p in points if not p.on_frontier], "quiet", 1),
+        ("on the frontier", [p for p in points if p.on_frontier], "c0", 5),
+        ("another level is better in both", [p for p in points if not p.on_frontier], "quiet", 6),
     ):
         if found:
             yield Line(
@@ -71,7 +72,6 @@ def _kinds(points: Sequence[ParetoPoint]) -> Iterator[Line]:
                 role="points",
                 place=place,
                 colour=colour,
-                hollow=np.array([p.verdict != "VALID" for p in found]),
                 labels=[labels.get(p, "") for p in found],
                 words=[p.load.words for p in found],
             )
@@ -90,11 +90,14 @@ def _labels(points: Sequence[ParetoPoint]) -> Iterator[tuple[ParetoPoint, str]]:
         else:
             groups.append([point])
     for group in groups:
-        *first, last = [p.load.number for p in group]
-        words = (
-            f"{', '.join(first)} and {last} {group[0].load.unit}" if first else group[0].load.words
-        )
+        *first, last = [p.load.number + _doubt(p) for p in group]
+        one, unit = group[0].load.words + _doubt(group[0]), group[0].load.unit
+        words = f"{', '.join(first)} and {last} {unit}" if first else one
         yield max(group, key=lambda p: p.per_user), words
+
+
+def _doubt(point: ParetoPoint) -> str:
+    return "" if point.verdict == "VALID" else f" {MARKS[point.verdict]}"
 
 
 def _right_end(line: Line) -> float:

@@ -22,7 +22,7 @@ from ..records.safe_file import replacing
 from ..records.text import printable
 from ..stats.batches import Values
 from .chart import Axis, Band, Chart, Heading, Line, Panel, Rule
-from .style import CROSSES, DASHES, FONT, LIGHT, MANY, MARKS, Theme
+from .style import CROSSES, DASHES, FONT, LIGHT, MANY, MARKS, OTHER_FONTS, Theme, few_decades
 
 Format = Literal["png", "svg", "pdf"]
 
@@ -38,7 +38,6 @@ FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
 
 STYLE = {
-    "font.family": FONT,
     "font.size": 13,
     "axes.titlesize": 11,
     "axes.labelsize": 13,
@@ -76,7 +75,7 @@ def in_style(theme: Theme | None = None) -> Iterator[None]:
     before = _theme.set(colours)
     own = {key: colours[name] for name, keys in COLOURED.items() for key in keys}
     try:
-        with matplotlib.style.context(["default", {**STYLE, **own}]):
+        with matplotlib.style.context(["default", {**STYLE, **own, "font.family": fonts()}]):
             yield
     finally:
         _theme.reset(before)
@@ -157,15 +156,26 @@ def _subtitle(heading: Heading, width_in: float) -> str:
 
 
 def drawable(text: str, limit: int = 300) -> str:
-    """Return untrusted text, its lines kept, with a question mark where the font lacks a glyph."""
+    """Return untrusted text, its lines kept, with a question mark where no font has a glyph."""
     lines = (printable(line, limit) for line in text.split("\n"))
     return "\n".join("".join(c if _font_has(c) else "?" for c in line) for line in lines)
 
 
 @cache
 def _font_has(character: str) -> bool:
-    found: Any = font_manager.get_font(font_manager.findfont(FONT))
-    return bool(found.get_char_index(ord(character)))
+    return any(_face(name).get_char_index(ord(character)) for name in fonts())
+
+
+@cache
+def fonts() -> list[str]:
+    """Return the fonts to draw with: matplotlib's own, then what the machine has for other text."""
+    there = {entry.name for entry in font_manager.fontManager.ttflist}
+    return [FONT, *(name for name in OTHER_FONTS if name in there)]
+
+
+@cache
+def _face(name: str) -> Any:
+    return font_manager.get_font(font_manager.findfont(name))
 
 
 # ---- what a panel shows ----
@@ -203,7 +213,7 @@ def _draw_band(axes: Axes, band: Band) -> None:
 
 
 def _draw_line(axes: Axes, line: Line, width: float) -> None:
-    """Draw a line with its intervals, its doubtful marks hollow, its labels next to it."""
+    """Draw a line with its intervals, its labels next to it."""
     label = None if line.label is None else drawable(line.label)
     if line.until is not None:
         _draw_bars(axes, line, line.until, label)
@@ -222,9 +232,6 @@ def _draw_line(axes: Axes, line: Line, width: float) -> None:
         above: dict[str, Any] = {"xytext": (0, 26), "textcoords": "offset points"}
         for at in zip(line.x[endless], line.y[endless], strict=True):
             axes.annotate("", at, arrowprops=arrow, **above)
-    if line.hollow is not None and not line.hollow.all():
-        hollow = {**style, "linestyle": "none", "markerfacecolor": _colour("paper"), "zorder": 3.5}
-        axes.plot(line.x[line.hollow], line.y[line.hollow], **hollow)
     for x, y, words in zip(line.x, line.y, line.labels, strict=False):
         axes.annotate(words, (x, y), xytext=(10, 2), textcoords="offset points")
 
@@ -241,9 +248,7 @@ def _draw_bars(axes: Axes, bars: Line, until: Values, label: str | None) -> None
 def _look(line: Line) -> dict[str, Any]:
     """Return how matplotlib draws a line of this role, place and colour."""
     mark, paper = MARKS[line.place % len(MARKS)][0], _colour("paper")
-    hollow = line.hollow is not None and bool(line.hollow.all())
-    face = paper if hollow else _colour(line.colour)
-    marked = {"marker": mark if line.x.size else "", "markerfacecolor": face}
+    marked = {"marker": mark if line.x.size else ""}
     alone = {**marked, "linestyle": "none", "markersize": 10}
     steps = {"drawstyle": "steps-post"}
     small: dict[str, Any] = {"linestyle": "none", "marker": "o"}
@@ -252,13 +257,13 @@ def _look(line: Line) -> dict[str, Any]:
         "marked": marked,
         "line": {},
         "steps": steps,
-        "curve": {**steps, "marker": mark, "markevery": []},  # marked only in the legend
         "thin": {**steps, "linewidth": 0.9, "zorder": 1.9},
         "samples": {"marker": "." if line.x.size < FEW else "", "markersize": 5},
         "points": alone,
         "drops": {**alone, "markersize": 11, "markeredgecolor": paper, "zorder": 5},
         "dots": {**small, "markersize": 4.0 if line.x.size < 500 else 2.5, "markeredgewidth": 0},
-        "rings": {**small, "markersize": 5, "markerfacecolor": paper, "zorder": 3.5},
+        "repeats": {**small, "markersize": 5, "alpha": 0.5, "markeredgewidth": 0, "zorder": 2.9},
+        "hollow": {**alone, "markerfacecolor": paper, "zorder": 3.5},
         "crosses": {**cross, "linestyle": "none", "clip_on": False, "zorder": 5},
     }
     dash: Any = DASHES[line.place % len(DASHES)][0]
@@ -292,15 +297,16 @@ def _scale(axes: Axes, which: Literal["x", "y"], axis: Axis, values: Values, man
         labels = _apart(axes, axis.ticks) if which == "x" else [label for _, label in axis.ticks]
         one.set_major_formatter(FixedFormatter(labels))
     elif axis.log:
-        dense = values.max() / values.min() < many
+        dense = few_decades(values, many)
         one.set_major_locator(LogLocator(10, subs=(1, 2, 5) if dense else (1,)))
         (axes.set_xmargin if which == "x" else axes.set_ymargin)(0.08)
+    if axis.log:
         words += ", log scale" if which == "x" else "\nlog scale"
     if axis.span:
         limits(*axis.span)
     elif not axis.log and not axis.ticks:
         limits(0, 1.1 * max(values, default=0.0) or 1)
-    one.set_label_text(words)
+    one.set_label_text(words + axis.key)
 
 
 def _apart(axes: Axes, ticks: Sequence[tuple[float, str]]) -> list[str]:

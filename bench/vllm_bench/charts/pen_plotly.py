@@ -17,7 +17,7 @@ import numpy as np
 from ..records.text import printable
 from ..stats.batches import Values
 from .chart import Axis, Band, Chart, Line, Panel, Rule
-from .style import CROSSES, DASHES, MANY, MARKS
+from .style import CROSSES, DASHES, MANY, MARKS, few_decades
 
 DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
@@ -46,7 +46,11 @@ def for_page(chart: Chart) -> dict[str, Any]:
         bottom = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
         axis = _axis(panel.y, panel.heights, low=count > 2)
         layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
-        data += [{**trace, "yaxis": _nth("y", place)} for trace in _traces(chart, panel)]
+        of_panel = {"yaxis": _nth("y", place)}
+        if chart.wide:  # its legend stands beside it
+            of_panel["legend"] = _nth("legend", place)
+            layout[_nth("legend", place)] = {"y": top}
+        data += [{**trace, **of_panel} for trace in _traces(chart, panel)]
     _name_once(data)
     return {
         "title": chart.title,
@@ -152,24 +156,22 @@ def _hover(line: Line, chart: Chart, panel: Panel) -> str:
 def _look(line: Line) -> dict[str, Any]:
     """Return how plotly draws a line of this role, place and colour."""
     colour, mark = f"@{line.colour}", MARKS[line.place % len(MARKS)][1]
-    hollow = np.zeros(line.x.size, dtype=bool) if line.hollow is None else line.hollow
-    symbols = [mark + "-open" * bool(one) for one in hollow] if hollow.any() else mark
     dash = DASHES[line.place % len(DASHES)][1]
     joined = {"color": colour, "width": 1.6, "dash": dash}
     steps = {"mode": "lines", "line": {**joined, "shape": "hv"}}
-    marker: dict[str, Any] = {"color": colour, "size": 8, "symbol": symbols}
+    marker: dict[str, Any] = {"color": colour, "size": 8, "symbol": mark}
     cross = {"symbol": CROSSES[line.place % len(CROSSES)][1], "line": {"color": colour, "width": 2}}
     roles: dict[str, dict[str, Any]] = {
         "marked": {"mode": "lines+markers", "line": {**joined, "width": 2}, "marker": marker},
         "line": {"mode": "lines", "line": joined},
         "steps": steps,
-        "curve": steps,
         "thin": {"mode": "lines", "line": {**joined, "width": 1, "shape": "hv"}},
         "samples": {"mode": "lines", "line": joined},
         "points": {"mode": "markers", "marker": marker},
         "drops": {"mode": "markers", "marker": marker},
         "dots": {"mode": "markers", "marker": {"color": colour, "size": 4, "opacity": 0.55}},
-        "rings": {"mode": "markers", "marker": {**marker, "size": 5, "symbol": "circle-open"}},
+        "repeats": {"mode": "markers", "marker": {**marker, "size": 5, "opacity": 0.5}},
+        "hollow": {"mode": "markers", "marker": {**marker, "symbol": f"{mark}-open"}},
         "crosses": {"mode": "markers", "marker": {**marker, **cross}},
     }
     return dict(roles[line.role])
@@ -234,10 +236,12 @@ def _axis(axis: Axis, values: Values, *, low: bool = False) -> dict[str, Any]:
         found["range"] = list(axis.span)
     if axis.log:
         found["type"] = "log"
+        found["title"]["text"] += ", log scale"
         if not axis.ticks:  # at 1, 2 and 5 of each decade, or where they would be too many at 1
-            found["dtick"] = "D2" if values.max() / values.min() < MANY else 1
+            found["dtick"] = "D2" if few_decades(values, MANY) else 1
     elif not axis.ticks and not axis.span:
         found["rangemode"] = "tozero"
+    found["title"]["text"] += axis.key
     if low:
         found["nticks"] = 4
     return found

@@ -75,6 +75,14 @@ CROSSES = (
     ("4", "y-right"),
 )
 FONT = "DejaVu Sans"  # comes with matplotlib
+# For names in Chinese, Japanese and Korean: those that systems bring along, in this order.
+OTHER_FONTS = (
+    *(f"Noto Sans CJK {country}" for country in ("SC", "JP", "KR", "TC")),
+    *("Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans SC", "Source Han Sans"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "IPAexGothic"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei", "Unifont"),
+)
 MANY = 1000  # ticks at 1, 2, 5 overlap over more than three decades
 
 
@@ -98,6 +106,16 @@ def css(theme: Theme) -> str:
 def log_times(values: Values) -> bool:
     """Return whether times span more than a decade; else their axis begins at 0."""
     return values.size > 0 and bool(np.min(values) > 0 and np.max(values) / np.min(values) > 10)
+
+
+def few_decades(values: Values, many: float) -> bool:
+    """Return whether a logarithmic axis has room, or need, for ticks at 2 and 5 too.
+
+    Values that span less than a factor of `many` leave room; without two powers of ten among them
+    their axis would have one tick, or none.
+    """
+    low, high = np.log10(np.min(values)), np.log10(np.max(values))
+    return bool(high - low < np.log10(many) or np.floor(high) - np.ceil(low) < 1)
 
 
 def log_loads(values: Values) -> bool:

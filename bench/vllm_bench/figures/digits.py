@@ -24,8 +24,13 @@ def counted(count: int, what: str) -> str:
 
 
 def allowed(value: float | None, percentile: float) -> str:
-    """Return a percentile's value, or `n<368` where it would need 368 samples."""
-    return f"n<{min_samples(percentile)}" if value is None else short(value)
+    """Return a percentile's value, or `needs 368` where it would take 368 samples."""
+    return needs(percentile) if value is None else short(value)
+
+
+def needs(percentile: float) -> str:
+    """Return what a table shows where there are too few samples for a percentile."""
+    return f"needs {min_samples(percentile)}"
 
 
 def spread(found: Distribution | None) -> str:

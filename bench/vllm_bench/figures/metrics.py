@@ -111,6 +111,14 @@ STREAMED = {  # only streamed replies have these: why some of those have none ei
     "max_gap_ms": "no reply came in two reads",
     "tokens_per_chunk": NO_VALUE,
 }
+NO_SUCCESS, NOT_STREAMED = "no request succeeded", "stream: false, so a reply is one piece"
+IN_A_CELL = {  # the same in a word or two, where a figure would stand
+    NO_SUCCESS: "no success",
+    NOT_STREAMED: "not streamed",
+    STREAMED["tpot_ms"]: "one token",
+    STREAMED["itl_ms"]: "one read",
+    NO_VALUE: "no value",
+}
 
 
 def headline_metric(metric: str, load: Load) -> str:
@@ -123,9 +131,9 @@ def why_absent(facts: Facts, name: str) -> str:
     if name == "send_lag_ms":
         return "no request was sent"
     if not len(facts.succeeded):
-        return "no request succeeded"
+        return NO_SUCCESS
     if name in STREAMED and not facts.streaming:
-        return "stream: false, so a reply is one piece"
+        return NOT_STREAMED
     if name in ("itl_ms", "chunk_gap_ms") and facts.reads is None and facts.reads_absent:
         return facts.reads_absent
     return STREAMED.get(name, NO_VALUE)

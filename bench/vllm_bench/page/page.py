@@ -53,7 +53,8 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     """Return the report of runs, in the order of their summaries."""
     summaries = sorted_summaries([run.summary for run in runs])
     drawn = {id(run.summary): run for run in runs}
-    named = all_series(runs)
+    # What was asked for last comes first.
+    named = sorted(all_series(runs), key=lambda one: _newest(one[1]), reverse=True)
     sections = {
         f"s{place}": _section(name, series, [drawn[id(summary)] for summary in series.runs])
         for place, (name, series) in enumerate(named)
@@ -74,6 +75,10 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
         scripts={name: Markup(text) for name, text in sources.items()},  # noqa: S704
         data=Markup(script_json(charts)),  # noqa: S704
     )
+
+
+def _newest(series: Series) -> str:
+    return max(run.started_utc or "" for run in series.runs)
 
 
 def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
         "figures": figures_table(runs),
         "lines": [*stability_lines(series), *repeat_lines(series), *unbounded(series)],
         "server_lines": server_lines(series),
-        "footnotes": footnotes(runs),
+        "footnotes": footnotes(series),
         "again": again(series, name),
         "timelines": [run_name for run_name, _ in timelines],
         "charts": {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from ..figures.digits import short
+from ..figures.digits import needs, short
 from ..records.column import Column as Figure
 from ..records.column import Value, follow
 from ..records.text import ABSENT, printable
@@ -293,9 +293,8 @@ def errors_table(runs: Sequence[RunSummary]) -> Table | None:
 
 
 def _turn_time(turn: Turn, percentile: int) -> Cell:
-    needs = min_samples(percentile)
     value = turn.ttft_p50_ms if percentile == 50 else turn.ttft_p95_ms
-    return figure_cell(value, f"n<{needs}" if turn.n < needs else "")
+    return figure_cell(value, needs(percentile) if turn.n < min_samples(percentile) else "")
 
 
 def _percent(share: float | None) -> Cell:

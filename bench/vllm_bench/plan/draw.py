@@ -23,12 +23,13 @@ from ..prompts.count import TokenCounter, best_counter
 from ..prompts.fit import Draw, choose_prompts
 from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
+from ..prompts.rows import NOBODY
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
 from .plan import Plan, turns_of
 from .request import chat_messages, completion_text, make_target, tokenized_fields
-from .times import drawn_times, trace_times
+from .times import drawn_times, replay_notes, trace_times
 
 if TYPE_CHECKING:  # read where a scenario has a trace
     from ..traces.trace import Trace
@@ -71,11 +72,12 @@ class _Draw:
             from ..traces.prompts import trace_prompts
 
             trace = self._trace(level.speed)
+            paced = replay_notes(trace, level.speed)
             prompts = trace_prompts(
                 trace, self.source, self.counter, prompts_seed(scenario, repeat)
             )
             return plan(
-                replace(prompts, notes=(*prompts.notes, *trace.notes)),
+                replace(prompts, notes=(*prompts.notes, *trace.notes, *paced)),
                 self._unlike_the_measured(warmups),
                 trace_times(trace),
                 output_tokens=tuple(request.output_tokens for request in trace.requests),
@@ -193,8 +195,14 @@ def _as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) ->
         max_uses=max(uses.values()),
         source_count=len(source.prompts),
         counted_by="nobody",  # a turn's prompt contains answers that don't exist yet
-        notes=(*source.notes, *chosen.notes),
+        notes=chosen.notes,  # the source's are of first turns: equal ones aren't left out here
+        left_out={**_silent(source), **chosen.left_out},
     )
+
+
+def _silent(source: PromptSource) -> dict[str, int]:
+    """Return how many conversations have nothing that a person said."""
+    return {why: number for why, number in source.left_out.items() if why == NOBODY}
 
 
 def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:

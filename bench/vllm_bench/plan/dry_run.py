@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
 from ..records.row import cell_text
-from ..records.safe_file import write_atomically
+from ..records.safe_file import replacing
 from ..records.text import escaped
 from ..scenario.scenario import Scenario
 from .arrivals import realised
@@ -35,7 +36,7 @@ def dry_run_lines(
     left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
-    yield f"{scenario.name}: {runs}, {_length(left)}{but}"
+    yield f"{scenario.name}: {runs}, {length_of(left)}{but}"
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
@@ -53,11 +54,11 @@ def dry_run_lines(
 
 
 def _run_lines(plan: Plan) -> Iterator[str]:
-    yield f"  {plan.words}: {_length([plan])} after {len(plan.warmup)} to warm up"
+    yield f"  {plan.words}: {length_of([plan])} after {len(plan.warmup)} to warm up"
     yield f"    plan sha256 {plan.sha256}"
     known = [p.tokens for p in plan.prompts.prompts if p.tokens is not None]
     drawn = len(plan.prompts.prompts)
-    asked = sum(piece.max_tokens for piece in plan.requests.pool)
+    asked = plan.requests.pool.max_tokens
     prompts = f"{sum(known):,} prompt tokens, " if len(known) == drawn else ""
     pool = "" if plan.duration_s is None else f", in {drawn} prompts that are used again in turn"
     yield f"    {prompts}{asked:,} tokens asked for at most{pool}"
@@ -73,14 +74,15 @@ def _run_lines(plan: Plan) -> Iterator[str]:
         yield f"    {sketch(times_s)}"
 
 
-def _length(plans: Sequence[Plan]) -> str:
-    """Return the requests and seconds of some runs: `240 s, at least 1600 measured requests`."""
+def length_of(plans: Sequence[Plan]) -> str:
+    """Return the requests and seconds of some runs: `4 min, at least 1,600 measured requests`."""
     measured = sum(plan.measured for plan in plans)
-    requests = f"{measured} measured request{'s' * (measured != 1)}"
+    requests = f"{measured:,} measured request{'s' * (measured != 1)}"
     seconds = sum(plan.duration_s or 0.0 for plan in plans)
     if not seconds:
         return requests
-    return f"{seconds:g} s, at least {requests}" if measured else f"{seconds:g} s"
+    lasts = f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{lasts}, at least {requests}" if measured else lasts
 
 
 def _start(plan: Plan) -> str:
@@ -94,10 +96,11 @@ def _start(plan: Plan) -> str:
 
 def sketch(times_s: Sequence[float], columns: int = SKETCH_COLUMNS) -> str:
     """Return arrivals over time as a line of bars; the highest bar has the most arrivals."""
-    counts = [0] * columns
+    import numpy as np
+
     span_s = times_s[-1] or 1.0
-    for time_s in times_s:
-        counts[min(columns - 1, int(columns * time_s / span_s))] += 1
+    places = np.minimum(columns - 1, np.asarray(times_s) * columns / span_s).astype(np.int64)
+    counts = np.bincount(places, minlength=columns).tolist()
     most = max(counts)
     # Rounded up, so that a single arrival is visible.
     bars = "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
@@ -123,6 +126,7 @@ def _first_body(plan: Plan) -> str:
     return escaped(first.body.decode())
 
 
+LINES_AT_ONCE = 10_000
 COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
 
 
@@ -132,16 +136,30 @@ def write_plan(path: Path, plan: Plan) -> None:
     Where a closed loop goes by time: one row per prompt, which it uses again in this order.
     """
     path.parent.mkdir(exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(plan))
-    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        lines = itertools.chain([",".join(COLUMNS) + "\n"], _lines(plan))
+        while some := "".join(itertools.islice(lines, LINES_AT_ONCE)):
+            file.write(some.encode(errors="backslashreplace"))
 
 
-def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
+def _lines(plan: Plan) -> Iterator[str]:
+    """Yield the lines of the plan's requests; what all uses of a prompt share is written once."""
     times_s = plan.measured_s
-    for prompt, request in zip(plan.prompts.prompts, plan.requests, strict=False):
+    ends = dict[tuple[int, int], str]()
+    for index, (prompt, piece) in enumerate(
+        zip(plan.prompts.prompts, plan.requests.pool, strict=True)
+    ):
+        end = ends.get((id(prompt), piece.max_tokens))
+        if end is None:
+            if len(ends) >= LINES_AT_ONCE:
+                ends.clear()
+            cells = ["", cell_text(piece.prompt_id), prompt.tokens, piece.max_tokens]
+            end = ends[id(prompt), piece.max_tokens] = _csv_line(cells)
         # A closed loop has no times: a request goes when a stream is free.
-        at = f"{times_s[request.index]:.9f}" if times_s else ""
-        yield request.index, at, cell_text(request.prompt_id), prompt.tokens, request.max_tokens
+        yield f"{index},{times_s[index]:.9f}{end}" if times_s else f"{index},{end}"
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

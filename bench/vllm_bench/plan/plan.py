@@ -21,13 +21,12 @@ from ..reply.outcome import Expectation
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
+from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
 from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
-from .requests import Piece, Requests, Role, Uses
+from .requests import Piece, Pool, Requests, Role, Uses, numbered
 from .share import NS_PER_S, Share, Talk, Target
-from .times import schedule_facts, spare_connections, start_facts, stream_begins
-
-SHORTEST_SECRET = 4  # `X-Priority: 1` is no secret; masking it would hide every 1 in an error
+from .times import nanoseconds, schedule_facts, spare_connections, start_facts, stream_begins
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Plan:
         """Whether requests go by the clock."""
         return bool(self.times_s)
 
-    @property
+    @functools.cached_property
     def measured_s(self) -> Sequence[float]:
         """Times of the requests that have rows; none in a closed loop."""
         return self.times_s[: self.measured]
@@ -118,22 +117,13 @@ class Plan:
     @functools.cached_property
     def requests(self) -> Requests:
         """The measured requests, then the tail of an open loop, then the warm-up."""
-        most, prompts = self.scenario.max_new_tokens, self.prompts.prompts
-        turn = self.scenario.conversations is not None
-
-        @functools.cache  # sent again: kept once
-        def piece(prompt: Prompt, asked: int | None, *, turn: bool) -> Piece:
-            body = b"" if turn else make_body(self.scenario, prompt, None, asked)
-            return Piece(prompt.id, body, asked or most)
-
-        asked = self.output_tokens or (None,) * len(prompts)
         timed = len(self.times_s) or self.most_measured
         return Requests(
             run_id=self.run_id,
             cache=self.scenario.cache,
-            pool=tuple(piece(p, own, turn=turn) for p, own in zip(prompts, asked, strict=True)),
+            pool=self._pool,
             uses=self._uses,
-            warmup=tuple(piece(p, None, turn=False) for p in self.warmup),
+            warmup=tuple(self._piece(p, None, turn=False) for p in self.warmup),
             measured=self.most_measured,
             timed=timed,
             turns=self.turns,
@@ -141,13 +131,27 @@ class Plan:
             indexes=range(timed + len(self.warmup)),
         )
 
+    def _piece(self, prompt: Prompt, asked: int | None, *, turn: bool) -> Piece:
+        body = b"" if turn else make_body(self.scenario, prompt, None, asked)
+        return Piece(prompt.id, body, asked or self.scenario.max_new_tokens)
+
+    @functools.cached_property
+    def _pool(self) -> Pool:
+        prompts, turn = self.prompts.prompts, self.scenario.conversations is not None
+        if not self.output_tokens:
+            different, order = numbered(prompts, id)
+            return Pool(tuple(self._piece(p, None, turn=turn) for p in different), order)
+        asked = zip(prompts, self.output_tokens, strict=True)
+        pairs, order = numbered(list(asked), lambda pair: (id(pair[0]), pair[1]))
+        return Pool(tuple(self._piece(p, own, turn=turn) for p, own in pairs), order)
+
     @functools.cached_property
     def _uses(self) -> Uses:
         """Of each prompt, or conversation: it is its first turn that a prefix cache finds."""
         openings = self.prompts.prompts[:: self.turns]
         if self.level.speed is not None:  # what a trace repeats was repeated
             return Uses.of(range(len(openings)))
-        return Uses.of([prompt.messages for prompt in openings])
+        return Uses.of(numbered(openings, lambda prompt: prompt.messages)[1])
 
     def uses(self, sent: int) -> dict[str, int]:
         """Return how many different prompts `sent` requests had, and the uses of one at most."""
@@ -188,7 +192,7 @@ class Plan:
             lanes=spare if most is None else min(spare, most),
             warmup=self.requests[timed:][mine],
             requests=self.requests[:timed][mine],
-            due_ns=array("q", (round(time_s * NS_PER_S) for time_s in times_s)),
+            due_ns=nanoseconds(times_s),
             most_in_flight=most,
         )
 
@@ -243,12 +247,9 @@ class Plan:
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that must not be written to files if a server echoes them: key and headers."""
-        own = {name.lower() for name in self.scenario.headers} | {"authorization"}
-        values = [value for name, value in self.target.headers if name.lower() in own]
-        found = {v for value in values for v in (value, value.removeprefix("Bearer "))}
-        # The longest first: otherwise a short one inside a long one would leave the rest visible.
-        return tuple(sorted((v for v in found if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
+        """Texts that must not be shown if a server echoes them: all secrets that it is sent."""
+        key = [value for name, value in self.target.headers if name == "Authorization"]
+        return secret_texts(key, self.scenario.headers, self.scenario.extra_body)
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -18,6 +18,7 @@ from ..scenario.load import LoadLevel
 from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
 from .arrivals import arrival_times, realised
+from .share import NS_PER_S
 
 if TYPE_CHECKING:  # read where a scenario has a trace
     from ..traces.trace import Trace
@@ -25,6 +26,11 @@ if TYPE_CHECKING:  # read where a scenario has a trace
 TAIL_S = 60.0  # an open loop goes on for at most this long after the last measured arrival
 MOST_TAIL = 250_000  # and for at most this many requests: they are planned, and kept in memory
 FEWEST_SPARES, MOST_SPARES = 8, 512
+# Public traces have 0.2 to 10 requests/s; 1,000 times as many, or as few, are outside of these.
+FASTEST_RATE, SLOWEST_RATE = 100.0, 1 / 60  # requests/s on average
+NEARLY_A_SECOND = 1 - 1e-9  # of two requests a second apart one is in it
+FEW_TO_DOUBT = 10  # fewer requests may come at any rate
+UNITS = {"azure": "dates", "mooncake": "milliseconds", "burstgpt": "seconds"}  # of times
 SPARE_S = 0.5  # enough connections are kept ready for the most arrivals within this time
 
 
@@ -54,6 +60,38 @@ def trace_times(trace: Trace) -> array[float]:
     again_s = times_s[-1] + gap_s
     tail = (again_s + t for t in times_s[: bisect_right(times_s, TAIL_S)])
     return array("d", [*times_s, *tail])
+
+
+def replay_notes(trace: Trace, speed: float) -> tuple[str, ...]:
+    """Return how long a replay lasts and at which rates, and a doubt where they are absurd.
+
+    Not of a run's own rows: their unit is known.
+    """
+    times_s = [request.at_s for request in trace.requests]
+    rate = (len(times_s) - 1) / times_s[-1] if times_s[-1] else float(len(times_s))
+    busiest = most_within(times_s, NEARLY_A_SECOND)
+    said = (
+        f"{trace.kind}: the replay at speed {speed:g} lasts {_length(times_s[-1])}: {rate:.4g} "
+        f"requests/s on average, {busiest} in its busiest second"
+    )
+    usual = SLOWEST_RATE <= rate <= FASTEST_RATE
+    if usual or trace.kind == "run" or len(times_s) < FEW_TO_DOUBT:
+        return (said,)
+    too, instead, factor = ("fast", "slower", 1e-3) if rate > 1 else ("slow", "faster", 1e3)
+    return (
+        said,
+        f"trace_rate: {rate:.4g} requests/s is too {too} for recorded traffic: the times of "
+        f"{trace.kind} are read as {UNITS[trace.kind]}; if they have another unit, "
+        f"speed: {speed * factor:g} replays them 1,000 times {instead}",
+    )
+
+
+def _length(seconds: float) -> str:
+    """Return a duration for people: `0.91 s`, `2 min`, `55.6 hours`."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def schedule_facts(
@@ -109,9 +147,20 @@ def start_facts(
 
 def spare_connections(times_s: Sequence[float]) -> int:
     """Return how many connections to keep ready: enough for the most arrivals within `SPARE_S`."""
-    most = first = 0
-    for place, time_s in enumerate(times_s):
-        while times_s[first] < time_s - SPARE_S:
-            first += 1
-        most = max(most, place - first + 1)
-    return max(FEWEST_SPARES, min(most, MOST_SPARES))
+    return max(FEWEST_SPARES, min(most_within(times_s, SPARE_S), MOST_SPARES))
+
+
+def most_within(times_s: Sequence[float], seconds: float) -> int:
+    """Return how many arrivals there are at most within so many seconds."""
+    import numpy as np
+
+    times = np.asarray(times_s)
+    first = np.searchsorted(times, times - seconds)  # of those that are near before each
+    return int((np.arange(len(times)) - first).max(initial=-1)) + 1
+
+
+def nanoseconds(times_s: Sequence[float]) -> array[int]:
+    """Return times in whole nanoseconds."""
+    import numpy as np
+
+    return array("q", np.rint(np.asarray(times_s) * NS_PER_S).astype(np.int64).tobytes())

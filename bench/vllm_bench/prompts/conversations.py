@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .files import read_rows
 from .order import endless_permutations
 from .prompt import PromptError
-from .rows import CONVERSATIONS, RowError, turns_of
+from .rows import CHAT_ROLES, CONVERSATIONS, HUMAN, TOOL_ROLES, RowError, turns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class ConversationSet:
     sha256: str  # over the turns, in order
     distinct: int
     notes: tuple[str, ...] = ()  # for people: what was cut or used again
+    left_out: Mapping[str, int] = field(default_factory=dict)  # conversations, by the reason
 
 
 def read_conversations(path: Path) -> tuple[Conversation, ...]:
@@ -48,20 +48,20 @@ def read_conversations(path: Path) -> tuple[Conversation, ...]:
 
 def holds_conversations(path: Path) -> bool:
     """Whether the rows of a file are conversations. Raises PromptError where it can't be read."""
-    return any(shape is not None for _, shape in itertools.islice(read_rows(path, _shape), 1))
+    return any(turns is not None for _, turns in itertools.islice(read_rows(path, turns_of), 1))
 
 
-def _shape(row: object) -> str | None:
-    return next((key for key in CONVERSATIONS if isinstance(row, dict) and key in row), None)
-
-
-def _user_turns(row: Any) -> tuple[str, ...]:
+def _user_turns(row: object) -> tuple[str, ...]:
     """Return what the person says in a row, turn by turn, without blank turns. Raises RowError."""
-    shape = _shape(row)
-    if shape is None:
+    turns = turns_of(row)
+    if turns is None:
         raise RowError(f"not a conversation: has none of the keys {', '.join(CONVERSATIONS)}")
-    said = (turn.text.strip() for turn in turns_of(row, shape) if turn.by_human)
-    return tuple(text for text in said if text)
+    said = []
+    for turn in turns:
+        turn.check_speaker((*CHAT_ROLES, *TOOL_ROLES, *HUMAN))
+        if turn.by_human and turn.text.strip():
+            said.append(turn.text.strip())
+    return tuple(said)
 
 
 def choose_conversations(
@@ -82,14 +82,14 @@ def choose_conversations(
     order = itertools.islice(endless_permutations(len(fitting), seed), count)
     made = tuple(fitting[index] for index in order)
     distinct = len({conversation.user_turns for conversation in made})
-    notes = []
+    notes, left_out = [], {}
     if len(fitting) < len(pool):
         notes.append(f"{len(fitting)} of {len(pool)} have at least {turns} turns; others left out")
+        left_out[f"shorter than {turns} turns"] = len(pool) - len(fitting)
     if distinct < len(made):
         notes.append(f"{distinct} different ones for {len(made)}: some are used again")
-    return ConversationSet(
-        made, _checksum(made), distinct, tuple(f"conversations: {note}" for note in notes)
-    )
+    told = tuple(f"conversations: {note}" for note in notes)
+    return ConversationSet(made, _checksum(made), distinct, told, left_out)
 
 
 def _checksum(made: Sequence[Conversation]) -> str:

@@ -1,27 +1,29 @@
 """Choosing a run's prompts: the number and length that were asked for, in seeded order.
 
-`natural` draws prompts as people wrote them, from half the target to twice the target;
-`packed` joins them until the target is met (`pack.py`). A longer draw begins with the shorter
-one.
+`natural` draws prompts as people wrote them, from half the target to twice the target (without a
+target: any prompt of a user's own file, and of other sets usual lengths in a chat); `packed` joins
+them until the target is met (`pack.py`). A longer draw begins with the shorter one.
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .count import TokenCounter
 from .order import endless_permutations, permutation
 from .pack import BETWEEN, Goal, pack_prompts
-from .prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
+from .prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, told, user_prompt
 from .source import dataset_notes
 
 SMALLEST_BATCH = 32  # prompts counted at once, at least: the server counts several in parallel
 # No tokenizer makes more tokens than bytes; none is known to average this many bytes per token.
 MOST_BYTES_PER_TOKEN = 32
+SEND_ALL = "; without a length all prompts of a file are sent as they are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,21 @@ class TokenRange:
     def __contains__(self, tokens: int | None) -> bool:
         return tokens is not None and self.low <= tokens <= self.high
 
+    @property
+    def any_length(self) -> bool:
+        return (self.low, self.high) == (0, sys.maxsize)
+
+    def why_not(self, tokens: int | None) -> str:
+        """Return why a prompt of this length is left out; None: the server refuses it."""
+        if tokens is None:
+            return "refused by the server as too long"
+        if tokens < self.low:
+            return f"shorter than {self.low} tokens"
+        return f"longer than {self.high} tokens"
+
+
+ANY_LENGTH = TokenRange(0, sys.maxsize, "raise the server's MAX_MODEL_LEN, or shorten them")
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -59,18 +76,34 @@ def choose_prompts(
 ) -> PromptSet:
     """Return prompts near `target_tokens`. Raises PromptError if there are none."""
     if fit == "natural":
-        return choose_natural(draw, TokenRange.around(target_tokens))
+        as_it_is = target_tokens is None and draw.source.own_file
+        return choose_natural(draw, ANY_LENGTH if as_it_is else TokenRange.around(target_tokens))
     if target_tokens is None:
         raise PromptError("prompt_fit: packed needs prefill_tokens, the length of a prompt")
     return choose_packed(draw, target_tokens)
 
 
-def choose_natural(draw: Draw, wanted: TokenRange) -> PromptSet:
-    """Return prompts whose lengths are in the range. Raises PromptError where none is."""
-    fitting, lengths = _search(draw, wanted)
-    if not fitting:
-        raise PromptError(_none_fits(draw, wanted, lengths))
-    return _as_set(draw, fitting)
+def choose_natural(draw: Draw, wanted: TokenRange, *, again: bool = True) -> PromptSet:
+    """Return prompts whose lengths are in the range. Raises PromptError where none is.
+
+    If they are too few they are used again, unless that isn't wanted.
+    """
+    found = _search(draw, wanted)
+    if not found.fitting:
+        raise PromptError(_none_fits(draw, wanted, found.lengths))
+    if not again:
+        draw = replace(draw, count=min(draw.count, len(found.fitting)))
+    chosen = _as_set(draw, found.fitting, _length_note(draw, found))
+    return replace(chosen, left_out={**chosen.left_out, **found.left_out})
+
+
+def _length_note(draw: Draw, found: Search) -> tuple[str, ...]:
+    """Tell what of a user's own file isn't sent; other sets are big, and say so in their docs."""
+    if not found.left_out or not draw.source.own_file:
+        return ()
+    looked_at = len(found.fitting) + found.left_out.total()
+    why = told(found.left_out)
+    return (f"{draw.source.dataset}: of {looked_at:,} prompts looked at, left out: {why}",)
 
 
 def choose_packed(draw: Draw, target_tokens: int) -> PromptSet:
@@ -98,34 +131,46 @@ def _repeated_parts_note(draw: Draw, made: list[Prompt]) -> tuple[str, ...]:
     return (f"{draw.source.dataset}: the set is shorter than a prompt: parts repeat inside one",)
 
 
-def _search(draw: Draw, wanted: TokenRange) -> tuple[list[Prompt], list[int]]:
-    """Count prompts in seeded order, batch by batch, until enough of them fit.
+@dataclass(slots=True)
+class Search:
+    """What a search has found so far."""
 
-    Returns those that fit, and the lengths of all that were counted.
-    """
-    order = _possible(draw, wanted, _overhead_tokens(draw.counter))
-    fitting: list[Prompt] = []
-    lengths: list[int] = []
-    while len(fitting) < draw.count:
-        batch = list(itertools.islice(order, max(SMALLEST_BATCH, draw.count - len(fitting))))
+    fitting: list[Prompt] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)  # of all that were counted
+    left_out: Counter[str] = field(default_factory=Counter)  # by the reason
+
+
+def _search(draw: Draw, wanted: TokenRange) -> Search:
+    """Count prompts in seeded order, batch by batch, until enough of them fit."""
+    found = Search()
+    order = _possible(draw, wanted, _overhead_tokens(draw.counter), found.left_out)
+    while (missing := draw.count - len(found.fitting)) > 0:
+        batch = list(itertools.islice(order, max(SMALLEST_BATCH, missing)))
         if not batch:
             break
         for prompt, tokens in zip(batch, draw.counter.count(batch), strict=True):
             if tokens is not None:
-                lengths.append(tokens)
+                found.lengths.append(tokens)
             if tokens in wanted:
-                fitting.append(replace(prompt, tokens=tokens))
-    return fitting, lengths
+                found.fitting.append(replace(prompt, tokens=tokens))
+            else:
+                found.left_out[wanted.why_not(tokens)] += 1
+    return found
 
 
-def _possible(draw: Draw, wanted: TokenRange, overhead: int) -> Iterator[Prompt]:
-    """Yield prompts in seeded order, without those whose number of bytes can't fit."""
+def _possible(
+    draw: Draw, wanted: TokenRange, overhead: int, left_out: Counter[str]
+) -> Iterator[Prompt]:
+    """Yield prompts in seeded order; those whose number of bytes can't fit are only counted."""
     for index in permutation(len(draw.source.prompts), draw.seed):
         prompt = draw.source.prompts[index]
         length = len(prompt.text.encode())
         # Each further message has its own template around it, of unknown length.
-        too_short = len(prompt.messages) == 1 and length + overhead < wanted.low
-        if not too_short and length <= wanted.high * MOST_BYTES_PER_TOKEN:
+        if len(prompt.messages) == 1 and length + overhead < wanted.low:
+            left_out[wanted.why_not(0)] += 1
+        elif length > wanted.high * MOST_BYTES_PER_TOKEN:
+            left_out[wanted.why_not(wanted.high + 1)] += 1
+        else:
             yield prompt
 
 
@@ -140,10 +185,12 @@ def _none_fits(draw: Draw, wanted: TokenRange, lengths: list[int]) -> str:
     ends = draw.counter.count([by_bytes[0], by_bytes[-1]])
     seen = sorted([*lengths, *(n for n in ends if n is not None)])
     lengths_seen = f"seen: {seen[0]} to {seen[-1]}" if seen else "the server refuses them all"
+    low_to_high = f"{wanted.low} to {wanted.high} tokens"
+    has = "can be sent" if wanted.any_length else f"has {low_to_high}"
+    send_all = "" if wanted.any_length or not draw.source.own_file else SEND_ALL
     return (
-        f"{draw.source.dataset}: none of its {len(draw.source.prompts)} prompts has {wanted.low} to"
-        f" {wanted.high} tokens ({lengths_seen}; counted by {draw.counter.method}):"
-        f" {wanted.advice}"
+        f"{draw.source.dataset}: none of its {len(draw.source.prompts)} prompts {has}"
+        f" ({lengths_seen}; counted by {draw.counter.method}): {wanted.advice}{send_all}"
     )
 
 
@@ -168,6 +215,7 @@ def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> Pro
             *_reuse_note(dataset, uses),
             *notes,
         ),
+        left_out=draw.source.left_out,
     )
 
 

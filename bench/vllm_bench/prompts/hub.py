@@ -10,7 +10,7 @@ from typing import Any
 
 from ..scenario.datasets import HubSet
 from .prompt import PromptError, PromptSource, user_prompt, without_repeats
-from .rows import RowError, first_human_turn, root_human_prompt
+from .rows import NOBODY, RowError, first_human_turn, root_human_prompt
 
 # One request shows whether the hub answers. Without it, `datasets` tries at least six times
 # before it gives up, which takes minutes where packets are dropped.
@@ -46,7 +46,7 @@ def fetch(hub_set: HubSet, token: str | None) -> Fetched:
         for row_number, text in enumerate(texts)
         if text is not None
     ]
-    source = without_repeats(hub_set.name, prompts, skipped=texts.count(None))
+    source = without_repeats(hub_set.name, prompts, {NOBODY: texts.count(None)})
     return Fetched(source, revision, len(texts))
 
 

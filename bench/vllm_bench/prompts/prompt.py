@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import BenchError
 
+KEPT = 10_000  # contents at once while a checksum is made
 CountedBy = Literal["server", "tokenizer", "estimate", "nobody"]
 
 
@@ -51,6 +53,12 @@ class PromptSource:
     dataset: str
     prompts: tuple[Prompt, ...]
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)  # rows of it, by the reason
+
+    @property
+    def own_file(self) -> bool:
+        """Whether it is the user's own file, which is sent as it is."""
+        return self.dataset.startswith("file:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class PromptSet:
     source_count: int  # prompts in the data set
     counted_by: CountedBy
     notes: tuple[str, ...]  # for people: reuse, licence, estimated counts
+    left_out: Mapping[str, int] = field(default_factory=dict)  # by the reason, its length say
 
 
 def user_prompt(prompt_id: str, text: str) -> Prompt:
@@ -75,8 +84,13 @@ def user_prompt(prompt_id: str, text: str) -> Prompt:
 def checksum(prompts: Iterable[Prompt]) -> str:
     """Return the sha256 over the prompts' content in order; ids and counts don't matter."""
     total = hashlib.sha256()
+    known: dict[int, tuple[Prompt, bytes]] = {}  # a small set is used again and again
     for prompt in prompts:
-        total.update(_content(prompt) + b"\n")
+        if id(prompt) not in known:
+            if len(known) >= KEPT:
+                known.clear()
+            known[id(prompt)] = prompt, _content(prompt) + b"\n"
+        total.update(known[id(prompt)][1])
     return total.hexdigest()
 
 
@@ -85,31 +99,31 @@ def _content(prompt: Prompt) -> bytes:
     return json.dumps(turns, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def without_repeats(dataset: str, prompts: Iterable[Prompt], skipped: int = 0) -> PromptSource:
+def without_repeats(
+    dataset: str, prompts: Iterable[Prompt], without: Mapping[str, int] | None = None
+) -> PromptSource:
     """Return the prompts without empty and repeated ones, and a note on how many were left out.
 
-    `skipped` rows had no human prompt, and were left out before. Raises PromptError if
-    nothing is left.
+    `without` are rows that were left out before, by the reason. Raises PromptError if nothing is
+    left.
     """
     kept: dict[str, Prompt] = {}
-    empty = repeated = 0
+    left_out = Counter(without or {})
     for prompt in prompts:
         if not any(m.content.strip() for m in prompt.messages if m.role == "user"):
-            empty += 1
+            left_out["empty"] += 1
         elif prompt.content_sha256 in kept:
-            repeated += 1
+            left_out["repeated"] += 1
         else:
             kept[prompt.content_sha256] = prompt
-    left_out = [
-        f"{number} {what}"
-        for number, what in (
-            (skipped, "without a human prompt"),
-            (empty, "empty"),
-            (repeated, "repeated"),
-        )
-        if number
-    ]
+    left_out = +left_out  # without what is 0
+    why = told(left_out)
     if not kept:
-        raise PromptError(f"{dataset}: no prompts{': ' + ', '.join(left_out) if left_out else ''}")
-    notes = (f"{dataset}: rows left out: {', '.join(left_out)}",) if left_out else ()
-    return PromptSource(dataset, tuple(kept.values()), notes)
+        raise PromptError(f"{dataset}: no prompts{': ' + why if why else ''}")
+    notes = (f"{dataset}: rows left out: {why}",) if why else ()
+    return PromptSource(dataset, tuple(kept.values()), notes, dict(left_out))
+
+
+def told(left_out: Mapping[str, int]) -> str:
+    """Return how many were left out, and why: `3 empty, 1 repeated`."""
+    return ", ".join(f"{number:,} {why}" for why, number in left_out.items())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
@@ -121,6 +121,7 @@ class CachedSet:
     prompt_count: int
     notes: list[str]
     format: int = FORMAT
+    left_out: dict[str, int] = field(default_factory=dict)  # rows, by the reason
 
 
 def _find(folder: Path, hub_set: HubSet) -> CachedSet | None:
@@ -151,7 +152,7 @@ def _read(folder: Path, hub_set: HubSet, cached: CachedSet) -> PromptSource:
         raise PromptError(_damaged(path, e.strerror or "can't be read", hub_set)) from e
     if hashlib.sha256(data).hexdigest() != cached.sha256:
         raise PromptError(_damaged(path, "its sha256 is not the recorded one", hub_set))
-    return PromptSource(cached.dataset, _prompts_in(data), tuple(cached.notes))
+    return PromptSource(cached.dataset, _prompts_in(data), tuple(cached.notes), cached.left_out)
 
 
 def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
@@ -169,6 +170,7 @@ def _write(folder: Path, hub_set: HubSet, fetched: Fetched) -> None:
         row_count=fetched.row_count,
         prompt_count=len(fetched.source.prompts),
         notes=list(fetched.source.notes),
+        left_out=dict(fetched.source.left_out),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)

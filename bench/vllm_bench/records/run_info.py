@@ -50,7 +50,7 @@ class RunInfo:
     # then the least that there will be, which may be 0.
     num_requests: int
     seeds: dict[str, int]
-    prompts: dict[str, Any]  # dataset, sha256, distinct, counted_by, note
+    prompts: dict[str, Any]  # dataset, sha256, distinct, counted_by, left_out
     server: dict[str, Any]  # version, model, max_model_len, system_fingerprint, cache_config
     server_counters: dict[str, dict[str, float] | None]  # before, after; None: not readable
     client: dict[str, Any]  # versions, git commit, machine

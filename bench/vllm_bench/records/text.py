@@ -6,9 +6,16 @@ moves the terminal's cursor, a pipe that breaks a Markdown table, a tag.
 
 from __future__ import annotations
 
+import functools
 import html
 import re
+from collections.abc import Sequence
+from typing import Any
 
+from ..scenario.echoes import echoes
+from ..scenario.secrets import MASK
+
+MOST_MASKED = 20_000  # characters of a text that are looked at: nowhere are more shown
 LIMIT = 300  # an error body can be a page long
 ABSENT = "\N{EN DASH}"  # what a cell shows for a value that doesn't exist
 # Characters that mean nothing to Markdown inside a line. (\w includes the underscore: see below.)
@@ -65,3 +72,30 @@ def escaped(text: str) -> str:
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
         for c in text.replace("\r\n", "\n").expandtabs(4)
     )
+
+
+def masked(text: str, secrets: Sequence[str]) -> str:
+    """Return the text's beginning with *** in place of each secret, and of each piece of one.
+
+    To be used before a text is cut: secrets are found where their echo was cut, too, but their
+    first or last characters may then remain.
+    """
+    return _masked(text[:MOST_MASKED], tuple(secrets)) if secrets else text
+
+
+@functools.lru_cache(256)  # the same errors come again and again
+def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    shown, done = list[str](), 0
+    for start, end in echoes(text, secrets):
+        shown += [text[done:start], MASK]
+        done = end
+    return "".join([*shown, text[done:]])
+
+
+def masked_in(found: Any, secrets: Sequence[str]) -> Any:
+    """Return a value as JSON has it, with each text in it `masked`."""
+    if isinstance(found, dict):
+        return {masked_in(key, secrets): masked_in(part, secrets) for key, part in found.items()}
+    if isinstance(found, list):
+        return [masked_in(part, secrets) for part in found]
+    return masked(found, secrets) if isinstance(found, str) else found

@@ -14,7 +14,7 @@ from ..records.request_record import RequestRecord
 from ..records.text import printable
 from .events import GOOD_ENDS, EventError, StreamEvent, error_event, read_event
 from .exchange import Exchange, Failure
-from .record import Expectation, record_of
+from .record import Expectation, record_of, shown
 from .reply import Reply
 from .words import words_of
 
@@ -42,7 +42,8 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
     reply.feed(exchange.http_status, exchange.reads)
     close_with(reply, exchange)
     failure = failure_of(exchange, reply, stream=expected.stream, choices=expected.choices)
-    return Outcome(record_of(exchange, expected, reply, failure), reply.fingerprint, reply.model)
+    record, hide = record_of(exchange, expected, reply, failure), expected.secrets
+    return Outcome(record, shown(reply.fingerprint, hide), shown(reply.model, hide))
 
 
 def reply_to(expected: Expectation) -> Reply:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records.request_record import RequestRecord
+from ..records.text import masked
 from .exchange import Exchange, Failure
 from .reply import Reply
 
@@ -71,9 +72,9 @@ def record_of(
         token_reads=len(reads),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
-        finish_reason=next(iter(reply.finish_reasons.values()), None),
+        finish_reason=shown(next(iter(reply.finish_reasons.values()), None), expected.secrets),
         error_kind=failure.kind if failure else None,
-        error=_masked(failure.text, expected.secrets)[:MOST_SHOWN] if failure else None,
+        error=shown(failure.text, expected.secrets) if failure else None,
     )
 
 
@@ -88,10 +89,9 @@ def _counts(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _masked(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+def shown(text: str | None, secrets: tuple[str, ...]) -> str | None:
+    """Return a server's words for a file: secrets masked first, since a cut would hide them."""
+    return None if text is None else masked(text, secrets)[:MOST_SHOWN]
 
 
 def _end_ns(exchange: Exchange, reply: Reply, failure: Failure | None) -> int:

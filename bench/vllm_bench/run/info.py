@@ -16,6 +16,7 @@ from ..plan.draw import prompts_seed
 from ..plan.plan import Plan
 from ..plan.times import schedule_seed
 from ..records.run_info import ClockPair, RunInfo
+from ..records.text import masked_in
 from ..vllm.server import Model, Server
 from .runner import RunResult
 from .tally import MOST_NAME
@@ -49,12 +50,13 @@ def planned_info(
             "max_uses": prompts.max_uses,
             "source_count": prompts.source_count,
             "counted_by": prompts.counted_by,
+            "left_out": dict(prompts.left_out),
         },
         server=server,
         server_counters={"before": counters, "after": None},
         client=client_facts(REPOSITORY),
         clock_start=ClockPair(wall_s=time.time(), monotonic_ns=time.perf_counter_ns()),
-        notes=list(notes),
+        notes=masked_in(list(notes), plan.secrets),
     )
 
 
@@ -83,8 +85,8 @@ def ended_info(
         server_counters={**planned.server_counters, "after": counters},
         client_health=result.client_health,
         unmeasured=result.unmeasured.facts(),
-        observed=observed,
-        notes=[*planned.notes, *result.notes],
+        observed=masked_in(observed, plan.secrets),
+        notes=masked_in([*planned.notes, *result.notes], plan.secrets),
     )
 
 
@@ -106,22 +108,27 @@ def client_facts(repository: Path) -> dict[str, Any]:
     }
 
 
-def server_facts(server: Server, served: Sequence[Model], model: str) -> dict[str, Any]:
-    """Return what the server reports about itself; None where it doesn't."""
+def server_facts(
+    server: Server, served: Sequence[Model], model: str, secrets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what the server reports about itself, secrets masked; None where it doesn't."""
     found = next((m for m in served if m.id == model), None)
     version = server.version()
+    said = {
+        "version": version,
+        "model_root": found.root if found else None,
+        "aliases": _aliases(found, served) if found else [],
+        "cache_config": server.cache_config(),
+    }
     return {
         "base_url": server.base_url,
-        "version": version,
         "simulator": "simulator" in (version or ""),  # our simulator says so in its version
         "on_client_machine": server.on_this_machine(),
         "model": model,
-        "model_root": found.root if found else None,
-        "aliases": _aliases(found, served) if found else [],
         "max_model_len": found.max_model_len if found else None,
-        "cache_config": server.cache_config(),
         "metrics_unread": server.unread,
         "system_fingerprint": None,  # comes with the first reply
+        **masked_in(said, secrets),
     }
 
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import BenchError, UsageError
 from ..plan.draw import plans_of, scenario_counter
 from ..plan.plan import Plan
 from ..plan.request import scenario_tls
 from ..prompts.prompt import PromptError
 from ..prompts.source import default_cache_dir, load_source
 from ..records.same_run import RunKey
+from ..records.text import masked, printable
 from ..scenario.scenario import Scenario, ScenarioError
+from ..scenario.secrets import secrets_of
 from ..vllm.server import Model, Server
 from .info import server_facts
 
@@ -26,6 +28,10 @@ Environment = Mapping[str, str]
 
 class ModelNotServedError(UsageError):
     """The scenario's model isn't one of the server's; the text is one line for people."""
+
+
+class TooLongError(UsageError):
+    """Prompts and replies that the server has no room for; the text is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,8 @@ class Job:
     plans: Sequence[Plan]
 
     def server_facts(self) -> dict[str, Any]:
-        return server_facts(self.server, self.served, self.scenario.model)
+        secrets = self.plans[0].secrets
+        return server_facts(self.server, self.served, self.scenario.model, secrets)
 
     def run_keys(self) -> list[RunKey]:
         """Return the key of each run: runs with equal keys measure the same."""
@@ -113,8 +120,16 @@ def check_files(scenario: Scenario) -> None:
     if scenario.dataset.startswith("file:"):
         named["dataset"] = scenario.dataset.removeprefix("file:")
     for key, path in named.items():
-        if path is not None and not Path(path).expanduser().exists():
-            raise ScenarioError(f"scenario {scenario.name}: {key}: {path}: no such file")
+        if path is not None and not _exists(path):
+            shown = printable(path)
+            raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL
+        return False
 
 
 def plans_for(
@@ -145,15 +160,34 @@ def prepared(
 ) -> Job:
     """Wait for the scenario's server, check the model, choose the prompts of all runs.
 
-    Raises ScenarioError, ModelNotServedError, ControlError, PromptError.
+    Raises ScenarioError, ModelNotServedError, TooLongError, ControlError, PromptError.
     """
     server = server_of(scenario, environ)
-    server.wait_ready(wait_s, on_wait)
-    served = server.models()
+    try:
+        server.wait_ready(wait_s, on_wait)
+        served = server.models()
+        _check_it_serves(scenario, served, environ)
+        _check_it_fits(scenario, served)
+        return Job(scenario, server, served, plans_for(scenario, server, environ, served))
+    except BenchError:
+        server.close()
+        raise
+
+
+def _check_it_serves(scenario: Scenario, served: Sequence[Model], environ: Environment) -> None:
     if scenario.model not in [m.id for m in served]:
-        names = ", ".join(m.id for m in served) or "none"
+        names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
             f"{scenario.model}; it serves {names}: set model in the file, or give --model"
         )
-    return Job(scenario, server, served, plans_for(scenario, server, environ, served))
+
+
+def _check_it_fits(scenario: Scenario, served: Sequence[Model]) -> None:
+    limit, prompt = _context_of(scenario, served), scenario.prefill_tokens
+    if limit is not None and prompt is not None and prompt + scenario.max_new_tokens > limit:
+        raise TooLongError(
+            f"scenario {scenario.name}: {prompt} prompt tokens and {scenario.max_new_tokens} new "
+            f"ones are more than the server's {limit} (max_model_len): start it with "
+            "MAX_MODEL_LEN set higher"
+        )

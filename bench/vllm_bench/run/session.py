@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from ..interrupts import Interrupts
 from ..live.progress import Title
 from ..live.view import progress_view
-from ..plan.dry_run import dry_run_lines, write_plan
+from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_info import ClockPair, RunStatus, write_run_info
 from ..records.safe_file import locked
@@ -34,7 +34,15 @@ from .folder import (
     remove_run,
 )
 from .info import ended_info, planned_info
-from .prepare import Job, api_key_of, check_files, plans_for, prepared, server_of
+from .prepare import (
+    Job,
+    TooLongError,
+    api_key_of,
+    check_files,
+    plans_for,
+    prepared,
+    server_of,
+)
 from .resume import complete_runs
 from .runner import RunResult, Watch, run_plan
 
@@ -88,6 +96,8 @@ class Session:
         with leaving_no_empty(self.folder):
             jobs = self._prepared(scenarios)
             wanted = [(job, plan) for job in jobs for plan in job.plans]
+            runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
+            self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             for number, ((job, plan), rows) in enumerate(
                 zip(wanted, self._complete(jobs), strict=True), start=1
             ):
@@ -113,11 +123,26 @@ class Session:
         check_folder(self.folder, sum(map(rows_expected, scenarios)))
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
-        jobs = [prepared(s, self.environ, self.wait_s, self._waiting(s)) for s in scenarios]
+        jobs = list(self._that_fit(scenarios))
         for job in jobs:
             for note in job.notes:
                 self.say(printable(f"note: {job.scenario.name}: {note}", 500))
         return jobs
+
+    def _that_fit(self, scenarios: Sequence[Scenario]) -> Iterator[Job]:
+        """Yield the job of each scenario; one that is too long for its server is left out.
+
+        Raises TooLongError where none fits.
+        """
+        too_long: list[TooLongError] = []
+        for scenario in scenarios:
+            try:
+                yield prepared(scenario, self.environ, self.wait_s, self._waiting(scenario))
+            except TooLongError as e:
+                too_long.append(e)
+                self.say(f"left out: {e}")
+        if len(too_long) == len(scenarios):
+            raise too_long[0]
 
     def _waiting(self, scenario: Scenario) -> Callable[[float, str], bool]:
         """Return a function that prints every ten seconds that the server isn't ready yet."""

@@ -12,18 +12,36 @@ from .load_keys import Conversations
 
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` for the nearest known word, or nothing."""
-    found = difflib.get_close_matches(given, list(known), n=1)
+    found = difflib.get_close_matches(given[:64], list(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
 
 
 # Values that may be or contain secrets aren't quoted.
 NOT_ECHOED = ("headers", "extra_body", "api_key_env")
+MOST_NAME = 80
+PLAIN = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    "int_parsing_size": "must be a smaller number",
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    "finite_number": "must be a finite number",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "string_pattern_mismatch": "must be at most 64 letters, digits, _, . and -, with a letter or "
+    "digit first",
+    "string_too_short": "must not be empty",
+    "too_short": "must have at least {min_length} entries",
+}
 MISSHAPEN = ("list_type", "dict_type", "model_type", "model_attributes_type")
 
 
 def word(given: object) -> str:
-    """Return a name unchanged, or spelled out if it would break the line."""
-    return str(given) if str(given).isprintable() else repr(given)
+    """Return a name's beginning, spelled out if it would break the line."""
+    name = str(given)[:MOST_NAME]
+    return name if name.isprintable() else repr(name)
 
 
 def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
@@ -40,7 +58,7 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if not key:
         return what  # a mistake of several keys, which the message names
     given = str(error["input"])
-    if key.startswith(NOT_ECHOED) or (key == "base_url" and "@" in given):
+    if key.startswith(NOT_ECHOED) or (key == "base_url" and not {*given}.isdisjoint("@?#")):
         return f"{key}: {what}"
     # The input may be very long.
     return f"{key}: {what} (given: {given[:80]!r})"
@@ -59,5 +77,16 @@ def _wanted(error: ErrorDetails, examples: Mapping[str, object]) -> str:
         return f"must be {kind}, as in {example}".replace("'", "")
     if error["type"] == "string_type":
         return "must be a text: put it in quotes"
-    what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return what[:1].lower() + what[1:]
+    return _plain(error)
+
+
+def _plain(error: ErrorDetails) -> str:
+    """Return what a value must be; the library's own words are for programmers."""
+    known, ctx = PLAIN.get(error["type"]), error.get("ctx") or {}
+    if known is None:
+        what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        return what[:1].lower() + what[1:]
+    ctx = {k: f"{v:g}" if isinstance(v, float) else v for k, v in ctx.items()}
+    ctx = {**ctx, "expected": str(ctx.get("expected", "")).replace("'", "").replace(" or ", ", ")}
+    choices = ctx["expected"].split(", ") if ctx["expected"] else ()
+    return known.format(**ctx) + nearest(str(error["input"]), choices)

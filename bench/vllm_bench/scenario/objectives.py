@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from .load_keys import setting
-from .mistakes import nearest
+from .mistakes import nearest, word
 
 # Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
 # mlcommons/inference, loadgen/mlperf.conf, `<model>.Server.ttft_latency` and `.tpot_latency`,
@@ -87,13 +87,13 @@ class Slo(BaseModel):
             if key not in cls.model_fields:
                 known = tuple(cls.model_fields)
                 hint = nearest(str(key), known) or f"; known keys: {', '.join(known)}"
-                raise ValueError(f"unknown key {key}{hint}")
+                raise ValueError(f"unknown key {word(key)}{hint}")
         preset = given.get("preset")
         if preset is None:
             return given
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             hint = nearest(str(preset), PRESETS) or f"; known presets: {', '.join(PRESETS)}"
-            raise ValueError(f"unknown preset {preset}{hint}")
+            raise ValueError(f"unknown preset {word(preset)}{hint}")
         return {**PRESETS[preset], **given}
 
     @model_validator(mode="after")

@@ -20,13 +20,16 @@ from pydantic import (
 )
 
 from ..errors import UsageError
+from .by_flags import FLAGS
 from .checks import sendable_body, sendable_headers, short_word, usable_url, variable_name
 from .datasets import DATASETS
 from .load_keys import LONGEST_S, LoadKeys, replaced, setting
 from .mistakes import explain, nearest, word
 from .objectives import Slo
+from .secrets import MASK, masked_settings
+from .yaml_file import YamlError, read_yaml
 
-MASK = "***"  # in place of a secret in files
+MOST_SCENARIOS = 500  # each has all of defaults
 
 
 class ScenarioError(UsageError):
@@ -115,9 +118,10 @@ class Scenario(LoadKeys):
         return self
 
     def masked(self) -> dict[str, Any]:
-        """Return the settings for a file: header values, which may be secrets, are masked."""
+        """Return the settings for a file: what is or looks like a secret is masked."""
         settings = self.model_dump()
         settings["headers"] = dict.fromkeys(self.headers, MASK)
+        settings["extra_body"] = masked_settings(settings["extra_body"])
         return settings
 
 
@@ -129,34 +133,18 @@ KNOWN_KEYS: tuple[str, ...] = (
 EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_KEYS}
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but with an error for equal keys instead of silently using the last."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[object] = set()
-    for key_node, _ in node.value:
-        key, line = key_node.value, key_node.start_mark.line + 1
-        if not isinstance(key, str):
-            raise ScenarioError(f"line {line}: a list or a mapping can't be a key")
-        if key in seen:
-            raise ScenarioError(f"line {line}: the key {word(key)} is there twice")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def load_scenarios(
-    path: Path, overrides: Mapping[str, object] | None = None
+    path: Path,
+    overrides: Mapping[str, object] | None = None,
+    alone: Mapping[str, Mapping[str, object]] | None = None,
 ) -> dict[str, Scenario]:
     """Read a scenario file into {name: Scenario}, in the file's order.
 
-    `overrides` (flags such as --model) replace values of defaults and scenarios.
+    `overrides` (flags such as --model) replace values of defaults and scenarios; `alone` are
+    scenarios to be made with the file's defaults in place of its own.
     Raises ScenarioError with one line for people.
     """
-    raw = _read_yaml(path)
+    raw = _read(path)
     for key in raw:
         if key not in ("defaults", "scenarios"):
             hint = nearest(str(key), ("defaults", "scenarios"))
@@ -164,46 +152,37 @@ def load_scenarios(
                 f"{path}: unknown key {word(key)}: allowed are defaults, scenarios{hint}"
             )
     defaults = _section(path, "defaults", raw.get("defaults") or {})
-    scenarios = _section(path, "scenarios", raw.get("scenarios") or {})
+    scenarios = dict(alone or _section(path, "scenarios", raw.get("scenarios") or {}))
+    if len(scenarios) > MOST_SCENARIOS:
+        raise ScenarioError(f"{path}: {len(scenarios)} scenarios, more than {MOST_SCENARIOS}")
     if not scenarios:
         raise ScenarioError(f"{path}: no scenarios: the key scenarios must name at least one")
     _refuse_unknown(f"{path}: defaults", defaults)
     found: dict[str, Scenario] = {}
     for name, body in scenarios.items():
         where = f"{path}: scenario {word(name)}"
+        if not isinstance(name, str):
+            raise ScenarioError(f"{where}: its name must be a text: put it in quotes")
         settings = _section(where, "settings", body if body is not None else {})
         _refuse_unknown(where, settings)
         own = replaced(settings, overrides or {})
-        merged = {**replaced(defaults, own), "name": str(name)}
+        merged = {**replaced(defaults, own), "name": name}
         try:
-            found[str(name)] = Scenario.model_validate(merged)
+            found[name] = Scenario.model_validate(merged)
         except ValidationError as e:
             inherited = {key for key in defaults if key not in own}
             raise _blamed(e, path, where, inherited, overrides or {}) from e
     return found
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
+def _read(path: Path) -> dict[Any, Any]:
     try:
-        # _UniqueKeyLoader is a SafeLoader.
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
-    except OSError as e:
-        raise ScenarioError(f"{path}: can't be read: {e.strerror}") from e
-    except ScenarioError as e:
+        raw = read_yaml(path)
+    except YamlError as e:
         raise ScenarioError(f"{path}: {e}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ScenarioError(f"{path}: not YAML: {_yaml_problem(e)}") from e
     if not isinstance(raw, dict):
         raise ScenarioError(f"{path}: must be a mapping with the keys defaults and scenarios")
     return raw
-
-
-def _yaml_problem(error: Exception) -> str:
-    """Return what is wrong and where, without the line itself: it may have a secret."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark and problem:
-        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-    return " ".join(str(error).split())
 
 
 def _section(where: object, name: str, value: object) -> dict[Any, Any]:
@@ -238,8 +217,12 @@ def _blamed(
 
 
 def _of_a_flag(mistake: str) -> str:
+    """Name the flag: `--base-url: …` for the key base_url, `--set seed: …` for one without."""
     key, colon, said = mistake.partition(":")
-    return f"--{key.replace('_', '-')}{colon}{said}"  # --base-url is the key base_url
+    top, _, rest = key.partition(".")
+    flag = FLAGS.get(top, f"--set {top}")
+    joint = "" if not rest or rest.isdigit() else "." if flag.startswith("--set") else " "
+    return f"{flag}{joint}{rest if joint else ''}{colon}{said}"
 
 
 def scenario_yaml(settings: Mapping[str, Any]) -> str:

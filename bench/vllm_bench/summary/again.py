@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..records.run_info import RunInfo
 from ..records.text import printable
-from ..scenario.scenario import MASK, scenario_yaml
+from ..scenario.scenario import scenario_yaml
+from ..scenario.secrets import MASK
 from .levels import Series
 from .series_names import slug
 

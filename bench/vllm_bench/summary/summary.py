@@ -293,10 +293,10 @@ def shared_notes(summaries: Sequence[RunSummary]) -> list[tuple[Finding, str]]:
     for summary in summaries:
         for note in summary.verdict.notes:
             of.setdefault(note, []).append(summary.run_id)
-    return [(note, _named(runs, len(summaries))) for note, runs in of.items()]
+    return [(note, named(runs, len(summaries))) for note, runs in of.items()]
 
 
-def _named(runs: Sequence[str], every: int) -> str:
+def named(runs: Sequence[str], every: int) -> str:
     """Return `every run`, or the runs' names."""
     if len(runs) == every > 1:
         return "every run"

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..figures.digits import short
+from ..figures.digits import needs, short
+from ..figures.metrics import IN_A_CELL
 from ..records.text import ABSENT
 from ..scenario.load import Unit
 from ..stats.batches import Interval
-from ..stats.distribution import min_samples
 from ..summary.summary import RunSummary
 
 
@@ -69,8 +69,9 @@ PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
 
 
 def lacking(run: RunSummary, column: str) -> str:
-    """Return `n<368` for a percentile with too few samples; otherwise nothing."""
+    """Return why there is no such figure: `needs 368`, `not streamed`; nothing where unknown."""
     found = PERCENTILE.fullmatch(column)
-    if not found or f"{found['metric']}_ms" not in run.distributions:
-        return ""
-    return f"n<{min_samples(float(found['percentile']))}"
+    if found and f"{found['metric']}_ms" in run.distributions:
+        return needs(float(found["percentile"]))
+    why = next((run.absent[m] for m in run.absent if column.startswith(m.removesuffix("ms"))), "")
+    return IN_A_CELL.get(why, "no stamps") if why else ""

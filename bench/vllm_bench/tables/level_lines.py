@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
@@ -16,7 +17,7 @@ from ..summary.summary import RunSummary
 from .columns import REPEATED
 from .group import PERCENTILE, interval_words
 from .level_columns import over_runs
-from .server_lines import server_lines
+from .server_lines import server_lines, server_rows
 
 # The figures over repeats that people compare most; all are in summary_levels.csv.
 COMPARED = {
@@ -32,15 +33,23 @@ SEEN = 0.005  # a smaller share of the prompts in the cache isn't worth a word
 WORDS: dict[Word, str] = {"met": "met", "missed": "MISSED", "not shown": "not shown"}
 
 
-def sections(series: Series) -> list[tuple[str, list[str]]]:
-    """Return titles and the lines under each, those without any left out."""
+class Section(NamedTuple):
+    """What stands under a title: a table with a figure a row and a run a column, and lines."""
+
+    title: str
+    table: list[list[str]]
+    lines: list[str]
+
+
+def sections(series: Series) -> list[Section]:
+    """Return the sections under a series' own table, those with nothing in them left out."""
     found = (
-        ("Objectives", objective_lines(series)),
-        ("TTFT over load", stability_lines(series)),
-        ("Repeats", repeat_lines(series)),
-        ("Server and GPUs", server_lines(series)),
+        Section("Objectives", [], objective_lines(series)),
+        Section("TTFT over load", [], stability_lines(series)),
+        Section("Repeats", [], repeat_lines(series)),
+        Section("Server and GPUs", server_rows(series), server_lines(series)),
     )
-    return [(title, lines) for title, lines in found if lines]
+    return [section for section in found if section.table or section.lines]
 
 
 def objective_lines(series: Series) -> list[str]:

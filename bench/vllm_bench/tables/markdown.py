@@ -40,7 +40,7 @@ MEANINGS = (
     "**from schedule**: counted from when the request was meant to go, so that no wait in the "
     "client is hidden. An open loop (requests/s) is judged by it; its window lasts from p95 of "
     "latency after the ramp to the last measured arrival.",
-    "**n<368**: the percentile needs 368 successes; percentiles interpolate linearly.",
+    "**needs 368**: the percentile takes 368 successes; percentiles interpolate linearly.",
     "**intervals**: 95 %, by means of ten batches of the window, since requests near saturation "
     "wait for each other. **≥**: there is no upper bound yet.",
 )
@@ -92,11 +92,13 @@ def _scenario(name: str, series: Series) -> str:
         head += f"\n\n{markdown(description)}"
     head += "\n\n" + _list(population(series))
     headings, rows = runs_table(series, Where.MARKDOWN)
-    notes = _list([_asked(runs), *footnotes(runs), *cache_notes(runs)])
+    notes = _list([_asked(runs), *footnotes(series), *cache_notes(runs)])
     table = _table([heading.replace("\n", " ") for heading in headings], rows)
     parts = [head, table, notes]
-    for title, lines in sections(series):
-        parts.append(f"### {title}\n\n" + _list(markdown(line) for line in lines))
+    for title, figures, lines in sections(series):
+        parts.append(f"### {title}")
+        parts += [_table(figures[0], figures[1:])] if figures else []
+        parts += [_list(markdown(line) for line in lines)] if lines else []
     turns = turn_rows(series)
     if turns:
         parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]

@@ -1,87 +1,55 @@
-"""Lines on what the server and its GPUs did at each level; none where nothing was sampled."""
+"""What the server and its GPUs did: a table with a figure a row, and what to mind about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ..figures.absent import observed
-from ..figures.digits import counted, short
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
-from ..serverside.server import ServerSide
 from ..summary.levels import Series
 from ..summary.summary import RunSummary
+from .group import Where
+from .text_tables import figure_rows
 
-FEW = 5  # with fewer readings, a mean over time also shows their number
+FEW = 5  # with fewer readings, their number is told
 COVERED = 0.95  # of the window; a GPU with less of it covered is named
 
 
+def server_rows(series: Series) -> list[list[str]]:
+    """Return a row per figure with a cell for each run, headings first; nothing without samples."""
+    rows = figure_rows(series, Where.SERVER) if any(map(_watched, series.runs)) else []
+    if not any(run.gpu_side.expected for run in series.runs):
+        rows = [row for row in rows if not row[0].startswith("GPUs ")]
+    return [["", *(words for words, _ in series.run_words)], *rows] if rows else []
+
+
 def server_lines(series: Series) -> list[str]:
-    """Return a few lines for each run with samples or a price, and notes on them."""
+    """Return what is missing or odd in each run with samples or a price."""
     lines = [f"{words}: {line}" for words, run in series.run_words for line in _lines(run)]
     measured = any(run.energy.window_j is not None for run in series.runs)
     return [*lines, SENSOR_NOTE] if measured else lines
 
 
+def _watched(run: RunSummary) -> bool:
+    return run.server_side.sampled or bool(run.gpu_side.gpus) or _priced(run.cost)
+
+
+def _priced(cost: Cost) -> bool:
+    return cost.gpu_hour_price is not None and cost.per_million_output_tokens is not None
+
+
 def _lines(run: RunSummary) -> Iterable[str]:
-    if run.server_side.sampled:
-        yield _server(run.server_side)
-    elif observed(run.info, "server_metrics").noted.get("rows"):
-        yield f"no server figures: {run.server_side.absent['running_mean']}"
+    side = run.server_side
+    if side.sampled and side.samples < FEW:
+        yield f"the server's means are of {side.samples} readings"
+    elif not side.sampled and observed(run.info, "server_metrics").noted.get("rows"):
+        yield f"no server figures: {side.absent['running_mean']}"
     if run.gpu_side.gpus:
-        yield _gpus(run.gpu_side)
         yield from _doubtful(run.gpu_side)
-        yield _energy(run.energy)
-    yield from _cost(run.cost)
-
-
-def _server(side: ServerSide) -> str:
-    parts = [_ttft(side)]
-    if side.kv_cache_mean is not None:
-        parts.append(f"KV cache {_percent(side.kv_cache_mean)} ({_percent(side.kv_cache_peak)})")
-    for what in ("running", "waiting"):
-        mean, peak = getattr(side, f"{what}_mean"), getattr(side, f"{what}_peak")
-        parts += [f"{what} {short(mean)} ({short(peak)})"] if mean is not None else []
-    if side.prefix_cache_hit_rate is not None:
-        parts.append(f"prefix cache hits {_percent(side.prefix_cache_hit_rate)}")
-    if side.preemptions:
-        parts.append(counted(side.preemptions, "preemption"))
-    few = f" ({side.samples} readings)" if side.samples < FEW else ""
-    return f"server, mean (peak){few}: " + "; ".join(part for part in parts if part)
-
-
-def _ttft(side: ServerSide) -> str:
-    if side.ttft_mean_ms is None:
-        return ""
-    words = f"TTFT {short(side.ttft_mean_ms)} ms"
-    if side.client_ttft_mean_ms is not None:
-        words += f" of the client's {short(side.client_ttft_mean_ms)}"
-    if side.queue_mean_ms is not None:
-        share = side.queue_share_of_ttft
-        words += f", queue {short(side.queue_mean_ms)} ms"
-        words += f" ({_percent(share)} of it)" if share is not None else ""
-    return words
-
-
-def _gpus(side: GpuSide) -> str:
-    parts = [
-        f"{what} {short(scale * mean)} {unit} ({short(scale * (peak or 0))})"
-        for what, mean, peak, unit, scale in (
-            ("busy", side.utilization_mean_percent, side.utilization_peak_percent, "%", 1),
-            ("power", side.power_mean_w, side.power_peak_w, "W", 1),
-            ("heat", side.temperature_mean_c, side.temperature_peak_c, "°C", 1),
-            ("memory", side.memory_mean_mb, side.memory_peak_mb, "GB", 1e-3),
-            ("SM clock", side.sm_clock_mean_mhz, side.sm_clock_peak_mhz, "MHz", 1),
-        )
-        if mean is not None
-    ]
-    count = counted(side.seen, "GPU")
-    if side.seen < side.expected:
-        count += f" of {side.expected}"
-    together = ""
-    if side.seen > 1 and side.power_total_w is not None:
-        together = f"; together {short(side.power_total_w)} W"
-    return f"{count}, mean (peak): {', '.join(parts) or 'no sensor'}{together}"
+        yield from _no_energy(run.energy)
+    if run.cost.gpu_hour_price is not None and not _priced(run.cost):
+        yield f"no cost: {run.cost.absent['per_million_output_tokens']}"
 
 
 def _doubtful(side: GpuSide) -> Iterable[str]:
@@ -101,33 +69,13 @@ def _doubtful(side: GpuSide) -> Iterable[str]:
         )
 
 
-def _energy(found: Energy) -> str:
+def _no_energy(found: Energy) -> Iterable[str]:
     if found.window_j is None:
-        return f"no energy: {found.absent['window_j']}"
-    words = f"{short(found.window_j)} J in the steady window, by {found.source}"
-    if found.per_output_token_j is not None and found.output_tokens_per_s_per_w is not None:
-        words += (
-            f": {found.per_output_token_j:.3g} J per output token, "
-            f"{found.output_tokens_per_s_per_w:.3g} tokens/s/W"
-        )
+        yield f"no energy: {found.absent['window_j']}"
+    elif found.per_output_token_j is None:
+        yield f"no energy per token: {found.absent['per_output_token_j']}"
     else:
-        words += f"; unknown per token: {found.absent['per_output_token_j']}"
-    if found.per_request_j is not None:
-        words += f", {found.per_request_j:.3g} J per request"
-    return words
-
-
-def _cost(found: Cost) -> Iterable[str]:
-    if found.gpu_hour_price is None:
-        return
-    if found.per_million_output_tokens is None:
-        yield f"no cost: {found.absent['per_million_output_tokens']}"
-        return
-    yield (
-        f"{found.per_million_output_tokens:.3g} per million output tokens at "
-        f"{found.gpu_hour_price:g} per GPU hour, {short(found.output_tokens_per_s_per_gpu)} "
-        f"tokens/s per GPU ({found.gpus} in all)"
-    )
+        yield f"energy by {found.source}"
 
 
 def _percent(share: float | None) -> str:

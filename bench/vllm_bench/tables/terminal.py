@@ -20,8 +20,9 @@ from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
 from .group import Where
 from .level_lines import sections
-from .text_tables import footnotes, population, runs_table, setup_words
+from .text_tables import figure_rows, footnotes, population, runs_table, setup_words
 
+UNBOUNDED = 10_000  # characters of a line on a pipe
 STYLES = {"VALID": "bold green", "SUSPECT": "bold yellow", "INVALID": "bold red"}
 
 
@@ -58,9 +59,10 @@ def _parts(summaries: Sequence[RunSummary], width: int | None) -> Iterable[Rende
         yield Text(f"{printable(name)} · {printable(setup_words(series.runs))}", style="bold")
         yield from (Text(printable(line)) for line in population(series))
         yield from _table(series, width)
-        yield from (Text(printable(note), style="dim") for note in footnotes(series.runs))
-        for title, lines in sections(series):
+        yield from (Text(printable(note), style="dim") for note in footnotes(series))
+        for title, table, lines in sections(series):
             yield Text(title, style="bold")
+            yield from _by_figure(table, width) if table else ()
             yield from (_indented(printable(line), plain) for line in lines)
     yield from _errors(summaries)
 
@@ -82,48 +84,46 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
 
 
 def _table(series: Series, width: int | None) -> Iterable[RenderableType]:
-    """Yield a row per run, or its figures one under the other where the terminal is narrower."""
+    """Yield a row per run, or where the terminal is narrower a row per figure."""
     headings, rows = runs_table(series, Where.TERMINAL)
     cells = [[heading, *of] for heading, *of in zip(headings, *rows, strict=True)]
-    if width is not None and sum(1 + _least_width(of) for of in cells) > width:
-        yield from _one_by_one(headings, rows)
+    if width is not None and sum(1 + _width(of) for of in cells) > width:
+        heads = [list(of) for of in zip(*(row[:3] for row in rows), strict=True)]
+        top = [[heading, *of] for heading, of in zip(headings, heads, strict=False)]
+        yield from _by_figure([*top, *figure_rows(series, Where.TERMINAL)], width)
         return
     table = Table(
         box=box.MARKDOWN if width is None else box.SIMPLE_HEAD,
         padding=(0, int(width is None)),
         show_edge=False,
     )
-    for heading, *of in cells:
+    for heading in headings:
         table.add_column(
-            _one_line(heading) if width is None else heading,
+            heading.replace("\n", " ") if width is None else heading,
             justify="right" if heading != "verdict" else "left",
-            no_wrap=not _folds(of),
+            no_wrap=True,
         )
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     yield table
 
 
-def _one_by_one(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[RenderableType]:
-    for name, *figures in rows:
-        yield Text(f"{name} {headings[0]}")
-        for heading, figure in zip(headings[1:], figures, strict=True):
-            yield _indented(f"{_one_line(heading)}: {figure}", plain=False)
+def _width(cells: Sequence[str]) -> int:
+    return max(len(line) for cell in cells for line in cell.split("\n"))
 
 
-def _one_line(heading: str) -> str:
-    return heading.replace("\n", " ")
-
-
-def _folds(cells: Sequence[str]) -> bool:
-    """Whether a column's figures can stand in two lines, as `14.4 / 13.9`."""
-    return any(" / " in cell for cell in cells)
-
-
-def _least_width(cells: Sequence[str]) -> int:
-    """Return the characters that a column needs at least, its heading first."""
-    parts = [part for cell in cells for part in (cell.split() if _folds(cells) else [cell])]
-    return max(len(line) for part in parts for line in part.split("\n"))
+def _by_figure(rows: Sequence[Sequence[str]], width: int | None) -> Iterable[Text]:
+    """Yield a line per figure, a column per run; runs that don't fit follow in a further block."""
+    names, *columns = [(_width(column), column) for column in zip(*rows, strict=True)]
+    while columns:
+        room, fits = (width or UNBOUNDED) - names[0], 0
+        while fits < len(columns) and (room := room - 2 - columns[fits][0]) >= 0:
+            fits += 1
+        block, columns = columns[: fits or 1], columns[fits or 1 :]
+        for place, name in enumerate(names[1]):
+            figures = [(of[place].rjust(2 + size), STYLES.get(of[place], "")) for size, of in block]
+            yield Text.assemble(name.ljust(names[0]), *figures)
+        yield from [Text()] if columns else []
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..figures.client import reads_in_words
 from ..figures.digits import allowed, counted, short
@@ -11,7 +12,7 @@ from ..records.text import ABSENT
 from ..stats.distribution import min_samples
 from ..summary.calibration import in_words
 from ..summary.levels import Series
-from ..summary.summary import RunSummary, Turn
+from ..summary.summary import RunSummary, Turn, named
 from .columns import BY_NAME, groups_of
 from .group import Group, Where, interval_words, lacking
 from .marks import legend, mark
@@ -33,20 +34,41 @@ def runs_table(series: Series, where: Where) -> tuple[list[str], list[list[str]]
 
 
 def _cell(run: RunSummary, group: Group) -> str:
-    """Return a group's figures: `120/180/n<368`, or one dash for percentiles of nothing."""
+    """Return a group's figures: `120/180/needs 368`, or once why there are none."""
     if group.cell is not None:
         return group.cell(run)
     names = list(group.columns.values())
     shown = [_shown(run, name, percent=group.percent) for name in names]
-    if set(shown) == {ABSENT}:
-        return ABSENT if group.joint == "/" else group.joint.join(shown)
+    if not any(map(_measured, shown)):
+        return " / ".join(dict.fromkeys(shown))
     return group.joint.join(shown) + mark([run], names[0])
+
+
+def _measured(text: str) -> bool:
+    return text[:1].isdigit() or text.startswith("-")
+
+
+def figure_rows(series: Series, where: Where) -> list[list[str]]:
+    """Return a row per figure, with a cell for each run; those that no run has are left out."""
+    runs = [run for _, run in series.named_runs]
+    rows = [row for group in groups_of(where, runs) for row in _rows(group, runs)]
+    return [row for row in rows if set(row[1:]) != {ABSENT}]
+
+
+def _rows(group: Group, runs: Sequence[RunSummary]) -> Iterator[list[str]]:
+    if group.cell is not None:
+        yield [group.text_heading, *map(group.cell, runs)]
+    for heading, column in group.columns.items() if group.cell is None else ():
+        alone = replace(group, columns={heading: column})
+        yield [f"{group.heading} {heading}".strip(), *(_cell(run, alone) for run in runs)]
 
 
 def _shown(run: RunSummary, name: str, *, percent: bool) -> str:
     value = BY_NAME[name].value(run)
-    if isinstance(value, int | float):
+    if isinstance(value, float):
         return f"{short(100 * value)} %" if percent else short(value)
+    if isinstance(value, int):
+        return str(value)
     return value or lacking(run, name) or ABSENT
 
 
@@ -138,19 +160,28 @@ def _distinct(values: Sequence[object]) -> list[str]:
     return list(dict.fromkeys(str(value) for value in values if value is not None))
 
 
-def footnotes(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return what marks mean, and why cells are empty: too few samples, or no values."""
-    why: dict[str, list[str]] = {}
-    for metric in EXPLAINED:
-        for reason in _distinct([run.absent.get(metric) for run in summaries]):
-            why.setdefault(reason, []).append(TITLES[metric])
-    lines = [f"{', '.join(names)} {ABSENT}: {reason}" for reason, names in why.items()]
-    few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in summaries)]
+def footnotes(series: Series) -> list[str]:
+    """Return what marks mean, and why figures are missing: too few samples, or no values."""
+    runs = series.runs
+    lines = list(_reasons(series))
+    few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in runs)]
     if few:
-        lines.append(f"n<…: too few successes; {', '.join(few)}")
-    reads = reads_in_words([run.info for run in summaries])
-    lines = [*legend(summaries), *lines, *([reads] if reads else [])]
-    return [*lines, *(in_words(run.calibration) for run in summaries if run.calibration)]
+        lines.append(f"needs …: too few successes; {', '.join(few)}")
+    reads = reads_in_words([run.info for run in runs])
+    lines = [*legend(runs), *lines, *([reads] if reads else [])]
+    return [*lines, *(in_words(run.calibration) for run in runs if run.calibration)]
+
+
+def _reasons(series: Series) -> Iterator[str]:
+    """Yield the metrics that are missing, why, and in which runs if not in all."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for metric in EXPLAINED:
+        for reason in _distinct([run.absent.get(metric) for run in series.runs]):
+            of = [words for words, run in series.run_words if run.absent.get(metric) == reason]
+            whose = "" if len(of) == len(series.runs) else f" [{named(of, len(series.runs))}]"
+            found.setdefault((reason, whose), []).append(TITLES[metric])
+    for (reason, whose), titles in found.items():
+        yield f"{', '.join(titles)}: {reason}{whose}"
 
 
 def _lacks(run: RunSummary, q: float) -> bool:

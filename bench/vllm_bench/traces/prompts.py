@@ -73,6 +73,7 @@ def trace_prompts(
         source_count=len(source.prompts),
         counted_by=counter.method,
         notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
+        left_out=source.left_out,
     )
 
 

@@ -15,12 +15,15 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
 
+from ..small_file import UnreadableError, small_text
+
 T = TypeVar("T")
 TraceKind = Literal["azure", "mooncake", "burstgpt", "run"]
 
 BLOCK_TOKENS = 512  # of Mooncake's blocks
 MOST_TOKENS = 10_000_000  # more in one prompt is a damaged row
 MOST_NS = Decimal(2) ** 63
+MOST_BYTES = 1 << 29  # a week of Azure's is longer, and would be kept in memory: cut it
 DATE = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?")
 # Spreadsheets and data frames write a column of counts as 472.0.
 COUNT = re.compile(r"\s*(\d{1,9})(?:\.0)?\s*", re.ASCII)
@@ -81,13 +84,11 @@ def read_rows(path: Path) -> tuple[TraceKind, Iterator[Row]]:
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-    except OSError as e:
+        text = small_text(path, MOST_BYTES)
+    except FileNotFoundError as e:
         raise RowError(f"can't be read: {e.strerror}") from e
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise RowError(f"line {data[: e.start].count(10) + 1}: not UTF-8") from e
+    except UnreadableError as e:
+        raise RowError(str(e)) from e
     if not text.strip():
         raise RowError("empty: no requests")
     return text
@@ -101,9 +102,10 @@ def _csv_rows(known: CsvFormat, text: str) -> Iterator[Row]:
         # A kill may have cut the last line; records.read_frame leaves it out as well.
         text = text[: text.rfind("\n") + 1] or text
     reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader)
-    line = reader.line_num + 1  # a quoted cell may contain line breaks
+    line = 1
     try:
+        header = next(reader)
+        line = reader.line_num + 1  # a quoted cell may contain line breaks
         for cells in reader:
             if cells and len(cells) != len(header):
                 raise RowError(f"line {line}: {len(cells)} cells, the header has {len(header)}")

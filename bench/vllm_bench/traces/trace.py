@@ -24,6 +24,8 @@ from pathlib import Path
 from ..errors import BenchError
 from .rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
 
+MOST_S = 1e9  # thirty years; nanoseconds of more don't fit
+
 
 class TraceError(BenchError):
     """A trace that can't be used; the text is one line for people."""
@@ -106,6 +108,11 @@ def read_trace(
     if limit_s is not None:
         requests = itertools.takewhile(lambda request: request.at_s < limit_s, requests)
     chosen = tuple(itertools.islice(requests, limit_count))
+    if chosen[-1].at_s > MOST_S:
+        raise TraceError(
+            f"{path}: the replay would last {chosen[-1].at_s:.3g} s: set duration_s, num_requests "
+            "or a higher speed, or look at its first and last time"
+        )
     if len(chosen) < len(kept):
         notes.append(f"the first {len(chosen)} of its {len(kept)} requests")
     return Trace(kind, chosen, tuple(f"{kind}: {note}" for note in notes))

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from ..errors import BenchError
+from ..records.text import masked
 from ..reply.events import counted
 from ..reply.words import error_text
+from ..scenario.secrets import secret_texts
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, NoAnswerError, check_url
 from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
@@ -27,6 +29,7 @@ SHORT_S = 5.0  # for what a server knows by heart; signals are only counted mean
 SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
 MOST_TEXT = 200  # characters of a version, or of a label
 MOST_LABELS = 100
+MOST_WORDS = 500  # of a reply that says why it failed
 
 
 class ControlError(BenchError):
@@ -67,7 +70,7 @@ class Server:
         self.base_url = base_url
         self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._secrets = [v for v in (api_key, *headers.values()) if v]
+        self._secrets = secret_texts([api_key or ""], headers)  # a gateway may echo them
         # The system's authorities take 20 ms to load: not where nobody asks for them.
         context = (tls or Tls()).context() if parts.scheme == "https" else None
         self._calls = Calls({**authorization, **headers}, context)
@@ -222,9 +225,7 @@ class Server:
         if answer.status == 404 and not self.base_url.endswith("/v1"):
             raise ControlError(f"{url}: HTTP 404: base_url should end in /v1")
         if answer.status != 200:
-            words = _words(answer)
-            for secret in self._secrets:  # a gateway may echo it
-                words = words.replace(secret, "***")
+            words = masked(_words(answer), self._secrets)[:MOST_WORDS]
             raise ControlError(f"{url}: HTTP {answer.status}: {words}")
         return _json_of(answer.body)
 
@@ -282,4 +283,4 @@ def _words(answer: Answer) -> str:
         found = orjson.loads(answer.body)
         return error_text(found)
     except (ValueError, TypeError, RecursionError):  # not JSON, or nested without end
-        return " ".join(answer.body[: 4 * MOST_TEXT].decode(errors="replace").split())[:MOST_TEXT]
+        return " ".join(answer.body.decode(errors="replace").split())

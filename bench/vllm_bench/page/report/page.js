@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const narrow = window.matchMedia("(max-width: 600px)");
   const touched = window.matchMedia("(pointer: coarse)");
-  const PRINT_PX = 680;
+  const PRINT_PX = 1000; // of the width of a landscape page
   let printing = false;
 
   // ---- charts ----
@@ -21,6 +21,11 @@
   };
 
   const chartOf = (div) => data[div.dataset.section][div.dataset.kind][Number(div.dataset.index)];
+
+  // On a wide page each panel of a timeline has its own legend beside it.
+  const beside = (chart) => chart.wide && (printing || !narrow.matches);
+  const traces = (chart) =>
+    painted(chart.data).map((one) => (beside(chart) ? one : { ...one, legend: "legend" }));
 
   const dressed = (chart) => {
     const small = narrow.matches && !printing;
@@ -39,9 +44,12 @@
       uirevision: "kept",
       ...painted(chart.layout),
     };
-    layout.legend = {
-      orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "transparent", ...layout.legend,
-    };
+    if (!beside(chart)) layout.legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
+    for (const key of Object.keys(layout).filter((name) => /^legend\d*$/.test(name))) {
+      if (beside(chart)) layout[key] = { x: 1.01, yanchor: "top", font: { size: 10 }, ...layout[key] };
+      else if (key !== "legend") delete layout[key];
+      if (layout[key]) Object.assign(layout[key], { bgcolor: "transparent", tracegroupgap: 0 });
+    }
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
       layout[key] = {
         gridcolor: colour("grid"), linecolor: colour("line"), zerolinecolor: colour("line"),
@@ -66,7 +74,7 @@
   const draw = (div) => {
     const chart = chartOf(div);
     chart.wide = div.dataset.kind === "timelines";
-    Plotly.react(div, painted(chart.data), dressed(chart), CONFIG);
+    Plotly.react(div, traces(chart), dressed(chart), CONFIG);
     if (!div.dataset.drawn) {
       div.dataset.drawn = "yes";
       if (div.dataset.kind === "curves") listen(div);

@@ -1,0 +1,117 @@
+"""What every script says of a wrong flag: one line, what was given, what is allowed.
+
+argparse's own words are for programmers, and its usage lines push the mistake off the screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+# The flags of other load generators, and what they are called here.
+ELSEWHERE = {
+    # vllm bench serve
+    "--max-concurrency": "--concurrency",
+    "--num-prompts": "--num-requests",
+    "--random-input-len": "--prefill-tokens",
+    "--input-len": "--prefill-tokens",
+    "--random-output-len": "--max-new-tokens",
+    "--output-len": "--max-new-tokens",
+    "--dataset-name": "--dataset",
+    "--dataset-path": "--dataset file:PATH",
+    "--result-dir": "--results-dir",
+    "--goodput": "--slo",
+    "--burstiness": "--set arrival=gamma --set cv=2",
+    "--temperature": "--set temperature=0.7",
+    "--ignore-eos": "--set ignore_eos=true",
+    "--seed": "--set seed=7",
+    "--endpoint": "--set endpoint=completions",
+    "--host": "--base-url http://HOST:PORT/v1",
+    "--port": "--base-url http://HOST:PORT/v1",
+    # GuideLLM
+    "--target": "--base-url",
+    "--max-requests": "--num-requests",
+    "--max-seconds": "--duration-s",
+    "--rate": "--request-rate",
+    "--rate-type": "--concurrency or --request-rate",
+    "--profile": "--concurrency or --request-rate",
+    "--data": "--dataset",
+    # AIPerf
+    "--url": "--base-url",
+    "--request-count": "--num-requests",
+    "--benchmark-duration": "--duration-s",
+    "--isl": "--prefill-tokens",
+    "--osl": "--max-new-tokens",
+    "--synthetic-input-tokens-mean": "--prefill-tokens",
+    "--output-tokens-mean": "--max-new-tokens",
+    "--warmup-request-count": "--set warmup_requests=8",
+    "--streaming": "--set stream=true",
+}
+KINDS = {"int": "a whole number", "float": "a number"}
+PLAIN = (  # of argparse's messages
+    (r"argument (\S+): expected (?:one|at least one) argument", r"\1: needs a value"),
+    (r"argument (\S+): ignored explicit argument '?(.*?)'?", r"\1: takes no value (given: \2)"),
+    (r"argument (\S+): not allowed with argument (\S+)", r"\1 doesn't go with \2"),
+    (r"the following arguments are required: (.*)", r"\1: missing"),
+    (r"one of the arguments (.*) is required", r"one of \1 is needed"),
+    (r"ambiguous option: (\S+) could match (.*)", r"\1 could be \2: write it out"),
+    (r"argument (\S+): (.*)", r"\1: \2"),
+)
+CHOICE = re.compile(r"argument (\S+): invalid choice: (.*?) \(choose from (.*)\)")
+VALUE = re.compile(r"argument (\S+): invalid (\w+) value: (.*)")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with mistakes told on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain without the secret of a flag that isn't there: `--api-key sk-…`."""
+        from .scenario.secrets import masked_words
+
+        words = " ".join(masked_words(plain(message).split(" ")))
+        self.exit(2, f"{self.prog}: {words}\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown))
+        return found
+
+    def _unknown(self, words: Sequence[str]) -> str:
+        """Say which flag there isn't; only the first: the others may be its values."""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        word = next((word for word in words if word.startswith("-")), "")
+        if not word:
+            return f"{words[0]}: not expected here; --help shows what is"
+        flag = word.partition("=")[0]
+        return f"{flag}: no such flag{_meant(flag, known)}"
+
+
+def plain(message: str) -> str:
+    """Return one of argparse's messages in plain words."""
+    if found := CHOICE.fullmatch(message):
+        flag, given, known = (part.replace("'", "") for part in found.groups())
+        near = difflib.get_close_matches(given, known.split(", "), n=1)
+        return f"{flag}: {given}: must be one of {known}" + _hint(near)
+    if found := VALUE.fullmatch(message):
+        kind = KINDS.get(found[2], f"a {found[2]}")
+        return f"{found[1]}: {found[3].strip(chr(39))}: must be {kind}"
+    for pattern, words in PLAIN:
+        if re.fullmatch(pattern, message, re.DOTALL):
+            return re.sub(pattern, words, message, flags=re.DOTALL)
+    return message
+
+
+def _meant(flag: str, known: Sequence[str]) -> str:
+    here = ELSEWHERE.get(flag, "")
+    if here and here.split()[0] in known:
+        return _hint([here])
+    near = difflib.get_close_matches(flag, known, n=1)
+    return _hint(near) or "; --help shows all"
+
+
+def _hint(near: Sequence[str]) -> str:
+    return f"; did you mean {near[0]}?" if near else ""

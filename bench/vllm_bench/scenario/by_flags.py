@@ -1,0 +1,87 @@
+"""Settings that flags give: they replace those of scenarios, or make one of their own.
+
+`--concurrency 32 --num-requests 400 --slo ttft_ms.p99=500 --set seed=7`
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .load_keys import SHAPES
+from .mistakes import word
+from .yaml_file import YamlError, parse_yaml
+
+# The keys that have a flag of their own; others go by --set.
+FLAGS = {
+    "base_url": "--base-url",
+    "model": "--model",
+    "dataset": "--dataset",
+    "label": "--label",
+    "concurrencies": "--concurrency",
+    "request_rates": "--request-rate",
+    "trace": "--trace",
+    "num_requests": "--num-requests",
+    "duration_s": "--duration-s",
+    "prefill_tokens": "--prefill-tokens",
+    "max_new_tokens": "--max-new-tokens",
+    "slo": "--slo",
+    "telemetry": "--telemetry",
+}
+ALONE = "adhoc"  # the name of a scenario that flags make
+USUAL = {"max_new_tokens": 128, "duration_s": 60}  # of such a scenario, where no flag says
+# A window of 10 s and three latencies is the least that can be believed (METHOD.md): a level of
+# this length has it where replies take less than 4 s, and where they take longer by its requests.
+QUICK_S, QUICK_ROUNDS = 14, 5
+
+
+def makes_a_scenario(given: Mapping[str, object]) -> bool:
+    """Return whether flags say how requests come, so that no scenario of a file is needed."""
+    return any(given.get(key) for key in SHAPES)
+
+
+def usual(given: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings of an ad-hoc scenario under those that flags give."""
+    # A trace has its own length.
+    return {k: v for k, v in USUAL.items() if k != "duration_s" or not given.get("trace")}
+
+
+def quick(given: Mapping[str, Any]) -> dict[str, object]:
+    """Return the length of the smallest run that can be VALID, for --quick."""
+    streams = given.get("concurrencies") or []
+    rounds = {"num_requests": QUICK_ROUNDS * streams[0]} if len(streams) == 1 else {}
+    return {"duration_s": QUICK_S, "repeats": 1, **rounds}
+
+
+def assigned(
+    flag: str, words: Iterable[str], values: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return settings of `key=value` and `key.part=value`, values as in YAML.
+
+    Raises ValueError, whose text is for people.
+    """
+    found = values if values is not None else {}
+    for given in words:
+        path, equals, text = given.partition("=")
+        keys = re.split(r"\.(?!\d)", path.strip())  # p99.9 is one key
+        if not equals or not all(keys):
+            raise ValueError(f"{flag} {word(given)}: must be KEY=VALUE")
+        _put(found, flag, keys, _value(flag, given, text))
+    return found
+
+
+def _put(found: dict[str, Any], flag: str, keys: list[str], value: object) -> None:
+    for key in keys[:-1]:
+        part = found.setdefault(key, {})
+        if not isinstance(part, dict):
+            raise ValueError(f"{flag} {'.'.join(keys)}: {key} has a value already")  # noqa: TRY004
+        found = part
+    found[keys[-1]] = value
+
+
+def _value(flag: str, given: str, text: str) -> object:
+    try:
+        return parse_yaml(text)
+    except YamlError as e:
+        raise ValueError(f"{flag} {word(given)}: {e}") from e

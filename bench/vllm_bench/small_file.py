@@ -1,0 +1,44 @@
+"""Reads a file of settings whole: a regular file of at most so many bytes, UTF-8 text."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+class UnreadableError(Exception):
+    """A file that can't be read; the text says why, without the file's name or content."""
+
+
+def small_text(path: Path, most_bytes: int) -> str:
+    """Return a file's text, without a byte order mark; line ends are as the file has them.
+
+    Raises FileNotFoundError, UnreadableError. A pipe isn't waited for.
+    """
+    try:
+        data = _data(path, most_bytes)
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise UnreadableError(f"can't be read: {e.strerror}") from e
+    except ValueError as e:  # a name with NUL
+        raise UnreadableError("can't be read: no file has such a name") from e
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        raise UnreadableError(f"line {line}: not UTF-8 text: save it as utf-8") from e
+
+
+def _data(path: Path, most_bytes: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise UnreadableError("can't be read: a folder, not a file")
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableError("can't be read: a pipe or a device, not a file: save it as one")
+        if found.st_size > most_bytes:
+            raise UnreadableError(f"longer than {most_bytes:,} bytes: is it the right file?")
+        return file.read(most_bytes)
