@@ -92,7 +92,7 @@ def test_a_token_takes_less_than_16_bytes(tmp_path: Path) -> None:
 
 def lying(path: Path, shape: str, said_bytes: int | None) -> Path:
     """Write a file that says it has many values, and has none."""
-    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({shape},), }}".encode()
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({shape},), }}\n".encode()
     array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
     with zipfile.ZipFile(path, "w") as archive:
         for name in ARRAYS:
@@ -108,7 +108,7 @@ def lying(path: Path, shape: str, said_bytes: int | None) -> Path:
 def test_sizes_that_lie_take_no_memory(tmp_path: Path, shape: str, said_bytes: int | None) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"request_index|values|array|header|magic|shape"):
+        with pytest.raises(ValueError, match="request_index"):
             load(lying(tmp_path / "x.npz", shape, said_bytes))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -124,5 +124,5 @@ def test_what_packs_into_nothing_is_bounded_by_the_rows(tmp_path: Path) -> None:
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", **{name: np.array([{}], dtype=object) for name in ARRAYS})
-    with pytest.raises(ValueError, match="object"):
+    with pytest.raises(ValueError, match="not an array of one row"):
         load(tmp_path / "x.npz")

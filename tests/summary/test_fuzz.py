@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
+from vllm_bench.summary.calibration import FIELDS, Calibration, sidecar, write_sidecar
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
@@ -33,7 +34,10 @@ WILD = settings(deadline=None, suppress_health_check=[HealthCheck.function_scope
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_run(tmp_path_factory.mktemp("runs"))
+    rows = whole_run(tmp_path_factory.mktemp("runs"))
+    measured = {field.name: 1 + place for place, field in enumerate(FIELDS)}
+    write_sidecar(sidecar(rows.parent, rows.stem), Calibration(**measured))
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,7 @@ OTHERS = {
     "tokens/{}.npz": edited_zip,
     "telemetry/{}.csv": edited_lines,
     "server_metrics/{}.csv": edited_lines,
+    "calibration/{}.json": lambda data: edited_json(json.loads(data)),
 }
 
 
