@@ -51,6 +51,7 @@ def main() -> int:
     given = dict(_command(text, PEERS) for text in args.command)
     try:
         INSTALLED.mkdir(exist_ok=True)
+        (INSTALLED / ".vllm-bench-peers").touch()  # by which `make clean` knows it
         commands = {peer: given.get(peer.name) or _installed(peer) for peer in (*chosen, OWN)}
         tokenizer = make_tokenizer(INSTALLED)
         rows: dict[tuple[Load, str], Turn] = {}
