@@ -118,7 +118,7 @@ def _unfinished(exchange: Exchange, reply: Reply, choices: int) -> Failure | Non
     """Return why a reply that came whole is no success: how it ended, or what it lacks."""
     bad = [reason for reason in reply.finish_reasons.values() if reason not in GOOD_ENDS]
     if bad:
-        text = f"the server ended the request: finish_reason {printable(bad[0], 60)}"
+        text = f"the server ended the request: finish_reason {printable(bad[0])}"
         return Failure("content_filter" if "content_filter" in bad else "bad_finish", text)
     if len(reply.finish_reasons) < choices:
         return Failure("truncated", "the stream ended without a finish_reason")
