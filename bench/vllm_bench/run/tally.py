@@ -45,7 +45,10 @@ class Tally:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
     def segment(self, part: PackedSegment) -> Failure | None:
-        """Take a part of a reply; return the bound that it breaks, once."""
+        """Take a part of a reply; return the bound that it breaks: its exchange should end.
+
+        What comes after that, until it does, isn't read.
+        """
         reply = self._reply(part.request_index)
         if reply.excess is not None:
             return None
