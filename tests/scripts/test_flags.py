@@ -24,6 +24,7 @@ pytestmark = pytest.mark.process
         ("bench/bench.py --workers two", "--workers: two", "1 to 256"),
         ("bench/bench.py --wait-s -1", "--wait-s: -1", "0 or more"),
         ("bench/bench.py --wait-s x", "--wait-s: x", "0 or more"),
+        ("bench/bench.py --give-up-s -1", "--give-up-s: -1", "0 or more"),
         # It may have a password.
         ("bench/bench.py --telemetry-command 'a", "--telemetry-command:", "quotation"),
         ("bench/bench.py --res X", "--res", "no such flag"),  # make all looks for the whole
