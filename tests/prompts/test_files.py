@@ -160,6 +160,18 @@ def test_the_cache_lies_where_the_environment_says(environ: dict[str, str], fold
     assert default_cache_dir(environ) == folder
 
 
+@pytest.mark.parametrize("own", [None, "~nobody-of-that-name/cache"])
+def test_a_user_without_a_home_is_told_what_to_set(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(PromptError, match=own or "VLLM_BENCH_CACHE"):
+        default_cache_dir({"VLLM_BENCH_CACHE": own} if own else {})
+
+
 @pytest.mark.parametrize("content", ['{"prompt": 3', '{"id": "a"}', "[]"])
 def test_a_damaged_bundle_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str

@@ -125,8 +125,12 @@ def _unfinished(exchange: Exchange, reply: Reply, choices: int) -> Failure | Non
     # Some servers never send it; then the end that HTTP marks shows that nothing is missing.
     if not reply.done and not exchange.framed:
         return Failure("truncated", "the stream ended without [DONE]")
+    return _uncounted(reply)
+
+
+def _uncounted(reply: Reply) -> Failure | None:
+    if reply.bad_usage is not None:
+        return reply.bad_usage
     if reply.completion_tokens is None:
         return Failure("protocol", "no usage, though it was asked for")
-    if reply.completion_tokens < 1:
-        return Failure("empty", "no completion token")
-    return None
+    return Failure("empty", "no completion token") if reply.completion_tokens < 1 else None

@@ -156,6 +156,8 @@ def _git(repository: Path, *words: str) -> str | None:
             ["git", "-C", str(repository), *words],
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             check=True,
             timeout=5,
         )

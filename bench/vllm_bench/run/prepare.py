@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from ..errors import BenchError, UsageError
 from ..plan.draw import plans_of, scenario_counter
@@ -130,6 +132,20 @@ def _exists(path: str) -> bool:
         return Path(path).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL
         return False
+
+
+def proxy_note(scenario: Scenario, environ: Environment) -> str | None:
+    """Return that a proxy of the environment isn't used, where other programs would use it."""
+    parts = urlsplit(scenario.base_url)
+    names = (f"{parts.scheme}_proxy", "all_proxy")
+    found = next((n for name in names for n in (name, name.upper()) if environ.get(n)), None)
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if found is None or proxy_bypass_environment(parts.netloc, {"no": exempt}):
+        return None
+    return (
+        f"{found} is not used: requests go straight to {parts.netloc}, since a proxy's time would "
+        "be measured with the server's; to measure through a gateway, make it the base_url"
+    )
 
 
 def plans_for(
