@@ -133,7 +133,7 @@ def _soaked(args: argparse.Namespace, folder: Path) -> list[Bar]:
         readings = list(_readings(stage, args.every))
         code = stage.wait_end(END_LIMIT_S)
         behind = stage.left_behind()
-        words = (folder / "bench.err").read_text(errors="replace")
+        words = (folder / "bench.err").read_text(encoding="utf-8", errors="replace")
         (run, *more) = runs_in(stage.results) or [LeftRun("none")]
     ended = code in (0, 4) and not behind and not more and "Traceback" not in words
     last = [line.strip() for line in words.splitlines() if " failed" in line][-1:]
@@ -175,7 +175,9 @@ class Rows:
     def _begin(self, path: Path) -> None:
         info = json.loads(path.with_suffix(".json").read_bytes())
         self._start_ns = info["clock_start"]["monotonic_ns"]
-        header, *lines = (path.parent / "plans" / path.name).read_text().splitlines()
+        header, *lines = (
+            (path.parent / "plans" / path.name).read_text(encoding="utf-8").splitlines()
+        )
         at = header.split(",").index("t_scheduled_s")
         self._due_s = [float(line.split(",")[at]) for line in lines]
 
