@@ -10,8 +10,8 @@ sender and the simulator the memory (MB), the open descriptors and the threads. 
 bars: bench.py ended well, each request has its row once, the server's counters agree with the
 client's count to the last token, no row was more than 3 s late, and no process grew: memory by a
 line through the readings after a warm-up of a fifth, descriptors and threads by its last third
-against its first. bench.py may grow by 40 bytes for each request, since it counts how late reads were, the others by
-none; each line may rise by 0.3 MB a minute, which is what a heap of fragments does.
+against its first. bench.py, which counts how late each read was, may grow by 40 bytes for each
+request, the others by none; each line may rise by 0.3 MB a minute, as a heap of fragments does.
 
 Exit codes: 0 all bars are met; 1 one is missed; 2 wrong usage; 130 interrupted.
 """
