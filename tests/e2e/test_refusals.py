@@ -66,8 +66,8 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
 ) -> None:
     words = bench_words(
         *(tmp_path, narrow, dataset),
-        endpoint="completions",
         max_new_tokens=1700,
+        timeout_stall_s=10,
         ignore_eos=True,
         concurrencies=[1],
         num_requests=1,
@@ -89,8 +89,9 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
     _, err = process.communicate(timeout=120)
     assert process.returncode == 4, err
     (row,) = rows(tmp_path).to_dict("records")
-    # By its finish reason `abort`, with usage and [DONE], or by an error of the engine that stops.
-    assert row["error_kind"] in ("bad_finish", "error_event")
+    # It tells the finish reason `abort`, with usage and [DONE], or an error of the engine that
+    # stops, or falls silent: that depends on what it was doing. None of it looks like a success.
+    assert row["error_kind"] in ("bad_finish", "error_event", "truncated", "timeout_stall")
     assert (row["error_kind"] == "bad_finish") == (row["finish_reason"] == "abort")
     assert 50 <= row["token_events"] < 1700
 
