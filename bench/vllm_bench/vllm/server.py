@@ -70,8 +70,8 @@ class Server:
     ) -> None:
         """Prepare calls to `base_url` (ending in /v1); nothing is sent yet.
 
-        Raises WrongServerError where no request can go to such a host (256.0.0.1, say), OSError where
-        the CA file of `tls` can't be read.
+        Raises WrongServerError where no request can go to such a host (256.0.0.1, say), OSError
+        where the CA file of `tls` can't be read.
         """
         try:
             check_url(base_url)
