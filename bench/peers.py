@@ -82,8 +82,11 @@ def _parse() -> argparse.Namespace:
 
 
 def _named(peers: dict[str, Peer], name: str) -> Peer:
+    from vllm_bench.scenario.mistakes import nearest
+
     if name not in peers:
-        raise UsageError(f"{name}: no such peer; there are: {', '.join(peers)}")
+        there = f"no such peer; there are: {', '.join(peers)}"
+        raise UsageError(f"{name}: {there}{nearest(name, peers)}")
     return peers[name]
 
 
