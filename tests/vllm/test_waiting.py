@@ -88,7 +88,9 @@ def refused(url: str, tls: Tls | None = None) -> tuple[int, str]:
         [[CLOSE]],
         [[RESET]],
         [[b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\nhalf", CLOSE]],
-        [answer(404, PAGE), answer(404, PAGE)],
+        [answer(404), answer(404)],
+        [answer(404, PAGE), answer(404, PAGE), answer(404, PAGE)],
+        [answer(404, PAGE), answer(404, PAGE), answer(502, PAGE)],
         [answer(404), answer(502)],
         [answer(200), answer(503)],
         [answer(200), answer(404)],
@@ -123,6 +125,7 @@ def test_a_gateway_may_answer_health_as_it_likes_if_it_lists_models(
         ([answer(403, {"error": "not you"})], 2, "not you"),
         ([REDIRECT], 2, "https://gpu7/v1/models"),
         ([answer(200, PAGE)], 2, "web page"),
+        ([answer(404, PAGE), answer(404, PAGE), answer(200, PAGE)], 2, "web page"),
         ([answer(200), answer(200, [1, 2])], 2, "not a list of models"),
         ([answer(200), answer(200, {"ok": True})], 2, "not a list of models"),
         ([answer(405)], 1, "405"),
@@ -139,6 +142,16 @@ def test_what_stays_is_told_at_once(
     found, said = refused(far_end.base_url)
     assert (found, words in said) == (code, True), said
     assert "\n" not in said
+
+
+def test_a_key_that_is_refused_is_told_at_once(tiny_vllm: TinyVllm) -> None:
+    tiny_vllm.api_key = "sk-right"
+    with (
+        closing(Server(tiny_vllm.base_url, "sk-wrong", {})) as server,
+        pytest.raises(ControlError, match="HTTP 401: the key is refused") as failed,
+    ):
+        server.wait_ready(60, lambda *_: True)
+    assert (failed.value.exit_code, "sk-" in str(failed.value)) == (2, False)
 
 
 def test_a_path_without_v1_is_told_at_once(tiny_vllm: TinyVllm) -> None:

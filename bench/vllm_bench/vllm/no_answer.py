@@ -73,7 +73,7 @@ def _of_tls(root: ssl.SSLError) -> NoAnswerError:
     reason = (root.reason or "").lower().replace("_", " ")
     if "alert" in reason or "unsupported" in reason:
         return FinalError(f"it refuses TLS with this client ({reason})")
-    return WrongAddressError("it speaks no TLS: does its address begin with http://?")
+    return WrongAddressError("it speaks no TLS; over plain HTTP its address begins with http://")
 
 
 def _of_system(root: OSError) -> NoAnswerError:

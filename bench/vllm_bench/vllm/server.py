@@ -6,6 +6,7 @@ They aren't timed, and each ends in time (`calls`); the streaming path has its o
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -29,7 +30,9 @@ LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
 LISTED_S = 8.0  # for /v1/models while a server is waited for: nothing can be told meanwhile
 SHORT_S = 5.0  # for what a server knows by heart; signals are only counted meanwhile
 SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
+PAGES = "web pages, not vLLM: is this the port of another service? Correct base_url"
 MOST_TEXT = 200  # characters of a version, or of a label
+TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
 MOST_LABELS = 100
 MOST_WORDS = 500  # of a reply that says why it failed
 
@@ -82,6 +85,7 @@ class Server:
         self.base_url = base_url
         self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._has_key = bool(api_key)
         self._secrets = secret_texts([api_key or ""], headers)  # a gateway may echo them
         # The system's authorities take 20 ms to load: not where nobody asks for them.
         context = (tls or Tls()).context() if parts.scheme == "https" else None
@@ -119,14 +123,15 @@ class Server:
             found = self._checked(url, answer)
         except ControlError as e:
             if not wrong_path and (answer.status == 404 or _may_change(answer.status)):
-                raise NotReadyError(str(e)) from e
+                self._check_front_page(answer)
+                raise NotReadyError(str(e).removeprefix(self.base_url)) from e
             if answer.status == 400:  # of a proxy to which TLS should be spoken
                 self._check_protocol(url, e)
             raise
-        if answer.body.lstrip()[:1] == b"<":
-            raise WrongServerError(f"{url}: a web page, not vLLM: does base_url name its port?")
+        if _is_page(answer):
+            raise WrongServerError(f"{url}: {PAGES}")
         if not answer.body.strip() or _is_empty(found):
-            raise NotReadyError(f"{url}: lists no model")
+            raise NotReadyError("/models lists no model")
         return self._models_of(found)
 
     def _tried(self, url: str, limit_s: float) -> Answer:
@@ -142,6 +147,16 @@ class Server:
             if isinstance(e, FinalError):
                 raise ControlError(words) from e
             raise NotReadyError(masked(str(e), self._secrets)) from e
+
+    def _check_front_page(self, answer: Answer) -> None:
+        """Raise WrongServerError where a page that isn't there is one of a site of web pages.
+
+        A gateway that isn't up yet may answer with such a page too, but has no other.
+        """
+        if answer.status == 404 and _is_page(answer):
+            front = self._tried(f"{self.root_url}/", SHORT_S)
+            if front.status == 200 and _is_page(front):
+                raise WrongServerError(f"{self.base_url}: {PAGES}")
 
     def _check_protocol(self, url: str, problem: BenchError) -> None:
         """Raise WrongServerError where TLS is spoken to a server that doesn't, or isn't."""
@@ -277,7 +292,9 @@ class Server:
         """Return the JSON of a reply, None where it is none. Raises ControlError."""
         status = answer.status
         if status == 401:
-            raise WrongServerError(f"{url}: HTTP 401: set api_key_env to the key's variable")
+            key = "set api_key_env to the key's variable"
+            refused = "the key is refused: does api_key_env name its variable?"
+            raise WrongServerError(f"{url}: HTTP 401: {refused if self._has_key else key}")
         if status == 404 and not self.base_url.endswith("/v1"):
             raise WrongServerError(f"{url}: HTTP 404: base_url should end in /v1")
         if status != 200:
@@ -312,6 +329,10 @@ def _page(url: str, answer: Answer, secrets: tuple[str, ...]) -> str:
         to = f", and points to {location}" if location else ""
         raise ControlError(f"{url}: HTTP {answer.status}{to}")
     return answer.body.decode(errors="replace")
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.body.lstrip()[:1] == b"<"
 
 
 def _may_change(status: int) -> bool:
@@ -350,6 +371,9 @@ def _words(answer: Answer) -> str:
     """Return what a reply says about its own failure."""
     if answer.location:
         return f"it points to {answer.location}: give that address, if it is right"
+    if _is_page(answer):
+        title = TITLE.search(answer.body.decode(errors="replace"))
+        return "a web page" + (f", {' '.join(title[1].split())}" if title else "")
     try:
         found = orjson.loads(answer.body)
         return error_text(found)
