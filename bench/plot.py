@@ -46,7 +46,16 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
+from vllm_bench.script import (
+    add_runs,
+    complain,
+    each_run,
+    find,
+    output,
+    parser_of,
+    run,
+    say,
+)
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.charts.pen_matplotlib import Format
@@ -54,26 +63,31 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
 
 
+MOST_NAMED = 3  # pictures of runs that are gone; the others are counted
+
+
 def main() -> int:
     """Find the runs, draw what they allow, say what they don't."""
     args = _parse()
     # matplotlib refuses to load where this names a backend that it doesn't know.
     os.environ["MPLBACKEND"] = "agg"
-    paths, missing = find(args.files, args.results_dir)
-    if not paths:
+    chosen = find(args)
+    if not chosen.paths:
         return 1
-    plots = Plots((args.results_dir or paths[0].parent) / "plots", args.format)
+    folder, _ = output(args, chosen)
+    plots = Plots(folder / "plots", args.format)
     from vllm_bench.charts.pen_matplotlib import in_style
     from vllm_bench.charts.style import DARK, LIGHT
 
     try:
         with in_style(DARK if args.dark else LIGHT):
-            damaged = _draw_all(paths, plots)
+            damaged = _draw_all(chosen.paths, plots)
     except BrokenPipeError:
         raise
     except OSError as e:
         return complain(f"{plots.folder}: picture not written: {e.strerror}")
-    return 1 if missing or damaged else 0
+    _name_what_is_left(folder)
+    return 1 if chosen.problems or damaged else 0
 
 
 def _parse() -> argparse.Namespace:
@@ -106,6 +120,18 @@ class Plots:
                 continue
             save(draw(picture.chart, picture.heading), path, self.format)
             print(path)
+
+
+def _name_what_is_left(folder: Path) -> None:
+    """Say which pictures are of runs that are gone: they show nothing that is still there."""
+    from vllm_bench.records.run_files import orphans
+
+    gone = [path.name for of_one in orphans(folder).values() for path in of_one]
+    pictures = [name for name in gone if (folder / "plots" / name).exists()]
+    if pictures:
+        more = f" and {len(pictures) - MOST_NAMED} more" if len(pictures) > MOST_NAMED else ""
+        named = ", ".join(pictures[:MOST_NAMED])
+        say(f"pictures of runs that are gone: {named}{more} (make runs ARGS=--prune)")
 
 
 def _draw_all(paths: Iterable[Path], plots: Plots) -> int:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
+from vllm_bench.script import add_runs, complain, each_run, find, output, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.charts.over_time import Room
@@ -40,12 +40,14 @@ def main() -> int:
     args = _parse()
     from vllm_bench.page.page import room_for
 
-    paths, missing = find(args.files, args.results_dir)
-    runs, damaged = each_run(paths, partial(_drawn, room_for(len(paths))))
+    chosen = find(args)
+    runs, damaged = each_run(chosen.paths, partial(_drawn, room_for(len(chosen.paths))))
     if not runs:
         return 1
-    written = _write(args.out or (args.results_dir or paths[0].parent) / "report.html", runs)
-    return 0 if written and not missing and not damaged else 1
+    folder, name = output(args, chosen)
+    page = folder / (f"reports/{name}.html" if name else "report.html")
+    written = _write(args.out or page, runs)
+    return 0 if written and not chosen.problems and not damaged else 1
 
 
 def _parse() -> argparse.Namespace:

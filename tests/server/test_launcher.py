@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     "server/run_server.sh",
-    "bench/serve.py",
+    "server/serve.py",
     "bench/vllm_bench/env_file.py",
     "bench/vllm_bench/errors.py",
     "bench/vllm_bench/small_file.py",
