@@ -25,9 +25,10 @@ Every run ends with a verdict: VALID, SUSPECT or INVALID, with reasons.
 On a terminal a live view shows the last ten seconds of the run. Elsewhere, or with --plain, a line
 is printed every ten seconds.
 
-Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. Every
-row is kept, and --resume runs what is missing: a complete run with the same plan and settings, on
-a server that reports the same of itself, is not repeated. Keys (HF_TOKEN, and the one that
+Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. SIGTERM and
+SIGHUP do the same. Every row is kept, and --resume runs what is missing: a complete run with a
+success, the same plan and settings, on a server that reports the same of itself, is not repeated.
+Requests never go through a proxy (HTTP_PROXY): docs/LOAD.md. Keys (HF_TOKEN, and the one that
 api_key_env names) come from the environment or .env.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake in
@@ -266,7 +267,7 @@ def _given(args: argparse.Namespace) -> dict[str, object]:
 
 def _say_how_to_keep(scenario: Scenario) -> None:
     """Print a scenario that flags made, as a file would have it."""
-    from vllm_bench.scenario.scenario import scenario_yaml
+    from vllm_bench.summary.again import scenario_yaml
 
     given = {k: v for k, v in scenario.masked().items() if k in scenario.model_fields_set}
     say(f"# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given)}")

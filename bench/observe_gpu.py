@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -30,6 +29,7 @@ from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
+from vllm_bench.interrupts import INTERRUPTS, set_handlers
 from vllm_bench.script import complain, parser_of, run
 
 
@@ -78,8 +78,8 @@ def _sample(args: argparse.Namespace, lines: Lines) -> int:
     from vllm_bench.watch.gpu import GpuSampler
     from vllm_bench.watch.gpu_elsewhere import ALIVE, StreamSink
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: lines.ended.set())
+    INTERRUPTS.count_from_now_on()
+    set_handlers(lambda *_: lines.ended.set())
     sink = StreamSink(lines.write, time.perf_counter())
     sampler = GpuSampler(sink, args.hz, args.gpus)
     sampler.start(lines.ended.is_set)

@@ -24,7 +24,7 @@ say() {
 case ${1:-run} in
     run | how) files='requirements.txt' ;;
     dev) files='requirements.txt requirements-dev.txt' ;;
-    *) die "unknown environment ${1}: run, dev or how" ;;
+    *) die "unknown environment ${1}: run or dev (or how)" ;;
 esac
 
 use_mamba() {

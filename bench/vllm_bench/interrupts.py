@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +20,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEAF_S = 1.0  # after this long without an answer the main thread doesn't hear
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it; here for all three
 
 
@@ -26,6 +30,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.asked = 0
         self._counting = False
+        self._answered_s = 0.0
 
     def __call__(self) -> int:
         """Return how often a signal came so far."""
@@ -35,11 +40,17 @@ class Interrupts:
     def answered(self) -> Iterator[Interrupts]:
         """Answer signals inside the block: each is a KeyboardInterrupt, unless they are counted."""
         before = {n: signal.getsignal(n) for n in SIGNALS}
+        hearing, telling = socket.socketpair()
+        telling.setblocking(False)
+        woken = signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._end_where_deaf, args=(hearing,), daemon=True).start()
         set_handlers(self._note)
         try:
             yield self
         finally:
             self._counting = False
+            signal.set_wakeup_fd(woken)
+            telling.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -78,8 +89,23 @@ class Interrupts:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.asked += 1
+        self._answered_s = time.monotonic()
         if not self._counting:
             raise KeyboardInterrupt
+
+    def _end_where_deaf(self, hearing: socket.socket) -> None:
+        """End the process where Python hears no signal: in a library's call (a name server's, say).
+
+        While signals are counted the run ends by itself.
+        """
+        with hearing:
+            while numbers := hearing.recv(64):
+                came_s = time.monotonic()
+                if set(numbers) & set(SIGNALS):
+                    time.sleep(DEAF_S)
+                    # One that came while this thread slept may have been answered before it woke.
+                    if self._answered_s < came_s - 2 * DEAF_S and not self._counting:
+                        end_at_once()
 
 
 INTERRUPTS = Interrupts()  # of this process
@@ -92,7 +118,7 @@ def set_handlers(handler: Callable[[int, FrameType | None], None]) -> None:
             signal.signal(number, handler)
 
 
-def end_at_once(_number: int, _frame: FrameType | None) -> None:
+def end_at_once(*_: object) -> None:
     """End this process, while there is nothing to lose: before its work, and after it."""
     os._exit(INTERRUPTED)
 

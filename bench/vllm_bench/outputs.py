@@ -49,12 +49,12 @@ def takes_more(number: int) -> bool:
     return bool(there.poll(0))
 
 
-def finish(stream: TextIO) -> None:
-    """Write out what was printed, and wait for it. Raises OSError."""
+def finish(stream: TextIO, limit_s: float | None) -> None:
+    """Write out what was printed, and wait for it, or for this long. Raises OSError."""
     stream.flush()
     raw = getattr(stream, "buffer", None)
     if isinstance(raw, Aside):
-        raw.finish(None)
+        raw.finish(limit_s)
 
 
 class Aside(io.RawIOBase):

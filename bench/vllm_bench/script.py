@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
+LAST_WORDS_S = 0.5  # for them to appear on a terminal that may be stuck, after a signal
 OWN = ("vllm_bench", "sim")  # packages of ours: when one is missing, the clone is broken
 ACTIVATE = ". .venv/bin/activate"  # in the clone's folder
 LINE_LIMIT = 1000  # characters of a complaint
@@ -95,7 +96,7 @@ def _flushed(status: int) -> int:
 def _finish_errors() -> None:
     """Let what was said on standard error appear; where it can't, that fails nothing."""
     try:
-        finish(sys.stderr)
+        finish(sys.stderr, LAST_WORDS_S if INTERRUPTS.asked else None)
     except OSError:
         discard(2)
 

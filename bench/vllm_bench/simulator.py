@@ -38,6 +38,7 @@ def simulator(
             stdout=subprocess.PIPE,
             stderr=None if own_session else subprocess.DEVNULL,
             text=True,
+            encoding="utf-8",
             start_new_session=own_session,
         )
     try:

@@ -1,4 +1,4 @@
-"""Reads a file of settings whole: a regular file of at most so many bytes, UTF-8 text."""
+"""Reads a file of a person's whole: a regular one of at most so many bytes, UTF-8 text."""
 
 from __future__ import annotations
 
@@ -14,16 +14,9 @@ class UnreadableError(Exception):
 def small_text(path: Path, most_bytes: int) -> str:
     """Return a file's text, without a byte order mark; line ends are as the file has them.
 
-    Raises FileNotFoundError, UnreadableError. A pipe isn't waited for.
+    Raises FileNotFoundError, UnreadableError.
     """
-    try:
-        data = _data(path, most_bytes)
-    except FileNotFoundError:
-        raise
-    except OSError as e:
-        raise UnreadableError(f"can't be read: {e.strerror}") from e
-    except ValueError as e:  # a name with NUL
-        raise UnreadableError("can't be read: no file has such a name") from e
+    data = small_bytes(path, most_bytes)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
@@ -31,7 +24,22 @@ def small_text(path: Path, most_bytes: int) -> str:
         raise UnreadableError(f"line {line}: not UTF-8 text: save it as utf-8") from e
 
 
-def _data(path: Path, most_bytes: int) -> bytes:
+def small_bytes(path: Path, most_bytes: int) -> bytes:
+    """Return what a regular file holds; a pipe isn't waited for.
+
+    Raises FileNotFoundError, UnreadableError.
+    """
+    try:
+        return _bytes(path, most_bytes)
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise UnreadableError(f"can't be read: {e.strerror}") from e
+    except ValueError as e:  # a name with NUL
+        raise UnreadableError("can't be read: no file has such a name") from e
+
+
+def _bytes(path: Path, most_bytes: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)

@@ -22,13 +22,14 @@ from .wire.replies import VOICE, Reply, make_replies
 from .wire.tokens import NON_ASCII_IDS
 
 DEAD = ApiError(500, ENGINE_DEAD)
+FULL = ApiError(503, BUSY)
 REFUSALS = {
     "http_400": ApiError(400, "temperature must be non-negative, got -1.0.", "temperature"),
     "http_401": ApiError(401, "Unauthorized"),
     "http_404": ApiError(404, "The model does not exist.", "model"),
     "http_429": ApiError(429, "Too many requests. Please try again later."),
     "http_500": DEAD,
-    "http_503": ApiError(503, BUSY),
+    "http_503": FULL,
 }
 
 
@@ -51,7 +52,10 @@ REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
     "split_bytes": _bytes_alone,
     "split_utf8": _cut_in_characters,
     "crlf": lambda event: [event.replace(b"\n", b"\r\n")],
+    "lone_cr": lambda event: [event.replace(b"\n", b"\r")],
     "comments": lambda event: [b": still here\n\n", event],
+    "heartbeats": lambda event: [b"data:\n\n", event],
+    "without_done": lambda event: [] if event == DONE else [event],
 }
 
 # What a server with this fault takes a request's fields for.
@@ -93,7 +97,9 @@ def _misheard(ask: GenerationRequest, fault: Fault, max_model_len: int) -> Gener
 class Faulty(Answer):
     """Counts tokens up to the fault, and then calls the method with the fault's name."""
 
-    STRIKES = ("error_event", "no_done", "cut", "reset", "stall", "malformed", "crash")
+    STRIKES = (
+        *("error_event", "busy_event", "no_done", "cut", "reset", "stall", "malformed", "crash"),
+    )
 
     def __init__(
         self,
@@ -221,6 +227,11 @@ class FaultyStream(Faulty, StreamedAnswer):
         self.put([error_event(DEAD), DONE])
         self.end("error_event")
 
+    def busy_event(self, _: Choice) -> None:
+        """Refuse a request whose stream has begun, as vLLM does when its queue is full."""
+        self.put([error_event(FULL), DONE])
+        self.end("busy_event")
+
     def no_done(self, _: Choice) -> None:
         """End properly, but without what should come last."""
         self.end("no_done")
@@ -257,6 +268,9 @@ class FaultyWhole(Faulty, WholeAnswer):
 
     def error_event(self, _: Choice) -> None:
         self._end_with(DEAD.status, orjson.dumps(DEAD.body))
+
+    def busy_event(self, _: Choice) -> None:
+        self._end_with(FULL.status, orjson.dumps(FULL.body))
 
     def no_done(self, _: Choice) -> None:
         self._end_with(200, b"")

@@ -65,7 +65,7 @@ def test_percentiles_are_marked_where_there_are_samples_enough(run):
 
 
 def test_a_gap_counts_for_its_tokens_in_itl_and_once_as_a_chunk_gap(tmp_path):
-    path = written(tmp_path, [made_record(0, completion_tokens=9, token_events=3)])
+    path = written(tmp_path, [made_record(0, completion_tokens=9, token_events=3, token_reads=3)])
     write_tokens(path, {0: [0.1, 0.13, 0.19]}, tokens=3)
     drawn = drawn_at(path)
     assert list(drawn.curves["itl_ms"].values) == pytest.approx([10, 20])

@@ -49,7 +49,7 @@ def test_a_runs_moments_are_a_timeline_and_its_requests(tmp_path):
 
 def test_a_heading_names_scenario_model_data_level_and_verdict(pictures):
     failed = failed_record(50, run_id="made-cc8-0", concurrency=8)
-    found = pictures([[*level(8, count=50), failed]], server={"simulator": "yes"})
+    found = pictures([[*level(8, count=50), failed]], server={"simulator": True})
     over = found["made-cc8-0_ttft_cdf"].heading
     assert over.title.endswith(": made, 8 streams")
     assert over.setup.split(" · ")[:2] == ["openai/gpt-oss-20b", "dolly"]

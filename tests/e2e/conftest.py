@@ -78,13 +78,13 @@ COMMANDS = {
 }
 
 
-def start(kind: str, folder: Path) -> Served:
-    """Start a server and wait until it is healthy."""
+def start(kind: str, folder: Path, *words: str) -> Served:
+    """Start a server, with further words of its command, and wait until it is healthy."""
     port, log = free_port(), folder / f"{kind}.log"
     given = ["--port", str(port)] if kind == "simulator" else []
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*COMMANDS[kind], *given],
+            [*COMMANDS[kind], *given, *words],
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,

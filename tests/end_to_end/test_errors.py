@@ -57,6 +57,8 @@ CASES = [
     Case("http_503", "http_5xx", "HTTP 503", 0, 503),
     Case("error_event@3", "error_event", "EngineCore", 3),
     Case("error_event@0", "error_event", "EngineCore", 0),
+    Case("busy_event@0", "error_event", "error 503: The engine is currently busy", 0),
+    Case("busy_event@3", "error_event", "error 503: The engine is currently busy", 3),
     Case("cut@3", "truncated", "closed in mid-reply", 3),
     Case("reset@3", "truncated", "closed in mid-reply", None),  # what was not yet read is lost
     Case("no_done@3", "truncated", "without a finish_reason", 3),
@@ -253,6 +255,51 @@ NO_TOKEN: list[Step] = [
     *map(chunk, (delta("", "stop"), usage(5, 0), event("[DONE]"))),
     LAST_CHUNK,
 ]
+
+
+SOUND = ("without_done", "lone_cr", "crlf", "heartbeats", "comments", "split_bytes", "merge=4")
+
+
+def test_a_server_of_another_dialect_is_measured_alike(tmp_path: Path) -> None:
+    faults = ", ".join(f"{kind}:#{place}{rest}" for place, (kind, rest) in enumerate(_split(), 1))
+    with Simulated(*EXACT, "--faults", faults) as server:
+        scenario = write_scenario(
+            tmp_path,
+            **SETTINGS,
+            base_url=f"{server.url}/v1",
+            concurrencies=[1],
+            num_requests=len(SOUND),
+        )
+        done = run_bench(tmp_path, scenario)
+        truth = [line["outcome"] for line in server.truth()]
+    assert truth == [kind for kind, _ in _split()], done.stderr
+    found = rows(tmp_path)
+    assert found["error"].isna().all(), done.stdout
+    assert (found["token_events"] == TOKENS).all()
+    assert (found["completion_tokens"] == TOKENS).all()
+
+
+def _split() -> list[tuple[str, str]]:
+    return [(kind, mark + value) for kind, mark, value in (one.partition("=") for one in SOUND)]
+
+
+PAST_ALL_BOUNDS: list[Step] = [
+    SSE_HEAD,
+    *[chunk(delta("a") * 100)] * 20,
+    *map(chunk, (delta("", "stop"), usage(5, 2000), event("[DONE]"))),
+    LAST_CHUNK,
+]
+TOO_LARGE: list[Step] = [SSE_HEAD, *[chunk(b"x" * (1 << 20))] * 17, LAST_CHUNK]
+
+
+def test_a_reply_that_breaks_a_bound_is_no_success(tmp_path: Path, tiny_vllm: TinyVllm) -> None:
+    broken = {2: PAST_ALL_BOUNDS, 4: TOO_LARGE}
+    tiny_vllm.misbehave = broken.get
+    scenario = tiny_scenario(tmp_path, tiny_vllm.base_url, concurrencies=[1], num_requests=5)
+    assert run_bench(tmp_path, scenario).returncode == 4
+    kinds = rows(tmp_path).set_index("request_index")["error_kind"].fillna("success")
+    wanted = ["success", "overlong", "success", "oversized", "success"]
+    assert list(kinds.sort_index()) == wanted
 
 
 def test_a_reply_without_a_token_is_no_success(tmp_path: Path, tiny_vllm: TinyVllm) -> None:

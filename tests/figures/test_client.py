@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm_bench.figures.client import exactness, lateness_p99_ms, reads_in_words, reads_of
 
-from tests.support.made_runs import made_info
+from tests.support.made_runs import as_read, made_info
 
 LATE = {"reads": 9, "p50": 0.02, "p99": 0.3, "max": 12.0}
 KERNEL = {
@@ -60,8 +61,8 @@ def test_how_late_reads_were_is_the_loops_lag_where_no_kernel_tells() -> None:
         *({"token_reads": 0}, {"merged_reads": None}, {"clock_error_ms": []}),
     ],
 )
-def test_what_somebody_edited_is_not_known(odd: dict[str, Any]) -> None:
-    edited = info(**KERNEL | odd)
+def test_what_somebody_edited_is_not_known(tmp_path: Path, odd: dict[str, Any]) -> None:
+    edited = as_read(tmp_path, info(**KERNEL | odd))
     exactness(edited)
     reads_in_words([edited, None])
     reads = reads_of(edited)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vllm_bench.figures.token_gaps import find_reads, reads_of
+from vllm_bench.records.request_record import RecordsError
 from vllm_bench.records.token_file import save
 from vllm_bench.stats.distribution import describe
 
@@ -114,7 +117,8 @@ def a_run(tmp_path, records):
 def test_without_the_file_the_reason_names_it(tmp_path):
     records = [made_record(0)]
     path = a_run(tmp_path, records)
-    reads, why = find_reads(path, frame_of(tmp_path, records))
+    frame = frame_of(tmp_path, records)
+    reads, why = find_reads(path, frame, frame)
     assert reads is None
     assert f"tokens/{path.stem}.npz" in why
 
@@ -129,15 +133,14 @@ def test_without_the_file_the_reason_names_it(tmp_path):
         lambda path: save({**arrays_of({0: [(1, 1, 1)]}), "t_ns": np.arange(7)}, path),
     ],
 )
-def test_a_damaged_file_is_a_reason_and_no_crash(tmp_path, damage):
-    records = [tokens_record(0, 2, 2)]
+def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
+    records = [dataclasses.replace(tokens_record(0, 2, 2), ttft_ms=1.0, token_reads=2)]
     path = a_run(tmp_path, records)
     (tmp_path / "tokens").mkdir()
     tokens = tmp_path / "tokens" / f"{path.stem}.npz"
     save(arrays_of({0: [(1, 1, 1), (2, 1, 1)]}), tokens)
     frame = frame_of(tmp_path, records)
-    assert find_reads(path, frame)[1] == ""
+    assert find_reads(path, frame, frame)[1] == ""
     damage(tokens)
-    reads, why = find_reads(path, frame)
-    assert reads is None
-    assert "damaged" in why
+    with pytest.raises(RecordsError, match=r"tokens/.*\.npz: damaged"):
+        find_reads(path, frame, frame)

@@ -45,8 +45,8 @@ def missed(bars: list[Bar]) -> set[str]:
     ("given", "found"),
     [
         (readings(), set()),
-        (readings(bench_mb_min=0.8), set()),  # 100 bytes for each of 6,000 requests a minute
-        (readings(bench_mb_min=1.5), {"memory of bench"}),
+        (readings(bench_mb_min=0.45), set()),  # 40 bytes for each of 6,000 requests a minute
+        (readings(bench_mb_min=0.7), {"memory of bench"}),
         (readings(sender_mb_min=0.5), {"memory of sender 0"}),
         (readings(descriptors=60), {"descriptors of sender 0"}),
         (readings(threads=4), {"threads of sender 0"}),

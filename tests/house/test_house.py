@@ -164,7 +164,7 @@ MAY = {
         "loop_health",
         "worker",
     },
-    "yaml": {"scenario", "yaml_file"},
+    "yaml": {"yaml_file"},
     "rich": {"screen", "terminal"},
     "argparse": set(),
 }

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from vllm_bench.page.page import policy_hash, room_for, script_json, script_source, to_html
 from vllm_bench.page.tables import levels_table, runs_table
 from vllm_bench.records.run_info import ClockPair
-from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios, scenario_yaml
-from vllm_bench.summary.again import again
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios
+from vllm_bench.summary.again import again, scenario_yaml
 from vllm_bench.summary.levels import series_of
 
 from tests.page.reported import (

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from vllm_bench.plan.draw import prompts_drawn
 from vllm_bench.plan.dry_run import dry_run_lines, write_plan
 from vllm_bench.plan.plan import Plan
-from vllm_bench.plan.requests import Uses
+from vllm_bench.plan.pool import Uses
 from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.scenario.load import levels_of
 
@@ -256,6 +256,13 @@ def test_a_dry_run_says_how_the_streams_would_begin(
     lines = list(dry_run_lines(plan.scenario, [plan], None, [None]))
     (start,) = [line.strip() for line in lines if line.strip().startswith("start:")]
     assert words <= set(start.replace(",", " ").split())
+
+
+def test_a_dry_run_shows_no_secret_of_a_body() -> None:
+    plan = made_plan(2, extra_body={"metadata": {"api_key": 'a"b-s3cret-key', "top": "seen"}})
+    *_, first = dry_run_lines(plan.scenario, [plan], None, [None])
+    assert "seen" in first
+    assert "s3cret" not in first
 
 
 def test_a_dry_run_of_a_run_by_time_says_its_time_and_the_least_requests() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,6 +111,22 @@ def test_a_mistake_in_the_caller_is_not_taken_for_a_server_that_cannot_count() -
     server.failure = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         counter_of(server, None)
+
+
+def test_ctrl_c_waits_for_no_call() -> None:
+    over, main = threading.Event(), threading.main_thread().ident
+    assert main is not None
+
+    def tokenize(_: Prompt) -> int:
+        over.wait()
+        return 1
+
+    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        ServerCounter(tokenize).count(PROMPTS)
+    timer.join()
+    over.set()
 
 
 def test_several_calls_are_under_way_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_the_cache_lies_where_the_environment_says(environ: dict[str, str], fold
     assert default_cache_dir(environ) == folder
 
 
+@pytest.mark.parametrize("own", [None, "~nobody-of-that-name/cache"])
+def test_a_user_without_a_home_is_told_what_to_set(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(PromptError, match=own or "VLLM_BENCH_CACHE"):
+        default_cache_dir({"VLLM_BENCH_CACHE": own} if own else {})
+
+
 @pytest.mark.parametrize("content", ['{"prompt": 3', '{"id": "a"}', "[]"])
 def test_a_damaged_bundle_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
@@ -168,3 +181,9 @@ def test_a_damaged_bundle_is_named(
     monkeypatch.setattr(source, "SAMPLE_FILE", damaged)
     with pytest.raises(PromptError, match=str(damaged)):
         load_prompts("sample", cache_dir=tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.txt")
+    with pytest.raises(PromptError, match="a pipe"):
+        load_source(f"file:{tmp_path / 'p.txt'}", cache_dir=tmp_path, hf_token=None)

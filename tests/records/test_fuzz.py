@@ -20,8 +20,8 @@ from vllm_bench.records.run_info import read_run_info, read_what_is_right
 from vllm_bench.records.sample_file import read_gpu_rows, read_server_rows
 from vllm_bench.records.token_file import load, read_stamps, recover
 
+from tests.records.odd_files import edited_json, edited_lines, edited_zip, whole_run
 from tests.support.made_runs import gpu_row, server_row, write_gpu_rows, write_server_rows
-from tests.support.odd_files import edited_json, edited_lines, edited_zip, whole_run
 
 pytestmark = pytest.mark.fuzz
 WILD = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zipfile
 from array import array
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.records.token_file import TokenWriter, load, recover
+from vllm_bench.records.token_file import ARRAYS, TokenWriter, load, recover, save
 from vllm_bench.reply.events import Usage
 from vllm_bench.reply.reply import Reply
 from vllm_bench.reply.token_reads import grouped
@@ -85,3 +88,41 @@ def test_a_token_takes_less_than_16_bytes(tmp_path: Path) -> None:
         writer.write(index, grouped(reply(np.cumsum(gaps).tolist(), total=200), START))
     writer.close()
     assert (tmp_path / "run.npz").stat().st_size < 16 * 100 * 200
+
+
+def lying(path: Path, shape: str, said_bytes: int | None) -> Path:
+    """Write a file that says it has many values, and has none."""
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({shape},), }}\n".encode()
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ARRAYS:
+            archive.writestr(f"{name}.npy", array)
+    if said_bytes is not None:  # in the archive's table of contents, and before each array
+        old, new = struct.pack("<I", len(array)), struct.pack("<I", said_bytes)
+        path.write_bytes(path.read_bytes().replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("said_bytes", [None, 2**32 - 2])
+@pytest.mark.parametrize("shape", ["9000000000", "-1", "10**9", "2, 3"])
+def test_sizes_that_lie_take_no_memory(tmp_path: Path, shape: str, said_bytes: int | None) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="request_index"):
+            load(lying(tmp_path / "x.npz", shape, said_bytes))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_packs_into_nothing_is_bounded_by_the_rows(tmp_path: Path) -> None:
+    arrays = {name: np.zeros(10_000_000, dtype=kind) for name, kind in ARRAYS.items()}
+    save(arrays, tmp_path / "x.npz")
+    with pytest.raises(ValueError, match="are said to be in it"):
+        load(tmp_path / "x.npz", most_values=1000)
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{name: np.array([{}], dtype=object) for name in ARRAYS})
+    with pytest.raises(ValueError, match="not an array of one row"):
+        load(tmp_path / "x.npz")

@@ -532,6 +532,7 @@ VARIANTS = {
         {"total_tokens": 0}, dict.fromkeys(TRUE_USAGE, 0), TRUE_USAGE
     ),
     "usage of zeros last": with_usage(TRUE_USAGE, {"total_tokens": 0}),
+    "usage that isn't known yet": with_usage("none", {"completion_tokens": -1}, TRUE_USAGE),
     "usage in parts": with_usage({"prompt_tokens": 5}, {"completion_tokens": 3}),
     "usage with odd totals": with_usage({**TRUE_USAGE, "total_tokens": "many", "cost": None}),
     "usage with whole floats": with_usage({"prompt_tokens": 5.0, "completion_tokens": 3.0}),
@@ -546,6 +547,11 @@ def test_what_a_reply_need_not_have_may_be_odd(name: str) -> None:
     assert (found.error_kind, found.error) == (None, None)
     assert (found.prompt_tokens, found.completion_tokens, found.token_events) == (5, 3, 3)
     assert (found.finish_reason, found.visible_events) == ("length", 3)
+
+
+def test_usage_that_is_wrong_at_the_end_is_wrong() -> None:
+    found = row(with_usage(TRUE_USAGE, {"prompt_tokens": 5, "completion_tokens": 2**62}))
+    assert (found.error_kind, found.token_events) == ("protocol", 3)
 
 
 def test_usage_without_the_prompt_is_usage() -> None:

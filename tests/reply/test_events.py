@@ -57,9 +57,7 @@ def test_usage_is_read_with_the_cached_tokens_where_the_server_gives_them() -> N
     assert read_event(json.dumps({"usage": usage}).encode()).usage == Usage(9, 2, 8)
 
 
-@pytest.mark.parametrize(
-    "payload", [b"{", b"[]", b"3", b'{"choices": [3]}', b'{"usage": [1]}', b'{"choices": 1}']
-)
+@pytest.mark.parametrize("payload", [b"{", b"[]", b"3", b'{"choices": [3]}', b'{"choices": 1}'])
 def test_a_payload_of_another_shape_is_refused(payload: bytes) -> None:
     with pytest.raises(EventError):
         read_event(payload)

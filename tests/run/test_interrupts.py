@@ -90,8 +90,8 @@ def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None
         with Interrupts().answered() as asked:
             signal.raise_signal(number)
             assert asked() == 0
-        set_handlers(lambda *_: None)
-        assert signal.getsignal(number) is signal.SIG_IGN
+            set_handlers(lambda *_: None)
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
 

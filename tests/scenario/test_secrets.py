@@ -71,6 +71,8 @@ def hidden(text: str, *secrets: str) -> str:
         ("sk-live-4711abcd", "got SK-LIVE-4711ABCD!"),
         ("two  blanks here", "got two blanks here!"),
         ("two blanks here", "got two   blanks\n here!"),
+        ("two  blanks here", "got two++blanks+here!"),
+        ("two  blanks here", "got two+blanks+here!"),
         ("Bearer sk-live-4711abcd", "got sk-live-4711abcd!"),
         ("Bearer sk-live-4711abcd", "got Bearer  sk-live-4711abcd!"),
         ("p@ss/w+rd=1?", "got p%40ss%2Fw%2Brd%3D1%3F!"),
@@ -144,6 +146,16 @@ def test_no_piece_of_a_secret_is_shown_however_it_is_echoed_and_cut(
     echo = before + escape(secret)[begin:] + after
     shown = small(printable(hidden(echo[: len(echo) - end], secret), 500))
     assert not {piece for piece in pieces(secret) if piece in shown}
+
+
+@pytest.mark.fuzz
+@given(SECRETS, st.sampled_from(ESCAPES), AROUND, AROUND, st.integers(0, 80))
+def test_a_text_in_plain_ascii_is_searched_as_any_other(
+    secret: str, escape: Callable[[str], str], before: str, after: str, begin: int
+) -> None:
+    echo = before + escape(secret)[begin:] + after
+    plain, other = hidden(echo, secret), hidden(echo + " \N{SNOWMAN}", secret)
+    assert other.removesuffix(" \N{SNOWMAN}") == plain
 
 
 @pytest.mark.fuzz

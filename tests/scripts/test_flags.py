@@ -1,10 +1,18 @@
-"""Flags of the scripts: what a wrong value is told as, and what their help says."""
+"""Flags of the scripts: wrong values, what help says, and runs by flags alone."""
 
 from __future__ import annotations
 
-import pytest
+import json
+import subprocess
+import sys
+from pathlib import Path
 
-from tests.support.running import run_script
+import pytest
+import yaml
+
+from tests.scripts.conftest import Bench, Scenarios
+from tests.support.far_end import TinyVllm
+from tests.support.running import ROOT, assert_ran, info, rows, run_script, write_prompts
 
 pytestmark = pytest.mark.process
 
@@ -16,6 +24,7 @@ pytestmark = pytest.mark.process
         ("bench/bench.py --workers two", "--workers: two", "1 to 256"),
         ("bench/bench.py --wait-s -1", "--wait-s: -1", "0 or more"),
         ("bench/bench.py --wait-s x", "--wait-s: x", "0 or more"),
+        ("bench/bench.py --give-up-s -1", "--give-up-s: -1", "0 or more"),
         # It may have a password.
         ("bench/bench.py --telemetry-command 'a", "--telemetry-command:", "quotation"),
         ("bench/bench.py --res X", "--res", "no such flag"),  # make all looks for the whole
@@ -63,3 +72,68 @@ def test_help_tells_the_defaults_and_the_exit_code_of_ctrl_c(script: str) -> Non
     if script == "bench.py":
         assert "(default: bench/scenarios.yaml)" in told
         assert "(default: 300)" in told
+
+
+def test_flags_alone_run_and_are_told_as_a_file_to_keep(
+    tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    words = [
+        *("--base-url", tiny_vllm.base_url, "--model", "tiny", "--concurrency", "2"),
+        *("--num-requests", "8", "--max-new-tokens", "4", "--slo", "ttft_ms.p50=5000"),
+        *("--set", "seed=9", "--dataset", f"file:{write_prompts(tmp_path)}"),
+    ]
+    done = run_script("bench/bench.py", *words, "--results-dir", tmp_path / "results")
+    assert_ran(done)
+    assert len(rows(tmp_path)) == 8
+    run = info(tmp_path)
+    assert (run.scenario["name"], run.scenario["seed"], run.concurrency) == ("adhoc", 9, 2)
+    said = done.stderr
+    kept = yaml.safe_load(said[said.index("scenarios:") : said.index("\n\n")])
+    assert kept["scenarios"]["adhoc"]["slo"] == {"ttft_ms": {"p50": 5000.0}}
+    file = tmp_path / "kept.yaml"
+    file.write_text(yaml.safe_dump(kept))
+    again = run_script("bench/bench.py", "--scenarios", file, "--results-dir", tmp_path / "again")
+    assert_ran(again)
+    (other,) = (tmp_path / "again").glob("*.json")
+    assert json.loads(other.read_text())["plan"]["sha256"] == run.plan["sha256"]
+
+
+def test_what_is_too_long_for_the_server_is_left_out_before_the_first_request(
+    tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    both = {"base_url": tiny_vllm.base_url, "model": "tiny", "concurrencies": [1]}
+    both |= {"num_requests": 2, "max_new_tokens": 4, "dataset": f"file:{write_prompts(tmp_path)}"}
+    long = {"prefill_tokens": tiny_vllm.max_model_len - 3}
+    file = tmp_path / "two.yaml"
+    file.write_text(json.dumps({"defaults": both, "scenarios": {"long": long, "fits": {}}}))
+    words = ["--scenarios", file, "--results-dir", tmp_path / "results"]
+    done = run_script("bench/bench.py", *words)
+    assert_ran(done)
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("left out:")]
+    assert "long" in told
+    assert str(tiny_vllm.max_model_len) in told
+    assert info(tmp_path).scenario["name"] == "fits"
+    alone = run_script("bench/bench.py", *words, "--name", "long")
+    assert alone.returncode == 2
+    assert alone.stderr.splitlines()[-1].startswith("bench.py: scenario long:"), alone.stderr
+
+
+def test_how_many_runs_and_how_long_is_said_first(bench: Bench, scenarios: Scenarios) -> None:
+    done = bench(scenarios(concurrencies=[1, 2], num_requests=3, repeats=2))
+    assert_ran(done)
+    assert "4 runs: 12 measured requests" in done.stderr.splitlines()
+
+
+def test_a_script_without_its_libraries_says_what_to_do() -> None:
+    code = (
+        "import sys; sys.modules['yaml'] = None; sys.path.insert(0, 'bench'); "
+        "sys.argv = ['bench.py', '--dry-run']; import bench; from vllm_bench.script import run; "
+        "sys.exit(run(bench.main))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "yaml" in line
+    assert "make install" in line

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
+import time
 from array import array
 from multiprocessing.connection import Connection
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.reply.exchange import Exchange
+from vllm_bench.reply.exchange import Exchange, Segment
 from vllm_bench.run.client_health import lag_summary
 from vllm_bench.run.crew import allowed_cores, choose_workers, cores_for, keeping_off
+from vllm_bench.send import outbox as outbox_module
 from vllm_bench.send.loop_health import TICK_NS, lags_of
-from vllm_bench.send.outbox import Outbox
+from vllm_bench.send.outbox import Broke, Outbox
 from vllm_bench.send.tickets import Tickets
 
 MS = 1_000_000
@@ -80,6 +83,58 @@ def test_an_outbox_whose_reader_is_gone_ends_quietly() -> None:
     outbox = Outbox(theirs)
     outbox.put("nobody reads this")
     outbox.close()
+
+
+def segment_of(size: int) -> Segment:
+    return Segment(0, 200, [(1, b"x" * size)], read_bytes=size)
+
+
+def test_the_loop_waits_while_too_much_is_on_its_way_to_the_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "MOST_WAITING", 3_000_000)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    outbox, put = Outbox(theirs), []
+
+    def put_all() -> None:
+        for number in range(40):
+            outbox.put((segment_of(1_000_000), number))
+            put.append(number)
+
+    putting = threading.Thread(target=put_all)
+    putting.start()
+    for taken in range(40):
+        (_, number) = ours.recv()
+        assert number == taken
+        assert len(put) <= taken + 7  # those in the outbox, in the pipe, and on both sides of it
+    putting.join()
+    outbox.close()
+    assert len(put) == 40
+
+
+def test_a_reader_that_is_gone_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "MOST_WAITING", 1000)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    outbox = Outbox(theirs)
+    for _ in range(5):
+        outbox.put(segment_of(1000))
+    outbox.close()
+
+
+def test_what_breaks_the_outbox_is_told_and_the_rest_is_sent() -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    outbox = Outbox(theirs)
+    outbox.put("before")
+    outbox.put(threading.Lock())  # it can't be pickled
+    while not outbox.sending.done():
+        time.sleep(0.001)
+    outbox.put("after")
+    outbox.close()
+    assert [ours.recv(), ours.recv()] == ["before", "after"]
+    told = ours.recv()
+    assert isinstance(told, Broke)
+    assert "pickle" in told.text
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ PLAYED = (
     "no_done@3", "cut@3", "reset@3", "stall@3=1ms", "malformed@3", "split_bytes", "split_utf8",
     "merge=4", "crlf", "comments", "no_usage", "short=2", "long=3",
     "claim=1000", "claim_prompt=7", "all_in_one", "no_tokens", "only_thinks", "other_model",
-    "ignore_salt",
+    "ignore_salt", "busy_event", "lone_cr", "heartbeats", "without_done",
 )  # fmt: skip
 TOKENS = 10
 
@@ -98,6 +98,23 @@ def test_a_dead_engine_is_an_error_event_or_a_500(played: dict[str, Any]) -> Non
     assert len(tokens) == 3
     assert error["error"]["code"] == 500
     assert done == "[DONE]"
+
+
+def test_a_full_queue_is_an_error_event_or_a_503(played: dict[str, Any]) -> None:
+    answer = played["busy_event"]
+    assert answer.status_code == (200 if played["streamed"] else 503)
+    error = events(answer.text)[0] if played["streamed"] else answer.json()
+    assert error["error"]["code"] == 503
+
+
+def test_a_whole_stream_can_lack_what_need_not_be_there(played: dict[str, Any]) -> None:
+    for name, lacks in (("lone_cr", "\n"), ("without_done", "[DONE]")):
+        if played["streamed"]:
+            assert lacks not in played[name].text
+            assert '"finish_reason":"length"' in played[name].text
+        else:
+            assert text_of(played[name]) == text_of(played["sound"])
+    assert ("data:\n\ndata: {" in played["heartbeats"].text) is played["streamed"]
 
 
 def test_a_stream_can_end_in_good_order_without_its_end(played: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from vllm_bench.records.find_runs import find_runs
 from vllm_bench.script import each_run
 from vllm_bench.summary.summary import RunSummary, summarize
 
+from tests.records.odd_files import saved_elsewhere, whole_run
 from tests.support.made_runs import made_info, write_run
-from tests.support.odd_files import saved_elsewhere, whole_run
 
 GOOD, BAD = "a-good", "b-bad"
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
+from vllm_bench.summary.calibration import FIELDS, Calibration, sidecar, write_sidecar
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
@@ -25,7 +26,7 @@ from vllm_bench.tables.document import to_json
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.markdown import to_markdown
 
-from tests.support.odd_files import edited_json, edited_lines, edited_zip, whole_run
+from tests.records.odd_files import edited_json, edited_lines, edited_zip, whole_run
 
 pytestmark = pytest.mark.fuzz
 WILD = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -33,7 +34,10 @@ WILD = settings(deadline=None, suppress_health_check=[HealthCheck.function_scope
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_run(tmp_path_factory.mktemp("runs"))
+    rows = whole_run(tmp_path_factory.mktemp("runs"))
+    measured = {field.name: 1 + place for place, field in enumerate(FIELDS)}
+    write_sidecar(sidecar(rows.parent, rows.stem), Calibration(**measured))
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,7 @@ OTHERS = {
     "tokens/{}.npz": edited_zip,
     "telemetry/{}.csv": edited_lines,
     "server_metrics/{}.csv": edited_lines,
+    "calibration/{}.json": lambda data: edited_json(json.loads(data)),
 }
 
 

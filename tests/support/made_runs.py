@@ -10,7 +10,12 @@ from typing import Any
 from vllm_bench.plan.arrivals import realised
 from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
-from vllm_bench.records.run_info import ClockPair, RunInfo, write_run_info
+from vllm_bench.records.run_info import (
+    ClockPair,
+    RunInfo,
+    read_what_is_right,
+    write_run_info,
+)
 from vllm_bench.records.sample_file import RowFile
 from vllm_bench.records.samples import ALL, GpuRow, ServerRow
 
@@ -143,7 +148,7 @@ def made_plan(records: Sequence[RequestRecord]) -> dict[str, Any]:
     """Return the plan that these records follow: of a closed loop, or of a constant rate."""
     if not records or records[0].request_rate is None:
         return {"shape": "closed", "sha256": "cd" * 32}
-    times = [r.t_scheduled_s for r in records]
+    times = [float(r.t_scheduled_s) for r in records]  # numpy's aren't JSON
     rate, cv = realised(times)
     return {
         "shape": "constant",
@@ -170,6 +175,13 @@ def _counted(records: Sequence[RequestRecord], unmeasured: Mapping[str, int]) ->
         beside["warmup"] + beside["tail"] - beside["failed"],
     )
     return {name: float(n + more) for (name, n), more in zip(counted.items(), moved, strict=True)}
+
+
+def as_read(folder: Path, info: RunInfo) -> RunInfo:
+    """Return what is read of a run's JSON: without what has a wrong kind."""
+    path = folder / "as-read.json"
+    write_run_info(path, info)
+    return read_what_is_right(path)[0]
 
 
 def write_run(

@@ -14,7 +14,7 @@ from vllm_bench.scenario.load_keys import Arrivals, ArrivalShape
 from vllm_bench.verdict.finding import Finding
 from vllm_bench.verdict.verdict import judge
 
-from tests.support.made_runs import frame_of, made_info, made_record
+from tests.support.made_runs import as_read, frame_of, made_info, made_record
 
 
 def due_times(
@@ -74,7 +74,8 @@ def stalled(rate: float, count: int, *, from_s: float, to_s: float) -> list[Requ
 
 def facts_of(folder: Any, records: Sequence[RequestRecord], **changes: Any) -> Facts:
     """Return the facts of records; `changes` are those of the info."""
-    return Facts(frame_of(folder, records), made_info(records, **changes))
+    info = as_read(folder, made_info(records, **changes))
+    return Facts(frame_of(folder, records), info)
 
 
 def finding_of(facts: Facts, code: str) -> Finding | None:

@@ -127,6 +127,11 @@ def test_any_bytes_of_a_trace_may_be_others(
     checked(path, bytes(whole[: kept or None]))
 
 
+@pytest.mark.parametrize("before", ["\t", " ", '"', "\x0b", "\r"])
+def test_a_header_after_something_invisible_is_read_or_a_complaint(path: Path, before: str) -> None:
+    checked(path, (before + AZURE).encode())
+
+
 def test_a_long_cell_of_the_header_is_a_complaint(path: Path) -> None:
     head, rest = AZURE.split("\n", 1)
     checked(path, f"{head},{'x' * 200_000}\n{rest}".encode())

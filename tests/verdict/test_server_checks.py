@@ -243,6 +243,7 @@ def test_replicas_are_no_reason_to_doubt_the_run(tmp_path):
         ({"rows": 30, "problems": [{"code": "no_answer", "text": "3 of 40"}]}, NOTE),
         ({"rows": 30, "problems": [{"code": "reading_failed", "text": "3 of 40"}]}, NOTE),
         ({"rows": 30, "problems": [{"code": "odd_values", "text": "vllm:x NaN"}]}, NOTE),
+        ({"rows": 30, "problems": [], "gaps": [{"from_s": 1.0, "code": "late"}]}, NOTE),
         ({"rows": 30, "problems": "nonsense"}, None),
         ("nonsense", None),
     ],

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from vllm_bench.vllm import server as control
 from vllm_bench.vllm.address import is_own_address
-from vllm_bench.vllm.server import ControlError, Model, Server
+from vllm_bench.vllm.server import ControlError, Model, Server, page_getter
 
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
 
@@ -336,3 +336,14 @@ def test_a_base_url_without_v1_is_told_so(tiny_vllm: TinyVllm, connect) -> None:
     with pytest.raises(ControlError) as refused:
         connect(tiny_vllm.base_url.replace("/v1", "/nothing/v1")).models()
     assert "should end" not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [302, 403])
+def test_a_key_in_a_pages_address_is_in_no_complaint(far_end: FarEnd, status: int) -> None:
+    url = far_end.base_url.replace("/v1", "/metrics?token=t0p-s3cret-key")
+    head = f"HTTP/1.1 {status} X\r\nlocation: {url}&more=1\r\ncontent-length: 0\r\n\r\n"
+    far_end.scripts = [[head.encode()]]
+    with pytest.raises(ControlError, match=f"HTTP {status}") as raised:
+        page_getter(url, 5.0)()
+    assert far_end.requests[0].path.endswith("t0p-s3cret-key")
+    assert "s3cret" not in str(raised.value)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +42,7 @@ gpu_rows = st.builds(
     t_s=micro,
     wall_s=micro,
     gpu_index=st.integers(0, 64),
-    gpu_uuid=st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1),
+    gpu_uuid=st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1),
     utilization_percent=maybe_int,
     memory_used_mb=maybe_micro,
     temperature_c=maybe_int,
@@ -133,6 +135,15 @@ def test_a_sign_of_life_says_nothing() -> None:
 def test_a_line_that_is_not_the_samplers_is_refused(line: str) -> None:
     with pytest.raises(StreamError, match="not a sampler's line"):
         take_line(line, Collected())
+
+
+def test_a_row_of_another_day_has_no_place_in_a_run() -> None:
+    line, found = "0.1,1800000000.0,0,GPU-a" + "," * 10 + "\n", Collected()
+    assert take_line(line, found, 1.8e9 + 7200) is not None  # clocks that differ are told
+    for now_s in (1.8e9 + 90_000, 1.8e9 - 90_000):
+        with pytest.raises(StreamError):
+            take_line(line, found, now_s)
+    assert len(found.taken) == 1
 
 
 def recording(folder: Path) -> GpuRecording:
@@ -257,8 +268,12 @@ FLOOD = "while True: print('0.0,%r,0,GPU-a' % time.time() + ',' * 10)"
         (FLOOD, "over 2000 lines per second"),
         ("sys.stdout.write('0' * 10**6)", "a line of over 65536 characters"),
         ("[print('x') for _ in range(20)]", "10 lines that aren't a sampler's"),
+        (
+            "then = time.time()\n[print('0.0,%r,0,GPU-a' % then + ',' * 10) for _ in range(20)]",
+            "a reading that came before",
+        ),
     ],
-    ids=["rows", "a long line", "garbage"],
+    ids=["rows", "a long line", "garbage", "one row for ever"],
 )
 def test_output_without_end_ends_in_the_run_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, why: str
@@ -270,8 +285,22 @@ def test_output_without_end_ends_in_the_run_and_is_told(
     for thread in sampler._threads:
         thread.join(60)
     sampler.stop()
-    assert [p.code for p in record.problems] == ["command"]
+    assert record.problems[0].code == "command"
     assert why in record.problems[0].text
+
+
+def test_ctrl_c_before_the_first_row_leaves_no_process(tmp_path: Path) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    sampler = CommandSampler(python(deaf), recording(tmp_path))
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        sampler.start()
+    timer.join()
+    assert sampler._process is not None
+    assert sampler._process.poll() == -signal.SIGKILL
 
 
 def test_what_a_stream_tells_is_kept_in_bounds(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class Rules:
     record_cut: bool = False  # the server's record lacks its last moments
     spoils: bool = False  # replies that the server sent whole may fail
     stops: bool = False  # no request may be sent after it
+    litter: bool = False  # other files lie there, which scripts that read may refuse
     silent: bool = False  # it can't say how it ended: `running` may stay in its JSON
 
 
@@ -224,7 +225,7 @@ def _readers(case: Case) -> Iterator[str]:
             yield f"{name}: it didn't end"
         elif code not in (0, 1):
             yield f"{name}: exit code {code}"
-        elif code == 1 and case.code in (0, 4) and not case.rules.takes_all:
+        elif code == 1 and case.code in (0, 4) and not (case.rules.takes_all or case.rules.litter):
             yield f"{name}: exit code 1 for runs that ended"
 
 

@@ -166,7 +166,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "disk", "the folder is deleted", do.delete, replace(DISK, takes_all=True)
         ),
         "litter": Kind(
-            "disk", "strange files in the folder", rules=Rules(FAILS), prepare=do.litter
+            "disk",
+            "strange files in the folder",
+            rules=Rules(FAILS, litter=True),
+            prepare=do.litter,
         ),
         "descriptors": Kind(
             "disk", "no descriptor left", do.limit_descriptors, replace(SERVER, silent=True)

@@ -60,7 +60,7 @@ def write_load(folder: Path, load: Load, base_url: str) -> Path:
     write_prompts(folder / "prompts.jsonl", 200)
     settings = {**COMMON, **load.settings, "base_url": base_url}
     path = folder / "scenarios.yaml"
-    path.write_text(json.dumps({"scenarios": {NAME: settings}}))  # JSON is YAML
+    path.write_text(json.dumps({"scenarios": {NAME: settings}}), encoding="utf-8")  # JSON is YAML
     return path
 
 
@@ -70,4 +70,4 @@ def write_prompts(path: Path, number: int) -> None:
         json.dumps({"id": str(i), "prompt": f"{i} " + "please tell me more " * 15})
         for i in range(number)
     )
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

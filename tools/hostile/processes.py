@@ -29,7 +29,7 @@ class Size:
 def size_of(pid: int) -> Size | None:
     """Return what a process holds; None: it has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
         descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
         told = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         return Size(int(told["VmRSS"].split()[0]) * 1024, descriptors, int(told["Threads"]))
@@ -40,7 +40,7 @@ def size_of(pid: int) -> Size | None:
 def _stat(pid: int) -> list[str]:
     """Return a process's state, parent, group, session, and so on; nothing if it has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return []
 
@@ -69,7 +69,7 @@ def senders_of(parent: int) -> list[int]:
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
     except OSError:
         return ""
 
@@ -133,9 +133,13 @@ class SimulatorProcess:
         self.truths.append(truth)
         script = str(ROOT / "server" / "simulator.py")
         words = ["--port", str(self.port), "--truth", str(truth), *self._flags, *more]
-        with (self._folder / "simulator.log").open("a") as log:
+        with (self._folder / "simulator.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, script, *words], stdout=subprocess.PIPE, stderr=log, text=True
+                [sys.executable, script, *words],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
             )
         assert self._process.stdout is not None
         url = self._process.stdout.readline().strip()

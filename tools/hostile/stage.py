@@ -149,7 +149,7 @@ class Stage:
                 self._end_session(process.pid)
                 process.wait()
                 code = None
-        self.told[name or script] = path.read_text(errors="replace")
+        self.told[name or script] = path.read_text(encoding="utf-8", errors="replace")
         return code
 
     def calm(self) -> None:

@@ -282,7 +282,9 @@ def litter(stage: Stage) -> None:
     (stage.results / "nowhere.json").symlink_to("/nowhere/at/all")
     (stage.results / "bytes.csv").write_bytes(stage.rng.randbytes(500))
     (stage.results / "bytes.json").write_bytes(stage.rng.randbytes(500))
-    (stage.results / "odd.json").write_text('{"schema_version": NaN, "status": ["running"]}')
+    (stage.results / "odd.json").write_text(
+        '{"schema_version": NaN, "status": ["running"]}', encoding="utf-8"
+    )
 
 
 def leave(stage: Stage) -> None:

@@ -144,7 +144,7 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
     for name in ("bench", "twin"):
         path = stage.folder / f"{name}.err"
         if path.exists():
-            stage.told[name] = path.read_text(errors="replace")
+            stage.told[name] = path.read_text(encoding="utf-8", errors="replace")
     return case
 
 

@@ -52,14 +52,13 @@ Sampler = Literal["gpu", "server_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a sampler noted about itself in the run's JSON. Damaged parts are left out."""
+    """What a sampler noted about itself in the run's JSON."""
 
     noted: dict[str, Any]
 
     def parts(self, key: str) -> list[dict[str, Any]]:
         """Return a list of mappings, as `problems`, `gaps` and `gpus` are."""
-        found = self.noted.get(key)
-        return [p for p in found if isinstance(p, dict)] if isinstance(found, list) else []
+        return self.noted.get(key) or []
 
     def problem(self, *codes: str) -> str | None:
         """Return the text of the first problem with one of these codes; without any, the last."""
@@ -73,8 +72,7 @@ class Observed:
 
 def observed(info: RunInfo | None, sampler: Sampler) -> Observed:
     """Return what a sampler of a run noted; nothing where it didn't run."""
-    found = info.observed.get(sampler) if info and isinstance(info.observed, dict) else None
-    return Observed(found if isinstance(found, dict) else {})
+    return Observed((info.observed.get(sampler) if info else None) or {})
 
 
 def why_no_rows(info: RunInfo | None, sampler: Sampler, what: str) -> Why:

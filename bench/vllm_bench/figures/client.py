@@ -1,4 +1,4 @@
-"""The client's own health in a run. Entries of a damaged JSON are ignored."""
+"""The client's own health in a run; parts of it may be absent."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ..stats.distribution import min_samples
 
 def workers(info: RunInfo | None) -> list[dict[str, Any]]:
     """Return what each sending process noted about itself."""
-    found = info.client_health.get("workers") if info else None
-    return [w for w in found if isinstance(w, dict)] if isinstance(found, list) else []
+    return (info.client_health.get("workers") or []) if info else []
 
 
 def lost_workers(info: RunInfo | None) -> list[dict[str, Any]]:
@@ -23,16 +22,13 @@ def lost_workers(info: RunInfo | None) -> list[dict[str, Any]]:
 
 def busiest_cpu_share(info: RunInfo | None) -> float | None:
     """Return the share of a core that a sending process took in its busiest second."""
-    shares = [worker.get("cpu_share_per_second") for worker in workers(info)]
-    known = [n for of_one in shares if isinstance(of_one, list) for n in of_one]
-    return max((float(n) for n in known if isinstance(n, int | float)), default=None)
+    shares = [worker.get("cpu_share_per_second") or [] for worker in workers(info)]
+    return max((float(n) for of_one in shares for n in of_one), default=None)
 
 
 def lag_of_loops(info: RunInfo | None, key: Literal["p99", "ticks"]) -> float | None:
     """Return the p99 of the sending loops' lag in ms, or the number of ticks behind it."""
-    found = info.client_health.get("loop_lag_ms") if info else None
-    value = found.get(key) if isinstance(found, dict) else None
-    return float(value) if isinstance(value, int | float) else None
+    return _number(info.client_health.get("loop_lag_ms") if info else None, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +59,9 @@ class Reads:
 def reads_of(info: RunInfo | None) -> Reads | None:
     """Return how a run was stamped; None where its JSON doesn't say."""
     health = info.client_health if info else {}
-    if not isinstance(health.get("clock"), str):
+    if health.get("clock") is None:
         return None
-    late = health.get("lateness_ms")
-    late = late if isinstance(late, dict) else {}
+    late = health.get("lateness_ms") or {}
     return Reads(
         clock=health["clock"],
         error_ms=_number(health, "clock_error_ms"),
@@ -77,7 +72,7 @@ def reads_of(info: RunInfo | None) -> Reads | None:
     )
 
 
-def _lateness(found: object) -> Lateness | None:
+def _lateness(found: dict[str, Any] | None) -> Lateness | None:
     values = [_number(found, name) for name in ("p50", "p99", "max")]
     p50_ms, p99_ms, max_ms = values
     if p50_ms is None or p99_ms is None or max_ms is None:
@@ -90,9 +85,9 @@ def _share(health: dict[str, Any], part: str, whole: str) -> float | None:
     return parts / of if parts is not None and of else None
 
 
-def _number(found: object, key: str) -> float | None:
-    value = found.get(key) if isinstance(found, dict) else None
-    return float(value) if isinstance(value, int | float) else None
+def _number(found: dict[str, Any] | None, key: str) -> float | None:
+    value = (found or {}).get(key)
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True, slots=True)

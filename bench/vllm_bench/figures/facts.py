@@ -37,7 +37,7 @@ class OfRun:
 
     def plan_number(self, key: str) -> float | None:
         value = self.plan(key)
-        return float(value) if isinstance(value, int | float) else None
+        return None if value is None else float(value)
 
     @property
     def simulated(self) -> bool:
@@ -87,9 +87,7 @@ class Facts(OfRun):
     @property
     def choices(self) -> int:
         """Completions that each request asks for (`n`)."""
-        body = self.setting("extra_body")
-        asked = body.get("n") if isinstance(body, dict) else None
-        return asked if isinstance(asked, int) and asked > 0 else 1
+        return (self.setting("extra_body") or {}).get("n") or 1
 
     # The outcomes of the requests.
 

@@ -55,6 +55,8 @@ def _call(words: Sequence[str], more: Mapping[str, str] | None = None) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         stdin=subprocess.DEVNULL,
     )

@@ -39,7 +39,7 @@ def _scenario(load: Load, place: Place) -> None:
         "start": "together",
     }
     text = json.dumps({"scenarios": {"exact": settings}})  # JSON is YAML
-    (place.folder / "scenarios.yaml").write_text(text)
+    (place.folder / "scenarios.yaml").write_text(text, encoding="utf-8")
 
 
 def _read_own(folder: Path) -> Mapping[str, Told]:

@@ -49,7 +49,7 @@ def take_turn(peer: Peer, command: Path, load: Load, tokenizer: Path, folder: Pa
         words = peer.command_line(command, load, place)
         used = run_to_end(words, log, () if peer.places_itself else ours)
     if used.exit_code not in peer.fine:
-        said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
         raise PeerError(f"{peer.name}: exit code {used.exit_code}; it said: {said[-1][-300:]}")
     record = read_truth(truth)
     chunks = sum(len(line.sent_ns) for line in record.values())

@@ -12,7 +12,7 @@ from ..prompts.listing import histogram, length_summary
 from ..prompts.prompt import PromptSet
 from ..records.row import cell_text
 from ..records.safe_file import replacing
-from ..records.text import escaped
+from ..records.text import escaped, masked
 from ..scenario.scenario import Scenario
 from .arrivals import realised
 from .plan import Plan
@@ -123,7 +123,7 @@ def _first_body(plan: Plan) -> str:
     first = plan.requests[0]
     if plan.talk is not None:
         first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
-    return escaped(first.body.decode())
+    return escaped(masked(first.body.decode(), plan.secrets))
 
 
 LINES_AT_ONCE = 10_000

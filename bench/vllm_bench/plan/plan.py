@@ -23,8 +23,9 @@ from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
-from .request import NOT_TOKENIZED, body_fields, chat_messages, make_body
-from .requests import Piece, Pool, Requests, Role, Uses, numbered
+from .pool import Uses, numbered
+from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool
+from .requests import Requests, Role
 from .share import NS_PER_S, Share, Talk, Target
 from .times import nanoseconds, schedule_facts, spare_connections, start_facts, stream_begins
 
@@ -67,11 +68,8 @@ class Plan:
     @functools.cached_property
     def measured(self) -> int:
         """How many requests have rows; by time (`duration_s`): at least."""
-        return len(self.prompts.prompts) if self.duration_s is None else self._num_requests
-
-    @property
-    def _num_requests(self) -> int:
-        return self.scenario.num_requests or 0
+        by_time = self.duration_s is not None
+        return (self.scenario.num_requests or 0) if by_time else len(self.prompts.prompts)
 
     @property
     def most_measured(self) -> int:
@@ -121,29 +119,15 @@ class Plan:
         return Requests(
             run_id=self.run_id,
             cache=self.scenario.cache,
-            pool=self._pool,
+            pool=make_pool(self.scenario, self.prompts.prompts, self.output_tokens),
             uses=self._uses,
-            warmup=tuple(self._piece(p, None, turn=False) for p in self.warmup),
+            warmup=tuple(make_piece(self.scenario, prompt) for prompt in self.warmup),
             measured=self.most_measured,
             timed=timed,
             turns=self.turns,
             conversation_ids=self.conversation_ids,
             indexes=range(timed + len(self.warmup)),
         )
-
-    def _piece(self, prompt: Prompt, asked: int | None, *, turn: bool) -> Piece:
-        body = b"" if turn else make_body(self.scenario, prompt, None, asked)
-        return Piece(prompt.id, body, asked or self.scenario.max_new_tokens)
-
-    @functools.cached_property
-    def _pool(self) -> Pool:
-        prompts, turn = self.prompts.prompts, self.scenario.conversations is not None
-        if not self.output_tokens:
-            different, order = numbered(prompts, id)
-            return Pool(tuple(self._piece(p, None, turn=turn) for p in different), order)
-        asked = zip(prompts, self.output_tokens, strict=True)
-        pairs, order = numbered(list(asked), lambda pair: (id(pair[0]), pair[1]))
-        return Pool(tuple(self._piece(p, own, turn=turn) for p, own in pairs), order)
 
     @functools.cached_property
     def _uses(self) -> Uses:

@@ -1,7 +1,8 @@
-"""Where requests are sent, and the JSON body of each."""
+"""Where requests are sent, and the JSON body of each prompt's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import orjson
 from ..prompts.prompt import Prompt
 from ..scenario.scenario import Scenario
 from ..vllm.address import Tls
+from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
@@ -69,6 +71,28 @@ def make_body(
     fields = body_fields(scenario, max_tokens or scenario.max_new_tokens)
     body = orjson.dumps({"model": scenario.model, **_input(scenario, prompt), **fields})
     return salted(body, cache_salt)
+
+
+def make_pool(
+    scenario: Scenario, prompts: Sequence[Prompt], output_tokens: Sequence[int | None] = ()
+) -> Pool:
+    """Return the pieces of these prompts; without `output_tokens` all replies are as long."""
+    # A turn's body isn't known before the answer to the one before.
+    turn = scenario.conversations is not None
+    if not output_tokens:
+        different, order = numbered(prompts, id)
+        return Pool(tuple(make_piece(scenario, prompt, turn=turn) for prompt in different), order)
+    asked = list(zip(prompts, output_tokens, strict=True))
+    pairs, order = numbered(asked, lambda pair: (id(pair[0]), pair[1]))
+    return Pool(tuple(make_piece(scenario, *pair, turn=turn) for pair in pairs), order)
+
+
+def make_piece(
+    scenario: Scenario, prompt: Prompt, max_tokens: int | None = None, *, turn: bool = False
+) -> Piece:
+    """Return what all requests with a prompt have in common."""
+    body = b"" if turn else make_body(scenario, prompt, None, max_tokens)
+    return Piece(prompt.id, body, max_tokens or scenario.max_new_tokens)
 
 
 def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:

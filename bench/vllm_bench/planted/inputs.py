@@ -22,8 +22,8 @@ def write_inputs(folder: Path) -> None:
     }
     for name, prompts in texts.items():
         lines = (json.dumps({"id": f"{i}", "prompt": p}) for i, p in enumerate(prompts))
-        (folder / name).write_text("".join(f"{line}\n" for line in lines))
-    (folder / GROWING).write_text("".join(_growing(260, 20.0)))
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (folder / GROWING).write_text("".join(_growing(260, 20.0)), encoding="utf-8")
 
 
 def _words(rng: random.Random, number: int) -> str:

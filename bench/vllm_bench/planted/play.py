@@ -84,10 +84,12 @@ def play(setup: Setup, folder: Path, files: Path) -> Played:
 def _bench(setup: Setup, base_url: str, folder: Path, files: Path) -> None:
     settings = {**DEFAULTS, **setup.scenario, "base_url": base_url}
     scenarios = folder / "scenarios.yaml"
-    scenarios.write_text(json.dumps({"scenarios": {"planted": settings}}))  # JSON is YAML
+    scenarios.write_text(
+        json.dumps({"scenarios": {"planted": settings}}), encoding="utf-8"
+    )  # JSON is YAML
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), "--plain"]
     words += ["--workers", str(setup.workers)] if setup.workers else []
-    with (folder / "bench.log").open("w") as log:
+    with (folder / "bench.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
             cwd=files,  # where the scenario's paths begin
@@ -114,7 +116,9 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
 def _result(folder: Path) -> Played:
     found = list((folder / "results").glob("*.csv"))
     if len(found) != 1:
-        last = (folder / "bench.log").read_text().splitlines()[-1:]
+        last = (
+            (folder / "bench.log").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+        )
         raise PlayError(f"no run: {' '.join(last)}")
     summary = summarize(load_run(found[0]))
     load, info = summary.load, summary.info

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 import orjson
 
+from ..small_file import UnreadableError, small_bytes
 from .prompt import Prompt, PromptError, PromptSource, without_repeats
 from .rows import KEYS, KNOWN, RowError, messages_of_row
 
@@ -96,9 +97,11 @@ def _ending(path: Path) -> str:
 def _read_text(path: Path, name: str) -> str:
     """Return the whole text of a file, unpacked and decoded. Raises PromptError."""
     try:
-        data = path.read_bytes()
-    except OSError as e:
+        data = small_bytes(path, MOST_BYTES)
+    except FileNotFoundError as e:
         raise PromptError(f"{name}: can't be read: {e.strerror}") from e
+    except UnreadableError as e:
+        raise PromptError(f"{name}: {e}") from e
     if data.startswith(GZIP):
         data = _unpacked(data, name)
     for mark, what in OTHERS.items():

@@ -35,14 +35,18 @@ SAMPLE_NOTE = "sample: written for this project, for trying things out; not huma
 def default_cache_dir(environ: Mapping[str, str]) -> Path:
     """Return the folder that keeps data sets and token counts between runs.
 
-    VLLM_BENCH_CACHE, else XDG_CACHE_HOME/vllm-bench, else ~/.cache/vllm-bench.
+    VLLM_BENCH_CACHE, else XDG_CACHE_HOME/vllm-bench, else ~/.cache/vllm-bench. Raises PromptError.
     """
     own = environ.get("VLLM_BENCH_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
     base = Path(environ.get("XDG_CACHE_HOME") or "")
-    # The XDG specification says to ignore relative paths.
-    return (base if base.is_absolute() else Path.home() / ".cache") / "vllm-bench"
+    try:
+        if own:
+            return Path(own).expanduser().absolute()
+        # The XDG specification says to ignore relative paths.
+        return (base if base.is_absolute() else Path.home() / ".cache") / "vllm-bench"
+    except RuntimeError as e:  # a container's user without a home, or nobody's home
+        why = "there is no home folder for data sets and token counts: set VLLM_BENCH_CACHE"
+        raise PromptError(f"{own}: no such home" if own else why) from e
 
 
 def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -> PromptSource:

@@ -98,7 +98,9 @@ class RequestRecord:
         "conversation"
     )
     prompt_tokens: int | None = doc("prompt tokens, by the server's usage")
-    completion_tokens: int | None = doc("generated tokens, by the server's usage")
+    completion_tokens: int | None = doc(
+        "generated tokens, by the server's usage; without it by the token ids of each event"
+    )
     cached_tokens: int | None = doc(
         "prompt tokens found in the prefix cache, if the server reports it"
     )

@@ -216,7 +216,7 @@ def _column(name: str, cells: Sequence[str], kind: type[Any], may_be_empty: bool
         numbers = [float(kind(cell)) if cell else math.nan for cell in cells]
     except ValueError as e:
         raise ValueError(f"{name}: {e}") from e
-    if kind is float and any(cell[-1 - DECIMALS : -DECIMALS] != "." for cell in cells if cell):
+    if kind is float and any("." in c and c[-1 - DECIMALS : -DECIMALS] != "." for c in cells):
         raise ValueError(f"{name}: not the {DECIMALS} decimals that were written: {RESTORE}")
     found = np.array(numbers, dtype=np.float64)
     too_large = ~(np.abs(found) <= MOST) & ~np.isnan(found)

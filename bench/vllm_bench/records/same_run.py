@@ -56,14 +56,8 @@ class RunKey:
     def of(cls, info: RunInfo) -> RunKey | None:
         """Return a run's key; None where its JSON has no plan."""
         asked, plan, server = info.scenario, info.plan, info.server
-        if not all(isinstance(part, dict) for part in (asked, plan, server)):
-            return None
         name, sha256 = asked.get("name"), plan.get("sha256")
-        if not all(isinstance(word, str) and word for word in (name, sha256)):
-            return None
-        if type(info.repeat) is not int:
-            return None
-        return cls.made(str(name), str(sha256), info.repeat, asked, server)
+        return cls.made(name, sha256, info.repeat, asked, server) if name and sha256 else None
 
     @classmethod
     def made(

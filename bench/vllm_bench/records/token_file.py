@@ -22,6 +22,7 @@ that was killed leaves the part file, which `recover` reads.
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from array import array
@@ -130,6 +131,11 @@ ARRAYS = {
     **{"t_ns": "<i8", "events": "<u2", "tokens": "<u2"},
 }
 MOST_HEADER = 1000  # bytes that numpy writes before an array; 128, usually
+MAGIC = b"\x93NUMPY\x01\x00"
+# As numpy writes it. Its own reader takes any Python literal, however deep.
+HEADER = re.compile(
+    rb"\{'descr': '(\S{3})', 'fortran_order': (?:False|True), 'shape': \((\d{1,18}),\), \} *\n"
+)
 
 
 def load(path: Path, most_values: int = MOST_BYTES // 8) -> Arrays:
@@ -161,17 +167,15 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str, most: int) -> NDArray
     if member.file_size > MOST_HEADER + min(8 * most, 1100 * member.compress_size):
         raise ValueError(f"{name}: {member.file_size:,} bytes are said to be in it")
     with archive.open(member) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError(f"{name}: not an array of this version")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=MOST_HEADER)
-        if dtype != np.dtype(kind) or len(shape) != 1:  # a pickle is another dtype, too
-            raise ValueError(f"{name}: {dtype} of shape {shape}, not a row of {np.dtype(kind)}")
-        if not 0 <= shape[0] * dtype.itemsize <= member.file_size:
-            raise ValueError(f"{name}: {shape[0]:,} values can't be in {member.file_size:,} bytes")
+        begin = file.read(len(MAGIC) + 2)
+        header = HEADER.fullmatch(file.read(int.from_bytes(begin[len(MAGIC) :], "little")))
+        if not begin.startswith(MAGIC) or header is None or header[1] != kind.encode():
+            raise ValueError(f"{name}: not an array of one row of {np.dtype(kind)}")
+        values = int(header[2])
         data = file.read(member.file_size)  # to its end, where its checksum is compared
-    if len(data) != shape[0] * dtype.itemsize:
-        raise ValueError(f"{name}: {len(data)} bytes, not {shape[0]} values")
-    found: NDArray[Any] = np.frombuffer(data, dtype=dtype)
+    if len(data) != values * np.dtype(kind).itemsize:
+        raise ValueError(f"{name}: an array of {len(data)} bytes, not of {values} values")
+    found: NDArray[Any] = np.frombuffer(data, dtype=kind)
     return found
 
 

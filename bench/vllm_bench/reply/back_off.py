@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-import orjson
 
 from ..records.request_record import TURNED_AWAY
+from .events import EventError, read_event
 from .exchange import Exchange
 from .sse import EventSplitter
 
@@ -56,23 +54,11 @@ def turned_away(exchange: Exchange) -> bool:
 
 
 def _says_so(exchange: Exchange) -> bool:
-    """Whether a short reply with status 200 is an error whose code says so."""
+    """Whether a short reply with status 200 begins with an error whose code says so."""
     body = b"".join([part for _, part in exchange.reads])
-    if b'"error"' not in body and b'"code"' not in body:
+    if b"error" not in body:
         return False
-    return any(_code(told) in TURNED_AWAY for told in _told(body))
-
-
-def _told(body: bytes) -> Iterator[Any]:
-    for payload in (body, *EventSplitter().feed(body)):
-        try:
-            yield orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            continue
-
-
-def _code(told: Any) -> int | None:
-    """Return an error's code; vLLM gives a number, gateways a text."""
-    error = told.get("error", told) if isinstance(told, dict) else None
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    return int(code) if code.isascii() and code.isdigit() and len(code) == 3 else None
+    for payload in (body, *EventSplitter().feed(body)):  # in one piece, or a stream
+        with suppress(EventError):
+            return read_event(payload).error_code in TURNED_AWAY
+    return False

@@ -62,6 +62,7 @@ class StreamEvent:
     error_code: int | None = None  # the HTTP status that the error would have had
     fingerprint: str | None = None
     model: str | None = None
+    bad_usage: str | None = None  # usage that can't be true
     words: str | None = None  # of an event that is neither a completion nor an error
 
 
@@ -76,14 +77,16 @@ def read_event(payload: Text) -> StreamEvent:
     if not isinstance(event, dict):
         raise EventError(f"an event that isn't a JSON object: {_excerpt(payload)}")
     if event.get("error") or "error" in (event.get("object"), event.get("type")):
-        found = _error(event)
-        if found is not None:
-            return found
-    usage = _read_usage(event.get("usage"), payload)
+        error = _error(event)
+        if error is not None:
+            return error
     try:
-        return _read_completion(event, usage)
+        found = _read_completion(event)
     except (TypeError, AttributeError) as e:
         raise EventError(f"an event with an unknown shape: {_excerpt(payload)}") from e
+    if event.get("usage"):
+        _read_usage(event["usage"], payload, found)
+    return found
 
 
 def _error(event: dict[str, Any]) -> StreamEvent | None:
@@ -97,7 +100,7 @@ def _tells(error: object) -> bool:
     return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
-def _read_completion(event: dict[str, Any], usage: Usage | None) -> StreamEvent:
+def _read_completion(event: dict[str, Any]) -> StreamEvent:
     has_tokens = has_visible = False
     token_count = 0
     finish_reasons: dict[int, str] = {}
@@ -120,10 +123,9 @@ def _read_completion(event: dict[str, Any], usage: Usage | None) -> StreamEvent:
         has_visible_tokens=has_visible,
         token_count=token_count,
         finish_reasons=finish_reasons,
-        usage=usage,
         fingerprint=_text(event.get("system_fingerprint")),
         model=_text(event.get("model")),
-        words=None if choices or usage else _words(event),
+        words=None if choices else _words(event),
     )
 
 
@@ -183,18 +185,16 @@ def _words(event: dict[str, Any]) -> str | None:
     return error_text(event) if told else None
 
 
-def _read_usage(usage: Any, payload: Text) -> Usage | None:
-    """Return the usage; None: there is none. Raises EventError where it can't be true."""
-    if not usage:
-        return None
+def _read_usage(usage: Any, payload: Text, event: StreamEvent) -> None:
+    """Note an event's usage, or that it can't be true: a later one may be."""
     try:
-        return _usage_of(usage)
-    except (TypeError, AttributeError, ValueError, OverflowError) as e:
+        event.usage = _usage_of(usage)
+    except (TypeError, AttributeError, ValueError, OverflowError):
         shown = _excerpt(payload[max(0, payload.rfind(b'"usage"')) :])
-        raise EventError(f"usage that can't be true: {shown}") from e
+        event.bad_usage = f"usage that can't be true: {shown}"
 
 
-def _usage_of(usage: dict[str, Any]) -> Usage | None:
+def _usage_of(usage: dict[str, Any]) -> Usage:
     details = usage.get("prompt_tokens_details") or {}
     given = usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens")
     prompt, made, cached = (None if count is None else counted(count) for count in given)

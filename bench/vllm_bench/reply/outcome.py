@@ -118,15 +118,19 @@ def _unfinished(exchange: Exchange, reply: Reply, choices: int) -> Failure | Non
     """Return why a reply that came whole is no success: how it ended, or what it lacks."""
     bad = [reason for reason in reply.finish_reasons.values() if reason not in GOOD_ENDS]
     if bad:
-        text = f"the server ended the request: finish_reason {printable(bad[0], 60)}"
+        text = f"the server ended the request: finish_reason {printable(bad[0])}"
         return Failure("content_filter" if "content_filter" in bad else "bad_finish", text)
     if len(reply.finish_reasons) < choices:
         return Failure("truncated", "the stream ended without a finish_reason")
     # Some servers never send it; then the end that HTTP marks shows that nothing is missing.
     if not reply.done and not exchange.framed:
         return Failure("truncated", "the stream ended without [DONE]")
+    return _uncounted(reply)
+
+
+def _uncounted(reply: Reply) -> Failure | None:
+    if reply.bad_usage is not None:
+        return reply.bad_usage
     if reply.completion_tokens is None:
         return Failure("protocol", "no usage, though it was asked for")
-    if reply.completion_tokens < 1:
-        return Failure("empty", "no completion token")
-    return None
+    return Failure("empty", "no completion token") if reply.completion_tokens < 1 else None

@@ -90,7 +90,7 @@ def _counts(reply: Reply) -> dict[str, Any]:
 
 
 def shown(text: str | None, secrets: tuple[str, ...]) -> str | None:
-    """Return a server's words for a file: secrets masked first, since a cut would hide them."""
+    """Return a server's words for a file: cut after secrets are masked, so that none is halved."""
     return None if text is None else masked(text, secrets)[:MOST_SHOWN]
 
 

@@ -26,7 +26,7 @@ MOST_WHOLE_BYTES, TOKEN_BYTES = 64 << 20, 4096
 # answer's frame uncounted. What is far beyond that never ends by itself.
 TIMES_ASKED, TOKENS_BEYOND = 2, 1024
 NO_LIMIT = 1 << 62
-FRAME_BYTES = 8  # `data: ` and two line ends
+EVENT_BYTES = 128  # that an event without a token counts as more: reading it takes as long
 # How often to look for a pattern in a stream whose events differ in more than their text.
 LESSONS = 4
 WINDOW = 1 << 16  # bytes in which plain events are looked for at once
@@ -52,6 +52,7 @@ class Reply:
         self.visible_events = 0
         self.finish_ns: int | None = None  # when the last choice first said that it had ended
         self.usage: Usage | None = None
+        self.bad_usage: Failure | None = None  # the last usage can't be true
         self.fingerprint: str | None = None
         self.model: str | None = None  # of the first event that names one
         self.error: Failure | None = None
@@ -60,7 +61,7 @@ class Reply:
         self.body = bytearray()  # of a reply that isn't a stream
         self.words: str | None = None  # of an event that is no completion
         self._stream = stream
-        self._splitter = EventSplitter()
+        self._splitter = EventSplitter(MOST_EVENT_BYTES)
         self._plain: PlainEvent | None = None
         self._plain_visible = False
         self._learning = LESSONS
@@ -120,10 +121,12 @@ class Reply:
 
     def close(self, end_ns: int | None) -> None:
         """Take the end of the bytes, which came `end_ns`: read what is only now complete."""
+        if self.excess is not None:
+            return
         if self._stream:
             for payload in self._splitter.end():
                 self._read(end_ns or 0, payload, last=True)
-        elif self.body and self.excess is None:
+        elif self.body:
             self._note(end_ns or 0, self._whole())
             # A reply in one piece doesn't time its tokens.
             self.stamps, self.token_counts = array("q"), array("I")
@@ -184,7 +187,7 @@ class Reply:
 
     def _read(self, stamp_ns: int, payload: bytes, *, last: bool = False) -> None:
         """Read an event; the `last` is one that the end of the bytes may have cut."""
-        self._idle_bytes += len(payload) + FRAME_BYTES
+        self._idle_bytes += len(payload) + EVENT_BYTES
         if may_be_json(payload):
             self._read_json(stamp_ns, payload, last=last)
         elif isinstance(payload, TypedPayload) and payload.kind == ERROR:
@@ -223,10 +226,18 @@ class Reply:
             self._note_visible(stamp_ns)
         if event.finish_reasons:
             self._note_finish(stamp_ns, event.finish_reasons)
-        self.usage = event.usage.after(self.usage) if event.usage else self.usage
+        if event.usage or event.bad_usage:
+            self._note_usage(event)
         self.fingerprint = event.fingerprint or self.fingerprint
         self.model = self.model or event.model
         self.words = self.words or event.words
+
+    def _note_usage(self, event: StreamEvent) -> None:
+        if event.bad_usage:
+            self.bad_usage = Failure("protocol", event.bad_usage)
+        elif event.usage:
+            self.usage = event.usage.after(self.usage)
+            self.bad_usage = None if event.usage.completion_tokens else self.bad_usage
 
     def _note_finish(self, stamp_ns: int, reasons: dict[int, str]) -> None:
         """Note how choices ended: once. Gateways say it again, later, which takes no longer."""

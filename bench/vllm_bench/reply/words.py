@@ -6,6 +6,8 @@ import html
 import json
 import math
 import re
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -14,6 +16,11 @@ Text = bytes | bytearray
 
 MOST_WORDS = 1 << 16  # characters that are kept of what a server says; a row has the first of them
 MOST_DIGITS = 400  # of a whole number; Python refuses to read one of more than 4,300
+# Python's reader and writer of JSON give up at a depth that depends on who calls them.
+MOST_DEPTH = 200
+STRING = re.compile(rb'"[^"]*"')  # once what is escaped is gone
+STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+OTHERS = bytes(set(range(256)) - STEPS.keys())
 TAG = re.compile(r"<[^<>]*>")
 
 
@@ -27,11 +34,16 @@ def read_json(text: Text) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
-    plain = text.decode(errors="replace").removeprefix("\ufeff")
-    try:
-        return json.loads(plain, parse_int=_whole)
-    except RecursionError as e:
-        raise ValueError("nested too deeply") from e
+    if text.count(b"[") + text.count(b"{") > MOST_DEPTH and _is_deep(text):
+        raise ValueError("nested too deeply")
+    return json.loads(text.decode(errors="replace").removeprefix("\ufeff"), parse_int=_whole)
+
+
+def _is_deep(text: Text) -> bool:
+    """Whether JSON is nested more deeply than MOST_DEPTH."""
+    bare = STRING.sub(b"", text.replace(b"\\\\", b"").replace(b'\\"', b""))
+    brackets = bare.translate(None, delete=OTHERS)
+    return any(depth > MOST_DEPTH for depth in accumulate(map(STEPS.__getitem__, brackets)))
 
 
 def _whole(digits: str) -> float:
@@ -53,10 +65,16 @@ def as_text(value: object) -> str:
         return orjson.dumps(value).decode()
     except TypeError:  # too deep, too large a number, half a surrogate pair
         pass
-    try:
-        return json.dumps(value)
-    except RecursionError:
-        return "(nested too deeply)"
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [inner for one in level for inner in _inside(one)]
+    return "(nested too deeply)" if level else json.dumps(value)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def error_text(reply: object) -> str:

@@ -12,11 +12,13 @@ import fcntl
 import math
 import multiprocessing
 import os
+import select
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
@@ -58,13 +60,25 @@ class Worker:
     health: WorkerHealth
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
+    untold: deque[Share | Go | Drop | Command] = field(default_factory=deque)
 
     def tell(self, message: Share | Go | Drop | Command) -> None:
         """Send it an order; if it has died, the end of its results shows that."""
+        self.untold.append(message)
+        self.tell_rest()
+
+    def tell_rest(self) -> None:
+        """Send it the orders that its pipe has room for: who waited here wouldn't read its results.
+
+        It may itself be waiting until they are read.
+        """
+        room = select.poll()
+        room.register(self.orders, select.POLLOUT)
         try:
-            self.orders.send(message)
+            while self.untold and room.poll(0):
+                self.orders.send(self.untold.popleft())
         except (BrokenPipeError, ConnectionResetError):
-            return
+            self.untold.clear()
 
 
 def choose_workers(streams: int, cores: int) -> int:

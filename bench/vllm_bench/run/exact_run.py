@@ -86,7 +86,9 @@ def source_run(pace: Pace, folder: Path) -> SourceRun:
     with simulator(*flags, cores=left, script="source.py") as (base_url, _):
         _bench(pace, base_url, folder, "--workers", "1")
     (rows,) = (folder / "results").glob("*.csv")
-    return SourceRun(rows, [json.loads(line) for line in record.read_text().splitlines()])
+    return SourceRun(
+        rows, [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    )
 
 
 def _workers_of(pace: Pace) -> int:
@@ -111,9 +113,12 @@ def _bench(pace: Pace, base_url: str, folder: Path, *more: str) -> Used:
         "num_requests": pace.requests,
     }
     scenarios, log = folder / "scenarios.yaml", folder / "bench.log"
-    scenarios.write_text(json.dumps({"scenarios": {"calibrate": settings}}))  # JSON is YAML
+    scenarios.write_text(
+        json.dumps({"scenarios": {"calibrate": settings}}), encoding="utf-8"
+    )  # JSON is YAML
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), *more]
     used = run_to_end([sys.executable, str(ROOT / "bench" / "bench.py"), *words], log)
     if used.exit_code not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured
-        raise CalibrationError(f"bench.py failed: {log.read_text()[-500:]}")
+        said = log.read_text(encoding="utf-8", errors="replace")
+        raise CalibrationError(f"bench.py failed: {said[-500:]}")
     return used

@@ -119,6 +119,7 @@ def server_facts(
         "model_root": found.root if found else None,
         "aliases": _aliases(found, served) if found else [],
         "cache_config": server.cache_config(),
+        "metrics_unread": server.unread,
     }
     return {
         "base_url": server.base_url,
@@ -126,7 +127,6 @@ def server_facts(
         "on_client_machine": server.on_this_machine(),
         "model": model,
         "max_model_len": found.max_model_len if found else None,
-        "metrics_unread": server.unread,
         "system_fingerprint": None,  # comes with the first reply
         **masked_in(said, secrets),
     }
@@ -156,6 +156,8 @@ def _git(repository: Path, *words: str) -> str | None:
             ["git", "-C", str(repository), *words],
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             check=True,
             timeout=5,
         )

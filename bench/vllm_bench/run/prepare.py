@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from ..errors import BenchError, UsageError
 from ..plan.draw import plans_of, scenario_counter
@@ -64,7 +66,7 @@ class Job:
         odd = [model for model in self.served if model.problem and model.id == self.scenario.model]
         return (
             *prompts,
-            *(f"/v1/models: {model.problem}" for model in odd),
+            *(f"/v1/models: {masked(str(m.problem), self.plans[0].secrets)}" for m in odd),
             *self._over_the_context(),
             *(unverified if https and not self.scenario.tls_verify else ()),
         )
@@ -132,6 +134,20 @@ def _exists(path: str) -> bool:
         return False
 
 
+def proxy_note(scenario: Scenario, environ: Environment) -> str | None:
+    """Return that a proxy of the environment isn't used, where other programs would use it."""
+    parts = urlsplit(scenario.base_url)
+    names = (f"{parts.scheme}_proxy", "all_proxy")
+    found = next((n for name in names for n in (name, name.upper()) if environ.get(n)), None)
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if found is None or proxy_bypass_environment(parts.netloc, {"no": exempt}):
+        return None
+    return (
+        f"{found} is not used: requests go straight to {parts.netloc}, since a proxy's time would "
+        "be measured with the server's; to measure through a gateway, make it the base_url"
+    )
+
+
 def plans_for(
     scenario: Scenario, server: Server | None, environ: Environment, served: Sequence[Model] = ()
 ) -> list[Plan]:
@@ -149,7 +165,8 @@ def plans_for(
         return plans_of(scenario, source, counter, limit, api_key)
     except PromptError as e:
         where = "" if dataset in str(e) else f"dataset {dataset}: "
-        raise PromptError(f"scenario {scenario.name}: {where}{e}") from e
+        said = masked(f"{where}{e}", secrets_of(scenario, environ))  # the hub's own words
+        raise PromptError(f"scenario {scenario.name}: {said}") from e
 
 
 def prepared(

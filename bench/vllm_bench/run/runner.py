@@ -157,6 +157,9 @@ class _Run:
     def _listen(self, watch: Watch) -> None:
         """Pass on Ctrl-C, and receive what the workers have sent meanwhile."""
         self._pass_on(watch.interrupts())
+        for worker in self._working.values():
+            if worker.untold:
+                worker.tell_rest()
         try:
             for results in wait(list(self._working), POLL_S):
                 self._take_all(self._working[results])  # type: ignore[index]

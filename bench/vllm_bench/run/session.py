@@ -42,6 +42,7 @@ from .prepare import (
     check_files,
     plans_for,
     prepared,
+    proxy_note,
     server_of,
 )
 from .resume import complete_runs, continued
@@ -124,6 +125,8 @@ class Session:
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, sum(map(rows_expected, scenarios)))
+        for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
+            self._say_once(proxy)
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
         jobs = list(self._that_fit(scenarios))

@@ -45,12 +45,16 @@ class Tally:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
     def segment(self, part: PackedSegment) -> Failure | None:
-        """Take a part of a reply; return the bound that it breaks, each time anew."""
+        """Take a part of a reply; return the bound that it breaks: its exchange should end.
+
+        What comes after that, until it does, isn't read.
+        """
         reply = self._reply(part.request_index)
-        if reply.excess is None:
-            reply.take(part)
-            if self._plan.role(part.request_index) == "measured":
-                self.read_times.segment(part, reply.stamps)
+        if reply.excess is not None:
+            return None
+        reply.take(part)
+        if self._plan.role(part.request_index) == "measured":
+            self.read_times.segment(part, reply.stamps)
         return reply.excess
 
     def end(self, exchange: Exchange) -> Role:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .load_keys import SHAPES
 from .mistakes import word
+from .secrets import masked_words
 from .yaml_file import YamlError, parse_yaml
 
 # The keys that have a flag of their own; others go by --set.
@@ -66,8 +67,9 @@ def assigned(
         path, equals, text = given.partition("=")
         keys = re.split(r"\.(?!\d)", path.strip())  # p99.9 is one key
         if not equals or not all(keys):
-            raise ValueError(f"{flag} {word(given)}: must be KEY=VALUE")
-        _put(found, flag, keys, _value(flag, given, text))
+            (shown,) = masked_words([word("".join(given.split()[:1]))])
+            raise ValueError(f"{flag} {shown}: must be KEY=VALUE")
+        _put(found, flag, keys, _value(f"{flag} {word(path)}", text))
     return found
 
 
@@ -80,8 +82,8 @@ def _put(found: dict[str, Any], flag: str, keys: list[str], value: object) -> No
     found[keys[-1]] = value
 
 
-def _value(flag: str, given: str, text: str) -> object:
+def _value(what: str, text: str) -> object:
     try:
         return parse_yaml(text)
     except YamlError as e:
-        raise ValueError(f"{flag} {word(given)}: {e}") from e
+        raise ValueError(f"{what}: {e}") from e  # without the value: it may be a secret

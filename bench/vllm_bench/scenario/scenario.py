@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     Field,
@@ -223,18 +222,3 @@ def _of_a_flag(mistake: str) -> str:
     flag = FLAGS.get(top, f"--set {top}")
     joint = "" if not rest or rest.isdigit() else "." if flag.startswith("--set") else " "
     return f"{flag}{joint}{rest if joint else ''}{colon}{said}"
-
-
-def scenario_yaml(settings: Mapping[str, Any]) -> str:
-    """Return a run's settings, secrets masked, as a scenario file; keys not set are left out."""
-    kept = {key: _given(settings.get(key)) for key in KNOWN_KEYS}
-    body = {key: value for key, value in kept.items() if value not in (None, {}, [], "")}
-    whole = {"scenarios": {str(settings.get("name", "scenario")): body}}
-    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=90)
-
-
-def _given(value: Any) -> Any:
-    """Return a setting without the parts that were not set."""
-    if not isinstance(value, Mapping):
-        return value
-    return {key: _given(part) for key, part in value.items() if part is not None}

@@ -156,7 +156,7 @@ def _of_headers(headers: Mapping[str, str]) -> Iterator[str]:
 def _parts(value: str) -> Iterator[str]:
     """Yield a value, each of its words, what `name=` in it has, and what is in `Basic …`."""
     whole = " ".join(value.split())
-    yield whole
+    yield from (value, whole)
     words = [word for word in re.split(r"[\s;,]+", value) if word.lower() not in _SCHEMES]
     yield from words
     yield from (assigned.strip("\"'") for assigned in re.findall(r"\w=([^\s;,=]+)", value))

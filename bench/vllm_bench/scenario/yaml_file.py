@@ -1,4 +1,4 @@
-"""Reads YAML that may be anything, into values of bounded size.
+"""Reads YAML that may be anything, into values of bounded size; writes it.
 
 A few lines of YAML can mean gigabytes (aliases of aliases), never end (an alias inside its own
 anchor), or raise whatever Python's types raise. So the file, its values, their nesting and what
@@ -52,6 +52,11 @@ def parse_yaml(text: str) -> Any:
         raise YamlError(f"not YAML: line {line}: the character U+{e.character:04X}") from e
     except yaml.YAMLError as e:
         raise YamlError(f"not YAML: {_problem(e)}") from e
+
+
+def write_yaml(value: Any) -> str:
+    """Return a value as YAML, its keys in their order."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=90)
 
 
 def _problem(error: yaml.YAMLError) -> str:

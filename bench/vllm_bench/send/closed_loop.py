@@ -12,6 +12,7 @@ from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
 from .timer import in_background, sleep_until
 
+Send = Callable[[Lane, int], None]  # on a lane, what was due at an instant (ns)
 REOPEN_NS = 250_000_000  # before a send is due: time to replace a connection that was idle long
 
 
@@ -57,7 +58,7 @@ class Streams(ABC):
     def _begin(self, lane: Lane, slot_ns: int) -> None:
         """Send the next request on a free lane, if there is one and sending wasn't stopped."""
 
-    def _later(self, lane: Lane, due_ns: int, send: Callable[[Lane, int], None]) -> None:
+    def _later(self, lane: Lane, due_ns: int, send: Send) -> None:
         """Call `send` when a lane is due, with a connection that the server won't close just then.
 
         Without effect once sending was stopped.
@@ -65,9 +66,7 @@ class Streams(ABC):
         if not self._stopping:
             in_background(self._wait_and_send(lane, due_ns, send), self._waiting)
 
-    async def _wait_and_send(
-        self, lane: Lane, due_ns: int, send: Callable[[Lane, int], None]
-    ) -> None:
+    async def _wait_and_send(self, lane: Lane, due_ns: int, send: Send) -> None:
         await sleep_until(due_ns - REOPEN_NS)
         if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
             if lane.turned_away:  # then to open one is part of the request
@@ -86,12 +85,7 @@ class Streams(ABC):
         self._end_if_idle()
 
     def _go_on(
-        self,
-        lane: Lane,
-        freed_ns: int,
-        wait_ns: int,
-        send: Callable[[Lane, int], None],
-        think_ns: int = 0,
+        self, lane: Lane, freed_ns: int, wait_ns: int, send: Send, think_ns: int = 0
     ) -> None:
         """Call `send` now, or once both are over: a refused request's wait, and thinking."""
         lane.waited_ns = max(0, wait_ns - think_ns)

@@ -97,12 +97,17 @@ def answer_text(exchange: Exchange, body: bytes, *, stream: bool, choices: int =
     close_with(reply, exchange)
     if failure_of(exchange, reply, stream=stream, choices=choices):
         return None
-    splitter = EventSplitter()
-    payloads = [*splitter.feed(body), *splitter.end()] if stream else [body]
+    payloads = _payloads(exchange, body) if stream else [body]
     events = [read_json(payload) for payload in payloads if may_be_json(payload)]
     text = "".join(part for event in events for part in _parts(event, choices))
     # Halves of a surrogate pair may come in two events; one alone can't be sent back.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _payloads(exchange: Exchange, body: bytes) -> list[bytes]:
+    splitter = EventSplitter()
+    payloads = splitter.feed(body)
+    return payloads if exchange.failure else payloads + splitter.end()
 
 
 def _parts(event: Any, choices: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from ..plan.share import NS_PER_S, Timeouts
 from ..reply.events import EventError, StreamEvent, read_event
 from ..reply.exchange import Exchange, Failure, Reads
-from ..reply.sse import DONE, EventSplitter
+from ..reply.sse import DONE, EventSplitter, is_done
 
 # After [DONE] the end of the reply's framing is due at once, mostly in the same packet.
 LINGER_NS = NS_PER_S
@@ -52,7 +52,7 @@ class Heard:
     def _take(self, events: Sequence[tuple[int, bytes]]) -> None:
         finish_ns = None
         for stamp_ns, payload in reversed(events):
-            if payload.strip() == DONE:
+            if is_done(payload):
                 self.done_ns = stamp_ns
                 continue
             event = _event(payload)

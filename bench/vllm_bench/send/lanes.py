@@ -129,6 +129,7 @@ class Lane:
 
     def _ended(self, exchange: Exchange) -> None:
         if self.connection is not None and self.connection.crossed and not exchange.resent:
+            self.connection = None
             self._lanes.send_again(self, exchange)
             return
         self.exchange = self.request = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..records.run_info import RunInfo
 from ..records.text import printable
-from ..scenario.scenario import scenario_yaml
+from ..scenario.scenario import KNOWN_KEYS
 from ..scenario.secrets import MASK
+from ..scenario.yaml_file import write_yaml
 from .levels import Series
 from .series_names import slug
 
@@ -40,3 +43,18 @@ def _commands(scenario: str, info: RunInfo, file: str) -> list[str]:
     bench = ["python", "bench/bench.py", "--scenarios", file, "--name", scenario, *telemetry]
     lines = [*checkout, bench, ["python", "bench/report.py"]]
     return [printable(shlex.join(line), 2000) for line in lines]
+
+
+def scenario_yaml(settings: Mapping[str, Any]) -> str:
+    """Return a run's settings, secrets masked, as a scenario file; keys not set are left out."""
+    kept = {key: _given(settings.get(key)) for key in KNOWN_KEYS}
+    body = {key: value for key, value in kept.items() if value not in (None, {}, [], "")}
+    whole = {"scenarios": {str(settings.get("name", "scenario")): body}}
+    return write_yaml(whole)
+
+
+def _given(value: Any) -> Any:
+    """Return a setting without the parts that were not set."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _given(part) for key, part in value.items() if part is not None}

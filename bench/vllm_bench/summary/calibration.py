@@ -16,9 +16,11 @@ from ..figures.digits import markdown_table, short
 from ..records.column import Column
 from ..records.request_record import RecordsError
 from ..records.row import column_docs
-from ..records.safe_file import write_atomically
+from ..records.run_info import number
+from ..records.safe_file import read_regular, write_atomically
 
 EXACT_MS = 0.1  # a token's stamp at p99: a hundredth of the shortest gaps that servers make
+MOST_BYTES = 1_000_000
 EXACT_PERCENT = 0.1  # reads with several events: they can't move a p99
 
 
@@ -147,11 +149,19 @@ def write_sidecar(path: Path, row: Calibration) -> None:
 def read_sidecar(path: Path) -> Calibration | None:
     """Return the error at a run's load; None where none was measured. Raises RecordsError."""
     try:
-        return Calibration(**orjson.loads(path.read_bytes()))
+        found = orjson.loads(read_regular(path, MOST_BYTES))
+        wrong = [f.name for f in FIELDS if f.name in found and not _is_right(f, found[f.name])]
+        if wrong:
+            raise RecordsError(f"{path}: not a calibration: {', '.join(wrong)}")
+        return Calibration(**found)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as e:
         raise RecordsError(f"{path}: not a calibration: {e}") from e
+
+
+def _is_right(field: dataclasses.Field[Any], value: object) -> bool:
+    return number(value) or (value is None and "None" in str(field.type))
 
 
 def in_words(row: Calibration) -> str:

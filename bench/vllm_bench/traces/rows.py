@@ -104,7 +104,9 @@ def _csv_rows(known: CsvFormat, text: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""))
     line = 1
     try:
-        header = next(reader)
+        header = [name.strip() for name in next(reader)]
+        if not known.fits(header):  # quotes that aren't closed, say
+            raise RowError(f"line 1: its columns can't be read as those of {known.kind}")
         line = reader.line_num + 1  # a quoted cell may contain line breaks
         for cells in reader:
             if cells and len(cells) != len(header):

@@ -123,8 +123,7 @@ def _mean_busy_streams(facts: Facts) -> float | None:
 def _turns(facts: Facts) -> int:
     """Return the turns of a conversation; 1: there are none."""
     talk = facts.setting("conversations")
-    turns = talk.get("turns") if isinstance(talk, dict) else None
-    return turns if isinstance(turns, int) and turns > 0 else 1
+    return (talk or {}).get("turns") or 1
 
 
 def _too_little_work(facts: Facts) -> str | None:

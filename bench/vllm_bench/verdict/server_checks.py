@@ -111,8 +111,10 @@ def replicas(facts: Facts) -> Doubt | None:
 @check("figures of the server are of the readings that there are", silenced_by=("ledger_unread",))
 def metrics_gap(facts: Facts) -> Doubt | None:
     """The server's metrics were to be sampled and weren't, or not all the time."""
+    sampler = observed(facts.info, "server_metrics")
     codes = ("no_metrics", "no_answer", "reading_failed", "not_written", "odd_values")
-    why = observed(facts.info, "server_metrics").problem(*codes)
+    gaps = len(sampler.parts("gaps"))
+    why = sampler.problem(*codes) or (counted(gaps, "gap") if gaps else None)
     if why is None:
         return None
     return Doubt(

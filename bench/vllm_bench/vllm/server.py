@@ -19,7 +19,7 @@ from ..errors import BenchError
 from ..records.text import masked
 from ..reply.events import counted
 from ..reply.words import error_text
-from ..scenario.secrets import secret_texts
+from ..scenario.secrets import secret_texts, url_secrets
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, NoAnswerError, check_url
 from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
@@ -162,7 +162,7 @@ class Server:
     def metrics_text(self, limit_s: float = SHORT_S) -> str:
         """Return /metrics as text. Raises ControlError."""
         url = f"{self.root_url}/metrics"
-        return _page(url, self._ask(url, limit_s))
+        return _page(url, self._ask(url, limit_s), self._secrets)
 
     def counters(self) -> dict[str, float] | None:
         """Return the ledger's counters, and when the server began; None: see `unread`."""
@@ -216,7 +216,7 @@ class Server:
                 url, limit_s, None if body is None else json.dumps(body).encode()
             )
         except NoAnswerError as e:
-            raise ControlError(f"{url}: {e}") from e
+            raise ControlError(f"{url}: {masked(str(e), self._secrets)}") from e
 
     def _checked(self, url: str, answer: Answer) -> Any:
         """Return the JSON of a reply, None where it is none. Raises ControlError."""
@@ -236,19 +236,23 @@ def page_getter(url: str, limit_s: float) -> Callable[[], str]:
     It raises ControlError.
     """
 
+    secrets = url_secrets(url)
+    shown = masked(url, secrets)
+
     def fetch() -> str:
         with closing(Calls({})) as calls:
             try:
-                return _page(url, calls.ask(url, limit_s))
+                return _page(shown, calls.ask(url, limit_s), secrets)
             except NoAnswerError as e:
-                raise ControlError(f"{url}: {e}") from e
+                raise ControlError(f"{shown}: {masked(str(e), secrets)}") from e
 
     return fetch
 
 
-def _page(url: str, answer: Answer) -> str:
+def _page(url: str, answer: Answer, secrets: tuple[str, ...]) -> str:
     if answer.status != 200:
-        to = f", and points to {answer.location[:MOST_TEXT]}" if answer.location else ""
+        location = masked(answer.location, secrets)[:MOST_TEXT] if answer.location else ""
+        to = f", and points to {location}" if location else ""
         raise ControlError(f"{url}: HTTP {answer.status}{to}")
     return answer.body.decode(errors="replace")
 
@@ -278,7 +282,7 @@ def _json_of(body: bytes) -> Any:
 def _words(answer: Answer) -> str:
     """Return what a reply says about its own failure."""
     if answer.location:
-        return f"it points to {answer.location[:MOST_TEXT]}: give that address, if it is right"
+        return f"it points to {answer.location}: give that address, if it is right"
     try:
         found = orjson.loads(answer.body)
         return error_text(found)

@@ -5,6 +5,7 @@ For instance `ssh gpu7 python vllm-bench/bench/observe_gpu.py`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import dataclasses
@@ -22,7 +23,7 @@ from typing import IO, Any
 
 import orjson
 
-from ..records.row import columns, csv_lines
+from ..records.row import columns, csv_lines, text_of
 from ..records.samples import GpuRow, gpu_row
 from ..records.text import printable
 from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
@@ -32,10 +33,11 @@ ALIVE = "# {}\n"
 START_LIMIT_S = 30.0  # a login, Python and the driver
 STOP_LIMIT_S = 2.0  # for a command that is told to end; then for each of its pipes
 CLOCKS_APART_S = 0.5
+MOST_APART_S = 86_400.0
 BAD_LINES = 10  # after this many, the output isn't a sampler's
 MOST_LINE = 1 << 16  # characters: a note on 300 GPUs
 MOST_LINES_S = 2000  # of sixteen GPUs at 100 Hz
-MOST_AT_ONCE = 10_000  # lines that a pipe may have kept back
+MOST_AT_ONCE = 4000  # lines that a pipe may have kept back
 MOST_GPUS = 1024
 MOST_NAME = 100  # characters
 MOST_VALUE = 1e15
@@ -70,22 +72,25 @@ class StreamSink:
         self._write(f"# {json.dumps(note)}\n")
 
 
-def take_line(line: str, sink: GpuSink) -> GpuRow | None:
-    """Pass one line of the stream on; a row is returned, too. Raises StreamError."""
+def take_line(line: str, sink: GpuSink, now_s: float | None = None) -> GpuRow | None:
+    """Pass one line of the stream on; a row is returned, too. Raises StreamError.
+
+    Rows of another day than `now_s` have no place in a run.
+    """
     try:
         if line.startswith("#"):
             _take_note(orjson.loads(line[1:]), sink)
             return None
         (cells,) = csv.reader([line])
-        row = _checked(gpu_row(cells))
+        row = _checked(gpu_row(cells), now_s)
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as e:
-        raise StreamError(f"not a sampler's line: {line.strip()[:200]!r}") from e
+        raise StreamError(f"not a sampler's line: {repr(line.strip()[:80])[:80]}") from e
     row = dataclasses.replace(row, t_s=row.wall_s)
     sink.rows([row])
     return row
 
 
-def _checked(row: GpuRow) -> GpuRow:
+def _checked(row: GpuRow, now_s: float | None) -> GpuRow:
     """Return a row whose values can be true. Raises ValueError where they can't."""
     values: dict[str, Any] = dataclasses.asdict(row)
     for name, value in values.items():
@@ -93,7 +98,10 @@ def _checked(row: GpuRow) -> GpuRow:
             raise ValueError(f"{name} can't be {value}")
     if not 0 <= row.gpu_index < MOST_GPUS or row.wall_s < 0:
         raise ValueError("no such GPU, or no such time")
-    texts: dict[str, Any] = {n: v[:MOST_NAME] for n, v in values.items() if isinstance(v, str)}
+    if now_s is not None and abs(row.wall_s - now_s) > MOST_APART_S:
+        raise ValueError("read on another day")
+    given = {name: v for name, v in values.items() if isinstance(v, str)}
+    texts: dict[str, Any] = {name: text_of(v)[:MOST_NAME] for name, v in given.items()}
     return dataclasses.replace(row, **texts)
 
 
@@ -142,12 +150,17 @@ class CommandSampler:
         self._said: deque[str] = deque(maxlen=5)  # its last messages
         self._rows = self._lines = 0
         self._refused: str | None = None  # why no more of its output is read
+        self._last_s: dict[int, float] = {}  # when each GPU was read
         self._nearest_s = float("inf")  # least time from a row's reading to its arrival
 
     def start(self) -> None:
         """Start the command and wait for its first row. Raises UnavailableError."""
         self._open()
-        self._first.wait(START_LIMIT_S)
+        try:
+            self._first.wait(START_LIMIT_S)
+        except KeyboardInterrupt:
+            self._kill()  # it has a session of its own, and would go on
+            raise
         if not self._rows:
             self._end()
             raise UnavailableError("command", f"--telemetry-command gave no row: {self._why()}")
@@ -163,12 +176,13 @@ class CommandSampler:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the command
             )
         except (OSError, ValueError) as e:
             raise UnavailableError("command", f"--telemetry-command: {e}") from e
+        atexit.register(self._kill)  # where nobody can wait for `stop`
         for read, stream in (
             (self._listen, self._process.stderr),
             (self._read, self._process.stdout),
@@ -182,7 +196,7 @@ class CommandSampler:
         died = self._process.poll()
         self._end()
         if self._refused is not None:
-            text = f"--telemetry-command was not read to its end: {self._refused}"
+            text = f"--telemetry-command was not read to its end: {self._why()}"
             self._recording.problem(Problem("command", text))
         elif died is not None:
             text = f"--telemetry-command ended early with status {died}: {self._why()}"
@@ -196,21 +210,28 @@ class CommandSampler:
             self._recording.problem(Problem("clock_offset", text))
 
     def _why(self) -> str:
-        return " / ".join([*self._said, *([self._refused] if self._refused else [])]) or (
-            "it printed nothing"
-        )
+        said = list(dict.fromkeys(self._said))  # often the same again and again
+        if self._refused is not None:
+            return " / ".join([self._refused, *said[:1]])
+        return " / ".join(said) or "it printed nothing"
 
     def _end(self) -> None:
         process = self._process
         assert process is not None
         _signal(process, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
+        self._kill()
+        atexit.unregister(self._kill)
         for thread in self._threads:
             thread.join(STOP_LIMIT_S)  # processes that left the session may keep the pipes open
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            _signal(process, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_LIMIT_S)
 
     def _listen(self, stream: IO[str]) -> None:
         with stream:
@@ -236,10 +257,13 @@ class CommandSampler:
         arrived_s = time.time()
         if line.rstrip("\r\n") == HEADER or not line.strip():
             return False
-        row = take_line(line, self._recording)
+        row = take_line(line, self._recording, arrived_s)
         if row is None:
             return False
         self._rows += 1
+        last_s, self._last_s[row.gpu_index] = self._last_s.get(row.gpu_index), row.wall_s
+        if row.wall_s == last_s:
+            raise StreamError(f"a reading that came before: {repr(line.strip()[:80])[:80]}")
         self._nearest_s = min(self._nearest_s, arrived_s - row.wall_s)
         self._first.set()
         return True

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..records.samples import reason_names
+from ..records.row import column_types
+from ..records.samples import GpuRow, reason_names
 from ..records.text import printable
 from .recording import Problem, UnavailableError
 
@@ -38,6 +39,7 @@ NEEDED = (
 CURE = "pip uninstall nvidia-ml-py3 pynvml, then pip install --force-reinstall nvidia-ml-py"
 # What a binding raises, besides its own error, where it doesn't fit the driver.
 UNFIT = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError, OSError)
+COLUMNS = column_types(GpuRow)
 MOST = {"utilization_percent": 100.0}  # of a reading that can be true
 MOST_OTHERWISE = 1e15
 ABSENT = {2, 3, FUNCTION_NOT_FOUND, 25, 29}  # invalid for this GPU, not supported, not found
@@ -190,7 +192,7 @@ class Nvml:
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+            uuid = _text(nvml.nvmlDeviceGetUUID(handle)) or f"GPU {index}"
             gpu = Gpu(index, uuid, _text(nvml.nvmlDeviceGetName(handle)), handle)
         except nvml.NVMLError as e:
             code = "no_permission" if e.value == NO_PERMISSION else GONE.get(e.value, "no_answer")
@@ -212,12 +214,16 @@ class Nvml:
 
 
 def _plausible(column: str, value: object) -> object | None:
-    """Return a reading; None where it can't be true. Raises TypeError where it is none at all."""
-    if isinstance(value, str):
+    """Return a reading as its column has it; None where it can't be true.
+
+    Raises TypeError where it is none at all.
+    """
+    kind, _ = COLUMNS[column]
+    if kind is str and isinstance(value, str):
         return value
-    if not isinstance(value, int | float):
-        raise TypeError(f"not a number: {value!r}")
-    return value if 0 <= value <= MOST.get(column, MOST_OTHERWISE) else None
+    if kind is str or isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"not a reading: {value!r}")
+    return kind(value) if 0 <= value <= MOST.get(column, MOST_OTHERWISE) else None
 
 
 def open_gpus(

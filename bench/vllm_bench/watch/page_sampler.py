@@ -47,7 +47,7 @@ class PageSampler(ABC):
         self._code = code
         self._ticker = Ticker(self.sample, hz, name)
         self._answered = False
-        self._why = f"no answer in {START_LIMIT_S:g} s"
+        self._why = f"{name}: no answer in {START_LIMIT_S:g} s"
 
     @abstractmethod
     def _take(self, page: Page) -> None:
@@ -62,8 +62,9 @@ class PageSampler(ABC):
         self._ticker.start(START_LIMIT_S)
         if not self._answered:
             self._ticker.end()
-            why = self._ticker.failures.words or self._why
-            raise UnavailableError(self._code, f"{self._name}: {why}")
+            failed = self._ticker.failures.words
+            why = f"{self._name}: {failed}" if failed else self._why
+            raise UnavailableError(self._code, why)
 
     def stop(self) -> None:
         self._ticker.stop(STOP_LIMIT_S)
@@ -81,5 +82,5 @@ class PageSampler(ABC):
             self._take(Page(text, asked_s + fetch_s / 2, wall_s, fetch_s * 1e3))
             self._answered = True
         except (BenchError, PageError) as e:
-            self._why = str(e)
+            self._why = f"{self._name}: {e}" if isinstance(e, PageError) else str(e)
             self._miss(self._why)

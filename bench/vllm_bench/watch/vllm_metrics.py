@@ -60,7 +60,7 @@ class ServerRecording(Recording):
         if self._unanswered:
             asked = self._answered + self._unanswered
             text = f"no answer to {self._unanswered} of {asked} requests: {self._why}"
-            self.problem(Problem("no_answer", f"/metrics gave {text}"))
+            self.problem(Problem("no_answer", text))
         for problem in self._doubts():
             self.problem(problem)
         facts = super().facts()

@@ -20,8 +20,7 @@ from .streams import Streams
 # Most reads in one hand-over: some 30 µs of work, on another thread than the loop.
 FULL_READS = 256
 FULL_BYTES = 1_000_000  # the same where reads are large
-# Most bytes in a row that aren't a body's: headers, interim replies, a chunk's extension, trailers.
-# Chrome takes as much of headers.
+# Most bytes in a row that aren't a body's: headers (as Chrome has it), interim replies, trailers.
 MOST_BARREN_BYTES = 256 * 1024
 # A server that closes as a request is on its way has closed a moment later; after this time it had
 # the request, and closed instead of a reply.
@@ -30,10 +29,8 @@ CROSSING_NS = 1_000_000_000
 TOLERATED = {"lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}
 # Headers of the reply, and where they are kept.
 KEPT = {
-    b"content-type": "content_type",
-    b"content-encoding": "content_encoding",
-    b"location": "location",
-    b"retry-after": "retry_after",
+    name.encode(): name.replace("-", "_")
+    for name in ("content-type", "content-encoding", "location", "retry-after")
 }
 
 
@@ -163,8 +160,7 @@ class Connection:
     def _has_crossed(self, exchange: Exchange, error: OSError | None, now_ns: int) -> bool:
         """Whether the far end closed an idle connection before it can have seen the request."""
         clean = self._used and (error is None or isinstance(error, ConnectionResetError))
-        sent_ns = exchange.t_sent_ns or 0
-        return clean and self._barren == 0 and now_ns - sent_ns < CROSSING_NS
+        return clean and self._barren == 0 and now_ns - (exchange.t_sent_ns or 0) < CROSSING_NS
 
     # httptools callbacks, and `on_body`
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,14 @@ from vllm_bench.records.run_info import read_run_info
 
 from tests.support.far_end import HANG, SSE_HEAD, Request, TinyVllm, chunk, delta
 from tests.support.frames import read_frame
-from tests.support.running import command, environment, sending_processes, wait_for, write_scenario
+from tests.support.running import (
+    ROOT,
+    command,
+    environment,
+    sending_processes,
+    wait_for,
+    write_scenario,
+)
 
 pytestmark = pytest.mark.process
 
@@ -230,6 +238,30 @@ def test_a_signal_is_obeyed_at_any_moment(
         assert bench.rows() == bench.completions
     elif not infos:
         assert not (tmp_path / "results").exists()
+
+
+# A thread that locks a mutex twice waits for ever, in C, where Python runs no handler.
+DEAF = """
+import ctypes, os, sys
+sys.path.insert(0, sys.argv[1])
+from vllm_bench.script import run
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+def main():
+    library.pthread_mutex_lock(mutex)
+    print("now", flush=True)
+    return library.pthread_mutex_lock(mutex)
+sys.exit(run(main))
+"""
+
+
+@pytest.mark.parametrize("number", KINDS)
+def test_a_script_that_is_deaf_in_a_librarys_call_is_ended_too(number: signal.Signals) -> None:
+    words = [sys.executable, "-c", DEAF, str(ROOT / "bench")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(SOON_S) == 130
 
 
 def told_to_stop(bench: Bench) -> Callable[[], bool]:
