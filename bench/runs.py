@@ -148,7 +148,7 @@ def _load(summary: RunSummary) -> str:
     load = summary.load
     if not load.is_open:
         return load.words
-    return load.number.replace(" (trace", "/s (") if load.speed else f"{load.number}/s"
+    return f"trace x{load.speed:g}" if load.speed else f"{load.number}/s"
 
 
 def _line(*cells: str) -> str:
