@@ -26,6 +26,7 @@ from vllm_bench.records.run_info import (
     ClockPair,
     RunInfo,
     read_run_info,
+    read_what_is_right,
     write_run_info,
 )
 from vllm_bench.records.safe_file import write_atomically
@@ -302,3 +303,14 @@ def test_the_status_of_a_run_under_way_is_running(tmp_path: Path) -> None:
     info: RunInfo = made_info([made_record()], status="running", clock_end=None)
     write_run_info(tmp_path / "run.json", info)
     assert read_run_info(tmp_path / "run.json").status == "running"
+
+
+@pytest.mark.parametrize(
+    "health", [{"workers": [None]}, {"workers": [{}, None]}, {"workers": 3}, {"lateness_ms": [1]}]
+)
+def test_what_is_of_no_use_in_a_list_is_left_out_and_told(tmp_path: Path, health: object) -> None:
+    path = changed_json(tmp_path, client_health=health)
+    info, problem = read_what_is_right(path)
+    assert problem is not None
+    assert "client_health." in problem
+    assert None not in info.client_health.get("workers", [])

@@ -78,3 +78,13 @@ def test_reads_of_several_events_count_once_and_first_ones_apart(
     assert facts["token_reads"] == len(set(stamps_ms))
     assert facts["token_events"] == len(stamps_ms)
     assert facts["first_reads"] == bool(stamps_ms)
+
+
+def test_a_long_run_counts_few_values_and_none_is_a_thousandth_off() -> None:
+    times = ReadTimes()
+    lates = [(n + 2, late) for n, late in enumerate(range(9_000, 3_000_000, 97))]
+    times.segment(segment(0, (1, 1), *lates), [MS])
+    assert len(times.later) < 20_000
+    assert times.facts()["lateness_ms"]["gaps"]["max"] == pytest.approx(
+        lates[-1][1] / 1000, rel=1e-3
+    )

@@ -201,3 +201,23 @@ def test_a_message_of_gigabytes_is_told_by_its_longer_head(crew: Crew) -> None:
     os.write(crew.pipes[0][1].fileno(), struct.pack("!iQ", -1, len(whole)) + whole)
     crew.run._take_all(crew.workers[0])
     assert crew.run._ready == 1
+
+
+def test_what_came_before_a_message_that_cannot_be_read_is_not_lost(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = pickle.loads
+
+    def without_files(data: bytes) -> object:
+        found = loads(data)
+        if isinstance(found, Ready):
+            raise OSError(24, "Too many open files")
+        return found
+
+    for message in (Alive(), Alive(), Ready()):
+        crew.pipes[0][1].send(message)
+    monkeypatch.setattr(pickle, "loads", without_files)
+    inbox = crew.workers[0].inbox
+    assert inbox.take() == [Alive(), Alive()]
+    with pytest.raises(OSError, match="files"):
+        inbox.take()

@@ -312,7 +312,7 @@ def _made(path: Path, raw: dict[str, Any]) -> tuple[RunInfo, str | None]:
 
 def _right(found: Any, shape: Shape, path: str, wrong: list[str]) -> Any:
     """Return what is right of a value, `_WRONG` where nothing is; tell what isn't."""
-    if found is None and not callable(shape) and ("." in path or path in NULLABLE):
+    if found is None and not callable(shape) and _may_be_null(path):
         return None  # nothing is known of it
     if isinstance(shape, dict) and isinstance(found, dict):
         others: Shape = shape.get("*", anything)
@@ -331,6 +331,12 @@ def _right(found: Any, shape: Shape, path: str, wrong: list[str]) -> Any:
     )
     wrong.append(f"{printable(path, 100)} is {printable(found, 40)!r}, and must be {must}")
     return _WRONG
+
+
+def _may_be_null(path: str) -> bool:
+    """Whether a mapping or a list may be null there: not at the top, nor in a list."""
+    above, _, last = path.rpartition(".")
+    return path in NULLABLE or (above != "" and not last.isdecimal())
 
 
 def _listed(wrong: list[str]) -> str:

@@ -21,6 +21,14 @@ US = 1000
 QUANTILES = (0.5, 0.99)
 
 
+def _rounded(late_us: int) -> int:
+    """Return four digits of a lateness: so few values are counted, however long a run lasts."""
+    if late_us < 10_000:
+        return late_us
+    step = 10 ** (len(str(late_us)) - 4)
+    return int(late_us // step * step)
+
+
 @dataclass(slots=True)
 class ReadTimes:
     """The reads of a run's measured replies, from each reply's first token on."""
@@ -39,7 +47,7 @@ class ReadTimes:
         """Take a part of a reply, and the stamps of the token events that came up to its end."""
         if not token_stamps or not part.lates:
             return
-        lates_us = array("q", [late // US for late in array("q", part.lates)])
+        lates_us = array("q", [_rounded(late // US) for late in array("q", part.lates)])
         if part.request_index in self._begun:
             self.later.update(lates_us)
             return

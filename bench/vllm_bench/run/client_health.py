@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..send.outbox import Finished, Pulse
 
-if TYPE_CHECKING:
-    from ..wire.clock import ClockFacts
+# Loaded now, not when the last message of a process needs it: files may have run out by then.
+from ..wire.clock import ClockFacts
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
