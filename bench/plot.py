@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Draw runs: distributions, a timeline and single requests of each; levels against load.
 
-    python bench/plot.py                            every run in results/
-    python bench/plot.py results/smoke_test-*.csv   some of them
+    python bench/plot.py                            of each level in results/ the newest runs
+    python bench/plot.py --last                     the runs of bench.py's last call
+    python bench/plot.py results/smoke_test-*.csv   some of them; also --label WORD, --all
     python bench/plot.py --format svg --dark        for a dark page
 
 Reads results/<run_id>.csv, <run_id>.json and the folders next to them (tokens/, telemetry/,
@@ -27,7 +28,7 @@ Where something can't be drawn (no TTFT without streaming, no successful request
 says why and writes no empty picture. The picture of a run that isn't VALID says so under its
 title. A long run is drawn with fewer points than were measured; the extremes are kept, and the
 picture says so. The same files give the same pictures to the byte. No display is needed, and
-MPLBACKEND changes nothing.
+MPLBACKEND changes nothing. Pictures of runs that are gone are named (runs.py --prune).
 
 Exit codes: 0 done; 1 no run, or one of whose files something is missing, damaged or another run's
 (a line says what; the rest is still drawn); 2 wrong usage; 130 interrupted.

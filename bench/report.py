@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Write a report on runs as one HTML page: verdicts, objectives, tables, interactive charts.
 
-    python bench/report.py                            every run in results/
-    python bench/report.py results/smoke_test-*.csv   some of them
+    python bench/report.py                            of each level in results/ the newest runs
+    python bench/report.py --last                     the runs of bench.py's last call
+    python bench/report.py results/smoke_test-*.csv   some of them; also --label WORD, --all
     python bench/report.py --out smoke.html RUN_ID    under another name
 
 Reads results/<run_id>.csv and <run_id>.json, and, where they are there, tokens/<run_id>.npz,
 telemetry/<run_id>.csv and server_metrics/<run_id>.csv. Runs are named as for summarize.py: by
-file, id, glob or folder. Writes report.html into the folder of the first run, or of --results-dir.
+file, id, glob or folder. Writes report.html into the folder of the first run, or of --results-dir;
+on runs that are named, or have a label, reports/<run_id>.html or reports/<label>.html.
 
 The page is one file of about 5 MB that opens offline, on a phone too, and can be printed. It makes
 no network request: the chart library (plotly.js) is inside. Curves with many points are drawn with

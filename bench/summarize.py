@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Sum up runs: what they measured, whether to believe it, and whether objectives were met.
 
-    python bench/summarize.py                            every run in results/
-    python bench/summarize.py results/smoke_test-*.csv   some of them
+    python bench/summarize.py                            of each level in results/ the newest runs
+    python bench/summarize.py --last                     the runs of bench.py's last call
+    python bench/summarize.py --all                      every run: history, too
+    python bench/summarize.py results/smoke_test-*.csv   some of them; also --label WORD
     python bench/summarize.py --check RUN_ID             for CI: exit 4 INVALID, 3 objective missed
     python bench/summarize.py --format vllm              also as `vllm bench serve` writes it
     python bench/summarize.py --columns                  what the columns mean
@@ -15,7 +17,9 @@ or a folder found them, and refused where they are named.
 
 Writes summary.csv (one row per run), summary_levels.csv (one row per level, over its repeats),
 summary.md (to paste into a pull request) and summary.json (all of it; --schema)
-into the folder of the first run, or into --results-dir; with --format vllm also vllm/<run_id>.json.
+into the folder of the first run, or into --results-dir. What is named, or has the label, is written
+beside them: summaries/<run_id>.csv and so on, or summaries/<label>.csv; summary.* stay as they are.
+With --format vllm also vllm/<run_id>.json.
 Figures are computed from these files alone, at any time.
 
 A verdict is VALID, SUSPECT (the figures may mislead) or INVALID (they don't mean what they
@@ -156,7 +160,7 @@ def _write(
 def _files(
     folder: Path, name: str | None, summaries: list[RunSummary], theirs: dict[str, bytes]
 ) -> Iterator[tuple[Path, bytes]]:
-    from vllm_bench.records.column import to_csv
+    from vllm_bench.records.row import to_csv
     from vllm_bench.summary.levels import series_of
     from vllm_bench.tables.columns import SUMMARY_COLUMNS
     from vllm_bench.tables.document import to_json
