@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
 
 
+OF_SERIES = ("ttft_overlay", "latency_overlay", "load", "pareto")
 MOST_NAMED = 3  # pictures of runs that are gone; the others are counted
 
 
@@ -117,10 +118,17 @@ class Plots:
         for picture in pictures:
             path = self.folder / f"{picture.name}.{self.format}"
             if picture.chart is None:
-                print(f"no {path.name}: {printable(picture.why_not)}")
+                print(f"no {path.name}: {printable(picture.why_not)}{self._older(picture.name)}")
                 continue
             save(draw(picture.chart, picture.heading), path, self.format)
             print(path)
+
+    def _older(self, name: str) -> str:
+        """Say which pictures of this name lie there, of other runs than those that are drawn."""
+        names = [name.replace("*", one) for one in OF_SERIES] if name.endswith("*") else [name]
+        files = [f"{one}.{self.format}" for one in names]
+        there = [file for file in files if (self.folder / file).exists()]
+        return f" (there, of earlier runs: {', '.join(there)})" if there else ""
 
 
 def _name_what_is_left(folder: Path) -> None:

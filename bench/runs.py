@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.run_info import RunInfo
     from vllm_bench.summary.summary import RunSummary
 
-GOES_ON = "goes on, or may: left as it is"
+GOES_ON = "goes on, or may be beginning: left as it is"
 Files = dict[tuple[Path, str], list[Path]]  # by the folder and the id of their run
 
 

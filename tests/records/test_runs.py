@@ -322,3 +322,12 @@ def test_plot_names_the_pictures_of_runs_that_are_gone(history: Path) -> None:
     assert picture.name in line
     assert "mine.png" not in line
     assert picture.exists()
+
+
+def test_plot_names_what_is_left_of_earlier_runs_where_it_draws_nothing(history: Path) -> None:
+    pictures = ("made_load.png", "made_pareto.png", "made_load.svg")
+    for name in pictures:
+        (history / "plots" / name).write_text("x")
+    done = run_script("bench/plot.py", NEW4, "--results-dir", history)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("no made_*")]
+    assert [name in line for name in pictures] == [True, True, False]

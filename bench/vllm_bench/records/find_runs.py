@@ -269,9 +269,9 @@ def choose(asked: Asked, results_dir: Path) -> Chosen:
         meant = last_session(heads)
     elif not asked.every:
         of_folders = {path: heads[path] for path in lying.paths if path in heads}
-        newest = set(newest_sessions(of_folders))
-        left_out = [path for path in of_folders if path not in newest and path not in named.paths]
-        meant = [path for path in heads if path not in left_out]
+        stay = {*newest_sessions(of_folders), *named.paths}
+        left_out = [path for path in of_folders if path not in stay]
+        meant = [path for path in heads if path in stay]
     return Chosen(meant, problems, left_out, _name_of(meant, bool(names), asked.label))
 
 

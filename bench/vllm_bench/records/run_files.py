@@ -112,7 +112,8 @@ def ended(folder: Path, run_id: str, files: Sequence[Path]) -> Iterator[bool]:
         with unlocked(rows) as free:
             yield free
     else:
-        yield all(time.time() - _changed_s(path) > YOUNG_S for path in files)
+        written = set(files) & set(written_files(folder, run_id))
+        yield all(time.time() - _changed_s(path) > YOUNG_S for path in written)
 
 
 def remove(folder: Path, run_id: str, files: Sequence[Path]) -> bool:
