@@ -7,6 +7,7 @@
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 # ARGS is only for bench, except for the folder: the other scripts read where bench wrote.
+# With --results-dir and its folder as two words, so that the shell reads a ~ in it.
 WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
 FOLDER = $(or $(patsubst --results-dir=%,%,$(WHERE)),results)
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME),$(filter-out $(shell uname -n),$(NAME)))
@@ -66,7 +67,7 @@ runs: ## list the runs in results (ARGS="--rm RUN", "--label WORD RUN", --prune)
 all: ## run bench; then summarize, plots and report, of these runs alone, even if one failed
 	before=$$(echo $(FOLDER)/*.csv); $(MAKE) --no-print-directory bench; bench=$$?; \
 	[ "$$(echo $(FOLDER)/*.csv)" != "$$before" ] || exit $$bench; \
-	$(MAKE) --no-print-directory --keep-going "ARGS=--last $(WHERE)" summarize plots report && \
+	$(MAKE) --no-print-directory --keep-going "ARGS=--last $(if $(WHERE),--results-dir $(FOLDER))" summarize plots report && \
 	exit $$bench
 
 test: ## run the tests: no server, GPU or network needed

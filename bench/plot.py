@@ -21,6 +21,8 @@ plots/ in the folder of the first run, or of --results-dir:
                                 and its knee against load: from two levels on
     <scenario>_pareto.png       tokens/s by GPU against tokens/s for a user: from two levels on
 
+The last three of runs that are named go to plots/<run_id>+2/: those in plots/ are of all levels.
+
 A scenario that was run with several settings or servers has pictures for each, named for the label
 (bench.py --label), the folder, or the setting that tells them apart: <scenario>-<label>_load.png.
 A run that is INVALID is a hollow mark that no line joins; so are runs of a level that disagree.
@@ -64,7 +66,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
 
 
-OF_SERIES = ("ttft_overlay", "latency_overlay", "load", "pareto")
+OF_SERIES = ("_ttft_overlay", "_latency_overlay", "_load", "_pareto")
 MOST_NAMED = 3  # pictures of runs that are gone; the others are counted
 
 
@@ -76,8 +78,8 @@ def main() -> int:
     chosen = find(args)
     if not chosen.paths:
         return 1
-    folder, _ = output(args, chosen)
-    plots = Plots(folder / "plots", args.format)
+    folder, name = output(args, chosen)
+    plots = Plots(folder / "plots", args.format, name if args.files else None)
     from vllm_bench.charts.pen_matplotlib import in_style
     from vllm_bench.charts.style import DARK, LIGHT
 
@@ -108,26 +110,30 @@ class Plots:
 
     folder: Path
     format: Format
+    part: str | None  # what runs that were named are called: their levels aren't all there are
 
     def draw(self, pictures: Iterable[Picture]) -> None:
         """Draw them, each saved before the next. Raises OSError."""
         from vllm_bench.charts.pen_matplotlib import draw, save
         from vllm_bench.records.text import printable
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
             path = self.folder / f"{picture.name}.{self.format}"
+            if self.part and picture.name.endswith(OF_SERIES):
+                path = self.folder / self.part / path.name
+            path.parent.mkdir(parents=True, exist_ok=True)
             if picture.chart is None:
-                print(f"no {path.name}: {printable(picture.why_not)}{self._older(picture.name)}")
+                print(f"no {path.name}: {printable(picture.why_not)}{self._older(path)}")
                 continue
             save(draw(picture.chart, picture.heading), path, self.format)
             print(path)
 
-    def _older(self, name: str) -> str:
+    def _older(self, path: Path) -> str:
         """Say which pictures of this name lie there, of other runs than those that are drawn."""
-        names = [name.replace("*", one) for one in OF_SERIES] if name.endswith("*") else [name]
-        files = [f"{one}.{self.format}" for one in names]
-        there = [file for file in files if (self.folder / file).exists()]
+        names = (
+            [path.name.replace("_*", one) for one in OF_SERIES] if "*" in path.name else [path.name]
+        )
+        there = [name for name in names if path.with_name(name).exists()]
         return f" (there, of earlier runs: {', '.join(there)})" if there else ""
 
 

@@ -175,7 +175,7 @@ def _label(word: str, names: Sequence[str], folder: Path) -> int:
     """Set the label of runs. Raises UsageError where it is none."""
     from vllm_bench.records.request_record import RecordsError
     from vllm_bench.records.run_files import ended, files_of
-    from vllm_bench.records.run_info import read_run_info, write_run_info
+    from vllm_bench.records.run_info import read_head, read_run_info, write_run_info
     from vllm_bench.scenario.checks import short_word
 
     try:
@@ -190,6 +190,7 @@ def _label(word: str, names: Sequence[str], folder: Path) -> int:
                 failed += complain(f"{rows.stem}: {GOES_ON}")
                 continue
             try:
+                read_head(json)  # it may be another run's
                 info = read_run_info(json)
                 labelled = {**info.scenario, "label": label}
                 write_run_info(json, dataclasses.replace(info, scenario=labelled))

@@ -316,7 +316,14 @@ def test_all_looks_for_the_runs_where_bench_was_told_to_write_them(
     scripts = clone.calls("bench/")
     assert scripts[0] == call("bench.py", "--plain", given, "--no-tokens")
     others = ["plot.py", "report.py", "summarize.py"]
-    assert sorted(scripts[1:]) == [call(other, "--last --results-dir=there") for other in others]
+    assert sorted(scripts[1:]) == [call(other, "--last --results-dir there") for other in others]
+
+
+def test_all_finds_a_folder_in_ones_home(clone: Clone, tmp_path: Path) -> None:
+    measured = {"HOME": str(tmp_path), "FAKE_RUN": str(tmp_path / "there" / "run.csv")}
+    clone.run("make", "all", "ARGS=--results-dir ~/there", **measured)
+    words = ("--last", "--results-dir", str(tmp_path / "there"))
+    assert sorted(clone.calls("bench/"))[-1] == call("summarize.py", *words)
 
 
 def test_clean_leaves_results_and_settings(clone: Clone) -> None:

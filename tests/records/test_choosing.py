@@ -137,6 +137,8 @@ def test_a_run_of_which_nothing_is_known_is_not_passed_over(
     json.unlink() if text is None else json.write_text(text)
     assert "damaged" in chosen(history)
     assert chosen(history, last=True) == {"c1", "damaged"}  # it was written since c1 began
+    (problem,) = choose(Asked(label="seqs64"), history).problems
+    assert "damaged.csv" in problem
     os.utime(history / "damaged.csv", (NOON_S, NOON_S))
     assert chosen(history, last=True) == {"c1"}
 
@@ -147,6 +149,12 @@ def test_a_label_that_no_run_has_is_told_with_those_there_are(history: Path) -> 
     (problem,) = found.problems
     assert "--label seqs46" in problem
     assert "seqs64" in problem
+
+
+def test_a_json_of_another_run_says_nothing_of_a_run(history: Path) -> None:
+    add(history, "copy", 9, "s9")
+    (history / "copy.json").write_bytes((history / "a1.json").read_bytes())
+    assert "copy" in chosen(history)
 
 
 def test_a_name_for_files_never_leaves_its_folder(history: Path) -> None:

@@ -331,3 +331,13 @@ def test_plot_names_what_is_left_of_earlier_runs_where_it_draws_nothing(history:
     done = run_script("bench/plot.py", NEW4, "--results-dir", history)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("no made_*")]
     assert [name in line for name in pictures] == [True, True, False]
+
+
+def test_plot_of_some_levels_leaves_the_picture_of_all(history: Path) -> None:
+    of_all = history / "plots" / "made_load.png"
+    of_all.write_text("of all")
+    done = run_script("bench/plot.py", NEW4, NEW8, "--results-dir", history)
+    assert done.returncode == 0
+    assert of_all.read_text() == "of all"
+    assert (history / "plots" / f"{NEW4}+1" / "made_load.png").exists()
+    assert (history / "plots" / f"{NEW4}_timeline.png").exists()

@@ -289,12 +289,20 @@ def label_of(info: RunInfo | None) -> str:
 
 
 def _labelled(heads: Heads, label: str, problems: list[str]) -> tuple[Heads, list[str]]:
+    """Return the runs with this label, and the problems, with a line for each whose is unknown."""
+    no_json = "it can't be told which label it has: left out"
+    problems = [*problems, *(f"{path}: {no_json}" for path, info in heads.items() if info is None)]
     kept: Heads = {path: i for path, i in heads.items() if i and label_of(i) == label}
     if kept or not heads:
         return kept, problems
     there = sorted({label_of(info) for info in heads.values()} - {""})
-    said = f"there are {', '.join(there)}" if there else "none has any"
-    return kept, [*problems, f"--label {printable(label)}: no run has this label; {said}"]
+    said = f"there are {', '.join(map(printable, there))}" if there else "none has any"
+    none = (
+        f"--label {printable(label)}: no run has this label"
+        if label
+        else "--label '': each has one"
+    )
+    return kept, [*problems, f"{none}; {said}"]
 
 
 def _name_of(paths: Sequence[Path], named: bool, label: str | None) -> str | None:

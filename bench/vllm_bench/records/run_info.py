@@ -267,10 +267,14 @@ def read_what_is_right(path: Path) -> tuple[RunInfo, str | None]:
 def read_head(path: Path) -> RunInfo:
     """Read which run a `<run_id>.json` is of, and nothing else: of thousands in a second or two.
 
-    What has a wrong kind is left out. Raises RecordsError as `read_what_is_right` does.
+    What has a wrong kind is left out. Raises RecordsError as `read_what_is_right` does, and where
+    it is another run's.
     """
     raw = _mapping(path)
-    return _made(path, {key: raw[key] for key in HEAD if key in raw})[0]
+    info, _ = _made(path, {key: raw[key] for key in HEAD if key in raw})
+    if info.run_id != path.stem:
+        raise RecordsError(f"{path}: of another run: {printable(info.run_id, 100)}")
+    return info
 
 
 def _mapping(path: Path) -> dict[str, Any]:
