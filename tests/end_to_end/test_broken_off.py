@@ -94,19 +94,19 @@ def test_a_folder_that_is_gone_ends_the_run_with_a_line_and_all_rows(
     assert read_run_info(path.with_suffix(".json")).status == "running"
 
 
-def test_a_server_that_dies_leaves_a_row_a_request_and_an_invalid_run(tmp_path: Path) -> None:
+def test_a_server_that_dies_ends_the_run_and_leaves_a_row_a_request_sent(tmp_path: Path) -> None:
     with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5") as server:
         scenarios = write_scenario(tmp_path, **settings(f"{server.url}/v1", "simulated", 300))
-        process = start_bench(tmp_path, scenarios)
+        process = start_bench(tmp_path, scenarios, "--give-up-s", "2")
         wait_for(lambda: written(tmp_path / "results") > 10_000)
         server.process.kill()
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 4, err
-    assert "INVALID (errors" in err
-    assert "INVALID errors" in out
+    assert process.returncode == 1, err
+    assert "gave up" in err
+    assert "INVALID interrupted" in out
     found = rows(tmp_path)
-    assert sorted(found["request_index"]) == list(range(300))
+    assert sorted(found["request_index"]) == list(range(len(found)))
     assert found["error_kind"].isna().sum() > 10
     assert set(found["error_kind"].dropna()) <= {"connect", "truncated"}
     assert found["error"].str.contains("refused").any()
-    assert info(tmp_path).status == "complete"
+    assert info(tmp_path).status == "failed"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +82,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # figures that are none
 @pytest.mark.parametrize("kind", OTHERS)
 @WILD
 @given(data=st.data())
@@ -91,7 +91,5 @@ def test_one_edit_of_one_file_never_ends_the_reading(
 ) -> None:
     name = kind.format(whole.stem)
     made = data.draw(OTHERS[kind]((whole.parent / name).read_bytes()))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # figures that are none
-        for told in shown(edited(whole, tmp_path / "run", name, made), healthy):
-            assert "\n" not in told
+    for told in shown(edited(whole, tmp_path / "run", name, made), healthy):
+        assert "\n" not in told
