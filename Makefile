@@ -12,6 +12,8 @@ WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir
 FOLDER = $(or $(patsubst --results-dir=%,%,$(WHERE)),results)
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME),$(filter-out $(shell uname -n),$(NAME)))
 PACKAGES = bench server tools
+# By which a folder is known as one that a verb has made, or as an empty one.
+OURS = -path $$folder -type d -empty -o -name pyvenv.cfg -o -name '.vllm-bench-*' -o -name 'vllm-rs-*'
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench \
@@ -96,6 +98,12 @@ check: ## check format, lint and types
 	python=$$(sh tools/environment.sh dev) && \
 	"$$(dirname "$$python")/shellcheck" server/*.sh tools/*.sh .ci/run
 
-clean: ## remove caches and environments; results stay
-	rm -rf .venv .venv-vllm .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove caches and environments that these verbs made; results stay
+	for folder in .venv .venv-vllm .peers; do \
+		if [ -h $$folder ]; then rm $$folder; \
+		elif [ -e $$folder ] && [ -z "$$(find $$folder -maxdepth 1 $(OURS))" ]; then \
+			echo "$$folder is left: it was not made by these verbs"; \
+		else rm -rf $$folder; fi; \
+	done
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find bench server tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -52,6 +52,8 @@ Next, on a machine with a GPU and vLLM:
 def main() -> int:
     """Run the scripts against a simulator."""
     args = _parse()
+    import uvloop  # noqa: F401  (where it is missing, one line says so, instead of two)
+
     folder = args.results_dir
     try:
         # Ctrl-C is for the scripts: the simulator still answers their requests in flight.

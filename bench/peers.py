@@ -51,6 +51,7 @@ def main() -> int:
     given = dict(_command(text, PEERS) for text in args.command)
     try:
         INSTALLED.mkdir(exist_ok=True)
+        (INSTALLED / ".vllm-bench-peers").touch()  # by which `make clean` knows it
         commands = {peer: given.get(peer.name) or _installed(peer) for peer in (*chosen, OWN)}
         tokenizer = make_tokenizer(INSTALLED)
         rows: dict[tuple[Load, str], Turn] = {}
@@ -81,8 +82,11 @@ def _parse() -> argparse.Namespace:
 
 
 def _named(peers: dict[str, Peer], name: str) -> Peer:
+    from vllm_bench.scenario.mistakes import nearest
+
     if name not in peers:
-        raise UsageError(f"{name}: no such peer; there are: {', '.join(peers)}")
+        there = f"no such peer; there are: {', '.join(peers)}"
+        raise UsageError(f"{name}: {there}{nearest(name, peers)}")
     return peers[name]
 
 

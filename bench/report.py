@@ -5,6 +5,7 @@
     python bench/report.py --last                     the runs of bench.py's last call
     python bench/report.py results/smoke_test-*.csv   some of them; also --label WORD, --all
     python bench/report.py --out smoke.html RUN_ID    under another name
+    python bench/report.py --out smoke.pdf RUN_ID     on paper (needs Chromium or Chrome)
 
 Reads results/<run_id>.csv and <run_id>.json, and, where they are there, tokens/<run_id>.npz,
 telemetry/<run_id>.csv and server_metrics/<run_id>.csv. Runs are named as for summarize.py: by
@@ -55,8 +56,26 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add_runs(parser, "runs and report")
-    parser.add_argument("--out", type=Path, metavar="F", help="the page; report.html there")
-    return parser.parse_args()
+    out = "the page, or a PDF where F ends in .pdf (default: report.html there)"
+    parser.add_argument("--out", type=Path, metavar="F", help=out)
+    args = parser.parse_args()
+    if args.out is not None and (problem := _problem(args.out)):
+        parser.error(f"--out {args.out}: {problem}")
+    return args
+
+
+def _problem(out: Path) -> str | None:
+    """Return why no report can be written under a name."""
+    from vllm_bench.page.pdf import browser
+
+    if out.is_dir():
+        return "is a folder; name a file in it, report.html say"
+    kind = out.suffix.lower()
+    if kind == ".pdf":
+        lacking = "a PDF takes Chromium or Chrome, and none is on the PATH: install one"
+        return None if browser() else f"{lacking}, or write an .html and print it from a browser"
+    pictures = "; pictures are plot.py's" if kind in (".png", ".svg", ".jpg", ".jpeg") else ""
+    return None if kind in ("", ".html", ".htm") else f"must end in .html or .pdf{pictures}"
 
 
 def _drawn(room: Room, run: Run) -> DrawnRun:
@@ -69,18 +88,20 @@ def _drawn(room: Room, run: Run) -> DrawnRun:
 
 
 def _write(path: Path, runs: list[DrawnRun]) -> bool:
-    """Write the page; False where the folder can't be written."""
+    """Write the page, or print it; False where that can't be done."""
     from vllm_bench.page.page import to_html
+    from vllm_bench.page.pdf import PdfError, browser, to_pdf
     from vllm_bench.records.safe_file import write_atomically
 
-    page = to_html(runs).encode()
+    page, as_pdf = to_html(runs).encode(), path.suffix.lower() == ".pdf"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, page)
-    except OSError as e:
-        complain(f"{path}: report not written: {e.strerror}")
+        data = to_pdf(page, browser() or "chromium", path.parent) if as_pdf else page
+        write_atomically(path, data)
+    except (OSError, PdfError) as e:
+        complain(f"{path}: report not written: {getattr(e, 'strerror', None) or e}")
         return False
-    print(f"{path} ({len(page) / 1e6:.1f} MB): open it in a browser")
+    print(f"{path} ({len(data) / 1e6:.1f} MB)" + ("" if as_pdf else ": open it in a browser"))
     return True
 
 

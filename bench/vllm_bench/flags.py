@@ -107,8 +107,8 @@ def plain(message: str) -> str:
 
 def _meant(flag: str, known: Sequence[str]) -> str:
     here = ELSEWHERE.get(flag, "")
-    if here and here.split()[0] in known:
-        return _hint([here])
+    if here:
+        return _hint([here]) if here.split()[0] in known else f"; bench.py has {here} for it"
     near = difflib.get_close_matches(flag, known, n=1)
     return _hint(near) or "; --help shows all"
 

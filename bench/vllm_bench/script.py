@@ -49,9 +49,7 @@ def _status_of(main: Callable[[], int]) -> int:
     except BenchError as e:
         return complain(e, e.exit_code)
     except ModuleNotFoundError as e:
-        if not e.name or e.name.split(".")[0] in OWN:
-            raise
-        return complain(f"the library {e.name} is missing: run make install, then {ACTIVATE}")
+        return without(e)
     except KeyboardInterrupt as e:
         return _interrupted(e)
     except BrokenPipeError:  # the reader of a listing, head say, has seen enough
@@ -60,6 +58,13 @@ def _status_of(main: Callable[[], int]) -> int:
     except OSError as e:
         discard(1)
         return complain(f"{e.filename or 'the output'}: {e.strerror or e}")
+
+
+def without(missing: ModuleNotFoundError) -> int:
+    """Complain of a library that isn't there, and return the exit code."""
+    if not missing.name or missing.name.split(".")[0] in OWN:
+        raise missing
+    return complain(f"the library {missing.name} is missing: run make install, then {ACTIVATE}")
 
 
 def _main_status(main: Callable[[], int]) -> int:

@@ -150,7 +150,9 @@ def _read_file(path: Path) -> tuple[Fault, ...]:
     except OSError as e:
         raise FaultError(f"cannot read {path}: {e.strerror}") from None
     except yaml.YAMLError as e:
-        raise FaultError(f"{path} isn't YAML: {' '.join(str(e).split())}") from None
+        mark = getattr(e, "problem_mark", None)
+        where = f": see line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise FaultError(f"{path} isn't YAML{where}") from None
     listed = content.get("faults") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise FaultError(f"{path} needs a list under `faults:`")

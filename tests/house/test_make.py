@@ -338,6 +338,69 @@ def test_clean_leaves_results_and_settings(clone: Clone) -> None:
     assert not {".venv", ".mypy_cache", "bench/__pycache__"} & left
 
 
+def test_clean_leaves_folders_that_no_verb_made(clone: Clone, tmp_path: Path) -> None:
+    theirs, elsewhere = clone.root / ".venv", tmp_path / "elsewhere"
+    for folder in (theirs / "an empty one", clone.root / ".venv-vllm", elsewhere):
+        folder.mkdir(parents=True)
+    for folder in ("bench", "server", "tests"):
+        (clone.root / folder).mkdir()
+    (theirs / "thesis.txt").write_text("kept")
+    (clone.root / ".venv-vllm" / "pyvenv.cfg").touch()
+    (elsewhere / "pyvenv.cfg").touch()
+    (clone.root / ".peers").symlink_to(elsewhere)
+    done = clone.run("make", "clean")
+    assert (done.returncode, done.stdout.split()[0]) == (0, ".venv")
+    assert (theirs / "thesis.txt").read_text() == "kept"
+    assert not (clone.root / ".venv-vllm").exists()
+    assert not (clone.root / ".peers").is_symlink()
+    assert (elsewhere / "pyvenv.cfg").exists()
+
+
+@pytest.mark.parametrize("kind", ["run", "dev", "how"])
+def test_a_folder_that_is_no_environment_is_never_emptied(clone: Clone, kind: str) -> None:
+    theirs = clone.root / ".venv" / ".hidden"
+    theirs.parent.mkdir()
+    theirs.write_text("kept")
+    done = clone.environment(kind)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{clone.root}/.venv" in one_line(done.stderr)
+    assert theirs.read_text() == "kept"
+    assert clone.calls("venv") == []
+    theirs.unlink()
+    assert clone.environment(kind).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", ".hidden", "pyvenv.cfg"])
+def test_vllm_is_installed_into_no_folder_of_somebody_elses(
+    clone: Clone, tmp_path: Path, name: str
+) -> None:
+    shutil.copy(ROOT / "tools" / "vllm_cpu.sh", clone.root / "tools")
+    theirs = tmp_path / "my work" / name
+    theirs.parent.mkdir()
+    theirs.write_text("kept")
+    for given in (theirs.parent, theirs):
+        done = clone.run("sh", "tools/vllm_cpu.sh", "--install-only", VLLM_CPU_ENV=str(given))
+        assert done.returncode == 1
+        assert all(word in one_line(done.stderr) for word in (str(given), "VLLM_CPU_ENV"))
+    assert theirs.read_text() == "kept"
+    assert clone.calls("") == []
+
+
+@pytest.mark.parametrize("before", [None, "empty", ".installed-0.31.0", ".vllm-bench-cpu"])
+def test_vllm_is_installed_into_a_folder_that_is_new_empty_or_its_own(
+    clone: Clone, tmp_path: Path, before: str | None
+) -> None:
+    shutil.copy(ROOT / "tools" / "vllm_cpu.sh", clone.root / "tools")
+    folder = tmp_path / "vllm"
+    if before is not None:
+        folder.mkdir()
+    if before not in (None, "empty"):
+        (folder / before).touch()
+    done = clone.run("sh", "tools/vllm_cpu.sh", "--install-only", VLLM_CPU_ENV=str(folder))
+    assert done.returncode  # the fake makes no environment there
+    assert [str(folder) in call for call in clone.calls("-m venv")] == [True]
+
+
 def test_init_env_writes_a_file_that_its_owner_alone_can_read(clone: Clone) -> None:
     done = clone.run("make", "init-env")
     assert done.returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from vllm_bench.page import pdf
 
 from tests.page.reported import write_level
 from tests.support.made_runs import write_gpu_rows
@@ -70,3 +71,45 @@ def test_a_folder_that_cannot_be_written_is_one_line(results):
     done = report("--results-dir", results, "--out", path)
     assert done.returncode == 1
     assert f"{path}: " in one_line(done.stderr)
+
+
+@pytest.mark.browser
+def test_a_pdf_is_printed_by_a_browser(results):
+    if pdf.browser() is None:
+        pytest.skip("no Chromium here")
+    done = report("--results-dir", results, "--out", results / "new folder" / "report.PDF")
+    assert (done.returncode, done.stderr) == (0, "")
+    (made,) = (results / "new folder").iterdir()  # nothing else is left there
+    assert made.read_bytes().startswith(b"%PDF")
+    assert made.stat().st_size > 50_000  # its charts are drawn
+    assert not (results / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("a.pdf", ("Chromium", "install", ".html")),
+        ("a.png", (".html", ".pdf", "plot.py")),
+        ("a.docx", (".html", ".pdf")),
+        (".", ("folder",)),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_read(results, out, words):
+    done = report("--results-dir", results, "--out", out, cwd=results, PATH="/nowhere")
+    assert done.returncode == 2
+    line = one_line(done.stderr)
+    assert [word for word in (f"--out {out}", *words) if word not in line] == []
+    assert not list(results.glob("a.*"))
+
+
+@pytest.mark.parametrize(
+    "script", ["exit 1", "exec sleep 60", "exit 0"], ids=["fails", "hangs", "writes nothing"]
+)
+def test_a_browser_that_prints_nothing_is_told(results, monkeypatch, script):
+    browser = results / "chromium"
+    browser.write_text(f"#!/bin/sh\n{script}\n")
+    browser.chmod(0o755)
+    monkeypatch.setattr(pdf, "LIMIT_S", 0.5)
+    with pytest.raises(pdf.PdfError, match="printed no PDF"):
+        pdf.to_pdf(b"<html></html>", str(browser), results)
+    assert not list(results.glob("pdf-*"))

@@ -22,7 +22,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--nonsense", "unrecognized arguments: --nonsense"),
+        ("--nonsense", "simulator.py: --nonsense: no such flag"),
         ("--max-num-seqs 0", "'0' isn't a whole number, 1 or more"),
         ("--exact --itl-ms -1", "-1"),
         ("--exact --itl-ms soon", "'soon' isn't a number of milliseconds"),
@@ -33,7 +33,11 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
         ("--faults nowhere.yaml", "cannot read nowhere.yaml"),
         ("--port 99999", "--port: '99999' isn't a port: 0 to 65535"),
         ("--port -1", "--port: '-1' isn't a port: 0 to 65535"),
-        ("--profile tiny", "invalid choice: 'tiny'"),
+        ("--profile tiny", "--profile: tiny: must be one of gpt-oss-20b-h100, llama-8b-a100"),
+        ("--profile tiny", "did you mean tiny-cpu?"),
+        ("--prot 80", "--prot: no such flag; did you mean --port?"),
+        ("--seed x", "--seed: x: must be a whole number"),
+        ("--port", "--port: needs a value"),
         ("--profile tiny-cpu --num-gpu-blocks 4", "the KV cache holds 64 tokens"),
         ("--gpu-memory-utilization 1.5", "gpu_memory_utilization"),
         ("--gpu-memory-utilization 0.1", "leaves no memory for the KV cache"),

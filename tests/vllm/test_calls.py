@@ -139,7 +139,8 @@ def test_nobody_follows_a_redirect_with_a_key(far_end: FarEnd) -> None:
         server.models()
     with pytest.raises(ControlError, match=r"HTTP 302, and points to http://127\.0\.0\.1:9/steal"):
         page_getter(far_end.base_url, 5)()
-    assert server.why_not_ready() == "/health answers HTTP 302"
+    assert "HTTP 302: it points to http://127.0.0.1:9/steal" in (server.why_not_ready() or "")
+    assert {r.path for r in far_end.requests} == {"/health", "/v1/models", "/v1"}
     server.close()
 
 

@@ -15,6 +15,7 @@ from .rows import NOBODY, RowError, first_human_turn, root_human_prompt
 # One request shows whether the hub answers. Without it, `datasets` tries at least six times
 # before it gives up, which takes minutes where packets are dropped.
 PROBE_TIMEOUT_S = 10.0
+NO_NAMES = re.compile("Name or service not known|name resolution|nodename nor servname")
 OUR_DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
@@ -126,4 +127,6 @@ def _status(error: BaseException | None) -> int | None:
 
 def _reason(error: Exception, token: str | None) -> str:
     line = " ".join(str(error).split())[:200] or type(error).__name__
+    if NO_NAMES.search(line):
+        return "the name of its host can't be looked up: is there a network?"
     return line.replace(token, "***") if token else line

@@ -181,8 +181,7 @@ def prepared(
     """
     server = server_of(scenario, environ)
     try:
-        server.wait_ready(wait_s, on_wait)
-        served = server.models()
+        served = server.wait_ready(wait_s, on_wait)
         _check_it_serves(scenario, served, environ)
         _check_it_fits(scenario, served)
         return Job(scenario, server, served, plans_for(scenario, server, environ, served))

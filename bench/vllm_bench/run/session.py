@@ -157,8 +157,10 @@ class Session:
         def on_wait(waited_s: float, why: str) -> bool:
             nonlocal next_s
             if waited_s >= next_s:
-                next_s = waited_s + SAY_AGAIN_S
-                self.say(f"waiting for {scenario.base_url}: {why} ({waited_s:.0f} s)")
+                next_s = (waited_s // SAY_AGAIN_S + 1) * SAY_AGAIN_S
+                how_long = f"{waited_s:.0f} of {self.wait_s:g} s; --wait-s changes it"
+                yet = f"no answer yet ({how_long}; Ctrl-C ends it)"
+                self.say(printable(f"waiting for {scenario.base_url}: {yet}: {why}", 500))
             return True
 
         return on_wait

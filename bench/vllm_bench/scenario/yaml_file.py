@@ -21,6 +21,15 @@ MOST_VALUES = 50_000  # a tool's schema has some hundred
 MOST_LEVELS = 100
 MOST_EXPANDED = 4 << 20  # characters, with aliases written out
 MOST_BITS = 64  # of a whole number; JSON's readers take no more
+PLAIN = (  # of the library's messages
+    (r"found character '\\t' .*", "a tab: only blanks may indent"),
+    (r"(mapping values are not allowed here)", r"\1: a text with a colon needs quotes"),
+    (r"expected <block end>, but found .*", "not at the depth of the line above"),
+    (r"could not find expected ':'", "a key without its colon, or another line too far left"),
+    (r"(?:but )?(?:got|found) '<stream end>'", "but the file ends"),
+    (r"found unexpected end of stream", "a quote that isn't closed"),
+    (r"found undefined alias '(.*)'", r"*\1, but there is no &\1 before it"),
+)
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -62,6 +71,8 @@ def write_yaml(value: Any) -> str:
 def _problem(error: yaml.YAMLError) -> str:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark and problem:
+        for pattern, words in PLAIN:
+            problem = re.sub(pattern, words, problem)
         return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
     return " ".join(str(error).split())
 

@@ -20,7 +20,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from ..errors import BenchError
+from .no_answer import FinalError, HungUpError, NoAnswerError, no_answer
 
 MOST_BYTES = 16 << 20  # of a body, unpacked: the ids of two million tokens, or fifty engines' page
 CONNECT_S = 5.0
@@ -30,10 +30,6 @@ FAILURES = (
     *(httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol),
     *(httpx.InvalidURL, OSError, UnicodeError),
 )
-
-
-class NoAnswerError(BenchError):
-    """No whole reply came; the text says why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class Calls:
         moments = dict.fromkeys(("connect", "read", "write"), deadline_s)
         kind = [] if json is None else [(b"Content-Type", b"application/json")]
         with (
-            _reasons(limit_s),
+            _reasons(url, limit_s),
             self._pool.stream(
                 "GET" if json is None else "POST",
                 httpcore.URL(str(httpx.URL(url))),
@@ -93,15 +89,16 @@ class Calls:
 
 
 @contextmanager
-def _reasons(limit_s: float) -> Iterator[None]:
+def _reasons(url: str, limit_s: float) -> Iterator[None]:
     try:
         yield
     except httpcore.ConnectTimeout as e:
-        raise NoAnswerError(f"no connection within {min(limit_s, CONNECT_S):g} s") from e
+        kind = HungUpError if url.startswith("https") else NoAnswerError  # or of the handshake
+        raise kind(f"no connection within {min(limit_s, CONNECT_S):g} s") from e
     except httpcore.TimeoutException as e:
         raise NoAnswerError(f"no answer within {limit_s:g} s") from e
     except FAILURES as e:
-        raise NoAnswerError(str(e) or type(e).__name__) from e
+        raise no_answer(e) from e
 
 
 def _body(pieces: Iterable[bytes], packed_as: str) -> bytes:
@@ -112,7 +109,7 @@ def _body(pieces: Iterable[bytes], packed_as: str) -> bytes:
         came += len(piece)
         body += unpack(piece, MOST_BYTES + 1 - len(body))
         if max(came, len(body)) > MOST_BYTES:
-            raise NoAnswerError(f"an answer of over {MOST_BYTES >> 20} MiB")
+            raise FinalError(f"an answer of over {MOST_BYTES >> 20} MiB")
     return bytes(body)
 
 
@@ -122,14 +119,14 @@ def _unpacker(packed_as: str) -> Callable[[bytes, int], bytes]:
     if name in ("", "identity"):
         return lambda piece, most: piece[:most]
     if name not in ONCE_PACKED:
-        raise NoAnswerError(f"an answer packed as {name[:40]!r}, which was not asked for")
+        raise FinalError(f"an answer packed as {name[:40]!r}, which was not asked for")
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of the two, by its first bytes
 
     def unpack(piece: bytes, most: int) -> bytes:
         try:
             return b"" if unpacker.eof else unpacker.decompress(piece, most)
         except zlib.error as e:
-            raise NoAnswerError(f"an answer that is not {name}: {e}") from e
+            raise FinalError(f"an answer that is not {name}") from e
 
     return unpack
 

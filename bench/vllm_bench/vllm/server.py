@@ -6,6 +6,7 @@ They aren't timed, and each ends in time (`calls`); the streaming path has its o
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -21,19 +22,33 @@ from ..reply.events import counted
 from ..reply.words import error_text
 from ..scenario.secrets import secret_texts, url_secrets
 from .address import Tls, is_own_address
-from .calls import Answer, Calls, NoAnswerError, check_url
+from .calls import Answer, Calls, check_url
+from .no_answer import FinalError, HungUpError, NoAnswerError, WrongAddressError, other_protocol
 from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
 
 LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
+LISTED_S = 8.0  # for /v1/models while a server is waited for: nothing can be told meanwhile
 SHORT_S = 5.0  # for what a server knows by heart; signals are only counted meanwhile
 SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
+PAGES = "web pages, not vLLM: is this the port of another service? Correct base_url"
 MOST_TEXT = 200  # characters of a version, or of a label
+TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
 MOST_LABELS = 100
 MOST_WORDS = 500  # of a reply that says why it failed
 
 
 class ControlError(BenchError):
     """A control call that failed; the text is one line for people."""
+
+
+class NotReadyError(ControlError):
+    """The server isn't ready, but may be after a while."""
+
+
+class WrongServerError(ControlError):
+    """What is at the address, or the key for it, is wrong, and stays so."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +73,19 @@ class Server:
     ) -> None:
         """Prepare calls to `base_url` (ending in /v1); nothing is sent yet.
 
-        Raises ControlError where no request can go to such a host (256.0.0.1, say), OSError where
-        the CA file of `tls` can't be read.
+        Raises WrongServerError where no request can go to such a host (256.0.0.1, say), OSError
+        where the CA file of `tls` can't be read.
         """
         try:
             check_url(base_url)
         except ValueError as e:
-            raise ControlError(f"{base_url}: not a usable URL: {e}") from e
+            raise WrongServerError(f"{base_url}: not a usable URL: {e}") from e
         parts = urlsplit(base_url)
         root_path = parts.path.removesuffix("/v1")
         self.base_url = base_url
         self.root_url = urlunsplit((parts.scheme, parts.netloc, root_path, "", ""))
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._has_key = bool(api_key)
         self._secrets = secret_texts([api_key or ""], headers)  # a gateway may echo them
         # The system's authorities take 20 ms to load: not where nobody asks for them.
         context = (tls or Tls()).context() if parts.scheme == "https" else None
@@ -85,44 +101,98 @@ class Server:
         return is_own_address(urlsplit(self.base_url).hostname or "")
 
     def why_not_ready(self) -> str | None:
-        """Return why the server isn't ready; None: it answers /health with 200."""
+        """Return why the server isn't ready; None: it is, and lists what it serves."""
         try:
-            status = self._calls.ask(f"{self.root_url}/health", SHORT_S).status
-        except NoAnswerError as e:
-            return str(e)
-        if status not in (200, 404):
-            return f"/health answers HTTP {status}"
-        try:
-            if status == 404:  # a gateway may forward only /v1
-                self.models()
+            self.ready()
         except ControlError as e:
             return str(e)
         return None
 
-    def wait_ready(self, limit_s: float, on_wait: Callable[[float, str], bool]) -> None:
-        """Wait until the server is ready; `on_wait(waited_s, why)` may return False to give up.
+    def ready(self) -> list[Model]:
+        """Return what the server serves.
 
-        Raises ControlError after `limit_s` seconds, or when `on_wait` gives up.
+        Raises NotReadyError where that may change by waiting, else WrongServerError, ControlError.
+        """
+        status = self._tried(f"{self.root_url}/health", SHORT_S).status
+        if _may_change(status):
+            raise NotReadyError(f"/health answers HTTP {status}")
+        url = f"{self.base_url}/models"  # a gateway may forward only /v1, and deny the rest
+        answer = self._tried(url, LISTED_S)
+        wrong_path = answer.status == 404 and not self.base_url.endswith("/v1")
+        try:
+            found = self._checked(url, answer)
+        except ControlError as e:
+            if not wrong_path and (answer.status == 404 or _may_change(answer.status)):
+                self._check_front_page(answer)
+                raise NotReadyError(str(e).removeprefix(self.base_url)) from e
+            if answer.status == 400:  # of a proxy to which TLS should be spoken
+                self._check_protocol(url, e)
+            raise
+        if _is_page(answer):
+            raise WrongServerError(f"{url}: {PAGES}")
+        if not answer.body.strip() or _is_empty(found):
+            raise NotReadyError("/models lists no model")
+        return self._models_of(found)
+
+    def _tried(self, url: str, limit_s: float) -> Answer:
+        """Return the answer. Raises NotReadyError where there may be one later, ControlError."""
+        try:
+            return self._calls.ask(url, limit_s)
+        except NoAnswerError as e:
+            if isinstance(e, HungUpError):
+                self._check_protocol(url, e)
+            words = f"{self.base_url}: {masked(str(e), self._secrets)}"
+            if isinstance(e, WrongAddressError):
+                raise WrongServerError(f"{words}: correct base_url") from e
+            if isinstance(e, FinalError):
+                raise ControlError(words) from e
+            raise NotReadyError(masked(str(e), self._secrets)) from e
+
+    def _check_front_page(self, answer: Answer) -> None:
+        """Raise WrongServerError where a page that isn't there is one of a site of web pages.
+
+        A gateway that isn't up yet may answer with such a page too, but has no other.
+        """
+        if answer.status == 404 and _is_page(answer):
+            front = self._tried(f"{self.root_url}/", SHORT_S)
+            if front.status == 200 and _is_page(front):
+                raise WrongServerError(f"{self.base_url}: {PAGES}")
+
+    def _check_protocol(self, url: str, problem: BenchError) -> None:
+        """Raise WrongServerError where TLS is spoken to a server that doesn't, or isn't."""
+        if (other := other_protocol(url)) is not None:
+            raise WrongServerError(f"{self.base_url}: {other}: correct base_url") from problem
+
+    def wait_ready(self, limit_s: float, on_wait: Callable[[float, str], bool]) -> list[Model]:
+        """Wait until the server is ready, and return what it serves.
+
+        `on_wait(waited_s, why)` may return False to give up. Raises ControlError then, after
+        `limit_s` seconds, and at once where waiting changes nothing.
         """
         began_s = time.monotonic()
-        while (why := self.why_not_ready()) is not None:
-            waited_s = time.monotonic() - began_s
-            if waited_s >= limit_s:
-                raise ControlError(
-                    f"no server at {self.base_url} after {waited_s:.0f} s: {why}: start one with "
-                    "make server, or name another with --base-url"
-                )
-            if not on_wait(waited_s, why):
-                raise ControlError(f"gave up waiting for {self.base_url}")
+        while True:
+            try:
+                return self.ready()
+            except NotReadyError as e:
+                waited_s = time.monotonic() - began_s
+                if waited_s >= limit_s:
+                    raise ControlError(
+                        f"no server at {self.base_url} after {waited_s:.0f} s: {e}: start one with "
+                        "make server, or name another with --base-url"
+                    ) from e
+                if not on_wait(waited_s, str(e)):
+                    raise ControlError(f"gave up waiting for {self.base_url}") from e
             time.sleep(min(1.0, max(0.05, limit_s - waited_s)))
 
     def models(self) -> list[Model]:
         """Return what the server serves. Raises ControlError."""
-        found = self._json(f"{self.base_url}/models", LIMIT_S)
+        return self._models_of(self._json(f"{self.base_url}/models", LIMIT_S))
+
+    def _models_of(self, found: Any) -> list[Model]:
         cards = found.get("data") if isinstance(found, dict) else None
         models = [_model(card) for card in cards if _names(card)] if isinstance(cards, list) else []
         if not models and cards != []:
-            raise ControlError(f"{self.base_url}/models: not a list of models with their ids")
+            raise WrongServerError(f"{self.base_url}/models: not a list of models with their ids")
         return models
 
     def version(self) -> str | None:
@@ -220,13 +290,17 @@ class Server:
 
     def _checked(self, url: str, answer: Answer) -> Any:
         """Return the JSON of a reply, None where it is none. Raises ControlError."""
-        if answer.status == 401:
-            raise ControlError(f"{url}: HTTP 401: set api_key_env to the key's variable")
-        if answer.status == 404 and not self.base_url.endswith("/v1"):
-            raise ControlError(f"{url}: HTTP 404: base_url should end in /v1")
-        if answer.status != 200:
+        status = answer.status
+        if status == 401:
+            key = "set api_key_env to the key's variable"
+            refused = "the key is refused: does api_key_env name its variable?"
+            raise WrongServerError(f"{url}: HTTP 401: {refused if self._has_key else key}")
+        if status == 404 and not self.base_url.endswith("/v1"):
+            raise WrongServerError(f"{url}: HTTP 404: base_url should end in /v1")
+        if status != 200:
             words = masked(_words(answer), self._secrets)[:MOST_WORDS]
-            raise ControlError(f"{url}: HTTP {answer.status}: {words}")
+            kind = WrongServerError if status == 403 or 300 <= status < 400 else ControlError
+            raise kind(f"{url}: HTTP {status}: {words}")
         return _json_of(answer.body)
 
 
@@ -257,6 +331,20 @@ def _page(url: str, answer: Answer, secrets: tuple[str, ...]) -> str:
     return answer.body.decode(errors="replace")
 
 
+def _is_page(answer: Answer) -> bool:
+    return answer.body.lstrip()[:1] == b"<"
+
+
+def _may_change(status: int) -> bool:
+    """Whether another answer may come after a while: a server or a gateway that starts."""
+    return 200 < status < 300 or status in (408, 425, 429) or status >= 500
+
+
+def _is_empty(found: Any) -> bool:
+    """Whether a list of models has none, yet: some gateways write null for that."""
+    return found in ({}, []) or (isinstance(found, dict) and found.get("data", 1) in (None, []))
+
+
 def _names(card: object) -> bool:
     return isinstance(card, dict) and isinstance(card.get("id"), str) and bool(card["id"])
 
@@ -283,6 +371,9 @@ def _words(answer: Answer) -> str:
     """Return what a reply says about its own failure."""
     if answer.location:
         return f"it points to {answer.location}: give that address, if it is right"
+    if _is_page(answer):
+        title = TITLE.search(answer.body.decode(errors="replace"))
+        return "a web page" + (f", {' '.join(title[1].split())}" if title else "")
     try:
         found = orjson.loads(answer.body)
         return error_text(found)

@@ -27,6 +27,11 @@ GONE = {
     18: "driver_mismatch",  # the driver was updated under the running program
     28: "gpu_lost",  # GPU_NOT_FOUND
 }
+NO_DRIVER = {
+    9: "the NVIDIA driver isn't loaded: nvidia-smi says more",  # DRIVER_NOT_LOADED
+    12: "no NVIDIA driver is installed on this machine",  # LIBRARY_NOT_FOUND
+    18: "the NVIDIA driver was updated and not loaded again: restart the machine",
+}
 # What nvidia-ml-py has and the older bindings of the same name lack: nvidia-ml-py3 overwrites its
 # file pynvml.py, and the package pynvml before version 12 hides it.
 NEEDED = (
@@ -115,7 +120,9 @@ class Nvml:
         try:
             self._nvml.nvmlInit()
         except self._nvml.NVMLError as e:
-            raise UnavailableError("no_nvml", f"NVML: {e}") from e
+            plain = NO_DRIVER.get(e.value)
+            text = f"{plain} (NVML: {e})" if plain else f"NVML: {e}"
+            raise UnavailableError("no_nvml", text) from e
 
     def close(self) -> None:
         """Close NVML; its errors at this point are of no use."""

@@ -47,7 +47,7 @@ class ModelTokens:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as e:  # the library raises nothing narrower
-            raise ValueError(f"--tokenizer {path}: not a tokenizer: {e}") from e
+            raise ValueError(f"--tokenizer {path}: is no tokenizer of a model") from e
 
     def encode(self, text: str, add_special_tokens: bool) -> Sequence[int]:
         """Return the ids of a text."""
