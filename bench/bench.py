@@ -31,8 +31,8 @@ success, the same plan and settings, on a server that reports the same of itself
 Requests never go through a proxy (HTTP_PROXY): docs/LOAD.md. Keys (HF_TOKEN, and the one that
 api_key_env names) come from the environment or .env.
 
-A server that doesn't answer yet is waited for (--wait-s). What waiting won't change is told at once:
-a host or a key that is wrong, TLS on one side alone, another service on that port.
+A server that doesn't answer yet is waited for (--wait-s). What waiting won't change is told at
+once: a host or a key that is wrong, TLS on one side alone, another service on that port.
 
 Exit codes: 0 done; 1 no server, no prompts, or a run that broke off; 2 wrong usage, a mistake in
 the scenario file, a missing file that it names, a wrong address or key, or a model that isn't
