@@ -7,15 +7,17 @@
 RUN = python=$$(sh tools/environment.sh run) && "$$python"
 DEV = python=$$(sh tools/environment.sh dev) && "$$python" -m
 # ARGS is only for bench, except for the folder: the other scripts read where bench wrote.
+# With --results-dir and its folder as two words, so that the shell reads a ~ in it.
 WHERE = $(lastword $(filter --results-dir=%,$(subst --results-dir ,--results-dir=,$(ARGS))))
+FOLDER = $(or $(patsubst --results-dir=%,%,$(WHERE)),results)
 NAMES = $(if $(filter command,$(origin NAME)),$(NAME),$(filter-out $(shell uname -n),$(NAME)))
 PACKAGES = bench server tools
 # By which a folder is known as one that a verb has made, or as an empty one.
 OURS = -path $$folder -type d -empty -o -name pyvenv.cfg -o -name '.vllm-bench-*' -o -name 'vllm-rs-*'
 
 .DEFAULT_GOAL := help
-.PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench summarize plots report all \
-	test test-fast test-vllm fuzz chaos soak check clean
+.PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench \
+	summarize plots report runs all test test-fast test-vllm fuzz chaos soak check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -61,9 +63,14 @@ plots: ## draw pictures of all runs, in results/plots
 report: ## write a page with all runs: results/report.html
 	$(RUN) bench/report.py $(ARGS)
 
-all: ## run bench, then summarize, plots and report, even if bench failed
-	$(MAKE) --no-print-directory bench; bench=$$?; \
-	$(MAKE) --no-print-directory --keep-going ARGS=$(WHERE) summarize plots report && exit $$bench
+runs: ## list the runs in results (ARGS="--rm RUN", "--label WORD RUN", --prune)
+	$(RUN) bench/runs.py $(ARGS)
+
+all: ## run bench; then summarize, plots and report, of these runs alone, even if one failed
+	before=$$(echo $(FOLDER)/*.csv); $(MAKE) --no-print-directory bench; bench=$$?; \
+	[ "$$(echo $(FOLDER)/*.csv)" != "$$before" ] || exit $$bench; \
+	$(MAKE) --no-print-directory --keep-going "ARGS=--last $(if $(WHERE),--results-dir $(FOLDER))" summarize plots report && \
+	exit $$bench
 
 test: ## run the tests: no server, GPU or network needed
 	$(DEV) pytest -q $(ARGS)

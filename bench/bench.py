@@ -70,7 +70,6 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 WAIT_S = 300.0  # a large model loads for minutes
 GIVE_UP_S = 60.0  # most restarts are over by then
-NAMED_RUNS = 4  # more than these fill the screen with ids
 
 
 def main() -> int:
@@ -296,7 +295,7 @@ def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
 
     print()
     print_summary(done, wide_console())
-    print("\nRead on: " + "\n         ".join(_read_on(done, folder)))
+    print("\nRead on: " + "\n         ".join(_read_on(folder)))
     if status == "interrupted":
         return INTERRUPTED
     if status == "failed":
@@ -304,10 +303,9 @@ def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
     return exit_code(done)
 
 
-def _read_on(done: Sequence[RunSummary], folder: Path) -> list[str]:
-    """Return the commands that read the runs, to be pasted: many runs go by their folder."""
-    words = [] if folder.resolve() == RESULTS else ["--results-dir", str(folder)]
-    words += [summary.run_id for summary in done] if len(done) <= NAMED_RUNS else []
+def _read_on(folder: Path) -> list[str]:
+    """Return the commands that read the runs, to be pasted."""
+    words = ["--last", *([] if folder.resolve() == RESULTS else ["--results-dir", str(folder)])]
     scripts = (os.path.relpath(ROOT / "bench" / name) for name in ("summarize.py", "plot.py"))
     return [shlex.join(["python", script, *words]) for script in scripts]
 

@@ -194,7 +194,7 @@ def _report(rows: list[Calibration], levels: list[CoreLevel], args: argparse.Nam
     from vllm_bench.charts.against_load import calibration_chart
     from vllm_bench.charts.chart import Heading
     from vllm_bench.charts.pen_matplotlib import draw, save
-    from vllm_bench.records.column import to_csv
+    from vllm_bench.records.row import to_csv
     from vllm_bench.records.safe_file import write_atomically
     from vllm_bench.summary.calibration import COLUMNS, sidecar, write_sidecar
 

@@ -61,11 +61,11 @@ def main() -> int:
             words = ["--name", "demo", "--base-url", base_url, "--results-dir", str(folder)]
             before = set(folder.glob("demo-*.csv"))
             status = _run("bench.py", *words, quiet=True)
-        runs = sorted(str(path) for path in set(folder.glob("demo-*.csv")) - before)
-        if status in (1, 2, 130) or not runs:
+        if status in (1, 2, 130) or not set(folder.glob("demo-*.csv")) - before:
             return status or 1
-        told = [_run("summarize.py", *runs), _run("plot.py", *runs, quiet=True)]
-        told.append(_run("report.py", *runs, quiet=True))
+        words = ["--last", "--results-dir", str(folder)]
+        told = [_run("summarize.py", *words)]
+        told += [_run(script, *words, quiet=True) for script in ("plot.py", "report.py")]
         status = next((code for code in told if code not in VERDICTS), 0)
     except KeyboardInterrupt:
         return 130

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Write a report on runs as one HTML page: verdicts, objectives, tables, interactive charts.
 
-    python bench/report.py                            every run in results/
-    python bench/report.py results/smoke_test-*.csv   some of them
+    python bench/report.py                            of each level in results/ the newest runs
+    python bench/report.py --last                     the runs of bench.py's last call
+    python bench/report.py results/smoke_test-*.csv   some of them; also --label WORD, --all
     python bench/report.py --out smoke.html RUN_ID    under another name
     python bench/report.py --out smoke.pdf RUN_ID     on paper (needs Chromium or Chrome)
 
 Reads results/<run_id>.csv and <run_id>.json, and, where they are there, tokens/<run_id>.npz,
 telemetry/<run_id>.csv and server_metrics/<run_id>.csv. Runs are named as for summarize.py: by
-file, id, glob or folder. Writes report.html into the folder of the first run, or of --results-dir.
+file, id, glob or folder. Writes report.html into the folder of the first run, or of --results-dir;
+on runs that are named, or have a label, reports/<run_id>.html or reports/<label>.html.
 
 The page is one file of about 5 MB that opens offline, on a phone too, and can be printed. It makes
 no network request: the chart library (plotly.js) is inside. Curves with many points are drawn with
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
+from vllm_bench.script import add_runs, complain, each_run, find, output, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.charts.over_time import Room
@@ -41,12 +43,14 @@ def main() -> int:
     args = _parse()
     from vllm_bench.page.page import room_for
 
-    paths, missing = find(args.files, args.results_dir)
-    runs, damaged = each_run(paths, partial(_drawn, room_for(len(paths))))
+    chosen = find(args)
+    runs, damaged = each_run(chosen.paths, partial(_drawn, room_for(len(chosen.paths))))
     if not runs:
         return 1
-    written = _write(args.out or (args.results_dir or paths[0].parent) / "report.html", runs)
-    return 0 if written and not missing and not damaged else 1
+    folder, name = output(args, chosen)
+    page = folder / (f"reports/{name}.html" if name else "report.html")
+    written = _write(args.out or page, runs)
+    return 0 if written and not chosen.problems and not damaged else 1
 
 
 def _parse() -> argparse.Namespace:

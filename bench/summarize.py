@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Sum up runs: what they measured, whether to believe it, and whether objectives were met.
 
-    python bench/summarize.py                            every run in results/
-    python bench/summarize.py results/smoke_test-*.csv   some of them
+    python bench/summarize.py                            of each level in results/ the newest runs
+    python bench/summarize.py --last                     the runs of bench.py's last call
+    python bench/summarize.py --all                      every run: history, too
+    python bench/summarize.py results/smoke_test-*.csv   some of them; also --label WORD
     python bench/summarize.py --check RUN_ID             for CI: exit 4 INVALID, 3 objective missed
     python bench/summarize.py --format vllm              also as `vllm bench serve` writes it
     python bench/summarize.py --columns                  what the columns mean
@@ -15,7 +17,9 @@ or a folder found them, and refused where they are named.
 
 Writes summary.csv (one row per run), summary_levels.csv (one row per level, over its repeats),
 summary.md (to paste into a pull request) and summary.json (all of it; --schema)
-into the folder of the first run, or into --results-dir; with --format vllm also vllm/<run_id>.json.
+into the folder of the first run, or into --results-dir. What is named, or has the label, is written
+beside them: summaries/<run_id>.csv and so on, or summaries/<label>.csv; summary.* stay as they are.
+With --format vllm also vllm/<run_id>.json.
 Figures are computed from these files alone, at any time.
 
 A verdict is VALID, SUSPECT (the figures may mislead) or INVALID (they don't mean what they
@@ -46,7 +50,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import add_runs, complain, each_run, find, parser_of, run
+from vllm_bench.script import add_runs, complain, each_run, find, output, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
@@ -65,7 +69,7 @@ def main() -> int:
     from vllm_bench.summary.summary import sorted_summaries, summarize
     from vllm_bench.tables.vllm_format import over_all, to_vllm
 
-    paths, missing = find(args.files, args.results_dir)
+    chosen = find(args)
     theirs: dict[str, bytes] = {}  # each run in vLLM's format, by its file's name
     kept = Kept()
 
@@ -77,17 +81,18 @@ def main() -> int:
             kept.keep(run.path, summary)
         return summary
 
-    taken, damaged = each_run(paths, take, None if args.format else kept.run)
+    taken, damaged = each_run(chosen.paths, take, None if args.format else kept.run)
     if not taken:
         return 1
     summaries = sorted_summaries(taken)
     levels = [level for series in series_of(summaries) for level in series.levels]
     kept.take_levels(levels)
-    written = _write(args.results_dir or paths[0].parent, summaries, theirs)
+    folder, name = output(args, chosen)
+    written = _write(folder, name, summaries, theirs)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
-        _print(summaries, written)
+        _print(summaries, folder, written)
     kept.keep_levels(levels)
-    if not written or missing or damaged:
+    if not written or chosen.problems or damaged:
         return 1
     from vllm_bench.tables.level_lines import exit_code
 
@@ -134,13 +139,15 @@ def _print_reference(*, codes: bool) -> int:
     return 0
 
 
-def _write(folder: Path, summaries: list[RunSummary], theirs: dict[str, bytes]) -> list[Path]:
+def _write(
+    folder: Path, name: str | None, summaries: list[RunSummary], theirs: dict[str, bytes]
+) -> list[Path]:
     """Write all files; where the folder can't be written, say so and return none."""
     from vllm_bench.records.safe_file import write_atomically
 
     written = []
     try:
-        for path, data in _files(folder, summaries, theirs):
+        for path, data in _files(folder, name, summaries, theirs):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, data)
             written.append(path)
@@ -151,30 +158,31 @@ def _write(folder: Path, summaries: list[RunSummary], theirs: dict[str, bytes]) 
 
 
 def _files(
-    folder: Path, summaries: list[RunSummary], theirs: dict[str, bytes]
+    folder: Path, name: str | None, summaries: list[RunSummary], theirs: dict[str, bytes]
 ) -> Iterator[tuple[Path, bytes]]:
-    from vllm_bench.records.column import to_csv
+    from vllm_bench.records.row import to_csv
     from vllm_bench.summary.levels import series_of
     from vllm_bench.tables.columns import SUMMARY_COLUMNS
     from vllm_bench.tables.document import to_json
     from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
     from vllm_bench.tables.markdown import to_markdown
 
-    yield folder / "summary.csv", to_csv(SUMMARY_COLUMNS, summaries)
-    yield folder / "summary_levels.csv", to_csv(LEVEL_COLUMNS, level_rows(series_of(summaries)))
-    yield folder / "summary.md", to_markdown(summaries).encode()
-    yield folder / "summary.json", to_json(summaries)
+    base = f"summaries/{name}" if name else "summary"
+    yield folder / f"{base}.csv", to_csv(SUMMARY_COLUMNS, summaries)
+    yield folder / f"{base}_levels.csv", to_csv(LEVEL_COLUMNS, level_rows(series_of(summaries)))
+    yield folder / f"{base}.md", to_markdown(summaries).encode()
+    yield folder / f"{base}.json", to_json(summaries)
     for summary in summaries if theirs else ():
         yield folder / "vllm" / f"{summary.name}.json", theirs[summary.name]
 
 
-def _print(summaries: list[RunSummary], written: list[Path]) -> None:
+def _print(summaries: list[RunSummary], folder: Path, written: list[Path]) -> None:
     from vllm_bench.tables.terminal import print_summary, wide_console
 
     print_summary(summaries, wide_console())
     if written:
-        names = ", ".join(p.relative_to(written[0].parent).as_posix() for p in written)
-        print(f"\nWrote to {written[0].parent}: {names}")
+        names = ", ".join(path.relative_to(folder).as_posix() for path in written)
+        print(f"\nWrote to {folder}: {names}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +17,7 @@ from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
 from .outputs import discard, finish, open_outputs, takes_more
 
 if TYPE_CHECKING:
-    from .records.find_runs import Run
+    from .records.find_runs import Chosen, Run
 
 T = TypeVar("T")
 
@@ -146,19 +146,39 @@ def counts(text: str) -> tuple[int, ...]:
 
 def add_runs(parser: argparse.ArgumentParser, where: str) -> None:
     """Add the arguments that name runs; `where` says what their folder contains."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="runs (default: all)")
+    runs = "runs: ids, files, globs, folders (default: of each level the newest session's)"
+    parser.add_argument("files", nargs="*", metavar="RUN", help=runs)
+    which = parser.add_mutually_exclusive_group()
+    last = "only the newest session: all runs of bench.py's last call"
+    which.add_argument("--last", action="store_true", help=last)
+    which.add_argument("--all", action="store_true", help="older runs of a level too")
+    parser.add_argument("--label", metavar="WORD", help="only runs with this label; '': with none")
     folder = f"folder with {where} (default: results, next to bench)"
     parser.add_argument("--results-dir", type=Path, metavar="D", help=folder)
 
 
-def find(given: Sequence[str], results_dir: Path | None) -> tuple[list[Path], int]:
-    """Return the runs that were asked for, and how many are missing; those are reported."""
-    from .records.find_runs import find_runs
+def find(args: argparse.Namespace) -> Chosen:
+    """Return the runs that are meant; what wasn't found, and what else lies there, is told."""
+    from .records.find_runs import Asked, choose
 
-    found = find_runs(given, results_dir or RESULTS)
-    for problem in found.problems:
+    asked = Asked(names=args.files, last=args.last, label=args.label, every=args.all)
+    chosen = choose(asked, args.results_dir or RESULTS)
+    for problem in chosen.problems:
         complain(problem)
-    return found.paths, len(found.problems)
+    if older := len(chosen.left_out):
+        runs = "1 older run is" if older == 1 else f"{older} older runs are"
+        say(f"{runs} left out: --all shows them")
+    return chosen
+
+
+def output(args: argparse.Namespace, chosen: Chosen) -> tuple[Path, str | None]:
+    """Return the folder for what is written on runs, and what it is called.
+
+    None: as what stands for the folder, which no file on a part of its runs replaces.
+    """
+    there = chosen.paths[0].parent
+    folder: Path = args.results_dir or there
+    return folder, chosen.name if folder.resolve() == there.resolve() else None
 
 
 def each_run(

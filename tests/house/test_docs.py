@@ -24,6 +24,7 @@ SCRIPTS = {
     "bench/summarize.py",
     "bench/plot.py",
     "bench/report.py",
+    "bench/runs.py",
     "bench/calibrate.py",
     "bench/observe_gpu.py",
     "bench/load_real_prompts.py",

@@ -26,6 +26,7 @@ VERBS = {
     "summarize",
     "plots",
     "report",
+    "runs",
     "all",
     "test",
     "test-fast",
@@ -51,7 +52,9 @@ case "$*" in
     *version_info*) [ "$FAKE_VERSION" != 3.9.2 ] ;;
     *'-m venv --clear'*) rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     *'-m pip'*) [ -z "${FAKE_PIP_FAILS:-}" ] ;;
-    *bench/bench.py*) exit "${FAKE_BENCH_EXIT:-0}" ;;
+    *bench/bench.py*)
+        [ -z "${FAKE_RUN:-}" ] || { mkdir -p "${FAKE_RUN%/*}" && echo >"$FAKE_RUN"; }
+        exit "${FAKE_BENCH_EXIT:-0}" ;;
 esac
 """
 MAMBA = """#!/bin/sh
@@ -278,31 +281,49 @@ def test_a_name_may_stand_before_make_but_the_machines_own_is_not_meant(clone: C
     assert clone.calls("bench.py") == [call("bench.py", "--name rag")]
 
 
-@pytest.mark.parametrize("status", [0, 4])
+@pytest.mark.parametrize("status", [0, 1, 4, 130])
 @pytest.mark.parametrize("jobs", ["-j1", "-j3"])
 def test_all_tells_and_draws_what_came_of_the_bench_and_fails_if_it_did(
     clone: Clone, status: int, jobs: str
 ) -> None:
-    done = clone.run(
-        "make", jobs, "all", "NAME=demo", "ARGS=--telemetry", FAKE_BENCH_EXIT=str(status)
-    )
+    (clone.root / "results").mkdir()
+    (clone.root / "results" / "older.csv").touch()
+    measured = {"FAKE_BENCH_EXIT": str(status), "FAKE_RUN": "results/run.csv"}
+    done = clone.run("make", jobs, "all", "NAME=demo", "ARGS=--telemetry", **measured)
     assert (done.returncode != 0) is (status != 0)
     scripts = clone.calls("bench/")
     assert scripts[0] == call("bench.py", "--name demo", "--telemetry")
     # The bench's arguments are none that the others know.
     others = ["plot.py", "report.py", "summarize.py"]
-    assert sorted(scripts[1:]) == [call(other) for other in others]
+    assert sorted(scripts[1:]) == [call(other, "--last") for other in others]
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 130])
+def test_all_ends_with_the_bench_where_nothing_was_measured(clone: Clone, status: int) -> None:
+    (clone.root / "results").mkdir()
+    for older in ("run.csv", "summary.csv"):
+        (clone.root / "results" / older).touch()
+    done = clone.run("make", "all", "NAME=dem", FAKE_BENCH_EXIT=str(status))
+    assert (done.returncode != 0) is (status != 0)
+    assert clone.calls("bench/") == [call("bench.py", "--name dem")]
 
 
 @pytest.mark.parametrize("given", ["--results-dir there", "--results-dir=there"])
 def test_all_looks_for_the_runs_where_bench_was_told_to_write_them(
     clone: Clone, given: str
 ) -> None:
-    clone.run("make", "all", f"ARGS=--plain {given} --no-tokens")
+    clone.run("make", "all", f"ARGS=--plain {given} --no-tokens", FAKE_RUN="there/run.csv")
     scripts = clone.calls("bench/")
     assert scripts[0] == call("bench.py", "--plain", given, "--no-tokens")
     others = ["plot.py", "report.py", "summarize.py"]
-    assert sorted(scripts[1:]) == [call(other, "--results-dir=there") for other in others]
+    assert sorted(scripts[1:]) == [call(other, "--last --results-dir there") for other in others]
+
+
+def test_all_finds_a_folder_in_ones_home(clone: Clone, tmp_path: Path) -> None:
+    measured = {"HOME": str(tmp_path), "FAKE_RUN": str(tmp_path / "there" / "run.csv")}
+    clone.run("make", "all", "ARGS=--results-dir ~/there", **measured)
+    words = ("--last", "--results-dir", str(tmp_path / "there"))
+    assert sorted(clone.calls("bench/"))[-1] == call("summarize.py", *words)
 
 
 def test_clean_leaves_results_and_settings(clone: Clone) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from vllm_bench.interrupts import Interrupts
+from vllm_bench.records.run_files import WRITTEN, written_files
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.run import session as session_module
-from vllm_bench.run.folder import BESIDE, files_of, remove_run
+from vllm_bench.run.folder import remove_run
 from vllm_bench.run.session import Session
 
 from tests.support.far_end import TinyVllm
@@ -69,13 +70,13 @@ def test_of_those_that_race_for_a_name_each_gets_its_own(named: Callable[[], str
         assert len(set(racers.map(race, range(RACERS)))) == RACERS
 
 
-@pytest.mark.parametrize("place", [*(f"{p}/X{end}" for p, end in BESIDE), "X.json", "X.csv"])
+@pytest.mark.parametrize("place", [*(f"{p}/X{end}" for p, end in WRITTEN), "X.json", "X.csv"])
 def test_a_name_that_any_file_has_is_taken(
     named: Callable[[], str], tmp_path: Path, place: str
 ) -> None:
     first = named()
     remove_run(tmp_path, first)
-    assert files_of(tmp_path, first) == []
+    assert written_files(tmp_path, first) == []
     path = tmp_path / place.replace("X", first)
     path.parent.mkdir(exist_ok=True)
     path.symlink_to("nowhere")
@@ -87,12 +88,12 @@ def test_what_was_broken_off_leaves_nothing_and_others_keep_theirs(
     named: Callable[[], str], tmp_path: Path
 ) -> None:
     first, second = named(), named()
-    for place, end in BESIDE:
+    for place, end in WRITTEN:
         (tmp_path / place).mkdir(exist_ok=True)
         (tmp_path / place / f"{first}{end}").touch()
     remove_run(tmp_path, first)
-    assert files_of(tmp_path, first) == []
-    assert [path.name for path in files_of(tmp_path, second)] == [f"{second}.csv"]
+    assert written_files(tmp_path, first) == []
+    assert [path.name for path in written_files(tmp_path, second)] == [f"{second}.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["plans"]
 
 
@@ -119,4 +120,4 @@ def test_benches_that_begin_together_write_each_others_files_never(
     assert {name for frame in rows for name in frame["request_id"]} == sent
     assert len(sent) == 18
     for info in infos:
-        assert len(files_of(results, info.run_id)) == 5
+        assert len(written_files(results, info.run_id)) == 5

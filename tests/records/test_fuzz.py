@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.find_runs import Asked, choose, head_of, load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.records.run_info import read_run_info, read_what_is_right
 from vllm_bench.records.sample_file import read_gpu_rows, read_server_rows
@@ -63,6 +63,24 @@ def test_an_edit_of_a_runs_json_costs_at_most_what_was_edited(
         assert info.clock_start.wall_s >= 0
         assert all(math.isfinite(v) for v in (info.server_counters.get("after") or {}).values())
         assert problem is None or problem.startswith(f"{path}: ")
+
+
+@WILD
+@given(st.data(), st.sampled_from([{}, {"every": True}, {"last": True}, {"label": "a"}]))
+def test_an_edit_of_one_runs_json_hides_no_run(
+    run: Path, tmp_path: Path, data: st.DataObject, asked: dict[str, Any]
+) -> None:
+    whole = run.with_suffix(".json").read_text()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_bytes(run.read_bytes())
+        (tmp_path / f"{name}.json").write_text(whole.replace(f'"{run.stem}"', f'"{name}"'))
+    edited = tmp_path / "one.json"
+    edited.write_bytes(data.draw(edited_json(json.loads(edited.read_text()))))
+    found = choose(Asked(**asked), tmp_path)
+    if not asked:
+        assert {p.stem for p in (*found.paths, *found.left_out)} == {"one", "two"}
+    assert len(found.problems) == ("label" in asked and head_of(tmp_path / "one.csv") is None)
+    assert found.paths
 
 
 @WILD

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.request_record import RecordWriter, read_rows
+from vllm_bench.records.run_files import YOUNG_S
 from vllm_bench.records.run_info import ClockPair, RunInfo, read_run_info, write_run_info
 from vllm_bench.records.safe_file import locked, unlocked
-from vllm_bench.run.folder import YOUNG_S, mark_left_behind
+from vllm_bench.run.folder import mark_left_behind
 
 from tests.support.far_end import TinyVllm
 from tests.support.made_runs import made_info, made_record, write_run

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from vllm_bench.records.run_info import read_run_info
 
 from tests.scripts.conftest import Bench, Scenarios
 from tests.support.far_end import TinyVllm
@@ -35,6 +36,23 @@ def test_the_commands_to_read_on_work_when_pasted(
     assert (pasted.returncode, pasted.stderr) == (0, "")
     assert len((folder / "summary.csv").read_text().splitlines()) == 1 + len(levels)
     assert len(told[0]) < len(str(folder)) + 120
+
+
+def test_runs_of_one_call_are_of_one_session_and_resume_goes_on_with_it(
+    tmp_path: Path, scenarios: Scenarios
+) -> None:
+    def sessions() -> list[str | None]:
+        infos = map(read_run_info, (tmp_path / "results").glob("*.json"))
+        return [i.session for i in sorted(infos, key=lambda i: i.clock_start.wall_s)]
+
+    assert_ran(run_bench(tmp_path, scenarios(concurrencies=[1, 2])))
+    first, second = sessions()
+    assert first == second
+    assert first
+    assert_ran(run_bench(tmp_path, scenarios(concurrencies=[1, 2, 3]), "--resume"))
+    assert sessions() == [first] * 3
+    assert_ran(run_bench(tmp_path, scenarios(concurrencies=[2])))
+    assert len(set(sessions())) == 2
 
 
 def test_a_dry_run_that_resumes_says_what_is_complete(tmp_path: Path, scenarios: Scenarios) -> None:

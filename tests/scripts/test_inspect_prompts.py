@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -294,32 +294,25 @@ def test_what_it_was_told_to_write_is_whole_though_nobody_reads_on(
         assert [(tmp_path / name).read_bytes() for name in ("j.jsonl", "t.txt")] == kept
 
 
-def writer_of(pipe: Path) -> int | None:
-    """Open a pipe for writing; None while nobody reads it."""
-    with contextlib.suppress(OSError):
-        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    return None
+def memory_of(pid: int) -> int:
+    """Return the bytes that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
-    slow = tmp_path / "slow.txt"
-    os.mkfifo(slow)
+    lines = "".join(f"{i} " + "please tell me more " * 20 + "\n" for i in range(200_000))
+    (tmp_path / "slow.txt").write_text(lines)
     running = subprocess.Popen(
         [sys.executable, SCRIPT, "--dataset", "file:slow.txt"],
         env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while (writer := writer_of(slow)) is None:
-        assert running.poll() is None
-        time.sleep(0.01)
-    while (
-        running.poll() is None
-    ):  # again: one that comes just before the read begins is kept for later
-        running.send_signal(signal.SIGINT)
-        time.sleep(0.1)
     assert running.stderr is not None
     with running.stderr as said:
-        assert (running.returncode, said.read()) == (130, "")
-    os.close(writer)
+        while memory_of(running.pid) < len(lines):  # until it has read the file
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        assert (running.wait(30), said.read()) == (130, "")
 
 
 @pytest.mark.parametrize("script", ["bench/inspect_prompts.py", "bench/load_real_prompts.py"])

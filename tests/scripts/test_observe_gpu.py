@@ -158,7 +158,7 @@ def test_an_exporters_page_is_read(
         (["--dcgm-url", "gpu7:9400"], "must be http"),
         (["--dcgm-url", "http://user:key@gpu7:9400/metrics"], "must be http"),
         (["--telemetry-command", " "], "it is empty"),
-        (["--telemetry-command", "x", "--dcgm-url", "http://gpu7:9400/metrics"], "not allowed"),
+        (["--telemetry-command", "x", "--dcgm-url", "http://gpu7:9400/metrics"], "doesn't go with"),
     ],
 )
 def test_wrong_usage_is_told_before_any_request(

@@ -36,7 +36,8 @@ def test_no_file_means_every_run_of_the_folder(results):
 def test_a_run_that_is_named_is_reported_alone(results):
     done = report("made-cc8-0", cwd=results)
     assert (done.returncode, done.stderr) == (0, "")
-    page = (results / "report.html").read_text(encoding="utf-8")
+    assert not (results / "report.html").exists()  # of all
+    page = (results / "reports" / "made-cc8-0.html").read_text(encoding="utf-8")
     assert "made-cc8-0" in page
     assert "made-cc4-0" not in page
 
@@ -52,7 +53,7 @@ def test_what_does_not_exist_is_named_and_the_others_are_still_reported(results)
     done = report("made-cc8-0", "nothing", cwd=results)
     assert done.returncode == 1
     assert one_line(done.stderr).startswith("report.py: nothing: ")
-    assert (results / "report.html").exists()
+    assert (results / "reports" / "made-cc8-0.html").exists()
 
 
 def test_damaged_samples_are_one_line_and_the_others_are_still_reported(results):

@@ -37,8 +37,8 @@ def results(tmp_path):
     return tmp_path
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "summary.csv").open() as lines:
+def rows(folder: Path, name: str = "summary") -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open() as lines:
         return list(csv.DictReader(lines))
 
 
@@ -63,20 +63,20 @@ def test_a_second_time_the_summary_itself_is_not_taken_for_a_run(results):
 def test_a_run_is_named_by_either_file_its_id_or_a_quoted_glob(results, named):
     done = script("summarize", named, cwd=results)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [r["run_id"] for r in rows(results)] == ["made-cc8-a"]
+    assert [r["run_id"] for r in rows(results, "summaries/made-cc8-a")] == ["made-cc8-a"]
 
 
 def test_an_id_is_looked_for_in_the_results_folder(results, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     done = script("summarize", "made-cc8-a", "--results-dir", results, cwd=elsewhere)
     assert done.returncode == 0
-    assert len(rows(results)) == 1
+    assert len(rows(results, "summaries/made-cc8-a")) == 1
 
 
 def test_a_run_named_twice_counts_once(results):
     done = script("summarize", "made-cc4-a.csv", "made-cc4-a.json", "./made-cc4*", cwd=results)
     assert done.returncode == 0
-    assert len(rows(results)) == 1
+    assert len(rows(results, "summaries/made-cc4-a")) == 1
 
 
 def test_a_shells_own_glob_may_name_the_summary(results):
@@ -97,7 +97,7 @@ def test_the_summary_named_alone_is_refused_by_name(results):
 def test_results_go_where_the_first_run_lies_or_where_told(results, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     script("summarize", results / "made-cc4-a.csv", cwd=other)
-    assert (results / "summary.md").exists()
+    assert (results / "summaries" / "made-cc4-a.md").exists()
     assert list(other.iterdir()) == []
     script("summarize", results / "made-cc4-a.csv", "--results-dir", other / "new")
     assert (other / "new" / "summary.csv").exists()
@@ -139,7 +139,7 @@ def test_a_glob_is_looked_for_in_the_results_folder_too(results, tmp_path_factor
     (elsewhere / "made-notes.txt").write_text("not a run, though the glob matches it")
     done = script("summarize", "made-cc*", "--results-dir", results, cwd=elsewhere)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(rows(results)) == 2
+    assert len(rows(results, "summaries/made-cc4-a+1")) == 2
     none = script("summarize", "mad-*", "--results-dir", results, cwd=elsewhere)
     line = one_line(none.stderr)
     assert line.startswith("summarize.py: mad-*: ")
@@ -198,7 +198,7 @@ def test_a_torn_last_line_costs_only_that_line(results):
     path = results / "made-cc4-a.csv"
     path.write_bytes(path.read_bytes()[:-20])
     assert script("summarize", path).returncode == 0
-    (row,) = rows(results)
+    (row,) = rows(results, "summaries/made-cc4-a")
     assert (row["requests"], row["verdict"], row["reasons"]) == ("99", "SUSPECT", "interrupted")
 
 
@@ -208,7 +208,7 @@ def test_a_run_without_its_json_is_summed_up_and_says_so(results):
     assert done.returncode == 1
     assert "made-cc4-a.json: " in one_line(done.stderr)
     assert "no_run_info" in done.stdout
-    assert rows(results)[0]["verdict"] == "SUSPECT"
+    assert rows(results, "summaries/made-cc4-a")[0]["verdict"] == "SUSPECT"
 
 
 def test_a_damaged_json_is_one_line_and_the_rows_are_summed_up(results):
@@ -216,7 +216,7 @@ def test_a_damaged_json_is_one_line_and_the_rows_are_summed_up(results):
     done = script("summarize", results / "made-cc4-a.csv")
     assert done.returncode == 1
     assert "made-cc4-a.json: " in one_line(done.stderr)
-    assert len(rows(results)) == 1
+    assert len(rows(results, "summaries/made-cc4-a")) == 1
 
 
 def test_check_exits_4_where_a_run_is_invalid(results):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     "server/run_server.sh",
-    "bench/serve.py",
+    "server/serve.py",
     "bench/vllm_bench/scenario/secrets.py",
     "bench/vllm_bench/scenario/echoes.py",
     # What is outside of the rooms needs no package.

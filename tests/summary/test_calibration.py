@@ -11,9 +11,9 @@ import pytest
 from vllm_bench.charts.against_load import calibration_chart
 from vllm_bench.charts.chart import Heading
 from vllm_bench.charts.pen_matplotlib import draw
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
+from vllm_bench.records.row import to_csv
 from vllm_bench.summary.calibration import (
     COLUMNS,
     FIELDS,

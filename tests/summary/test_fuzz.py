@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
+from vllm_bench.records.row import to_csv
 from vllm_bench.summary.calibration import FIELDS, Calibration, sidecar, write_sidecar
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import find_runs
+from vllm_bench.records.row import to_csv
 from vllm_bench.script import each_run
 from vllm_bench.summary import kept as kept_module
 from vllm_bench.summary.kept import Kept

@@ -9,8 +9,8 @@ import io
 import numpy as np
 import pytest
 from vllm_bench.figures.digits import short
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.row import to_csv
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, Series, series_of

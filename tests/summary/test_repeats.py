@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.row import to_csv
 from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from vllm_bench.figures.objectives import Attainment, Objective, Outcome
 from vllm_bench.figures.throughput import Throughput
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.row import to_csv
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.distribution import Distribution
 from vllm_bench.stats.share import Share

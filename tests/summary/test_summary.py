@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from vllm_bench.figures.metrics import STREAMED
-from vllm_bench.records.column import to_csv
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import COLUMNS, RecordsError
+from vllm_bench.records.row import to_csv
 from vllm_bench.records.run_info import write_run_info
 from vllm_bench.summary.summary import sorted_summaries, summarize
 from vllm_bench.tables.columns import SUMMARY_COLUMNS

@@ -111,6 +111,7 @@ def made_info(records: Sequence[RequestRecord], **changes: Any) -> RunInfo:
     info = RunInfo(
         run_id=first.run_id,
         status="complete",
+        session="made",
         scenario={
             "name": first.scenario,
             "model": "openai/gpt-oss-20b",

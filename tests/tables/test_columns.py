@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vllm_bench.records.column import Column, follow, to_csv
+from vllm_bench.records.row import Column, follow, to_csv
 from vllm_bench.tables.columns import BY_NAME, GROUPS, REPEATED, SUMMARY_COLUMNS
 from vllm_bench.tables.group import Where
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import jsonschema
-from vllm_bench.records.column import to_csv
+from vllm_bench.records.row import to_csv
 from vllm_bench.serverside.energy import SENSOR_NOTE
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary

@@ -150,7 +150,7 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
 
 def _named(script: str, runs: Sequence[LeftRun]) -> list[str]:
     """Return the run that plot.py draws, the last one: pictures of all take too long."""
-    return [run.run_id for run in runs if run.rows][-1:] if script == "plot" else []
+    return [run.run_id for run in runs if run.rows][-1:] if script == "plot" else ["--all"]
 
 
 def _twin_left(stage: Stage) -> Iterator[str]:

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from ..figures.digits import needs, short
-from ..records.column import Column as Figure
-from ..records.column import Value, follow
+from ..records.row import Column as Figure
+from ..records.row import Value, follow
 from ..records.text import ABSENT, printable
 from ..stats.distribution import min_samples
 from ..summary.levels import Series

@@ -1,4 +1,4 @@
-"""Finds runs among files, and loads them: their rows and their JSON."""
+"""Finds runs among files, chooses among them, and loads them: their rows and their JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .request_record import COLUMNS, RecordsError, known_columns, read_rows
 from .row import Rows
-from .run_info import RunInfo, read_what_is_right
+from .run_info import RunInfo, read_head, read_what_is_right
 from .safe_file import opened
-from .text import printable
+from .text import file_name, printable
 
 # Files that summarize.py writes; a shell's `results/*.csv` includes them.
 OWN_FILES = ("summary.csv", "summary_levels.csv", "summary.json")
@@ -221,3 +221,142 @@ def _load_info(path: Path) -> tuple[RunInfo | None, list[str]]:
     if info.run_id != path.stem:
         return None, [f"{path}: {_other(info.run_id)}"]
     return info, [problem] if problem else []
+
+
+# ---- which of the runs that lie there are meant ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a person asked for.
+
+    Runs that are named are meant, each of them. Of those that lie in a folder it is, of each
+    scenario, label and level of load, the repeats of the newest session that has it.
+    """
+
+    names: Sequence[str] = ()  # files, globs, run ids, folders; none: the results folder
+    last: bool = False  # only the newest session
+    label: str | None = None  # only runs with this label; empty: those without one
+    every: bool = False  # all that lie there
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The runs that are meant."""
+
+    paths: list[Path]  # of their rows
+    problems: list[str]  # a line for each that wasn't found
+    left_out: list[Path]  # what else lies there: older runs
+    name: str | None  # what files on them are called; None: they stand for their whole folder
+
+
+Heads = dict[Path, RunInfo | None]  # by a run's rows; None: it can't be told what it was
+
+
+def choose(asked: Asked, results_dir: Path) -> Chosen:
+    """Find the runs that are meant."""
+    folders = [name for name in asked.names if Path(name).is_dir()]
+    names = [name for name in asked.names if name not in folders]
+    named = find_runs(names, results_dir) if names else Found()
+    lying = find_runs(folders, results_dir) if folders or not names else Found()
+    found = {place: path for of in (named, lying) for place, path in of.by_place.items()}
+    problems = [*named.problems, *lying.problems]
+    heads = {path: head_of(path) for path in found.values()}
+    if asked.label is not None:
+        heads, problems = _labelled(heads, asked.label, problems)
+    meant, left_out = list(heads), list[Path]()
+    if asked.last:
+        meant = last_session(heads)
+    elif not asked.every:
+        of_folders = {path: heads[path] for path in lying.paths if path in heads}
+        stay = {*newest_sessions(of_folders), *named.paths}
+        left_out = [path for path in of_folders if path not in stay]
+        meant = [path for path in heads if path in stay]
+    return Chosen(meant, problems, left_out, _name_of(meant, bool(names), asked.label))
+
+
+def head_of(rows: Path) -> RunInfo | None:
+    """Return which run rows are of, by its JSON; None where that can't be told."""
+    try:
+        return read_head(rows.with_suffix(".json"))
+    except RecordsError:  # to load it will say what is wrong
+        return None
+
+
+def label_of(info: RunInfo | None) -> str:
+    """Return a run's label; empty: it has none, or that isn't known."""
+    return (info.scenario.get("label") or "") if info else ""
+
+
+def _labelled(heads: Heads, label: str, problems: list[str]) -> tuple[Heads, list[str]]:
+    """Return the runs with this label, and the problems, with a line for each whose is unknown."""
+    no_json = "it can't be told which label it has: left out"
+    problems = [*problems, *(f"{path}: {no_json}" for path, info in heads.items() if info is None)]
+    kept: Heads = {path: i for path, i in heads.items() if i and label_of(i) == label}
+    if kept or not heads:
+        return kept, problems
+    there = sorted({label_of(info) for info in heads.values()} - {""})
+    said = f"there are {', '.join(map(printable, there))}" if there else "none has any"
+    none = (
+        f"--label {printable(label)}: no run has this label"
+        if label
+        else "--label '': each has one"
+    )
+    return kept, [*problems, f"{none}; {said}"]
+
+
+def _name_of(paths: Sequence[Path], named: bool, label: str | None) -> str | None:
+    if named and paths:
+        more = f"+{len(paths) - 1}" if len(paths) > 1 else ""
+        return f"{paths[0].stem}{more}"
+    return None if label is None else file_name(label)
+
+
+def newest_sessions(heads: Heads) -> list[Path]:
+    """Return, of each scenario, label and level of load, the runs of its newest session.
+
+    A run that doesn't say of which session it is stands alone; one of which nothing is known is
+    newest, so that it is seen.
+    """
+    groups: dict[tuple[object, ...], Heads] = {}
+    for path, info in heads.items():
+        key = (path,) if info is None else (path.parent, *_level(info))
+        groups.setdefault(key, {})[path] = info
+    return [path for group in groups.values() for path in last_session(group)]
+
+
+def last_session(heads: Heads) -> list[Path]:
+    """Return the runs of the newest session of all, in their order.
+
+    With them those of which nothing is known, unless they were written before it began.
+    """
+    known = {path: info for path, info in heads.items() if info is not None}
+    if not known:
+        return list(heads)
+    newest = max(known, key=lambda path: (known[path].clock_start.wall_s, path.name))
+    session = known[newest].session
+    of_it = {p: i for p, i in known.items() if session is not None and i.session == session}
+    of_it = of_it or {newest: known[newest]}
+    began_s = min(info.clock_start.wall_s for info in of_it.values())
+    unknown = [p for p, info in heads.items() if info is None and _written_s(p) >= began_s]
+    return [p for p, info in of_it.items() if not _made_again(info, of_it.values())] + unknown
+
+
+def _written_s(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _level(info: RunInfo) -> tuple[object, ...]:
+    load = (info.concurrency, info.request_rate, info.plan.get("speed"))
+    return (info.scenario.get("name"), label_of(info), *load)
+
+
+def _made_again(run: RunInfo, session: Iterable[RunInfo]) -> bool:
+    """Whether a run that broke off was made again in its session: by bench.py --resume."""
+    place = (*_level(run), run.repeat)
+    return run.status != "complete" and any(
+        other.status == "complete" and (*_level(other), other.repeat) == place for other in session
+    )

@@ -44,6 +44,7 @@ class RunInfo:
 
     run_id: str
     status: RunStatus
+    session: str | None = None  # one for all runs of one call of bench.py; earlier ones had none
     scenario: dict[str, Any]  # resolved settings, secrets masked
     concurrency: int | None  # None: an open loop
     # Those that have rows. Where a closed loop goes by time: at the end those that began; until
@@ -182,6 +183,7 @@ SHAPE: dict[str, Shape] = {
     "schema_version": whole,
     "run_id": text,
     "status": status,
+    "session": or_null(text),
     "scenario": {
         **dict.fromkeys(("name", "model", "dataset", "cache"), text),
         **dict.fromkeys(("label", "system_prompt", "base_url"), or_null(text)),
@@ -237,7 +239,8 @@ SHAPE: dict[str, Shape] = {
     "files": [text],
 }
 NEEDED = ("run_id", "status", "scenario", "num_requests", "clock_start", "schema_version")
-NULLABLE = ("concurrency", "request_rate", "clock_end")
+NULLABLE = ("concurrency", "request_rate", "clock_end", "session")
+HEAD = (*NEEDED, "session", "concurrency", "request_rate", "repeat", "plan")
 EMPTY: dict[str, Any] = {
     **{name: {} for name in ("seeds", "prompts", "server", "server_counters", "client")},
     "concurrency": None,
@@ -258,21 +261,41 @@ def read_what_is_right(path: Path) -> tuple[RunInfo, str | None]:
 
     Raises RecordsError where it is missing, no run's, of another version, or lacks what is needed.
     """
+    return _made(path, _mapping(path))
+
+
+def read_head(path: Path) -> RunInfo:
+    """Read which run a `<run_id>.json` is of, and nothing else: of thousands in a second or two.
+
+    What has a wrong kind is left out. Raises RecordsError as `read_what_is_right` does, and where
+    it is another run's.
+    """
+    raw = _mapping(path)
+    info, _ = _made(path, {key: raw[key] for key in HEAD if key in raw})
+    if info.run_id != path.stem:
+        raise RecordsError(f"{path}: of another run: {printable(info.run_id, 100)}")
+    return info
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """Return what the file says, of any kind. Raises RecordsError."""
     try:
         raw = orjson.loads(read_regular(path, MOST_BYTES))
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
     except ValueError as e:
         raise RecordsError(f"{path}: not a run's JSON: {e}") from e
-    if not isinstance(raw, dict) or _too_deep(raw, MOST_LEVELS):
-        raise RecordsError(f"{path}: not a run's JSON: it must be a mapping of few levels")
+    if not isinstance(raw, dict):
+        raise RecordsError(f"{path}: not a run's JSON: it must be a mapping")
     if raw.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
         said = printable(raw["schema_version"], 40)
         raise RecordsError(f"{path}: schema_version {said}; this reads {SCHEMA_VERSION}")
-    return _made(path, raw)
+    return raw
 
 
 def _made(path: Path, raw: dict[str, Any]) -> tuple[RunInfo, str | None]:
+    if _too_deep(raw, MOST_LEVELS):
+        raise RecordsError(f"{path}: not a run's JSON: it must be a mapping of few levels")
     wrong: list[str] = []
     right = _right(raw, SHAPE, "", wrong)
     lacking = [name for name in NEEDED if name not in right]

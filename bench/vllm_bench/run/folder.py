@@ -8,22 +8,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from os.path import lexists
 from pathlib import Path
 
 from ..errors import BenchError
 from ..records.request_record import RecordsError, count_rows
+from ..records.run_files import WRITTEN, YOUNG_S, written_files
 from ..records.run_info import RunInfo, read_run_info, write_run_info
 from ..records.safe_file import unlocked
 
 ROW_BYTES = 500  # a row of a normal run has about 350
-BESIDE = (
-    ("tokens", ".part"),
-    ("tokens", ".npz"),
-    ("telemetry", ".csv"),
-    ("server_metrics", ".csv"),
-    ("plans", ".csv"),
-)  # the files of a run in folders of their own, and how they end
 SPARE_BYTES = 20_000_000  # for telemetry, pictures and the file system's own needs
 
 
@@ -69,24 +62,14 @@ def remove_empty(path: Path) -> None:
             path.unlink()
 
 
-def files_of(folder: Path, run_id: str) -> list[Path]:
-    """Return the files that a run of this name has, its rows first and its JSON last."""
-    names = [f"{run_id}.csv", *(f"{place}/{run_id}{end}" for place, end in BESIDE)]
-    return [path for name in (*names, f"{run_id}.json") if lexists(path := folder / name)]
-
-
 def remove_run(folder: Path, run_id: str) -> None:
     """Remove what a run has written that was broken off before its first request."""
-    for path in files_of(folder, run_id):
+    for path in written_files(folder, run_id):
         with suppress(OSError):
             path.unlink()
-    for place in {place for place, _ in BESIDE}:
+    for place in {place for place, _ in WRITTEN}:
         with suppress(OSError):  # it is missing, or other runs have files in it
             (folder / place).rmdir()
-
-
-# A run creates its rows right after its JSON: after this time it never will.
-YOUNG_S = 600.0
 
 
 def mark_left_behind(folder: Path) -> list[Path]:

@@ -8,12 +8,12 @@ would find the same. A whole run stands for each run with the same key (see same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..records.request_record import RecordsError, read_rows
 from ..records.row import Rows
-from ..records.run_info import read_run_info
+from ..records.run_info import read_head, read_run_info
 from ..records.same_run import RunKey
 
 NO_RUNS = (
@@ -46,6 +46,13 @@ def complete_runs(
         if len(rows) == info.num_requests and _measured(rows, path, tell):
             found.append((info.clock_start.wall_s, key, path))
     return {key: path for _, key, path in sorted(found, key=lambda run: run[0])}
+
+
+def continued(complete: Sequence[Path | None]) -> str | None:
+    """Return the session of the newest of these runs: what they lack belongs to it."""
+    heads = [read_head(rows.with_suffix(".json")) for rows in complete if rows is not None]
+    newest = max(heads, key=lambda head: head.clock_start.wall_s, default=None)
+    return newest.session if newest else None
 
 
 def _measured(rows: Rows, path: Path, tell: Callable[[str], None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from ..live.progress import Title
 from ..live.view import progress_view
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
+from ..records.run_files import written_files
 from ..records.run_info import ClockPair, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
@@ -27,7 +29,6 @@ from ..watch.samplers import Samplers, Wanted
 from .crew import RunError, workers_for
 from .folder import (
     check_folder,
-    files_of,
     leaving_no_empty,
     mark_left_behind,
     remove_empty,
@@ -44,7 +45,7 @@ from .prepare import (
     proxy_note,
     server_of,
 )
-from .resume import complete_runs
+from .resume import complete_runs, continued
 from .runner import RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
@@ -71,6 +72,8 @@ class Session:
     telemetry_command: str | None
     dcgm_url: str | None
     _said: set[str] = field(default_factory=set)
+    # Of all these runs: a word that no other call has.
+    _id: str = field(default_factory=lambda: f"{_now()}-{secrets.token_hex(4)}")
 
     def dry_run(self, scenario: Scenario) -> Iterator[str]:
         """Return what the scenario's runs would send; a server that doesn't answer isn't needed."""
@@ -99,9 +102,9 @@ class Session:
             wanted = [(job, plan) for job in jobs for plan in job.plans]
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
-            for number, ((job, plan), rows) in enumerate(
-                zip(wanted, self._complete(jobs), strict=True), start=1
-            ):
+            complete = self._complete(jobs)
+            own = dataclasses.replace(self, _id=continued(complete) or self._id)
+            for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
                     self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
                     yield rows, "complete"
@@ -109,7 +112,7 @@ class Session:
                 self.interrupts.check()
                 named = self._named(plan)
                 try:
-                    status = self._run(job, named, number, len(wanted))
+                    status = own._run(job, named, number, len(wanted))
                 except KeyboardInterrupt:  # before the first request
                     remove_run(self.folder, named.run_id)
                     raise
@@ -176,11 +179,10 @@ class Session:
         Of two benches that start in one second only one can make it. Raises OSError.
         """
         while True:
-            now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            named = dataclasses.replace(plan, time_utc=now)
+            named = dataclasses.replace(plan, time_utc=_now())
             # FileNotFoundError: another bench removed the folder that it left empty.
             with suppress(FileExistsError, FileNotFoundError):
-                if not files_of(self.folder, named.run_id):
+                if not written_files(self.folder, named.run_id):
                     self._plan_file(named).parent.mkdir(exist_ok=True)
                     self._plan_file(named).touch(exist_ok=False)
                     return named
@@ -226,6 +228,7 @@ class Session:
         path = self._rows(plan).with_suffix(".json")
         before = job.server.counters()
         info = planned_info(plan, job.server_facts(), before, job.notes)
+        info = dataclasses.replace(info, session=self._id)
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:
             begun = dataclasses.replace(info, clock_start=clock, plan={**info.plan, **how})
@@ -247,7 +250,7 @@ class Session:
             raise
         after = self._settled(job, before, result) if before else None
         ended = ended_info(info, plan, result, after, self._stopped(samplers))
-        beside = [p for p in files_of(self.folder, plan.run_id) if p.parent != self.folder]
+        beside = [p for p in written_files(self.folder, plan.run_id) if p.parent != self.folder]
         names = [p.relative_to(self.folder).as_posix() for p in beside]
         write_run_info(path, dataclasses.replace(ended, files=names))
         return result
@@ -295,6 +298,10 @@ class Session:
         if line not in self._said:
             self._said.add(line)
             self.say(f"note: {printable(line, 500)}")
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def _arrived(before: Mapping[str, float], result: RunResult, counters: Mapping[str, float]) -> bool:

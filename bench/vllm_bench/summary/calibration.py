@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 
 from ..figures.digits import markdown_table, short
-from ..records.column import Column
 from ..records.request_record import RecordsError
-from ..records.row import column_docs
+from ..records.row import Column, column_docs
 from ..records.run_info import number
 from ..records.safe_file import read_regular, write_atomically
 

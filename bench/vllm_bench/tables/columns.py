@@ -12,8 +12,7 @@ from typing import Any
 from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
-from ..records.column import Column, Value
-from ..records.row import column_docs
+from ..records.row import Column, Value, column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide

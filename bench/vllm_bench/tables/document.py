@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, Word
-from ..records.column import Column, Value
+from ..records.row import Column, Value
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ..records.column import Column, Value, follow, in_file
+from ..records.row import Column, Value, follow, in_file
 from ..stats.repeated import Repeated
 from ..summary.levels import Level, Series
 from ..summary.stability import stability

@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from ..records.column import follow
 from ..records.find_runs import Run
+from ..records.row import follow
 from ..summary.summary import RunSummary, facts_of, summarize
 
 METRICS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "latency_ms"}

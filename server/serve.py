@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
 from vllm_bench.env_file import load_env_file
 from vllm_bench.errors import UsageError
