@@ -22,7 +22,6 @@ SCRIPTS = [
     *("server/simulator.py", "server/source.py"),
     *("tools/chaos.py", "tools/soak.py", "tools/make_tiny_model.py"),
 ]
-SCRIPTS.remove("bench/serve.py")  # it needs none
 
 
 @pytest.mark.parametrize(
