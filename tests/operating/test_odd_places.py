@@ -33,7 +33,7 @@ SCRIPTS = [
     "inspect_prompts.py --help",
     "bench/load_real_prompts.py --list",
     "bench/observe_gpu.py --columns",
-    "bench/serve.py --dry-run",
+    "server/serve.py --dry-run",
     "server/simulator.py --help",
     "server/source.py --help",
 ]

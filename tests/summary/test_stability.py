@@ -192,17 +192,21 @@ def test_capacity_is_the_highest_level_below_which_all_met(level, met, highest, 
     assert missed is None or "TTFT p99" in found.words
 
 
-def test_a_level_that_shows_nothing_ends_the_capacity_and_says_so(level):
+def test_a_level_that_shows_nothing_ends_the_capacity_unless_a_higher_one_met(level):
     unsure = level(8, met=True)
     share = Share((4,) * 10, (4,) * 10)
     outcome = Outcome(Objective("ttft_ms", 0.99, 500.0), share)
     reached = Attainment((outcome,), share, outcome.within, 10.0)
     unsure = Level((dataclasses.replace(unsure.runs[0], attainment=reached),))
+    for above in ((), (level(16, met=False),)):
+        found = capacity([level(2, met=True), unsure, *above])
+        assert found is not None
+        assert found.beyond is unsure
+        assert found.met is not None
+        assert found.met.load.value == 2
     found = capacity([level(2, met=True), unsure, level(16, met=True)])
     assert found is not None
-    assert found.beyond is unsure
-    assert found.met is not None
-    assert found.met.load.value == 2
+    assert (found.met and found.met.load.value, found.beyond) == (16, None)
     assert unsure.attainment is not None
     assert unsure.attainment.word == "not shown"
 

@@ -24,7 +24,7 @@ from vllm_bench.tables.document import to_json
 from vllm_bench.tables.group import Where
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.marks import family_of
-from vllm_bench.tables.terminal import print_summary
+from vllm_bench.tables.terminal import print_summary, wide_console
 from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, setup_words
 
 from tests.support.made_runs import (
@@ -349,3 +349,19 @@ def test_a_figure_of_a_doubted_family_is_marked_where_it_is_shown(tmp_path):
 )
 def test_every_figure_belongs_to_a_family_or_to_none(column, family):
     assert family_of(column) == family
+
+
+def test_on_a_pipe_of_any_width_no_figure_is_cut(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    rates = []
+    for rate in (2.0, 16.0):
+        (folder := tmp_path / str(rate)).mkdir()
+        records = [
+            made_record(i, run_id=f"r{rate}", request_rate=rate, concurrency=None, ttft_ms=12345.6)
+            for i in range(100)
+        ]
+        rates.append(dataclasses.replace(summary_of(folder, records), folder=tmp_path))
+    print_summary(rates, wide_console())
+    table = [line for line in capsys.readouterr().out.splitlines() if "|" in line]
+    assert table
+    assert not any("…" in line for line in table if "needs …" not in line)

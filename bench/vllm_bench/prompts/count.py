@@ -23,7 +23,7 @@ from .prompt import CountedBy, Prompt, PromptError, user_prompt
 Tokenize = Callable[[Prompt], "int | None"]  # asks a server; None: it refuses the prompt
 
 SERVER_CALLS_AT_ONCE = 8
-MODEL_ALIASES = {"gpt-oss-20": "openai/gpt-oss-20b"}  # the same as in bench/serve.py
+MODEL_ALIASES = {"gpt-oss-20": "openai/gpt-oss-20b"}  # the same as in server/serve.py
 # Of 178 English prompts of 20 tokens or more, with the o200k vocabulary: the sum of the
 # estimates is right within 5 %, nine in ten are wrong by less than 30 %. Code has more tokens.
 BYTES_PER_TOKEN = 4.5

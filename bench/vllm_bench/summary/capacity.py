@@ -34,16 +34,21 @@ class Capacity:
 def capacity(levels: Sequence[Level]) -> Capacity | None:
     """Return the capacity of levels in rising order; None where they have no objectives.
 
-    A level above one that didn't meet them doesn't count, even if it met them: that was chance.
+    A level above one that missed doesn't count, even if it met them: that was chance. One that was
+    too short to show it is shown by a higher one that met.
     """
     if all(run.attainment is None for level in levels for run in level.runs):
         return None
     met: Level | None = None
+    beyond: Level | None = None
     for level in levels:
-        if level.attainment is None or not level.attainment.met:
-            return Capacity(met, level)
-        met = level
-    return Capacity(met, None)
+        if level.attainment is None or level.attainment.missed:
+            return Capacity(met, beyond or level)
+        if level.attainment.met:
+            met, beyond = level, None
+        else:
+            beyond = beyond or level
+    return Capacity(met, beyond)
 
 
 def _why_not(level: Level) -> str:

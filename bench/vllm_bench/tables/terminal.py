@@ -37,7 +37,7 @@ def wide_console() -> Console:
     searched."""
     console = _Console()
     if not console.is_terminal:
-        console.width = 200
+        console.width = UNBOUNDED
     return console
 
 
