@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+from PIL import Image
 
 from ..records.safe_file import replacing
 from ..records.text import printable
@@ -87,8 +89,20 @@ def save(figure: Figure, path: Path, kind: Format = "png") -> None:
     Raises OSError.
     """
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with in_style(), replacing(path) as unfinished:
-        figure.savefig(unfinished, format=kind, dpi="figure", metadata=undated)
+    drawn = io.BytesIO()
+    with in_style():
+        figure.savefig(drawn, format=kind, dpi="figure", metadata=undated)
+    with replacing(path) as unfinished:
+        if kind == "png":
+            _with_a_palette(drawn).save(unfinished, format="png")
+        else:
+            unfinished.write_bytes(drawn.getvalue())
+
+
+def _with_a_palette(png: io.BytesIO) -> Image.Image:
+    """Return a picture with the 256 colours that are most of it: a third of the bytes."""
+    found = Image.open(png).convert("RGB")
+    return found.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 def draw(chart: Chart, heading: Heading) -> Figure:
