@@ -144,8 +144,7 @@ MOMENTS = [
         "warm-up",
         lambda b: b.completions >= 3,
         settings={"warmup_requests": 3},
-        streams_hang=True,
-        measured=True,
+        streams_hang=True,  # whether the parent knows yet that all are connected is chance
     ),
     Moment("the run goes on", lambda b: b.rows() > 5, settings=MANY, measured=True),
     Moment(
