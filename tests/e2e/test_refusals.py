@@ -93,7 +93,7 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
     # stops, or falls silent: that depends on what it was doing. None of it looks like a success.
     assert row["error_kind"] in ("bad_finish", "error_event", "truncated", "timeout_stall")
     assert (row["error_kind"] == "bad_finish") == (row["finish_reason"] == "abort")
-    assert 50 <= row["token_events"] < 1700
+    assert 0 < row["token_events"] < 1700
 
 
 def generated(served: Served) -> float:
