@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic_core import PydanticUndefinedType
-from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario
+from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -147,3 +147,13 @@ def test_no_page_names_a_machine_or_a_registry() -> None:
     for name, text in PAGES.items():
         assert not re.search(r"(?<![\w./])/(work|root|tmp)/", text), name
         assert not re.search(r"pypi\.org|npmjs", text), name
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGES["LOAD.md"], re.DOTALL)
+
+
+@pytest.mark.parametrize("example", [text for text in EXAMPLES if text.startswith("scenarios:")])
+def test_an_example_of_a_load_can_be_pasted(tmp_path: Path, example: str) -> None:
+    path = tmp_path / "load.yaml"
+    path.write_text(example, encoding="utf-8")
+    assert load_scenarios(path, {"model": "m", "dataset": "sample"})
