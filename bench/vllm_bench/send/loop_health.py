@@ -32,9 +32,9 @@ class LoopHealth:
     """Ticks on the running loop, and reports one pulse per second."""
 
     def __init__(
-        self, report: Callable[[Pulse], None], replying: Callable[[], int] = lambda: 0
+        self, report: Callable[[Pulse], None], replying: Callable[[], bool] = lambda: False
     ) -> None:
-        """`replying` tells how many replies are under way."""
+        """`replying` tells whether any reply is under way."""
         self._report = report
         self._replying = replying
         self._lags_us = array("I")

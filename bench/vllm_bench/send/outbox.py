@@ -82,7 +82,7 @@ class Pulse:
     at_ns: int  # `perf_counter_ns` at its end
     cpu_share: float  # of one core; above 1 if several threads ran at once
     lags_us: bytes  # uint32 each, one for every tick
-    replying: int = 0  # how many replies are under way
+    replying: bool = False  # whether any reply is under way
 
 
 class Outbox:
