@@ -35,20 +35,25 @@ MEASURE = {
     "live": ("reply", "plan", "send"),
     "watch": ("vllm",),
     "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch"),
+    "launch": ("vllm",),
 }
+JUDGED = ("stats", "figures", "serverside", "verdict", "summary")
 JUDGE = {
     "stats": (),
     "figures": ("stats",),
     "serverside": ("stats", "figures"),
     "verdict": ("stats", "figures", "serverside"),
     "summary": ("stats", "figures", "serverside", "verdict"),
-    "tables": ("stats", "figures", "serverside", "verdict", "summary"),
-    "charts": ("stats", "figures", "serverside", "verdict", "summary", "tables"),
-    "page": ("stats", "figures", "serverside", "verdict", "summary", "tables", "charts"),
-    "planted": ("stats", "figures", "serverside", "verdict", "summary"),
-    "peers": ("stats", "figures", "serverside", "verdict", "summary"),
+    "compare": JUDGED,
+    "search": JUDGED,
+    "tables": (*JUDGED, "compare", "search"),
+    "charts": (*JUDGED, "compare", "search", "tables"),
+    "page": (*JUDGED, "compare", "search", "tables", "charts"),
+    "planted": JUDGED,
+    "peers": JUDGED,
 }
-ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE}
+ASK = {"experiments": (*MEASURE, *JUDGE)}  # above both wings
+ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE, **ASK}
 
 
 def dotted(path: Path) -> str:

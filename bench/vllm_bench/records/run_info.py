@@ -63,6 +63,8 @@ class RunInfo:
     unmeasured: dict[str, int] = field(default_factory=dict)  # warm-up and tail: see run/tally.py
     client_health: dict[str, Any] = field(default_factory=dict)  # see run/client_health.py
     observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see watch/
+    # Which part it is of what ab.py, capacity.py or tune.py asked: its kind, id, side, visit.
+    experiment: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     # What lay beside the rows at the end, as `tokens/<run_id>.npz`; earlier versions didn't say.
     files: list[str] = field(default_factory=list)
@@ -209,6 +211,7 @@ SHAPE: dict[str, Shape] = {
         "aliases": [text],
         "cache_config": {},
         "replied_as": {"*": count},
+        "settings": {},  # in force, as far as the server, or its log, tells
     },
     "server_counters": {"*": {"*": number}},
     "client": {"packages": {"*": or_null(text)}, "git_commit": or_null(text)},
@@ -235,12 +238,18 @@ SHAPE: dict[str, Shape] = {
         ),
     },
     "observed": {"gpu": SAMPLER, "server_metrics": SAMPLER},
+    "experiment": {
+        **dict.fromkeys(("kind", "id", "side"), text),
+        **dict.fromkeys(("visit", "pair"), or_null(from_1)),
+        "restarted": flag,
+        "ready_s": or_null(at_least_0),
+    },
     "notes": [text],
     "files": [text],
 }
 NEEDED = ("run_id", "status", "scenario", "num_requests", "clock_start", "schema_version")
 NULLABLE = ("concurrency", "request_rate", "clock_end", "session")
-HEAD = (*NEEDED, "session", "concurrency", "request_rate", "repeat", "plan")
+HEAD = (*NEEDED, "session", "concurrency", "request_rate", "repeat", "plan", "experiment")
 EMPTY: dict[str, Any] = {
     **{name: {} for name in ("seeds", "prompts", "server", "server_counters", "client")},
     "concurrency": None,

@@ -1,0 +1,1 @@
+"""Which of two is better: runs in pairs, an effect with its interval, and one word."""
