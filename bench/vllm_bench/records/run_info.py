@@ -241,7 +241,7 @@ SHAPE: dict[str, Shape] = {
     "experiment": {
         **dict.fromkeys(("kind", "id", "side"), text),
         **dict.fromkeys(("visit", "pair"), or_null(from_1)),
-        "restarted": flag,
+        **dict.fromkeys(("restarted", "made_again"), flag),
         "ready_s": or_null(at_least_0),
     },
     "notes": [text],
