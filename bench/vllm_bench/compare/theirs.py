@@ -35,6 +35,7 @@ KEYS = {  # by the measures' names
     "goodput_per_s": ("request_goodput",),
 }
 FACTS = ("model_id", "tokenizer_id", "backend", "num_prompts", "burstiness", "max_concurrency")
+THEIR_WAY = "figures as `vllm bench serve` defines them: of all requests, TTFT from the send"
 Result = Mapping[str, Any]
 
 

@@ -36,6 +36,7 @@ def answer(found: Comparison) -> str:
 
 
 def shown_name(name: str) -> str:
+    """Return a side's name, harmless and short."""
     return printable(name, LONGEST_NAME)
 
 
@@ -76,11 +77,11 @@ def _all(found: Comparison) -> str:
 
 
 def _quiet(found: Comparison, level: LevelRows) -> str:
-    """Return what the words at a level are, in numbers: `at 8 streams 9 equivalent`."""
+    """Return what the words at a level are, in numbers: `9 equivalent at 8 streams`."""
     words = Counter(row.word for row in level.rows if row.word and row.measure.headline)
     told = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
     pairs = f" (about {counted(level.more_pairs, 'pair')} more)" if level.more_pairs else ""
-    return f"at {level_name(found, level)} {told or 'no word'}{pairs}"
+    return f"{told or 'no word'} at {level_name(found, level)}{pairs}"
 
 
 # ---- levels and figures ----
