@@ -70,12 +70,13 @@ def main() -> int:
     args = _parse()
     if args.schema:
         return _print_schema()
-    from vllm_bench.compare.sides import sides
+    from vllm_bench.compare.sides import history, sides
 
     folder: Path = args.results_dir or RESULTS
     if args.history is not None:
-        return _history(args, folder)
-    named = sides(args.sides[0], args.sides[1], folder)
+        named = history(args.history, args.sides[0], folder)
+    else:
+        named = sides(args.sides[0], args.sides[1], folder)
     found, damaged = _compared(named, args)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
         _print(found, args.format)
@@ -95,7 +96,7 @@ def _parse() -> argparse.Namespace:
     add("--other-hardware", action="store_true", help="words, even if the hardware differs")
     add("--format", choices=["markdown", "json"], help="print this in place of the tables")
     add("--out", type=Path, metavar="F", help="write this, too: .md, .json, .png, .svg or .pdf")
-    add("--history", type=Path, metavar="D", help="hold one candidate against a folder's nights")
+    add("--history", metavar="A", help="hold one candidate against all nights of a folder or label")
     add("--schema", action="store_true", help="print the JSON schema and stop")
     where = "folder with the runs (default: results, next to bench)"
     add("--results-dir", type=Path, metavar="D", help=where)
@@ -142,19 +143,20 @@ def _margins(given: list[str]) -> dict[str, float]:
 def _compared(named: tuple[Named, Named], args: argparse.Namespace) -> tuple[Comparison, int]:
     """Return the comparison, and how many runs couldn't be read whole."""
     from vllm_bench.compare.compare import How, compare
+    from vllm_bench.compare.history import against_history
 
     how = How(_margins(args.margin), same_hardware=not args.other_hardware)
-    for side in named:
-        for problem in side.problems:
-            complain(problem)
+    for problem in (problem for side in named for problem in side.problems):
+        complain(problem)
     damaged = sum(len(side.problems) for side in named)
     if any(side.files for side in named):
         return _of_results(named, how), damaged
     if older := len({path.resolve() for side in named for path in side.left_out}):
-        say(f"{older} older run{'s are' if older > 1 else ' is'} left out: name them by id or glob")
-    a, bad_a = _side(named[0])
-    b, bad_b = _side(named[1])
-    return compare(a, b, how), damaged + bad_a + bad_b
+        runs = "1 older run is" if older == 1 else f"{older} older runs are"
+        say(f"{runs} left out: name them by id or glob")
+    (a, bad_a), (b, bad_b) = (_side(side) for side in named)
+    found = (compare if args.history is None else against_history)(a, b, how)
+    return found, damaged + bad_a + bad_b
 
 
 def _side(named: Named) -> tuple[Side, int]:
@@ -200,10 +202,6 @@ def _results(side: Named) -> list[tuple[str, dict[str, Any]]]:
     found = [(path.name, one) for path in side.files for one in read_results(path)]
     ours = ((path.stem, json.loads(to_vllm(over_all(load_run(path))))) for path in side.runs)
     return [*found, *ours]
-
-
-def _history(args: argparse.Namespace, folder: Path) -> int:
-    raise NotImplementedError
 
 
 # ---- what is shown ----
