@@ -12,7 +12,8 @@ from ..stats.batches import Interval
 from ..summary.summary import RunSummary
 from ..verdict.finding import Family
 
-Word = Literal["faster", "slower", "equivalent", "cannot tell"]
+# `not slower` is said against stored nights alone, in the place of the last two and of `faster`.
+Word = Literal["faster", "slower", "equivalent", "cannot tell", "not slower"]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 
@@ -112,6 +113,7 @@ class Row:
     p: float | None = None  # two-sided, adjusted for the level's measures by Holm's method
     more_pairs: int | None = None  # about how many, where the word is `cannot tell`
     smallest: float | None = None  # the smallest change that these pairs could have shown: 0.03
+    limit: float | None = None  # against stored nights: from which figure on it is `slower`
 
 
 @dataclass(frozen=True, slots=True)
