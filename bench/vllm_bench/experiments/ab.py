@@ -1,4 +1,4 @@
-"""Two servers by turns: each visit starts one, throws a first run away, and makes the measured ones.
+"""Two servers by turns: a visit starts one, throws a first run away, and makes the measured ones.
 
 What becomes of each visit is on disk after each step (state.py), so whoever is interrupted, or
 killed, goes on with the visits that aren't whole.
@@ -8,24 +8,45 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import BenchError, UsageError
+from ..launch.left_behind import Process, end_session
 from ..launch.process import StartFailedError, StopFailedError
 from ..records.request_record import RecordsError
 from ..records.run_info import read_run_info, write_run_info
 from ..records.text import printable
 from ..run.session import Session
+from ..scenario.load import levels_of
 from ..scenario.scenario import Scenario
-from .servers import SideServer, Up, process_of
-from .state import FOLDER, Attempt, State, now, write_state
-from .visits import Side, Visit, duration, of_pair, pair_seed, sending, thrown_away, time_left
+from .servers import SideServer, Standing, Up, equal_settings
+from .state import (
+    FOLDER,
+    Attempt,
+    State,
+    experiments,
+    new_id,
+    now,
+    scenario_sha256,
+    write_state,
+)
+from .visits import (
+    FEWEST_FOR_A_WORD,
+    Side,
+    Visit,
+    of_pair,
+    pair_seed,
+    sending,
+    thrown_away,
+    time_left,
+)
 
 START_S = 60.0  # of a server, before any was seen; a large model loads for longer
 A_RUN_S = 3.0  # besides its sending: connections, the warm-up, the last replies
@@ -82,6 +103,19 @@ class Turns:
             self.state.left, seen, dataclasses.replace(runs, seconds=each_s), start_s
         ).words
 
+    def plan_lines(self) -> Iterator[str]:
+        """Yield what will be done, and how long it takes, for people."""
+        state, left = self.state, self.state.left
+        sides = ", ".join(f"{ab} {one.label} ({one.source})" for ab, one in state.sides.items())
+        done = f"{len(state.whole)} of {state.visits} visits are whole; " if state.whole else ""
+        order = " ".join(visit.side.upper() for visit in left)
+        yield printable(f"{state.scenario}: {sides}", 1000)
+        yield f"{done}visits to make: {order or 'none'}, {self.estimate() if left else 'no time'}"
+        if state.visits < FEWEST_FOR_A_WORD:
+            yield f"note: figures and no word: that takes {FEWEST_FOR_A_WORD} visits or more"
+        if equal_settings(self.means.servers):
+            yield "note: A and B ask for the same, so what differs is chance"
+
     def make(self) -> State:
         """Make the visits that are left; return the state at the end.
 
@@ -137,9 +171,7 @@ class Turns:
         return True
 
     def _ended(self, status: str, **facts: object) -> None:
-        self._note(
-            self.state.with_last(status=status, **facts).model_copy(update={"server": None})
-        )
+        self._note(self.state.with_last(status=status, **facts).model_copy(update={"server": None}))
 
     def _gave_up(self, visit: Visit, why: BenchError) -> str:
         side = visit.side.upper()
@@ -166,7 +198,7 @@ class Turns:
         return self.means.results / FOLDER / self.state.id / name
 
     def _began(self, pid: int) -> None:
-        self._note(self.state.model_copy(update={"server": process_of(pid)}))
+        self._note(self.state.model_copy(update={"server": Process.of(pid)}))
 
     def _waiting(self, visit: Visit) -> Callable[[float], None]:
         next_s = SAY_AGAIN_S
@@ -265,12 +297,50 @@ class Turns:
 
 def runs_of(scenario: Scenario) -> int:
     """Return how many runs a visit has."""
-    levels = (scenario.concurrencies, scenario.request_rates, scenario.speed)
-    return scenario.repeats * sum(map(len, levels))
+    return scenario.repeats * len(levels_of(scenario))
 
 
-def start_anew(state: State) -> State:
-    """Return a state that was read, so that this process can go on with it."""
+def begun(means: Means, visits: int, *, turn: int, repeats: str | None) -> State:
+    """Return a new experiment, of which nothing is made yet."""
+    return State(
+        id=new_id(),
+        turn=turn,
+        repeats=repeats,
+        scenario=means.scenario.name,
+        scenario_sha256=scenario_sha256(means.scenario),
+        restarted=not isinstance(means.servers["a"], Standing),
+        visits=visits,
+        a=means.servers["a"].asked,
+        b=means.servers["b"].asked,
+        by=Process.of(os.getpid()),
+    )
+
+
+def continued(results: Path, new: State, visits: int | None) -> State | None:
+    """Return the newest experiment that asked what the new one does, to go on with.
+
+    With as many visits as it had, or as are asked for now. Raises UsageError where it goes on.
+    """
+    found = next((state for state in experiments(results) if state.continues(new)), None)
+    if found is None:
+        return None
+    if found.by.lives and found.by != new.by:
+        raise UsageError(f"experiment {found.id} goes on: process {found.by.pid} makes it")
+    return taken_up(found).model_copy(
+        update={"by": new.by, "visits": visits or found.visits, "a": new.a, "b": new.b}
+    )
+
+
+def end_left_behind(results: Path, say: Callable[[str], None]) -> None:
+    """End the servers of killed scripts. Raises BenchError where one stays."""
+    for state in experiments(results):
+        if state.left_behind and state.server is not None:
+            pids = ", ".join(map(str, end_session(state.server)))
+            say(f"ended the server that a killed ab.py left behind: process {pids}")
+
+
+def taken_up(state: State) -> State:
+    """Return a state that was read, with the visit that a killed script was at broken off."""
     killed = [a.status == "going on" for a in state.attempts]
     attempts = tuple(
         a.model_copy(update={"status": "broken off", "why": "ab.py was killed"}) if was else a

@@ -1,22 +1,22 @@
-"""The two servers of an experiment: started for each visit, or standing; those left behind."""
+"""The two servers of an experiment: started for each visit, or standing; checked before that."""
 
 from __future__ import annotations
 
 import difflib
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from ..errors import BenchError
+from ..env_file import EnvFileError
+from ..errors import UsageError
 from ..launch.check import checked
-from ..launch.env import EnvFileError, Settings
-from ..launch.ports import members
-from ..launch.process import ServerProcess
+from ..launch.env import Settings, read_env
+from ..launch.process import LAUNCHER, ServerProcess
 from ..launch.said import said
 from ..launcher import (
     DEFAULT_MODEL,
@@ -27,15 +27,17 @@ from ..launcher import (
     SETTINGS,
 )
 from ..records.text import masked, printable
+from ..run.prepare import api_key_of, plans_for
+from ..scenario.checks import short_word, usable_url
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import MASK, is_secret_key
-from .state import Asked, Process, State, checksum
+from .state import Asked, checksum
+from .visits import Side, thrown_away
 
 KNOWN = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
 LIKE = 0.85  # so alike, a name that isn't known is one of these mistyped: MAX_NUM_SEQ
 WHERE = ("host", "port", "api_key")  # of what is asked: no setting that is compared
 KEY_NAME = "VLLM_API_KEY"
-TERM_S, KILLED_S = 10.0, 30.0  # for a server left behind to end, by itself and by SIGKILL
 
 Wait = Callable[[float], None]  # called between looks, with the seconds since the start
 
@@ -71,9 +73,9 @@ class SideServer(Protocol):
     def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         """Return the environment with this server's key in it."""
 
-    def up(self, log: Path, limit_s: float, began: Callable[[int], None], wait: Wait) -> (
-        AbstractContextManager[Up]
-    ):
+    def up(
+        self, log: Path, limit_s: float, began: Callable[[int], None], wait: Wait
+    ) -> AbstractContextManager[Up]:
         """Return a context in which it stands."""
 
 
@@ -183,57 +185,107 @@ def refuse_mistyped(settings: Settings) -> None:
             )
 
 
-# ---- servers that a killed script left behind ----
+# ---- both, before one is started ----
+
+Pair = Mapping[Side, SideServer]
+Labels = tuple[str | None, str | None]  # as given; None: by the file, or the address
 
 
-def process_of(pid: int) -> Process:
-    """Return a process so that it can be told from a later one of the same number."""
-    return Process(pid=pid, began_ticks=_began_ticks(pid))
+def started_pair(
+    files: tuple[Path, Path], given: Labels, environ: Mapping[str, str], *, keep_model: bool
+) -> Pair:
+    """Return two servers by their env files, each as the launcher would take it.
 
-
-def lives(process: Process) -> bool:
-    """Whether it is still the same process; where /proc doesn't tell, it is taken for gone."""
-    began = _began_ticks(process.pid)
-    return began is not None and began == process.began_ticks
-
-
-def left_behind(state: State) -> list[int]:
-    """Return what lives of a server whose script was killed: its leader's whole session.
-
-    No other process can have the number of a session that still has members. None where the
-    script goes on, or where it can't be told.
+    Raises EnvFileError, UsageError.
     """
-    server = state.server
-    if server is None or server.began_ticks is None or lives(state.by):
-        return []
-    found = members(server.pid)
-    if server.pid in found and not lives(server):
-        return []  # the number is another one's by now
-    return [pid for pid in found if (_began_ticks(pid) or 0) >= server.began_ticks]
+    settings = [read_env(path, environ) for path in files]
+    for one in settings:
+        refuse_mistyped(one)
+    labels = _labels(given, [one.name for one in settings], [_folder(path) for path in files])
+    for one in settings:
+        refuse_what_cannot_start(one)
+    a, b = (Started(lb, one, keep_model) for lb, one in zip(labels, settings, strict=True))
+    return {"a": a, "b": b}
 
 
-def stop_left_behind(state: State) -> list[int]:
-    """End what lives of a killed script's server, and return it. Raises BenchError."""
-    found = left_behind(state)
-    for number, limit_s in ((signal.SIGTERM, TERM_S), (signal.SIGKILL, KILLED_S)):
-        for pid in left_behind(state):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        give_up_s = time.monotonic() + limit_s
-        while (alive := left_behind(state)) and time.monotonic() < give_up_s:
-            time.sleep(0.05)
-        if not alive:
-            return found
-    raise BenchError(
-        f"a server that a killed ab.py left behind doesn't end: kill -9 {' '.join(map(str, alive))}"
+def standing_pair(urls: tuple[str, str], given: Labels) -> Pair:
+    """Return two servers by their addresses. Raises UsageError."""
+    for flag, url in zip(("--base-url-a", "--base-url-b"), urls, strict=True):
+        try:
+            usable_url(url)
+        except ValueError as e:
+            raise UsageError(f"{flag} {printable(url, 100)}: {e}") from e
+    if urls[0].rstrip("/") == urls[1].rstrip("/"):
+        raise UsageError(f"--base-url-a, --base-url-b: both are {urls[0]}, one server")
+    places = [urlsplit(url).netloc.replace(":", "-") for url in urls]
+    a, b = (Standing(lb, url) for lb, url in zip(_labels(given, places, "ab"), urls, strict=True))
+    return {"a": a, "b": b}
+
+
+def _folder(path: Path) -> str:
+    return path.resolve().parent.name
+
+
+def _labels(given: Labels, names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return a label for each side: as given, by its name, else by its other name.
+
+    Raises UsageError.
+    """
+    found = [one or name for one, name in zip(given, names, strict=True)]
+    if found[0] == found[1]:
+        found = [one or f"{other}-{found[0]}" for one, other in zip(given, others, strict=True)]
+    if found[0] == found[1]:
+        found = [one or f"{name}-{ab}" for one, name, ab in zip(given, names, "ab", strict=True)]
+    if found[0] == found[1]:
+        raise UsageError(f"--label-a, --label-b: both are {found[0]}: they must differ")
+    for flag, label in zip(("--label-a", "--label-b"), found, strict=True):
+        try:
+            short_word(label)
+        except ValueError as e:
+            raise UsageError(f"{flag} {printable(label, 60)}: {e}") from e
+    return found
+
+
+def refuse_what_cannot_start(settings: Settings) -> None:
+    """Let the launcher look at the settings, and look for the program. Raises UsageError."""
+    done = subprocess.run(
+        ["sh", str(LAUNCHER), "--dry-run"],
+        env=dict(settings.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
+    if done.returncode:
+        said_last = masked(done.stderr.strip(), settings.secrets).rpartition("\n")[2]
+        raise UsageError(f"{settings.path}: {said_last.removeprefix('run_server.sh: ')}")
+    program = settings.environ.get("VLLM_COMMAND") or "vllm"
+    if settings.environ.get("SIMULATOR"):
+        return
+    if shutil.which(program, path=settings.environ.get("PATH")) is None:
+        raise UsageError(
+            f"{settings.path}: there is no program {printable(program, 200)}: "
+            "pip install vllm, or set VLLM_COMMAND"
+        )
 
 
-def _began_ticks(pid: int) -> int | None:
-    """Return when a living process began, in clock ticks since the machine's start."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    words = text.rpartition(")")[2].split()  # a name may have blanks
-    return None if words[0] in "ZX" else int(words[19])
+def check_pair(pair: Pair, scenario: Scenario, environ: Mapping[str, str]) -> None:
+    """Refuse what would show only after a server's start. Raises UsageError, BenchError."""
+    models = [server.scenario(scenario).model for server in pair.values()]
+    if models[0] != models[1]:
+        shown = " and ".join(printable(model, 100) for model in models)
+        raise UsageError(
+            f"A and B serve other models, {shown}, and requests name their model: give both one "
+            "name, EXTRA_ARGS=--served-model-name NAME in both env files"
+        )
+    for server in pair.values():
+        ours = server.scenario(scenario)
+        where = server.environ(environ)
+        api_key_of(ours, where)
+        plans_for(thrown_away(ours), None, where)
+
+
+def equal_settings(pair: Pair) -> bool:
+    """Whether both are asked the same, so that chance alone can tell them apart."""
+    return pair["a"].asked.sha256 == pair["b"].asked.sha256
