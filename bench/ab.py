@@ -230,11 +230,18 @@ def _means(
     from vllm_bench.experiments.ab import Means
     from vllm_bench.run.session import Session
 
+    told: set[str] = set()  # what is true of all runs is told once
+
+    def say_once(line: str) -> None:
+        if not line.startswith("note: ") or line not in told:
+            say(line)
+        told.add(line)
+
     def session(**of_visit: Any) -> Session:
         return Session(
             **of_visit,
             interrupts=INTERRUPTS,
-            say=say,
+            say=say_once,
             screen=sys.stderr,
             plain=args.plain,
             resume=False,
@@ -338,10 +345,13 @@ def _print(found: Comparison) -> None:
 
 def _say_how_to_go_on(state: State, found: Comparison) -> None:
     """Say which command makes more visits, where they would tell more."""
+    from vllm_bench.experiments.visits import FEWEST_FOR_A_WORD
+
     more = max((level.more_pairs or 0 for level in found.levels), default=0)
-    if more:
-        wanted = state.visits + 2 * more
-        say(f"\nabout {more} more pairs would tell: {_again('--resume', '--visits', str(wanted))}")
+    wanted = max(FEWEST_FOR_A_WORD, state.visits + 2 * more)
+    if wanted > state.visits:
+        what = f"about {more} more pairs would tell" if more else "a word takes four pairs"
+        say(f"\n{what}: {_again('--resume', '--visits', str(wanted))}")
 
 
 def _again(*more: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,7 @@ from .state import (
 )
 from .visits import (
     FEWEST_FOR_A_WORD,
+    Estimate,
     Side,
     Visit,
     of_pair,
@@ -48,7 +50,6 @@ from .visits import (
     time_left,
 )
 
-START_S = 60.0  # of a server, before any was seen; a large model loads for longer
 A_RUN_S = 3.0  # besides its sending: connections, the warm-up, the last replies
 SAY_AGAIN_S = 30.0  # between two lines on a server that isn't ready yet
 TRIES = 2  # of a visit: a GPU's memory may not have been free yet
@@ -93,15 +94,14 @@ class Turns:
         self.means = means
         self.state = state
 
-    def estimate(self) -> str:
-        """Return how long the visits take that are left, for people."""
+    def estimate(self) -> Estimate:
+        """Return how long the visits take that are left."""
         runs = sending(self.means.scenario)
         each_s = runs.seconds + A_RUN_S * runs_of(self.means.scenario)
-        start_s = START_S if self.state.restarted else 0.0
-        seen = self.state.seen_s()
-        return time_left(
-            self.state.left, seen, dataclasses.replace(runs, seconds=each_s), start_s
-        ).words
+        ready = [a.ready_s for a in self.state.attempts if a.ready_s is not None]
+        start_s = statistics.fmean(ready) if ready else None if self.state.restarted else 0.0
+        runs = dataclasses.replace(runs, seconds=each_s)
+        return time_left(self.state.left, self.state.seen_s(), runs, start_s)
 
     def plan_lines(self) -> Iterator[str]:
         """Yield what will be done, and how long it takes, for people."""
@@ -110,7 +110,9 @@ class Turns:
         done = f"{len(state.whole)} of {state.visits} visits are whole; " if state.whole else ""
         order = " ".join(visit.side.upper() for visit in left)
         yield printable(f"{state.scenario}: {sides}", 1000)
-        yield f"{done}visits to make: {order or 'none'}, {self.estimate() if left else 'no time'}"
+        starts = f" and {len(left)} starts" if self.estimate().at_least and state.restarted else ""
+        takes = f": {self.estimate().words}{starts}" if left else ""
+        yield f"{done}visits to make: {order or 'none'}{takes}"
         if state.visits < FEWEST_FOR_A_WORD:
             yield f"note: figures and no word: that takes {FEWEST_FOR_A_WORD} visits or more"
         if equal_settings(self.means.servers):
@@ -167,7 +169,9 @@ class Turns:
             raise
         self._ended("whole", took_s=time.monotonic() - began_s)
         more = self.state.left
-        self._say(visit, f"whole; {self.estimate()} left" if more else "whole; it was the last")
+        self._say(
+            visit, f"whole; {self.estimate().words} left" if more else "whole; it was the last"
+        )
         return True
 
     def _ended(self, status: str, **facts: object) -> None:
@@ -225,7 +229,10 @@ class Turns:
     def _throw_away(self, visit: Visit, scenario: Scenario, up: Up) -> None:
         """Make a short run whose rows go into a folder that is removed."""
         ready = "" if up.ready_s is None else f"ready after {up.ready_s:.1f} s; "
-        self._say(visit, f"{ready}a run to throw away, then {runs_of(scenario)} to measure")
+        first = not self.state.whole and up.ready_s is not None
+        whole = f"; {self.estimate().words} for all visits" if first else ""
+        runs = f"a run to throw away, then {runs_of(scenario)} to measure"
+        self._say(visit, f"{ready}{runs}{whole}")
         with tempfile.TemporaryDirectory(prefix="vllm-bench-ab-") as folder:
             session = dataclasses.replace(
                 self._session(visit, Path(folder), up),

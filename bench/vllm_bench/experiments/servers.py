@@ -253,7 +253,7 @@ def refuse_what_cannot_start(settings: Settings) -> None:
         env=dict(settings.environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )
