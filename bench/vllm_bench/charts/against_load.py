@@ -26,8 +26,7 @@ from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
 from ..tables.level_lines import hit_rates
 from ..tables.marks import MARKS
-from .chart import Axis, Chart, Line, Panel, Rule
-from .style import log_loads, log_times, series_colour
+from .chart import Axis, Chart, Line, Panel, Rule, log_loads, log_times, series_colour
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name

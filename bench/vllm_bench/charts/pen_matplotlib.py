@@ -23,8 +23,24 @@ from PIL import Image
 from ..records.safe_file import replacing
 from ..records.text import printable
 from ..stats.batches import Values
-from .chart import Axis, Band, Chart, Heading, Line, Panel, Rule
-from .style import CROSSES, DASHES, FONT, LIGHT, MANY, MARKS, OTHER_FONTS, Theme, few_decades
+from .chart import (
+    CROSSES,
+    DASHES,
+    FONT,
+    LIGHT,
+    MANY,
+    MARKS,
+    OTHER_FONTS,
+    Axis,
+    Band,
+    Chart,
+    Heading,
+    Line,
+    Panel,
+    Rule,
+    Theme,
+    few_decades,
+)
 
 Format = Literal["png", "svg", "pdf"]
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from ..records.text import printable
 from ..stats.batches import Values
-from .chart import Axis, Band, Chart, Line, Panel, Rule
-from .style import CROSSES, DASHES, MANY, MARKS, few_decades
+from .chart import CROSSES, DASHES, MANY, MARKS, Axis, Band, Chart, Line, Panel, Rule, few_decades
 
 DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"

@@ -19,12 +19,12 @@ import orjson
 from markupsafe import Markup
 
 from ..charts.against_load import load_charts
+from ..charts.chart import DARK, LIGHT, css
 from ..charts.distributions import DRAWN, overlay
 from ..charts.over_time import Room
 from ..charts.pareto import pareto_chart
 from ..charts.pen_plotly import for_page
 from ..charts.pictures import DrawnRun, all_series
-from ..charts.style import DARK, LIGHT, css
 from ..records.text import printable
 from ..summary.again import again
 from ..summary.environment import environment
