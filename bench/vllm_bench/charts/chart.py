@@ -28,8 +28,8 @@ Role = Literal[
     "repeats",  # small pale marks
     "hollow",  # hollow marks alone: of what isn't believed
     "crosses",  # of failures
-    "bars",  # horizontal, each from `x` to `until`; only in pictures
-    "hatched",  # bars that matter less
+    "bars",  # horizontal, each from `x` to `until`
+    "hatched",  # bars that matter less; only in pictures
 ]
 
 
@@ -46,7 +46,8 @@ class Line:
     legend: str | None = ""  # what the legend calls it; empty: its name; None: not in the legend
     group: str = ""  # a click in the page's legend hides lines of one group; empty: its name
     low: Values | None = None  # the interval around each point, NaN where there is none
-    high: Values | None = None
+    high: Values | None = None  # infinite: an arrow
+    flat: bool = False  # intervals lie along x, and may be infinite on both sides
     until: Values | None = None
     labels: Sequence[str] = ()  # next to each point; empty: none
     words: Sequence[str] = ()  # more about each point, on hovering
@@ -98,11 +99,12 @@ class Panel:
     lines: Sequence[Line] = ()
     rules: Sequence[Rule] = ()
     bands: Sequence[Band] = ()
+    beside: Sequence[tuple[float, str]] = ()  # words right of it, each at a height, in short lines
 
     @property
     def heights(self) -> Values:
         """All y values that must be visible: of points, intervals and rules."""
-        lines = chain.from_iterable((t.y, t.low, t.high) for t in self.lines)
+        lines = chain.from_iterable((t.y, *(() if t.flat else (t.low, t.high))) for t in self.lines)
         rules = np.array([rule.at for rule in self.rules if not rule.upright])
         found: Values = np.concatenate([rules, *(part for part in lines if part is not None)])
         known: Values = found[np.isfinite(found)]
