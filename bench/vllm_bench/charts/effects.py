@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..compare import words
 from ..compare.comparison import Comparison, Effect, LevelRows, Row, Unit, Word
-from ..figures.digits import counted, short
+from ..figures.digits import counted
 from ..figures.metrics import TITLES, headline_metric
 from ..records.text import ABSENT
 from ..summary.levels import Level
@@ -34,6 +35,7 @@ INSIDE = 0.9  # where a mark stands whose place is beyond the edge
 STEPS = (1, 2, 5, 10, 20)  # %, between ticks
 LEAST_STEP = 0.13  # of the axis' width
 ROW_IN, PANEL_IN = 0.27, 1.0  # a row's height, and the least of a panel
+LONGEST = 20  # characters of a side's name on the axis
 CURVES = (50.0, 95.0)
 
 Side = tuple[str, Sequence[Level]]
@@ -52,7 +54,7 @@ def effects_chart(comparison: Comparison) -> Chart | None:
         doc="change of each figure from A to B over all pairs, with its 95 % interval",
         note=". ".join(_notes(comparison, shown)),
         x=Axis(
-            words=f"change from {comparison.a} to {comparison.b}",
+            words=f"change from {_name(comparison.a, 'A')} to {_name(comparison.b, 'B')}",
             ticks=_ticks(span),
             log=True,
             span=span,
@@ -62,13 +64,17 @@ def effects_chart(comparison: Comparison) -> Chart | None:
     )
 
 
+def _name(name: str, side: str) -> str:
+    return name if len(name) <= LONGEST else side
+
+
 def _known(level: LevelRows) -> list[Row]:
     return [row for row in level.rows if row.effect is not None]
 
 
 def _panel(level: LevelRows, rows: Sequence[Row], span: Span, *, several: bool) -> Panel:
     where = f"{level.scenario}\n" if several else ""
-    pairs = counted(len(level.pairs), "pair")
+    pairs = counted(len(level.pairs), "pair") if level.pairs else "unpaired"
     heights = np.arange(len(rows), dtype=np.float64)
     names = [f"{row.measure.title} {'↑' if row.measure.more_is_better else '↓'}" for row in rows]
     margins = np.array([row.measure.margin for row in rows])
@@ -82,7 +88,7 @@ def _panel(level: LevelRows, rows: Sequence[Row], span: Span, *, several: bool) 
         lines=[
             _line("margin", 1 - margins, heights, "bars", until=1 + margins, colour="window"),
             _line("no change", np.ones(2), np.array(ends), "thin", colour="ink", legend=None),
-            *_marks(rows, span),
+            *_marks(level, rows, span),
         ],
         beside=[(at, _beside(row)) for at, row in zip(heights, rows, strict=True)],
     )
@@ -92,7 +98,7 @@ def _line(name: str, x: Any, y: Any, role: Role, **look: Any) -> Line:
     return Line(name=name, x=x, y=y, role=role, **look)
 
 
-def _marks(rows: Sequence[Row], span: Span) -> Iterator[Line]:
+def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
     """Return a line of marks for each word that there is."""
     low, high = span
     inside = (low**INSIDE, high**INSIDE)
@@ -113,7 +119,7 @@ def _marks(rows: Sequence[Row], span: Span) -> Iterator[Line]:
             role=role,
             place=place,
             colour=colour,
-            words=[_words(row, effect) for _, row, effect in found],
+            words=[_told(level, row) for _, row, _ in found],
             hover="{words}",
         )
 
@@ -155,30 +161,23 @@ def _ticks(span: Span) -> list[tuple[float, str]]:
     return [(1 + change / 100, f"{change:+d} %" if change else "0 %") for change in found]
 
 
-def percent(ratio: float) -> str:
-    """Return a ratio as a change with its sign: `+12.3 %`, `0 %`, `-0.04 %`, `+1160 %`."""
-    change = 100 * (ratio - 1)
-    digits = 0 if abs(change) >= 99.5 else 1 if abs(change) >= 0.1 else 2
-    return f"{change:+.{digits}f} %" if round(change, 2) else "0 %"
-
-
 def _beside(row: Row) -> str:
-    change = percent(row.effect.ratio) if row.effect else ABSENT
+    change = words.change(replace(row.effect, interval=None)) if row.effect else ABSENT
     return f"{change}\n{row.word}" if row.word else change
 
 
-def _words(row: Row, effect: Effect) -> str:
+def _told(level: LevelRows, row: Row) -> str:
     """Say all that is known of a measure: on hovering."""
-    unit = f" {row.measure.unit}" if row.measure.unit else ""
-    lines = [f"{row.measure.title}: {short(row.a)} to {short(row.b)}{unit}"]
-    change = percent(effect.ratio)
-    if effect.interval is not None:
-        change += f" (95 %: {percent(effect.interval.low)} to {percent(effect.interval.high)})"
-    lines.append(f"{change}, margin {100 * row.measure.margin:g} %")
-    lines.append(row.word or f"no word: {row.why}")
-    if row.more_pairs is not None:
-        lines[-1] += f": about {counted(row.more_pairs, 'more pair')}"
-    return "\n".join(lines)
+    a, b = (words.value(row, figure) for figure in (row.a, row.b))
+    word = row.word or f"no word: {row.why}"
+    more = f": about {counted(row.more_pairs, 'more pair')}" if row.more_pairs else ""
+    return "\n".join(
+        [
+            f"{words.measure_name(row)} at {level.load.words}: {a} to {b}",
+            f"{words.change(row.effect)}, margin {words.share(row.measure.margin)}",
+            word + more,
+        ]
+    )
 
 
 def _notes(comparison: Comparison, shown: Sequence[tuple[LevelRows, list[Row]]]) -> Iterator[str]:

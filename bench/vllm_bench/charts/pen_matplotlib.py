@@ -334,7 +334,7 @@ def _scale(axes: Axes, which: Literal["x", "y"], axis: Axis, values: Values, man
     Values that span less than a factor of `many` have ticks at 1, 2 and 5 of each decade.
     """
     one, limits = (axes.xaxis, axes.set_xlim) if which == "x" else (axes.yaxis, axes.set_ylim)
-    words = axis.words
+    words = drawable(axis.words)
     if axis.log:
         axes.set(**{f"{which}scale": "log"})
         one.set_minor_locator(NullLocator())

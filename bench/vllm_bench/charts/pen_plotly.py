@@ -111,6 +111,10 @@ def chart_text(text: object, limit: int = 200) -> str:
     return safe
 
 
+def _lines(text: str) -> str:
+    return "<br>".join(chart_text(line) for line in text.split("\n"))
+
+
 def hover_lines(text: str, limit: int = 300) -> str:
     """Return untrusted text, its lines kept and folded, for a hover label."""
     lines = (
@@ -287,13 +291,13 @@ def _shapes(chart: Chart) -> Iterator[dict[str, Any]]:
 def _axis(axis: Axis, values: Values, *, low: bool = False) -> dict[str, Any]:
     """Return an axis; the page adds what the theme says."""
     found: dict[str, Any] = {
-        "title": {"text": axis.words.replace("\n", "<br>")},
+        "title": {"text": _lines(axis.words)},
         "automargin": True,
         "tickformat": ",~r",
     }
     if axis.ticks:
         found["tickvals"] = [at for at, _ in axis.ticks]
-        found["ticktext"] = [label.replace("\n", "<br>") for _, label in axis.ticks]
+        found["ticktext"] = [_lines(label) for _, label in axis.ticks]
     if axis.span:
         found["range"] = list(axis.span)
     if axis.log:

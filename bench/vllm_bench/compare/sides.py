@@ -117,7 +117,9 @@ def _refuse_mixed(word: str, name: str, paths: Sequence[Path]) -> None:
     if len(labels) > 1:
         there = ", ".join(printable(label, 40) or "none" for label in labels)
         remedy = f"name one: {printable(labels[-1], 40)} with --results-dir {printable(word)}"
-        raise UsageError(f"{name} {printable(word)}: has runs of several labels ({there}): {remedy}")
+        raise UsageError(
+            f"{name} {printable(word)}: has runs of several labels ({there}): {remedy}"
+        )
 
 
 def _refuse_shared(a: Named, b: Named) -> None:
