@@ -31,7 +31,7 @@ LOOKS: dict[Word | None, tuple[str, str, int, Role]] = {
 FURTHEST = 1.5  # times, or one by it: beyond this an arrow, so that margins can still be seen
 LEAST = 1.5  # margins that are always visible, on either side
 ROOM = 1.06  # of the furthest, on a logarithmic scale
-INSIDE = 0.9  # where a mark stands whose place is beyond the edge
+INSIDE = 0.86  # where a mark stands whose place is beyond the edge
 STEPS = (1, 2, 5, 10, 20)  # %, between ticks
 LEAST_STEP = 0.13  # of the axis' width
 ROW_IN, PANEL_IN = 0.27, 1.0  # a row's height, and the least of a panel
@@ -48,7 +48,7 @@ def effects_chart(comparison: Comparison) -> Chart | None:
         return None
     span = _span([row for _, rows in shown for row in rows])
     several = len({level.scenario for level, _ in shown}) > 1
-    most = max(len(rows) for _, rows in shown)
+    many = sum(len(rows) for _, rows in shown) / len(shown)
     return Chart(
         title=f"{comparison.b} against {comparison.a}",
         doc="change of each figure from A to B over all pairs, with its 95 % interval",
@@ -60,7 +60,7 @@ def effects_chart(comparison: Comparison) -> Chart | None:
             span=span,
         ),
         panels=[_panel(level, rows, span, several=several) for level, rows in shown],
-        panel_in=max(PANEL_IN, ROW_IN * most + 0.2),
+        panel_in=max(PANEL_IN, ROW_IN * many + 0.2),
     )
 
 
@@ -81,7 +81,7 @@ def _panel(level: LevelRows, rows: Sequence[Row], span: Span, *, several: bool) 
     ends = (-0.5, len(rows) - 0.5)
     return Panel(
         y=Axis(
-            words=f"{where}{level.load.words}\n({pairs})",
+            words=f"{where}{level.load.words}\n{pairs}",
             ticks=list(zip(heights, names, strict=True)),
             span=ends[::-1],  # the first on top
         ),
@@ -217,6 +217,15 @@ def _overlay(comparison: Comparison, levels: Sequence[LevelRows]) -> Chart:
         x=levels_axis([max(both, key=_doubt) for both in zip(a, b, strict=True)]),
         panels=[*(panel for panel in times if panel.lines), _throughput(sides)],
     )
+
+
+def apart(chart: Chart) -> list[Chart]:
+    """Return a chart's panels as charts of their own, as the page has room for them."""
+    titles = [panel.y.words.replace("\n", " ") for panel in chart.panels]
+    return [
+        replace(chart, title=f"{title} of both", panels=[panel])
+        for title, panel in zip(titles, chart.panels, strict=True)
+    ]
 
 
 def _level(units: Iterable[Unit]) -> Level:

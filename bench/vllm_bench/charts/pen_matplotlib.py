@@ -153,7 +153,9 @@ def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
-    rows: list[Axes] = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0].tolist()
+    many = [max(len(panel.beside), 1) for panel in chart.panels]
+    found = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=many)
+    rows: list[Axes] = found[:, 0].tolist()
     colour = _colour("error" if "INVALID" in heading.verdict else "quiet")
     rows[0].set_title(subtitle, loc="left", color=colour, pad=10)
     return figure, rows
@@ -182,7 +184,8 @@ def _title_width_in(line: str) -> float:
 def _subtitle(heading: Heading, width_in: float) -> str:
     length = int(SUBTITLE_PER_IN * width_in)
     setup = textwrap.wrap(drawable(heading.setup), length)[:3]
-    return "\n".join([*setup, *textwrap.wrap(drawable(heading.verdict), length)[:2]])
+    verdict = textwrap.wrap(drawable(heading.verdict, 500), length, max_lines=4, placeholder=" …")
+    return "\n".join([*setup, *verdict])
 
 
 def drawable(text: str, limit: int = 300) -> str:

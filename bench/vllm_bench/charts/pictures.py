@@ -138,7 +138,7 @@ def comparison_pictures(found: Comparison, name: str) -> Iterator[Picture]:
     for scenario, chart in overlays:
         title = f"{shown_name(found.a)} and {shown_name(found.b)} against load"
         more = f"_{slug(scenario)}" if len(overlays) > 1 else ""
-        over = Heading(f"{title}: {scenario}", setup, answer(found))
+        over = Heading(f"{title}: {scenario}", setup, "")
         yield Picture(f"{name}{more}_load", over, chart)
 
 
