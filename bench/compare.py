@@ -44,6 +44,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -62,7 +63,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
     from vllm_bench.summary.summary import RunSummary
 
-ENDINGS = (".md", ".json", ".png", ".svg", ".pdf")
+TEXTS, PICTURES = (".md", ".json"), (".png", ".svg", ".pdf")
 
 
 def main() -> int:
@@ -118,7 +119,8 @@ def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def _problem(out: Path) -> str | None:
     if out.is_dir():
         return "is a folder; name a file in it, compared.md say"
-    return None if out.suffix.lower() in ENDINGS else f"must end in {', '.join(ENDINGS)}"
+    endings = (*TEXTS, *PICTURES)
+    return None if out.suffix.lower() in endings else f"must end in {', '.join(endings)}"
 
 
 def _margins(given: list[str]) -> dict[str, float]:
@@ -232,24 +234,43 @@ def _json(found: Comparison) -> str:
 
 def _write(out: Path, found: Comparison) -> bool:
     """Write the comparison as its file's ending says; False where that can't be done."""
-    from vllm_bench.records.safe_file import write_atomically
-
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, _data(out.suffix.lower(), found))
+        written = _write_text(out, found) if out.suffix.lower() in TEXTS else _draw(out, found)
     except OSError as e:
         complain(f"{out}: not written: {e.strerror}")
         return False
-    say(f"wrote {out}")
-    return True
+    if written:
+        say(f"wrote {', '.join(map(str, written))}")
+    return bool(written)
 
 
-def _data(ending: str, found: Comparison) -> bytes:
+def _write_text(out: Path, found: Comparison) -> list[Path]:
+    from vllm_bench.records.safe_file import write_atomically
     from vllm_bench.tables.compared import to_markdown
 
-    if ending == ".md":
-        return to_markdown(found).encode()
-    return _json(found).encode()
+    text = to_markdown(found) if out.suffix.lower() == ".md" else _json(found)
+    write_atomically(out, text.encode())
+    return [out]
+
+
+def _draw(out: Path, found: Comparison) -> list[Path]:
+    """Draw the changes, and beside them the load curves of both sides as <name>_load."""
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to load where this names another one
+    from vllm_bench.charts.pen_matplotlib import draw, in_style, save
+    from vllm_bench.charts.pictures import comparison_pictures
+
+    kind: Any = out.suffix.lower().removeprefix(".")
+    written = []
+    with in_style():
+        for picture in comparison_pictures(found, out.stem):
+            if picture.chart is None:
+                complain(f"no {picture.name}{out.suffix}: {picture.why_not}")
+                continue
+            path = out.with_name(f"{picture.name}{out.suffix}")
+            save(draw(picture.chart, picture.heading), path, kind)
+            written.append(path)
+    return written
 
 
 if __name__ == "__main__":
