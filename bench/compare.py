@@ -46,6 +46,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,14 +72,16 @@ def main() -> int:
     args = _parse()
     if args.schema:
         return _print_schema()
+    from vllm_bench.compare.compare import How
     from vllm_bench.compare.sides import history, sides
 
+    how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     folder: Path = args.results_dir or RESULTS
     if args.history is not None:
         named = history(args.history, args.sides[0], folder)
     else:
         named = sides(args.sides[0], args.sides[1], folder)
-    found, damaged = _compared(named, args)
+    found, damaged = _compared(named, how, nights=args.history is not None)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
         _print(found, args.format)
     written = args.out is None or _write(args.out, found)
@@ -131,10 +134,13 @@ def _margins(given: list[str]) -> dict[str, float]:
     for text in given:
         name, _, percent = text.partition("=")
         try:
-            found[measure_name(name.strip())] = float(percent.removesuffix("%")) / 100
-        except ValueError as e:
-            problem = "must be MEASURE=PERCENT, as ttft_p99_ms=15"
-            raise UsageError(f"--margin {text}: {problem}") from e
+            margin = float(percent.removesuffix("%")) / 100
+        except ValueError:
+            margin = 0.0
+        if not 0 < margin < 1:
+            must = "must be MEASURE=PERCENT, above 0 and below 100: ttft_p99_ms=15"
+            raise UsageError(f"--margin {text}: {must}")
+        found[measure_name(name.strip())] = margin
     with_margins(found)
     return found
 
@@ -142,12 +148,11 @@ def _margins(given: list[str]) -> dict[str, float]:
 # ---- what is compared ----
 
 
-def _compared(named: tuple[Named, Named], args: argparse.Namespace) -> tuple[Comparison, int]:
-    """Return the comparison, and how many runs couldn't be read whole."""
-    from vllm_bench.compare.compare import How, compare
+def _compared(named: tuple[Named, Named], how: How, *, nights: bool) -> tuple[Comparison, int]:
+    """Return the comparison, and how many runs couldn't be read whole; A may be nights."""
+    from vllm_bench.compare.compare import compare
     from vllm_bench.compare.history import against_history
 
-    how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     for problem in (problem for side in named for problem in side.problems):
         complain(problem)
     damaged = sum(len(side.problems) for side in named)
@@ -157,7 +162,7 @@ def _compared(named: tuple[Named, Named], args: argparse.Namespace) -> tuple[Com
         runs = "1 older run is" if older == 1 else f"{older} older runs are"
         say(f"{runs} left out: name them by id or glob")
     (a, bad_a), (b, bad_b) = (_side(side) for side in named)
-    found = (compare if args.history is None else against_history)(a, b, how)
+    found = (against_history if nights else compare)(a, b, how)
     return found, damaged + bad_a + bad_b
 
 
@@ -182,28 +187,36 @@ def _side(named: Named) -> tuple[Side, int]:
 def _of_results(named: tuple[Named, Named], how: How) -> Comparison:
     """Compare results of `vllm bench serve`; runs of ours then count by its definitions, too."""
     from vllm_bench.compare.compare import compare
+    from vllm_bench.compare.notes import SIMULATED
     from vllm_bench.compare.pairs import Side
     from vllm_bench.compare.theirs import THEIR_WAY, facts_apart, told
 
-    results = [_results(side) for side in named]
+    of_a, of_b = (list(_results(side)) for side in named)
     a, b = (
-        Side(side.name, (), tuple(told(name, result) for name, result in found))
-        for side, found in zip(named, results, strict=True)
+        Side(side.name, (), tuple(told(name, result) for name, result, _ in found))
+        for side, found in zip(named, (of_a, of_b), strict=True)
     )
     found = compare(a, b, how)
-    apart = facts_apart(*([result for _, result in of] for of in results))
-    return dataclasses.replace(found, differences=apart, notes=(THEIR_WAY, *found.notes))
+    apart = facts_apart([result for _, result, _ in of_a], [result for _, result, _ in of_b])
+    simulated = [SIMULATED] if any(simulated for *_, simulated in (*of_a, *of_b)) else []
+    notes = (THEIR_WAY, *simulated, *found.notes)
+    return dataclasses.replace(found, differences=apart, notes=notes)
 
 
-def _results(side: Named) -> list[tuple[str, dict[str, Any]]]:
-    """Return the results of a side, each with its name. Raises RecordsError."""
+def _results(side: Named) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield the results of a side, each with its name, and whether it is known to be simulated.
+
+    Raises RecordsError.
+    """
     from vllm_bench.compare.theirs import read_results
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.tables.vllm_format import over_all, to_vllm
 
-    found = [(path.name, one) for path in side.files for one in read_results(path)]
-    ours = ((path.stem, json.loads(to_vllm(over_all(load_run(path))))) for path in side.runs)
-    return [*found, *ours]
+    for path in side.files:
+        yield from ((path.name, result, False) for result in read_results(path))
+    for path in side.runs:
+        whole = over_all(load_run(path))
+        yield path.stem, json.loads(to_vllm(whole)), whole.simulated
 
 
 # ---- what is shown ----

@@ -11,7 +11,7 @@ from rich.text import Text
 from ..compare import words
 from ..compare.comparison import Comparison, LevelRows, Row
 from ..figures.digits import markdown_table
-from ..records.text import markdown, printable
+from ..records.text import ABSENT, markdown, printable
 
 STYLES = {"faster": "bold green", "slower": "bold red", "cannot tell": "yellow"}
 HEADINGS = ("", "A", "B", "change (95 % interval)", "")
@@ -44,7 +44,11 @@ def _legend(found: Comparison) -> tuple[str, ...]:
 
 
 def _headings(level: LevelRows) -> list[str]:
-    return list(HEADINGS if level.nights is None else NIGHTS)
+    if level.nights is not None:
+        return list(NIGHTS)
+    name, a, b, changed, word = HEADINGS
+    known = any(row.effect and row.effect.interval for row in level.rows)
+    return [name, a, b, changed if known else "change", word]
 
 
 def _cells(level: LevelRows, row: Row, *, bare: bool = False) -> list[str]:
@@ -64,10 +68,21 @@ def _shown(level: LevelRows) -> list[Row]:
     return [row for row in level.rows if row.a is not None or row.b is not None]
 
 
-def _full(level: LevelRows) -> Table:
-    """Return the table with all of its columns."""
-    rows = [[*_cells(level, row), words.share(row.smallest)] for row in _shown(level)]
-    return [[*_headings(level), SMALLEST], *rows]
+def _tables(level: LevelRows) -> Iterator[Table]:
+    """Yield the table with all of its columns, then narrower ones."""
+    rows, headings = _shown(level), _headings(level)
+    full = [_cells(level, row) for row in rows]
+    smallest = [words.share(row.smallest) for row in rows]
+    more = [[*cells, share] for cells, share in zip(full, smallest, strict=True)]
+    yield _without_empty([[*headings, SMALLEST], *more])
+    yield _without_empty([headings, *full])
+    yield _without_empty([headings, *(_cells(level, row, bare=True) for row in rows)])
+
+
+def _without_empty(table: Table) -> Table:
+    """Return the table without columns that have nothing under their heading."""
+    columns = [of for of in zip(*table, strict=True) if {*of[1:]} - {"", ABSENT}]
+    return [list(cells) for cells in zip(*columns, strict=True)]
 
 
 # ---- terminal ----
@@ -118,12 +133,10 @@ def _of_level(level: LevelRows, width: int | None) -> Iterator[tuple[Text | str,
 
 def _that_fits(level: LevelRows, width: int | None) -> tuple[Table, int]:
     """Return the widest table that fits, and the spaces between its columns; else none."""
-    full = _full(level)
-    bare = [_headings(level), *(_cells(level, row, bare=True) for row in _shown(level))]
-    for table in (full, [row[:-1] for row in full], bare):
+    for table in _tables(level):
         needed = sum(max(map(len, column)) for column in zip(*table, strict=True))
         for gap in (2, 1):
-            if width is None or needed + gap * (len(table[0]) - 1) <= width:
+            if table and (width is None or needed + gap * (len(table[0]) - 1) <= width):
                 return table, gap
     return [], 0
 
@@ -158,9 +171,9 @@ def to_markdown(found: Comparison) -> str:
     parts = [f"**{markdown(words.answer(found), LONGEST)}**", _list(sides), *_differences(found)]
     for level in found.levels:
         parts.append(f"### {markdown(words.level_title(level))}")
-        headings, *rows = _full(level)
+        headings, *rows = next(_tables(level)) or [[]]
         rule = ["---:" if heading in FIGURES else "---" for heading in headings]
-        parts.append(markdown_table([headings, rule, *rows]))
+        parts += [markdown_table([headings, rule, *rows])] if rows else []
         lines = [markdown(line, LONGEST) for line in words.level_lines(level, smallest=False)]
         parts += [_list(lines)] if lines else []
     if found.notes:
