@@ -25,7 +25,7 @@ a run of it is INVALID or did other work. A word takes four pairs; with eight, m
 show. Each level is told apart, and its measures are tested together (Holm).
 
     faster, slower   p < .05, and the 95 % interval lies beyond half of the margin
-    equivalent       the 90 % interval lies within the margin
+    equivalent       the 95 % interval lies within the margin
     cannot tell      neither; with about how many pairs more it would
 
 Runs without a partner, and results of other tools, are shown without a word.
@@ -44,7 +44,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +63,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
     from vllm_bench.summary.summary import RunSummary
 
-ENDINGS = (".md", ".json", ".png", ".svg", ".pdf")
+TEXTS, PICTURES = (".md", ".json"), (".png", ".svg", ".pdf")
 
 
 def main() -> int:
@@ -69,14 +71,16 @@ def main() -> int:
     args = _parse()
     if args.schema:
         return _print_schema()
+    from vllm_bench.compare.compare import How
     from vllm_bench.compare.sides import history, sides
 
+    how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     folder: Path = args.results_dir or RESULTS
     if args.history is not None:
         named = history(args.history, args.sides[0], folder)
     else:
         named = sides(args.sides[0], args.sides[1], folder)
-    found, damaged = _compared(named, args)
+    found, damaged = _compared(named, how, nights=args.history is not None)
     with suppress(BrokenPipeError):  # the reader, head say, has seen enough
         _print(found, args.format)
     written = args.out is None or _write(args.out, found)
@@ -117,7 +121,8 @@ def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def _problem(out: Path) -> str | None:
     if out.is_dir():
         return "is a folder; name a file in it, compared.md say"
-    return None if out.suffix.lower() in ENDINGS else f"must end in {', '.join(ENDINGS)}"
+    endings = (*TEXTS, *PICTURES)
+    return None if out.suffix.lower() in endings else f"must end in {', '.join(endings)}"
 
 
 def _margins(given: list[str]) -> dict[str, float]:
@@ -129,12 +134,11 @@ def _margins(given: list[str]) -> dict[str, float]:
 # ---- what is compared ----
 
 
-def _compared(named: tuple[Named, Named], args: argparse.Namespace) -> tuple[Comparison, int]:
-    """Return the comparison, and how many runs couldn't be read whole."""
-    from vllm_bench.compare.compare import How, compare
+def _compared(named: tuple[Named, Named], how: How, *, nights: bool) -> tuple[Comparison, int]:
+    """Return the comparison, and how many runs couldn't be read whole; A may be nights."""
+    from vllm_bench.compare.compare import compare
     from vllm_bench.compare.history import against_history
 
-    how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     for problem in (problem for side in named for problem in side.problems):
         complain(problem)
     damaged = sum(len(side.problems) for side in named)
@@ -144,7 +148,7 @@ def _compared(named: tuple[Named, Named], args: argparse.Namespace) -> tuple[Com
         runs = "1 older run is" if older == 1 else f"{older} older runs are"
         say(f"{runs} left out: name them by id or glob")
     (a, bad_a), (b, bad_b) = (_side(side) for side in named)
-    found = (compare if args.history is None else against_history)(a, b, how)
+    found = (against_history if nights else compare)(a, b, how)
     return found, damaged + bad_a + bad_b
 
 
@@ -169,28 +173,36 @@ def _side(named: Named) -> tuple[Side, int]:
 def _of_results(named: tuple[Named, Named], how: How) -> Comparison:
     """Compare results of `vllm bench serve`; runs of ours then count by its definitions, too."""
     from vllm_bench.compare.compare import compare
+    from vllm_bench.compare.notes import SIMULATED
     from vllm_bench.compare.pairs import Side
     from vllm_bench.compare.theirs import THEIR_WAY, facts_apart, told
 
-    results = [_results(side) for side in named]
+    of_a, of_b = (list(_results(side)) for side in named)
     a, b = (
-        Side(side.name, (), tuple(told(name, result) for name, result in found))
-        for side, found in zip(named, results, strict=True)
+        Side(side.name, (), tuple(told(name, result) for name, result, _ in found))
+        for side, found in zip(named, (of_a, of_b), strict=True)
     )
     found = compare(a, b, how)
-    apart = facts_apart(*([result for _, result in of] for of in results))
-    return dataclasses.replace(found, differences=apart, notes=(THEIR_WAY, *found.notes))
+    apart = facts_apart([result for _, result, _ in of_a], [result for _, result, _ in of_b])
+    simulated = [SIMULATED] if any(simulated for *_, simulated in (*of_a, *of_b)) else []
+    notes = (THEIR_WAY, *simulated, *found.notes)
+    return dataclasses.replace(found, differences=apart, notes=notes)
 
 
-def _results(side: Named) -> list[tuple[str, dict[str, Any]]]:
-    """Return the results of a side, each with its name. Raises RecordsError."""
+def _results(side: Named) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield the results of a side, each with its name, and whether it is known to be simulated.
+
+    Raises RecordsError.
+    """
     from vllm_bench.compare.theirs import read_results
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.tables.vllm_format import over_all, to_vllm
 
-    found = [(path.name, one) for path in side.files for one in read_results(path)]
-    ours = ((path.stem, json.loads(to_vllm(over_all(load_run(path))))) for path in side.runs)
-    return [*found, *ours]
+    for path in side.files:
+        yield from ((path.name, result, False) for result in read_results(path))
+    for path in side.runs:
+        whole = over_all(load_run(path))
+        yield path.stem, json.loads(to_vllm(whole)), whole.simulated
 
 
 # ---- what is shown ----
@@ -221,24 +233,43 @@ def _json(found: Comparison) -> str:
 
 def _write(out: Path, found: Comparison) -> bool:
     """Write the comparison as its file's ending says; False where that can't be done."""
-    from vllm_bench.records.safe_file import write_atomically
-
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, _data(out.suffix.lower(), found))
+        written = _write_text(out, found) if out.suffix.lower() in TEXTS else _draw(out, found)
     except OSError as e:
         complain(f"{out}: not written: {e.strerror}")
         return False
-    say(f"wrote {out}")
-    return True
+    if written:
+        say(f"wrote {', '.join(map(str, written))}")
+    return bool(written)
 
 
-def _data(ending: str, found: Comparison) -> bytes:
+def _write_text(out: Path, found: Comparison) -> list[Path]:
+    from vllm_bench.records.safe_file import write_atomically
     from vllm_bench.tables.compared import to_markdown
 
-    if ending == ".md":
-        return to_markdown(found).encode()
-    return _json(found).encode()
+    text = to_markdown(found) if out.suffix.lower() == ".md" else _json(found)
+    write_atomically(out, text.encode())
+    return [out]
+
+
+def _draw(out: Path, found: Comparison) -> list[Path]:
+    """Draw the changes, and beside them the load curves of both sides as <name>_load."""
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to load where this names another one
+    from vllm_bench.charts.pen_matplotlib import draw, in_style, save
+    from vllm_bench.charts.pictures import comparison_pictures
+
+    kind: Any = out.suffix.lower().removeprefix(".")
+    written = []
+    with in_style():
+        for picture in comparison_pictures(found, out.stem):
+            if picture.chart is None:
+                complain(f"no {picture.name}{out.suffix}: {picture.why_not}")
+                continue
+            path = out.with_name(f"{picture.name}{out.suffix}")
+            save(draw(picture.chart, picture.heading), path, kind)
+            written.append(path)
+    return written
 
 
 if __name__ == "__main__":

@@ -130,7 +130,8 @@ def _rows(level: _Level, measures: Sequence[Measure], refusal: str | None) -> Le
     found = {m: one for m in shown if (one := _against(m, sides)) is not None}
     words = {} if refusal else dict(zip(found, _judged(found), strict=True))
     rows = tuple(_row(m, sides, words.get(m) or refusal) for m in shown)
-    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal)
+    nights = len(level.nights)
+    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal, nights)
 
 
 def _too_few(level: _Level) -> str | None:
@@ -148,7 +149,7 @@ def _too_few(level: _Level) -> str | None:
 def _against(measure: Measure, sides: tuple[Sequence[Unit], Sequence[Unit]]) -> Prediction | None:
     """Return how far the candidate is worse; None where a figure is missing or 0."""
     values = [value for seen in sides for one in seen if (value := one.value(measure))]
-    if len(values) < len(sides[0]) + 1 or len(values) < 3:
+    if why_none(measure, sides) or len(values) < 3:
         return None
     sign = -1 if measure.more_is_better else 1
     *nights, candidate = (value**sign for value in values)
@@ -180,19 +181,19 @@ def _row(
     measure: Measure, sides: tuple[Sequence[Unit], Sequence[Unit]], word: _Judged | str | None
 ) -> Row:
     a, b = (mean_of(measure, seen) for seen in sides)
-    effect = Effect(b / a, None, None) if a and b else None
-    if not isinstance(word, _Judged):
-        return Row(measure, a, b, effect, None, why_none(measure, sides) or word)
+    why = why_none(measure, sides)
+    effect = Effect(b / a, None, None) if a and b and why is None else None
+    if effect is None or not a or not isinstance(word, _Judged):
+        return Row(measure, a, b, effect, None, why or (word if isinstance(word, str) else None))
     sign = -1 if measure.more_is_better else 1
-    effect = Effect(b / a, None, word.found.spread) if b else None
     return Row(
         measure,
         a,
         b,
-        effect,
+        Effect(effect.ratio, None, word.found.spread),
         "slower" if word.found.above > word.limit else "not slower",
         None,
         p=word.p,
         smallest=word.smallest,
-        limit=(a or 0.0) * math.exp(sign * word.limit),
+        limit=a * math.exp(sign * word.limit),
     )

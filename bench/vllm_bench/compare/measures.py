@@ -92,10 +92,13 @@ def margins_of(given: Iterable[str]) -> dict[str, float]:
     for text in given:
         name, _, percent = text.partition("=")
         try:
-            found[measure_name(name.strip())] = float(percent.removesuffix("%")) / 100
-        except ValueError as e:
-            problem = "must be MEASURE=PERCENT, as ttft_p99_ms=15"
-            raise UsageError(f"--margin {text}: {problem}") from e
+            margin = float(percent.removesuffix("%")) / 100
+        except ValueError:
+            margin = 0.0
+        if not 0 < margin < 1:
+            must = "must be MEASURE=PERCENT, above 0 and below 100: ttft_p99_ms=15"
+            raise UsageError(f"--margin {text}: {must}")
+        found[measure_name(name.strip())] = margin
     with_margins(found)
     return found
 

@@ -90,6 +90,8 @@ def _by_key(runs: Sequence[RunSummary], shared: set[Hashable]) -> dict[Key, list
     visits: dict[tuple[Key, object], list[RunSummary]] = {}
     for place, run in enumerate(sorted(runs, key=_started)):
         asked = run.info.experiment if run.info else {}
+        if asked.get("made_again"):  # of a visit that wasn't whole
+            continue
         if asked.get("id") in shared and asked.get("pair") and asked.get("visit"):
             key: Key = (asked["id"], asked["pair"], run.scenario, run.load)
             visits.setdefault((key, asked["visit"]), []).append(run)
@@ -133,14 +135,22 @@ class _Level:
         for one, other in zip(a, b, strict=False):
             common = _of_the_same_plans(one, other)
             if common is None:
-                self.alone[0].append(one)
-                self.alone[1].append(other)
+                self._leave(0, [one])
+                self._leave(1, [other])
             elif why := why_not(common):
                 self.dropped.append(f"{common.a.name} and {common.b.name}: {why}")
             else:
                 self.pairs.append(common)
-        self.alone[0].extend(a[len(b) :])
-        self.alone[1].extend(b[len(a) :])
+        self._leave(0, a[len(b) :])
+        self._leave(1, b[len(a) :])
+
+    def _leave(self, side: int, units: Sequence[Unit]) -> None:
+        """Keep units without a partner, but those at fault."""
+        for unit in units:
+            if why := next(filter(None, map(fault_of, unit.runs)), None):
+                self.dropped.append(why)
+            else:
+                self.alone[side].append(unit)
 
     def matched(self, scenario: str, load: Load) -> Matched:
         pairs = sorted(self.pairs, key=lambda pair: min(pair.a.started_s, pair.b.started_s))

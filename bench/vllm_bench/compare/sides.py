@@ -60,8 +60,13 @@ def history(nights: str, candidate: str, results_dir: Path) -> tuple[Named, Name
     labels = _labels_in(results_dir)
     found = _side(candidate, _Asked("candidate", results_dir, labels))
     lying = _side(nights, _Asked("--history", results_dir, labels, every=True))
-    own = {os.path.realpath(path) for path in found.runs}
-    kept = tuple(path for path in lying.runs if os.path.realpath(path) not in own)
+    for side in (lying, found):
+        if side.files:
+            raise UsageError(
+                f"--history takes runs of bench.py: {printable(side.files[0])} is none"
+            )
+    own = {_identity(path) for path in found.runs}
+    kept = tuple(path for path in lying.runs if _identity(path) not in own)
     return dataclasses.replace(lying, runs=kept), found
 
 
@@ -120,7 +125,7 @@ def _lying(word: str, asked: _Asked) -> Named:
         return Named(word, files=foreign)
     chosen = choose(Asked(names=[word], every=asked.every), asked.folder)
     if not chosen.paths:
-        return Named(word, files=foreign, problems=tuple(chosen.problems))
+        return Named(word, files=foreign, problems=() if foreign else tuple(chosen.problems))
     if Path(word).is_dir():
         _refuse_mixed(word, asked.name, chosen.paths)
     return Named(word, tuple(chosen.paths), (), tuple(chosen.left_out), tuple(chosen.problems))
@@ -145,10 +150,16 @@ def _refuse_mixed(word: str, name: str, paths: Sequence[Path]) -> None:
         )
 
 
+def _identity(path: Path) -> object:
+    """Return what tells a run, or another file, from others; a copy of it is the same run."""
+    info = head_of(path)
+    return (path.stem, info.clock_start) if info else os.path.realpath(path)
+
+
 def _refuse_shared(a: Named, b: Named) -> None:
     """Refuse what is on both sides: it would be compared with itself. Raises UsageError."""
-    of_a = {os.path.realpath(path) for path in (*a.runs, *a.files)}
-    shared = [path for path in (*b.runs, *b.files) if os.path.realpath(path) in of_a]
+    of_a = {_identity(path) for path in (*a.runs, *a.files)}
+    shared = [path for path in (*b.runs, *b.files) if _identity(path) in of_a]
     if not shared:
         return
     named = ", ".join(printable(path.stem) for path in shared[:MOST_NAMED])
@@ -160,9 +171,10 @@ def _no_such(word: str, asked: _Asked) -> str:
     """Return that there is nothing of a name, and what there is."""
     shown = printable(word)
     if not asked.folder.is_dir():
-        return f"{shown}: nothing is called so here, and {asked.folder} is missing"
+        return f"{shown}: nothing here, and no folder {asked.folder}: make bench makes runs"
     near = difflib.get_close_matches(word.removeprefix(LABEL), asked.labels, n=1)
     meant = f"; did you mean {printable(near[0])}?" if near else ""
     there = ", ".join(map(printable, asked.labels)) or "none"
     what = "no run has this label" if word.startswith(LABEL) else "no label, folder, run or file"
+    what = "each run has a label" if word == LABEL else what
     return f"{shown}: {what}; labels in {asked.folder}: {there}{meant}"

@@ -11,24 +11,44 @@ from rich.text import Text
 from ..compare import words
 from ..compare.comparison import Comparison, LevelRows, Row
 from ..figures.digits import markdown_table
-from ..records.text import markdown, printable
+from ..records.text import ABSENT, markdown, printable
 
 STYLES = {"faster": "bold green", "slower": "bold red", "cannot tell": "yellow"}
 HEADINGS = ("", "A", "B", "change (95 % interval)", "")
+NIGHTS = ("", "A", "B", "limit", "change", "")
 SMALLEST = "could show"
+FIGURES = ("A", "B", "limit", SMALLEST)  # columns that stand to the right
 NOTHING = "nothing that the runs tell"
 DIFFERS, WORTH = "What differs, A → B", "Worth knowing"
-PAIRED = "A, B: geometric means over the pairs, ± half of their 95 % interval"
-LEGEND = (
-    "change: of B against A; faster is better: more tokens/s, less latency, fewer J",
+CHANGE = "change: of B against A; faster is better: more tokens/s, less latency, fewer J"
+OF_PAIRS = (
+    "A, B: geometric means over the pairs, ± half of their 95 % interval",
+    CHANGE,
     "faster, slower: p < .05 (Holm, over the level's measures), and the interval lies beyond half "
-    "the margin; equivalent: the 90 % interval lies within the margin",
+    "the margin; equivalent: it lies within the margin",
 )
+OF_NIGHTS = (
+    "A: the nights' geometric mean; limit: beyond it B is slower than the next night may be "
+    "(p < .05, Holm over the level's measures), and by more than half the margin",
+    "could show: the smallest change for the worse that is found in nine cases of ten",
+)
+LONGEST = 2000  # characters of a line of ours
 Table = list[list[str]]
 
 
 def _legend(found: Comparison) -> tuple[str, ...]:
-    return (PAIRED, *LEGEND) if any(level.pairs for level in found.levels) else LEGEND[:1]
+    """Return how to read the figures."""
+    if any(level.nights is not None for level in found.levels):
+        return OF_NIGHTS
+    return OF_PAIRS if any(level.pairs for level in found.levels) else (CHANGE,)
+
+
+def _headings(level: LevelRows) -> list[str]:
+    if level.nights is not None:
+        return list(NIGHTS)
+    name, a, b, changed, word = HEADINGS
+    known = any(row.effect and row.effect.interval for row in level.rows)
+    return [name, a, b, changed if known else "change", word]
 
 
 def _cells(level: LevelRows, row: Row, *, bare: bool = False) -> list[str]:
@@ -38,7 +58,9 @@ def _cells(level: LevelRows, row: Row, *, bare: bool = False) -> list[str]:
         f"{words.value(row, figure)} {more}".rstrip()
         for figure, more in zip((row.a, row.b), around, strict=True)
     )
-    return [words.measure_name(row), *sides, words.change(row.effect), row.word or ""]
+    limit = [] if level.nights is None else [words.value(row, row.limit)]
+    name, change, word = words.measure_name(row), words.change(row.effect), row.word or ""
+    return [name, *sides, *limit, change, word]
 
 
 def _shown(level: LevelRows) -> list[Row]:
@@ -46,10 +68,21 @@ def _shown(level: LevelRows) -> list[Row]:
     return [row for row in level.rows if row.a is not None or row.b is not None]
 
 
-def _full(level: LevelRows) -> Table:
-    """Return the table with all of its columns."""
-    rows = [[*_cells(level, row), words.share(row.smallest)] for row in _shown(level)]
-    return [[*HEADINGS, SMALLEST], *rows]
+def _tables(level: LevelRows) -> Iterator[Table]:
+    """Yield the table with all of its columns, then narrower ones."""
+    rows, headings = _shown(level), _headings(level)
+    full = [_cells(level, row) for row in rows]
+    smallest = [words.share(row.smallest) for row in rows]
+    more = [[*cells, share] for cells, share in zip(full, smallest, strict=True)]
+    yield _without_empty([[*headings, SMALLEST], *more])
+    yield _without_empty([headings, *full])
+    yield _without_empty([headings, *(_cells(level, row, bare=True) for row in rows)])
+
+
+def _without_empty(table: Table) -> Table:
+    """Return the table without columns that have nothing under their heading."""
+    columns = [of for of in zip(*table, strict=True) if {*of[1:]} - {"", ABSENT}]
+    return [list(cells) for cells in zip(*columns, strict=True)]
 
 
 # ---- terminal ----
@@ -79,7 +112,7 @@ def _lines(found: Comparison, width: int | None) -> Iterator[tuple[Text | str, i
         yield from _of_level(level, width)
     if found.notes:
         yield Text(f"\n{WORTH}", style="bold"), 0
-        yield from ((printable(note), 2) for note in found.notes)
+        yield from ((printable(note, LONGEST), 2) for note in found.notes)
     yield "", 0
     yield from ((Text(line, style="dim"), 0) for line in _legend(found))
 
@@ -89,32 +122,31 @@ def _of_level(level: LevelRows, width: int | None) -> Iterator[tuple[Text | str,
     table, gap = _that_fits(level, width)
     if table:
         sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
-        yield from ((_row(cells, sizes, gap), 0) for cells in table)
+        right = [heading in FIGURES for heading in table[0]]
+        yield from ((_row(cells, sizes, right, gap), 0) for cells in table)
     else:
         yield from (line for row in _shown(level) for line in _block(level, row))
     shown = bool(table) and SMALLEST in table[0]
     for line in words.level_lines(level, smallest=not shown):
-        yield Text(printable(line, len(line)), style="dim"), 2
+        yield Text(printable(line, LONGEST), style="dim"), 2
 
 
 def _that_fits(level: LevelRows, width: int | None) -> tuple[Table, int]:
     """Return the widest table that fits, and the spaces between its columns; else none."""
-    full = _full(level)
-    bare = [[*HEADINGS], *(_cells(level, row, bare=True) for row in _shown(level))]
-    for table in (full, [row[:-1] for row in full], bare):
+    for table in _tables(level):
         needed = sum(max(map(len, column)) for column in zip(*table, strict=True))
         for gap in (2, 1):
-            if width is None or needed + gap * (len(table[0]) - 1) <= width:
+            if table and (width is None or needed + gap * (len(table[0]) - 1) <= width):
                 return table, gap
     return [], 0
 
 
-def _row(cells: Sequence[str], sizes: Sequence[int], gap: int) -> Text:
-    """Return a line: figures of A and B to the right, words to the left."""
-    aligned = [
-        cell.rjust(size) if place in (1, 2, 5) else cell.ljust(size)
-        for place, (cell, size) in enumerate(zip(cells, sizes, strict=True))
-    ]
+def _row(cells: Sequence[str], sizes: Sequence[int], right: Sequence[bool], gap: int) -> Text:
+    """Return a line whose cells have these sizes, and stand to the right or to the left."""
+    aligned = (
+        cell.rjust(size) if at_right else cell.ljust(size)
+        for cell, size, at_right in zip(cells, sizes, right, strict=True)
+    )
     parts = [(cell, STYLES.get(cell.strip(), "")) for cell in aligned]
     spaced = [part for cell in parts for part in ((" " * gap, ""), cell)]
     line = Text.assemble(*spaced[1:])
@@ -124,9 +156,9 @@ def _row(cells: Sequence[str], sizes: Sequence[int], gap: int) -> Text:
 
 def _block(level: LevelRows, row: Row) -> Iterator[tuple[Text | str, int]]:
     """Yield a measure's lines where no table fits."""
-    name, a, b, change, word = _cells(level, row)
+    name, a, b, *limit, change, word = _cells(level, row)
     yield Text.assemble(name, ": " if word else "", (word, STYLES.get(word, ""))), 0
-    yield f"A {a}, B {b}", 2
+    yield ", ".join([f"A {a}", f"B {b}", *(f"limit {of}" for of in limit)]), 2
     yield change, 2
 
 
@@ -136,16 +168,17 @@ def _block(level: LevelRows, row: Row) -> Iterator[tuple[Text | str, int]]:
 def to_markdown(found: Comparison) -> str:
     """Return the comparison to paste into a pull request. All untrusted text is escaped."""
     sides = [f"{side}: {markdown(name)}" for side, name in (("A", found.a), ("B", found.b))]
-    parts = [f"**{markdown(words.answer(found))}**", _list(sides), *_differences(found)]
+    parts = [f"**{markdown(words.answer(found), LONGEST)}**", _list(sides), *_differences(found)]
     for level in found.levels:
         parts.append(f"### {markdown(words.level_title(level))}")
-        rule = ["---", "---:", "---:", "---", "---", "---:"]
-        parts.append(markdown_table([_full(level)[0], rule, *_full(level)[1:]]))
-        lines = [markdown(line) for line in words.level_lines(level, smallest=False)]
+        headings, *rows = next(_tables(level)) or [[]]
+        rule = ["---:" if heading in FIGURES else "---" for heading in headings]
+        parts += [markdown_table([headings, rule, *rows])] if rows else []
+        lines = [markdown(line, LONGEST) for line in words.level_lines(level, smallest=False)]
         parts += [_list(lines)] if lines else []
     if found.notes:
-        parts += [f"{WORTH}:", _list(markdown(note) for note in found.notes)]
-    parts.append(_list(markdown(line) for line in _legend(found)))
+        parts += [f"{WORTH}:", _list(markdown(note, LONGEST) for note in found.notes)]
+    parts.append(_list(markdown(line, LONGEST) for line in _legend(found)))
     return "\n\n".join(parts) + "\n"
 
 

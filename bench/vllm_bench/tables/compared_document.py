@@ -37,6 +37,7 @@ class RowView(View):
     p: float | None
     more_pairs: int | None
     smallest: float | None
+    limit: float | None
 
 
 class PairView(View):
@@ -54,6 +55,7 @@ class LevelView(View):
     pairs: tuple[PairView, ...]
     dropped: tuple[str, ...]
     refusal: str | None
+    nights: int | None
     rows: tuple[RowView, ...]
 
 
@@ -93,6 +95,7 @@ def _level(level: LevelRows) -> LevelView:
         pairs=tuple(map(_pair, level.pairs)),
         dropped=level.dropped,
         refusal=level.refusal,
+        nights=level.nights,
         rows=tuple(_row(level, row) for row in level.rows),
     )
 
