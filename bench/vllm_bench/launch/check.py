@@ -49,8 +49,9 @@ def checked(settings: Settings, said: Said) -> Checked:
         elif not _same(name, asked, told):
             other = printable(masked(str(told), settings.secrets), 80)
             wrong.append(f"{name}: {shown} was asked, {other} is in force")
-    others = sorted(name for name, value in settings.values.items() if value and _is_other(name))
-    unchecked += [f"{name} (of the environment): no server tells that" for name in others]
+    told_so = {"VLLM_SERVER_DEV_MODE"} if said.get(SOURCE) == "server_info" else set()
+    others = sorted(n for n, value in settings.values.items() if value and _is_other(n))
+    unchecked += [f"{n} (of the environment): not told" for n in others if n not in told_so]
     return Checked(tuple(wrong), tuple(unchecked))
 
 

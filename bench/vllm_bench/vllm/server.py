@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from ..errors import BenchError
-from ..records.text import masked
+from ..records.text import masked, masked_in
 from ..reply.events import counted
 from ..reply.words import error_text
 from ..scenario.secrets import secret_texts, url_secrets
@@ -267,7 +267,7 @@ class Server:
             found = self._json(f"{self.root_url}/server_info?config_format=json", SHORT_S)
         except ControlError:
             return None
-        return in_force(found) or None
+        return masked_in(in_force(found), self._secrets) or None
 
     def _samples(self) -> list[Sample]:
         """Return the samples on /metrics; none where it can't be read: `unread` says why."""
