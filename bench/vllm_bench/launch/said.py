@@ -96,7 +96,8 @@ def _bounded(named: Iterable[tuple[str, Any]]) -> dict[str, Scalar]:
 def _compact(value: Any) -> Any:
     """Return a structure as JSON on one line, secrets masked; other values as they are."""
     if isinstance(value, Mapping):
-        return json.dumps(masked_settings(dict(value)), default=str, sort_keys=True)
+        plain = json.loads(json.dumps(value, default=repr, skipkeys=True))
+        return json.dumps(masked_settings(plain), sort_keys=True)
     return value
 
 

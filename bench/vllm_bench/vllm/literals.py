@@ -48,7 +48,7 @@ def _parts(text: str) -> Iterator[str]:
         elif c in "([{<":
             depth += 1
         elif c in ")]}>":
-            depth -= 1
+            depth = max(0, depth - 1)  # of an arrow
         elif c == "," and depth == 0:
             yield text[start:at]
             start = at + 1
