@@ -13,7 +13,7 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..records.text import masked, printable
 from ..scenario.secrets import MASK, is_secret_key
@@ -51,7 +51,7 @@ class MaskedLog:
         self._secrets = secrets
         self._thread: threading.Thread | None = None
 
-    def follow(self, output: BinaryIO) -> None:
+    def follow(self, output: IO[bytes]) -> None:
         """Begin to copy, in a thread."""
         with suppress(OSError, AttributeError):  # Linux before 2.6.35, or the user's pipes are full
             fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -60,10 +60,12 @@ class MaskedLog:
 
     def close(self, limit_s: float = 5.0) -> None:
         """Wait until all that was said is in the file: where nobody holds the pipe, at once."""
-        if self._thread is not None:
+        if self._thread is None:
+            self._file.close()
+        else:
             self._thread.join(limit_s)
 
-    def _copy(self, output: BinaryIO) -> None:
+    def _copy(self, output: IO[bytes]) -> None:
         room = MOST_BYTES
         with output, self._file:
             while line := output.readline(MOST_LINE):

@@ -88,24 +88,33 @@ class ServerProcess:
         return self._process is not None and self._status() is None
 
     def start(self) -> None:
-        """Start it. Raises PortTakenError, and OSError where the log can't be written."""
+        """Start it. Raises PortTakenError, and OSError where the log can't be written.
+
+        The environment of its settings has to name a PATH.
+        """
         self._check_port()
         self._had_port = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        output = MaskedLog(self.log, self.settings.secrets)
         with _uninterrupted():  # nothing comes between the process and its place here
+            self._output = MaskedLog(self.log, self.settings.secrets)
             self._began_s, self._began_wall_s = time.monotonic(), time.time()
-            self._process = subprocess.Popen(
-                ["sh", str(self._launcher)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=_environment(self.settings),
-            )
+            try:
+                self._process = self._popen()
+            except OSError:
+                self._output.close()
+                raise
             assert self._process.stdout is not None
-            output.follow(self._process.stdout)  # type: ignore[arg-type]
-            self._output = output
+            self._output.follow(self._process.stdout)
+
+    def _popen(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["sh", str(self._launcher)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(self.settings),
+        )
 
     def ready(self, limit_s: float, on_wait: Callable[[float], None] | None = None) -> float:
         """Wait until it serves; return the seconds since its start. Raises StartFailedError.
