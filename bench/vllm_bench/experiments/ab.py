@@ -124,6 +124,8 @@ class Turns:
         Raises VisitFailedError where one fails twice, UsageError, OSError, KeyboardInterrupt: what
         is whole stays so.
         """
+        for server in self.means.servers.values() if self.state.left else ():
+            server.check_port()
         self._note(self.state)
         for visit in self.state.left:
             self._uncount_earlier(visit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,6 +74,9 @@ class SideServer(Protocol):
     def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         """Return the environment with this server's key in it."""
 
+    def check_port(self) -> None:
+        """Raise PortTakenError where somebody else listens where it should."""
+
     def up(
         self, log: Path, limit_s: float, began: Callable[[int], None], wait: Wait
     ) -> AbstractContextManager[Up]:
@@ -95,6 +99,9 @@ class Standing:
 
     def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         return environ
+
+    def check_port(self) -> None:
+        """Do nothing: its port is taken by right."""
 
     @contextmanager
     def up(
@@ -141,6 +148,9 @@ class Started:
     def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         key = self.settings.api_key
         return {**environ, KEY_NAME: key} if key else environ
+
+    def check_port(self) -> None:
+        ServerProcess(self.settings, Path(os.devnull)).check_port()
 
     @contextmanager
     def up(
