@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from vllm_bench.compare.history import MIN_NIGHTS
+from vllm_bench.compare.judge import EQUIVALENT, SAFE
+from vllm_bench.compare.measures import MEASURES
 from vllm_bench.figures.metrics import METRICS
 from vllm_bench.scenario.objectives import MLPERF_P99_MS, Slo
 from vllm_bench.serverside import energy, over_time
@@ -50,6 +54,16 @@ def test_every_metric_and_every_objective_is_explained():
         assert metric.name in counts or f"| `{metric.name}` |" in METHOD, metric.name
     for key in Slo.model_fields:
         assert f"{key}:" in METHOD, key
+
+
+def test_the_margins_and_the_rules_of_comparing_are_the_code_s():
+    table = between("| measures | margin |", "All are headlines")
+    rows = re.findall(r"^\| (.+) \| ([\d.]+) % \|$", table, re.MULTILINE)
+    margins = {name: float(m) / 100 for names, m in rows for name in re.findall("`(.+?)`", names)}
+    assert margins == pytest.approx({measure.name: measure.margin for measure in MEASURES})
+    assert f"all of the {100 * EQUIVALENT:g} % interval" in METHOD
+    assert f"≥ {MIN_NIGHTS} nights" in METHOD
+    assert f"upper {100 * SAFE:g} % bound" in METHOD
 
 
 def test_the_figures_in_the_text_are_the_code_s():
