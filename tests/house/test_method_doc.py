@@ -80,7 +80,7 @@ def test_columns_named_in_the_text_exist():
 
 
 def test_every_figure_of_the_samples_is_explained_by_a_name_that_is_a_column():
-    told = between("## Server, GPUs, energy, cost", "## Verdicts")
+    told = between("## Server, GPUs, energy, cost", "## Compare")
     columns = {c.name for c in SUMMARY_COLUMNS}
     named = set(re.findall(r"`((?:server|client|gpu|energy|cost|output|window)_[a-z_]+)`", told))
     others = {"server_metrics", "gpu_hour_price"}  # a folder, a key
