@@ -14,7 +14,7 @@ from vllm_bench.records.text import ABSENT
 from vllm_bench.serverside.gpu import GpuUse, Readings
 from vllm_bench.summary.summary import RunSummary
 
-from tests.compare.made import read, write_side
+from tests.compare.written import read, write_side
 
 NO_READINGS: dict[str, Any] = {field.name: None for field in dataclasses.fields(Readings)}
 

@@ -13,7 +13,7 @@ from vllm_bench.compare.sides import Named, history, sides
 from vllm_bench.errors import UsageError
 from vllm_bench.records.run_info import read_run_info, write_run_info
 
-from tests.compare.made import write_side as write_runs
+from tests.compare.written import write_side as write_runs
 from tests.support.reading import one_line
 
 THEIRS = {"completed": 3, "request_throughput": 1.0, "output_throughput": 9.0, "max_concurrency": 4}

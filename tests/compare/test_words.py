@@ -11,7 +11,7 @@ from vllm_bench.compare.pairs import Side
 from vllm_bench.compare.words import answer, change, level_lines, level_title
 from vllm_bench.stats.batches import Interval
 
-from tests.compare.made import read, write_side
+from tests.compare.written import read, write_side
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from vllm_bench.records.run_info import read_run_info, write_run_info
 
-from tests.compare.made import write_side
+from tests.compare.written import write_side
 from tests.support.reading import one_line
 from tests.support.running import ROOT, run_script
 

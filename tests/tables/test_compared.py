@@ -20,7 +20,7 @@ from vllm_bench.scenario.load import Load
 from vllm_bench.tables.compared import print_comparison, to_markdown
 from vllm_bench.tables.compared_document import compared_document, schema, to_json
 
-from tests.compare.made import read, write_side
+from tests.compare.written import read, write_side
 
 DAY_S = 86_400.0
 ODD = "\x1b[2J|<b>@me`" + "x" * 200
