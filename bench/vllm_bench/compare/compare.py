@@ -67,11 +67,8 @@ def _too_few(level: Matched) -> str | None:
     if number >= MIN_PAIRS:
         return None
     if level.dropped:
-        thrown = f"{counted(len(level.dropped), 'pair')} thrown away"
-        return (
-            f"{counted(number, 'pair')} left, {thrown}, and a word needs {MIN_PAIRS}: "
-            "remove the cause, or run more repeats"
-        )
+        thrown = f" ({counted(len(level.dropped), 'pair')} thrown away: {level.dropped[0]})"
+        return f"{counted(number, 'pair')} of {MIN_PAIRS}{thrown}"
     if not level.pairs:
         ours, theirs = counted(len(level.alone_a), "run"), counted(len(level.alone_b), "run")
         return f"unpaired, of {ours} of A and {theirs} of B: {_why_unpaired(level)}"
