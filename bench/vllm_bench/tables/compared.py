@@ -40,7 +40,8 @@ def _legend(found: Comparison) -> tuple[str, ...]:
     """Return how to read the figures."""
     if any(level.nights is not None for level in found.levels):
         return OF_NIGHTS
-    return OF_PAIRS if any(level.pairs for level in found.levels) else (CHANGE,)
+    paired = any(level.pairs for level in found.levels)
+    return OF_PAIRS[int(not paired) : 3 if any(level.words for level in found.levels) else 2]
 
 
 def _headings(level: LevelRows) -> list[str]:
@@ -93,7 +94,9 @@ def print_comparison(found: Comparison, console: Console) -> None:
     plain = not console.is_terminal
     for line, indent in _lines(found, None if plain else console.width):
         text = line if isinstance(line, Text) else Text(line)
-        shown = Text(" " * indent) + text if plain else Padding(text, (0, 0, 0, indent))
+        shown = (
+            Text(" " * indent) + text if plain else Padding(text, (0, 0, 0, indent), expand=False)
+        )
         console.print(shown, soft_wrap=plain)
 
 
