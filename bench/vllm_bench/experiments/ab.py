@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..compare.comparison import Comparison
 from ..errors import BenchError, UsageError
 from ..launch.left_behind import Process, end_session
 from ..launch.process import StartFailedError, StopFailedError
@@ -136,6 +137,10 @@ class Turns:
                 if self._tried(visit, last=last):
                     break
         return self.state
+
+    def add(self, visits: int) -> None:
+        """Add visits to those that are to be made."""
+        self._note(self.state.model_copy(update={"visits": self.state.visits + visits}))
 
     def _note(self, state: State) -> None:
         self.state = state
@@ -305,6 +310,15 @@ class Turns:
             if attempt.visit == visit.number:
                 for run_id in attempt.run_ids:
                     _uncount(self.means.results / f"{run_id}.json")
+
+
+def to_replace(state: State, found: Comparison) -> int:
+    """Return how many pairs are lacking for a word because some were thrown away; 0: none."""
+    if state.visits < FEWEST_FOR_A_WORD:
+        return 0
+    levels = [level for level in found.levels if level.dropped]
+    lacking = (FEWEST_FOR_A_WORD // 2 - len(level.pairs) for level in levels)
+    return max(0, *lacking, 0)
 
 
 def runs_of(scenario: Scenario) -> int:
