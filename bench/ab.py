@@ -373,21 +373,19 @@ def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> No
 
     Two looks are what false alarms were counted with: a third answer needs visits of its own.
     """
-    from vllm_bench.experiments.visits import FEWEST_FOR_A_WORD, duration
+    from vllm_bench.experiments.ab import more_visits
+    from vllm_bench.experiments.visits import duration
 
-    fewest = min((len(level.pairs) for level in found.levels), default=0)
-    lacking = max(0, FEWEST_FOR_A_WORD // 2 - fewest)
-    more = max((level.more_pairs or 0 for level in found.levels), default=0)
-    wanted = state.visits + 2 * max(more, lacking)
-    if wanted == state.visits:
+    wanted, why = more_visits(state, found)
+    if wanted is None:
+        say(f"\n{why}" if why else "")
         return
     anew = len(state.looks) >= LOOKS
     each_s = statistics.fmean(s for of_side in state.seen_s().values() for s in of_side)
     takes = duration((wanted - (0 if anew else state.visits)) * each_s)
-    what = "a word takes four pairs" if lacking else f"about {more} more pairs would tell"
-    how = "on a fresh seed, since more looks mean more false alarms" if anew else "to go on"
+    how = "anew, since more looks at the same visits mean more false alarms" if anew else "go on"
     flags = (f"--set=seed={scenario.seed + 1}",) if anew else ("--resume",)
-    say(f"\n{what}, in {takes}; {how}:\n  {_again(*flags, '--visits', str(wanted))}")
+    say(f"\n{why}\n{how} ({takes}): {_again(*flags, '--visits', str(wanted))}")
 
 
 def _again(*more: str) -> str:
