@@ -95,7 +95,7 @@ class ServerProcess:
         The environment of its settings has to name a PATH.
         """
         self.stop()
-        self._check_port()
+        self.check_port()
         self._had_port = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with _uninterrupted():  # nothing comes between the process and its place here
@@ -171,7 +171,8 @@ class ServerProcess:
         """Return what to show of its log: the line that says what failed, then the last ones."""
         return last_lines(self.log, self.settings.secrets)
 
-    def _check_port(self) -> None:
+    def check_port(self) -> None:
+        """Raise PortTakenError where somebody listens on its port already."""
         port = self.settings.port
         if not is_free(self.settings.host, port):
             holder = holder_of(port)
