@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from vllm_bench.figures.objectives import Attainment
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.kept import _made, _plain
 from vllm_bench.summary.levels import Level
 from vllm_bench.summary.summary import RunSummary, summarize
 from vllm_bench.tables.level_lines import exit_code
@@ -22,6 +25,21 @@ def run(folder: Path, run_id: str = "a", *, of: int = 200, **scenario: Any) -> R
     records = [made_record(i, run_id=run_id) for i in range(of)]
     info = made_info(records, scenario={"slo_tiers": TIERS, **scenario})
     return summarize(load_run(write_run(folder, records, info)))
+
+
+def test_a_summary_that_is_kept_has_them_again(tmp_path: Path) -> None:
+    rates = {"requests_per_s": {"min": 3.0}, "ttft_ms": {"p95": 500.0}}
+    found = run(tmp_path, slo=rates, slo_tiers={**TIERS, "batch": rates})
+    plain = json.loads(json.dumps(_plain((found.attainment, found.tiers))))
+    again = _made(Attainment, plain[0]), _made(dict[str, Attainment], plain[1])
+    assert again == (found.attainment, found.tiers)
+
+
+def test_a_tier_of_rates_alone_has_a_word_and_no_share(tmp_path: Path) -> None:
+    slow, quick = ({"requests_per_s": {"min": least}} for least in (3.0, 300.0))
+    found = run(tmp_path, slo_tiers={"slow": slow, "quick": quick})
+    assert words(found) == {"slow": "met", "quick": "missed"}
+    assert {t.share for t in found.tiers.values()} == {None}
 
 
 def words(of: Any) -> dict[str, str]:
