@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from ..scenario.objectives import percentile_of
@@ -344,6 +344,15 @@ def _mapping(slo: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise ValueError(f"{key}: not a mapping")  # noqa: TRY004
     return found
+
+
+def without(found: Attainment, metric: str, why: str) -> Attainment:
+    """Return an attainment in which objectives on a metric count as not measured."""
+    outcomes = (
+        replace(one, unmeasured=why) if one.objective.metric == metric else one
+        for one in found.outcomes
+    )
+    return replace(found, outcomes=tuple(outcomes))
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..charts.against_load import objectives_of
 from ..figures.objectives import Objective, RateObjective, Word
 from ..records.text import ABSENT
-from ..summary.capacity import attained, capacity, tiers_of
+from ..summary.capacity import capacity, tiers_of
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary, headline
 from ..tables.level_lines import WORDS as WORD
@@ -110,29 +110,32 @@ def objectives(series: Series) -> tuple[list[str], Table] | None:
         return None
     columns = [
         Column("load", "level of load", lambda level: Cell(level.load.words), look=""),
-        *([_all("all", None)] if asked else []),
+        *([Column("all", "whether every objective was met", _state, look="")] if asked else []),
         *(Column(o.words, "whether it was met", partial(_met, o), look="") for o in asked),
-        *(_all(f"tier {name}", name) for name in tiers),
+        *(Column(f"tier {t}", "what it didn't meet", partial(_tier, t), look="") for t in tiers),
     ]
     most = capacity(series.levels)
     lines = [f"tier {name}: {tier_words(series, name)}" for name in tiers]
     return [*([most.words] if most else []), *lines], table(columns, series.levels)
 
 
-def _all(heading: str, tier: str | None) -> Column[Level]:
-    """Return a column on all objectives of slo (None), or of a tier."""
-    return Column(heading, "whether every objective was met", partial(_state, tier), look="")
-
-
-def _state(tier: str | None, level: Level) -> Cell:
+def _state(level: Level) -> Cell:
     """Return whether a level met all objectives; one whose runs are INVALID met none."""
     if not level.figures_of:
         return Cell("INVALID", look="pill")
-    found = attained(level, tier)
-    if found is None and tier:
-        return Cell(ABSENT, more="its runs had other objectives")
-    missing = "; ".join(o.words for o in (*found.missed, *found.not_shown)) if found else ""
-    return Cell(WORD[found.word if found else "missed"], look="pill", more=missing if tier else "")
+    return Cell(WORD[level.attainment.word if level.attainment else "missed"], look="pill")
+
+
+def _tier(tier: str, level: Level) -> Cell:
+    """Return whether a level met a tier's objectives, and which ones it didn't."""
+    found = level.tiers.get(tier)
+    if found is None:
+        why = level.invalid or "its runs had other objectives"
+        return Cell(f"✗ {ABSENT}", look="missed", more=why)
+    mark, look = MARK[found.word]
+    failing = ", ".join(o.objective.words for o in found.missed or found.not_shown)
+    words = "; ".join(outcome.words for outcome in found.outcomes)
+    return Cell(f"{mark} {failing or 'met'}", look=look, more=words)
 
 
 def _met(objective: Objective | RateObjective, level: Level) -> Cell:
