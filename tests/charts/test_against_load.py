@@ -143,6 +143,17 @@ def test_objectives_are_rules_and_bring_their_percentile(series):
     assert low < 700 < high
 
 
+def test_an_objective_on_output_is_a_rule_in_the_panel_of_throughput(series):
+    slo = {"output_tokens_per_s": {"min": 700.0}, "requests_per_s": {"min": 3.0}}
+    charts = load_charts(series([level(c) for c in (1, 8)], scenario={"slo": slo}))
+    assert [[rule.at for rule in chart.panels[0].rules] for chart in charts] == [
+        *([], [], []),
+        [700],
+    ]
+    low, high = picture(charts[-1]).axes[0].get_ylim()
+    assert low < 700 < high
+
+
 def test_a_line_goes_through_all_panels_at_the_knee(series):
     def served(streams):  # 16 at once, however many wait
         for i in range(320):
