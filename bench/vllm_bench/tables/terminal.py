@@ -143,7 +143,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
     for parts, indent in compared.lines(found, None if plain else console.width):
         text = Text.assemble(*parts)
         text.rstrip()
-        shown = (
-            Text(" " * indent) + text if plain else Padding(text, (0, 0, 0, indent), expand=False)
-        )
-        console.print(shown, soft_wrap=plain)
+        if plain or not text:
+            console.print(Text(" " * indent) + text, soft_wrap=plain)
+        else:
+            console.print(Padding(text, (0, 0, 0, indent), expand=False))
