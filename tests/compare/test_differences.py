@@ -74,9 +74,23 @@ def test_settings_of_the_server_are_told_where_both_tell_them(tmp_path: Path) ->
     ],
 )
 def test_no_secret_is_shown(tmp_path: Path, settings: dict[str, Any]) -> None:
-    with_secrets = side(tmp_path, "a", server={"settings": settings, "cache_config": settings})
-    without = side(tmp_path, "b", server={"settings": {"other": 1}})
-    assert "sesame" not in str(differences(with_secrets, without))
+    for key in ("settings", "cache_config"):
+        one = side(tmp_path / key, "a", server={key: {**settings, "x": 0}})
+        other = side(tmp_path / key, "b", server={key: {"x": 1}})
+        found = apart(one, other)
+        assert any(what.endswith(" x") for what in found)
+        assert "sesame" not in str(found)
+
+
+def test_a_fact_is_told_once(tmp_path: Path) -> None:
+    def told(label: str, blocks: int, version: str) -> Side:
+        settings = {"num_gpu_blocks": blocks, "version": version}
+        cache = {"num_gpu_blocks": str(blocks)}
+        server = {"version": version, "settings": settings, "cache_config": cache}
+        return side(tmp_path, label, server=server)
+
+    found = apart(told("a", 1, "v1"), told("b", 2, "v2"))
+    assert set(found) == {"label", "server version", "server setting num_gpu_blocks"}
 
 
 def test_texts_are_escaped_and_short(tmp_path: Path) -> None:
