@@ -25,7 +25,7 @@ a run of it is INVALID or did other work. A word takes four pairs; with eight, m
 show. Each level is told apart, and its measures are tested together (Holm).
 
     faster, slower   p < .05, and the 95 % interval lies beyond half of the margin
-    equivalent       the 95 % interval lies within the margin
+    equivalent       the 96 % interval lies within the margin
     cannot tell      neither; with about how many pairs more it would
 
 Measures, and their margins in percent: output_tokens_per_s 2, requests_per_s 2, ttft_p50_ms 5,

@@ -21,7 +21,7 @@ OF_PAIRS = (
     "A, B: geometric means over the pairs, ± half of their 95 % interval",
     CHANGE,
     "faster, slower: p < .05 (Holm, over the level's measures), and the interval lies beyond half "
-    "the margin; equivalent: it lies within the margin",
+    "the margin; equivalent: the 96 % interval lies within the margin",
 )
 OF_NIGHTS = (
     "A: the nights' geometric mean; limit: beyond it B is slower than the next night may be "
