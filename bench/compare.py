@@ -117,7 +117,8 @@ def _parse() -> argparse.Namespace:
 
 def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse what can't be meant."""
-    wanted, many = (1, "one candidate") if args.history else (2, "two sides, A and B")
+    nights = args.history is not None
+    wanted, many = (1, "one candidate") if nights else (2, "two sides, A and B")
     if not args.schema and len(args.sides) != wanted:
         given = " ".join(args.sides) or "none"
         parser.error(f"{given}: must be {many}; commas join several runs of a side")
@@ -159,9 +160,10 @@ def _compared(named: tuple[Named, Named], how: How, *, nights: bool) -> tuple[Co
     from vllm_bench.compare.compare import compare
     from vllm_bench.compare.history import against_history
 
-    for problem in (problem for side in named for problem in side.problems):
+    problems = dict.fromkeys(problem for side in named for problem in side.problems)
+    for problem in problems:
         complain(problem)
-    damaged = sum(len(side.problems) for side in named)
+    damaged = len(problems)
     if any(side.files for side in named):
         return _of_results(named, how), damaged
     if older := len({path.resolve() for side in named for path in side.left_out}):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from vllm_bench.compare.compare import How, compare
 from vllm_bench.compare.differences import differences
+from vllm_bench.compare.history import against_history
 from vllm_bench.compare.pairs import Side
 from vllm_bench.records.text import ABSENT
 from vllm_bench.serverside.gpu import GpuUse, Readings
@@ -169,3 +170,11 @@ def test_a_side_of_several_settings_is_told(tmp_path: Path) -> None:
     ]
     found = compare(one, Side("b,c", read(paths)))
     assert any("B is of several: label b, c" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("against", [compare, against_history])
+def test_a_simulator_says_so_wherever_it_is_shown(tmp_path: Path, against: Any) -> None:
+    simulated = {"server": {"simulator": True}}
+    one = Side("a", read(write_side(tmp_path, "a", **simulated)))
+    other = Side("b", read(write_side(tmp_path, "b", at_s=9, **simulated)))
+    assert any("simulator" in note for note in against(one, other).notes)
