@@ -22,7 +22,7 @@ from .comparison import Comparison, Effect, LevelRows, Measure, Pair, Row, Unit
 from .differences import differences
 from .judge import LEVEL
 from .measures import at_load, with_margins
-from .notes import other_hardware
+from .notes import of_sides, other_hardware
 from .pairs import Side, fault_of, plan_of, why_not
 
 MIN_NIGHTS = 10  # with fewer t is wide, and regressions of 10 % pass
@@ -58,7 +58,7 @@ def against_history(nights: Side, candidate: Side, how: How | None = None) -> Co
         candidate.name,
         differences(nights, candidate),
         levels,
-        (),
+        tuple(of_sides(nights, candidate)),
         () if any(level.words for level in levels) else tuple(dict.fromkeys(said)),
     )
 
@@ -134,7 +134,8 @@ def _rows(level: _Level, measures: Sequence[Measure], refusal: str | None) -> Le
     found = {m: one for m in shown if (one := _against(m, sides)) is not None}
     words = {} if refusal else dict(zip(found, limits(found), strict=True))
     rows = tuple(_row(m, sides, words.get(m) or refusal) for m in shown)
-    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal)
+    nights = len(level.nights)
+    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal, nights)
 
 
 def _too_few(level: _Level) -> str | None:
