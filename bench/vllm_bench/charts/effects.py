@@ -33,7 +33,7 @@ LEAST = 1.5  # margins that are always visible, on either side
 ROOM = 1.06  # of the furthest, on a logarithmic scale
 INSIDE = 0.86  # where a mark stands whose place is beyond the edge
 STEPS = (1, 2, 5, 10, 20)  # %, between ticks
-LEAST_STEP = 0.13  # of the axis' width
+LEAST_STEP = 0.17  # of the axis' width
 ROW_IN, PANEL_IN = 0.27, 1.0  # a row's height, and the least of a panel
 LONGEST = 20  # characters of a side's name on the axis
 CURVES = (50.0, 95.0)
@@ -188,6 +188,21 @@ def _notes(comparison: Comparison, shown: Sequence[tuple[LevelRows, list[Row]]])
         yield "Without a bar: one pair has no interval"
 
 
+def effects_apart(comparison: Comparison) -> list[Chart]:
+    """Return a chart a level, each on its own scale, as the page has room for them."""
+    found = (effects_chart(replace(comparison, levels=(level,))) for level in comparison.levels)
+    titled = [
+        replace(chart, title=words.level_title(level), panels=[_untitled(chart.panels[0])])
+        for level, chart in zip(comparison.levels, found, strict=True)
+        if chart is not None
+    ]
+    return [replace(chart, note="" if place else chart.note) for place, chart in enumerate(titled)]
+
+
+def _untitled(panel: Panel) -> Panel:
+    return replace(panel, y=replace(panel.y, words=""))
+
+
 # ---- both load curves ----
 
 
@@ -219,13 +234,19 @@ def _overlay(comparison: Comparison, levels: Sequence[LevelRows]) -> Chart:
     )
 
 
-def apart(chart: Chart) -> list[Chart]:
-    """Return a chart's panels as charts of their own, as the page has room for them."""
-    titles = [panel.y.words.replace("\n", " ") for panel in chart.panels]
+def overlays_apart(comparison: Comparison) -> list[Chart]:
+    """Return a chart a figure instead of a panel, as the page has room for them."""
+    found = load_overlays(comparison)
     return [
-        replace(chart, title=f"{title} of both", panels=[panel])
-        for title, panel in zip(titles, chart.panels, strict=True)
+        replace(chart, title=_titled(panel, scenario if len(found) > 1 else ""), panels=[panel])
+        for scenario, chart in found
+        for panel in chart.panels
     ]
+
+
+def _titled(panel: Panel, scenario: str) -> str:
+    words = panel.y.words.replace("\n", " ")
+    return f"{scenario}: {words}" if scenario else words
 
 
 def _level(units: Iterable[Unit]) -> Level:
