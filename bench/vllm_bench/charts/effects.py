@@ -14,7 +14,7 @@ from ..compare import words
 from ..compare.comparison import Comparison, Effect, LevelRows, Row, Unit, Word
 from ..figures.digits import counted
 from ..figures.metrics import TITLES, headline_metric
-from ..records.text import ABSENT
+from ..records.text import ABSENT, printable
 from ..summary.levels import Level
 from ..verdict.verdict import LEVELS
 from .against_load import TIMES, levels_axis, percentile_lines, throughput_lines
@@ -35,7 +35,7 @@ INSIDE = 0.86  # where a mark stands whose place is beyond the edge
 STEPS = (1, 2, 5, 10, 20)  # %, between ticks
 LEAST_STEP = 0.17  # of the axis' width
 ROW_IN, PANEL_IN = 0.27, 1.0  # a row's height, and the least of a panel
-LONGEST = 20  # characters of a side's name on the axis
+LONGEST = 20  # characters of a name on an axis
 CURVES = (50.0, 95.0)
 
 Side = tuple[str, Sequence[Level]]
@@ -73,7 +73,7 @@ def _known(level: LevelRows) -> list[Row]:
 
 
 def _panel(level: LevelRows, rows: Sequence[Row], span: Span, *, several: bool) -> Panel:
-    where = f"{level.scenario}\n" if several else ""
+    where = f"{printable(level.scenario, LONGEST)}\n" if several else ""
     pairs = counted(len(level.pairs), "pair") if level.pairs else "unpaired"
     heights = np.arange(len(rows), dtype=np.float64)
     names = [f"{row.measure.title} {'↑' if row.measure.more_is_better else '↓'}" for row in rows]
@@ -130,7 +130,7 @@ def _ends(effect: Effect, span: Span) -> Span:
     over, under = effect.ratio > high, effect.ratio < low
     found = effect.interval
     if found is None:
-        return (math.inf if under else math.nan, math.inf if over else math.nan)
+        return (-math.inf if under else math.nan, math.inf if over else math.nan)
     left = -math.inf if found.low < low or under else found.low
     right = math.inf if found.high > high or over else found.high
     return left, right

@@ -52,6 +52,7 @@ MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
 MOST_LINES_NEXT_TO = 7  # of words next to a panel
+LEAST_ROWS = 4  # as high as these is a panel of fewer: its name stands beside it
 FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
 
@@ -153,7 +154,7 @@ def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
-    many = [max(len(panel.beside), 1) for panel in chart.panels]
+    many = [max(len(panel.beside), LEAST_ROWS) for panel in chart.panels]
     found = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=many)
     rows: list[Axes] = found[:, 0].tolist()
     colour = _colour("error" if "INVALID" in heading.verdict else "quiet")
