@@ -24,8 +24,8 @@ from ..summary.calibration import Calibration
 from ..summary.levels import Figure, Level, Series, output_tokens_per_s
 from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
+from ..tables.group import MARKS
 from ..tables.level_lines import hit_rates
-from ..tables.marks import MARKS
 from .chart import Axis, Chart, Line, Panel, Rule, log_loads, log_times, series_colour
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms")

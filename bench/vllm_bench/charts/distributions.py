@@ -15,7 +15,7 @@ from ..stats.batches import Values
 from ..stats.distribution import Sample, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
-from ..tables.marks import mark
+from ..tables.group import mark
 from .chart import Axis, Chart, Line, Panel, Role, level_colour, log_times, series_colour
 from .over_time import MOST_OF_A_CURVE
 

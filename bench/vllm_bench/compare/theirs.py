@@ -7,7 +7,7 @@ A file has one result, or with --append-result one a line. Ours are the same in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ KEYS = {  # by the measures' names
     "goodput_per_s": ("request_goodput",),
 }
 FACTS = ("model_id", "tokenizer_id", "backend", "num_prompts", "burstiness", "max_concurrency")
-Result = Mapping[str, Any]
+THEIR_WAY = "figures as `vllm bench serve` defines them: of all requests, TTFT from the send"
+Result = dict[str, Any]
 
 
 def is_vllm(path: Path) -> bool:

@@ -11,6 +11,7 @@ from ..stats.repeated import repeated
 from .comparison import WORDS, Comparison, Effect, LevelRows, Row, Word
 
 MOST_LEVELS = 3  # that the answer names for one word
+LONGEST = 2000  # characters of a reason
 LONGEST_NAME = 40  # characters of a side's name in the answer
 MOST_PERCENT = 99_999.0
 FROM_SCHEDULE = " from schedule"
@@ -28,6 +29,8 @@ def answer(found: Comparison) -> str:
     if faster or slower:
         word = "faster" if faster else "slower"
         return f"{b} is {word} than {a}: {_listed(found, faster or slower)}{_others(found)}"
+    if any(row.word == "not slower" for _, row in rows):
+        return f"{b} is not slower than {a}, as far as these nights show: {_all(found)}"
     if not any(row.word for _, row in rows):
         return f"No answer: {found.refusals[0] if found.refusals else 'no figure on both sides'}"
     if all(row.word in (None, "equivalent") for _, row in rows):
@@ -36,6 +39,7 @@ def answer(found: Comparison) -> str:
 
 
 def shown_name(name: str) -> str:
+    """Return a side's name, harmless and short."""
     return printable(name, LONGEST_NAME)
 
 
@@ -76,11 +80,11 @@ def _all(found: Comparison) -> str:
 
 
 def _quiet(found: Comparison, level: LevelRows) -> str:
-    """Return what the words at a level are, in numbers: `at 8 streams 9 equivalent`."""
+    """Return what the words at a level are, in numbers: `9 equivalent at 8 streams`."""
     words = Counter(row.word for row in level.rows if row.word and row.measure.headline)
     told = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
     pairs = f" (about {counted(level.more_pairs, 'pair')} more)" if level.more_pairs else ""
-    return f"at {level_name(found, level)} {told or 'no word'}{pairs}"
+    return f"{told or 'no word'} at {level_name(found, level)}{pairs}"
 
 
 # ---- levels and figures ----
@@ -95,6 +99,7 @@ def level_name(found: Comparison, level: LevelRows) -> str:
 def level_title(level: LevelRows) -> str:
     """Return a level's heading: `short_chat · 8 streams · 4 pairs`."""
     pairs = counted(len(level.pairs), "pair") if level.pairs else "unpaired"
+    pairs = pairs if level.nights is None else counted(level.nights, "night")
     return " · ".join(filter(None, (printable(level.scenario), level.load.words, pairs)))
 
 
@@ -168,13 +173,15 @@ def level_lines(level: LevelRows, *, smallest: bool) -> Iterator[str]:
         yield f"cannot tell: about so many pairs more would: {parts}"
     known = [(share(r.smallest), r.measure.title) for r in level.rows if r.smallest is not None]
     if smallest and known:
-        yield "these pairs could have shown: " + ", ".join(f"{t} {s}" for s, t in known)
+        what = "these pairs" if level.nights is None else "these nights"
+        yield f"{what} could have shown: " + ", ".join(f"{t} {s}" for s, t in known)
     if any(FROM_SCHEDULE in row.measure.title for row in level.rows):
         yield "TTFT and latency count from when each request was due"
-    if level.dropped and level.pairs:
-        yield f"{counted(len(level.dropped), 'pair')} thrown away:"
+    if level.dropped:
+        what = "pair" if level.nights is None else "night"
+        yield f"{counted(len(level.dropped), what)} thrown away:"
     for line in level.dropped:
-        yield f"- {printable(line)}"
+        yield f"- {printable(line, LONGEST)}"
 
 
 def _by_why(level: LevelRows) -> dict[str, str]:
@@ -182,5 +189,5 @@ def _by_why(level: LevelRows) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for row in level.rows:
         if row.word is None and row.why and row.why != level.refusal:
-            found.setdefault(printable(row.why), []).append(row.measure.title)
+            found.setdefault(printable(row.why, LONGEST), []).append(row.measure.title)
     return {why: ", ".join(titles) for why, titles in found.items()}

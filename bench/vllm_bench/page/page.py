@@ -30,8 +30,7 @@ from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries
-from ..tables.level_lines import repeat_lines, stability_lines
-from ..tables.server_lines import server_lines
+from ..tables.level_lines import repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
 from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
