@@ -32,11 +32,13 @@ MEASURE = {measure.name: measure for measure in MEASURES}
 RATE, TTFT, TPOT = (MEASURE[n] for n in ("output_tokens_per_s", "ttft_p50_ms", "tpot_p50_ms"))
 
 
-def row(measure, ratio, ends=None, word=None, more=None):
+def row(measure, ratio, ends=None, word=None, more=None, limit=None):
     interval = None if ends is None else Interval(*ends)
     effect = None if ratio is None else Effect(ratio, interval, 0.02)
     why = None if word else "1 pair, and a word needs 4"
-    return Row(measure, 100.0, 100.0 * (ratio or 1), effect, word, why, more_pairs=more)
+    return Row(
+        measure, 100.0, 100.0 * (ratio or 1), effect, word, why, more_pairs=more, limit=limit
+    )
 
 
 def rows_at(value, *rows, scenario="made", pairs=6):
@@ -51,6 +53,7 @@ FASTER = row(RATE, 1.059, (1.051, 1.067), "faster")
 SLOWER = row(TTFT, 1.12, (1.08, 1.16), "slower")
 SAME = row(TPOT, 1.001, (0.995, 1.007), "equivalent")
 UNSURE = row(TPOT, 0.97, (0.93, 1.01), "cannot tell", 11)
+NIGHTLY = row(TTFT, 1.01, None, "not slower", limit=104.0)
 UNTOLD = row(TPOT, 0.97)
 
 
@@ -87,7 +90,7 @@ def test_each_words_mark_differs_in_shape_and_in_colour():
     assert len({place for _, _, place, _ in LOOKS.values()}) == len(LOOKS)
     told = {word: colour for word, (_, colour, _, _) in LOOKS.items() if word}
     assert len(set(told.values())) == len(WORDS)
-    chart = effects_chart(of(rows_at(8, FASTER, SLOWER, SAME, UNSURE, UNTOLD)))
+    chart = effects_chart(of(rows_at(8, FASTER, SLOWER, SAME, UNSURE, UNTOLD, NIGHTLY)))
     drawn = {trace["name"]: trace for trace in for_page(chart)["data"]}
     symbols = {drawn[name]["marker"]["symbol"] for name in marks(chart)}
     assert len(symbols) == len(LOOKS)
@@ -126,6 +129,22 @@ def test_the_margin_is_a_band_of_each_measure():
     low, high = chart.x.span
     assert low < band.x.min()
     assert band.until.max() < high
+
+
+def test_against_stored_nights_the_band_goes_as_far_as_the_next_night_may():
+    slow = row(RATE, 0.95, None, "slower", limit=97.0)
+    nights = dataclasses.replace(rows_at(8, NIGHTLY, slow, UNTOLD, pairs=0), nights=12)
+    chart = effects_chart(of(nights))
+    band = line_of(chart, "as nights differ")
+    ends = list(zip(band.x, band.until, strict=True))
+    assert ends == [pytest.approx(one) for one in ((1, 1.04), (0.97, 1), (1, 1))]
+    assert "12 nights" in chart.panels[0].y.words
+    assert load_overlays(of(nights)) == []
+
+
+def test_sides_without_any_difference_have_an_axis():
+    low, high = effects_chart(of(dataclasses.replace(rows_at(8, row(RATE, 1.0)), nights=3))).x.span
+    assert low < 1 < high
 
 
 def test_no_change_is_a_line_over_all_rows_and_a_tick_in_percent():
