@@ -241,6 +241,7 @@ SHAPE: dict[str, Shape] = {
     "experiment": {
         **dict.fromkeys(("kind", "id", "side"), text),
         **dict.fromkeys(("visit", "pair"), or_null(from_1)),
+        "dropped": or_null(count),  # requests at its start that a search doesn't count
         "restarted": flag,
         "ready_s": or_null(at_least_0),
     },

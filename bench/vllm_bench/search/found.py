@@ -48,11 +48,11 @@ def _shown(tier: str, probes: Sequence[Probe], most: float | None) -> Iterator[f
     Each by its own runs; those that confirm are pooled.
     """
     for load in {p.load for p in believed(probes) if most is not None and p.load <= most}:
-        runs = [p for p in believed(probes) if p.load == load and p.growing is None]
+        runs = [p for p in believed(probes) if p.load == load and p.over is None]
         own = list(confirming(tier, runs)) or runs[-1:]
         if own and all(late.word == "met" for late in pooled([p.late[tier] for p in own])):
             yield load
 
 
 def _worst(tier: str, runs: Sequence[Probe]) -> Probe | None:
-    return max(runs, key=lambda p: (p.growing is not None, p.worst(tier).share), default=None)
+    return max(runs, key=lambda p: (p.over is not None, p.worst(tier).share), default=None)

@@ -79,7 +79,7 @@ class Probe:
     counted: int  # of which the figures are
     seconds: float  # that it took, with what lies before and after
     late: Mapping[str, tuple[Late, ...]]  # by tier, in the order of its objectives
-    growing: str | None = None  # how its queue grew: then it is over, whatever was late
+    over: str | None = None  # why it isn't met, whatever was late: its queue grew, requests failed
     stopped: str | None = None  # why it was ended early
     spoilt: str | None = None  # why it can't be believed: it answers nothing
     verdict: str = "VALID"
@@ -89,13 +89,13 @@ class Probe:
     def word(self, tier: str = "") -> Word:
         """What it shows of its load: the worst of the objectives' words."""
         words = {late.word for late in self.late[tier]}
-        if self.growing is not None or "missed" in words:
+        if self.over is not None or "missed" in words:
             return "missed"
         return "not shown" if "not shown" in words else "met"
 
     def holds(self, tier: str = "") -> bool:
         """Whether this run met the tier's objectives: by this the search goes up or down."""
-        return self.growing is None and all(late.within for late in self.late[tier])
+        return self.over is None and all(late.within for late in self.late[tier])
 
     def worst(self, tier: str = "") -> Late:
         """The objective that is furthest over what is allowed, or nearest to it."""
@@ -106,8 +106,8 @@ class Probe:
         if self.spoilt is not None:
             return self.spoilt
         said = self.worst(tier).words
-        if self.growing is not None:
-            said = self.growing if self.worst(tier).within else f"{said}, {self.growing}"
+        if self.over is not None:
+            said = self.over if self.worst(tier).within else f"{said}, {self.over}"
         return f"{said} ({self.stopped})" if self.stopped is not None else said
 
 
