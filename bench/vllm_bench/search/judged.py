@@ -130,7 +130,7 @@ def _most_seqs(summary: RunSummary) -> int | None:
     """Return the server's max_num_seqs, where it is known."""
     settings = summary.server("settings") or {}
     found = settings.get("max_num_seqs")
-    return int(found) if str(found).isdecimal() else None
+    return int(str(found)) if str(found).isdecimal() else None
 
 
 def _figures(side: ServerSide) -> dict[str, float | None]:
