@@ -157,6 +157,11 @@ def limits(found: object) -> bool:
     )
 
 
+def share(found: object) -> bool:
+    """a share from 0 to 1"""
+    return number(found) and 0 <= found <= 1  # type: ignore[operator]
+
+
 def or_null(kind: Kind) -> Kind:
     """Return the kind that also has null: nothing is known."""
 
@@ -181,6 +186,11 @@ SAMPLER = {
     "gpus": [{"index": or_null(count), "uuid": or_null(text), "name": or_null(text)}],
     "engines": [text],
 }
+SLO: Shape = {
+    **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
+    "success_rate": or_null(share),
+}
 SHAPE: dict[str, Shape] = {
     "schema_version": whole,
     "run_id": text,
@@ -194,10 +204,8 @@ SHAPE: dict[str, Shape] = {
         **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
         "extra_body": {"n": or_null(from_1)},
         "conversations": {"turns": from_1},
-        "slo": {
-            **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
-            "success_rate": or_null(lambda found: number(found) and 0 <= found <= 1),  # type: ignore[operator]
-        },
+        "slo": SLO,
+        "slo_tiers": {"*": SLO},
     },
     "concurrency": or_null(from_1),
     "request_rate": or_null(rate),
