@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path += [str(ROOT / "bench"), str(ROOT / "server")]
+sys.path.append(str(ROOT / "bench"))
+sys.path.append(str(ROOT / "server"))
 
 from vllm_bench.script import parser_of, run
 

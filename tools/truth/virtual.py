@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sim.engine.engine import Engine, EngineConfig
 from sim.engine.step import EngineRequest, StepTimes
+from vllm_bench.figures.attained import attainment
 from vllm_bench.figures.facts import Facts
-from vllm_bench.figures.objectives import attainment
 from vllm_bench.plan.arrivals import arrival_times
 from vllm_bench.prompts.order import derive_seed
 from vllm_bench.records.row import Rows
@@ -61,7 +61,10 @@ class Server:
         first_s, end_s = self._played(due_s, prompts.tolist(), replies.tolist())
         ttft_ms, latency_ms = 1000 * (first_s - due_s), 1000 * (end_s - due_s)
         tpot_ms = (latency_ms - ttft_ms) / np.maximum(replies - 1, 1)
-        return {"due_s": np.array(due_s), **dict(zip(METRICS, (ttft_ms, tpot_ms, latency_ms)))}
+        return {
+            "due_s": np.array(due_s),
+            **dict(zip(METRICS, (ttft_ms, tpot_ms, latency_ms), strict=True)),
+        }
 
     def _played(
         self, due_s: Sequence[float], prompts: Sequence[int], replies: Sequence[int]

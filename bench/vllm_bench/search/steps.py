@@ -72,11 +72,14 @@ class Bracket:
     end: End | None
 
 
-def next_step(space: Space, probes: Sequence[Probe]) -> Step | None:
-    """Return the next run; None: each tier has its answer, or no run can be believed."""
+def next_step(space: Space, probes: Sequence[Probe], *, hurry: bool = False) -> Step | None:
+    """Return the next run; None: each tier has its answer, or no run can be believed.
+
+    In a hurry the lower end is confirmed, however wide the bracket is.
+    """
     if stuck(probes):
         return None
-    brackets = (bracket(space, tier, probes) for tier in space.tiers)
+    brackets = (bracket(space, tier, probes, hurry=hurry) for tier in space.tiers)
     return next((one.step for one in brackets if one.step is not None), None)
 
 
@@ -88,12 +91,12 @@ def stuck(probes: Sequence[Probe]) -> str | None:
     return None
 
 
-def bracket(space: Space, tier: str, probes: Sequence[Probe]) -> Bracket:
+def bracket(space: Space, tier: str, probes: Sequence[Probe], *, hurry: bool = False) -> Bracket:
     """Return between which loads a tier's answer lies, and the next step towards it."""
     judged = _judged(tier, probes)
     high = min(judged.failed, default=None)
     low = max((load for load in judged.met if high is None or load < high), default=None)
-    found = _next(space, judged, low, high)
+    found = _next(space, judged, low, high, hurry=hurry)
     if found is None:
         return Bracket(tier=tier, low=None, high=high, step=None, end="below low")
     purpose, load = found
@@ -104,7 +107,7 @@ def bracket(space: Space, tier: str, probes: Sequence[Probe]) -> Bracket:
 
 
 def _next(
-    space: Space, judged: _Judged, low: float | None, high: float | None
+    space: Space, judged: _Judged, low: float | None, high: float | None, *, hurry: bool
 ) -> tuple[Purpose, float] | None:
     """Return what to try next; None: not even the lowest load meets the objectives."""
     if high is None:
@@ -117,10 +120,11 @@ def _next(
         return None
     least = space.low if low is None else low
     refuted = high in judged.refuted
-    if not space.closed(least, high) and (not refuted or high > least * FAR):
+    enough = space.closed(least, high) or (hurry and low is not None)
+    if not enough and (not refuted or high > least * FAR):
         return "close", space.middle(least, high)
     down = space.below(high)
-    return "confirm", max(down, least) if refuted else least
+    return "confirm", max(down, least) if refuted and not hurry else least
 
 
 def confirming(tier: str, probes: Sequence[Probe]) -> Iterator[Probe]:
