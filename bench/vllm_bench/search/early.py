@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..figures.digits import counted
-from ..figures.objectives import Objective
+from ..figures.objectives import BETWEEN_TOKENS, Objective
 from ..records.request_record import RequestRecord
 from .probe import ROUNDING
 from .sizes import Size
@@ -17,6 +17,7 @@ from .sizes import Size
 OVER = {"find": 1.0, "close": 1.0, "confirm": 2.0}
 CHANCE = 4.0  # standard deviations of what comes, by which more came than was served
 GREW = 0.20  # of what came: see not_stationary
+GROWING = "the queue grew"  # how a reason begins that is about that
 LATENCIES = 3.0  # a run must have lasted this many before a queue can be told from its start
 
 
@@ -28,7 +29,6 @@ class Counts:
     size: Size
     over: float  # how many times what is allowed may be late before it is over
     due_s: Sequence[float]  # of an open loop; empty: a closed one, whose queue can't grow
-    is_within: Callable[[RequestRecord, Objective], bool]
     _late: dict[Objective, int] = field(default_factory=dict)
     _seen: int = 0
     _ends_s: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Counts:
         if row.request_index < self.size.dropped:
             return
         for objective in {one for tier in self.tiers for one in tier}:
-            late = not self.is_within(row, objective)
+            late = not _within(row, objective)
             self._late[objective] = self._late.get(objective, 0) + late
 
     def _over(self) -> str | None:
@@ -93,4 +93,14 @@ class Counts:
         )
 
 
-GROWING = "the queue grew"  # how a reason begins that is about that
+def _within(row: RequestRecord, objective: Objective) -> bool:
+    """Whether a request succeeded within the limit: see figures/attained.py."""
+    if row.error_kind is not None or row.error is not None:
+        return False
+    if objective.metric is None or objective.limit_ms is None:
+        return True
+    found: float | None = getattr(row, objective.metric.replace("_from_schedule_ms", "_ms"))
+    if found is None:
+        return objective.metric in BETWEEN_TOKENS and row.token_events > 0
+    lag_ms = row.send_lag_ms or 0.0 if "_from_schedule" in objective.metric else 0.0
+    return found + lag_ms <= objective.limit_ms

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..figures.attained import attainment, tier_attainments
 from ..figures.digits import counted, short
+from ..figures.facts import Facts
 from ..figures.metrics import TITLES
 from ..figures.objectives import BOUND, Attainment, Outcome
+from ..records.find_runs import Run as FoundRun
 from ..serverside.server import ServerSide
 from ..stats.distribution import Sample, quantile
-from ..summary.summary import RunSummary
+from ..summary.summary import RunSummary, facts_of, summarize
 from ..verdict.finding import Finding, Severity
+from .axis import SLO
+from .early import GROWING
 from .probe import Late, Probe
 from .sizes import Size
 from .steps import Step
@@ -35,8 +40,24 @@ class Run:
     stopped: str | None = None
 
 
-def probe_of(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Probe:
-    """Return what a run shows, with its tiers' attainment."""
+def judged(run: Run, made: FoundRun) -> Probe:
+    """Return what a run shows: its verdict, and how many were late of what there is of it."""
+    facts = facts_of(made)
+    summary, seen = summarize(made, facts), _without_the_cut_off(facts)
+    own = attainment(seen)
+    tiers = {**({} if own is None else {SLO: own}), **tier_attainments(seen)}
+    return _probe(run, summary, tiers)
+
+
+def _without_the_cut_off(facts: Facts) -> Facts:
+    """Return the facts of a run that its search ended, without what it cut off."""
+    if facts.info is None or facts.info.status != "stopped":
+        return facts
+    frame = facts.frame.of(facts.frame["error_kind"] != "cancelled")
+    return Facts(frame, replace(facts.info, num_requests=len(frame)))
+
+
+def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Probe:
     return Probe(
         number=run.number,
         purpose=run.step.purpose,
@@ -46,9 +67,10 @@ def probe_of(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> 
         requests=run.size.requests,
         counted=summary.counted,
         seconds=run.seconds,
+        per_s=summary.throughput.requests_per_s if summary.throughput else None,
         late={name: lates(found, summary.samples) for name, found in tiers.items()},
-        over=_over(summary.verdict.findings),
-        stopped=run.stopped,
+        over=_over(run, summary.verdict.findings),
+        stopped=None if run.stopped and run.stopped.startswith(GROWING) else run.stopped,
         spoilt=spoilt(summary.verdict.findings) or _unmeasured(tiers),
         verdict=summary.verdict.level,
         limits=tuple(limits(summary.server_side, _most_seqs(summary))),
@@ -79,11 +101,13 @@ def _late(outcome: Outcome, samples: Mapping[str, Sample]) -> Late:
     )
 
 
-def _over(findings: Sequence[Finding]) -> str | None:
+def _over(run: Run, findings: Sequence[Finding]) -> str | None:
     """Return why the load is too high, whatever was late; None: nothing says so."""
+    if run.stopped is not None and run.stopped.startswith(GROWING):
+        return run.stopped
     found = {f.code: f for f in findings if f.severity > Severity.NOTE}
     if "not_stationary" in found:
-        return "the queue grew"
+        return GROWING
     grave = [f for f in found.values() if f.code in OVER and f.severity == Severity.INVALID]
     return grave[0].figures if grave else None
 

@@ -78,6 +78,7 @@ class Probe:
     requests: int  # planned
     counted: int  # of which the figures are
     seconds: float  # that it took, with what lies before and after
+    per_s: float | None = None  # requests that succeeded in a second, over the whole run
     late: Mapping[str, tuple[Late, ...]]  # by tier, in the order of its objectives
     over: str | None = None  # why it isn't met, whatever was late: its queue grew, requests failed
     stopped: str | None = None  # why it was ended early
