@@ -29,6 +29,7 @@ from .chart import (
     DASHES,
     FONT,
     LIGHT,
+    LINE_ROWS,
     MANY,
     MARKS,
     OTHER_FONTS,
@@ -56,6 +57,14 @@ MOST_LINES_NEXT_TO = 7  # of words next to a panel
 ABOVE_ROWS = 20  # points: of the words over a panel with words beside its rows
 FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
+
+# Where a label stands beside its point: points to the right and up, and which part is there.
+SIDES = {
+    "right": ((10, 2), "left"),
+    "left": ((-10, 2), "right"),
+    "above": ((0, 9), "center"),
+    "below": ((0, -19), "center"),
+}
 
 STYLE = {
     "font.size": 13,
@@ -155,7 +164,7 @@ def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
-    many = [max(len(panel.beside), 1) for panel in chart.panels]
+    many = [len(panel.beside) or LINE_ROWS for panel in chart.panels]
     found = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=many)
     rows: list[Axes] = found[:, 0].tolist()
     colour = _colour("error" if "INVALID" in heading.verdict else "quiet")
@@ -273,7 +282,8 @@ def _draw_line(axes: Axes, line: Line, width: float) -> None:
         axes.vlines(line.x, 0, line.y, color=style["color"], linestyle=":", linewidth=1.5)
     _draw_intervals(axes, line)
     for x, y, words in zip(line.x, line.y, line.labels, strict=False):
-        axes.annotate(words, (x, y), xytext=(10, 2), textcoords="offset points")
+        offset, ha = SIDES[line.side]
+        axes.annotate(words, (x, y), xytext=offset, ha=ha, textcoords="offset points")
 
 
 def _draw_intervals(axes: Axes, line: Line) -> None:

@@ -22,6 +22,12 @@ DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
+SIDES = {
+    "right": "top right",
+    "left": "middle left",
+    "above": "top center",
+    "below": "bottom center",
+}
 GAP_PX = 21
 ROW_PX, CHARACTER_PX = 34, 6.4  # of a row with words beside it, and of a character of these
 MARGIN = 0.01  # of the x axis, added on both sides: marks at the ends stay complete
@@ -162,7 +168,7 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
         trace["hovertext"] = [hover_lines(words) for words in line.words]
     if any(line.labels):
         trace["mode"] += "+text"
-        trace |= {"textposition": "top right", "cliponaxis": False}
+        trace |= {"textposition": SIDES[line.side], "cliponaxis": False}
         trace["text"] = [chart_text(label) for label in line.labels]
     if line.low is not None and line.high is not None and not np.isnan(line.low).all():
         trace["error_x" if line.flat else "error_y"] = _interval(line, line.low, line.high)
