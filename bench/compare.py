@@ -28,15 +28,21 @@ show. Each level is told apart, and its measures are tested together (Holm).
     equivalent       the 95 % interval lies within the margin
     cannot tell      neither; with about how many pairs more it would
 
-Runs without a partner, and results of other tools, are shown without a word.
+Measures, and their margins in percent: output_tokens_per_s 2, requests_per_s 2, ttft_p50_ms 5,
+ttft_p95_ms 5, ttft_p99_ms 10, tpot_p50_ms 2, tpot_p95_ms 2, latency_p50_ms 5, latency_p99_ms 10,
+success_rate 0.2, goodput_per_s 2, energy_per_output_token_j 2. In an open loop TTFT and latency
+count from the schedule.
+
+Runs without a partner, and results of other tools, are shown without a word. --history holds one
+candidate against all nights of a folder or label that sent the same, ten days at least: a limit for
+each measure, and the smallest change for the worse that would have been found.
 
 Nothing is written without --out. What differs between the sides (server, settings, GPUs, client)
 stands above the figures. Where the hardware differs there is no word without --other-hardware.
 
-Exit codes: 0 done, and nothing that counts is slower; 3 a measure is slower in B (one of headline:
-not J per token); 4 nothing could be judged; 1 a run's file is missing, damaged or another run's (a
-line says which; the rest is still compared), or --out can't be written; 2 wrong usage; 130
-interrupted.
+Exit codes: 0 done, and nothing that counts is slower; 3 a measure is slower in B (any but joules
+per token); 4 nothing could be judged; 1 a run's file is missing, damaged or another run's (a line
+says which; the rest is still compared), or --out can't be written; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -230,8 +236,8 @@ def _print_schema() -> int:
 
 
 def _print(found: Comparison, form: str | None) -> None:
-    from vllm_bench.tables.compared import print_comparison, to_markdown
-    from vllm_bench.tables.terminal import wide_console
+    from vllm_bench.tables.compared import to_markdown
+    from vllm_bench.tables.terminal import print_comparison, wide_console
 
     if form is None:
         print_comparison(found, wide_console())
