@@ -11,7 +11,7 @@ from vllm_bench.charts.capacity import OUTCOMES, configurations_chart, search_ch
 from vllm_bench.charts.chart import DARK
 from vllm_bench.charts.pen_matplotlib import in_style
 from vllm_bench.charts.pen_plotly import for_page
-from vllm_bench.charts.pictures import configurations_picture, search_pictures
+from vllm_bench.charts.pictures import search_pictures
 from vllm_bench.search.kept import Search
 from vllm_bench.search.probe import Late, Probe
 from vllm_bench.search.steps import Space
@@ -249,7 +249,6 @@ def test_one_without_figures_is_named_and_none_at_all_is_no_picture(tmp_path):
     found = {**configurations(tmp_path, 1), "won't start": []}
     assert "won't start" in configurations_chart(found).note
     assert configurations_chart({"won't start": []}) is None
-    assert configurations_picture("pareto", "Settings", {"a": []}).chart is None
 
 
 def test_a_long_or_untrusted_name_is_cut_and_harmless(tmp_path):
