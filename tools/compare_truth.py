@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Hold the words of a comparison to the truth: simulated experiments whose truth is known.
 
-    python -m tools.compare_truth                    1000 experiments a cell, about 3 minutes
+    python -m tools.compare_truth                    1000 experiments a cell, about 4 minutes
     python -m tools.compare_truth --experiments 200
 
 Each experiment is a series of visits, in the order A B B A: a server starts, with a level of its
@@ -84,7 +84,7 @@ def of_time(noise: Noise, visits: int, columns: int, rng: np.random.Generator) -
     """Return columns of noise with a standard deviation of 1."""
     fresh = rng.standard_normal((visits, columns))
     rho = noise.like_the_last
-    found = fresh.copy()
+    found: Logs = fresh.copy()
     for at in range(1, visits if rho else 0):
         found[at] = rho * found[at - 1] + math.sqrt(1 - rho * rho) * fresh[at]
     return found
@@ -106,9 +106,9 @@ def experiment(
         a, b = found[0::2].copy(), found[1::2].copy()
         if order.b_first == "by turns":
             a[1::2], b[1::2] = found[3::4], found[2::4]
-    if order.restarts:
-        return WORSE * (b - a + starts[1::2] - starts[0::2])
-    return WORSE * (b - a + sides[1] - sides[0])
+    levels = starts[1::2] - starts[0::2] if order.restarts else sides[1] - sides[0]
+    ratios: Logs = WORSE * (b - a + levels)
+    return ratios
 
 
 def words(logs: Logs) -> list[Judged]:
@@ -133,7 +133,8 @@ class Told:
 
     def share(self, which: Sequence[Sequence[bool]]) -> Logs:
         """Return of each measure in which share of the experiments it was said."""
-        return np.mean(np.array(which, dtype=float), axis=0)
+        shares: Logs = np.array(which, dtype=np.float64).mean(axis=0)
+        return shares
 
 
 def looks(logs: Logs, first: int, told: Told) -> None:
@@ -191,7 +192,7 @@ class Line:
 
     @property
     def right(self) -> bool:
-        found, wrong = float(self.found.min()), float(self.wrongly_equivalent.mean())
+        found, wrong = float(self.found.min()), float(self.wrongly_equivalent.max())
         return self.alarms <= LEVEL and found >= FOUND and wrong <= LEVEL
 
 
@@ -227,6 +228,7 @@ def _place(name: str) -> int:
 
 
 def percent(share: float) -> str:
+    """Return a share as a table has it: `2.5 %`."""
     return f"{100 * share:.1f} %"
 
 

@@ -130,7 +130,8 @@ def _rows(level: _Level, measures: Sequence[Measure], refusal: str | None) -> Le
     found = {m: one for m in shown if (one := _against(m, sides)) is not None}
     words = {} if refusal else dict(zip(found, _judged(found), strict=True))
     rows = tuple(_row(m, sides, words.get(m) or refusal) for m in shown)
-    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal)
+    nights = len(level.nights)
+    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal, nights)
 
 
 def _too_few(level: _Level) -> str | None:

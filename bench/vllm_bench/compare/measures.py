@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -83,6 +84,11 @@ def with_margins(margins: Mapping[str, float]) -> tuple[Measure, ...]:
         if not 0 < margin < 1:
             raise UsageError(f"margin of {name}: {margin:g} must lie between 0 and 1: 0.02 is 2 %")
     return tuple(dataclasses.replace(m, margin=margins.get(m.name, m.margin)) for m in MEASURES)
+
+
+def measure_name(given: str) -> str:
+    """Return a measure's name, also as objectives say it: `ttft_ms.p99` is `ttft_p99_ms`."""
+    return re.sub(r"^(ttft|tpot|latency)_ms[._](p\d+)$", r"\1_\2_ms", given)
 
 
 def at_load(measure: Measure, load: Load) -> Measure:
