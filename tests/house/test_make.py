@@ -28,6 +28,7 @@ VERBS = {
     "report",
     "runs",
     "compare",
+    "capacity",
     "all",
     "test",
     "test-fast",
