@@ -61,7 +61,8 @@ def test_a_search_ends_with_what_its_files_say(tmp_path: Path, base_url: str) ->
     assert done.returncode == search.exit_code, done.stderr
     assert search.probes
     assert all(probe.requests >= 100 for probe in search.probes)
-    rows = list(csv.DictReader((path := next(tmp_path.rglob("capacity/*.csv"))).open()))
+    (path,) = (tmp_path / "results" / "capacity").glob("*.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["run_id"] for row in rows] == [probe.run_id for probe in search.probes]
     assert path.stem == search.id
     runs = tmp_path / "results" / "capacity" / search.id
