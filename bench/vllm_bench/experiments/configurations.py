@@ -151,7 +151,7 @@ def _one_of_a_list(value: object) -> object:
     if not isinstance(value, dict):
         raise ValueError("must be a mapping, as in {name: eager, EXTRA_ARGS: --enforce-eager}")  # noqa: TRY004
     settings = {str(key): part for key, part in value.items() if key != "name"}
-    return {"name": value.get("name") or _name(settings), "settings": settings}
+    return {"name": value.get("name") or _name(settings) or "base", "settings": settings}
 
 
 class Experiments(BaseModel):
@@ -220,9 +220,12 @@ def experiments_of(raw: object, where: str) -> Experiments:
 
 def _line(error: Any) -> str:
     """Return a mistake on one line; a value that may be a secret isn't quoted."""
-    loc = [part for part in error["loc"] if part not in INNER]
-    place = ".".join(f"{part + 1}" if isinstance(part, int) else word(part) for part in loc)
-    if error["type"] == "union_tag_invalid":
+    parts = [part for part in error["loc"] if part not in INNER]
+    if parts[:1] == ["configurations"] and len(parts) > 1:
+        parts[1] += 1  # people count from 1
+    loc = [str(part) for part in parts]
+    place = ".".join(map(word, loc))
+    if error["type"].startswith("union_tag"):
         return "base: must be the name of an env file, or a mapping, as in {MODEL: gpt-oss-20}"
     if error["type"] == "value_error":
         said = str(error["ctx"]["error"])
