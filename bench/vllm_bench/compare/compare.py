@@ -1,0 +1,152 @@
+"""Compare two sides: pairs, figures, words; and what a sceptic should know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..figures.digits import counted
+from ..stats.paired import Paired, paired
+from .comparison import Comparison, Effect, LevelRows, Measure, Row, Unit, geometric_mean
+from .differences import differences
+from .judge import MIN_PAIRS, Judged, judged
+from .measures import WHERE_KNOWN, at_load, with_margins
+from .notes import notes, other_hardware
+from .pairs import Matched, Side, Told, matched
+
+Seen = Unit | Told
+Sides = tuple[Sequence[Seen], Sequence[Seen]]  # of A, and of B
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to compare; ways that can't work raise UsageError in `compare`."""
+
+    margins: Mapping[str, float] = field(default_factory=dict)  # others than usual, by measure
+    same_hardware: bool = True  # refuse a word where the hardware differs
+
+
+def compare(a: Side, b: Side, how: How | None = None) -> Comparison:
+    """Return what B does against A. Raises UsageError: a margin that can't be."""
+    how = how or How()
+    measures = with_margins(how.margins)
+    found = matched(a, b)
+    hardware = other_hardware(a, b) if how.same_hardware else None
+    levels = tuple(level_rows(level, measures, hardware) for level in found)
+    return Comparison(
+        a.name,
+        b.name,
+        differences(a, b),
+        levels,
+        tuple(notes(found, a, b)),
+        tuple(_refusals(levels, a, b)),
+    )
+
+
+# ---- one level ----
+
+
+def level_rows(
+    level: Matched, measures: Sequence[Measure], refusal: str | None = None
+) -> LevelRows:
+    """Return a level's figures with their words; `refusal`: why there shall be none."""
+    sides: Sides = level.alone_a, level.alone_b
+    if level.pairs:
+        sides = [pair.a for pair in level.pairs], [pair.b for pair in level.pairs]
+    refusal = _too_few(level) or refusal
+    shown = [at_load(m, level.load) for m in measures if _known(m, sides)]
+    found = [(m, _paired(m, sides) if level.pairs else None) for m in shown]
+    words = {} if refusal else _words(found)
+    rows = tuple(_row(m, sides, one, words.get(m.name) or refusal) for m, one in found)
+    return LevelRows(level.scenario, level.load, level.pairs, level.dropped, rows, refusal)
+
+
+def _too_few(level: Matched) -> str | None:
+    """Return why there are too few pairs for a word, and what to do about it."""
+    number = len(level.pairs)
+    if number >= MIN_PAIRS:
+        return None
+    if level.dropped:
+        thrown = f" ({counted(len(level.dropped), 'pair')} thrown away: {level.dropped[0]})"
+        return f"{counted(number, 'pair')} of {MIN_PAIRS}{thrown}"
+    if not level.pairs:
+        ours, theirs = counted(len(level.alone_a), "run"), counted(len(level.alone_b), "run")
+        return f"unpaired, of {ours} of A and {theirs} of B: {_why_unpaired(level)}"
+    return (
+        f"{counted(number, 'pair')}, and a word needs {MIN_PAIRS}: run both with "
+        f"repeats: {MIN_PAIRS} or more, or by turns (make ab)"
+    )
+
+
+def _why_unpaired(level: Matched) -> str:
+    """Return why no run has a partner, by the first of each side, and what to do about it."""
+    a, b = level.alone_a[0], level.alone_b[0]
+    if isinstance(a, Told) or isinstance(b, Told):
+        return "another tool sent other requests; measure both with bench.py"
+    one, other = a.runs[0], b.runs[0]
+    if one.plan("sha256") is None or other.plan("sha256") is None:
+        return "a run doesn't say what it sent; run both again"
+    if one.plan("sha256") == other.plan("sha256"):
+        return "their repeats differ; run both with the same repeats"
+    if one.setting("model") != other.setting("model"):
+        return "they asked for models of different names; serve both under one name"
+    return "they sent different requests (plan); run both with the same scenario and seed"
+
+
+def _known(measure: Measure, sides: Sides) -> bool:
+    seen = [*sides[0], *sides[1]]
+    if measure.name not in WHERE_KNOWN:
+        return bool(seen)
+    return any(one.value(measure) is not None for one in seen)
+
+
+def _paired(measure: Measure, sides: Sides) -> Paired | None:
+    """Return a measure over the pairs; None where a figure is missing or 0."""
+    a, b = ([value for one in seen if (value := one.value(measure))] for seen in sides)
+    return paired(a, b) if len(a) == len(sides[0]) and len(b) == len(sides[1]) else None
+
+
+def _words(found: Sequence[tuple[Measure, Paired | None]]) -> dict[str, Judged]:
+    """Return the word on each measure that has one, by the measures' names."""
+    known = [(measure, one) for measure, one in found if one is not None]
+    return {m.name: word for (m, _), word in zip(known, judged(known), strict=True)}
+
+
+def _row(measure: Measure, sides: Sides, found: Paired | None, word: Judged | str | None) -> Row:
+    """Return a measure's figures with the word on them, or why there shall be none."""
+    a, b = (_mean(measure, seen) for seen in sides)
+    # Unpaired runs have a ratio alone.
+    effect = Effect(b / a, None, None) if a and b else None
+    if found is not None:
+        effect = Effect(found.ratio, found.interval(), found.spread)
+    if isinstance(word, Judged):
+        told = word.p, word.more_pairs, word.smallest
+        return Row(measure, a, b, effect, word.word, None, *told)
+    return Row(measure, a, b, effect, None, _why_none(measure, sides) or word)
+
+
+def _mean(measure: Measure, seen: Sequence[Seen]) -> float | None:
+    """Return the geometric mean over a side; None where a figure is missing; 0 where one is 0."""
+    found = [one.value(measure) for one in seen]
+    known = [value for value in found if value is not None]
+    return geometric_mean(known) if known and len(known) == len(found) else None
+
+
+def _why_none(measure: Measure, sides: Sides) -> str | None:
+    """Return which figure is missing or 0; None: all are there."""
+    lacking = next((w for seen in sides for one in seen if (w := one.lacking(measure))), None)
+    if lacking:
+        return lacking
+    zero = [side for side, seen in zip("AB", sides, strict=True) if _mean(measure, seen) == 0]
+    return f"0 in {' and '.join(zero)}: only figures above 0 have a ratio" if zero else None
+
+
+# ---- all levels ----
+
+
+def _refusals(levels: Sequence[LevelRows], a: Side, b: Side) -> Iterator[str]:
+    """Yield why there is no word at all, where there is none."""
+    if not levels:
+        yield f"{a.name} and {b.name} have no level of load in common: run both with one scenario"
+    elif not any(level.words for level in levels):
+        yield from dict.fromkeys(level.refusal for level in levels if level.refusal)

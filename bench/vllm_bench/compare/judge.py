@@ -1,0 +1,67 @@
+"""From pairs of figures to words: Holm over the measures of a level, and each measure's margin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..stats.paired import Bar, Paired, holm, pairs_needed, smallest_step, spread_at_most
+from .comparison import Measure, Word
+
+MIN_PAIRS = 4  # with three, t is so wide that only steps of 20 % would show
+LEVEL = 0.05  # of false alarms, over all measures of a level
+WORTH = 0.05  # a step that should be found: the margin, where that is larger
+# Of the spread seen, for the number of pairs: what was asked for shall suffice in 90 %.
+SAFE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The word on one measure."""
+
+    word: Word
+    p: float  # adjusted
+    more_pairs: int | None
+    smallest: float
+
+
+def judged(found: Sequence[tuple[Measure, Paired]]) -> list[Judged]:
+    """Return the words on the measures of a level, each of four pairs or more.
+
+    A measure without any spread or difference (each success rate is 1) can raise no alarm, so it
+    doesn't count among the tests.
+    """
+    ps = [1.0 if one.p is None else one.p for _, one in found]
+    tested = [place for place, (_, one) in enumerate(found) if one.spread or one.mean]
+    for place, adjusted in zip(tested, holm([ps[at] for at in tested]), strict=True):
+        ps[place] = adjusted
+    return [_judged(m, one, p, len(tested)) for (m, one), p in zip(found, ps, strict=True)]
+
+
+def _judged(measure: Measure, one: Paired, p: float, tests: int) -> Judged:
+    bar = Bar(LEVEL / max(tests, 1), math.log1p(measure.margin / 2))
+    spread = one.spread or 0.0
+    word = _word(measure, one, p)
+    more = _more(one, bar, max(measure.margin, WORTH)) if word == "cannot tell" else None
+    return Judged(word, p, more, smallest_step(spread, one.pairs, bar))
+
+
+def _word(measure: Measure, one: Paired, p: float) -> Word:
+    inner, outer = one.logs(0.90), one.logs(0.95)
+    if inner is None or outer is None:
+        return "cannot tell"
+    beyond, margin = math.log1p(measure.margin / 2), math.log1p(measure.margin)
+    if p < LEVEL and (outer[0] > beyond or outer[1] < -beyond):
+        return "faster" if (one.mean > 0) == measure.more_is_better else "slower"
+    return "equivalent" if -margin < inner[0] and inner[1] < margin else "cannot tell"
+
+
+def _more(one: Paired, bar: Bar, step: float) -> int | None:
+    """Return how many pairs more would show a step, made even: turns then balance a trend."""
+    spread = spread_at_most(one.spread or 0.0, one.pairs - 1, SAFE)
+    needed = pairs_needed(spread, step, bar)
+    if needed is None:
+        return None
+    needed = max(needed, one.pairs + 2)
+    return needed + needed % 2 - one.pairs

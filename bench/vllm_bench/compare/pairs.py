@@ -1,0 +1,244 @@
+"""Which run of A belongs to which of B: of the same plan, at the same level, side by side in time.
+
+A pair is thrown away whole where one of its runs is INVALID or not whole, or where the two didn't
+do the same work. What has no partner is compared as it is: of one run each, without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..figures.digits import short
+from ..scenario.load import Load
+from ..summary.summary import RunSummary
+from .comparison import Measure, Pair, Unit
+
+LENGTHS_APART = 0.01  # half the smallest effect worth claiming
+CHANCE = 3.0  # standard errors by which means of different requests of one plan may differ
+Key = tuple[Hashable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What another tool tells of a run of its own: figures by the measures' names."""
+
+    name: str
+    load: Load
+    figures: Mapping[str, float]
+
+    def value(self, measure: Measure) -> float | None:
+        return self.figures.get(measure.name)
+
+    def lacking(self, measure: Measure) -> str | None:
+        return None if measure.name in self.figures else f"{self.name} doesn't tell it"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The runs of A, or those of B."""
+
+    name: str
+    runs: tuple[RunSummary, ...]
+    told: tuple[Told, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What there is at one level: pairs, pairs thrown away, and what has no partner."""
+
+    scenario: str
+    load: Load
+    pairs: tuple[Pair, ...]
+    dropped: tuple[str, ...]
+    alone_a: tuple[Unit | Told, ...]
+    alone_b: tuple[Unit | Told, ...]
+
+
+def matched(a: Side, b: Side) -> list[Matched]:
+    """Return the levels that both sides have, by scenario and rising load."""
+    shared = _experiments(a.runs) & _experiments(b.runs)
+    ours, theirs = _by_key(a.runs, shared), _by_key(b.runs, shared)
+    found: dict[tuple[str, Load], _Level] = {}
+    for key in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(key, []), theirs.get(key, [])
+        run = (one or other)[0].runs[0]
+        found.setdefault((run.scenario, run.load), _Level()).take(one, other)
+    for side, told in enumerate((a.told, b.told)):
+        for other_tools in told:
+            _add_told(found, other_tools, side)
+    return [
+        level.matched(scenario, load)
+        for (scenario, load), level in sorted(found.items(), key=lambda item: item[0])
+        if level.on_both_sides
+    ]
+
+
+# ---- units: a run, or the runs of one start ----
+
+
+def _experiments(runs: Iterable[RunSummary]) -> set[Hashable]:
+    """Return the experiments whose visits tell which runs belong together."""
+    asked = [run.info.experiment for run in runs if run.info]
+    return {of.get("id") for of in asked if of.get("pair") and of.get("visit")}
+
+
+def _by_key(runs: Sequence[RunSummary], shared: set[Hashable]) -> dict[Key, list[Unit]]:
+    """Return the units by what partners have in common, each list in the order of time."""
+    visits: dict[tuple[Key, object], list[RunSummary]] = {}
+    for place, run in enumerate(sorted(runs, key=_started)):
+        asked = run.info.experiment if run.info else {}
+        if asked.get("id") in shared and asked.get("pair") and asked.get("visit"):
+            key: Key = (asked["id"], asked["pair"], run.scenario, run.load)
+            visits.setdefault((key, asked["visit"]), []).append(run)
+        else:
+            repeat = run.info.repeat if run.info else 1
+            key = (_plan(run) or run.scenario, run.load, repeat)
+            visits.setdefault((key, -place), []).append(run)
+    found: dict[Key, list[Unit]] = {}
+    for (key, _), of_one in visits.items():
+        found.setdefault(key, []).append(Unit(tuple(of_one)))
+    return found
+
+
+def _started(run: RunSummary) -> float:
+    return run.info.clock_start.wall_s if run.info else 0.0
+
+
+def _plan(run: RunSummary) -> str | None:
+    found = run.plan("sha256")
+    return found if isinstance(found, str) else None
+
+
+# ---- pairs ----
+
+
+class _Level:
+    """What gathers at one level while keys are gone through."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+        self.dropped: list[str] = []
+        self.alone: tuple[list[Unit | Told], list[Unit | Told]] = [], []  # of A, and of B
+
+    @property
+    def on_both_sides(self) -> bool:
+        return bool(self.pairs or self.dropped or all(self.alone))
+
+    def take(self, a: Sequence[Unit], b: Sequence[Unit]) -> None:
+        """Pair the units of one key in the order of time; keep those that are over."""
+        for one, other in zip(a, b, strict=False):
+            common = _of_the_same_plans(one, other)
+            if common is None:
+                self.alone[0].append(one)
+                self.alone[1].append(other)
+            elif why := why_not(common):
+                self.dropped.append(f"{common.a.name} and {common.b.name}: {why}")
+            else:
+                self.pairs.append(common)
+        self.alone[0].extend(a[len(b) :])
+        self.alone[1].extend(b[len(a) :])
+
+    def matched(self, scenario: str, load: Load) -> Matched:
+        pairs = sorted(self.pairs, key=lambda pair: min(pair.a.started_s, pair.b.started_s))
+        alone = tuple(self.alone[0]), tuple(self.alone[1])
+        return Matched(scenario, load, tuple(pairs), tuple(self.dropped), *alone)
+
+
+def _add_told(found: dict[tuple[str, Load], _Level], told: Told, side: int) -> None:
+    """Put what another tool told to every scenario at its load; alone where there is none."""
+    at = [level for (scenario, load), level in found.items() if load == told.load and scenario]
+    for level in at or [found.setdefault(("", told.load), _Level())]:
+        level.alone[side].append(told)
+
+
+def _of_the_same_plans(a: Unit, b: Unit) -> Pair | None:
+    """Return the runs of both that have a partner of the same plan; None: there are none.
+
+    Of a visit that was broken off the other one's further runs are left out.
+    """
+    plans = Counter(_key(run) for run in a.runs) & Counter(_key(run) for run in b.runs)
+    del plans[None]
+    if not plans:
+        return None
+    return Pair(_those(a, Counter(plans)), _those(b, Counter(plans)))
+
+
+def _key(run: RunSummary) -> tuple[str, int] | None:
+    plan = _plan(run)
+    return None if plan is None or run.info is None else (plan, run.info.repeat)
+
+
+def _those(unit: Unit, wanted: Counter[tuple[str, int] | None]) -> Unit:
+    runs = []
+    for run in unit.runs:
+        if wanted[_key(run)] > 0:
+            wanted[_key(run)] -= 1
+            runs.append(run)
+    return Unit(tuple(runs))
+
+
+# ---- what makes a pair worthless ----
+
+
+def why_not(pair: Pair) -> str | None:
+    """Return why a pair is thrown away whole, and what to do about it; None: it counts."""
+    return next(_faults(pair), None)
+
+
+def _faults(pair: Pair) -> Iterator[str]:
+    both = {(run.folder, run.name) for run in pair.a.runs} & {
+        (run.folder, run.name) for run in pair.b.runs
+    }
+    if both:
+        yield "the same run on both sides: name two different sets of runs"
+    for run in (*pair.a.runs, *pair.b.runs):
+        if run.info is not None and run.info.status != "complete":
+            yield f"{run.run_id} is not whole ({run.info.status}): run it again"
+        if run.verdict.level == "INVALID":
+            yield f"{run.run_id} is INVALID ({run.verdict.reasons}): remove the cause"
+    yield from _lengths_apart(pair)
+
+
+def _lengths_apart(pair: Pair) -> Iterator[str]:
+    for metric, what, remedy in (
+        ("completion_tokens", "tokens a reply", "set ignore_eos: true"),
+        ("prompt_tokens", "tokens a prompt", "give both servers the same tokenizer and template"),
+    ):
+        one, other = _length(pair.a, metric), _length(pair.b, metric)
+        if one is None or other is None:
+            continue
+        if abs(one.mean - other.mean) > _allowed(one, other):
+            yield (f"not the same work, {short(one.mean)} and {short(other.mean)} {what}: {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Length:
+    n: int
+    mean: float
+    std: float
+
+
+def _length(unit: Unit, metric: str) -> _Length | None:
+    """Return how long the prompts or replies of all successes were; None: not known."""
+    n, total, deviation = 0.0, 0.0, 0.0
+    for run in unit.runs:
+        counts, of = run.throughput, run.distributions.get(metric)
+        if counts is None or not counts.requests or of is None:
+            return None
+        tokens = counts.prompt_tokens if metric == "prompt_tokens" else counts.output_tokens
+        n, total = n + counts.requests, total + (tokens or 0.0)
+        deviation = max(deviation, of.std)
+    return _Length(round(n), total / n, deviation)
+
+
+def _allowed(one: _Length, other: _Length) -> float:
+    """Return how far apart lengths may be: 1 %, or what chance makes of different numbers.
+
+    A closed loop that goes by time sends more of its plan to the faster server: one sent the first
+    n requests, the other those and more, and means of both differ by their spread.
+    """
+    chance = max(one.std, other.std) * math.sqrt(abs(1 / one.n - 1 / other.n))
+    return max(LENGTHS_APART * max(one.mean, other.mean), CHANCE * chance)
