@@ -20,7 +20,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,7 @@ from pydantic import (
     Tag,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from ..errors import UsageError
 from ..records.text import file_name, printable
@@ -74,7 +75,7 @@ def _text(value: object) -> str:
         raise ValueError("must be a text or a number: put on, off, true and false in quotes")  # noqa: TRY004
     if value is None:
         return ""
-    if not isinstance(value, str | int | float) or value != value:
+    if not isinstance(value, str | int | float) or str(value) == "nan":
         raise ValueError("must be a text or a number")
     text = str(value)
     if not text.isprintable():
@@ -170,6 +171,10 @@ class Experiments(BaseModel):
 
 INNER = ("[key]", "settings", "file", "variables")  # parts of pydantic's places, not of the file
 EXAMPLES: dict[str, object] = {
+    "scenario": "short_chat",
+    "scenarios": "bench/scenarios.yaml",
+    "name": "cache",
+    "aim": "throughput",
     "base": {"MODEL": "gpt-oss-20"},
     "axes": {"MAX_NUM_SEQS": [64, 256]},
     "configurations": [{"name": "eager", "EXTRA_ARGS": "--enforce-eager"}],
@@ -218,19 +223,19 @@ def experiments_of(raw: object, where: str) -> Experiments:
         raise ExperimentsError(f"{where}: {'; '.join(lines)}") from None
 
 
-def _line(error: Any) -> str:
+def _line(error: ErrorDetails) -> str:
     """Return a mistake on one line; a value that may be a secret isn't quoted."""
     parts = [part for part in error["loc"] if part not in INNER]
-    if parts[:1] == ["configurations"] and len(parts) > 1:
-        parts[1] += 1  # people count from 1
-    loc = [str(part) for part in parts]
+    listed = parts[:1] == ["configurations"]  # whose entries people count from 1
+    loc = [str(part + 1 if listed and isinstance(part, int) else part) for part in parts]
     place = ".".join(map(word, loc))
     if error["type"].startswith("union_tag"):
         return "base: must be the name of an env file, or a mapping, as in {MODEL: gpt-oss-20}"
     if error["type"] == "value_error":
         said = str(error["ctx"]["error"])
         return said if error["loc"][-1] == "[key]" else f"{place}: {said}"
-    found = explain({**error, "loc": tuple(loc)}, {**dict.fromkeys(loc, {}), **EXAMPLES})
+    error["loc"] = tuple(loc)
+    found = explain(error, EXAMPLES)
     return found.partition(" (given: ")[0] if loc[:1] == ["base"] else found
 
 
