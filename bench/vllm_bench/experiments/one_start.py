@@ -1,0 +1,176 @@
+"""One start of a server with a configuration: ready, checked, warmed up, measured, stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import BenchError, UsageError
+from ..launch.check import mismatches
+from ..launch.env import Settings, settings_of
+from ..launch.ports import is_free
+from ..launch.process import ServerProcess, StartFailedError
+from ..launch.said import said
+from ..records.text import printable
+from ..run.session import Session
+from ..scenario.scenario import Scenario
+from .configurations import Configuration
+from .trials import LOGS, RUNS, Highest, Stage, Trial, in_force
+from .visits import of_pair, thrown_away
+
+HERE = "127.0.0.1"
+THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
+FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own stays free
+KEY = "VLLM_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A start that is to be made."""
+
+    stage: Stage
+    configuration: Configuration
+    scenario: Scenario
+    visit: int = 0
+    pair: int = 0
+
+    @property
+    def key(self) -> tuple[Stage, str, int]:
+        return self.stage, self.configuration.label, self.visit
+
+
+# Looks for the highest load that meets the objectives, on a server that is up.
+Search = Callable[[Scenario, Path], Highest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """How servers are started and measured, one after the other."""
+
+    tuning_id: str
+    folder: Path
+    base: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+    session: Session  # in whose manner runs are made
+    say: Callable[[str], None]
+    ready_limit_s: float
+    search: Search | None = None  # in the place of the scenario's levels, in full
+
+    def make(self, step: Step) -> Trial:
+        """Make one start with its runs; what fails is told in the trial.
+
+        Raises UsageError where nothing would be otherwise with another configuration, OSError,
+        KeyboardInterrupt.
+        """
+        began, began_s = _utc(), time.monotonic()
+        log = self.folder / LOGS / f"{_name(step)}.log"
+        server = ServerProcess(self.settings(step.configuration), log)
+        trial = Trial(
+            stage=step.stage,
+            configuration=step.configuration.name,
+            label=step.configuration.label,
+            visit=step.visit,
+            pair=step.pair,
+            settings=dict(step.configuration.settings),
+            began=began,
+            took_s=0.0,
+        )
+        try:
+            with server:
+                trial = self._on(server, step, trial)
+        except StartFailedError as e:
+            trial = _failed(trial, str(e), e.lines)
+        except UsageError:
+            raise
+        except BenchError as e:
+            trial = _failed(trial, str(e), server.last_lines())
+        return trial.model_copy(update={"took_s": round(time.monotonic() - began_s, 3)})
+
+    def settings(self, configuration: Configuration) -> Settings:
+        """Return what a configuration's server is started with, on a port that is free."""
+        where = {"HOST": HERE, "PORT": str(_free_port())}
+        values = {**self.base, **configuration.over(self.base), **where}
+        return settings_of(Path(configuration.name), values, self.environ)
+
+    def _on(self, server: ServerProcess, step: Step, trial: Trial) -> Trial:
+        """Measure on a server from its start on. Raises BenchError."""
+        ready_s = server.ready(self.ready_limit_s)
+        with closing(server.server()) as control:
+            told = said(control, server.log)
+            names = [model.id for model in control.models()]
+        trial = trial.model_copy(update={"ready_s": round(ready_s, 3), "server": in_force(told)})
+        self.say(f"  ready in {ready_s:.1f} s")
+        if wrong := mismatches(server.settings, told):
+            return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
+        scenario = self._for(server.settings, step, names)
+        self._runs(thrown_away(scenario), self.folder / THROWN, {})
+        if self.search is not None and step.stage == "full":
+            highest = self.search(scenario, self.folder / "searches" / step.configuration.label)
+            return trial.model_copy(update={"capacity": highest})
+        run_ids, why = self._runs(scenario, self.folder / RUNS, self._experiment(step, ready_s))
+        found = trial.model_copy(update={"run_ids": tuple(run_ids)})
+        return found if why is None else _failed(found, why, server.last_lines())
+
+    def _for(self, settings: Settings, step: Step, served: list[str]) -> Scenario:
+        """Return the scenario as it is sent to this server."""
+        scenario = step.scenario
+        model = scenario.model if scenario.model in served or not served else served[0]
+        keyed = scenario.api_key_env is None and bool(settings.api_key)
+        here = {"base_url": settings.base_url, "model": model}
+        key = {"api_key_env": KEY} if keyed else {}
+        return of_pair(
+            scenario.model_copy(update={**here, **key}), step.configuration.label, scenario.seed
+        )
+
+    def _runs(
+        self, scenario: Scenario, folder: Path, experiment: dict[str, Any]
+    ) -> tuple[list[str], str | None]:
+        """Make a scenario's runs; return their ids, and why they aren't whole; None: they are.
+
+        Raises BenchError, OSError, and KeyboardInterrupt where a signal came.
+        """
+        own = dataclasses.replace(self.session, folder=folder, experiment=experiment)
+        run_ids = []
+        for rows, status in own.runs([scenario]):
+            if status == "interrupted":
+                raise KeyboardInterrupt
+            run_ids.append(rows.stem)
+            if status != "complete":
+                return run_ids, f"{rows.stem} broke off"
+        return run_ids, None
+
+    def _experiment(self, step: Step, ready_s: float) -> dict[str, Any]:
+        turn = {"visit": step.visit, "pair": step.pair} if step.visit else {}
+        return {
+            **{"kind": "tune", "id": self.tuning_id, "side": step.configuration.name},
+            **{"restarted": True, "ready_s": round(ready_s, 3), **turn},
+        }
+
+
+def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:
+    return trial.model_copy(update={"why": printable(why, 600), "log": tuple(lines)})
+
+
+def _name(step: Step) -> str:
+    turn = f"-{step.visit}" if step.visit else ""
+    return f"{step.configuration.label}-{step.stage}{turn}"
+
+
+def _free_port() -> int:
+    """Return a port on which nobody listens, another one each time."""
+    first = secrets.randbelow(PORTS)
+    ports = (FIRST_PORT + (first + step) % PORTS for step in range(PORTS))
+    found = next((port for port in ports if is_free(HERE, port)), None)
+    if found is None:
+        raise UsageError(f"no free port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1}")
+    return found
+
+
+def _utc() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
