@@ -3,6 +3,8 @@
 
     ./server/run_server.sh --dry-run     show the command, secrets masked, and start nothing
 
+SIMULATOR=tiny-cpu starts the simulator with that profile in the place of vLLM, with the same
+settings; VLLM_COMMAND=PATH another build of vLLM (the `vllm` of its environment).
 EXTRA_ARGS has further arguments of vLLM, quoted as for a shell. The secrets HF_TOKEN and
 VLLM_API_KEY reach vLLM through its environment, never on the command line; so do all other
 variables in .env. An empty variable counts as not set. .env.example explains each. Allowed values:
@@ -15,35 +17,28 @@ import re
 import shlex
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
 from vllm_bench.env_file import load_env_file
 from vllm_bench.errors import UsageError
+from vllm_bench.launcher import (
+    DEFAULT_MODEL,
+    HUBS_OWN,
+    OF_COMPOSE,
+    OF_THE_LAUNCHER,
+    SECRETS,
+    SETTINGS,
+    problem_with,
+    tokens,
+)
 from vllm_bench.scenario.secrets import masked_words
 from vllm_bench.script import run
 
-ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
-PORT = r"(?=.*[1-9])([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
-FRACTION = r"(?=.*[1-9])0?\.\d+|1(\.0*)?"
-TOKENS = r"(?=.*[1-9])\d+((\.\d+)?[kKmMgGtT])?"
-COUNT = r"(?=.*[1-9])\d+"
-# Each variable's flag, and what it may be: as a pattern, and in words.
-SETTINGS = {
-    "MODEL": ("", r"[^-\s]\S*", "a model's name or folder, without blanks"),
-    "HOST": ("--host", r"\S+", "an address"),
-    "PORT": ("--port", PORT, "a number from 1 to 65535"),
-    "GPU_MEM_UTIL": ("--gpu-memory-utilization", FRACTION, "a fraction above 0, up to 1"),
-    "MAX_MODEL_LEN": ("--max-model-len", TOKENS + "|auto", "tokens, such as 4096 or 16k, or auto"),
-    "KV_CACHE_DTYPE": ("--kv-cache-dtype", r"\S+", "auto, or a type such as fp8"),
-    "MAX_NUM_BATCHED_TOKENS": ("--max-num-batched-tokens", TOKENS, "tokens, such as 8192 or 16k"),
-    "MAX_NUM_SEQS": ("--max-num-seqs", COUNT, "a whole number above 0"),
-    "TENSOR_PARALLEL_SIZE": ("--tensor-parallel-size", COUNT, "a whole number above 0"),
-    "STREAM_INTERVAL": ("--stream-interval", COUNT, "a whole number above 0"),
-}
-SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
-OF_COMPOSE = ("VLLM_IMAGE_TAG", "GPU_COUNT")  # vLLM warns of VLLM_ names that it doesn't know
+SERVER = Path(__file__).resolve().parent
+ENV_FILE = SERVER.parent / ".env"
 
 
 def main() -> int:
@@ -61,24 +56,70 @@ def main() -> int:
         return 2
     if flags:
         return _show(command)
-    if not shutil.which("vllm"):
-        _complain("no vllm on the PATH: pip install vllm, or docker-compose up in server/")
+    if not shutil.which(command[0]):
+        _complain(_missing(command[0]))
         return 1
-    return os.execvp("vllm", command)
+    return os.execvp(command[0], command)
 
 
 def _command(from_file: set[str]) -> list[str]:
-    """Return vLLM's command line, and leave the rest to the environment. Raises UsageError."""
+    """Return the command line, and leave the rest to the environment. Raises UsageError."""
     _tidy_environment(from_file)
     given = _settings(from_file)
-    model = given.pop("MODEL", "gpt-oss-20")
-    names = [model]
-    if model in ("gpt-oss-20", "gpt-oss-20b"):
-        # The hub doesn't know this name. The hub's own comes first: replies and metrics show it.
-        hub = "openai/gpt-oss-20b"
-        names = [hub, "--served-model-name", hub, model]
+    model = given.pop("MODEL", DEFAULT_MODEL)
+    names = [HUBS_OWN.get(model, model)]
+    if model in HUBS_OWN:
+        names += ["--served-model-name", HUBS_OWN[model], model]
+    profile, program = (os.environ.pop(name, None) for name in OF_THE_LAUNCHER)
+    if profile:
+        if program:
+            raise UsageError("SIMULATOR and VLLM_COMMAND are both set: one server is started")
+        begin = [*_simulator(profile, given), "--model", *names]
+    else:
+        begin = [program or "vllm", "serve", *names]
     flags = [word for name, value in given.items() for word in (SETTINGS[name][0], value)]
-    return ["vllm", "serve", *names, *flags, *_extra_arguments()]  # the last of a flag wins
+    return [*begin, *flags, *_extra_arguments()]  # the last of a flag wins
+
+
+def _simulator(profile: str, given: dict[str, str]) -> list[str]:
+    """Return how the simulator begins, and turn settings into its kind. Raises UsageError."""
+    profiles = _profiles()
+    if profile not in profiles:
+        raise UsageError(f"SIMULATOR={profile}: must be one of {', '.join(profiles)}")
+    if given.pop("TENSOR_PARALLEL_SIZE", "1") != "1":
+        raise UsageError("TENSOR_PARALLEL_SIZE: the simulator has one GPU: leave it out, or set 1")
+    for name in ("MAX_MODEL_LEN", "MAX_NUM_BATCHED_TOKENS"):
+        if name in given:
+            given[name] = _whole_tokens(name, given[name])
+    return [_python(), str(SERVER / "simulator.py"), "--profile", profile]
+
+
+def _profiles() -> list[str]:
+    sys.path.append(str(SERVER))
+    from sim.engine.profiles import PROFILES
+
+    return list(PROFILES)
+
+
+def _whole_tokens(name: str, value: str) -> str:
+    if value == "auto":
+        raise UsageError(f"{name}=auto: the simulator takes a number of tokens, such as 4096")
+    try:
+        return str(tokens(value))
+    except ValueError:
+        raise UsageError(f"{name}={value}: K, M, G and T take whole numbers; k is 1000") from None
+
+
+def _python() -> str:
+    """Return this interpreter if it has the simulator's packages, else that of `make install`."""
+    made = SERVER.parent / ".venv" / "bin" / "python"
+    return str(made) if find_spec("uvloop") is None and made.exists() else sys.executable
+
+
+def _missing(program: str) -> str:
+    if program == "vllm":
+        return "no vllm on the PATH: pip install vllm, or docker-compose up in server/"
+    return f"VLLM_COMMAND={program}: there is no such program"
 
 
 def _tidy_environment(from_file: set[str]) -> None:
@@ -99,18 +140,17 @@ def _settings(from_file: set[str]) -> dict[str, str]:
     """Return the settings that are given. Raises UsageError."""
     given = {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
     for name, value in given.items():
-        _, pattern, allowed = SETTINGS[name]
-        if not re.fullmatch(pattern, value, re.ASCII):
+        if problem := problem_with(name, value):
             where = ENV_FILE if name in from_file else "the environment"
-            raise UsageError(f"{name}={value} (from {where}): must be {allowed}")
+            raise UsageError(f"{name}={value} (from {where}): {problem}")
     return given
 
 
 def _extra_arguments() -> list[str]:
-    try:
-        words = shlex.split(os.environ.get("EXTRA_ARGS", ""))
-    except ValueError:  # whose text is left out: no part of a value is shown
-        raise UsageError("EXTRA_ARGS: a quote is left open, or a backslash ends it") from None
+    given = os.environ.get("EXTRA_ARGS", "")
+    if problem := problem_with("EXTRA_ARGS", given):  # no part of a value is shown
+        raise UsageError(f"EXTRA_ARGS: {problem}")
+    words = shlex.split(given)
     if any(re.match("--(api[-_]k|hf[-_]t)", word) for word in words):
         _complain("EXTRA_ARGS shows its secret in the process list: set VLLM_API_KEY or HF_TOKEN")
     return words

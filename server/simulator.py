@@ -104,7 +104,10 @@ def main() -> int:
         pace = _exact_pace(args) if args.exact else _engine(args, settings.max_model_len)
     except ValueError as e:
         parser.error(str(e))
-    plan = Plan(settings, args.host, args.port, pace, args.truth, faults)
+    dev_mode = os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0")
+    plan = Plan(
+        settings, args.host, args.port, pace, args.truth, faults, _passed(parser, args), dev_mode
+    )
     try:
         if args.truth is not None:
             args.truth.write_bytes(b"")  # a run's truth file starts empty
@@ -117,6 +120,14 @@ def main() -> int:
     except KeyboardInterrupt:  # before the server listened
         pass
     return 0
+
+
+def _passed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, object]:
+    """Return the flags that have another value than their default, as vLLM's log names them."""
+    found = {n: v for n, v in vars(args).items() if v != parser.get_default(n)}
+    if found.pop("no_enable_prefix_caching", None):
+        found["enable_prefix_caching"] = False
+    return {n: str(v) if isinstance(v, Path) else v for n, v in found.items()}
 
 
 def _check_modes(args: argparse.Namespace) -> None:

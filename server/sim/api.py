@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -40,7 +40,8 @@ def _json(value: object) -> Plain:
 class Api:
     """Answers each request: at once, or by starting an answer that the pacing feeds."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, info: dict[str, Any] | None = None) -> None:
+        """Make the routes; `info` is for /server_info, which only development mode has."""
         self._server = server
         self._created = int(time.time())
         self.requests = 0  # for tokens, so far; faults refer to this number
@@ -53,6 +54,8 @@ class Api:
             "/v1/chat/completions": ("POST", partial(self._generate, CHAT)),
             "/v1/completions": ("POST", partial(self._generate, COMPLETIONS)),
         }
+        if info is not None:
+            self._routes["/server_info"] = ("GET", lambda *_: _json(info))
 
     def handle(self, request: HttpRequest, connection: Connection) -> None:
         """Answer a request on its connection, now or later."""

@@ -9,8 +9,10 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -21,6 +23,7 @@ from .engine.engine import EngineConfig
 from .faults import Fault
 from .metrics import Metrics
 from .pacing import EnginePacing, ExactPacing, Pauses
+from .told import log_lines, server_info
 from .truth import TruthLog
 from .wire.connection import Connection, Intake
 from .wire.settings import SERVER, ExactPace, Settings
@@ -39,6 +42,8 @@ class Plan:
     pace: ExactPace | EngineConfig  # exact mode, or an engine
     truth: Path | None
     faults: tuple[Fault, ...] = ()
+    passed: Mapping[str, object] = field(default_factory=dict)  # flags with another value
+    dev_mode: bool = False  # it answers /server_info
 
 
 def serve(plan: Plan) -> None:
@@ -53,8 +58,16 @@ def serve(plan: Plan) -> None:
         f"{SERVER}: {url}, {_describe(plan)}; a simulator: its figures say nothing about a GPU",
         file=sys.stderr,
     )
+    if isinstance(plan.pace, EngineConfig):
+        for line in log_lines(plan.settings, plan.pace, plan.passed):
+            print(line, file=sys.stderr)
     print(url, flush=True)  # the socket listens: clients that wait for this line may connect
     uvloop.run(_serve(plan, listener))
+
+
+def _info(plan: Plan) -> dict[str, Any]:
+    engine = plan.pace if isinstance(plan.pace, EngineConfig) else None
+    return server_info(plan.settings, engine, plan.passed)
 
 
 def _describe(plan: Plan) -> str:
@@ -88,7 +101,7 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     pacing = _pacing(plan, loop)
     metrics = Metrics(plan.settings, pacing.state)
     server = Server(plan.settings, pacing, truth, metrics, plan.faults)
-    api = Api(server)
+    api = Api(server, _info(plan) if plan.dev_mode else None)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)

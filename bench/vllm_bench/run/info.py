@@ -120,6 +120,7 @@ def server_facts(
         "aliases": _aliases(found, served) if found else [],
         "cache_config": server.cache_config(),
         "metrics_unread": server.unread,
+        "settings": server.settings(),
     }
     return {
         "base_url": server.base_url,

@@ -23,6 +23,7 @@ from ..reply.words import error_text
 from ..scenario.secrets import secret_texts, url_secrets
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, check_url
+from .in_force import Scalar, in_force
 from .no_answer import FinalError, HungUpError, NoAnswerError, WrongAddressError, other_protocol
 from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
 
@@ -259,6 +260,14 @@ class Server:
         if found is None:
             return None
         return {k[:MOST_TEXT]: v[:MOST_TEXT] for k, v in list(found.items())[:MOST_LABELS]}
+
+    def settings(self) -> dict[str, Scalar] | None:
+        """Return the settings in force; None where it doesn't tell: see `in_force`."""
+        try:
+            found = self._json(f"{self.root_url}/server_info?config_format=json", SHORT_S)
+        except ControlError:
+            return None
+        return in_force(found) or None
 
     def _samples(self) -> list[Sample]:
         """Return the samples on /metrics; none where it can't be read: `unread` says why."""
