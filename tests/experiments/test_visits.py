@@ -67,7 +67,9 @@ def test_what_is_left_and_what_is_whole_are_all(count: int, whole: set[int]) -> 
     assert [v.number for v in to_come] == sorted(v.number for v in to_come)
 
 
-@given(st.integers(0, 2**63 - 1), st.lists(st.integers(1, 500), min_size=2, max_size=9, unique=True))
+@given(
+    st.integers(0, 2**63 - 1), st.lists(st.integers(1, 500), min_size=2, max_size=9, unique=True)
+)
 def test_pairs_and_looks_have_seeds_of_their_own(seed: int, pairs: list[int]) -> None:
     found = [pair_seed(seed, turn, pair) for turn in (1, 2) for pair in pairs]
     assert len(set(found)) == len(found)

@@ -20,7 +20,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -196,19 +196,19 @@ class Configuration:
         return {name: value for name, value in found.items() if value}
 
 
-def read_experiments(path: Path) -> Experiments:
-    """Read a file of experiments. Raises ExperimentsError."""
+def read_raw(path: Path) -> dict[str, Any]:
+    """Return what a file of experiments says, unchecked. Raises ExperimentsError."""
     try:
         raw = read_yaml(path)
     except YamlError as e:
         raise ExperimentsError(f"{path}: {e}") from e
-    return experiments_of(raw, str(path))
-
-
-def experiments_of(raw: object, where: str) -> Experiments:
-    """Return experiments from a mapping; `where` is it from. Raises ExperimentsError."""
     if not isinstance(raw, dict):
-        raise ExperimentsError(f"{where}: must be a mapping, with scenario and axes")
+        raise ExperimentsError(f"{path}: must be a mapping, with scenario and axes")
+    return raw
+
+
+def experiments_of(raw: Mapping[Any, Any], where: str) -> Experiments:
+    """Return experiments from a mapping; `where` is it from. Raises ExperimentsError."""
     known = list(Experiments.model_fields)
     for key in raw:
         if key not in known:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import secrets
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -15,9 +17,9 @@ from ..errors import BenchError, UsageError
 from ..launch.check import mismatches
 from ..launch.env import Settings, settings_of
 from ..launch.ports import is_free
-from ..launch.process import ServerProcess, StartFailedError
+from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
 from ..launch.said import said
-from ..records.text import printable
+from ..records.text import masked, printable
 from ..run.session import Session
 from ..scenario.scenario import Scenario
 from .configurations import Configuration
@@ -28,6 +30,7 @@ HERE = "127.0.0.1"
 THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
 FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own stays free
 KEY = "VLLM_API_KEY"
+DRY_RUN_S = 60.0  # of the launcher, which takes a tenth of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Starts:
     def settings(self, configuration: Configuration) -> Settings:
         """Return what a configuration's server is started with, on a port that is free."""
         where = {"HOST": HERE, "PORT": str(_free_port())}
-        values = {**self.base, **configuration.over(self.base), **where}
+        values = {**_values(configuration, self.base), **where}
         return settings_of(Path(configuration.name), values, self.environ)
 
     def _on(self, server: ServerProcess, step: Step, trial: Trial) -> Trial:
@@ -109,7 +112,7 @@ class Starts:
         if wrong := mismatches(server.settings, told):
             return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
         scenario = self._for(server.settings, step, names)
-        self._runs(thrown_away(scenario), self.folder / THROWN, {})
+        self._throw_away(scenario)
         if self.search is not None and step.stage == "full":
             highest = self.search(scenario, self.folder / "searches" / step.configuration.label)
             return trial.model_copy(update={"capacity": highest})
@@ -145,12 +148,46 @@ class Starts:
                 return run_ids, f"{rows.stem} broke off"
         return run_ids, None
 
+    def _throw_away(self, scenario: Scenario) -> None:
+        """Make a short run, of which nothing is told: what a server does first, it does once."""
+        silent = dataclasses.replace(
+            self.session, say=lambda _: None, screen=io.StringIO(), plain=True, tokens=False
+        )
+        own = dataclasses.replace(self, session=silent)
+        own._runs(thrown_away(scenario), self.folder / THROWN, {})
+
     def _experiment(self, step: Step, ready_s: float) -> dict[str, Any]:
         turn = {"visit": step.visit, "pair": step.pair} if step.visit else {}
         return {
             **{"kind": "tune", "id": self.tuning_id, "side": step.configuration.name},
             **{"restarted": True, "ready_s": round(ready_s, 3), **turn},
         }
+
+
+def refused(
+    configuration: Configuration, base: Mapping[str, str], environ: Mapping[str, str]
+) -> str | None:
+    """Return what the launcher says against a configuration; None: it would start it."""
+    settings = settings_of(Path(configuration.name), _values(configuration, base), environ)
+    done = subprocess.run(
+        ["sh", str(LAUNCHER), "--dry-run"],
+        env=dict(settings.environ),
+        timeout=DRY_RUN_S,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode == 0:
+        return None
+    last = (done.stderr.strip().splitlines() or ["the launcher refused it"])[-1]
+    said = printable(masked(last, settings.secrets), 400).removeprefix("run_server.sh: ")
+    return said.replace(" (from the environment)", "")
+
+
+def _values(configuration: Configuration, base: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a configuration; one that it empties is empty, and not the base's."""
+    return {**base, **configuration.settings, **configuration.over(base)}
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:

@@ -11,7 +11,6 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..compare.compare import compare
 from ..compare.pairs import Side
@@ -21,6 +20,7 @@ from ..scenario.by_flags import quick
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import is_secret_key
+from ..summary.summary import RunSummary
 from .configurations import Aim, Configuration
 from .one_start import Starts, Step
 from .ranking import Answer, Placed, answer, better_half, gpus_of, ranked
@@ -181,11 +181,11 @@ class Tune:
         for step in self.course.by_turns(a, b):
             self._make(step)
         trials = self.tuning.at("again")
-        sides = [Side(one.name, tuple(self._again(trials, one))) for one in (a, b)]
+        first, second = (Side(one.name, tuple(self._again(trials, one))) for one in (a, b))
         gpus = {one.name: n for one in (a, b) if (n := gpus_of(one.tried))}
-        return answer(self.course.aim, a.name, b.name, compare(*sides), gpus)
+        return answer(self.course.aim, a.name, b.name, compare(first, second), gpus)
 
-    def _again(self, trials: Sequence[Trial], placed: Placed) -> Iterator[Any]:
+    def _again(self, trials: Sequence[Trial], placed: Placed) -> Iterator[RunSummary]:
         own = [t for t in trials if t.label == placed.tried.trial.label]
         for tried in self.runs.tried(own):
             yield from tried.runs
