@@ -66,7 +66,7 @@ report: ## write a page with all runs: results/report.html
 runs: ## list the runs in results (ARGS="--rm RUN", "--label WORD RUN", --prune)
 	$(RUN) bench/runs.py $(ARGS)
 
-tune: ## find the server's settings for a load: FILE=experiments.yaml, or NAME=… ARGS="--axis V=…"
+tune: ## find the server's settings for a load: FILE=experiments.yaml, ARGS=--dry-run
 	$(RUN) bench/tune.py $(if $(FILE),'$(FILE)') $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
 all: ## run bench; then summarize, plots and report, of these runs alone, even if one failed

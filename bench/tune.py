@@ -50,12 +50,15 @@ from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.experiments.configurations import Experiments
-    from vllm_bench.experiments.tune import Course, Tune
+    from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
+    from vllm_bench.tuning.configurations import Experiments
+    from vllm_bench.tuning.course import Course, Tune
+    from vllm_bench.tuning.trials import Tuning
 
 READY_S = 1800.0  # a large model is fetched and compiled for long
 SCREEN_S = 14.0  # the least that can be believed: a window of 10 s
+UP_S = 30.0  # for a server that is up by then
 AIMS = ("throughput", "capacity", "ttft")
 
 
@@ -116,9 +119,9 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.experiments.configurations import configurations
-    from vllm_bench.experiments.tune import Course
-    from vllm_bench.experiments.tune_words import plan_lines
+    from vllm_bench.tuning.configurations import configurations
+    from vllm_bench.tuning.course import Course
+    from vllm_bench.tuning.words import plan_lines
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     asked = _asked(args)
@@ -139,7 +142,7 @@ def _tune(args: argparse.Namespace) -> int:
 
 def _asked(args: argparse.Namespace) -> Experiments:
     """Return what the file and the flags ask. Raises UsageError."""
-    from vllm_bench.experiments.configurations import experiments_of, read_raw
+    from vllm_bench.tuning.configurations import experiments_of, read_raw
 
     raw: dict[str, Any] = read_raw(args.file) if args.file else {}
     where = str(args.file) if args.file else "the flags"
@@ -200,8 +203,8 @@ def _beside(args: argparse.Namespace, named: str | None) -> Path | None:
 
 def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
     """Return the variables below all configurations, without what the script chooses."""
-    from vllm_bench.experiments.configurations import CHOSEN
     from vllm_bench.launch.env import read_env
+    from vllm_bench.tuning.configurations import CHOSEN
 
     if not isinstance(asked.base, str):
         return dict(asked.base or {})
@@ -212,7 +215,7 @@ def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
 
 def _check(course: Course, base: dict[str, str]) -> None:
     """Let the launcher look at each configuration, before anything starts. Raises UsageError."""
-    from vllm_bench.experiments.one_start import refused
+    from vllm_bench.tuning.one_start import refused
 
     for one in course.configurations:
         if why := refused(one, base, os.environ):
@@ -230,7 +233,7 @@ def _made(
     args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
 ) -> int:
     """Do it, write what came out, and return the exit code."""
-    from vllm_bench.experiments.tune_words import ended, exit_code
+    from vllm_bench.tuning.words import ended, exit_code
 
     tune = _prepared(args, asked, course, base)
     say(f"results: {tune.starts.folder}")
@@ -243,43 +246,21 @@ def _made(
 def _prepared(
     args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
 ) -> Tune:
-    from vllm_bench.experiments.one_start import Starts
-    from vllm_bench.experiments.state import new_id
-    from vllm_bench.experiments.trials import FOLDER, Runs, Tuning, earlier, read_tuning
-    from vllm_bench.experiments.tune import Tune, asked_sha256
-    from vllm_bench.experiments.tune_words import keep_csv
-    from vllm_bench.run.session import Session
+    """Return what is to be done, in its folder: a new one, or that which is gone on with."""
+    from vllm_bench.tuning.course import Tune
+    from vllm_bench.tuning.one_start import Starts
+    from vllm_bench.tuning.trials import FOLDER, Runs
+    from vllm_bench.tuning.words import keep_csv
 
-    sha256 = asked_sha256(course, base)
-    before = earlier(args.results_dir, sha256) if args.resume else None
-    if args.resume and before is None:
-        say("note: nothing to go on with: these experiments weren't begun here")
-    name = asked.name or (args.file.stem if args.file else course.scenario.name)
-    tuning = read_tuning(before) if before else Tuning(id=f"{name}-{new_id()}", asked_sha256=sha256)
-    folder = before or args.results_dir / FOLDER / tuning.id
+    tuning = _tuning(args, asked, course, base)
+    folder = args.results_dir / FOLDER / tuning.id
     folder.mkdir(parents=True, exist_ok=True)
-    session = Session(
-        environ=os.environ,
-        interrupts=INTERRUPTS,
-        say=_once(),
-        screen=sys.stderr,
-        plain=args.plain,
-        folder=folder,
-        resume=False,
-        wait_s=30.0,  # it is up by then
-        give_up_s=30.0,
-        workers=None,
-        tokens=True,
-        server_metrics=True,
-        telemetry_command=None,
-        dcgm_url=None,
-    )
     starts = Starts(
         tuning_id=tuning.id,
         folder=folder,
         base=base,
         environ=os.environ,
-        session=session,
+        session=_session(args, folder),
         say=say,
         ready_limit_s=args.ready_s,
     )
@@ -290,6 +271,43 @@ def _prepared(
         say=say,
         after_each=lambda tried: keep_csv(folder, tried),
         runs=Runs(folder),
+    )
+
+
+def _tuning(
+    args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
+) -> Tuning:
+    """Return what was kept of the same experiments, with --resume; else nothing yet."""
+    from vllm_bench.experiments.state import new_id
+    from vllm_bench.tuning.course import asked_sha256
+    from vllm_bench.tuning.trials import Tuning, earlier
+
+    sha256 = asked_sha256(course, base)
+    before = earlier(args.results_dir, sha256) if args.resume else None
+    if args.resume and before is None:
+        say("note: nothing to go on with: these experiments weren't begun here")
+    name = asked.name or (args.file.stem if args.file else course.scenario.name)
+    return before or Tuning(id=f"{name}-{new_id()}", asked_sha256=sha256)
+
+
+def _session(args: argparse.Namespace, folder: Path) -> Session:
+    from vllm_bench.run.session import Session
+
+    return Session(
+        environ=os.environ,
+        interrupts=INTERRUPTS,
+        say=_once(),
+        screen=sys.stderr,
+        plain=args.plain,
+        folder=folder,
+        resume=False,
+        wait_s=UP_S,
+        give_up_s=UP_S,
+        workers=None,
+        tokens=True,
+        server_metrics=True,
+        telemetry_command=None,
+        dcgm_url=None,
     )
 
 

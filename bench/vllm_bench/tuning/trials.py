@@ -117,12 +117,13 @@ def read_tuning(folder: Path) -> Tuning:
         raise TrialsError(f"{path}: not written by tune.py: {where}: {first['msg']}") from e
 
 
-def earlier(results: Path, asked_sha256: str) -> Path | None:
-    """Return the newest folder in which the same was asked, if any."""
+def earlier(results: Path, asked_sha256: str) -> Tuning | None:
+    """Return what was kept last where the same was asked, if anything."""
     for path in sorted((results / FOLDER).glob(f"*/{FILE}"), reverse=True):
         try:
-            if read_tuning(path.parent).asked_sha256 == asked_sha256:
-                return path.parent
+            found = read_tuning(path.parent)
+            if (found.asked_sha256, found.id) == (asked_sha256, path.parent.name):
+                return found
         except TrialsError:  # damaged, or of another version: it can't be gone on with
             continue
     return None

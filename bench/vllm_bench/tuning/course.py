@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ..compare.compare import compare
 from ..compare.pairs import Side
+from ..experiments.visits import Estimate, sending, visits
 from ..prompts.order import derive_seed
 from ..records.text import printable
 from ..scenario.by_flags import quick
@@ -24,9 +25,8 @@ from ..summary.summary import RunSummary
 from .configurations import Aim, Configuration
 from .one_start import Starts, Step
 from .ranking import Answer, Placed, answer, better_half, gpus_of, ranked
+from .tables import lines
 from .trials import Runs, Stage, Trial, Tried, Tuning, write_tuning
-from .tune_tables import lines
-from .visits import Estimate, sending, visits
 
 FEW = 2  # so many configurations need no screening
 START_S, SIMULATOR_START_S = 60.0, 2.0  # a guess, until the first start is seen

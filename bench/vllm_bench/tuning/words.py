@@ -10,10 +10,10 @@ from ..records.safe_file import write_atomically
 from ..records.text import printable
 from ..scenario.load import levels_of
 from .configurations import CHOSEN, Configuration
+from .course import FEW, Course, Tune, time_for
 from .ranking import Answer, Placed
+from .tables import best_env, setting_words, table, to_csv, to_markdown
 from .trials import Tried
-from .tune import FEW, Course, Tune, time_for
-from .tune_tables import best_env, setting_words, table, to_csv, to_markdown
 
 
 def plan_lines(course: Course, base: Mapping[str, str]) -> Iterator[str]:

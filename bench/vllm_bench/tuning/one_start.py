@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError, UsageError
+from ..experiments.visits import of_pair, thrown_away
 from ..launch.check import mismatches
 from ..launch.env import Settings, settings_of
 from ..launch.ports import is_free
@@ -24,7 +25,6 @@ from ..run.session import Session
 from ..scenario.scenario import Scenario
 from .configurations import Configuration
 from .trials import LOGS, RUNS, Highest, Stage, Trial, in_force
-from .visits import of_pair, thrown_away
 
 HERE = "127.0.0.1"
 THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
@@ -175,7 +175,7 @@ def refused(
         timeout=DRY_RUN_S,
         check=False,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
     )
     if done.returncode == 0:
