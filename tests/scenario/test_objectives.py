@@ -89,3 +89,52 @@ def test_percentiles_may_have_decimals() -> None:
     assert percentile_of("p99.95") == 99.95
     with pytest.raises(ValueError, match="p-5"):
         percentile_of("p-5")
+
+
+TIERS = {"interactive": {"ttft_ms": {"p99": 300}}, "b-1": {"preset": "mlperf-llama2-70b"}}
+
+
+def with_tiers(tmp_path: Path, tiers: object) -> Scenario:
+    path = tmp_path / "scenarios.yaml"
+    path.write_text(yaml.safe_dump({"scenarios": {"chat": {**CHAT, "slo_tiers": tiers}}}))
+    return load_scenarios(path)["chat"]
+
+
+def test_tiers_are_sets_of_objectives_by_name(tmp_path: Path) -> None:
+    found = with_tiers(tmp_path, TIERS).slo_tiers
+    assert found is not None
+    assert {name: slo.ttft_ms for name, slo in found.items()} == {
+        "interactive": {"p99": 300},
+        "b-1": {"p99": 2000},
+    }
+    assert with_tiers(tmp_path, None).slo_tiers is None
+
+
+@pytest.mark.parametrize(
+    ("tiers", "complaint"),
+    [
+        ({}, "slo_tiers: must name a tier"),
+        (5, "slo_tiers: must be a mapping, as in {interactive: {ttft_ms: {p99: 300}}}"),
+        ([TIERS], "slo_tiers: must be a mapping"),
+        ({1: {"success_rate": 1}}, "slo_tiers.1: isn't a name: put it in quotes"),
+        ({"": {"success_rate": 1}}, "slo_tiers:  isn't a tier's name"),
+        ({"1a": {"success_rate": 1}}, "slo_tiers: 1a isn't a tier's name"),
+        ({"a b": {"success_rate": 1}}, "slo_tiers: a b isn't a tier's name"),
+        ({"a.b": {"success_rate": 1}}, "slo_tiers: a.b isn't a tier's name"),
+        ({"a" * 33: {"success_rate": 1}}, "isn't a tier's name"),
+        ({"a\x1b[31m": {"success_rate": 1}}, "slo_tiers: 'a\\x1b[31m' isn't a tier's name"),
+        ({"a": None}, "slo_tiers.a: must be a mapping, as in {ttft_ms: {p99: 500}}"),
+        ({"a": {}}, "slo_tiers.a: must name an objective"),
+        ({"a": {"ttft": {"p99": 1}}}, "slo_tiers.a: unknown key ttft; did you mean ttft_ms?"),
+        ({"a": {"ttft_ms": 500}}, "slo_tiers.a.ttft_ms: must be a mapping, as in {p99: 500}"),
+        ({"a": {"ttft_ms": {99: 1}}}, "slo_tiers.a.ttft_ms.99: isn't a percentile"),
+        ({"a": {"ttft_ms": {"p99": True}}}, "slo_tiers.a.ttft_ms.p99: must be a number"),
+    ],
+)
+def test_a_mistake_in_a_tier_is_one_line_that_names_it(
+    tmp_path: Path, tiers: Any, complaint: str
+) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        with_tiers(tmp_path, tiers)
+    assert complaint in str(caught.value)
+    assert str(caught.value).isprintable()

@@ -10,22 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..scenario.objectives import percentile_of
-from ..stats.batches import (
-    BATCHES,
-    Interval,
-    Values,
-)
-from ..stats.share import Share, pooled_share, together
-from .facts import Facts
-from .metrics import TITLES, headline_metric, why_absent
-from .throughput import shares_inside
+from ..stats.batches import Interval
+from ..stats.share import Share, pooled_share
+from .metrics import TITLES
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
 BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply with one token has none of these
@@ -193,59 +184,6 @@ class Attainment:
         return self.good_in_window / self.window_s
 
 
-def attainment(facts: Facts) -> Attainment | None:
-    """Return which of its scenario's objectives a run met; None where it has none.
-
-    Over the counted requests. Those without a row, because the run broke off, are late.
-    """
-    objectives = run_objectives(facts)
-    if not objectives:
-        return None
-    within = [(one, _within(facts, one)) for one in objectives]
-    good = ~facts.failed
-    for metric in {one.metric for one in objectives}:
-        # Of several limits on one metric, a single request must keep the widest.
-        good &= np.any([those for one, those in within if one.metric == metric], axis=0)
-    window = facts.window
-    return Attainment(
-        outcomes=tuple(
-            Outcome(one, _share(facts, one, those), _why_unmeasured(facts, one))
-            for one, those in within
-        ),
-        good_share=_share(facts, Objective(None, 1.0, None), good),
-        good_in_window=float(shares_inside(facts.frame.of(good), window).sum()) if window else 0.0,
-        window_s=None if window is None else window.length_s,
-    )
-
-
-def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Share:
-    """Return how many of the counted requests are within, batch by batch."""
-    batches = facts.batches[facts.counted]
-    arrivals = np.bincount(batches, minlength=BATCHES)
-    inside = np.bincount(facts.batches[facts.counted & within], minlength=BATCHES)
-    arrivals[-1] += facts.arrivals - facts.rows
-    return Share(
-        tuple(arrivals.tolist()),
-        tuple(inside.tolist()),
-        together(_metric_values(facts, objective)[facts.counted], batches),
-    )
-
-
-def run_objectives(facts: Facts) -> tuple[Objective, ...]:
-    """Return the objectives of a run; none where its settings have none that can be read.
-
-    In an open loop those on TTFT and latency are judged from the schedule.
-    """
-    slo = facts.setting("slo")
-    try:
-        found = objectives_of(slo) if isinstance(slo, Mapping) else ()
-    except (TypeError, ValueError):
-        return ()
-    return tuple(
-        replace(one, metric=one.metric and headline_metric(one.metric, facts.load)) for one in found
-    )
-
-
 def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
     """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
     found = []
@@ -259,35 +197,6 @@ def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
         ]
     rate = slo.get("success_rate")
     return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
-
-
-def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
-    metric = objective.metric
-    if metric is None or not len(facts.succeeded) or facts.values(metric).size:
-        return None
-    return why_absent(facts, metric)
-
-
-def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
-    """Return, one value per row, whether its request succeeded within the limit.
-
-    A streamed success with one token has no TPOT and can't miss it; any other success without the
-    value doesn't count as within: it wasn't measured.
-    """
-    if objective.metric is None or objective.limit_ms is None:
-        return ~facts.failed
-    values = _metric_values(facts, objective)
-    within: NDArray[np.bool_] = values <= objective.limit_ms
-    if objective.metric in BETWEEN_TOKENS:
-        within |= np.isnan(values) & (facts.frame["token_events"] > 0)
-    return ~facts.failed & within
-
-
-def _metric_values(facts: Facts, objective: Objective) -> Values:
-    """Return the metric of an objective, one value per row; nan where there is none."""
-    if objective.metric is None:
-        return np.full(facts.rows, np.nan)
-    return facts.times(objective.metric)
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:

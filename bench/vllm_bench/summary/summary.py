@@ -13,10 +13,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
-from ..figures.objectives import Attainment, attainment
+from ..figures.objectives import Attainment
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
@@ -102,6 +103,7 @@ class RunSummary(OfRun):
     throughput: Throughput | None  # over the whole run
     in_flight: InFlightFigures | None
     attainment: Attainment | None  # None: the scenario has no objectives
+    tiers: Mapping[str, Attainment]  # of slo_tiers, in their order: they judge no run
     peak_output_tokens_per_s: float | None  # the most in any second counted from the start
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
@@ -185,8 +187,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     facts = facts or facts_of(run)
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     found = {name: sample.described() for name, sample in samples.items()}
-    reads, cached = facts.reads, facts.values("cached_tokens").size
-    steady, gpus = window_throughput(facts, facts.window), gpu_side(facts)
+    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
@@ -207,19 +208,24 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         throughput=throughput(facts),
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
+        tiers=tier_attainments(facts),
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
         verdict=judge(facts),
         calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
-        cached_tokens=facts.total("cached_tokens") if cached else None,
+        cached_tokens=_cached_tokens(facts),
         turns=_turns(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),
     )
+
+
+def _cached_tokens(facts: Facts) -> int | None:
+    return facts.total("cached_tokens") if facts.values("cached_tokens").size else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:
