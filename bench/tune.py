@@ -54,10 +54,12 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.tuning.configurations import Experiments
     from vllm_bench.tuning.course import Course, Tune
+    from vllm_bench.tuning.searched import Wanted
     from vllm_bench.tuning.trials import Tuning
 
 READY_S = 1800.0  # a large model is fetched and compiled for long
 SCREEN_S = 14.0  # the least that can be believed: a window of 10 s
+MINUTES = 15.0
 UP_S = 30.0  # for a server that is up by then
 AIMS = ("throughput", "capacity", "ttft")
 
@@ -89,6 +91,10 @@ def _parse() -> argparse.Namespace:
     add("--full", action="store_true", help="measure all in full, without screening")
     screen = f"seconds of a screening level (default: {SCREEN_S:g})"
     add("--screen-s", type=_seconds, default=SCREEN_S, metavar="S", help=screen)
+    of = "of the aim capacity: what is raised (default: rate; of conversations: sessions)"
+    add("--of", choices=("rate", "concurrency", "sessions"), help=of)
+    minutes = f"of the aim capacity: the most for each search (default: {MINUTES:g})"
+    add("--minutes", type=_minutes, default=MINUTES, metavar="M", help=minutes)
     pairs = "pairs of turns of the two best, 0 for none (default: 4, the fewest that give a word)"
     add("--pairs", type=_pairs, default=4, metavar="N", help=pairs)
     ready = f"wait so long for a server to be ready (default: {READY_S:g})"
@@ -111,6 +117,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes <= 1440:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of minutes, at most 1440")
+    return minutes
+
+
 def _pairs(text: str) -> int:
     if not text.isdecimal() or int(text) > 100:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 to 100")
@@ -125,13 +141,15 @@ def _tune(args: argparse.Namespace) -> int:
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     asked = _asked(args)
+    scenario = _scenario(args, asked)
     course = Course(
         configurations=configurations(asked),
-        scenario=_scenario(args, asked),
+        scenario=scenario,
         aim=asked.aim,
         full=args.full,
         pairs=args.pairs,
         screen_s=args.screen_s,
+        wanted=_wanted(args, asked, scenario),
     )
     base = _base(args, asked)
     _check(course, base)
@@ -185,11 +203,20 @@ def _scenario(args: argparse.Namespace, asked: Experiments) -> Scenario:
         hint = nearest(name, list(found))
         raise UsageError(f"scenario {name}: {path} has {', '.join(found)}{hint}")
     scenario = found[name]
-    if asked.aim == "capacity" and scenario.slo is None:
-        raise UsageError(f"aim capacity: scenario {name} has no slo: --set slo.ttft_ms.p95=500")
     if asked.aim == "ttft" and not scenario.stream:
         raise UsageError(f"aim ttft: scenario {name} doesn't stream, so there is no first token")
     return scenario
+
+
+def _wanted(args: argparse.Namespace, asked: Experiments, scenario: Scenario) -> Wanted | None:
+    """Return how capacities are looked for; None: that isn't the aim. Raises UsageError."""
+    from vllm_bench.tuning.searched import Wanted
+
+    if asked.aim != "capacity":
+        return None
+    wanted = Wanted(args.of, args.minutes)
+    wanted.check(scenario)
+    return wanted
 
 
 def _beside(args: argparse.Namespace, named: str | None) -> Path | None:
@@ -263,6 +290,7 @@ def _prepared(
         session=_session(args, folder),
         say=say,
         ready_limit_s=args.ready_s,
+        wanted=course.wanted,
     )
     return Tune(
         course=course,

@@ -25,6 +25,7 @@ from ..summary.summary import RunSummary
 from .configurations import Aim, Configuration
 from .one_start import Starts, Step
 from .ranking import Answer, Placed, answer, better_half, gpus_of, ranked
+from .searched import Wanted
 from .tables import lines
 from .trials import Runs, Stage, Trial, Tried, Tuning, write_tuning
 
@@ -44,6 +45,7 @@ class Course:
     full: bool  # all in full, without screening
     pairs: int  # of the two best by turns; 0: none
     screen_s: float
+    wanted: Wanted | None = None  # how a capacity is looked for
 
     @property
     def screened(self) -> bool:
@@ -211,18 +213,26 @@ class Tune:
     def left(self) -> Estimate:
         """Return how long the steps take that are still to come."""
         steps = self.course.to_come()[self.made - 1 if self.made else 0 :]
-        return time_for(steps, self.tuning.trials, self.starts.base)
+        return time_for(self.course, steps, self.tuning.trials, self.starts.base)
 
 
-def time_for(steps: Sequence[Step], seen: Sequence[Trial], base: Mapping[str, str]) -> Estimate:
+def time_for(
+    course: Course, steps: Sequence[Step], seen: Sequence[Trial], base: Mapping[str, str]
+) -> Estimate:
     """Return how long steps take: what they send for, and what a start takes beside it."""
     whole = [trial.ready_s for trial in seen if trial.ready_s is not None]
     simulated = bool(base.get("SIMULATOR"))
     guess_s = SIMULATOR_START_S if simulated else START_S
     start_s = statistics.fmean(whole) if whole else guess_s
-    sends = [sending(step.scenario) for step in steps]
+    sends = [_sending(course, step) for step in steps]
     seconds = sum(one.seconds for one in sends) + len(steps) * (start_s + THROWN_S / 2)
     return Estimate(seconds, at_least=not whole or any(one.at_least for one in sends))
+
+
+def _sending(course: Course, step: Step) -> Estimate:
+    if course.wanted is not None and step.stage == "full":
+        return Estimate(course.wanted.estimate_s(step.scenario), at_least=False)
+    return sending(step.scenario)
 
 
 def asked_sha256(course: Course, base: Mapping[str, str]) -> str:
@@ -234,6 +244,7 @@ def asked_sha256(course: Course, base: Mapping[str, str]) -> str:
         "scenario": settings,
         "aim": course.aim,
         "screen_s": course.screen_s,
+        "search": repr(course.wanted),
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()

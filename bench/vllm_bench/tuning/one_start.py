@@ -24,7 +24,8 @@ from ..records.text import masked, printable
 from ..run.session import Session
 from ..scenario.scenario import Scenario
 from .configurations import Configuration
-from .trials import LOGS, RUNS, Highest, Stage, Trial, in_force
+from .searched import Wanted
+from .trials import LOGS, RUNS, Stage, Trial, in_force
 
 HERE = "127.0.0.1"
 THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
@@ -48,10 +49,6 @@ class Step:
         return self.stage, self.configuration.label, self.visit
 
 
-# Looks for the highest load that meets the objectives, on a server that is up.
-Search = Callable[[Scenario, Path], Highest]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starts:
     """How servers are started and measured, one after the other."""
@@ -63,7 +60,7 @@ class Starts:
     session: Session  # in whose manner runs are made
     say: Callable[[str], None]
     ready_limit_s: float
-    search: Search | None = None  # in the place of the scenario's levels, in full
+    wanted: Wanted | None = None  # in full a search, in the place of the scenario's levels
 
     def make(self, step: Step) -> Trial:
         """Make one start with its runs; what fails is told in the trial.
@@ -113,11 +110,11 @@ class Starts:
             return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
         scenario = self._for(server.settings, step, names)
         self._throw_away(scenario)
-        if self.search is not None and step.stage == "full":
-            highest = self.search(scenario, self.folder / "searches" / step.configuration.label)
-            return trial.model_copy(update={"capacity": highest})
+        if self.wanted is not None and step.stage == "full":
+            highest, shown = self.wanted.search(scenario, self.session, self._aside)
+            return trial.model_copy(update={"capacity": highest, "run_ids": shown})
         run_ids, why = self._runs(scenario, self.folder / RUNS, self._experiment(step, ready_s))
-        found = trial.model_copy(update={"run_ids": tuple(run_ids)})
+        found = trial.model_copy(update={"run_ids": tuple(f"{RUNS}/{one}" for one in run_ids)})
         return found if why is None else _failed(found, why, server.last_lines())
 
     def _for(self, settings: Settings, step: Step, served: list[str]) -> Scenario:
@@ -147,6 +144,9 @@ class Starts:
             if status != "complete":
                 return run_ids, f"{rows.stem} broke off"
         return run_ids, None
+
+    def _aside(self, line: str) -> None:
+        self.say(f"  {line}")
 
     def _throw_away(self, scenario: Scenario) -> None:
         """Make a short run, of which nothing is told: what a server does first, it does once."""

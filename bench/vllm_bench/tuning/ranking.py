@@ -109,7 +109,7 @@ def _by_capacity(tried: Tried) -> Placed:
     found = tried.trial.capacity
     if found is None or found.value is None:
         return Placed(tried, None, found.words if found else "no search was made")
-    load = Load(found.unit, found.value)
+    load = Load("requests/s" if found.unit == "requests/s" else "streams", found.value)
     return Placed(tried, Score(found.value, load, found.words, missed=False))
 
 

@@ -39,8 +39,9 @@ class Highest(Kept):
     """What a search for the capacity found."""
 
     value: float | None  # requests/s or streams; None: no load met the objectives
-    unit: Literal["requests/s", "streams"]
+    unit: str  # requests/s, streams, sessions
     words: str
+    below: bool = False  # not even the lowest load that was tried met them
 
 
 class Trial(Kept):
@@ -56,7 +57,7 @@ class Trial(Kept):
     took_s: float
     ready_s: float | None = None  # from start to ready; None: it never was
     server: dict[str, Any] = {}  # settings in force, as it says itself
-    run_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()  # from the folder on: runs/demo-…
     capacity: Highest | None = None
     why: str | None = None  # it failed
     log: tuple[str, ...] = ()  # its last lines then
@@ -141,7 +142,7 @@ class Runs:
     """The runs of a tune's folder, each read once."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / RUNS
+        self._folder = folder
         self._known: dict[str, RunSummary] = {}
 
     def tried(self, trials: Sequence[Trial]) -> list[Tried]:

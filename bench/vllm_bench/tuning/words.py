@@ -20,6 +20,8 @@ def plan_lines(course: Course, base: Mapping[str, str]) -> Iterator[str]:
     """Yield what will be done, and how long it takes."""
     many = len(course.configurations)
     load = ", ".join(level.words for level in levels_of(course.scenario))
+    if course.wanted is not None:
+        load += f"; at most {course.wanted.minutes:g} min of search each"
     yield f"{counted(many, 'configuration')} for {course.aim}, with {course.scenario.name}: {load}"
     width = max(len(printable(one.name)) for one in course.configurations)
     for one in course.configurations:
@@ -31,7 +33,7 @@ def plan_lines(course: Course, base: Mapping[str, str]) -> Iterator[str]:
     turns, full = (sum(step.stage == stage for step in steps) for stage in ("again", "full"))
     screened = f"{many} screened for {course.screen_s:g} s, " if course.screened else ""
     yield f"{screened}{full} in full, {turns} starts of the two best by turns"
-    guess = time_for(steps, (), base)
+    guess = time_for(course, steps, (), base)
     beside = "a guess of each start's time until one is seen"
     yield f"{guess.words}, with {beside}: {len(steps)} starts"
 
@@ -86,7 +88,9 @@ def exit_code(found: Sequence[Placed], answer: Answer | None) -> int:
     """Return 0; 1 where no server started, 3 where all missed, 4 where nothing could be judged."""
     scored = [one for one in found if one.score is not None]
     if not scored:
-        return 1 if all(one.tried.trial.ready_s is None for one in found) else 4
+        up = [one.tried.trial for one in found if one.tried.trial.ready_s is not None]
+        below = [trial for trial in up if trial.capacity and trial.capacity.below]
+        return 1 if not up else 3 if len(below) == len(up) else 4
     if _all_missed(scored):
         return 3
     return 4 if answer is not None and answer.outcome == "nothing" else 0
