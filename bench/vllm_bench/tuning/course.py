@@ -23,7 +23,7 @@ from ..scenario.scenario import Scenario
 from ..scenario.secrets import is_secret_key
 from ..summary.summary import RunSummary
 from .configurations import Aim, Configuration
-from .one_start import Starts, Step
+from .one_start import Starts, Step, at_level
 from .ranking import Answer, Placed, answer, better_half, gpus_of, ranked
 from .searched import Wanted
 from .tables import lines
@@ -97,17 +97,6 @@ def screen(scenario: Scenario, seconds: float) -> Scenario:
     given = {"concurrencies": one.concurrencies} if one.concurrencies else {}
     short = {**quick(given), "duration_s": seconds}
     return one.model_copy(update={"num_requests": None, **short})
-
-
-def at_level(scenario: Scenario, level: LoadLevel) -> Scenario:
-    """Return the scenario at one of its levels, or at another one."""
-    return scenario.model_copy(
-        update={
-            "concurrencies": [level.concurrency] if level.concurrency is not None else [],
-            "request_rates": [level.request_rate] if level.request_rate is not None else [],
-            "speed": [level.speed] if level.speed is not None else [],
-        }
-    )
 
 
 def _size(level: LoadLevel) -> float:

@@ -20,9 +20,14 @@ from ..launch.env import Settings, settings_of
 from ..launch.ports import is_free
 from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
 from ..launch.said import said
+from ..launcher import problem_with
+from ..records.find_runs import load_run
 from ..records.text import masked, printable
 from ..run.session import Session
+from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
+from ..summary.summary import summarize
+from ..verdict.verdict import headline
 from .configurations import Configuration
 from .searched import Wanted
 from .trials import LOGS, RUNS, Stage, Trial, in_force
@@ -109,7 +114,21 @@ class Starts:
         if wrong := mismatches(server.settings, told):
             return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
         scenario = self._for(server.settings, step, names)
+        return self._with_key(server.settings)._measured(server, step, trial, scenario)
+
+    def _with_key(self, settings: Settings) -> Starts:
+        """Return it with the key that this server wants in the sessions' environment."""
+        if not settings.api_key:
+            return self
+        environ = {**self.session.environ, KEY: settings.api_key}
+        return dataclasses.replace(self, session=dataclasses.replace(self.session, environ=environ))
+
+    def _measured(
+        self, server: ServerProcess, step: Step, trial: Trial, scenario: Scenario
+    ) -> Trial:
+        """Warm a server up that is what was asked, and measure. Raises BenchError."""
         self._throw_away(scenario)
+        ready_s = trial.ready_s or 0.0
         if self.wanted is not None and step.stage == "full":
             highest, shown = self.wanted.search(scenario, self.session, self._aside)
             return trial.model_copy(update={"capacity": highest, "run_ids": shown})
@@ -136,14 +155,28 @@ class Starts:
         Raises BenchError, OSError, and KeyboardInterrupt where a signal came.
         """
         own = dataclasses.replace(self.session, folder=folder, experiment=experiment)
-        run_ids = []
-        for rows, status in own.runs([scenario]):
-            if status == "interrupted":
-                raise KeyboardInterrupt
-            run_ids.append(rows.stem)
-            if status != "complete":
-                return run_ids, f"{rows.stem} broke off"
-        return run_ids, None
+        found, why = _made(own, scenario)
+        if folder.name == RUNS and why is None and scenario.repeats == 1:
+            found = [self._again(own, scenario, rows) for rows in found]
+        return [rows.stem for rows in found], why
+
+    def _again(self, session: Session, scenario: Scenario, rows: Path) -> Path:
+        """Return the rows of a run; of an INVALID one those of another try, if that is sound.
+
+        What spoils a run is mostly the client, or somebody beside it: that tells nothing of the
+        configuration. Raises BenchError, OSError, KeyboardInterrupt.
+        """
+        summary = summarize(load_run(rows))
+        if summary.verdict.level != "INVALID":
+            return rows
+        self.say(f"  {rows.stem}: {headline(summary.verdict)}: measured once more")
+        info = summary.info
+        speed = summary.load.speed
+        rate = summary.load.value if summary.load.is_open and speed is None else None
+        level = LoadLevel(info.concurrency if info else None, rate, speed)
+        (other, *_), why = _made(session, at_level(scenario, level))
+        sound = why is None and summarize(load_run(other)).verdict.level != "INVALID"
+        return other if sound else rows
 
     def _aside(self, line: str) -> None:
         self.say(f"  {line}")
@@ -164,11 +197,40 @@ class Starts:
         }
 
 
+def _made(session: Session, scenario: Scenario) -> tuple[list[Path], str | None]:
+    """Make a scenario's runs; return their rows, and why they aren't whole; None: they are.
+
+    Raises BenchError, OSError, and KeyboardInterrupt where a signal came.
+    """
+    found = []
+    for rows, status in session.runs([scenario]):
+        if status == "interrupted":
+            raise KeyboardInterrupt
+        found.append(rows)
+        if status != "complete":
+            return found, f"{rows.stem} broke off"
+    return found, None
+
+
+def at_level(scenario: Scenario, level: LoadLevel) -> Scenario:
+    """Return the scenario at one of its levels, or at another one."""
+    return scenario.model_copy(
+        update={
+            "concurrencies": [level.concurrency] if level.concurrency is not None else [],
+            "request_rates": [level.request_rate] if level.request_rate is not None else [],
+            "speed": [level.speed] if level.speed is not None else [],
+        }
+    )
+
+
 def refused(
     configuration: Configuration, base: Mapping[str, str], environ: Mapping[str, str]
 ) -> str | None:
     """Return what the launcher says against a configuration; None: it would start it."""
-    settings = settings_of(Path(configuration.name), _values(configuration, base), environ)
+    values = _values(configuration, base)
+    if arguments := problem_with("EXTRA_ARGS", values.get("EXTRA_ARGS", "")):
+        return f"EXTRA_ARGS: {arguments}"
+    settings = settings_of(Path(configuration.name), values, environ)
     done = subprocess.run(
         ["sh", str(LAUNCHER), "--dry-run"],
         env=dict(settings.environ),

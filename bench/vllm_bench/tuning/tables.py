@@ -277,7 +277,7 @@ def best_env(values: Mapping[str, str], words: str) -> str:
     return "\n".join(found) + "\n"
 
 
-PLAIN = re.compile(r"[\w./:+,@%=-]*")  # what neither an env file nor a shell reads otherwise
+PLAIN = re.compile(r"[\w./:+,@%=-]*")  # what needs no quotes, in a shell neither
 
 
 def _line(name: str, value: str) -> str:

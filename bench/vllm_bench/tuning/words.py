@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def ended(tune: Tune, found: Sequence[Placed], answer: Answer | None) -> Iterato
     if best is not None:
         values = {name: value for name, value in best.over(base).items() if name not in CHOSEN}
         write_atomically(folder / "best.env", best_env(values, words).encode())
-        yield f"Start with it: (set -a; . {folder / 'best.env'}; make server)"
+        yield f"Start with it: cat {shlex.quote(str(folder / 'best.env'))} >> .env; make server"
     yield f"Wrote to {folder}: tune.csv, tune.md{', best.env' if best else ''}"
 
 
