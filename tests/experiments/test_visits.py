@@ -140,7 +140,9 @@ def test_how_long_a_scenario_sends(load: dict[str, object], seconds: float, at_l
 def test_before_any_visit_settings_and_a_start_are_all_that_is_known() -> None:
     runs = Estimate(240.0, at_least=False)
     found = time_left(visits(8), {"a": [], "b": []}, runs, 60.0)
-    assert found == Estimate(8 * 300.0, at_least=True)
+    assert found == Estimate(8 * 300.0, at_least=False)
+    unknown = time_left(visits(8), {"a": [], "b": []}, runs, None)
+    assert unknown == Estimate(8 * 240.0, at_least=True)
 
 
 @given(

@@ -158,6 +158,95 @@ def test_help_names_every_setting(checkout: Checkout) -> None:
     assert {"--dry-run", "HF_TOKEN", "VLLM_API_KEY", "EXTRA_ARGS", *SETTINGS} <= words
 
 
+# --- what is started --------------------------------------------------------------------------
+
+ENGINE = ("server/sim/engine/profiles.py", "server/sim/engine/step.py", "server/simulator.py")
+SETTING = {
+    "MODEL": "org/model",
+    "HOST": "127.0.0.1",
+    "PORT": "8001",
+    "GPU_MEM_UTIL": "0.85",
+    "MAX_MODEL_LEN": "16k",
+    "KV_CACHE_DTYPE": "fp8",
+    "MAX_NUM_BATCHED_TOKENS": "8K",
+    "MAX_NUM_SEQS": "128",
+    "STREAM_INTERVAL": "20",
+    "EXTRA_ARGS": "--seed 7",
+}
+
+
+@pytest.fixture(scope="module")
+def with_simulator(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = Checkout(tmp_path_factory.mktemp("with simulator"))
+    for name in ENGINE:
+        (checkout.root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, checkout.root / name)
+    return checkout
+
+
+def test_the_simulator_gets_the_same_settings(with_simulator: Checkout) -> None:
+    outcome = with_simulator.run("--dry-run", env={"SIMULATOR": "tiny-cpu", **SETTING})
+    assert (outcome.status, outcome.stderr) == (0, "")
+    _, script, *arguments = shlex.split(outcome.stdout.split("\n", 1)[1])
+    assert script == str(with_simulator.root / "server" / "simulator.py")
+    assert arguments == shlex.split(
+        "--profile tiny-cpu --model org/model --host 127.0.0.1 --port 8001"
+        " --gpu-memory-utilization 0.85 --max-model-len 16000 --kv-cache-dtype fp8"
+        " --max-num-batched-tokens 8192 --max-num-seqs 128 --stream-interval 20 --seed 7"
+    )
+
+
+def test_the_simulator_takes_its_flags() -> None:
+    import simulator
+
+    known = {flag for action in simulator._parser()._actions for flag in action.option_strings}
+    assert {flag for flag, *_ in SETTINGS.values()} - known == {"", "--tensor-parallel-size"}
+
+
+def test_the_simulators_interpreter_is_that_of_make_install(with_simulator: Checkout) -> None:
+    made = with_simulator.root / ".venv" / "bin" / "python"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    outcome = with_simulator.run("--dry-run", env={"SIMULATOR": "tiny-cpu"})  # python3 has none
+    shutil.rmtree(with_simulator.root / ".venv")
+    assert shlex.split(outcome.stdout.split("\n", 1)[1])[0] == str(made)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"SIMULATOR": "h1000"},
+        {"SIMULATOR": "tiny-cpu", "TENSOR_PARALLEL_SIZE": "2"},
+        {"SIMULATOR": "tiny-cpu", "MAX_MODEL_LEN": "auto"},
+        {"SIMULATOR": "tiny-cpu", "MAX_NUM_BATCHED_TOKENS": "1.5K"},
+        {"SIMULATOR": "tiny-cpu", "VLLM_COMMAND": "/other/vllm"},
+    ],
+)
+def test_what_the_simulator_cannot_do_is_refused(
+    with_simulator: Checkout, env: dict[str, str]
+) -> None:
+    outcome = with_simulator.run(env=env)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.complains_once(list(env)[-1])
+
+
+def test_another_build_is_started_and_hears_nothing_of_it(checkout: Checkout) -> None:
+    other = checkout.root / "another build"
+    other.write_text(FAKE_VLLM)
+    other.chmod(0o755)
+    for env, file in (({"VLLM_COMMAND": str(other)}, ""), ({}, f"VLLM_COMMAND='{other}'\n")):
+        outcome = checkout.run(file=file, env={"SIMULATOR": "", **env})
+        pid, arguments, seen = outcome.vllm
+        assert (pid, arguments, outcome.stderr) == (outcome.pid, ALIAS, "")
+        assert not {"SIMULATOR", "VLLM_COMMAND"} & seen.keys()
+
+
+def test_a_build_that_is_not_there_is_named(checkout: Checkout) -> None:
+    outcome = checkout.run(env={"VLLM_COMMAND": "/nowhere/vllm"})
+    assert outcome.status == 1
+    assert outcome.complains_once("VLLM_COMMAND=/nowhere/vllm")
+
+
 # --- .env and the environment (test_env_file.py has what a line may be) -----------------------
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..summary.capacity import ParetoPoint, gpu_count, pareto_points
 from ..summary.levels import Series
-from ..tables.marks import MARKS
+from ..tables.group import MARKS
 from .chart import Axis, Chart, Line, Panel
 
 # Labels closer than this would overlap: as parts of the largest values.

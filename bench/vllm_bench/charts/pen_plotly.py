@@ -16,14 +16,15 @@ import numpy as np
 
 from ..records.text import printable
 from ..stats.batches import Values
-from .chart import Axis, Band, Chart, Line, Panel, Rule
-from .style import CROSSES, DASHES, MANY, MARKS, few_decades
+from .chart import CROSSES, DASHES, MANY, MARKS, Axis, Band, Chart, Line, Panel, Rule, few_decades
 
 DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
-GAP = 0.18  # of a panel's height
+GAP_PX = 21
+ROW_PX, HEAD_PX = 34, 36  # of a row with words beside it, of the words over such rows
+CHARACTER_PX = 6.4  # of words beside a row
 MARGIN = 0.01  # of the x axis, added on both sides: marks at the ends stay complete
 
 
@@ -35,16 +36,20 @@ def for_page(chart: Chart) -> dict[str, Any]:
         "shapes": list(_shapes(chart)),
     }
     if chart.x.span:
-        low, high = chart.x.span
+        low, high = np.log10(chart.x.span) if chart.x.log else chart.x.span
         margin = MARGIN * (high - low)
         layout["xaxis"]["range"] = rounded([low - margin, high + margin])
-    if count > 1:
-        layout["height"] = PANEL_PX * count + MARGIN_PX
+    rows = any(panel.beside for panel in chart.panels)
+    if count > 1 or rows:
+        layout["height"] = sum(map(_height_px, chart.panels)) + MARGIN_PX
+    if rows:
+        layout |= _words_beside(chart)
     data = []
     for place, panel in enumerate(chart.panels):
-        top = 1 - place / count
-        bottom = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
+        bottom, top = _domain(chart, place)
         axis = _axis(panel.y, panel.heights, low=count > 2)
+        if panel.beside:
+            del axis["title"]  # its words stand above: beside the rows' names there is no room
         layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
         of_panel = {"yaxis": _nth("y", place)}
         if chart.wide:  # its legend stands beside it
@@ -58,6 +63,46 @@ def for_page(chart: Chart) -> dict[str, Any]:
         "note": chart.note and f"{chart.note}.",
         "data": data,
         "layout": layout,
+    }
+
+
+def _height_px(panel: Panel) -> float:
+    """Return how high a panel is with the gap below it, or with its words above its rows."""
+    return HEAD_PX + ROW_PX * len(panel.beside) if panel.beside else PANEL_PX
+
+
+def _domain(chart: Chart, place: int) -> tuple[float, float]:
+    """Return from where to where a panel goes, of a height of 1."""
+    heights = [_height_px(panel) for panel in chart.panels]
+    total, rows = sum(heights), bool(chart.panels[place].beside)
+    bottom, top = (1 - sum(heights[:end]) / total for end in (place + 1, place))
+    if rows:
+        return max(0.0, bottom), top - HEAD_PX / total
+    return (max(0.0, bottom + GAP_PX / total) if len(heights) > 1 else 0.0), top
+
+
+def _words_beside(chart: Chart) -> dict[str, Any]:
+    """Return each panel's words, those right of its rows, and a margin with room for them."""
+    lines = [
+        (place, at, [chart_text(line) for line in words.split("\n")])
+        for place, panel in enumerate(chart.panels)
+        for at, words in panel.beside
+    ]
+    longest = max(len(part) for _, _, parts in lines for part in parts)
+    plain = {"xref": "paper", "showarrow": False}
+    right = {**plain, "x": 1, "xanchor": "left", "xshift": 6, "align": "left", "font": {"size": 11}}
+    above = {**plain, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "font": {"size": 13}}
+    heads = [panel.y.words.replace("\n", ", ") for panel in chart.panels]
+    return {
+        "margin": {"l": 44, "r": round(CHARACTER_PX * longest) + 10, "t": 8, "b": 40},
+        "annotations": [
+            {**above, "yref": f"{_nth('y', place)} domain", "text": chart_text(words)}
+            for place, words in enumerate(heads)
+        ]
+        + [
+            {**right, "yref": _nth("y", place), "y": at, "text": "<br>".join(parts)}
+            for place, at, parts in lines
+        ],
     }
 
 
@@ -88,6 +133,10 @@ def chart_text(text: object, limit: int = 200) -> str:
     return safe
 
 
+def _lines(text: str) -> str:
+    return "<br>".join(chart_text(line) for line in text.split("\n"))
+
+
 def hover_lines(text: str, limit: int = 300) -> str:
     """Return untrusted text, its lines kept and folded, for a hover label."""
     lines = (
@@ -105,7 +154,9 @@ def rounded(values: Iterable[float]) -> list[float | None]:
 
 
 def _traces(chart: Chart, panel: Panel) -> Iterator[dict[str, Any]]:
-    yield from (_line(line, chart, panel) for line in panel.lines)
+    yield from (_line(line, chart, panel) for line in panel.lines if line.until is None)
+    yield from (_bars(line, line.until) for line in panel.lines if line.until is not None)
+    yield from (trace for line in panel.lines for trace in _arrows(line, chart.x))
     yield from (_rule(rule, panel) for rule in panel.rules)
     yield from (_throttled(band, panel) for band in panel.bands if band.role == "throttled")
 
@@ -133,14 +184,52 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
         trace["hovertext"] = [hover_lines(words) for words in line.words]
     if any(line.labels):
         trace["mode"] += "+text"
-        trace |= {"text": list(line.labels), "textposition": "top right", "cliponaxis": False}
-    if line.low is not None and line.high is not None and np.isfinite(line.low).any():
-        up, down = (part.clip(0) for part in (line.high - line.y, line.y - line.low))
-        up[np.isinf(up)] = 0.0  # the words say that there is no upper bound
-        bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
-        ends = {"array": rounded(np.nan_to_num(up)), "arrayminus": rounded(np.nan_to_num(down))}
-        trace["error_y"] = {**bars, **ends, "color": f"@{line.colour}"}
+        trace |= {"textposition": "top right", "cliponaxis": False}
+        trace["text"] = [chart_text(label) for label in line.labels]
+    if line.low is not None and line.high is not None and not np.isnan(line.low).all():
+        trace["error_x" if line.flat else "error_y"] = _interval(line, line.low, line.high)
     return trace
+
+
+def _interval(line: Line, low: Values, high: Values) -> dict[str, Any]:
+    """Return each point's interval; of an end that is infinite an arrow or the words tell."""
+    centre = line.x if line.flat else line.y
+    up, down = ((high - centre).clip(0), (centre - low).clip(0))
+    bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
+    ends = (np.where(np.isfinite(part), part, 0.0) for part in (up, down))
+    array, minus = (rounded(part) for part in ends)
+    return {**bars, "array": array, "arrayminus": minus, "color": f"@{line.colour}"}
+
+
+def _arrows(line: Line, x: Axis) -> Iterator[dict[str, Any]]:
+    """Return the arrows of flat intervals, from the point to the edge that they leave by."""
+    if not line.flat or line.low is None or line.high is None or x.span is None:
+        return
+    for edge, ends, symbol in zip(x.span, (line.low, line.high), ("left", "right"), strict=True):
+        for at, height in zip(*(part[np.isinf(ends)] for part in (line.x, line.y)), strict=True):
+            yield {
+                **_scatter(line.name, [at, edge], [height] * 2, ""),
+                **{"mode": "lines+markers", "hoverinfo": "skip", "showlegend": False},
+                "legendgroup": chart_text(line.group or line.name),
+                "line": {"color": f"@{line.colour}", "width": 1.2},
+                "marker": {
+                    "color": f"@{line.colour}",
+                    "symbol": ["circle", f"arrow-{symbol}"],
+                    "size": [0, 9],
+                    "line": {"width": 0},
+                },
+            }
+
+
+def _bars(line: Line, until: Values) -> dict[str, Any]:
+    """Return horizontal bars, behind the lines."""
+    return {
+        **{"type": "bar", "orientation": "h", "name": chart_text(line.label or line.name)},
+        **{"legendgroup": chart_text(line.group or line.name), "hoverinfo": "skip"},
+        **{"base": rounded(line.x), "x": rounded(until - line.x), "y": rounded(line.y)},
+        **{"width": 0.8, "marker": {"color": f"@{line.colour}", "line": {"width": 0}}},
+        "showlegend": line.label is not None,
+    }
 
 
 def _hover(line: Line, chart: Chart, panel: Panel) -> str:
@@ -225,13 +314,13 @@ def _shapes(chart: Chart) -> Iterator[dict[str, Any]]:
 def _axis(axis: Axis, values: Values, *, low: bool = False) -> dict[str, Any]:
     """Return an axis; the page adds what the theme says."""
     found: dict[str, Any] = {
-        "title": {"text": axis.words.replace("\n", "<br>")},
+        "title": {"text": _lines(axis.words)},
         "automargin": True,
         "tickformat": ",~r",
     }
     if axis.ticks:
         found["tickvals"] = [at for at, _ in axis.ticks]
-        found["ticktext"] = [label.replace("\n", "<br>") for _, label in axis.ticks]
+        found["ticktext"] = [_lines(label) for _, label in axis.ticks]
     if axis.span:
         found["range"] = list(axis.span)
     if axis.log:

@@ -54,7 +54,7 @@ def level_rows(
     if level.pairs:
         sides = [pair.a for pair in level.pairs], [pair.b for pair in level.pairs]
     refusal = _too_few(level) or refusal
-    shown = [at_load(m, level.load) for m in measures if _known(m, sides)]
+    shown = [at_load(m, level.load) for m in measures if known_to(m, sides)]
     found = [(m, _paired(m, sides) if level.pairs else None) for m in shown]
     words = {} if refusal else _words(found)
     rows = tuple(_row(m, sides, one, words.get(m.name) or refusal) for m, one in found)
@@ -93,17 +93,18 @@ def _why_unpaired(level: Matched) -> str:
     return "they sent different requests (plan); run both with the same scenario and seed"
 
 
-def _known(measure: Measure, sides: Sides) -> bool:
-    seen = [*sides[0], *sides[1]]
-    if measure.name not in WHERE_KNOWN:
-        return bool(seen)
-    return any(one.value(measure) is not None for one in seen)
+def known_to(measure: Measure, sides: Sides) -> bool:
+    """Whether a measure has a row: goodput and energy only where any run has them."""
+    if not all(sides):
+        return False
+    seen = (*sides[0], *sides[1])
+    return measure.name not in WHERE_KNOWN or any(one.value(measure) is not None for one in seen)
 
 
 def _paired(measure: Measure, sides: Sides) -> Paired | None:
     """Return a measure over the pairs; None where a figure is missing or 0."""
     a, b = ([value for one in seen if (value := one.value(measure))] for seen in sides)
-    return paired(a, b) if len(a) == len(sides[0]) and len(b) == len(sides[1]) else None
+    return None if why_none(measure, sides) else paired(a, b)
 
 
 def _words(found: Sequence[tuple[Measure, Paired | None]]) -> dict[str, Judged]:
@@ -114,31 +115,44 @@ def _words(found: Sequence[tuple[Measure, Paired | None]]) -> dict[str, Judged]:
 
 def _row(measure: Measure, sides: Sides, found: Paired | None, word: Judged | str | None) -> Row:
     """Return a measure's figures with the word on them, or why there shall be none."""
-    a, b = (_mean(measure, seen) for seen in sides)
+    a, b = (mean_of(measure, seen) for seen in sides)
+    why = why_none(measure, sides)
     # Unpaired runs have a ratio alone.
-    effect = Effect(b / a, None, None) if a and b else None
+    effect = Effect(b / a, None, None) if a and b and why is None else None
     if found is not None:
         effect = Effect(found.ratio, found.interval(), found.spread)
     if isinstance(word, Judged):
         told = word.p, word.more_pairs, word.smallest
         return Row(measure, a, b, effect, word.word, None, *told)
-    return Row(measure, a, b, effect, None, _why_none(measure, sides) or word)
+    return Row(measure, a, b, effect, None, why or word)
 
 
-def _mean(measure: Measure, seen: Sequence[Seen]) -> float | None:
+def mean_of(measure: Measure, seen: Sequence[Seen]) -> float | None:
     """Return the geometric mean over a side; None where a figure is missing; 0 where one is 0."""
     found = [one.value(measure) for one in seen]
     known = [value for value in found if value is not None]
     return geometric_mean(known) if known and len(known) == len(found) else None
 
 
-def _why_none(measure: Measure, sides: Sides) -> str | None:
-    """Return which figure is missing or 0; None: all are there."""
+def why_none(measure: Measure, sides: Sides) -> str | None:
+    """Return why a measure has no ratio: a figure is missing or 0; None: it has one."""
     lacking = next((w for seen in sides for one in seen if (w := one.lacking(measure))), None)
     if lacking:
         return lacking
-    zero = [side for side, seen in zip("AB", sides, strict=True) if _mean(measure, seen) == 0]
+    if (
+        measure.name == "goodput_per_s"
+        and len({o for seen in sides for o in map(_asked, seen)}) > 1
+    ):
+        return "the runs' objectives (slo) differ, and so does what is good"
+    zero = [side for side, seen in zip("AB", sides, strict=True) if not mean_of(measure, seen)]
     return f"0 in {' and '.join(zero)}: only figures above 0 have a ratio" if zero else None
+
+
+def _asked(seen: Seen) -> frozenset[object]:
+    """Return the objectives of a unit's runs; of another tool's none are known."""
+    runs = seen.runs if isinstance(seen, Unit) else ()
+    parts = [run.attainment.outcomes for run in runs if run.attainment]
+    return frozenset(outcome.objective for part in parts for outcome in part)
 
 
 # ---- all levels ----

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..figures.metrics import headline_metric
 from ..scenario.load import Load
 from ..stats.batches import Interval
+from ..stats.distribution import min_samples
 from ..summary.summary import RunSummary
 from ..verdict.finding import Family
 
-Word = Literal["faster", "slower", "equivalent", "cannot tell"]
+# `not slower` is said against stored nights alone, in the place of the last two and of `faster`.
+Word = Literal["faster", "slower", "equivalent", "cannot tell", "not slower"]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 
@@ -71,10 +75,17 @@ def _value(run: RunSummary, measure: Measure) -> float | None:
 
 
 def _why(run: RunSummary, measure: Measure) -> str:
-    if measure.of(run) is None:
+    """Return why a run lacks a figure."""
+    if measure.of(run) is not None:
+        codes = [f.code for f in run.verdict.findings if f.about == measure.family]
+        return f"{run.run_id}: INVALID ({', '.join(dict.fromkeys(codes))})"
+    found = re.fullmatch(r"(\w+)_p(\d+)_ms", measure.name)
+    if found is None:
         return f"{run.run_id} has none"
-    codes = [f.code for f in run.verdict.findings if f.about == measure.family]
-    return f"{run.run_id}: INVALID ({', '.join(dict.fromkeys(codes))})"
+    metric = headline_metric(f"{found[1]}_ms", run.load)
+    if metric in run.distributions:
+        return f"too few requests: p{found[2]} needs {min_samples(float(found[2]))} ({run.run_id})"
+    return f"{run.run_id}: {run.absent.get(metric, 'not measured')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,7 @@ class Row:
     p: float | None = None  # two-sided, adjusted for the level's measures by Holm's method
     more_pairs: int | None = None  # about how many, where the word is `cannot tell`
     smallest: float | None = None  # the smallest change that these pairs could have shown: 0.03
+    limit: float | None = None  # against stored nights: from which figure on it is `slower`
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,7 @@ class LevelRows:
     dropped: tuple[str, ...]  # a line for each pair that was thrown away whole, and why
     rows: tuple[Row, ...]
     refusal: str | None = None  # why there is no word at this level, and what to do about it
+    nights: int | None = None  # stored ones that B is held against; None: it is pairs
 
     @property
     def words(self) -> list[Word]:

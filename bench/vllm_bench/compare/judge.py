@@ -48,13 +48,16 @@ def _judged(measure: Measure, one: Paired, p: float, tests: int) -> Judged:
 
 
 def _word(measure: Measure, one: Paired, p: float) -> Word:
-    inner, outer = one.logs(0.90), one.logs(0.95)
-    if inner is None or outer is None:
-        return "cannot tell"
+    """Return the word, by the interval that is shown.
+
+    Equivalence is commonly read off the 90 % interval (one-sided 5 %). Whoever runs on where the
+    answer was "cannot tell" looks twice, so 95 % it is (docs/METHOD.md, Compare).
+    """
+    low, high = one.logs(0.95) or (-math.inf, math.inf)
     beyond, margin = math.log1p(measure.margin / 2), math.log1p(measure.margin)
-    if p < LEVEL and (outer[0] > beyond or outer[1] < -beyond):
+    if p < LEVEL and (low > beyond or high < -beyond):
         return "faster" if (one.mean > 0) == measure.more_is_better else "slower"
-    return "equivalent" if -margin < inner[0] and inner[1] < margin else "cannot tell"
+    return "equivalent" if -margin < low and high < margin else "cannot tell"
 
 
 def _more(one: Paired, bar: Bar, step: float) -> int | None:

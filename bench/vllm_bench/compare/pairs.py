@@ -90,12 +90,14 @@ def _by_key(runs: Sequence[RunSummary], shared: set[Hashable]) -> dict[Key, list
     visits: dict[tuple[Key, object], list[RunSummary]] = {}
     for place, run in enumerate(sorted(runs, key=_started)):
         asked = run.info.experiment if run.info else {}
+        if asked.get("made_again"):  # of a visit that wasn't whole
+            continue
         if asked.get("id") in shared and asked.get("pair") and asked.get("visit"):
             key: Key = (asked["id"], asked["pair"], run.scenario, run.load)
             visits.setdefault((key, asked["visit"]), []).append(run)
         else:
             repeat = run.info.repeat if run.info else 1
-            key = (_plan(run) or run.scenario, run.load, repeat)
+            key = (plan_of(run) or run.scenario, run.load, repeat)
             visits.setdefault((key, -place), []).append(run)
     found: dict[Key, list[Unit]] = {}
     for (key, _), of_one in visits.items():
@@ -107,7 +109,8 @@ def _started(run: RunSummary) -> float:
     return run.info.clock_start.wall_s if run.info else 0.0
 
 
-def _plan(run: RunSummary) -> str | None:
+def plan_of(run: RunSummary) -> str | None:
+    """Return the hash of what a run sent; None where it isn't known."""
     found = run.plan("sha256")
     return found if isinstance(found, str) else None
 
@@ -132,14 +135,22 @@ class _Level:
         for one, other in zip(a, b, strict=False):
             common = _of_the_same_plans(one, other)
             if common is None:
-                self.alone[0].append(one)
-                self.alone[1].append(other)
+                self._leave(0, [one])
+                self._leave(1, [other])
             elif why := why_not(common):
                 self.dropped.append(f"{common.a.name} and {common.b.name}: {why}")
             else:
                 self.pairs.append(common)
-        self.alone[0].extend(a[len(b) :])
-        self.alone[1].extend(b[len(a) :])
+        self._leave(0, a[len(b) :])
+        self._leave(1, b[len(a) :])
+
+    def _leave(self, side: int, units: Sequence[Unit]) -> None:
+        """Keep units without a partner, but those at fault."""
+        for unit in units:
+            if why := next(filter(None, map(fault_of, unit.runs)), None):
+                self.dropped.append(why)
+            else:
+                self.alone[side].append(unit)
 
     def matched(self, scenario: str, load: Load) -> Matched:
         pairs = sorted(self.pairs, key=lambda pair: min(pair.a.started_s, pair.b.started_s))
@@ -167,7 +178,7 @@ def _of_the_same_plans(a: Unit, b: Unit) -> Pair | None:
 
 
 def _key(run: RunSummary) -> tuple[str, int] | None:
-    plan = _plan(run)
+    plan = plan_of(run)
     return None if plan is None or run.info is None else (plan, run.info.repeat)
 
 
@@ -194,12 +205,17 @@ def _faults(pair: Pair) -> Iterator[str]:
     }
     if both:
         yield "the same run on both sides: name two different sets of runs"
-    for run in (*pair.a.runs, *pair.b.runs):
-        if run.info is not None and run.info.status != "complete":
-            yield f"{run.run_id} is not whole ({run.info.status}): run it again"
-        if run.verdict.level == "INVALID":
-            yield f"{run.run_id} is INVALID ({run.verdict.reasons}): remove the cause"
+    yield from filter(None, map(fault_of, (*pair.a.runs, *pair.b.runs)))
     yield from _lengths_apart(pair)
+
+
+def fault_of(run: RunSummary) -> str | None:
+    """Return why a run can't be compared, and what to do about it; None: it can."""
+    if run.info is not None and run.info.status != "complete":
+        return f"{run.run_id} is not whole ({run.info.status}): run it again"
+    if run.verdict.level == "INVALID":
+        return f"{run.run_id} is INVALID ({run.verdict.reasons}): remove the cause"
+    return None
 
 
 def _lengths_apart(pair: Pair) -> Iterator[str]:

@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..launch.left_behind import Process, left_of
 from ..records.safe_file import read_regular, write_atomically
 from ..scenario.scenario import Scenario
 from .visits import Side, Visit, left
 
 FOLDER = "experiments"  # in the results
 MOST_BYTES = 16_000_000
-SCHEMA_VERSION = 1
 
 Status = Literal["going on", "whole", "failed", "broken off"]
 
@@ -31,13 +31,6 @@ class Kept(BaseModel):
     """A part of the file: nothing else may be in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Process(Kept):
-    """A process that can be told from a later one of the same number: by when it began."""
-
-    pid: int = Field(ge=1)
-    began_ticks: int | None  # since the machine's start, as /proc has it; None: not known
 
 
 class Asked(Kept):
@@ -69,7 +62,7 @@ class Attempt(Kept):
 class State(Kept):
     """An experiment as far as it has come."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     kind: Literal["ab"] = "ab"
     id: str
     turn: int = Field(1, ge=1, le=2)  # 2: a gate's second look, on fresh seeds
@@ -88,6 +81,11 @@ class State(Kept):
         return self.a if side == "a" else self.b
 
     @property
+    def sides(self) -> dict[str, Asked]:
+        """Both, by what people call them."""
+        return {"A": self.a, "B": self.b}
+
+    @property
     def whole(self) -> frozenset[int]:
         """The visits that are whole."""
         return frozenset(a.visit for a in self.attempts if a.status == "whole")
@@ -100,6 +98,11 @@ class State(Kept):
         """Return the ids of a side's runs that count: those of whole visits."""
         whole = [a for a in self.attempts if a.status == "whole" and a.side == side]
         return tuple(run_id for a in whole for run_id in a.run_ids)
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its script was killed and its server lives."""
+        return self.server is not None and not self.by.lives and bool(left_of(self.server))
 
     def seen_s(self) -> dict[Side, list[float]]:
         """Return how long each side's whole visits took."""
@@ -135,10 +138,12 @@ def new_id() -> str:
 
 
 def now() -> str:
+    """Return the time for a file, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def path_of(results: Path, experiment_id: str) -> Path:
+    """Return where an experiment's file is."""
     return results / FOLDER / f"{experiment_id}.json"
 
 

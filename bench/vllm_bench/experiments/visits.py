@@ -150,15 +150,19 @@ def _sending(scenario: Scenario, level: LoadLevel) -> float | None:
 
 
 def time_left(
-    to_come: Sequence[Visit], seen_s: Mapping[Side, Sequence[float]], runs: Estimate, start_s: float
+    to_come: Sequence[Visit],
+    seen_s: Mapping[Side, Sequence[float]],
+    runs: Estimate,
+    start_s: float | None,
 ) -> Estimate:
     """Return how long these visits take, from those that were made.
 
-    A side that wasn't visited yet is taken to be as the other one; before any visit, `runs` and
-    the time of a start are all that is known.
+    A side that wasn't visited yet is taken to be as the other one. Before any visit is whole,
+    `runs` and a start are what one takes; `start_s` is None where no start was seen yet.
     """
     means = {side: statistics.fmean(times) for side, times in seen_s.items() if times}
     if not means:
-        return Estimate(len(to_come) * (runs.seconds + start_s), at_least=True)
+        each_s = runs.seconds + (start_s or 0.0)
+        return Estimate(len(to_come) * each_s, runs.at_least or start_s is None)
     usual_s = statistics.fmean(means.values())
     return Estimate(sum(means.get(visit.side, usual_s) for visit in to_come), at_least=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..launcher import OF_COMPOSE, OF_THE_LAUNCHER, SECRETS, SETTINGS, tokens
 from ..records.text import masked, printable
-from ..scenario.secrets import is_secret_key
+from ..scenario.secrets import MASK, is_secret_key
 from .env import Settings
 from .said import NOT_ABOUT_SPEED, SOURCE
 
@@ -44,18 +44,24 @@ def checked(settings: Settings, said: Said) -> Checked:
             continue
         told = said.get(name)
         shown = printable(masked(asked, settings.secrets), 80)
-        if told is None:
+        if told is None or _is_half_told(told):
             unchecked.append(f"{name}={shown}: {_why_not(said)}")
         elif not _same(name, asked, told):
             other = printable(masked(str(told), settings.secrets), 80)
             wrong.append(f"{name}: {shown} was asked, {other} is in force")
-    others = sorted(name for name, value in settings.values.items() if value and _is_other(name))
-    unchecked += [f"{name} (of the environment): no server tells that" for name in others]
+    told_so = {"VLLM_SERVER_DEV_MODE"} if said.get(SOURCE) == "server_info" else set()
+    others = sorted(n for n, value in settings.values.items() if value and _is_other(n))
+    unchecked += [f"{n} (of the environment): not told" for n in others if n not in told_so]
     return Checked(tuple(wrong), tuple(unchecked))
 
 
 def _is_other(name: str) -> bool:
     return name not in NO_SETTING and not is_secret_key(name)
+
+
+def _is_half_told(told: str | float | bool) -> bool:
+    """Whether a value was cut, or a secret in it masked."""
+    return isinstance(told, str) and (told.endswith("…") or MASK in told)
 
 
 def _why_not(said: Said) -> str:

@@ -11,6 +11,7 @@ sets holds for both, below it, and an empty value takes that away (vLLM's own de
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..env_file import MOST_BYTES, EnvFileError, parse_env
-from ..launcher import OF_COMPOSE, asked_of, problem_with
+from ..launcher import (
+    OF_COMPOSE,
+    OF_THE_LAUNCHER,
+    SECRETS,
+    SETTINGS,
+    asked_of,
+    problem_with,
+)
 from ..scenario.secrets import (
     MASK,
     OF_THE_ENVIRONMENT,
@@ -31,6 +39,8 @@ from ..small_file import UnreadableError, small_text
 
 DEFAULT_PORT = 8000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+VARIABLES = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
+MOST_VALUE = 4096  # characters of a value
 PLACEHOLDER = "hf_your_"  # of .env.example: it counts as not set
 
 
@@ -93,20 +103,40 @@ def read_env(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     except EnvFileError as e:
         raise EnvFileError(f"{path}, {e}") from e
     for name, value in values.items():
-        if value and (problem := problem_with(name, value)):
-            given = "" if name == "EXTRA_ARGS" else f"={value}"
-            raise EnvFileError(f"{path}, line {_line_of(name, text)}: {name}{given}: {problem}")
+        if problem := _problem(name, value):
+            raise EnvFileError(f"{path}, line {_line_of(name, text)}: {problem}")
     return settings_of(path, values, environ or {})
 
 
 def settings_of(path: Path, values: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """Return settings from values as a file would have them; `path` names them."""
+    """Return settings from values as a file would have them; `path` names them.
+
+    Raises EnvFileError.
+    """
     whole = {**environ, **values}
+    for name in (*values, "EXTRA_ARGS", "PORT"):
+        if problem := _problem(name, whole.get(name, "")):
+            where = path if name in values else "the environment, or .env"
+            raise EnvFileError(f"{where}: {problem}")
     for name in OF_COMPOSE:
         whole.pop(name, None)
     if whole.get("HF_TOKEN", "").startswith(PLACEHOLDER):
         del whole["HF_TOKEN"]
     return Settings(path.stem, path, dict(values), whole, _secrets(values, whole))
+
+
+def _problem(name: str, value: str) -> str | None:
+    """Return what is wrong with a variable; a slip in a name would make A and B the same server."""
+    flags = {flag[2:].replace("-", "_").upper(): own for own, (flag, *_) in SETTINGS.items()}
+    alike = difflib.get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.8)
+    near = [flags[name.upper()]] if name.upper() in flags else alike
+    if near and name not in VARIABLES:
+        return f"{name}: no such variable: did you mean {near[0]}?"
+    if len(value) > MOST_VALUE:
+        return f"{name}: longer than {MOST_VALUE:,} characters"
+    problem = problem_with(name, value) if value else None
+    shown = "" if name == "EXTRA_ARGS" else f"={value}"
+    return f"{name}{shown}: {problem}" if problem else None
 
 
 def _line_of(name: str, text: str) -> int:

@@ -13,7 +13,7 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..records.text import masked, printable
 from ..scenario.secrets import MASK, is_secret_key
@@ -26,10 +26,11 @@ SHOWN_LINES = 10
 MOST_SHOWN = 500  # characters of a line that is shown
 # name: value, name='value', 'name': ['value']: of keys that a file named by --config may hold.
 NAMED = re.compile(
-    r"(?P<name>\w*(?:api_?key|hf_token|access_token|auth_token|password|secret)\w*)['\"]?\s*[:=]\s*"
+    r"(?P<name>(?:api_?key|hf_token|access_token|auth_token|password|secret)\w{0,40})['\"]?\s*[:=]\s*"
     r"(?P<value>\[[^\]]*\]?|'[^']*'?|\"[^\"]*\"?|[^\s,;)}\]]+)",
     re.IGNORECASE,
 )
+NOT_SECRET = {"None", "null", "True", "False", "", MASK}
 PREFIX = re.compile(
     r"^(\x1b\[[\d;]*m|\([\w:. -]*pid=\d+\)|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b"
     r"|\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?|\[[\w./]+:\d+\]|\s)+"
@@ -50,7 +51,7 @@ class MaskedLog:
         self._secrets = secrets
         self._thread: threading.Thread | None = None
 
-    def follow(self, output: BinaryIO) -> None:
+    def follow(self, output: IO[bytes]) -> None:
         """Begin to copy, in a thread."""
         with suppress(OSError, AttributeError):  # Linux before 2.6.35, or the user's pipes are full
             fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -59,10 +60,12 @@ class MaskedLog:
 
     def close(self, limit_s: float = 5.0) -> None:
         """Wait until all that was said is in the file: where nobody holds the pipe, at once."""
-        if self._thread is not None:
+        if self._thread is None:
+            self._file.close()
+        else:
             self._thread.join(limit_s)
 
-    def _copy(self, output: BinaryIO) -> None:
+    def _copy(self, output: IO[bytes]) -> None:
         room = MOST_BYTES
         with output, self._file:
             while line := output.readline(MOST_LINE):
@@ -83,9 +86,10 @@ def without_secrets(line: str, secrets: tuple[str, ...]) -> str:
 
 def _hidden(found: re.Match[str]) -> str:
     value = found["value"]
-    if not is_secret_key(found["name"]) or value in ("None", "null", "True", "False", "''", MASK):
+    if not is_secret_key(found["name"]) or value.strip("[]'\"") in NOT_SECRET:
         return found[0]
-    return f"{found[0][: found.start('value') - found.start()]}{MASK}"
+    mask = MASK if value[0] not in "['\"" else f"'{MASK}'"  # the line remains a literal of Python
+    return f"{found[0][: found.start('value') - found.start()]}{mask}"
 
 
 def tail_of(log: Path, most_bytes: int = TAIL_BYTES) -> list[str]:
@@ -105,14 +109,16 @@ def last_lines(log: Path, secrets: tuple[str, ...] = (), count: int = SHOWN_LINE
     lines = tail_of(log)
     last = lines[-count:]
     telling = telling_line(lines)
-    chosen = [telling, *(line for line in last if bare(line) != telling)] if telling else last
+    chosen = [telling, *(line for line in last if bare(line) != telling)] if lines else []
     return [printable(without_secrets(line, secrets), MOST_SHOWN) for line in chosen]
 
 
 def telling_line(lines: list[str]) -> str:
-    """Return the last error among a log's lines, without its prefix; empty: there is none."""
-    errors = [line for line in map(bare, lines) if ERROR.match(line)]
-    return next((e for e in reversed(errors) if not HOLLOW.search(e)), errors[-1] if errors else "")
+    """Return the last error among a log's lines, else its last line; without the prefix."""
+    said = [words for line in lines if (words := bare(line))]
+    errors = [words for words in said if ERROR.match(words)]
+    meant = [words for words in errors if not HOLLOW.search(words)]
+    return next(reversed(meant or errors or said), "")
 
 
 def bare(line: str) -> str:

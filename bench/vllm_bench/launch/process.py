@@ -65,7 +65,11 @@ class ServerProcess:
         self._had_port = False
 
     def __enter__(self) -> ServerProcess:
-        self.start()
+        try:
+            self.start()
+        except KeyboardInterrupt:  # it came while the process began
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -81,27 +85,36 @@ class ServerProcess:
     @property
     def is_alive(self) -> bool:
         """Whether the process that was started still runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._status() is None
 
     def start(self) -> None:
-        """Start it. Raises PortTakenError, and OSError where the log can't be written."""
-        self._check_port()
+        """Start it. Raises PortTakenError, and OSError where the log can't be written.
+
+        The environment of its settings has to name a PATH.
+        """
+        self.check_port()
         self._had_port = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        output = MaskedLog(self.log, self.settings.secrets)
         with _uninterrupted():  # nothing comes between the process and its place here
+            self._output = MaskedLog(self.log, self.settings.secrets)
             self._began_s, self._began_wall_s = time.monotonic(), time.time()
-            self._process = subprocess.Popen(
-                ["sh", str(self._launcher)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=_environment(self.settings),
-            )
+            try:
+                self._process = self._popen()
+            except OSError:
+                self._output.close()
+                raise
             assert self._process.stdout is not None
-            output.follow(self._process.stdout)  # type: ignore[arg-type]
-            self._output = output
+            self._output.follow(self._process.stdout)
+
+    def _popen(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["sh", str(self._launcher)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(self.settings),
+        )
 
     def ready(self, limit_s: float, on_wait: Callable[[float], None] | None = None) -> float:
         """Wait until it serves; return the seconds since its start. Raises StartFailedError.
@@ -143,9 +156,10 @@ class ServerProcess:
             return
         try:
             if self.is_alive:
-                self._process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(TERM_S)
+                os.kill(self._process.pid, signal.SIGTERM)
+            give_up_s = time.monotonic() + TERM_S
+            while self.is_alive and time.monotonic() < give_up_s:
+                time.sleep(0.02)
         finally:  # at once, where a signal breaks off the waiting
             with _uninterrupted():
                 self._kill_all()
@@ -154,7 +168,8 @@ class ServerProcess:
         """Return what to show of its log: the line that says what failed, then the last ones."""
         return last_lines(self.log, self.settings.secrets)
 
-    def _check_port(self) -> None:
+    def check_port(self) -> None:
+        """Raise PortTakenError where somebody listens on its port already."""
         port = self.settings.port
         if not is_free(self.settings.host, port):
             holder = holder_of(port)
@@ -184,7 +199,7 @@ class ServerProcess:
             )
 
     def _failed(self, what: str) -> StartFailedError:
-        status = self._process.poll() if self._process else None
+        status = self._status()
         if status is not None and self._output is not None:
             self._output.close(1.0)  # its last words
         lines = self.last_lines()
@@ -209,14 +224,27 @@ class ServerProcess:
                     f" {GONE_S:.0f} s, or port {self.settings.port} is still taken"
                 )
             time.sleep(0.02)
+        self._process.wait()
         self._process = None
         if self._output is not None:
             self._output.close()
 
+    def _status(self) -> int | None:
+        """Return how the leader ended, below 0 by a signal; None: it lives, or never began.
+
+        It isn't waited for, so that nobody else gets its number, which is its children's group.
+        """
+        if self._process is None:
+            return None
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        found = os.waitid(os.P_PID, self._process.pid, flags)
+        if found is None:
+            return None
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
     def _killed(self) -> list[int]:
         """Send SIGKILL to all that live of the session, and return them."""
         assert self._process is not None
-        self._process.poll()
         left = members(self._process.pid)
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):

@@ -251,7 +251,7 @@ SHAPE: dict[str, Shape] = {
         **dict.fromkeys(("kind", "id", "side"), text),
         **dict.fromkeys(("visit", "pair"), or_null(from_1)),
         "dropped": or_null(count),  # requests at its start that a search doesn't count
-        "restarted": flag,
+        **dict.fromkeys(("restarted", "made_again"), flag),
         "ready_s": or_null(at_least_0),
     },
     "notes": [text],

@@ -73,6 +73,7 @@ class Session:
     dcgm_url: str | None
     experiment: Mapping[str, Any] = field(default_factory=dict)  # of which its runs are a part
     enough: Callable[[Plan], Enough] | None = None  # when a run may end early; None: never
+    said: Mapping[str, Any] | None = None  # settings in force, as whoever started the server knows
     _said: set[str] = field(default_factory=set)
     # Of all these runs: a word that no other call has.
     _id: str = field(default_factory=lambda: f"{_now()}-{secrets.token_hex(4)}")
@@ -230,7 +231,9 @@ class Session:
         """
         path = self._rows(plan).with_suffix(".json")
         before = job.server.counters()
-        info = planned_info(plan, job.server_facts(), before, job.notes)
+        facts = job.server_facts()
+        facts["settings"] = dict(self.said) if self.said else facts["settings"]
+        info = planned_info(plan, facts, before, job.notes)
         info = dataclasses.replace(info, session=self._id, experiment=dict(self.experiment))
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:

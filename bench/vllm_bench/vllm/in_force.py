@@ -6,12 +6,12 @@ A server tells them in its development mode alone (VLLM_SERVER_DEV_MODE=1). Secr
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..scenario.secrets import is_secret_key
+from ..records.text import printable
+from ..scenario.secrets import is_secret_key, masked_words
 from .literals import pairs
 
 Scalar = str | int | float | bool
@@ -66,7 +66,7 @@ def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
 
 def kept(name: object, value: object) -> Iterator[tuple[str, Scalar]]:
     """Yield a setting if it is one: a scalar, no secret, and not other at each start."""
-    if isinstance(name, str) and re.fullmatch(r"\w{1,80}", name):
+    if isinstance(name, str) and re.fullmatch(r"\w{1,80}", name, re.ASCII):
         if VOLATILE.search(name) or is_secret_key(name):
             return
         if (scalar := scalar_of(value)) is not None:
@@ -78,7 +78,8 @@ def scalar_of(value: object) -> Scalar | None:
     if isinstance(value, list | tuple) and len(value) >= 1:
         value = value[0]  # of served names the first, which replies show
     if isinstance(value, str):
-        return value.removeprefix("torch.")[:MOST_TEXT] or None
-    if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= MOST_NUMBER:
+        [shown] = masked_words([value[: 4 * MOST_TEXT]])  # a login in a URL
+        return printable(shown.removeprefix("torch."), MOST_TEXT) or None
+    if isinstance(value, int | float) and abs(value) <= MOST_NUMBER:  # which no NaN is
         return value
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,9 @@ def value_of(text: str) -> Any:
     """Return a value from its text: a literal of Python, else a bare word (`auto`), else None."""
     text = text.strip()
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash that escapes nothing
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text if re.fullmatch(r"[\w./:+-]{1,200}", text) else None
 
@@ -45,7 +48,7 @@ def _parts(text: str) -> Iterator[str]:
         elif c in "([{<":
             depth += 1
         elif c in ")]}>":
-            depth -= 1
+            depth = max(0, depth - 1)  # of an arrow
         elif c == "," and depth == 0:
             yield text[start:at]
             start = at + 1

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from ..errors import BenchError
-from ..records.text import masked
+from ..records.text import masked, masked_in
 from ..reply.events import counted
 from ..reply.words import error_text
 from ..scenario.secrets import secret_texts, url_secrets
@@ -261,13 +261,16 @@ class Server:
             return None
         return {k[:MOST_TEXT]: v[:MOST_TEXT] for k, v in list(found.items())[:MOST_LABELS]}
 
-    def settings(self) -> dict[str, Scalar] | None:
-        """Return the settings in force; None where it doesn't tell: see `in_force`."""
+    def settings(self, limit_s: float = SHORT_S) -> dict[str, Scalar] | None:
+        """Return the settings in force; None where it doesn't tell: see `in_force`.
+
+        A server in development mode looks at its machine first: 3 to 5 s, once.
+        """
         try:
-            found = self._json(f"{self.root_url}/server_info?config_format=json", SHORT_S)
+            found = self._json(f"{self.root_url}/server_info?config_format=json", limit_s)
         except ControlError:
             return None
-        return in_force(found) or None
+        return masked_in(in_force(found), self._secrets) or None
 
     def _samples(self) -> list[Sample]:
         """Return the samples on /metrics; none where it can't be read: `unread` says why."""
