@@ -17,7 +17,7 @@ OURS = -path $$folder -type d -empty -o -name pyvenv.cfg -o -name '.vllm-bench-*
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench \
-	summarize plots report runs tune all test test-fast test-vllm fuzz chaos soak check clean
+	summarize plots report runs compare tune all test test-fast test-vllm fuzz chaos soak check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -66,8 +66,14 @@ report: ## write a page with all runs: results/report.html
 runs: ## list the runs in results (ARGS="--rm RUN", "--label WORD RUN", --prune)
 	$(RUN) bench/runs.py $(ARGS)
 
+# As one word each, whatever is in it: a glob, a space, an apostrophe.
+SIDES = $(foreach side,A B,$(if $($(side)),'$(subst ','\'',$($(side)))'))
+
+compare: ## which of two is better: A=seqs16 B=seqs64, labels, folders or runs (ARGS="--out F.md")
+	$(RUN) bench/compare.py $(SIDES) $(ARGS)
+
 tune: ## find the server's settings for a load: FILE=experiments.yaml, ARGS=--dry-run
-	$(RUN) bench/tune.py $(if $(FILE),'$(FILE)') $(foreach name,$(NAMES),--name $(name)) $(ARGS)
+	$(RUN) bench/tune.py $(if $(FILE),'$(subst ','\'',$(FILE))') $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
 all: ## run bench; then summarize, plots and report, of these runs alone, even if one failed
 	before=$$(echo $(FOLDER)/*.csv); $(MAKE) --no-print-directory bench; bench=$$?; \

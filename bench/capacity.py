@@ -44,6 +44,7 @@ if __name__ == "__main__":
 
 import argparse
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
@@ -94,7 +95,21 @@ def _capacity(args: argparse.Namespace) -> int:
     search = searching.begun(resume=args.resume)
     if search.probes:
         say(f"goes on with {search.id}: {len(search.probes)} runs are made")
-    return _ended(searching.run(search), args.results_dir)
+    try:
+        return _ended(searching.run(search), args.results_dir)
+    except (BenchError, OSError, KeyboardInterrupt):
+        _say_known(args.results_dir, search.id)
+        raise
+
+
+def _say_known(results: Path, search_id: str) -> None:
+    """Say what a search that broke off has found so far."""
+    from vllm_bench.search.kept import FOLDER, KeptError, read_search
+    from vllm_bench.search.words import answer_lines
+
+    with suppress(KeptError):  # it was broken off before its first run had ended
+        search = read_search(results / FOLDER / f"{search_id}.json")
+        print("so far:", *answer_lines(search), sep="\n  ")
 
 
 def _parse() -> argparse.Namespace:

@@ -26,7 +26,7 @@ from vllm_bench.charts.chart import (
     series_colour,
 )
 from vllm_bench.charts.distributions import DRAWN, overlay
-from vllm_bench.charts.pareto import pareto_chart
+from vllm_bench.charts.capacity import pareto_chart
 from vllm_bench.charts.pen_plotly import chart_text, for_page, hover_lines
 from vllm_bench.summary.levels import series_of
 

@@ -25,6 +25,7 @@ SCRIPTS = {
     "bench/plot.py",
     "bench/report.py",
     "bench/runs.py",
+    "bench/compare.py",
     "bench/calibrate.py",
     "bench/observe_gpu.py",
     "bench/load_real_prompts.py",

@@ -27,6 +27,7 @@ VERBS = {
     "plots",
     "report",
     "runs",
+    "compare",
     "all",
     "test",
     "test-fast",

@@ -27,6 +27,10 @@ TOLD_BY_SERVER = ("label", "base_url", "model")  # of the settings
 DRAWN_ANEW = ("prompts sha256", "seeds")  # by each repeat
 UNKNOWN = "not known"
 SETTING = "server setting "
+LASTING = (  # should be one on each side
+    *("label", "server kind", "server version", "server model", "server weights"),
+    *("server max_model_len", "GPUs", "client python", "client platform", "client CPUs"),
+)
 THROTTLED = "GPUs throttled by"
 
 Values = dict[str, None]  # in place of a set, since it keeps its order
@@ -83,12 +87,11 @@ def _short_hashes(text: str) -> str:
 def mixed(runs: Sequence[RunSummary]) -> list[tuple[str, str]]:
     """Return the facts in which the runs of one side differ among themselves, with the values."""
     found = _facts(runs)
-    lasting = ("label", "server ", "client ", "GPUs")
-    return [
-        (what, _words(values))
-        for what, values in found.items()
-        if len(values) > 1 and what.startswith(lasting) and what != THROTTLED
-    ]
+    return [(what, _words(values)) for what, values in found.items() if _is_mixed(what, values)]
+
+
+def _is_mixed(what: str, values: Values) -> bool:
+    return len(values) > 1 and (what in LASTING or what.startswith(SETTING))
 
 
 # ---- the facts of runs ----

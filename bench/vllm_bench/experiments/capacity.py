@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ..search.judged import Run, judged
 from ..search.kept import FOLDER, Search, Status, checksum, new_id, searches, write_search
 from ..search.probe import Probe
 from ..search.sizes import Size, expected, run_s, size_of
-from ..search.steps import FEWEST, Space, Step, next_step, stuck
+from ..search.steps import FEWEST, SPOILT, Space, Step, next_step, stuck
 from ..search.words import probe_words, step_words
 from ..vllm.page import read_page, together
 
@@ -107,6 +107,7 @@ class Searching:
     asked: Asked
     session: Session  # in whose manner runs are made; its folder is that of the results
     say: Callable[[str], None]
+    _said: set[str] = field(default_factory=set)  # notes, which are true for each of the runs
 
     def begun(self, *, resume: bool) -> Search:
         """Return the search to go on with, or a new one."""
@@ -146,7 +147,7 @@ class Searching:
 
     def _how(self, search: Search) -> tuple[Status, str | None]:
         if (why := stuck(search.probes)) is not None:
-            return "stuck", f"runs that can't be believed, twice: {why}"
+            return "stuck", f"{SPOILT} runs in a row answered nothing: {why}"
         if next_step(search.space, search.probes) is None:
             return "done", None
         return "out of time", (
@@ -205,7 +206,7 @@ class Searching:
         session = replace(
             self.session,
             folder=self.session.folder / FOLDER / search.id,
-            say=_quietly(self.say),
+            say=self._say_once,
             resume=False,
             experiment={"kind": "capacity", "id": search.id, "dropped": size.dropped},
             enough=partial(self._enough, step, size),
@@ -218,6 +219,14 @@ class Searching:
             why = info.notes[-1] if info.notes else "see its JSON"
             raise BenchError(f"{rows.stem} broke off: {why}")
         return rows, info
+
+    def _say_once(self, line: str) -> None:
+        """Say what a session says, each note once, and not which of its one run it is at."""
+        if line in self._said or line.startswith(("1 run: ", "[1/1] ")):
+            return
+        if line.startswith("note: "):
+            self._said.add(line)
+        self.say(line if line.startswith("  ") else f"  {line}")
 
     def _enough(self, step: Step, size: Size, plan: Plan) -> Enough:
         """Return what ends a run that is clearly over."""
@@ -252,13 +261,3 @@ def _busy(metrics_text: Callable[[], str]) -> float | None:
 def _server(info: RunInfo) -> dict[str, Any]:
     kept = ("base_url", "version", "model", "simulator", "max_model_len", "settings")
     return {key: info.server[key] for key in kept if key in info.server}
-
-
-def _quietly(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Return a way to say what a session says, but for which of its one run it is at."""
-
-    def own(line: str) -> None:
-        if not line.startswith(("1 run: ", "[1/1] ")):
-            say(line if line.startswith("  ") else f"  {line}")
-
-    return own

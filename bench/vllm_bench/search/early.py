@@ -44,7 +44,9 @@ class Counts:
         self._seen += 1
         self._ends_s.append(row.t_end_s)
         self._latency_s += row.t_end_s - row.t_scheduled_s
-        if row.request_index < self.size.dropped:
+        # Turns of a conversation are numbered together, however late they come.
+        place = row.request_index if self.due_s else self._seen - 1
+        if place < self.size.dropped:
             return
         for objective in {one for tier in self.tiers for one in tier}:
             late = not _within(row, objective)

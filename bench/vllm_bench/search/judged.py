@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..figures.attained import attainment, tier_attainments
-from ..figures.digits import counted, short
+from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.metrics import TITLES
 from ..figures.objectives import BOUND, Attainment, Outcome
@@ -26,6 +26,7 @@ OVER = ("not_stationary", "errors", "turned_away", "cap_bound")
 CUT = ("interrupted",)  # a search ends its runs early itself
 # Silenced by none of the above, but the consequence of one of them.
 FOLLOWS = {"rate_shortfall": ("turned_away", "cap_bound", "errors")}
+CLIENT = ("worker_lost", "stamp_error", "loop_lag", "send_lag", "rate_shortfall")
 KV_FULL = 0.97  # of the blocks: the next request's prompt rarely finds room in the rest
 
 
@@ -118,7 +119,8 @@ def spoilt(findings: Sequence[Finding]) -> str | None:
     for found in findings:
         own = not codes.isdisjoint(FOLLOWS.get(found.code, ()))
         if found.severity == Severity.INVALID and found.code not in (*OVER, *CUT) and not own:
-            return f"INVALID ({found.code}): {found.figures}"
+            whose = "the client is the limit: " if found.code in CLIENT else ""
+            return f"{whose}INVALID ({found.code}): {found.figures}"
     return None
 
 
@@ -144,10 +146,10 @@ def limits(side: ServerSide, most_seqs: int | None) -> Iterator[str]:
         yield f"max_num_seqs ({most_seqs}) reached"
     if side.preemptions:
         yield f"{counted(side.preemptions, 'request')} preempted"
-    if (side.waiting_peak or 0) >= 1:
-        yield f"{side.waiting_peak:.0f} waiting"
-    elif side.running_peak is not None:
-        yield f"nothing waits for room: its steps take long, {short(side.running_peak)} running"
+    running, waiting = side.running_peak, side.waiting_peak
+    if running is not None and waiting is not None:
+        waits = f"{waiting:.0f} waiting" if waiting else "none waiting: the steps take long"
+        yield f"{running:.0f} running, {waits}"
 
 
 def _most_seqs(summary: RunSummary) -> int | None:

@@ -26,7 +26,7 @@ def minutes(seconds: float) -> str:
     """Return a time for people: `40 s`, `2.5 min`, `35 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
 def asked_words(scenario: Scenario, of: Of, space: Space) -> Iterator[str]:
@@ -58,7 +58,8 @@ def probe_words(probe: Probe, space: Space) -> Iterator[str]:
         word: str = probe.word(tier)
         if word == "not shown":
             word = f"{word}, {'within' if probe.holds(tier) else 'over'} so far"
-        limits = f"; server: {', '.join(probe.limits)}" if probe.limits else ""
+        over = probe.limits and not probe.holds(tier)
+        limits = f"; server: {', '.join(probe.limits)}" if over else ""
         yield f"{name}{word}: {probe.why(tier)}{limits}"
 
 
@@ -90,11 +91,14 @@ def _answer(search: Search, found: Found) -> str:
 
 def _worth(search: Search, found: Found) -> str:
     """Return how often the answer was confirmed, or that it wasn't."""
-    if not found.confirmed:
-        return "not confirmed: one run, whose queue may not have grown to its length"
-    sure = "" if found.sure is None else f"; 95 % from {found.sure:.3g}"
     own = [p for p in confirming(found.tier, search.probes) if p.load == found.load]
     requests = sum(p.counted for p in own)
+    if not found.confirmed and own:
+        runs = counted(len(own), "run")
+        return f"not confirmed: {runs} of {requests:,} requests to do so don't decide"
+    if not found.confirmed:
+        return "not confirmed: one run, and of short ones the queue hasn't grown to its length"
+    sure = "" if found.sure is None else f"; 95 % from {found.sure:.3g}"
     few = "" if requests >= 0.9 * OF else f" with {requests:,} requests, the method asks {OF:,}"
     return f"confirmed {found.confirmed} times{few}{sure}"
 

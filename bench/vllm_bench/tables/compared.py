@@ -40,7 +40,8 @@ def _legend(found: Comparison) -> tuple[str, ...]:
     """Return how to read the figures."""
     if any(level.nights is not None for level in found.levels):
         return OF_NIGHTS
-    return OF_PAIRS if any(level.pairs for level in found.levels) else (CHANGE,)
+    paired = any(level.pairs for level in found.levels)
+    return OF_PAIRS[int(not paired) : 3 if any(level.words for level in found.levels) else 2]
 
 
 def _headings(level: LevelRows) -> list[str]:
