@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..charts.capacity import configurations_chart
+from ..charts.chart import Heading
 from ..figures.digits import counted
 from ..records.safe_file import write_atomically
 from ..records.text import printable
@@ -49,7 +51,7 @@ def ended(tune: Tune, found: Sequence[Placed], answer: Answer | None) -> Iterato
     course, base, folder = tune.course, tune.starts.base, tune.starts.folder
     tried, words = tune.all_tried(), in_words(found, answer)
     keep_csv(folder, tried)
-    shown = [*(one.tried for one in found), *_failed_before(found, tried)]
+    shown = [*(one.tried for one in found), *_not_in_full(found, tried)]
     simulated = any(run.simulated for one in shown for run in one.runs)
     title = f"{counted(len(course.configurations), 'configuration')} for {course.aim}"
     page = to_markdown(title, words, shown, simulated)
@@ -64,7 +66,9 @@ def ended(tune: Tune, found: Sequence[Placed], answer: Answer | None) -> Iterato
         values = {name: value for name, value in best.over(base).items() if name not in CHOSEN}
         write_atomically(folder / "best.env", best_env(values, words).encode())
         yield f"Start with it: cat {shlex.quote(str(folder / 'best.env'))} >> .env; make server"
-    yield f"Wrote to {folder}: tune.csv, tune.md{', best.env' if best else ''}"
+    drawn = _draw(folder / "pareto.png", (title, words), shown)
+    names = ("tune.csv", "tune.md", *["pareto.png"] * drawn, *["best.env"] * bool(best))
+    yield f"Wrote to {folder}: {', '.join(names)}"
 
 
 def in_words(found: Sequence[Placed], answer: Answer | None) -> str:
@@ -101,14 +105,22 @@ def _all_missed(scored: Sequence[Placed]) -> bool:
     return all(one.score is not None and one.score.missed for one in scored)
 
 
-def _failed_before(found: Sequence[Placed], tried: Sequence[Tried]) -> list[Tried]:
-    """Return what failed while it was screened: it has no row elsewhere."""
+def _not_in_full(found: Sequence[Placed], tried: Sequence[Tried]) -> list[Tried]:
+    """Return the configurations that were only screened, in the order of their scores."""
     there = {one.tried.trial.label for one in found}
-    return [
-        one
-        for one in tried
-        if one.trial.stage == "screen" and one.trial.why and one.trial.label not in there
-    ]
+    return [one for one in tried if one.trial.stage == "screen" and one.trial.label not in there]
+
+
+def _draw(path: Path, heading: tuple[str, str], shown: Sequence[Tried]) -> bool:
+    """Draw tokens/s of a GPU against those of a user; False: no one has both. Raises OSError."""
+    from ..charts.pen_matplotlib import draw, save
+
+    chart = configurations_chart({one.trial.configuration: one.runs for one in shown})
+    if chart is None:
+        return False
+    title, words = heading
+    save(draw(chart, Heading(title, words, "")), path)
+    return True
 
 
 def _best(course: Course, found: Sequence[Placed], answer: Answer | None) -> Configuration | None:
