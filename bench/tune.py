@@ -155,7 +155,10 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
-    return 0 if args.dry_run else _made(args, asked, course, base)
+    if args.dry_run:
+        return 0
+    _check_commands(course, base)
+    return _made(args, asked, course, base)
 
 
 def _asked(args: argparse.Namespace) -> Experiments:
@@ -241,12 +244,24 @@ def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
 
 
 def _check(course: Course, base: dict[str, str]) -> None:
-    """Let the launcher look at each configuration, before anything starts. Raises UsageError."""
+    """Look at prompts and at each configuration, as the launcher does, before anything starts.
+
+    Raises UsageError, PromptError.
+    """
+    from vllm_bench.run.prepare import api_key_of, plans_for
     from vllm_bench.tuning.one_start import refused
 
+    environ = {**os.environ, **base}
+    api_key_of(course.scenario, environ)
+    plans_for(course.scenario, None, environ)
     for one in course.configurations:
         if why := refused(one, base, os.environ):
             raise UsageError(f"configuration {one.name}: {why}")
+
+
+def _check_commands(course: Course, base: dict[str, str]) -> None:
+    """Raise BenchError where there is no vLLM to start."""
+    for one in course.configurations:
         values = {**os.environ, **one.over(base)}
         command = values.get("VLLM_COMMAND") or "vllm"
         if not values.get("SIMULATOR") and not shutil.which(command):

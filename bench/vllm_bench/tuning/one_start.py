@@ -23,6 +23,7 @@ from ..launch.said import said
 from ..launcher import problem_with
 from ..records.find_runs import load_run
 from ..records.text import masked, printable
+from ..run.prepare import TooLongError
 from ..run.session import Session
 from ..scenario.load import LoadLevel
 from ..scenario.scenario import Scenario
@@ -70,8 +71,8 @@ class Starts:
     def make(self, step: Step) -> Trial:
         """Make one start with its runs; what fails is told in the trial.
 
-        Raises UsageError where nothing would be otherwise with another configuration, OSError,
-        KeyboardInterrupt.
+        Raises UsageError where nothing would be otherwise with another configuration,
+        StopFailedError where the next one would have it beside itself, OSError, KeyboardInterrupt.
         """
         began, began_s = _utc(), time.monotonic()
         log = self.folder / LOGS / f"{_name(step)}.log"
@@ -91,10 +92,6 @@ class Starts:
                 trial = self._on(server, step, trial)
         except StartFailedError as e:
             trial = _failed(trial, str(e), e.lines)
-        except UsageError:
-            raise
-        except BenchError as e:
-            trial = _failed(trial, str(e), server.last_lines())
         return trial.model_copy(update={"took_s": round(time.monotonic() - began_s, 3)})
 
     def settings(self, configuration: Configuration) -> Settings:
@@ -114,14 +111,21 @@ class Starts:
         if wrong := mismatches(server.settings, told):
             return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
         scenario = self._for(server.settings, step, names)
-        return self._with_key(server.settings)._measured(server, step, trial, scenario)
+        own = self._knowing(server.settings, told)
+        try:
+            return own._measured(server, step, trial, scenario)
+        except BenchError as e:
+            if isinstance(e, UsageError) and not isinstance(e, TooLongError):
+                raise  # it is so with every configuration
+            return _failed(trial, str(e), server.last_lines())
 
-    def _with_key(self, settings: Settings) -> Starts:
-        """Return it with the key that this server wants in the sessions' environment."""
-        if not settings.api_key:
-            return self
-        environ = {**self.session.environ, KEY: settings.api_key}
-        return dataclasses.replace(self, session=dataclasses.replace(self.session, environ=environ))
+    def _knowing(self, settings: Settings, told: Mapping[str, Any]) -> Starts:
+        """Return it with the settings in force, and the key that this server wants."""
+        key = {KEY: settings.api_key} if settings.api_key else {}
+        environ = {**self.session.environ, **key}
+        return dataclasses.replace(
+            self, session=dataclasses.replace(self.session, environ=environ, said=told)
+        )
 
     def _measured(
         self, server: ServerProcess, step: Step, trial: Trial, scenario: Scenario
