@@ -49,6 +49,7 @@ if __name__ == "__main__":
 
 import argparse
 import shlex
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 READY_S = 1800.0  # a large model that is compiled takes a quarter of an hour
 GIVE_UP_S = 60.0
+LOOKS = 2  # the first one, and one with as many visits more as it asked for: METHOD.md
 
 
 def main() -> int:
@@ -91,7 +93,7 @@ def _ab(args: argparse.Namespace) -> int:
     means = _means(args, scenario, servers)
     first, first_found = _looked(args, means, how, turn=1)
     if not args.check:
-        _say_how_to_go_on(first, first_found)
+        _say_how_to_go_on(first, first_found, scenario)
         return first_found.exit_code
     gate = Gate(first_found)
     if gate.asks_again:
@@ -107,6 +109,7 @@ def _ab(args: argparse.Namespace) -> int:
 
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
+    parser.allow_abbrev = False  # the command to go on with is made of these words
     add = parser.add_argument
     add("env_files", nargs="*", type=Path, metavar="ENV", help="A's and B's settings: a.env b.env")
     add("--name", metavar="S", help="the scenario (default: the file's only one)")
@@ -283,6 +286,7 @@ def _looked(
 ) -> tuple[State, Comparison]:
     """Make the visits that are left, and print what all of them say."""
     from vllm_bench.experiments.ab import Turns, VisitFailedError
+    from vllm_bench.experiments.state import write_state
 
     turns = Turns(means, _state(args, means, turn, repeats))
     for line in turns.plan_lines():
@@ -297,7 +301,11 @@ def _looked(
             _print(_compared(turns.state, means.results, how))
         raise
     found = _compared(state, means.results, how)
+    state = state.looked_at()
+    write_state(means.results, state)
     _print(found)
+    if len(state.looks) > LOOKS:
+        say(f"note: look {len(state.looks)} at these visits: each one adds to the false alarms")
     return state, found
 
 
@@ -343,15 +351,24 @@ def _print(found: Comparison) -> None:
     print_comparison(found, wide_console())
 
 
-def _say_how_to_go_on(state: State, found: Comparison) -> None:
-    """Say which command makes more visits, where they would tell more."""
-    from vllm_bench.experiments.visits import FEWEST_FOR_A_WORD
+def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> None:
+    """Say which command makes more visits, where they would tell more.
+
+    Two looks are what false alarms were counted with: a third answer needs visits of its own.
+    """
+    from vllm_bench.experiments.visits import FEWEST_FOR_A_WORD, duration
 
     more = max((level.more_pairs or 0 for level in found.levels), default=0)
     wanted = max(FEWEST_FOR_A_WORD, state.visits + 2 * more)
-    if wanted > state.visits:
-        what = f"about {more} more pairs would tell" if more else "a word takes four pairs"
-        say(f"\n{what}: {_again('--resume', '--visits', str(wanted))}")
+    if wanted == state.visits:
+        return
+    anew = len(state.looks) >= LOOKS
+    each_s = statistics.fmean(s for of_side in state.seen_s().values() for s in of_side)
+    takes = duration((wanted - (0 if anew else state.visits)) * each_s)
+    what = f"about {more} more pairs would tell" if more else "a word takes four pairs"
+    how = "on a fresh seed, since more looks mean more false alarms" if anew else "to go on"
+    flags = (f"--set=seed={scenario.seed + 1}",) if anew else ("--resume",)
+    say(f"\n{what}, in {takes}; {how}:\n  {_again(*flags, '--visits', str(wanted))}")
 
 
 def _again(*more: str) -> str:

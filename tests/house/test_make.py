@@ -28,6 +28,7 @@ VERBS = {
     "report",
     "runs",
     "compare",
+    "ab",
     "all",
     "test",
     "test-fast",

@@ -165,7 +165,7 @@ def share(fraction: float | None) -> str:
 def level_lines(level: LevelRows, *, smallest: bool) -> Iterator[str]:
     """Yield what there is to say about a level; `smallest`: also what could have been shown."""
     if level.refusal:
-        yield f"no words: {level.refusal}"
+        yield f"no words: {printable(level.refusal, LONGEST)}"
     for why, names in _by_why(level).items():
         yield f"{names}: {why}"
     if needed := [(r.more_pairs, r.measure.title) for r in level.rows if r.more_pairs]:
@@ -177,10 +177,12 @@ def level_lines(level: LevelRows, *, smallest: bool) -> Iterator[str]:
         yield f"{what} could have shown: " + ", ".join(f"{t} {s}" for s, t in known)
     if any(FROM_SCHEDULE in row.measure.title for row in level.rows):
         yield "TTFT and latency count from when each request was due"
-    if level.dropped:
+    untold = [line for line in level.dropped if line not in (level.refusal or "")]
+    if untold:
         what = "pair" if level.nights is None else "night"
-        yield f"{counted(len(level.dropped), what)} thrown away:"
-    for line in level.dropped:
+        also = "" if len(untold) == len(level.dropped) else "also "
+        yield f"{also}{counted(len(untold), what)} thrown away:"
+    for line in untold:
         yield f"- {printable(line, LONGEST)}"
 
 

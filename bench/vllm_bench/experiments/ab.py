@@ -110,6 +110,9 @@ class Turns:
         done = f"{len(state.whole)} of {state.visits} visits are whole; " if state.whole else ""
         order = " ".join(visit.side.upper() for visit in left)
         yield printable(f"{state.scenario}: {sides}", 1000)
+        model = self.means.servers["a"].scenario(self.means.scenario).model
+        if model != self.means.scenario.model:
+            yield printable(f"note: the model is {model}, as it is served, not the scenario's")
         starts = f" and {len(left)} starts" if self.estimate().at_least and state.restarted else ""
         takes = f": {self.estimate().words}{starts}" if left else ""
         yield f"{done}visits to make: {order or 'none'}{takes}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ..env_file import EnvFileError
 from ..errors import UsageError
 from ..launch.check import checked
 from ..launch.env import Settings, read_env
@@ -22,10 +20,6 @@ from ..launch.said import said
 from ..launcher import (
     DEFAULT_MODEL,
     HUBS_OWN,
-    OF_COMPOSE,
-    OF_THE_LAUNCHER,
-    SECRETS,
-    SETTINGS,
 )
 from ..records.text import masked, printable
 from ..run.prepare import api_key_of, plans_for
@@ -35,8 +29,6 @@ from ..scenario.secrets import MASK, is_secret_key
 from .state import Asked, checksum
 from .visits import Side, thrown_away
 
-KNOWN = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
-LIKE = 0.85  # so alike, a name that isn't known is one of these mistyped: MAX_NUM_SEQ
 WHERE = ("host", "port", "api_key")  # of what is asked: no setting that is compared
 KEY_NAME = "VLLM_API_KEY"
 
@@ -181,20 +173,6 @@ def served_names(settings: Settings) -> tuple[str, ...]:
     return (asked["model"], by_env) if by_env in HUBS_OWN else (asked["model"],)
 
 
-def refuse_mistyped(settings: Settings) -> None:
-    """Refuse a variable that nobody reads but is nearly one of the launcher's.
-
-    Any other may be one of vLLM's own. Raises EnvFileError.
-    """
-    for name in settings.values:
-        near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=LIKE)
-        if name not in KNOWN and near:
-            shown = printable(name, 60)
-            raise EnvFileError(
-                f"{settings.path}: {shown}: no such variable; did you mean {near[0]}?"
-            )
-
-
 # ---- both, before one is started ----
 
 Pair = Mapping[Side, SideServer]
@@ -209,8 +187,6 @@ def started_pair(
     Raises EnvFileError, UsageError.
     """
     settings = [read_env(path, environ) for path in files]
-    for one in settings:
-        refuse_mistyped(one)
     labels = _labels(given, [one.name for one in settings], [_folder(path) for path in files])
     for one in settings:
         refuse_what_cannot_start(one)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..launch.left_behind import Process, left_of
 from ..records.safe_file import read_regular, write_atomically
 from ..scenario.scenario import Scenario
-from .visits import Side, Visit, left
+from .visits import FEWEST_FOR_A_WORD, Side, Visit, left
 
 FOLDER = "experiments"  # in the results
 MOST_BYTES = 16_000_000
@@ -76,6 +76,7 @@ class State(Kept):
     by: Process  # the script
     server: Process | None = None  # the one that stands now, leader of its group
     attempts: tuple[Attempt, ...] = ()
+    looks: tuple[int, ...] = ()  # how many visits each comparison with words had: see METHOD.md
 
     def side(self, side: Side) -> Asked:
         return self.a if side == "a" else self.b
@@ -118,6 +119,13 @@ class State(Kept):
         return self.model_copy(
             update={"attempts": (*before, last.model_copy(update=dict(changes)))}
         )
+
+    def looked_at(self) -> State:
+        """Return it with one look more, unless it is the same look again."""
+        seen = len(self.whole)
+        if seen < FEWEST_FOR_A_WORD or seen in self.looks:
+            return self
+        return self.model_copy(update={"looks": (*self.looks, seen)})
 
     def continues(self, other: State) -> bool:
         """Whether it asks the same of the same, so that it can go on where the other ended."""

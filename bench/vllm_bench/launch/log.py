@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -109,16 +110,27 @@ def last_lines(log: Path, secrets: tuple[str, ...] = (), count: int = SHOWN_LINE
     lines = tail_of(log)
     last = lines[-count:]
     telling = telling_line(lines)
-    chosen = [telling, *(line for line in last if bare(line) != telling)] if lines else []
+    chosen = (
+        [telling, *(line for line in last if not telling.startswith(bare(line)))] if lines else []
+    )
     return [printable(without_secrets(line, secrets), MOST_SHOWN) for line in chosen]
 
 
 def telling_line(lines: list[str]) -> str:
     """Return the last error among a log's lines, else its last line; without the prefix."""
-    said = [words for line in lines if (words := bare(line))]
+    said = list(_with_reasons([words for line in lines if (words := bare(line))]))
     errors = [words for words in said if ERROR.match(words)]
     meant = [words for words in errors if not HOLLOW.search(words)]
     return next(reversed(meant or errors or said), "")
+
+
+def _with_reasons(lines: list[str]) -> Iterator[str]:
+    """Yield lines; behind pydantic's "1 validation error for X" what the error is."""
+    for at, line in enumerate(lines):
+        found = re.search(r"\d validation errors? for \w+$", line)
+        below = lines[at + 1 : at + 3] if found else []
+        last = next((n for n, other in enumerate(below, 1) if "[type=" in other), 0)
+        yield ": ".join([line, *(other.partition(" [type=")[0] for other in below[:last])])
 
 
 def bare(line: str) -> str:

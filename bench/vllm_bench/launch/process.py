@@ -88,10 +88,13 @@ class ServerProcess:
         return self._process is not None and self._status() is None
 
     def start(self) -> None:
-        """Start it. Raises PortTakenError, and OSError where the log can't be written.
+        """Start it, after the end of one that it started before.
+
+        Raises PortTakenError, StopFailedError, and OSError where the log can't be written.
 
         The environment of its settings has to name a PATH.
         """
+        self.stop()
         self.check_port()
         self._had_port = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -245,6 +248,8 @@ class ServerProcess:
     def _killed(self) -> list[int]:
         """Send SIGKILL to all that live of the session, and return them."""
         assert self._process is not None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # where /proc lists nobody, too
         left = members(self._process.pid)
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):

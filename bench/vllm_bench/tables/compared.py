@@ -94,7 +94,9 @@ def print_comparison(found: Comparison, console: Console) -> None:
     plain = not console.is_terminal
     for line, indent in _lines(found, None if plain else console.width):
         text = line if isinstance(line, Text) else Text(line)
-        shown = Text(" " * indent) + text if plain else Padding(text, (0, 0, 0, indent))
+        shown = (
+            Text(" " * indent) + text if plain else Padding(text, (0, 0, 0, indent), expand=False)
+        )
         console.print(shown, soft_wrap=plain)
 
 
