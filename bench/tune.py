@@ -322,15 +322,18 @@ def _tuning(
 ) -> Tuning:
     """Return what was kept of the same experiments, with --resume; else nothing yet."""
     from vllm_bench.experiments.state import new_id
+    from vllm_bench.launch.left_behind import Process
     from vllm_bench.tuning.course import asked_sha256
-    from vllm_bench.tuning.trials import Tuning, earlier
+    from vllm_bench.tuning.trials import Tuning, earlier, end_left_behind
 
+    end_left_behind(args.results_dir, say)
     sha256 = asked_sha256(course, base)
     before = earlier(args.results_dir, sha256) if args.resume else None
     if args.resume and before is None:
         say("note: nothing to go on with: these experiments weren't begun here")
     name = asked.name or (args.file.stem if args.file else course.scenario.name)
-    return before or Tuning(id=f"{name}-{new_id()}", asked_sha256=sha256)
+    begun = before or Tuning(id=f"{name}-{new_id()}", asked_sha256=sha256)
+    return begun.model_copy(update={"by": Process.of(os.getpid()), "server": None})
 
 
 def _session(args: argparse.Namespace, folder: Path) -> Session:

@@ -187,6 +187,22 @@ def test_ctrl_c_stops_the_server_keeps_the_rows_and_resume_goes_on(tmp_path: Pat
     assert [row["configuration"] for row in tuned.rows] == ["seqs 1"] * 2 + ["seqs 8"] * 2
 
 
+def test_the_server_of_a_killed_script_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    tuned = Tuned(tmp_path, {"num_requests": 2000, "max_new_tokens": 32})
+    process = subprocess.Popen(
+        tuned.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: bool(list(tmp_path.glob("results/tune/*/runs/*.csv"))))
+    process.kill()
+    process.wait()
+    before = tuned.servers()
+    assert before
+    done = tuned.run("--axis", "MAX_NUM_SEQS=1,2", "--set", "num_requests=8", "--pairs", "0")
+    assert done.returncode in WITH_ROWS, done.stderr
+    assert str(before[0]) in done.stderr
+    assert tuned.servers() == []
+
+
 def test_a_secret_of_the_base_reaches_no_file(tmp_path: Path) -> None:
     tuned = Tuned(tmp_path, {"concurrencies": [2]}, base="base.env")
     (tmp_path / "base.env").write_text(

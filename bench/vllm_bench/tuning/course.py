@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ..compare.compare import compare
 from ..compare.pairs import Side
 from ..experiments.visits import Estimate, sending, visits
+from ..launch.left_behind import Process
 from ..prompts.order import derive_seed
 from ..records.text import printable
 from ..scenario.by_flags import quick
@@ -192,12 +193,18 @@ class Tune:
             self.say(f"{head}: made before")
             return
         self.say(f"{head}; {self.left().words} left")
-        trial = self.starts.make(step)
+        trial = self.starts.make(step, self._began)
         if trial.why:
             self.say(f"  failed: {trial.why}")
-        self.tuning = self.tuning.with_trial(trial)
-        write_tuning(self.starts.folder, self.tuning)
+        self._keep(self.tuning.with_trial(trial))
         self.after_each(self.all_tried())
+
+    def _began(self, server: Process) -> None:
+        self._keep(self.tuning.model_copy(update={"server": server}))
+
+    def _keep(self, tuning: Tuning) -> None:
+        self.tuning = tuning
+        write_tuning(self.starts.folder, tuning)
 
     def left(self) -> Estimate:
         """Return how long the steps take that are still to come."""

@@ -17,6 +17,7 @@ from ..errors import BenchError, UsageError
 from ..experiments.visits import of_pair, thrown_away
 from ..launch.check import mismatches
 from ..launch.env import Settings, settings_of
+from ..launch.left_behind import Process
 from ..launch.ports import is_free
 from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
 from ..launch.said import said
@@ -68,13 +69,15 @@ class Starts:
     ready_limit_s: float
     wanted: Wanted | None = None  # in full a search, in the place of the scenario's levels
 
-    def make(self, step: Step) -> Trial:
+    def make(self, step: Step, began: Callable[[Process], None]) -> Trial:
         """Make one start with its runs; what fails is told in the trial.
+
+        `began` gets the server's process as it is there.
 
         Raises UsageError where nothing would be otherwise with another configuration,
         StopFailedError where the next one would have it beside itself, OSError, KeyboardInterrupt.
         """
-        began, began_s = _utc(), time.monotonic()
+        time_utc, began_s = _utc(), time.monotonic()
         log = self.folder / LOGS / f"{_name(step)}.log"
         server = ServerProcess(self.settings(step.configuration), log)
         trial = Trial(
@@ -84,11 +87,13 @@ class Starts:
             visit=step.visit,
             pair=step.pair,
             settings=dict(step.configuration.settings),
-            began=began,
+            began=time_utc,
             took_s=0.0,
         )
         try:
             with server:
+                assert server.pid is not None
+                began(Process.of(server.pid))
                 trial = self._on(server, step, trial)
         except StartFailedError as e:
             trial = _failed(trial, str(e), e.lines)

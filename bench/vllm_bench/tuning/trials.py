@@ -6,14 +6,15 @@ last whole one. It has no value of a secret: only settings that differ between c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import BenchError
+from ..errors import BenchError, UsageError
+from ..launch.left_behind import Process, end_session, left_of
 from ..records.find_runs import load_run
 from ..records.safe_file import read_regular, write_atomically
 from ..summary.summary import RunSummary, summarize
@@ -84,7 +85,18 @@ class Tuning(Kept):
     kind: Literal["tune"] = "tune"
     id: str
     asked_sha256: str  # of configurations, base, scenario and aim, secrets left out
+    by: Process | None = None  # the script
+    server: Process | None = None  # the one that stands now, leader of its session
     trials: tuple[Trial, ...] = ()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its server lives, and the script doesn't: it was killed."""
+        return (
+            self.server is not None
+            and not (self.by is not None and self.by.lives)
+            and bool(left_of(self.server))
+        )
 
     def made(self, stage: Stage, label: str, visit: int = 0) -> Trial | None:
         """Return a trial that was made, if it was; the last one."""
@@ -92,7 +104,8 @@ class Tuning(Kept):
         return next((t for t in reversed(self.trials) if t.key == key), None)
 
     def with_trial(self, trial: Trial) -> Tuning:
-        return self.model_copy(update={"trials": (*self.trials, trial)})
+        """Return it with a start that has ended, its server too."""
+        return self.model_copy(update={"trials": (*self.trials, trial), "server": None})
 
     def at(self, stage: Stage) -> tuple[Trial, ...]:
         """Return a stage's trials, of each start the last."""
@@ -118,16 +131,34 @@ def read_tuning(folder: Path) -> Tuning:
         raise TrialsError(f"{path}: not written by tune.py: {where}: {first['msg']}") from e
 
 
-def earlier(results: Path, asked_sha256: str) -> Tuning | None:
-    """Return what was kept last where the same was asked, if anything."""
+def tunings(results: Path) -> Iterator[Tuning]:
+    """Yield what was kept in a results folder, the newest first; what can't be read is left out."""
     for path in sorted((results / FOLDER).glob(f"*/{FILE}"), reverse=True):
         try:
             found = read_tuning(path.parent)
-            if (found.asked_sha256, found.id) == (asked_sha256, path.parent.name):
-                return found
         except TrialsError:  # damaged, or of another version: it can't be gone on with
             continue
-    return None
+        if found.id == path.parent.name:
+            yield found
+
+
+def earlier(results: Path, asked_sha256: str) -> Tuning | None:
+    """Return what was kept last where the same was asked, if anything.
+
+    Raises UsageError where a script is at it.
+    """
+    found = next((one for one in tunings(results) if one.asked_sha256 == asked_sha256), None)
+    if found is not None and found.by is not None and found.by.lives:
+        raise UsageError(f"{found.id} goes on: process {found.by.pid} makes it")
+    return found
+
+
+def end_left_behind(results: Path, say: Callable[[str], None]) -> None:
+    """End the servers of killed scripts. Raises StaysError."""
+    for tuning in tunings(results):
+        if tuning.left_behind and tuning.server is not None:
+            pids = ", ".join(map(str, end_session(tuning.server)))
+            say(f"ended the server that a killed tune.py left behind: process {pids}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
