@@ -59,7 +59,6 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.errors import UsageError
 from vllm_bench.script import RESULTS, complain, each_run, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -134,22 +133,9 @@ def _problem(out: Path) -> str | None:
 
 
 def _margins(given: list[str]) -> dict[str, float]:
-    """Return margins as fractions, by measure. Raises UsageError."""
-    from vllm_bench.compare.measures import measure_name, with_margins
+    from vllm_bench.compare.measures import margins_of
 
-    found = {}
-    for text in given:
-        name, _, percent = text.partition("=")
-        try:
-            margin = float(percent.removesuffix("%")) / 100
-        except ValueError:
-            margin = 0.0
-        if not 0 < margin < 1:
-            must = "must be MEASURE=PERCENT, above 0 and below 100: ttft_p99_ms=15"
-            raise UsageError(f"--margin {text}: {must}")
-        found[measure_name(name.strip())] = margin
-    with_margins(found)
-    return found
+    return margins_of(given)
 
 
 # ---- what is compared ----

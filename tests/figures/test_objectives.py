@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.figures.attained import attainment
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.objectives import (
     Attainment,
     Objective,
     Outcome,
-    attainment,
     objectives_of,
     pooled,
 )

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vllm_bench.figures.attained import attainment
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.metrics import headline_metric
-from vllm_bench.figures.objectives import attainment
 from vllm_bench.figures.throughput import ArrivalRates, arrival_rates
 from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run

@@ -28,6 +28,8 @@ VERBS = {
     "report",
     "runs",
     "compare",
+    "ab",
+    "capacity",
     "all",
     "test",
     "test-fast",

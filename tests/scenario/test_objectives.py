@@ -21,6 +21,7 @@ def scenario_with(tmp_path: Path, slo: object) -> Scenario:
 
 def test_objectives_are_kept_with_the_runs_settings(tmp_path: Path) -> None:
     slo = {"ttft_ms": {"p50": 100, "p99.9": 500}, "max_gap_ms": {"p99": 400}, "success_rate": 0.999}
+    slo |= {"output_tokens_per_s": {"min": 2000}, "requests_per_s": {"min": 0.5}}
     masked = scenario_with(tmp_path, slo).masked()["slo"]
     assert {key: value for key, value in masked.items() if value is not None} == slo
     assert scenario_with(tmp_path, None).masked()["slo"] is None
@@ -71,6 +72,16 @@ def test_what_stands_beside_a_preset_stands_over_it(tmp_path: Path) -> None:
         ({"ttft_ms": {"p99": float("nan")}}, "slo.ttft_ms.p99"),
         ({"ttft_ms": 500}, "slo.ttft_ms: must be a mapping, as in {p99: 500}"),
         ({"success_rate": 99}, "slo.success_rate: must be at most 1"),
+        ({"requests_per_s": 20}, "slo.requests_per_s: must be a mapping with min alone"),
+        ({"requests_per_s": {}}, "slo.requests_per_s: must be a mapping with min alone"),
+        ({"requests_per_s": {"max": 2}}, "as in {min: 2000}"),
+        ({"requests_per_s": {"min": 2, "max": 3}}, "must be a mapping with min alone"),
+        ({"requests_per_s": {1: 2}}, "slo.requests_per_s: must be a mapping with min alone"),
+        ({"requests_per_s": {"min": 0}}, "slo.requests_per_s.min: must be above 0"),
+        ({"requests_per_s": {"min": True}}, "slo.requests_per_s.min: must be a number"),
+        ({"requests_per_s": {"min": None}}, "slo.requests_per_s.min: must be a number"),
+        ({"requests_per_s": {"min": float("inf")}}, "slo.requests_per_s.min: must be at most"),
+        ({"output_token_per_s": {"min": 2}}, "did you mean output_tokens_per_s?"),
         ({}, "slo: must name an objective"),
         ({"preset": None}, "slo: must name an objective"),
         ("fast", "slo: must be a mapping, as in {ttft_ms: {p99: 500}}"),
@@ -89,3 +100,52 @@ def test_percentiles_may_have_decimals() -> None:
     assert percentile_of("p99.95") == 99.95
     with pytest.raises(ValueError, match="p-5"):
         percentile_of("p-5")
+
+
+TIERS = {"interactive": {"ttft_ms": {"p99": 300}}, "b-1": {"preset": "mlperf-llama2-70b"}}
+
+
+def with_tiers(tmp_path: Path, tiers: object) -> Scenario:
+    path = tmp_path / "scenarios.yaml"
+    path.write_text(yaml.safe_dump({"scenarios": {"chat": {**CHAT, "slo_tiers": tiers}}}))
+    return load_scenarios(path)["chat"]
+
+
+def test_tiers_are_sets_of_objectives_by_name(tmp_path: Path) -> None:
+    found = with_tiers(tmp_path, TIERS).slo_tiers
+    assert found is not None
+    assert {name: slo.ttft_ms for name, slo in found.items()} == {
+        "interactive": {"p99": 300},
+        "b-1": {"p99": 2000},
+    }
+    assert with_tiers(tmp_path, None).slo_tiers is None
+
+
+@pytest.mark.parametrize(
+    ("tiers", "complaint"),
+    [
+        ({}, "slo_tiers: must name a tier"),
+        (5, "slo_tiers: must be a mapping, as in {interactive: {ttft_ms: {p99: 300}}}"),
+        ([TIERS], "slo_tiers: must be a mapping"),
+        ({1: {"success_rate": 1}}, "slo_tiers.1: isn't a name: put it in quotes"),
+        ({"": {"success_rate": 1}}, "slo_tiers:  isn't a tier's name"),
+        ({"1a": {"success_rate": 1}}, "slo_tiers: 1a isn't a tier's name"),
+        ({"a b": {"success_rate": 1}}, "slo_tiers: a b isn't a tier's name"),
+        ({"a.b": {"success_rate": 1}}, "slo_tiers: a.b isn't a tier's name"),
+        ({"a" * 33: {"success_rate": 1}}, "isn't a tier's name"),
+        ({"a\x1b[31m": {"success_rate": 1}}, "slo_tiers: 'a\\x1b[31m' isn't a tier's name"),
+        ({"a": None}, "slo_tiers.a: must be a mapping, as in {ttft_ms: {p99: 500}}"),
+        ({"a": {}}, "slo_tiers.a: must name an objective"),
+        ({"a": {"ttft": {"p99": 1}}}, "slo_tiers.a: unknown key ttft; did you mean ttft_ms?"),
+        ({"a": {"ttft_ms": 500}}, "slo_tiers.a.ttft_ms: must be a mapping, as in {p99: 500}"),
+        ({"a": {"ttft_ms": {99: 1}}}, "slo_tiers.a.ttft_ms.99: isn't a percentile"),
+        ({"a": {"ttft_ms": {"p99": True}}}, "slo_tiers.a.ttft_ms.p99: must be a number"),
+    ],
+)
+def test_a_mistake_in_a_tier_is_one_line_that_names_it(
+    tmp_path: Path, tiers: Any, complaint: str
+) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        with_tiers(tmp_path, tiers)
+    assert complaint in str(caught.value)
+    assert str(caught.value).isprintable()

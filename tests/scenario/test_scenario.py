@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 from vllm_bench.scenario.load_keys import Conversations
-from vllm_bench.scenario.objectives import Slo
+from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
 from tests.support.scenario_files import file_of, file_with, refusal
@@ -50,6 +50,10 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+        "slo_tiers": (
+            {"chat": {"success_rate": 0.9}},
+            {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
+        ),
         "telemetry_gpus": ([0], [1, 2]),
         "request_rates": ([1.0], [2.0, 3.0]),
         "arrival": ("poisson", "constant"),
@@ -77,9 +81,9 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
     found = load_scenarios(file_with(tmp_path, {key: default}, **{**others, key: own}))["chat"]
     left_out = {**others, key: ...}
     inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
-    for name, model in (("slo", Slo), ("conversations", Conversations)):
-        if key == name:
-            default, own = model.model_validate(default), model.model_validate(own)
+    if key in ("slo", "slo_tiers", "conversations"):
+        made = TypeAdapter({"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations}[key])
+        default, own = made.validate_python(default), made.validate_python(own)
     assert getattr(found, key) == own
     assert getattr(inherited, key) == default
 

@@ -15,7 +15,10 @@ import numpy as np
 
 from ..stats.batches import Values
 
+LINE_ROWS = 10  # a panel of lines is as high as so many rows beside which words stand
+
 Span = tuple[float, float]
+Side = Literal["right", "left", "above", "below"]
 Role = Literal[
     "marked",  # a line with a mark at each point
     "line",  # a line with none
@@ -50,6 +53,7 @@ class Line:
     flat: bool = False  # intervals lie along x, and may be infinite on both sides
     until: Values | None = None
     labels: Sequence[str] = ()  # next to each point; empty: none
+    side: Side = "right"  # on which side of their points labels stand
     words: Sequence[str] = ()  # more about each point, on hovering
     hover: str = ""  # text on hovering, with {name}, {x}, {y}, {words}; empty: all of them
     of: int = 0  # how many points there were, where some were left out

@@ -26,14 +26,16 @@ LOOKS: dict[Word | None, tuple[str, str, int, Role]] = {
     "slower": ("B is slower", "c1", 4, "points"),
     "equivalent": ("equivalent", "c2", 1, "points"),
     "cannot tell": ("cannot tell", "quiet", 3, "points"),
+    "not slower": ("not slower", "c4", 5, "points"),
     None: ("no word", "quiet", 0, "hollow"),
 }
 FURTHEST = 1.5  # times, or one by it: beyond this an arrow, so that margins can still be seen
-LEAST = 1.5  # margins that are always visible, on either side
+NARROWEST = 1.01
+LEAST = 1.5  # times the widest margin or limit is always visible, on either side
 ROOM = 1.06  # of the furthest, on a logarithmic scale
 INSIDE = 0.86  # where a mark stands whose place is beyond the edge
 STEPS = (1, 2, 5, 10, 20)  # %, between ticks
-LEAST_STEP = 0.13  # of the axis' width
+LEAST_STEP = 0.17  # of the axis' width
 ROW_IN, PANEL_IN = 0.27, 1.0  # a row's height, and the least of a panel
 LONGEST = 20  # characters of a side's name on the axis
 CURVES = (50.0, 95.0)
@@ -46,7 +48,7 @@ def effects_chart(comparison: Comparison) -> Chart | None:
     shown = [(level, rows) for level in comparison.levels if (rows := _known(level))]
     if not shown:
         return None
-    span = _span([row for _, rows in shown for row in rows])
+    span = _span([(level, row) for level, rows in shown for row in rows])
     several = len({level.scenario for level, _ in shown}) > 1
     many = sum(len(rows) for _, rows in shown) / len(shown)
     return Chart(
@@ -73,25 +75,39 @@ def _known(level: LevelRows) -> list[Row]:
 
 
 def _panel(level: LevelRows, rows: Sequence[Row], span: Span, *, several: bool) -> Panel:
-    where = f"{level.scenario}\n" if several else ""
-    pairs = counted(len(level.pairs), "pair") if level.pairs else "unpaired"
+    where = f"{words.shown_name(level.scenario)}, " if several else ""
     heights = np.arange(len(rows), dtype=np.float64)
     names = [f"{row.measure.title} {'↑' if row.measure.more_is_better else '↓'}" for row in rows]
-    margins = np.array([row.measure.margin for row in rows])
+    low, high = np.array([_allowed(level, row) for row in rows]).T
+    band = "margin" if level.nights is None else "as nights differ"
     ends = (-0.5, len(rows) - 0.5)
     return Panel(
         y=Axis(
-            words=f"{where}{level.load.words}\n{pairs}",
+            words=f"{where}{level.load.words}, {_many(level)}",
             ticks=list(zip(heights, names, strict=True)),
             span=ends[::-1],  # the first on top
         ),
         lines=[
-            _line("margin", 1 - margins, heights, "bars", until=1 + margins, colour="window"),
+            _line(band, low, heights, "bars", until=high, colour="window"),
             _line("no change", np.ones(2), np.array(ends), "thin", colour="ink", legend=None),
             *_marks(level, rows, span),
         ],
         beside=[(at, _beside(row)) for at, row in zip(heights, rows, strict=True)],
     )
+
+
+def _many(level: LevelRows) -> str:
+    if level.nights is not None:
+        return counted(level.nights, "night")
+    return counted(len(level.pairs), "pair") if level.pairs else "unpaired"
+
+
+def _allowed(level: LevelRows, row: Row) -> Span:
+    """Return the ratios between which nobody would mind; of nights, up to their limit."""
+    if level.nights is None:
+        return 1 - row.measure.margin, 1 + row.measure.margin
+    limit = row.limit / row.a if row.limit and row.a else 1.0
+    return min(1.0, limit), max(1.0, limit)
 
 
 def _line(name: str, x: Any, y: Any, role: Role, **look: Any) -> Line:
@@ -100,8 +116,6 @@ def _line(name: str, x: Any, y: Any, role: Role, **look: Any) -> Line:
 
 def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
     """Return a line of marks for each word that there is."""
-    low, high = span
-    inside = (low**INSIDE, high**INSIDE)
     for word, (name, colour, place, role) in LOOKS.items():
         found = [
             (at, row, row.effect) for at, row in enumerate(rows) if row.word == word and row.effect
@@ -111,7 +125,7 @@ def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
         ends = [_ends(effect, span) for _, _, effect in found]
         yield Line(
             name=name,
-            x=np.clip([effect.ratio for _, _, effect in found], *inside),
+            x=np.array([_place(effect.ratio, span) for _, _, effect in found]),
             y=np.array([at for at, _, _ in found], dtype=np.float64),
             low=np.array([one for one, _ in ends]),
             high=np.array([other for _, other in ends]),
@@ -124,30 +138,42 @@ def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
         )
 
 
+def _place(ratio: float, span: Span) -> float:
+    """Return where a ratio's mark stands: one beyond an edge a little inside, before its arrow."""
+    low, high = span
+    return high**INSIDE if ratio > high else low**INSIDE if ratio < low else ratio
+
+
 def _ends(effect: Effect, span: Span) -> Span:
     """Return an interval's ends: NaN without one, infinite where they lie beyond the edges."""
     low, high = span
     over, under = effect.ratio > high, effect.ratio < low
     found = effect.interval
     if found is None:
-        return (math.inf if under else math.nan, math.inf if over else math.nan)
+        return (-math.inf if under else math.nan, math.inf if over else math.nan)
     left = -math.inf if found.low < low or under else found.low
     right = math.inf if found.high > high or over else found.high
     return left, right
 
 
-def _span(rows: Sequence[Row]) -> Span:
+def _span(shown: Sequence[tuple[LevelRows, Row]]) -> Span:
     """Return the ratios at the edges, as far below 1 as above on the axis' scale."""
-    effects = [row.effect for row in rows if row.effect]
-    ends = [e.interval for e in effects if e.interval is not None]
-    ratios = [
-        *(e.ratio for e in effects),
-        *(end for one in ends for end in (one.low, one.high) if 0 < end < math.inf),
-    ]
-    furthest = max(abs(math.log(ratio)) for ratio in ratios)
-    least = LEAST * max(row.measure.margin for row in rows)
-    edge = ROOM * min(max(furthest, least), math.log(FURTHEST))
+    effects = [row.effect for _, row in shown if row.effect]
+    intervals = [effect.interval for effect in effects if effect.interval]
+    ends = [end for one in intervals for end in (one.low, one.high)]
+    allowed = [end for level, row in shown for end in _allowed(level, row)]
+    furthest = max(
+        math.log(NARROWEST),
+        *_far(effect.ratio for effect in effects),
+        *_far(ends),
+        *(LEAST * far for far in _far(allowed)),
+    )
+    edge = ROOM * min(furthest, math.log(FURTHEST))
     return math.exp(-edge), math.exp(edge)
+
+
+def _far(ratios: Iterable[float]) -> list[float]:
+    return [abs(math.log(ratio)) for ratio in ratios if 0 < ratio < math.inf]
 
 
 def _ticks(span: Span) -> list[tuple[float, str]]:
@@ -181,11 +207,26 @@ def _told(level: LevelRows, row: Row) -> str:
 
 
 def _notes(comparison: Comparison, shown: Sequence[tuple[LevelRows, list[Row]]]) -> Iterator[str]:
-    yield f"A: {comparison.a}, B: {comparison.b}"
+    yield f"A: {words.shown_name(comparison.a)}, B: {words.shown_name(comparison.b)}"
     yield "Bars: 95 % intervals, with an arrow where they go on beyond the picture"
     yield "↑ more is better, ↓ less is better"
     if any(effect.interval is None for _, rows in shown for r in rows if (effect := r.effect)):
-        yield "Without a bar: one pair has no interval"
+        yield "Without a bar: no interval, of one pair or none"
+
+
+def effects_apart(comparison: Comparison) -> list[Chart]:
+    """Return a chart a level, each on its own scale, as the page has room for them."""
+    found = (effects_chart(replace(comparison, levels=(level,))) for level in comparison.levels)
+    titled = [
+        replace(chart, title=words.level_title(level), panels=[_untitled(chart.panels[0])])
+        for level, chart in zip(comparison.levels, found, strict=True)
+        if chart is not None
+    ]
+    return [replace(chart, note="" if place else chart.note) for place, chart in enumerate(titled)]
+
+
+def _untitled(panel: Panel) -> Panel:
+    return replace(panel, y=replace(panel.y, words=""))
 
 
 # ---- both load curves ----
@@ -219,13 +260,19 @@ def _overlay(comparison: Comparison, levels: Sequence[LevelRows]) -> Chart:
     )
 
 
-def apart(chart: Chart) -> list[Chart]:
-    """Return a chart's panels as charts of their own, as the page has room for them."""
-    titles = [panel.y.words.replace("\n", " ") for panel in chart.panels]
+def overlays_apart(comparison: Comparison) -> list[Chart]:
+    """Return a chart a figure instead of a panel, as the page has room for them."""
+    found = load_overlays(comparison)
     return [
-        replace(chart, title=f"{title} of both", panels=[panel])
-        for title, panel in zip(titles, chart.panels, strict=True)
+        replace(chart, title=_titled(panel, scenario if len(found) > 1 else ""), panels=[panel])
+        for scenario, chart in found
+        for panel in chart.panels
     ]
+
+
+def _titled(panel: Panel, scenario: str) -> str:
+    words = panel.y.words.replace("\n", " ")
+    return f"{scenario}: {words}" if scenario else words
 
 
 def _level(units: Iterable[Unit]) -> Level:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from .chart import (
     DASHES,
     FONT,
     LIGHT,
+    LINE_ROWS,
     MANY,
     MARKS,
     OTHER_FONTS,
@@ -52,8 +54,17 @@ MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
 MOST_LINES_NEXT_TO = 7  # of words next to a panel
+ABOVE_ROWS = 20  # points: of the words over a panel with words beside its rows
 FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
+
+# Where a label stands beside its point: points to the right and up, and which part is there.
+SIDES = {
+    "right": ((10, 2), "left"),
+    "left": ((-10, 2), "right"),
+    "above": ((0, 9), "center"),
+    "below": ((0, -19), "center"),
+}
 
 STYLE = {
     "font.size": 13,
@@ -153,11 +164,12 @@ def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
-    many = [max(len(panel.beside), 1) for panel in chart.panels]
+    many = [len(panel.beside) or LINE_ROWS for panel in chart.panels]
     found = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=many)
     rows: list[Axes] = found[:, 0].tolist()
     colour = _colour("error" if "INVALID" in heading.verdict else "quiet")
-    rows[0].set_title(subtitle, loc="left", color=colour, pad=10)
+    pad = 10 + (ABOVE_ROWS if chart.panels[0].beside else 0)
+    rows[0].set_title(subtitle, loc="left", color=colour, pad=pad)
     return figure, rows
 
 
@@ -225,14 +237,23 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
             axes.fill_between(line.x, line.y, step="post", **ground)
     for rule in (rule for rule in panel.rules if not rule.upright):
         _draw_objective(axes, rule)
-    right: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "fontsize": 11}
-    right |= {"xycoords": ("axes fraction", "data"), "va": "center"}
-    for height, words in panel.beside:
-        axes.annotate(drawable(words).replace("\n", "  "), (1, height), **right)
-    _scale(axes, "y", panel.y, panel.heights, 20 if chart.wide else MANY)
+    _draw_beside(axes, panel)
+    y = replace(panel.y, words="") if panel.beside else panel.y
+    _scale(axes, "y", y, panel.heights, 20 if chart.wide else MANY)
     if chart.wide or panel.beside:
         axes.yaxis.label.set_fontsize(11)
         axes.tick_params(labelsize=11)
+
+
+def _draw_beside(axes: Axes, panel: Panel) -> None:
+    """Write the words right of each row; then the axis' own stand over the panel."""
+    offset: dict[str, Any] = {"textcoords": "offset points", "fontsize": 11}
+    right = {**offset, "xytext": (8, 0), "xycoords": ("axes fraction", "data"), "va": "center"}
+    for height, words in panel.beside:
+        axes.annotate(drawable(words).replace("\n", "  "), (1, height), **right)
+    if panel.beside:
+        above = {**offset, "xytext": (0, 6), "xycoords": "axes fraction", "weight": "bold"}
+        axes.annotate(drawable(panel.y.words), (0, 1), **above)
 
 
 def _draw_band(axes: Axes, band: Band) -> None:
@@ -261,7 +282,8 @@ def _draw_line(axes: Axes, line: Line, width: float) -> None:
         axes.vlines(line.x, 0, line.y, color=style["color"], linestyle=":", linewidth=1.5)
     _draw_intervals(axes, line)
     for x, y, words in zip(line.x, line.y, line.labels, strict=False):
-        axes.annotate(words, (x, y), xytext=(10, 2), textcoords="offset points")
+        offset, ha = SIDES[line.side]
+        axes.annotate(words, (x, y), xytext=offset, ha=ha, textcoords="offset points")
 
 
 def _draw_intervals(axes: Axes, line: Line) -> None:

@@ -22,9 +22,14 @@ DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
+SIDES = {
+    "right": "top right",
+    "left": "middle left",
+    "above": "top center",
+    "below": "bottom center",
+}
 GAP_PX = 21
-ROW_PX, HEAD_PX = 34, 36  # of a row with words beside it, of the words over such rows
-CHARACTER_PX = 6.4  # of words beside a row
+ROW_PX, CHARACTER_PX = 34, 6.4  # of a row with words beside it, and of a character of these
 MARGIN = 0.01  # of the x axis, added on both sides: marks at the ends stay complete
 
 
@@ -39,17 +44,17 @@ def for_page(chart: Chart) -> dict[str, Any]:
         low, high = np.log10(chart.x.span) if chart.x.log else chart.x.span
         margin = MARGIN * (high - low)
         layout["xaxis"]["range"] = rounded([low - margin, high + margin])
-    rows = any(panel.beside for panel in chart.panels)
+    rows = max(len(panel.beside) for panel in chart.panels)
+    panel_px = max(PANEL_PX, ROW_PX * rows)
     if count > 1 or rows:
-        layout["height"] = sum(map(_height_px, chart.panels)) + MARGIN_PX
+        layout["height"] = panel_px * count + MARGIN_PX
     if rows:
         layout |= _words_beside(chart)
     data = []
     for place, panel in enumerate(chart.panels):
-        bottom, top = _domain(chart, place)
+        top = 1 - place / count
+        bottom = max(0.0, top - (1 - GAP_PX / panel_px) / count) if count > 1 else 0.0
         axis = _axis(panel.y, panel.heights, low=count > 2)
-        if panel.beside:
-            del axis["title"]  # its words stand above: beside the rows' names there is no room
         layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
         of_panel = {"yaxis": _nth("y", place)}
         if chart.wide:  # its legend stands beside it
@@ -66,41 +71,20 @@ def for_page(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _height_px(panel: Panel) -> float:
-    """Return how high a panel is with the gap below it, or with its words above its rows."""
-    return HEAD_PX + ROW_PX * len(panel.beside) if panel.beside else PANEL_PX
-
-
-def _domain(chart: Chart, place: int) -> tuple[float, float]:
-    """Return from where to where a panel goes, of a height of 1."""
-    heights = [_height_px(panel) for panel in chart.panels]
-    total, rows = sum(heights), bool(chart.panels[place].beside)
-    bottom, top = (1 - sum(heights[:end]) / total for end in (place + 1, place))
-    if rows:
-        return max(0.0, bottom), top - HEAD_PX / total
-    return (max(0.0, bottom + GAP_PX / total) if len(heights) > 1 else 0.0), top
-
-
 def _words_beside(chart: Chart) -> dict[str, Any]:
-    """Return each panel's words, those right of its rows, and a margin with room for them."""
+    """Return the words right of each panel, and a margin with room for them."""
     lines = [
         (place, at, [chart_text(line) for line in words.split("\n")])
         for place, panel in enumerate(chart.panels)
         for at, words in panel.beside
     ]
     longest = max(len(part) for _, _, parts in lines for part in parts)
-    plain = {"xref": "paper", "showarrow": False}
-    right = {**plain, "x": 1, "xanchor": "left", "xshift": 6, "align": "left", "font": {"size": 11}}
-    above = {**plain, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "font": {"size": 13}}
-    heads = [panel.y.words.replace("\n", ", ") for panel in chart.panels]
+    look = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 6, "align": "left"}
+    look |= {"showarrow": False, "font": {"size": 11}}
     return {
         "margin": {"l": 44, "r": round(CHARACTER_PX * longest) + 10, "t": 8, "b": 40},
         "annotations": [
-            {**above, "yref": f"{_nth('y', place)} domain", "text": chart_text(words)}
-            for place, words in enumerate(heads)
-        ]
-        + [
-            {**right, "yref": _nth("y", place), "y": at, "text": "<br>".join(parts)}
+            {**look, "yref": _nth("y", place), "y": at, "text": "<br>".join(parts)}
             for place, at, parts in lines
         ],
     }
@@ -184,7 +168,7 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
         trace["hovertext"] = [hover_lines(words) for words in line.words]
     if any(line.labels):
         trace["mode"] += "+text"
-        trace |= {"textposition": "top right", "cliponaxis": False}
+        trace |= {"textposition": SIDES[line.side], "cliponaxis": False}
         trace["text"] = [chart_text(label) for label in line.labels]
     if line.low is not None and line.high is not None and not np.isnan(line.low).all():
         trace["error_x" if line.flat else "error_y"] = _interval(line, line.low, line.high)

@@ -10,16 +10,18 @@ from ..compare.words import answer, shown_name
 from ..figures.facts import Facts
 from ..figures.metrics import TITLES, headline_metric
 from ..scenario.load import Load
+from ..search.kept import Search
+from ..search.words import answer_lines
 from ..summary.levels import Level, Series, series_of
 from ..summary.series_names import named_series, run_label, slug
 from ..summary.summary import RunSummary, headline, sorted_summaries
 from ..tables.text_tables import setup_words
 from .against_load import against_load
+from .capacity import pareto_chart, search_chart
 from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, curves_of, distribution, overlay
 from .effects import effects_chart, load_overlays
 from .over_time import PICTURE, Room
-from .pareto import pareto_chart
 from .timeline import timeline
 from .waterfall import waterfall
 
@@ -140,6 +142,19 @@ def comparison_pictures(found: Comparison, name: str) -> Iterator[Picture]:
         more = f"_{slug(scenario)}" if len(overlays) > 1 else ""
         over = Heading(f"{title}: {scenario}", setup, "")
         yield Picture(f"{name}{more}_load", over, chart)
+
+
+def search_pictures(search: Search) -> Iterator[Picture]:
+    """Return a picture of a search for each tier: `<id>`, of slo_tiers `<id>_<tier>`."""
+    scenario = search.scenario
+    stand_in = " · simulated server" if search.server.get("simulator") else ""
+    setup = f"{scenario.get('model')} · {scenario.get('dataset')}{stand_in}"
+    answers = zip(search.found, answer_lines(search), strict=False)  # the last says why it ended
+    for found, words in answers:
+        name = f"{search.id}_{slug(found.tier)}" if found.tier else search.id
+        tier = f", {found.tier}" if found.tier else ""
+        over = Heading(f"Capacity: {scenario.get('name')}{tier}", setup, words)
+        yield Picture(name, over, search_chart(search, found), "no run was made")
 
 
 def _title(metric: str, load: Load) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..charts.chart import Chart
-from ..charts.effects import apart, effects_chart, load_overlays
+from ..charts.effects import effects_apart, overlays_apart
 from ..charts.pen_plotly import for_page
 from ..compare import words
 from ..compare.compare import compare
@@ -41,9 +40,6 @@ def which_is_better(runs: Sequence[RunSummary]) -> dict[str, Any] | None:
     if sides is None:
         return None
     found = compare(*sides)
-    effects = effects_chart(found)
-    overlays = load_overlays(found)
-    curves = [(scenario, chart) for scenario, both in overlays for chart in apart(both)]
     return {
         "a": words.shown_name(found.a),
         "b": words.shown_name(found.b),
@@ -52,16 +48,10 @@ def which_is_better(runs: Sequence[RunSummary]) -> dict[str, Any] | None:
         "levels": [_level(level) for level in found.levels],
         "notes": [printable(note, 500) for note in found.notes],
         "charts": {
-            "effects": [for_page(effects)] if effects else [],
-            "overlays": [_named(scenario, chart, len(overlays)) for scenario, chart in curves],
+            "effects": [for_page(chart) for chart in effects_apart(found)],
+            "overlays": [for_page(chart) for chart in overlays_apart(found)],
         },
     }
-
-
-def _named(scenario: str, chart: Chart, scenarios: int) -> dict[str, Any]:
-    drawn = for_page(chart)
-    name = f"{printable(scenario)}: " if scenarios > 1 else ""
-    return {**drawn, "title": f"{name}{drawn['title']}"}
 
 
 def _differences(found: Comparison) -> list[tuple[str, str, str]]:
@@ -112,7 +102,7 @@ ROWS: tuple[Column[Row], ...] = (
         "word",
         "faster is better: more tokens/s, less latency, fewer J. Faster and slower: p < .05 by "
         "Holm over the level's measures, and the 95 % interval lies beyond half the margin. "
-        "Equivalent: the 90 % interval lies within the margin. Else: cannot tell, and about how "
+        "Equivalent: the 95 % interval lies within the margin. Else: cannot tell, and about how "
         "many more pairs would",
         _word,
         look="",

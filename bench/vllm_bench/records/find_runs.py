@@ -360,7 +360,9 @@ def _level(info: RunInfo) -> tuple[object, ...]:
 
 
 def _made_again(run: RunInfo, session: Iterable[RunInfo]) -> bool:
-    """Whether a run that broke off was made again in its session: by bench.py --resume."""
+    """Whether a run was made again in its session: by --resume, since it or its visit broke off."""
+    if run.experiment.get("made_again"):
+        return True
     return run.status != "complete" and any(
         other.status == "complete" and _place(other) == _place(run) for other in session
     )

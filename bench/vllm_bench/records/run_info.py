@@ -24,7 +24,8 @@ MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
-RunStatus = Literal["running", "complete", "interrupted", "failed"]
+# `stopped`: by the search that it belongs to, since more of it would have shown nothing else.
+RunStatus = Literal["running", "complete", "interrupted", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ def moment(found: object) -> bool:
 
 
 def status(found: object) -> bool:
-    """running, complete, interrupted or failed"""
+    """running, complete, interrupted, failed or stopped"""
     return found in get_args(RunStatus)
 
 
@@ -155,6 +156,11 @@ def limits(found: object) -> bool:
         re.fullmatch(r"p(?!0+(\.0*)?$)\d{1,2}(\.\d+)?", name) and at_least_0(limit)
         for name, limit in found.items()
     )
+
+
+def share(found: object) -> bool:
+    """a share from 0 to 1"""
+    return number(found) and 0 <= found <= 1  # type: ignore[operator]
 
 
 def or_null(kind: Kind) -> Kind:
@@ -181,6 +187,11 @@ SAMPLER = {
     "gpus": [{"index": or_null(count), "uuid": or_null(text), "name": or_null(text)}],
     "engines": [text],
 }
+SLO: Shape = {
+    **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
+    "success_rate": or_null(share),
+}
 SHAPE: dict[str, Shape] = {
     "schema_version": whole,
     "run_id": text,
@@ -194,10 +205,8 @@ SHAPE: dict[str, Shape] = {
         **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
         "extra_body": {"n": or_null(from_1)},
         "conversations": {"turns": from_1},
-        "slo": {
-            **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
-            "success_rate": or_null(lambda found: number(found) and 0 <= found <= 1),  # type: ignore[operator]
-        },
+        "slo": SLO,
+        "slo_tiers": {"*": SLO},
     },
     "concurrency": or_null(from_1),
     "request_rate": or_null(rate),
@@ -241,7 +250,8 @@ SHAPE: dict[str, Shape] = {
     "experiment": {
         **dict.fromkeys(("kind", "id", "side"), text),
         **dict.fromkeys(("visit", "pair"), or_null(from_1)),
-        "restarted": flag,
+        "dropped": or_null(count),  # requests at its start that a search doesn't count
+        **dict.fromkeys(("restarted", "made_again"), flag),
         "ready_s": or_null(at_least_0),
     },
     "notes": [text],

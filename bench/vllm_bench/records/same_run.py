@@ -29,7 +29,14 @@ SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fing
 
 # Objectives and telemetry don't change a request. But --resume must not take a run without them
 # for a run with them.
-JUDGED_AND_WATCHED = ("slo", "gpu_hour_price", "telemetry", "telemetry_hz", "telemetry_gpus")
+JUDGED_AND_WATCHED = (
+    "slo",
+    "slo_tiers",
+    "gpu_hour_price",
+    "telemetry",
+    "telemetry_hz",
+    "telemetry_gpus",
+)
 
 
 def settings_that_count(scenario: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,10 +76,20 @@ class RunKey:
         server: Mapping[str, Any],
     ) -> RunKey:
         """Return the key of a run with these settings (masked) on such a server."""
-        asked = _sha256(settings, (*SETTINGS, *JUDGED_AND_WATCHED))
+        asked = _sha256(
+            {**settings, **{key: as_given(settings.get(key)) for key in JUDGED_AND_WATCHED}},
+            (*SETTINGS, *JUDGED_AND_WATCHED),
+        )
         # The fingerprint comes with the first reply: before that it is unknown.
         said = _sha256(server, [key for key in SERVER if key != "system_fingerprint"])
         return cls(name, plan_sha256, repeat, asked, said)
+
+
+def as_given(setting: Any) -> Any:
+    """Return a setting without what was not set: earlier versions had fewer objectives."""
+    if not isinstance(setting, Mapping):
+        return setting
+    return {key: as_given(part) for key, part in setting.items() if part is not None}
 
 
 def _sha256(facts: Mapping[str, Any], keys: Sequence[str]) -> str:

@@ -66,13 +66,14 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
 
 def _wanted(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     top = str(error["loc"][0]) if error["loc"] else ""
+    in_slo = top in ("slo", "slo_tiers")
     if error["loc"][-1:] == ("[key]",):
-        if top == "slo":
+        if in_slo and len(error["loc"]) > len(("slo_tiers", "a tier", "[key]")):
             return "isn't a percentile: write p50, p95, p99 or p99.9"
         return "isn't a name: put it in quotes"
     if error["type"] in MISSHAPEN:
         # A part of slo is wrong: its message says which.
-        example = {"p99": 500} if top == "slo" else examples[top]
+        example = {"p99": 500} if in_slo and len(error["loc"]) > 1 else examples[top]
         kind = "a list" if isinstance(example, list) else "a mapping"
         return f"must be {kind}, as in {example}".replace("'", "")
     if error["type"] == "string_type":

@@ -1,6 +1,7 @@
 """A scenario's objectives: what its requests must meet for the scenario to have passed.
 
 slo: {preset: mlperf-llama2-70b-interactive, ttft_ms: {p50: 200, p99: 500}, success_rate: 0.999}
+slo_tiers: {interactive: {ttft_ms: {p99: 300}}, batch: {output_tokens_per_s: {min: 2000}}}
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from .load_keys import setting
 from .mistakes import nearest, word
@@ -34,6 +42,8 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     for model, (ttft, tpot) in MLPERF_P99_MS.items()
 }
 
+MOST_LIMIT = 1e12  # ms or a second: a larger one is a mistake
+TIER = r"[A-Za-z][A-Za-z0-9_-]{0,31}"  # a tier's name: one word, to stand in lines and in columns
 PERCENTILE = re.compile(r"p(\d{1,2}(\.\d{1,3})?)")
 
 
@@ -45,6 +55,18 @@ def percentile_of(name: str) -> float:
     return float(found[1])
 
 
+def _no_yes_or_no(value: object) -> object:
+    if isinstance(value, bool):  # pydantic would take it for 1 or 0
+        raise ValueError("must be a number")  # noqa: TRY004
+    return value
+
+
+def _at_least(given: object) -> object:
+    if not isinstance(given, Mapping) or [*given] != ["min"]:
+        raise ValueError("must be a mapping with min alone, as in {min: 2000}")
+    return given
+
+
 def _usable(limits: dict[str, float]) -> dict[str, float]:
     if not limits:
         raise ValueError("must name a percentile, as in {p99: 500}")
@@ -53,9 +75,11 @@ def _usable(limits: dict[str, float]) -> dict[str, float]:
     return limits
 
 
-Limits = Annotated[
-    dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], AfterValidator(_usable)
+Limit = Annotated[
+    float, BeforeValidator(_no_yes_or_no), Field(gt=0, le=MOST_LIMIT, allow_inf_nan=False)
 ]
+Limits = Annotated[dict[str, Limit], AfterValidator(_usable)]
+AtLeast = Annotated[dict[str, Limit], BeforeValidator(_at_least)]
 
 
 class Slo(BaseModel):
@@ -76,6 +100,12 @@ class Slo(BaseModel):
     max_gap_ms: Limits | None = setting("the longest silence within a reply", {"p99": 400}, None)
     success_rate: float | None = setting(
         "share of all requests that must succeed", 0.999, None, gt=0, le=1, allow_inf_nan=False
+    )
+    output_tokens_per_s: AtLeast | None = setting(
+        "generated tokens per second in the steady window, at least", {"min": 2000}, None
+    )
+    requests_per_s: AtLeast | None = setting(
+        "successes per second in the steady window, at least", {"min": 20}, None
     )
 
     @model_validator(mode="before")
@@ -101,3 +131,18 @@ class Slo(BaseModel):
         if not any(getattr(self, key) for key in type(self).model_fields if key != "preset"):
             raise ValueError("must name an objective, as in {ttft_ms: {p99: 500}}")
         return self
+
+
+def _named_tiers(tiers: dict[str, Slo]) -> dict[str, Slo]:
+    if not tiers:
+        raise ValueError("must name a tier, as in {interactive: {ttft_ms: {p99: 300}}}")
+    for name in tiers:
+        if not re.fullmatch(TIER, name):
+            raise ValueError(
+                f"{word(name)} isn't a tier's name: at most 32 letters, digits, _ and -, "
+                "with a letter first"
+            )
+    return tiers
+
+
+Tiers = Annotated[dict[str, Slo], AfterValidator(_named_tiers)]

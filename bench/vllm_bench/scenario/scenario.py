@@ -24,7 +24,7 @@ from .checks import sendable_body, sendable_headers, short_word, usable_url, var
 from .datasets import DATASETS
 from .load_keys import LONGEST_S, LoadKeys, replaced, setting
 from .mistakes import explain, nearest, word
-from .objectives import Slo
+from .objectives import Slo, Tiers
 from .secrets import MASK, masked_settings
 from .yaml_file import YamlError, read_yaml
 
@@ -93,6 +93,11 @@ class Scenario(LoadKeys):
     timeout_total_s: float = setting("most seconds for a request", 300, 600.0, gt=0, le=LONGEST_S)
     slo: Slo | None = setting(
         "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
+    )
+    slo_tiers: Tiers | None = setting(
+        "named sets of objectives, each like slo: shown beside it, they judge no run",
+        {"interactive": {"ttft_ms": {"p99": 300}}},
+        None,
     )
     gpus: int | None = setting(
         "number of the server's GPUs (default: those sampled)", 2, None, ge=1

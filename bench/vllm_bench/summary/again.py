@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records.run_info import RunInfo
+from ..records.same_run import as_given
 from ..records.text import printable
 from ..scenario.scenario import KNOWN_KEYS
 from ..scenario.secrets import MASK
@@ -47,14 +48,7 @@ def _commands(scenario: str, info: RunInfo, file: str) -> list[str]:
 
 def scenario_yaml(settings: Mapping[str, Any]) -> str:
     """Return a run's settings, secrets masked, as a scenario file; keys not set are left out."""
-    kept = {key: _given(settings.get(key)) for key in KNOWN_KEYS}
+    kept = {key: as_given(settings.get(key)) for key in KNOWN_KEYS}
     body = {key: value for key, value in kept.items() if value not in (None, {}, [], "")}
     whole = {"scenarios": {str(settings.get("name", "scenario")): body}}
     return write_yaml(whole)
-
-
-def _given(value: Any) -> Any:
-    """Return a setting without the parts that were not set."""
-    if not isinstance(value, Mapping):
-        return value
-    return {key: _given(part) for key, part in value.items() if part is not None}

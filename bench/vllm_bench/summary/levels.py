@@ -117,8 +117,14 @@ class Level:
     @cached_property
     def attainment(self) -> Attainment | None:
         """Its runs' outcomes together; None where a run has none, or there is no run to count."""
-        parts = [run.attainment for run in self.figures_of if run.attainment]
-        return pooled(parts) if parts and len(parts) == len(self.figures_of) else None
+        return _together([run.attainment for run in self.figures_of])
+
+    @cached_property
+    def tiers(self) -> dict[str, Attainment]:
+        """Those of each of `slo_tiers`; a tier that a run lacks, or has otherwise, is left out."""
+        names = dict.fromkeys(name for run in self.figures_of for name in run.tiers)
+        of_each = {n: _together([run.tiers.get(n) for run in self.figures_of]) for n in names}
+        return {name: found for name, found in of_each.items() if found is not None}
 
     @cached_property
     def hit_rate(self) -> float | None:
@@ -188,6 +194,12 @@ class Series:
     @property
     def named_runs(self) -> list[tuple[str, RunSummary]]:
         return [pair for lv in self.levels for pair in zip(lv.names, lv.runs, strict=True)]
+
+
+def _together(parts: Sequence[Attainment | None]) -> Attainment | None:
+    """Return runs' attainment as one; None where a run has none, or there is no run."""
+    known = [part for part in parts if part is not None]
+    return pooled(known) if len(known) == len(parts) else None
 
 
 def output_tokens_per_s(run: RunSummary) -> float | None:

@@ -13,10 +13,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
-from ..figures.objectives import Attainment, attainment
+from ..figures.objectives import Attainment, without
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
@@ -43,6 +44,7 @@ from ..verdict.verdict import LEVELS, Verdict, judge
 from .calibration import Calibration, read_sidecar, sidecar
 
 T = TypeVar("T")
+NO_GAPS = "the verdict on gaps is INVALID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class RunSummary(OfRun):
     throughput: Throughput | None  # over the whole run
     in_flight: InFlightFigures | None
     attainment: Attainment | None  # None: the scenario has no objectives
+    tiers: Mapping[str, Attainment]  # of slo_tiers, in their order: they judge no run
     peak_output_tokens_per_s: float | None  # the most in any second counted from the start
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
@@ -183,10 +186,8 @@ def _told(run: Run, read: Callable[[], T | None]) -> T | None:
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
-    samples = {metric.name: metric.sample(facts) for metric in METRICS}
-    found = {name: sample.described() for name, sample in samples.items()}
-    reads, cached = facts.reads, facts.values("cached_tokens").size
-    steady, gpus = window_throughput(facts, facts.window), gpu_side(facts)
+    (samples, found), verdict = _described(facts), judge(facts)
+    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
@@ -207,19 +208,39 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         throughput=throughput(facts),
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
+        tiers=_believed(tier_attainments(facts), verdict),
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
-        verdict=judge(facts),
+        verdict=verdict,
         calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
-        cached_tokens=facts.total("cached_tokens") if cached else None,
+        cached_tokens=_cached_tokens(facts),
         turns=_turns(facts),
         server_side=server_side(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),
     )
+
+
+def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
+    samples = {metric.name: metric.sample(facts) for metric in METRICS}
+    return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
+    """Return tiers whose objectives on gaps count as not measured where gaps are INVALID.
+
+    In slo such an objective makes the run itself INVALID; a tier judges no run.
+    """
+    if verdict.of("gaps") != "INVALID":
+        return dict(tiers)
+    return {name: without(found, "max_gap_ms", NO_GAPS) for name, found in tiers.items()}
+
+
+def _cached_tokens(facts: Facts) -> int | None:
+    return facts.total("cached_tokens") if facts.values("cached_tokens").size else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:

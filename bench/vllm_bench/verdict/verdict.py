@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..figures.attained import run_objectives
 from ..figures.digits import markdown_table
 from ..figures.facts import Facts
-from ..figures.objectives import run_objectives
 from ..records.text import printable
 from . import (
     client_checks,

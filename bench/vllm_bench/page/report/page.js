@@ -74,7 +74,7 @@
   const draw = (div) => {
     const chart = chartOf(div);
     chart.wide = div.dataset.kind === "timelines";
-    chart.across = div.closest("figure").classList.contains("wide");
+    chart.across = div.closest(".wide, .one") !== null;
     Plotly.react(div, traces(chart), dressed(chart), CONFIG);
     if (!div.dataset.drawn) {
       div.dataset.drawn = "yes";

@@ -1,0 +1,134 @@
+"""Which of its scenario's objectives a run attained: from its rows to `Attainment`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..records.text import printable
+from ..stats.batches import BATCHES, Values
+from ..stats.share import Share, together
+from .facts import Facts
+from .metrics import headline_metric, why_absent
+from .objectives import (
+    BETWEEN_TOKENS,
+    Attainment,
+    Objective,
+    Outcome,
+    RateObjective,
+    RateOutcome,
+    objectives_of,
+)
+from .throughput import rate_of, rate_window, shares_inside
+
+
+def attainment(facts: Facts) -> Attainment | None:
+    """Return which of its scenario's objectives (`slo`) a run met; None where it has none."""
+    objectives = run_objectives(facts)
+    return _attained(facts, objectives) if objectives else None
+
+
+def tier_attainments(facts: Facts) -> dict[str, Attainment]:
+    """Return which objectives a run met of each of its scenario's `slo_tiers`, by their names."""
+    tiers = facts.setting("slo_tiers")
+    if not isinstance(tiers, Mapping):
+        return {}
+    asked = {printable(name, 32): _objectives(facts, slo) for name, slo in tiers.items()}
+    return {name: _attained(facts, of_tier) for name, of_tier in asked.items() if of_tier}
+
+
+def _attained(facts: Facts, objectives: Sequence[Objective | RateObjective]) -> Attainment:
+    """Return which of these objectives a run met.
+
+    Over the counted requests. Those without a row, because the run broke off, are late.
+    """
+    on_requests = [one for one in objectives if isinstance(one, Objective)]
+    within = {one: _within(facts, one) for one in on_requests}
+    good = ~facts.failed
+    for metric in {one.metric for one in on_requests}:
+        # Of several limits on one metric, a single request must keep the widest.
+        good &= np.any([those for one, those in within.items() if one.metric == metric], axis=0)
+    window = facts.window
+    return Attainment(
+        outcomes=tuple(
+            Outcome(one, _share(facts, one, within[one]), _why_unmeasured(facts, one.metric))
+            if isinstance(one, Objective)
+            else _rate_outcome(facts, one)
+            for one in objectives
+        ),
+        good_share=_share(facts, Objective(None, 1.0, None), good),
+        good_in_window=float(shares_inside(facts.frame.of(good), window).sum()) if window else 0.0,
+        window_s=None if window is None else window.length_s,
+    )
+
+
+def _rate_outcome(facts: Facts, objective: RateObjective) -> RateOutcome:
+    of = "completion_tokens" if objective.metric == "output_tokens_per_s" else None
+    whole = rate_window(facts, objective.metric) is None
+    rate = rate_of(facts, objective.metric)
+    return RateOutcome(objective, rate, whole, _why_unmeasured(facts, of))
+
+
+def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Share:
+    """Return how many of the counted requests are within, batch by batch."""
+    batches = facts.batches[facts.counted]
+    arrivals = np.bincount(batches, minlength=BATCHES)
+    inside = np.bincount(facts.batches[facts.counted & within], minlength=BATCHES)
+    arrivals[-1] += facts.arrivals - facts.rows
+    return Share(
+        tuple(arrivals.tolist()),
+        tuple(inside.tolist()),
+        together(_metric_values(facts, objective)[facts.counted], batches),
+    )
+
+
+def run_objectives(facts: Facts) -> tuple[Objective | RateObjective, ...]:
+    """Return the objectives of a run; none where its settings have none that can be read.
+
+    In an open loop those on TTFT and latency are judged from the schedule.
+    """
+    return _objectives(facts, facts.setting("slo"))
+
+
+def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, ...]:
+    try:
+        found = objectives_of(slo) if isinstance(slo, Mapping) else ()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(
+        replace(one, metric=one.metric and headline_metric(one.metric, facts.load))
+        if isinstance(one, Objective)
+        else one
+        for one in found
+    )
+
+
+def _why_unmeasured(facts: Facts, metric: str | None) -> str | None:
+    if metric is None or not len(facts.succeeded) or facts.values(metric).size:
+        return None
+    return why_absent(facts, metric)
+
+
+def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
+    """Return, one value per row, whether its request succeeded within the limit.
+
+    A streamed success with one token has no TPOT and can't miss it; any other success without the
+    value doesn't count as within: it wasn't measured.
+    """
+    if objective.metric is None or objective.limit_ms is None:
+        return ~facts.failed
+    values = _metric_values(facts, objective)
+    within: NDArray[np.bool_] = values <= objective.limit_ms
+    if objective.metric in BETWEEN_TOKENS:
+        within |= np.isnan(values) & (facts.frame["token_events"] > 0)
+    return ~facts.failed & within
+
+
+def _metric_values(facts: Facts, objective: Objective) -> Values:
+    """Return the metric of an objective, one value per row; nan where there is none."""
+    if objective.metric is None:
+        return np.full(facts.rows, np.nan)
+    return facts.times(objective.metric)
