@@ -63,9 +63,9 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.compare.compare import How
     from vllm_bench.compare.comparison import Comparison
     from vllm_bench.compare.pairs import Side as Runs
-    from vllm_bench.experiments.ab import Means, Turns
     from vllm_bench.experiments.servers import SideServer
     from vllm_bench.experiments.state import State
+    from vllm_bench.experiments.turns import Means, Turns
     from vllm_bench.experiments.visits import Side
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
@@ -218,7 +218,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 def _servers(args: argparse.Namespace, scenario: Scenario) -> Mapping[Side, SideServer]:
     """Return both servers, checked as far as that goes before one is started. Raises UsageError."""
-    from vllm_bench.experiments.servers import check_pair, standing_pair, started_pair
+    from vllm_bench.experiments.sides import check_pair, standing_pair, started_pair
 
     labels = args.label_a, args.label_b
     if args.no_restart:
@@ -233,7 +233,7 @@ def _servers(args: argparse.Namespace, scenario: Scenario) -> Mapping[Side, Side
 def _means(
     args: argparse.Namespace, scenario: Scenario, servers: Mapping[Side, SideServer]
 ) -> Means:
-    from vllm_bench.experiments.ab import Means
+    from vllm_bench.experiments.turns import Means
     from vllm_bench.run.session import Session
 
     told: set[str] = set()  # what is true of all runs is told once
@@ -288,8 +288,9 @@ def _looked(
     args: argparse.Namespace, means: Means, how: How, *, turn: int, repeats: str | None = None
 ) -> tuple[State, Comparison]:
     """Make the visits that are left, and print what all of them say."""
-    from vllm_bench.experiments.ab import Turns, to_replace
+    from vllm_bench.experiments.ab import to_replace
     from vllm_bench.experiments.state import write_state
+    from vllm_bench.experiments.turns import Turns
 
     turns = Turns(means, _state(args, means, turn, repeats))
     found = _made(turns, how)
@@ -310,7 +311,7 @@ def _made(turns: Turns, how: How) -> Comparison:
 
     Raises what ends the experiment.
     """
-    from vllm_bench.experiments.ab import VisitFailedError
+    from vllm_bench.experiments.turns import VisitFailedError
 
     for line in turns.plan_lines():
         say(line)
