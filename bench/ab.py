@@ -21,7 +21,7 @@ asked and what became of each visit is in results/experiments/<id>.json, the ser
 folder of that name; no value of a secret is in either.
 
 Where a run is INVALID its pair is thrown away; if fewer than four are left of eight visits or more,
-others are made in their place, once.
+others are made in their place: at most as many visits again.
 
 A server that doesn't start is tried once more; then ab.py ends with the last lines of its log.
 Ctrl-C stops the run and takes the server down; visits that are whole stay, and --resume makes the
@@ -294,8 +294,9 @@ def _looked(
 
     turns = Turns(means, _state(args, means, turn, repeats))
     found = _made(turns, how)
-    if thrown := to_replace(turns.state, found):
-        say(f"pairs were thrown away, so {2 * thrown} visits more are made, once")
+    most = 2 * turns.state.visits
+    while (thrown := to_replace(turns.state, found)) and turns.state.visits + 2 * thrown <= most:
+        say(f"pairs were thrown away: {2 * thrown} visits more, in their place")
         turns.add(2 * thrown)
         found = _made(turns, how)
     state = turns.state.looked_at()
