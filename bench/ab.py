@@ -344,8 +344,7 @@ def _runs(state: State, side: Any, results: Path) -> Runs:
 
 
 def _print(found: Comparison) -> None:
-    from vllm_bench.tables.compared import print_comparison
-    from vllm_bench.tables.terminal import wide_console
+    from vllm_bench.tables.terminal import print_comparison, wide_console
 
     print()
     print_comparison(found, wide_console())

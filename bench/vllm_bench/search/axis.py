@@ -72,9 +72,17 @@ def _span(levels: Sequence[float]) -> tuple[float, float]:
 
 
 def objectives(scenario: Scenario) -> dict[str, tuple[Objective, ...]]:
-    """Return a scenario's objectives by tier: its slo, which has no name, and its slo_tiers."""
+    """Return the objectives that limit the load, by tier; those of slo have no name."""
     tiers = {SLO: scenario.slo, **(scenario.slo_tiers or {})}
-    return {name: objectives_of(slo.model_dump()) for name, slo in tiers.items() if slo is not None}
+    asked = {
+        name: objectives_of(slo.model_dump()) for name, slo in tiers.items() if slo is not None
+    }
+    # A rate that must be reached sets no upper limit to the load.
+    of_each = {
+        name: tuple(one for one in found if isinstance(one, Objective))
+        for name, found in asked.items()
+    }
+    return {name: found for name, found in of_each.items() if found}
 
 
 def scenario_at(scenario: Scenario, of: Of, load: float, size: Size, seed: int) -> Scenario:

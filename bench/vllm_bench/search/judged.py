@@ -81,7 +81,7 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
 
 def lates(found: Attainment, samples: Mapping[str, Sample]) -> tuple[Late, ...]:
     """Return the requests late for each of a run's objectives."""
-    return tuple(_late(outcome, samples) for outcome in found.outcomes)
+    return tuple(_late(outcome, samples) for outcome in found.on_requests)
 
 
 def _late(outcome: Outcome, samples: Mapping[str, Sample]) -> Late:
