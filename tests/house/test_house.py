@@ -52,7 +52,10 @@ JUDGE = {
     "planted": JUDGED,
     "peers": JUDGED,
 }
-ASK = {"experiments": (*MEASURE, *JUDGE)}  # above both wings
+ASK = {  # above both wings
+    "experiments": (*MEASURE, *JUDGE),
+    "tuning": (*MEASURE, *JUDGE, "experiments"),
+}
 ROOMS = {"records": (), "scenario": (), **MEASURE, **JUDGE, **ASK}
 
 
