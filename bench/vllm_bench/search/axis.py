@@ -51,8 +51,8 @@ def space_of(scenario: Scenario, of: Of, low: float | None, high: float | None) 
     tiers = tuple(objectives(scenario))
     if not tiers:
         raise UsageError(
-            f"scenario {scenario.name} has no objectives, so nothing tells how much is too much: "
-            "set slo, or give --slo ttft_ms.p99=500"
+            f"scenario {scenario.name} has no objectives on requests, so nothing tells how much is "
+            "too much: set slo, or give --slo ttft_ms.p99=500"
         )
     whole = of != "rate"
     levels: Sequence[float] = scenario.concurrencies if whole else scenario.request_rates
@@ -72,17 +72,17 @@ def _span(levels: Sequence[float]) -> tuple[float, float]:
 
 
 def objectives(scenario: Scenario) -> dict[str, tuple[Objective, ...]]:
-    """Return the objectives that limit the load, by tier; those of slo have no name."""
+    """Return a scenario's objectives by tier: its slo, which has no name, and its slo_tiers.
+
+    Those on rates decide nothing: more load brings them. A tier that has no others is left out.
+    """
     tiers = {SLO: scenario.slo, **(scenario.slo_tiers or {})}
-    asked = {
-        name: objectives_of(slo.model_dump()) for name, slo in tiers.items() if slo is not None
-    }
-    # A rate that must be reached sets no upper limit to the load.
     of_each = {
-        name: tuple(one for one in found if isinstance(one, Objective))
-        for name, found in asked.items()
+        name: tuple(o for o in objectives_of(slo.model_dump()) if isinstance(o, Objective))
+        for name, slo in tiers.items()
+        if slo is not None
     }
-    return {name: found for name, found in of_each.items() if found}
+    return {name: of_tier for name, of_tier in of_each.items() if of_tier}
 
 
 def scenario_at(scenario: Scenario, of: Of, load: float, size: Size, seed: int) -> Scenario:
