@@ -17,8 +17,8 @@ OURS = -path $$folder -type d -empty -o -name pyvenv.cfg -o -name '.vllm-bench-*
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench \
-	summarize plots report runs compare ab tune all test test-fast test-vllm fuzz chaos soak \
-	check clean
+	summarize plots report runs compare ab capacity tune all test test-fast test-vllm fuzz chaos \
+	soak check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -75,6 +75,9 @@ compare: ## which of two is better: A=seqs16 B=seqs64, labels, folders or runs (
 
 ab: ## start two servers by turns and compare them: A=a.env B=b.env NAME=short_chat
 	$(RUN) bench/ab.py $(SIDES) $(foreach name,$(NAMES),--name $(name)) $(ARGS)
+
+capacity: ## find how much the server can take: NAME=short_chat ARGS="--minutes 30 --of concurrency"
+	$(RUN) bench/capacity.py $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
 tune: ## find the server's settings for a load: FILE=experiments.yaml, ARGS=--dry-run
 	$(RUN) bench/tune.py $(if $(FILE),'$(subst ','\'',$(FILE))') $(foreach name,$(NAMES),--name $(name)) $(ARGS)

@@ -358,14 +358,16 @@ def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> No
     """
     from vllm_bench.experiments.visits import FEWEST_FOR_A_WORD, duration
 
+    fewest = min((len(level.pairs) for level in found.levels), default=0)
+    lacking = max(0, FEWEST_FOR_A_WORD // 2 - fewest)
     more = max((level.more_pairs or 0 for level in found.levels), default=0)
-    wanted = max(FEWEST_FOR_A_WORD, state.visits + 2 * more)
+    wanted = state.visits + 2 * max(more, lacking)
     if wanted == state.visits:
         return
     anew = len(state.looks) >= LOOKS
     each_s = statistics.fmean(s for of_side in state.seen_s().values() for s in of_side)
     takes = duration((wanted - (0 if anew else state.visits)) * each_s)
-    what = f"about {more} more pairs would tell" if more else "a word takes four pairs"
+    what = "a word takes four pairs" if lacking else f"about {more} more pairs would tell"
     how = "on a fresh seed, since more looks mean more false alarms" if anew else "to go on"
     flags = (f"--set=seed={scenario.seed + 1}",) if anew else ("--resume",)
     say(f"\n{what}, in {takes}; {how}:\n  {_again(*flags, '--visits', str(wanted))}")

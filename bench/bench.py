@@ -167,7 +167,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--duration-s", type=_number, metavar="S", help="seconds of each level")
     add("--prefill-tokens", type=_whole, metavar="N", help="tokens of a prompt")
     add("--max-new-tokens", type=_whole, metavar="N", help="most tokens of a reply")
-    slo = "an objective: ttft_ms.p99=500, success_rate=0.999; repeatable"
+    slo = "an objective: ttft_ms.p99=500, success_rate=0.999, requests_per_s.min=20; repeatable"
     add("--slo", action="append", metavar="M.pQ=MS", help=slo)
     any_key = "any other key of a scenario: seed=7, extra_body.top_p=0.9; repeatable"
     add("--set", action="append", metavar="KEY=VALUE", help=any_key)

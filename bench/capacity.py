@@ -22,7 +22,8 @@ and eight times of an only one, else 1 and 1024. --minutes is what the search ma
 time its runs are short, and it says what the answer is then worth.
 
 Writes results/capacity/<id>.csv, a row for each run; results/capacity/<id>.json, the same, what was
-asked and what was found; and the runs themselves, as bench.py does, in results/capacity/<id>/.
+asked and what was found; results/capacity/<id>.png, a picture of its course, and one for each of
+slo_tiers; and the runs themselves, as bench.py does, in results/capacity/<id>/.
 
 Exit codes: 0 found; 1 no server, or a run that broke off; 2 wrong usage, or a mistake in the
 scenario file; 3 not even the lowest load meets the objectives; 4 nothing could be judged, the
@@ -48,7 +49,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, complain, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked
@@ -262,8 +263,26 @@ def _ended(search: Search, results: Path) -> int:
         f"{len(search.probes)} runs in {minutes(search.took_s)}; "
         f"{minutes(low_s)} to {minutes(high_s)} were estimated"
     )
-    say(f"Read on: {results / FOLDER / search.id}.csv")
+    try:
+        drawn = _drawn(search, results / FOLDER)
+    except OSError as e:  # the answer stands; what was measured is kept
+        return search.exit_code or complain(f"{e.filename}: picture not written: {e.strerror}")
+    say(f"Read on: {', '.join(map(str, [results / FOLDER / f'{search.id}.csv', *drawn]))}")
     return search.exit_code
+
+
+def _drawn(search: Search, folder: Path) -> list[Path]:
+    """Draw the search's course, for each tier, and return the files. Raises OSError."""
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to load where this names another one
+    from vllm_bench.charts.pen_matplotlib import draw, save
+    from vllm_bench.charts.pictures import search_pictures
+
+    drawn = []
+    for picture in search_pictures(search):
+        if picture.chart is not None:
+            drawn.append(folder / f"{picture.name}.png")
+            save(draw(picture.chart, picture.heading), drawn[-1])
+    return drawn
 
 
 if __name__ == "__main__":

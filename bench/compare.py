@@ -25,18 +25,24 @@ a run of it is INVALID or did other work. A word takes four pairs; with eight, m
 show. Each level is told apart, and its measures are tested together (Holm).
 
     faster, slower   p < .05, and the 95 % interval lies beyond half of the margin
-    equivalent       the 95 % interval lies within the margin
+    equivalent       the 96 % interval lies within the margin
     cannot tell      neither; with about how many pairs more it would
 
-Runs without a partner, and results of other tools, are shown without a word.
+Measures, and their margins in percent: output_tokens_per_s 2, requests_per_s 2, ttft_p50_ms 5,
+ttft_p95_ms 5, ttft_p99_ms 10, tpot_p50_ms 2, tpot_p95_ms 2, latency_p50_ms 5, latency_p99_ms 10,
+success_rate 0.2, goodput_per_s 2, energy_per_output_token_j 2. In an open loop TTFT and latency
+count from the schedule.
+
+Runs without a partner, and results of other tools, are shown without a word. --history holds one
+candidate against all nights of a folder or label that sent the same, ten days at least: a limit for
+each measure, and the smallest change for the worse that would have been found.
 
 Nothing is written without --out. What differs between the sides (server, settings, GPUs, client)
 stands above the figures. Where the hardware differs there is no word without --other-hardware.
 
-Exit codes: 0 done, and nothing that counts is slower; 3 a measure is slower in B (one of headline:
-not J per token); 4 nothing could be judged; 1 a run's file is missing, damaged or another run's (a
-line says which; the rest is still compared), or --out can't be written; 2 wrong usage; 130
-interrupted.
+Exit codes: 0 done, and nothing that counts is slower; 3 a measure is slower in B (any but joules
+per token); 4 nothing could be judged; 1 a run's file is missing, damaged or another run's (a line
+says which; the rest is still compared), or --out can't be written; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -110,7 +116,8 @@ def _parse() -> argparse.Namespace:
 
 def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse what can't be meant."""
-    wanted, many = (1, "one candidate") if args.history else (2, "two sides, A and B")
+    nights = args.history is not None
+    wanted, many = (1, "one candidate") if nights else (2, "two sides, A and B")
     if not args.schema and len(args.sides) != wanted:
         given = " ".join(args.sides) or "none"
         parser.error(f"{given}: must be {many}; commas join several runs of a side")
@@ -139,9 +146,10 @@ def _compared(named: tuple[Named, Named], how: How, *, nights: bool) -> tuple[Co
     from vllm_bench.compare.compare import compare
     from vllm_bench.compare.history import against_history
 
-    for problem in (problem for side in named for problem in side.problems):
+    problems = dict.fromkeys(problem for side in named for problem in side.problems)
+    for problem in problems:
         complain(problem)
-    damaged = sum(len(side.problems) for side in named)
+    damaged = len(problems)
     if any(side.files for side in named):
         return _of_results(named, how), damaged
     if older := len({path.resolve() for side in named for path in side.left_out}):
@@ -216,8 +224,8 @@ def _print_schema() -> int:
 
 
 def _print(found: Comparison, form: str | None) -> None:
-    from vllm_bench.tables.compared import print_comparison, to_markdown
-    from vllm_bench.tables.terminal import wide_console
+    from vllm_bench.tables.compared import to_markdown
+    from vllm_bench.tables.terminal import print_comparison, wide_console
 
     if form is None:
         print_comparison(found, wide_console())

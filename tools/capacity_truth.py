@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Hold searches for the capacity against the truth: on the simulator's engine, in virtual time.
+"""Hold searches for the capacity against the truth, in virtual time.
 
     python -m tools.capacity_truth                   120 searches: about 5 minutes
     python -m tools.capacity_truth --searches 30     fewer
     python -m tools.capacity_truth --minutes 3       with the requests that 3 minutes allow
 
-The truth is where very long runs have as many requests late as are allowed. Per server: the true
+On a queue whose truth is a formula, and on the simulator's engine, whose truth is where very long
+runs have as many requests late as are allowed. Per server: the true
 capacity, found / true (median, 5th and 95th percentile), how often it was more than 5 % too high,
 how often "95 % from" was, and the runs and requests that a search took.
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from vllm_bench.search.found import Found
     from vllm_bench.search.probe import Probe
 
-    from tools.truth.virtual import Server
+    from tools.truth.virtual import Virtual
 
 HEADINGS = (
     *("server", "true", "searches", "found / true", "5 to 95 %", "> 5 % high"),
@@ -79,7 +80,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def search(server: Server, seed: int, budget_s: float = 6e7) -> Searched:
+def search(server: Virtual, seed: int, budget_s: float = 6e7) -> Searched:
     """Search a virtual server's capacity."""
     from vllm_bench.search.found import answer
     from vllm_bench.search.sizes import size_of

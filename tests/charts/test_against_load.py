@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 from vllm_bench.charts.against_load import NO_PART, PLACES, THROUGHPUT, against_load, load_charts
-from vllm_bench.charts.chart import MANY, few_decades
 from vllm_bench.charts.capacity import pareto_chart
+from vllm_bench.charts.chart import MANY, few_decades
 from vllm_bench.charts.pen_plotly import for_page
 from vllm_bench.stats.batches import Interval
 from vllm_bench.stats.distribution import PERCENTILES
@@ -140,6 +140,17 @@ def test_objectives_are_rules_and_bring_their_percentile(series):
     assert list(tpot) == ["p50", "p95", "p99"]
     assert (ttft["p95"].place, ttft["p95"].colour) == (tpot["p95"].place, tpot["p95"].colour)
     low, high = picture(load_charts(found)[0]).axes[0].get_ylim()
+    assert low < 700 < high
+
+
+def test_an_objective_on_output_is_a_rule_in_the_panel_of_throughput(series):
+    slo = {"output_tokens_per_s": {"min": 700.0}, "requests_per_s": {"min": 3.0}}
+    charts = load_charts(series([level(c) for c in (1, 8)], scenario={"slo": slo}))
+    assert [[rule.at for rule in chart.panels[0].rules] for chart in charts] == [
+        *([], [], []),
+        [700],
+    ]
+    low, high = picture(charts[-1]).axes[0].get_ylim()
     assert low < 700 < high
 
 

@@ -198,6 +198,16 @@ def test_what_lies_beyond_the_edge_is_an_arrow_and_its_figure_stands_beside():
     assert {round(at, 2) for at, _ in heads} == {round(low, 2), round(high, 2)}
 
 
+@pytest.mark.parametrize("ratio", [1.02, 1.2, 1.49, 1.53, 0.7, 0.98])
+def test_a_mark_within_the_edges_stands_where_it_is(ratio):
+    chart = effects_chart(of(rows_at(8, row(RATE, ratio))))
+    low, high = chart.x.span
+    assert low < ratio < high
+    (mark,) = marks(chart).values()
+    assert list(mark.x) == [ratio]
+    assert np.isnan(mark.low).all()
+
+
 def test_a_lower_end_beyond_the_edge_draws_no_bar_past_its_mark():
     far = row(RATE, 3.0, (2.5, 3.6), "faster")
     chart = effects_chart(of(rows_at(8, far)))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly import graph_objects
 from vllm_bench.charts.against_load import load_charts
+from vllm_bench.charts.capacity import pareto_chart
 from vllm_bench.charts.chart import (
     LEVELS,
     LIGHT,
@@ -26,7 +27,6 @@ from vllm_bench.charts.chart import (
     series_colour,
 )
 from vllm_bench.charts.distributions import DRAWN, overlay
-from vllm_bench.charts.capacity import pareto_chart
 from vllm_bench.charts.pen_plotly import chart_text, for_page, hover_lines
 from vllm_bench.summary.levels import series_of
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from vllm_bench.compare.compare import How, compare
 from vllm_bench.compare.differences import differences
+from vllm_bench.compare.history import against_history
 from vllm_bench.compare.pairs import Side
 from vllm_bench.records.text import ABSENT
 from vllm_bench.serverside.gpu import GpuUse, Readings
@@ -74,9 +75,23 @@ def test_settings_of_the_server_are_told_where_both_tell_them(tmp_path: Path) ->
     ],
 )
 def test_no_secret_is_shown(tmp_path: Path, settings: dict[str, Any]) -> None:
-    with_secrets = side(tmp_path, "a", server={"settings": settings, "cache_config": settings})
-    without = side(tmp_path, "b", server={"settings": {"other": 1}})
-    assert "sesame" not in str(differences(with_secrets, without))
+    for key in ("settings", "cache_config"):
+        one = side(tmp_path / key, "a", server={key: {**settings, "x": 0}})
+        other = side(tmp_path / key, "b", server={key: {"x": 1}})
+        found = apart(one, other)
+        assert any(what.endswith(" x") for what in found)
+        assert "sesame" not in str(found)
+
+
+def test_a_fact_is_told_once(tmp_path: Path) -> None:
+    def told(label: str, blocks: int, version: str) -> Side:
+        settings = {"num_gpu_blocks": blocks, "version": version}
+        cache = {"num_gpu_blocks": str(blocks)}
+        server = {"version": version, "settings": settings, "cache_config": cache}
+        return side(tmp_path, label, server=server)
+
+    found = apart(told("a", 1, "v1"), told("b", 2, "v2"))
+    assert set(found) == {"label", "server version", "server setting num_gpu_blocks"}
 
 
 def test_texts_are_escaped_and_short(tmp_path: Path) -> None:
@@ -155,3 +170,11 @@ def test_a_side_of_several_settings_is_told(tmp_path: Path) -> None:
     ]
     found = compare(one, Side("b,c", read(paths)))
     assert any("B is of several: label b, c" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("against", [compare, against_history])
+def test_a_simulator_says_so_wherever_it_is_shown(tmp_path: Path, against: Any) -> None:
+    simulated = {"server": {"simulator": True}}
+    one = Side("a", read(write_side(tmp_path, "a", **simulated)))
+    other = Side("b", read(write_side(tmp_path, "b", at_s=9, **simulated)))
+    assert any("simulator" in note for note in against(one, other).notes)

@@ -83,6 +83,14 @@ def test_with_what_is_asked_for_a_step_would_be_shown(measure: Measure) -> None:
         assert later.smallest <= max(measure.margin, WORTH)
 
 
+def test_a_small_difference_that_is_open_asks_for_a_narrow_interval() -> None:
+    """Thirty pairs would have shown 5 % of TPOT; is it 0.9 % or 2.1 %?"""
+    found = word(TPOT, 0.015, 0.016, 30)
+    assert found.word == "cannot tell"
+    assert found.smallest < WORTH
+    assert (found.more_pairs or 0) > 10
+
+
 def test_more_spread_asks_for_more_and_shows_less() -> None:
     seen = [word(P99, 0.05, spread) for spread in (0.1, 0.2, 0.4)]
     assert [found.more_pairs or 0 for found in seen] == sorted({f.more_pairs or 0 for f in seen})

@@ -46,7 +46,7 @@ def test_a_server_is_what_was_asked_and_leaves_nothing(
     tmp_path: Path, kind: str, dev_mode: str
 ) -> None:
     asked = settings(kind, MAX_NUM_SEQS="4", VLLM_SERVER_DEV_MODE=dev_mode)
-    with ServerProcess(asked, tmp_path / "a.log") as server:
+    with ServerProcess(asked, tmp_path / "a.log") as server:  # its engine is another process
         assert server.ready(START_LIMIT_S) > 0
         with closing(server.server()) as control:
             told = said(control, server.log)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+from vllm_bench.figures.objectives import Attainment
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.kept import _made, _plain
 from vllm_bench.summary.levels import Level
-from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.summary.summary import RunSummary, _believed, summarize
 from vllm_bench.tables.level_lines import exit_code
+from vllm_bench.verdict.finding import Finding, Severity
 
 from tests.support.made_runs import made_info, made_record, write_run
 
@@ -22,6 +27,33 @@ def run(folder: Path, run_id: str = "a", *, of: int = 200, **scenario: Any) -> R
     records = [made_record(i, run_id=run_id) for i in range(of)]
     info = made_info(records, scenario={"slo_tiers": TIERS, **scenario})
     return summarize(load_run(write_run(folder, records, info)))
+
+
+def test_a_summary_that_is_kept_has_them_again(tmp_path: Path) -> None:
+    rates = {"requests_per_s": {"min": 3.0}, "ttft_ms": {"p95": 500.0}}
+    found = run(tmp_path, slo=rates, slo_tiers={**TIERS, "batch": rates})
+    plain = json.loads(json.dumps(_plain((found.attainment, found.tiers))))
+    again = _made(Attainment, plain[0]), _made(dict[str, Attainment], plain[1])
+    assert again == (found.attainment, found.tiers)
+
+
+def test_a_tier_of_rates_alone_has_a_word_and_no_share(tmp_path: Path) -> None:
+    slow, quick = ({"requests_per_s": {"min": least}} for least in (3.0, 300.0))
+    found = run(tmp_path, slo_tiers={"slow": slow, "quick": quick})
+    assert words(found) == {"slow": "met", "quick": "missed"}
+    assert {t.share for t in found.tiers.values()} == {None}
+
+
+def test_gaps_that_cannot_be_believed_meet_no_tier(tmp_path: Path) -> None:
+    gaps = {"max_gap_ms": {"p95": 400.0}}
+    found = run(tmp_path, slo_tiers={"smooth": gaps, "quick": {"ttft_ms": {"p95": 500.0}}})
+    assert words(found) == {"smooth": "met", "quick": "met"}
+    doubt = Finding("merged_reads", Severity.INVALID, "", "", "gaps")
+    verdict = dataclasses.replace(found.verdict, findings=(doubt,))
+    assert verdict.level == "VALID"  # TTFT and pace, which a run is first read for
+    tiers = _believed(found.tiers, verdict)
+    assert {name: tier.word for name, tier in tiers.items()} == {"smooth": "missed", "quick": "met"}
+    assert tiers["smooth"].unmeasured is not None
 
 
 def words(of: Any) -> dict[str, str]:

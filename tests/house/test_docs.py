@@ -26,6 +26,7 @@ SCRIPTS = {
     "bench/report.py",
     "bench/runs.py",
     "bench/compare.py",
+    "bench/capacity.py",
     "bench/calibrate.py",
     "bench/observe_gpu.py",
     "bench/load_real_prompts.py",

@@ -29,6 +29,7 @@ VERBS = {
     "runs",
     "compare",
     "ab",
+    "capacity",
     "all",
     "test",
     "test-fast",

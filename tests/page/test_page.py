@@ -132,6 +132,21 @@ def test_objectives_are_told_by_level_with_their_figures(tmp_path):
     assert numbers(missed[1])[0] < 95
 
 
+def test_rates_and_tiers_are_told_by_level(tmp_path):
+    slo = {"ttft_ms": None, "requests_per_s": {"min": 1000.0}}
+    tiers = {"relaxed": {"ttft_ms": {"p95": 10_000.0}}, "<b>": {"success_rate": 0.9}}
+    scenario = {"slo": slo, "slo_tiers": tiers}
+    page = Page(page_of(*(write_level(tmp_path, n, scenario=scenario) for n in (1, 16))))
+    missed = page.read(".missed")
+    assert missed[0] == "MISSED"
+    assert numbers(missed[1])[0] < 1000
+    overall, relaxed, odd = page.read(".capacity")
+    assert numbers(overall) == [16, 1000]
+    assert "tier relaxed" in relaxed
+    assert "<b>" in odd
+    assert page.read(".met")
+
+
 def test_a_percentile_without_its_samples_says_so_and_is_sorted_last(tmp_path):
     (run,) = reported(write_level(tmp_path, 4, count=100))
     table = runs_table([run.summary])

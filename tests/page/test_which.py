@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vllm_bench.page.page import to_html
 from vllm_bench.page.which import two_sides
 from vllm_bench.records.run_info import ClockPair
 
+from tests.page.browsing import Browser, chromium
 from tests.page.reported import HOSTILE, Page, level_records, reported, write_level
 from tests.support.made_runs import NOON_S, made_info, write_run
 
@@ -140,3 +142,43 @@ def test_hostile_labels_make_no_element(tmp_path):
     for chart in json.loads(data)["which"]["effects"]:
         axis = chart["layout"]["xaxis"]["title"]["text"]
         assert not set(axis.replace("<br>", "")) & set("<>{}$")
+
+
+# ---- in a browser ----
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("which")
+    page = folder / "report.html"
+    page.write_text(to_html(label_runs(folder, HOSTILE, "new")), encoding="utf-8")
+    return page
+
+
+@pytest.mark.browser
+@pytest.mark.process
+@pytest.mark.parametrize("width", [500, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_chart_of_the_section_is_drawn_within_the_page(browser, written, width, theme):
+    browser.open(written, width=width, theme=theme)
+    wide, shown, marks, words = browser.run(
+        "const root = document.documentElement;"
+        "const plots = [...document.querySelectorAll('[data-kind=effects]')];"
+        "return [root.scrollWidth, root.clientWidth,"
+        " plots.map((p) => p.querySelectorAll('.trace .points path').length),"
+        " plots.map((p) => [...p.querySelectorAll('.annotation-text')].map((t) => {"
+        "  const box = t.getBoundingClientRect(); const all = p.getBoundingClientRect();"
+        "  return box.width > 0 && box.right <= all.right + 1 && box.left >= all.left; }))]"
+    )
+    assert wide <= shown
+    assert len(marks) == 2
+    assert all(count >= 8 for count in marks)
+    assert all(inside for of_one in words for inside in of_one)
+    assert all(len(of_one) >= 8 for of_one in words)
+    assert browser.complaints() == []

@@ -61,7 +61,8 @@ def whole_run(folder: Path, requests: int = 48) -> Path:
     info = made_info(
         records,
         scenario={
-            "slo": {"ttft_ms": {"p95": 500.0}, "success_rate": 0.9},
+            "slo": {"ttft_ms": {"p95": 500.0}, "requests_per_s": {"min": 3}, "success_rate": 0.9},
+            "slo_tiers": {"batch": {"output_tokens_per_s": {"min": 50.0}, "ttft_ms": {"p9": 1}}},
             **{"gpus": 1, "gpu_hour_price": 2.0, "system_prompt": "You are.", "label": "a"},
             **{"conversations": None, "extra_body": {"n": 1}, "duration_s": None},
         },

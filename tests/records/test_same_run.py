@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.same_run import JUDGED_AND_WATCHED, SETTINGS
+from vllm_bench.records.same_run import JUDGED_AND_WATCHED, SETTINGS, RunKey
 from vllm_bench.scenario.scenario import KNOWN_KEYS
 from vllm_bench.summary.levels import Series, series_of
 from vllm_bench.summary.summary import sorted_summaries, summarize
@@ -36,6 +36,7 @@ def series(folder: Path, *runs: dict[str, Any]) -> list[Series]:
         {"telemetry": True},
         {"telemetry": True, "telemetry_hz": 1.0, "telemetry_gpus": [0]},
         {"slo": {"ttft_ms": {"p99": 1.0}}},
+        {"slo_tiers": {"batch": {"requests_per_s": {"min": 1.0}}}},
         {"gpu_hour_price": 2.5},
         {"seed": 9},
         {"api_key_env": "OTHER_KEY"},
@@ -70,3 +71,15 @@ def test_what_makes_requests_or_server_differ_is_no_repeat(
 
 def test_every_setting_has_its_place() -> None:
     assert sorted([*SETTINGS, *JUDGED_AND_WATCHED, *NEITHER]) == sorted(KNOWN_KEYS)
+
+
+def key(**scenario: Any) -> RunKey | None:
+    return RunKey.of(made_info([made_record()], scenario=scenario))
+
+
+def test_a_run_of_a_version_with_fewer_objectives_is_taken_for_what_it_is() -> None:
+    earlier = {"preset": None, "ttft_ms": {"p99": 1.0}, "success_rate": None}
+    now = {**earlier, "output_tokens_per_s": None, "requests_per_s": None}
+    assert key(slo=earlier) == key(slo=now, slo_tiers=None)
+    assert key(slo=earlier) != key(slo={**now, "requests_per_s": {"min": 1.0}})
+    assert key(slo=earlier) != key(slo=earlier, slo_tiers={"a": earlier})

@@ -21,6 +21,7 @@ def scenario_with(tmp_path: Path, slo: object) -> Scenario:
 
 def test_objectives_are_kept_with_the_runs_settings(tmp_path: Path) -> None:
     slo = {"ttft_ms": {"p50": 100, "p99.9": 500}, "max_gap_ms": {"p99": 400}, "success_rate": 0.999}
+    slo |= {"output_tokens_per_s": {"min": 2000}, "requests_per_s": {"min": 0.5}}
     masked = scenario_with(tmp_path, slo).masked()["slo"]
     assert {key: value for key, value in masked.items() if value is not None} == slo
     assert scenario_with(tmp_path, None).masked()["slo"] is None
@@ -71,6 +72,16 @@ def test_what_stands_beside_a_preset_stands_over_it(tmp_path: Path) -> None:
         ({"ttft_ms": {"p99": float("nan")}}, "slo.ttft_ms.p99"),
         ({"ttft_ms": 500}, "slo.ttft_ms: must be a mapping, as in {p99: 500}"),
         ({"success_rate": 99}, "slo.success_rate: must be at most 1"),
+        ({"requests_per_s": 20}, "slo.requests_per_s: must be a mapping with min alone"),
+        ({"requests_per_s": {}}, "slo.requests_per_s: must be a mapping with min alone"),
+        ({"requests_per_s": {"max": 2}}, "as in {min: 2000}"),
+        ({"requests_per_s": {"min": 2, "max": 3}}, "must be a mapping with min alone"),
+        ({"requests_per_s": {1: 2}}, "slo.requests_per_s: must be a mapping with min alone"),
+        ({"requests_per_s": {"min": 0}}, "slo.requests_per_s.min: must be above 0"),
+        ({"requests_per_s": {"min": True}}, "slo.requests_per_s.min: must be a number"),
+        ({"requests_per_s": {"min": None}}, "slo.requests_per_s.min: must be a number"),
+        ({"requests_per_s": {"min": float("inf")}}, "slo.requests_per_s.min: must be at most"),
+        ({"output_token_per_s": {"min": 2}}, "did you mean output_tokens_per_s?"),
         ({}, "slo: must name an objective"),
         ({"preset": None}, "slo: must name an objective"),
         ("fast", "slo: must be a mapping, as in {ttft_ms: {p99: 500}}"),

@@ -52,7 +52,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
         "slo_tiers": (
             {"chat": {"success_rate": 0.9}},
-            {"chat": {"success_rate": 0.99}, "batch": {"success_rate": 0.9}},
+            {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
         ),
         "telemetry_gpus": ([0], [1, 2]),
         "request_rates": ([1.0], [2.0, 3.0]),

@@ -120,6 +120,7 @@ def test_flags_alone_run_and_are_told_as_a_file_to_keep(
     words = [
         *("--base-url", tiny_vllm.base_url, "--model", "tiny", "--concurrency", "2"),
         *("--num-requests", "8", "--max-new-tokens", "4", "--slo", "ttft_ms.p50=5000"),
+        *("--slo", "requests_per_s.min=0.001", "--set", "slo_tiers.slow.tpot_ms.p99=9000"),
         *("--set", "seed=9", "--dataset", f"file:{write_prompts(tmp_path)}"),
     ]
     done = run_script("bench/bench.py", *words, "--results-dir", tmp_path / "results")
@@ -129,7 +130,9 @@ def test_flags_alone_run_and_are_told_as_a_file_to_keep(
     assert (run.scenario["name"], run.scenario["seed"], run.concurrency) == ("adhoc", 9, 2)
     said = done.stderr
     kept = yaml.safe_load(said[said.index("scenarios:") : said.index("\n\n")])
-    assert kept["scenarios"]["adhoc"]["slo"] == {"ttft_ms": {"p50": 5000.0}}
+    asked = kept["scenarios"]["adhoc"]
+    assert asked["slo"] == {"ttft_ms": {"p50": 5000.0}, "requests_per_s": {"min": 0.001}}
+    assert asked["slo_tiers"] == {"slow": {"tpot_ms": {"p99": 9000.0}}}
     file = tmp_path / "kept.yaml"
     file.write_text(yaml.safe_dump(kept))
     again = run_script("bench/bench.py", "--scenarios", file, "--results-dir", tmp_path / "again")

@@ -13,6 +13,7 @@ from vllm_bench.stats.paired import (
     holm,
     paired,
     pairs_needed,
+    pairs_within,
     smallest_step,
     spread_at_most,
 )
@@ -119,6 +120,14 @@ def test_the_pairs_needed_show_the_step_and_fewer_do_not(
 
 def test_pairs_are_needed_without_end_where_the_step_is_no_larger_than_the_limit() -> None:
     assert pairs_needed(0.01, 0.05, Bar(0.05, math.log(1.06))) is None
+
+
+def test_an_interval_of_so_much_takes_so_many_pairs() -> None:
+    # t(7; 0.975) = 2.364624: eight pairs are within 2.364624 * 0.02 / sqrt(8) = 0.01672
+    assert pairs_within(0.02, 0.0168, 0.95) == 8
+    assert pairs_within(0.02, 0.0167, 0.95) == 9
+    assert pairs_within(0.0, 0.01, 0.95) == 2
+    assert pairs_within(1.0, 1e-6, 0.95) is None
 
 
 def test_the_power_is_as_told() -> None:

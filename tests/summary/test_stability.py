@@ -8,12 +8,19 @@ import io
 
 import numpy as np
 import pytest
-from vllm_bench.figures.objectives import Attainment, Objective, Outcome
+from vllm_bench.figures.objectives import (
+    Attainment,
+    Objective,
+    Outcome,
+    RateObjective,
+    RateOutcome,
+)
 from vllm_bench.figures.throughput import Throughput
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.distribution import Distribution
+from vllm_bench.stats.rate import Rate
 from vllm_bench.stats.share import Share
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, series_of
@@ -209,6 +216,43 @@ def test_a_level_that_shows_nothing_ends_the_capacity_unless_a_higher_one_met(le
     assert (found.met and found.met.load.value, found.beyond) == (16, None)
     assert unsure.attainment is not None
     assert unsure.attainment.word == "not shown"
+
+
+def rated(level, streams, rate, *, late=False, tier=None):
+    """A level with 1 TTFT objective, and one on a rate: at least 100 requests/s."""
+    share = Share((40,) * 10, (36 if late else 40,) * 10)
+    ttft = Outcome(Objective("ttft_ms", 0.99, 500.0), share)
+    done = RateOutcome(RateObjective("requests_per_s", 100.0), Rate((rate,) * 10, (1.0,) * 10, 400))
+    reached = Attainment((ttft, done), share, ttft.within, 10.0)
+    (run,) = level(streams).runs
+    changes = {"tiers": {tier: reached}} if tier else {"attainment": reached}
+    return Level((dataclasses.replace(run, **changes),))
+
+
+@pytest.mark.parametrize("tier", [None, "batch"])
+def test_a_rate_that_too_little_load_missed_ends_no_capacity(level, tier):
+    levels = [rated(level, n, 20.0 * n, late=n > 16, tier=tier) for n in (2, 4, 8, 16, 32)]
+    found = capacity(levels, tier)
+    assert found is not None
+    loads = [one and one.load.value for one in (found.first, found.met, found.beyond)]
+    assert loads == [8, 16, 32]
+    assert "from 8 streams up to 16 streams" in found.words
+    assert "TTFT" in found.words.rpartition(";")[2]
+    # One that is missed beside an objective on requests isn't for want of load.
+    early = capacity([rated(level, 2, 40.0, late=True, tier=tier), *levels[2:]], tier)
+    assert early is not None
+    assert (early.met, early.beyond and early.beyond.load.value) == (None, 2)
+    # Nor is one above a level that met.
+    fell = capacity([*levels[2:3], rated(level, 16, 90.0, tier=tier)], tier)
+    assert fell is not None
+    assert (fell.first, fell.beyond and fell.beyond.load.value) == (None, 16)
+
+
+def test_a_rate_that_no_level_reached_is_told(level):
+    found = capacity([rated(level, n, 10.0 * n) for n in (2, 4)])
+    assert found is not None
+    assert (found.met, found.beyond and found.beyond.load.value) == (None, 4)
+    assert "requests/s ≥ 100" in found.words
 
 
 def test_without_objectives_there_is_no_capacity(level):

@@ -17,8 +17,9 @@ from vllm_bench.compare.comparison import Comparison, Difference
 from vllm_bench.compare.history import against_history
 from vllm_bench.compare.pairs import Side, Told
 from vllm_bench.scenario.load import Load
-from vllm_bench.tables.compared import print_comparison, to_markdown
+from vllm_bench.tables.compared import to_markdown
 from vllm_bench.tables.compared_document import compared_document, schema, to_json
+from vllm_bench.tables.terminal import print_comparison
 
 from tests.compare.written import read, write_side
 

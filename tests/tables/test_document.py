@@ -35,6 +35,8 @@ from tests.support.made_runs import (
 ROOT = Path(__file__).resolve().parents[2]
 REAL_VLLM = ROOT / "tests" / "data" / "vllm_bench_serve.json"
 SLO = {"ttft_ms": {"p99": 500.0}, "success_rate": 0.999}
+RATES = {"output_tokens_per_s": {"min": 80.0}, "requests_per_s": {"min": 1000.0}}
+TIERS = {"interactive": SLO, "batch": RATES}
 
 
 def streamed_run(folder: Path, streams: int, run_id: str, **changes):
@@ -59,7 +61,7 @@ def summaries(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     made = [
         streamed_run(folder, 4, "a", scenario={"slo": SLO}),
-        streamed_run(folder, 8, "b", scenario={"slo": SLO}),
+        streamed_run(folder, 8, "b", scenario={"slo": {**SLO, **RATES}, "slo_tiers": TIERS}),
     ]
     others = {
         "failing": [failed_record(i, run_id="failing", scenario="f") for i in range(9)],
@@ -100,6 +102,18 @@ def test_every_shape_of_run_keeps_to_the_schema(summaries, schema):
     assert by_id["a"]["attainment"]["word"] == "not shown"  # 393 requests can't show 99.9 %
     words = {o["objective"]["metric"]: o["word"] for o in by_id["a"]["attainment"]["outcomes"]}
     assert words == {"ttft_ms": "met", None: "not shown"}
+    outcomes = by_id["b"]["attainment"]["outcomes"]
+    rates = {o["objective"]["metric"]: o for o in outcomes if "per_s" in o}
+    assert {name: o["word"] for name, o in rates.items()} == {
+        "output_tokens_per_s": "met",
+        "requests_per_s": "missed",
+    }
+    assert rates["requests_per_s"]["interval"]["high"] < 1000
+    tiers = {name: tier["word"] for name, tier in by_id["b"]["tiers"].items()}
+    assert tiers == {"interactive": "not shown", "batch": "missed"}
+    capacities = [one["tiers"] for one in found["scenarios"] if "b" in one["run_ids"]]
+    assert [list(of) for of in capacities] == [["interactive", "batch"]]
+    assert by_id["a"]["tiers"] == {}
     assert by_id["open"]["load"] == {"unit": "requests/s", "value": 20, "speed": None}
     assert by_id["whole"]["absent"]["itl_ms"].startswith("stream: false")
     assert by_id["failing"]["verdict"]["level"] == "INVALID"

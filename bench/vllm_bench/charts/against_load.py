@@ -15,7 +15,7 @@ import numpy as np
 
 from ..figures.digits import counted
 from ..figures.metrics import DOCS, TITLES, headline_metric
-from ..figures.objectives import Objective
+from ..figures.objectives import Objective, RateObjective
 from ..scenario.load import Load
 from ..stats.batches import Interval
 from ..stats.distribution import min_samples
@@ -56,7 +56,8 @@ def against_load(series: Series) -> Chart | None:
 
 def _times_chart(series: Series, name: str) -> Chart:
     metric = headline_metric(name, series.levels[0].load)
-    limits = [o for o in objectives_of(series) if o.metric == metric and o.limit_ms]
+    asked = [o for o in objectives_of(series) if o.metric == metric]
+    limits = [o for o in asked if isinstance(o, Objective) and o.limit_ms]
     wanted = sorted({*PERCENTILES, *(round(100 * o.share, 6) for o in limits)})
     of_each = {
         q: list(percentile_lines(series.levels, f"p{q:g}", PLACES[q], metric, q)) for q in wanted
@@ -98,10 +99,11 @@ def percentile_lines(
 def _throughput_chart(series: Series) -> Chart:
     knee, name = find_knee(series.levels), "output tokens/s"
     lines = throughput_lines(series.levels, name, THROUGHPUT)
-    rules = []
+    asked = [o for o in objectives_of(series) if o.metric == "output_tokens_per_s"]
+    rules = [Rule(f"objective: {o.words}", o.least) for o in asked if isinstance(o, RateObjective)]
     if knee:
         words = f"knee: {knee.load.words} ({knee.next_load.words}: {100 * knee.gain:+.1f} %)"
-        rules = [Rule(words, knee.load.value, upright=True, words=knee.words)]
+        rules.append(Rule(words, knee.load.value, upright=True, words=knee.words))
     return Chart(
         title="Throughput against load",
         doc="generated tokens per second in the steady window, of requests that succeeded",
@@ -201,7 +203,7 @@ def _how_to_read(series: Series) -> str:
     return ". ".join([*parts, *([hits] if hits else [])])
 
 
-def objectives_of(series: Series) -> tuple[Objective, ...]:
+def objectives_of(series: Series) -> tuple[Objective | RateObjective, ...]:
     """Return the objectives of any of the runs, each once."""
     found = (run.attainment.outcomes for run in series.runs if run.attainment)
     return tuple(dict.fromkeys(outcome.objective for outcomes in found for outcome in outcomes))

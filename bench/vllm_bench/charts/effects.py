@@ -116,8 +116,6 @@ def _line(name: str, x: Any, y: Any, role: Role, **look: Any) -> Line:
 
 def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
     """Return a line of marks for each word that there is."""
-    low, high = span
-    inside = (low**INSIDE, high**INSIDE)
     for word, (name, colour, place, role) in LOOKS.items():
         found = [
             (at, row, row.effect) for at, row in enumerate(rows) if row.word == word and row.effect
@@ -127,7 +125,7 @@ def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
         ends = [_ends(effect, span) for _, _, effect in found]
         yield Line(
             name=name,
-            x=np.clip([effect.ratio for _, _, effect in found], *inside),
+            x=np.array([_place(effect.ratio, span) for _, _, effect in found]),
             y=np.array([at for at, _, _ in found], dtype=np.float64),
             low=np.array([one for one, _ in ends]),
             high=np.array([other for _, other in ends]),
@@ -138,6 +136,12 @@ def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
             words=[_told(level, row) for _, row, _ in found],
             hover="{words}",
         )
+
+
+def _place(ratio: float, span: Span) -> float:
+    """Return where a ratio's mark stands: one beyond an edge a little inside, before its arrow."""
+    low, high = span
+    return high**INSIDE if ratio > high else low**INSIDE if ratio < low else ratio
 
 
 def _ends(effect: Effect, span: Span) -> Span:
@@ -203,11 +207,11 @@ def _told(level: LevelRows, row: Row) -> str:
 
 
 def _notes(comparison: Comparison, shown: Sequence[tuple[LevelRows, list[Row]]]) -> Iterator[str]:
-    yield f"A: {comparison.a}, B: {comparison.b}"
+    yield f"A: {words.shown_name(comparison.a)}, B: {words.shown_name(comparison.b)}"
     yield "Bars: 95 % intervals, with an arrow where they go on beyond the picture"
     yield "↑ more is better, ↓ less is better"
     if any(effect.interval is None for _, rows in shown for r in rows if (effect := r.effect)):
-        yield "Without a bar: one pair has no interval"
+        yield "Without a bar: no interval, of one pair or none"
 
 
 def effects_apart(comparison: Comparison) -> list[Chart]:

@@ -17,7 +17,7 @@ from ..summary.series_names import named_series, run_label, slug
 from ..summary.summary import RunSummary, headline, sorted_summaries
 from ..tables.text_tables import setup_words
 from .against_load import against_load
-from .capacity import configurations_chart, pareto_chart, search_chart
+from .capacity import pareto_chart, search_chart
 from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, curves_of, distribution, overlay
 from .effects import effects_chart, load_overlays
@@ -155,16 +155,6 @@ def search_pictures(search: Search) -> Iterator[Picture]:
         tier = f", {found.tier}" if found.tier else ""
         over = Heading(f"Capacity: {scenario.get('name')}{tier}", setup, words)
         yield Picture(name, over, search_chart(search, found), "no run was made")
-
-
-def configurations_picture(
-    name: str, title: str, configurations: Mapping[str, Sequence[RunSummary]]
-) -> Picture:
-    """Return the picture of several configurations: speed for a user against throughput."""
-    runs = [run for of_one in configurations.values() for run in of_one]
-    chart = configurations_chart(configurations)
-    over = heading(title, runs) if runs else Heading(title, "", "")
-    return Picture(name, over, chart, "no run has a TPOT and a throughput")
 
 
 def _title(metric: str, load: Load) -> str:

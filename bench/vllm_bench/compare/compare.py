@@ -151,7 +151,7 @@ def why_none(measure: Measure, sides: Sides) -> str | None:
 def _asked(seen: Seen) -> frozenset[object]:
     """Return the objectives of a unit's runs; of another tool's none are known."""
     runs = seen.runs if isinstance(seen, Unit) else ()
-    parts = [run.attainment.outcomes for run in runs if run.attainment]
+    parts = [run.attainment.on_requests for run in runs if run.attainment]
     return frozenset(outcome.objective for part in parts for outcome in part)
 
 

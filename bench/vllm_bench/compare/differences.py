@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..records.same_run import settings_that_count
 from ..records.text import ABSENT, printable
@@ -23,6 +23,7 @@ LONGEST = 120  # characters of a value
 CLOCKS_APART = 0.01  # of the mean clock: less comes and goes with the temperature
 HITS_APART = 0.005  # of the prompt tokens
 TOLD_ELSEWHERE = ("server kind", "server cache", "prompts")  # by settings, or key by key
+TOLD_BESIDE = ("version", "model", "served_model_name", "max_model_len", "told_by")  # settings
 TOLD_BY_SERVER = ("label", "base_url", "model")  # of the settings
 DRAWN_ANEW = ("prompts sha256", "seeds")  # by each repeat
 UNKNOWN = "not known"
@@ -115,13 +116,20 @@ def _of_run(run: RunSummary) -> Iterator[tuple[str, object]]:
     for what, value in environment([run]):
         if what not in TOLD_ELSEWHERE:
             yield what, _text(value)
-    yield from _flat(SETTING, run.server("settings"))
-    yield from _flat("server cache ", run.server("cache_config"))
+    settings = _without(run.server("settings"), TOLD_BESIDE)
+    yield from _flat(SETTING, settings)
+    yield from _flat("server cache ", _without(run.server("cache_config"), settings))
     yield "GPUs", _gpus(run)
     yield THROTTLED, run.gpu_side.throttled_by
     yield "client machine", run.info.client.get("machine")
-    settings = settings_that_count(run.info.scenario)
-    yield from _flat("scenario ", {k: v for k, v in settings.items() if k not in TOLD_BY_SERVER})
+    asked = _without(settings_that_count(run.info.scenario), TOLD_BY_SERVER)
+    yield from _flat("scenario ", asked)
+
+
+def _without(found: object, keys: Collection[str]) -> dict[str, object]:
+    """Return a mapping without some of its keys; empty where it is none."""
+    parts = found if isinstance(found, Mapping) else {}
+    return {key: value for key, value in parts.items() if key not in keys}
 
 
 def _flat(prefix: str, found: object) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from .comparison import Comparison, Effect, LevelRows, Measure, Pair, Row, Unit
 from .differences import differences
 from .judge import LEVEL
 from .measures import at_load, with_margins
-from .notes import other_hardware
+from .notes import of_sides, other_hardware
 from .pairs import Side, fault_of, plan_of, why_not
 
 MIN_NIGHTS = 10  # with fewer t is wide, and regressions of 10 % pass
@@ -58,7 +58,7 @@ def against_history(nights: Side, candidate: Side, how: How | None = None) -> Co
         candidate.name,
         differences(nights, candidate),
         levels,
-        (),
+        tuple(of_sides(nights, candidate)),
         () if any(level.words for level in levels) else tuple(dict.fromkeys(said)),
     )
 

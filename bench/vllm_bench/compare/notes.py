@@ -34,13 +34,18 @@ def notes(levels: Sequence[Matched], a: Side, b: Side) -> Iterator[str]:
         yield from _on_turns(pairs)
     if pairs and not all(_restarted(run) for run in runs):
         yield ONE_START
-    if any(run.simulated for run in (*a.runs, *b.runs)):
-        yield SIMULATED
+    yield from of_sides(a, b)
     doubted = [run for run in runs if run.verdict.level == "SUSPECT"]
     if doubted:
         codes = dict.fromkeys(f.code for run in doubted for f in run.verdict.doubts)
         yield f"{counted(len(doubted), 'run')} of {len(runs)} SUSPECT: {', '.join(codes)}"
     yield from _left_out(levels, a, b)
+
+
+def of_sides(a: Side, b: Side) -> Iterator[str]:
+    """Yield what is so whatever the runs are held against: simulated, of several servers."""
+    if any(run.simulated for run in (*a.runs, *b.runs)):
+        yield SIMULATED
     for side, letter in ((a, "A"), (b, "B")):
         for what, values in mixed(side.runs):
             yield f"{letter} is of several: {what} {values}"

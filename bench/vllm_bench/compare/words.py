@@ -98,7 +98,8 @@ def level_name(found: Comparison, level: LevelRows) -> str:
 
 def level_title(level: LevelRows) -> str:
     """Return a level's heading: `short_chat · 8 streams · 4 pairs`."""
-    pairs = counted(len(level.pairs), "pair") if level.pairs else "unpaired"
+    some = level.pairs or level.dropped
+    pairs = counted(len(level.pairs), "pair") if some else "unpaired"
     pairs = pairs if level.nights is None else counted(level.nights, "night")
     return " · ".join(filter(None, (printable(level.scenario), level.load.words, pairs)))
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..launch.left_behind import Process, left_of
 from ..records.safe_file import read_regular, write_atomically
+from ..records.text import printable
 from ..scenario.scenario import Scenario
 from .visits import FEWEST_FOR_A_WORD, Side, Visit, left
 
@@ -171,9 +172,10 @@ def read_state(path: Path) -> State:
     except ValidationError as e:
         first = e.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
-        raise StateError(f"{path}: not an experiment of ab.py: {where}: {first['msg']}") from e
+        said = printable(f"{where}: {first['msg']}")
+        raise StateError(f"{path}: not an experiment of ab.py: {said}") from e
     if state.id != path.stem:
-        raise StateError(f"{path}: of another experiment: {state.id}")
+        raise StateError(f"{path}: of another experiment: {printable(state.id, 60)}")
     return state
 
 

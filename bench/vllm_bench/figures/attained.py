@@ -13,8 +13,16 @@ from ..stats.batches import BATCHES, Values
 from ..stats.share import Share, together
 from .facts import Facts
 from .metrics import headline_metric, why_absent
-from .objectives import BETWEEN_TOKENS, Attainment, Objective, Outcome, objectives_of
-from .throughput import shares_inside
+from .objectives import (
+    BETWEEN_TOKENS,
+    Attainment,
+    Objective,
+    Outcome,
+    RateObjective,
+    RateOutcome,
+    objectives_of,
+)
+from .throughput import rate_of, rate_window, shares_inside
 
 
 def attainment(facts: Facts) -> Attainment | None:
@@ -32,26 +40,36 @@ def tier_attainments(facts: Facts) -> dict[str, Attainment]:
     return {name: _attained(facts, of_tier) for name, of_tier in asked.items() if of_tier}
 
 
-def _attained(facts: Facts, objectives: Sequence[Objective]) -> Attainment:
+def _attained(facts: Facts, objectives: Sequence[Objective | RateObjective]) -> Attainment:
     """Return which of these objectives a run met.
 
     Over the counted requests. Those without a row, because the run broke off, are late.
     """
-    within = [(one, _within(facts, one)) for one in objectives]
+    on_requests = [one for one in objectives if isinstance(one, Objective)]
+    within = {one: _within(facts, one) for one in on_requests}
     good = ~facts.failed
-    for metric in {one.metric for one in objectives}:
+    for metric in {one.metric for one in on_requests}:
         # Of several limits on one metric, a single request must keep the widest.
-        good &= np.any([those for one, those in within if one.metric == metric], axis=0)
+        good &= np.any([those for one, those in within.items() if one.metric == metric], axis=0)
     window = facts.window
     return Attainment(
         outcomes=tuple(
-            Outcome(one, _share(facts, one, those), _why_unmeasured(facts, one))
-            for one, those in within
+            Outcome(one, _share(facts, one, within[one]), _why_unmeasured(facts, one.metric))
+            if isinstance(one, Objective)
+            else _rate_outcome(facts, one)
+            for one in objectives
         ),
         good_share=_share(facts, Objective(None, 1.0, None), good),
         good_in_window=float(shares_inside(facts.frame.of(good), window).sum()) if window else 0.0,
         window_s=None if window is None else window.length_s,
     )
+
+
+def _rate_outcome(facts: Facts, objective: RateObjective) -> RateOutcome:
+    of = "completion_tokens" if objective.metric == "output_tokens_per_s" else None
+    whole = rate_window(facts, objective.metric) is None
+    rate = rate_of(facts, objective.metric)
+    return RateOutcome(objective, rate, whole, _why_unmeasured(facts, of))
 
 
 def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Share:
@@ -67,7 +85,7 @@ def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Sha
     )
 
 
-def run_objectives(facts: Facts) -> tuple[Objective, ...]:
+def run_objectives(facts: Facts) -> tuple[Objective | RateObjective, ...]:
     """Return the objectives of a run; none where its settings have none that can be read.
 
     In an open loop those on TTFT and latency are judged from the schedule.
@@ -75,18 +93,20 @@ def run_objectives(facts: Facts) -> tuple[Objective, ...]:
     return _objectives(facts, facts.setting("slo"))
 
 
-def _objectives(facts: Facts, slo: object) -> tuple[Objective, ...]:
+def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, ...]:
     try:
         found = objectives_of(slo) if isinstance(slo, Mapping) else ()
     except (TypeError, ValueError):
         return ()
     return tuple(
-        replace(one, metric=one.metric and headline_metric(one.metric, facts.load)) for one in found
+        replace(one, metric=one.metric and headline_metric(one.metric, facts.load))
+        if isinstance(one, Objective)
+        else one
+        for one in found
     )
 
 
-def _why_unmeasured(facts: Facts, objective: Objective) -> str | None:
-    metric = objective.metric
+def _why_unmeasured(facts: Facts, metric: str | None) -> str | None:
     if metric is None or not len(facts.succeeded) or facts.values(metric).size:
         return None
     return why_absent(facts, metric)

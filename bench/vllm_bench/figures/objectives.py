@@ -4,21 +4,32 @@ A percentile objective, `ttft_ms p99 <= 500`, allows 1 % of the arrivals to be l
 of at most 500 ms. A request that failed is late: otherwise refusing work would help. A run is a
 sample: the objective is met where even the upper bound of the share late (one-sided, 95 %) is
 allowed, missed where even the lower bound isn't, and not shown in between.
+
+An objective on a rate, `output_tokens_per_s min 2000`, is judged alike, by the bounds of the rate.
+No single request meets or misses it.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from ..scenario.objectives import percentile_of
 from ..stats.batches import Interval
+from ..stats.rate import Rate, pooled_rate
 from ..stats.share import Share, pooled_share
+from .digits import short
 from .metrics import TITLES
+from .throughput import RateMetric
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+RATE_TITLES: dict[RateMetric, str] = {
+    "output_tokens_per_s": "output tokens/s",
+    "requests_per_s": "requests/s",
+}
 BETWEEN_TOKENS = ("tpot_ms", "max_gap_ms")  # a streamed reply with one token has none of these
 
 
@@ -37,17 +48,77 @@ class Objective:
         return f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
 
 
+@dataclass(frozen=True, slots=True)
+class RateObjective:
+    """Work per second that must be done, of successes."""
+
+    metric: RateMetric
+    least: float
+
+    @property
+    def words(self) -> str:
+        return f"{RATE_TITLES[self.metric]} ≥ {self.least:g}"
+
+
 Word = Literal["met", "missed", "not shown"]
 BOUND = 0.95  # one-sided confidence of met and missed
 
 
+class Judged(ABC):
+    """An objective, and what was measured of it: its bounds give a word."""
+
+    __slots__ = ()
+    objective: Objective | RateObjective
+    unmeasured: str | None  # why it is unknown; it counts as missed
+
+    @property
+    @abstractmethod
+    def word(self) -> Word:
+        """What the bounds show."""
+
+    @property
+    @abstractmethod
+    def figure(self) -> str:
+        """What was measured, in a word or two."""
+
+    @property
+    @abstractmethod
+    def more(self) -> str | None:
+        """About how much more would show it, in words; None: nobody can say."""
+
+    @property
+    @abstractmethod
+    def measured(self) -> str:
+        """What was measured, with its interval."""
+
+    @property
+    def met(self) -> bool:
+        return self.word == "met"
+
+    @property
+    def words(self) -> str:
+        if self.unmeasured is not None:
+            return f"{self.objective.words}: not measured ({self.unmeasured})"
+        return f"{self.short_words}, {self.measured}"
+
+    @property
+    def short_words(self) -> str:
+        """The objective and its word: `TTFT p99 ≤ 500 ms: not shown (about 370 requests more)`."""
+        more = f" ({self.more or 'too close to tell'})" if self.word == "not shown" else ""
+        return f"{self.objective.words}: {self.word}{more}"
+
+
+def _word(met: bool, missed: bool) -> Word:
+    return "met" if met else "missed" if missed else "not shown"
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Judged):
     """How many of the arrivals were within an objective's limit, and what that shows."""
 
     objective: Objective
     share: Share
-    unmeasured: str | None = None  # why it is unknown; it counts as missed
+    unmeasured: str | None = None
 
     @property
     def arrivals(self) -> int:
@@ -69,13 +140,7 @@ class Outcome:
         if self.allowed <= 0:  # no sample shows that none is ever late: it is about this run
             return "missed" if self.share.late else "met"
         low, high = self.share.late_bounds(BOUND)
-        if high <= self.allowed + 1e-12:
-            return "met"
-        return "missed" if low > self.allowed else "not shown"
-
-    @property
-    def met(self) -> bool:
-        return self.word == "met"
+        return _word(high <= self.allowed + 1e-12, low > self.allowed)
 
     @property
     def more_needed(self) -> int | None:
@@ -96,40 +161,100 @@ class Outcome:
         return math.ceil(self.arrivals * ((margin / away) ** power - 1))
 
     @property
+    def more(self) -> str | None:
+        needed = self.more_needed
+        return None if needed is None else f"about {needed:,} requests more"
+
+    @property
     def interval(self) -> Interval | None:
         return self.share.interval
 
     @property
-    def words(self) -> str:
-        if self.unmeasured is not None:
-            return f"{self.objective.words}: not measured ({self.unmeasured})"
+    def figure(self) -> str:
+        return f"{100 * self.within / max(self.arrivals, 1):.3g} % within"
+
+    @property
+    def measured(self) -> str:
         found = self.interval
         if found is None:
-            return f"{self.objective.words}: no request"
-        within = (
+            return "no request"
+        return (
             f"{self.within} of {self.arrivals} within ({100 * self.within / self.arrivals:.3g} %, "
             f"95 % interval {100 * found.low:.3g} to {100 * found.high:.3g})"
         )
-        return f"{self.short_words}, {within}"
+
+
+MOST_TIMES = 100  # as long: a run that would have to be longer is too close to tell
+
+
+@dataclass(frozen=True, slots=True)
+class RateOutcome(Judged):
+    """A rate, and whether it was high enough."""
+
+    objective: RateObjective
+    rate: Rate
+    whole: bool = False  # of the whole run: it has no steady window, or its tokens no stamps
+    unmeasured: str | None = None
 
     @property
-    def short_words(self) -> str:
-        """The objective and its word: `TTFT p99 ≤ 500 ms: not shown (about 370 requests more)`."""
-        return f"{self.objective.words}: {self.word}{self._more}"
+    def word(self) -> Word:
+        if self.unmeasured is not None or not self.rate.total_s:
+            return "missed"
+        (low, high), least = self.rate.bounds(BOUND), self.objective.least
+        return _word(low >= least * (1 - 1e-12), high < least)
 
     @property
-    def _more(self) -> str:
+    def more_needed(self) -> int | None:
+        """About how many seconds more, or runs (`more_of`), would show it at the rate as it is.
+
+        None: it is shown, or the rate lies too close to the objective.
+        """
         if self.word != "not shown":
-            return ""
-        more = self.more_needed
-        return " (too close to tell)" if more is None else f" (about {more:,} requests more)"
+            return None
+        low, high = self.rate.bounds(BOUND)
+        away = self.rate.per_s - self.objective.least
+        margin = self.rate.per_s - low if away > 0 else high - self.rate.per_s
+        if margin**2 > MOST_TIMES * away**2:
+            return None
+        times = (margin / away) ** 2 - 1
+        parts = len(self.rate.work) if self.rate.of_runs else self.rate.total_s
+        return max(1, math.ceil(parts * times))
+
+    @property
+    def more_of(self) -> Literal["s", "runs"]:
+        return "runs" if self.rate.of_runs else "s"
+
+    @property
+    def more(self) -> str | None:
+        needed = self.more_needed
+        unit = "s" if self.more_of == "s" else "run" if needed == 1 else "runs"
+        return None if needed is None else f"about {needed:,} {unit} more"
+
+    @property
+    def interval(self) -> Interval | None:
+        return self.rate.interval if self.rate.total_s else None
+
+    @property
+    def figure(self) -> str:
+        return f"{short(self.rate.per_s)}/s"
+
+    @property
+    def measured(self) -> str:
+        found = self.interval
+        if found is None:
+            return "no request"
+        where = "whole run" if self.whole else "steady window"
+        of = f" of {len(self.rate.work)} runs" if self.rate.of_runs else ""
+        return (
+            f"{self.figure} ({where}{of}, 95 % interval {short(found.low)} to {short(found.high)})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Attainment:
-    """The outcomes of one or several runs, and the requests that met every objective."""
+    """The outcomes of one or several runs, and the requests that met every objective on one."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Outcome | RateOutcome, ...]
     good_share: Share
     good_in_window: float
     window_s: float | None  # of all runs together; None: a run had no steady window
@@ -153,22 +278,35 @@ class Attainment:
         return self.word == "met"
 
     @property
-    def missed(self) -> tuple[Outcome, ...]:
+    def missed(self) -> tuple[Judged, ...]:
         return tuple(o for o in self.outcomes if o.word == "missed")
 
     @property
-    def not_shown(self) -> tuple[Outcome, ...]:
+    def too_little(self) -> bool:
+        """Whether rates alone were missed: more load may bring them."""
+        return bool(self.missed) and all(isinstance(o, RateOutcome) for o in self.missed)
+
+    @property
+    def not_shown(self) -> tuple[Judged, ...]:
         return tuple(o for o in self.outcomes if o.word == "not shown")
+
+    @property
+    def on_requests(self) -> tuple[Outcome, ...]:
+        """The outcomes of objectives that a single request can meet: not those on rates."""
+        return tuple(o for o in self.outcomes if isinstance(o, Outcome))
 
     @property
     def unmeasured(self) -> str | None:
         """Why it is unknown which requests met every objective; None: it is known."""
-        return next((o.unmeasured for o in self.outcomes if o.unmeasured is not None), None)
+        return next((o.unmeasured for o in self.on_requests if o.unmeasured is not None), None)
 
     @property
     def share(self) -> float | None:
-        """Requests that met every objective, of the arrivals; None: none came, or unmeasured."""
-        if not self.arrivals or self.unmeasured is not None:
+        """Requests that met every objective on one, of the arrivals.
+
+        None: none came, it is unmeasured, or there are objectives on rates alone.
+        """
+        if not self.arrivals or not self.on_requests or self.unmeasured is not None:
             return None
         return self.good / self.arrivals
 
@@ -179,24 +317,42 @@ class Attainment:
     @property
     def goodput_per_s(self) -> float | None:
         """Requests per second that met every objective, in the steady window."""
-        if not self.window_s or self.unmeasured is not None:
+        if not self.window_s or not self.on_requests or self.unmeasured is not None:
             return None
         return self.good_in_window / self.window_s
 
 
-def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective, ...]:
+def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective | RateObjective, ...]:
     """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
-    found = []
+    found: list[Objective | RateObjective] = []
     for metric in TIMES:
-        limits = slo.get(metric) or {}
-        if not isinstance(limits, Mapping):
-            raise ValueError(f"{metric}: not a mapping")  # noqa: TRY004
+        limits = _mapping(slo, metric)
         found += [
             Objective(metric, percentile_of(str(name)) / 100, float(limit))
             for name, limit in sorted(limits.items(), key=lambda item: percentile_of(item[0]))
         ]
     rate = slo.get("success_rate")
-    return (*found, *([] if rate is None else [Objective(None, float(rate), None)]))
+    found += [] if rate is None else [Objective(None, float(rate), None)]
+    for name in get_args(RateMetric):
+        least = _mapping(slo, name).get("min")
+        found += [] if least is None else [RateObjective(name, float(least))]
+    return tuple(found)
+
+
+def _mapping(slo: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = slo.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{key}: not a mapping")  # noqa: TRY004
+    return found
+
+
+def without(found: Attainment, metric: str, why: str) -> Attainment:
+    """Return an attainment in which objectives on a metric count as not measured."""
+    outcomes = (
+        replace(one, unmeasured=why) if one.objective.metric == metric else one
+        for one in found.outcomes
+    )
+    return replace(found, outcomes=tuple(outcomes))
 
 
 def pooled(parts: Sequence[Attainment]) -> Attainment | None:
@@ -214,9 +370,12 @@ def pooled(parts: Sequence[Attainment]) -> Attainment | None:
     )
 
 
-def _pooled_outcome(outcomes: Sequence[Outcome]) -> Outcome:
-    return Outcome(
-        outcomes[0].objective,
-        pooled_share([o.share for o in outcomes]),
-        next((o.unmeasured for o in outcomes if o.unmeasured), None),
-    )
+def _pooled_outcome(parts: Sequence[Outcome | RateOutcome]) -> Outcome | RateOutcome:
+    unmeasured = next((o.unmeasured for o in parts if o.unmeasured), None)
+    rates = [one for one in parts if isinstance(one, RateOutcome)]
+    if rates:
+        rate, whole = pooled_rate([one.rate for one in rates]), any(one.whole for one in rates)
+        return RateOutcome(rates[0].objective, rate, whole, unmeasured)
+    shares = [one for one in parts if isinstance(one, Outcome)]
+    share = pooled_share([one.share for one in shares])
+    return Outcome(shares[0].objective, share, unmeasured)

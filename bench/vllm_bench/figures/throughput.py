@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..records.row import Rows
-from ..stats.batches import Values
+from ..stats.batches import BATCHES, MIN_BATCHES, Values
 from ..stats.distribution import filled, floats
+from ..stats.rate import Rate, alike
 from .facts import Facts
 from .window import Window
+
+RateMetric = Literal["output_tokens_per_s", "requests_per_s"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,59 @@ def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
         prompt_tokens=_shared(rows["prompt_tokens"], shares),
         output_tokens=output,
     )
+
+
+LATENCIES = 4  # mean ones, in a batch; the fewest batches there are may be half as long
+FEWEST = 20  # requests, of which batches are made
+
+
+def rate_window(facts: Facts, metric: RateMetric) -> Window | None:
+    """Return the steady window where a rate is known in it; None: it is of the whole run."""
+    unstamped = facts.streaming and facts.reads is None
+    return None if unstamped and metric == "output_tokens_per_s" else facts.window
+
+
+def rate_of(facts: Facts, metric: RateMetric) -> Rate:
+    """Return a rate of the steady window, or of the whole run, in batches of equal time.
+
+    A batch is of several latencies: a reply's work is spread over its own time, so in shorter ones
+    the same replies would be at work in neighbours, and batches would differ less than they
+    should. A run that is too short for three of them is one part.
+    """
+    window = rate_window(facts, metric)
+    span = window or facts.whole_run
+    if span is None:
+        return Rate((), ())
+    edges = np.linspace(span.start_s, span.end_s, _parts(facts, window, span.length_s) + 1)
+    spans_s = tuple(np.diff(edges).tolist())
+    if window is None:  # nothing lies outside
+        edges[[0, -1]] = -math.inf, math.inf
+    parts = [Window(*edge) for edge in pairwise(edges.tolist())]
+    done = _work(facts, metric, parts)
+    work = done.sum(axis=0).tolist()
+    if metric == "output_tokens_per_s" and facts.reads is not None:
+        work = [facts.reads.tokens_between(part.start_s, part.end_s) for part in parts]
+    return Rate(tuple(work), spans_s, alike(done.sum(axis=1)))
+
+
+def _work(facts: Facts, metric: RateMetric, parts: Sequence[Window]) -> Values:
+    """Return what each success (a row) did in each part (a column)."""
+    rows = facts.succeeded
+    shares = np.column_stack([shares_inside(rows, part) for part in parts])
+    if metric == "output_tokens_per_s":
+        shares *= np.nan_to_num(rows["completion_tokens"])[:, np.newaxis]
+    return shares
+
+
+def _parts(facts: Facts, window: Window | None, length_s: float) -> int:
+    """Return in how many batches a time of this length can be cut."""
+    latency_ms = facts.values("latency_ms")
+    if window is None or not latency_ms.size:
+        return 1  # a whole run's start and drain would make its batches differ
+    latencies = 1000 * length_s / max(float(latency_ms.mean()), 1e-6)
+    if len(facts.counted_rows) < FEWEST or latencies < MIN_BATCHES * LATENCIES / 2:
+        return 1
+    return int(min(max(latencies / LATENCIES, MIN_BATCHES), BATCHES))
 
 
 def shares_inside(rows: Rows, window: Window) -> Values:

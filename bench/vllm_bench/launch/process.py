@@ -130,10 +130,11 @@ class ServerProcess:
                 if not self.is_alive:
                     raise self._failed("ended before it was ready")
                 try:
-                    if self._listens():
+                    if (listens := self._listens()) is not False:
                         self._had_port = True
                         server.ready()
-                        self._check_age(server)
+                        if listens is None:
+                            self._check_age(server)
                         return time.monotonic() - self._began_s
                 except NotReadyError as e:
                     why = str(e)
@@ -183,14 +184,14 @@ class ServerProcess:
             )
 
     def _listens(self) -> bool | None:
-        """Whether a process of ours listens on the port; True too where /proc doesn't tell."""
+        """Whether a process of ours listens on the port; None where /proc doesn't tell."""
         sockets = sockets_on(self.settings.port)
         if sockets is None:
-            return True
+            return None
         if not sockets or self.pid is None:
             return False
         told = [holds(pid, sockets) for pid in members(self.pid)]
-        return True in told or None in told
+        return True in told or (None if None in told else False)
 
     def _check_age(self, server: Server) -> None:
         """Raise StartFailedError where an older server answers; it says its age on /metrics."""

@@ -19,10 +19,10 @@ import orjson
 from markupsafe import Markup
 
 from ..charts.against_load import load_charts
+from ..charts.capacity import pareto_chart
 from ..charts.chart import DARK, LIGHT, css
 from ..charts.distributions import DRAWN, overlay
 from ..charts.over_time import Room
-from ..charts.capacity import pareto_chart
 from ..charts.pen_plotly import for_page
 from ..charts.pictures import DrawnRun, all_series
 from ..records.text import printable

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 from ..charts.against_load import objectives_of
-from ..figures.objectives import Objective, Word
+from ..figures.objectives import Objective, RateObjective, Word
 from ..records.text import ABSENT
-from ..summary.capacity import capacity
+from ..summary.capacity import capacity, tiers_of
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary, headline
 from ..tables.level_lines import WORDS as WORD
+from ..tables.level_lines import tier_words
 from ..verdict.finding import Finding
 from ..verdict.verdict import CHECKS
 from .tables import Cell, Column, Table, table
@@ -99,21 +100,23 @@ def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
     return Reason(worst.code, worst.severity.name, meaning, each, worst.advice if shared else "")
 
 
-def objectives(series: Series) -> tuple[str, Table] | None:
-    """Return the highest load that met its objectives, in words, and one row per level.
+def objectives(series: Series) -> tuple[list[str], Table] | None:
+    """Return the highest load that met its objectives and each tier's, and one row per level.
 
     None where there are no objectives.
     """
-    asked = objectives_of(series)
-    if not asked:
+    asked, tiers = objectives_of(series), tiers_of(series)
+    if not asked and not tiers:
         return None
     columns = [
         Column("load", "level of load", lambda level: Cell(level.load.words), look=""),
-        Column("all", "whether every objective was met", _state, look=""),
+        *([Column("all", "whether every objective was met", _state, look="")] if asked else []),
         *(Column(o.words, "whether it was met", partial(_met, o), look="") for o in asked),
+        *(Column(f"tier {t}", "what it didn't meet", partial(_tier, t), look="") for t in tiers),
     ]
     most = capacity(series.levels)
-    return most.words if most else "", table(columns, series.levels)
+    lines = [f"tier {name}: {tier_words(series, name)}" for name in tiers]
+    return [*([most.words] if most else []), *lines], table(columns, series.levels)
 
 
 def _state(level: Level) -> Cell:
@@ -123,13 +126,24 @@ def _state(level: Level) -> Cell:
     return Cell(WORD[level.attainment.word if level.attainment else "missed"], look="pill")
 
 
-def _met(objective: Objective, level: Level) -> Cell:
+def _tier(tier: str, level: Level) -> Cell:
+    """Return whether a level met a tier's objectives, and which ones it didn't."""
+    found = level.tiers.get(tier)
+    if found is None:
+        why = level.invalid or "its runs had other objectives"
+        return Cell(f"✗ {ABSENT}", look="missed", more=why)
+    mark, look = MARK[found.word]
+    failing = ", ".join(o.objective.words for o in found.missed or found.not_shown)
+    words = "; ".join(outcome.words for outcome in found.outcomes)
+    return Cell(f"{mark} {failing or 'met'}", look=look, more=words)
+
+
+def _met(objective: Objective | RateObjective, level: Level) -> Cell:
     outcomes = level.attainment.outcomes if level.attainment else ()
     outcome = next((o for o in outcomes if o.objective == objective), None)
     if outcome is None:
         why = level.invalid or "its runs had other objectives"
         return Cell(f"✗ {ABSENT}", look="missed", more=why)
     mark, look = MARK[outcome.word]
-    measured = outcome.unmeasured is None and outcome.arrivals
-    share = f"{100 * outcome.within / max(outcome.arrivals, 1):.3g} % within"
-    return Cell(f"{mark} {share if measured else 'not measured'}", look=look, more=outcome.words)
+    figure = "not measured" if outcome.unmeasured or outcome.interval is None else outcome.figure
+    return Cell(f"{mark} {figure}", look=look, more=outcome.words)

@@ -1,7 +1,7 @@
 """A scenario's objectives: what its requests must meet for the scenario to have passed.
 
 slo: {preset: mlperf-llama2-70b-interactive, ttft_ms: {p50: 200, p99: 500}, success_rate: 0.999}
-slo_tiers: {interactive: {ttft_ms: {p99: 300}}, batch: {success_rate: 0.999}}
+slo_tiers: {interactive: {ttft_ms: {p99: 300}}, batch: {output_tokens_per_s: {min: 2000}}}
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def _no_yes_or_no(value: object) -> object:
     return value
 
 
+def _at_least(given: object) -> object:
+    if not isinstance(given, Mapping) or [*given] != ["min"]:
+        raise ValueError("must be a mapping with min alone, as in {min: 2000}")
+    return given
+
+
 def _usable(limits: dict[str, float]) -> dict[str, float]:
     if not limits:
         raise ValueError("must name a percentile, as in {p99: 500}")
@@ -73,6 +79,7 @@ Limit = Annotated[
     float, BeforeValidator(_no_yes_or_no), Field(gt=0, le=MOST_LIMIT, allow_inf_nan=False)
 ]
 Limits = Annotated[dict[str, Limit], AfterValidator(_usable)]
+AtLeast = Annotated[dict[str, Limit], BeforeValidator(_at_least)]
 
 
 class Slo(BaseModel):
@@ -93,6 +100,12 @@ class Slo(BaseModel):
     max_gap_ms: Limits | None = setting("the longest silence within a reply", {"p99": 400}, None)
     success_rate: float | None = setting(
         "share of all requests that must succeed", 0.999, None, gt=0, le=1, allow_inf_nan=False
+    )
+    output_tokens_per_s: AtLeast | None = setting(
+        "generated tokens per second in the steady window, at least", {"min": 2000}, None
+    )
+    requests_per_s: AtLeast | None = setting(
+        "successes per second in the steady window, at least", {"min": 20}, None
     )
 
     @model_validator(mode="before")

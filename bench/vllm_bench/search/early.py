@@ -18,6 +18,7 @@ OVER = {"find": 1.0, "close": 1.0, "confirm": 2.0}
 CHANCE = 4.0  # standard deviations of what comes, by which more came than was served
 GREW = 0.20  # of what came: see not_stationary
 GROWING = "the queue grew"  # how a reason begins that is about that
+MORE = 1.5  # times as many under way as halfway
 LATENCIES = 3.0  # a run must have lasted this many before a queue can be told from its start
 
 
@@ -75,7 +76,7 @@ class Counts:
         """Return how far the queue has grown; None: it hasn't, or it is too early to say.
 
         In the second half of the time so far a fifth of what came wasn't served, and by more than
-        chance; and twice as many are under way as halfway.
+        chance; and many more are under way than halfway: from the start on it would be twice.
         """
         if not self.due_s or self._seen <= self.size.dropped:
             return None
@@ -87,7 +88,7 @@ class Counts:
         grown = (came - before) - (self._seen - ended)
         if grown <= max(GREW * (came - before), CHANCE * math.sqrt(came - before)):
             return None
-        if came - self._seen < 2 * (before - ended):
+        if came - self._seen < MORE * (before - ended):
             return None
         return (
             f"{GROWING} from {before - ended} to {came - self._seen} requests under way in "

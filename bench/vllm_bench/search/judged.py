@@ -72,7 +72,7 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
         late={name: lates(found, summary.samples) for name, found in tiers.items()},
         over=_over(run, summary.verdict.findings),
         stopped=None if run.stopped and run.stopped.startswith(GROWING) else run.stopped,
-        spoilt=spoilt(summary.verdict.findings) or _unmeasured(tiers),
+        spoilt=spoilt(summary.verdict.doubts) or _unmeasured(tiers),
         verdict=summary.verdict.level,
         limits=tuple(limits(summary.server_side, _most_seqs(summary))),
         server=_figures(summary.server_side),

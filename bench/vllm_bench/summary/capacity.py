@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..figures.objectives import Attainment
 from ..scenario.load import Load
 from ..verdict.verdict import Level as VerdictLevel
 from .levels import Level, Series, output_tokens_per_s
@@ -20,39 +21,59 @@ class Capacity:
 
     met: Level | None
     beyond: Level | None  # it missed, or its runs don't show that it met
+    first: Level | None = None  # the lowest that met, where lower ones had too little load
+    tier: str | None = None  # which objectives: of this one of slo_tiers; None: of slo
 
     @property
     def words(self) -> str:
         most = "no level was shown to meet every objective"
         if self.met is not None:
-            most = f"every objective was met up to {self.met.load.words}"
+            since = f"from {self.first.load.words} " if self.first is not None else ""
+            most = f"every objective was met {since}up to {self.met.load.words}"
         if self.beyond is None:
             return f"{most}, the highest level: try higher ones"
-        return f"{most}; {self.beyond.load.words} {_why_not(self.beyond)}"
+        return f"{most}; {self.beyond.load.words} {_why_not(self.beyond, self.tier)}"
 
 
-def capacity(levels: Sequence[Level]) -> Capacity | None:
+def capacity(levels: Sequence[Level], tier: str | None = None) -> Capacity | None:
     """Return the capacity of levels in rising order; None where they have no objectives.
 
     A level above one that missed doesn't count, even if it met them: that was chance. One that was
-    too short to show it is shown by a higher one that met.
+    too short to show it is shown by a higher one that met, and one that missed a rate alone, before
+    any that met, had too little load for it.
     """
-    if all(run.attainment is None for level in levels for run in level.runs):
+    if all(attained(run, tier) is None for level in levels for run in level.runs):
         return None
     met: Level | None = None
     beyond: Level | None = None
+    first: Level | None = None
+    too_low: Level | None = None
     for level in levels:
-        if level.attainment is None or level.attainment.missed:
-            return Capacity(met, beyond or level)
-        if level.attainment.met:
+        found = attained(level, tier)
+        if met is None and found is not None and found.too_little:
+            too_low = level
+        elif found is None or found.missed:
+            return Capacity(met, beyond or level, first, tier)
+        elif found.met:
+            first = first or (level if too_low else None)
             met, beyond = level, None
         else:
             beyond = beyond or level
-    return Capacity(met, beyond)
+    return Capacity(met, beyond or (None if met else too_low), first, tier)
 
 
-def _why_not(level: Level) -> str:
-    found = level.attainment
+def attained(of: RunSummary | Level, tier: str | None) -> Attainment | None:
+    """Return the attainment of a tier; None as a tier: of slo."""
+    return of.attainment if tier is None else of.tiers.get(tier)
+
+
+def tiers_of(series: Series) -> list[str]:
+    """Return the names of all tiers of a series' runs, in their scenario's order."""
+    return list(dict.fromkeys(name for run in series.runs for name in run.tiers))
+
+
+def _why_not(level: Level, tier: str | None) -> str:
+    found = attained(level, tier)
     if found is None:
         return f"doesn't count: {level.invalid or 'its runs had other objectives'}"
     if found.missed:

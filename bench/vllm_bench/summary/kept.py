@@ -202,7 +202,18 @@ def _made_of(origin: Any, parts: tuple[Any, ...], found: Any) -> Any:
         return {_made(parts[0], key): _made(parts[1], part) for key, part in found}
     if origin is typing.Literal:
         return _checked(found, found in parts)
-    return None if found is None else _made(parts[0], found)  # `X | None`
+    return None if found is None else _one_of(parts, found)
+
+
+def _one_of(kinds: tuple[Any, ...], found: Any) -> Any:
+    """Return the value of the first of these types that it is one of: of `X | Y | None`."""
+    *others, last = [kind for kind in kinds if kind is not type(None)]
+    for kind in others:
+        try:
+            return _made(kind, found)
+        except (ValueError, TypeError):
+            continue
+    return _made(last, found)
 
 
 @cache

@@ -17,7 +17,7 @@ from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
-from ..figures.objectives import Attainment
+from ..figures.objectives import Attainment, without
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
@@ -44,6 +44,7 @@ from ..verdict.verdict import LEVELS, Verdict, judge
 from .calibration import Calibration, read_sidecar, sidecar
 
 T = TypeVar("T")
+NO_GAPS = "the verdict on gaps is INVALID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +186,7 @@ def _told(run: Run, read: Callable[[], T | None]) -> T | None:
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
-    samples = {metric.name: metric.sample(facts) for metric in METRICS}
-    found = {name: sample.described() for name, sample in samples.items()}
+    (samples, found), verdict = _described(facts), judge(facts)
     reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
     return RunSummary(
         run_id=run.run_id,
@@ -208,10 +208,10 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         throughput=throughput(facts),
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
-        tiers=tier_attainments(facts),
+        tiers=_believed(tier_attainments(facts), verdict),
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
-        verdict=judge(facts),
+        verdict=verdict,
         calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
@@ -222,6 +222,21 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),
     )
+
+
+def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
+    samples = {metric.name: metric.sample(facts) for metric in METRICS}
+    return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
+    """Return tiers whose objectives on gaps count as not measured where gaps are INVALID.
+
+    In slo such an objective makes the run itself INVALID; a tier judges no run.
+    """
+    if verdict.of("gaps") != "INVALID":
+        return dict(tiers)
+    return {name: without(found, "max_gap_ms", NO_GAPS) for name, found in tiers.items()}
 
 
 def _cached_tokens(facts: Facts) -> int | None:

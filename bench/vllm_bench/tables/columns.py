@@ -6,12 +6,13 @@ the terminal, summary.md and the report's tables have `GROUPS` of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
+from ..figures.objectives import Attainment
 from ..records.row import Column, Value, column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
@@ -74,6 +75,11 @@ def _objectives_missed(run: RunSummary) -> Value:
     if found is None:
         return None
     return "; ".join(o.short_words for o in (*found.missed, *found.not_shown))
+
+
+def words_by_tier(tiers: Mapping[str, Attainment]) -> Value:
+    """Return each tier with its word: `interactive missed; batch met`."""
+    return "; ".join(f"{name} {found.word}" for name, found in tiers.items()) or None
 
 
 WORDS: dict[Family, str] = {
@@ -250,12 +256,17 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("objectives", "met, missed or not shown: the worst of them", "attainment.word"),
     Column(
         "objectives_missed",
-        "those missed, and those not shown with the requests that it takes",
+        "those missed, and those not shown with the requests or seconds that it takes",
         _objectives_missed,
     ),
     Column(
+        "tiers",
+        "each of slo_tiers, and whether its objectives were met, missed or not shown",
+        lambda run: words_by_tier(run.tiers),
+    ),
+    Column(
         "attainment",
-        "requests that met every objective, of those counted, 0 to 1",
+        "requests that met every objective on one, of those counted, 0 to 1",
         "attainment.share",
     ),
     *_of(
@@ -266,7 +277,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column(
         "goodput_per_s",
-        "requests per second that met every objective, in the steady window",
+        "requests per second that met every objective on one, in the steady window",
         "attainment.goodput_per_s",
     ),
     Column(

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
-
 from ..compare import words
 from ..compare.comparison import Comparison, LevelRows, Row
 from ..figures.digits import markdown_table
@@ -25,7 +21,7 @@ OF_PAIRS = (
     "A, B: geometric means over the pairs, ± half of their 95 % interval",
     CHANGE,
     "faster, slower: p < .05 (Holm, over the level's measures), and the interval lies beyond half "
-    "the margin; equivalent: it lies within the margin",
+    "the margin; equivalent: the 96 % interval lies within the margin",
 )
 OF_NIGHTS = (
     "A: the nights' geometric mean; limit: beyond it B is slower than the next night may be "
@@ -34,6 +30,8 @@ OF_NIGHTS = (
 )
 LONGEST = 2000  # characters of a line of ours
 Table = list[list[str]]
+Parts = list[tuple[str, str]]  # texts, each with its style
+Line = tuple[Parts, int]  # and how far it is indented
 
 
 def _legend(found: Comparison) -> tuple[str, ...]:
@@ -86,42 +84,35 @@ def _without_empty(table: Table) -> Table:
     return [list(cells) for cells in zip(*columns, strict=True)]
 
 
-# ---- terminal ----
+# ---- lines ----
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
-    """Print it; on a pipe lines are neither folded nor cut."""
-    plain = not console.is_terminal
-    for line, indent in _lines(found, None if plain else console.width):
-        text = line if isinstance(line, Text) else Text(line)
-        shown = (
-            Text(" " * indent) + text if plain else Padding(text, (0, 0, 0, indent), expand=False)
-        )
-        console.print(shown, soft_wrap=plain)
-
-
-def _lines(found: Comparison, width: int | None) -> Iterator[tuple[Text | str, int]]:
-    """Yield lines with their indents; `width`: None on a pipe."""
-    yield Text(words.answer(found), style="bold"), 0
-    yield "", 0
+def lines(found: Comparison, width: int | None) -> Iterator[Line]:
+    """Yield what a terminal of this width shows, or a pipe, which has none (None)."""
+    yield _line(words.answer(found), "bold")
+    yield _line("")
     for side, name in (("A", found.a), ("B", found.b)):
-        yield f"{side}  {printable(name)}", 0
-    yield Text(DIFFERS, style="bold"), 0
+        yield _line(f"{side}  {printable(name)}")
+    yield _line(DIFFERS, "bold")
     for one in found.differences:
-        yield f"{printable(one.what)}: {printable(one.a)} → {printable(one.b)}", 2
+        yield _line(f"{printable(one.what)}: {printable(one.a)} → {printable(one.b)}", indent=2)
     if not found.differences:
-        yield NOTHING, 2
+        yield _line(NOTHING, indent=2)
     for level in found.levels:
         yield from _of_level(level, width)
     if found.notes:
-        yield Text(f"\n{WORTH}", style="bold"), 0
-        yield from ((printable(note, LONGEST), 2) for note in found.notes)
-    yield "", 0
-    yield from ((Text(line, style="dim"), 0) for line in _legend(found))
+        yield from (_line(""), _line(WORTH, "bold"))
+        yield from (_line(printable(note, LONGEST), indent=2) for note in found.notes)
+    yield _line("")
+    yield from (_line(line, "dim") for line in _legend(found))
 
 
-def _of_level(level: LevelRows, width: int | None) -> Iterator[tuple[Text | str, int]]:
-    yield Text(f"\n{words.level_title(level)}", style="bold"), 0
+def _line(text: str, style: str = "", indent: int = 0) -> Line:
+    return [(text, style)], indent
+
+
+def _of_level(level: LevelRows, width: int | None) -> Iterator[Line]:
+    yield from (_line(""), _line(words.level_title(level), "bold"))
     table, gap = _that_fits(level, width)
     if table:
         sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -131,7 +122,7 @@ def _of_level(level: LevelRows, width: int | None) -> Iterator[tuple[Text | str,
         yield from (line for row in _shown(level) for line in _block(level, row))
     shown = bool(table) and SMALLEST in table[0]
     for line in words.level_lines(level, smallest=not shown):
-        yield Text(printable(line, LONGEST), style="dim"), 2
+        yield _line(printable(line, LONGEST), "dim", indent=2)
 
 
 def _that_fits(level: LevelRows, width: int | None) -> tuple[Table, int]:
@@ -144,25 +135,22 @@ def _that_fits(level: LevelRows, width: int | None) -> tuple[Table, int]:
     return [], 0
 
 
-def _row(cells: Sequence[str], sizes: Sequence[int], right: Sequence[bool], gap: int) -> Text:
+def _row(cells: Sequence[str], sizes: Sequence[int], right: Sequence[bool], gap: int) -> Parts:
     """Return a line whose cells have these sizes, and stand to the right or to the left."""
     aligned = (
         cell.rjust(size) if at_right else cell.ljust(size)
         for cell, size, at_right in zip(cells, sizes, right, strict=True)
     )
     parts = [(cell, STYLES.get(cell.strip(), "")) for cell in aligned]
-    spaced = [part for cell in parts for part in ((" " * gap, ""), cell)]
-    line = Text.assemble(*spaced[1:])
-    line.rstrip()
-    return line
+    return [part for cell in parts for part in ((" " * gap, ""), cell)][1:]
 
 
-def _block(level: LevelRows, row: Row) -> Iterator[tuple[Text | str, int]]:
+def _block(level: LevelRows, row: Row) -> Iterator[Line]:
     """Yield a measure's lines where no table fits."""
     name, a, b, *limit, change, word = _cells(level, row)
-    yield Text.assemble(name, ": " if word else "", (word, STYLES.get(word, ""))), 0
-    yield ", ".join([f"A {a}", f"B {b}", *(f"limit {of}" for of in limit)]), 2
-    yield change, 2
+    yield [(name, ""), (": " if word else "", ""), (word, STYLES.get(word, ""))], 0
+    yield _line(", ".join([f"A {a}", f"B {b}", *(f"limit {of}" for of in limit)]), indent=2)
+    yield _line(change, indent=2)
 
 
 # ---- Markdown ----

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..figures.metrics import METRICS
-from ..figures.objectives import Objective, Word
+from ..figures.objectives import Objective, RateObjective, Word
 from ..records.row import Column, Value
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
@@ -23,7 +23,7 @@ from ..serverside.server import ServerSide
 from ..stats.batches import Interval
 from ..stats.distribution import Distribution
 from ..summary.again import Again, again
-from ..summary.capacity import Capacity, capacity
+from ..summary.capacity import Capacity, capacity, tiers_of
 from ..summary.environment import environment
 from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
@@ -78,6 +78,21 @@ class OutcomeView(View):
     words: str
 
 
+class RateOutcomeView(View):
+    """The outcome of an objective on a rate."""
+
+    objective: RateObjective
+    per_s: Annotated[float, Field(validation_alias=AliasPath("rate", "per_s"))]
+    whole: bool  # of the whole run, not of the steady window
+    word: Word
+    met: bool
+    more_needed: int | None  # about how many of `more_of` more would show it
+    more_of: Literal["s", "runs"]
+    interval: Interval | None
+    unmeasured: str | None
+    words: str
+
+
 class AttainmentView(View):
     """The outcome of all objectives together."""
 
@@ -88,7 +103,7 @@ class AttainmentView(View):
     share: float | None
     interval: Interval | None
     goodput_per_s: float | None
-    outcomes: tuple[OutcomeView, ...]
+    outcomes: tuple[OutcomeView | RateOutcomeView, ...]
 
 
 METRIC: JsonDict = {"oneOf": [{"const": m.name, "description": m.doc} for m in METRICS]}
@@ -107,6 +122,7 @@ class Parts(View):
     exact_tokens: bool | None
     errors: tuple[ErrorGroup, ...]
     attainment: AttainmentView | None
+    tiers: Mapping[str, AttainmentView]  # of each of slo_tiers
     turns: tuple[Turn, ...]
     server_side: ServerSide
     gpu_side: GpuSide
@@ -116,7 +132,7 @@ class Parts(View):
 
 # These columns of summary.csv show a part of the document in one cell.
 IN_ONE_CELL = {
-    *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed"),
+    *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed", "tiers"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
 }
 RUN_FIGURES = [
@@ -153,6 +169,7 @@ class CapacityView(View):
 
     met: Load | None
     missed: Load | None
+    first: Load | None  # the lowest that met them, where lower ones had too little load for a rate
     words: str
 
 
@@ -165,6 +182,7 @@ class ScenarioView(View):
     stability: tuple[str, ...]
     knee: Knee | None
     capacity: CapacityView | None
+    tiers: Mapping[str, CapacityView]  # of each of slo_tiers
     again: Again | None
 
 
@@ -204,13 +222,18 @@ def _scenario(name: str, series: Series) -> ScenarioView:
         stability=tuple(judged.lines) if judged else (),
         knee=judged.knee if judged else None,
         capacity=_capacity(most) if most else None,
+        tiers={
+            tier: _capacity(found)
+            for tier in tiers_of(series)
+            if (found := capacity(series.levels, tier))
+        },
         again=again(series, name),
     )
 
 
 def _capacity(found: Capacity) -> CapacityView:
-    met, missed = (level.load if level else None for level in (found.met, found.beyond))
-    return CapacityView(met=met, missed=missed, words=found.words)
+    met, missed, first = (lv.load if lv else None for lv in (found.met, found.beyond, found.first))
+    return CapacityView(met=met, missed=missed, first=first, words=found.words)
 
 
 def to_json(summaries: Sequence[RunSummary]) -> bytes:

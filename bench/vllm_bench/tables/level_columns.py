@@ -9,7 +9,7 @@ from ..records.row import Column, Value, follow, in_file
 from ..stats.repeated import Repeated
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .columns import REPEATED, RunColumn
+from .columns import REPEATED, RunColumn, words_by_tier
 from .group import PERCENTILE
 
 
@@ -109,8 +109,13 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         "level.attainment.word",
     ),
     Column(
+        "tiers",
+        "each of slo_tiers, and whether its objectives were met, missed or not shown",
+        lambda row: words_by_tier(row.level.tiers),
+    ),
+    Column(
         "attainment",
-        "share of these requests that met every objective, 0 to 1",
+        "share of these requests that met every objective on one, 0 to 1",
         "level.attainment.share",
     ),
     Column(
@@ -121,7 +126,7 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     Column("attainment_high", "high end of that interval", "level.attainment.interval.high"),
     Column(
         "goodput_per_s",
-        "requests per second that met every objective",
+        "requests per second that met every objective on one",
         "level.attainment.goodput_per_s",
     ),
     Column("ttft_stability", "the TTFT compared with the lowest level's", "state"),

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from ..figures.absent import observed
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
-from ..figures.objectives import Word
+from ..figures.objectives import Attainment, Word
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..stats.batches import MIN_REPEATS
 from ..stats.repeated import Repeated
-from ..summary.capacity import capacity
+from ..summary.capacity import capacity, tiers_of
 from ..summary.levels import Level, Series, series_of
 from ..summary.stability import stability
 from ..summary.summary import RunSummary
@@ -56,10 +56,28 @@ def sections(series: Series) -> list[Section]:
 
 
 def objective_lines(series: Series) -> list[str]:
-    """Return one line per level on its objectives, and one on the highest that met them all."""
+    """Return one line per level on its objectives, one on the highest that met them all, and tiers.
+
+    Of each tier there is one line.
+    """
     lines = [line for level in series.levels for line in _level_objectives(level)]
     most = capacity(series.levels)
-    return [*lines, most.words] if most and len(series.levels) > 1 else lines
+    lines += [most.words] if most and len(series.levels) > 1 else []
+    return [*lines, *(f"tier {name}: {tier_words(series, name)}" for name in tiers_of(series))]
+
+
+def tier_words(series: Series, tier: str) -> str:
+    """Return up to which level a tier's objectives were met; of one level, whether they were."""
+    most = capacity(series.levels, tier)
+    if most is None or len(series.levels) > 1:
+        return most.words if most else ""
+    (level,) = series.levels
+    found = level.tiers.get(tier)
+    if found is None:
+        return level.invalid or "its runs had other objectives"
+    return "; ".join(
+        [WORDS[found.word], *(o.short_words for o in (*found.missed, *found.not_shown))]
+    )
 
 
 def _level_objectives(level: Level) -> list[str]:
@@ -69,19 +87,28 @@ def _level_objectives(level: Level) -> list[str]:
         why = level.invalid or "its runs had other objectives"
         return [f"{level.load.words}: {why}"] if asked else []
     goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
-    share, interval = found.share, found.interval
-    met = "no request" if found.unmeasured is None else f"not measured ({found.unmeasured})"
-    if share is not None and interval is not None:
-        met = (
-            f"{100 * share:.3g} % of {counted(found.arrivals, 'request')} met every objective "
-            f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g}){goodput}"
-        )
-    head = f"{level.load.words}: {WORDS[found.word]}, {met}"
+    head = f"{level.load.words}: {WORDS[found.word]}{_share(found)}{goodput}"
     left_out = f"; {level.invalid}" if level.invalid else ""
     return [
         head + left_out,
         *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes),
     ]
+
+
+def _share(found: Attainment) -> str:
+    """Return which share of the requests met all that one can meet; empty: there are only rates."""
+    share, interval = found.share, found.interval
+    if not found.on_requests:
+        return ""
+    if found.unmeasured is not None:
+        return f", not measured ({found.unmeasured})"
+    if share is None or interval is None:
+        return ", no request"
+    every = "every objective" + (" on one" if len(found.on_requests) < len(found.outcomes) else "")
+    return (
+        f", {100 * share:.3g} % of {counted(found.arrivals, 'request')} met {every} "
+        f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g})"
+    )
 
 
 def stability_lines(series: Series) -> list[str]:

@@ -79,7 +79,7 @@ def _totals(summary: RunSummary) -> dict[str, Any]:
         "total_input_tokens": int(done.prompt_tokens) if done else 0,
         "total_output_tokens": int(done.output_tokens or 0) if done else 0,
         "request_throughput": follow(summary, "throughput.requests_per_s"),
-        "request_goodput": met.good / done.span_s if met and done else None,
+        "request_goodput": met.good / done.span_s if met and met.on_requests and done else None,
         "output_throughput": follow(summary, "throughput.output_tokens_per_s"),
         "total_token_throughput": follow(summary, "throughput.total_tokens_per_s"),
         "max_output_tokens_per_s": summary.peak_output_tokens_per_s,

@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from vllm_bench.compare.measures import MEASURES
 from vllm_bench.records.run_info import read_run_info, write_run_info
 
 from tests.compare.written import write_side
@@ -87,6 +88,12 @@ def test_wrong_usage_is_one_line_and_2(compare: Any, words: tuple[str, ...], sai
     done = compare(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in one_line(done.stderr)
+
+
+def test_the_manual_has_every_measure_with_its_margin(compare: Any) -> None:
+    manual = " ".join(compare("--help").stdout.split())
+    for measure in MEASURES:
+        assert f"{measure.name} {100 * measure.margin:g}" in manual
 
 
 def test_a_wider_margin_makes_a_word_of_it(compare: Any) -> None:
