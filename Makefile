@@ -17,7 +17,8 @@ OURS = -path $$folder -type d -empty -o -name pyvenv.cfg -o -name '.vllm-bench-*
 
 .DEFAULT_GOAL := help
 .PHONY: help install init-env server server-cpu sim demo calibrate peers judge bench \
-	summarize plots report runs all test test-fast test-vllm fuzz chaos soak check clean
+	summarize plots report runs compare ab capacity tune all test test-fast test-vllm fuzz chaos \
+	soak check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -65,6 +66,21 @@ report: ## write a page with all runs: results/report.html
 
 runs: ## list the runs in results (ARGS="--rm RUN", "--label WORD RUN", --prune)
 	$(RUN) bench/runs.py $(ARGS)
+
+# As one word each, whatever is in it: a glob, a space, an apostrophe.
+SIDES = $(foreach side,A B,$(if $($(side)),'$(subst ','\'',$($(side)))'))
+
+compare: ## which of two is better: A=seqs16 B=seqs64, labels, folders or runs (ARGS="--out F.md")
+	$(RUN) bench/compare.py $(SIDES) $(ARGS)
+
+ab: ## start two servers by turns and compare them: A=a.env B=b.env NAME=short_chat
+	$(RUN) bench/ab.py $(SIDES) $(foreach name,$(NAMES),--name $(name)) $(ARGS)
+
+capacity: ## find how much the server can take: NAME=short_chat ARGS="--minutes 30 --of concurrency"
+	$(RUN) bench/capacity.py $(foreach name,$(NAMES),--name $(name)) $(ARGS)
+
+tune: ## find the server's settings for a load: FILE=experiments.yaml, ARGS=--dry-run
+	$(RUN) bench/tune.py $(if $(FILE),'$(subst ','\'',$(FILE))') $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
 all: ## run bench; then summarize, plots and report, of these runs alone, even if one failed
 	before=$$(echo $(FOLDER)/*.csv); $(MAKE) --no-print-directory bench; bench=$$?; \

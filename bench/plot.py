@@ -80,8 +80,8 @@ def main() -> int:
         return 1
     folder, name = output(args, chosen)
     plots = Plots(folder / "plots", args.format, name if args.files else None)
+    from vllm_bench.charts.chart import DARK, LIGHT
     from vllm_bench.charts.pen_matplotlib import in_style
-    from vllm_bench.charts.style import DARK, LIGHT
 
     try:
         with in_style(DARK if args.dark else LIGHT):

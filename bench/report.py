@@ -12,6 +12,9 @@ telemetry/<run_id>.csv and server_metrics/<run_id>.csv. Runs are named as for su
 file, id, glob or folder. Writes report.html into the folder of the first run, or of --results-dir;
 on runs that are named, or have a label, reports/<run_id>.html or reports/<label>.html.
 
+Where the runs have exactly two labels, or are the two sides of ab.py, the page also says which is
+better, as compare.py does: A is the label that was measured first.
+
 The page is one file of about 5 MB that opens offline, on a phone too, and can be printed. It makes
 no network request: the chart library (plotly.js) is inside. Curves with many points are drawn with
 fewer; each point is a measured value, and the extremes are kept.

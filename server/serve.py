@@ -131,9 +131,10 @@ def _tidy_environment(from_file: set[str]) -> None:
     if os.environ.get("KV_CACHE_DTYPE", "").lower() == "fp16":
         _complain("KV_CACHE_DTYPE: vLLM has no fp16; using auto, the model's own 16-bit type")
         os.environ["KV_CACHE_DTYPE"] = "auto"
-    for name in SECRETS:
-        if not os.environ.get(name):
-            os.environ.pop(name, None)
+    # vLLM reads an empty VLLM_SERVER_DEV_MODE, say, as a number, and fails.
+    for name in [n for n, value in os.environ.items() if not value]:
+        if name.startswith(("VLLM_", "HF_")):
+            del os.environ[name]
 
 
 def _settings(from_file: set[str]) -> dict[str, str]:

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Hold the words of a comparison to the truth: simulated experiments whose truth is known.
 
-    python -m tools.compare_truth                    1000 experiments a cell, about 3 minutes
+    python -m tools.compare_truth                    1000 experiments a cell, about 4 minutes
     python -m tools.compare_truth --experiments 200
 
 Each experiment is a series of visits, in the order A B B A: a server starts, with a level of its
 own, and a run of it has figures. Nothing is sent anywhere. Figures spread as those of real runs do,
 they depend on each other, and runs near each other in time may be alike, or drift. An experimenter
 makes 4 or 8 pairs, reads the words, and where a measure says `cannot tell` makes as many pairs
-more as it asks for, and reads them again. Prints two Markdown tables, as docs/METHOD.md has them.
+more as it asks for, and reads them again. Or a candidate is held against stored nights alone.
+Prints three Markdown tables, as docs/METHOD.md has them.
 
 Exit codes: 0 every bar is met; 1 one is missed; 2 wrong usage; 130 interrupted.
 """
@@ -27,11 +28,13 @@ from numpy.typing import NDArray
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
+from vllm_bench.compare.history import Limit, limits
 from vllm_bench.compare.judge import LEVEL, Judged, judged
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.figures.digits import markdown_table
 from vllm_bench.script import complain, parser_of, run
 from vllm_bench.stats.paired import Paired, paired
+from vllm_bench.stats.prediction import prediction
 
 Logs = NDArray[np.float64]
 
@@ -84,7 +87,7 @@ def of_time(noise: Noise, visits: int, columns: int, rng: np.random.Generator) -
     """Return columns of noise with a standard deviation of 1."""
     fresh = rng.standard_normal((visits, columns))
     rho = noise.like_the_last
-    found = fresh.copy()
+    found: Logs = fresh.copy()
     for at in range(1, visits if rho else 0):
         found[at] = rho * found[at - 1] + math.sqrt(1 - rho * rho) * fresh[at]
     return found
@@ -106,9 +109,9 @@ def experiment(
         a, b = found[0::2].copy(), found[1::2].copy()
         if order.b_first == "by turns":
             a[1::2], b[1::2] = found[3::4], found[2::4]
-    if order.restarts:
-        return WORSE * (b - a + starts[1::2] - starts[0::2])
-    return WORSE * (b - a + sides[1] - sides[0])
+    levels = starts[1::2] - starts[0::2] if order.restarts else sides[1] - sides[0]
+    ratios: Logs = WORSE * (b - a + levels)
+    return ratios
 
 
 def words(logs: Logs) -> list[Judged]:
@@ -133,7 +136,8 @@ class Told:
 
     def share(self, which: Sequence[Sequence[bool]]) -> Logs:
         """Return of each measure in which share of the experiments it was said."""
-        return np.mean(np.array(which, dtype=float), axis=0)
+        shares: Logs = np.array(which, dtype=np.float64).mean(axis=0)
+        return shares
 
 
 def looks(logs: Logs, first: int, told: Told) -> None:
@@ -191,7 +195,7 @@ class Line:
 
     @property
     def right(self) -> bool:
-        found, wrong = float(self.found.min()), float(self.wrongly_equivalent.mean())
+        found, wrong = float(self.found.min()), float(self.wrongly_equivalent.max())
         return self.alarms <= LEVEL and found >= FOUND and wrong <= LEVEL
 
 
@@ -227,6 +231,7 @@ def _place(name: str) -> int:
 
 
 def percent(share: float) -> str:
+    """Return a share as a table has it: `2.5 %`."""
     return f"{100 * share:.1f} %"
 
 
@@ -262,13 +267,56 @@ def other_ways(experiments: int) -> str:
     return markdown_table(rows)
 
 
+# ---- stored nights ----
+
+NIGHTS = (10, 20, 30)
+
+
+def seen_against(noise: Noise, nights: int, steps: Logs, rng: np.random.Generator) -> list[Limit]:
+    """Return what is said of a candidate that is worse by these steps than stored nights."""
+    shared = math.sqrt(TOGETHER) * of_time(noise, nights + 1, 1, rng)
+    own = math.sqrt(1 - TOGETHER) * of_time(noise, nights + 1, len(MEASURED), rng)
+    starts = START * rng.standard_normal((nights + 1, 1))
+    worse = (shared + own) * SPREADS + starts
+    worse += noise.drift * np.arange(nights + 1)[:, None] / nights
+    worse[-1] += steps
+    figures = np.exp(worse)
+    found = {
+        m: prediction(f[:-1].tolist(), f[-1]) for m, f in zip(MEASURED, figures.T, strict=True)
+    }
+    return list(limits(found))
+
+
+def against_nights(experiments: int) -> str:
+    """Return the false alarms against stored nights, and the regressions seen, in Markdown."""
+    names = ("tpot_p50_ms", "ttft_p50_ms", "ttft_p99_ms")
+    heading = ["nights", *(f"alarms, {noise.title}" for noise in NOISES)]
+    titles = (MEASURED[_place(name)].title for name in names)
+    heading += [f"{title}: seen from, and how often" for title in titles]
+    rows = [heading, ["--:"] * len(heading)]
+    for nights in NIGHTS:
+        rng = np.random.default_rng(SEED)
+        same = [
+            [seen_against(noise, nights, NOTHING, rng) for _ in range(experiments)]
+            for noise in NOISES
+        ]
+        alarms_of = (np.mean([any(one.slower for one in all_) for all_ in part]) for part in same)
+        smallest = np.median([[one.smallest for one in all_] for all_ in same[0]], axis=0)
+        steps = np.log1p(smallest)
+        worse = [seen_against(NOISES[0], nights, steps, rng) for _ in range(experiments)]
+        seen = np.mean([[one.slower for one in all_] for all_ in worse], axis=0)
+        found = [f"{percent(smallest[at])}, {percent(seen[at])}" for at in map(_place, names)]
+        rows.append([str(nights), *(percent(float(share)) for share in alarms_of), *found])
+    return markdown_table(rows)
+
+
 def main() -> int:
     """Simulate, print the tables, and say whether every bar is met."""
     parser = parser_of(__doc__)
     parser.add_argument("--experiments", type=_number, default=1000, metavar="N", help="a cell")
     args: argparse.Namespace = parser.parse_args()
     found = list(lines(args.experiments))
-    print(table(found), other_ways(args.experiments), sep="\n\n")
+    print(table(found), other_ways(args.experiments), against_nights(args.experiments), sep="\n\n")
     missed = [f"{line.noise.title} from {line.first} pairs" for line in found if not line.right]
     if missed:
         complain(f"a bar is missed: {'; '.join(missed)}")

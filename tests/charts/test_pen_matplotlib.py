@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from vllm_bench.charts import pen_matplotlib
-from vllm_bench.charts.chart import Axis, Chart, Heading, Line, Panel
+from vllm_bench.charts.chart import (
+    DARK,
+    FONT,
+    LEVELS,
+    LIGHT,
+    SERIES,
+    Axis,
+    Chart,
+    Heading,
+    Line,
+    Panel,
+)
 from vllm_bench.charts.pen_matplotlib import draw, drawable, fonts, in_style, save
-from vllm_bench.charts.style import DARK, FONT, LEVELS, LIGHT, SERIES
 
 from tests.charts.drawn import overflowing, picture, texts
 

@@ -11,11 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly import graph_objects
 from vllm_bench.charts.against_load import load_charts
-from vllm_bench.charts.chart import Axis, Band, Chart, Line, Panel, Rule
+from vllm_bench.charts.capacity import pareto_chart
+from vllm_bench.charts.chart import (
+    LEVELS,
+    LIGHT,
+    SERIES,
+    Axis,
+    Band,
+    Chart,
+    Line,
+    Panel,
+    Rule,
+    css,
+    level_colour,
+    series_colour,
+)
 from vllm_bench.charts.distributions import DRAWN, overlay
-from vllm_bench.charts.pareto import pareto_chart
 from vllm_bench.charts.pen_plotly import chart_text, for_page, hover_lines
-from vllm_bench.charts.style import LEVELS, LIGHT, SERIES, css, level_colour, series_colour
 from vllm_bench.summary.levels import series_of
 
 from tests.page.reported import HOSTILE, reported, write_level

@@ -25,6 +25,8 @@ SCRIPTS = {
     "bench/plot.py",
     "bench/report.py",
     "bench/runs.py",
+    "bench/compare.py",
+    "bench/capacity.py",
     "bench/calibrate.py",
     "bench/observe_gpu.py",
     "bench/load_real_prompts.py",

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from vllm_bench.compare.history import MIN_NIGHTS
+from vllm_bench.compare.judge import EQUIVALENT, SAFE
+from vllm_bench.compare.measures import MEASURES
 from vllm_bench.figures.metrics import METRICS
 from vllm_bench.scenario.objectives import MLPERF_P99_MS, Slo
 from vllm_bench.serverside import energy, over_time
@@ -52,6 +56,16 @@ def test_every_metric_and_every_objective_is_explained():
         assert f"{key}:" in METHOD, key
 
 
+def test_the_margins_and_the_rules_of_comparing_are_the_code_s():
+    table = between("| measures | margin |", "All are headlines")
+    rows = re.findall(r"^\| (.+) \| ([\d.]+) % \|$", table, re.MULTILINE)
+    margins = {name: float(m) / 100 for names, m in rows for name in re.findall("`(.+?)`", names)}
+    assert margins == pytest.approx({measure.name: measure.margin for measure in MEASURES})
+    assert f"all of the {100 * EQUIVALENT:g} % interval" in METHOD
+    assert f"≥ {MIN_NIGHTS} nights" in METHOD
+    assert f"upper {100 * SAFE:g} % bound" in METHOD
+
+
 def test_the_figures_in_the_text_are_the_code_s():
     assert f"< {MIN_WINDOW_S:g} s" in codes_table()
     assert f"window of {energy.MIN_ENERGY_WINDOW_S:g} s" in METHOD
@@ -66,7 +80,7 @@ def test_columns_named_in_the_text_exist():
 
 
 def test_every_figure_of_the_samples_is_explained_by_a_name_that_is_a_column():
-    told = between("## Server, GPUs, energy, cost", "## Verdicts")
+    told = between("## Server, GPUs, energy, cost", "## Compare")
     columns = {c.name for c in SUMMARY_COLUMNS}
     named = set(re.findall(r"`((?:server|client|gpu|energy|cost|output|window)_[a-z_]+)`", told))
     others = {"server_metrics", "gpu_hour_price"}  # a folder, a key

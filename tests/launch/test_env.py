@@ -59,6 +59,7 @@ def test_where_clients_of_this_machine_reach_it(tmp_path: Path, host: str, url: 
         ("MAX_NUM_SEQ=8", "did you mean MAX_NUM_SEQS?"),
         ("max_num_seqs=8", "did you mean MAX_NUM_SEQS?"),
         ("GPU_MEMORY_UTILIZATION=0.8", "did you mean GPU_MEM_UTIL?"),
+        (f"EXTRA_ARGS=--x {'s3cret' * 1000}", "longer"),
         ("export MODEL=x", "export"),
         ("MODEL = x", "blanks"),
     ],

@@ -115,6 +115,11 @@ def test_the_root_cause_comes_first(tmp_path: Path) -> None:
          "run_server.sh: VLLM_COMMAND=/x: there is no such program"),
         (["INFO 11-28 13:36:22 [a.py:1] on", "(APIServer pid=1) INFO 11-28 13:36:23 [a.py:1] off"],
          "off"),
+        (["x.ValidationError: 1 validation error for SchedulerConfig",
+          "  Value error, max_num_seqs (64) is too many. [type=value_error, input_value=...]",
+          "    For further information visit https://errors.pydantic.dev/2.12/v/value_error"],
+         "x.ValidationError: 1 validation error for SchedulerConfig: Value error, max_num_seqs (64)"
+         " is too many."),
         ([], ""),
     ],
 )  # fmt: skip

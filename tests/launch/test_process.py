@@ -20,6 +20,7 @@ from vllm_bench.launch.ports import members, sockets_on
 from vllm_bench.launch.process import PortTakenError, ServerProcess, StartFailedError
 from vllm_bench.launch.said import said
 
+from tests.support.far_end import TinyVllm
 from tests.support.reading import one_line
 
 pytestmark = pytest.mark.process
@@ -127,6 +128,29 @@ def test_another_that_takes_the_port_meanwhile_does_not_answer_for_it(
             assert control.models()  # of the other
         with pytest.raises(StartFailedError, match="not ready after"):
             server.ready(1.0)
+
+
+class Aged(TinyVllm):
+    """A server that began long ago, or just now."""
+
+    began_s = 1e9
+
+    def _metrics(self) -> str:
+        return f"process_start_time_seconds {self.began_s}\n{super()._metrics()}"
+
+
+def test_where_proc_does_not_tell_whose_port_it_is_an_older_server_is_seen_by_its_age(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "sockets_on", lambda _: None)
+    monkeypatch.setattr(module, "is_free", lambda *_: True)
+    with Aged() as far:
+        ours = launcher(tmp_path, "time.sleep(600)")
+        with ServerProcess(settings(PORT=str(far.port)), log, ours) as server:
+            with pytest.raises(StartFailedError, match="is not what answers"):
+                server.ready(LIMIT_S)
+            far.began_s = time.time()
+            assert server.ready(LIMIT_S) > 0
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,14 @@ def test_stopping_says_what_a_second_ctrl_c_does(clock: Clock) -> None:
     assert "left" not in progress_line(found)
 
 
+def test_a_run_that_has_shown_enough_isnt_ended_by_ctrl_c(clock: Clock) -> None:
+    clock.now_s = 5.0
+    found = progress(good=10)
+    found.stop("9 late, and 7 may be")
+    assert "7 may be" in progress_line(found)
+    assert "Ctrl-C" not in progress_line(found)
+
+
 def test_the_last_lines_rates_reach_to_the_last_end_and_no_further(clock: Clock) -> None:
     clock.now_s = 600.0  # files were written and the server asked since
     found = progress(good=4)  # sent a quarter of a second apart, a second each

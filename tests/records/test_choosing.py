@@ -174,3 +174,18 @@ def test_a_head_is_the_whole_jsons_without_what_is_long(tmp_path: Path) -> None:
     for key in ("run_id", "session", "scenario", "concurrency", "repeat", "clock_start", "status"):
         assert getattr(head, key) == getattr(whole, key), key
     assert head.client_health == {}
+
+
+def test_all_visits_of_an_experiment_are_one_session(tmp_path: Path) -> None:
+    def visit(name: str, at: int, number: int, **more: Any) -> None:
+        told = {"kind": "ab", "id": "x", "visit": number}
+        add(tmp_path, name, at, f"s{number}", experiment=told, **more)
+
+    visit("v1", 1, 1, label="a")
+    visit("v4", 4, 4, label="a")
+    visit("v2", 2, 2, label="b")
+    visit("v3", 3, 3, label="b", status="interrupted")  # broken off, and not made again
+    add(tmp_path, "older", 0, "s0", label="a")
+    assert chosen(tmp_path, label="a") == {"v1", "v4"}
+    assert chosen(tmp_path, last=True) == {"v1", "v2", "v3", "v4"}
+    assert chosen(tmp_path) == {"v1", "v2", "v3", "v4"}

@@ -73,6 +73,7 @@ def test_the_servers_word_is_taken_down(tiny_vllm: TinyVllm) -> None:
     assert found["on_client_machine"] is True
     assert found["simulator"] is False
     assert found["cache_config"] is None
+    assert found["settings"] is None
     other = server_facts(server, server.models(), "another")
     assert (other["max_model_len"], other["model_root"], other["aliases"]) == (None, None, [])
     server.close()

@@ -221,3 +221,32 @@ def test_what_came_before_a_message_that_cannot_be_read_is_not_lost(
     assert inbox.take() == [Alive(), Alive()]
     with pytest.raises(OSError, match="files"):
         inbox.take()
+
+
+def asking(crew: Crew, answers: list[str | None]) -> list[float]:
+    """Let the run ask whether it has shown enough, and return when it asked."""
+    asked: list[float] = []
+
+    def enough(_rows: object, now_s: float) -> str | None:
+        asked.append(now_s)
+        return answers.pop(0)
+
+    for _ in list(answers):
+        crew.run._end_if_enough(enough, [])
+    return asked
+
+
+def test_a_run_that_has_shown_enough_is_ended_once_and_isnt_interrupted(crew: Crew) -> None:
+    crew.run._measuring = True
+    assert len(asking(crew, [None, "enough of it", "again"])) == 2
+    for worker in crew.workers:
+        worker.tell_rest()
+    assert [pipe[0].recv() for pipe in crew.orders] == ["stop", "stop"]
+    last: Any = None  # how it ended is told by what it left undone
+    crew.run._finished.append(last)
+    assert crew.run._status() == "stopped"
+    assert crew.run._progress.stopping
+
+
+def test_before_the_start_nothing_is_asked(crew: Crew) -> None:
+    assert asking(crew, ["enough"]) == []

@@ -251,11 +251,13 @@ def test_a_build_that_is_not_there_is_named(checkout: Checkout) -> None:
 
 
 def test_the_environment_wins_and_empty_is_not_given(checkout: Checkout) -> None:
-    file = "MODEL=file\nPORT=9000\nHOST=\nMAX_NUM_SEQS=8\nHF_HOME=\n"
-    outcome = checkout.run(file=file, env={"MODEL": "shell", "MAX_NUM_SEQS": "", "HF_TOKEN": ""})
+    file = "MODEL=file\nPORT=9000\nHOST=\nMAX_NUM_SEQS=8\nHF_HOME=\nVLLM_SERVER_DEV_MODE=1\n"
+    empty = dict.fromkeys(("MAX_NUM_SEQS", "HF_TOKEN", "VLLM_SERVER_DEV_MODE"), "")
+    outcome = checkout.run(file=file, env={"MODEL": "shell", "CUDA_VISIBLE_DEVICES": "", **empty})
     _, arguments, env = outcome.vllm
     assert arguments == ["shell", "--port", "9000"]
-    assert not {"HF_HOME", "HF_TOKEN"} & env.keys()
+    assert not {"HF_HOME", "HF_TOKEN", "VLLM_SERVER_DEV_MODE"} & env.keys()
+    assert env["CUDA_VISIBLE_DEVICES"] == ""  # no GPU at all
 
 
 def test_what_else_the_file_has_reaches_vllm_but_for_what_is_composes(checkout: Checkout) -> None:

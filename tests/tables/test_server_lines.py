@@ -15,8 +15,8 @@ from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.document import schema, to_json
+from vllm_bench.tables.level_lines import server_lines, server_rows
 from vllm_bench.tables.markdown import to_markdown
-from vllm_bench.tables.server_lines import server_lines, server_rows
 
 from tests.end_to_end.watched import TENTHS, counted, gpu, observed_gpus, watched
 from tests.support.made_runs import server_row

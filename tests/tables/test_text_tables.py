@@ -21,9 +21,8 @@ from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize
 from vllm_bench.tables.columns import BY_NAME, groups_of
 from vllm_bench.tables.document import to_json
-from vllm_bench.tables.group import Where
+from vllm_bench.tables.group import Where, family_of
 from vllm_bench.tables.markdown import to_markdown
-from vllm_bench.tables.marks import family_of
 from vllm_bench.tables.terminal import print_summary, wide_console
 from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, setup_words
 

@@ -24,10 +24,9 @@ from ..summary.calibration import Calibration
 from ..summary.levels import Figure, Level, Series, output_tokens_per_s
 from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
+from ..tables.group import MARKS
 from ..tables.level_lines import hit_rates
-from ..tables.marks import MARKS
-from .chart import Axis, Chart, Line, Panel, Rule
-from .style import log_loads, log_times, series_colour
+from .chart import Axis, Chart, Line, Panel, Rule, log_loads, log_times, series_colour
 
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
@@ -60,7 +59,9 @@ def _times_chart(series: Series, name: str) -> Chart:
     asked = [o for o in objectives_of(series) if o.metric == metric]
     limits = [o for o in asked if isinstance(o, Objective) and o.limit_ms]
     wanted = sorted({*PERCENTILES, *(round(100 * o.share, 6) for o in limits)})
-    of_each = {q: list(_percentile_lines(series, metric, q)) for q in wanted}
+    of_each = {
+        q: list(percentile_lines(series.levels, f"p{q:g}", PLACES[q], metric, q)) for q in wanted
+    }
     panel = Panel(
         y=Axis(words=f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"), unit="ms"),
         lines=[line for found in of_each.values() for line in found],
@@ -76,30 +77,28 @@ def _times_chart(series: Series, name: str) -> Chart:
         title=f"{TITLES[metric][:1].upper()}{TITLES[metric][1:]} against load",
         doc=DOCS[metric],
         note=". ".join([_how_to_read(series), *missing]),
-        x=_levels_axis(series.levels),
+        x=levels_axis(series.levels),
         panels=[replace(panel, y=replace(panel.y, log=log_times(panel.heights)))],
     )
 
 
-def _percentile_lines(series: Series, metric: str, percentile: float) -> Iterator[Line]:
+def percentile_lines(
+    levels: Sequence[Level], name: str, place: int, metric: str, percentile: float
+) -> Iterator[Line]:
+    """Return the lines of a percentile of a metric, over all rows of each level."""
+
     def of_level(level: Level) -> Repeated | None:
         return level.over_rows(metric, percentile)
 
     def of_run(run: RunSummary) -> float | None:
         return run.percentile(metric, percentile)
 
-    return level_lines(series.levels, f"p{percentile:g}", PLACES[percentile], of_level, of_run)
+    return level_lines(levels, name, place, of_level, of_run)
 
 
 def _throughput_chart(series: Series) -> Chart:
     knee, name = find_knee(series.levels), "output tokens/s"
-    lines = level_lines(
-        series.levels,
-        name,
-        THROUGHPUT,
-        lambda level: level.over_repeats(output_tokens_per_s),
-        output_tokens_per_s,
-    )
+    lines = throughput_lines(series.levels, name, THROUGHPUT)
     asked = [o for o in objectives_of(series) if o.metric == "output_tokens_per_s"]
     rules = [Rule(f"objective: {o.words}", o.least) for o in asked if isinstance(o, RateObjective)]
     if knee:
@@ -109,10 +108,16 @@ def _throughput_chart(series: Series) -> Chart:
         title="Throughput against load",
         doc="generated tokens per second in the steady window, of requests that succeeded",
         note=knee.words.capitalize() if knee else "Throughput rose up to the highest level tried",
-        x=_levels_axis(series.levels),
+        x=levels_axis(series.levels),
         # Saturation shows as a line that goes flat, and only on a linear scale.
         panels=[Panel(y=Axis(words=name, unit="tokens/s"), lines=list(lines), rules=rules)],
     )
+
+
+def throughput_lines(levels: Sequence[Level], name: str, place: int) -> Iterator[Line]:
+    """Return the lines of output tokens/s."""
+    rate = output_tokens_per_s
+    return level_lines(levels, name, place, lambda level: level.over_repeats(rate), rate)
 
 
 def level_lines(
@@ -168,7 +173,7 @@ def _words(level: Level, interval: Interval | None) -> str:
     return "\n".join(found)
 
 
-def _levels_axis(levels: Sequence[Level]) -> Axis:
+def levels_axis(levels: Sequence[Level]) -> Axis:
     """Return the axis of load, one tick per level, marked where the level is not VALID."""
     load, used = levels[0].load, {level.verdict for level in levels}
     marks = "".join(f"   {mark} {verdict}" for verdict, mark in MARKS.items() if verdict in used)

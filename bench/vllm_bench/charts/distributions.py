@@ -15,10 +15,9 @@ from ..stats.batches import Values
 from ..stats.distribution import Sample, ordered
 from ..summary.levels import Level, Series
 from ..summary.summary import RunSummary
-from ..tables.marks import mark
-from .chart import Axis, Chart, Line, Panel, Role
+from ..tables.group import mark
+from .chart import Axis, Chart, Line, Panel, Role, level_colour, log_times, series_colour
 from .over_time import MOST_OF_A_CURVE
-from .style import level_colour, log_times, series_colour
 
 DRAWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
 COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what is counted; otherwise requests

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,25 @@ from PIL import Image
 from ..records.safe_file import replacing
 from ..records.text import printable
 from ..stats.batches import Values
-from .chart import Axis, Band, Chart, Heading, Line, Panel, Rule
-from .style import CROSSES, DASHES, FONT, LIGHT, MANY, MARKS, OTHER_FONTS, Theme, few_decades
+from .chart import (
+    CROSSES,
+    DASHES,
+    FONT,
+    LIGHT,
+    LINE_ROWS,
+    MANY,
+    MARKS,
+    OTHER_FONTS,
+    Axis,
+    Band,
+    Chart,
+    Heading,
+    Line,
+    Panel,
+    Rule,
+    Theme,
+    few_decades,
+)
 
 Format = Literal["png", "svg", "pdf"]
 
@@ -36,8 +54,18 @@ MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
 MOST_LINES_NEXT_TO = 7  # of words next to a panel
+ROW_NAMES_IN = 1.3
+ABOVE_ROWS = 20  # points: of the words over a panel with words beside its rows
 FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
+
+# Where a label stands beside its point: points to the right and up, and which part is there.
+SIDES = {
+    "right": ((10, 2), "left"),
+    "left": ((-10, 2), "right"),
+    "above": ((0, 9), "center"),
+    "below": ((0, -19), "center"),
+}
 
 STYLE = {
     "font.size": 13,
@@ -131,15 +159,20 @@ def _colour(name: str) -> str:
 def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     """Return an empty figure with its heading, and its panels from top to bottom."""
     width_in, count = WIDE_IN if chart.wide else WIDTH_IN, len(chart.panels)
-    title, subtitle = _title(heading.title, width_in), _subtitle(heading, width_in)
+    # Names of rows are wider than the numbers that others have on the left.
+    names_in = ROW_NAMES_IN if chart.panels[0].beside else 0.0
+    title, subtitle = _title(heading.title, width_in), _subtitle(heading, width_in - names_in)
     head_in = 0.3 * title.count("\n") + 0.17 * subtitle.count("\n")
     height_in = (chart.panel_in or (4.0 if count == 1 else 2.8)) * count + 1.4 + head_in
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     figure.suptitle(title, x=0.015, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
-    rows: list[Axes] = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0].tolist()
+    many = [len(panel.beside) or LINE_ROWS for panel in chart.panels]
+    found = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=many)
+    rows: list[Axes] = found[:, 0].tolist()
     colour = _colour("error" if "INVALID" in heading.verdict else "quiet")
-    rows[0].set_title(subtitle, loc="left", color=colour, pad=10)
+    pad = 10 + (ABOVE_ROWS if chart.panels[0].beside else 0)
+    rows[0].set_title(subtitle, loc="left", color=colour, pad=pad)
     return figure, rows
 
 
@@ -166,7 +199,8 @@ def _title_width_in(line: str) -> float:
 def _subtitle(heading: Heading, width_in: float) -> str:
     length = int(SUBTITLE_PER_IN * width_in)
     setup = textwrap.wrap(drawable(heading.setup), length)[:3]
-    return "\n".join([*setup, *textwrap.wrap(drawable(heading.verdict), length)[:2]])
+    verdict = textwrap.wrap(drawable(heading.verdict, 500), length, max_lines=4, placeholder=" …")
+    return "\n".join([*setup, *verdict])
 
 
 def drawable(text: str, limit: int = 300) -> str:
@@ -206,10 +240,23 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
             axes.fill_between(line.x, line.y, step="post", **ground)
     for rule in (rule for rule in panel.rules if not rule.upright):
         _draw_objective(axes, rule)
-    _scale(axes, "y", panel.y, panel.heights, 20 if chart.wide else MANY)
-    if chart.wide:
+    _draw_beside(axes, panel)
+    y = replace(panel.y, words="") if panel.beside else panel.y
+    _scale(axes, "y", y, panel.heights, 20 if chart.wide else MANY)
+    if chart.wide or panel.beside:
         axes.yaxis.label.set_fontsize(11)
         axes.tick_params(labelsize=11)
+
+
+def _draw_beside(axes: Axes, panel: Panel) -> None:
+    """Write the words right of each row; then the axis' own stand over the panel."""
+    offset: dict[str, Any] = {"textcoords": "offset points", "fontsize": 11}
+    right = {**offset, "xytext": (8, 0), "xycoords": ("axes fraction", "data"), "va": "center"}
+    for height, words in panel.beside:
+        axes.annotate(drawable(words).replace("\n", "  "), (1, height), **right)
+    if panel.beside:
+        above = {**offset, "xytext": (0, 6), "xycoords": "axes fraction", "weight": "bold"}
+        axes.annotate(drawable(panel.y.words), (0, 1), **above)
 
 
 def _draw_band(axes: Axes, band: Band) -> None:
@@ -236,18 +283,32 @@ def _draw_line(axes: Axes, line: Line, width: float) -> None:
     axes.plot(line.x, line.y, label=label, **{"zorder": 3, **style})
     if line.role == "drops":
         axes.vlines(line.x, 0, line.y, color=style["color"], linestyle=":", linewidth=1.5)
-    if line.low is not None and line.high is not None:
-        known, endless = np.isfinite(line.low), np.isinf(line.high)
-        up = np.where(endless, 0, line.high - line.y)
-        ends = [(line.y - line.low)[known].clip(0), up[known].clip(0)]
-        bars: dict[str, Any] = {"fmt": "none", "ecolor": style["color"], "capsize": 5}
-        axes.errorbar(line.x[known], line.y[known], yerr=ends, elinewidth=1.5, zorder=2.8, **bars)
-        arrow = {"arrowstyle": "<-", "color": style["color"], "linewidth": 1.5}
-        above: dict[str, Any] = {"xytext": (0, 26), "textcoords": "offset points"}
-        for at in zip(line.x[endless], line.y[endless], strict=True):
-            axes.annotate("", at, arrowprops=arrow, **above)
+    _draw_intervals(axes, line)
     for x, y, words in zip(line.x, line.y, line.labels, strict=False):
-        axes.annotate(words, (x, y), xytext=(10, 2), textcoords="offset points")
+        offset, ha = SIDES[line.side]
+        axes.annotate(words, (x, y), xytext=offset, ha=ha, textcoords="offset points")
+
+
+def _draw_intervals(axes: Axes, line: Line) -> None:
+    """Draw each point's interval; an arrow where it has no end, or leaves the picture."""
+    if line.low is None or line.high is None:
+        return
+    centre, colour = line.x if line.flat else line.y, _colour(line.colour)
+    known = ~np.isnan(line.low)
+    ends = [
+        np.where(np.isinf(end), 0, part)[known].clip(0)
+        for end, part in ((line.low, centre - line.low), (line.high, line.high - centre))
+    ]
+    bars: dict[str, Any] = {"fmt": "none", "ecolor": colour, "capsize": 5, "zorder": 2.8}
+    bars |= {"xerr" if line.flat else "yerr": ends, "elinewidth": 1.5}
+    axes.errorbar(line.x[known], line.y[known], **bars)
+    above: dict[str, Any] = {"xytext": (0, 26), "textcoords": "offset points"}
+    arrow: dict[str, Any] = {"arrowstyle": "<-", "color": colour, "linewidth": 1.5}
+    for side, of_side in ((0, line.low), (1, line.high)) if line.flat else ((1, line.high),):
+        endless = np.isinf(of_side)
+        for x, y in zip(line.x[endless], line.y[endless], strict=True):
+            edge: dict[str, Any] = {"xytext": (side, y), "textcoords": ("axes fraction", "data")}
+            axes.annotate("", (x, y), arrowprops=arrow, **(edge if line.flat else above))
 
 
 def _draw_bars(axes: Axes, bars: Line, until: Values, label: str | None) -> None:
@@ -263,7 +324,7 @@ def _look(line: Line) -> dict[str, Any]:
     """Return how matplotlib draws a line of this role, place and colour."""
     mark, paper = MARKS[line.place % len(MARKS)][0], _colour("paper")
     marked = {"marker": mark if line.x.size else ""}
-    alone = {**marked, "linestyle": "none", "markersize": 10}
+    alone = {**marked, "linestyle": "none", "markersize": 8 if line.flat else 10}
     steps = {"drawstyle": "steps-post"}
     small: dict[str, Any] = {"linestyle": "none", "marker": "o"}
     cross = {"marker": CROSSES[line.place % len(CROSSES)][0], "markeredgewidth": 1.8}
@@ -301,7 +362,7 @@ def _scale(axes: Axes, which: Literal["x", "y"], axis: Axis, values: Values, man
     Values that span less than a factor of `many` have ticks at 1, 2 and 5 of each decade.
     """
     one, limits = (axes.xaxis, axes.set_xlim) if which == "x" else (axes.yaxis, axes.set_ylim)
-    words = axis.words
+    words = drawable(axis.words)
     if axis.log:
         axes.set(**{f"{which}scale": "log"})
         one.set_minor_locator(NullLocator())

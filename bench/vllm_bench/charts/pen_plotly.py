@@ -16,14 +16,20 @@ import numpy as np
 
 from ..records.text import printable
 from ..stats.batches import Values
-from .chart import Axis, Band, Chart, Line, Panel, Rule
-from .style import CROSSES, DASHES, MANY, MARKS, few_decades
+from .chart import CROSSES, DASHES, MANY, MARKS, Axis, Band, Chart, Line, Panel, Rule, few_decades
 
 DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
-GAP = 0.18  # of a panel's height
+SIDES = {
+    "right": "top right",
+    "left": "middle left",
+    "above": "top center",
+    "below": "bottom center",
+}
+GAP_PX = 21
+ROW_PX, CHARACTER_PX = 34, 6.4  # of a row with words beside it, and of a character of these
 MARGIN = 0.01  # of the x axis, added on both sides: marks at the ends stay complete
 
 
@@ -35,15 +41,19 @@ def for_page(chart: Chart) -> dict[str, Any]:
         "shapes": list(_shapes(chart)),
     }
     if chart.x.span:
-        low, high = chart.x.span
+        low, high = np.log10(chart.x.span) if chart.x.log else chart.x.span
         margin = MARGIN * (high - low)
         layout["xaxis"]["range"] = rounded([low - margin, high + margin])
-    if count > 1:
-        layout["height"] = PANEL_PX * count + MARGIN_PX
+    rows = max(len(panel.beside) for panel in chart.panels)
+    panel_px = max(PANEL_PX, ROW_PX * rows)
+    if count > 1 or rows:
+        layout["height"] = panel_px * count + MARGIN_PX
+    if rows:
+        layout |= _words_beside(chart)
     data = []
     for place, panel in enumerate(chart.panels):
         top = 1 - place / count
-        bottom = max(0.0, top - (1 - GAP) / count) if count > 1 else 0.0
+        bottom = max(0.0, top - (1 - GAP_PX / panel_px) / count) if count > 1 else 0.0
         axis = _axis(panel.y, panel.heights, low=count > 2)
         layout[_nth("yaxis", place)] = {**axis, "domain": [bottom, top]}
         of_panel = {"yaxis": _nth("y", place)}
@@ -58,6 +68,25 @@ def for_page(chart: Chart) -> dict[str, Any]:
         "note": chart.note and f"{chart.note}.",
         "data": data,
         "layout": layout,
+    }
+
+
+def _words_beside(chart: Chart) -> dict[str, Any]:
+    """Return the words right of each panel, and a margin with room for them."""
+    lines = [
+        (place, at, [chart_text(line) for line in words.split("\n")])
+        for place, panel in enumerate(chart.panels)
+        for at, words in panel.beside
+    ]
+    longest = max(len(part) for _, _, parts in lines for part in parts)
+    look = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 6, "align": "left"}
+    look |= {"showarrow": False, "font": {"size": 11}}
+    return {
+        "margin": {"l": 44, "r": round(CHARACTER_PX * longest) + 10, "t": 8, "b": 40},
+        "annotations": [
+            {**look, "yref": _nth("y", place), "y": at, "text": "<br>".join(parts)}
+            for place, at, parts in lines
+        ],
     }
 
 
@@ -88,6 +117,10 @@ def chart_text(text: object, limit: int = 200) -> str:
     return safe
 
 
+def _lines(text: str) -> str:
+    return "<br>".join(chart_text(line) for line in text.split("\n"))
+
+
 def hover_lines(text: str, limit: int = 300) -> str:
     """Return untrusted text, its lines kept and folded, for a hover label."""
     lines = (
@@ -105,7 +138,9 @@ def rounded(values: Iterable[float]) -> list[float | None]:
 
 
 def _traces(chart: Chart, panel: Panel) -> Iterator[dict[str, Any]]:
-    yield from (_line(line, chart, panel) for line in panel.lines)
+    yield from (_line(line, chart, panel) for line in panel.lines if line.until is None)
+    yield from (_bars(line, line.until) for line in panel.lines if line.until is not None)
+    yield from (trace for line in panel.lines for trace in _arrows(line, chart.x))
     yield from (_rule(rule, panel) for rule in panel.rules)
     yield from (_throttled(band, panel) for band in panel.bands if band.role == "throttled")
 
@@ -133,14 +168,52 @@ def _line(line: Line, chart: Chart, panel: Panel) -> dict[str, Any]:
         trace["hovertext"] = [hover_lines(words) for words in line.words]
     if any(line.labels):
         trace["mode"] += "+text"
-        trace |= {"text": list(line.labels), "textposition": "top right", "cliponaxis": False}
-    if line.low is not None and line.high is not None and np.isfinite(line.low).any():
-        up, down = (part.clip(0) for part in (line.high - line.y, line.y - line.low))
-        up[np.isinf(up)] = 0.0  # the words say that there is no upper bound
-        bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
-        ends = {"array": rounded(np.nan_to_num(up)), "arrayminus": rounded(np.nan_to_num(down))}
-        trace["error_y"] = {**bars, **ends, "color": f"@{line.colour}"}
+        trace |= {"textposition": SIDES[line.side], "cliponaxis": False}
+        trace["text"] = [chart_text(label) for label in line.labels]
+    if line.low is not None and line.high is not None and not np.isnan(line.low).all():
+        trace["error_x" if line.flat else "error_y"] = _interval(line, line.low, line.high)
     return trace
+
+
+def _interval(line: Line, low: Values, high: Values) -> dict[str, Any]:
+    """Return each point's interval; of an end that is infinite an arrow or the words tell."""
+    centre = line.x if line.flat else line.y
+    up, down = ((high - centre).clip(0), (centre - low).clip(0))
+    bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4}
+    ends = (np.where(np.isfinite(part), part, 0.0) for part in (up, down))
+    array, minus = (rounded(part) for part in ends)
+    return {**bars, "array": array, "arrayminus": minus, "color": f"@{line.colour}"}
+
+
+def _arrows(line: Line, x: Axis) -> Iterator[dict[str, Any]]:
+    """Return the arrows of flat intervals, from the point to the edge that they leave by."""
+    if not line.flat or line.low is None or line.high is None or x.span is None:
+        return
+    for edge, ends, symbol in zip(x.span, (line.low, line.high), ("left", "right"), strict=True):
+        for at, height in zip(*(part[np.isinf(ends)] for part in (line.x, line.y)), strict=True):
+            yield {
+                **_scatter(line.name, [at, edge], [height] * 2, ""),
+                **{"mode": "lines+markers", "hoverinfo": "skip", "showlegend": False},
+                "legendgroup": chart_text(line.group or line.name),
+                "line": {"color": f"@{line.colour}", "width": 1.2},
+                "marker": {
+                    "color": f"@{line.colour}",
+                    "symbol": ["circle", f"arrow-{symbol}"],
+                    "size": [0, 9],
+                    "line": {"width": 0},
+                },
+            }
+
+
+def _bars(line: Line, until: Values) -> dict[str, Any]:
+    """Return horizontal bars, behind the lines."""
+    return {
+        **{"type": "bar", "orientation": "h", "name": chart_text(line.label or line.name)},
+        **{"legendgroup": chart_text(line.group or line.name), "hoverinfo": "skip"},
+        **{"base": rounded(line.x), "x": rounded(until - line.x), "y": rounded(line.y)},
+        **{"width": 0.8, "marker": {"color": f"@{line.colour}", "line": {"width": 0}}},
+        "showlegend": line.label is not None,
+    }
 
 
 def _hover(line: Line, chart: Chart, panel: Panel) -> str:
@@ -225,13 +298,13 @@ def _shapes(chart: Chart) -> Iterator[dict[str, Any]]:
 def _axis(axis: Axis, values: Values, *, low: bool = False) -> dict[str, Any]:
     """Return an axis; the page adds what the theme says."""
     found: dict[str, Any] = {
-        "title": {"text": axis.words.replace("\n", "<br>")},
+        "title": {"text": _lines(axis.words)},
         "automargin": True,
         "tickformat": ",~r",
     }
     if axis.ticks:
         found["tickvals"] = [at for at, _ in axis.ticks]
-        found["ticktext"] = [label.replace("\n", "<br>") for _, label in axis.ticks]
+        found["ticktext"] = [_lines(label) for _, label in axis.ticks]
     if axis.span:
         found["range"] = list(axis.span)
     if axis.log:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..compare.comparison import Comparison
+from ..compare.words import answer, shown_name
 from ..figures.facts import Facts
 from ..figures.metrics import TITLES, headline_metric
 from ..scenario.load import Load
+from ..search.kept import Search
+from ..search.words import answer_lines
 from ..summary.levels import Level, Series, series_of
 from ..summary.series_names import named_series, run_label, slug
 from ..summary.summary import RunSummary, headline, sorted_summaries
 from ..tables.text_tables import setup_words
 from .against_load import against_load
+from .capacity import pareto_chart, search_chart
 from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, curves_of, distribution, overlay
+from .effects import effects_chart, load_overlays
 from .over_time import PICTURE, Room
-from .pareto import pareto_chart
 from .timeline import timeline
 from .waterfall import waterfall
 
@@ -114,6 +119,42 @@ def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> 
     over = heading(f"Throughput against a user's speed: {name}", runs)
     why_not = "two levels of load with a TPOT and a throughput are needed"
     yield Picture(f"{base}_pareto", over, pareto_chart(series), why_not)
+
+
+def comparison_pictures(found: Comparison, name: str) -> Iterator[Picture]:
+    """Return the pictures of a comparison: what changed, and the load curves of both sides.
+
+    The first has the name alone, the others `<name>_load`, of several scenarios with theirs.
+    """
+    runs = [
+        run
+        for level in found.levels
+        for pair in level.pairs
+        for run in (*pair.a.runs, *pair.b.runs)
+    ]
+    against = f"{shown_name(found.b)} against {shown_name(found.a)}"
+    setup = setup_words(runs) if runs else "unpaired runs"
+    why_not = "no figure is known of both sides"
+    yield Picture(name, Heading(against, setup, answer(found)), effects_chart(found), why_not)
+    overlays = load_overlays(found)
+    for scenario, chart in overlays:
+        title = f"{shown_name(found.a)} and {shown_name(found.b)} against load"
+        more = f"_{slug(scenario)}" if len(overlays) > 1 else ""
+        over = Heading(f"{title}: {scenario}", setup, "")
+        yield Picture(f"{name}{more}_load", over, chart)
+
+
+def search_pictures(search: Search) -> Iterator[Picture]:
+    """Return a picture of a search for each tier: `<id>`, of slo_tiers `<id>_<tier>`."""
+    scenario = search.scenario
+    stand_in = " · simulated server" if search.server.get("simulator") else ""
+    setup = f"{scenario.get('model')} · {scenario.get('dataset')}{stand_in}"
+    answers = zip(search.found, answer_lines(search), strict=False)  # the last says why it ended
+    for found, words in answers:
+        name = f"{search.id}_{slug(found.tier)}" if found.tier else search.id
+        tier = f", {found.tier}" if found.tier else ""
+        over = Heading(f"Capacity: {scenario.get('name')}{tier}", setup, words)
+        yield Picture(name, over, search_chart(search, found), "no run was made")
 
 
 def _title(metric: str, load: Load) -> str:

@@ -16,7 +16,7 @@ from ..figures.window import Window
 from ..records.row import Rows
 from ..records.samples import ALL, slowed_by
 from ..stats.distribution import filled
-from .chart import Axis, Band, Chart, Line, Panel, Span
+from .chart import Axis, Band, Chart, Line, Panel, Span, log_times, series_colour
 from .over_time import (
     DOTS_A_COLUMN,
     PICTURE,
@@ -30,7 +30,6 @@ from .over_time import (
     silence_s,
     stepped,
 )
-from .style import log_times, series_colour
 
 ROW_IN = 1.3
 PERCENT = (0.0, 104.0)

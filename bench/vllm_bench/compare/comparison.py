@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..figures.metrics import headline_metric
 from ..scenario.load import Load
 from ..stats.batches import Interval
+from ..stats.distribution import min_samples
 from ..summary.summary import RunSummary
 from ..verdict.finding import Family
 
@@ -72,10 +75,17 @@ def _value(run: RunSummary, measure: Measure) -> float | None:
 
 
 def _why(run: RunSummary, measure: Measure) -> str:
-    if measure.of(run) is None:
+    """Return why a run lacks a figure."""
+    if measure.of(run) is not None:
+        codes = [f.code for f in run.verdict.findings if f.about == measure.family]
+        return f"{run.run_id}: INVALID ({', '.join(dict.fromkeys(codes))})"
+    found = re.fullmatch(r"(\w+)_p(\d+)_ms", measure.name)
+    if found is None:
         return f"{run.run_id} has none"
-    codes = [f.code for f in run.verdict.findings if f.about == measure.family]
-    return f"{run.run_id}: INVALID ({', '.join(dict.fromkeys(codes))})"
+    metric = headline_metric(f"{found[1]}_ms", run.load)
+    if metric in run.distributions:
+        return f"too few requests: p{found[2]} needs {min_samples(float(found[2]))} ({run.run_id})"
+    return f"{run.run_id}: {run.absent.get(metric, 'not measured')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,7 @@ class LevelRows:
     dropped: tuple[str, ...]  # a line for each pair that was thrown away whole, and why
     rows: tuple[Row, ...]
     refusal: str | None = None  # why there is no word at this level, and what to do about it
+    nights: int | None = None  # stored ones that B is held against; None: it is pairs
 
     @property
     def words(self) -> list[Word]:

@@ -22,7 +22,7 @@ from .comparison import Comparison, Effect, LevelRows, Measure, Pair, Row, Unit
 from .differences import differences
 from .judge import LEVEL
 from .measures import at_load, with_margins
-from .notes import other_hardware
+from .notes import of_sides, other_hardware
 from .pairs import Side, fault_of, plan_of, why_not
 
 MIN_NIGHTS = 10  # with fewer t is wide, and regressions of 10 % pass
@@ -58,7 +58,7 @@ def against_history(nights: Side, candidate: Side, how: How | None = None) -> Co
         candidate.name,
         differences(nights, candidate),
         levels,
-        (),
+        tuple(of_sides(nights, candidate)),
         () if any(level.words for level in levels) else tuple(dict.fromkeys(said)),
     )
 
@@ -114,13 +114,17 @@ def _night(candidate: Unit, runs: Sequence[RunSummary]) -> Unit | str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class Limit:
     """How far a measure is worse than the nights, and how far it may be; as logarithms."""
 
     found: Prediction
     limit: float
     p: float  # adjusted
-    smallest: float
+    smallest: float  # as a fraction
+
+    @property
+    def slower(self) -> bool:
+        return self.found.above > self.limit
 
 
 def _rows(level: _Level, measures: Sequence[Measure], refusal: str | None) -> LevelRows:
@@ -128,9 +132,10 @@ def _rows(level: _Level, measures: Sequence[Measure], refusal: str | None) -> Le
     refusal = _too_few(level) or refusal
     shown = [at_load(m, level.load) for m in measures if known_to(m, sides)]
     found = {m: one for m in shown if (one := _against(m, sides)) is not None}
-    words = {} if refusal else dict(zip(found, _judged(found), strict=True))
+    words = {} if refusal else dict(zip(found, limits(found), strict=True))
     rows = tuple(_row(m, sides, words.get(m) or refusal) for m in shown)
-    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal)
+    nights = len(level.nights)
+    return LevelRows(level.scenario, level.load, (), level.dropped, rows, refusal, nights)
 
 
 def _too_few(level: _Level) -> str | None:
@@ -155,12 +160,13 @@ def _against(measure: Measure, sides: tuple[Sequence[Unit], Sequence[Unit]]) -> 
     return prediction(nights, candidate)
 
 
-def _judged(found: Mapping[Measure, Prediction]) -> Iterator[_Judged]:
+def limits(found: Mapping[Measure, Prediction]) -> Iterator[Limit]:
+    """Yield how far each measure of a level may be worse than older ones, and how far it is."""
     ps = [one.p for one in found.values()]
     for (measure, one), p, level in zip(found.items(), holm(ps), _levels_of(ps), strict=True):
         margin = math.log1p(measure.margin / 2)
         seen = max(one.limit(LEVEL / len(ps)), margin) + one.limit(1 - POWER)
-        yield _Judged(one, max(one.limit(level), margin), p, math.expm1(seen))
+        yield Limit(one, max(one.limit(level), margin), p, math.expm1(seen))
 
 
 def _levels_of(ps: Sequence[float]) -> list[float]:
@@ -177,12 +183,12 @@ def _levels_of(ps: Sequence[float]) -> list[float]:
 
 
 def _row(
-    measure: Measure, sides: tuple[Sequence[Unit], Sequence[Unit]], word: _Judged | str | None
+    measure: Measure, sides: tuple[Sequence[Unit], Sequence[Unit]], word: Limit | str | None
 ) -> Row:
     a, b = (mean_of(measure, seen) for seen in sides)
     why = why_none(measure, sides)
     effect = Effect(b / a, None, None) if a and b and why is None else None
-    if effect is None or not a or not isinstance(word, _Judged):
+    if effect is None or not a or not isinstance(word, Limit):
         return Row(measure, a, b, effect, None, why or (word if isinstance(word, str) else None))
     sign = -1 if measure.more_is_better else 1
     return Row(
@@ -190,7 +196,7 @@ def _row(
         a,
         b,
         Effect(effect.ratio, None, word.found.spread),
-        "slower" if word.found.above > word.limit else "not slower",
+        "slower" if word.slower else "not slower",
         None,
         p=word.p,
         smallest=word.smallest,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from ..errors import UsageError
@@ -83,6 +84,28 @@ def with_margins(margins: Mapping[str, float]) -> tuple[Measure, ...]:
         if not 0 < margin < 1:
             raise UsageError(f"margin of {name}: {margin:g} must lie between 0 and 1: 0.02 is 2 %")
     return tuple(dataclasses.replace(m, margin=margins.get(m.name, m.margin)) for m in MEASURES)
+
+
+def margins_of(given: Iterable[str]) -> dict[str, float]:
+    """Return margins as fractions, from `ttft_p99_ms=15` in percent. Raises UsageError."""
+    found = {}
+    for text in given:
+        name, _, percent = text.partition("=")
+        try:
+            margin = float(percent.removesuffix("%")) / 100
+        except ValueError:
+            margin = 0.0
+        if not 0 < margin < 1:
+            must = "must be MEASURE=PERCENT, above 0 and below 100: ttft_p99_ms=15"
+            raise UsageError(f"--margin {text}: {must}")
+        found[measure_name(name.strip())] = margin
+    with_margins(found)
+    return found
+
+
+def measure_name(given: str) -> str:
+    """Return a measure's name, also as objectives say it: `ttft_ms.p99` is `ttft_p99_ms`."""
+    return re.sub(r"^(ttft|tpot|latency)_ms[._](p\d+)$", r"\1_\2_ms", given)
 
 
 def at_load(measure: Measure, load: Load) -> Measure:

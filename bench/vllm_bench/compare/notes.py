@@ -9,6 +9,7 @@ from ..figures.digits import counted
 from ..records.text import printable
 from ..summary.summary import RunSummary
 from .comparison import Pair
+from .differences import mixed
 from .pairs import Matched, Side
 
 ONE_START = (
@@ -33,13 +34,21 @@ def notes(levels: Sequence[Matched], a: Side, b: Side) -> Iterator[str]:
         yield from _on_turns(pairs)
     if pairs and not all(_restarted(run) for run in runs):
         yield ONE_START
-    if any(run.simulated for run in (*a.runs, *b.runs)):
-        yield SIMULATED
+    yield from of_sides(a, b)
     doubted = [run for run in runs if run.verdict.level == "SUSPECT"]
     if doubted:
         codes = dict.fromkeys(f.code for run in doubted for f in run.verdict.doubts)
         yield f"{counted(len(doubted), 'run')} of {len(runs)} SUSPECT: {', '.join(codes)}"
     yield from _left_out(levels, a, b)
+
+
+def of_sides(a: Side, b: Side) -> Iterator[str]:
+    """Yield what is so whatever the runs are held against: simulated, of several servers."""
+    if any(run.simulated for run in (*a.runs, *b.runs)):
+        yield SIMULATED
+    for side, letter in ((a, "A"), (b, "B")):
+        for what, values in mixed(side.runs):
+            yield f"{letter} is of several: {what} {values}"
 
 
 def _restarted(run: RunSummary) -> bool:
@@ -75,7 +84,7 @@ def _left_out(levels: Sequence[Matched], a: Side, b: Side) -> Iterator[str]:
 
 def other_hardware(a: Side, b: Side) -> str | None:
     """Return how the sides' hardware differs, and what to do; None: it doesn't, or isn't known."""
-    for what, of in (("GPUs", _gpus), ("machines", _machine)):
+    for what, of in (("servers", _kind), ("GPUs", _gpus), ("client machines", _machine)):
         ours, theirs = ({of(run) for run in side.runs} - {None} for side in (a, b))
         if ours and theirs and ours != theirs:
             one, other = ("; ".join(sorted(filter(None, found))) for found in (ours, theirs))
@@ -94,9 +103,13 @@ def _gpus(run: RunSummary) -> str | None:
     return ", ".join(f"{number} x {name}" for name, number in sorted(names.items())) or None
 
 
+def _kind(run: RunSummary) -> str | None:
+    return None if run.info is None else "a simulator" if run.simulated else "vLLM"
+
+
 def _machine(run: RunSummary) -> str | None:
-    """Return the machine of client and server, where both ran on one."""
-    if run.info is None or not run.server("on_client_machine"):
+    """Return the client's machine, on which the server may run, too."""
+    if run.info is None or not run.info.client.get("machine"):
         return None
     client = run.info.client
     return f"{printable(client.get('machine'), 40)} with {printable(client.get('cpu_count'))} CPUs"

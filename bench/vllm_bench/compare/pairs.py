@@ -90,6 +90,8 @@ def _by_key(runs: Sequence[RunSummary], shared: set[Hashable]) -> dict[Key, list
     visits: dict[tuple[Key, object], list[RunSummary]] = {}
     for place, run in enumerate(sorted(runs, key=_started)):
         asked = run.info.experiment if run.info else {}
+        if asked.get("made_again"):  # of a visit that wasn't whole
+            continue
         if asked.get("id") in shared and asked.get("pair") and asked.get("visit"):
             key: Key = (asked["id"], asked["pair"], run.scenario, run.load)
             visits.setdefault((key, asked["visit"]), []).append(run)

@@ -1,1 +1,1 @@
-"""Many runs with one question: servers by turns, a search, a set of configurations."""
+"""Many runs with one question: servers by turns, a search."""

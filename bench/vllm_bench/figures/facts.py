@@ -237,9 +237,18 @@ class Facts(OfRun):
             found = open_window(arrivals_s, self.ramp_s, latency_p95_ms)
         else:
             found = closed_window(self.frame, self.load.value)
+        found = self._without_the_first(found)
         if found is None or int(found.holds(self._came_s).sum()) < min_samples(50):
             return None  # not even a median of the requests in it
         return found
+
+    def _without_the_first(self, found: Window | None) -> Window | None:
+        """Return the window from the first request that a search wants counted."""
+        dropped = int(self.info.experiment.get("dropped") or 0) if self.info else 0
+        if found is None or not 0 < dropped < self.rows:
+            return found
+        start_s = max(found.start_s, float(np.partition(self._came_s, dropped)[dropped]))
+        return Window(start_s, found.end_s) if start_s < found.end_s else None
 
     @cached_property
     def whole_run(self) -> Window | None:

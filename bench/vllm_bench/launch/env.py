@@ -40,6 +40,7 @@ from ..small_file import UnreadableError, small_text
 DEFAULT_PORT = 8000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 VARIABLES = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
+MOST_VALUE = 4096  # characters of a value
 PLACEHOLDER = "hf_your_"  # of .env.example: it counts as not set
 
 
@@ -131,6 +132,8 @@ def _problem(name: str, value: str) -> str | None:
     near = [flags[name.upper()]] if name.upper() in flags else alike
     if near and name not in VARIABLES:
         return f"{name}: no such variable: did you mean {near[0]}?"
+    if len(value) > MOST_VALUE:
+        return f"{name}: longer than {MOST_VALUE:,} characters"
     problem = problem_with(name, value) if value else None
     shown = "" if name == "EXTRA_ARGS" else f"={value}"
     return f"{name}{shown}: {problem}" if problem else None

@@ -11,9 +11,10 @@ import fcntl
 import os
 import re
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..records.text import masked, printable
 from ..scenario.secrets import MASK, is_secret_key
@@ -51,7 +52,7 @@ class MaskedLog:
         self._secrets = secrets
         self._thread: threading.Thread | None = None
 
-    def follow(self, output: BinaryIO) -> None:
+    def follow(self, output: IO[bytes]) -> None:
         """Begin to copy, in a thread."""
         with suppress(OSError, AttributeError):  # Linux before 2.6.35, or the user's pipes are full
             fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -60,10 +61,12 @@ class MaskedLog:
 
     def close(self, limit_s: float = 5.0) -> None:
         """Wait until all that was said is in the file: where nobody holds the pipe, at once."""
-        if self._thread is not None:
+        if self._thread is None:
+            self._file.close()
+        else:
             self._thread.join(limit_s)
 
-    def _copy(self, output: BinaryIO) -> None:
+    def _copy(self, output: IO[bytes]) -> None:
         room = MOST_BYTES
         with output, self._file:
             while line := output.readline(MOST_LINE):
@@ -107,16 +110,27 @@ def last_lines(log: Path, secrets: tuple[str, ...] = (), count: int = SHOWN_LINE
     lines = tail_of(log)
     last = lines[-count:]
     telling = telling_line(lines)
-    chosen = [telling, *(line for line in last if bare(line) != telling)] if lines else []
+    chosen = (
+        [telling, *(line for line in last if not telling.startswith(bare(line)))] if lines else []
+    )
     return [printable(without_secrets(line, secrets), MOST_SHOWN) for line in chosen]
 
 
 def telling_line(lines: list[str]) -> str:
     """Return the last error among a log's lines, else its last line; without the prefix."""
-    said = [words for line in lines if (words := bare(line))]
+    said = list(_with_reasons([words for line in lines if (words := bare(line))]))
     errors = [words for words in said if ERROR.match(words)]
     meant = [words for words in errors if not HOLLOW.search(words)]
     return next(reversed(meant or errors or said), "")
+
+
+def _with_reasons(lines: list[str]) -> Iterator[str]:
+    """Yield lines; behind pydantic's "1 validation error for X" what the error is."""
+    for at, line in enumerate(lines):
+        found = re.search(r"\d validation errors? for \w+$", line)
+        below = lines[at + 1 : at + 3] if found else []
+        last = next((n for n, other in enumerate(below, 1) if "[type=" in other), 0)
+        yield ": ".join([line, *(other.partition(" [type=")[0] for other in below[:last])])
 
 
 def bare(line: str) -> str:

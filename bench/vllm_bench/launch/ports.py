@@ -18,7 +18,14 @@ def is_free(host: str, port: int) -> bool:
 
     An address that can't be had for another reason counts as free: the server will say why.
     """
-    return all(_can_bind(address, port) for address in ([host] if host else ALL))
+    return all(_can_bind(address, port) for address in (_addresses(host) if host else ALL))
+
+
+def _addresses(host: str) -> set[str]:
+    """Return all that a name means: clients may take either of localhost's two."""
+    with suppress(OSError, UnicodeError):
+        return {str(a[0]) for *_, a in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)}
+    return set()
 
 
 def _can_bind(address: str, port: int) -> bool:

@@ -88,24 +88,36 @@ class ServerProcess:
         return self._process is not None and self._status() is None
 
     def start(self) -> None:
-        """Start it. Raises PortTakenError, and OSError where the log can't be written."""
-        self._check_port()
+        """Start it, after the end of one that it started before.
+
+        Raises PortTakenError, StopFailedError, and OSError where the log can't be written.
+
+        The environment of its settings has to name a PATH.
+        """
+        self.stop()
+        self.check_port()
         self._had_port = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        output = MaskedLog(self.log, self.settings.secrets)
         with _uninterrupted():  # nothing comes between the process and its place here
+            self._output = MaskedLog(self.log, self.settings.secrets)
             self._began_s, self._began_wall_s = time.monotonic(), time.time()
-            self._process = subprocess.Popen(
-                ["sh", str(self._launcher)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=_environment(self.settings),
-            )
+            try:
+                self._process = self._popen()
+            except OSError:
+                self._output.close()
+                raise
             assert self._process.stdout is not None
-            output.follow(self._process.stdout)  # type: ignore[arg-type]
-            self._output = output
+            self._output.follow(self._process.stdout)
+
+    def _popen(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["sh", str(self._launcher)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(self.settings),
+        )
 
     def ready(self, limit_s: float, on_wait: Callable[[float], None] | None = None) -> float:
         """Wait until it serves; return the seconds since its start. Raises StartFailedError.
@@ -118,10 +130,11 @@ class ServerProcess:
                 if not self.is_alive:
                     raise self._failed("ended before it was ready")
                 try:
-                    if self._listens():
+                    if (listens := self._listens()) is not False:
                         self._had_port = True
                         server.ready()
-                        self._check_age(server)
+                        if listens is None:
+                            self._check_age(server)
                         return time.monotonic() - self._began_s
                 except NotReadyError as e:
                     why = str(e)
@@ -159,7 +172,8 @@ class ServerProcess:
         """Return what to show of its log: the line that says what failed, then the last ones."""
         return last_lines(self.log, self.settings.secrets)
 
-    def _check_port(self) -> None:
+    def check_port(self) -> None:
+        """Raise PortTakenError where somebody listens on its port already."""
         port = self.settings.port
         if not is_free(self.settings.host, port):
             holder = holder_of(port)
@@ -170,14 +184,14 @@ class ServerProcess:
             )
 
     def _listens(self) -> bool | None:
-        """Whether a process of ours listens on the port; True too where /proc doesn't tell."""
+        """Whether a process of ours listens on the port; None where /proc doesn't tell."""
         sockets = sockets_on(self.settings.port)
         if sockets is None:
-            return True
+            return None
         if not sockets or self.pid is None:
             return False
         told = [holds(pid, sockets) for pid in members(self.pid)]
-        return True in told or None in told
+        return True in told or (None if None in told else False)
 
     def _check_age(self, server: Server) -> None:
         """Raise StartFailedError where an older server answers; it says its age on /metrics."""
@@ -235,6 +249,8 @@ class ServerProcess:
     def _killed(self) -> list[int]:
         """Send SIGKILL to all that live of the session, and return them."""
         assert self._process is not None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # where /proc lists nobody, too
         left = members(self._process.pid)
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):

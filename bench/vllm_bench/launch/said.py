@@ -16,7 +16,7 @@ from typing import Any
 from ..scenario.secrets import masked_settings
 from ..vllm.in_force import MOST_SETTINGS, MOST_TEXT, Scalar, kept, of_text
 from ..vllm.literals import entries, pairs, value_of
-from ..vllm.server import ControlError, Server
+from ..vllm.server import LIMIT_S, ControlError, Server
 from .log import MOST_LINE
 
 HEAD_BYTES = 4 << 20  # of a log: what is told of settings stands at its beginning
@@ -49,7 +49,7 @@ def said(server: Server, log: Path | None = None) -> dict[str, Scalar]:
     `told_by` is server_info, log or metrics: where most of it was read. `kv_cache_size_tokens` and
     `kv_cache_max_concurrency` are the tokens and the most concurrent requests of full length.
     """
-    told = server.settings()
+    told = server.settings(LIMIT_S)
     logged = from_log(_head(log)) if log is not None else {}
     seen = {**_from_metrics(server), **_from_models(server)}
     source = "server_info" if told else "log" if logged else "metrics"

@@ -46,6 +46,7 @@ class Progress:
     last_error: str | None = None
     stopping: bool = False
     stopped_s: float = math.inf  # when sending stopped, from the run's start
+    enough: str = ""  # why it is stopping, where nobody broke it off
     phase: str = ""  # if not measuring: `warming up 3/8`
     begun: Callable[[], int] | None = None  # how many planned requests have begun so far
     most_in_flight: int | None = None  # None: any number
@@ -80,8 +81,8 @@ class Progress:
     def sending_s(self) -> float:
         return min(self.elapsed_s, self.stopped_s)
 
-    def stop(self) -> None:
-        self.stopping, self.stopped_s = True, self.elapsed_s
+    def stop(self, enough: str = "") -> None:
+        self.stopping, self.stopped_s, self.enough = True, self.elapsed_s, enough
 
     @property
     def in_flight(self) -> int | None:
@@ -150,6 +151,8 @@ def kinds(progress: Progress) -> str:
 
 def time_left(progress: Progress) -> str:
     """Return how long the run will still take, or that it is stopping."""
+    if progress.enough:
+        return progress.enough
     if progress.stopping:
         return "stopping: no new requests (Ctrl-C again cuts off those in flight)"
     left_s = progress.left_s

@@ -10,7 +10,7 @@ from ..records.text import ABSENT
 from ..summary.capacity import per_user
 from ..summary.levels import Series, output_tokens_per_s
 from ..summary.stability import find_knee
-from ..tables.marks import mark
+from ..tables.group import mark
 from .tables import number
 
 

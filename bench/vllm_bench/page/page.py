@@ -19,23 +19,23 @@ import orjson
 from markupsafe import Markup
 
 from ..charts.against_load import load_charts
+from ..charts.capacity import pareto_chart
+from ..charts.chart import DARK, LIGHT, css
 from ..charts.distributions import DRAWN, overlay
 from ..charts.over_time import Room
-from ..charts.pareto import pareto_chart
 from ..charts.pen_plotly import for_page
 from ..charts.pictures import DrawnRun, all_series
-from ..charts.style import DARK, LIGHT, css
 from ..records.text import printable
 from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries
-from ..tables.level_lines import repeat_lines, stability_lines
-from ..tables.server_lines import server_lines
+from ..tables.level_lines import repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
 from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
 from .verdicts import objectives, verdicts
+from .which import which_is_better
 
 PARTS = Path(__file__).with_name("report")
 MOST_POINTS = 500  # per curve or line in a report of few runs
@@ -62,10 +62,14 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     sources = {name: _script(name) for name in ("theme.js", "plotly", "page.js")}
     colours = f':root {{{css(LIGHT)}}}\n:root[data-theme="dark"] {{{css(DARK)}}}\n'
     charts = {place: section["charts"] for place, section in sections.items()}
+    which = which_is_better(summaries)
+    if which is not None:
+        charts["which"] = which["charts"]
     style = colours + (PARTS / "style.css").read_text(encoding="utf-8")
     return _template().render(
         verdicts=verdicts(summaries, named),
         sections=sections,
+        which=which,
         simulated=sum(s.simulated for s in summaries),
         runs=summaries,
         begun=min((s.started_utc for s in summaries if s.started_utc), default=""),

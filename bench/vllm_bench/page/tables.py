@@ -15,9 +15,8 @@ from ..stats.distribution import min_samples
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
-from ..tables.group import Group, Where, interval_words, lacking
+from ..tables.group import Group, Where, interval_words, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
-from ..tables.marks import mark, word_on
 
 Row = TypeVar("Row")
 

@@ -334,12 +334,17 @@ def last_session(heads: Heads) -> list[Path]:
     if not known:
         return list(heads)
     newest = max(known, key=lambda path: (known[path].clock_start.wall_s, path.name))
-    session = known[newest].session
-    of_it = {p: i for p, i in known.items() if session is not None and i.session == session}
+    session = session_of(known[newest])
+    of_it = {p: i for p, i in known.items() if session is not None and session_of(i) == session}
     of_it = of_it or {newest: known[newest]}
     began_s = min(info.clock_start.wall_s for info in of_it.values())
     unknown = [p for p, info in heads.items() if info is None and _written_s(p) >= began_s]
     return [p for p, info in of_it.items() if not _made_again(info, of_it.values())] + unknown
+
+
+def session_of(info: RunInfo) -> str | None:
+    """Return the session of a run: one for all visits of an experiment; None: it isn't known."""
+    return info.experiment.get("id") or info.session
 
 
 def _written_s(path: Path) -> float:
@@ -355,8 +360,14 @@ def _level(info: RunInfo) -> tuple[object, ...]:
 
 
 def _made_again(run: RunInfo, session: Iterable[RunInfo]) -> bool:
-    """Whether a run that broke off was made again in its session: by bench.py --resume."""
-    place = (*_level(run), run.repeat)
+    """Whether a run was made again in its session: by --resume, since it or its visit broke off."""
+    if run.experiment.get("made_again"):
+        return True
     return run.status != "complete" and any(
-        other.status == "complete" and (*_level(other), other.repeat) == place for other in session
+        other.status == "complete" and _place(other) == _place(run) for other in session
     )
+
+
+def _place(run: RunInfo) -> tuple[object, ...]:
+    """Return which run of its session it was meant to be."""
+    return (*_level(run), run.experiment.get("visit"), run.repeat)

@@ -24,7 +24,8 @@ MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
-RunStatus = Literal["running", "complete", "interrupted", "failed"]
+# `stopped`: by the search that it belongs to, since more of it would have shown nothing else.
+RunStatus = Literal["running", "complete", "interrupted", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ def moment(found: object) -> bool:
 
 
 def status(found: object) -> bool:
-    """running, complete, interrupted or failed"""
+    """running, complete, interrupted, failed or stopped"""
     return found in get_args(RunStatus)
 
 
@@ -249,7 +250,8 @@ SHAPE: dict[str, Shape] = {
     "experiment": {
         **dict.fromkeys(("kind", "id", "side"), text),
         **dict.fromkeys(("visit", "pair"), or_null(from_1)),
-        "restarted": flag,
+        "dropped": or_null(count),  # requests at its start that a search doesn't count
+        **dict.fromkeys(("restarted", "made_again"), flag),
         "ready_s": or_null(at_least_0),
     },
     "notes": [text],

@@ -29,13 +29,13 @@ def printable(text: object, limit: int = LIMIT) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
-def markdown(text: object) -> str:
+def markdown(text: object, limit: int = LIMIT) -> str:
     """Return the text as plain Markdown, for tables too: no markup, tag or mention.
 
     Characters with a meaning in Markdown become HTML entities, which only a browser reads.
     """
     # An underscore inside a word isn't markup.
-    return re.sub(rf"[^{PLAIN}]|(?<![^\W_])_|_(?![^\W_])", _entity, printable(text))
+    return re.sub(rf"[^{PLAIN}]|(?<![^\W_])_|_(?![^\W_])", _entity, printable(text, limit))
 
 
 def code(text: object) -> str:

@@ -7,7 +7,7 @@ disk within a fraction of a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -17,7 +17,7 @@ from typing import Any
 from ..interrupts import Interrupts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
-from ..records.request_record import RecordWriter
+from ..records.request_record import RecordWriter, RequestRecord
 from ..records.run_info import ClockPair, RunStatus
 from ..reply.back_off import turned_away
 from ..reply.exchange import Exchange, PackedSegment
@@ -35,6 +35,11 @@ HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the e
 DRAIN_S = 60.0  # for requests of the tail: after an overload they could take hours
 
 
+# Asked a few times a second with the rows since the last time and the seconds since the start: why
+# the run has shown enough; None: it goes on.
+Enough = Callable[[Sequence[RequestRecord], float], str | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What the script is called for, and how it asks for the end."""
@@ -44,6 +49,7 @@ class Watch:
     on_progress: Callable[[Progress], None]
     interrupts: Interrupts
     give_up_s: float  # after how long of nothing but requests turned away the server is gone
+    enough: Enough | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ class _Run:
         self._cancelled = False
         self._draining = False
         self._broken_off: str | None = None  # why the run was ended
+        self._enough: str | None = None  # why more of it would have shown nothing else
         self._away_since_s = float("inf")  # since when the server has turned all away
         self._lost: list[str] = []  # how each process was lost
         self._awake = _AwakeClock()
@@ -164,7 +171,8 @@ class _Run:
             for results in wait(list(self._working), POLL_S):
                 self._take_all(self._working[results])  # type: ignore[index]
         finally:
-            self._tally.write()
+            rows = self._tally.write()
+        self._end_if_enough(watch.enough, rows)
         self._give_up_if_gone(watch.give_up_s)
         self._awake.look()
         self._kill_frozen()
@@ -261,6 +269,16 @@ class _Run:
             self._cancel_at_s = time.monotonic() + grace_s
             self._tell("stop")
 
+    def _end_if_enough(self, enough: Enough | None, rows: Sequence[RequestRecord]) -> None:
+        """End a run that has shown what its asker wants to know: what is under way is cut off."""
+        if enough is None or not self._measuring or self._progress.stopping or self._draining:
+            return
+        self._enough = enough(rows, self._progress.elapsed_s)
+        if self._enough is not None:
+            self._progress.stop(self._enough)
+            self._cancel_at_s = time.monotonic()
+            self._tell("stop")
+
     def _tell(self, command: Command) -> None:
         for worker in self._working.values():
             worker.tell(command)
@@ -301,7 +319,9 @@ class _Run:
         progress = self._progress
         missing = progress.ended < self._due() or progress.errors["cancelled"]
         early = progress.stopped_s < (self._plan.duration_s or 0.0)
-        return "interrupted" if progress.stopping and (missing or early) else "complete"
+        if not progress.stopping or not (missing or early):
+            return "complete"
+        return "interrupted" if self._enough is None else "stopped"
 
     def _due(self) -> int:
         """Return how many requests should have a row; by time: all that began, at least.
@@ -328,6 +348,7 @@ class _Run:
             *((together,) if burst else ()),
             *((died,) if self._lost else ()),
             *((self._broken_off,) if self._broken_off else ()),
+            *((self._enough,) if self._enough else ()),
         )
 
 

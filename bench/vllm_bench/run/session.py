@@ -46,7 +46,7 @@ from .prepare import (
     server_of,
 )
 from .resume import complete_runs, continued
-from .runner import RunResult, Watch, run_plan
+from .runner import Enough, RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
 BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
@@ -72,6 +72,8 @@ class Session:
     telemetry_command: str | None
     dcgm_url: str | None
     experiment: Mapping[str, Any] = field(default_factory=dict)  # of which its runs are a part
+    enough: Callable[[Plan], Enough] | None = None  # when a run may end early; None: never
+    said: Mapping[str, Any] | None = None  # settings in force, as whoever started the server knows
     _said: set[str] = field(default_factory=set)
     # Of all these runs: a word that no other call has.
     _id: str = field(default_factory=lambda: f"{_now()}-{secrets.token_hex(4)}")
@@ -211,7 +213,8 @@ class Session:
             stack.push(lambda kind, *_: self._left(samplers, kind))
             samplers.start()
             shown, ctrl_c = view.show, self.interrupts
-            watch = Watch(self._say_connected, on_start, shown, ctrl_c, self.give_up_s)
+            enough = self.enough(plan) if self.enough else None
+            watch = Watch(self._say_connected, on_start, shown, ctrl_c, self.give_up_s, enough)
             result = self._recorded(job, plan, workers, watch, samplers)
         for note in result.notes:
             self.say(f"  {note}")
@@ -228,7 +231,9 @@ class Session:
         """
         path = self._rows(plan).with_suffix(".json")
         before = job.server.counters()
-        info = planned_info(plan, job.server_facts(), before, job.notes)
+        facts = job.server_facts()
+        facts["settings"] = dict(self.said) if self.said else facts["settings"]
+        info = planned_info(plan, facts, before, job.notes)
         info = dataclasses.replace(info, session=self._id, experiment=dict(self.experiment))
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:

@@ -82,16 +82,18 @@ class Tally:
             name = OTHER_MODELS
         self.replied_as[name] = self.replied_as.get(name, 0) + 1
 
-    def write(self) -> None:
-        """Write what has ended since the last time. Raises OSError."""
+    def write(self) -> list[RequestRecord]:
+        """Write what has ended since the last time, and return its rows. Raises OSError."""
         ended, self._ended = self._ended, []
+        records = [record for record, _ in ended]
         if not ended:
-            return
-        self._rows.write(record for record, _ in ended)
+            return records
+        self._rows.write(records)
         if self._tokens is not None:
             for record, reply in ended:
                 self._tokens.write(record.request_index, grouped(reply, self._start_ns))
             self._tokens.flush()
+        return records
 
     def close(self) -> None:
         """Close the stamps' file. Raises OSError."""

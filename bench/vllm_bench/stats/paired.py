@@ -7,7 +7,7 @@ standard deviation s, the ratio is exp(m), and t = m / (s / sqrt(n)) has n - 1 d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .batches import Interval
@@ -116,13 +116,24 @@ def smallest_step(spread: float, pairs: int, bar: Bar) -> float:
 
 def pairs_needed(spread: float, step: float, bar: Bar) -> int | None:
     """Return with how many pairs a change by `step` (0.05) would be shown; None: over 10,000."""
-    low, high = 1, MOST_PAIRS
     wanted = math.log1p(step)
-    if bar.least(spread, high) > wanted:
+    return _fewest(lambda pairs: bar.least(spread, pairs) <= wanted)
+
+
+def pairs_within(spread: float, half: float, confidence: float) -> int | None:
+    """Return how many pairs have an interval of a logarithm so wide each way; None: over 10,000."""
+    share = (1 + confidence) / 2
+    return _fewest(lambda pairs: student_t(pairs - 1, share) * spread / math.sqrt(pairs) <= half)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int | None:
+    """Return the fewest pairs, 2 or more, that are enough: once so, more are, too."""
+    low, high = 1, MOST_PAIRS
+    if not enough(high):
         return None
-    while high - low > 1:  # `least` falls with the number of pairs
+    while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if bar.least(spread, middle) > wanted else (low, middle)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 

@@ -124,7 +124,7 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
             level.load,
             *figures,
             level.verdict,
-            on_frontier=not any(_dominates(rival, figures) for _, rival in found),
+            on_frontier=not any(dominates(rival, figures) for _, rival in found),
         )
         for level, figures in found
     ]
@@ -135,5 +135,6 @@ def pareto_points(series: Series) -> list[ParetoPoint]:
     return pareto(series.levels, gpu_count(series.runs))
 
 
-def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Return whether a point is better in one figure and at least as good in the other."""
     return one != other and one[0] >= other[0] and one[1] >= other[1]

@@ -13,11 +13,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..compare.comparison import Comparison
 from ..records.text import printable
 from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
 from ..verdict.verdict import finding_text
+from . import compared
 from .group import Where
 from .level_lines import sections
 from .text_tables import figure_rows, footnotes, population, runs_table, setup_words
@@ -133,3 +135,15 @@ def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:
         for group in summary.errors:
             message = printable(group.example)
             yield Text(f"  {group.count} {printable(group.kind)}, such as: {message}")
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
+    """Print a comparison to the console; on a pipe no line is folded or cut."""
+    plain = not console.is_terminal
+    for parts, indent in compared.lines(found, None if plain else console.width):
+        text = Text.assemble(*parts)
+        text.rstrip()
+        if plain or not text:
+            console.print(Text(" " * indent) + text, soft_wrap=plain)
+        else:
+            console.print(Padding(text, (0, 0, 0, indent), expand=False))

@@ -65,6 +65,13 @@ def interrupted(facts: Facts) -> Doubt | None:
     if complete and status in ("complete", "unknown"):
         return None
     how = "cut off while running" if status == "running" else f"status {status}"
+    if status == "stopped":
+        return Doubt(
+            f"ended early by the search that it belongs to: {facts.rows} of "
+            f"{counted(facts.planned, 'request')} have a row, {facts.cancelled} of them cancelled",
+            "the search had seen enough: its figures are of the part that there is",
+            at_most=Severity.SUSPECT,
+        )
     missing = (
         "the requests that are missing are the slow ones"
         if facts.rows

@@ -78,7 +78,7 @@ def scalar_of(value: object) -> Scalar | None:
     if isinstance(value, list | tuple) and len(value) >= 1:
         value = value[0]  # of served names the first, which replies show
     if isinstance(value, str):
-        [shown] = masked_words([value])  # a login in a URL
+        [shown] = masked_words([value[: 4 * MOST_TEXT]])  # a login in a URL
         return printable(shown.removeprefix("torch."), MOST_TEXT) or None
     if isinstance(value, int | float) and abs(value) <= MOST_NUMBER:  # which no NaN is
         return value

@@ -261,10 +261,13 @@ class Server:
             return None
         return {k[:MOST_TEXT]: v[:MOST_TEXT] for k, v in list(found.items())[:MOST_LABELS]}
 
-    def settings(self) -> dict[str, Scalar] | None:
-        """Return the settings in force; None where it doesn't tell: see `in_force`."""
+    def settings(self, limit_s: float = SHORT_S) -> dict[str, Scalar] | None:
+        """Return the settings in force; None where it doesn't tell: see `in_force`.
+
+        A server in development mode looks at its machine first: 3 to 5 s, once.
+        """
         try:
-            found = self._json(f"{self.root_url}/server_info?config_format=json", SHORT_S)
+            found = self._json(f"{self.root_url}/server_info?config_format=json", limit_s)
         except ControlError:
             return None
         return masked_in(in_force(found), self._secrets) or None

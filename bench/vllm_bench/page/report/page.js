@@ -59,7 +59,7 @@
       };
     }
     if (small && chart.wide) layout.height += 130; // its legend folds into many lines
-    if (printing) layout.width = PRINT_PX / (chart.wide ? 1 : 2) - 10;
+    if (printing) layout.width = PRINT_PX / (chart.across ? 1 : 2) - 10;
     return layout;
   };
 
@@ -74,6 +74,7 @@
   const draw = (div) => {
     const chart = chartOf(div);
     chart.wide = div.dataset.kind === "timelines";
+    chart.across = div.closest(".wide, .one") !== null;
     Plotly.react(div, traces(chart), dressed(chart), CONFIG);
     if (!div.dataset.drawn) {
       div.dataset.drawn = "yes";

@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""Find how much a server can take: the highest load at which a scenario's objectives are met.
+
+    python bench/capacity.py --name S                  the highest request rate
+    python bench/capacity.py --name S --of concurrency the most streams
+    python bench/capacity.py --name S --minutes 60     with more time, surer
+    python bench/capacity.py --name S --dry-run        what it would run, and how long
+    python bench/capacity.py --name S --resume         go on with a search that was broken off
+    python bench/capacity.py --request-rate 8 --slo ttft_ms.p99=500
+                                                       without a file: the flags are the scenario
+
+The objectives are the scenario's slo, and each of its slo_tiers, which has an answer of its own. Of
+a scenario with conversations the answer is a number of sessions. The load is doubled from --low
+(never past --high) until a run doesn't meet them, then the bracket is halved until it is 3 % wide.
+Then the answer is confirmed: 3 to 6 runs with other prompts and times, whose share of late requests
+together must lie within what is allowed, with 90 %; else it is tried again 3 % lower. A run that is
+clearly over is ended early. Between two runs the server comes to rest. Where the objectives aren't
+met, the answer says which one broke first, and what the server said then. docs/jobs/HIGHEST.md.
+
+--low and --high are, if not given, the lowest and the highest of the scenario's levels, an eighth
+and eight times of an only one, else 1 and 1024. --minutes is what the search may take; with little
+time its runs are short, and it says what the answer is then worth.
+
+Writes results/capacity/<id>.csv, a row for each run; results/capacity/<id>.json, the same, what was
+asked and what was found; results/capacity/<id>.png, a picture of its course, and one for each of
+slo_tiers; and the runs themselves, as bench.py does, in results/capacity/<id>/.
+
+Exit codes: 0 found; 1 no server, or a run that broke off; 2 wrong usage, or a mistake in the
+scenario file; 3 not even the lowest load meets the objectives; 4 nothing could be judged, the
+client being the limit, say; 130 interrupted. What was measured is kept each time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
+from vllm_bench.interrupts import INTERRUPTS, end_at_once, set_handlers
+
+if __name__ == "__main__":
+    set_handlers(end_at_once)  # until `run` answers them
+
+import argparse
+import gc
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.script import RESULTS, ROOT, complain, parser_of, run, say
+
+if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.experiments.capacity import Asked
+    from vllm_bench.run.session import Session
+    from vllm_bench.scenario.scenario import Scenario
+    from vllm_bench.search.kept import Search
+
+SCENARIOS = ROOT / "bench" / "scenarios.yaml"
+OF = ("rate", "concurrency", "sessions")
+MINUTES, WAIT_S, GIVE_UP_S = 30.0, 300.0, 60.0
+
+
+def main() -> int:
+    """Check everything, search, say what was found."""
+    gc.set_threshold(100_000)
+    args = _parse()
+    try:
+        return _capacity(args)
+    except KeyboardInterrupt:
+        kept = f"what was measured is in {args.results_dir / 'capacity'}: --resume goes on"
+        raise KeyboardInterrupt(f"interrupted; {kept}") from None
+    except OSError as e:
+        raise BenchError(f"{e.filename or args.results_dir}: {e.strerror or e}") from e
+
+
+def _capacity(args: argparse.Namespace) -> int:
+    from vllm_bench.env_file import load_env_file
+    from vllm_bench.experiments.capacity import Searching, asked_of, estimate_s
+    from vllm_bench.search.words import asked_words, minutes
+
+    load_env_file(ROOT / ".env", os.environ)
+    asked = asked_of(_scenario(args), args.of, args.low, args.high, args.minutes)
+    low_s, high_s = estimate_s(asked)
+    for line in asked_words(asked.scenario, asked.of, asked.space):
+        say(line)
+    say(
+        f"about {minutes(low_s)} to {minutes(high_s)}, by where the answer lies; "
+        f"{minutes(asked.budget_s)} at most (--minutes)"
+    )
+    if args.dry_run:
+        _print_plan(asked)
+        return 0
+    searching = Searching(asked=asked, session=_session(args), say=say)
+    search = searching.begun(resume=args.resume)
+    if search.probes:
+        say(f"goes on with {search.id}: {len(search.probes)} runs are made")
+    try:
+        return _ended(searching.run(search), args.results_dir)
+    except (BenchError, OSError, KeyboardInterrupt):
+        _say_known(args.results_dir, search.id)
+        raise
+
+
+def _say_known(results: Path, search_id: str) -> None:
+    """Say what a search that broke off has found so far."""
+    from vllm_bench.search.kept import FOLDER, KeptError, read_search
+    from vllm_bench.search.words import answer_lines
+
+    with suppress(KeptError):  # it was broken off before its first run had ended
+        search = read_search(results / FOLDER / f"{search_id}.json")
+        print("so far:", *answer_lines(search), sep="\n  ")
+
+
+def _parse() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    add = parser.add_argument
+    add("--name", metavar="S", help="the scenario")
+    add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help="the scenario file")
+    add("--of", choices=OF, help="what to raise (default: rate; of conversations: sessions)")
+    add("--low", type=_load, metavar="X", help="the lowest load that is tried")
+    add("--high", type=_load, metavar="X", help="the highest")
+    budget = f"what the search may take (default: {MINUTES:g})"
+    add("--minutes", type=_load, default=MINUTES, metavar="M", help=budget)
+    add("--resume", action="store_true", help="go on with the newest search that has no answer yet")
+    add("--dry-run", action="store_true", help="show what would be run, and stop")
+    _add_server(parser)
+    _add_load(parser)
+    return parser.parse_args()
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("as bench.py has them").add_argument
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help="folder for what is written")
+    add("--base-url", metavar="URL", help="the server, in the place of the scenario's")
+    add("--model", metavar="M", help="the model, by its name on the server")
+    add("--label", metavar="WORD", help="what is special about these runs")
+    add("--wait-s", type=_load, default=WAIT_S, metavar="S", help="wait so long for the server")
+    gone = f"end where the server turned all away for so long (default: {GIVE_UP_S:g})"
+    add("--give-up-s", type=_load, default=GIVE_UP_S, metavar="S", help=gone)
+    add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
+    add("--plain", action="store_true", help="lines instead of the live view")
+    add("--telemetry", action="store_true", default=None, help="sample GPUs during the runs")
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the scenario, in place of the file's").add_argument
+    add("--request-rate", type=_loads, metavar="R,…", dest="request_rates", help="its rates")
+    add("--concurrency", type=_streams, metavar="N,…", dest="concurrencies", help="its streams")
+    add("--dataset", metavar="D", help="its prompts")
+    add("--prefill-tokens", type=int, metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=int, metavar="N", help="most tokens of a reply")
+    slo = "an objective: ttft_ms.p99=500, success_rate=0.999; repeatable"
+    add("--slo", action="append", metavar="M.pQ=MS", help=slo)
+    add("--set", action="append", metavar="KEY=VALUE", help="any other key; repeatable")
+
+
+def _load(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number over 0, up to a million")
+    return found
+
+
+def _loads(text: str) -> list[float]:
+    return [_load(part) for part in text.split(",")]
+
+
+def _streams(text: str) -> list[int]:
+    from vllm_bench.script import counts
+
+    return list(counts(text))
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256")
+    return int(text)
+
+
+def _scenario(args: argparse.Namespace) -> Scenario:
+    """Return the scenario to search with. Raises ScenarioError, UsageError."""
+    from vllm_bench.scenario.by_flags import ALONE, makes_a_scenario, usual
+    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.scenario import load_scenarios
+
+    given = _given(args)
+    if args.name is None and makes_a_scenario(given):
+        return load_scenarios(args.scenarios, given, {ALONE: usual(given)})[ALONE]
+    found = load_scenarios(args.scenarios, given)
+    if args.name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if args.name not in found:
+        asked = "which scenario?" if args.name is None else f"--name {args.name}:"
+        hint = nearest(args.name, list(found)) if args.name is not None else ""
+        raise UsageError(f"{asked} {args.scenarios} has {', '.join(found)}{hint}")
+    return found[args.name]
+
+
+def _given(args: argparse.Namespace) -> dict[str, object]:
+    """Return the settings that flags give, by key. Raises UsageError."""
+    from vllm_bench.scenario.by_flags import FLAGS, assigned
+    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.scenario import KNOWN_KEYS
+
+    flags = {key: getattr(args, key, None) for key in FLAGS if key != "slo"}
+    found = {key: value for key, value in flags.items() if value is not None}
+    try:
+        assigned("--set", args.set or (), found)
+        for key in found.keys() - KNOWN_KEYS:
+            raise UsageError(f"--set {key}: no such key{nearest(key, KNOWN_KEYS)}")
+        if args.slo:
+            found["slo"] = assigned("--slo", args.slo)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    return found
+
+
+def _session(args: argparse.Namespace) -> Session:
+    from vllm_bench.run.session import Session
+
+    return Session(
+        environ=os.environ,
+        interrupts=INTERRUPTS,
+        say=say,
+        screen=sys.stderr,
+        plain=args.plain,
+        folder=args.results_dir,
+        resume=False,
+        wait_s=args.wait_s,
+        give_up_s=args.give_up_s,
+        workers=args.workers,
+        tokens=True,
+        server_metrics=True,
+        telemetry_command=None,
+        dcgm_url=None,
+    )
+
+
+def _print_plan(asked: Asked) -> None:
+    """Print the runs of a search whose answer lies in the middle of its range."""
+    from vllm_bench.experiments.capacity import planned
+    from vllm_bench.search.words import load_words, minutes, step_words
+
+    answer = asked.space.rounded((asked.space.low * asked.space.high) ** 0.5)
+    print(f"If the answer were {load_words(asked.of, answer)}:")
+    for number, (step, size, seconds) in enumerate(planned(asked, answer), 1):
+        print(f"  [{number}] {step_words(asked.of, step, size.requests)}: {minutes(seconds)}")
+
+
+def _ended(search: Search, results: Path) -> int:
+    """Print the answer and what it took, and return the exit code."""
+    from vllm_bench.search.kept import FOLDER
+    from vllm_bench.search.words import answer_lines, minutes
+
+    print(*answer_lines(search), sep="\n")
+    low_s, high_s = search.estimate_s
+    say(
+        f"{len(search.probes)} runs in {minutes(search.took_s)}; "
+        f"{minutes(low_s)} to {minutes(high_s)} were estimated"
+    )
+    try:
+        drawn = _drawn(search, results / FOLDER)
+    except OSError as e:  # the answer stands; what was measured is kept
+        return search.exit_code or complain(f"{e.filename}: picture not written: {e.strerror}")
+    say(f"Read on: {', '.join(map(str, [results / FOLDER / f'{search.id}.csv', *drawn]))}")
+    return search.exit_code
+
+
+def _drawn(search: Search, folder: Path) -> list[Path]:
+    """Draw the search's course, for each tier, and return the files. Raises OSError."""
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to load where this names another one
+    from vllm_bench.charts.pen_matplotlib import draw, save
+    from vllm_bench.charts.pictures import search_pictures
+
+    drawn = []
+    for picture in search_pictures(search):
+        if picture.chart is not None:
+            drawn.append(folder / f"{picture.name}.png")
+            save(draw(picture.chart, picture.heading), drawn[-1])
+    return drawn
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, aside=True))  # a search waits for no terminal

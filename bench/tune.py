@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""Find the server's settings that suit a load: start each, measure, and hold the best two together.
+
+    python bench/tune.py experiments.yaml             what the file asks: docs/jobs/SETTINGS.md
+    python bench/tune.py experiments.yaml --dry-run   its configurations, and how long it takes
+    python bench/tune.py --name rag --axis MAX_NUM_SEQS=32,64 --axis KV_CACHE_DTYPE=auto,fp8
+                                                      the same without a file
+    python bench/tune.py examples/tune.yaml           some minutes against the simulator, to try it
+
+Each configuration is started with server/run_server.sh on a port of its own, checked to be what
+was asked, warmed up by a run that is thrown away, and measured. First one short level each; then
+the better half at every level of the scenario (--full: all). The two best are started by turns,
+A B B A, and only these runs say which is better, and by how much, or that it can't be told.
+A configuration whose server doesn't start is a row with its last log lines.
+
+Aims: throughput (most output tokens/s by GPU, of a level whose objectives aren't missed), ttft
+(least TTFT p95 at the highest level) and capacity (most load that meets the scenario's slo).
+
+Writes results/tune/<id>/: tune.csv, after each start; tune.md, with the trade-offs as measured;
+pareto.png, tokens/s of a GPU against those of a user; best.env, the settings to start with,
+without secrets; tune.json; logs/, of each server; and runs/, for summarize.py and the others.
+
+Ctrl-C (SIGTERM and SIGHUP too) stops the server and keeps what was measured; --resume goes on in
+the newest folder of the same experiments.
+
+Exit codes: 0 an answer, also "cannot tell between"; 1 no server started, or one could not be
+stopped; 2 wrong usage, a mistake in a file, or a value that the launcher refuses; 3 every
+configuration missed the objectives; 4 nothing could be judged; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
+
+from vllm_bench.interrupts import INTERRUPTS, end_at_once, set_handlers
+
+if __name__ == "__main__":
+    set_handlers(end_at_once)  # until `run` answers them
+
+import argparse
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+
+if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.run.session import Session
+    from vllm_bench.scenario.scenario import Scenario
+    from vllm_bench.tuning.configurations import Experiments
+    from vllm_bench.tuning.course import Course, Tune
+    from vllm_bench.tuning.searched import Wanted
+    from vllm_bench.tuning.trials import Tuning
+
+READY_S = 1800.0  # a large model is fetched and compiled for long
+SCREEN_S = 14.0  # the least that can be believed: a window of 10 s
+MINUTES = 15.0
+UP_S = 30.0  # for a server that is up by then
+AIMS = ("throughput", "capacity", "ttft")
+
+
+def main() -> int:
+    """Read, check, start, measure, tell."""
+    args = _parse()
+    try:
+        return _tune(args)
+    except KeyboardInterrupt:
+        kept = f"what had been measured by then is in {args.results_dir / 'tune'}"
+        raise KeyboardInterrupt(f"interrupted; {kept}: --resume goes on with it") from None
+    except OSError as e:
+        raise BenchError(f"{e.filename or args.results_dir}: {e.strerror or e}") from e
+
+
+def _parse() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    add = parser.add_argument
+    add("file", nargs="?", type=Path, metavar="FILE", help="experiments.yaml")
+    axis = "a variable of the launcher and its values; repeatable, each with each"
+    add("--axis", action="append", metavar="NAME=V,…", help=axis)
+    add("--base", metavar="F", help="env file below all configurations (default: .env)")
+    add("--name", metavar="S", help="the scenario, in place of the file's")
+    add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
+    add("--aim", choices=AIMS, help="what is to be best, in place of the file's")
+    add("--dataset", metavar="D", help="the prompts, in place of the scenario's: sample, …")
+    add("--set", action="append", metavar="KEY=VALUE", help="any other key of the scenario")
+    add("--full", action="store_true", help="measure all in full, without screening")
+    screen = f"seconds of a screening level (default: {SCREEN_S:g})"
+    add("--screen-s", type=_seconds, default=SCREEN_S, metavar="S", help=screen)
+    of = "of the aim capacity: what is raised (default: rate; of conversations: sessions)"
+    add("--of", choices=("rate", "concurrency", "sessions"), help=of)
+    minutes = f"of the aim capacity: the most for each search (default: {MINUTES:g})"
+    add("--minutes", type=_minutes, default=MINUTES, metavar="M", help=minutes)
+    pairs = "pairs of turns of the two best, 0 for none (default: 4, the fewest that give a word)"
+    add("--pairs", type=_pairs, default=4, metavar="N", help=pairs)
+    ready = f"wait so long for a server to be ready (default: {READY_S:g})"
+    add("--ready-s", type=_seconds, default=READY_S, metavar="S", help=ready)
+    results = "folder for results (default: results, next to bench)"
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
+    add("--resume", action="store_true", help="go on where the same experiments were broken off")
+    add("--dry-run", action="store_true", help="show configurations and time, and stop")
+    return parser.parse_args()
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, 1 to 86400")
+    return seconds
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes <= 1440:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of minutes, at most 1440")
+    return minutes
+
+
+def _pairs(text: str) -> int:
+    if not text.isdecimal() or int(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 to 100")
+    return int(text)
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from vllm_bench.env_file import load_env_file
+    from vllm_bench.tuning.configurations import configurations
+    from vllm_bench.tuning.course import Course
+    from vllm_bench.tuning.words import plan_lines
+
+    load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    asked = _asked(args)
+    scenario = _scenario(args, asked)
+    course = Course(
+        configurations=configurations(asked),
+        scenario=scenario,
+        aim=asked.aim,
+        full=args.full,
+        pairs=args.pairs,
+        screen_s=args.screen_s,
+        wanted=_wanted(args, asked, scenario),
+    )
+    base = _base(args, asked)
+    _check(course, base)
+    for line in plan_lines(course, base):
+        (print if args.dry_run else say)(line)
+    if args.dry_run:
+        return 0
+    _check_commands(course, base)
+    return _made(args, asked, course, base)
+
+
+def _asked(args: argparse.Namespace) -> Experiments:
+    """Return what the file and the flags ask. Raises UsageError."""
+    from vllm_bench.tuning.configurations import experiments_of, read_raw
+
+    raw: dict[str, Any] = read_raw(args.file) if args.file else {}
+    where = str(args.file) if args.file else "the flags"
+    if not args.file and not args.axis:
+        raise UsageError("nothing to try: name a file of experiments, or give --axis and --name")
+    for key, value in (("scenario", args.name), ("aim", args.aim), ("base", args.base)):
+        if value is not None:
+            raw[key] = value
+    if not args.file and not args.name:
+        raise UsageError("--name: which scenario is the load? (bench/scenarios.yaml has them)")
+    if args.axis:
+        raw["axes"] = {**(raw.get("axes") or {}), **dict(map(_axis, args.axis))}
+    return experiments_of(raw, where)
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    name, equals, values = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"--axis {name}: must be NAME=VALUE,VALUE")
+    return name.strip(), [value.strip() for value in values.split(",")]
+
+
+def _scenario(args: argparse.Namespace, asked: Experiments) -> Scenario:
+    """Return the scenario that is sent. Raises UsageError."""
+    from vllm_bench.scenario.by_flags import assigned
+    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.scenario import KNOWN_KEYS, load_scenarios
+
+    path = args.scenarios or _beside(args, asked.scenarios) or ROOT / "bench" / "scenarios.yaml"
+    given: dict[str, Any] = {"dataset": args.dataset} if args.dataset else {}
+    try:
+        assigned("--set", args.set or (), given)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    for key in given.keys() - KNOWN_KEYS:
+        raise UsageError(f"--set {key}: no such key{nearest(key, KNOWN_KEYS)}")
+    found = load_scenarios(path, given)
+    name = asked.scenario
+    if name not in found:
+        hint = nearest(name, list(found))
+        raise UsageError(f"scenario {name}: {path} has {', '.join(found)}{hint}")
+    scenario = found[name]
+    if asked.aim == "ttft" and not scenario.stream:
+        raise UsageError(f"aim ttft: scenario {name} doesn't stream, so there is no first token")
+    return scenario
+
+
+def _wanted(args: argparse.Namespace, asked: Experiments, scenario: Scenario) -> Wanted | None:
+    """Return how capacities are looked for; None: that isn't the aim. Raises UsageError."""
+    from vllm_bench.tuning.searched import Wanted
+
+    if asked.aim != "capacity":
+        return None
+    wanted = Wanted(args.of, args.minutes)
+    wanted.check(scenario)
+    return wanted
+
+
+def _beside(args: argparse.Namespace, named: str | None) -> Path | None:
+    """Return a file that experiments.yaml names, from its own folder on."""
+    if named is None:
+        return None
+    path = Path(named).expanduser()
+    own = args.file.parent / path if args.file else path
+    return own if own.exists() or not path.exists() else path
+
+
+def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
+    """Return the variables below all configurations, without what the script chooses."""
+    from vllm_bench.launch.env import read_env
+    from vllm_bench.tuning.configurations import CHOSEN
+
+    if not isinstance(asked.base, str):
+        return dict(asked.base or {})
+    path = Path(args.base) if args.base else _beside(args, asked.base) or Path(asked.base)
+    values = read_env(path).values
+    return {name: value for name, value in values.items() if name not in CHOSEN}
+
+
+def _check(course: Course, base: dict[str, str]) -> None:
+    """Look at prompts and at each configuration, as the launcher does, before anything starts.
+
+    Raises UsageError, PromptError.
+    """
+    from vllm_bench.run.prepare import api_key_of, plans_for
+    from vllm_bench.tuning.one_start import refused
+
+    environ = {**os.environ, **base}
+    api_key_of(course.scenario, environ)
+    plans_for(course.scenario, None, environ)
+    for one in course.configurations:
+        if why := refused(one, base, os.environ):
+            raise UsageError(f"configuration {one.name}: {why}")
+
+
+def _check_commands(course: Course, base: dict[str, str]) -> None:
+    """Raise BenchError where there is no vLLM to start."""
+    for one in course.configurations:
+        values = {**os.environ, **one.over(base)}
+        command = values.get("VLLM_COMMAND") or "vllm"
+        if not values.get("SIMULATOR") and not shutil.which(command):
+            raise BenchError(
+                f"no {command} on the PATH: pip install vllm, let VLLM_COMMAND name it, or try "
+                "SIMULATOR in base"
+            )
+
+
+def _made(
+    args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
+) -> int:
+    """Do it, write what came out, and return the exit code."""
+    from vllm_bench.tuning.words import ended, exit_code
+
+    tune = _prepared(args, asked, course, base)
+    say(f"results: {tune.starts.folder}")
+    found, answer = tune.run()
+    for line in ended(tune, found, answer):
+        print(line)
+    return exit_code(found, answer)
+
+
+def _prepared(
+    args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
+) -> Tune:
+    """Return what is to be done, in its folder: a new one, or that which is gone on with."""
+    from vllm_bench.tuning.course import Tune
+    from vllm_bench.tuning.one_start import Starts
+    from vllm_bench.tuning.trials import FOLDER, Runs
+    from vllm_bench.tuning.words import keep_csv
+
+    tuning = _tuning(args, asked, course, base)
+    folder = args.results_dir / FOLDER / tuning.id
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = Starts(
+        tuning_id=tuning.id,
+        folder=folder,
+        base=base,
+        environ=os.environ,
+        session=_session(args, folder),
+        say=say,
+        ready_limit_s=args.ready_s,
+        wanted=course.wanted,
+    )
+    return Tune(
+        course=course,
+        starts=starts,
+        tuning=tuning,
+        say=say,
+        after_each=lambda tried: keep_csv(folder, tried),
+        runs=Runs(folder),
+    )
+
+
+def _tuning(
+    args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
+) -> Tuning:
+    """Return what was kept of the same experiments, with --resume; else nothing yet."""
+    from vllm_bench.experiments.state import new_id
+    from vllm_bench.launch.left_behind import Process
+    from vllm_bench.tuning.course import asked_sha256
+    from vllm_bench.tuning.trials import Tuning, earlier, end_left_behind
+
+    end_left_behind(args.results_dir, say)
+    sha256 = asked_sha256(course, base)
+    before = earlier(args.results_dir, sha256) if args.resume else None
+    if args.resume and before is None:
+        say("note: nothing to go on with: these experiments weren't begun here")
+    name = asked.name or (args.file.stem if args.file else course.scenario.name)
+    begun = before or Tuning(id=f"{name}-{new_id()}", asked_sha256=sha256)
+    return begun.model_copy(update={"by": Process.of(os.getpid()), "server": None})
+
+
+def _session(args: argparse.Namespace, folder: Path) -> Session:
+    from vllm_bench.run.session import Session
+
+    return Session(
+        environ=os.environ,
+        interrupts=INTERRUPTS,
+        say=_once(),
+        screen=sys.stderr,
+        plain=args.plain,
+        folder=folder,
+        resume=False,
+        wait_s=UP_S,
+        give_up_s=UP_S,
+        workers=None,
+        tokens=True,
+        server_metrics=True,
+        telemetry_command=None,
+        dcgm_url=None,
+    )
+
+
+def _once() -> Callable[[str], None]:
+    """Return what prints a session's lines; a note that holds for each start, once."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        if not line.startswith("note: ") or line not in told:
+            say(f"  {line}")
+        told.add(line)
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, aside=True))  # a run waits for no terminal

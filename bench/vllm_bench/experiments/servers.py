@@ -1,0 +1,277 @@
+"""The two servers of an experiment: started for each visit, or standing; checked before that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from ..errors import UsageError
+from ..launch.check import checked
+from ..launch.env import Settings, read_env
+from ..launch.process import LAUNCHER, ServerProcess
+from ..launch.said import said
+from ..launcher import (
+    DEFAULT_MODEL,
+    HUBS_OWN,
+)
+from ..records.text import masked, printable
+from ..run.prepare import api_key_of, plans_for
+from ..scenario.checks import short_word, usable_url
+from ..scenario.scenario import Scenario
+from ..scenario.secrets import MASK, is_secret_key
+from .state import Asked, checksum
+from .visits import Side, thrown_away
+
+WHERE = ("host", "port", "api_key")  # of what is asked: no setting that is compared
+KEY_NAME = "VLLM_API_KEY"
+
+Wait = Callable[[float], None]  # called between looks, with the seconds since the start
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A server while it stands."""
+
+    ready_s: float | None = None  # from start to ready; None: it stood before
+    said: Mapping[str, Any] | None = None  # settings in force, as it tells them; None: not asked
+    wrong: tuple[str, ...] = ()  # what was asked and isn't so, a line each
+    unchecked: tuple[str, ...] = ()  # what was asked, and nobody can tell
+    process: ServerProcess | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process that was started is gone."""
+        return self.process is not None and not self.process.is_alive
+
+    def last_lines(self) -> tuple[str, ...]:
+        return tuple(self.process.last_lines()) if self.process else ()
+
+
+class SideServer(Protocol):
+    """One side's server."""
+
+    @property
+    def asked(self) -> Asked: ...
+
+    def scenario(self, scenario: Scenario) -> Scenario:
+        """Return the scenario as it goes to this server."""
+
+    def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the environment with this server's key in it."""
+
+    def check_port(self) -> None:
+        """Raise PortTakenError where somebody else listens where it should."""
+
+    def up(
+        self, log: Path, limit_s: float, began: Callable[[int], None], wait: Wait
+    ) -> AbstractContextManager[Up]:
+        """Return a context in which it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A server that stands, before and after."""
+
+    label: str
+    base_url: str
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(label=self.label, source=self.base_url, sha256=checksum(self.base_url))
+
+    def scenario(self, scenario: Scenario) -> Scenario:
+        return scenario.model_copy(update={"base_url": self.base_url})
+
+    def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        return environ
+
+    def check_port(self) -> None:
+        """Do nothing: its port is taken by right."""
+
+    @contextmanager
+    def up(
+        self, _log: Path, _limit_s: float, _began: Callable[[int], None], _wait: Wait
+    ) -> Iterator[Up]:
+        """Do nothing: the runs wait for it, and ask what it is."""
+        yield Up()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that is started for each visit, with the settings of an env file."""
+
+    label: str
+    settings: Settings
+    keep_model: bool = False  # the scenario's model is meant, whatever is served
+
+    @property
+    def asked(self) -> Asked:
+        settings = self.settings
+        facts = {
+            name: MASK if is_secret_key(name) else masked(text, settings.secrets)
+            for name, text in settings.asked.items()
+            if name not in WHERE
+        }
+        of_file = {name: text for name, text in settings.shown.items() if name.lower() not in WHERE}
+        return Asked(
+            label=self.label,
+            source=str(settings.path),
+            sha256=checksum([facts, of_file]),
+            names=tuple(sorted(settings.values)),
+        )
+
+    def scenario(self, scenario: Scenario) -> Scenario:
+        """Return it with this server's address, key and model."""
+        found: dict[str, object] = {"base_url": self.settings.base_url}
+        if self.settings.api_key and scenario.api_key_env is None:
+            found["api_key_env"] = KEY_NAME
+        names = served_names(self.settings)
+        if names and scenario.model not in names and not self.keep_model:
+            found["model"] = names[0]
+        return scenario.model_copy(update=found)
+
+    def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        key = self.settings.api_key
+        return {**environ, KEY_NAME: key} if key else environ
+
+    def check_port(self) -> None:
+        ServerProcess(self.settings, Path(os.devnull)).check_port()
+
+    @contextmanager
+    def up(
+        self, log: Path, limit_s: float, began: Callable[[int], None], wait: Wait
+    ) -> Iterator[Up]:
+        """Start it, wait, and ask what it is; at the block's end it is stopped, with all it began.
+
+        Raises PortTakenError, StartFailedError, StopFailedError, OSError.
+        """
+        with ServerProcess(self.settings, log) as process:
+            assert process.pid is not None
+            began(process.pid)
+            ready_s = process.ready(limit_s, wait)
+            with closing(process.server()) as server:
+                told = said(server, log)
+            found = checked(self.settings, told)
+            yield Up(ready_s, told, found.wrong, found.unchecked, process)
+
+
+def served_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names that the server will know its model by; none where adapters have others."""
+    asked = settings.asked
+    if "lora_modules" in asked:
+        return ()
+    if given := asked.get("served_model_name", "").split():
+        return tuple(given)
+    by_env = settings.environ.get("MODEL") or DEFAULT_MODEL
+    return (asked["model"], by_env) if by_env in HUBS_OWN else (asked["model"],)
+
+
+# ---- both, before one is started ----
+
+Pair = Mapping[Side, SideServer]
+Labels = tuple[str | None, str | None]  # as given; None: by the file, or the address
+
+
+def started_pair(
+    files: tuple[Path, Path], given: Labels, environ: Mapping[str, str], *, keep_model: bool
+) -> Pair:
+    """Return two servers by their env files, each as the launcher would take it.
+
+    Raises EnvFileError, UsageError.
+    """
+    settings = [read_env(path, environ) for path in files]
+    labels = _labels(given, [one.name for one in settings], [_folder(path) for path in files])
+    for one in settings:
+        refuse_what_cannot_start(one)
+    a, b = (Started(lb, one, keep_model) for lb, one in zip(labels, settings, strict=True))
+    return {"a": a, "b": b}
+
+
+def standing_pair(urls: tuple[str, str], given: Labels) -> Pair:
+    """Return two servers by their addresses. Raises UsageError."""
+    for flag, url in zip(("--base-url-a", "--base-url-b"), urls, strict=True):
+        try:
+            usable_url(url)
+        except ValueError as e:
+            raise UsageError(f"{flag} {printable(url, 100)}: {e}") from e
+    if urls[0].rstrip("/") == urls[1].rstrip("/"):
+        raise UsageError(f"--base-url-a, --base-url-b: both are {urls[0]}, one server")
+    places = [urlsplit(url).netloc.replace(":", "-") for url in urls]
+    a, b = (Standing(lb, url) for lb, url in zip(_labels(given, places, "ab"), urls, strict=True))
+    return {"a": a, "b": b}
+
+
+def _folder(path: Path) -> str:
+    return path.resolve().parent.name
+
+
+def _labels(given: Labels, names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return a label for each side: as given, by its name, else by its other name.
+
+    Raises UsageError.
+    """
+    found = [one or name for one, name in zip(given, names, strict=True)]
+    if found[0] == found[1]:
+        found = [one or f"{other}-{found[0]}" for one, other in zip(given, others, strict=True)]
+    if found[0] == found[1]:
+        found = [one or f"{name}-{ab}" for one, name, ab in zip(given, names, "ab", strict=True)]
+    if found[0] == found[1]:
+        raise UsageError(f"--label-a, --label-b: both are {found[0]}: they must differ")
+    for flag, label in zip(("--label-a", "--label-b"), found, strict=True):
+        try:
+            short_word(label)
+        except ValueError as e:
+            raise UsageError(f"{flag} {printable(label, 60)}: {e}") from e
+    return found
+
+
+def refuse_what_cannot_start(settings: Settings) -> None:
+    """Let the launcher look at the settings, and look for the program. Raises UsageError."""
+    done = subprocess.run(
+        ["sh", str(LAUNCHER), "--dry-run"],
+        env=dict(settings.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said_last = masked(done.stderr.strip(), settings.secrets).rpartition("\n")[2]
+        raise UsageError(f"{settings.path}: {said_last.removeprefix('run_server.sh: ')}")
+    program = settings.environ.get("VLLM_COMMAND") or "vllm"
+    if settings.environ.get("SIMULATOR"):
+        return
+    if shutil.which(program, path=settings.environ.get("PATH")) is None:
+        raise UsageError(
+            f"{settings.path}: there is no program {printable(program, 200)}: "
+            "pip install vllm, or set VLLM_COMMAND"
+        )
+
+
+def check_pair(pair: Pair, scenario: Scenario, environ: Mapping[str, str]) -> None:
+    """Refuse what would show only after a server's start. Raises UsageError, BenchError."""
+    models = [server.scenario(scenario).model for server in pair.values()]
+    if models[0] != models[1]:
+        shown = " and ".join(printable(model, 100) for model in models)
+        raise UsageError(
+            f"A and B serve other models, {shown}, and requests name their model: give both one "
+            "name, EXTRA_ARGS=--served-model-name NAME in both env files"
+        )
+    for server in pair.values():
+        ours = server.scenario(scenario)
+        where = server.environ(environ)
+        api_key_of(ours, where)
+        plans_for(thrown_away(ours), None, where)
+
+
+def equal_settings(pair: Pair) -> bool:
+    """Whether both are asked the same, so that chance alone can tell them apart."""
+    return pair["a"].asked.sha256 == pair["b"].asked.sha256

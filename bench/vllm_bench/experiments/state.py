@@ -1,0 +1,201 @@
+"""`results/experiments/<id>.json`: what was asked of two servers, and what became of each visit.
+
+Written after each step, so that a killed script loses nothing: which servers it started, which
+visits are whole. It has the names of settings and a checksum, never the value of a secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..launch.left_behind import Process, left_of
+from ..records.safe_file import read_regular, write_atomically
+from ..records.text import printable
+from ..scenario.scenario import Scenario
+from .visits import FEWEST_FOR_A_WORD, Side, Visit, left
+
+FOLDER = "experiments"  # in the results
+MOST_BYTES = 16_000_000
+
+Status = Literal["going on", "whole", "failed", "broken off"]
+
+
+class Kept(BaseModel):
+    """A part of the file: nothing else may be in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Asked(Kept):
+    """One side: whose server, under which label."""
+
+    label: str
+    source: str  # the env file as it was given, or the URL of a server that stands
+    sha256: str  # of the settings without secrets, or of the URL
+    names: tuple[str, ...] = ()  # of the variables that the env file sets
+
+
+class Attempt(Kept):
+    """One try at a visit; a visit that didn't become whole is made again, as a whole."""
+
+    visit: int = Field(ge=1)
+    side: Side
+    pair: int = Field(ge=1)
+    seed: int
+    status: Status = "going on"
+    began: str  # UTC
+    took_s: float | None = None
+    ready_s: float | None = None  # from start to ready; None: it wasn't started for this
+    server: dict[str, Any] = {}  # version, fingerprint, settings in force, as it says itself
+    run_ids: tuple[str, ...] = ()
+    why: str | None = None  # it isn't whole
+    log: tuple[str, ...] = ()  # the server's last lines then
+
+
+class State(Kept):
+    """An experiment as far as it has come."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["ab"] = "ab"
+    id: str
+    turn: int = Field(1, ge=1, le=2)  # 2: a gate's second look, on fresh seeds
+    repeats: str | None = None  # the id of the experiment whose second look this is
+    scenario: str
+    scenario_sha256: str
+    restarted: bool
+    visits: int = Field(ge=2)
+    a: Asked
+    b: Asked
+    by: Process  # the script
+    server: Process | None = None  # the one that stands now, leader of its group
+    attempts: tuple[Attempt, ...] = ()
+    looks: tuple[int, ...] = ()  # how many visits each comparison with words had: see METHOD.md
+
+    def side(self, side: Side) -> Asked:
+        return self.a if side == "a" else self.b
+
+    @property
+    def sides(self) -> dict[str, Asked]:
+        """Both, by what people call them."""
+        return {"A": self.a, "B": self.b}
+
+    @property
+    def whole(self) -> frozenset[int]:
+        """The visits that are whole."""
+        return frozenset(a.visit for a in self.attempts if a.status == "whole")
+
+    @property
+    def left(self) -> tuple[Visit, ...]:
+        return left(self.visits, self.whole)
+
+    def counted(self, side: Side) -> tuple[str, ...]:
+        """Return the ids of a side's runs that count: those of whole visits."""
+        whole = [a for a in self.attempts if a.status == "whole" and a.side == side]
+        return tuple(run_id for a in whole for run_id in a.run_ids)
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its script was killed and its server lives."""
+        return self.server is not None and not self.by.lives and bool(left_of(self.server))
+
+    def seen_s(self) -> dict[Side, list[float]]:
+        """Return how long each side's whole visits took."""
+        found: dict[Side, list[float]] = {"a": [], "b": []}
+        for attempt in self.attempts:
+            if attempt.status == "whole" and attempt.took_s is not None:
+                found[attempt.side].append(attempt.took_s)
+        return found
+
+    def with_last(self, **changes: object) -> State:
+        """Return it with its last attempt changed."""
+        *before, last = self.attempts
+        return self.model_copy(
+            update={"attempts": (*before, last.model_copy(update=dict(changes)))}
+        )
+
+    def looked_at(self) -> State:
+        """Return it with one look more, unless it is the same look again."""
+        seen = len(self.whole)
+        if seen < FEWEST_FOR_A_WORD or seen in self.looks:
+            return self
+        return self.model_copy(update={"looks": (*self.looks, seen)})
+
+    def continues(self, other: State) -> bool:
+        """Whether it asks the same of the same, so that it can go on where the other ended."""
+        return self._asked() == other._asked()
+
+    def _asked(self) -> tuple[object, ...]:
+        sides = [(one.label, one.sha256) for one in (self.a, self.b)]
+        return (self.turn, self.repeats, self.scenario_sha256, self.restarted, *sides)
+
+
+class StateError(Exception):
+    """A file that is no experiment's; the text is one line for people."""
+
+
+def new_id() -> str:
+    """Return a name that no other experiment has: `20261128T150000Z-1f2e3d4c`."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+def now() -> str:
+    """Return the time for a file, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def path_of(results: Path, experiment_id: str) -> Path:
+    """Return where an experiment's file is."""
+    return results / FOLDER / f"{experiment_id}.json"
+
+
+def write_state(results: Path, state: State) -> None:
+    """Write an experiment's file; readers see all of it or nothing. Raises OSError."""
+    path = path_of(results, state.id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, state.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_state(path: Path) -> State:
+    """Read an experiment's file. Raises StateError."""
+    try:
+        state = State.model_validate_json(read_regular(path, MOST_BYTES))
+    except OSError as e:
+        raise StateError(f"{path}: can't be read: {e.strerror}") from e
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        said = printable(f"{where}: {first['msg']}")
+        raise StateError(f"{path}: not an experiment of ab.py: {said}") from e
+    if state.id != path.stem:
+        raise StateError(f"{path}: of another experiment: {printable(state.id, 60)}")
+    return state
+
+
+def experiments(results: Path) -> Iterator[State]:
+    """Yield the experiments of ab.py in a results folder, the newest first; no others."""
+    for path in sorted((results / FOLDER).glob("*.json"), reverse=True):
+        try:
+            yield read_state(path)
+        except StateError:  # another script's, or damaged: it can't be gone on with
+            continue
+
+
+def checksum(facts: object) -> str:
+    """Return a checksum that is equal where facts are, in any order of keys."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()
+
+
+def scenario_sha256(scenario: Scenario) -> str:
+    """Return a checksum of what decides a scenario's runs, secrets left out."""
+    settings: Mapping[str, object] = scenario.masked()
+    ignored = ("label", "description", "base_url")  # the side's own; none of the load's
+    return checksum({k: v for k, v in settings.items() if k not in ignored})

@@ -1,0 +1,202 @@
+"""`results/capacity/<id>.json` and `.csv`: a search as far as it has come.
+
+Written after each run, so that a killed script loses nothing and `--resume` goes on: the next step
+follows from the runs alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from ..errors import BenchError
+from ..records.row import Column, Value, to_csv
+from ..records.safe_file import read_regular, write_atomically
+from .axis import UNITS, Of
+from .found import Found, answers
+from .probe import Probe
+from .steps import Space
+
+FOLDER = "capacity"  # in the results: the files, and a folder of runs for each search
+MOST_BYTES = 16_000_000
+
+Status = Literal["going on", "done", "out of time", "interrupted", "failed", "stuck"]
+
+
+class KeptError(BenchError):
+    """A file that is no search's; the text is one line for people."""
+
+
+@checked(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Search:
+    """A search: what was asked, and the runs so far."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["capacity"] = "capacity"
+    id: str
+    status: Status = "going on"
+    why: str | None = None  # it ended before its answer
+    asked: str  # checksum of scenario, server and space
+    scenario: dict[str, Any]  # settings, secrets masked
+    of: Of
+    space: Space
+    minutes: float
+    estimate_s: tuple[float, float]
+    took_s: float = 0.0
+    server: dict[str, Any]
+    probes: tuple[Probe, ...] = ()
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        return answers(self.space, self.probes)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 3 where no load meets a tier's objectives, 4 where one is open.
+
+        A tier is open where no load was judged to meet them, or the search couldn't go on.
+        """
+        found = self.found
+        if any(one.end == "below low" or one.short for one in found):
+            return 3
+        unsure = self.status == "stuck" and any(one.end == "unfinished" for one in found)
+        return 4 if unsure or any(one.load is None for one in found) else 0
+
+    def with_probe(self, probe: Probe) -> Search:
+        return replace(self, probes=(*self.probes, probe))
+
+
+_SEARCH = TypeAdapter(Search)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One run, for one tier."""
+
+    search: Search
+    probe: Probe
+    tier: str
+
+    @property
+    def word(self) -> str:
+        return "spoilt" if self.probe.spoilt is not None else self.probe.word(self.tier)
+
+
+def _worst(row: _Row, name: str) -> Value:
+    found: Value = getattr(row.probe.worst(row.tier), name)
+    return found
+
+
+def _holds(row: _Row) -> Value:
+    return "" if row.probe.spoilt is not None else "yes" if row.probe.holds(row.tier) else "no"
+
+
+def _why(row: _Row) -> Value:
+    return row.probe.why(row.tier)
+
+
+COLUMNS: tuple[Column[_Row], ...] = (
+    Column("number", "which run of the search, from 1", "probe.number"),
+    Column(
+        "purpose",
+        "find: doubling; close: bisection; confirm: on fresh seeds, whether the answer is right",
+        "probe.purpose",
+    ),
+    Column("load", "in `unit`", "probe.load"),
+    Column("unit", "requests/s, streams or sessions", lambda r: UNITS[r.search.of]),
+    Column("tier", "of slo_tiers; empty: the scenario's slo", "tier"),
+    Column("made_for", "the tier for which the run was made; all count it", "probe.tier"),
+    Column("outcome", "met, missed, not shown; spoilt: it answers nothing", "word"),
+    Column("holds", "whether this run met: the search goes up, or down", _holds),
+    Column("why", "the objective furthest over, or nearest; or why it is spoilt", _why),
+    Column("objective", "the one in `why`", lambda r: _worst(r, "objective")),
+    Column("value_ms", "its percentile, of the successes", lambda r: _worst(r, "value_ms")),
+    Column("limit_ms", "its limit", lambda r: _worst(r, "limit_ms")),
+    Column(
+        "late_share", "share of the counted requests that were late", lambda r: _worst(r, "share")
+    ),
+    Column("late_share_low", "its lower bound, one-sided, 95 %", lambda r: _worst(r, "low")),
+    Column("late_share_high", "its upper bound", lambda r: _worst(r, "high")),
+    Column("allowed_share", "the share that may be late", lambda r: _worst(r, "allowed")),
+    Column("requests", "planned", "probe.requests"),
+    Column("counted", "of which the figures are", "probe.counted"),
+    Column("stopped", "why it was ended early; empty: it wasn't", "probe.stopped"),
+    Column("verdict", "on the run", "probe.verdict"),
+    Column("limited_by", "what the server was short of", lambda r: ", ".join(r.probe.limits)),
+    Column(
+        "kv_cache_peak", "share of KV blocks in use, largest reading", "probe.server.kv_cache_peak"
+    ),
+    Column("running_peak", "requests in the batch, largest reading", "probe.server.running_peak"),
+    Column("waiting_peak", "requests in the queue, largest reading", "probe.server.waiting_peak"),
+    Column("preemptions", "requests that lost their KV blocks", "probe.server.preemptions"),
+    Column("seconds", "that the run took, with start, end and rest", "probe.seconds"),
+    Column("run_id", "its files are in the folder of the search", "probe.run_id"),
+)
+
+
+def write_search(results: Path, search: Search) -> None:
+    """Write both files; readers see all of each or nothing. Raises OSError."""
+    path = results / FOLDER / f"{search.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [_Row(search, probe, tier) for probe in search.probes for tier in search.space.tiers]
+    write_atomically(path.with_suffix(".csv"), to_csv(COLUMNS, rows))
+    whole = {**asdict(search), "found": [_found(one) for one in search.found]}
+    write_atomically(path, orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _found(one: Found) -> dict[str, Any]:
+    beyond = None if one.beyond is None else one.beyond.number
+    return {**asdict(one), "beyond": beyond}
+
+
+def read_search(path: Path) -> Search:
+    """Read a search's JSON. Raises KeptError."""
+    try:
+        raw = orjson.loads(read_regular(path, MOST_BYTES))
+        if isinstance(raw, Mapping):
+            raw = {key: value for key, value in raw.items() if key != "found"}  # from the rows
+        found = _SEARCH.validate_python(raw)
+    except OSError as e:
+        raise KeptError(f"{path}: can't be read: {e.strerror}") from e
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise KeptError(f"{path}: not a search of capacity.py: {where}: {first['msg']}") from e
+    except ValueError as e:
+        raise KeptError(f"{path}: not a search of capacity.py: {e}") from e
+    if found.id != path.stem:
+        raise KeptError(f"{path}: of another search: {found.id}")
+    return found
+
+
+def new_id(scenario: str) -> str:
+    """Return a name that no other search has: `short_chat-20261128T150000Z-1f2e`."""
+    return f"{scenario}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def checksum(facts: object) -> str:
+    """Return a checksum that is equal where facts are, in any order of keys."""
+    text = orjson.dumps(facts, option=orjson.OPT_SORT_KEYS, default=str)
+    return hashlib.sha256(text).hexdigest()
+
+
+def searches(results: Path) -> Iterator[Search]:
+    """Yield the searches of a results folder, the newest first; what can't be read is left out."""
+    for path in sorted((results / FOLDER).glob("*.json"), key=_age, reverse=True):
+        try:
+            yield read_search(path)
+        except KeptError:
+            continue
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime

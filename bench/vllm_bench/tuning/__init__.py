@@ -1,0 +1,1 @@
+"""Which settings of a server suit a load: configurations, tried one after the other."""

@@ -1,0 +1,205 @@
+"""`tune.json`: what was tried, start by start, and what became of it.
+
+Written after each start, so that a killed script loses nothing, and `--resume` goes on behind the
+last whole one. It has no value of a secret: only settings that differ between configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import BenchError, UsageError
+from ..launch.left_behind import Process, end_session, left_of
+from ..records.find_runs import load_run
+from ..records.safe_file import read_regular, write_atomically
+from ..summary.summary import RunSummary, summarize
+
+FOLDER, FILE, RUNS, LOGS = "tune", "tune.json", "runs", "logs"
+MOST_BYTES = 16_000_000
+
+# `screen`: one short level; `full`: every level; `again`: the two best by turns.
+Stage = Literal["screen", "full", "again"]
+
+
+class TrialsError(BenchError):
+    """A tune.json that can't be gone on with; the text is one line for people."""
+
+
+class Kept(BaseModel):
+    """A part of the file: nothing else may be in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Highest(Kept):
+    """What a search for the capacity found."""
+
+    value: float | None  # requests/s or streams; None: no load met the objectives
+    unit: str  # requests/s, streams, sessions
+    words: str
+    below: bool = False  # not even the lowest load that was tried met them
+
+
+class Trial(Kept):
+    """One start of a server with a configuration, and the runs on it."""
+
+    stage: Stage
+    configuration: str
+    label: str
+    visit: int = Field(0, ge=0)  # of the two best by turns, from 1; 0: of the other stages
+    pair: int = Field(0, ge=0)
+    settings: dict[str, str] = {}  # that differ from the base's
+    began: str  # UTC
+    took_s: float
+    ready_s: float | None = None  # from start to ready; None: it never was
+    server: dict[str, Any] = {}  # settings in force, as it says itself
+    run_ids: tuple[str, ...] = ()  # from the folder on: runs/demo-…
+    capacity: Highest | None = None
+    why: str | None = None  # it failed
+    log: tuple[str, ...] = ()  # its last lines then
+
+    @property
+    def key(self) -> tuple[Stage, str, int]:
+        return self.stage, self.label, self.visit
+
+    @property
+    def kv_tokens(self) -> int | None:
+        """Tokens that the KV cache holds, as the server says."""
+        return _whole(self.server.get("kv_cache_size_tokens"))
+
+    @property
+    def most_concurrent(self) -> float | None:
+        """Requests of full length that fit into the cache at once, as the server says."""
+        return _number(self.server.get("kv_cache_max_concurrency"))
+
+
+class Tuning(Kept):
+    """A tune as far as it has come."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["tune"] = "tune"
+    id: str
+    asked_sha256: str  # of configurations, base, scenario and aim, secrets left out
+    by: Process | None = None  # the script
+    server: Process | None = None  # the one that stands now, leader of its session
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its server lives, and the script doesn't: it was killed."""
+        return (
+            self.server is not None
+            and not (self.by is not None and self.by.lives)
+            and bool(left_of(self.server))
+        )
+
+    def made(self, stage: Stage, label: str, visit: int = 0) -> Trial | None:
+        """Return a trial that was made, if it was; the last one."""
+        key = (stage, label, visit)
+        return next((t for t in reversed(self.trials) if t.key == key), None)
+
+    def with_trial(self, trial: Trial) -> Tuning:
+        """Return it with a start that has ended, its server too."""
+        return self.model_copy(update={"trials": (*self.trials, trial), "server": None})
+
+    def at(self, stage: Stage) -> tuple[Trial, ...]:
+        """Return a stage's trials, of each start the last."""
+        found = {trial.key: trial for trial in self.trials if trial.stage == stage}
+        return tuple(found.values())
+
+
+def write_tuning(folder: Path, tuning: Tuning) -> None:
+    """Write tune.json; readers see all of it or nothing. Raises OSError."""
+    write_atomically(folder / FILE, tuning.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_tuning(folder: Path) -> Tuning:
+    """Read a folder's tune.json. Raises TrialsError."""
+    path = folder / FILE
+    try:
+        return Tuning.model_validate_json(read_regular(path, MOST_BYTES))
+    except OSError as e:
+        raise TrialsError(f"{path}: can't be read: {e.strerror}") from e
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise TrialsError(f"{path}: not written by tune.py: {where}: {first['msg']}") from e
+
+
+def tunings(results: Path) -> Iterator[Tuning]:
+    """Yield what was kept in a results folder, the newest first; what can't be read is left out."""
+    for path in sorted((results / FOLDER).glob(f"*/{FILE}"), reverse=True):
+        try:
+            found = read_tuning(path.parent)
+        except TrialsError:  # damaged, or of another version: it can't be gone on with
+            continue
+        if found.id == path.parent.name:
+            yield found
+
+
+def earlier(results: Path, asked_sha256: str) -> Tuning | None:
+    """Return what was kept last where the same was asked, if anything.
+
+    Raises UsageError where a script is at it.
+    """
+    found = next((one for one in tunings(results) if one.asked_sha256 == asked_sha256), None)
+    if found is not None and found.by is not None and found.by.lives:
+        raise UsageError(f"{found.id} goes on: process {found.by.pid} makes it")
+    return found
+
+
+def end_left_behind(results: Path, say: Callable[[str], None]) -> None:
+    """End the servers of killed scripts. Raises StaysError."""
+    for tuning in tunings(results):
+        if tuning.left_behind and tuning.server is not None:
+            pids = ", ".join(map(str, end_session(tuning.server)))
+            say(f"ended the server that a killed tune.py left behind: process {pids}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tried:
+    """A trial with what its runs say."""
+
+    trial: Trial
+    runs: tuple[RunSummary, ...]
+
+
+class Runs:
+    """The runs of a tune's folder, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, RunSummary] = {}
+
+    def tried(self, trials: Sequence[Trial]) -> list[Tried]:
+        return [Tried(trial, tuple(self._of(trial))) for trial in trials]
+
+    def _of(self, trial: Trial) -> Iterator[RunSummary]:
+        for run_id in trial.run_ids:
+            path = self._folder / f"{run_id}.csv"
+            if run_id not in self._known and path.exists():
+                self._known[run_id] = summarize(load_run(path))
+            if run_id in self._known:
+                yield self._known[run_id]
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value).rstrip("x"))
+    except ValueError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    found = _number(value)
+    return None if found is None else round(found)
+
+
+def in_force(server: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of a server's facts what a trial keeps: plain values."""
+    return {k: v for k, v in server.items() if v is None or isinstance(v, str | int | float)}

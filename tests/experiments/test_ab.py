@@ -1,0 +1,334 @@
+"""ab.py as a person runs it, with simulators in the place of vLLM: answers, endings, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vllm_bench.experiments.state import State, experiments
+from vllm_bench.records.run_info import read_run_info
+from vllm_bench.simulator import simulator
+
+from tests.support.running import ROOT, environment, run_script, wait_for
+
+pytestmark = pytest.mark.process
+
+AB = ROOT / "bench" / "ab.py"
+PROFILE = "gpt-oss-20b-h100"
+KEY = "sk-planted-4711-planted"
+LOAD = {
+    "model": "gpt-oss-20",
+    "dataset": "sample",
+    "prefill_tokens": 32,
+    "max_new_tokens": 12,
+    "ignore_eos": True,
+    "concurrencies": [16],
+    "duration_s": 1.5,
+}
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Ab:
+    """A folder with a scenario and env files, and ab.py in it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self.results = folder / "results"
+        (folder / "scenarios.yaml").write_text(json.dumps({"scenarios": {"one": LOAD}}))
+
+    def env(self, name: str, **values: object) -> str:
+        """Write an env file of a simulator."""
+        whole = {"SIMULATOR": PROFILE, "HOST": "127.0.0.1", "PORT": self.port, **values}
+        lines = [f"{key}={value}\n" for key, value in whole.items()]
+        (self.folder / f"{name}.env").write_text("".join(lines))
+        return f"{name}.env"
+
+    def words(self, *words: str) -> list[str]:
+        own = ["--scenarios", "scenarios.yaml", "--results-dir", "results", "--plain"]
+        return [sys.executable, str(AB), *words, *own]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.words(*words),
+            cwd=self.folder,
+            env=environment(self.folder),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+
+    @contextmanager
+    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """Start it, for the block to do something to it."""
+        with (self.folder / "said").open("w") as said:
+            process = subprocess.Popen(
+                self.words(*words),
+                cwd=self.folder,
+                env=environment(self.folder),
+                stdout=said,
+                stderr=said,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def compare(self, a: str, b: str) -> int:
+        script = "bench/compare.py"
+        return run_script(script, a, b, "--results-dir", self.results).returncode
+
+    @property
+    def state(self) -> State:
+        """The newest experiment."""
+        return next(experiments(self.results))
+
+    def infos(self) -> list[Any]:
+        runs = [path.with_suffix(".json") for path in self.results.glob("one-*.csv")]
+        return [read_run_info(path) for path in sorted(runs)]
+
+    def invalid(self, done: subprocess.CompletedProcess[str]) -> bool:
+        """Whether a busy machine spoilt a run: its pair is thrown away, by right."""
+        return "INVALID" in done.stdout + done.stderr
+
+    def nobody_listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) != 0
+
+    def everything_written(self) -> bytes:
+        return b"".join(p.read_bytes() for p in self.results.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def ab(tmp_path: Path, port: int) -> Ab:
+    return Ab(tmp_path, port)
+
+
+def line_of(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """Return the one line that says what is wrong."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+# ---- answers ----
+
+
+def test_a_server_with_fewer_requests_at_a_time_is_slower_and_the_other_way_it_is_not(
+    ab: Ab,
+) -> None:
+    many, few = ab.env("many", MAX_NUM_SEQS=32, VLLM_API_KEY=KEY), ab.env("few", MAX_NUM_SEQS=2)
+    done = ab.run(many, few)
+    assert done.returncode == 3 or ab.invalid(done), done.stderr
+    assert ab.compare("many", "few") == done.returncode
+    assert ab.compare("few", "many") == (0 if done.returncode == 3 else 4)
+    state = ab.state
+    assert sorted(state.whole) == list(range(1, 9))
+    assert [a.side for a in state.attempts] == list("abbaabba")
+    assert state.server is None
+    assert ab.nobody_listens()
+    infos = ab.infos()
+    assert len(infos) == 8  # what was thrown away isn't among them
+    pairs = [(i.experiment["pair"], i.experiment["side"], i.plan["sha256"]) for i in infos]
+    assert len({plan for _, _, plan in pairs}) == 4
+    for pair in range(1, 5):
+        both = [(side, plan) for number, side, plan in pairs if number == pair]
+        assert {side for side, _ in both} == {"many", "few"}
+        assert len({plan for _, plan in both}) == 1
+    assert {i.server["settings"]["max_num_seqs"] for i in infos} == {32, 2}
+    assert all(i.experiment["restarted"] and i.experiment["ready_s"] > 0 for i in infos)
+    assert KEY.encode() not in ab.everything_written()
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_equal_servers_pass_the_gate(ab: Ab) -> None:
+    done = ab.run(ab.env("one", MAX_NUM_SEQS=32), ab.env("other", MAX_NUM_SEQS=32), "--check")
+    assert done.returncode == 0 or (done.returncode == 4 and ab.invalid(done)), done.stdout
+    assert "gate: " in done.stdout
+
+
+def test_a_slower_server_is_red_in_both_looks_which_have_seeds_of_their_own(ab: Ab) -> None:
+    done = ab.run(ab.env("many", MAX_NUM_SEQS=32), ab.env("few", MAX_NUM_SEQS=2), "--check")
+    assert done.returncode == 3 or ab.invalid(done), done.stdout
+    if done.returncode == 3:
+        second, first = experiments(ab.results)
+        assert (first.turn, second.turn, second.repeats) == (1, 2, first.id)
+        seeds = [a.seed for state in (first, second) for a in state.attempts]
+        assert len(set(seeds)) == 8
+
+
+def test_fewer_than_four_pairs_give_figures_and_no_word(ab: Ab) -> None:
+    done = ab.run(ab.env("a"), ab.env("b"), "--visits", "2")
+    assert done.returncode == 4
+    assert "--visits 8" in done.stderr
+    assert sorted(ab.state.whole) == [1, 2]
+
+
+def test_servers_that_stand_are_taken_by_turns(ab: Ab) -> None:
+    flags = ("--model", "gpt-oss-20", "--profile", PROFILE)
+    with simulator(*flags) as (one, _), simulator(*flags) as (other, _):
+        urls = ("--base-url-a", one, "--base-url-b", other)
+        done = ab.run("--no-restart", *urls, "--visits", "2", "--label-a", "x", "--label-b", "y")
+    assert done.returncode == 4, done.stderr
+    assert not ab.state.restarted
+    assert [i.experiment["restarted"] for i in ab.infos()] == [False, False]
+    assert "processes" in done.stdout  # that it is about these
+
+
+# ---- endings ----
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_takes_the_server_down_and_what_is_whole_is_gone_on_with(
+    ab: Ab, signals: int
+) -> None:
+    words = (ab.env("a"), ab.env("b"), "--visits", "2")
+    with ab.running(*words) as process:
+        wait_for(lambda: len(list(ab.results.glob("one-b-*.csv"))) == 1)  # in visit 2
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert ab.nobody_listens()
+    assert (sorted(ab.state.whole), ab.state.server) == ([1], None)
+    assert ab.state.attempts[-1].status == "broken off"
+    done = ab.run(*words, "--resume")
+    assert done.returncode == 4, done.stderr
+    assert len(list(experiments(ab.results))) == 1
+    assert sorted(ab.state.whole) == [1, 2]
+    counted = {*ab.state.counted("a"), *ab.state.counted("b")}
+    again = {i.run_id for i in ab.infos() if i.experiment.get("made_again")}
+    assert again.isdisjoint(counted)
+    assert again | counted == {i.run_id for i in ab.infos()}
+    assert ab.compare("a", "b") == 4  # one pair, no more
+
+
+def test_more_visits_go_on_with_an_experiment_that_is_whole(ab: Ab) -> None:
+    words = (ab.env("a"), ab.env("b"))
+    ab.run(*words, "--visits", "2")
+    ab.run(*words, "--visits", "4", "--resume")
+    (state,) = experiments(ab.results)
+    assert [(a.visit, a.side) for a in state.attempts] == [(1, "a"), (2, "b"), (3, "b"), (4, "a")]
+    assert len(ab.infos()) == 4
+
+
+def test_other_settings_are_another_experiment(ab: Ab) -> None:
+    ab.run(ab.env("a"), ab.env("b"), "--visits", "2")
+    ab.run(ab.env("a"), ab.env("b", MAX_NUM_SEQS=7), "--visits", "2", "--resume")
+    assert len(list(experiments(ab.results))) == 2
+
+
+def test_a_server_that_does_not_start_is_an_answer(ab: Ab) -> None:
+    bad = ab.env("b", EXTRA_ARGS="--no-such-flag")
+    done = ab.run(ab.env("a"), bad)
+    assert "--no-such-flag" in line_of(done, 1)
+    state = ab.state
+    assert [(a.visit, a.status) for a in state.attempts] == [
+        (1, "whole"),
+        (2, "failed"),
+        (2, "failed"),
+    ]
+    assert any("--no-such-flag" in line for line in state.attempts[-1].log)
+    assert len(ab.infos()) == 1  # A's figures stay
+    assert ab.nobody_listens()
+
+
+def test_a_server_that_is_killed_in_its_runs_is_started_once_more(ab: Ab) -> None:
+    with ab.running(ab.env("a"), ab.env("b"), "--visits", "2") as process:
+        wait_for(lambda: len(list(ab.results.glob("one-a-*.csv"))) == 1)
+        server = ab.state.server
+        assert server is not None
+        os.killpg(server.pid, signal.SIGKILL)
+        assert process.wait(180) == 4
+    assert [a.status for a in ab.state.attempts] == ["failed", "whole", "whole"]
+
+
+def test_the_server_of_a_killed_script_is_ended_by_the_next_one(ab: Ab) -> None:
+    words = (ab.env("a"), ab.env("b"), "--visits", "2")
+    with ab.running(*words) as process:
+        wait_for(lambda: len(list(ab.results.glob("one-a-*.csv"))) == 1)
+        process.kill()
+        process.wait()
+    assert not ab.nobody_listens()  # it was left behind
+    left = ab.state
+    assert left.left_behind
+    done = ab.run(*words, "--resume")
+    assert done.returncode == 4, done.stderr
+    assert [a.status for a in ab.state.attempts] == ["broken off", "whole", "whole"]
+    assert ab.state.id == left.id
+    assert ab.nobody_listens()
+
+
+def test_a_port_that_another_holds_is_told_before_anything_is_started(ab: Ab) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", ab.port))
+        other.listen()
+        line = line_of(ab.run(ab.env("a", PORT=1 + ab.port % 60000), ab.env("b")), 2)
+    assert str(ab.port) in line
+    assert str(os.getpid()) in line  # by whom
+    assert not list(ab.results.glob("*"))
+
+
+# ---- refusals ----
+
+
+def test_what_is_wrong_is_told_before_anything_is_started(ab: Ab) -> None:
+    good, other = ab.env("a"), ab.env("b")
+    ab.env("typo", MAX_NUM_SEQ=64)
+    ab.env("lower", max_num_seqs=64)
+    ab.env("value", MAX_NUM_SEQS="many")
+    ab.env("profile", SIMULATOR="nope")
+    ab.env("program", SIMULATOR="", VLLM_COMMAND="/no/such/vllm")
+    ab.env("model", MODEL="another/model")
+    (ab.folder / "lines.env").write_text("export MAX_NUM_SEQS=64\n")
+    for words, told in (
+        ([good, "missing.env"], "missing.env"),
+        ([good], "two env files"),
+        ([good, "typo.env"], "MAX_NUM_SEQS"),
+        ([good, "lower.env"], "MAX_NUM_SEQS"),
+        ([good, "value.env"], "MAX_NUM_SEQS=many"),
+        ([good, "profile.env"], "SIMULATOR=nope"),
+        ([good, "program.env"], "/no/such/vllm"),
+        ([good, "model.env"], "--served-model-name"),
+        ([good, "lines.env"], "line 1"),
+        ([good, other, "--visits", "3"], "even"),
+        ([good, other, "--name", "two"], "--name two"),
+        ([good, other, "--label-a", "b"], "--label"),
+        ([good, other, "--label-a", "a/b"], "--label-a"),
+        ([good, other, "--set", "label=x"], "--label-a"),
+        ([good, other, "--set", "dataset=file:none.txt"], "none.txt"),
+        ([good, other, "--margin", "ttft=5"], "ttft"),
+        ([good, other, "--base-url-a", "http://x/v1"], "--no-restart"),
+        (["--no-restart", "--base-url-a", "http://x/v1"], "--base-url-b"),
+    ):
+        line = line_of(ab.run(*words), 2)
+        assert told in line, words
+    assert not ab.results.exists()
+
+
+def test_one_file_twice_and_files_of_one_name_get_labels_of_their_own(ab: Ab) -> None:
+    (ab.folder / "there").mkdir()
+    one = ab.env("a")
+    other = ab.env("there/a", MAX_NUM_SEQS=7)
+    ab.run(one, one, "--visits", "2")
+    assert {i.experiment["side"] for i in ab.infos()} == {"a-a", "a-b"}
+    ab.run(one, other, "--visits", "2", "--label-a", "here")
+    assert {i.experiment["side"] for i in ab.infos()} >= {"here", "a"}

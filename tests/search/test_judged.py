@@ -1,0 +1,128 @@
+"""From a run's files to what it shows a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.request_record import RequestRecord
+from vllm_bench.search.judged import Run, judged, limits, spoilt
+from vllm_bench.search.probe import Probe
+from vllm_bench.search.sizes import Size
+from vllm_bench.search.steps import Step
+from vllm_bench.serverside.server import ServerSide
+from vllm_bench.verdict.finding import Finding, Severity
+
+from tests.support.made_runs import failed_record, made_info, made_record, write_run
+
+SLO = {"ttft_ms": {"p95": 500.0}}
+
+
+def probe(
+    folder: Path, records: list[RequestRecord], *, stopped: str | None = None, **changes: Any
+) -> Probe:
+    scenario = {"slo": SLO, **changes.pop("scenario", {})}
+    path = write_run(folder, records, made_info(records, scenario=scenario, **changes))
+    run = Run(4, Step("close", 8.0), Size(400, 120), 60.0, stopped)
+    return judged(run, load_run(path))
+
+
+def made(count: int = 400, late: range = range(0), **changes: Any) -> list[RequestRecord]:
+    return [
+        made_record(n, request_rate=8.0, ttft_ms=900.0 if n in late else 100.0, **changes)
+        for n in range(count)
+    ]
+
+
+def test_the_first_requests_arent_counted(tmp_path: Path) -> None:
+    dropped = {"experiment": {"kind": "capacity", "id": "x", "dropped": 120}}
+    found = probe(tmp_path, made(late=range(0, 120)), **dropped)
+    (late,) = found.late[""]
+    assert (late.late, found.counted) == (0, late.of)
+    assert 270 <= late.of <= 280
+    assert found.holds()
+
+
+def test_without_the_word_of_a_search_they_are(tmp_path: Path) -> None:
+    (late,) = probe(tmp_path, made(late=range(0, 120))).late[""]
+    assert late.late > 100
+
+
+def test_it_names_the_figure_of_the_worst_objective(tmp_path: Path) -> None:
+    found = probe(tmp_path, made(late=range(200, 240)))
+    assert not found.holds()
+    assert found.worst().figure == "TTFT from schedule p95"
+    assert found.worst().value_ms == pytest.approx(900.1, abs=0.5)
+
+
+def test_each_tier_has_its_own(tmp_path: Path) -> None:
+    tiers = {"fast": {"ttft_ms": {"p95": 50.0}}, "slow": {"latency_ms": {"p95": 2000.0}}}
+    found = probe(tmp_path, made(), scenario={"slo_tiers": tiers})
+    assert list(found.late) == ["", "fast", "slow"]
+    assert [found.holds(tier) for tier in found.late] == [True, False, True]
+
+
+def test_an_objective_on_a_rate_decides_nothing_and_is_told(tmp_path: Path) -> None:
+    slo = {**SLO, "output_tokens_per_s": {"min": 1e6}}
+    found = probe(
+        tmp_path, made(), scenario={"slo": slo, "slo_tiers": {"t": {"requests_per_s": {"min": 1}}}}
+    )
+    assert found.holds()
+    assert [len(found.late[""]), len(found.short[""])] == [1, 1]
+    assert list(found.late) == [""]
+
+
+def test_what_was_cut_off_when_it_had_seen_enough_is_neither_late_nor_within(
+    tmp_path: Path,
+) -> None:
+    rows = made(300, late=range(200, 250))
+    cut = [failed_record(n, request_rate=8.0, error_kind="cancelled") for n in range(300, 330)]
+    found = probe(
+        tmp_path, [*rows, *cut], status="stopped", num_requests=1000, stopped="ended after 300"
+    )
+    (late,) = found.late[""]
+    assert late.late == 50
+    assert late.of <= 300
+    assert found.spoilt is None
+    assert not found.holds()
+    assert found.verdict != "VALID"
+
+
+def finding(code: str, severity: Severity = Severity.INVALID) -> Finding:
+    return Finding(code, severity, "figures", "advice")
+
+
+@pytest.mark.parametrize("code", ["not_stationary", "errors", "turned_away", "interrupted"])
+def test_what_a_server_does_under_too_much_load_is_an_answer(code: str) -> None:
+    assert spoilt([finding(code)]) is None
+
+
+@pytest.mark.parametrize("code", ["send_lag", "worker_lost", "ledger_mismatch", "stamp_error"])
+def test_what_is_wrong_with_client_or_books_is_none(code: str) -> None:
+    found = spoilt([finding("errors"), finding(code)])
+    assert found is not None
+    assert code in found
+    assert spoilt([finding(code, Severity.SUSPECT)]) is None
+
+
+def test_a_rate_that_the_server_held_back_isnt_the_clients() -> None:
+    assert spoilt([finding("rate_shortfall")]) is not None
+    assert spoilt([finding("rate_shortfall"), finding("turned_away")]) is None
+
+
+def side(**figures: Any) -> ServerSide:
+    names = [n for n in ServerSide.__dataclass_fields__ if n not in ("samples", "absent")]
+    return ServerSide(samples=5, absent={}, **{**dict.fromkeys(names), **figures})
+
+
+def test_the_servers_limits_are_what_it_was_short_of() -> None:
+    full = side(kv_cache_peak=0.99, running_peak=40.0, waiting_peak=34.0, preemptions=3)
+    assert [*limits(full, 64)] == [
+        "KV cache full",
+        "3 requests preempted",
+        "40 running, 34 waiting",
+    ]
+    assert "max_num_seqs (40) reached" in [*limits(full, 40)]
+    assert [*limits(side(), 40)] == []

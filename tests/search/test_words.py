@@ -1,0 +1,61 @@
+"""What is said of a search: figures and loads, never more than was shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vllm_bench.search.steps import Space
+from vllm_bench.search.words import answer_lines, load_words, probe_words
+
+from tests.search.made import knee, made_late, made_probe, searched
+from tests.search.test_kept import SPACE, made_search
+
+
+def said(**changes: object) -> str:
+    return "\n".join(answer_lines(made_search(**changes)))
+
+
+def test_the_answer_has_load_bound_and_what_broke_first() -> None:
+    limited = [replace(p, limits=("KV cache full",)) for p in searched(SPACE, knee(5.0))]
+    text = said(probes=tuple(limited))
+    (found,) = made_search(probes=tuple(limited)).found
+    assert found.load is not None
+    assert found.sure is not None
+    for part in (f"{found.load:.4g} requests/s", "3 times", f"{found.sure:.3g}", "TTFT p99 600 ms"):
+        assert part in text
+    assert "KV cache full" in text
+
+
+def test_short_runs_say_that_they_are() -> None:
+    probes = [replace(p, counted=200) for p in searched(SPACE, knee(5.0))]
+    assert "600 requests" in said(probes=tuple(probes))
+    assert "4,500" not in said()
+
+
+def test_an_answer_that_nothing_confirmed_says_so() -> None:
+    unsure = said(probes=(made_probe(4), made_probe(8, 60)), status="out of time", why="no time")
+    assert "not confirmed" in unsure
+    assert "100 %" in unsure
+    assert "95 %" not in unsure
+
+
+def test_nothing_and_too_little_and_all() -> None:
+    assert "nothing" in said(probes=())
+    assert "even at 1 request/s" in said(probes=tuple(searched(SPACE, knee(0.5))))
+    space = Space(low=1, high=4)
+    assert "--high" in said(space=space, probes=tuple(searched(space, knee(9.0))))
+
+
+def test_each_tier_is_named() -> None:
+    space = replace(SPACE, tiers=("fast", "batch"))
+    late = {"fast": (made_late(60, 700),), "batch": (made_late(0, 700),)}
+    lines = list(probe_words(made_probe(late=late), space))
+    assert [line.split(":")[0] for line in lines] == ["fast", "batch"]
+    assert [*probe_words(made_probe(late=late, spoilt="INVALID (x)"), space)] == [
+        "answers nothing: INVALID (x)"
+    ]
+
+
+def test_loads_have_their_unit() -> None:
+    assert load_words("rate", 22.63) == "22.63 requests/s"
+    assert load_words("sessions", 1) == "1 session"

@@ -1,0 +1,139 @@
+"""Which configuration comes first, by each aim; and what the turns of the two best say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vllm_bench.compare.comparison import Comparison, Effect, LevelRows, Row, Word
+from vllm_bench.compare.measures import MEASURES
+from vllm_bench.scenario.load import Load
+from vllm_bench.stats.batches import Interval
+from vllm_bench.tuning.configurations import Aim
+from vllm_bench.tuning.ranking import MEASURE, answer, better_half, ranked
+from vllm_bench.tuning.trials import Highest, Tried
+
+from tests.tuning.made_trials import made_run, made_trial, tried
+
+SLO = {"slo": {"ttft_ms": {"p50": 50.0}}}
+
+
+def measured(folder: Path, name: str, *levels: dict[str, Any], **changes: Any) -> Tried:
+    """A configuration with a run at each level."""
+    runs = tuple(
+        made_run(folder, f"{name.replace(' ', '')}-{place}", **level)
+        for place, level in enumerate(levels)
+    )
+    return tried(folder, made_trial(name, run_ids=runs, **changes))
+
+
+def names(aim: Aim, *found: Tried) -> list[str]:
+    return [one.name for one in ranked(aim, found)]
+
+
+def test_throughput_is_the_most_tokens_of_a_level(tmp_path: Path) -> None:
+    slow = measured(tmp_path, "slow", {"concurrency": 4}, {"concurrency": 8})
+    fast = measured(tmp_path, "fast", {"concurrency": 4}, {"concurrency": 16})
+    assert names("throughput", slow, fast) == ["fast", "slow"]
+    first = ranked("throughput", [slow, fast])[0].score
+    assert first is not None
+    assert first.load == Load("streams", 16)
+
+
+def test_a_level_that_missed_the_objectives_doesnt_count_beside_one_that_did_not(
+    tmp_path: Path,
+) -> None:
+    late = {"concurrency": 16, "scenario": SLO, "ttft_ms": 300.0}
+    fine = {"concurrency": 4, "scenario": SLO, "ttft_ms": 10.0}
+    both = measured(tmp_path, "both", fine, late)
+    over = measured(tmp_path, "over", late)
+    assert names("throughput", over, both) == ["both", "over"]
+    placed = ranked("throughput", [over, both])
+    assert [one.score.missed for one in placed if one.score] == [False, True]
+
+
+def test_ttft_is_the_least_at_the_highest_level(tmp_path: Path) -> None:
+    quick = measured(tmp_path, "quick", {"ttft_ms": 90.0}, {"concurrency": 8, "ttft_ms": 20.0})
+    slow = measured(tmp_path, "slow", {"ttft_ms": 10.0}, {"concurrency": 8, "ttft_ms": 40.0})
+    assert names("ttft", slow, quick) == ["quick", "slow"]
+
+
+def test_throughput_is_by_gpu(tmp_path: Path) -> None:
+    two = measured(tmp_path, "two", {"concurrency": 6}, server={"tensor_parallel_size": 2})
+    one = measured(tmp_path, "one", {"concurrency": 4}, server={"tensor_parallel_size": 1})
+    assert names("throughput", two, one) == ["one", "two"]
+
+
+def test_what_failed_or_is_invalid_comes_last_with_its_reason(tmp_path: Path) -> None:
+    dead = tried(tmp_path, made_trial("dead", why="ended before it was ready", ready_s=None))
+    bad = measured(tmp_path, "bad", {"bad": 5})
+    fine = measured(tmp_path, "fine", {})
+    placed = ranked("throughput", [dead, bad, fine])
+    assert [one.name for one in placed] == ["fine", "dead", "bad"]
+    assert placed[1].why == "ended before it was ready"
+    assert placed[2].why.startswith("INVALID")
+    assert [one.name for one in better_half(placed)] == ["fine"]
+
+
+@pytest.mark.parametrize(("many", "half"), [(2, 2), (3, 2), (4, 2), (5, 3), (6, 3), (7, 4)])
+def test_the_better_half_are_two_at_least(tmp_path: Path, many: int, half: int) -> None:
+    found = [measured(tmp_path, f"n {n}", {"concurrency": n}) for n in range(1, many + 1)]
+    assert len(better_half(ranked("throughput", found))) == half
+
+
+def test_capacity_is_what_the_search_found(tmp_path: Path) -> None:
+    def at(name: str, value: float | None) -> Tried:
+        highest = Highest(value=value, unit="requests/s", words=f"up to {value}")
+        return tried(tmp_path, made_trial(name, capacity=highest))
+
+    assert names("capacity", at("a", 12.5), at("b", None), at("c", 22.1)) == ["c", "a", "b"]
+
+
+# ---- the turns ----
+
+
+def compared(word: Word | None, ratio: float, spread: float = 0.01, **row: Any) -> Comparison:
+    measure = next(m for m in MEASURES if m.name == MEASURE["throughput"])
+    effect = Effect(ratio, Interval(ratio - spread, ratio + spread), 0.01)
+    fields = {"measure": measure, "a": 100.0, "b": 100 * ratio, "effect": effect, "why": None}
+    level = LevelRows("s", Load("streams", 8), (), (), (Row(**fields, word=word, **row),))
+    return Comparison("a", "b", (), (level,), (), ())
+
+
+@pytest.mark.parametrize(
+    ("word", "ratio", "outcome", "best"),
+    [
+        ("faster", 1.083, "better", "b"),
+        ("slower", 0.9, "better", "a"),
+        ("equivalent", 1.001, "equivalent", "a"),
+        ("cannot tell", 1.02, "cannot tell", "a"),
+        (None, 1.5, "cannot tell", "a"),
+    ],
+)
+def test_the_words_become_an_answer(
+    word: Word | None, ratio: float, outcome: str, best: str
+) -> None:
+    found = answer("throughput", "a", "b", compared(word, ratio), {})
+    assert (found.outcome, found.best) == (outcome, best)
+    assert f"{100 * (ratio - 1):+.1f} %" in found.words
+    assert ("cannot tell between" in found.words) == (outcome != "better")
+
+
+def test_without_a_pair_nothing_is_told() -> None:
+    nothing = Comparison("a", "b", (), (), (), ("no runs in common: …",))
+    found = answer("throughput", "a", "b", nothing, {})
+    assert found.outcome == "nothing"
+    assert "no runs in common" in found.words
+
+
+def test_another_number_of_gpus_is_compared_by_gpu() -> None:
+    """1.5 times the tokens of a server of two GPUs are three quarters by GPU."""
+    comparison = compared("faster", 1.5)
+    assert answer("throughput", "a", "b", comparison, {"a": 1, "b": 1}).best == "b"
+    by_gpu = answer("throughput", "a", "b", comparison, {"a": 1, "b": 2})
+    assert (by_gpu.outcome, by_gpu.best) == ("better", "a")
+    assert "-25.0 %" in by_gpu.words
+    assert answer("throughput", "a", "b", compared("faster", 2.0), {"a": 1, "b": 2}).outcome == (
+        "cannot tell"
+    )

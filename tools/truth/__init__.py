@@ -1,0 +1,1 @@
+"""Servers of which the truth is known, to hold a search against."""
