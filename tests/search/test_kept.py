@@ -90,6 +90,9 @@ def test_exit_codes() -> None:
     assert made_search().exit_code == 0
     assert made_search(probes=tuple(searched(SPACE, knee(0.5)))).exit_code == 3
     assert made_search(probes=()).exit_code == 4
+    short = {"": ("output tokens/s ≥ 9",)}
+    too_slow = tuple(replace(p, short=short) for p in searched(SPACE, knee(5.0)))
+    assert made_search(probes=too_slow).exit_code == 3
     spoilt = made_probe(2, spoilt="INVALID (send_lag)")
     found = made_search(probes=(made_probe(1), spoilt, spoilt), status="stuck")
     assert found.exit_code == 4

@@ -68,6 +68,8 @@ def answer_lines(search: Search) -> Iterator[str]:
     for found in search.found:
         name = f"{found.tier}: " if found.tier != SLO else ""
         yield f"{name}{_answer(search, found)}"
+        if found.short:
+            yield f"{name}but that isn't enough: {'; '.join(found.short)}"
     if search.why is not None:
         yield f"the search ended before its end: {search.why}"
 
