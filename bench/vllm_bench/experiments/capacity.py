@@ -34,6 +34,7 @@ from ..vllm.page import read_page, together
 
 REST_S, LOOK_S = 60.0, 0.5  # for the server to become idle, and between two looks
 PAUSE_S = 5.0  # where it doesn't tell
+AGAIN_S = 15.0  # after a run that answers nothing: what disturbed it may be over
 ANSWERS = 9  # among the loads of a space, for the estimate
 SPARE = 1.15  # of the time: a run that is begun is ended
 
@@ -68,7 +69,8 @@ def asked_of(
     if axis == "rate" and least_s > 60 * minutes:
         raise UsageError(
             f"--minutes {minutes:g}: at {space.low:g} requests/s the shortest run, of "
-            f"{FEWEST_REQUESTS} requests, takes {least_s / 60:.0f} minutes: give more, or a higher --low"
+            f"{FEWEST_REQUESTS} requests, takes {least_s / 60:.0f} minutes: give more, or another "
+            "--low"
         )
     return Asked(scenario=scenario, of=axis, space=space, minutes=minutes)
 
@@ -208,6 +210,8 @@ class Searching:
         )
         for line in probe_words(probe, search.space):
             self.say(f"  {line}")
+        if probe.spoilt is not None and stuck(found.probes) is None:
+            time.sleep(AGAIN_S)
         return found
 
     def _sent(self, search: Search, step: Step, size: Size, number: int) -> tuple[Path, RunInfo]:
