@@ -20,6 +20,9 @@ They are judged in pairs, as compare.py judges them, which reads them again at a
 asked and what became of each visit is in results/experiments/<id>.json, the servers' logs in the
 folder of that name; no value of a secret is in either.
 
+Where a run is INVALID its pair is thrown away; if fewer than four are left of eight visits or more,
+others are made in their place, once.
+
 A server that doesn't start is tried once more; then ab.py ends with the last lines of its log.
 Ctrl-C stops the run and takes the server down; visits that are whole stay, and --resume makes the
 others, with the same env files, scenario and labels. If ab.py itself is killed, the next one in the
@@ -60,7 +63,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.compare.compare import How
     from vllm_bench.compare.comparison import Comparison
     from vllm_bench.compare.pairs import Side as Runs
-    from vllm_bench.experiments.ab import Means
+    from vllm_bench.experiments.ab import Means, Turns
     from vllm_bench.experiments.servers import SideServer
     from vllm_bench.experiments.state import State
     from vllm_bench.experiments.visits import Side
@@ -285,10 +288,30 @@ def _looked(
     args: argparse.Namespace, means: Means, how: How, *, turn: int, repeats: str | None = None
 ) -> tuple[State, Comparison]:
     """Make the visits that are left, and print what all of them say."""
-    from vllm_bench.experiments.ab import Turns, VisitFailedError
+    from vllm_bench.experiments.ab import Turns, to_replace
     from vllm_bench.experiments.state import write_state
 
     turns = Turns(means, _state(args, means, turn, repeats))
+    found = _made(turns, how)
+    if thrown := to_replace(turns.state, found):
+        say(f"pairs were thrown away, so {2 * thrown} visits more are made, once")
+        turns.add(2 * thrown)
+        found = _made(turns, how)
+    state = turns.state.looked_at()
+    write_state(means.results, state)
+    _print(found)
+    if len(state.looks) > LOOKS:
+        say(f"note: look {len(state.looks)} at these visits: each one adds to the false alarms")
+    return state, found
+
+
+def _made(turns: Turns, how: How) -> Comparison:
+    """Make the visits that are left, and compare; where a server gives up, what is there is told.
+
+    Raises what ends the experiment.
+    """
+    from vllm_bench.experiments.ab import VisitFailedError
+
     for line in turns.plan_lines():
         say(line)
     try:
@@ -298,15 +321,9 @@ def _looked(
         raise KeyboardInterrupt(f"interrupted: {whole}; to go on: {_again('--resume')}") from None
     except VisitFailedError:
         if turns.state.counted("a") and turns.state.counted("b"):
-            _print(_compared(turns.state, means.results, how))
+            _print(_compared(turns.state, turns.means.results, how))
         raise
-    found = _compared(state, means.results, how)
-    state = state.looked_at()
-    write_state(means.results, state)
-    _print(found)
-    if len(state.looks) > LOOKS:
-        say(f"note: look {len(state.looks)} at these visits: each one adds to the false alarms")
-    return state, found
+    return _compared(state, turns.means.results, how)
 
 
 def _state(args: argparse.Namespace, means: Means, turn: int, repeats: str | None) -> State:
@@ -344,8 +361,7 @@ def _runs(state: State, side: Any, results: Path) -> Runs:
 
 
 def _print(found: Comparison) -> None:
-    from vllm_bench.tables.compared import print_comparison
-    from vllm_bench.tables.terminal import wide_console
+    from vllm_bench.tables.terminal import print_comparison, wide_console
 
     print()
     print_comparison(found, wide_console())
@@ -356,21 +372,19 @@ def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> No
 
     Two looks are what false alarms were counted with: a third answer needs visits of its own.
     """
-    from vllm_bench.experiments.visits import FEWEST_FOR_A_WORD, duration
+    from vllm_bench.experiments.ab import more_visits
+    from vllm_bench.experiments.visits import duration
 
-    fewest = min((len(level.pairs) for level in found.levels), default=0)
-    lacking = max(0, FEWEST_FOR_A_WORD // 2 - fewest)
-    more = max((level.more_pairs or 0 for level in found.levels), default=0)
-    wanted = state.visits + 2 * max(more, lacking)
-    if wanted == state.visits:
+    wanted, why = more_visits(state, found)
+    if wanted is None:
+        say(f"\n{why}" if why else "")
         return
     anew = len(state.looks) >= LOOKS
     each_s = statistics.fmean(s for of_side in state.seen_s().values() for s in of_side)
     takes = duration((wanted - (0 if anew else state.visits)) * each_s)
-    what = "a word takes four pairs" if lacking else f"about {more} more pairs would tell"
-    how = "on a fresh seed, since more looks mean more false alarms" if anew else "to go on"
+    how = "anew, since more looks at the same visits mean more false alarms" if anew else "go on"
     flags = (f"--set=seed={scenario.seed + 1}",) if anew else ("--resume",)
-    say(f"\n{what}, in {takes}; {how}:\n  {_again(*flags, '--visits', str(wanted))}")
+    say(f"\n{why}\n{how} ({takes}): {_again(*flags, '--visits', str(wanted))}")
 
 
 def _again(*more: str) -> str:

@@ -69,8 +69,10 @@ def test_a_wrong_value_is_told_with_what_is_allowed(words: str, flag: str, allow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_without_its_libraries_says_what_to_do(script: str, tmp_path: Path) -> None:
     words = [tmp_path / "model"] if "model" in script else []
+    sides = ["a", "b"] if script in ("bench/ab.py", "bench/compare.py") else []
+    # -S: none of the environment's
     done = subprocess.run(
-        [sys.executable, "-S", str(ROOT / script), *words],  # -S: none of the environment's
+        [sys.executable, "-S", str(ROOT / script), *words, *sides],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..compare.comparison import Comparison
 from ..errors import BenchError, UsageError
 from ..launch.left_behind import Process, end_session
 from ..launch.process import StartFailedError, StopFailedError
@@ -52,6 +53,7 @@ from .visits import (
 
 A_RUN_S = 3.0  # besides its sending: connections, the warm-up, the last replies
 SAY_AGAIN_S = 30.0  # between two lines on a server that isn't ready yet
+MOST_ASKED = 64  # visits that are proposed; a day, where each takes 20 minutes
 TRIES = 2  # of a visit: a GPU's memory may not have been free yet
 SAME = ("version", "system_fingerprint", "model_root")  # of all starts of one side
 
@@ -136,6 +138,10 @@ class Turns:
                 if self._tried(visit, last=last):
                     break
         return self.state
+
+    def add(self, visits: int) -> None:
+        """Add visits to those that are to be made."""
+        self._note(self.state.model_copy(update={"visits": self.state.visits + visits}))
 
     def _note(self, state: State) -> None:
         self.state = state
@@ -305,6 +311,31 @@ class Turns:
             if attempt.visit == visit.number:
                 for run_id in attempt.run_ids:
                     _uncount(self.means.results / f"{run_id}.json")
+
+
+def to_replace(state: State, found: Comparison) -> int:
+    """Return how many pairs are lacking for a word because some were thrown away; 0: none."""
+    if state.visits < FEWEST_FOR_A_WORD:
+        return 0
+    levels = [level for level in found.levels if level.dropped]
+    lacking = (FEWEST_FOR_A_WORD // 2 - len(level.pairs) for level in levels)
+    return max(0, *lacking, 0)
+
+
+def more_visits(state: State, found: Comparison) -> tuple[int | None, str]:
+    """Return how many visits in all would tell more, None where it is too many, and why."""
+    fewest = min((len(level.pairs) for level in found.levels), default=0)
+    if fewest < FEWEST_FOR_A_WORD // 2:
+        lacking = FEWEST_FOR_A_WORD // 2 - fewest
+        return state.visits + 2 * lacking, f"a word takes four pairs, {fewest} are there"
+    wanted = [row.more_pairs for level in found.levels for row in level.rows if row.more_pairs]
+    near = [more for more in wanted if state.visits + 2 * more <= MOST_ASKED]
+    else_ = "longer runs (duration_s) or a wider --margin"
+    if not near:
+        return None, f"what can't be told needs {else_}" if wanted else ""
+    rest = f"; the others need {else_}" if len(near) < len(wanted) else ""
+    counts = f"{len(near)} of {len(wanted)} figures that can't be told"
+    return state.visits + 2 * max(near), f"about {max(near)} more pairs would tell {counts}{rest}"
 
 
 def runs_of(scenario: Scenario) -> int:
