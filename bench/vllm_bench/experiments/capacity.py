@@ -114,7 +114,7 @@ class Searching:
         if resume:
             for found in searches(self.session.folder):
                 if found.asked == self.asked.checksum and found.status != "done":
-                    return replace(found, status="going on", why=None, minutes=self.asked.minutes)
+                    return self._again(found)
             self.say("no search of this scenario and range is left to go on with: a new one")
         return Search(
             id=new_id(self.asked.scenario.name),
@@ -126,6 +126,11 @@ class Searching:
             estimate_s=estimate_s(self.asked),
             server={},
         )
+
+    def _again(self, found: Search) -> Search:
+        """Return a search to be gone on with; the last run that ended it answering nothing goes."""
+        kept = found.probes[:-1] if stuck(found.probes) else found.probes
+        return replace(found, status="going on", why=None, minutes=self.asked.minutes, probes=kept)
 
     def run(self, search: Search) -> Search:
         """Make runs until the search has its answer, or no time; return it as it is then.

@@ -51,8 +51,8 @@ def space_of(scenario: Scenario, of: Of, low: float | None, high: float | None) 
     tiers = tuple(objectives(scenario))
     if not tiers:
         raise UsageError(
-            f"scenario {scenario.name} has no objectives on its requests, so nothing tells how much "
-            "is too much: set slo, or give --slo ttft_ms.p99=500"
+            f"scenario {scenario.name} has no objectives on requests, so nothing tells how much is "
+            "too much: set slo, or give --slo ttft_ms.p99=500"
         )
     whole = of != "rate"
     levels: Sequence[float] = scenario.concurrencies if whole else scenario.request_rates
