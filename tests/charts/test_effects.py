@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from vllm_bench.charts.chart import DARK
+from vllm_bench.charts.chart import DARK, Heading
 from vllm_bench.charts.effects import (
     FURTHEST,
     LOOKS,
@@ -16,7 +16,7 @@ from vllm_bench.charts.effects import (
     load_overlays,
     overlays_apart,
 )
-from vllm_bench.charts.pen_matplotlib import in_style
+from vllm_bench.charts.pen_matplotlib import draw, in_style
 from vllm_bench.charts.pen_plotly import for_page
 from vllm_bench.charts.pictures import comparison_pictures
 from vllm_bench.compare.compare import compare
@@ -305,6 +305,13 @@ def test_the_page_has_a_chart_a_figure(compared):
     apart = overlays_apart(found)
     assert [len(one.panels) for one in apart] == [1] * len(chart.panels)
     assert len({one.title for one in apart}) == len(apart)
+
+
+def test_a_long_answer_stays_on_the_picture_and_is_cut_where_it_must():
+    long = Heading("B against A", "a model " * 20, "It depends: B against A is faster " * 20)
+    figure = draw(effects_chart(of(rows_at(8, FASTER, row(RATE, 1.1)))), long)
+    assert overflowing(figure) == []
+    assert "…" in texts(figure)
 
 
 def test_a_comparison_has_its_pictures_with_what_was_measured_and_the_answer(compared):

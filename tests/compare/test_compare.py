@@ -111,7 +111,7 @@ class Good:
     """Objectives, as far as a comparison asks for them."""
 
     goodput_per_s: float | None
-    outcomes: tuple[Any, ...] = ()
+    on_requests: tuple[Any, ...] = ()
 
 
 def good(like: Side, *values: float | None, asked: str = "slo") -> Side:

@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 from vllm_bench.compare.compare import compare
 from vllm_bench.compare.comparison import Comparison, Effect, Word
+from vllm_bench.compare.measures import at_load
 from vllm_bench.compare.pairs import Side
-from vllm_bench.compare.words import answer, change, level_lines, level_title
+from vllm_bench.compare.words import answer, change, level_lines, level_title, measure_name
+from vllm_bench.scenario.load import Load
 from vllm_bench.stats.batches import Interval
 
 from tests.compare.written import read, write_side
@@ -79,6 +81,25 @@ def test_a_change_has_as_many_digits_as_matter(
 ) -> None:
     assert change(Effect(ratio, Interval(low, high), 0.1)) == shown
     assert change(Effect(ratio, None, None)) == shown.partition(" (")[0]
+
+
+def test_reasons_are_escaped() -> None:
+    said = answer(compare(Side("\x1b[2J", ()), Side("b", ())))
+    assert said.startswith("No answer: no level of load in common (A: none; B: none)")
+    found = compare(Side("a", ()), Side("b", ()))
+    assert "\x1b" not in answer(dataclasses.replace(found, refusals=("\x1b[2J",)))
+
+
+def test_in_an_open_loop_the_schedule_is_told_once(found: Comparison) -> None:
+    level = found.levels[0]
+    rows = tuple(
+        dataclasses.replace(row, measure=at_load(row.measure, Load("requests/s", 2.0)))
+        for row in level.rows
+    )
+    opened = dataclasses.replace(level, rows=rows)
+    assert [measure_name(row) for row in rows] == [measure_name(row) for row in level.rows]
+    (line,) = [line for line in level_lines(opened, smallest=False) if "was due" in line]
+    assert line not in list(level_lines(level, smallest=False))
 
 
 def test_lines_under_a_level_say_what_is_missing_and_thrown_away(found: Comparison) -> None:

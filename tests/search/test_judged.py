@@ -64,6 +64,16 @@ def test_each_tier_has_its_own(tmp_path: Path) -> None:
     assert [found.holds(tier) for tier in found.late] == [True, False, True]
 
 
+def test_an_objective_on_a_rate_decides_nothing_and_is_told(tmp_path: Path) -> None:
+    slo = {**SLO, "output_tokens_per_s": {"min": 1e6}}
+    found = probe(
+        tmp_path, made(), scenario={"slo": slo, "slo_tiers": {"t": {"requests_per_s": {"min": 1}}}}
+    )
+    assert found.holds()
+    assert [len(found.late[""]), len(found.short[""])] == [1, 1]
+    assert list(found.late) == [""]
+
+
 def test_what_was_cut_off_when_it_had_seen_enough_is_neither_late_nor_within(
     tmp_path: Path,
 ) -> None:

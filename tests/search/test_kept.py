@@ -90,6 +90,9 @@ def test_exit_codes() -> None:
     assert made_search().exit_code == 0
     assert made_search(probes=tuple(searched(SPACE, knee(0.5)))).exit_code == 3
     assert made_search(probes=()).exit_code == 4
+    short = {"": ("output tokens/s ≥ 9",)}
+    too_slow = tuple(replace(p, short=short) for p in searched(SPACE, knee(5.0)))
+    assert made_search(probes=too_slow).exit_code == 3
     spoilt = made_probe(2, spoilt="INVALID (send_lag)")
     found = made_search(probes=(made_probe(1), spoilt, spoilt), status="stuck")
     assert found.exit_code == 4
@@ -109,4 +112,4 @@ def test_the_answer_is_beside_the_rows(tmp_path: Path) -> None:
 
 def test_each_column_is_documented() -> None:
     text = (ROOT / "docs" / "FILES.md").read_text()
-    assert [c.name for c in COLUMNS if f"| `{c.name}` | {c.doc} |" not in text] == []
+    assert [c.name for c in COLUMNS if f"| {c.name} | {c.doc} |" not in text] == []

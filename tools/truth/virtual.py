@@ -205,7 +205,7 @@ class Batching(Virtual):
         """Return the share late of a long run over what is allowed, of the worst objective."""
         found = attainment(self.facts(rate, Size(requests, requests // 20), seed))
         assert found is not None
-        return max(one.share.late / one.share.of / one.allowed for one in found.outcomes)
+        return max(one.share.late / one.share.of / one.allowed for one in found.on_requests)
 
     @cached_property
     def capacity(self) -> float:

@@ -36,7 +36,7 @@ ROOM = 1.06  # of the furthest, on a logarithmic scale
 INSIDE = 0.86  # where a mark stands whose place is beyond the edge
 STEPS = (1, 2, 5, 10, 20)  # %, between ticks
 LEAST_STEP = 0.17  # of the axis' width
-ROW_IN, PANEL_IN = 0.27, 1.0  # a row's height, and the least of a panel
+ROW_IN, HEAD_IN, LEGEND_IN = 0.27, 0.3, 0.6  # heights: a row, words over a panel, the legend
 LONGEST = 20  # characters of a side's name on the axis
 CURVES = (50.0, 95.0)
 
@@ -62,7 +62,7 @@ def effects_chart(comparison: Comparison) -> Chart | None:
             span=span,
         ),
         panels=[_panel(level, rows, span, several=several) for level, rows in shown],
-        panel_in=max(PANEL_IN, ROW_IN * many + 0.2),
+        panel_in=ROW_IN * many + HEAD_IN + LEGEND_IN / len(shown),
     )
 
 

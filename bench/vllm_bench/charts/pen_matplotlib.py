@@ -54,6 +54,7 @@ MOST_TITLE_LINES, MOST_NOTE_LINES = 3, 5
 LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
 MOST_LINES_NEXT_TO = 7  # of words next to a panel
+ROW_NAMES_IN = 1.0
 ABOVE_ROWS = 20  # points: of the words over a panel with words beside its rows
 FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
@@ -158,7 +159,9 @@ def _colour(name: str) -> str:
 def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     """Return an empty figure with its heading, and its panels from top to bottom."""
     width_in, count = WIDE_IN if chart.wide else WIDTH_IN, len(chart.panels)
-    title, subtitle = _title(heading.title, width_in), _subtitle(heading, width_in)
+    # Names of rows are wider than the numbers that others have on the left.
+    names_in = ROW_NAMES_IN if chart.panels[0].beside else 0.0
+    title, subtitle = _title(heading.title, width_in), _subtitle(heading, width_in - names_in)
     head_in = 0.3 * title.count("\n") + 0.17 * subtitle.count("\n")
     height_in = (chart.panel_in or (4.0 if count == 1 else 2.8)) * count + 1.4 + head_in
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)

@@ -14,6 +14,7 @@ from .measures import WHERE_KNOWN, at_load, with_margins
 from .notes import notes, other_hardware
 from .pairs import Matched, Side, Told, matched
 
+MOST_LOADS = 4  # of a side that are named
 Seen = Unit | Told
 Sides = tuple[Sequence[Seen], Sequence[Seen]]  # of A, and of B
 
@@ -161,6 +162,13 @@ def _asked(seen: Seen) -> frozenset[object]:
 def _refusals(levels: Sequence[LevelRows], a: Side, b: Side) -> Iterator[str]:
     """Yield why there is no word at all, where there is none."""
     if not levels:
-        yield f"{a.name} and {b.name} have no level of load in common: run both with one scenario"
+        has = "; ".join(f"{letter}: {_loads(side)}" for letter, side in (("A", a), ("B", b)))
+        yield f"no level of load in common ({has}): run both with one scenario"
     elif not any(level.words for level in levels):
         yield from dict.fromkeys(level.refusal for level in levels if level.refusal)
+
+
+def _loads(side: Side) -> str:
+    loads = sorted({*(run.load for run in side.runs), *(told.load for told in side.told)})
+    more = ", …" if len(loads) > MOST_LOADS else ""
+    return (", ".join(load.words for load in loads[:MOST_LOADS]) or "none") + more

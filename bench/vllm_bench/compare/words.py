@@ -32,7 +32,8 @@ def answer(found: Comparison) -> str:
     if any(row.word == "not slower" for _, row in rows):
         return f"{b} is not slower than {a}, as far as these nights show: {_all(found)}"
     if not any(row.word for _, row in rows):
-        return f"No answer: {found.refusals[0] if found.refusals else 'no figure on both sides'}"
+        why = found.refusals[0] if found.refusals else "no figure on both sides"
+        return f"No answer: {printable(why, LONGEST)}"
     if all(row.word in (None, "equivalent") for _, row in rows):
         return f"{a} and {b} are equivalent, each measure within its margin: {_all(found)}"
     return f"No difference found between {a} and {b}: {_all(found)}"

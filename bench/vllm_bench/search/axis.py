@@ -51,8 +51,8 @@ def space_of(scenario: Scenario, of: Of, low: float | None, high: float | None) 
     tiers = tuple(objectives(scenario))
     if not tiers:
         raise UsageError(
-            f"scenario {scenario.name} has no objectives, so nothing tells how much is too much: "
-            "set slo, or give --slo ttft_ms.p99=500"
+            f"scenario {scenario.name} has no objectives on requests, so nothing tells how much is "
+            "too much: set slo, or give --slo ttft_ms.p99=500"
         )
     whole = of != "rate"
     levels: Sequence[float] = scenario.concurrencies if whole else scenario.request_rates
@@ -72,9 +72,17 @@ def _span(levels: Sequence[float]) -> tuple[float, float]:
 
 
 def objectives(scenario: Scenario) -> dict[str, tuple[Objective, ...]]:
-    """Return a scenario's objectives by tier: its slo, which has no name, and its slo_tiers."""
+    """Return a scenario's objectives by tier: its slo, which has no name, and its slo_tiers.
+
+    Those on rates decide nothing: more load brings them. A tier that has no others is left out.
+    """
     tiers = {SLO: scenario.slo, **(scenario.slo_tiers or {})}
-    return {name: objectives_of(slo.model_dump()) for name, slo in tiers.items() if slo is not None}
+    of_each = {
+        name: tuple(o for o in objectives_of(slo.model_dump()) if isinstance(o, Objective))
+        for name, slo in tiers.items()
+        if slo is not None
+    }
+    return {name: of_tier for name, of_tier in of_each.items() if of_tier}
 
 
 def scenario_at(scenario: Scenario, of: Of, load: float, size: Size, seed: int) -> Scenario:

@@ -24,6 +24,7 @@ class Found:
     confirmed: int  # by how many runs; 0: by one run of the search
     sure: float | None  # the truth isn't below it, with 95 %; None: nothing was confirmed
     beyond: Probe | None  # the run at the lowest load that didn't
+    short: tuple[str, ...]  # objectives on rates that aren't met at the answer, nor below it
     end: End | Literal["unfinished"]
 
 
@@ -37,6 +38,7 @@ def answer(space: Space, tier: str, probes: Sequence[Probe]) -> Found:
     now = bracket(space, tier, probes)
     own = [p for p in confirming(tier, probes) if p.load == now.low]
     confirmed = now.low is not None and confirmation(own, tier, FEWEST, MOST) is True
+    at = [p for p in believed(probes) if p.load == now.low]
     over = [p for p in believed(probes) if p.load == now.high and p.word(tier) != "met"]
     return Found(
         tier=tier,
@@ -44,6 +46,7 @@ def answer(space: Space, tier: str, probes: Sequence[Probe]) -> Found:
         confirmed=len(own) if confirmed else 0,
         sure=_sure(now.low, own) if now.low is not None and confirmed else None,
         beyond=_worst(tier, over),
+        short=at[-1].short.get(tier, ()) if at else (),
         end=now.end or "unfinished",
     )
 

@@ -9,7 +9,7 @@ from ..figures.attained import attainment, tier_attainments
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.metrics import TITLES
-from ..figures.objectives import BOUND, Attainment, Outcome
+from ..figures.objectives import BOUND, Attainment, Outcome, RateOutcome
 from ..records.find_runs import Run as FoundRun
 from ..serverside.server import ServerSide
 from ..stats.distribution import Sample, quantile
@@ -47,7 +47,7 @@ def judged(run: Run, made: FoundRun) -> Probe:
     summary, seen = summarize(made, facts), _without_the_cut_off(facts)
     own = attainment(seen)
     tiers = {**({} if own is None else {SLO: own}), **tier_attainments(seen)}
-    return _probe(run, summary, tiers)
+    return _probe(run, summary, {name: one for name, one in tiers.items() if one.on_requests})
 
 
 def _without_the_cut_off(facts: Facts) -> Facts:
@@ -70,6 +70,7 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
         seconds=run.seconds,
         per_s=summary.throughput.requests_per_s if summary.throughput else None,
         late={name: lates(found, summary.samples) for name, found in tiers.items()},
+        short={name: tuple(_short(found)) for name, found in tiers.items()},
         over=_over(run, summary.verdict.findings),
         stopped=None if run.stopped and run.stopped.startswith(GROWING) else run.stopped,
         spoilt=spoilt(summary.verdict.doubts) or _unmeasured(tiers),
@@ -81,7 +82,14 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
 
 def lates(found: Attainment, samples: Mapping[str, Sample]) -> tuple[Late, ...]:
     """Return the requests late for each of a run's objectives."""
-    return tuple(_late(outcome, samples) for outcome in found.outcomes)
+    return tuple(_late(outcome, samples) for outcome in found.on_requests)
+
+
+def _short(found: Attainment) -> Iterator[str]:
+    """Yield the objectives on rates that a run missed, with what there was."""
+    for one in found.missed:
+        if isinstance(one, RateOutcome):
+            yield f"{one.objective.words}: {one.figure}"
 
 
 def _late(outcome: Outcome, samples: Mapping[str, Sample]) -> Late:
@@ -127,7 +135,7 @@ def spoilt(findings: Sequence[Finding]) -> str | None:
 def _unmeasured(tiers: Mapping[str, Attainment]) -> str | None:
     """Return why an objective wasn't measured; a server without it can't meet or miss it."""
     for found in tiers.values():
-        for outcome in found.outcomes:
+        for outcome in found.on_requests:
             if outcome.unmeasured is not None:
                 return outcome.words
     return None

@@ -61,12 +61,12 @@ class Search:
 
     @property
     def exit_code(self) -> int:
-        """Return 3 where a tier's objectives aren't met at the lowest load, 4 where one is open.
+        """Return 3 where no load meets a tier's objectives, 4 where one is open.
 
         A tier is open where no load was judged to meet them, or the search couldn't go on.
         """
         found = self.found
-        if any(one.end == "below low" for one in found):
+        if any(one.end == "below low" or one.short for one in found):
             return 3
         unsure = self.status == "stuck" and any(one.end == "unfinished" for one in found)
         return 4 if unsure or any(one.load is None for one in found) else 0

@@ -147,7 +147,7 @@ class Tune:
         if course.screened:
             screened = self._stage("screen", course.screening())
             chosen = [course.named(one) for one in better_half(screened)]
-            self.say(f"in full: {', '.join(printable(one.name) for one in chosen)}")
+            self.say(f"in full: {'; '.join(printable(one.name) for one in chosen)}")
         found = self._stage("full", course.in_full(chosen))
         best = [one for one in found if one.score is not None][:FEW]
         if len(best) < FEW or not course.pairs:

@@ -49,7 +49,7 @@ class Wanted:
 
 
 def _shown(search: Search) -> tuple[str, ...]:
-    """Return the last run at the load that was found: what it is like there."""
+    """Return the last whole run at the load that was found: what it is like there."""
     load = search.found[0].load
-    at = [probe for probe in search.probes if probe.load == load and probe.spoilt is None]
+    at = [p for p in search.probes if p.load == load and p.spoilt is None and p.stopped is None]
     return (f"{FOLDER}/{search.id}/{at[-1].run_id}",) if at else ()

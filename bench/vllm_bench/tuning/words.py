@@ -82,7 +82,7 @@ def in_words(found: Sequence[Placed], answer: Answer | None) -> str:
     first = scored[0]
     assert first.score is not None
     if len(scored) < FEW:
-        return f"only {first.name} could be measured: {first.score.words}.{missed}"
+        return f"only {first.name} has a figure: {first.score.words}.{missed}"
     return (
         f"{first.name} came first, measured once: {first.score.words}. Without turns of the two "
         f"best (--pairs) that may be chance.{missed}"
