@@ -21,7 +21,7 @@ asked and what became of each visit is in results/experiments/<id>.json, the ser
 folder of that name; no value of a secret is in either.
 
 Where a run is INVALID its pair is thrown away; if fewer than four are left of eight visits or more,
-others are made in their place, once.
+others are made in their place: at most as many visits again.
 
 A server that doesn't start is tried once more; then ab.py ends with the last lines of its log.
 Ctrl-C stops the run and takes the server down; visits that are whole stay, and --resume makes the
@@ -63,9 +63,9 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.compare.compare import How
     from vllm_bench.compare.comparison import Comparison
     from vllm_bench.compare.pairs import Side as Runs
-    from vllm_bench.experiments.ab import Means, Turns
     from vllm_bench.experiments.servers import SideServer
     from vllm_bench.experiments.state import State
+    from vllm_bench.experiments.turns import Means, Turns
     from vllm_bench.experiments.visits import Side
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
@@ -218,7 +218,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 def _servers(args: argparse.Namespace, scenario: Scenario) -> Mapping[Side, SideServer]:
     """Return both servers, checked as far as that goes before one is started. Raises UsageError."""
-    from vllm_bench.experiments.servers import check_pair, standing_pair, started_pair
+    from vllm_bench.experiments.sides import check_pair, standing_pair, started_pair
 
     labels = args.label_a, args.label_b
     if args.no_restart:
@@ -233,7 +233,7 @@ def _servers(args: argparse.Namespace, scenario: Scenario) -> Mapping[Side, Side
 def _means(
     args: argparse.Namespace, scenario: Scenario, servers: Mapping[Side, SideServer]
 ) -> Means:
-    from vllm_bench.experiments.ab import Means
+    from vllm_bench.experiments.turns import Means
     from vllm_bench.run.session import Session
 
     told: set[str] = set()  # what is true of all runs is told once
@@ -288,13 +288,15 @@ def _looked(
     args: argparse.Namespace, means: Means, how: How, *, turn: int, repeats: str | None = None
 ) -> tuple[State, Comparison]:
     """Make the visits that are left, and print what all of them say."""
-    from vllm_bench.experiments.ab import Turns, to_replace
+    from vllm_bench.experiments.ab import to_replace
     from vllm_bench.experiments.state import write_state
+    from vllm_bench.experiments.turns import Turns
 
     turns = Turns(means, _state(args, means, turn, repeats))
     found = _made(turns, how)
-    if thrown := to_replace(turns.state, found):
-        say(f"pairs were thrown away, so {2 * thrown} visits more are made, once")
+    most = 2 * turns.state.visits
+    while (thrown := to_replace(turns.state, found)) and turns.state.visits + 2 * thrown <= most:
+        say(f"pairs were thrown away: {2 * thrown} visits more, in their place")
         turns.add(2 * thrown)
         found = _made(turns, how)
     state = turns.state.looked_at()
@@ -310,7 +312,7 @@ def _made(turns: Turns, how: How) -> Comparison:
 
     Raises what ends the experiment.
     """
-    from vllm_bench.experiments.ab import VisitFailedError
+    from vllm_bench.experiments.turns import VisitFailedError
 
     for line in turns.plan_lines():
         say(line)

@@ -249,7 +249,7 @@ def _write(out: Path, found: Comparison) -> bool:
         return False
     if written:
         say(f"wrote {', '.join(map(str, written))}")
-    return bool(written)
+    return True
 
 
 def _write_text(out: Path, found: Comparison) -> list[Path]:

@@ -141,6 +141,7 @@ def test_a_server_that_is_gone_ends_it_with_1(tmp_path: Path) -> None:
         (("--of", "sessions"), {}, "conversations"),
         (("--low", "9", "--high", "3"), {}, "--low"),
         (("--low", "nan"), {}, "--low"),
+        (("--low", "0.1", "--minutes", "5"), {}, "17 minutes"),
         (("--minutes", "0"), {}, "--minutes"),
         (("--name", "ine"), {}, "one"),
     ],

@@ -127,6 +127,15 @@ def test_what_is_written_is_what_its_ending_says(compare: Any, tmp_path: Path) -
     assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_nothing_is_told(compare: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**json.loads(REAL_VLLM.read_text()), "max_concurrency": 99}))
+    done = compare(REAL_VLLM, other, "--out", tmp_path / "x.png")
+    assert (done.returncode, (tmp_path / "x.png").exists()) == (4, False)
+    assert "no x.png" in one_line(done.stderr)
+    assert "(A: 4 streams; B: 99 streams)" in done.stdout
+
+
 def test_nothing_is_written_without_being_asked(compare: Any, made: Path) -> None:
     compare("base", "slow")
     there = {

@@ -71,7 +71,8 @@ def test_a_tier_that_is_missed_changes_no_exit_code(tmp_path: Path) -> None:
     alone = run(tmp_path)
     beside = run(tmp_path, "b", slo={"ttft_ms": {"p95": 500.0}})
     missed = run(tmp_path, "c", slo={"ttft_ms": {"p95": 50.0}})
-    assert [exit_code([one]) for one in (alone, beside, missed)] == [0, 0, 3]
+    slow = run(tmp_path, "d", slo={"requests_per_s": {"min": 300.0}})
+    assert [exit_code([one]) for one in (alone, beside, missed, slow)] == [0, 0, 3, 3]
 
 
 def test_runs_of_a_level_are_one_sample_of_each_tier(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ OUTCOMES: dict[str, tuple[str, int, Role]] = {
 ROW_IN = 0.27  # a row's height
 BESIDE = 1.15  # times, below the lowest and above the highest load
 MOST_WHY, MOST_NAME = 32, 30  # characters
+FROM_SCHEDULE = " from schedule"  # said on the axis and at the objective's line
 USER_SPEED = "output tokens/s for a user (1000 / TPOT p50)"
 # Of several configurations: the axes' ends, of the largest values; half a mark, from it to its
 # label, and a label's height, as parts of the axes.
@@ -325,7 +326,7 @@ def _course(search: Search, tier: str, span: Span) -> Panel:
             *_marks(list(zip(probes, heights, strict=True)), tier),
         ],
         beside=[
-            (at, f"{p.load:.4g}\n{printable(p.why(tier), MOST_WHY)}")
+            (at, f"{p.load:.4g}\n{printable(p.why(tier).replace(FROM_SCHEDULE, ''), MOST_WHY)}")
             for at, p in zip(heights, probes, strict=True)
         ],
     )
@@ -368,7 +369,8 @@ def _figures(search: Search, found: Found) -> Panel | None:
         if late.objective == worst.objective
     ]
     points = [(p, late.value_ms) for p, late in lates if late.value_ms is not None]
-    y, limit = Axis(words=f"{worst.figure} (ms)", unit="ms"), worst.limit_ms
+    words = f"{worst.figure} (ms)".replace(FROM_SCHEDULE, f"\n{FROM_SCHEDULE.strip()}")
+    y, limit = Axis(words=words, unit="ms"), worst.limit_ms
     if limit is None or len(points) <= len(lates) / 2:
         points = [(p, 100 * late.share) for p, late in lates]
         y, limit = Axis(words="late or failed (%)", unit="%"), 100 * worst.allowed

@@ -1,346 +1,20 @@
-"""Two servers by turns: a visit starts one, throws a first run away, and makes the measured ones.
-
-What becomes of each visit is on disk after each step (state.py), so whoever is interrupted, or
-killed, goes on with the visits that aren't whole.
-"""
+"""An experiment of two servers as a whole: begun, gone on with, and whether more visits are due."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import os
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from ..compare.comparison import Comparison
-from ..errors import BenchError, UsageError
+from ..errors import UsageError
 from ..launch.left_behind import Process, end_session
-from ..launch.process import StartFailedError, StopFailedError
-from ..records.request_record import RecordsError
-from ..records.run_info import read_run_info, write_run_info
-from ..records.text import printable
-from ..run.session import Session
-from ..scenario.load import levels_of
-from ..scenario.scenario import Scenario
-from .servers import SideServer, Standing, Up, equal_settings
-from .state import (
-    FOLDER,
-    Attempt,
-    State,
-    experiments,
-    new_id,
-    now,
-    scenario_sha256,
-    write_state,
-)
-from .visits import (
-    FEWEST_FOR_A_WORD,
-    Estimate,
-    Side,
-    Visit,
-    of_pair,
-    pair_seed,
-    sending,
-    thrown_away,
-    time_left,
-)
+from .servers import Standing
+from .state import State, experiments, new_id, scenario_sha256
+from .turns import Means
+from .visits import FEWEST_FOR_A_WORD
 
-A_RUN_S = 3.0  # besides its sending: connections, the warm-up, the last replies
-SAY_AGAIN_S = 30.0  # between two lines on a server that isn't ready yet
 MOST_ASKED = 64  # visits that are proposed; a day, where each takes 20 minutes
-TRIES = 2  # of a visit: a GPU's memory may not have been free yet
-SAME = ("version", "system_fingerprint", "model_root")  # of all starts of one side
-
-
-class VisitFailedError(BenchError):
-    """A visit that can't be counted; the text says which side's, and why."""
-
-
-class MakeSession(Protocol):
-    """Returns the session of a visit, as the script makes its sessions."""
-
-    def __call__(
-        self,
-        *,
-        folder: Path,
-        environ: Mapping[str, str],
-        experiment: Mapping[str, Any],
-        said: Mapping[str, Any] | None,
-    ) -> Session: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What an experiment is made with."""
-
-    results: Path
-    scenario: Scenario
-    servers: Mapping[Side, SideServer]
-    session: MakeSession
-    environ: Mapping[str, str]
-    wait_s: float  # for a server to be ready
-    say: Callable[[str], None]  # prints a line for people
-    measured: Callable[[Path], None]  # told of each run's rows
-
-
-class Turns:
-    """An experiment while it is made."""
-
-    def __init__(self, means: Means, state: State) -> None:
-        self.means = means
-        self.state = state
-
-    def estimate(self) -> Estimate:
-        """Return how long the visits take that are left."""
-        runs = sending(self.means.scenario)
-        each_s = runs.seconds + A_RUN_S * runs_of(self.means.scenario)
-        ready = [a.ready_s for a in self.state.attempts if a.ready_s is not None]
-        start_s = statistics.fmean(ready) if ready else None if self.state.restarted else 0.0
-        runs = dataclasses.replace(runs, seconds=each_s)
-        return time_left(self.state.left, self.state.seen_s(), runs, start_s)
-
-    def plan_lines(self) -> Iterator[str]:
-        """Yield what will be done, and how long it takes, for people."""
-        state, left = self.state, self.state.left
-        sides = ", ".join(f"{ab} {one.label} ({one.source})" for ab, one in state.sides.items())
-        done = f"{len(state.whole)} of {state.visits} visits are whole; " if state.whole else ""
-        order = " ".join(visit.side.upper() for visit in left)
-        yield printable(f"{state.scenario}: {sides}", 1000)
-        model = self.means.servers["a"].scenario(self.means.scenario).model
-        if model != self.means.scenario.model:
-            yield printable(f"note: the model is {model}, as it is served, not the scenario's")
-        starts = f" and {len(left)} starts" if self.estimate().at_least and state.restarted else ""
-        takes = f": {self.estimate().words}{starts}" if left else ""
-        yield f"{done}visits to make: {order or 'none'}{takes}"
-        if state.visits < FEWEST_FOR_A_WORD:
-            yield f"note: figures and no word: that takes {FEWEST_FOR_A_WORD} visits or more"
-        if equal_settings(self.means.servers):
-            yield "note: A and B ask for the same, so what differs is chance"
-
-    def make(self) -> State:
-        """Make the visits that are left; return the state at the end.
-
-        Raises VisitFailedError where one fails twice, UsageError, OSError, KeyboardInterrupt: what
-        is whole stays so.
-        """
-        for server in self.means.servers.values() if self.state.left else ():
-            server.check_port()
-        self._note(self.state)
-        for visit in self.state.left:
-            self._uncount_earlier(visit)
-            for last in (False, True):
-                if self._tried(visit, last=last):
-                    break
-        return self.state
-
-    def add(self, visits: int) -> None:
-        """Add visits to those that are to be made."""
-        self._note(self.state.model_copy(update={"visits": self.state.visits + visits}))
-
-    def _note(self, state: State) -> None:
-        self.state = state
-        write_state(self.means.results, state)
-
-    def _say(self, visit: Visit, words: str) -> None:
-        where = f"visit {visit.number} of {self.state.visits}, {visit.side.upper()}"
-        self.means.say(printable(f"{where} ({self.state.side(visit.side).label}): {words}", 1000))
-
-    # ---- one visit ----
-
-    def _tried(self, visit: Visit, *, last: bool) -> bool:
-        """Make a visit; return whether it is whole. Raises what ends the experiment."""
-        began_s = time.monotonic()
-        seed = pair_seed(self.means.scenario.seed, self.state.turn, visit.pair)
-        of = {"visit": visit.number, "side": visit.side, "pair": visit.pair, "seed": seed}
-        attempt = Attempt.model_validate({**of, "began": now()})
-        self._note(self.state.model_copy(update={"attempts": (*self.state.attempts, attempt)}))
-        try:
-            self._visited(visit, seed)
-        except StopFailedError as e:
-            self._note(self.state.with_last(status="failed", why=str(e)))
-            raise  # the file still says which process it is
-        except BenchError as e:
-            lines = e.lines if isinstance(e, StartFailedError) else ()
-            self._ended("failed", why=str(e), log=tuple(lines))
-            if isinstance(e, UsageError):
-                raise
-            self._say(visit, f"failed: {e}")
-            if last:
-                raise VisitFailedError(self._gave_up(visit, e)) from e
-            self._say(visit, "is tried once more")
-            return False
-        except KeyboardInterrupt:
-            self._ended("broken off", why="interrupted")
-            raise
-        self._ended("whole", took_s=time.monotonic() - began_s)
-        more = self.state.left
-        self._say(
-            visit, f"whole; {self.estimate().words} left" if more else "whole; it was the last"
-        )
-        return True
-
-    def _ended(self, status: str, **facts: object) -> None:
-        self._note(self.state.with_last(status=status, **facts).model_copy(update={"server": None}))
-
-    def _gave_up(self, visit: Visit, why: BenchError) -> str:
-        side = visit.side.upper()
-        does = "doesn't start" if isinstance(why, StartFailedError) else "can't be measured"
-        return f"{side} {does}, tried {TRIES} times in visit {visit.number}: {why}"
-
-    def _visited(self, visit: Visit, seed: int) -> None:
-        """Bring the server up, throw a run away, make the measured ones, and take it down."""
-        means, server = self.means, self.means.servers[visit.side]
-        scenario = server.scenario(of_pair(means.scenario, self.state.side(visit.side).label, seed))
-        if self.state.restarted:
-            self._say(visit, f"starts; its log: {self._log(visit)}")
-        with server.up(self._log(visit), means.wait_s, self._began, self._waiting(visit)) as up:
-            self._note(self.state.with_last(ready_s=up.ready_s, server=dict(up.said or {})))
-            self._check_settings(visit, up)
-            self._throw_away(visit, scenario, up)
-            self._measure(visit, scenario, up)
-
-    def _log(self, visit: Visit) -> Path:
-        """Return where the log of the visit's server goes: each try has its own."""
-        tries = sum(a.visit == visit.number for a in self.state.attempts)
-        again = f"-{tries}" if tries > 1 else ""
-        name = f"visit{visit.number:02}-{visit.side}{again}.log"
-        return self.means.results / FOLDER / self.state.id / name
-
-    def _began(self, pid: int) -> None:
-        self._note(self.state.model_copy(update={"server": Process.of(pid)}))
-
-    def _waiting(self, visit: Visit) -> Callable[[float], None]:
-        next_s = SAY_AGAIN_S
-
-        def on_wait(waited_s: float) -> None:
-            nonlocal next_s
-            if waited_s >= next_s:
-                next_s = (waited_s // SAY_AGAIN_S + 1) * SAY_AGAIN_S
-                self._say(visit, f"isn't ready yet, {waited_s:.0f} of {self.means.wait_s:g} s")
-
-        return on_wait
-
-    def _check_settings(self, visit: Visit, up: Up) -> None:
-        """Raise VisitFailedError where the server isn't what was asked; tell what nobody knows."""
-        if up.wrong:
-            source = self.state.side(visit.side).source
-            raise VisitFailedError(f"the server isn't what {source} asks: {'; '.join(up.wrong)}")
-        first = not any(a.side == visit.side for a in self.state.attempts[:-1])
-        for line in up.unchecked if first else ():
-            self._say(visit, f"note: can't be checked: {line}")
-
-    # ---- its runs ----
-
-    def _throw_away(self, visit: Visit, scenario: Scenario, up: Up) -> None:
-        """Make a short run whose rows go into a folder that is removed."""
-        ready = "" if up.ready_s is None else f"ready after {up.ready_s:.1f} s; "
-        first = not self.state.whole and up.ready_s is not None
-        whole = f"; {self.estimate().words} for all visits" if first else ""
-        runs = f"a run to throw away, then {runs_of(scenario)} to measure"
-        self._say(visit, f"{ready}{runs}{whole}")
-        with tempfile.TemporaryDirectory(prefix="vllm-bench-ab-") as folder:
-            session = dataclasses.replace(
-                self._session(visit, Path(folder), up),
-                say=_nobody,
-                screen=io.StringIO(),
-                telemetry_command=None,
-                dcgm_url=None,
-                tokens=False,
-            )
-            for _, status in session.runs([thrown_away(scenario)]):
-                self._check_it_went_on(visit, status, up)
-
-    def _measure(self, visit: Visit, scenario: Scenario, up: Up) -> None:
-        """Make the visit's runs."""
-        done: list[str] = []
-        for rows, status in self._session(visit, self.means.results, up).runs([scenario]):
-            done.append(rows.stem)
-            self._note(self.state.with_last(run_ids=tuple(done)))
-            self.means.measured(rows)
-            self._check_it_went_on(visit, status, up)
-            self._check_it_is_the_same(visit, rows)
-
-    def _session(self, visit: Visit, folder: Path, up: Up) -> Session:
-        experiment = {
-            **{"kind": self.state.kind, "id": self.state.id},
-            **{"side": self.state.side(visit.side).label, "visit": visit.number},
-            **{"pair": visit.pair, "restarted": self.state.restarted, "ready_s": up.ready_s},
-        }
-        environ = self.means.servers[visit.side].environ(self.means.environ)
-        return self.means.session(
-            folder=folder, environ=environ, experiment=experiment, said=up.said
-        )
-
-    def _check_it_went_on(self, visit: Visit, status: str, up: Up) -> None:
-        if status == "interrupted":
-            raise KeyboardInterrupt
-        if up.ended:
-            words = next(iter(up.last_lines()), "its log is empty")
-            raise VisitFailedError(f"the server ended in the middle of its runs: {words}")
-        if status != "complete":
-            raise VisitFailedError("a run broke off: the server turned every request away")
-
-    def _check_it_is_the_same(self, visit: Visit, rows: Path) -> None:
-        """Keep what the server said of itself; raise VisitFailedError where it is another one."""
-        said = _facts(rows)
-        last = self.state.attempts[-1]
-        self._note(self.state.with_last(server={**last.server, **said}))
-        for attempt in self.state.attempts[:-1]:
-            if attempt.side != visit.side or attempt.status != "whole":
-                continue
-            for name, value in said.items():
-                before = attempt.server.get(name, value)
-                if before != value:
-                    raise VisitFailedError(
-                        f"it isn't the server of visit {attempt.visit}: {name} is "
-                        f"{printable(value, 100)} and was {printable(before, 100)}; what changed? "
-                        "Start anew, without --resume"
-                    )
-
-    # ---- visits that are made again ----
-
-    def _uncount_earlier(self, visit: Visit) -> None:
-        """Mark the runs of earlier tries, so that no comparison counts them with the new ones."""
-        for attempt in self.state.attempts:
-            if attempt.visit == visit.number:
-                for run_id in attempt.run_ids:
-                    _uncount(self.means.results / f"{run_id}.json")
-
-
-def to_replace(state: State, found: Comparison) -> int:
-    """Return how many pairs are lacking for a word because some were thrown away; 0: none."""
-    if state.visits < FEWEST_FOR_A_WORD:
-        return 0
-    levels = [level for level in found.levels if level.dropped]
-    lacking = (FEWEST_FOR_A_WORD // 2 - len(level.pairs) for level in levels)
-    return max(0, *lacking, 0)
-
-
-def more_visits(state: State, found: Comparison) -> tuple[int | None, str]:
-    """Return how many visits in all would tell more, None where it is too many, and why."""
-    fewest = min((len(level.pairs) for level in found.levels), default=0)
-    if fewest < FEWEST_FOR_A_WORD // 2:
-        lacking = FEWEST_FOR_A_WORD // 2 - fewest
-        return state.visits + 2 * lacking, f"a word takes four pairs, {fewest} are there"
-    wanted = [row.more_pairs for level in found.levels for row in level.rows if row.more_pairs]
-    near = [more for more in wanted if state.visits + 2 * more <= MOST_ASKED]
-    else_ = "longer runs (duration_s) or a wider --margin"
-    if not near:
-        return None, f"what can't be told needs {else_}" if wanted else ""
-    rest = f"; the others need {else_}" if len(near) < len(wanted) else ""
-    counts = f"{len(near)} of {len(wanted)} figures that can't be told"
-    return state.visits + 2 * max(near), f"about {max(near)} more pairs would tell {counts}{rest}"
-
-
-def runs_of(scenario: Scenario) -> int:
-    """Return how many runs a visit has."""
-    return scenario.repeats * len(levels_of(scenario))
 
 
 def begun(means: Means, visits: int, *, turn: int, repeats: str | None) -> State:
@@ -392,21 +66,26 @@ def taken_up(state: State) -> State:
     return state.model_copy(update={"attempts": attempts, "server": None})
 
 
-def _nobody(_: str) -> None:
-    """Say nothing: what a run that is thrown away has to say, the measured ones say again."""
+def to_replace(state: State, found: Comparison) -> int:
+    """Return how many pairs are lacking for a word because some were thrown away; 0: none."""
+    if state.visits < FEWEST_FOR_A_WORD:
+        return 0
+    levels = [level for level in found.levels if level.dropped]
+    lacking = (FEWEST_FOR_A_WORD // 2 - len(level.pairs) for level in levels)
+    return max(0, *lacking, 0)
 
 
-def _facts(rows: Path) -> dict[str, Any]:
-    """Return what each start of one side has to have in common, as a run of it tells."""
-    with suppress(RecordsError):
-        server = read_run_info(rows.with_suffix(".json")).server
-        return {name: server[name] for name in SAME if server.get(name) is not None}
-    return {}
-
-
-def _uncount(path: Path) -> None:
-    with suppress(RecordsError):
-        info = read_run_info(path)
-        if not info.experiment.get("made_again"):
-            experiment = {**info.experiment, "made_again": True}
-            write_run_info(path, dataclasses.replace(info, experiment=experiment))
+def more_visits(state: State, found: Comparison) -> tuple[int | None, str]:
+    """Return how many visits in all would tell more, None where it is too many, and why."""
+    fewest = min((len(level.pairs) for level in found.levels), default=0)
+    if fewest < FEWEST_FOR_A_WORD // 2:
+        lacking = FEWEST_FOR_A_WORD // 2 - fewest
+        return state.visits + 2 * lacking, f"a word takes four pairs, {fewest} are there"
+    wanted = [row.more_pairs for level in found.levels for row in level.rows if row.more_pairs]
+    near = [more for more in wanted if state.visits + 2 * more <= MOST_ASKED]
+    else_ = "longer runs (duration_s) or a wider --margin"
+    if not near:
+        return None, f"what can't be told needs {else_}" if wanted else ""
+    rest = f"; the others need {else_}" if len(near) < len(wanted) else ""
+    counts = f"{len(near)} of {len(wanted)} figures that can't be told"
+    return state.visits + 2 * max(near), f"about {max(near)} more pairs would tell {counts}{rest}"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import BenchError
+from ..errors import BenchError, UsageError
 from ..figures.metrics import headline_metric
 from ..plan.plan import Plan
 from ..prompts.order import derive_seed
@@ -27,13 +27,14 @@ from ..search.early import OVER, Counts
 from ..search.judged import Run, judged
 from ..search.kept import FOLDER, Search, Status, checksum, new_id, searches, write_search
 from ..search.probe import Probe
-from ..search.sizes import Size, expected, run_s, size_of
+from ..search.sizes import FEWEST_REQUESTS, Size, expected, run_s, size_of
 from ..search.steps import FEWEST, SPOILT, Space, Step, next_step, stuck
 from ..search.words import probe_words, step_words
 from ..vllm.page import read_page, together
 
 REST_S, LOOK_S = 60.0, 0.5  # for the server to become idle, and between two looks
 PAUSE_S = 5.0  # where it doesn't tell
+AGAIN_S = 15.0  # after a run that answers nothing: what disturbed it may be over
 ANSWERS = 9  # among the loads of a space, for the estimate
 SPARE = 1.15  # of the time: a run that is begun is ended
 
@@ -64,6 +65,13 @@ def asked_of(
     """Return what to search. Raises UsageError."""
     axis = axis_of(scenario, of)
     space = space_of(scenario, axis, low, high)
+    least_s = FEWEST_REQUESTS / space.low
+    if axis == "rate" and least_s > 60 * minutes:
+        raise UsageError(
+            f"--minutes {minutes:g}: at {space.low:g} requests/s the shortest run, of "
+            f"{FEWEST_REQUESTS} requests, takes {least_s / 60:.0f} minutes: give more, or another "
+            "--low"
+        )
     return Asked(scenario=scenario, of=axis, space=space, minutes=minutes)
 
 
@@ -202,6 +210,8 @@ class Searching:
         )
         for line in probe_words(probe, search.space):
             self.say(f"  {line}")
+        if probe.spoilt is not None and stuck(found.probes) is None:
+            time.sleep(AGAIN_S)
         return found
 
     def _sent(self, search: Search, step: Step, size: Size, number: int) -> tuple[Path, RunInfo]:

@@ -1,33 +1,23 @@
-"""The two servers of an experiment: started for each visit, or standing; checked before that."""
+"""The two servers of an experiment: each is started for a visit, or stands all the time."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from ..errors import UsageError
 from ..launch.check import checked
-from ..launch.env import Settings, read_env
-from ..launch.process import LAUNCHER, ServerProcess
+from ..launch.env import Settings
+from ..launch.process import ServerProcess
 from ..launch.said import said
-from ..launcher import (
-    DEFAULT_MODEL,
-    HUBS_OWN,
-)
-from ..records.text import masked, printable
-from ..run.prepare import api_key_of, plans_for
-from ..scenario.checks import short_word, usable_url
+from ..launcher import DEFAULT_MODEL, HUBS_OWN
+from ..records.text import masked
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import MASK, is_secret_key
 from .state import Asked, checksum
-from .visits import Side, thrown_away
 
 WHERE = ("host", "port", "api_key")  # of what is asked: no setting that is compared
 KEY_NAME = "VLLM_API_KEY"
@@ -171,107 +161,3 @@ def served_names(settings: Settings) -> tuple[str, ...]:
         return tuple(given)
     by_env = settings.environ.get("MODEL") or DEFAULT_MODEL
     return (asked["model"], by_env) if by_env in HUBS_OWN else (asked["model"],)
-
-
-# ---- both, before one is started ----
-
-Pair = Mapping[Side, SideServer]
-Labels = tuple[str | None, str | None]  # as given; None: by the file, or the address
-
-
-def started_pair(
-    files: tuple[Path, Path], given: Labels, environ: Mapping[str, str], *, keep_model: bool
-) -> Pair:
-    """Return two servers by their env files, each as the launcher would take it.
-
-    Raises EnvFileError, UsageError.
-    """
-    settings = [read_env(path, environ) for path in files]
-    labels = _labels(given, [one.name for one in settings], [_folder(path) for path in files])
-    for one in settings:
-        refuse_what_cannot_start(one)
-    a, b = (Started(lb, one, keep_model) for lb, one in zip(labels, settings, strict=True))
-    return {"a": a, "b": b}
-
-
-def standing_pair(urls: tuple[str, str], given: Labels) -> Pair:
-    """Return two servers by their addresses. Raises UsageError."""
-    for flag, url in zip(("--base-url-a", "--base-url-b"), urls, strict=True):
-        try:
-            usable_url(url)
-        except ValueError as e:
-            raise UsageError(f"{flag} {printable(url, 100)}: {e}") from e
-    if urls[0].rstrip("/") == urls[1].rstrip("/"):
-        raise UsageError(f"--base-url-a, --base-url-b: both are {urls[0]}, one server")
-    places = [urlsplit(url).netloc.replace(":", "-") for url in urls]
-    a, b = (Standing(lb, url) for lb, url in zip(_labels(given, places, "ab"), urls, strict=True))
-    return {"a": a, "b": b}
-
-
-def _folder(path: Path) -> str:
-    return path.resolve().parent.name
-
-
-def _labels(given: Labels, names: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Return a label for each side: as given, by its name, else by its other name.
-
-    Raises UsageError.
-    """
-    found = [one or name for one, name in zip(given, names, strict=True)]
-    if found[0] == found[1]:
-        found = [one or f"{other}-{found[0]}" for one, other in zip(given, others, strict=True)]
-    if found[0] == found[1]:
-        found = [one or f"{name}-{ab}" for one, name, ab in zip(given, names, "ab", strict=True)]
-    if found[0] == found[1]:
-        raise UsageError(f"--label-a, --label-b: both are {found[0]}: they must differ")
-    for flag, label in zip(("--label-a", "--label-b"), found, strict=True):
-        try:
-            short_word(label)
-        except ValueError as e:
-            raise UsageError(f"{flag} {printable(label, 60)}: {e}") from e
-    return found
-
-
-def refuse_what_cannot_start(settings: Settings) -> None:
-    """Let the launcher look at the settings, and look for the program. Raises UsageError."""
-    done = subprocess.run(
-        ["sh", str(LAUNCHER), "--dry-run"],
-        env=dict(settings.environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said_last = masked(done.stderr.strip(), settings.secrets).rpartition("\n")[2]
-        raise UsageError(f"{settings.path}: {said_last.removeprefix('run_server.sh: ')}")
-    program = settings.environ.get("VLLM_COMMAND") or "vllm"
-    if settings.environ.get("SIMULATOR"):
-        return
-    if shutil.which(program, path=settings.environ.get("PATH")) is None:
-        raise UsageError(
-            f"{settings.path}: there is no program {printable(program, 200)}: "
-            "pip install vllm, or set VLLM_COMMAND"
-        )
-
-
-def check_pair(pair: Pair, scenario: Scenario, environ: Mapping[str, str]) -> None:
-    """Refuse what would show only after a server's start. Raises UsageError, BenchError."""
-    models = [server.scenario(scenario).model for server in pair.values()]
-    if models[0] != models[1]:
-        shown = " and ".join(printable(model, 100) for model in models)
-        raise UsageError(
-            f"A and B serve other models, {shown}, and requests name their model: give both one "
-            "name, EXTRA_ARGS=--served-model-name NAME in both env files"
-        )
-    for server in pair.values():
-        ours = server.scenario(scenario)
-        where = server.environ(environ)
-        api_key_of(ours, where)
-        plans_for(thrown_away(ours), None, where)
-
-
-def equal_settings(pair: Pair) -> bool:
-    """Whether both are asked the same, so that chance alone can tell them apart."""
-    return pair["a"].asked.sha256 == pair["b"].asked.sha256

@@ -97,7 +97,7 @@ def _worth(search: Search, found: Found) -> str:
     requests = sum(p.counted for p in own)
     if not found.confirmed and own:
         runs = counted(len(own), "run")
-        return f"not confirmed: {runs} of {requests:,} requests to do so don't decide"
+        return f"not confirmed: {runs} with {requests:,} requests leave it open"
     if not found.confirmed:
         return "not confirmed: one run, and of short ones the queue hasn't grown to its length"
     sure = "" if found.sure is None else f"; 95 % from {found.sure:.3g}"
