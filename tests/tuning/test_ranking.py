@@ -59,6 +59,18 @@ def test_ttft_is_the_least_at_the_highest_level(tmp_path: Path) -> None:
     assert names("ttft", slow, quick) == ["quick", "slow"]
 
 
+def test_ttft_is_compared_at_one_level_or_not_at_all(tmp_path: Path) -> None:
+    """One whose highest level is INVALID isn't first by its TTFT at a lower one."""
+    spoilt = measured(tmp_path, "spoilt", {"ttft_ms": 5.0}, {"concurrency": 8, "bad": 5})
+    fine = measured(tmp_path, "fine", {"ttft_ms": 20.0}, {"concurrency": 8, "ttft_ms": 40.0})
+    first, last = ranked("ttft", [spoilt, fine])
+    assert (first.name, last.name, last.score) == ("fine", "spoilt", None)
+    assert "8 streams" in last.why
+    throughput = {one.name: one.score for one in ranked("throughput", [spoilt, fine])}
+    assert throughput["spoilt"] is not None
+    assert "INVALID at 8 streams" in throughput["spoilt"].doubt
+
+
 def test_throughput_is_by_gpu(tmp_path: Path) -> None:
     two = measured(tmp_path, "two", {"concurrency": 6}, server={"tensor_parallel_size": 2})
     one = measured(tmp_path, "one", {"concurrency": 4}, server={"tensor_parallel_size": 1})
@@ -72,7 +84,7 @@ def test_what_failed_or_is_invalid_comes_last_with_its_reason(tmp_path: Path) ->
     placed = ranked("throughput", [dead, bad, fine])
     assert [one.name for one in placed] == ["fine", "dead", "bad"]
     assert placed[1].why == "ended before it was ready"
-    assert placed[2].why.startswith("INVALID")
+    assert placed[2].why.startswith("INVALID at 4 streams")
     assert [one.name for one in better_half(placed)] == ["fine"]
 
 

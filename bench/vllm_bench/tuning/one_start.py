@@ -262,7 +262,8 @@ def _values(configuration: Configuration, base: Mapping[str, str]) -> dict[str, 
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:
-    return trial.model_copy(update={"why": printable(why, 600), "log": tuple(lines)})
+    told = why.removeprefix(f"{trial.configuration}: ")  # whose row it is
+    return trial.model_copy(update={"why": printable(told, 600), "log": tuple(lines)})
 
 
 def _name(step: Step) -> str:

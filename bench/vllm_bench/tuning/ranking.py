@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..compare.comparison import Comparison, Row
@@ -59,7 +59,8 @@ class Placed:
 
 def ranked(aim: Aim, found: Sequence[Tried]) -> list[Placed]:
     """Return the configurations, the best first; those without a score last."""
-    placed = [_placed(aim, tried, _common_percentile(found)) for tried in found]
+    top = _top(found)
+    placed = [_placed(aim, tried, top) for tried in found]
     return sorted(placed, key=lambda one: _order(aim, one))
 
 
@@ -76,21 +77,43 @@ def _order(aim: Aim, placed: Placed) -> tuple[bool, bool, float]:
     return False, placed.score.missed, value if aim == "ttft" else -value
 
 
-def _placed(aim: Aim, tried: Tried, percentile: float) -> Placed:
+@dataclass(frozen=True, slots=True)
+class _Top:
+    """Where TTFT is compared: the highest level, and by a percentile that all have there."""
+
+    load: Load | None
+    percentile: float
+
+
+def _placed(aim: Aim, tried: Tried, top: _Top) -> Placed:
     if tried.trial.why is not None:
         return Placed(tried, None, tried.trial.why)
     levels = levels_of_runs(tried.runs)
     if aim == "capacity" and tried.trial.stage == "full":
         return _by_capacity(tried)
-    sound = [level for level in levels if level.figures_of]
+    counted = levels if aim != "ttft" else [lv for lv in levels if lv.load == top.load]
+    sound = [level for level in counted if level.figures_of]
     if not sound:
-        codes = ", ".join(dict.fromkeys(level.reasons for level in levels if level.reasons))
-        return Placed(tried, None, f"INVALID ({codes})" if codes else "nothing was measured")
+        return Placed(tried, None, _unsound(counted))
     if aim == "ttft":
-        score = _by_ttft(sound[-1], percentile)
+        score = _by_ttft(sound[-1], top.percentile)
     else:
         score = _by_throughput(sound, gpus_of(tried))
-    return Placed(tried, score, "" if score else "no such figure: too few requests")
+    if score is None:
+        return Placed(tried, None, "no such figure: too few requests")
+    return Placed(tried, replace(score, doubt=_doubts(score, levels)))
+
+
+def _unsound(levels: Sequence[Level]) -> str:
+    codes = dict.fromkeys(code for lv in levels for code in lv.reasons.split(", ") if code)
+    at = ", ".join(level.load.words for level in levels)
+    return f"INVALID at {at} ({', '.join(codes)})" if codes else "nothing was measured"
+
+
+def _doubts(score: Score, levels: Sequence[Level]) -> str:
+    """Return the level's own doubt, and which other levels have no figures to choose from."""
+    absent = [level.load.words for level in levels if not level.figures_of]
+    return ", ".join(filter(None, (score.doubt, *(f"INVALID at {words}" for words in absent))))
 
 
 def levels_of_runs(runs: Sequence[RunSummary]) -> list[Level]:
@@ -135,11 +158,13 @@ def _by_ttft(level: Level, percentile: float) -> Score | None:
     return Score(value, level.load, words, _missed(level), _doubt(level))
 
 
-def _common_percentile(found: Sequence[Tried]) -> float:
-    """Return the percentile of TTFT that all have at their highest level: p95, else p50."""
-    tops = [levels[-1] for tried in found if (levels := levels_of_runs(tried.runs))]
-    known = [level.percentile(headline_metric("ttft_ms", level.load), 95) for level in tops]
-    return 50.0 if None in known else 95.0
+def _top(found: Sequence[Tried]) -> _Top:
+    """Return the highest level of all, and p95 where all that are sound there have it, else p50."""
+    levels = [level for tried in found for level in levels_of_runs(tried.runs)]
+    load = max((level.load for level in levels), default=None)
+    at = [level for level in levels if level.load == load and level.figures_of]
+    known = [level.percentile(headline_metric("ttft_ms", level.load), 95) for level in at]
+    return _Top(load, 50.0 if None in known else 95.0)
 
 
 def _missed(level: Level) -> bool:
