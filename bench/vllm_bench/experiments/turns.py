@@ -47,7 +47,8 @@ from .visits import (
     time_left,
 )
 
-A_RUN_S = 3.0  # besides its sending: connections, the warm-up, the last replies
+A_RUN_S = 4.0  # besides its sending: connections, the warm-up, the last replies
+A_VISIT_S = 3.0  # besides its runs and the start: what is thrown away, and the end
 SAY_AGAIN_S = 30.0  # between two lines on a server that isn't ready yet
 TRIES = 2  # of a visit: a GPU's memory may not have been free yet
 SAME = ("version", "system_fingerprint", "model_root")  # of all starts of one side
@@ -94,7 +95,7 @@ class Turns:
     def estimate(self) -> Estimate:
         """Return how long the visits take that are left."""
         runs = sending(self.means.scenario)
-        each_s = runs.seconds + A_RUN_S * runs_of(self.means.scenario)
+        each_s = A_VISIT_S + runs.seconds + A_RUN_S * runs_of(self.means.scenario)
         ready = [a.ready_s for a in self.state.attempts if a.ready_s is not None]
         start_s = statistics.fmean(ready) if ready else None if self.state.restarted else 0.0
         runs = dataclasses.replace(runs, seconds=each_s)
