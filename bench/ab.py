@@ -330,7 +330,7 @@ def _made(turns: Turns, how: How) -> Comparison:
 
 def _state(args: argparse.Namespace, means: Means, turn: int, repeats: str | None) -> State:
     """Return the experiment to go on with, else a new one."""
-    from vllm_bench.experiments.ab import begun, continued, end_left_behind
+    from vllm_bench.experiments.ab import begun, continued, end_left_behind, why_anew
     from vllm_bench.experiments.visits import USUAL_VISITS
 
     end_left_behind(means.results, say)
@@ -339,7 +339,7 @@ def _state(args: argparse.Namespace, means: Means, turn: int, repeats: str | Non
         return new
     found = continued(means.results, new, args.visits)
     if found is None and args.resume and turn == 1:
-        say(f"nothing to go on with in {means.results}: no experiment asked the same; a new one")
+        say(f"nothing to go on with, a new experiment: {why_anew(means.results, new)}")
     return found or new
 
 
