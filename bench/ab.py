@@ -384,7 +384,7 @@ def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> No
     anew = len(state.looks) >= LOOKS
     each_s = statistics.fmean(s for of_side in state.seen_s().values() for s in of_side)
     takes = duration((wanted - (0 if anew else state.visits)) * each_s)
-    how = "anew, since more looks at the same visits mean more false alarms" if anew else "go on"
+    how = "anew, as more looks at these visits mean more false alarms" if anew else "to go on"
     flags = (f"--set=seed={scenario.seed + 1}",) if anew else ("--resume",)
     say(f"\n{why}\n{how} ({takes}): {_again(*flags, '--visits', str(wanted))}")
 
