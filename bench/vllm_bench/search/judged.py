@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..figures.attained import attainment, tier_attainments
@@ -27,6 +27,8 @@ CUT = ("interrupted",)  # a search ends its runs early itself
 # Silenced by none of the above, but the consequence of one of them.
 FOLLOWS = {"rate_shortfall": ("turned_away", "cap_bound", "errors")}
 CLIENT = ("worker_lost", "stamp_error", "loop_lag", "send_lag", "rate_shortfall")
+# Late sends only add to times from the schedule: what met even so would have met without them.
+LATE = ("send_lag",)
 KV_FULL = 0.97  # of the blocks: the next request's prompt rarely finds room in the rest
 
 
@@ -59,6 +61,9 @@ def _without_the_cut_off(facts: Facts) -> Facts:
 
 
 def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Probe:
+    late = {name: lates(found, summary.samples) for name, found in tiers.items()}
+    within = all(one.within for of_tier in late.values() for one in of_tier)
+    spared = LATE if within and run.step.purpose != "confirm" else ()
     return Probe(
         number=run.number,
         purpose=run.step.purpose,
@@ -69,11 +74,12 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
         counted=summary.counted,
         seconds=run.seconds,
         per_s=summary.throughput.requests_per_s if summary.throughput else None,
-        late={name: lates(found, summary.samples) for name, found in tiers.items()},
+        late=late,
         short={name: tuple(_short(found)) for name, found in tiers.items()},
         over=_over(run, summary.verdict.findings),
         stopped=None if run.stopped and run.stopped.startswith(GROWING) else run.stopped,
-        spoilt=spoilt(summary.verdict.doubts) or _unmeasured(tiers),
+        spoilt=spoilt(f for f in summary.verdict.doubts if f.code not in spared)
+        or _unmeasured(tiers),
         verdict=summary.verdict.level,
         limits=tuple(limits(summary.server_side, _most_seqs(summary))),
         server=_figures(summary.server_side),
@@ -121,10 +127,11 @@ def _over(run: Run, findings: Sequence[Finding]) -> str | None:
     return grave[0].figures if grave else None
 
 
-def spoilt(findings: Sequence[Finding]) -> str | None:
+def spoilt(findings: Iterable[Finding]) -> str | None:
     """Return why a run answers nothing, by its code; None: it can be believed."""
-    codes = {f.code for f in findings}
-    for found in findings:
+    listed = list(findings)
+    codes = {f.code for f in listed}
+    for found in listed:
         own = not codes.isdisjoint(FOLLOWS.get(found.code, ()))
         if found.severity == Severity.INVALID and found.code not in (*OVER, *CUT) and not own:
             whose = "the client is the limit: " if found.code in CLIENT else ""
