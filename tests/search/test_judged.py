@@ -120,12 +120,17 @@ def test_what_a_server_does_under_too_much_load_is_an_answer(code: str) -> None:
     assert spoilt([finding(code)]) is None
 
 
-@pytest.mark.parametrize("code", ["send_lag", "worker_lost", "ledger_mismatch", "stamp_error"])
+@pytest.mark.parametrize("code", ["send_lag", "worker_lost", "ledger_mismatch", "merged_reads"])
 def test_what_is_wrong_with_client_or_books_is_none(code: str) -> None:
     found = spoilt([finding("errors"), finding(code)])
     assert found is not None
     assert code in found
     assert spoilt([finding(code, Severity.SUSPECT)]) is None
+
+
+def test_what_is_held_back_on_the_way_is_what_users_get() -> None:
+    assert spoilt([finding("buffered")]) is None
+    assert spoilt([finding("buffered"), finding("ledger_mismatch")]) is not None
 
 
 def test_a_rate_that_the_server_held_back_isnt_the_clients() -> None:

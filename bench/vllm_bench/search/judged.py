@@ -24,9 +24,14 @@ from .steps import Step
 # What is wrong with these runs is the server's answer to a load that is too high for it.
 OVER = ("not_stationary", "errors", "turned_away", "cap_bound")
 CUT = ("interrupted",)  # a search ends its runs early itself
+# What is held back on the way reaches a user that late too, and objectives are about users.
+ON_THE_WAY = ("buffered",)
 # Silenced by none of the above, but the consequence of one of them.
 FOLLOWS = {"rate_shortfall": ("turned_away", "cap_bound", "errors")}
-CLIENT = ("worker_lost", "stamp_error", "loop_lag", "send_lag", "rate_shortfall")
+CLIENT = (
+    *("worker_lost", "stamp_error", "loop_lag", "send_lag"),
+    *("rate_shortfall", "merged_reads"),
+)
 # Late sends only add to times from the schedule: what met even so would have met without them.
 LATE = ("send_lag",)
 KV_FULL = 0.97  # of the blocks: the next request's prompt rarely finds room in the rest
@@ -133,7 +138,11 @@ def spoilt(findings: Iterable[Finding]) -> str | None:
     codes = {f.code for f in listed}
     for found in listed:
         own = not codes.isdisjoint(FOLLOWS.get(found.code, ()))
-        if found.severity == Severity.INVALID and found.code not in (*OVER, *CUT) and not own:
+        if (
+            found.severity == Severity.INVALID
+            and found.code not in (*OVER, *CUT, *ON_THE_WAY)
+            and not own
+        ):
             whose = "the client is the limit: " if found.code in CLIENT else ""
             return f"{whose}INVALID ({found.code}): {found.figures}"
     return None
