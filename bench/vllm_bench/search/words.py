@@ -113,10 +113,8 @@ def _doubted(search: Search, found: Found) -> str | None:
     bad = sum(p.verdict == "INVALID" for p in at)
     if not bad:
         return None
-    return (
-        f"{bad} of the {counted(len(at), 'run')} there are INVALID for what lies between engine and "
-        "client, which users meet too: summarize.py says more"
-    )
+    runs = f"{bad} of the {counted(len(at), 'run')}"
+    return f"the verdict on {runs} there is INVALID: summarize.py says why, and what that did"
 
 
 def _beyond(found: Found) -> str:
