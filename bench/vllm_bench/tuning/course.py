@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..compare.compare import compare
 from ..compare.pairs import Side
-from ..experiments.visits import Estimate, sending, visits
+from ..experiments.visits import Estimate, duration, sending, visits
 from ..launch.left_behind import Process
 from ..prompts.order import derive_seed
 from ..records.text import printable
@@ -136,6 +137,7 @@ class Tune:
     after_each: Callable[[Sequence[Tried]], None]  # writes the tables
     runs: Runs
     made: int = field(default=0)
+    began_s: float = field(default_factory=time.monotonic)
 
     def run(self) -> tuple[list[Placed], Answer | None]:
         """Do all of it; return the configurations that were measured in full, and the answer.
@@ -205,6 +207,13 @@ class Tune:
     def _keep(self, tuning: Tuning) -> None:
         self.tuning = tuning
         write_tuning(self.starts.folder, tuning)
+
+    @property
+    def took(self) -> str:
+        """How long it took, and what was said before."""
+        before = time_for(self.course, self.course.to_come(), (), self.starts.base)
+        took = duration(time.monotonic() - self.began_s)
+        return f"it took {took}, and {before.words} was estimated"
 
     def left(self) -> Estimate:
         """Return how long the steps take that are still to come."""

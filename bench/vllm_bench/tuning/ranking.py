@@ -122,10 +122,8 @@ def levels_of_runs(runs: Sequence[RunSummary]) -> list[Level]:
 
 
 def gpus_of(tried: Tried) -> int | None:
-    """Return the server's GPUs: those sampled or said, else one for each part of the model."""
-    parts = tried.trial.server.get("tensor_parallel_size")
-    known = int(str(parts)) if str(parts).isdecimal() else None
-    return (gpu_count(tried.runs) if tried.runs else None) or known
+    """Return the server's GPUs: those that its scenario, or its samples, tell; None: not known."""
+    return gpu_count(tried.runs) if tried.runs else None
 
 
 def _by_capacity(tried: Tried) -> Placed:

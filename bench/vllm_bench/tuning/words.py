@@ -68,7 +68,7 @@ def ended(tune: Tune, found: Sequence[Placed], answer: Answer | None) -> Iterato
         yield f"Start with it: cat {shlex.quote(str(folder / 'best.env'))} >> .env; make server"
     drawn = _draw(folder / "pareto.png", (title, words), shown)
     names = ("tune.csv", "tune.md", *["pareto.png"] * drawn, *["best.env"] * bool(best))
-    yield f"Wrote to {folder}: {', '.join(names)}"
+    yield f"Wrote to {folder}: {', '.join(names)}; {tune.took}"
 
 
 def in_words(found: Sequence[Placed], answer: Answer | None) -> str:
