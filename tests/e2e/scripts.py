@@ -24,7 +24,7 @@ def script(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[
         [sys.executable, str(ROOT / "bench" / name), *words],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,  # two starts of a real server on a busy machine take five minutes
         check=False,
         env=environment(folder),
     )
