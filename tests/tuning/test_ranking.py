@@ -10,9 +10,10 @@ from vllm_bench.compare.comparison import Comparison, Effect, LevelRows, Row, Wo
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.batches import Interval
+from vllm_bench.tuning.answer import MEASURE, answer
 from vllm_bench.tuning.configurations import Aim
 from vllm_bench.tuning.one_start import gpus_said
-from vllm_bench.tuning.ranking import MEASURE, answer, better_half, ranked
+from vllm_bench.tuning.ranking import better_half, ranked
 from vllm_bench.tuning.trials import Highest, Tried
 
 from tests.tuning.made_trials import made_run, made_trial, tried

@@ -33,7 +33,8 @@ from ..summary.summary import summarize
 from ..verdict.verdict import headline
 from .configurations import Configuration
 from .searched import Wanted
-from .trials import LOGS, RUNS, Stage, Trial, in_force
+from .step import Step, at_level
+from .trials import LOGS, RUNS, Trial, in_force
 
 HERE = "127.0.0.1"
 THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
@@ -41,21 +42,6 @@ FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own s
 KEY = "VLLM_API_KEY"
 PARTS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 DRY_RUN_S = 60.0  # of the launcher, which takes a tenth of a second
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A start that is to be made."""
-
-    stage: Stage
-    configuration: Configuration
-    scenario: Scenario
-    visit: int = 0
-    pair: int = 0
-
-    @property
-    def key(self) -> tuple[Stage, str, int]:
-        return self.stage, self.configuration.label, self.visit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,17 +212,6 @@ def _made(session: Session, scenario: Scenario) -> tuple[list[Path], str | None]
         if status != "complete":
             return found, f"{rows.stem} broke off"
     return found, None
-
-
-def at_level(scenario: Scenario, level: LoadLevel) -> Scenario:
-    """Return the scenario at one of its levels, or at another one."""
-    return scenario.model_copy(
-        update={
-            "concurrencies": [level.concurrency] if level.concurrency is not None else [],
-            "request_rates": [level.request_rate] if level.request_rate is not None else [],
-            "speed": [level.speed] if level.speed is not None else [],
-        }
-    )
 
 
 def gpus_said(told: Mapping[str, Any]) -> int:

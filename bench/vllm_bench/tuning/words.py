@@ -12,10 +12,12 @@ from ..figures.digits import counted
 from ..records.safe_file import write_atomically
 from ..records.text import printable
 from ..scenario.load import levels_of
+from .answer import Answer
+from .best_env import best_env, setting_words
 from .configurations import CHOSEN, Configuration
 from .course import FEW, Course, Tune, time_for
-from .ranking import Answer, Placed
-from .tables import best_env, setting_words, table, to_csv, to_markdown
+from .ranking import Placed
+from .tables import table, to_csv, to_markdown
 from .trials import Tried
 
 
