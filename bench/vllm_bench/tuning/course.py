@@ -20,9 +20,9 @@ from ..launch.left_behind import Process
 from ..records.text import printable
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario
-from ..scenario.secrets import is_secret_key
 from ..summary.summary import RunSummary
 from .answer import Answer, answer
+from .best_env import setting_words
 from .configurations import Aim, Configuration
 from .one_start import Starts
 from .ranking import Placed, better_half, gpus_of, ranked
@@ -228,7 +228,7 @@ def asked_sha256(course: Course, base: Mapping[str, str]) -> str:
     settings = {k: v for k, v in course.scenario.masked().items() if k != "base_url"}
     facts = {
         "configurations": [(one.label, dict(one.settings)) for one in course.configurations],
-        "base": {name: value for name, value in base.items() if not is_secret_key(name)},
+        "base": setting_words(dict(sorted(base.items()))),
         "scenario": settings,
         "aim": course.aim,
         "screen_s": course.screen_s,
