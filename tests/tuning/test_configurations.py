@@ -71,6 +71,10 @@ def test_equal_configurations_are_one(values: list[Any]) -> None:
 def test_what_is_equal_on_the_server_is_one() -> None:
     axis = {"MAX_NUM_BATCHED_TOKENS": ["16k", 16000, "16K", 8192]}
     assert len(made(axes=axis)) == 3
+    assert [one.name for one in made(axes={"KV_CACHE_DTYPE": ["auto", "fp16", "fp8"]})] == [
+        "kv auto",
+        "kv fp8",
+    ]
     asked = experiments_of({"scenario": "s", "axes": {"MAX_NUM_SEQS": ["", 8, 9]}}, "e.yaml")
     assert len(configurations(asked)) == 3
     assert len(configurations(asked, {"MAX_NUM_SEQS": "8"})) == 3  # an empty one takes it away

@@ -36,7 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from ..errors import UsageError
-from ..launcher import tokens
+from ..launcher import meant, tokens
 from ..records.text import file_name, printable
 from ..scenario.checks import short_word
 from ..scenario.mistakes import explain, nearest, word
@@ -304,7 +304,8 @@ def _name(settings: Mapping[str, object]) -> str:
 
 def _key(settings: Mapping[str, str]) -> tuple[object, ...]:
     """Return what is equal for equal settings: 0.9 and 0.90 are, 16k and 16000, none and empty."""
-    return tuple(sorted((name, _number(value)) for name, value in settings.items() if value))
+    known = ((name, meant(name, value)) for name, value in settings.items() if value)
+    return tuple(sorted((name, _number(value)) for name, value in known))
 
 
 def _number(value: str) -> str:
