@@ -140,6 +140,10 @@ def test_the_words_become_an_answer(
     assert ("cannot tell between" in found.words) == (outcome != "better")
 
 
+def test_no_change_has_no_sign_of_less() -> None:
+    assert "+0.0 %" in answer("throughput", "a", "b", compared("equivalent", 0.9999), {}).words
+
+
 def test_without_a_pair_nothing_is_told() -> None:
     nothing = Comparison("a", "b", (), (), (), ("no runs in common: …",))
     found = answer("throughput", "a", "b", nothing, {})

@@ -69,7 +69,7 @@ def _change(ratio: float, row: Row) -> str:
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f}"
+    return f"{round(100 * (ratio - 1), 1) + 0.0:+.1f}"  # no -0.0
 
 
 def _by_gpu(a: str, b: str, row: Row, factor: float) -> Answer:
