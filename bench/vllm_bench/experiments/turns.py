@@ -21,7 +21,7 @@ from ..errors import BenchError, UsageError
 from ..launch.left_behind import Process
 from ..launch.process import StartFailedError, StopFailedError
 from ..records.request_record import RecordsError
-from ..records.run_info import read_run_info, write_run_info
+from ..records.run_info import read_head, read_run_info, write_run_info
 from ..records.text import printable
 from ..run.session import Session
 from ..scenario.load import levels_of
@@ -308,11 +308,17 @@ class Turns:
     # ---- visits that are made again ----
 
     def _uncount_earlier(self, visit: Visit) -> None:
-        """Mark the runs of earlier tries, so that no comparison counts them with the new ones."""
-        for attempt in self.state.attempts:
-            if attempt.visit == visit.number:
-                for run_id in attempt.run_ids:
-                    _uncount(self.means.results / f"{run_id}.json")
+        """Mark the runs of earlier tries, so that no comparison counts them with the new ones.
+
+        By the runs themselves: a script that was killed had no time to note its last one.
+        """
+        if not any(attempt.visit == visit.number for attempt in self.state.attempts):
+            return
+        for path in self.means.results.glob("*.json"):
+            with suppress(RecordsError):
+                of = read_head(path).experiment
+                if (of.get("id"), of.get("visit")) == (self.state.id, visit.number):
+                    _uncount(path)
 
 
 def runs_of(scenario: Scenario) -> int:
