@@ -352,13 +352,15 @@ def _compared(state: State, results: Path, how: How) -> Comparison:
 
 
 def _runs(state: State, side: Any, results: Path) -> Runs:
-    """Read the runs of a side; those that can't be read are told."""
+    """Read the runs of a side. Raises BenchError where one can't be read, which is told."""
     from vllm_bench.compare.pairs import Side as Runs
     from vllm_bench.summary.kept import Kept
     from vllm_bench.summary.summary import sorted_summaries, summarize
 
     paths = [results / f"{run_id}.csv" for run_id in state.counted(side)]
-    found, _ = each_run(paths, summarize, Kept().run)
+    found, damaged = each_run(paths, summarize, Kept().run)
+    if damaged:
+        raise BenchError("the experiment's runs aren't all there; compare.py takes what is left")
     return Runs(state.side(side).label, tuple(sorted_summaries(found)))
 
 
