@@ -20,7 +20,6 @@ from .ranking import Placed
 from .tables import table, to_csv, to_markdown
 from .trials import Tried
 
-
 STAND_IN = "These servers were the simulator: no GPU, no model. "
 
 
