@@ -44,13 +44,14 @@ def made(
 ) -> RunSummary:
     """A run whose times are so many times the usual, its rates `speed`, its lengths `longer`.
 
-    `plan` and `repeat` are 1 unless told; other `changes` are of its info.
+    `plan` and `repeat` are 1 unless told, its session is its own; other `changes` are of its info.
     """
     like = base(rate)
     assert like.info
     assert like.throughput
     assert like.steady
     plan, repeat = changes.pop("plan", 1), changes.pop("repeat", 1)
+    changes.setdefault("session", name)
     info = dataclasses.replace(
         like.info,
         run_id=name,
@@ -100,4 +101,4 @@ def without(run: RunSummary, metric: str, percentile: float) -> RunSummary:
     return dataclasses.replace(run, distributions={**run.distributions, metric: changed})
 
 
-INVALID = (("errors", Severity.INVALID, "all"),)
+INVALID: tuple[tuple[str, Severity, Family], ...] = (("errors", Severity.INVALID, "all"),)

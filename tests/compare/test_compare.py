@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.charts.effects import effects_chart
 from vllm_bench.compare.compare import How, compare
 from vllm_bench.compare.comparison import Comparison, Row
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.compare.pairs import Side
+from vllm_bench.compare.words import answer
 from vllm_bench.errors import UsageError
 from vllm_bench.summary.summary import RunSummary
+from vllm_bench.tables.compared_document import to_json
 from vllm_bench.verdict.finding import Severity
 
 from tests.compare.made import INVALID, made, side, without
@@ -139,7 +142,7 @@ def test_goodput_has_a_row_only_where_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "where"),
     [
-        ((5, 5, 5, 5), (0, 0, 0, 0), "B"),
+        ((5, 5, 5, 5), (0, 0, 0, 4), "B"),
         ((0, 1, 1, 1), (1, 1, 1, 1), "A"),
         ((0,) * 4, (0,) * 4, "A and B"),
     ],
@@ -154,6 +157,27 @@ def test_a_goodput_of_nothing_has_no_ratio(
     assert f"0 in {where}:" in (row.why or "")
     assert 0 in {row.a, row.b}
     assert rows(found)["ttft_p50_ms"].word == "equivalent"
+
+
+@pytest.mark.parametrize(("five", "code"), [("a", 3), ("b", 0)])
+def test_a_goodput_that_is_gone_in_each_pair_is_slower(five: str, code: int) -> None:
+    of = {"a": 0, "b": 0, five: 5}
+    sides = good(side("a", 1, 1, 1, 1), *[of["a"]] * 4), good(side("b", 1, 1, 1, 1), *[of["b"]] * 4)
+    found = compare(*sides)
+    row = rows(found)["goodput_per_s"]
+    assert (row.word, found.exit_code) == ({3: "slower", 0: "faster"}[code], code)
+    assert answer(found).startswith(f"B (b) is {row.word} than A (a): goodput")
+    json.loads(to_json(found))
+    assert effects_chart(found) is not None
+    few = compare(*(Side(one.name, one.runs[:3]) for one in sides))
+    assert rows(few)["goodput_per_s"].word is None
+
+
+def test_the_answer_does_not_pass_over_a_measure_without_a_word() -> None:
+    a = good(side("a", 1, 1, 1, 1), 5, 5, 5, 5)
+    found = compare(a, good(side("b", 1, 1, 1, 1), 5, 0, 0, 5))
+    assert "1 without a word at 4 streams" in answer(found)
+    assert "without a word" not in answer(compare(a, good(side("b", 1, 1, 1, 1), 5, 5, 5, 5)))
 
 
 def test_goodput_under_other_objectives_is_not_compared() -> None:

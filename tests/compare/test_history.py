@@ -12,7 +12,9 @@ import pytest
 from vllm_bench.compare.comparison import Comparison, Row
 from vllm_bench.compare.history import MIN_NIGHTS, against_history
 from vllm_bench.compare.pairs import Side
+from vllm_bench.compare.words import answer
 from vllm_bench.errors import UsageError
+from vllm_bench.records.run_info import ClockPair
 
 from tests.compare.made import DAY_S, INVALID, made, side, without
 
@@ -118,7 +120,40 @@ def test_as_many_runs_of_a_night_count_as_the_candidate_has() -> None:
 
 def test_a_candidate_at_fault_is_refused() -> None:
     found = against_history(nights(*TEN), candidate(doubts=INVALID))
-    assert (found.levels, found.exit_code, len(found.refusals)) == ((), 4, 1)
+    assert (found.exit_code, len(found.refusals)) == (4, 1)
+    assert [(level.rows, level.nights) for level in found.levels] == [((), 0)]
+
+
+def test_a_level_where_the_candidate_is_at_fault_is_told() -> None:
+    other = made("busy", rate=5.0, at_s=91 * DAY_S, doubts=INVALID)
+    found = against_history(nights(*TEN), Side("c", (*candidate().runs, other)))
+    assert found.exit_code == 0
+    assert [bool(level.words) for level in found.levels] == [False, True]
+    assert "busy" in (found.levels[0].refusal or "")
+    assert "no word at" in answer(found)
+
+
+def test_a_run_of_the_candidate_that_does_not_count_is_told() -> None:
+    again = made("again", plan=2, repeat=2, at_s=91 * DAY_S, doubts=INVALID)
+    found = against_history(nights(*TEN, repeats=2), Side("c", (*candidate().runs, again)))
+    assert found.exit_code == 0
+    assert any("again" in note for note in found.notes)
+
+
+def test_a_night_goes_on_after_midnight() -> None:
+    stored = nights(*TEN, repeats=2)
+    late = [  # the second run of each night a minute after midnight
+        dataclasses.replace(run, info=dataclasses.replace(run.info, clock_start=began))
+        for run in stored.runs
+        if run.info and (began := _later(run.info.clock_start))
+    ]
+    found = against_history(Side("nights", tuple(late)), candidate(repeats=2))
+    assert (found.levels[0].nights, found.levels[0].dropped) == (10, ())
+
+
+def _later(clock: ClockPair) -> ClockPair:
+    """From noon and 90 seconds a run to half a minute before midnight, and after it."""
+    return dataclasses.replace(clock, wall_s=clock.wall_s + DAY_S / 2 - 120)
 
 
 def test_a_missing_figure_has_a_reason() -> None:

@@ -92,10 +92,17 @@ def test_a_visit_that_broke_off_is_compared_by_what_both_have() -> None:
 
 def test_visits_of_two_experiments_are_not_mixed() -> None:
     level = one_level(visits("A", "AB", ident="x"), visits("B", "AB", ident="y"))
-    # Neither experiment has both sides: then the plans alone tell.
     assert len(level.pairs) == 2
     both = Side("A", visits("A", "AB", ident="x").runs + visits("A", "AB", ident="y").runs)
     assert len(one_level(both, visits("B", "AB", ident="y")).pairs) == 2
+
+
+def test_the_runs_of_a_start_are_one_unit_against_another_experiment_too() -> None:
+    old, new = visits("A", "ABBA", runs=3, ident="x"), visits("B", "ABBA", runs=3, ident="y")
+    level = one_level(old, new)
+    assert [(len(p.a.runs), len(p.b.runs)) for p in level.pairs] == [(3, 3)] * 4
+    twice = Side("B", new.runs + visits("B", "ABBA", runs=3, ident="z").runs)
+    assert len(one_level(old, twice).pairs) == 4
 
 
 # ---- pairs that are thrown away whole ----

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..figures.digits import counted
 from ..stats.paired import Paired, paired
-from .comparison import Comparison, Effect, LevelRows, Measure, Row, Unit, geometric_mean
+from .comparison import Comparison, Effect, LevelRows, Measure, Row, Unit, Word, geometric_mean
 from .differences import differences
 from .judge import MIN_PAIRS, Judged, judged
 from .measures import WHERE_KNOWN, at_load, with_margins
@@ -118,6 +118,8 @@ def _row(measure: Measure, sides: Sides, found: Paired | None, word: Judged | st
     """Return a measure's figures with the word on them, or why there shall be none."""
     a, b = (mean_of(measure, seen) for seen in sides)
     why = why_none(measure, sides)
+    if word is None and (of := _all_or_nothing(measure, sides)):
+        return Row(measure, a, b, Effect(0.0, None, None) if a else None, of, None)
     # Unpaired runs have a ratio alone.
     effect = Effect(b / a, None, None) if a and b and why is None else None
     if found is not None:
@@ -126,6 +128,18 @@ def _row(measure: Measure, sides: Sides, found: Paired | None, word: Judged | st
         told = word.p, word.more_pairs, word.smallest
         return Row(measure, a, b, effect, word.word, None, *told)
     return Row(measure, a, b, effect, None, why or word)
+
+
+def _all_or_nothing(measure: Measure, sides: Sides) -> Word | None:
+    """Return the word on a figure that is 0 in each pair's one side, and never in the other.
+
+    It has no ratio, but goodput that is gone in each of four pairs is no matter of chance.
+    """
+    a, b = ([one.value(measure) for one in seen] for seen in sides)
+    alike = None in (*a, *b) or any(a) == any(b) or not (all(a) or all(b))
+    if alike or _asked_apart(measure, sides):
+        return None
+    return "faster" if any(b) == measure.more_is_better else "slower"
 
 
 def mean_of(measure: Measure, seen: Sequence[Seen]) -> float | None:
@@ -140,13 +154,16 @@ def why_none(measure: Measure, sides: Sides) -> str | None:
     lacking = next((w for seen in sides for one in seen if (w := one.lacking(measure))), None)
     if lacking:
         return lacking
-    if (
-        measure.name == "goodput_per_s"
-        and len({o for seen in sides for o in map(_asked, seen)}) > 1
-    ):
+    if _asked_apart(measure, sides):
         return "the runs' objectives (slo) differ, and so does what is good"
     zero = [side for side, seen in zip("AB", sides, strict=True) if not mean_of(measure, seen)]
     return f"0 in {' and '.join(zero)}: only figures above 0 have a ratio" if zero else None
+
+
+def _asked_apart(measure: Measure, sides: Sides) -> bool:
+    """Whether a measure is of objectives, and these differ."""
+    asked = {objectives for seen in sides for objectives in map(_asked, seen)}
+    return measure.name == "goodput_per_s" and len(asked) > 1
 
 
 def _asked(seen: Seen) -> frozenset[object]:

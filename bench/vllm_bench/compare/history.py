@@ -3,7 +3,7 @@
 Without a baseline beside it, a candidate is held against what ten nights or more say of how far
 nights differ: a prediction limit of each measure, one-sided in the bad direction, with Holm over
 the measures of a level. What all nights of one day say is one night, so that a day with many can't
-stand for ten.
+stand for ten; a session is of the day when it began.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..figures.digits import counted
+from ..records.find_runs import session_of
 from ..scenario.load import Load
 from ..stats.paired import holm
 from ..stats.prediction import Prediction, prediction
@@ -27,6 +28,7 @@ from .pairs import Side, fault_of, plan_of, why_not
 
 MIN_NIGHTS = 10  # with fewer t is wide, and regressions of 10 % pass
 POWER = 0.9  # of the smallest regression that is told
+Days = dict[str, list[RunSummary]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,17 @@ def against_history(nights: Side, candidate: Side, how: How | None = None) -> Co
     how = how or How()
     measures = with_margins(how.margins)
     refusal = other_hardware(nights, candidate) if how.same_hardware else None
-    levels = tuple(_rows(level, measures, refusal) for level in _levels(nights, candidate))
+    levels = tuple(
+        _rows(level, measures, refusal) if isinstance(level, _Level) else level
+        for level in _levels(nights, candidate)
+    )
     said = [level.refusal for level in levels if level.refusal]
-    if not levels:
-        said = [f"{candidate.name} has no run to judge: its runs must be whole, and not INVALID"]
     return Comparison(
         nights.name,
         candidate.name,
         differences(nights, candidate),
         levels,
-        tuple(of_sides(nights, candidate)),
+        (*of_sides(nights, candidate), *_not_judged(candidate)),
         () if any(level.words for level in levels) else tuple(dict.fromkeys(said)),
     )
 
@@ -66,18 +69,41 @@ def against_history(nights: Side, candidate: Side, how: How | None = None) -> Co
 # ---- which runs ----
 
 
-def _levels(nights: Side, candidate: Side) -> Iterator[_Level]:
+def _levels(nights: Side, candidate: Side) -> Iterator[_Level | LevelRows]:
+    """Yield the candidate's levels; where it has no sound run, why it isn't judged there."""
     at: dict[tuple[str, Load], dict[Hashable, RunSummary]] = {}
-    for run in sorted(candidate.runs, key=lambda run: (run.scenario, run.load, run.name)):
+    days = _days(nights.runs)
+    runs = sorted(candidate.runs, key=lambda run: (run.scenario, run.load, run.name))
+    for run in runs:
+        sound = at.setdefault((run.scenario, run.load), {})
         if fault_of(run) is None:
-            at.setdefault((run.scenario, run.load), {}).setdefault(plan_of(run), run)
-    for (scenario, load), runs in at.items():
-        yield _level(scenario, load, Unit(tuple(runs.values())), nights.runs)
+            sound.setdefault(plan_of(run), run)
+    for (scenario, load), found in at.items():
+        if found:
+            yield _level(scenario, load, Unit(tuple(found.values())), days)
+        else:
+            why = next(filter(None, (fault_of(r) for r in runs if _place(r) == (scenario, load))))
+            yield LevelRows(scenario, load, (), (), (), why, nights=0)
 
 
-def _level(scenario: str, load: Load, candidate: Unit, runs: Sequence[RunSummary]) -> _Level:
+def _place(run: RunSummary) -> tuple[str, Load]:
+    return run.scenario, run.load
+
+
+def _not_judged(candidate: Side) -> Iterator[str]:
+    """Yield which runs of the candidate don't count, where others of their level do."""
+    sound = {_place(run) for run in candidate.runs if fault_of(run) is None}
+    for run in candidate.runs:
+        if _place(run) in sound and (why := fault_of(run)):
+            yield f"left out of the candidate: {why}"
+
+
+def _level(scenario: str, load: Load, candidate: Unit, days: Days) -> _Level:
     kept, dropped = [], []
-    for day, of_day in _days(load, candidate, runs).items():
+    for day, runs in days.items():
+        of_day = _alike(load, candidate, runs)
+        if not of_day:
+            continue
         night = _night(candidate, of_day)
         if isinstance(night, str):
             dropped.append(f"{day}: {night}")
@@ -86,15 +112,22 @@ def _level(scenario: str, load: Load, candidate: Unit, runs: Sequence[RunSummary
     return _Level(scenario, load, candidate, tuple(kept), tuple(dropped))
 
 
-def _days(load: Load, candidate: Unit, runs: Sequence[RunSummary]) -> dict[str, list[RunSummary]]:
-    """Return the runs of each day that sent what the candidate sent, in the order of time."""
-    plans = {plan_of(run) for run in candidate.runs} - {None}
-    days: dict[str, list[RunSummary]] = {}
+def _days(runs: Sequence[RunSummary]) -> Days:
+    """Return the runs of each day, in the order of time; a session that goes on is of its first."""
+    began: dict[Hashable, str | None] = {}
+    days: Days = {}
     for run in sorted(runs, key=lambda run: Unit((run,)).started_s):
-        day = run.started("%Y-%m-%d")
-        if day and run.load == load and plan_of(run) in plans and run not in candidate.runs:
+        session = session_of(run.info) if run.info else None
+        day = began.setdefault(session or (run.folder, run.name), run.started("%Y-%m-%d"))
+        if day:
             days.setdefault(day, []).append(run)
     return days
+
+
+def _alike(load: Load, candidate: Unit, runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return the runs that sent what the candidate sent, other than its own."""
+    plans = {plan_of(run) for run in candidate.runs} - {None}
+    return [r for r in runs if r.load == load and plan_of(r) in plans and r not in candidate.runs]
 
 
 def _night(candidate: Unit, runs: Sequence[RunSummary]) -> Unit | str:

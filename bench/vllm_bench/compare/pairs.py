@@ -59,8 +59,11 @@ class Matched:
 
 def matched(a: Side, b: Side) -> list[Matched]:
     """Return the levels that both sides have, by scenario and rising load."""
-    shared = _experiments(a.runs) & _experiments(b.runs)
-    ours, theirs = _by_key(a.runs, shared), _by_key(b.runs, shared)
+    ids = _experiments(a.runs), _experiments(b.runs)
+    named = (
+        {of: of if of in ids[0] & ids[1] else None for of in ids[0] | ids[1]} if all(ids) else {}
+    )
+    ours, theirs = _by_key(a.runs, named), _by_key(b.runs, named)
     found: dict[tuple[str, Load], _Level] = {}
     for key in dict.fromkeys([*ours, *theirs]):
         one, other = ours.get(key, []), theirs.get(key, [])
@@ -85,16 +88,22 @@ def _experiments(runs: Iterable[RunSummary]) -> set[Hashable]:
     return {of.get("id") for of in asked if of.get("pair") and of.get("visit")}
 
 
-def _by_key(runs: Sequence[RunSummary], shared: set[Hashable]) -> dict[Key, list[Unit]]:
-    """Return the units by what partners have in common, each list in the order of time."""
+def _by_key(
+    runs: Sequence[RunSummary], named: Mapping[Hashable, Hashable]
+) -> dict[Key, list[Unit]]:
+    """Return the units by what partners have in common, each list in the order of time.
+
+    `named`: experiments whose visits are units, with what partners call them: an experiment that
+    one side alone has is any other (None), so that runs of one start aren't taken for several.
+    """
     visits: dict[tuple[Key, object], list[RunSummary]] = {}
     for place, run in enumerate(sorted(runs, key=_started)):
         asked = run.info.experiment if run.info else {}
         if asked.get("made_again"):  # of a visit that wasn't whole
             continue
-        if asked.get("id") in shared and asked.get("pair") and asked.get("visit"):
-            key: Key = (asked["id"], asked["pair"], run.scenario, run.load)
-            visits.setdefault((key, asked["visit"]), []).append(run)
+        if asked.get("id") in named and asked.get("pair") and asked.get("visit"):
+            key: Key = (named[asked["id"]], asked["pair"], run.scenario, run.load)
+            visits.setdefault((key, (asked["id"], asked["visit"])), []).append(run)
         else:
             repeat = run.info.repeat if run.info else 1
             key = (plan_of(run) or run.scenario, run.load, repeat)

@@ -35,7 +35,10 @@ def answer(found: Comparison) -> str:
         why = found.refusals[0] if found.refusals else "no figure on both sides"
         return f"No answer: {printable(why, LONGEST)}"
     if all(row.word in (None, "equivalent") for _, row in rows):
-        return f"{a} and {b} are equivalent, each measure within its margin: {_all(found)}"
+        each = "each measure within its margin"
+        if any(_is_silent(row) for _, row in rows):
+            each = "each measure that has a word within its margin"
+        return f"{a} and {b} are equivalent, {each}: {_all(found)}"
     return f"No difference found between {a} and {b}: {_all(found)}"
 
 
@@ -83,9 +86,17 @@ def _all(found: Comparison) -> str:
 def _quiet(found: Comparison, level: LevelRows) -> str:
     """Return what the words at a level are, in numbers: `9 equivalent at 8 streams`."""
     words = Counter(row.word for row in level.rows if row.word and row.measure.headline)
-    told = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
+    parts = [f"{words[word]} {word}" for word in WORDS if words[word]]
+    if parts and (silent := [row for row in level.rows if _is_silent(row)]):
+        parts.append(f"{len(silent)} without a word")
+    told = ", ".join(parts)
     pairs = f" (about {counted(level.more_pairs, 'pair')} more)" if level.more_pairs else ""
     return f"{told or 'no word'} at {level_name(found, level)}{pairs}"
+
+
+def _is_silent(row: Row) -> bool:
+    """Whether a side has a figure that matters, and nothing can be said of it."""
+    return row.word is None and row.measure.headline and not row.a == row.b is None
 
 
 # ---- levels and figures ----

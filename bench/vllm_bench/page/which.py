@@ -102,7 +102,7 @@ ROWS: tuple[Column[Row], ...] = (
         "word",
         "faster is better: more tokens/s, less latency, fewer J. Faster and slower: p < .05 by "
         "Holm over the level's measures, and the 95 % interval lies beyond half the margin. "
-        "Equivalent: the 95 % interval lies within the margin. Else: cannot tell, and about how "
+        "Equivalent: the 96 % interval lies within the margin. Else: cannot tell, and about how "
         "many more pairs would",
         _word,
         look="",
