@@ -330,7 +330,7 @@ def _made(turns: Turns, how: How) -> Comparison:
 
 def _state(args: argparse.Namespace, means: Means, turn: int, repeats: str | None) -> State:
     """Return the experiment to go on with, else a new one."""
-    from vllm_bench.experiments.ab import begun, continued, end_left_behind
+    from vllm_bench.experiments.ab import begun, continued, end_left_behind, why_anew
     from vllm_bench.experiments.visits import USUAL_VISITS
 
     end_left_behind(means.results, say)
@@ -339,7 +339,7 @@ def _state(args: argparse.Namespace, means: Means, turn: int, repeats: str | Non
         return new
     found = continued(means.results, new, args.visits)
     if found is None and args.resume and turn == 1:
-        say(f"nothing to go on with in {means.results}: no experiment asked the same; a new one")
+        say(f"nothing to go on with, a new experiment: {why_anew(means.results, new)}")
     return found or new
 
 
@@ -384,7 +384,7 @@ def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> No
     anew = len(state.looks) >= LOOKS
     each_s = statistics.fmean(s for of_side in state.seen_s().values() for s in of_side)
     takes = duration((wanted - (0 if anew else state.visits)) * each_s)
-    how = "anew, since more looks at the same visits mean more false alarms" if anew else "go on"
+    how = "anew, as more looks at these visits mean more false alarms" if anew else "to go on"
     flags = (f"--set=seed={scenario.seed + 1}",) if anew else ("--resume",)
     say(f"\n{why}\n{how} ({takes}): {_again(*flags, '--visits', str(wanted))}")
 

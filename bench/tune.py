@@ -135,15 +135,15 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.tuning.configurations import configurations
+    from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     asked = _asked(args)
-    scenario = _scenario(args, asked)
+    base, scenario = _base(args, asked), _scenario(args, asked)
     course = Course(
-        configurations=configurations(asked),
+        configurations=configurations(asked, {**of_launcher(os.environ), **base}),
         scenario=scenario,
         aim=asked.aim,
         full=args.full,
@@ -151,7 +151,6 @@ def _tune(args: argparse.Namespace) -> int:
         screen_s=args.screen_s,
         wanted=_wanted(args, asked, scenario),
     )
-    base = _base(args, asked)
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
@@ -234,12 +233,14 @@ def _beside(args: argparse.Namespace, named: str | None) -> Path | None:
 def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
     """Return the variables below all configurations, without what the script chooses."""
     from vllm_bench.launch.env import read_env
-    from vllm_bench.tuning.configurations import CHOSEN
+    from vllm_bench.tuning.configurations import ADDED, CHOSEN
 
+    # To which a configuration's own are added, wherever they come from.
+    arguments = {ADDED: os.environ[ADDED]} if os.environ.get(ADDED) else {}
     if not isinstance(asked.base, str):
-        return dict(asked.base or {})
+        return {**arguments, **(asked.base or {})}
     path = Path(args.base) if args.base else _beside(args, asked.base) or Path(asked.base)
-    values = read_env(path).values
+    values = {**arguments, **read_env(path).values}
     return {name: value for name, value in values.items() if name not in CHOSEN}
 
 

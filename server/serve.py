@@ -31,6 +31,7 @@ from vllm_bench.launcher import (
     OF_THE_LAUNCHER,
     SECRETS,
     SETTINGS,
+    meant,
     problem_with,
     tokens,
 )
@@ -128,9 +129,10 @@ def _tidy_environment(from_file: set[str]) -> None:
     if os.environ.get("HF_TOKEN", "").startswith("hf_your_"):
         _complain("HF_TOKEN is still the placeholder of .env.example: going on without a token")
         del os.environ["HF_TOKEN"]
-    if os.environ.get("KV_CACHE_DTYPE", "").lower() == "fp16":
+    dtype = os.environ.get("KV_CACHE_DTYPE", "")
+    if dtype and meant("KV_CACHE_DTYPE", dtype) != dtype:
         _complain("KV_CACHE_DTYPE: vLLM has no fp16; using auto, the model's own 16-bit type")
-        os.environ["KV_CACHE_DTYPE"] = "auto"
+        os.environ["KV_CACHE_DTYPE"] = meant("KV_CACHE_DTYPE", dtype)
     # vLLM reads an empty VLLM_SERVER_DEV_MODE, say, as a number, and fails.
     for name in [n for n, value in os.environ.items() if not value]:
         if name.startswith(("VLLM_", "HF_")):

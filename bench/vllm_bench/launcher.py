@@ -71,13 +71,18 @@ def tokens(text: str) -> int:
     return int(text[:-1]) << 10 * power
 
 
+def meant(name: str, value: str) -> str:
+    """Return a variable's value as the launcher takes it: vLLM has no fp16 for the KV cache."""
+    return "auto" if name == "KV_CACHE_DTYPE" and value.lower() == "fp16" else value
+
+
 def asked_of(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what vLLM is asked for, by its names (max_num_seqs), flags without a value as True.
 
     EXTRA_ARGS comes last, as on the command line: the last of a flag wins. Raises ValueError
     where a quote in it is left open.
     """
-    given = {name: environ[name] for name in SETTINGS if environ.get(name)}
+    given = {name: meant(name, environ[name]) for name in SETTINGS if environ.get(name)}
     model = given.pop("MODEL", DEFAULT_MODEL)
     found = {"model": HUBS_OWN.get(model, model)}
     found |= {SETTINGS[name][0][2:].replace("-", "_"): value for name, value in given.items()}

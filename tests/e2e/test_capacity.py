@@ -29,7 +29,7 @@ def test_three_minutes_find_an_answer_or_say_why_there_is_none(
     assert search.exit_code in (0, 4), done.stdout  # 4: a busy machine spoilt two runs in a row
     assert search.took_s < 1.3 * 60 * search.minutes
     believed = [probe for probe in search.probes if probe.spoilt is None]
-    assert believed
+    assert believed or search.status == "stuck"
     rows = list(csv.DictReader(path.with_suffix(".csv").read_text().splitlines()))
     assert [row["run_id"] for row in rows] == [probe.run_id for probe in search.probes]
     (found,) = search.found

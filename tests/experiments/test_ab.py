@@ -58,6 +58,15 @@ class Ab:
         (self.folder / f"{name}.env").write_text("".join(lines))
         return f"{name}.env"
 
+    def build(self, *flags: str) -> Path:
+        """Write the `vllm` of a build: a simulator whose own flags win."""
+        path = self.folder / "vllm"
+        words = f"{sys.executable} {ROOT / 'server' / 'simulator.py'} --profile {PROFILE}"
+        lines = ("#!/bin/sh", "shift; model=$1; shift", f'exec {words} --model "$model" "$@"')
+        path.write_text("\n".join(lines) + " " + " ".join(flags) + "\n")
+        path.chmod(0o755)
+        return path
+
     def words(self, *words: str) -> list[str]:
         own = ["--scenarios", "scenarios.yaml", "--results-dir", "results", "--plain"]
         return [sys.executable, str(AB), *words, *own]
@@ -258,6 +267,25 @@ def test_a_server_that_is_killed_in_its_runs_is_started_once_more(ab: Ab) -> Non
         os.killpg(server.pid, signal.SIGKILL)
         assert process.wait(180) == 4
     assert [a.status for a in ab.state.attempts] == ["failed", "whole", "whole"]
+
+
+def test_a_server_that_is_not_what_was_asked_ends_it(ab: Ab) -> None:
+    own = {"SIMULATOR": "", "VLLM_COMMAND": ab.build("--max-num-seqs", "3"), "MODEL": "gpt-oss-20"}
+    done = ab.run(ab.env("a", MAX_NUM_SEQS=64, **own), ab.env("b", MAX_NUM_SEQS=3, **own))
+    line = line_of(done, 1)
+    assert all(word in line for word in ("max_num_seqs", "64", "3"))
+    assert [a.status for a in ab.state.attempts] == ["failed"]
+    assert ab.nobody_listens()
+
+
+def test_a_build_that_changed_meanwhile_is_not_gone_on_with(ab: Ab) -> None:
+    own = {"SIMULATOR": "", "VLLM_COMMAND": ab.build(), "MODEL": "gpt-oss-20"}
+    words = (ab.env("a", **own), ab.env("b", STREAM_INTERVAL=2, **own))
+    assert ab.run(*words, "--visits", "2").returncode == 4
+    ab.build("--max-num-seqs", "8")
+    line = line_of(ab.run(*words, "--visits", "4", "--resume"), 1)
+    assert "system_fingerprint" in line
+    assert sorted(ab.state.whole) == [1, 2]
 
 
 def test_the_server_of_a_killed_script_is_ended_by_the_next_one(ab: Ab) -> None:

@@ -26,6 +26,7 @@ SCRIPTS = {
     "bench/report.py",
     "bench/runs.py",
     "bench/compare.py",
+    "bench/ab.py",
     "bench/capacity.py",
     "bench/calibrate.py",
     "bench/observe_gpu.py",

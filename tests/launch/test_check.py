@@ -31,6 +31,7 @@ TABLE = [
     ("KV_CACHE_DTYPE", "auto", "kv_cache_dtype", "fp8", True),
     ("KV_CACHE_DTYPE", "fp8", "kv_cache_dtype", "fp8_e4m3", True),
     ("KV_CACHE_DTYPE", "fp8", "kv_cache_dtype", "auto", False),
+    ("KV_CACHE_DTYPE", "fp16", "kv_cache_dtype", "auto", True),  # vLLM has none: taken as auto
     ("MAX_NUM_BATCHED_TOKENS", "8k", "max_num_batched_tokens", 8000, True),
     ("MAX_NUM_BATCHED_TOKENS", "8192", "max_num_batched_tokens", 8000, False),
     ("TENSOR_PARALLEL_SIZE", "2", "tensor_parallel_size", 2, True),

@@ -9,7 +9,7 @@ import pytest
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.search.judged import Run, judged, limits, spoilt
-from vllm_bench.search.probe import Probe
+from vllm_bench.search.probe import Probe, Purpose
 from vllm_bench.search.sizes import Size
 from vllm_bench.search.steps import Step
 from vllm_bench.serverside.server import ServerSide
@@ -21,11 +21,16 @@ SLO = {"ttft_ms": {"p95": 500.0}}
 
 
 def probe(
-    folder: Path, records: list[RequestRecord], *, stopped: str | None = None, **changes: Any
+    folder: Path,
+    records: list[RequestRecord],
+    *,
+    stopped: str | None = None,
+    purpose: Purpose = "close",
+    **changes: Any,
 ) -> Probe:
     scenario = {"slo": SLO, **changes.pop("scenario", {})}
     path = write_run(folder, records, made_info(records, scenario=scenario, **changes))
-    run = Run(4, Step("close", 8.0), Size(400, 120), 60.0, stopped)
+    run = Run(4, Step(purpose, 8.0), Size(400, 120), 60.0, stopped)
     return judged(run, load_run(path))
 
 
@@ -90,6 +95,22 @@ def test_what_was_cut_off_when_it_had_seen_enough_is_neither_late_nor_within(
     assert found.verdict != "VALID"
 
 
+@pytest.mark.parametrize(
+    ("lag_ms", "purpose", "believed"),
+    [
+        (60.0, "close", True),
+        (60.0, "confirm", False),
+        (450.0, "close", False),
+        (0.1, "confirm", True),
+    ],
+)
+def test_late_sends_only_add_so_what_met_even_so_counts(
+    tmp_path: Path, lag_ms: float, purpose: Purpose, believed: bool
+) -> None:
+    found = probe(tmp_path, made(send_lag_ms=lag_ms), purpose=purpose)
+    assert (found.spoilt is None) == believed
+
+
 def finding(code: str, severity: Severity = Severity.INVALID) -> Finding:
     return Finding(code, severity, "figures", "advice")
 
@@ -99,12 +120,17 @@ def test_what_a_server_does_under_too_much_load_is_an_answer(code: str) -> None:
     assert spoilt([finding(code)]) is None
 
 
-@pytest.mark.parametrize("code", ["send_lag", "worker_lost", "ledger_mismatch", "stamp_error"])
+@pytest.mark.parametrize("code", ["send_lag", "worker_lost", "ledger_mismatch", "merged_reads"])
 def test_what_is_wrong_with_client_or_books_is_none(code: str) -> None:
     found = spoilt([finding("errors"), finding(code)])
     assert found is not None
     assert code in found
     assert spoilt([finding(code, Severity.SUSPECT)]) is None
+
+
+def test_what_is_held_back_on_the_way_is_what_users_get() -> None:
+    assert spoilt([finding("buffered")]) is None
+    assert spoilt([finding("buffered"), finding("ledger_mismatch")]) is not None
 
 
 def test_a_rate_that_the_server_held_back_isnt_the_clients() -> None:

@@ -46,6 +46,13 @@ def test_nothing_and_too_little_and_all() -> None:
     assert "--high" in said(space=space, probes=tuple(searched(space, knee(9.0))))
 
 
+def test_runs_that_are_invalid_for_what_lies_on_the_way_are_counted() -> None:
+    probes = searched(SPACE, knee(5.0))
+    assert "INVALID" not in said(probes=tuple(probes))
+    bad = [replace(p, verdict="INVALID" if p.number == len(probes) else "VALID") for p in probes]
+    assert "1 of the 4 runs" in said(probes=tuple(bad))
+
+
 def test_each_tier_is_named() -> None:
     space = replace(SPACE, tiers=("fast", "batch"))
     late = {"fast": (made_late(60, 700),), "batch": (made_late(0, 700),)}

@@ -68,6 +68,22 @@ def test_equal_configurations_are_one(values: list[Any]) -> None:
     assert len(made(axes={"MAX_NUM_SEQS": [*values, 77]})) == 2
 
 
+def test_what_is_equal_on_the_server_is_one() -> None:
+    axis = {"MAX_NUM_BATCHED_TOKENS": ["16k", 16000, "16K", 8192]}
+    assert len(made(axes=axis)) == 3
+    assert [one.name for one in made(axes={"KV_CACHE_DTYPE": ["auto", "fp16", "fp8"]})] == [
+        "kv auto",
+        "kv fp8",
+    ]
+    asked = experiments_of({"scenario": "s", "axes": {"MAX_NUM_SEQS": ["", 8, 9]}}, "e.yaml")
+    assert len(configurations(asked)) == 3
+    assert len(configurations(asked, {"MAX_NUM_SEQS": "8"})) == 3  # an empty one takes it away
+    listed = [{}, {"name": "eight", "MAX_NUM_SEQS": 8}, {"MAX_NUM_SEQS": 9}]
+    asked = experiments_of({"scenario": "s", "configurations": listed}, "e.yaml")
+    names = [one.name for one in configurations(asked, {"MAX_NUM_SEQS": "8"})]
+    assert names == ["base", "seqs 9"]
+
+
 def test_what_stands_in_the_list_and_in_the_grid_is_once_under_its_own_name() -> None:
     found = made(
         configurations=[{"name": "wide", "MAX_NUM_SEQS": 64}], axes={"MAX_NUM_SEQS": [32, 64]}

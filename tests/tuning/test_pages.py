@@ -69,6 +69,6 @@ def test_an_example_of_experiments_can_be_pasted(text: str) -> None:
 
 def test_the_example_in_the_repository_is_whole() -> None:
     asked = experiments_of(read_raw(ROOT / "examples" / "tune.yaml"), "example")
-    assert len(configurations(asked)) == 6
+    assert len(configurations(asked)) == 4
     assert asked.scenarios is not None
     assert asked.scenario in load_scenarios(ROOT / "examples" / asked.scenarios)

@@ -10,8 +10,10 @@ from vllm_bench.compare.comparison import Comparison, Effect, LevelRows, Row, Wo
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.batches import Interval
+from vllm_bench.tuning.answer import MEASURE, answer
 from vllm_bench.tuning.configurations import Aim
-from vllm_bench.tuning.ranking import MEASURE, answer, better_half, ranked
+from vllm_bench.tuning.one_start import gpus_said
+from vllm_bench.tuning.ranking import better_half, ranked
 from vllm_bench.tuning.trials import Highest, Tried
 
 from tests.tuning.made_trials import made_run, made_trial, tried
@@ -72,8 +74,8 @@ def test_ttft_is_compared_at_one_level_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_throughput_is_by_gpu(tmp_path: Path) -> None:
-    two = measured(tmp_path, "two", {"concurrency": 6}, server={"tensor_parallel_size": 2})
-    one = measured(tmp_path, "one", {"concurrency": 4}, server={"tensor_parallel_size": 1})
+    two = measured(tmp_path, "two", {"concurrency": 6, "scenario": {"gpus": 2}})
+    one = measured(tmp_path, "one", {"concurrency": 4, "scenario": {"gpus": 1}})
     assert names("throughput", two, one) == ["one", "two"]
 
 
@@ -100,6 +102,12 @@ def test_capacity_is_what_the_search_found(tmp_path: Path) -> None:
         return tried(tmp_path, made_trial(name, capacity=highest))
 
     assert names("capacity", at("a", 12.5), at("b", None), at("c", 22.1)) == ["c", "a", "b"]
+
+
+def test_a_server_says_of_how_many_gpus_it_is() -> None:
+    said = {"tensor_parallel_size": 4, "pipeline_parallel_size": "2", "data_parallel_size": None}
+    assert gpus_said(said) == 8
+    assert gpus_said({}) == 1
 
 
 # ---- the turns ----
@@ -130,6 +138,10 @@ def test_the_words_become_an_answer(
     assert (found.outcome, found.best) == (outcome, best)
     assert f"{100 * (ratio - 1):+.1f} %" in found.words
     assert ("cannot tell between" in found.words) == (outcome != "better")
+
+
+def test_no_change_has_no_sign_of_less() -> None:
+    assert "+0.0 %" in answer("throughput", "a", "b", compared("equivalent", 0.9999), {}).words
 
 
 def test_without_a_pair_nothing_is_told() -> None:

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.env_file import parse_env
 from vllm_bench.records.row import column_docs, columns
-from vllm_bench.tuning.ranking import Answer, Placed, ranked
-from vllm_bench.tuning.tables import TuneRow, best_env, setting_words, to_csv, to_markdown
+from vllm_bench.tuning.answer import Answer
+from vllm_bench.tuning.best_env import best_env, setting_words
+from vllm_bench.tuning.ranking import Placed, ranked
+from vllm_bench.tuning.tables import TuneRow, to_csv, to_markdown
 from vllm_bench.tuning.trials import Highest
 from vllm_bench.tuning.words import exit_code, in_words
 

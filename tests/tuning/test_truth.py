@@ -14,7 +14,8 @@ from vllm_bench.compare.judge import judged
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.paired import paired
-from vllm_bench.tuning.ranking import MEASURE, Answer, Placed, Score, answer, better_half
+from vllm_bench.tuning.answer import MEASURE, Answer, answer
+from vllm_bench.tuning.ranking import Placed, Score, better_half
 from vllm_bench.tuning.trials import Tried
 
 from tests.tuning.made_trials import made_trial

@@ -48,6 +48,22 @@ def continued(results: Path, new: State, visits: int | None) -> State | None:
     )
 
 
+def why_anew(results: Path, new: State) -> str:
+    """Return why nothing is gone on with: what the newest experiment was asked otherwise."""
+    found = next((s for s in experiments(results) if s.turn == new.turn), None)
+    if found is None:
+        return f"there is no experiment in {results}"
+    parts = {
+        "A": (found.a.sha256, new.a.sha256),
+        "B": (found.b.sha256, new.b.sha256),
+        "the labels": ([s.label for s in (found.a, found.b)], [s.label for s in (new.a, new.b)]),
+        "the scenario": (found.scenario_sha256, new.scenario_sha256),
+        "whether they are started": (found.restarted, new.restarted),
+    }
+    other = [name for name, (before, now) in parts.items() if before != now]
+    return f"the newest, {found.id}, differs in {', '.join(other)}"
+
+
 def end_left_behind(results: Path, say: Callable[[str], None]) -> None:
     """End the servers of killed scripts. Raises BenchError where one stays."""
     for state in experiments(results):

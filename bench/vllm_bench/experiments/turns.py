@@ -47,7 +47,8 @@ from .visits import (
     time_left,
 )
 
-A_RUN_S = 3.0  # besides its sending: connections, the warm-up, the last replies
+A_RUN_S = 4.0  # besides its sending: connections, the warm-up, the last replies
+A_VISIT_S = 3.0  # besides its runs and the start: what is thrown away, and the end
 SAY_AGAIN_S = 30.0  # between two lines on a server that isn't ready yet
 TRIES = 2  # of a visit: a GPU's memory may not have been free yet
 SAME = ("version", "system_fingerprint", "model_root")  # of all starts of one side
@@ -55,6 +56,10 @@ SAME = ("version", "system_fingerprint", "model_root")  # of all starts of one s
 
 class VisitFailedError(BenchError):
     """A visit that can't be counted; the text says which side's, and why."""
+
+
+class OtherServerError(VisitFailedError):
+    """A server that isn't what was asked, or not the one of earlier visits: it won't change."""
 
 
 class MakeSession(Protocol):
@@ -94,7 +99,7 @@ class Turns:
     def estimate(self) -> Estimate:
         """Return how long the visits take that are left."""
         runs = sending(self.means.scenario)
-        each_s = runs.seconds + A_RUN_S * runs_of(self.means.scenario)
+        each_s = A_VISIT_S + runs.seconds + A_RUN_S * runs_of(self.means.scenario)
         ready = [a.ready_s for a in self.state.attempts if a.ready_s is not None]
         start_s = statistics.fmean(ready) if ready else None if self.state.restarted else 0.0
         runs = dataclasses.replace(runs, seconds=each_s)
@@ -166,6 +171,8 @@ class Turns:
             if isinstance(e, UsageError):
                 raise
             self._say(visit, f"failed: {e}")
+            if isinstance(e, OtherServerError):
+                raise
             if last:
                 raise VisitFailedError(self._gave_up(visit, e)) from e
             self._say(visit, "is tried once more")
@@ -225,7 +232,7 @@ class Turns:
         """Raise VisitFailedError where the server isn't what was asked; tell what nobody knows."""
         if up.wrong:
             source = self.state.side(visit.side).source
-            raise VisitFailedError(f"the server isn't what {source} asks: {'; '.join(up.wrong)}")
+            raise OtherServerError(f"the server isn't what {source} asks: {'; '.join(up.wrong)}")
         first = not any(a.side == visit.side for a in self.state.attempts[:-1])
         for line in up.unchecked if first else ():
             self._say(visit, f"note: can't be checked: {line}")
@@ -248,8 +255,9 @@ class Turns:
                 dcgm_url=None,
                 tokens=False,
             )
-            for _, status in session.runs([thrown_away(scenario)]):
-                self._check_it_went_on(visit, status, up)
+            for rows, status in session.runs([thrown_away(scenario)]):
+                self._check_it_went_on(status, up)
+                self._check_it_is_the_same(visit, rows)
 
     def _measure(self, visit: Visit, scenario: Scenario, up: Up) -> None:
         """Make the visit's runs."""
@@ -258,7 +266,7 @@ class Turns:
             done.append(rows.stem)
             self._note(self.state.with_last(run_ids=tuple(done)))
             self.means.measured(rows)
-            self._check_it_went_on(visit, status, up)
+            self._check_it_went_on(status, up)
             self._check_it_is_the_same(visit, rows)
 
     def _session(self, visit: Visit, folder: Path, up: Up) -> Session:
@@ -272,7 +280,7 @@ class Turns:
             folder=folder, environ=environ, experiment=experiment, said=up.said
         )
 
-    def _check_it_went_on(self, visit: Visit, status: str, up: Up) -> None:
+    def _check_it_went_on(self, status: str, up: Up) -> None:
         if status == "interrupted":
             raise KeyboardInterrupt
         if up.ended:
@@ -282,20 +290,19 @@ class Turns:
             raise VisitFailedError("a run broke off: the server turned every request away")
 
     def _check_it_is_the_same(self, visit: Visit, rows: Path) -> None:
-        """Keep what the server said of itself; raise VisitFailedError where it is another one."""
+        """Keep what the server said of itself; raise OtherServerError where it is another one."""
         said = _facts(rows)
-        last = self.state.attempts[-1]
+        *earlier, last = self.state.attempts
         self._note(self.state.with_last(server={**last.server, **said}))
-        for attempt in self.state.attempts[:-1]:
-            if attempt.side != visit.side or attempt.status != "whole":
-                continue
+        whole = [a for a in earlier if a.side == visit.side and a.status == "whole"]
+        for attempt in whole[:1]:
             for name, value in said.items():
                 before = attempt.server.get(name, value)
                 if before != value:
-                    raise VisitFailedError(
-                        f"it isn't the server of visit {attempt.visit}: {name} is "
-                        f"{printable(value, 100)} and was {printable(before, 100)}; what changed? "
-                        "Start anew, without --resume"
+                    now_and_then = f"{printable(value, 100)}, and was {printable(before, 100)}"
+                    raise OtherServerError(
+                        f"{visit.side.upper()} isn't the server of visit {attempt.visit}: its "
+                        f"{name} is {now_and_then}: what changed? Start anew, without --resume"
                     )
 
     # ---- visits that are made again ----

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..figures.attained import attainment, tier_attainments
@@ -24,9 +24,17 @@ from .steps import Step
 # What is wrong with these runs is the server's answer to a load that is too high for it.
 OVER = ("not_stationary", "errors", "turned_away", "cap_bound")
 CUT = ("interrupted",)  # a search ends its runs early itself
+# What is held back on the way reaches a user that late too, and objectives are about users.
+ON_THE_WAY = ("buffered",)
 # Silenced by none of the above, but the consequence of one of them.
 FOLLOWS = {"rate_shortfall": ("turned_away", "cap_bound", "errors")}
-CLIENT = ("worker_lost", "stamp_error", "loop_lag", "send_lag", "rate_shortfall")
+CLIENT = (
+    *("worker_lost", "stamp_error", "loop_lag", "send_lag"),
+    *("rate_shortfall", "merged_reads"),
+)
+# These only add to times: what met even so would have met without them. Late sends change the load
+# too, so they confirm nothing.
+LATE, LATE_SENDS = ("merged_reads",), ("send_lag",)
 KV_FULL = 0.97  # of the blocks: the next request's prompt rarely finds room in the rest
 
 
@@ -59,6 +67,10 @@ def _without_the_cut_off(facts: Facts) -> Facts:
 
 
 def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Probe:
+    late = {name: lates(found, summary.samples) for name, found in tiers.items()}
+    within = all(one.within for of_tier in late.values() for one in of_tier)
+    sends = LATE_SENDS if run.step.purpose != "confirm" else ()
+    spared = (*LATE, *sends) if within else ()
     return Probe(
         number=run.number,
         purpose=run.step.purpose,
@@ -69,11 +81,12 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
         counted=summary.counted,
         seconds=run.seconds,
         per_s=summary.throughput.requests_per_s if summary.throughput else None,
-        late={name: lates(found, summary.samples) for name, found in tiers.items()},
+        late=late,
         short={name: tuple(_short(found)) for name, found in tiers.items()},
         over=_over(run, summary.verdict.findings),
         stopped=None if run.stopped and run.stopped.startswith(GROWING) else run.stopped,
-        spoilt=spoilt(summary.verdict.doubts) or _unmeasured(tiers),
+        spoilt=spoilt(f for f in summary.verdict.doubts if f.code not in spared)
+        or _unmeasured(tiers),
         verdict=summary.verdict.level,
         limits=tuple(limits(summary.server_side, _most_seqs(summary))),
         server=_figures(summary.server_side),
@@ -121,12 +134,17 @@ def _over(run: Run, findings: Sequence[Finding]) -> str | None:
     return grave[0].figures if grave else None
 
 
-def spoilt(findings: Sequence[Finding]) -> str | None:
+def spoilt(findings: Iterable[Finding]) -> str | None:
     """Return why a run answers nothing, by its code; None: it can be believed."""
-    codes = {f.code for f in findings}
-    for found in findings:
+    listed = list(findings)
+    codes = {f.code for f in listed}
+    for found in listed:
         own = not codes.isdisjoint(FOLLOWS.get(found.code, ()))
-        if found.severity == Severity.INVALID and found.code not in (*OVER, *CUT) and not own:
+        if (
+            found.severity == Severity.INVALID
+            and found.code not in (*OVER, *CUT, *ON_THE_WAY)
+            and not own
+        ):
             whose = "the client is the limit: " if found.code in CLIENT else ""
             return f"{whose}INVALID ({found.code}): {found.figures}"
     return None

@@ -68,6 +68,8 @@ def answer_lines(search: Search) -> Iterator[str]:
     for found in search.found:
         name = f"{found.tier}: " if found.tier != SLO else ""
         yield f"{name}{_answer(search, found)}"
+        if doubted := _doubted(search, found):
+            yield f"{name}{doubted}"
         if found.short:
             yield f"{name}but that isn't enough: {'; '.join(found.short)}"
     if search.why is not None:
@@ -103,6 +105,16 @@ def _worth(search: Search, found: Found) -> str:
     sure = "" if found.sure is None else f"; 95 % from {found.sure:.3g}"
     few = "" if requests >= 0.9 * OF else f" with {requests:,} requests, the method asks {OF:,}"
     return f"confirmed {found.confirmed} times{few}{sure}"
+
+
+def _doubted(search: Search, found: Found) -> str | None:
+    """Return how many of the runs at the answer are INVALID; None: none is."""
+    at = [p for p in search.probes if p.load == found.load and p.spoilt is None]
+    bad = sum(p.verdict == "INVALID" for p in at)
+    if not bad:
+        return None
+    runs = f"{bad} of the {counted(len(at), 'run')}"
+    return f"the verdict on {runs} there is INVALID: summarize.py says why, and what that did"
 
 
 def _beyond(found: Found) -> str:

@@ -18,6 +18,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from ..errors import UsageError
+from ..launcher import meant, tokens
 from ..records.text import file_name, printable
 from ..scenario.checks import short_word
 from ..scenario.mistakes import explain, nearest, word
@@ -191,9 +193,19 @@ class Configuration:
 
     def over(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return all its variables; an empty one counts as not set, as the launcher has it."""
-        added = " ".join(filter(None, (base.get(ADDED, ""), self.settings.get(ADDED, ""))))
-        found = {**base, **self.settings, ADDED: added}
-        return {name: value for name, value in found.items() if value}
+        return over(base, self.settings)
+
+
+def over(base: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """Return settings over those of a base; its further arguments stand before theirs."""
+    added = " ".join(filter(None, (base.get(ADDED, ""), settings.get(ADDED, ""))))
+    found = {**base, **settings, ADDED: added}
+    return {name: value for name, value in found.items() if value}
+
+
+def of_launcher(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the launcher's variables of an environment, those that can be tuned."""
+    return {name: environ[name] for name in SHORT if environ.get(name)}
 
 
 def read_raw(path: Path) -> dict[str, Any]:
@@ -239,17 +251,20 @@ def _line(error: ErrorDetails) -> str:
     return found.partition(" (given: ")[0] if loc[:1] == ["base"] else found
 
 
-def configurations(asked: Experiments) -> list[Configuration]:
+def configurations(
+    asked: Experiments, below: Mapping[str, str] | None = None
+) -> list[Configuration]:
     """Return the configurations, those of the list first; equal ones are one.
 
-    Raises ExperimentsError where there are none, or too many.
+    `below` has the variables that hold where a configuration sets none. Raises ExperimentsError
+    where there are none, or too many.
     """
     grid = math.prod(len(axis) for axis in asked.axes.values()) if asked.axes else 0
     if len(asked.configurations) + grid > 100 * MOST_CONFIGURATIONS:
         raise _too_many(len(asked.configurations) + grid)
     found: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
     for name, settings in itertools.chain(_listed(asked), _grid(asked.axes)):
-        found.setdefault(_key(settings), (name, settings))
+        found.setdefault(_key(over(below or {}, settings)), (name, settings))
     if len(found) < 2:
         said = "nothing to try" if not found else "one configuration, nothing to choose from"
         raise ExperimentsError(f"{said}: give an axis two values, or list two configurations")
@@ -288,15 +303,16 @@ def _name(settings: Mapping[str, object]) -> str:
 
 
 def _key(settings: Mapping[str, str]) -> tuple[object, ...]:
-    """Return what is equal for equal settings: 0.9 and 0.90 are, and none and an empty one."""
-    return tuple(sorted((name, _number(value)) for name, value in settings.items() if value))
+    """Return what is equal for equal settings: 0.9 and 0.90 are, 16k and 16000, none and empty."""
+    known = ((name, meant(name, value)) for name, value in settings.items() if value)
+    return tuple(sorted((name, _number(value)) for name, value in known))
 
 
 def _number(value: str) -> str:
-    try:
-        return repr(float(value))
-    except ValueError:
-        return value
+    for read in (float, tokens):
+        with suppress(ValueError):
+            return repr(float(read(value)))
+    return value
 
 
 def _labelled(found: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Configuration]:

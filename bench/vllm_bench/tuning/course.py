@@ -9,24 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..compare.compare import compare
 from ..compare.pairs import Side
-from ..experiments.visits import Estimate, sending, visits
+from ..experiments.visits import Estimate, duration, sending, visits
 from ..launch.left_behind import Process
-from ..prompts.order import derive_seed
 from ..records.text import printable
-from ..scenario.by_flags import quick
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario
-from ..scenario.secrets import is_secret_key
 from ..summary.summary import RunSummary
+from .answer import Answer, answer
+from .best_env import setting_words
 from .configurations import Aim, Configuration
-from .one_start import Starts, Step, at_level
-from .ranking import Answer, Placed, answer, better_half, gpus_of, ranked
+from .one_start import Starts
+from .ranking import Placed, better_half, gpus_of, ranked
 from .searched import Wanted
+from .step import Step, at_level, of_pair, screen, size_of
 from .tables import lines
 from .trials import Runs, Stage, Trial, Tried, Tuning, write_tuning
 
@@ -65,7 +66,7 @@ class Course:
         of = {"a": self.named(a), "b": self.named(b)}
         at = deciding(self.scenario, self.aim, a, b)
         return [
-            Step("again", of[visit.side], _of_pair(at, visit.pair), visit.number, visit.pair)
+            Step("again", of[visit.side], of_pair(at, visit.pair), visit.number, visit.pair)
             for visit in visits(2 * self.pairs)
         ]
 
@@ -87,23 +88,6 @@ class Course:
         ]
 
 
-def _of_pair(scenario: Scenario, pair: int) -> Scenario:
-    seed = derive_seed(scenario.seed, f"tune pair {pair}")
-    return scenario.model_copy(update={"seed": seed})
-
-
-def screen(scenario: Scenario, seconds: float) -> Scenario:
-    """Return the highest level, once, as short as can be believed."""
-    one = at_level(scenario, max(levels_of(scenario), key=_size))
-    given = {"concurrencies": one.concurrencies} if one.concurrencies else {}
-    short = {**quick(given), "duration_s": seconds}
-    return one.model_copy(update={"num_requests": None, **short})
-
-
-def _size(level: LoadLevel) -> float:
-    return level.concurrency or level.request_rate or level.speed or 0.0
-
-
 def deciding(scenario: Scenario, aim: Aim, a: Placed, b: Placed) -> Scenario:
     """Return the one level at which the two best are held against each other.
 
@@ -117,7 +101,7 @@ def deciding(scenario: Scenario, aim: Aim, a: Placed, b: Placed) -> Scenario:
         load = b.score.load
     levels = levels_of(scenario)
     if load is None:
-        return at_level(scenario, max(levels, key=_size))
+        return at_level(scenario, max(levels, key=size_of))
     if load.speed is not None:
         return at_level(scenario, LoadLevel(speed=load.speed))
     if load.is_open:
@@ -136,6 +120,7 @@ class Tune:
     after_each: Callable[[Sequence[Tried]], None]  # writes the tables
     runs: Runs
     made: int = field(default=0)
+    began_s: float = field(default_factory=time.monotonic)
 
     def run(self) -> tuple[list[Placed], Answer | None]:
         """Do all of it; return the configurations that were measured in full, and the answer.
@@ -206,6 +191,13 @@ class Tune:
         self.tuning = tuning
         write_tuning(self.starts.folder, tuning)
 
+    @property
+    def took(self) -> str:
+        """How long it took, and what was said before."""
+        before = time_for(self.course, self.course.to_come(), (), self.starts.base)
+        took = duration(time.monotonic() - self.began_s)
+        return f"it took {took}, and {before.words} was estimated"
+
     def left(self) -> Estimate:
         """Return how long the steps take that are still to come."""
         steps = self.course.to_come()[self.made - 1 if self.made else 0 :]
@@ -236,7 +228,7 @@ def asked_sha256(course: Course, base: Mapping[str, str]) -> str:
     settings = {k: v for k, v in course.scenario.masked().items() if k != "base_url"}
     facts = {
         "configurations": [(one.label, dict(one.settings)) for one in course.configurations],
-        "base": {name: value for name, value in base.items() if not is_secret_key(name)},
+        "base": setting_words(dict(sorted(base.items()))),
         "scenario": settings,
         "aim": course.aim,
         "screen_s": course.screen_s,

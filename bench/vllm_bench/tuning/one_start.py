@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import secrets
 import subprocess
 import time
@@ -32,28 +33,15 @@ from ..summary.summary import summarize
 from ..verdict.verdict import headline
 from .configurations import Configuration
 from .searched import Wanted
-from .trials import LOGS, RUNS, Stage, Trial, in_force
+from .step import Step, at_level
+from .trials import LOGS, RUNS, Trial, in_force
 
 HERE = "127.0.0.1"
 THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
 FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own stays free
 KEY = "VLLM_API_KEY"
+PARTS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 DRY_RUN_S = 60.0  # of the launcher, which takes a tenth of a second
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A start that is to be made."""
-
-    stage: Stage
-    configuration: Configuration
-    scenario: Scenario
-    visit: int = 0
-    pair: int = 0
-
-    @property
-    def key(self) -> tuple[Stage, str, int]:
-        return self.stage, self.configuration.label, self.visit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +103,7 @@ class Starts:
         self.say(f"  ready in {ready_s:.1f} s")
         if wrong := mismatches(server.settings, told):
             return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
-        scenario = self._for(server.settings, step, names)
+        scenario = self._for(server.settings, step, names, told)
         own = self._knowing(server.settings, told)
         try:
             return own._measured(server, step, trial, scenario)
@@ -145,9 +133,14 @@ class Starts:
         found = trial.model_copy(update={"run_ids": tuple(f"{RUNS}/{one}" for one in run_ids)})
         return found if why is None else _failed(found, why, server.last_lines())
 
-    def _for(self, settings: Settings, step: Step, served: list[str]) -> Scenario:
+    def _for(
+        self, settings: Settings, step: Step, served: list[str], told: Mapping[str, Any]
+    ) -> Scenario:
         """Return the scenario as it is sent to this server."""
         scenario = step.scenario
+        if "TENSOR_PARALLEL_SIZE" in settings.values and scenario.gpus is None:
+            # Else those that are sampled would count, which may be all of the machine's.
+            scenario = scenario.model_copy(update={"gpus": gpus_said(told)})
         model = scenario.model if scenario.model in served or not served else served[0]
         keyed = scenario.api_key_env is None and bool(settings.api_key)
         here = {"base_url": settings.base_url, "model": model}
@@ -221,15 +214,10 @@ def _made(session: Session, scenario: Scenario) -> tuple[list[Path], str | None]
     return found, None
 
 
-def at_level(scenario: Scenario, level: LoadLevel) -> Scenario:
-    """Return the scenario at one of its levels, or at another one."""
-    return scenario.model_copy(
-        update={
-            "concurrencies": [level.concurrency] if level.concurrency is not None else [],
-            "request_rates": [level.request_rate] if level.request_rate is not None else [],
-            "speed": [level.speed] if level.speed is not None else [],
-        }
-    )
+def gpus_said(told: Mapping[str, Any]) -> int:
+    """Return the GPUs of a server that says into how many parts it splits a model."""
+    sizes = (str(told.get(name) or "") for name in PARTS)
+    return math.prod(int(size) for size in sizes if size.isdecimal())
 
 
 def refused(
@@ -262,7 +250,8 @@ def _values(configuration: Configuration, base: Mapping[str, str]) -> dict[str, 
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:
-    told = why.removeprefix(f"{trial.configuration}: ")  # whose row it is
+    # Whose row it is, and where logs are, is known.
+    told = why.removeprefix(f"{trial.configuration}: ").partition("; log: ")[0]
     return trial.model_copy(update={"why": printable(told, 600), "log": tuple(lines)})
 
 

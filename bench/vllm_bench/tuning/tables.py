@@ -1,22 +1,19 @@
-"""What is left of a tune: tune.csv, tables for people, the trade-offs, and best.env."""
+"""What is left of a tune: tune.csv, tables for people, the trade-offs."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..env_file import EnvFileError, parse_env
 from ..figures.digits import markdown_table, short
 from ..figures.metrics import headline_metric
 from ..records.row import columns, csv_lines, doc
 from ..records.text import ABSENT, code, markdown, printable
-from ..scenario.secrets import MASK, is_secret_key, masked_words
 from ..summary.capacity import per_user
 from ..summary.levels import Level, output_tokens_per_s
 from ..summary.summary import RunSummary
+from .best_env import setting_words
 from .ranking import Placed, gpus_of, levels_of_runs
 from .trials import Tried
 
@@ -123,18 +120,6 @@ OF_A_RUN = (
     *("requests_per_s", "run_id"),
     *(f"{metric}_p{p}_ms" for metric, percentiles in OF_TIMES.items() for p in percentiles),
 )
-
-
-def setting_words(settings: Mapping[str, str]) -> str:
-    """Return settings as one would type them before a command, secrets masked."""
-    words = [f"{name}={_shown(name, value)}" for name, value in settings.items()]
-    return shlex.join(words) if words else ""
-
-
-def _shown(name: str, value: str) -> str:
-    if is_secret_key(name):
-        return MASK
-    return " ".join(masked_words(value.split(" ")))
 
 
 # ---- for people ----
@@ -256,36 +241,3 @@ def to_markdown(title: str, words: str, found: Sequence[Tried], simulated: bool)
         f"## Trade-offs, as measured\n\n{trade_offs(found)}\n\n"
         f"## Figures\n\n{figures}\n"
     )
-
-
-# ---- best.env ----
-
-
-def best_env(values: Mapping[str, str], words: str) -> str:
-    """Return an env file with a configuration's variables; what is or looks secret is left out.
-
-    A value that no line of an env file can hold is a comment, to be put in by hand.
-    """
-    found = [f"# {printable(line)}" for line in ("Found by tune.py.", words)]
-    for name, value in values.items():
-        if is_secret_key(name):
-            found.append(f"# {name} is a secret: set it in the environment or in .env")
-        elif (shown := _shown(name, value)) != value:
-            found.append(f"# {name}={printable(shown, 1000)}  (a secret, to be put in by hand)")
-        else:
-            found.append(_line(name, value))
-    return "\n".join(found) + "\n"
-
-
-PLAIN = re.compile(r"[\w./:+,@%=-]*")  # what needs no quotes, in a shell neither
-
-
-def _line(name: str, value: str) -> str:
-    for quote in ("", "'", '"') if PLAIN.fullmatch(value) else ("'", '"', ""):
-        line = f"{name}={quote}{value}{quote}"
-        try:
-            if parse_env(line) == {name: value}:
-                return line
-        except EnvFileError:
-            continue
-    return f"# {name}={printable(value, 1000)}  (has quotes of both kinds: set it in the shell)"

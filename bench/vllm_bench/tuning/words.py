@@ -12,11 +12,15 @@ from ..figures.digits import counted
 from ..records.safe_file import write_atomically
 from ..records.text import printable
 from ..scenario.load import levels_of
+from .answer import Answer
+from .best_env import best_env, setting_words
 from .configurations import CHOSEN, Configuration
 from .course import FEW, Course, Tune, time_for
-from .ranking import Answer, Placed
-from .tables import best_env, setting_words, table, to_csv, to_markdown
+from .ranking import Placed
+from .tables import table, to_csv, to_markdown
 from .trials import Tried
+
+STAND_IN = "These servers were the simulator: no GPU, no model. "
 
 
 def plan_lines(course: Course, base: Mapping[str, str]) -> Iterator[str]:
@@ -59,16 +63,16 @@ def ended(tune: Tune, found: Sequence[Placed], answer: Answer | None) -> Iterato
     yield from aligned(table(shown))
     yield ""
     if simulated:
-        yield "These servers were the simulator: no GPU, no model."
+        yield STAND_IN.strip()
     yield words
     best = _best(course, found, answer)
     if best is not None:
         values = {name: value for name, value in best.over(base).items() if name not in CHOSEN}
         write_atomically(folder / "best.env", best_env(values, words).encode())
         yield f"Start with it: cat {shlex.quote(str(folder / 'best.env'))} >> .env; make server"
-    drawn = _draw(folder / "pareto.png", (title, words), shown)
+    drawn = _draw(folder / "pareto.png", (title, STAND_IN * simulated + words), shown)
     names = ("tune.csv", "tune.md", *["pareto.png"] * drawn, *["best.env"] * bool(best))
-    yield f"Wrote to {folder}: {', '.join(names)}"
+    yield f"Wrote to {folder}: {', '.join(names)}; {tune.took}"
 
 
 def in_words(found: Sequence[Placed], answer: Answer | None) -> str:
