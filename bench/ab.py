@@ -33,8 +33,9 @@ what is found is then true of these two processes.
 and only what both looks call slower is red (docs/CI.md).
 
 Exit codes: 0 done, and nothing that counts is slower (--check: green); 3 a measure is slower in B
-(red); 4 nothing could be judged, as with under 8 visits; 1 a server doesn't start, twice, or a
-visit can't be made; 2 wrong usage: an env file, a scenario, a port that is taken; 130 interrupted.
+(red); 4 nothing could be judged, as with under 8 visits (--check: or nothing at one of the levels);
+1 a server doesn't start, twice, or a visit can't be made; 2 wrong usage: an env file, a scenario, a
+port that is taken; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -352,13 +353,15 @@ def _compared(state: State, results: Path, how: How) -> Comparison:
 
 
 def _runs(state: State, side: Any, results: Path) -> Runs:
-    """Read the runs of a side; those that can't be read are told."""
+    """Read the runs of a side. Raises BenchError where one can't be read, which is told."""
     from vllm_bench.compare.pairs import Side as Runs
     from vllm_bench.summary.kept import Kept
     from vllm_bench.summary.summary import sorted_summaries, summarize
 
     paths = [results / f"{run_id}.csv" for run_id in state.counted(side)]
-    found, _ = each_run(paths, summarize, Kept().run)
+    found, damaged = each_run(paths, summarize, Kept().run)
+    if damaged:
+        raise BenchError("the experiment's runs aren't all there; compare.py takes what is left")
     return Runs(state.side(side).label, tuple(sorted_summaries(found)))
 
 

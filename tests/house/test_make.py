@@ -30,6 +30,7 @@ VERBS = {
     "compare",
     "ab",
     "capacity",
+    "tune",
     "all",
     "test",
     "test-fast",
@@ -272,6 +273,12 @@ def test_names_and_arguments_reach_the_script(clone: Clone) -> None:
     assert clone.calls("summarize.py") == [call("summarize.py", "a.csv b.csv")]
     clone.run("make", "report", "ARGS=--out a.html a.csv")
     assert clone.calls("report.py") == [call("report.py", "--out a.html", "a.csv")]
+
+
+def test_two_env_files_reach_the_script_whatever_their_names(clone: Clone) -> None:
+    clone.run("make", "ab", "A=a.env", "B=my b's.env", "NAME=rag", "ARGS=--check --visits 16")
+    words = ("a.env", "my b's.env", "--name rag", "--check --visits 16")
+    assert clone.calls("ab.py") == [call("ab.py", *words)]
 
 
 def test_a_name_may_stand_before_make_but_the_machines_own_is_not_meant(clone: Clone) -> None:

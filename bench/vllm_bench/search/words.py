@@ -29,6 +29,12 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
+def between(estimate_s: tuple[float, float]) -> str:
+    """Return an estimate for people: `4.5 to 22 min`'s ends, or the one."""
+    low, high = (minutes(seconds) for seconds in estimate_s)
+    return low if low == high else f"{low} to {high}"
+
+
 def asked_words(scenario: Scenario, of: Of, space: Space) -> Iterator[str]:
     """Yield what is looked for, and what must be met, tier by tier."""
     yield (
@@ -99,7 +105,7 @@ def _worth(search: Search, found: Found) -> str:
     requests = sum(p.counted for p in own)
     if not found.confirmed and own:
         runs = counted(len(own), "run")
-        return f"not confirmed: {runs} with {requests:,} requests leave it open"
+        return f"not confirmed: {requests:,} requests in {runs} leave it open"
     if not found.confirmed:
         return "not confirmed: one run, and of short ones the queue hasn't grown to its length"
     sure = "" if found.sure is None else f"; 95 % from {found.sure:.3g}"
