@@ -20,6 +20,7 @@ from vllm_bench.scenario.scenario import Scenario
 from vllm_bench.tuning import one_start
 from vllm_bench.tuning.configurations import Configuration
 from vllm_bench.tuning.one_start import Starts
+from vllm_bench.tuning.searched import Wanted
 from vllm_bench.tuning.step import Step
 from vllm_bench.tuning.trials import Trial
 
@@ -155,3 +156,12 @@ def test_a_server_that_stays_ends_it(made: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Server, "stops", StopFailedError("it stays"))
     with pytest.raises(StopFailedError):
         made()
+
+
+def test_a_capacity_needs_one_slo_to_hold_the_two_best_by() -> None:
+    usual = {"name": "s", "model": "m", "max_new_tokens": 8, "request_rates": [4, 64]}
+    tier = {"ttft_ms": {"p99": 500}}
+    tiers = Scenario.model_validate({**usual, "num_requests": 9, "slo_tiers": {"fast": tier}})
+    with pytest.raises(UsageError, match="slo_tiers alone"):
+        Wanted(None, 30.0).check(tiers)
+    Wanted(None, 30.0).check(Scenario.model_validate({**tiers.model_dump(), "slo": tier}))

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from ..experiments.capacity import Searching, asked_of, estimate_s
 from ..run.session import Session
 from ..scenario.scenario import Scenario
-from ..search.axis import UNITS, Of
+from ..search.axis import SLO, UNITS, Of, objectives
 from ..search.kept import FOLDER, Search
 from ..search.words import answer_lines
 from .trials import Highest
@@ -23,8 +24,13 @@ class Wanted:
     minutes: float  # at most, of each
 
     def check(self, scenario: Scenario) -> None:
-        """Raise UsageError where there is nothing to search."""
+        """Raise UsageError where there is nothing to search, or no slo to hold the two best by."""
         asked_of(scenario, self.of, None, None, self.minutes)
+        if SLO not in objectives(scenario):
+            raise UsageError(
+                f"aim capacity: scenario {scenario.name} has slo_tiers alone, and one slo must say "
+                "which configuration is better: set slo, or give --set slo.ttft_ms.p99=500"
+            )
 
     def estimate_s(self, scenario: Scenario) -> float:
         """Return the seconds that a search takes, if it takes long."""
