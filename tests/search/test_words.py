@@ -43,7 +43,12 @@ def test_nothing_and_too_little_and_all() -> None:
     assert "nothing" in said(probes=())
     assert "even at 1 request/s" in said(probes=tuple(searched(SPACE, knee(0.5))))
     space = Space(low=1, high=4)
-    assert "--high" in said(space=space, probes=tuple(searched(space, knee(9.0))))
+    probes = tuple(searched(space, knee(9.0)))
+    assert "--high" in said(space=space, probes=probes)
+    assert "--high" in said(space=space, probes=probes[:-1], status="out of time")
+    early = said(space=space, probes=probes[:2], status="out of time")
+    assert "the highest that was tried" in early
+    assert "--high" not in early
 
 
 def test_where_each_run_was_within_and_none_sure_it_isnt_said_to_miss() -> None:

@@ -88,10 +88,9 @@ def _answer(search: Search, found: Found) -> str:
     most = (
         f"meets the objectives up to {load_words(search.of, found.load)} ({_worth(search, found)})"
     )
-    if found.end == "up to high":
-        return f"{most}, the highest that was tried: --high tries more"
     if found.beyond is None:
-        return most
+        more = ": --high tries more" if found.load >= search.space.high else ""
+        return f"{most}, the highest that was tried{more}"
     if found.leaves_open:
         return f"{most}; at {found.beyond.load:.4g} it isn't sure: {_open(search, found)}"
     return f"{most}; at {found.beyond.load:.4g} it doesn't: {_beyond(found)}{_wide(search, found)}"
