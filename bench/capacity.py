@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
+    from vllm_bench.search.axis import Of
     from vllm_bench.search.kept import Search
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
@@ -82,7 +83,8 @@ def _capacity(args: argparse.Namespace) -> int:
     from vllm_bench.search.words import asked_words, between, minutes
 
     load_env_file(ROOT / ".env", os.environ)
-    asked = asked_of(_scenario(args), args.of, args.low, args.high, args.minutes)
+    scenario = _scenario(args)
+    asked = asked_of(scenario, _of(args, scenario), args.low, args.high, args.minutes)
     for line in asked_words(asked.scenario, asked.of, asked.space):
         say(line)
     say(
@@ -147,7 +149,13 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 def _add_load(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the scenario, in place of the file's").add_argument
     add("--request-rate", type=_loads, metavar="R,…", dest="request_rates", help="its rates")
-    add("--concurrency", type=_streams, metavar="N,…", dest="concurrencies", help="its streams")
+    add(
+        "--concurrency",
+        type=_streams,
+        metavar="N,…",
+        dest="concurrencies",
+        help="its streams; raises them",
+    )
     add("--dataset", metavar="D", help="its prompts")
     add("--prefill-tokens", type=int, metavar="N", help="tokens of a prompt")
     add("--max-new-tokens", type=int, metavar="N", help="most tokens of a reply")
@@ -199,6 +207,14 @@ def _scenario(args: argparse.Namespace) -> Scenario:
         hint = nearest(args.name, list(found)) if args.name is not None else ""
         raise UsageError(f"{asked} {args.scenarios} has {', '.join(found)}{hint}")
     return found[args.name]
+
+
+def _of(args: argparse.Namespace, scenario: Scenario) -> Of | None:
+    """Return what is raised: streams also where --concurrency gives them; None: as usual."""
+    if args.of is None and args.concurrencies and scenario.conversations is None:
+        return "concurrency"
+    of: Of | None = args.of
+    return of
 
 
 def _given(args: argparse.Namespace) -> dict[str, object]:

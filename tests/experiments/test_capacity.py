@@ -181,3 +181,11 @@ def test_a_dry_run_needs_no_server_and_writes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("confirming") == 3
     assert not (tmp_path / "results").exists()
+
+
+def test_streams_that_a_flag_gives_are_raised(tmp_path: Path) -> None:
+    flags = ("--concurrency", "2,8", "--model", "tiny", "--slo", "ttft_ms.p90=100", "--dry-run")
+    done = run(tmp_path, words(tmp_path, "http://localhost:9/v1", *flags))
+    assert done.returncode == 0, done.stderr
+    assert "streams" in done.stdout
+    assert "requests/s" not in done.stdout
