@@ -100,7 +100,9 @@ def _variable(name: str) -> str:
 def _without_secret(settings: dict[str, str]) -> dict[str, str]:
     for name, value in settings.items():
         if MASK not in value and MASK in " ".join(masked_words(_words(value))):
-            raise ValueError(f"{name} has a secret: set VLLM_API_KEY or HF_TOKEN in the environment")
+            raise ValueError(
+                f"{name} has a secret: set VLLM_API_KEY or HF_TOKEN in the environment"
+            )
     return settings
 
 
