@@ -253,12 +253,13 @@ def _print_plan(asked: Asked) -> None:
 
 def _ended(search: Search, results: Path) -> int:
     """Print the answer and what it took, and return the exit code."""
+    from vllm_bench.figures.digits import counted
     from vllm_bench.search.kept import FOLDER
     from vllm_bench.search.words import answer_lines, between, minutes
 
     print(*answer_lines(search), sep="\n")
     took, estimate = minutes(search.took_s), between(search.estimate_s)
-    say(f"{len(search.probes)} runs in {took}; estimated were {estimate}")
+    say(f"{counted(len(search.probes), 'run')} in {took}; estimated were {estimate}")
     try:
         drawn = _drawn(search, results / FOLDER)
     except OSError as e:  # the answer stands; what was measured is kept

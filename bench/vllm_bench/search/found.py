@@ -27,6 +27,11 @@ class Found:
     short: tuple[str, ...]  # objectives on rates that aren't met at the answer, nor below it
     end: End | Literal["unfinished"]
 
+    @property
+    def leaves_open(self) -> bool:
+        """Whether all runs beyond were within, and only too few to be sure of it."""
+        return self.beyond is not None and self.beyond.holds(self.tier)
+
 
 def answers(space: Space, probes: Sequence[Probe]) -> tuple[Found, ...]:
     """Return what the runs so far say of each tier."""

@@ -9,7 +9,7 @@ from ..scenario.scenario import Scenario
 from .axis import SLO, UNITS, Of, objectives
 from .found import OF, Found
 from .kept import Search
-from .probe import Probe, Purpose
+from .probe import Probe, Purpose, pooled
 from .steps import Space, Step, confirming
 
 DOING: dict[Purpose, str] = {"find": "doubling", "close": "closing in", "confirm": "confirming"}
@@ -84,11 +84,7 @@ def answer_lines(search: Search) -> Iterator[str]:
 
 def _answer(search: Search, found: Found) -> str:
     if found.load is None:
-        if found.beyond is None:
-            return "nothing could be judged"
-        beyond = load_words(search.of, found.beyond.load)
-        even = "even " if found.end == "below low" else ""
-        return f"doesn't meet the objectives {even}at {beyond}: {_beyond(found)}"
+        return _none_met(search, found)
     most = (
         f"meets the objectives up to {load_words(search.of, found.load)} ({_worth(search, found)})"
     )
@@ -96,7 +92,19 @@ def _answer(search: Search, found: Found) -> str:
         return f"{most}, the highest that was tried: --high tries more"
     if found.beyond is None:
         return most
+    if found.leaves_open:
+        return f"{most}; at {found.beyond.load:.4g} it isn't sure: {_open(search, found)}"
     return f"{most}; at {found.beyond.load:.4g} it doesn't: {_beyond(found)}{_wide(search, found)}"
+
+
+def _none_met(search: Search, found: Found) -> str:
+    if found.beyond is None:
+        return "nothing could be judged"
+    even = "even " if found.end == "below low" else ""
+    at = f"{even}at {load_words(search.of, found.beyond.load)}"
+    if found.leaves_open:
+        return f"isn't shown to meet the objectives {at}: {_open(search, found)}"
+    return f"doesn't meet the objectives {at}: {_beyond(found)}"
 
 
 def _worth(search: Search, found: Found) -> str:
@@ -128,6 +136,19 @@ def _beyond(found: Found) -> str:
     assert beyond is not None
     limited = f"; limited by: {', '.join(beyond.limits)}" if beyond.limits else ""
     return f"{beyond.why(found.tier)}{limited}"
+
+
+def _open(search: Search, found: Found) -> str:
+    """Return what the runs showed together at a load where each was within, and that isn't sure."""
+    assert found.beyond is not None
+    own = [p for p in confirming(found.tier, search.probes) if p.load == found.beyond.load]
+    runs = own or [found.beyond]
+    late = max(pooled([p.late[found.tier] for p in runs]), key=lambda one: one.high - one.allowed)
+    share, allowed, high = (100 * x for x in (late.share, late.allowed, late.high))
+    return (
+        f"{late.objective}: {share:.3g} % late or failed of {allowed:.3g} %, but it may be up to "
+        f"{high:.3g} % ({late.of:,} requests in {counted(len(runs), 'run')})"
+    )
 
 
 def _wide(search: Search, found: Found) -> str:

@@ -205,6 +205,10 @@ class Configuration:
         """Return all its variables; an empty one counts as not set, as the launcher has it."""
         return over(base, self.settings)
 
+    def started_with(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return all its variables; one that it empties is empty, and not the base's."""
+        return {**base, **self.settings, **self.over(base)}
+
 
 def over(base: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
     """Return settings over those of a base; its further arguments stand before theirs."""
