@@ -78,15 +78,14 @@ def main() -> int:
 def _capacity(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
     from vllm_bench.experiments.capacity import Searching, asked_of, estimate_s
-    from vllm_bench.search.words import asked_words, minutes
+    from vllm_bench.search.words import asked_words, between, minutes
 
     load_env_file(ROOT / ".env", os.environ)
     asked = asked_of(_scenario(args), args.of, args.low, args.high, args.minutes)
-    low_s, high_s = estimate_s(asked)
     for line in asked_words(asked.scenario, asked.of, asked.space):
         say(line)
     say(
-        f"about {minutes(low_s)} to {minutes(high_s)}, by where the answer lies; "
+        f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
     if args.dry_run:
@@ -254,15 +253,13 @@ def _print_plan(asked: Asked) -> None:
 
 def _ended(search: Search, results: Path) -> int:
     """Print the answer and what it took, and return the exit code."""
+    from vllm_bench.figures.digits import counted
     from vllm_bench.search.kept import FOLDER
-    from vllm_bench.search.words import answer_lines, minutes
+    from vllm_bench.search.words import answer_lines, between, minutes
 
     print(*answer_lines(search), sep="\n")
-    low_s, high_s = search.estimate_s
-    say(
-        f"{len(search.probes)} runs in {minutes(search.took_s)}; "
-        f"{minutes(low_s)} to {minutes(high_s)} were estimated"
-    )
+    took, estimate = minutes(search.took_s), between(search.estimate_s)
+    say(f"{counted(len(search.probes), 'run')} in {took}; estimated were {estimate}")
     try:
         drawn = _drawn(search, results / FOLDER)
     except OSError as e:  # the answer stands; what was measured is kept

@@ -105,6 +105,16 @@ def test_the_runs_of_a_start_are_one_unit_against_another_experiment_too() -> No
     assert len(one_level(old, twice).pairs) == 4
 
 
+def test_a_run_that_was_made_again_by_resume_is_no_partner() -> None:
+    broken = made("a1", session="s", status="interrupted")
+    again = made("a1-again", session="s", at_s=600)
+    level = one_level(Side("a", (broken, again)), Side("b", (made("b1", at_s=60),)))
+    assert (names(level), level.dropped, level.alone_a) == ([("a1-again", "b1")], (), ())
+    other = dataclasses.replace(again, info=dataclasses.replace(again.info, session="t"))
+    level = one_level(Side("a", (broken, other)), Side("b", (made("b1", at_s=60),)))
+    assert (names(level), len(level.dropped)) == ([], 1)
+
+
 # ---- pairs that are thrown away whole ----
 
 

@@ -165,3 +165,8 @@ def test_a_history_is_every_run_but_the_candidates(results: Path) -> None:
     nights, candidate = history("old", "old", results)
     assert names(candidate) == {"made-old-cc4-r1-50"}
     assert names(nights) == OLD
+
+
+def test_nights_may_have_a_label_each(results: Path) -> None:
+    nights, candidate = history("results", "new", results)
+    assert (names(nights), names(candidate)) == (OLD, NEW)

@@ -220,6 +220,30 @@ def test_servers_that_stand_are_taken_by_turns(ab: Ab) -> None:
 # ---- endings ----
 
 
+@pytest.mark.parametrize(("output", "code"), [("closed", 4), ("/dev/full", 1)])
+def test_an_answer_that_nobody_reads_has_its_code_and_a_full_disk_is_told(
+    ab: Ab, output: str, code: int
+) -> None:
+    ends = os.pipe() if output == "closed" else (None, os.open(output, os.O_WRONLY))
+    if ends[0] is not None:
+        os.close(ends[0])
+    done = subprocess.run(
+        ab.words(ab.env("a"), ab.env("b"), "--visits", "2"),
+        cwd=ab.folder,
+        env=environment(ab.folder),
+        stdout=ends[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    os.close(ends[1])
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert code == 4 or "the output" in done.stderr.splitlines()[-1]
+    assert sorted(ab.state.whole) == [1, 2]
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_takes_the_server_down_and_what_is_whole_is_gone_on_with(
     ab: Ab, signals: int

@@ -132,6 +132,26 @@ def test_a_server_that_is_gone_ends_it_with_1(tmp_path: Path) -> None:
     assert process.returncode == 1, err
     assert "so far" in out
     assert kept(tmp_path).status == "failed"
+    assert [probe.load for probe in kept(tmp_path).probes] == [20.0]
+
+
+def test_a_server_that_dies_in_a_run_hasnt_missed_the_objectives(tmp_path: Path) -> None:
+    with simulator(*FLAGS) as (base_url, pid):
+        flags = ("--low", "20", "--minutes", "3", "--wait-s", "2")
+        process = subprocess.Popen(
+            words(tmp_path, base_url, *flags),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(tmp_path),
+        )
+        runs = tmp_path / "results" / "capacity"
+        wait_for(lambda: any(p.stat().st_size > 2000 for p in runs.glob("*/*.csv")))
+        os.kill(pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=90)
+    assert process.returncode == 1, out
+    assert "is gone" in err.splitlines()[-1]
+    assert not list(runs.glob("*.json"))  # nothing was judged
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ A, B, C = HEADLINE.name, OTHER.name, QUIET.name
         ([(8, A, "slower")], [(8, B, "slower"), (8, A, "equivalent")], GREEN),  # another measure
         ([(8, A, "slower")], [(32, A, "slower"), (8, A, "faster")], GREEN),  # another level
         ([(8, A, "slower")], [(8, A, None)], UNJUDGED),
+        ([(8, A, "slower"), (32, A, None)], [(8, A, "faster"), (32, A, None)], UNJUDGED),
         ([(8, A, "slower")], [], UNJUDGED),
         ([(8, A, "slower"), (8, B, "slower")], [(8, A, None), (8, B, "slower")], RED),
         ([(8, A, "slower"), (8, B, "slower")], [(8, A, None), (8, B, "faster")], UNJUDGED),
@@ -66,6 +67,8 @@ def test_red_is_what_both_looks_call_slower(
         ([(8, C, "slower")], GREEN),  # no headline
         ([(8, A, None)], UNJUDGED),
         ([], UNJUDGED),
+        ([(8, A, "equivalent"), (32, A, None)], UNJUDGED),  # each pair at 32 was thrown away
+        ([(8, A, "equivalent"), (8, B, None)], GREEN),
     ],
 )
 def test_where_nothing_is_slower_one_look_suffices(

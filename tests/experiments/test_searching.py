@@ -11,11 +11,14 @@ import pytest
 from vllm_bench.errors import BenchError
 from vllm_bench.experiments import capacity
 from vllm_bench.experiments.capacity import Asked, Searching, asked_of, estimate_s
+from vllm_bench.records.run_info import RunInfo, read_run_info
 from vllm_bench.scenario.scenario import Scenario
 from vllm_bench.search.kept import Search, read_search
+from vllm_bench.search.sizes import Size
 from vllm_bench.search.steps import Step
 
 from tests.search.made import knee, made_probe, probe_at
+from tests.support.made_runs import made_info, made_record, write_run
 
 SLO = {"ttft_ms": {"p99": 500}}
 
@@ -139,6 +142,53 @@ def test_a_search_of_something_else_isnt_gone_on_with(searching: Callable[..., M
     assert other.begun(resume=True).id != kept.id
     longer = searching(at(20.0), minutes=60.0)
     assert longer.begun(resume=True).id == kept.id
+
+
+class OnFiles(Searching):
+    """Searches by runs that are made up on disk, each on a server that says this of itself."""
+
+    __slots__ = ()
+
+    def _sent(self, search: Search, step: Step, size: Size, number: int) -> tuple[Path, RunInfo]:
+        records = [made_record(n, request_rate=step.load) for n in range(size.requests)]
+        settings = {"slo": {"ttft_ms": {"p99": 500.0}}, "request_rates": [step.load]}
+        own = {"request_rate": step.load, "server": servers[min(number, len(servers)) - 1]}
+        info = made_info(records, scenario=settings, **own)
+        folder = self.session.folder / str(number)
+        folder.mkdir()
+        rows = write_run(folder, records, info)
+        return rows, read_run_info(rows.with_suffix(".json"))
+
+    def _rest(self, run: str) -> None:
+        """There is no server."""
+
+
+servers: list[dict[str, Any]] = []
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"settings": {"max_num_seqs": 1, "block_size": 16}}, "max_num_seqs is 1, and was 8"),
+        ({"version": "0.34.0"}, "version"),
+        ({"system_fingerprint": "b"}, "system_fingerprint"),
+    ],
+)
+def test_runs_of_another_server_dont_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(capacity, "time", Clock())
+    one = {"settings": {"block_size": 16, "max_num_seqs": 8}, "version": "0.33.0"}
+    one["system_fingerprint"] = "a"
+    servers[:] = [one, {**one, "settings": None}, {**one, **other}]
+    session: Any = type("Results", (), {"folder": tmp_path})()
+    searching = OnFiles(asked=asked(), session=session, say=lambda line: None)
+    with pytest.raises(BenchError, match=said):
+        searching.run(searching.begun(resume=False))
+    (path,) = (tmp_path / "capacity").glob("*.json")
+    kept = read_search(path)
+    assert (kept.status, len(kept.probes)) == ("failed", 2)
+    assert kept.server["version"] == "0.33.0"
 
 
 def test_streams_are_estimated_by_the_run_nearest_to_them(

@@ -16,7 +16,8 @@ from vllm_bench.errors import BenchError
 from vllm_bench.experiments.ab import begun
 from vllm_bench.experiments.servers import Standing, Up, Wait
 from vllm_bench.experiments.state import Attempt, now
-from vllm_bench.experiments.turns import Means, Turns
+from vllm_bench.experiments.turns import Means, Turns, VisitFailedError
+from vllm_bench.launch.process import StartFailedError
 from vllm_bench.records.run_info import ClockPair, read_run_info
 from vllm_bench.scenario.scenario import Scenario
 
@@ -42,7 +43,7 @@ class Runner:
     experiment: Mapping[str, Any]
     made: list[str]
     breaks: int | None
-    say: object = None
+    say: Callable[[str], None] = print
     screen: object = None
     telemetry_command: object = None
     dcgm_url: object = None
@@ -50,6 +51,9 @@ class Runner:
 
     def runs(self, scenarios: Sequence[Scenario]) -> Iterator[tuple[Path, str]]:
         (scenario,) = scenarios
+        if not self.tokens:
+            self.say("waiting for http://h/v1: no answer yet")
+            self.say("note: of the prompts")
         for streams in LEVELS if self.tokens else ():  # none to throw away
             if len(self.made) + 1 == self.breaks:
                 self.made.append("broken")
@@ -83,7 +87,7 @@ def turns(results: Path, breaks: int | None = None, visits: int = 2) -> Turns:
         session=session,
         environ={},
         wait_s=1.0,
-        say=lambda _: None,
+        say=print,
         measured=lambda _: None,
     )
     return Turns(means, begun(means, visits, turn=1, repeats=None))
@@ -123,3 +127,34 @@ def test_a_run_that_a_killed_script_had_no_time_to_note_is_not_counted(tmp_path:
     experiment.make()
     assert read_run_info(rows.with_suffix(".json")).experiment["made_again"] is True
     assert rows.stem not in of_compare(tmp_path)
+
+
+def test_waiting_for_a_server_that_stands_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns(tmp_path).make()
+    said = capsys.readouterr().out
+    assert said.count("waiting for http://h/v1") == 2
+    assert "of the prompts" not in said
+
+
+class Broken(Server):
+    """One that never starts."""
+
+    @contextmanager
+    def up(self, _log: Path, _s: float, _began: Callable[[int], None], _wait: Wait) -> Iterator[Up]:
+        raise StartFailedError("b: it ended", 1, ["ValueError: no room", "the last line"])
+        yield Up()
+
+
+def test_a_server_that_never_starts_ends_with_the_last_lines_of_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = turns(tmp_path)
+    servers = {**experiment.means.servers, "b": Broken("new", "http://h:2/v1")}
+    experiment.means = dataclasses.replace(experiment.means, servers=servers)
+    with pytest.raises(VisitFailedError):
+        experiment.make()
+    said = capsys.readouterr().out
+    assert (said.count("ValueError: no room"), said.count("the last line")) == (1, 1)
+    assert [a.status for a in experiment.state.attempts] == ["whole", "failed", "failed"]

@@ -39,6 +39,15 @@ def test_a_queue_that_grew_is_missed_whatever_was_late() -> None:
     assert "the queue grew" in grown.why()
 
 
+def test_a_run_that_was_ended_early_never_meets_whatever_its_part_looks_like() -> None:
+    ended = "ended after 998 of 1000 requests: 8 late, and 7 may be"
+    found = made_probe(so_late=0, of=600, stopped=ended)  # the late ones lie outside the window
+    assert (found.holds(), found.word()) == (False, "not shown")
+    assert ended in found.why()
+    whole = [made_probe(so_late=0, of=1500, purpose="confirm") for _ in range(3)]
+    assert confirmation([*whole, replace(whole[0], stopped=ended)], "", 3, 6) is False
+
+
 def test_the_worst_objective_is_the_one_furthest_over_what_is_allowed() -> None:
     first, second = made_late(10, 700), made_late(40, 700, allowed=0.1, figure="TPOT p90")
     assert made_probe(late={"": (first, second)}).worst() is first

@@ -46,11 +46,29 @@ def test_nothing_and_too_little_and_all() -> None:
     assert "--high" in said(space=space, probes=tuple(searched(space, knee(9.0))))
 
 
+def test_where_each_run_was_within_and_none_sure_it_isnt_said_to_miss() -> None:
+    space = Space(low=4, high=5)
+    below = [
+        made_probe(4, 2, 280, purpose="find"),
+        made_probe(5, 60, 280, purpose="find"),
+        *[made_probe(4, 14, 1500, purpose="confirm") for _ in range(6)],
+    ]
+    above = searched(space, lambda load: {"": 0.001 if load <= 4 else 0.0095})
+    for probes, code in ((below, 4), (above, 0)):
+        search = made_search(space=space, probes=tuple(probes))
+        text = "\n".join(answer_lines(search))
+        assert search.exit_code == code
+        assert "doesn't" not in text
+        assert "400 ms of 500" not in text
+        assert "0.933 % late or failed of 1 %" in text
+        assert "6 runs" in text
+
+
 def test_runs_that_are_invalid_for_what_lies_on_the_way_are_counted() -> None:
     probes = searched(SPACE, knee(5.0))
     assert "INVALID" not in said(probes=tuple(probes))
     bad = [replace(p, verdict="INVALID" if p.number == len(probes) else "VALID") for p in probes]
-    assert "1 of the 4 runs" in said(probes=tuple(bad))
+    assert "1 of its 4 runs" in said(probes=tuple(bad))
 
 
 def test_each_tier_is_named() -> None:

@@ -153,6 +153,9 @@ def test_a_mistake_is_one_line_that_says_what_to_write(raw: dict[str, Any], said
         {"base": {SECRET: 1}},
         {"axes": {"VLLM_API_KEY": [SECRET, "b"]}},
         {"axes": {"HF_TOKEN": {"mine": SECRET, "yours": "b"}}},
+        {"base": {"HF_ENDPOINT": f"https://me:{SECRET}@hub.example"}},
+        {"axes": {"EXTRA_ARGS": [f"--api-key {SECRET}", ""]}},
+        {"axes": {"EXTRA_ARGS": {"mine": f"--enforce-eager --api-key={SECRET}", "none": ""}}},
         {"configurations": [{"name": "a", "HF_TOKEN": SECRET}]},
     ],
 )

@@ -13,6 +13,7 @@ from vllm_bench.env_file import parse_env
 from vllm_bench.records.row import column_docs, columns
 from vllm_bench.tuning.answer import Answer
 from vllm_bench.tuning.best_env import best_env, setting_words
+from vllm_bench.tuning.configurations import Configuration
 from vllm_bench.tuning.ranking import Placed, ranked
 from vllm_bench.tuning.tables import TuneRow, to_csv, to_markdown
 from vllm_bench.tuning.trials import Highest
@@ -124,6 +125,14 @@ def test_no_secret_reaches_best_env() -> None:
 
 def test_the_words_of_an_answer_stay_a_comment() -> None:
     assert parse_env(best_env({"MODEL": "m"}, "a\nMODEL=evil")) == {"MODEL": "m"}
+
+
+def test_what_the_best_empties_is_empty_over_what_env_sets() -> None:
+    base = {"KV_CACHE_DTYPE": "fp8", "EXTRA_ARGS": "--enforce-eager", "MODEL": "m"}
+    best = Configuration("kv default", "kv", {"KV_CACHE_DTYPE": ""})
+    file = "\n".join(f"{name}={value}" for name, value in base.items())
+    found = parse_env(f"{file}\n{best_env(best.started_with(base), 'words')}")
+    assert found == {**base, "KV_CACHE_DTYPE": ""}
 
 
 names = st.sampled_from(["MODEL", "MAX_NUM_SEQS", "EXTRA_ARGS", "VLLM_ATTENTION_BACKEND"])

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..figures.digits import short
+from ..records.find_runs import made_again, session_of
 from ..scenario.load import Load
 from ..summary.summary import RunSummary
 from .comparison import Measure, Pair, Unit
@@ -99,7 +100,7 @@ def _by_key(
     visits: dict[tuple[Key, object], list[RunSummary]] = {}
     for place, run in enumerate(sorted(runs, key=_started)):
         asked = run.info.experiment if run.info else {}
-        if asked.get("made_again"):  # of a visit that wasn't whole
+        if _made_again(run, runs):
             continue
         if asked.get("id") in named and asked.get("pair") and asked.get("visit"):
             key: Key = (named[asked["id"]], asked["pair"], run.scenario, run.load)
@@ -112,6 +113,15 @@ def _by_key(
     for (key, _), of_one in visits.items():
         found.setdefault(key, []).append(Unit(tuple(of_one)))
     return found
+
+
+def _made_again(run: RunSummary, runs: Sequence[RunSummary]) -> bool:
+    """Whether a run was made again in its session, since it or its visit wasn't whole."""
+    if run.info is None:
+        return False
+    session = session_of(run.info)
+    others = (o.info for o in runs if o is not run and o.info and session_of(o.info) == session)
+    return made_again(run.info, others if session else ())
 
 
 def _started(run: RunSummary) -> float:

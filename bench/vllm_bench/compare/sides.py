@@ -126,7 +126,7 @@ def _lying(word: str, asked: _Asked) -> Named:
     chosen = choose(Asked(names=[word], every=asked.every), asked.folder)
     if not chosen.paths:
         return Named(word, files=foreign, problems=() if foreign else tuple(chosen.problems))
-    if Path(word).is_dir():
+    if Path(word).is_dir() and not asked.every:  # nights may have a commit's label each
         _refuse_mixed(word, asked.name, chosen.paths)
     return Named(word, tuple(chosen.paths), (), tuple(chosen.left_out), tuple(chosen.problems))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +29,7 @@ from ..search.kept import FOLDER, Search, Status, checksum, new_id, searches, wr
 from ..search.probe import Probe
 from ..search.sizes import FEWEST_REQUESTS, Size, expected, run_s, size_of
 from ..search.steps import FEWEST, SPOILT, Space, Step, next_step, stuck
-from ..search.words import probe_words, step_words
+from ..search.words import load_words, probe_words, step_words
 from ..vllm.page import read_page, together
 
 REST_S, LOOK_S = 60.0, 0.5  # for the server to become idle, and between two looks
@@ -37,6 +37,8 @@ PAUSE_S = 5.0  # where it doesn't tell
 AGAIN_S = 15.0  # after a run that answers nothing: what disturbed it may be over
 ANSWERS = 9  # among the loads of a space, for the estimate
 SPARE = 1.15  # of the time: a run that is begun is ended
+# What all runs of a search have in common, as far as the server says.
+SAME = ("version", "system_fingerprint", "model_root", "max_model_len", "settings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,12 +200,14 @@ class Searching:
         self.say(f"[{number}] {step_words(self.asked.of, step, size.requests)}")
         start_s = time.monotonic()
         rows, info = self._sent(search, step, size, number)
-        self._rest()
+        _check_it_is_the_same(search.server, _server(info))
+        self._rest(f"{load_words(self.asked.of, step.load)}, {rows.stem}")
         took_s = time.monotonic() - start_s
         stopped = info.notes[-1] if info.status == "stopped" and info.notes else None
         run = Run(number, step, size, round(took_s, 1), stopped)
         probe = judged(run, load_run(rows))
-        found = replace(search.with_probe(probe), server=_server(info))
+        known = {name: value for name, value in search.server.items() if value is not None}
+        found = replace(search.with_probe(probe), server={**_server(info), **known})
         write_search(
             self.session.folder,
             replace(found, took_s=round(search.took_s + time.monotonic() - began_s, 1)),
@@ -252,15 +256,21 @@ class Searching:
         ]
         return Counts(tiers, size, OVER[step.purpose], plan.measured_s).enough
 
-    def _rest(self) -> None:
-        """Wait until the server has nothing left to do; where it doesn't say, a while."""
+    def _rest(self, run: str) -> None:
+        """Wait until the server has nothing left to do; where it doesn't say, a while.
+
+        Raises BenchError where there is none any more: that a server which is gone answers nobody
+        says nothing of its load.
+        """
         with closing(server_of(self.asked.scenario, self.session.environ)) as server:
             give_up_s = time.monotonic() + REST_S
             while (busy := _busy(server.metrics_text)) and time.monotonic() < give_up_s:
                 time.sleep(LOOK_S)
-        if busy is None:
-            time.sleep(PAUSE_S)
-        elif busy:
+            if busy is None:
+                time.sleep(PAUSE_S)
+            if (why := server.why_not_ready()) is not None:
+                raise BenchError(f"the server is gone since the run at {run}: {why}")
+        if busy:
             self.say(f"  the server still has {busy:.0f} requests: somebody else's?")
 
 
@@ -274,5 +284,21 @@ def _busy(metrics_text: Callable[[], str]) -> float | None:
 
 
 def _server(info: RunInfo) -> dict[str, Any]:
-    kept = ("base_url", "version", "model", "simulator", "max_model_len", "settings")
+    kept = ("base_url", "model", "simulator", *SAME)
     return {key: info.server[key] for key in kept if key in info.server}
+
+
+def _check_it_is_the_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise BenchError where a run was of another server than those before: they don't add up."""
+    for key in SAME:
+        name, then, it_is = key, before.get(key), now.get(key)
+        if then is None or it_is is None or then == it_is:
+            continue
+        if isinstance(then, Mapping) and isinstance(it_is, Mapping):
+            name = next(k for k in {**then, **it_is} if then.get(k) != it_is.get(k))
+            then, it_is = then.get(name), it_is.get(name)
+        raise BenchError(
+            f"this isn't the server of the runs before: its {printable(name, 60)} is "
+            f"{printable(str(it_is), 100)}, and was {printable(str(then), 100)}: search anew, "
+            "without --resume"
+        )

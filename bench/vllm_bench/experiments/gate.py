@@ -50,13 +50,18 @@ class Gate:
 
     @property
     def exit_code(self) -> int:
-        """0 green, 3 red, 4 where nothing, or nothing of what was doubted, could be judged."""
+        """0 green, 3 red, 4 where a level, or something that was doubted, could not be judged."""
         if self.red:
             return RED
-        if self.second is None:
+        if self.second is None and self.first.exit_code:
             return self.first.exit_code
         judged = [row for row in self.again.values() if row.word is not None]
-        return GREEN if len(judged) == len(self.doubted) else UNJUDGED
+        return UNJUDGED if self.silent or len(judged) < len(self.doubted) else GREEN
+
+    @property
+    def silent(self) -> list[LevelRows]:
+        """The levels of the last look without any word: each run of one side was INVALID, say."""
+        return [level for level in (self.second or self.first).levels if not level.words]
 
     def lines(self) -> Iterator[str]:
         """Yield what the gate says, for people."""
@@ -68,6 +73,9 @@ class Gate:
             yield f"  {scenario}, {load.words}, {row.measure.title}: {_said(row)}{then}"
 
     def _why(self) -> str:
+        if self.exit_code == UNJUDGED and self.first.exit_code != UNJUDGED and self.silent:
+            where = ", ".join(f"{one.scenario}, {one.load.words}" for one in self.silent)
+            return f"nothing is red, but there is no word at all on {where}"
         if self.second is None:
             return "no word at all" if self.exit_code == UNJUDGED else "nothing is slower"
         return {

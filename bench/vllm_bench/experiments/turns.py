@@ -174,6 +174,8 @@ class Turns:
             if isinstance(e, OtherServerError):
                 raise
             if last:
+                for line in lines:
+                    self.means.say(f"  {line}")
                 raise VisitFailedError(self._gave_up(visit, e)) from e
             self._say(visit, "is tried once more")
             return False
@@ -249,7 +251,7 @@ class Turns:
         with tempfile.TemporaryDirectory(prefix="vllm-bench-ab-") as folder:
             session = dataclasses.replace(
                 self._session(visit, Path(folder), up),
-                say=_nobody,
+                say=self._say_waiting,
                 screen=io.StringIO(),
                 telemetry_command=None,
                 dcgm_url=None,
@@ -258,6 +260,11 @@ class Turns:
             for rows, status in session.runs([thrown_away(scenario)]):
                 self._check_it_went_on(status, up)
                 self._check_it_is_the_same(visit, rows)
+
+    def _say_waiting(self, line: str) -> None:
+        """Pass on that a server isn't there yet; the measured runs say all else again."""
+        if line.startswith("waiting for "):
+            self.means.say(line)
 
     def _measure(self, visit: Visit, scenario: Scenario, up: Up) -> None:
         """Make the visit's runs."""
@@ -324,10 +331,6 @@ class Turns:
 def runs_of(scenario: Scenario) -> int:
     """Return how many runs a visit has."""
     return scenario.repeats * len(levels_of(scenario))
-
-
-def _nobody(_: str) -> None:
-    """Say nothing: what a run that is thrown away has to say, the measured ones say again."""
 
 
 def _facts(rows: Path) -> dict[str, Any]:

@@ -339,7 +339,7 @@ def last_session(heads: Heads) -> list[Path]:
     of_it = of_it or {newest: known[newest]}
     began_s = min(info.clock_start.wall_s for info in of_it.values())
     unknown = [p for p, info in heads.items() if info is None and _written_s(p) >= began_s]
-    return [p for p, info in of_it.items() if not _made_again(info, of_it.values())] + unknown
+    return [p for p, info in of_it.items() if not made_again(info, of_it.values())] + unknown
 
 
 def session_of(info: RunInfo) -> str | None:
@@ -359,7 +359,7 @@ def _level(info: RunInfo) -> tuple[object, ...]:
     return (info.scenario.get("name"), label_of(info), *load)
 
 
-def _made_again(run: RunInfo, session: Iterable[RunInfo]) -> bool:
+def made_again(run: RunInfo, session: Iterable[RunInfo]) -> bool:
     """Whether a run was made again in its session: by --resume, since it or its visit broke off."""
     if run.experiment.get("made_again"):
         return True

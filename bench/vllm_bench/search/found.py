@@ -27,6 +27,11 @@ class Found:
     short: tuple[str, ...]  # objectives on rates that aren't met at the answer, nor below it
     end: End | Literal["unfinished"]
 
+    @property
+    def leaves_open(self) -> bool:
+        """Whether all runs beyond were within, and only too few to be sure of it."""
+        return self.beyond is not None and self.beyond.holds(self.tier)
+
 
 def answers(space: Space, probes: Sequence[Probe]) -> tuple[Found, ...]:
     """Return what the runs so far say of each tier."""
@@ -44,17 +49,18 @@ def answer(space: Space, tier: str, probes: Sequence[Probe]) -> Found:
         tier=tier,
         load=now.low,
         confirmed=len(own) if confirmed else 0,
-        sure=_sure(now.low, own) if now.low is not None and confirmed else None,
+        sure=_sure(space, now.low, own) if now.low is not None and confirmed else None,
         beyond=_worst(tier, over),
         short=at[-1].short.get(tier, ()) if at else (),
         end=now.end or "unfinished",
     )
 
 
-def _sure(load: float, runs: Sequence[Probe]) -> float:
+def _sure(space: Space, load: float, runs: Sequence[Probe]) -> float:
     """Return the load that the truth isn't below, with 95 %: as searches came out (METHOD.md)."""
     counted = max(1, sum(run.counted for run in runs))
-    return load / (1 + OFF * math.sqrt(max(1.0, OF / counted)))
+    least = load / (1 + OFF * math.sqrt(max(1.0, OF / counted)))
+    return math.floor(least) if space.whole else least
 
 
 def _worst(tier: str, runs: Sequence[Probe]) -> Probe | None:

@@ -66,7 +66,8 @@ class Search:
         A tier is open where no load was judged to meet them, or the search couldn't go on.
         """
         found = self.found
-        if any(one.end == "below low" or one.short for one in found):
+        below = any(one.end == "below low" and not one.leaves_open for one in found)
+        if below or any(one.short for one in found):
             return 3
         unsure = self.status == "stuck" and any(one.end == "unfinished" for one in found)
         return 4 if unsure or any(one.load is None for one in found) else 0

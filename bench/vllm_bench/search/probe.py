@@ -94,11 +94,15 @@ class Probe:
         words = {late.word for late in self.late[tier]}
         if self.over is not None or "missed" in words:
             return "missed"
-        return "not shown" if "not shown" in words else "met"
+        return "not shown" if "not shown" in words or self.stopped is not None else "met"
 
     def holds(self, tier: str = "") -> bool:
-        """Whether this run met the tier's objectives: by this the search goes up or down."""
-        return self.over is None and all(late.within for late in self.late[tier])
+        """Whether this run met the tier's objectives: by this the search goes up or down.
+
+        One that was ended early had too many late, if not all in the part that is judged.
+        """
+        early = self.over is not None or self.stopped is not None
+        return not early and all(late.within for late in self.late[tier])
 
     def worst(self, tier: str = "") -> Late:
         """The objective that is furthest over what is allowed, or nearest to it."""
@@ -148,10 +152,10 @@ def confirmation(runs: Sequence[Probe], tier: str, fewest: int, most: int) -> bo
     """Return whether a load's runs confirm that it meets the objectives; None: more are needed.
 
     Met where even the upper bound of the pooled share late is allowed, with a confidence of 90 %.
-    It isn't where the lower bound lies above, or one run's does with 95 %, or a queue grew; nor
-    where the most runs don't decide.
+    It isn't where the lower bound lies above, or one run's does with 95 %, or a queue grew, or one
+    had to be ended early; nor where the most runs don't decide.
     """
-    if any(run.word(tier) == "missed" for run in runs):
+    if any(run.word(tier) == "missed" or run.stopped is not None for run in runs):
         return False
     if len(runs) < fewest:
         return None

@@ -9,7 +9,7 @@ from ..scenario.scenario import Scenario
 from .axis import SLO, UNITS, Of, objectives
 from .found import OF, Found
 from .kept import Search
-from .probe import Probe, Purpose
+from .probe import Probe, Purpose, pooled
 from .steps import Space, Step, confirming
 
 DOING: dict[Purpose, str] = {"find": "doubling", "close": "closing in", "confirm": "confirming"}
@@ -27,6 +27,12 @@ def minutes(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def between(estimate_s: tuple[float, float]) -> str:
+    """Return an estimate for people: `4.5 to 22 min`'s ends, or the one."""
+    low, high = (minutes(seconds) for seconds in estimate_s)
+    return low if low == high else f"{low} to {high}"
 
 
 def asked_words(scenario: Scenario, of: Of, space: Space) -> Iterator[str]:
@@ -78,11 +84,7 @@ def answer_lines(search: Search) -> Iterator[str]:
 
 def _answer(search: Search, found: Found) -> str:
     if found.load is None:
-        if found.beyond is None:
-            return "nothing could be judged"
-        beyond = load_words(search.of, found.beyond.load)
-        even = "even " if found.end == "below low" else ""
-        return f"doesn't meet the objectives {even}at {beyond}: {_beyond(found)}"
+        return _none_met(search, found)
     most = (
         f"meets the objectives up to {load_words(search.of, found.load)} ({_worth(search, found)})"
     )
@@ -90,7 +92,19 @@ def _answer(search: Search, found: Found) -> str:
         return f"{most}, the highest that was tried: --high tries more"
     if found.beyond is None:
         return most
+    if found.leaves_open:
+        return f"{most}; at {found.beyond.load:.4g} it isn't sure: {_open(search, found)}"
     return f"{most}; at {found.beyond.load:.4g} it doesn't: {_beyond(found)}{_wide(search, found)}"
+
+
+def _none_met(search: Search, found: Found) -> str:
+    if found.beyond is None:
+        return "nothing could be judged"
+    even = "even " if found.end == "below low" else ""
+    at = f"{even}at {load_words(search.of, found.beyond.load)}"
+    if found.leaves_open:
+        return f"isn't shown to meet the objectives {at}: {_open(search, found)}"
+    return f"doesn't meet the objectives {at}: {_beyond(found)}"
 
 
 def _worth(search: Search, found: Found) -> str:
@@ -99,7 +113,7 @@ def _worth(search: Search, found: Found) -> str:
     requests = sum(p.counted for p in own)
     if not found.confirmed and own:
         runs = counted(len(own), "run")
-        return f"not confirmed: {runs} with {requests:,} requests leave it open"
+        return f"not confirmed: {requests:,} requests in {runs} leave it open"
     if not found.confirmed:
         return "not confirmed: one run, and of short ones the queue hasn't grown to its length"
     sure = "" if found.sure is None else f"; 95 % from {found.sure:.3g}"
@@ -113,8 +127,8 @@ def _doubted(search: Search, found: Found) -> str | None:
     bad = sum(p.verdict == "INVALID" for p in at)
     if not bad:
         return None
-    runs = f"{bad} of the {counted(len(at), 'run')}"
-    return f"the verdict on {runs} there is INVALID: summarize.py says why, and what that did"
+    which = "its one run" if len(at) == 1 else f"{bad} of its {len(at)} runs"
+    return f"the verdict on {which} is INVALID: summarize.py says why, and what that did"
 
 
 def _beyond(found: Found) -> str:
@@ -122,6 +136,19 @@ def _beyond(found: Found) -> str:
     assert beyond is not None
     limited = f"; limited by: {', '.join(beyond.limits)}" if beyond.limits else ""
     return f"{beyond.why(found.tier)}{limited}"
+
+
+def _open(search: Search, found: Found) -> str:
+    """Return what the runs showed together at a load where each was within, and that isn't sure."""
+    assert found.beyond is not None
+    own = [p for p in confirming(found.tier, search.probes) if p.load == found.beyond.load]
+    runs = own or [found.beyond]
+    late = max(pooled([p.late[found.tier] for p in runs]), key=lambda one: one.high - one.allowed)
+    share, allowed, high = (100 * x for x in (late.share, late.allowed, late.high))
+    return (
+        f"{late.objective}: {share:.3g} % late or failed of {allowed:.3g} %, but it may be up to "
+        f"{high:.3g} % ({late.of:,} requests in {counted(len(runs), 'run')})"
+    )
 
 
 def _wide(search: Search, found: Found) -> str:

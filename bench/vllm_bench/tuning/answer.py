@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..compare.comparison import Comparison, Row
+from ..compare.comparison import Comparison, Effect, Row
 from ..compare.measures import MEASURES
+from ..stats.batches import Interval
 from .configurations import Aim
 
 # What two are compared by when they are measured again: a measure's name (compare/measures.py).
@@ -42,11 +43,10 @@ def answer(aim: Aim, a: str, b: str, comparison: Comparison, gpus: Mapping[str, 
         return Answer("nothing", a, b, f"cannot tell between {a} and {b}: {why}")
     if aim == "throughput" and gpus.get(a, 1) != gpus.get(b, 1):
         return _by_gpu(a, b, row, gpus.get(a, 1) / gpus.get(b, 1))
-    change = _change(row.effect.ratio, row)
-    what = f"{b} against {a}: {TITLE[row.measure.name]} {change}"
+    title, effect = TITLE[row.measure.name], row.effect
+    what = f"{b} against {a}: {title} {_change(effect.ratio, effect.interval)}"
     if row.word in ("faster", "slower"):
-        best, other = (b, a) if row.word == "faster" else (a, b)
-        return Answer("better", best, other, f"{best} is better than {other}. {what}")
+        return _better(a, b, title, effect, b_is_better=row.word == "faster")
     if row.word == "equivalent":
         alike = f"within {100 * row.measure.margin:g} % of each other: cannot tell between them"
         return Answer("equivalent", a, b, f"{a} and {b} are {alike}. {what}")
@@ -55,13 +55,22 @@ def answer(aim: Aim, a: str, b: str, comparison: Comparison, gpus: Mapping[str, 
     return Answer("cannot tell", a, b, f"cannot tell between {a} and {b}{why}. {what}")
 
 
+def _better(a: str, b: str, title: str, effect: Effect, *, b_is_better: bool) -> Answer:
+    """Return the answer with the better one's margin over the other."""
+    best, other = (b, a) if b_is_better else (a, b)
+    ratio, interval = effect.ratio, effect.interval
+    if not b_is_better:
+        ratio, interval = 1 / ratio, interval and Interval(1 / interval.high, 1 / interval.low)
+    words = f"{best} is better than {other}: {title} {_change(ratio, interval)}"
+    return Answer("better", best, other, words)
+
+
 def _is_it(aim: Aim, row: Row) -> bool:
     return row.measure.name == MEASURE[aim]
 
 
-def _change(ratio: float, row: Row) -> str:
-    """Return `+8.3 % (95 % interval 6.1 to 10.4)`."""
-    interval = row.effect.interval if row.effect else None
+def _change(ratio: float, interval: Interval | None) -> str:
+    """Return `+8.3 % (95 % interval +6.1 to +10.4)`."""
     if interval is None:
         return f"{_percent(ratio)} %, of one pair"
     low, high = _percent(interval.low), _percent(interval.high)
@@ -75,16 +84,12 @@ def _percent(ratio: float) -> str:
 def _by_gpu(a: str, b: str, row: Row, factor: float) -> Answer:
     """Return the answer where the two have another number of GPUs: by the interval alone."""
     assert row.effect is not None
-    interval, ratio = row.effect.interval, row.effect.ratio * factor
-    if interval is None or row.word is None:
-        what = f"{b} against {a}: tokens/s a GPU {_percent(ratio)} %"
-        return Answer("cannot tell", a, b, f"cannot tell between {a} and {b}: {row.why}. {what}")
-    low, high = interval.low * factor, interval.high * factor
-    what = (
-        f"{b} against {a}: tokens/s a GPU {_percent(ratio)} % "
-        f"(95 % interval {_percent(low)} to {_percent(high)})"
-    )
-    if low <= 1 <= high:
-        return Answer("cannot tell", a, b, f"cannot tell between {a} and {b}. {what}")
-    best, other = (b, a) if low > 1 else (a, b)
-    return Answer("better", best, other, f"{best} is better than {other}. {what}")
+    title, ratio, interval = "tokens/s a GPU", row.effect.ratio * factor, row.effect.interval
+    if interval is not None:
+        interval = Interval(interval.low * factor, interval.high * factor)
+    if row.word is not None and interval is not None and not interval.low <= 1 <= interval.high:
+        effect = replace(row.effect, ratio=ratio, interval=interval)
+        return _better(a, b, title, effect, b_is_better=interval.low > 1)
+    why = f" ({row.why})" if row.word is None and row.why else ""
+    what = f"{b} against {a}: {title} {_change(ratio, interval)}"
+    return Answer("cannot tell", a, b, f"cannot tell between {a} and {b}{why}. {what}")

@@ -98,9 +98,19 @@ def _variable(name: str) -> str:
 
 
 def _without_secret(settings: dict[str, str]) -> dict[str, str]:
-    if MASK in " ".join(masked_words(_words(settings.get(ADDED, "")))):
-        raise ValueError(f"{ADDED} has a secret: set VLLM_API_KEY or HF_TOKEN in the environment")
+    for name, value in settings.items():
+        if MASK not in value and MASK in " ".join(masked_words(_words(value))):
+            raise ValueError(
+                f"{name} has a secret: set VLLM_API_KEY or HF_TOKEN in the environment"
+            )
     return settings
+
+
+def _axes_without_secret(axes: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    for axis, values in axes.items():
+        for value in values.values():
+            _without_secret({axis: value})
+    return axes
 
 
 def _words(arguments: str) -> list[str]:
@@ -167,7 +177,7 @@ class Experiments(BaseModel):
     name: Annotated[str, AfterValidator(short_word)] | None = None
     aim: Aim = "throughput"
     base: Base = None  # an env file, or variables; None: what .env and the shell set
-    axes: dict[Name, Axis] = {}
+    axes: Annotated[dict[Name, Axis], AfterValidator(_axes_without_secret)] = {}
     configurations: list[Annotated[Named, BeforeValidator(_one_of_a_list)]] = []
 
 
@@ -194,6 +204,10 @@ class Configuration:
     def over(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return all its variables; an empty one counts as not set, as the launcher has it."""
         return over(base, self.settings)
+
+    def started_with(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return all its variables; one that it empties is empty, and not the base's."""
+        return {**base, **self.settings, **self.over(base)}
 
 
 def over(base: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

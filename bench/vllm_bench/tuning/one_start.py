@@ -90,7 +90,7 @@ class Starts:
     def settings(self, configuration: Configuration) -> Settings:
         """Return what a configuration's server is started with, on a port that is free."""
         where = {"HOST": HERE, "PORT": str(_free_port())}
-        values = {**_values(configuration, self.base), **where}
+        values = {**configuration.started_with(self.base), **where}
         return settings_of(Path(configuration.name), values, self.environ)
 
     def _on(self, server: ServerProcess, step: Step, trial: Trial) -> Trial:
@@ -224,7 +224,7 @@ def refused(
     configuration: Configuration, base: Mapping[str, str], environ: Mapping[str, str]
 ) -> str | None:
     """Return what the launcher says against a configuration; None: it would start it."""
-    values = _values(configuration, base)
+    values = configuration.started_with(base)
     if arguments := problem_with("EXTRA_ARGS", values.get("EXTRA_ARGS", "")):
         return f"EXTRA_ARGS: {arguments}"
     settings = settings_of(Path(configuration.name), values, environ)
@@ -242,11 +242,6 @@ def refused(
     last = (done.stderr.strip().splitlines() or ["the launcher refused it"])[-1]
     said = printable(masked(last, settings.secrets), 400).removeprefix("run_server.sh: ")
     return said.replace(" (from the environment)", "")
-
-
-def _values(configuration: Configuration, base: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a configuration; one that it empties is empty, and not the base's."""
-    return {**base, **configuration.settings, **configuration.over(base)}
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:

@@ -67,7 +67,8 @@ def ended(tune: Tune, found: Sequence[Placed], answer: Answer | None) -> Iterato
     yield words
     best = _best(course, found, answer)
     if best is not None:
-        values = {name: value for name, value in best.over(base).items() if name not in CHOSEN}
+        started = best.started_with(base)
+        values = {name: value for name, value in started.items() if name not in CHOSEN}
         write_atomically(folder / "best.env", best_env(values, words).encode())
         yield f"Start with it: cat {shlex.quote(str(folder / 'best.env'))} >> .env; make server"
     drawn = _draw(folder / "pareto.png", (title, STAND_IN * simulated + words), shown)
