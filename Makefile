@@ -76,7 +76,7 @@ compare: ## which of two is better: A=seqs16 B=seqs64, labels, folders or runs (
 ab: ## start two servers by turns and compare them: A=a.env B=b.env NAME=short_chat
 	$(RUN) bench/ab.py $(SIDES) $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
-capacity: ## find how much the server can take: NAME=short_chat ARGS="--minutes 30 --of concurrency"
+capacity: ## find how much the server can take: NAME=rag ARGS="--slo ttft_ms.p95=2000 --minutes 30"
 	$(RUN) bench/capacity.py $(foreach name,$(NAMES),--name $(name)) $(ARGS)
 
 tune: ## find the server's settings for a load: FILE=experiments.yaml, ARGS=--dry-run

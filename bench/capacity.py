@@ -25,9 +25,10 @@ Writes results/capacity/<id>.csv, a row for each run; results/capacity/<id>.json
 asked and what was found; results/capacity/<id>.png, a picture of its course, and one for each of
 slo_tiers; and the runs themselves, as bench.py does, in results/capacity/<id>/.
 
-Exit codes: 0 found; 1 no server, or a run that broke off; 2 wrong usage, or a mistake in the
-scenario file; 3 not even the lowest load meets the objectives; 4 nothing could be judged, the
-client being the limit, say; 130 interrupted. What was measured is kept each time.
+Exit codes: 0 found, confirmed or not; 1 no server, or one that was gone or another one meanwhile,
+or a run that broke off; 2 wrong usage, or a mistake in the scenario file; 3 not even the lowest
+load meets the objectives; 4 nothing could be judged, the client being the limit, say; 130
+interrupted. What was measured is kept each time.
 """
 
 from __future__ import annotations

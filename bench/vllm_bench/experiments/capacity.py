@@ -30,6 +30,7 @@ from ..search.probe import Probe
 from ..search.sizes import FEWEST_REQUESTS, Size, expected, run_s, size_of
 from ..search.steps import FEWEST, SPOILT, Space, Step, next_step, stuck
 from ..search.words import load_words, probe_words, step_words
+from ..search.words import minutes as in_words
 from ..vllm.page import read_page, together
 
 REST_S, LOOK_S = 60.0, 0.5  # for the server to become idle, and between two looks
@@ -71,8 +72,7 @@ def asked_of(
     if axis == "rate" and least_s > 60 * minutes:
         raise UsageError(
             f"--minutes {minutes:g}: at {space.low:g} requests/s the shortest run, of "
-            f"{FEWEST_REQUESTS} requests, takes {least_s / 60:.0f} minutes: give more, or another "
-            "--low"
+            f"{FEWEST_REQUESTS} requests, takes {in_words(least_s)}: give more, or another --low"
         )
     return Asked(scenario=scenario, of=axis, space=space, minutes=minutes)
 
