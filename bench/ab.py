@@ -58,7 +58,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.script import RESULTS, ROOT, each_run, parser_of, read_env, run, say
+from vllm_bench.script import RESULTS, ROOT, answering, each_run, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.compare.compare import How
@@ -104,7 +104,8 @@ def _ab(args: argparse.Namespace) -> int:
         say("gate: slower in the first look: all visits are made again, on fresh seeds")
         _, second_found = _looked(args, means, how, turn=2, repeats=first.id)
         gate = Gate(first_found, second_found)
-    print(*gate.lines(), sep="\n")
+    with answering():
+        print(*gate.lines(), sep="\n")
     return gate.exit_code
 
 
@@ -368,8 +369,9 @@ def _runs(state: State, side: Any, results: Path) -> Runs:
 def _print(found: Comparison) -> None:
     from vllm_bench.tables.terminal import print_comparison, wide_console
 
-    print()
-    print_comparison(found, wide_console())
+    with answering():
+        print()
+        print_comparison(found, wide_console())
 
 
 def _say_how_to_go_on(state: State, found: Comparison, scenario: Scenario) -> None:

@@ -50,7 +50,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.script import RESULTS, ROOT, complain, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked
@@ -112,7 +112,8 @@ def _say_known(results: Path, search_id: str) -> None:
 
     with suppress(KeptError):  # it was broken off before its first run had ended
         search = read_search(results / FOLDER / f"{search_id}.json")
-        print("so far:", *answer_lines(search), sep="\n  ")
+        with answering():
+            print("so far:", *answer_lines(search), sep="\n  ")
 
 
 def _parse() -> argparse.Namespace:
@@ -274,7 +275,8 @@ def _ended(search: Search, results: Path) -> int:
     from vllm_bench.search.kept import FOLDER
     from vllm_bench.search.words import answer_lines, between, minutes
 
-    print(*answer_lines(search), sep="\n")
+    with answering():
+        print(*answer_lines(search), sep="\n")
     took, estimate = minutes(search.took_s), between(search.estimate_s)
     say(f"{counted(len(search.probes), 'run')} in {took}; estimated were {estimate}")
     try:

@@ -47,7 +47,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.run.session import Session
@@ -281,8 +281,8 @@ def _made(
     tune = _prepared(args, asked, course, base)
     say(f"results: {tune.starts.folder}")
     found, answer = tune.run()
-    for line in ended(tune, found, answer):
-        print(line)
+    with answering():
+        print(*ended(tune, found, answer), sep="\n")
     return exit_code(found, answer)
 
 

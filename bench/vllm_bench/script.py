@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -118,6 +118,22 @@ def say(line: str) -> None:
     """Print a line for people on standard error; if nobody can read it, go on."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Print an answer in the block: its exit code holds even if the reader has left.
+
+    Raises BenchError where the output can't be written, a full disk say.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard(1)
+    except OSError as e:
+        discard(1)
+        raise BenchError(f"the output: {e.strerror or e}") from e
 
 
 def read_env() -> None:

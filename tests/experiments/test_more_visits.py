@@ -47,6 +47,7 @@ def found(*levels: tuple[int, int, list[int | None]]) -> Comparison:
         (16, [(5, 3, [])], 0),  # enough are left
         (8, [(3, 0, [])], 0),  # a visit failed: nothing was thrown away
         (4, [(1, 1, [])], 0),  # no word was asked for
+        (8, [(0, 4, [])], 0),  # whatever spoils them all would spoil others
         (8, [], 0),
     ],
 )

@@ -73,7 +73,7 @@ def test_runs_that_are_invalid_for_what_lies_on_the_way_are_counted() -> None:
     probes = searched(SPACE, knee(5.0))
     assert "INVALID" not in said(probes=tuple(probes))
     bad = [replace(p, verdict="INVALID" if p.number == len(probes) else "VALID") for p in probes]
-    assert "1 of the 4 runs" in said(probes=tuple(bad))
+    assert "1 of its 4 runs" in said(probes=tuple(bad))
 
 
 def test_each_tier_is_named() -> None:

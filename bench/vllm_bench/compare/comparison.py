@@ -117,7 +117,7 @@ class Row:
     measure: Measure  # with the margin that held here, and the title that it has at this load
     a: float | None  # geometric means over the pairs
     b: float | None
-    effect: Effect | None  # None: a figure is missing or 0, `why` says which
+    effect: Effect | None  # None: a figure is missing or 0; a ratio of 0: gone in each pair
     word: Word | None  # None: no word is due, `why` says why
     why: str | None
     p: float | None = None  # two-sided, adjusted for the level's measures by Holm's method

@@ -83,10 +83,13 @@ def taken_up(state: State) -> State:
 
 
 def to_replace(state: State, found: Comparison) -> int:
-    """Return how many pairs are lacking for a word because some were thrown away; 0: none."""
+    """Return how many pairs are lacking for a word because some were thrown away; 0: none.
+
+    Where all were, others would be, too.
+    """
     if state.visits < FEWEST_FOR_A_WORD:
         return 0
-    levels = [level for level in found.levels if level.dropped]
+    levels = [level for level in found.levels if level.dropped and level.pairs]
     lacking = (FEWEST_FOR_A_WORD // 2 - len(level.pairs) for level in levels)
     return max(0, *lacking, 0)
 

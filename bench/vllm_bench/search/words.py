@@ -126,8 +126,8 @@ def _doubted(search: Search, found: Found) -> str | None:
     bad = sum(p.verdict == "INVALID" for p in at)
     if not bad:
         return None
-    runs = f"{bad} of the {counted(len(at), 'run')}"
-    return f"the verdict on {runs} there is INVALID: summarize.py says why, and what that did"
+    which = "its one run" if len(at) == 1 else f"{bad} of its {len(at)} runs"
+    return f"the verdict on {which} is INVALID: summarize.py says why, and what that did"
 
 
 def _beyond(found: Found) -> str:
