@@ -152,3 +152,6 @@ def test_the_servers_limits_are_what_it_was_short_of() -> None:
     ]
     assert "max_num_seqs (40) reached" in [*limits(full, 40)]
     assert [*limits(side(), 40)] == []
+    idle = side(running_peak=1.0, waiting_peak=0.0)
+    assert "steps" in "".join(limits(idle, None))
+    assert "steps" not in "".join(limits(idle, None, late=False))  # it failed for something else

@@ -88,7 +88,7 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
         spoilt=spoilt(f for f in summary.verdict.doubts if f.code not in spared)
         or _unmeasured(tiers),
         verdict=summary.verdict.level,
-        limits=tuple(limits(summary.server_side, _most_seqs(summary))),
+        limits=tuple(limits(summary.server_side, _most_seqs(summary), late=not within)),
         server=_figures(summary.server_side),
     )
 
@@ -162,8 +162,11 @@ def _unmeasured(tiers: Mapping[str, Attainment]) -> str | None:
 # ---- what the server said ----
 
 
-def limits(side: ServerSide, most_seqs: int | None) -> Iterator[str]:
-    """Yield what the server was short of, for people; nothing where it doesn't say."""
+def limits(side: ServerSide, most_seqs: int | None, *, late: bool = True) -> Iterator[str]:
+    """Yield what the server was short of, for people; nothing where it doesn't say.
+
+    `late`: more requests were late than may be, so where none waits, the steps take long.
+    """
     if (side.kv_cache_peak or 0.0) >= KV_FULL:
         yield "KV cache full"
     elif side.kv_cache_peak is not None and side.preemptions:
@@ -174,7 +177,8 @@ def limits(side: ServerSide, most_seqs: int | None) -> Iterator[str]:
         yield f"{counted(side.preemptions, 'request')} preempted"
     running, waiting = side.running_peak, side.waiting_peak
     if running is not None and waiting is not None:
-        waits = f"{waiting:.0f} waiting" if waiting else "none waiting: the steps take long"
+        slow = ": the steps take long" if late else ""
+        waits = f"{waiting:.0f} waiting" if waiting else f"none waiting{slow}"
         yield f"{running:.0f} running, {waits}"
 
 
