@@ -10,10 +10,10 @@ from vllm_bench.compare.comparison import Comparison, Effect, LevelRows, Row, Wo
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.batches import Interval
-from vllm_bench.tuning.answer import MEASURE, answer
+from vllm_bench.tuning.answer import MEASURE, answer, by_objectives
 from vllm_bench.tuning.configurations import Aim
 from vllm_bench.tuning.one_start import gpus_said
-from vllm_bench.tuning.ranking import better_half, ranked
+from vllm_bench.tuning.ranking import better_half, mostly_missed, ranked
 from vllm_bench.tuning.trials import Highest, Tried
 
 from tests.tuning.made_trials import made_run, made_trial, tried
@@ -161,3 +161,36 @@ def test_another_number_of_gpus_is_compared_by_gpu() -> None:
     assert answer("throughput", "a", "b", compared("faster", 2.0), {"a": 1, "b": 2}).outcome == (
         "cannot tell"
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "missed", "outcome", "best"),
+    [
+        ("faster", {"b": True}, "better", "a"),  # more tokens/s, and every user waits
+        ("faster", {"a": True}, "better", "b"),
+        ("faster", {"a": True, "b": True}, "better", "b"),
+        ("slower", {"b": True}, "better", "a"),
+        ("equivalent", {"a": True}, "better", "b"),
+        ("cannot tell", {"b": True}, "better", "a"),
+        ("cannot tell", {}, "cannot tell", "a"),
+    ],
+)
+def test_one_that_misses_the_objectives_in_its_turns_isnt_better_than_one_that_doesnt(
+    word: Word, missed: dict[str, bool], outcome: str, best: str
+) -> None:
+    ratio = {"faster": 1.2, "slower": 0.8}.get(word, 1.0)
+    turns = answer("throughput", "a", "b", compared(word, ratio), {})
+    found = by_objectives(turns, missed)
+    assert (found.outcome, found.best) == (outcome, best)
+    assert {found.best, found.other} == {"a", "b"}
+    nothing = answer("throughput", "a", "b", Comparison("a", "b", (), (), (), ("none",)), {})
+    assert by_objectives(nothing, missed) == nothing
+
+
+def test_half_of_the_turns_isnt_most_of_them(tmp_path: Path) -> None:
+    late = {"scenario": SLO, "ttft_ms": 300.0}
+    fine = {"scenario": SLO, "ttft_ms": 10.0}
+    assert mostly_missed(measured(tmp_path, "a", late, late, fine).runs)
+    assert not mostly_missed(measured(tmp_path, "b", late, fine).runs)
+    assert not mostly_missed(measured(tmp_path, "c", {}).runs)
+    assert not mostly_missed(())

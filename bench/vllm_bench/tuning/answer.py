@@ -55,6 +55,22 @@ def answer(aim: Aim, a: str, b: str, comparison: Comparison, gpus: Mapping[str, 
     return Answer("cannot tell", a, b, f"cannot tell between {a} and {b}{why}. {what}")
 
 
+def by_objectives(found: Answer, missed: Mapping[str, bool]) -> Answer:
+    """Return the answer where one of the two alone missed the objectives in its turns: the other.
+
+    The level of the turns is one where the first of them met; the second may owe its place to
+    another one. `missed` is by name.
+    """
+    late = [name for name in (found.best, found.other) if missed.get(name)]
+    if len(late) != 1 or found.outcome == "nothing":
+        return found
+    fine = found.other if late == [found.best] else found.best
+    if found.outcome == "better" and fine == found.best:
+        return found
+    words = f"{fine} is better than {late[0]}, which missed the objectives in its turns"
+    return Answer("better", fine, late[0], f"{words}; without them: {found.words}")
+
+
 def _better(a: str, b: str, title: str, effect: Effect, *, b_is_better: bool) -> Answer:
     """Return the answer with the better one's margin over the other."""
     best, other = (b, a) if b_is_better else (a, b)

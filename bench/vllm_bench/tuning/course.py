@@ -21,11 +21,11 @@ from ..records.text import printable
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario
 from ..summary.summary import RunSummary
-from .answer import Answer, answer
+from .answer import Answer, answer, by_objectives
 from .best_env import setting_words
 from .configurations import Aim, Configuration
 from .one_start import Starts
-from .ranking import Placed, better_half, gpus_of, ranked
+from .ranking import Placed, better_half, gpus_of, mostly_missed, ranked
 from .searched import Wanted
 from .step import Step, at_level, of_pair, screen, size_of
 from .tables import lines
@@ -158,9 +158,13 @@ class Tune:
         for step in self.course.by_turns(a, b):
             self._make(step)
         trials = self.tuning.at("again")
-        first, second = (Side(one.name, tuple(self._again(trials, one))) for one in (a, b))
+        runs = {one.name: tuple(self._again(trials, one)) for one in (a, b)}
+        first, second = (Side(one.name, runs[one.name]) for one in (a, b))
         gpus = {one.name: n for one in (a, b) if (n := gpus_of(one.tried))}
-        return answer(self.course.aim, a.name, b.name, compare(first, second), gpus)
+        found = answer(self.course.aim, a.name, b.name, compare(first, second), gpus)
+        if self.course.pairs < PAIRS:
+            return found
+        return by_objectives(found, {name: mostly_missed(of) for name, of in runs.items()})
 
     def _again(self, trials: Sequence[Trial], placed: Placed) -> Iterator[RunSummary]:
         own = [t for t in trials if t.label == placed.tried.trial.label]

@@ -155,6 +155,12 @@ def _top(found: Sequence[Tried]) -> _Top:
     return _Top(load, 50.0 if None in known else 95.0)
 
 
+def mostly_missed(runs: Sequence[RunSummary]) -> bool:
+    """Whether more than half of the runs missed their objectives."""
+    missed = sum(run.attainment is not None and run.attainment.word == "missed" for run in runs)
+    return 2 * missed > len(runs)
+
+
 def _missed(level: Level) -> bool:
     return level.attainment is not None and level.attainment.word == "missed"
 
