@@ -249,8 +249,8 @@ def _print_plan(asked: Asked) -> None:
 
     answer = asked.space.rounded((asked.space.low * asked.space.high) ** 0.5)
     print(f"If the answer were {load_words(asked.of, answer)}:")
-    for number, (step, size, seconds) in enumerate(planned(asked, answer), 1):
-        print(f"  [{number}] {step_words(asked.of, step, size.requests)}: {minutes(seconds)}")
+    for number, (step, size, took_s) in enumerate(planned(asked, answer), 1):
+        print(f"  [{number}] {step_words(asked.of, step, size.requests)}: {minutes(took_s)}")
 
 
 def _ended(search: Search, results: Path) -> int:
