@@ -58,6 +58,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.flags import seconds
 from vllm_bench.script import RESULTS, ROOT, answering, each_run, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -134,7 +135,7 @@ def _parse() -> argparse.Namespace:
     judged.add_argument("--check", action="store_true", help="a gate: look again before it is red")
     _add_load(parser)
     ready = f"wait this long for a server to be ready (default: {READY_S:g})"
-    add("--wait-s", type=_seconds, default=READY_S, metavar="S", help=ready)
+    add("--wait-s", type=seconds, default=READY_S, metavar="S", help=ready)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
@@ -173,16 +174,6 @@ def _visits(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds above 0")
-    return seconds
-
-
 def _margins(given: Sequence[str]) -> dict[str, float]:
     from vllm_bench.compare.measures import margins_of
 
@@ -194,27 +185,20 @@ def _margins(given: Sequence[str]) -> dict[str, float]:
 
 def _scenario(args: argparse.Namespace) -> Scenario:
     """Return the one scenario that is meant. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import assigned, quick
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import check_named, quick, with_assigned
     from vllm_bench.scenario.scenario import KNOWN_KEYS, load_scenarios
 
     given: dict[str, object] = quick({}) if args.quick else {}
     given |= {"model": args.model} if args.model else {}
     given |= {"telemetry": True} if args.telemetry else {}
-    try:
-        assigned("--set", args.set or (), given)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
-    for key in given.keys() - KNOWN_KEYS | given.keys() & {"label", "base_url"}:
-        why = "the side's own: --label-a, the env file" if key in KNOWN_KEYS else "no such key"
-        raise UsageError(f"--set {key}: {why}{nearest(key, KNOWN_KEYS)}")
+    given = with_assigned(given, args.set, KNOWN_KEYS)
+    for key in given.keys() & {"label", "base_url"}:
+        raise UsageError(f"--set {key}: the side's own: --label-a, the env file")
     found = load_scenarios(args.scenarios, given)
     if args.name is None and len(found) > 1:
         raise UsageError(f"--name is missing: {args.scenarios} has {', '.join(found)}")
     name = args.name or next(iter(found))
-    if name not in found:
-        hint = nearest(name, list(found))
-        raise UsageError(f"--name {name}: {args.scenarios} has {', '.join(found)}{hint}")
+    check_named("--name", name, found, args.scenarios)
     return found[name]
 
 

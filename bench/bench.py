@@ -60,7 +60,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.errors import BenchError
+from vllm_bench.flags import number, seconds, whole, workers
 from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -144,10 +145,10 @@ def _parse() -> argparse.Namespace:
     add("--label", metavar="WORD", help="names the runs: runs of other labels aren't their repeats")
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
     wait = f"wait this long for the server (default: {WAIT_S:g})"
-    add("--wait-s", type=_seconds, default=WAIT_S, metavar="S", help=wait)
+    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
     gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
-    add("--give-up-s", type=_seconds, default=GIVE_UP_S, metavar="S", help=gone)
-    add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
+    add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
+    add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     add("--resume", action="store_true", help="leave out the runs that are complete in D already")
@@ -163,10 +164,10 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     rates = "requests per second, whether or not earlier ones have ended"
     add("--request-rate", type=_rates, metavar="R,…", dest="request_rates", help=rates)
     add("--trace", metavar="F", help="recorded traffic: docs/LOAD.md")
-    add("--num-requests", type=_whole, metavar="N", help="requests of each level")
-    add("--duration-s", type=_number, metavar="S", help="seconds of each level")
-    add("--prefill-tokens", type=_whole, metavar="N", help="tokens of a prompt")
-    add("--max-new-tokens", type=_whole, metavar="N", help="most tokens of a reply")
+    add("--num-requests", type=whole, metavar="N", help="requests of each level")
+    add("--duration-s", type=number, metavar="S", help="seconds of each level")
+    add("--prefill-tokens", type=whole, metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=whole, metavar="N", help="most tokens of a reply")
     slo = "an objective: ttft_ms.p99=500, success_rate=0.999, requests_per_s.min=20; repeatable"
     add("--slo", action="append", metavar="M.pQ=MS", help=slo)
     any_key = "any other key of a scenario: seed=7, extra_body.top_p=0.9; repeatable"
@@ -175,30 +176,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 
 
 def _rates(text: str) -> list[float]:
-    return [_number(part) for part in text.split(",")]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number") from e
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, 0 or more")
-    return seconds
+    return [number(part) for part in text.split(",")]
 
 
 def _command(text: str) -> str:
@@ -220,18 +198,9 @@ def _page(text: str) -> str:
     return text
 
 
-def _workers(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
-    return int(text)
-
-
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import ALONE, makes_a_scenario, usual
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import ALONE, check_named, makes_a_scenario, usual
     from vllm_bench.scenario.scenario import load_scenarios
 
     given = _given(args)
@@ -241,16 +210,13 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
         return list(found.values())
     found = load_scenarios(args.scenarios, given)
     for name in args.name or ():
-        if name not in found:
-            hint = nearest(name, list(found))
-            raise UsageError(f"--name {name}: {args.scenarios} has {', '.join(found)}{hint}")
+        check_named("--name", name, found, args.scenarios)
     return [s for name, s in found.items() if not args.name or name in args.name]
 
 
 def _given(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that flags give, by key. Raises UsageError."""
-    from vllm_bench.scenario.by_flags import FLAGS, assigned, quick
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import FLAGS, quick, with_assigned
     from vllm_bench.scenario.scenario import KNOWN_KEYS
 
     flags = {key: getattr(args, key) for key in FLAGS if key not in ("slo", "telemetry")}
@@ -258,15 +224,7 @@ def _given(args: argparse.Namespace) -> dict[str, object]:
     found = {key: value for key, value in flags.items() if value is not None}
     if args.quick:
         found = {**quick(found), **found}
-    try:
-        assigned("--set", args.set or (), found)
-        for key in found.keys() - KNOWN_KEYS:
-            raise UsageError(f"--set {key}: no such key{nearest(key, KNOWN_KEYS)}")
-        if args.slo:
-            found["slo"] = assigned("--slo", args.slo)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
-    return found
+    return with_assigned(found, args.set, KNOWN_KEYS, args.slo)
 
 
 def _say_how_to_keep(scenario: Scenario) -> None:

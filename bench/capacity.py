@@ -50,6 +50,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.flags import seconds, whole, workers
 from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -139,10 +140,10 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     add("--base-url", metavar="URL", help="the server, in the place of the scenario's")
     add("--model", metavar="M", help="the model, by its name on the server")
     add("--label", metavar="WORD", help="what is special about these runs")
-    add("--wait-s", type=_load, default=WAIT_S, metavar="S", help="wait so long for the server")
+    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
     gone = f"end where the server turned all away for so long (default: {GIVE_UP_S:g})"
-    add("--give-up-s", type=_load, default=GIVE_UP_S, metavar="S", help=gone)
-    add("--workers", type=_workers, metavar="N", help="sending processes (default: auto)")
+    add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
+    add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
     add("--plain", action="store_true", help="lines instead of the live view")
     add("--telemetry", action="store_true", default=None, help="sample GPUs during the runs")
 
@@ -158,8 +159,8 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
         help="its streams; raises them",
     )
     add("--dataset", metavar="D", help="its prompts")
-    add("--prefill-tokens", type=int, metavar="N", help="tokens of a prompt")
-    add("--max-new-tokens", type=int, metavar="N", help="most tokens of a reply")
+    add("--prefill-tokens", type=whole, metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=whole, metavar="N", help="most tokens of a reply")
     slo = "an objective: ttft_ms.p99=500, success_rate=0.999; repeatable"
     add("--slo", action="append", metavar="M.pQ=MS", help=slo)
     add("--set", action="append", metavar="KEY=VALUE", help="any other key; repeatable")
@@ -185,16 +186,9 @@ def _streams(text: str) -> list[int]:
     return list(counts(text))
 
 
-def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256")
-    return int(text)
-
-
 def _scenario(args: argparse.Namespace) -> Scenario:
     """Return the scenario to search with. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import ALONE, makes_a_scenario, usual
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import ALONE, check_named, makes_a_scenario, usual
     from vllm_bench.scenario.scenario import load_scenarios
 
     given = _given(args)
@@ -203,10 +197,9 @@ def _scenario(args: argparse.Namespace) -> Scenario:
     found = load_scenarios(args.scenarios, given)
     if args.name is None and len(found) == 1:
         return next(iter(found.values()))
-    if args.name not in found:
-        asked = "which scenario?" if args.name is None else f"--name {args.name}:"
-        hint = nearest(args.name, list(found)) if args.name is not None else ""
-        raise UsageError(f"{asked} {args.scenarios} has {', '.join(found)}{hint}")
+    if args.name is None:
+        raise UsageError(f"--name is missing: {args.scenarios} has {', '.join(found)}")
+    check_named("--name", args.name, found, args.scenarios)
     return found[args.name]
 
 
@@ -220,21 +213,12 @@ def _of(args: argparse.Namespace, scenario: Scenario) -> Of | None:
 
 def _given(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that flags give, by key. Raises UsageError."""
-    from vllm_bench.scenario.by_flags import FLAGS, assigned
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import FLAGS, with_assigned
     from vllm_bench.scenario.scenario import KNOWN_KEYS
 
     flags = {key: getattr(args, key, None) for key in FLAGS if key != "slo"}
     found = {key: value for key, value in flags.items() if value is not None}
-    try:
-        assigned("--set", args.set or (), found)
-        for key in found.keys() - KNOWN_KEYS:
-            raise UsageError(f"--set {key}: no such key{nearest(key, KNOWN_KEYS)}")
-        if args.slo:
-            found["slo"] = assigned("--slo", args.slo)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
-    return found
+    return with_assigned(found, args.set, KNOWN_KEYS, args.slo)
 
 
 def _session(args: argparse.Namespace) -> Session:
@@ -265,8 +249,8 @@ def _print_plan(asked: Asked) -> None:
 
     answer = asked.space.rounded((asked.space.low * asked.space.high) ** 0.5)
     print(f"If the answer were {load_words(asked.of, answer)}:")
-    for number, (step, size, seconds) in enumerate(planned(asked, answer), 1):
-        print(f"  [{number}] {step_words(asked.of, step, size.requests)}: {minutes(seconds)}")
+    for number, (step, size, took_s) in enumerate(planned(asked, answer), 1):
+        print(f"  [{number}] {step_words(asked.of, step, size.requests)}: {minutes(took_s)}")
 
 
 def _ended(search: Search, results: Path) -> int:

@@ -187,23 +187,15 @@ def _axis(text: str) -> tuple[str, list[str]]:
 
 def _scenario(args: argparse.Namespace, asked: Experiments) -> Scenario:
     """Return the scenario that is sent. Raises UsageError."""
-    from vllm_bench.scenario.by_flags import assigned
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import check_named, with_assigned
     from vllm_bench.scenario.scenario import KNOWN_KEYS, load_scenarios
 
     path = args.scenarios or _beside(args, asked.scenarios) or ROOT / "bench" / "scenarios.yaml"
-    given: dict[str, Any] = {"dataset": args.dataset} if args.dataset else {}
-    try:
-        assigned("--set", args.set or (), given)
-    except ValueError as e:
-        raise UsageError(str(e)) from e
-    for key in given.keys() - KNOWN_KEYS:
-        raise UsageError(f"--set {key}: no such key{nearest(key, KNOWN_KEYS)}")
+    given = {"dataset": args.dataset} if args.dataset else {}
+    given = with_assigned(given, args.set, KNOWN_KEYS)
     found = load_scenarios(path, given)
     name = asked.scenario
-    if name not in found:
-        hint = nearest(name, list(found))
-        raise UsageError(f"scenario {name}: {path} has {', '.join(found)}{hint}")
+    check_named("scenario", name, found, path)
     scenario = found[name]
     if asked.aim == "ttft" and not scenario.stream:
         raise UsageError(f"aim ttft: scenario {name} doesn't stream, so there is no first token")

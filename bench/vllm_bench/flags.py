@@ -115,3 +115,41 @@ def _meant(flag: str, known: Sequence[str]) -> str:
 
 def _hint(near: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
+
+
+# ---- what a value must be, for add_argument(type=...); each raises ArgumentTypeError ----
+
+
+def number(text: str) -> float:
+    """Return a number."""
+    try:
+        return float(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number") from e
+
+
+def whole(text: str) -> int:
+    """Return a whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return seconds, 0 or more."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, 0 or more")
+    return found
+
+
+def workers(text: str) -> int | None:
+    """Return how many sending processes; None: auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
+    return int(text)

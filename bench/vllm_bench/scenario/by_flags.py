@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ..errors import UsageError
 from .load_keys import SHAPES
-from .mistakes import word
+from .mistakes import nearest, word
 from .secrets import masked_words
 from .yaml_file import YamlError, parse_yaml
 
@@ -53,6 +54,35 @@ def quick(given: Mapping[str, Any]) -> dict[str, object]:
     streams = given.get("concurrencies") or []
     rounds = {"num_requests": QUICK_ROUNDS * streams[0]} if len(streams) == 1 else {}
     return {"duration_s": QUICK_S, "repeats": 1, **rounds}
+
+
+def check_named(flag: str, name: str, there: Collection[str], file: object) -> None:
+    """Raise UsageError where a file has no scenario of this name."""
+    if name not in there:
+        raise UsageError(
+            f"{flag} {name}: {file} has {', '.join(there)}{nearest(name, list(there))}"
+        )
+
+
+def with_assigned(
+    found: Mapping[str, object],
+    settings: Iterable[str] | None,
+    known: Collection[str],
+    slo: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Return settings with those of --set, whose keys must be known, and of --slo.
+
+    Raises UsageError.
+    """
+    try:
+        all_of_them = assigned("--set", settings or (), dict(found))
+        for key in all_of_them.keys() - set(known):
+            raise UsageError(f"--set {key}: no such key{nearest(key, known)}")
+        if slo:
+            all_of_them["slo"] = assigned("--slo", slo)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    return all_of_them
 
 
 def assigned(
