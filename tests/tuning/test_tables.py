@@ -16,7 +16,7 @@ from vllm_bench.tuning.best_env import best_env, setting_words
 from vllm_bench.tuning.configurations import Configuration
 from vllm_bench.tuning.ranking import Placed, ranked
 from vllm_bench.tuning.tables import TuneRow, to_csv, to_markdown
-from vllm_bench.tuning.trials import Highest
+from vllm_bench.tuning.trials import Highest, Tried
 from vllm_bench.tuning.words import exit_code, in_words
 
 from tests.tuning.made_trials import made_run, made_trial, tried
@@ -99,6 +99,17 @@ def test_no_load_that_meets_the_objectives_is_an_objective_missed(tmp_path: Path
     found = ranked("capacity", [tried(tmp_path, made_trial("a", capacity=highest))])
     assert exit_code(found, None) == 3
     assert "even at 1" in in_words(found, None)
+
+
+def test_of_capacities_the_answer_has_what_the_searches_found(tmp_path: Path) -> None:
+    def at(name: str, value: float) -> Tried:
+        highest = Highest(value=value, unit="requests/s", words=f"meets up to {value:g}")
+        return tried(tmp_path, made_trial(name, capacity=highest))
+
+    told = Answer("cannot tell", "b", "a", "cannot tell between b and a")
+    words = in_words(ranked("capacity", [at("a", 20.0), at("b", 40.25)]), told)
+    assert "b 40.25 requests/s, a 20 requests/s" in words
+    assert "found" not in in_words([placed(tmp_path, "c")], told)
 
 
 def test_what_was_measured_once_is_said_to_be_chance(tmp_path: Path) -> None:

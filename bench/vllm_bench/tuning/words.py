@@ -83,7 +83,7 @@ def in_words(found: Sequence[Placed], answer: Answer | None) -> str:
         return "nothing could be judged: " + "; ".join(f"{one.name}: {one.why}" for one in found)
     missed = " Each configuration missed the objectives." if _all_missed(scored) else ""
     if answer is not None:
-        return answer.words + "." + missed
+        return f"{answer.words}.{_searched(scored)}{missed}"
     first = scored[0]
     assert first.score is not None
     if len(scored) < FEW:
@@ -92,6 +92,15 @@ def in_words(found: Sequence[Placed], answer: Answer | None) -> str:
         f"{first.name} came first, measured once: {first.score.words}. Without turns of the two "
         f"best (--pairs) that may be chance.{missed}"
     )
+
+
+def _searched(scored: Sequence[Placed]) -> str:
+    """Return what the searches of the two best found; nothing where they weren't searched."""
+    highest = [(one.name, one.tried.trial.capacity) for one in scored[:FEW]]
+    found = [
+        f"{name} {most.value:.4g} {most.unit}" for name, most in highest if most and most.value
+    ]
+    return f" The searches found: {', '.join(found)}." if found else ""
 
 
 def exit_code(found: Sequence[Placed], answer: Answer | None) -> int:
