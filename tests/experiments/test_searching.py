@@ -191,6 +191,14 @@ def test_runs_of_another_server_dont_add_up(
     assert kept.server["version"] == "0.33.0"
 
 
+def test_a_server_that_was_started_anew_with_the_same_settings_is_the_same() -> None:
+    before = {"settings": {"max_num_seqs": 8, "num_gpu_blocks": 7431}, "version": "0.33.0"}
+    after = {"settings": {"max_num_seqs": 8, "num_gpu_blocks": 7430}, "version": None}
+    capacity._check_it_is_the_same(before, after)
+    with pytest.raises(BenchError, match="max_num_seqs"):
+        capacity._check_it_is_the_same(before, {"settings": {"max_num_seqs": 9}})
+
+
 def test_streams_are_estimated_by_the_run_nearest_to_them(
     searching: Callable[..., Made],
 ) -> None:

@@ -40,6 +40,8 @@ ANSWERS = 9  # among the loads of a space, for the estimate
 SPARE = 1.15  # of the time: a run that is begun is ended
 # What all runs of a search have in common, as far as the server says.
 SAME = ("version", "system_fingerprint", "model_root", "max_model_len", "settings")
+# Of its settings not what each start measures: the memory that is free then.
+MEASURED = ("num_gpu_blocks", "num_cpu_blocks", "kv_cache_size_tokens", "kv_cache_max_concurrency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,8 +297,11 @@ def _check_it_is_the_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
         if then is None or it_is is None or then == it_is:
             continue
         if isinstance(then, Mapping) and isinstance(it_is, Mapping):
-            name = next(k for k in {**then, **it_is} if then.get(k) != it_is.get(k))
-            then, it_is = then.get(name), it_is.get(name)
+            names = {*then, *it_is} - {*MEASURED}
+            other = sorted(k for k in names if then.get(k) != it_is.get(k))
+            if not other:
+                continue
+            name, then, it_is = other[0], then.get(other[0]), it_is.get(other[0])
         raise BenchError(
             f"this isn't the server of the runs before: its {printable(name, 60)} is "
             f"{printable(str(it_is), 100)}, and was {printable(str(then), 100)}: search anew, "
