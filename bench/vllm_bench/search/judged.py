@@ -32,8 +32,8 @@ CLIENT = (
     *("worker_lost", "stamp_error", "loop_lag", "send_lag"),
     *("rate_shortfall", "merged_reads"),
 )
-# These only add to times: what met even so would have met without them. Late sends change the load
-# too, so they confirm nothing.
+# These add to times (merged reads may shorten a TPOT by a part of one gap): what met even so would
+# have met without them. Late sends change the load too, so they confirm nothing.
 LATE, LATE_SENDS = ("merged_reads",), ("send_lag",)
 KV_FULL = 0.97  # of the blocks: the next request's prompt rarely finds room in the rest
 
