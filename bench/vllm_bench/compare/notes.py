@@ -14,11 +14,13 @@ from .pairs import Matched, Side
 
 ONE_START = (
     "this is about these server processes: nothing says that each visit had a start of its own, "
-    "and identical builds differ by about 1 % from start to start (make ab restarts them)"
+    "and starts differ by about 1 %: of identical builds, in three of ten comparisons a measure is "
+    "called faster or slower (make ab restarts them)"
 )
 A_BEFORE_B = (
     "all of A ran before all of B, so what changed meanwhile (heat, other load, the client) looks "
-    "like B's doing; make ab takes turns"
+    "like B's doing: under a trend of 5 %, two of three comparisons of equal servers call one "
+    "faster or slower; make ab takes turns"
 )
 NO_TURNS = (
     "A ran first in every pair, so a trend looks like B's doing; make ab takes turns, A B B A"
