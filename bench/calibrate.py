@@ -115,8 +115,8 @@ def _median_level(pace: Pace, repeats: int) -> Calibration:
 
 def _measured(pace: Pace, folder: Path) -> Calibration:
     """Run the client once, and compare its files with the simulator's truth."""
+    from vllm_bench.records.beside.token_file import load
     from vllm_bench.records.find_runs import load_run
-    from vllm_bench.records.token_file import load
     from vllm_bench.run.exact_run import CalibrationError, exact_run
     from vllm_bench.summary.calibration import Calibration
     from vllm_bench.summary.truth import client_errors, error_figures, read_truth

@@ -170,7 +170,7 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
     read_env()
     scenario = _scenario(args)
     server = server_of(scenario, os.environ) if args.base_url else None
-    return plans_for(scenario, server, os.environ)[0].prompts
+    return plans_for(scenario, server, os.environ)[0].drawn[0].prompts
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:

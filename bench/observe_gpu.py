@@ -118,8 +118,8 @@ def _indexes(text: str) -> list[int]:
 
 
 def _explain() -> int:
+    from vllm_bench.records.beside.samples import GpuRow
     from vllm_bench.records.row import column_docs
-    from vllm_bench.records.samples import GpuRow
 
     for name, meaning in column_docs(GpuRow):
         print(f"{name:20} {meaning}")

@@ -176,7 +176,7 @@ def _label(word: str, names: Sequence[str], folder: Path) -> int:
     from vllm_bench.records.request_record import RecordsError
     from vllm_bench.records.run_files import ended, files_of
     from vllm_bench.records.run_info import read_head, read_run_info, write_run_info
-    from vllm_bench.scenario.checks import short_word
+    from vllm_bench.scenario.mistakes import short_word
 
     try:
         label = short_word(word) if word else None

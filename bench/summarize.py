@@ -111,9 +111,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _print_columns() -> int:
+    from vllm_bench.records.beside.samples import GpuRow, ServerRow
     from vllm_bench.records.request_record import RequestRecord
     from vllm_bench.records.row import column_docs
-    from vllm_bench.records.samples import GpuRow, ServerRow
     from vllm_bench.tables.columns import SUMMARY_COLUMNS
     from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 

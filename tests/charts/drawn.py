@@ -13,9 +13,9 @@ from vllm_bench.charts.chart import Chart, Heading, Line
 from vllm_bench.charts.pen_matplotlib import draw
 from vllm_bench.charts.pictures import DrawnRun, all_series, drawn_run
 from vllm_bench.figures.facts import Facts
+from vllm_bench.records.beside.token_file import save
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
-from vllm_bench.records.token_file import save
 from vllm_bench.summary.levels import Series
 from vllm_bench.summary.summary import facts_of, summarize
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from vllm_bench.records.beside.token_file import load
 from vllm_bench.records.find_runs import Run, load_run
-from vllm_bench.records.token_file import load
 from vllm_bench.summary.truth import SeenRequest, seen_requests
 
 from tests.sim.simulated import Simulated

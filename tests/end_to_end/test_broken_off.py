@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from vllm_bench.records.beside.token_file import recover
 from vllm_bench.records.run_info import read_run_info
-from vllm_bench.records.token_file import recover
 
 from tests.sim.simulated import Simulated
 from tests.support.far_end import TinyVllm

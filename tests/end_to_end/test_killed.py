@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.token_file import load, recover
 from vllm_bench.records.run_info import RunInfo, read_run_info
-from vllm_bench.records.token_file import load, recover
 from vllm_bench.run.folder import mark_left_behind
 
 from tests.end_to_end.killing import NS, REPLIES, STREAMS, Fate, Pulse, Truth, kill, planned

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.samples import GpuRow
 from vllm_bench.records.row import columns
-from vllm_bench.records.samples import GpuRow
 from vllm_bench.serverside.energy import MIN_ENERGY_WINDOW_S
 
 from tests.sim.simulated import Simulated

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vllm_bench.records.beside.samples import GpuRow, ServerRow
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.samples import GpuRow, ServerRow
 from vllm_bench.summary.summary import RunSummary, summarize
 
 from tests.support.made_runs import (

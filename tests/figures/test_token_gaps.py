@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vllm_bench.figures.token_gaps import find_reads, reads_of
+from vllm_bench.records.beside.token_file import save
 from vllm_bench.records.request_record import RecordsError
-from vllm_bench.records.token_file import save
 from vllm_bench.stats.distribution import describe
 
 from tests.support.made_runs import failed_record, frame_of, made_info, made_record, write_run

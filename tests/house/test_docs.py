@@ -70,6 +70,7 @@ BESIDE: dict[str, dict[str, object]] = {
     "max_in_flight": {"request_rates": [2], "num_requests": 1},
     "request_rates": {"num_requests": 1},
     "trace": {},
+    "classes": {"request_rates": [2], "num_requests": 9},
     "speed": {"trace": "azure.csv"},
 }
 CLOSED: dict[str, object] = {"concurrencies": [1], "num_requests": 1}

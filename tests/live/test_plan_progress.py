@@ -34,13 +34,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def plan(due_s: tuple[float, ...] = (), **changes: Any) -> Any:
     """What is asked of a plan: an open loop where requests come due, else 4 streams."""
+    part = SimpleNamespace(
+        open_loop=bool(due_s),
+        scenario=SimpleNamespace(max_in_flight=changes.pop("max_in_flight", None)),
+        talk=changes.pop("talk", None),
+    )
     parts: dict[str, Any] = {
         "measured": len(due_s) or 20,
-        "open_loop": bool(due_s),
         "measured_s": due_s,
-        "scenario": SimpleNamespace(max_in_flight=changes.pop("max_in_flight", None)),
+        "drawn": [part],
         "level": SimpleNamespace(concurrency=None if due_s else 4),
-        "talk": None,
         "duration_s": None,
     }
     return SimpleNamespace(**{**parts, **changes})

@@ -10,8 +10,8 @@ import numpy as np
 from vllm_bench.charts.over_time import Room
 from vllm_bench.charts.pictures import DrawnRun, drawn_run
 from vllm_bench.page.page import to_html
+from vllm_bench.records.beside.token_file import save
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.token_file import save
 from vllm_bench.summary.summary import facts_of, summarize
 
 from tests.support.made_runs import made_info, made_record, write_run

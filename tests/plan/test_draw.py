@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.plan.draw import plans_of, warmup_count
+from vllm_bench.plan.draw import Material, plans_of, warmup_count
 from vllm_bench.plan.dry_run import write_plan
-from vllm_bench.plan.plan import Plan
+from vllm_bench.plan.part import Part
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
 from vllm_bench.prompts.source import load_source
@@ -18,6 +18,7 @@ from vllm_bench.scenario.load import LoadLevel, levels_of
 from vllm_bench.scenario.scenario import Scenario, ScenarioError
 
 from tests.plan.test_request import scenario
+from tests.support.made_plans import plan_of
 
 RUN_ID = "chat-rate1-prefany-max16-TIME"  # of a plan that has not started
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
@@ -40,15 +41,18 @@ def source(count: int = 40) -> PromptSource:
     return PromptSource("made", tuple(prompts))
 
 
-def plans(limit: int | None = None, prompts: int = 40, **settings: Any) -> list[Plan]:
-    return plans_of(made(**settings), source(prompts), Words(), limit)
+def plans(limit: int | None = None, prompts: int = 40, **settings: Any) -> list[Part]:
+    """Return the only part of each run."""
+    found = made(**settings)
+    made_plans = plans_of(found, [Material(found, source(prompts), Words(), limit)])
+    return [plan.parts[0] for plan in made_plans]
 
 
 def made(**settings: Any) -> Scenario:
     return scenario(**{"num_requests": 6, "concurrencies": [2], **settings})
 
 
-def texts(plan: Plan) -> list[str]:
+def texts(plan: Part) -> list[str]:
     return [prompt.text for prompt in plan.prompts.prompts]
 
 
@@ -99,7 +103,7 @@ def test_a_longer_warm_up_of_another_level_changes_no_measured_prompt() -> None:
     assert texts(plans(concurrencies=[1, 16])[0]) == texts(plans(concurrencies=[1])[0])
 
 
-def roles(found: Plan) -> list[str]:
+def roles(found: Part) -> list[str]:
     return [found.role(request.index) for request in found.requests]
 
 
@@ -166,11 +170,11 @@ def test_a_trace_of_blocks_says_what_share_of_it_came_before(tmp_path: Path) -> 
         )
     )
     settings = {"concurrencies": [], "trace": str(path)}
-    three, four = (plans(num_requests=n, **settings)[0].facts for n in (3, 4))
+    three, four = (plan_of(plans(num_requests=n, **settings)[0]).facts for n in (3, 4))
     assert three["trace_shared_share"] == 2 / 6
     assert four["trace_shared_share"] == 3 / 8
     (azure,) = plans(concurrencies=[], num_requests=4, trace=trace_file(tmp_path))
-    assert "trace_shared_share" not in azure.facts
+    assert "trace_shared_share" not in plan_of(azure).facts
 
 
 def test_a_trace_leaves_out_what_the_server_cannot_hold_and_says_so(tmp_path: Path) -> None:
@@ -243,7 +247,8 @@ def test_conversations_that_are_left_out_are_counted_and_equal_beginnings_are_no
     path = tmp_path / "talks.jsonl"
     path.write_text("".join(json.dumps({"turns": turns}) + "\n" for turns in talks))
     settings = made(dataset=f"file:{path}", conversations={"turns": 2}, num_requests=4)
-    (plan,) = plans_of(settings, load_source(f"file:{path}", cache_dir=tmp_path), Words())
+    material = Material(settings, load_source(f"file:{path}", cache_dir=tmp_path), Words())
+    (plan,) = (made.drawn[0] for made in plans_of(settings, [material]))
     assert sorted(texts(plan)) == ["Hi", "Hi", "a", "b"]
     assert plan.prompts.left_out == {"without a human prompt": 1, "shorter than 2 turns": 1}
     assert not any("repeated" in note for note in plan.prompts.notes)
@@ -317,9 +322,9 @@ def test_names_and_later_levels_are_no_part_of_the_hash() -> None:
 
 def test_the_plan_file_has_one_row_per_measured_request(tmp_path: Path) -> None:
     (plan,) = plans(**BASE)
-    write_plan(tmp_path / "plans" / "run.csv", plan)
+    write_plan(tmp_path / "plans" / "run.csv", plan_of(plan))
     head, *lines = (tmp_path / "plans" / "run.csv").read_text().splitlines()
-    assert head == "request_index,t_scheduled_s,prompt_id,prompt_tokens,max_tokens"
+    assert head == "request_index,t_scheduled_s,prompt_id,prompt_tokens,max_tokens,class"
     assert [line.split(",")[0] for line in lines] == [str(i) for i in range(6)]
     times = [float(line.split(",")[1]) for line in lines]
     assert times == pytest.approx(list(plan.measured_s), abs=1e-8)

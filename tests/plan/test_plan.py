@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.plan import Plan
+from vllm_bench.plan.part import Part
 from vllm_bench.plan.share import Timeouts
 from vllm_bench.prompts.prompt import CountedBy
 
-from tests.support.made_plans import made_plan, made_prompts
+from tests.support.made_plans import made_part, made_prompts, plan_of
 
 TIME = "20251124T120000Z"
 RUN_ID = f"chat-cc2-prefany-max16-{TIME}"
 
 
-def plan(count: int = 3, api_key: str | None = None, **changes: Any) -> Plan:
+def plan(count: int = 3, api_key: str | None = None, **changes: Any) -> Part:
     settings = {"num_requests": count, "concurrencies": [2], **changes}
-    return made_plan(count, time_utc=TIME, api_key=api_key, **settings)
+    return plan_of(made_part(count, api_key=api_key, **settings), TIME).parts[0]
 
 
 def salts(**changes: Any) -> list[str | None]:
@@ -88,7 +88,7 @@ def test_a_requests_expectation_is_what_the_plan_knows_of_it() -> None:
     assert "sk-1" in found.secrets
 
 
-def counted_plan(counted_by: CountedBy, **changes: Any) -> Plan:
+def counted_plan(counted_by: CountedBy, **changes: Any) -> Part:
     made = plan(**changes)
     prompts = tuple(dataclasses.replace(p, tokens=9) for p in made.prompts.prompts)
     counted = dataclasses.replace(made.prompts, prompts=prompts, counted_by=counted_by)
@@ -134,11 +134,11 @@ def test_the_limits_are_the_scenarios() -> None:
     [(256, f"chat-cc8-pref256-max16-{TIME}"), (None, f"chat-cc8-prefany-max16-{TIME}")],
 )
 def test_the_run_id_says_what_was_run(prefill: int | None, run_id: str) -> None:
-    assert plan(prefill_tokens=prefill, concurrencies=[8]).run_id == run_id
+    assert plan(prefill_tokens=prefill, concurrencies=[8]).whole.run_id == run_id
 
 
 @given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"), st.integers(1, 16384))
 def test_a_run_id_is_a_file_name_and_a_header_value(name: str, streams: int) -> None:
-    found = plan(name=name, concurrencies=[streams]).run_id
+    found = plan(name=name, concurrencies=[streams]).whole.run_id
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]+", found)
     assert len(found) < 200

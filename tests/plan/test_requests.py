@@ -17,26 +17,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.plan.draw import prompts_drawn
 from vllm_bench.plan.dry_run import dry_run_lines, write_plan
-from vllm_bench.plan.plan import Plan
+from vllm_bench.plan.part import Part
 from vllm_bench.plan.pool import Uses
 from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.scenario.load import levels_of
 
 from tests.plan.test_request import scenario
-from tests.support.made_plans import made_plan, made_prompts
+from tests.support.made_plans import made_part, made_plan, made_prompts, plan_of
 
 SALT = "chat-cc2-prefany-max16-TIME"
 
 
-def timed(prompts: int = 3, **settings: Any) -> Plan:
+def timed(prompts: int = 3, **settings: Any) -> Part:
     """Return the plan of two streams that go by time, with some prompts."""
     found = {"concurrencies": [2], "num_requests": None, "duration_s": 5.0, **settings}
-    return made_plan(prompts, **found)
+    return made_part(prompts, **found)
 
 
-def repeating(count: int, different: int, **settings: Any) -> Plan:
+def repeating(count: int, different: int, **settings: Any) -> Part:
     """Return a plan in which a small set of prompts is used again within its own requests."""
-    plan = made_plan(count, **{"concurrencies": [2], "num_requests": count, **settings})
+    plan = made_part(count, **{"concurrencies": [2], "num_requests": count, **settings})
     prompts = made_prompts(different).prompts * count
     return replace(plan, prompts=replace(plan.prompts, prompts=prompts[:count]))
 
@@ -68,7 +68,7 @@ def test_by_time_prompts_are_used_again_in_their_order_under_rising_indexes() ->
 
 @pytest.mark.parametrize("plan", [timed(3), repeating(9, 3)], ids=["by time", "a small set"])
 def test_each_use_of_a_prompt_has_a_salt_of_its_own_and_different_prompts_share_one(
-    plan: Plan,
+    plan: Part,
 ) -> None:
     of_prompt = defaultdict(list)
     for request in plan.requests[:9]:
@@ -122,7 +122,7 @@ def test_what_the_server_counted_is_known_of_each_use_of_a_prompt() -> None:
 
 
 def test_the_warm_up_of_a_run_by_time_is_behind_all_that_it_could_measure() -> None:
-    plan = made_plan(3, 2, concurrencies=[2], num_requests=None, duration_s=5.0)
+    plan = made_part(3, 2, concurrencies=[2], num_requests=None, duration_s=5.0)
     warmup = plan.share(0, 1).warmup
     assert [plan.role(request.index) for request in warmup] == ["warm-up"] * 2
     assert {salt(request) for request in warmup} == {f"{SALT}-warmup"}
@@ -141,7 +141,7 @@ def test_many_requests_cost_a_sending_process_a_few_bytes_each() -> None:
     assert len(pickle.dumps(plan.share(0, 1))) < 6 * many
     assert len(pickle.dumps(opened.share(3, 8))) < 7 * many
     assert opened.share(3, 8).requests[-1].index == many - 5
-    assert opened.requests[many - 1].cache_salt == f"{opened.run_id}-use2000"
+    assert opened.requests[many - 1].cache_salt == f"{opened.whole.run_id}-use2000"
 
 
 def test_the_file_of_a_plan_is_written_in_pieces_and_as_csv_has_it(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_file_of_a_plan_is_written_in_pieces_and_as_csv_has_it(tmp_path: Pat
     plan = replace(plan, prompts=replace(plan.prompts, prompts=tuple(odd) * 4285 + tuple(odd[:5])))
     assert plan.requests.pool.max_tokens == 16 * 30_000
     tracemalloc.start()
-    write_plan(tmp_path / "plans" / "p.csv", plan)
+    write_plan(tmp_path / "plans" / "p.csv", plan_of(plan))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     with (tmp_path / "plans" / "p.csv").open(newline="") as file:
@@ -169,6 +169,7 @@ def test_the_file_of_a_plan_is_written_in_pieces_and_as_csv_has_it(tmp_path: Pat
             "prompt_id": prompt.id,
             "prompt_tokens": str(prompt.tokens or ""),
             "max_tokens": "16",
+            "class": "",
         }
 
 
@@ -210,10 +211,10 @@ def test_what_was_sent_says_how_often_its_prompts_were_used() -> None:
 
 
 def test_streams_begin_at_even_steps_in_an_order_of_the_seed_whatever_the_processes() -> None:
-    plan = made_plan(9, 1, concurrencies=[7])
+    plan = made_part(9, 1, concurrencies=[7])
     assert sorted(plan.begins) == pytest.approx([i / 7 for i in range(7)])
-    assert plan.begins == made_plan(9, 1, concurrencies=[7]).begins
-    assert plan.begins != made_plan(9, 1, concurrencies=[7], seed=1).begins
+    assert plan.begins == made_part(9, 1, concurrencies=[7]).begins
+    assert plan.begins != made_part(9, 1, concurrencies=[7], seed=1).begins
     shares = [plan.share(number, 3) for number in range(3)]
     assert [share.lanes for share in shares] == [len(share.begins) for share in shares]
     for number, share in enumerate(shares):
@@ -221,22 +222,23 @@ def test_streams_begin_at_even_steps_in_an_order_of_the_seed_whatever_the_proces
 
 
 def test_streams_begin_together_where_that_is_asked_for_or_nothing_tells_a_latency() -> None:
-    staggered = made_plan(9, 2, concurrencies=[4])
-    assert staggered.facts["start"] == "staggered"
-    assert staggered.start_facts(1.5) == {"start": "staggered", "start_spread_s": 1.5}
-    talks = made_plan(9, 2, conversations={"turns": 3, "think_time_s": 2.0})
-    assert talks.start_facts(1.5)["start_spread_s"] == 3.5
+    staggered = made_part(9, 2, concurrencies=[4])
+    assert plan_of(staggered).facts["start"] == "staggered"
+    assert plan_of(staggered).start_facts(1.5) == {"start": "staggered", "start_spread_s": 1.5}
+    talks = made_part(9, 2, conversations={"turns": 3, "think_time_s": 2.0})
+    assert plan_of(talks).start_facts(1.5)["start_spread_s"] == 3.5
     together = {"start": "together", "start_spread_s": 0.0}
-    assert staggered.start_facts(None) == together  # all of it failed
+    assert plan_of(staggered).start_facts(None) == together  # all of it failed
     for plan in (
-        made_plan(9, 2, concurrencies=[4], start="together"),
-        made_plan(9, 0, concurrencies=[4]),
+        made_part(9, 2, concurrencies=[4], start="together"),
+        made_part(9, 0, concurrencies=[4]),
     ):
-        assert plan.facts["start"] == "together"
-        assert plan.start_facts(1.5) == together
+        assert plan_of(plan).facts["start"] == "together"
+        assert plan_of(plan).start_facts(1.5) == together
         assert plan.share(0, 1).begins == ()
     times_s = array("d", [0.0, 1.0])
-    assert made_plan(2, concurrencies=[], request_rates=[1], times_s=times_s).start_facts(1.0) == {}
+    opened = made_plan(2, concurrencies=[], request_rates=[1], times_s=times_s)
+    assert opened.start_facts(1.0) == {}
 
 
 @pytest.mark.parametrize(
@@ -252,23 +254,23 @@ def test_streams_begin_together_where_that_is_asked_for_or_nothing_tells_a_laten
 def test_a_dry_run_says_how_the_streams_would_begin(
     warmups: int, settings: dict[str, Any], words: set[str]
 ) -> None:
-    plan = made_plan(9, warmups, concurrencies=[4], **settings)
-    lines = list(dry_run_lines(plan.scenario, [plan], None, [None]))
+    plan = made_part(9, warmups, concurrencies=[4], **settings)
+    lines = list(dry_run_lines(plan.scenario, [plan_of(plan)], None, [None]))
     (start,) = [line.strip() for line in lines if line.strip().startswith("start:")]
     assert words <= set(start.replace(",", " ").split())
 
 
 def test_a_dry_run_shows_no_secret_of_a_body() -> None:
-    plan = made_plan(2, extra_body={"metadata": {"api_key": 'a"b-s3cret-key', "top": "seen"}})
-    *_, first = dry_run_lines(plan.scenario, [plan], None, [None])
+    plan = made_part(2, extra_body={"metadata": {"api_key": 'a"b-s3cret-key', "top": "seen"}})
+    *_, first = dry_run_lines(plan.scenario, [plan_of(plan)], None, [None])
     assert "seen" in first
     assert "s3cret" not in first
 
 
 def test_a_dry_run_of_a_run_by_time_says_its_time_and_the_least_requests() -> None:
     plan = timed(3, num_requests=2)
-    first, *_ = dry_run_lines(plan.scenario, [plan, plan], None, [None, None])
+    first, *_ = dry_run_lines(plan.scenario, [plan_of(plan)] * 2, None, [None, None])
     assert "10 s, at least 4 measured requests" in first
-    first, *_ = dry_run_lines(plan.scenario, [timed(3)], None, [None])
+    first, *_ = dry_run_lines(plan.scenario, [plan_of(timed(3))], None, [None])
     assert "5 s" in first
     assert "requests" not in first

@@ -26,7 +26,7 @@ from vllm_bench.traces.rows import TraceKind
 from vllm_bench.traces.trace import Trace, TraceRequest
 
 from tests.plan.test_request import scenario
-from tests.support.made_plans import made_plan
+from tests.support.made_plans import made_part, plan_of
 
 
 def open_scenario(**changes: Any):
@@ -84,9 +84,9 @@ def test_rows_are_foreseen(settings: dict[str, Any], rows: int) -> None:
 
 
 def test_a_closed_loop_has_no_times() -> None:
-    found = made_plan(9, num_requests=9)
+    found = made_part(9, num_requests=9)
     assert (found.measured, list(found.times_s), found.open_loop) == (9, [], False)
-    assert found.facts == {"shape": "closed", "start": "staggered", "sha256": found.sha256}
+    assert plan_of(found).facts == {"shape": "closed", "start": "staggered", "sha256": found.sha256}
     assert found.request_rate is None
 
 
@@ -137,13 +137,13 @@ def test_the_facts_say_what_was_drawn_and_how_it_came_out() -> None:
 def replayed(*at_s: float) -> Plan:
     trace = Trace("azure", tuple(TraceRequest(at, 10, 5) for at in at_s))
     settings = {"concurrencies": [], "trace": "a.csv", "num_requests": None}
-    return made_plan(len(at_s), times_s=trace_times(trace), **settings)
+    return plan_of(made_part(len(at_s), times_s=trace_times(trace), **settings))
 
 
 def test_a_trace_is_replayed_and_its_tail_is_the_trace_again() -> None:
     found = replayed(0.0, 1.0, 4.0)
     assert list(found.measured_s) == [0.0, 1.0, 4.0]
-    assert list(found.times_s[3:]) == [6.0, 7.0, 10.0]  # a mean gap of 2 s between them
+    assert list(found.drawn[0].times_s[3:]) == [6.0, 7.0, 10.0]  # a mean gap of 2 s between them
     assert found.request_rate == pytest.approx(0.5)
     assert (found.facts["shape"], found.facts["trace"], found.facts["speed"]) == (
         "trace",
@@ -153,13 +153,13 @@ def test_a_trace_is_replayed_and_its_tail_is_the_trace_again() -> None:
 
 
 def test_a_long_traces_tail_ends() -> None:
-    assert len(replayed(*range(1000)).times_s) == 1000 + TAIL_S + 1
+    assert len(replayed(*range(1000)).drawn[0].times_s) == 1000 + TAIL_S + 1
 
 
 def test_a_trace_of_one_instant_has_a_rate_too() -> None:
     found = replayed(0.0, 0.0, 0.0)
     assert found.request_rate == 3.0
-    assert list(found.times_s) == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert list(found.drawn[0].times_s) == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 
 
 def notes(kind: TraceKind, gap_s: float, count: int = 61, speed: float = 1.0) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from vllm_bench.records.token_file import TokenWriter
+from vllm_bench.records.beside.token_file import TokenWriter
 
 from tests.support.made_runs import (
     failed_record,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.records.beside.sample_file import read_gpu_rows
 from vllm_bench.records.request_record import RecordWriter, read_rows
 from vllm_bench.records.row import Column, cell_text, text_of, to_csv
-from vllm_bench.records.sample_file import read_gpu_rows
 
 from tests.support.made_runs import failed_record, gpu_row, write_gpu_rows
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server_rows
+from vllm_bench.records.beside.token_file import load, read_stamps, recover
 from vllm_bench.records.find_runs import Asked, choose, head_of, load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.records.run_info import read_run_info, read_what_is_right
-from vllm_bench.records.sample_file import read_gpu_rows, read_server_rows
-from vllm_bench.records.token_file import load, read_stamps, recover
 
 from tests.records.odd_files import edited_json, edited_lines, edited_zip, whole_run
 from tests.support.made_runs import gpu_row, server_row, write_gpu_rows, write_server_rows

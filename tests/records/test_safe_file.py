@@ -7,12 +7,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from vllm_bench.records.beside.sample_file import RowFile, read_gpu_rows
+from vllm_bench.records.beside.samples import GpuRow
+from vllm_bench.records.beside.token_file import TokenWriter, read_stamps
 from vllm_bench.records.request_record import RecordsError, RecordWriter, read_rows
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.records.safe_file import read_regular, write_atomically
-from vllm_bench.records.sample_file import RowFile, read_gpu_rows
-from vllm_bench.records.samples import GpuRow
-from vllm_bench.records.token_file import TokenWriter, read_stamps
 
 from tests.support.made_runs import frame_of, gpu_row, made_record
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server_rows
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.records.row import Rows
-from vllm_bench.records.sample_file import read_gpu_rows, read_server_rows
 
 from tests.support.made_runs import gpu_row, server_row, write_gpu_rows, write_server_rows
 

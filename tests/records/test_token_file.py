@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.records.token_file import ARRAYS, TokenWriter, load, recover, save
+from vllm_bench.records.beside.token_file import ARRAYS, TokenWriter, load, recover, save
 from vllm_bench.reply.events import Usage
 from vllm_bench.reply.reply import Reply
 from vllm_bench.reply.token_reads import grouped

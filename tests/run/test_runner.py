@@ -42,7 +42,7 @@ class Crew:
         ours = self.pipes[number][0]
         process: Any = SimpleNamespace(kill=lambda: self.killed.append(number))
         health = WorkerHealth(number, None, 1)
-        return Worker(process, self.orders[number][1], ours, Inbox(ours), self.tickets, health)
+        return Worker(process, self.orders[number][1], ours, Inbox(ours), [self.tickets], health)
 
     @property
     def lost(self) -> list[bool]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
-from vllm_bench.scenario.load_keys import Conversations
+from vllm_bench.scenario.load_keys import ClassKeys, Conversations
 from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
@@ -50,6 +50,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+        "classes": ({"a": {"share": 1}}, {"b": {"share": 0.5}, "c": {"share": 0.5}}),
         "slo_tiers": (
             {"chat": {"success_rate": 0.9}},
             {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
@@ -65,7 +66,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         ),
     }
     needs: dict[str, dict[str, object]] = {
-        **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival"), OPEN),
+        **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival", "classes"), OPEN),
         "cv": {**OPEN, "arrival": "gamma"},
         "burst_size": {**OPEN, "arrival": "bursts"},
         "duration_s": {**OPEN, "num_requests": ...},
@@ -81,8 +82,12 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
     found = load_scenarios(file_with(tmp_path, {key: default}, **{**others, key: own}))["chat"]
     left_out = {**others, key: ...}
     inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
-    if key in ("slo", "slo_tiers", "conversations"):
-        made = TypeAdapter({"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations}[key])
+    kinds: dict[str, Any] = {
+        **{"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations},
+        "classes": dict[str, ClassKeys],
+    }
+    if key in kinds:
+        made = TypeAdapter(kinds[key])
         default, own = made.validate_python(default), made.validate_python(own)
     assert getattr(found, key) == own
     assert getattr(inherited, key) == default
@@ -120,7 +125,7 @@ def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
     ("settings", "said"),
     [
         ({"prefil_tokens": 3}, "unknown key prefil_tokens; did you mean prefill_tokens?"),
-        ({"zzz": 3}, "unknown key zzz; known keys: base_url, model, "),
+        ({"zzz": 3}, "unknown key zzz; known keys: base_url, description, "),
         ({"name": "x"}, "unknown key name"),
         ({"model": ...}, "model is missing"),
         ({"model": ..., "num_requests": ...}, "model is missing"),

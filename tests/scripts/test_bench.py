@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import trustme
+from vllm_bench.records.beside.token_file import load
 from vllm_bench.records.request_record import COLUMNS
-from vllm_bench.records.token_file import load
 
 from tests.scripts.conftest import Bench, Scenarios
 from tests.support.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event

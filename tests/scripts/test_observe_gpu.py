@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.samples import GpuRow
 from vllm_bench.records.row import columns
 from vllm_bench.records.run_info import read_run_info
-from vllm_bench.records.samples import GpuRow
 from vllm_bench.watch.gpu_elsewhere import HEADER
 
 from tests.support.far_end import FarEnd, TinyVllm

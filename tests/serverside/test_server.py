@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.samples import ServerRow
 from vllm_bench.serverside.server import FROM_ROWS, ServerSide
 from vllm_bench.summary.summary import summarize
 

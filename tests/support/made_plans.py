@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.request import make_target
 from vllm_bench.prompts.prompt import PromptSet, checksum, user_prompt
@@ -28,18 +29,17 @@ def made_prompts(count: int, first: int = 0) -> PromptSet:
     )
 
 
-def made_plan(
+def made_part(
     count: int,
     warmups: int = 0,
-    time_utc: str = "TIME",
     api_key: str | None = None,
     times_s: array[float] | None = None,
     **settings: Any,
-) -> Plan:
-    """Return the plan of a scenario's first level with `count` measured requests."""
+) -> Part:
+    """Return the only part of a plan of a scenario's first level, of `count` measured requests."""
     made = scenario(**settings)
     turns = made.conversations.turns if made.conversations else 1
-    return Plan(
+    part = Part(
         made,
         levels_of(made)[0],
         1,
@@ -48,5 +48,15 @@ def made_plan(
         made_prompts(warmups, first=1000).prompts,
         array("d") if times_s is None else times_s,
         conversation_ids=tuple(f"c{i}" for i in range(-(-count // turns))),
-        time_utc=time_utc,
     )
+    return plan_of(part).parts[0]
+
+
+def plan_of(part: Part, time_utc: str = "TIME") -> Plan:
+    """Return the plan of a run that has this part alone."""
+    return Plan(part.scenario, part.level, part.repeat, (part,), time_utc=time_utc)
+
+
+def made_plan(count: int, warmups: int = 0, time_utc: str = "TIME", **settings: Any) -> Plan:
+    """Return the plan of a scenario's first level with `count` measured requests."""
+    return plan_of(made_part(count, warmups, **settings), time_utc)

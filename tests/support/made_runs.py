@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vllm_bench.plan.arrivals import realised
+from vllm_bench.records.beside.sample_file import RowFile
+from vllm_bench.records.beside.samples import ALL, GpuRow, ServerRow
 from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import (
@@ -16,8 +18,6 @@ from vllm_bench.records.run_info import (
     read_what_is_right,
     write_run_info,
 )
-from vllm_bench.records.sample_file import RowFile
-from vllm_bench.records.samples import ALL, GpuRow, ServerRow
 
 NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
 

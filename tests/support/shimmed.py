@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from vllm_bench.records.samples import GpuRow
+from vllm_bench.records.beside.samples import GpuRow
 from vllm_bench.watch.recording import GpuFacts, Problem
 
 SOURCE = Path(__file__).resolve().parent / "nvml_shim" / "nvml_shim.c"

@@ -13,9 +13,9 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from vllm_bench.records.beside.token_file import save
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import column_docs
-from vllm_bench.records.token_file import save
 from vllm_bench.serverside.server import ServerSide
 from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.summary import sorted_summaries, summarize

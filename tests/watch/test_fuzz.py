@@ -17,7 +17,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.records.sample_file import read_gpu_rows, read_server_rows
+from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server_rows
 from vllm_bench.records.text import printable
 from vllm_bench.watch.dcgm import DcgmSampler
 from vllm_bench.watch.gpu import GpuSampler

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.samples import GpuRow, reason_names
 from vllm_bench.records.row import columns
-from vllm_bench.records.samples import GpuRow, reason_names
 from vllm_bench.watch.gpu import GpuSampler, PcieTurns
 from vllm_bench.watch.nvml import GpuGoneError, Nvml
 from vllm_bench.watch.recording import GpuRecording, UnavailableError

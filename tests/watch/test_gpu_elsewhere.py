@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.records.beside.samples import GpuRow
 from vllm_bench.records.row import columns
-from vllm_bench.records.samples import GpuRow
 from vllm_bench.watch.gpu_elsewhere import (
     ALIVE,
     HEADER,

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.row import columns
-from vllm_bench.records.samples import ServerRow
 from vllm_bench.vllm.page import Engine, PageError, Spent, read_page, together
 from vllm_bench.vllm.server import ControlError
 from vllm_bench.watch import page_sampler, vllm_metrics

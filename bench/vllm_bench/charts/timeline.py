@@ -13,8 +13,8 @@ from ..figures.absent import why_no_rows
 from ..figures.facts import Facts
 from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
 from ..figures.window import Window
+from ..records.beside.samples import ALL, slowed_by
 from ..records.row import Rows
-from ..records.samples import ALL, slowed_by
 from ..stats.distribution import filled
 from .chart import Axis, Band, Chart, Line, Panel, Span, log_times, series_colour
 from .over_time import (

@@ -13,7 +13,7 @@ from ..launch.env import Settings, read_env
 from ..launch.process import LAUNCHER
 from ..records.text import masked, printable
 from ..run.prepare import api_key_of, plans_for
-from ..scenario.checks import short_word, usable_url
+from ..scenario.mistakes import short_word, usable_url
 from ..scenario.scenario import Scenario
 from .servers import SideServer, Standing, Started
 from .visits import Side, thrown_away

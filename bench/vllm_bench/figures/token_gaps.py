@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.beside.token_file import read_stamps
 from ..records.row import Rows
-from ..records.token_file import read_stamps
 from ..stats.batches import Values
 
 Arrays = dict[str, NDArray[Any]]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from ..records.beside.token_file import load
 from ..records.find_runs import load_run
-from ..records.token_file import load
 from ..summary.truth import seen_requests
 from .install import out_of_the_wheel, vllm_for_the_cpu
 from .peer import ID_PREFIX, MODEL, Load, Peer, PeerError, Place, Told

@@ -6,8 +6,9 @@ import functools
 import itertools
 import json
 import math
+from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,9 @@ from ..prompts.rows import NOBODY
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
-from .plan import Plan, turns_of
+from .classes import Flow, flows_of
+from .part import Part, turns_of
+from .plan import Plan
 from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .times import drawn_times, replay_notes, trace_times
 
@@ -39,63 +42,99 @@ FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
 FEWEST_DRAWN, DRAWN_A_STREAM = 400, 25
 
 
-def plans_of(
-    scenario: Scenario,
-    source: PromptSource,
-    counter: TokenCounter,
-    max_model_len: int | None = None,
-    api_key: str | None = None,
-) -> list[Plan]:
-    """Return a scenario's runs in their order: all levels once, then all of them again.
-
-    Repeats that run back to back would share a slow minute of the machine, and look too similar.
-    Raises ScenarioError, PromptError.
-    """
-    draw = _Draw(scenario, source, counter, max_model_len, api_key)
-    repeats = range(1, scenario.repeats + 1)
-    return [draw.plan(level, repeat) for repeat in repeats for level in levels_of(scenario)]
-
-
 @dataclass(frozen=True)
-class _Draw:
+class Material:
+    """What the requests of a scenario, or of one of its classes, are drawn from."""
+
     scenario: Scenario
     source: PromptSource
     counter: TokenCounter
-    max_model_len: int | None
-    api_key: str | None
+    max_model_len: int | None = None  # the longest prompt and reply together, in tokens
+    api_key: str | None = None
 
-    def plan(self, level: LoadLevel, repeat: int) -> Plan:
+
+def plans_of(
+    scenario: Scenario, materials: Sequence[Material], *, each_alone: bool = False
+) -> list[Plan]:
+    """Return a scenario's runs in their order: all levels once, then all of them again.
+
+    `materials` has one of the scenario itself, or one of each class. Repeats that run back to back
+    would share a slow minute of the machine, and look too similar. With `each_alone` each run of
+    classes is followed by one of each class without the others, as it is in the mix.
+    Raises ScenarioError, PromptError.
+    """
+    draws = [_Draw(**vars(material)) for material in materials]
+    found: list[Plan] = []
+    for repeat in range(1, scenario.repeats + 1):
+        for level in levels_of(scenario):
+            plan = Plan(scenario, level, repeat, _parts(scenario, draws, level, repeat))
+            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone)]
+    return found
+
+
+def _parts(
+    scenario: Scenario, draws: Sequence[_Draw], level: LoadLevel, repeat: int
+) -> tuple[Part, ...]:
+    """Return the parts of a run: one, or one of each class."""
+    if not scenario.by_class:
+        return (draws[0].part(level, repeat),)
+    flows = flows_of(scenario, level, repeat)
+    parts = zip(draws, flows, strict=True)
+    return tuple(
+        replace(draw.part(flow.level, repeat, flow), name=flow.name, place=place, of=len(flows))
+        for place, (draw, flow) in enumerate(parts)
+    )
+
+
+def _alone(plan: Plan, part: Part) -> Plan:
+    """Return the run of one class of a plan, which sends what it sends in the mix."""
+    label = "-".join(filter(None, (plan.scenario.label, f"alone-{part.name}")))
+    scenario = plan.scenario.model_copy(update={"label": label})
+    return replace(plan, scenario=scenario, drawn=(part,), alone=part.name)
+
+
+@dataclass(frozen=True)
+class _Draw(Material):
+    def part(self, level: LoadLevel, repeat: int, flow: Flow | None = None) -> Part:
+        """Return a part of a run; `flow`: its share of the run's arrivals, where it is a class."""
         scenario = self.scenario
-        plan = functools.partial(Plan, scenario, level, repeat, make_target(scenario, self.api_key))
+        if flow is not None and flow.lasts_s is not None:
+            scenario = scenario.model_copy(update={"duration_s": flow.lasts_s})
+        made = functools.partial(Part, scenario, level, repeat, make_target(scenario, self.api_key))
         warmups = warmup_count(scenario, level)
         if level.speed is not None:
-            from ..traces.prompts import trace_prompts
-
-            trace = self._trace(level.speed)
-            paced = replay_notes(trace, level.speed)
-            prompts = trace_prompts(
-                trace, self.source, self.counter, prompts_seed(scenario, repeat)
-            )
-            return plan(
-                replace(prompts, notes=(*prompts.notes, *trace.notes, *paced)),
-                self._unlike_the_measured(warmups),
-                trace_times(trace),
-                output_tokens=tuple(request.output_tokens for request in trace.requests),
-                trace_shared_share=trace.shared_share,
-            )
+            return self._replay(made, self._trace(level.speed), repeat, warmups)
         if level.request_rate is not None:
-            measured, times_s = drawn_times(scenario, level.request_rate, repeat)
-            if measured == 0:
-                raise ScenarioError(
-                    f"scenario {scenario.name}: no request falls into duration_s: "
-                    f"{scenario.duration_s:g}; make it longer"
-                )
-            return plan(*self._prompts(measured, repeat, warmups), times_s)
-        drawn = self._in_the_set(prompts_drawn(scenario, level), repeat)
+            drawn = (flow.measured, flow.times_s) if flow else self._times(level, repeat)
+            return made(*self._prompts(drawn[0], repeat, warmups), drawn[1])
+        count = self._in_the_set(prompts_drawn(scenario, level), repeat)
         if scenario.conversations is None:
-            return plan(*self._prompts(drawn, repeat, warmups))
-        said, ids = self._conversations(scenario.conversations.turns, drawn, repeat)
-        return plan(said, self._unlike_the_measured(warmups), conversation_ids=tuple(ids))
+            return made(*self._prompts(count, repeat, warmups))
+        said, ids = self._conversations(scenario.conversations.turns, count, repeat)
+        return made(said, self._unlike_the_measured(warmups), conversation_ids=tuple(ids))
+
+    def _replay(self, made: Callable[..., Part], trace: Trace, repeat: int, warmups: int) -> Part:
+        from ..traces.prompts import trace_prompts
+
+        seed = prompts_seed(self.scenario, repeat)
+        prompts = trace_prompts(trace, self.source, self.counter, seed)
+        return made(
+            replace(prompts, notes=(*prompts.notes, *trace.notes)),
+            self._unlike_the_measured(warmups),
+            trace_times(trace),
+            output_tokens=tuple(request.output_tokens for request in trace.requests),
+            trace_shared_share=trace.shared_share,
+        )
+
+    def _times(self, level: LoadLevel, repeat: int) -> tuple[int, array[float]]:
+        """Return how many requests are measured at a rate, and the times of all."""
+        measured, times_s = drawn_times(self.scenario, level.request_rate or 0.0, repeat)
+        if measured == 0:
+            raise ScenarioError(
+                f"scenario {self.scenario.name}: no request falls into duration_s: "
+                f"{self.scenario.duration_s:g}; make it longer"
+            )
+        return measured, times_s
 
     @functools.cached_property
     def _drawn(self) -> Callable[[int, int], PromptSet]:
@@ -137,12 +176,12 @@ class _Draw:
             raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
         if self.max_model_len is not None:
             trace = trace.within(self.max_model_len)
-        if not trace.requests:
-            raise ScenarioError(
-                f"scenario {scenario.name}: trace {scenario.trace}: no request of it fits the "
-                f"server's max_model_len of {self.max_model_len}"
-            )
-        return trace
+        if trace.requests:
+            return replace(trace, notes=(*trace.notes, *replay_notes(trace, speed)))
+        raise ScenarioError(
+            f"scenario {scenario.name}: trace {scenario.trace}: no request of it fits the "
+            f"server's max_model_len of {self.max_model_len}"
+        )
 
     def _conversations(self, turns: int, requests: int, repeat: int) -> tuple[PromptSet, list[str]]:
         """Return the prompt of each request, and the data set's name of each conversation."""

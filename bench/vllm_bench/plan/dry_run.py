@@ -15,6 +15,7 @@ from ..records.safe_file import replacing
 from ..records.text import escaped, masked
 from ..scenario.scenario import Scenario
 from .arrivals import realised
+from .part import Part
 from .plan import Plan
 
 SHOWN_BODY_CHARS = 400
@@ -32,7 +33,7 @@ def dry_run_lines(
 
     A run whose rows are in `complete` would not be made again.
     """
-    target = plans[0].target
+    target = plans[0].drawn[0].target
     left = [plan for plan, rows in zip(plans, complete, strict=True) if rows is None]
     runs = f"{len(left)} run{'s' * (len(left) != 1)}"
     but = f"; {len(plans) - len(left)} already complete" if len(left) < len(plans) else ""
@@ -40,28 +41,25 @@ def dry_run_lines(
     yield f"  to {'https' if target.tls else 'http'}://{target.host}:{target.port}{target.path}"
     if why_no_server:
         yield f"  which does not answer now ({why_no_server}): a run gets token counts from it"
-    shown: PromptSet | None = None
+    shown: set[int] = set()
     for plan, rows in zip(plans, complete, strict=True):
         yield from _run_lines(plan)
         if rows is not None:
             yield f"    {rows.stem} is complete: not run again"
-        if plan.prompts is not shown:
-            shown = plan.prompts
-            yield from (f"    {line}" for line in _prompt_lines(shown))
-    body = _first_body(plans[0])
-    shown_body = body if len(body) <= SHOWN_BODY_CHARS else body[:SHOWN_BODY_CHARS] + "…"
-    yield f"  first request: {shown_body}"
+        for part in plan.drawn:
+            yield from (f"    {line}" for line in _part_lines(part))
+            if id(part.prompts) not in shown:
+                shown.add(id(part.prompts))
+                yield from (f"    {line}" for line in _prompt_lines(part.prompts))
+    for part in plans[0].parts:
+        body = _first_body(part)
+        shown_body = body if len(body) <= SHOWN_BODY_CHARS else body[:SHOWN_BODY_CHARS] + "…"
+        yield f"  first request{f' of {part.name}' if part.name else ''}: {shown_body}"
 
 
 def _run_lines(plan: Plan) -> Iterator[str]:
-    yield f"  {plan.words}: {length_of([plan])} after {len(plan.warmup)} to warm up"
+    yield f"  {plan.words}: {length_of([plan])} after {plan.warmups} to warm up"
     yield f"    plan sha256 {plan.sha256}"
-    known = [p.tokens for p in plan.prompts.prompts if p.tokens is not None]
-    drawn = len(plan.prompts.prompts)
-    asked = plan.requests.pool.max_tokens
-    prompts = f"{sum(known):,} prompt tokens, " if len(known) == drawn else ""
-    pool = "" if plan.duration_s is None else f", in {drawn} prompts that are used again in turn"
-    yield f"    {prompts}{asked:,} tokens asked for at most{pool}"
     if plan.start is not None:
         yield f"    start: {_start(plan)}"
     times_s = plan.measured_s
@@ -72,6 +70,16 @@ def _run_lines(plan: Plan) -> Iterator[str]:
         )
         yield f"    arrivals over {times_s[-1]:.4g} s{came}"
         yield f"    {sketch(times_s)}"
+
+
+def _part_lines(part: Part) -> Iterator[str]:
+    known = [p.tokens for p in part.prompts.prompts if p.tokens is not None]
+    drawn = len(part.prompts.prompts)
+    asked = part.requests.pool.max_tokens
+    load = f"{part.name}: {part.level.words}, " if part.name else ""
+    prompts = f"{sum(known):,} prompt tokens, " if len(known) == drawn else ""
+    pool = "" if part.duration_s is None else f", in {drawn} prompts that are used again in turn"
+    yield f"{load}{prompts}{asked:,} tokens asked for at most{pool}"
 
 
 def length_of(plans: Sequence[Plan]) -> str:
@@ -89,8 +97,8 @@ def _start(plan: Plan) -> str:
     if plan.start == "together":
         why = "" if plan.scenario.start == "together" else ", since nothing warms the server up"
         return f"together{why}"
-    talk = plan.scenario.conversations
-    think = " and the think time" if talk and talk.think_time_s else ""
+    talks = [part.scenario.conversations for part in plan.drawn]
+    think = " and the think time" if any(t and t.think_time_s for t in talks) else ""
     return f"staggered over about one latency, as the warm-up will tell it{think}"
 
 
@@ -119,15 +127,18 @@ def _prompt_lines(prompts: PromptSet) -> Iterator[str]:
     yield from (f"note: {escaped(note)}" for note in prompts.notes)
 
 
-def _first_body(plan: Plan) -> str:
-    first = plan.requests[0]
-    if plan.talk is not None:
-        first = plan.talk.request(first, [{"role": "user", "content": plan.talk.said[0]}])
-    return escaped(masked(first.body.decode(), plan.secrets))
+def _first_body(part: Part) -> str:
+    first = part.requests[0]
+    if part.talk is not None:
+        first = part.talk.request(first, [{"role": "user", "content": part.talk.said[0]}])
+    return escaped(masked(first.body.decode(), part.secrets))
 
 
 LINES_AT_ONCE = 10_000
-COLUMNS = ("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens")
+COLUMNS = (
+    *("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens"),
+    "class",
+)
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -143,20 +154,27 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    """Yield the lines of the plan's requests; what all uses of a prompt share is written once."""
-    times_s = plan.measured_s
+    """Yield the lines of the plan's requests, one part after the other."""
+    for part in plan.parts:
+        yield from _lines_of(part)
+
+
+def _lines_of(part: Part) -> Iterator[str]:
+    """Yield the lines of a part's requests; what all uses of a prompt share is written once."""
+    times_s = part.measured_s
     ends = dict[tuple[int, int], str]()
-    for index, (prompt, piece) in enumerate(
-        zip(plan.prompts.prompts, plan.requests.pool, strict=True)
+    for number, (prompt, piece) in enumerate(
+        zip(part.prompts.prompts, part.requests.pool, strict=True)
     ):
         end = ends.get((id(prompt), piece.max_tokens))
         if end is None:
             if len(ends) >= LINES_AT_ONCE:
                 ends.clear()
-            cells = ["", cell_text(piece.prompt_id), prompt.tokens, piece.max_tokens]
+            cells = ["", cell_text(piece.prompt_id), prompt.tokens, piece.max_tokens, part.name]
             end = ends[id(prompt), piece.max_tokens] = _csv_line(cells)
         # A closed loop has no times: a request goes when a stream is free.
-        yield f"{index},{times_s[index]:.9f}{end}" if times_s else f"{index},{end}"
+        time = f"{times_s[number]:.9f}" if times_s else ""
+        yield f"{number * part.of + part.place},{time}{end}"
 
 
 def _csv_line(cells: Sequence[object]) -> str:

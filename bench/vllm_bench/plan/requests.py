@@ -38,6 +38,8 @@ class Requests(Sequence[PlannedRequest]):
     turns: int = 1
     conversation_ids: tuple[str, ...] = ()  # none: no conversations
     indexes: range = range(0)
+    place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
+    of: int = 1
 
     def __len__(self) -> int:
         return len(self.indexes)
@@ -58,14 +60,14 @@ class Requests(Sequence[PlannedRequest]):
         return "tail" if index < self.timed else "warm-up"
 
     def _made(self, index: int) -> PlannedRequest:
-        role = self.role(index)
+        role, number = self.role(index), index * self.of + self.place
         warms_up = role == "warm-up"
         piece = self.warmup[index - self.timed] if warms_up else self.pool[index % len(self.pool)]
-        salt = self._salt(index, role)
+        salt = self._salt(index, number, role)
         conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
         return PlannedRequest(
-            index=index,
-            request_id=f"{self.run_id}-{index}",
+            index=number,
+            request_id=f"{self.run_id}-{number}",
             prompt_id=piece.prompt_id,
             body=salted(piece.body, salt) if piece.body else b"",
             max_tokens=piece.max_tokens,
@@ -82,7 +84,7 @@ class Requests(Sequence[PlannedRequest]):
         earlier = self.uses.earlier(number)
         return (f"{name}~{earlier + 1}" if earlier else name), turn + 1
 
-    def _salt(self, index: int, role: Role) -> str | None:
+    def _salt(self, index: int, number: int, role: Role) -> str | None:
         """Return the salt for the prefix cache: prefixes match only under equal salts.
 
         The warm-up has its own: it puts no measured prompt into the cache.
@@ -90,7 +92,7 @@ class Requests(Sequence[PlannedRequest]):
         if self.cache == "natural":
             return None
         if self.cache == "cold":
-            return f"{self.run_id}-{index}"
+            return f"{self.run_id}-{number}"
         if role == "warm-up":
             return f"{self.run_id}-warmup"
         earlier = self.uses.earlier(index // self.turns)

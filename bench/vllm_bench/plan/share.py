@@ -20,15 +20,15 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The requests of one sending process, and how many connections it has for them.
+    """Requests of one part of a plan for one sending process, and its connections for them.
 
     In a closed loop every process has all requests, and tickets decide which process sends which.
     In an open loop each has its own requests, each with its time.
     """
 
     target: Target
-    number: int  # of the process, from 0
-    workers: int  # how many processes there are: the step between lane numbers
+    first_lane: int  # the number of its first lane
+    lane_step: int  # from each of its lanes to the next
     lanes: int  # streams of a closed loop; connections that an open one keeps ready
     warmup: Sequence[PlannedRequest]
     requests: Sequence[PlannedRequest]

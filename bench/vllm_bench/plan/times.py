@@ -129,20 +129,18 @@ def stream_begins(scenario: Scenario, streams: int, repeat: int) -> tuple[float,
 
 
 def start_facts(
-    scenario: Scenario, start: Start | None, warmup_latency_s: float | None
+    start: Start | None, warmup_latency_s: float | None, think_s: float
 ) -> dict[str, Any]:
     """Return how the streams of a closed loop begin, and the seconds during which they do.
 
-    That is about one round of a stream: a latency, as the warm-up told it, and a think time.
+    That is about one round of a stream: a latency, as the warm-up told it, and the think time.
     Streams that are answered equally fast stay as far apart as they began.
     """
     if start is None:
         return {}
     if start == "together" or warmup_latency_s is None:
         return {"start": "together", "start_spread_s": 0.0}
-    talk = scenario.conversations
-    spread_s = warmup_latency_s + (talk.think_time_s if talk else 0.0)
-    return {"start": "staggered", "start_spread_s": spread_s}
+    return {"start": "staggered", "start_spread_s": warmup_latency_s + think_s}
 
 
 def spare_connections(times_s: Sequence[float]) -> int:

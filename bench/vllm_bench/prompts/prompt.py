@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import BenchError
 
@@ -74,6 +74,26 @@ class PromptSet:
     counted_by: CountedBy
     notes: tuple[str, ...]  # for people: reuse, licence, estimated counts
     left_out: Mapping[str, int] = field(default_factory=dict)  # by the reason, its length say
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The entry on the prompts in the run's JSON."""
+        names = ("dataset", "sha256", "distinct", "max_uses", "source_count", "counted_by")
+        return {**{name: getattr(self, name) for name in names}, "left_out": dict(self.left_out)}
+
+
+def together(sets: Sequence[PromptSet]) -> dict[str, Any]:
+    """Return the facts of several sets, as of one."""
+    facts = [one.facts for one in sets]
+    counters = {one.counted_by for one in sets}
+    return {
+        "dataset": ", ".join(dict.fromkeys(one.dataset for one in sets)),
+        "sha256": hashlib.sha256(" ".join(one.sha256 for one in sets).encode()).hexdigest(),
+        **{name: sum(one[name] for one in facts) for name in ("distinct", "source_count")},
+        "max_uses": max(one.max_uses for one in sets),
+        "counted_by": counters.pop() if len(counters) == 1 else "several",
+        "left_out": dict(sum((Counter(one.left_out) for one in sets), Counter[str]())),
+    }
 
 
 def user_prompt(prompt_id: str, text: str) -> Prompt:

@@ -60,6 +60,9 @@ class RequestRecord:
 
     run_id: str = doc("the run that the request belongs to; also the file's name")
     scenario: str = doc("scenario's name")
+    class_: str | None = doc(
+        "the class of users that it is a request of; empty: the scenario has none", default=None
+    )
     concurrency: int | None = doc("streams held open by a closed loop; empty in an open one")
     request_rate: float | None = doc(
         "requests per second that an open loop should send; for a trace its realised_rate"
@@ -151,7 +154,7 @@ MOST_BYTES = 2**30  # a million rows have about 400 MB
 ABSENT = csv_defaults(RequestRecord)
 MOST_COUNT, MOST_S = 1_000_000_000, 10_000_000.0  # 10 million seconds are 115 days
 LEAST_AND_MOST: dict[str, tuple[float, float]] = {
-    "request_index": (0, 50_000_000),
+    "request_index": (0, MOST_COUNT),
     **dict.fromkeys(("stream_index", "token_events", "visible_events"), (0, MOST_COUNT)),
     **dict.fromkeys(("token_reads", "max_tokens"), (0, MOST_COUNT)),
     **dict.fromkeys(("t_scheduled_s", "t_sent_s", "t_end_s"), (-MOST_S, MOST_S)),

@@ -25,7 +25,12 @@ def doc(text: str, *, default: Any = dataclasses.MISSING) -> Any:
 
 def columns(kind: type[Any]) -> tuple[str, ...]:
     """Return the columns of a kind of row."""
-    return tuple(f.name for f in dataclasses.fields(kind))
+    return tuple(_column_of(f.name) for f in dataclasses.fields(kind))
+
+
+def _column_of(field: str) -> str:
+    """Return the column of a field: `class_` is `class`, which Python keeps for itself."""
+    return field.removesuffix("_")
 
 
 def column_types(kind: type[Any]) -> dict[str, tuple[type, bool]]:
@@ -33,20 +38,29 @@ def column_types(kind: type[Any]) -> dict[str, tuple[type, bool]]:
     found: dict[str, tuple[type, bool]] = {}
     for name, hint in typing.get_type_hints(kind).items():
         kinds = typing.get_args(hint) or (hint,)
-        found[name] = (float if float in kinds else int if int in kinds else str), len(kinds) > 1
+        found[_column_of(name)] = (
+            (float if float in kinds else int if int in kinds else str),
+            len(kinds) > 1,
+        )
     return found
 
 
 def column_docs(kind: type[Any]) -> list[tuple[str, str]]:
     """Return (column, meaning) of the fields made with `doc`, in their order."""
     fields = dataclasses.fields(kind)
-    return [(f.name, f.metadata["description"]) for f in fields if "description" in f.metadata]
+    return [
+        (_column_of(f.name), f.metadata["description"])
+        for f in fields
+        if "description" in f.metadata
+    ]
 
 
 def csv_defaults(kind: type[Any]) -> dict[str, str]:
     """Return the cells of the columns that have a default: files without them are older."""
     fields = dataclasses.fields(kind)
-    return {f.name: _cell(f.default) for f in fields if f.default is not dataclasses.MISSING}
+    return {
+        _column_of(f.name): _cell(f.default) for f in fields if f.default is not dataclasses.MISSING
+    }
 
 
 def csv_lines(rows: Iterable[Any]) -> str:
@@ -55,7 +69,7 @@ def csv_lines(rows: Iterable[Any]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     names: tuple[str, ...] = ()
     for row in rows:
-        names = names or columns(type(row))
+        names = names or tuple(f.name for f in dataclasses.fields(row))
         writer.writerow([_cell(getattr(row, name)) for name in names])
     return out.getvalue()
 

@@ -30,10 +30,18 @@ class Expectation:
     stream: bool
     start_ns: int  # the run's start, from which the record's times count
     secrets: tuple[str, ...] = ()  # masked if the server echoes them
+    class_: str | None = None
     request_rate: float | None = None
     conversation_id: str | None = None
     turn: int | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+
+
+# What a row takes over from what was known before.
+IDENTITY = (
+    *("run_id", "scenario", "class_", "concurrency", "request_rate"),
+    *("request_id", "prompt_id", "conversation_id", "turn"),
+)
 
 
 def record_of(
@@ -45,15 +53,8 @@ def record_of(
     ttft_ms = _ms(sent_ns, reply.stamps[0]) if reads else None
     latency_ms = _ms(sent_ns, end_ns)
     return RequestRecord(
-        run_id=expected.run_id,
-        scenario=expected.scenario,
-        concurrency=expected.concurrency,
-        request_rate=expected.request_rate,
+        **{name: getattr(expected, name) for name in IDENTITY},
         request_index=exchange.request_index,
-        request_id=expected.request_id,
-        prompt_id=expected.prompt_id,
-        conversation_id=expected.conversation_id,
-        turn=expected.turn,
         stream_index=exchange.stream_index,
         t_scheduled_s=(exchange.t_scheduled_ns - expected.start_ns) / 1e9,
         t_sent_s=None if sent_ns is None else (sent_ns - expected.start_ns) / 1e9,

@@ -28,7 +28,7 @@ from ..interrupts import Interrupts, unheard_by_children
 from ..plan.plan import Plan
 from ..plan.share import NS_PER_S, Share
 from ..records.run_info import ClockPair
-from ..send.entry import send_share
+from ..send.entry import send_shares
 from ..send.outbox import Command, Drop, Go
 from ..send.tickets import Tickets
 from .client_health import WorkerHealth
@@ -48,6 +48,9 @@ class RunError(BenchError):
     """A run that could not start or go on; the text is one line for people."""
 
 
+Order = tuple[Share, ...] | Go | Drop | Command
+
+
 @dataclass(slots=True)
 class Worker:
     """One sending process, as the parent sees it."""
@@ -56,13 +59,13 @@ class Worker:
     orders: Pipe
     results: Pipe
     inbox: Inbox  # of `results`
-    tickets: Tickets  # shared by all processes
+    tickets: Sequence[Tickets]  # of each part of the plan; shared by all processes
     health: WorkerHealth
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
-    untold: deque[Share | Go | Drop | Command] = field(default_factory=deque)
+    untold: deque[Order] = field(default_factory=deque)
 
-    def tell(self, message: Share | Go | Drop | Command) -> None:
+    def tell(self, message: Order) -> None:
         """Send it an order; if it has died, the end of its results shows that."""
         self.untold.append(message)
         self.tell_rest()
@@ -98,7 +101,8 @@ def workers_for(plan: Plan, asked: int | None) -> int:
     if streams is None:
         streams = math.ceil((plan.request_rate or 0) / RATE_A_WORKER * STREAMS_A_WORKER)
     cores = len(allowed_cores()) or os.cpu_count() or 1
-    most = plan.level.concurrency or plan.scenario.max_in_flight or plan.measured
+    caps = [part.level.concurrency or part.scenario.max_in_flight for part in plan.drawn]
+    most = sum(cap or part.measured for cap, part in zip(caps, plan.drawn, strict=True))
     return min(asked or choose_workers(streams, cores), most)
 
 
@@ -136,7 +140,10 @@ def started_crew(plan: Plan, workers: int, interrupts: Interrupts) -> Iterator[l
     Raises OSError where no tickets can be made, KeyboardInterrupt where a signal comes meanwhile.
     """
     cores = cores_for(workers, allowed_cores())
-    tickets = Tickets(0 if plan.open_loop else math.ceil(plan.most_measured / plan.turns))
+    tickets = [
+        Tickets(0 if part.open_loop else math.ceil(part.most_measured / part.turns))
+        for part in plan.drawn
+    ]
     crew: list[Worker] = []
     limit_s = 0.0  # what breaks off has nothing to wait for
     try:
@@ -146,23 +153,24 @@ def started_crew(plan: Plan, workers: int, interrupts: Interrupts) -> Iterator[l
                 crew.append(_start(number, core, tickets))
             interrupts.check()
         for worker in crew:  # they load their modules side by side
-            _hand_over(worker, plan.share(worker.health.number, workers))
+            _hand_over(worker, plan.shares(worker.health.number, workers))
         with keeping_off(cores):
             yield crew
         limit_s = END_LIMIT_S
     finally:
-        tickets.close()
+        for each in tickets:
+            each.close()
         _end(crew, limit_s)
 
 
-def _hand_over(worker: Worker, share: Share) -> None:
-    """Send a process its share; one that doesn't take it is killed, which shows as its end."""
-    worker.health.streams = share.lanes
+def _hand_over(worker: Worker, shares: tuple[Share, ...]) -> None:
+    """Send a process its shares; one that doesn't take them is killed, which shows as its end."""
+    worker.health.streams = sum(share.lanes for share in shares)
     late = threading.Timer(START_LIMIT_S, worker.process.kill)
     late.daemon = True
     late.start()
     try:
-        worker.tell(share)
+        worker.tell(shares)
     finally:
         late.cancel()
 
@@ -181,12 +189,12 @@ def start_all(crew: list[Worker], spread_s: float) -> ClockPair:
     return start
 
 
-def _start(number: int, core: int | None, tickets: Tickets) -> Worker:
+def _start(number: int, core: int | None, tickets: Sequence[Tickets]) -> Worker:
     context = multiprocessing.get_context("spawn")
     their_orders, orders = context.Pipe(duplex=False)
     results, their_results = context.Pipe(duplex=False)
     process = context.Process(
-        target=send_share, args=(tickets, core, their_orders, their_results), daemon=True
+        target=send_shares, args=(tickets, core, their_orders, their_results), daemon=True
     )
     process.start()
     their_orders.close()  # so that the pipes end with the child

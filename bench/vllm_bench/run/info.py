@@ -15,6 +15,7 @@ from typing import Any
 from ..plan.draw import prompts_seed
 from ..plan.plan import Plan
 from ..plan.times import schedule_seed
+from ..prompts.prompt import together
 from ..records.run_info import ClockPair, RunInfo
 from ..records.text import masked_in
 from ..vllm.server import Model, Server
@@ -28,7 +29,7 @@ def planned_info(
     plan: Plan, server: dict[str, Any], counters: dict[str, float] | None, notes: Sequence[str]
 ) -> RunInfo:
     """Return what is known of a run before its start; `counters` are the server's at that time."""
-    scenario, prompts = plan.scenario, plan.prompts
+    scenario, sets = plan.scenario, [part.prompts for part in plan.drawn]
     return RunInfo(
         run_id=plan.run_id,
         status="running",
@@ -43,15 +44,7 @@ def planned_info(
             "prompts": prompts_seed(scenario, plan.repeat),
             "schedule": schedule_seed(scenario, plan.repeat),
         },
-        prompts={
-            "dataset": prompts.dataset,
-            "sha256": prompts.sha256,
-            "distinct": prompts.distinct,
-            "max_uses": prompts.max_uses,
-            "source_count": prompts.source_count,
-            "counted_by": prompts.counted_by,
-            "left_out": dict(prompts.left_out),
-        },
+        prompts=sets[0].facts if len(sets) == 1 else together(sets),
         server=server,
         server_counters={"before": counters, "after": None},
         client=client_facts(REPOSITORY),
@@ -68,7 +61,7 @@ def ended_info(
     observed: dict[str, Any],
 ) -> RunInfo:
     """Return what is known of a run after its end: where it went by time, its number too."""
-    uses = {} if plan.duration_s is None else plan.uses(result.num_requests)
+    uses = plan.drawn[0].uses(result.num_requests) if plan.by_time else {}
     return dataclasses.replace(
         planned,
         status=result.status,

@@ -5,7 +5,8 @@ All mistakes that can be found before the first request are found here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from ..errors import BenchError, UsageError
-from ..plan.draw import plans_of, scenario_counter
+from ..plan.classes import scenarios_of
+from ..plan.draw import Material, plans_of, scenario_counter
+from ..plan.part import Part
 from ..plan.plan import Plan
 from ..plan.request import scenario_tls
 from ..prompts.prompt import PromptError
@@ -62,7 +65,7 @@ class Job:
         """What people should know before they believe the figures."""
         unverified = ("the server's TLS certificate is not verified (tls_verify: false)",)
         https = self.scenario.base_url.startswith("https")
-        prompts = {note: None for plan in self.plans for note in plan.prompts.notes}
+        prompts = {n: None for plan in self.plans for p in plan.drawn for n in p.prompts.notes}
         odd = [model for model in self.served if model.problem and model.id == self.scenario.model]
         return (
             *prompts,
@@ -72,18 +75,23 @@ class Job:
         )
 
     def _over_the_context(self) -> tuple[str, ...]:
-        """Yield a note on requests that are too long for the server."""
-        limit, reply = _context_of(self.scenario, self.served), self.scenario.max_new_tokens
-        if limit is None or self.scenario.trace is not None:
-            return ()
-        sets = {id(plan.prompts): plan.prompts for plan in self.plans}
-        counted = [p for s in sets.values() if s.counted_by == "server" for p in s.prompts]
-        over = sum(1 for p in counted if (p.tokens or 0) + reply > limit)
-        if not over:
-            return ()
-        return (
+        """Return notes on requests that are too long for the server: one of each class."""
+        parts = {id(part.prompts): part for plan in self.plans for part in plan.drawn}
+        return tuple(
+            note for part in parts.values() for note in _over_the_context(part, self.served)
+        )
+
+
+def _over_the_context(part: Part, served: Sequence[Model]) -> Iterator[str]:
+    limit, reply = _context_of(part.scenario, served), part.scenario.max_new_tokens
+    if limit is None or part.scenario.trace is not None or part.prompts.counted_by != "server":
+        return
+    counted = part.prompts.prompts
+    over = sum(1 for p in counted if (p.tokens or 0) + reply > limit)
+    if over:
+        yield (
             f"{over} of {len(counted)} prompts and {reply} new tokens are longer than the "
-            f"server's max_model_len of {limit}: it refuses these or shortens their replies",
+            f"server's max_model_len of {limit}: it refuses these or shortens their replies"
         )
 
 
@@ -118,10 +126,15 @@ def server_of(scenario: Scenario, environ: Environment) -> Server:
 
 def check_files(scenario: Scenario) -> None:
     """Raise ScenarioError where a file of prompts or a trace that the scenario names is missing."""
-    named = {"trace": scenario.trace}
-    if scenario.dataset.startswith("file:"):
-        named["dataset"] = scenario.dataset.removeprefix("file:")
-    for key, path in named.items():
+    named = [
+        *(("trace", each.trace) for each in scenarios_of(scenario)),
+        *(
+            ("dataset", each.dataset.removeprefix("file:"))
+            for each in scenarios_of(scenario)
+            if each.dataset.startswith("file:")
+        ),
+    ]
+    for key, path in named:
         if path is not None and not _exists(path):
             shown = printable(path)
             raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
@@ -149,20 +162,43 @@ def proxy_note(scenario: Scenario, environ: Environment) -> str | None:
 
 
 def plans_for(
-    scenario: Scenario, server: Server | None, environ: Environment, served: Sequence[Model] = ()
+    scenario: Scenario,
+    server: Server | None,
+    environ: Environment,
+    served: Sequence[Model] = (),
+    *,
+    each_alone: bool = False,
 ) -> list[Plan]:
     """Return all runs of a scenario; without a server, tokens are counted locally.
 
     Raises ScenarioError, PromptError.
     """
     check_files(scenario)
-    cache_dir, dataset = default_cache_dir(environ), scenario.dataset
-    limit = _context_of(scenario, served)
+    materials = [_material(s, server, environ, served) for s in scenarios_of(scenario)]
+    with _told_of(scenario, environ):
+        return plans_of(scenario, materials, each_alone=each_alone)
+
+
+def _material(
+    scenario: Scenario, server: Server | None, environ: Environment, served: Sequence[Model]
+) -> Material:
+    """Return what the requests of a scenario, or of a class, are drawn from."""
+    cache_dir = default_cache_dir(environ)
     api_key = api_key_of(scenario, environ) if server else None  # without a server nothing is sent
-    try:
-        source = load_source(dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN"))
+    with _told_of(scenario, environ):
+        source = load_source(
+            scenario.dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN")
+        )
         counter = scenario_counter(scenario, server, cache_dir)
-        return plans_of(scenario, source, counter, limit, api_key)
+    return Material(scenario, source, counter, _context_of(scenario, served), api_key)
+
+
+@contextmanager
+def _told_of(scenario: Scenario, environ: Environment) -> Iterator[None]:
+    """Name the scenario and its data set in what is wrong with prompts; no secret."""
+    dataset = scenario.dataset
+    try:
+        yield
     except PromptError as e:
         where = "" if dataset in str(e) else f"dataset {dataset}: "
         said = masked(f"{where}{e}", secrets_of(scenario, environ))  # the hub's own words
@@ -191,15 +227,21 @@ def prepared(
 
 
 def _check_it_serves(scenario: Scenario, served: Sequence[Model], environ: Environment) -> None:
-    if scenario.model not in [m.id for m in served]:
+    missing = [s.model for s in scenarios_of(scenario) if s.model not in [m.id for m in served]]
+    if missing:
         names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
-            f"{scenario.model}; it serves {names}: set model in the file, or give --model"
+            f"{missing[0]}; it serves {names}: set model in the file, or give --model"
         )
 
 
 def _check_it_fits(scenario: Scenario, served: Sequence[Model]) -> None:
+    for each in scenarios_of(scenario):
+        _check_one_fits(each, served)
+
+
+def _check_one_fits(scenario: Scenario, served: Sequence[Model]) -> None:
     limit, prompt = _context_of(scenario, served), scenario.prefill_tokens
     if limit is not None and prompt is not None and prompt + scenario.max_new_tokens > limit:
         raise TooLongError(

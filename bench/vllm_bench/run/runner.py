@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def run_plan(
         started_crew(plan, workers, watch.interrupts) as crew,
     ):
         watch.interrupts.count_from_now_on()
-        progress = progress_of(plan, crew[0].tickets.taken, time.perf_counter_ns() / 1e9)
+        progress = progress_of(plan, partial(_taken, crew[0]), time.perf_counter_ns() / 1e9)
         with closing(Tally(plan, progress, rows)) as tally:
             run = _Run(plan, crew, progress, tally)
             if run.get_ready(watch):
@@ -108,8 +109,11 @@ class _Run:
         self._how: dict[str, Any] = {}
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew}
-        # Open loop, whose shares are fixed: how many requests each process has still to measure.
-        self._left = [len(range(n, plan.measured, len(crew))) for n in range(len(crew))]
+        # Open loops, whose shares are fixed: how many requests each process has still to measure.
+        due = [part.measured for part in plan.drawn if part.open_loop]
+        self._left = [
+            sum(len(range(n, measured, len(crew))) for measured in due) for n in range(len(crew))
+        ]
         self._connected: list[Connected] = []
         self._ready = 0
         self._finished: list[Finished] = []
@@ -214,7 +218,7 @@ class _Run:
         elif isinstance(message, Exchange):
             self._note_presence(away=turned_away(message))
             if self._tally.end(message) == "measured":
-                self._left[message.request_index % len(self._crew)] -= 1
+                self._count_down(message.request_index)
             self._note_phase()
         elif isinstance(message, Pulse):
             worker.health.add(message)
@@ -234,13 +238,18 @@ class _Run:
             what = f"a sending process broke off ({message.text}): what it had under way has no row"
             self._break_off(what, GRACE_S)
 
+    def _count_down(self, index: int) -> None:
+        part = self._plan.part(index)
+        if part.open_loop:
+            self._left[index // part.of % len(self._crew)] -= 1
+
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
         progress, plan = self._progress, self._plan
         if not self._measuring:
-            if plan.warmup and not progress.stopping:  # requests cut off then count as failed
+            if plan.warmups and not progress.stopping:  # requests cut off then count as failed
                 warmed = self._tally.unmeasured.warmup
-                progress.phase = f"warming up {warmed}/{len(plan.warmup)}"
+                progress.phase = f"warming up {warmed}/{plan.warmups}"
         elif plan.open_loop and not any(self._left) and not self._draining:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
@@ -328,9 +337,13 @@ class _Run:
 
         Of a conversation that began, each turn counts.
         """
-        if self._plan.duration_s is None:
-            return self._plan.measured
-        return max(self._plan.measured, self._crew[0].tickets.taken() * self._plan.turns)
+        tickets = zip(self._plan.drawn, self._crew[0].tickets, strict=True)
+        return sum(
+            part.measured
+            if part.duration_s is None
+            else max(part.measured, theirs.taken() * part.turns)
+            for part, theirs in tickets
+        )
 
     def _notes(self) -> tuple[str, ...]:
         died = (
@@ -350,6 +363,10 @@ class _Run:
             *((self._broken_off,) if self._broken_off else ()),
             *((self._enough,) if self._enough else ()),
         )
+
+
+def _taken(worker: Worker) -> int:
+    return sum(tickets.taken() for tickets in worker.tickets)
 
 
 def _now() -> ClockPair:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
+from ..records.beside.token_file import TokenWriter
 from ..records.request_record import RecordWriter, RequestRecord
-from ..records.token_file import TokenWriter
 from ..reply.exchange import Exchange, Failure, PackedSegment
 from ..reply.outcome import judge, reply_to
 from ..reply.reply import Reply

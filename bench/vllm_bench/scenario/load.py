@@ -84,6 +84,7 @@ def levels_of(scenario: Scenario) -> list[LoadLevel]:
         *(LoadLevel(concurrency=streams) for streams in scenario.concurrencies),
         *(LoadLevel(request_rate=rate) for rate in scenario.request_rates),
         *(LoadLevel(speed=speed) for speed in scenario.speed),
+        *([LoadLevel(concurrency=scenario.own_streams)] if scenario.own_streams else []),
     ]
 
 

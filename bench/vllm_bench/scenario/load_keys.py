@@ -29,6 +29,11 @@ ArrivalShape = Literal["constant", "poisson", "gamma", "bursts"]
 Start = Literal["staggered", "together"]
 
 SHAPES = ("concurrencies", "request_rates", "trace")
+# Keys that a class with streams of its own has nothing to do with.
+ARRIVAL_KEYS = (
+    *("request_rates", "arrival", "cv", "burst_size", "ramp_s", "speed", "trace"),
+    *("num_requests", "max_in_flight", "concurrencies"),
+)
 # A scenario's own key replaces the others of its group in defaults.
 ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
@@ -71,6 +76,36 @@ class Conversations(Keys):
     think_time_s: float = setting(
         "seconds from an answer's end to the next turn", 2, 0.0, ge=0, le=LONGEST_S
     )
+
+
+class ClassKeys(Keys):
+    """A class of users: its part of the load, and keys that it sets for itself (`own`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    share: float | None = setting(
+        "of the arrivals, or of a closed loop's streams; those of all classes are 1 together",
+        0.7,
+        None,
+        gt=0,
+        le=1,
+    )
+    streams: int | None = setting(
+        "streams of its own, which a closed loop keeps busy", 8, None, ge=1, le=16384
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ClassKeys:
+        if (self.share is None) == (self.streams is None):
+            raise ValueError("give one of share, streams")
+        return self
+
+    @property
+    def own(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+ClassName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
 
 
 class LoadKeys(Keys):
@@ -127,6 +162,12 @@ class LoadKeys(Keys):
     conversations: Conversations | None = setting(
         "several turns, each with the history so far", {"turns": 4, "think_time_s": 2}, None
     )
+    classes: dict[ClassName, ClassKeys] | None = setting(
+        "classes of users, each a share of the load, with keys of its own",
+        {"chat": {"share": 0.7}, "legal": {"share": 0.3, "model": "lora-legal"}},
+        None,
+        min_length=1,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +199,7 @@ class LoadKeys(Keys):
     def _keys_agree(self) -> LoadKeys:
         problems = [*self._shape_problems()] or [
             *self._length_problems(),
+            *self._class_problems(),
             *self._arrival_problems(),
             *self._trace_problems(),
         ]
@@ -167,18 +209,18 @@ class LoadKeys(Keys):
 
     def _shape_problems(self) -> Iterator[str]:
         given = [key for key in SHAPES if getattr(self, key)]
-        if not given:
+        if not given and not self.own_streams:
             yield "give one of concurrencies: [N, …], request_rates: [R, …], trace: FILE"
         elif len(given) > 1:
             yield f"give one of {', '.join(SHAPES)}, not {' and '.join(given)}"
 
     def _length_problems(self) -> Iterator[str]:
         given = [key for key in ("num_requests", "duration_s") if getattr(self, key) is not None]
-        if self.concurrencies and not given:
+        if (self.concurrencies or self.own_streams) and not given:
             yield "give num_requests, duration_s or both"
         elif self.request_rates and not given:
             yield "give one of num_requests, duration_s"
-        elif not self.concurrencies and len(given) > 1:
+        elif not (self.concurrencies or self.own_streams) and len(given) > 1:
             yield "give one of num_requests, duration_s, not both: only concurrencies take both"
         for rate in self.request_rates:
             due = rate * (self.duration_s or 0)
@@ -210,6 +252,38 @@ class LoadKeys(Keys):
             yield "max_in_flight goes with request_rates or trace: concurrencies are a limit"
         if self.conversations is not None and not self.concurrencies:
             yield "conversations go only with concurrencies: each stream has one at a time"
+
+    @property
+    def by_class(self) -> dict[str, ClassKeys]:
+        """The classes in their order; none: all users are alike."""
+        return self.classes or {}
+
+    @property
+    def own_streams(self) -> int:
+        """The streams of a closed loop of classes that each have their own; 0: it is another."""
+        every = [c.streams for c in self.by_class.values()]
+        alone = not any(getattr(self, key) for key in SHAPES)
+        return sum(s for s in every if s) if alone and None not in every else 0
+
+    def _class_problems(self) -> Iterator[str]:
+        """Yield what is wrong with how classes share the load; a class's own keys come later."""
+        if not self.by_class:
+            return
+        shares = [c.share for c in self.by_class.values() if c.share is not None]
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            yield f"classes: their shares are {sum(shares):.6g} together, and must be 1"
+        if self.concurrencies and len(shares) < len(self.by_class):
+            yield "classes: with concurrencies each has a share; streams go with request_rates"
+        if self.request_rates and not shares:
+            yield "classes: none has a share of request_rates"
+        if self.trace is not None:
+            yield "classes don't go with trace: give it to a class with streams"
+        closed = self.concurrencies or self.own_streams
+        if closed and (self.duration_s is None or self.num_requests is not None):
+            yield "classes of streams end together: give duration_s alone, not num_requests"
+        for streams in self.concurrencies:
+            if streams < len(self.by_class):
+                yield f"concurrencies: {streams} is less than a stream for each class"
 
     def arrivals(self, rate: float) -> Arrivals:
         assert self.arrival is not None

@@ -8,23 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import UsageError
 from .by_flags import FLAGS
-from .checks import sendable_body, sendable_headers, short_word, usable_url, variable_name
-from .datasets import DATASETS
-from .load_keys import LONGEST_S, LoadKeys, replaced, setting
-from .mistakes import explain, nearest, word
-from .objectives import Slo, Tiers
+from .load_keys import ARRIVAL_KEYS, LoadKeys, replaced, setting
+from .mistakes import explain, nearest, short_word, usable_url, variable_name, word
+from .objectives import Tiers
+from .request_keys import RequestKeys
 from .secrets import MASK, masked_settings
 from .yaml_file import YamlError, read_yaml
 
@@ -35,45 +28,23 @@ class ScenarioError(UsageError):
     """A scenario file that can't be used; the text is one line for people."""
 
 
-class Scenario(LoadKeys):
-    """One scenario with the file's defaults merged in; `LoadKeys` has how its requests come."""
+class Scenario(RequestKeys, LoadKeys):
+    """One scenario with the file's defaults merged in.
+
+    `RequestKeys` has what each of its requests is, `LoadKeys` how they come.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     base_url: Annotated[str, AfterValidator(usable_url)] = setting(
         "the server", "https://gpu7:8000/v1", "http://localhost:8000/v1"
     )
-    model: str = setting("the model, by its name on the server", "Qwen/Qwen3-8B", min_length=1)
-    temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
-    stream: bool = setting("stream replies; without it tokens have no times", False, True)
     description: str = setting("a description for people", "short questions, short answers", "")
     label: Annotated[str, AfterValidator(short_word)] | None = setting(
         "what is special about these runs: part of their names, and never averaged with others",
         "seqs64",
         None,
     )
-    prefill_tokens: int | None = setting(
-        "length of a prompt in tokens, chat template included", 256, None, ge=1
-    )
-    max_new_tokens: int = setting("longest reply in tokens", 128, ge=1)
-    dataset: str = setting("the prompts: a data set's name, or file:PATH", "sample", "dolly")
-    prompt_fit: Literal["natural", "packed"] = setting(
-        "natural: half to twice prefill_tokens; packed: joined to that length, ±2 %",
-        "packed",
-        "natural",
-    )
-    endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
-    ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
-    cache: Literal["run", "cold", "natural"] = setting(
-        "prefix cache hits: within a run (run), never (cold), no control (natural)", "cold", "run"
-    )
     seed: int = setting("decides the order of prompts and the arrivals", 7, 0, ge=0, lt=2**63)
-    system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
-    headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = setting(
-        "HTTP headers of each request", {"X-Team": "blue"}, {}
-    )
-    extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = setting(
-        "more fields of each request's body", {"top_p": 0.9}, {}
-    )
     api_key_env: Annotated[str, AfterValidator(variable_name)] | None = setting(
         "the environment variable with the API key", "OPENAI_API_KEY", None
     )
@@ -83,16 +54,6 @@ class Scenario(LoadKeys):
     telemetry_hz: float = setting("GPU samples per second", 5, 10.0, ge=0.5, le=100)
     telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = setting(
         "which GPUs, as nvidia-smi counts (default: all)", [0, 1], None, min_length=1
-    )
-    timeout_first_token_s: float = setting(
-        "most seconds to the first token", 30, 120.0, gt=0, le=LONGEST_S
-    )
-    timeout_stall_s: float = setting(
-        "most seconds without a token within a reply", 10, 60.0, gt=0, le=LONGEST_S
-    )
-    timeout_total_s: float = setting("most seconds for a request", 300, 600.0, gt=0, le=LONGEST_S)
-    slo: Slo | None = setting(
-        "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
     )
     slo_tiers: Tiers | None = setting(
         "named sets of objectives, each like slo: shown beside it, they judge no run",
@@ -104,15 +65,6 @@ class Scenario(LoadKeys):
     )
     gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
 
-    @field_validator("dataset")
-    @classmethod
-    def _known_dataset(cls, value: str) -> str:
-        if value in DATASETS or (value.startswith("file:") and len(value) > len("file:")):
-            return value
-        raise ValueError(
-            f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
-        )
-
     @model_validator(mode="after")
     def _load_and_prompts_agree(self) -> Scenario:
         if self.trace is not None and self.prefill_tokens is not None:
@@ -121,15 +73,41 @@ class Scenario(LoadKeys):
             raise ValueError("conversations need endpoint: chat, which has a history")
         return self
 
+    @model_validator(mode="after")
+    def _classes_are_scenarios(self) -> Scenario:
+        for name in self.by_class:
+            try:
+                self.of_class(name)
+            except ValidationError as e:
+                wrong = "; ".join(explain(error, EXAMPLES) for error in e.errors())
+                raise ValueError(f"classes: {name}: {wrong}") from e
+        return self
+
+    def of_class(self, name: str) -> Scenario:
+        """Return the scenario as a class of it sends it: with the class's own keys.
+
+        Of a class with streams of its own beside arrivals the duration is known once those are
+        drawn: until then it has a second. Raises ValidationError.
+        """
+        own = self.by_class[name]
+        given = self.model_dump(exclude_unset=True, exclude={"classes", "slo_tiers"})
+        if own.streams is not None:
+            given = {k: v for k, v in given.items() if k not in ARRIVAL_KEYS}
+            given |= {"concurrencies": [own.streams], "duration_s": self.duration_s or 1.0}
+        return Scenario.model_validate({**given, **own.own})
+
     def masked(self) -> dict[str, Any]:
         """Return the settings for a file: what is or looks like a secret is masked."""
         settings = self.model_dump()
-        settings["headers"] = dict.fromkeys(self.headers, MASK)
-        settings["extra_body"] = masked_settings(settings["extra_body"])
+        for part in (settings, *(settings["classes"] or {}).values()):
+            if "headers" in part:
+                part["headers"] = dict.fromkeys(part["headers"], MASK)
+            if "extra_body" in part:
+                part["extra_body"] = masked_settings(part["extra_body"])
         return settings
 
 
-_INHERITED = tuple(LoadKeys.model_fields)
+_INHERITED = (*RequestKeys.model_fields, *LoadKeys.model_fields)
 KNOWN_KEYS: tuple[str, ...] = (
     *(k for k in Scenario.model_fields if k != "name" and k not in _INHERITED),
     *_INHERITED,

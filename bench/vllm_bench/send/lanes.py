@@ -138,15 +138,20 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a process. `on_free` gets each lane whose exchange has ended, and the time."""
+    """The lanes of a share. `on_free` gets each whose exchange has ended, and the time."""
 
     def __init__(
-        self, target: Target, report: Callable[[object], None], first: int = 0, step: int = 1
+        self,
+        target: Target,
+        report: Callable[[object], None],
+        first: int = 0,
+        step: int = 1,
+        streams: Streams | None = None,
     ) -> None:
         """Lanes are made later; their numbers are `first`, `first + step`, and so on.
 
-        `report` gets each `Segment` of a reply that goes on, and each exchange that ended, as its
-        last segment and itself.
+        `streams` are the process's, where it has several shares. `report` gets each `Segment` of a
+        reply that goes on, and each exchange that ended, as its last segment and itself.
         Raises OSError where the CA file can't be read.
         """
         self.target = target
@@ -155,7 +160,7 @@ class Lanes:
         self._head = target.head()
         self._tls = target.tls.context() if target.tls else None
         self._patience_ns = target.timeouts.shortest_ns
-        self.streams = Streams()
+        self.streams = streams or Streams()
         self._all: list[Lane] = []
         self._next_index, self._step = first, step
         self._opening: set[asyncio.Task[None]] = set()
@@ -231,7 +236,7 @@ class Lanes:
             lane.fail(Failure("connect", "closed as soon as it was open"))
 
     def drop(self, order: Drop) -> None:
-        """End an exchange, if it is still under way: the parent has read that it should."""
+        """End an exchange, if one of these lanes carries it: the parent has read that it should."""
         for lane in self._all:
             if lane.exchange is not None and lane.exchange.request_index == order.request_index:
                 lane.fail(order.failure)
@@ -250,7 +255,6 @@ class Lanes:
         """Close every connection; no exchange may be under way."""
         for lane in self._all:
             lane.close()
-        self.streams.close()
 
     async def watch_deadlines(self) -> None:
         for place in itertools.cycle(range(TICKS_A_LINGER)):

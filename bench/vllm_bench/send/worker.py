@@ -12,13 +12,15 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from ..plan.share import PlannedRequest, Share
 from ..wire.clock import kept_stamping
+from ..wire.streams import Streams
 from .closed_loop import ClosedLoop
 from .conversation_loop import ConversationLoop
 from .lanes import Lanes
@@ -31,9 +33,13 @@ Sender = OpenLoop | ClosedLoop | ConversationLoop
 
 
 def run_worker(
-    share: Share, tickets: Tickets, core: int | None, orders: Pipe, results: Pipe
+    shares: Sequence[Share],
+    tickets: Sequence[Tickets],
+    core: int | None,
+    orders: Pipe,
+    results: Pipe,
 ) -> None:
-    """Run a share of a plan.
+    """Send the shares of a plan's parts, all at the same time; `tickets` are those of each part.
 
     There are two one-way pipes: the loop reads `orders` without blocking, and with a two-way pipe
     the sending thread couldn't block either.
@@ -42,21 +48,23 @@ def run_worker(
 
     if core is not None:  # its own core
         os.sched_setaffinity(0, {core})
-    _allow_sockets(share.most_sockets)
+    _allow_sockets(sum(share.most_sockets for share in shares))
     # A waiting thread gets the interpreter after this time, instead of Python's usual 5 ms.
     sys.setswitchinterval(0.0002)
     # As uvloop.run does, which doesn't exist in all supported versions of Python.
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_run(share, tickets, orders, results))
+        loop.run_until_complete(_run(shares, tickets, orders, results))
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone: nobody reads the messages
     finally:
         loop.close()
 
 
-async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> None:
+async def _run(
+    shares: Sequence[Share], tickets: Sequence[Tickets], orders: Pipe, results: Pipe
+) -> None:
     """Do the work, or tell the parent what broke it: wherever in this process that was."""
     outbox, loop = Outbox(results), asyncio.get_running_loop()
     broken: asyncio.Future[None] = loop.create_future()
@@ -66,7 +74,7 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
             broken.set_exception(context.get("exception") or RuntimeError(context["message"]))
 
     loop.set_exception_handler(break_off)
-    work = asyncio.ensure_future(_work(share, tickets, orders, outbox))
+    work = asyncio.ensure_future(_work(shares, tickets, orders, outbox))
     ends = (work, broken, asyncio.wrap_future(outbox.sending))
     done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for end in done:
@@ -76,40 +84,82 @@ async def _run(share: Share, tickets: Tickets, orders: Pipe, results: Pipe) -> N
     outbox.close()
 
 
-async def _work(share: Share, tickets: Tickets, orders: Pipe, outbox: Outbox) -> None:
-    lanes = Lanes(share.target, outbox.put, share.number, share.workers)
-    for _ in range(share.lanes):
-        lanes.add()
-    session = _Session(share, tickets, lanes, orders)
+async def _work(
+    shares: Sequence[Share], tickets: Sequence[Tickets], orders: Pipe, outbox: Outbox
+) -> None:
+    streams = Streams()
+    flows = [
+        _Flow(share, theirs, _lanes_of(share, outbox, streams))
+        for share, theirs in zip(shares, tickets, strict=True)
+    ]
+    session = _Session(flows, orders, streams)
     with kept_stamping(), session.hearing(), signs_of_life(outbox.put):
-        problem = await lanes.connect()
-        outbox.put(Connected(lanes.connected, problem))
+        problems = [await flow.lanes.connect() for flow in flows]
+        problem = next(filter(None, problems), None)
+        outbox.put(Connected(sum(flow.lanes.connected for flow in flows), problem))
         await session.warm_up()
         outbox.put(Ready())
         await session.send(outbox)
-    lanes.close()
+    for flow in flows:
+        flow.lanes.close()
+    streams.close()
     outbox.put(
         Finished(
             end_ns=time.perf_counter_ns(),
             wall_s=time.time(),
-            connections_opened=lanes.connections_opened,
+            connections_opened=sum(flow.lanes.connections_opened for flow in flows),
             peak_memory_bytes=peak_memory_bytes(),
             cpu_s=time.process_time(),
-            clock=lanes.streams.clock.end(),
+            clock=streams.clock.end(),
         )
     )
+
+
+def _lanes_of(share: Share, outbox: Outbox, streams: Streams) -> Lanes:
+    lanes = Lanes(share.target, outbox.put, share.first_lane, share.lane_step, streams)
+    for _ in range(share.lanes):
+        lanes.add()
+    return lanes
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """A share, and the lanes over which it goes."""
+
+    share: Share
+    tickets: Tickets
+    lanes: Lanes
+
+    def warm_up(self) -> ClosedLoop:
+        rest = iter(self.share.warmup)  # one per lane at a time
+        return ClosedLoop(self.lanes, lambda: next(rest, None))
+
+    def sender(self, go: Go) -> Sender:
+        share, take = self.share, self.tickets.take
+        if share.due_ns is not None:
+            return OpenLoop(self.lanes, share.requests, share.due_ns, share.most_in_flight)
+        if share.duration_ns is not None:
+            take = self.tickets.until(go.start_ns + share.duration_ns, share.fewest)
+        begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
+        if share.talk is not None:
+            return ConversationLoop(self.lanes, share.talk, share.requests, take, begins_ns)
+
+        def take_request() -> PlannedRequest | None:
+            index = take()
+            return None if index is None else share.requests[index]
+
+        return ClosedLoop(self.lanes, take_request, begins_ns)
 
 
 class _Session:
     """The work between the parent's orders."""
 
-    def __init__(self, share: Share, tickets: Tickets, lanes: Lanes, orders: Pipe) -> None:
-        self._share = share
-        self._tickets = tickets
-        self._lanes = lanes
+    def __init__(self, flows: Sequence[_Flow], orders: Pipe, streams: Streams) -> None:
+        self._flows = flows
         self._orders = orders
+        self._streams = streams
         self._go: asyncio.Future[Go | None] = asyncio.get_running_loop().create_future()
-        self._sender: Sender | None = None
+        self._senders: list[Sender] = []
         self._ending: Command | None = None
 
     @contextmanager
@@ -120,11 +170,11 @@ class _Session:
         loop.remove_reader(self._orders.fileno())
 
     async def warm_up(self) -> None:
-        if self._share.warmup:
-            rest = iter(self._share.warmup)  # one per lane at a time
-            warm_up = ClosedLoop(self._lanes, lambda: next(rest, None))
-            await self._drive(warm_up, time.perf_counter_ns())
-        self._lanes.connections_opened = 0  # forget those before the start
+        warmed = [flow.warm_up() for flow in self._flows if flow.share.warmup]
+        if warmed:
+            await self._drive(warmed, time.perf_counter_ns())
+        for flow in self._flows:
+            flow.lanes.connections_opened = 0  # forget those before the start
         # Objects made before the start are never checked again, and there is no collection during
         # it: what a request leaves has no cycles.
         gc.collect()
@@ -135,33 +185,21 @@ class _Session:
         go = await self._go
         if go is None:
             return  # stopped before the start
-        self._lanes.streams.clock.begin()
-        health = LoopHealth(outbox.put, lambda: self._lanes.replying)
+        self._streams.clock.begin()
+        health = LoopHealth(outbox.put, lambda: any(f.lanes.replying for f in self._flows))
         health.start()
-        await self._drive(self._sender_of_the_share(go), go.start_ns)
+        await self._drive([flow.sender(go) for flow in self._flows], go.start_ns)
         health.stop()
 
-    def _sender_of_the_share(self, go: Go) -> Sender:
-        share, take = self._share, self._tickets.take
-        if share.due_ns is not None:
-            return OpenLoop(self._lanes, share.requests, share.due_ns, share.most_in_flight)
-        if share.duration_ns is not None:
-            take = self._tickets.until(go.start_ns + share.duration_ns, share.fewest)
-        begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
-        if share.talk is not None:
-            return ConversationLoop(self._lanes, share.talk, share.requests, take, begins_ns)
-
-        def take_request() -> PlannedRequest | None:
-            index = take()
-            return None if index is None else share.requests[index]
-
-        return ClosedLoop(self._lanes, take_request, begins_ns)
-
-    async def _drive(self, sender: Sender, start_ns: int) -> None:
-        self._sender = sender
+    async def _drive(self, senders: Sequence[Sender], start_ns: int) -> None:
+        self._senders = [*senders]
         if self._ending is not None:
-            sender.stop(cut_off=self._ending == "cancel")
-        await sender.run(start_ns)
+            self._stop(self._ending)
+        await asyncio.gather(*(sender.run(start_ns) for sender in senders))
+
+    def _stop(self, how: Command) -> None:
+        for sender in self._senders:
+            sender.stop(cut_off=how == "cancel")
 
     def _obey(self) -> None:
         order = _receive(self._orders)
@@ -169,15 +207,15 @@ class _Session:
             self._go.set_result(order)
             return
         if isinstance(order, Drop):
-            self._lanes.drop(order)
+            for flow in self._flows:
+                flow.lanes.drop(order)
             return
         self._ending = order
         if order == "cancel":  # the last order; a pipe without its other end stays readable
             asyncio.get_running_loop().remove_reader(self._orders.fileno())
         if not self._go.done():
             self._go.set_result(None)
-        if self._sender is not None:
-            self._sender.stop(cut_off=order == "cancel")
+        self._stop(order)
 
 
 def _receive(orders: Pipe) -> Go | Drop | Command:

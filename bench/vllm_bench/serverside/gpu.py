@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ..figures.absent import Figure, Why, group_of, observed
 from ..figures.facts import Facts
+from ..records.beside.samples import slowed_by
 from ..records.row import Rows, doc
-from ..records.samples import slowed_by
 from ..records.text import printable
 from .over_time import Samples, judged_rows
 

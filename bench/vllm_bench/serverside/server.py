@@ -9,8 +9,8 @@ import numpy as np
 
 from ..figures.absent import Figure, Why, both, group_of, ratio
 from ..figures.facts import Facts
+from ..records.beside.samples import ALL
 from ..records.row import Rows, column_docs, doc
-from ..records.samples import ALL
 from ..stats.batches import Values
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas, server_change
 from .over_time import Samples, judged_rows

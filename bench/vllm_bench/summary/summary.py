@@ -28,11 +28,11 @@ from ..figures.throughput import (
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
+from ..records.beside.sample_file import read_gpu_rows, read_server_rows
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
 from ..records.row import doc
 from ..records.run_info import RunInfo
-from ..records.sample_file import read_gpu_rows, read_server_rows
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side

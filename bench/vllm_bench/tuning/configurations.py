@@ -38,8 +38,7 @@ from pydantic_core import ErrorDetails
 from ..errors import UsageError
 from ..launcher import meant, tokens
 from ..records.text import file_name, printable
-from ..scenario.checks import short_word
-from ..scenario.mistakes import explain, nearest, word
+from ..scenario.mistakes import explain, nearest, short_word, word
 from ..scenario.secrets import MASK, is_secret_key, masked_words
 from ..scenario.yaml_file import YamlError, read_yaml
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..records.samples import ALL
+from ..records.beside.samples import ALL
 
 # What the server calls a column's value.
 NOW = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..records.samples import GpuRow, reason_names
+from ..records.beside.samples import GpuRow, reason_names
 from ..records.text import printable
 from ..vllm.page import PageError, Sample, samples
 from .page_sampler import Page, PageSampler

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..records.samples import GpuRow
+from ..records.beside.samples import GpuRow
 from .nvml import PCIE, Gpu, GpuGoneError, Nvml, open_gpus
 from .recording import GpuFacts, GpuSink, Problem, UnavailableError
 from .tick import GivenUp, Ticker, never

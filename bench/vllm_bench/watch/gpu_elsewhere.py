@@ -23,8 +23,8 @@ from typing import IO, Any
 
 import orjson
 
+from ..records.beside.samples import GpuRow, gpu_row
 from ..records.row import columns, csv_lines, text_of
-from ..records.samples import GpuRow, gpu_row
 from ..records.text import printable
 from .recording import GpuFacts, GpuRecording, GpuSink, Problem, UnavailableError
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..records.beside.samples import GpuRow, reason_names
 from ..records.row import column_types
-from ..records.samples import GpuRow, reason_names
 from ..records.text import printable
 from .recording import Problem, UnavailableError
 

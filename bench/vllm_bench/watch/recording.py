@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import BenchError
-from ..records.sample_file import RowFile
-from ..records.samples import GpuRow
+from ..records.beside.sample_file import RowFile
+from ..records.beside.samples import GpuRow
 from ..records.text import printable
 
 # Readings further apart are a gap: a few samples at the usual 10 Hz, and less than the 3 s above

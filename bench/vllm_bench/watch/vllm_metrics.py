@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records.samples import ALL, ServerRow
+from ..records.beside.samples import ALL, ServerRow
 from ..vllm.page import HISTOGRAMS, Engine, PageError, Spent, read_page, together
 from .page_sampler import Page, PageSampler
 from .recording import Problem, Recording

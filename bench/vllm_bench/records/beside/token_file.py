@@ -29,9 +29,9 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .request_record import LEAST_AND_MOST, MOST_S, RecordsError
-from .row import Rows
-from .safe_file import new_file, opened, read_regular, replacing
+from ..request_record import LEAST_AND_MOST, MOST_S, RecordsError
+from ..row import Rows
+from ..safe_file import new_file, opened, read_regular, replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

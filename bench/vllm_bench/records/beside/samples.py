@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .row import column_types, doc
+from ..row import column_types, doc
 
 ALL = "all"  # the `engine` of a row for all engines together
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .request_record import MOST_S, RecordsError
-from .row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, rows_of
-from .run_info import RunInfo
-from .safe_file import new_file, read_regular
+from ..request_record import MOST_S, RecordsError
+from ..row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, rows_of
+from ..run_info import RunInfo
+from ..safe_file import new_file, read_regular
 from .samples import GpuRow, ServerRow
 
 

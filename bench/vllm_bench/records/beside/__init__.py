@@ -1,0 +1,1 @@
+"""Files that lie beside a run's rows."""
