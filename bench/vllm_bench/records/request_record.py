@@ -46,6 +46,8 @@ ErrorKind = Literal[
     "cancelled",
 ]
 
+WaitKind = Literal["tool", "think", "unknown"]
+
 # The statuses with which a server, or the gateway before it, says: not now.
 TURNED_AWAY = (429, 502, 503, 504)
 
@@ -70,8 +72,28 @@ class RequestRecord:
     request_index: int = doc("place in the plan, from 0")
     request_id: str = doc("sent as X-Request-Id; the server's chunks carry it")
     prompt_id: str = doc("the prompt's name in its set")
-    conversation_id: str | None = doc("the conversation to which this turn belongs")
-    turn: int | None = doc("which turn of its conversation, from 1")
+    conversation_id: str | None = doc(
+        "the play of a session (a conversation, a recorded session) that this turn belongs to: the "
+        "session's name, from its second play on with `~2` and so on"
+    )
+    turn: int | None = doc("which turn of its play, from 1")
+    session_turns: int | None = doc(
+        "how many turns its play has; empty: no session, or a run of an earlier version",
+        default=None,
+    )
+    agent: str | None = doc(
+        "the sub-agent whose turn it is; empty: the session's own", default=None
+    )
+    after: str | None = doc(
+        "the turns whose ends it waited for, as `3 7`; empty: it was the first", default=None
+    )
+    planned_wait_s: float | None = doc(
+        "how long it waited after the last of these ends, by the plan; empty: it was the first",
+        default=None,
+    )
+    wait_kind: WaitKind | None = doc(
+        "what that wait was: a tool that ran, a person who thought, or unknown", default=None
+    )
     stream_index: int = doc("which stream sent it; in an open loop, which connection")
     t_scheduled_s: float = doc(
         "when it was meant to go, from the run's start: by the schedule, or in a closed loop when "

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..records.request_record import RequestRecord
+from ..records.request_record import RequestRecord, WaitKind
 from ..records.text import masked
 from .exchange import Exchange, Failure
 from .reply import Reply
@@ -34,13 +34,19 @@ class Expectation:
     request_rate: float | None = None
     conversation_id: str | None = None
     turn: int | None = None
+    session_turns: int | None = None
+    agent: str | None = None
+    after: str | None = None  # the turns that it waited for
+    planned_wait_s: float | None = None
+    wait_kind: WaitKind | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
 
 
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
-    *("request_id", "prompt_id", "conversation_id", "turn"),
+    *("request_id", "prompt_id", "conversation_id", "turn", "session_turns"),
+    *("agent", "after", "planned_wait_s", "wait_kind"),
 )
 
 
