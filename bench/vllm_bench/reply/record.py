@@ -40,6 +40,7 @@ class Expectation:
     planned_wait_s: float | None = None
     wait_kind: WaitKind | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
 
 
 # What a row takes over from what was known before.
