@@ -15,28 +15,29 @@ from dataclasses import dataclass
 from typing import Literal, overload
 
 from .pool import Piece, Pool, Uses
+from .sessions.script import Plays
 from .share import PlannedRequest, salted
 
-Role = Literal["measured", "tail", "warm-up"]
+Role = Literal["measured", "tail", "warm-up", "priming"]
 
 
 @dataclass(frozen=True, slots=True)
 class Requests(Sequence[PlannedRequest]):
-    """The measured requests, then the tail of an open loop, then the warm-up.
+    """The measured requests, then the tail of an open loop, the warm-up, and what primes caches.
 
-    The warm-up is sent first; only the measured requests have rows. A slice has the same requests,
-    with the same indexes.
+    These last two are sent first; only the measured requests have rows. A slice has the same
+    requests, with the same indexes.
     """
 
     run_id: str
     cache: Literal["run", "cold", "natural"]
     pool: Pool  # of the measured ones and the tail, in sending order
-    uses: Uses  # of prompts, or of conversations
+    uses: Uses  # of prompts, or of sessions by their plays
     warmup: tuple[Piece, ...]
     measured: int  # where a loop goes by time: the most that there may be
     timed: int  # measured ones and tail
-    turns: int = 1
-    conversation_ids: tuple[str, ...] = ()  # none: no conversations
+    plays: Plays | None = None  # None: no sessions
+    primes: tuple[Piece, ...] = ()  # before the start, so that deeper turns find what is behind
     indexes: range = range(0)
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
@@ -57,37 +58,41 @@ class Requests(Sequence[PlannedRequest]):
         """Return what request `index` is for."""
         if index < self.measured:
             return "measured"
-        return "tail" if index < self.timed else "warm-up"
+        if index < self.timed:
+            return "tail"
+        return "warm-up" if index < self.timed + len(self.warmup) else "priming"
 
     def _made(self, index: int) -> PlannedRequest:
         role, number = self.role(index), index * self.of + self.place
-        warms_up = role == "warm-up"
-        piece = self.warmup[index - self.timed] if warms_up else self.pool[index % len(self.pool)]
-        salt = self._salt(index, number, role)
-        conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
+        at = self.plays.at(index) if self.plays and role == "measured" else None
+        if role in ("warm-up", "priming"):
+            piece = (*self.warmup, *self.primes)[index - self.timed]
+        else:
+            place = self.plays.position(*at) if self.plays and at else index
+            piece = self.pool[place % len(self.pool)]
+        salt = self._salt(number, role, at[0] if at else index)
         return PlannedRequest(
             index=number,
             request_id=f"{self.run_id}-{number}",
             prompt_id=piece.prompt_id,
             body=salted(piece.body, salt) if piece.body else b"",
             max_tokens=piece.max_tokens,
-            conversation_id=conversation_id,
-            turn=turn,
+            conversation_id=self.name_of(at[0]) if at else None,
+            turn=at[1] + 1 if at else None,
             cache_salt=salt,
         )
 
-    def _turn(self, index: int) -> tuple[str | None, int | None]:
-        if not self.conversation_ids:
-            return None, None
-        number, turn = divmod(index, self.turns)
-        name = self.conversation_ids[number % len(self.conversation_ids)]
-        earlier = self.uses.earlier(number)
-        return (f"{name}~{earlier + 1}" if earlier else name), turn + 1
+    def name_of(self, play: int) -> str:
+        """Return the name of a play: the session's, `~2` of its second play."""
+        assert self.plays is not None
+        name, earlier = self.plays.script(play).name, self.uses.earlier(play)
+        return f"{name}~{earlier + 1}" if earlier else name
 
-    def _salt(self, index: int, number: int, role: Role) -> str | None:
+    def _salt(self, number: int, role: Role, use: int) -> str | None:
         """Return the salt for the prefix cache: prefixes match only under equal salts.
 
-        The warm-up has its own: it puts no measured prompt into the cache.
+        `use`: of a prompt, or the play of a session. The warm-up has its own salt: it puts no
+        measured prompt into the cache. What primes it has that of the first plays.
         """
         if self.cache == "natural":
             return None
@@ -95,5 +100,5 @@ class Requests(Sequence[PlannedRequest]):
             return f"{self.run_id}-{number}"
         if role == "warm-up":
             return f"{self.run_id}-warmup"
-        earlier = self.uses.earlier(index // self.turns)
+        earlier = 0 if role == "priming" else self.uses.earlier(use)
         return f"{self.run_id}-use{earlier + 1}" if earlier else self.run_id
