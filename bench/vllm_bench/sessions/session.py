@@ -1,8 +1,8 @@
 """A recorded session: its turns, whom each waits for, and for how long.
 
 All formats are read into these types. Times are seconds; a place is a turn's index in its session.
-A session's turns are in the order of their recorded starts, so that a turn's place is above those
-of the turns that it waits for, and of the one that its prompt goes on from.
+A turn's place is above those of the turns that it waits for, and of the one that its prompt goes on
+from; a sub-agent's turns stand between the turn that starts it and the one that waits for it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Turn:
     after: tuple[int, ...] = ()  # the turns whose ends it waits for; none: it starts the session
     # From the last of those ends; of a turn that waits for none, from the session's start.
     wait_s: float = 0.0
-    # tool: what a tool did; think: a person; unknown: an upper bound of either. None: no wait
-    # was recorded, the turn is the first or due by its stamp alone.
+    # tool: a tool was at work; think: a person; unknown: the file doesn't tell, and of the
+    # Sessions.unknown_waits of these not even how long, `wait_s` is then the most that it may have
+    # been. None: no wait was recorded; the turn is the first, or due by its stamp alone.
     wait_kind: WaitKind | None = None
     # Formats with stamps but no ends: due so long after the session's start, or when all of
     # `after` have ended, whichever is later.
@@ -42,7 +43,10 @@ class Turn:
     prompt_tokens: int | None = None  # of the whole prompt
     output_tokens: int | None = None
     block_ids: tuple[int, ...] | None = None  # of the prompt's blocks of Sessions.block_tokens
-    messages: tuple[Message, ...] | None = None  # the whole prompt, where the format has texts
+    # The whole prompt, where the format has texts, and has those of the answers before.
+    messages: tuple[Message, ...] | None = None
+    # What it adds to the prompt and the answer of `history`; without one it is the whole prompt.
+    new_messages: tuple[Message, ...] | None = None
     answer: str | None = None  # as recorded, where the format has texts
 
 
@@ -53,6 +57,9 @@ class Session:
     id: str
     starts_s: float | None  # from the first session's start; None: the format doesn't know
     turns: tuple[Turn, ...]
+    # Of each prompt's beginning, tools and system prompt, which users of one agent have in common
+    # though the file's ids don't show it. 0: unknown.
+    common_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
