@@ -7,6 +7,8 @@ each number is one turn of one play, whoever asks.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -31,10 +33,9 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Script:
-    """A session to be played."""
+class Course:
+    """The turns of a session; conversations share theirs."""
 
-    name: str
     steps: tuple[Step, ...]
 
     @cached_property
@@ -46,9 +47,9 @@ class Script:
                 found[before].append(place)
         return found
 
-    @property
+    @cached_property
     def lanes(self) -> int:
-        """How many of its turns may be due or under way at once, at most.
+        """How many turns may be due or under way at once, at most.
 
         Each turn takes over from one that it waits for, if none has before: as many chains.
         """
@@ -59,6 +60,18 @@ class Script:
             chains += free is None
             followed |= set() if free is None else {free}
         return chains
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A session to be played."""
+
+    name: str
+    course: Course
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.course.steps
 
 
 @dataclass(frozen=True)
@@ -128,4 +141,12 @@ class Plays:
     @cached_property
     def lanes(self) -> int:
         """How many turns of one play may be due or under way at once, at most."""
-        return max(script.lanes for script in self.scripts)
+        return max(script.course.lanes for script in self.scripts)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return a hash of what is played: in which order, from where, and with which waits."""
+        total = hashlib.sha256(repr((self.order.tolist(), self.begins)).encode())
+        for script in self.scripts:
+            total.update(repr([dataclasses.astuple(step) for step in script.steps]).encode())
+        return total.hexdigest()

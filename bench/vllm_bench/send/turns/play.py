@@ -32,7 +32,7 @@ class Play:
         self.stream = stream
         self.start_ns = start_ns
         script = plays.script(number)
-        self.steps, self._followers = script.steps, script.followers
+        self.steps, self._followers = script.steps, script.course.followers
         self.begin = plays.begin(number)
         # Stamps count from the session's start, which lies before that of a deeper play.
         behind_ns = (self.steps[self.begin].not_before_ns or 0) if self.begin else 0
