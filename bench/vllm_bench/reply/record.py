@@ -35,12 +35,13 @@ class Expectation:
     conversation_id: str | None = None
     turn: int | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    possible_cached_tokens: int | None = None  # see traces/possible.py
 
 
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
-    *("request_id", "prompt_id", "conversation_id", "turn"),
+    *("request_id", "prompt_id", "conversation_id", "turn", "possible_cached_tokens"),
 )
 
 
