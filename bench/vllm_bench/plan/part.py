@@ -13,7 +13,7 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -24,12 +24,16 @@ from ..scenario.load_keys import MOST_REQUESTS, History, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
-from .pool import Uses, numbered
-from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool
+from .pool import Marks, Pool, Uses, numbered
+from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool, marked
 from .requests import Requests, Role
 from .sessions.script import Plays
 from .share import NS_PER_S, Message, Share, Talk, Target
 from .times import nanoseconds, spare_connections, stream_begins
+
+if TYPE_CHECKING:  # of a trace, or of groups
+    from ..traces.group_prompts import Grouped
+    from ..traces.possible import Possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Part:
     plays: Plays | None = None  # None: no sessions
     primes: tuple[Prompt, ...] = ()  # sent before the start, for one token each
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
+    possible: Possible | None = None  # hits of each request; None: it isn't known what repeats
+    grouped: Grouped | None = None  # prompts in groups that begin alike
     name: str | None = None  # of the class; None: the scenario has none
     place: int = 0  # among the scenario's classes
     of: int = 1
@@ -125,27 +131,44 @@ class Part:
     def requests(self) -> Requests:
         """The measured requests, then the tail of an open loop, then the warm-up."""
         timed = self.most_measured if self.plays else len(self.times_s) or self.most_measured
+        make = functools.partial(make_piece, self.scenario)
+        warmup = (*map(make, self.warmup), *(make(prompt, 1) for prompt in self.primes))
         return Requests(
             run_id=self.whole.run_id,
             cache=self.scenario.cache,
-            pool=make_pool(
-                self.scenario, self.prompts.prompts, self.output_tokens, turns=self.live
-            ),
+            pool=self._pool,
             uses=self._uses,
-            warmup=tuple(make_piece(self.scenario, prompt) for prompt in self.warmup),
+            warmup=warmup,
             measured=self.most_measured,
             timed=timed,
             plays=self.plays,
-            primes=tuple(make_piece(self.scenario, prompt, 1) for prompt in self.primes),
-            indexes=range(timed + len(self.warmup) + len(self.primes)),
+            indexes=range(timed + len(warmup)),
             place=self.place,
             of=self.of,
+            marks=self._marks,
+            primers=len(self.grouped.primers if self.grouped else self.primes),
         )
 
     @property
     def live(self) -> bool:
         """Whether prompts have this server's answers in them."""
         return self.plays is not None and self.plays.live
+
+    @property
+    def _pool(self) -> Pool:
+        prompts = self.prompts.prompts
+        pool = make_pool(self.scenario, prompts, self.output_tokens, turns=self.live)
+        if self.grouped is None or not self.grouped.words:
+            return pool
+        parts = zip(pool, prompts, self.grouped.own, strict=True)
+        pieces = tuple(marked(piece, prompt, own.at, own.word) for piece, prompt, own in parts)
+        return Pool(*numbered(pieces, id))
+
+    @property
+    def _marks(self) -> Marks | None:
+        if self.grouped is None:
+            return None
+        return Marks(tuple(word.encode() for word in self.grouped.words), self.grouped.step)
 
     @functools.cached_property
     def _uses(self) -> Uses:
@@ -160,6 +183,22 @@ class Part:
         if self.level.speed is not None:  # what a trace repeats was repeated
             return Uses.of(range(len(prompts)))
         return Uses.of(numbered(prompts, lambda prompt: prompt.messages)[1])
+
+    @functools.cached_property
+    def prefix_facts(self) -> dict[str, Any]:
+        """What of its prompts the plan knows to repeat, for the run's JSON."""
+        if self.possible is None:
+            return {}
+        grouped, prefix = self.grouped, self.scenario.prefix
+        wanted = prefix.hit_rate if prefix else None
+        if grouped and wanted is None:
+            wanted = grouped.crowd.wanted(grouped.beginning)
+        return {
+            "block_size": self.possible.block_size,
+            "block_size_known": self.possible.known,
+            **({"wanted_share": wanted} if grouped else {}),
+            **(grouped.facts if grouped else {}),
+        }
 
     def uses(self, sent: int) -> dict[str, int]:
         """Return how many different prompts `sent` requests had, and the uses of one at most."""
@@ -250,6 +289,7 @@ class Part:
             turn=request.turn,
             **self._turn_facts(index // self.of),
             prompt_tokens=self._counted_by_the_server(index // self.of),
+            possible_cached_tokens=self._possible(index // self.of),
             max_tokens=request.max_tokens,
             choices=int(self.scenario.extra_body.get("n") or 1),
             stream=self.scenario.stream,
@@ -283,6 +323,11 @@ class Part:
             return None
         place = self.plays.position(*self.plays.at(number)) if self.plays else number
         return self.prompts.prompts[place % len(self.prompts.prompts)].tokens
+
+    def _possible(self, number: int) -> int | None:
+        if self.possible is None or self.requests.role(number) != "measured":
+            return None
+        return self.possible.of(number)
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
@@ -327,6 +372,8 @@ class Part:
         if plays is not None and not (talks and talks.tool_calls is None):
             found["sessions"] = plays.sha256
             found |= {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
+        if self.scenario.prefix is not None:
+            found["prefix"] = self.scenario.prefix.model_dump()
         return found
 
     @property

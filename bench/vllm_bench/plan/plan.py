@@ -152,6 +152,7 @@ class Plan:
             "start": self.start,
             "prompts": self._pool,
             "trace_shared_share": self.drawn[0].trace_shared_share,
+            "prefix": self.drawn[0].prefix_facts if len(self.drawn) == 1 else None,
             "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
             "alone": self.alone,
         }
@@ -177,4 +178,5 @@ def _class_facts(part: Part) -> dict[str, Any]:
         "request_rate": part.level.request_rate,
         "scenario": part.scenario.masked(),
         "prompts": {"dataset": prompts.dataset, "sha256": prompts.sha256},
+        **({"prefix": part.prefix_facts} if part.prefix_facts else {}),
     }

@@ -3,8 +3,9 @@
 A run has fewer prompts than requests where its data set is small, where it goes by time, and in
 the tail of an open loop. Prompts are then used again in their order. Under `cache: run` each use
 has a salt of its own: a prefix cache finds what a run shares by design (a system prompt, a history,
-the blocks of a trace), and not the same prompt sent before. Request i is always the same one,
-whichever process makes it.
+the blocks of a trace), and not the same prompt sent before. Prompts in groups that begin alike have
+one salt, since their beginnings are to be found, and another word in each use where their own part
+begins. Request i is always the same one, whichever process makes it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
-from .pool import Piece, Pool, Uses
+from .pool import Marks, Piece, Pool, Uses
 from .sessions.script import Plays
 from .share import PlannedRequest, salted
 
@@ -37,10 +38,11 @@ class Requests(Sequence[PlannedRequest]):
     measured: int  # where a loop goes by time: the most that there may be
     timed: int  # measured ones and tail
     plays: Plays | None = None  # None: no sessions
-    primes: tuple[Piece, ...] = ()  # before the start, so that deeper turns find what is behind
     indexes: range = range(0)
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
+    marks: Marks | None = None  # of prompts in groups; None: they are in none
+    primers: int = 0  # of the warm-up, its last: what they begin with is found by the measured
 
     def __len__(self) -> int:
         return len(self.indexes)
@@ -60,22 +62,24 @@ class Requests(Sequence[PlannedRequest]):
             return "measured"
         if index < self.timed:
             return "tail"
-        return "warm-up" if index < self.timed + len(self.warmup) else "priming"
+        return "warm-up" if index < self.timed + len(self.warmup) - self.primers else "priming"
 
     def _made(self, index: int) -> PlannedRequest:
         role, number = self.role(index), index * self.of + self.place
         at = self.plays.at(index) if self.plays and role == "measured" else None
         if role in ("warm-up", "priming"):
-            piece = (*self.warmup, *self.primes)[index - self.timed]
+            piece, earlier = self.warmup[index - self.timed], 0
         else:
             place = self.plays.position(*at) if self.plays and at else index
             piece = self.pool[place % len(self.pool)]
-        salt = self._salt(number, role, at[0] if at else index)
+            earlier = self.uses.earlier(at[0] if at else index)
+        salt = self._salt(index, number, role, earlier)
+        body = self.marks.body(piece, earlier) if self.marks else piece.body
         return PlannedRequest(
             index=number,
             request_id=f"{self.run_id}-{number}",
             prompt_id=piece.prompt_id,
-            body=salted(piece.body, salt) if piece.body else b"",
+            body=salted(body, salt) if body else b"",
             max_tokens=piece.max_tokens,
             conversation_id=self.name_of(at[0]) if at else None,
             turn=at[1] + 1 if at else None,
@@ -88,17 +92,17 @@ class Requests(Sequence[PlannedRequest]):
         name, earlier = self.plays.script(play).name, self.uses.earlier(play)
         return f"{name}~{earlier + 1}" if earlier else name
 
-    def _salt(self, number: int, role: Role, use: int) -> str | None:
+    def _salt(self, index: int, number: int, role: Role, earlier: int) -> str | None:
         """Return the salt for the prefix cache: prefixes match only under equal salts.
 
-        `use`: of a prompt, or the play of a session. The warm-up has its own salt: it puts no
-        measured prompt into the cache. What primes it has that of the first plays.
+        The warm-up has its own: it puts no measured prompt into the cache, unless it is to.
         """
         if self.cache == "natural":
             return None
         if self.cache == "cold":
             return f"{self.run_id}-{number}"
         if role == "warm-up":
-            return f"{self.run_id}-warmup"
-        earlier = 0 if role == "priming" else self.uses.earlier(use)
-        return f"{self.run_id}-use{earlier + 1}" if earlier else self.run_id
+            # Beside groups nothing of it is found at all, so that the server's hits are theirs.
+            return f"{self.run_id}-warmup" + (f"-{index - self.timed}" if self.marks else "")
+        use = earlier // (self.marks.cycle if self.marks else 1)
+        return f"{self.run_id}-use{use + 1}" if use else self.run_id

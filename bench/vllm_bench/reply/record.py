@@ -41,13 +41,14 @@ class Expectation:
     wait_kind: WaitKind | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
     keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
+    possible_cached_tokens: int | None = None  # see traces/possible.py
 
 
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
     *("request_id", "prompt_id", "conversation_id", "turn", "session_turns"),
-    *("agent", "after", "planned_wait_s", "wait_kind"),
+    *("agent", "after", "planned_wait_s", "wait_kind", "possible_cached_tokens"),
 )
 
 

@@ -114,16 +114,20 @@ class Unmeasured:
     """
 
     warmup: int = 0
+    priming: int = 0  # so that what is measured finds a beginning in the cache
     tail: int = 0
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    warmup_prompt_tokens: int = 0  # of them, those of the warm-up
     last_error: str | None = None
     warmup_latencies_ms: list[float] = field(default_factory=list)  # of the successes
 
     def count(self, role: Role, record: RequestRecord) -> None:
         if role == "tail":
             self.tail += 1
+        elif role == "priming":
+            self.priming += 1
         else:
             self.warmup += 1
         if record.error_kind is not None:
@@ -132,6 +136,8 @@ class Unmeasured:
         else:
             self.prompt_tokens += record.prompt_tokens or 0
             self.completion_tokens += record.completion_tokens or 0
+            if role in ("warm-up", "priming"):
+                self.warmup_prompt_tokens += record.prompt_tokens or 0
             if role == "warm-up" and record.latency_ms is not None:
                 self.warmup_latencies_ms.append(record.latency_ms)
 
@@ -151,8 +157,8 @@ class Unmeasured:
     def notes(self) -> tuple[str, ...]:
         if not self.failed:
             return ()
-        total = self.warmup + self.tail
+        total = self.warmup + self.priming + self.tail
         return (
-            f"{self.failed} of {total} unmeasured requests (warm-up and tail) failed, "
+            f"{self.failed} of {total} unmeasured requests (warm-up, priming and tail) failed, "
             f"the last one: {self.last_error}",
         )
