@@ -212,7 +212,7 @@ def progress_of(plan: Plan, tickets_taken: Callable[[], int], started_s: float) 
         progress.last_due_s = due_s[-1] if due_s else None
         caps = [part.scenario.max_in_flight for part in plan.drawn]
         progress.most_in_flight = None if None in caps else sum(cap or 0 for cap in caps)
-    elif not any(part.open_loop or part.talk for part in plan.drawn):
+    elif not any(part.open_loop or part.plays for part in plan.drawn):
         progress.begun = tickets_taken
         progress.most_in_flight = plan.level.concurrency
     return progress

@@ -366,7 +366,9 @@ class Part:
             found = {"start": self.scenario.start, "duration_s": self.duration_s}
         talks, plays = self.scenario.conversations, self.plays
         begun = plays.until(self.measured) if plays else self.measured
-        begun = self.measured // talks.turns if talks else begun  # one that is cut short never counted
+        begun = (
+            self.measured // talks.turns if talks else begun
+        )  # one that is cut short never counted
         if self.scenario.cache == "run" and self._uses.most(begun) > 1:
             found["salts"] = "one for each use"
         if plays is not None and not (talks and talks.tool_calls is None):
@@ -375,6 +377,13 @@ class Part:
         if self.scenario.prefix is not None:
             found["prefix"] = self.scenario.prefix.model_dump()
         return found
+
+    @property
+    def session_facts(self) -> dict[str, Any]:
+        """The entries on sessions in the run's JSON: what decides their prompts and waits."""
+        if self.plays is None:
+            return {}
+        return {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
 
     @property
     def history(self) -> History | None:

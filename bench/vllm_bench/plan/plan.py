@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def warmups(self) -> int:
-        return sum(len(part.warmup) for part in self.drawn)
+        return sum(len(part.warmup) + len(part.primes) for part in self.drawn)
 
     @property
     def start(self) -> Start | None:
@@ -155,6 +155,7 @@ class Plan:
             "prefix": self.drawn[0].prefix_facts if len(self.drawn) == 1 else None,
             "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
             "alone": self.alone,
+            **self.drawn[0].session_facts,
         }
         return {key: value for key, value in found.items() if value not in (None, {})}
 
@@ -179,4 +180,5 @@ def _class_facts(part: Part) -> dict[str, Any]:
         "scenario": part.scenario.masked(),
         "prompts": {"dataset": prompts.dataset, "sha256": prompts.sha256},
         **({"prefix": part.prefix_facts} if part.prefix_facts else {}),
+        **part.session_facts,
     }

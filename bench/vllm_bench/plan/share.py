@@ -33,7 +33,7 @@ class Share:
     lanes: int  # streams of a closed loop; connections that an open one keeps ready
     warmup: Sequence[PlannedRequest]
     requests: Sequence[PlannedRequest]
-    # From the start, ascending: of its requests, or of the plays that it sends. None: a closed loop.
+    # From the start, ascending: of requests, or of the plays that it sends; None: a closed loop.
     due_ns: array[int] | None = None
     first_play: int = 0  # of an open loop: its plays are this one and each `step`th after it
     play_step: int = 1

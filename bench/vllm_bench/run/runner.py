@@ -67,6 +67,7 @@ class RunResult:
     replied_as: dict[str, int]  # replies by the model that they name
     client_health: dict[str, Any]
     unmeasured: Unmeasured
+    sessions: dict[str, Any]  # empty: the run has none
     notes: tuple[str, ...]
 
 
@@ -248,7 +249,8 @@ class _Run:
         progress, plan = self._progress, self._plan
         if not self._measuring:
             if plan.warmups and not progress.stopping:  # requests cut off then count as failed
-                warmed = self._tally.unmeasured.warmup
+                sent = self._tally.unmeasured
+                warmed = sent.warmup + sent.priming
                 progress.phase = f"warming up {warmed}/{plan.warmups}"
         elif plan.open_loop and not any(self._left) and not self._draining:
             self._draining = True
@@ -319,6 +321,7 @@ class _Run:
             replied_as=tally.replied_as,
             client_health={**health, **tally.read_times.facts()},
             unmeasured=tally.unmeasured,
+            sessions=tally.sessions.facts(),
             notes=self._notes(),
         )
 
@@ -335,15 +338,12 @@ class _Run:
     def _due(self) -> int:
         """Return how many requests should have a row; by time: all that began, at least.
 
-        Of a conversation that began, each turn counts.
+        Of a session that began, each turn counts, but for those that a failure kept from being
+        sent.
         """
         tickets = zip(self._plan.drawn, self._crew[0].tickets, strict=True)
-        return sum(
-            part.measured
-            if part.duration_s is None
-            else max(part.measured, theirs.taken() * part.turns)
-            for part, theirs in tickets
-        )
+        due = sum(part.due(theirs.taken()) for part, theirs in tickets)
+        return due - self._tally.sessions.turns_not_sent
 
     def _notes(self) -> tuple[str, ...]:
         died = (

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
+from ..plan.sessions.script import Step
+from ..plan.share import NS_PER_S
 from ..records.beside.token_file import TokenWriter
 from ..records.request_record import RecordWriter, RequestRecord
 from ..reply.exchange import Exchange, Failure, PackedSegment
@@ -30,6 +34,7 @@ class Tally:
         self.fingerprint: str | None = None
         self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
         self.read_times = progress.read_times
+        self.sessions = SessionCounts(plan)
         self._plan = plan
         self._progress = progress
         self._rows = rows
@@ -70,6 +75,7 @@ class Tally:
             self._count_model(outcome.model)
             self.read_times.end(record, reply.stamps)
             self._ended.append((record, reply))
+            self.sessions.count(index, record)
         else:
             self.unmeasured.count(role, record)
         return role
@@ -162,3 +168,73 @@ class Unmeasured:
             f"{self.failed} of {total} unmeasured requests (warm-up, priming and tail) failed, "
             f"the last one: {self.last_error}",
         )
+
+
+HELD_S = 0.001  # later than a stamp by more than this: the last answer held a turn up
+
+
+class SessionCounts:
+    """What became of the sessions of a run, told by the rows of their turns."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._open: dict[tuple[int, int], _Seen] = {}  # by part and play, until all turns ended
+        self._counts: Counter[str] = Counter()
+        self._cut_ns = 0
+
+    def count(self, index: int, record: RequestRecord) -> None:
+        """Add a turn that has ended."""
+        part = self._plan.part(index)
+        if part.plays is None:
+            return
+        number = index // part.of
+        play, place = part.plays.at(number)
+        seen = self._open.setdefault((part.place, play), _Seen(part.plays.size(play)))
+        seen.rows += 1
+        seen.failed |= record.error_kind is not None
+        step = part.plays.script(play).steps[place]
+        self._counts["gaps_cut"] += step.cut_ns > 0
+        self._cut_ns += step.cut_ns
+        self._counts["unknown_waits"] += step.wait_kind == "unknown"
+        self._counts["held"] += seen.held(step, record.t_scheduled_s)
+        if seen.rows == 1:
+            self._counts["plays"] += 1
+            self._counts["wrapped"] += part.requests.uses.earlier(play) > 0
+        if seen.rows == seen.size:
+            self._counts["failed" if seen.failed else "ended"] += 1
+            del self._open[part.place, play]
+
+    @property
+    def turns_not_sent(self) -> int:
+        """How many turns of sessions that failed have no row so far."""
+        return sum(seen.size - seen.rows for seen in self._open.values() if seen.failed)
+
+    def facts(self) -> dict[str, Any]:
+        """The entry on sessions in the run's JSON; empty: it has none."""
+        if all(part.plays is None for part in self._plan.drawn):
+            return {}
+        names = ("plays", "ended", "failed", "gaps_cut", "held", "wrapped", "unknown_waits")
+        found: dict[str, Any] = {name: self._counts[name] for name in names}
+        found["failed"] += sum(seen.failed for seen in self._open.values())
+        found["turns_not_sent"] = self.turns_not_sent
+        found["gaps_cut_s"] = round(self._cut_ns / NS_PER_S, 3)
+        return found
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The turns of a play whose rows came."""
+
+    size: int
+    rows: int = 0
+    failed: bool = False
+    zero_s: float | None = None  # when the session began, by its stamps
+
+    def held(self, step: Step, due_s: float) -> bool:
+        """Whether an answer kept a turn that has a stamp from being due at it."""
+        if step.not_before_ns is None:
+            return False
+        stamp_s = step.not_before_ns / NS_PER_S
+        if self.zero_s is None:
+            self.zero_s = due_s - stamp_s
+        return due_s - self.zero_s - stamp_s > HELD_S

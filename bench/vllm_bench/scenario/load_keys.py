@@ -190,7 +190,7 @@ class LoadKeys(Keys):
     )
     speed: list[Rate] = setting("how many times as fast a trace is replayed (default: 1)", 2, [])
     history: History | None = setting(
-        "what a session's turns have of earlier answers: recorded lengths, or this server's answers",
+        "prompts of a session's turns: as recorded, or with this server's answers in them",
         "live",
         None,
     )

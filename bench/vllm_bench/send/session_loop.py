@@ -56,7 +56,7 @@ class SessionLoop:
         in_background(self._lanes.watch_deadlines(), watching)
         if self._share.due_ns is None:
             await self._begin_streams(start_ns)
-        else:
+        elif not self._stopping:
             in_background(self._by_the_clock(start_ns, self._share.due_ns), self._starting)
         self._end_if_idle()
         await self._over.wait()
@@ -64,11 +64,14 @@ class SessionLoop:
             task.cancel()
 
     async def _begin_streams(self, start_ns: int) -> None:
-        indexes = [lane.index for lane in self._lanes]
+        streams = [Stream(lane.index) for lane in self._lanes]
         if not self._begins_ns:
             await sleep_until(start_ns)
-        for index, begin_ns in zip(indexes, self._begins_ns or [0] * len(indexes), strict=True):
-            self._begin(Stream(index), start_ns + begin_ns)
+            for stream in streams:
+                self._begin(stream, start_ns)
+        elif not self._stopping:
+            for stream, begin_ns in zip(streams, self._begins_ns, strict=True):
+                self._begin_later(stream, start_ns + begin_ns)
 
     async def _by_the_clock(self, start_ns: int, due_ns: Sequence[int]) -> None:
         for place, due in enumerate(due_ns):
@@ -174,15 +177,17 @@ class SessionLoop:
             self._put_back(lane)
         elif wait_ns:
             self._put_back(lane)
-            in_background(self._begin_later(stream, freed_ns + wait_ns, wait_ns), self._starting)
+            self._begin_later(stream, freed_ns + wait_ns, wait_ns)
         else:
             self._begin(stream, freed_ns, lane)
 
-    async def _begin_later(self, stream: Stream, due_ns: int, waited_ns: int) -> None:
+    def _begin_later(self, stream: Stream, due_ns: int, waited_ns: int = 0) -> None:
         lane = self._free_lane()
-        lane.turned_away = stream.turned_away
+        lane.turned_away, lane.waited_ns = stream.turned_away, waited_ns
+        in_background(self._wait_and_begin(stream, due_ns, lane), self._starting)
+
+    async def _wait_and_begin(self, stream: Stream, due_ns: int, lane: Lane) -> None:
         await connected_by(self._lanes, lane, due_ns)
-        lane.waited_ns = waited_ns
         self._begin(stream, due_ns, lane)
         self._begun()
 

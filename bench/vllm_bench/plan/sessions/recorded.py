@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...prompts.order import derive_seed, permutation
-from ...sessions.session import Session, Sessions, Turn
+from ...sessions.session import Session, Turn
 from ..share import NS_PER_S
 from .script import Course, Plays, Script, Step
 
@@ -59,28 +59,24 @@ def _ns(seconds: float) -> int:
     return round(seconds * NS_PER_S)
 
 
-def by_streams(
-    sessions: Sessions,
-    scripts: tuple[Script, ...],
-    *,
-    streams: int,
-    requests: int | None,
-    seed: int,
-    drawn_depth: bool,
-) -> Plays:
+def by_streams(scripts: tuple[Script, ...], streams: int, seed: int) -> Plays:
     """Return the plays of so many streams: sessions in seeded order, again where they run out.
 
-    `requests`: at least so many, in whole sessions; None: each session once, each stream one.
+    Each session once, and each stream one.
     """
     order = array("I", permutation(len(scripts), derive_seed(seed, "order of sessions")))
-    plays = Plays(scripts, order, max(len(scripts), streams))
-    if drawn_depth:
-        draw = random.Random(derive_seed(seed, "depths"))
-        outputs = [[turn.output_tokens or 0 for turn in s.turns] for s in sessions.sessions]
-        played = [order[play % len(order)] for play in range(streams)]
-        begins = [drawn_begin(scripts[n].steps, outputs[n], draw.random()) for n in played]
-        plays = replace(plays, begins=tuple(begins))
-    return plays if requests is None else replace(plays, wanted=plays.until(requests))
+    return Plays(scripts, order, max(len(scripts), streams))
+
+
+def deeper(plays: Plays, sessions: Sequence[Session], streams: int, seed: int) -> Plays:
+    """Return plays of which each stream's first begins at a turn drawn over its session's time."""
+    draw = random.Random(derive_seed(seed, "depths"))
+    begins = []
+    for play in range(streams):
+        number = plays.order[play % len(plays.order)]
+        outputs = [turn.output_tokens or 0 for turn in sessions[number].turns]
+        begins.append(drawn_begin(plays.scripts[number].steps, outputs, draw.random()))
+    return replace(plays, begins=tuple(begins))
 
 
 def drawn_begin(steps: Sequence[Step], outputs: Sequence[int], share: float) -> int:

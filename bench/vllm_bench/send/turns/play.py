@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...plan.sessions.script import Plays, Step
 from ...plan.share import Message, Talk
@@ -63,7 +63,11 @@ class Play:
 
     def _due_ns(self, step: Step, from_ns: int, wait_ns: int) -> int:
         due_ns = from_ns + wait_ns
-        return due_ns if step.not_before_ns is None else max(due_ns, self._zero_ns + step.not_before_ns)
+        return (
+            due_ns
+            if step.not_before_ns is None
+            else max(due_ns, self._zero_ns + step.not_before_ns)
+        )
 
     def request(self, place: int) -> int:
         """Return the number of a turn's request."""
