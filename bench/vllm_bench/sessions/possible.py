@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .session import Sessions, Turn
+from .session import Sessions
 
 USUAL_BLOCK = 16  # tokens, of a server's cache, where the sessions have no blocks
 
@@ -34,66 +34,68 @@ class PossibleHits:
 def possible_hits(sessions: Sessions, block_tokens: int | None = None) -> PossibleHits:
     """Return the hits of each turn when all are sent in the order in which they were recorded.
 
-    `block_tokens` is of the server's blocks, the sessions' own without it; it must divide these.
-    Where there are no ids, a prompt begins with its history's. Raises ValueError.
+    `block_tokens` is of the server's blocks; without it they are as the sessions' own. Where there
+    are no ids, a prompt begins with its history's, and answers are never found.
     """
-    own = sessions.block_tokens
-    size = block_tokens or own or USUAL_BLOCK
-    if own is not None and own % size:
-        raise ValueError(f"blocks of {own} tokens don't consist of blocks of {size}")
+    size = block_tokens or sessions.block_tokens or USUAL_BLOCK
     found = [[0] * len(session.turns) for session in sessions.sessions]
-    if sessions.blocks_shared:
-        chains = _Chains(own or size, size)
-        for number, place in _in_order(sessions):
-            found[number][place] = chains.hits(sessions.sessions[number].turns[place])
-    else:
-        for number, session in enumerate(sessions.sessions):
-            chains = _Chains(own or size, size)
-            found[number] = [
-                chains.hits(turn)
-                if turn.block_ids is not None
-                else _of_history(turn, session.turns, size)
-                for turn in session.turns
-            ]
+    chains = _Chains()
+    for number, place in _in_order(sessions):
+        turns = sessions.sessions[number].turns
+        if place == 0 and not sessions.blocks_shared:
+            chains = _Chains()
+        turn = turns[place]
+        if turn.block_ids is None:
+            same = 0.0 if turn.history is None else float(turns[turn.history].prompt_tokens or 0)
+        else:
+            own = (sessions.block_tokens or size) / sessions.length_divisor
+            same = chains.known(turn.block_ids, own, turn.prompt_tokens or 0)
+        found[number][place] = int(min(same, max(0, (turn.prompt_tokens or 0) - 1)) // size) * size
     prompts = sum(turn.prompt_tokens or 0 for s in sessions.sessions for turn in s.turns)
     return PossibleHits(prompts, tuple(map(tuple, found)))
 
 
 def _in_order(sessions: Sessions) -> Iterator[tuple[int, int]]:
-    """Yield the session and the place of each turn by its recorded time."""
-    times = [
-        ((session.starts_s or 0.0) + (turn.not_before_s or 0.0), number, place)
+    """Yield the session and the place of each turn: by time, where it matters across sessions."""
+    places = (
+        (number, place)
         for number, session in enumerate(sessions.sessions)
-        for place, turn in enumerate(session.turns)
-    ]
-    yield from ((number, place) for _, number, place in sorted(times))
-
-
-def _of_history(turn: Turn, turns: Sequence[Turn], size: int) -> int:
-    if turn.history is None or turn.prompt_tokens is None:
-        return 0
-    same = min(turns[turn.history].prompt_tokens or 0, turn.prompt_tokens - 1)
-    return max(0, same) // size * size
+        for place in range(len(session.turns))
+    )
+    if not sessions.blocks_shared:
+        yield from places
+        return
+    times: dict[tuple[int, int], float] = {}
+    for number, place in places:
+        session = sessions.sessions[number]
+        due_s = session.turns[place].not_before_s or 0.0
+        times[number, place] = (session.starts_s or 0.0) + due_s
+    yield from sorted(times, key=lambda at: (times[at], at))
 
 
 class _Chains:
-    """The chains of whole blocks of `size` tokens, out of ids of blocks of `own` tokens."""
+    """The chains of blocks that were sent. A prompt's last block may be a part of one."""
 
-    def __init__(self, own: int, size: int) -> None:
-        self._parts, self._size = own // size, size
-        self._after: dict[tuple[int, int, int], int] = {}  # a chain, a block and its part → a chain
+    def __init__(self) -> None:
+        self._after: dict[tuple[int, int], int] = {}  # a chain and a block → the longer chain
+        self._longest: dict[int, float] = {}  # tokens of a chain's last block, if not all
 
-    def hits(self, turn: Turn) -> int:
-        """Return the tokens of a prompt that are there, and add its own."""
-        tokens, chain, found, there = turn.prompt_tokens or 0, 0, 0, True
-        for number in range(tokens // self._size):
-            block, part = divmod(number, self._parts)
-            if block >= len(turn.block_ids or ()):
-                break
-            key = (chain, (turn.block_ids or ())[block], part)
-            there = there and key in self._after
-            chain = self._after.setdefault(key, len(self._after) + 1)
-            end = (number + 1) * self._size
-            if there and end <= tokens - 1:
-                found = end
-        return found
+    def known(self, block_ids: Sequence[int], size: float, tokens: int) -> float:
+        """Return how many tokens of a prompt were there, and add all of it."""
+        chain, known, there = 0, 0.0, True
+        for place, block in enumerate(block_ids):
+            key, own = (chain, block), min(size, tokens - place * size)
+            chain = self._after.get(key, 0)
+            if not chain:
+                chain = self._after[key] = len(self._after) + 1
+                there, before = False, 0.0
+            else:
+                before = self._longest.get(chain, size)
+            if there:
+                known += min(own, before)
+                there = before >= size
+            if max(own, before) < size:
+                self._longest[chain] = max(own, before)
+            else:
+                self._longest.pop(chain, None)
+        return known
