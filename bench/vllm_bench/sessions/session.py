@@ -73,6 +73,7 @@ class Sessions:
     notes: tuple[str, ...] = ()  # for people, each with the format's name before it
     left_out: Mapping[str, int] = field(default_factory=dict)  # requests or spans, by the reason
     unknown_waits: int = 0  # turns whose wait is an upper bound
+    length_divisor: int = 1  # of the lengths of turns, as they are here; blocks are as recorded
 
     @property
     def turns(self) -> int:
