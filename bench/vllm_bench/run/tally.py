@@ -191,7 +191,7 @@ class SessionCounts:
         play, place = part.plays.at(number)
         seen = self._open.setdefault((part.place, play), _Seen(part.plays.size(play)))
         seen.rows += 1
-        seen.failed |= record.error_kind is not None
+        seen.failed |= record.error_kind not in (None, "cancelled")  # cut off by the run's own end
         step = part.plays.script(play).steps[place]
         self._counts["gaps_cut"] += step.cut_ns > 0
         self._cut_ns += step.cut_ns

@@ -311,7 +311,7 @@ class LoadKeys(Keys):
     def _trace_problems(self) -> Iterator[str]:
         if self.speed and self.trace is None:
             yield "speed goes only with trace"
-        if self.speed and self.concurrencies:
+        if self.speed and self.trace is not None and self.concurrencies:
             yield "speed doesn't go with concurrencies: its streams begin sessions, not its times"
         if self.trace is not None and not self.speed and not self.concurrencies:
             yield "speed is empty: 1 replays the trace as it was recorded"
