@@ -75,7 +75,9 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "duration_s": {**OPEN, "num_requests": ...},
         "trace": {"concurrencies": ...},
         "prefix": {"prefill_tokens": 64},
-        **dict.fromkeys(("history", "max_gap_s", "depth"), {"trace": "sessions"}),
+        "history": {"trace": "sessions"},
+        "max_gap_s": {"trace": "sessions"},
+        "depth": {"trace": "sessions"},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
     }
     others = needs.get(key, {})

@@ -89,6 +89,15 @@ class Part:
         return None if self.level.concurrency is None else self.scenario.duration_s
 
     @property
+    def plays_last_s(self) -> float | None:
+        """When recorded sessions under way are left as they are; None: each goes on to its end.
+
+        The steady mix of depths is there from the start, and would be gone before the longest ends.
+        """
+        whole = self.plays is None or self.plays.live or self.scenario.num_requests is not None
+        return None if whole else self.duration_s
+
+    @property
     def most_tickets(self) -> int:
         """How many requests may begin in a closed loop at most, or plays; 0: it is an open one."""
         if self.open_loop:
@@ -98,9 +107,9 @@ class Part:
     def due(self, taken: int) -> int:
         """Return how many requests should have a row, after so many tickets: those begun, at least.
 
-        Of a play that began, each turn counts.
+        Of a play that began, each turn counts, unless plays end with the run's time.
         """
-        if self.duration_s is None:
+        if self.duration_s is None or self.plays_last_s is not None:
             return self.measured
         return max(self.measured, self.plays.first(taken) if self.plays else taken)
 
@@ -260,7 +269,8 @@ class Part:
             requests=self.requests[:measured],
             **self._of_sessions,
             begins=self.begins[mine],
-            duration_ns=None if self.duration_s is None else int(self.duration_s * NS_PER_S),
+            duration_ns=_ns(self.duration_s),
+            plays_last_ns=_ns(self.plays_last_s),
             fewest=self.plays.until(self.measured) if self.plays else self.measured,
         )
 
@@ -389,6 +399,10 @@ class Part:
     def history(self) -> History | None:
         """What later turns have in place of earlier answers; None: no sessions."""
         return None if self.plays is None else "live" if self.plays.live else "recorded"
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * NS_PER_S)
 
 
 def _said(prompt: Prompt) -> str | tuple[Message, ...]:

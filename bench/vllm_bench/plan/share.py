@@ -43,6 +43,7 @@ class Share:
     talk: Talk | None = None  # if their prompts have this server's answers in them
     begins: tuple[float, ...] = ()  # of each lane: a share of the start's spread; none: at once
     duration_ns: int | None = None  # a closed loop by time: no new request after it
+    plays_last_ns: int | None = None  # no turn of them goes after it; None: all go to their ends
     fewest: int = 0  # but before this many requests (plays) it doesn't end
 
     @property

@@ -342,8 +342,12 @@ class _Run:
         sent.
         """
         tickets = zip(self._plan.drawn, self._crew[0].tickets, strict=True)
-        due = sum(part.due(theirs.taken()) for part, theirs in tickets)
-        return due - self._tally.sessions.turns_not_sent
+        sessions = self._tally.sessions
+        due = sum(
+            max(part.due(theirs.taken()), sessions.rows_to_the_end(part))
+            for part, theirs in tickets
+        )
+        return due - sessions.turns_not_sent
 
     def _notes(self) -> tuple[str, ...]:
         died = (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..live.progress import Progress
+from ..plan.part import Part
 from ..plan.plan import Plan
 from ..plan.requests import Role
 from ..plan.sessions.script import Step
@@ -179,6 +180,7 @@ class SessionCounts:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._open: dict[tuple[int, int], _Seen] = {}  # by part and play, until all turns ended
+        self._rows: Counter[int] = Counter()  # by part
         self._counts: Counter[str] = Counter()
         self._cut_ns = 0
 
@@ -187,6 +189,7 @@ class SessionCounts:
         part = self._plan.part(index)
         if part.plays is None:
             return
+        self._rows[part.place] += 1
         number = index // part.of
         play, place = part.plays.at(number)
         seen = self._open.setdefault((part.place, play), _Seen(part.plays.size(play)))
@@ -204,10 +207,23 @@ class SessionCounts:
             self._counts["failed" if seen.failed else "ended"] += 1
             del self._open[part.place, play]
 
+    def rows_to_the_end(self, part: Part) -> int:
+        """Return the rows of a part whose plays end with the run's time, unsent ones included.
+
+        How many turns it would have is only known at its end. Of others 0.
+        """
+        if part.plays_last_s is None:
+            return 0
+        return self._rows[part.place] + self._not_sent(part.place)
+
     @property
     def turns_not_sent(self) -> int:
         """How many turns of sessions that failed have no row so far."""
-        return sum(seen.size - seen.rows for seen in self._open.values() if seen.failed)
+        return sum(self._not_sent(part.place) for part in self._plan.drawn)
+
+    def _not_sent(self, place: int) -> int:
+        mine = (seen for (part, _), seen in self._open.items() if part == place)
+        return sum(seen.size - seen.rows for seen in mine if seen.failed)
 
     def facts(self) -> dict[str, Any]:
         """The entry on sessions in the run's JSON; empty: it has none."""

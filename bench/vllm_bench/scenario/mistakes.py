@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations, ToolCalls, Prefix
+from .load_keys import Conversations, Prefix, ToolCalls
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

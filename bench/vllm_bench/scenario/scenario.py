@@ -97,6 +97,9 @@ class Scenario(RequestKeys, LoadKeys):
         if own.streams is not None:
             given = {k: v for k, v in given.items() if k not in ARRIVAL_KEYS}
             given |= {"concurrencies": [own.streams], "duration_s": self.duration_s or 1.0}
+        if "trace" in own.own:  # which has its own lengths, and sessions
+            own_ones = ("prefill_tokens", "conversations", "prefix")
+            given = {k: v for k, v in given.items() if k not in own_ones}
         return Scenario.model_validate({**given, **own.own})
 
     def masked(self) -> dict[str, Any]:

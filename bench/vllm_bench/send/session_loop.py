@@ -36,12 +36,17 @@ class SessionLoop:
         share: Share,
         take: Callable[[], int | None],
         begins_ns: Sequence[int] = (),
+        end_ns: int | None = None,
     ) -> None:
-        """`take` gives the number of a stream's next play; None: no more."""
+        """`take` gives the number of a stream's next play; None: no more.
+
+        `end_ns`: when no turn goes any more; None: each play goes on to its end.
+        """
         assert share.plays is not None
         self._lanes, self._share, self._plays = lanes, share, share.plays
         self._take = take
         self._begins_ns = begins_ns
+        self._end_ns = end_ns
         self._idle = list(lanes)
         self._carried: dict[Lane, tuple[Play, int]] = {}
         self._open: set[Play] = set()
@@ -54,6 +59,8 @@ class SessionLoop:
         """Play from `start_ns` on; return when all has ended."""
         watching: set[asyncio.Task[None]] = set()
         in_background(self._lanes.watch_deadlines(), watching)
+        if self._end_ns is not None:
+            in_background(self._stop_at(self._end_ns), watching)
         if self._share.due_ns is None:
             await self._begin_streams(start_ns)
         elif not self._stopping:
@@ -62,6 +69,10 @@ class SessionLoop:
         await self._over.wait()
         for task in watching:
             task.cancel()
+
+    async def _stop_at(self, end_ns: int) -> None:
+        await sleep_until(end_ns)
+        self.stop(cut_off=False)
 
     async def _begin_streams(self, start_ns: int) -> None:
         streams = [Stream(lane.index) for lane in self._lanes]

@@ -142,7 +142,8 @@ class _Flow:
             take = self.tickets.until(go.start_ns + share.duration_ns, share.fewest)
         begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
         if share.plays is not None:
-            return SessionLoop(self.lanes, share, take, begins_ns)
+            end_ns = None if share.plays_last_ns is None else go.start_ns + share.plays_last_ns
+            return SessionLoop(self.lanes, share, take, begins_ns, end_ns)
 
         def take_request() -> PlannedRequest | None:
             index = take()

@@ -139,7 +139,7 @@ def cache_hits(facts: Facts) -> Doubt | None:
     if cache == "cold":
         grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
         return Doubt(figures, NOT_COLD, rate, at_most=grave)
-    if cache != "run" or facts.setting("conversations"):
+    if cache != "run" or facts.setting("conversations") or facts.plan("history"):
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     own = own_share(facts)
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
