@@ -20,8 +20,8 @@ from vllm_bench.send.lanes import Lane, Lanes
 from vllm_bench.send.session_loop import SessionLoop
 from vllm_bench.send.turns.play import NO_TEXT
 
+from tests.send.virtual_time import run_in_no_time
 from tests.support.far_end import delta, event, good_stream, usage
-from tests.support.virtual_time import run_in_no_time
 
 S = 1_000_000_000  # ns
 GOOD = b"".join(good_stream())

@@ -49,7 +49,7 @@ class SessionLoop:
         self._end_ns = end_ns
         self._idle = list(lanes)
         self._carried: dict[Lane, tuple[Play, int]] = {}
-        self._open: set[Play] = set()
+        self._open: dict[Play, set[asyncio.Task[None]]] = {}  # with their turns that wait
         self._starting: set[asyncio.Task[None]] = set()  # plays and streams that will begin
         self._stopping = False
         self._over = asyncio.Event()
@@ -112,7 +112,7 @@ class SessionLoop:
             self._put_back(lane)
 
     def _start(self, play: Play, lane: Lane | None) -> None:
-        self._open.add(play)
+        self._open[play] = set()
         play.open = 1  # until its first turns are on their way
         lane = self._schedule(play, play.first(), lane)
         self._turn_over(play, lane, play.start_ns, 0)
@@ -131,14 +131,14 @@ class SessionLoop:
                 self._send(play, place, due_ns, taken)
             else:
                 waiting = self._send_later(play, place, due_ns, taken)
-                task = in_background(waiting, play.waiting)
+                task = in_background(waiting, self._open[play])
                 task.add_done_callback(partial(self._put_back_unused, taken))
         return lane
 
     async def _send_later(self, play: Play, place: int, due_ns: int, lane: Lane) -> None:
         await connected_by(self._lanes, lane, due_ns)
         # Removed here and not at the task's end: a reply may come before that.
-        play.waiting.discard(_this_task())
+        self._open[play].discard(_this_task())
         self._send(play, place, due_ns, lane)
 
     def _send(self, play: Play, place: int, due_ns: int, lane: Lane) -> None:
@@ -183,7 +183,7 @@ class SessionLoop:
         play.open -= 1
         over, stream = play.open == 0, play.stream
         if over:
-            self._open.discard(play)
+            self._open.pop(play, None)
         if not over or stream.index is None or self._stopping:
             self._put_back(lane)
         elif wait_ns:
@@ -208,12 +208,13 @@ class SessionLoop:
 
     def _send_no_more(self, play: Play) -> None:
         """Cancel what waits of a play."""
-        play.open -= len(play.waiting)
-        for task in play.waiting:
+        waiting = self._open[play]
+        play.open -= len(waiting)
+        for task in waiting:
             task.cancel()
-        play.waiting.clear()
+        waiting.clear()
         if play.open == 0:
-            self._open.discard(play)
+            del self._open[play]
 
     def _put_back(self, lane: Lane | None) -> None:
         if lane is not None:

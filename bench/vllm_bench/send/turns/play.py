@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,7 +38,6 @@ class Play:
         self._zero_ns = start_ns - behind_ns
         self.open = 0  # turns that wait or are under way
         self.failed = False
-        self.waiting: set[asyncio.Task[None]] = set()
         self._ended = set(range(self.begin))  # places
         self._answers: dict[int, str] = {}  # by place, where a later prompt has them
 
