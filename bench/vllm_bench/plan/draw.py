@@ -87,10 +87,13 @@ def _parts(
 
 
 def _alone(plan: Plan, part: Part) -> Plan:
-    """Return the run of one class of a plan, which sends what it sends in the mix."""
+    """Return the run of one class of a plan, which sends what it sends in the mix.
+
+    Its level is the class's own: that many streams, or its share of the rate.
+    """
     label = "-".join(filter(None, (plan.scenario.label, f"alone-{part.name}")))
     scenario = plan.scenario.model_copy(update={"label": label})
-    return replace(plan, scenario=scenario, drawn=(part,), alone=part.name)
+    return replace(plan, scenario=scenario, level=part.level, drawn=(part,), alone=part.name)
 
 
 @dataclass(frozen=True)

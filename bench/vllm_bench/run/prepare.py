@@ -54,10 +54,11 @@ class Job:
 
     def run_keys(self) -> list[RunKey]:
         """Return the key of each run: runs with equal keys measure the same."""
-        scenario, server = self.scenario, self.server_facts()
+        server = self.server_facts()
         return [
-            RunKey.made(scenario.name, plan.sha256, plan.repeat, scenario.masked(), server)
+            RunKey.made(s.name, plan.sha256, plan.repeat, s.masked(), server)
             for plan in self.plans
+            for s in (plan.scenario,)  # of a class alone it has another label
         ]
 
     @property
@@ -210,6 +211,8 @@ def prepared(
     environ: Environment,
     wait_s: float,
     on_wait: Callable[[float, str], bool],
+    *,
+    each_alone: bool = False,
 ) -> Job:
     """Wait for the scenario's server, check the model, choose the prompts of all runs.
 
@@ -220,7 +223,8 @@ def prepared(
         served = server.wait_ready(wait_s, on_wait)
         _check_it_serves(scenario, served, environ)
         _check_it_fits(scenario, served)
-        return Job(scenario, server, served, plans_for(scenario, server, environ, served))
+        plans = plans_for(scenario, server, environ, served, each_alone=each_alone)
+        return Job(scenario, server, served, plans)
     except BenchError:
         server.close()
         raise
