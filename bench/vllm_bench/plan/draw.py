@@ -68,7 +68,8 @@ def plans_of(
     for repeat in range(1, scenario.repeats + 1):
         for level in levels_of(scenario):
             plan = Plan(scenario, level, repeat, _parts(scenario, draws, level, repeat))
-            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone)]
+            several = len(plan.drawn) > 1  # the only class is alone in the mix
+            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone and several)]
     return found
 
 
