@@ -175,6 +175,7 @@ def _class_facts(part: Part) -> dict[str, Any]:
         "sha256": part.sha256,
         "concurrency": part.level.concurrency,
         "request_rate": part.level.request_rate,
+        "requests": part.measured,
         "scenario": part.scenario.masked(),
         "prompts": {"dataset": prompts.dataset, "sha256": prompts.sha256},
     }

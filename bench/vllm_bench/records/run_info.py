@@ -192,22 +192,32 @@ SLO: Shape = {
     **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
     "success_rate": or_null(share),
 }
+SCENARIO: dict[str, Shape] = {
+    **dict.fromkeys(("name", "model", "dataset", "cache"), text),
+    **dict.fromkeys(("label", "system_prompt", "base_url"), or_null(text)),
+    **dict.fromkeys(("stream", "ignore_eos"), flag),
+    **dict.fromkeys(("prefill_tokens", "max_new_tokens", "gpus"), or_null(count)),
+    **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
+    "extra_body": {"n": or_null(from_1)},
+    "conversations": {"turns": from_1},
+    "slo": SLO,
+    "slo_tiers": {"*": SLO},
+    "classes": {"*": {"slo": SLO, "share": or_null(share), "streams": or_null(from_1)}},
+}
+CLASS: dict[str, Shape] = {  # in a run's plan
+    "sha256": or_null(text),
+    "concurrency": or_null(from_1),
+    "request_rate": or_null(rate),
+    "requests": or_null(count),
+    "scenario": SCENARIO,
+    "prompts": {"dataset": or_null(text), "sha256": or_null(text)},
+}
 SHAPE: dict[str, Shape] = {
     "schema_version": whole,
     "run_id": text,
     "status": status,
     "session": or_null(text),
-    "scenario": {
-        **dict.fromkeys(("name", "model", "dataset", "cache"), text),
-        **dict.fromkeys(("label", "system_prompt", "base_url"), or_null(text)),
-        **dict.fromkeys(("stream", "ignore_eos"), flag),
-        **dict.fromkeys(("prefill_tokens", "max_new_tokens", "gpus"), or_null(count)),
-        **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
-        "extra_body": {"n": or_null(from_1)},
-        "conversations": {"turns": from_1},
-        "slo": SLO,
-        "slo_tiers": {"*": SLO},
-    },
+    "scenario": SCENARIO,
     "concurrency": or_null(from_1),
     "request_rate": or_null(rate),
     "num_requests": count,
@@ -231,6 +241,8 @@ SHAPE: dict[str, Shape] = {
         **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
         **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
         "max_in_flight": or_null(from_1),
+        "alone": or_null(text),
+        "classes": {"*": CLASS},
     },
     "unmeasured": {"*": tokens},
     "client_health": {

@@ -158,10 +158,16 @@ def _one_for_each(columns: Iterable[Column[Any]]) -> WithJsonSchema:
     )
 
 
-class Run(Parts):
-    """A run; `figures` has what no other part has, under its name in summary.csv."""
+class OfClass(Parts):
+    """A class of a run; `figures` has what no other part has, under its name in summary.csv."""
 
     figures: Annotated[Mapping[str, Value], _one_for_each(RUN_FIGURES)]
+
+
+class Run(OfClass):
+    """A run, and the same of the requests of each of its classes."""
+
+    classes: Mapping[str, OfClass]
 
 
 class CapacityView(View):
@@ -209,8 +215,13 @@ def document(summaries: Sequence[RunSummary]) -> Document:
 
 
 def _run(summary: RunSummary) -> Run:
-    parts = {name: getattr(summary, name) for name in Parts.model_fields}
-    return Run(**parts, figures={column.name: column.value(summary) for column in RUN_FIGURES})
+    classes = {name: OfClass(**_parts(part)) for name, part in summary.classes.items()}
+    return Run(**_parts(summary), classes=classes)
+
+
+def _parts(summary: RunSummary) -> dict[str, Any]:
+    figures = {column.name: column.value(summary) for column in RUN_FIGURES}
+    return {name: getattr(summary, name) for name in Parts.model_fields} | {"figures": figures}
 
 
 def _scenario(name: str, series: Series) -> ScenarioView:

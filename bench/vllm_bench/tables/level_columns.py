@@ -60,6 +60,11 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
 
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     Column("scenario", "scenario's name", "level.scenario"),
+    Column(
+        "class",
+        "the class of users whose requests alone the row is of; empty: all together",
+        "level.class_",
+    ),
     Column("load", "level of load", "level.load.value"),
     Column("load_unit", "streams or requests/s", "level.load.unit"),
     Column("model", "model asked for", lambda row: row.level.runs[0].setting("model")),
@@ -134,10 +139,18 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
 
 
 def level_rows(series: Iterable[Series]) -> list[LevelRow]:
-    """Return one row per level, each scenario's by rising load."""
-    rows = []
-    for one in series:
-        judged = stability(one.levels)
-        states = [level.state for level in judged.levels] if judged else [None] * len(one.levels)
-        rows += [LevelRow(lv, state) for lv, state in zip(one.levels, states, strict=True)]
-    return rows
+    """Return one row per level, each scenario's by rising load, and after it its classes'."""
+    return [row for one in series for row in _rows(one)]
+
+
+def _rows(series: Series) -> Iterator[LevelRow]:
+    of_each = {name: _of_levels(part) for name, part in series.parts}
+    for level in series.levels:
+        yield of_each[""][level]
+        yield from (of_each[name][part] for name, part in level.classes.items())
+
+
+def _of_levels(one: Series) -> dict[Level, LevelRow]:
+    judged = stability(one.levels)
+    states = [level.state for level in judged.levels] if judged else [None] * len(one.levels)
+    return {lv: LevelRow(lv, state) for lv, state in zip(one.levels, states, strict=True)}
