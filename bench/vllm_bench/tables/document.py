@@ -13,6 +13,7 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
+from ..classes.fairness import Fairness, fairness
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
 from ..records.row import Column, Value
@@ -199,6 +200,7 @@ class Document(View):
     runs: list[Run]
     levels: list[Annotated[Mapping[str, Value], _one_for_each(LEVEL_FIGURES)]]
     scenarios: list[ScenarioView]
+    fairness: list[Fairness]  # of each level of several classes
     environment: Mapping[str, str]
 
 
@@ -210,6 +212,7 @@ def document(summaries: Sequence[RunSummary]) -> Document:
         runs=[_run(summary) for summary in summaries],
         levels=[{c.name: c.value(row) for c in LEVEL_FIGURES} for row in level_rows(series)],
         scenarios=[_scenario(name, one) for name, one in named_series(series)],
+        fairness=fairness(series),
         environment=dict(environment(summaries)),
     )
 
