@@ -204,6 +204,7 @@ SCENARIO: Shape = {
     "priority": or_null(whole),
     "slo": SLO,
     "slo_tiers": {"*": SLO},
+    "classes": {"*": {"slo": SLO, "share": or_null(share), "streams": or_null(from_1)}},
 }
 LEVEL: dict[str, Shape] = {
     "concurrency": or_null(from_1),

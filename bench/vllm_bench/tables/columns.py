@@ -70,6 +70,12 @@ def _speed(run: RunSummary, percentile: float) -> Value:
     return 1000 / tpot_ms if tpot_ms else None
 
 
+def _request_rate(run: RunSummary) -> Value:
+    if run.class_ is not None:
+        return run.info.request_rate if run.info else None
+    return run.load.value if run.load.is_open else None
+
+
 def _objectives_missed(run: RunSummary) -> Value:
     found = run.attainment
     if found is None:
@@ -103,11 +109,20 @@ OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --lik
 SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("run_id", "the run; also its files' name", "run_id"),
     Column("scenario", "scenario's name", "scenario"),
-    Column("concurrency", "streams held open; empty in an open loop", "concurrency"),
+    Column(
+        "class",
+        "the class of users whose requests alone the row is of; empty: all together",
+        "class_",
+    ),
+    Column(
+        "concurrency",
+        "streams held open, of a class its own; empty in an open loop",
+        "concurrency",
+    ),
     Column(
         "request_rate",
-        "requests per second asked for; empty in a closed loop",
-        lambda run: run.load.value if run.load.is_open else None,
+        "requests per second asked for, of a class its own; empty in a closed loop",
+        _request_rate,
     ),
     Column("repeat", "which run of its level, from 1", "info.repeat"),
     Column("load", "level of load", "load.value"),
@@ -272,7 +287,8 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column(
         "attainment",
-        "requests that met every objective on one, of those counted, 0 to 1",
+        "requests that met every objective on one, of those counted, 0 to 1; of a run of classes "
+        "each has its own",
         "attainment.share",
     ),
     *_of(
@@ -285,6 +301,17 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "goodput_per_s",
         "requests per second that met every objective on one, in the steady window",
         "attainment.goodput_per_s",
+    ),
+    Column(
+        "waiting_share",
+        "share of the steady window in which a request of the class was in flight without its "
+        "first token, 0 to 1",
+        "service.waiting",
+    ),
+    Column(
+        "service_tokens",
+        "what the class got in the steady window: fresh prompt tokens and twice its output tokens",
+        "service.tokens",
     ),
     Column(
         "arrival",

@@ -10,6 +10,7 @@ from ..serverside.ledger import (
     PREEMPTIONS,
     REQUESTS,
     cache_hit_rate,
+    cached_share,
     client_counts,
     counter_deltas,
     own_share,
@@ -133,19 +134,30 @@ def metrics_gap(facts: Facts) -> Doubt | None:
 def cache_hits(facts: Facts) -> Doubt | None:
     """Prompts were found in the prefix cache that the run should not have found there."""
     rate, cache = cache_hit_rate(facts), facts.setting("cache")
-    if rate is None or rate <= COLD_HITS:
+    if rate is None or rate <= COLD_HITS or _told_by_class(facts):
         return None
     figures = f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache"
-    if cache == "cold":
+    if cache == "cold" and _all_alike(facts):
         grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
         return Doubt(figures, NOT_COLD, rate, at_most=grave)
-    if cache != "run" or facts.setting("conversations"):
+    if cache != "run" or facts.setting("conversations") or facts.classes:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     own = own_share(facts)
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
     if rate - own <= RUN_HITS:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     return Doubt(figures, NOT_SALTED, rate, at_most=Severity.SUSPECT)
+
+
+def _told_by_class(facts: Facts) -> bool:
+    """Whether it is known of each class by itself, which has its own settings."""
+    return bool(facts.classes) and cached_share(facts.succeeded) is not None
+
+
+def _all_alike(facts: Facts) -> bool:
+    """Whether all classes control the cache in the same way."""
+    asked = [(p.setting("cache"), p.setting("conversations")) for p in facts.classes.values()]
+    return all(one == (facts.setting("cache"), None) for one in asked)
 
 
 @check(
