@@ -37,8 +37,8 @@ DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
     "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
-    "kv_cache_dtype", "num_gpu_blocks", "no_enable_prefix_caching", "scheduling_policy",
-    "max_loras",
+    "kv_cache_dtype", "num_gpu_blocks", "block_size", "no_enable_prefix_caching",
+    "scheduling_policy", "max_loras",
 )  # fmt: skip
 
 
@@ -95,6 +95,9 @@ def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
     group.add_argument(
         "--num-gpu-blocks", type=_positive, metavar="N", help="in place of the memory share"
+    )
+    group.add_argument(
+        "--block-size", type=_positive, metavar="TOKENS", help="of the KV cache; default 16"
     )
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
     group.add_argument(
@@ -167,10 +170,13 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
     dtype = args.kv_cache_dtype or "auto"
     budget = args.max_num_batched_tokens or profile.max_num_batched_tokens
     share = 0.92 if args.gpu_memory_utilization is None else args.gpu_memory_utilization
+    size = args.block_size or 16
+    blocks = args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget, size)
     config = EngineConfig(
         max_num_batched_tokens=budget,
         max_num_seqs=args.max_num_seqs or profile.max_num_seqs,
-        num_gpu_blocks=args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget),
+        num_gpu_blocks=blocks,
+        block_size=size,
         max_model_len=max_model_len,
         enable_prefix_caching=not args.no_enable_prefix_caching,
         scheduling_policy=args.scheduling_policy or "fcfs",

@@ -107,6 +107,11 @@ class RequestRecord:
     cached_tokens: int | None = doc(
         "prompt tokens found in the prefix cache, if the server reports it"
     )
+    possible_cached_tokens: int | None = doc(
+        "prompt tokens that a cache which never forgets would have found, in whole blocks, by the "
+        "plan; empty: it doesn't say what repeats",
+        default=None,
+    )
     token_events: int = doc("events that brought tokens: text, thoughts, tool calls or token ids")
     visible_events: int = doc(
         "of these, those with text or tool calls that aren't thoughts; of a reply in one piece 1 "

@@ -39,6 +39,7 @@ from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
+from ..serverside.prefix import PrefixShares, prefix_shares
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
@@ -117,6 +118,7 @@ class RunSummary(OfRun):
     answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
     server_side: ServerSide  # from the server's own metrics
+    prefix: PrefixShares  # what prompts have in common, and what of it was found
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -248,6 +250,7 @@ def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
     gpus = gpu_side(facts)
     return {
         "server_side": server_side(facts),
+        "prefix": prefix_shares(facts),
         "gpu_side": gpus,
         "energy": energy(facts, gpus, steady),
         "cost": cost(facts, gpus, steady),

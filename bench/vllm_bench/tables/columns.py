@@ -17,6 +17,7 @@ from ..records.row import Column, Value, column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.prefix import PrefixShares
 from ..serverside.server import ServerSide
 from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s
@@ -346,6 +347,8 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "share of a trace's prompt tokens that it shares with earlier requests, 0 to 1",
         "info.plan.trace_shared_share",
     ),
+    *_figures("prefix", PrefixShares, "prefix"),
+    _absent("prefix", "prefix"),
     *_figures("server_side", ServerSide, "server"),
     _absent("server_side", "server"),
     *_figures("gpu_side", GpuSide, "gpu"),
@@ -474,9 +477,19 @@ GROUPS: tuple[Group, ...] = (
     Group("KV cache %", _mean_peak("server_kv_cache"), SERVER, percent=True),
     Group(
         "prefix cache",
-        {"hits %": "server_prefix_cache_hit_rate", "shared in trace %": "trace_shared_share"},
+        {
+            "hits %": "server_prefix_cache_hit_rate",
+            "wanted %": "prefix_wanted_share",
+            "possible %": "prefix_possible_share",
+            "served %": "prefix_served_share",
+        },
         SERVER,
         percent=True,
+    ),
+    Group(
+        "prefix tokens",
+        {"in groups": "prefix_working_set_tokens", "in cache": "prefix_cache_tokens"},
+        SERVER,
     ),
     Group("", {"preemptions": "server_preemptions"}, SERVER),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
