@@ -64,7 +64,7 @@ def record_of(
         connect_ms=None if exchange.connect_ns is None else exchange.connect_ns / 1e6,
         resent=exchange.resent,
         ttft_ms=ttft_ms,
-        ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
+        ttfa_ms=_ms(sent_ns, reply.first_visible_ns),
         latency_ms=latency_ms,
         tpot_ms=_tpot_ms(ttft_ms, latency_ms, reply.completion_tokens),
         max_gap_ms=_max_gap_ms(reads),
