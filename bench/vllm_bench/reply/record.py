@@ -35,6 +35,7 @@ class Expectation:
     conversation_id: str | None = None
     turn: int | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
 
 
 # What a row takes over from what was known before.
