@@ -28,7 +28,7 @@ from ..tables.group import MARKS
 from ..tables.level_lines import hit_rates
 from .chart import Axis, Chart, Line, Panel, Rule, log_loads, log_times, series_colour
 
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
+TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
 PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks the same in all panels
 THROUGHPUT = 5
@@ -40,7 +40,9 @@ STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))
 
 def load_charts(series: Series) -> list[Chart]:
     """Return a chart of each of the times, and one of throughput; what has no value is left out."""
-    found = (*(_times_chart(series, metric) for metric in TIMES), _throughput_chart(series))
+    think = any(run.thinking for run in series.runs)  # without thoughts TTFA is TTFT
+    times = [metric for metric in TIMES if think or metric != "ttfa_ms"]
+    found = (*(_times_chart(series, metric) for metric in times), _throughput_chart(series))
     return [chart for chart in found if chart.lines]
 
 

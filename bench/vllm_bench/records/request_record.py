@@ -46,7 +46,7 @@ ErrorKind = Literal[
     "cancelled",
 ]
 
-Thoughts = Literal["apart", "content"]
+Thoughts = Literal["apart", "content", "hidden"]
 
 # The statuses with which a server, or the gateway before it, says: not now.
 TURNED_AWAY = (429, 502, 503, 504)
@@ -113,12 +113,13 @@ class RequestRecord:
         "prompt tokens found in the prefix cache, if the server reports it"
     )
     thoughts: Thoughts | None = doc(
-        "how its thoughts came: apart (in fields of their own), content (as text between <think> "
-        "and </think>: the server has no --reasoning-parser); empty: there were none",
+        "how its thoughts came: apart (in fields of their own), content (within the text, as "
+        "`<think>`: the server has no --reasoning-parser), hidden (usage alone tells of them); "
+        "empty: there were none",
         default=None,
     )
     thinking_tokens: int | None = doc(
-        "of the completion tokens, those of thoughts: by the server's usage where that can be true, "
+        "of the completion tokens, those of thoughts: by the server's usage where it can be true, "
         "else counted where each event's tokens are known; empty: neither",
         default=None,
     )

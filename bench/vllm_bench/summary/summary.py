@@ -18,6 +18,7 @@ from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
 from ..figures.metrics import METRICS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
+from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,
     Throughput,
@@ -113,6 +114,7 @@ class RunSummary(OfRun):
     waited_for_cap: int | None  # requests; None: no cap
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     turns: tuple[Turn, ...]  # of conversations
+    thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
     gpu_side: GpuSide
     energy: Energy
@@ -217,6 +219,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
         turns=_turns(facts),
+        thinking=thinking_figures(facts.frame.of(facts.measured)),
         server_side=server_side(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
