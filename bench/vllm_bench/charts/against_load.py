@@ -7,7 +7,7 @@ runs (t on the logarithms), from three on. Runs that are INVALID, or that disagr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,10 +40,15 @@ STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))
 
 def load_charts(series: Series) -> list[Chart]:
     """Return a chart of each of the times, and one of throughput; what has no value is left out."""
-    think = any(run.thinking for run in series.runs)  # without thoughts TTFA is TTFT
-    times = [metric for metric in TIMES if think or metric != "ttfa_ms"]
+    times = times_of(series.runs)
     found = (*(_times_chart(series, metric) for metric in times), _throughput_chart(series))
     return [chart for chart in found if chart.lines]
+
+
+def times_of(runs: Iterable[RunSummary]) -> list[str]:
+    """Return the times that are drawn of runs: without thoughts TTFA is TTFT."""
+    think = any(run.thinking for run in runs)
+    return [metric for metric in TIMES if think or metric != "ttfa_ms"]
 
 
 def against_load(series: Series) -> Chart | None:

@@ -142,8 +142,6 @@ STREAMED = {  # only streamed replies have these: why some of those have none ei
     "ttft_from_schedule_ms": NO_VALUE,
     "ttfa_ms": NO_VALUE,
     "ttfa_from_schedule_ms": NO_VALUE,
-    "thinking_s": NO_VALUE,
-    "answer_tpot_ms": NO_VALUE,
     "tpot_ms": "no reply had two tokens",
     "itl_ms": "no reply came in two reads",
     "chunk_gap_ms": "no reply came in two reads",
@@ -174,16 +172,11 @@ def why_absent(facts: Facts, name: str) -> str:
         return "no request was sent"
     if not len(facts.succeeded):
         return NO_SUCCESS
-    if name in STREAMED and not facts.streaming:
-        return NOT_STREAMED
-    if name in (*OF_ANSWERS, *OF_THOUGHTS):
-        return _why_no_thoughts(facts, name)
+    no_thoughts = not facts.succeeded.has("thoughts").any()
+    if name in (*STREAMED, *OF_THOUGHTS) and not facts.streaming:
+        return NO_THOUGHTS if name in OF_THOUGHTS and no_thoughts else NOT_STREAMED
     if name in ("itl_ms", "chunk_gap_ms") and facts.reads is None and facts.reads_absent:
         return facts.reads_absent
-    return STREAMED.get(name, NO_VALUE)
-
-
-def _why_no_thoughts(facts: Facts, name: str) -> str:
     if name in OF_ANSWERS:
         return IN_CONTENT if answered(facts.succeeded).any() else NO_ANSWER
-    return NO_VALUE if facts.succeeded.has("thoughts").any() else NO_THOUGHTS
+    return NO_THOUGHTS if name in OF_THOUGHTS and no_thoughts else STREAMED.get(name, NO_VALUE)

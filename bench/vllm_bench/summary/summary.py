@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
-from ..figures.metrics import METRICS, headline_metric, why_absent
+from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
 from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
@@ -203,7 +203,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         errors=_error_groups(facts),
         samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
-        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        absent=_absent(facts, found),
         load=facts.load,
         window=facts.window,
         steady=steady,
@@ -230,6 +230,12 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
+    """Return why metrics are missing; those of thoughts aren't where there were none."""
+    why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
+    return {name: reason for name, reason in why.items() if reason != NO_THOUGHTS}
 
 
 def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
