@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
-from ..figures.metrics import METRICS, headline_metric, why_absent
+from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
+from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,
     Service,
@@ -117,6 +118,7 @@ class RunSummary(OfRun):
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
+    thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
     prefix: PrefixShares  # what prompts have in common, and what of it was found
     gpu_side: GpuSide
@@ -222,7 +224,7 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         errors=_error_groups(facts),
         samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
-        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        absent=_absent(facts, found),
         load=facts.load,
         window=facts.window,
         steady=steady,
@@ -240,6 +242,7 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         answers_valid=_answers_valid(facts),
         turns=_turns(facts),
         class_=facts.class_name,
+        thinking=thinking_figures(facts.frame.of(facts.measured)),
         service=service(facts),
         **_of_the_server(facts, steady),
     )
@@ -260,6 +263,12 @@ def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
+    """Return why metrics are missing; those of thoughts aren't where there were none."""
+    why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
+    return {name: reason for name, reason in why.items() if reason != NO_THOUGHTS}
 
 
 def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:

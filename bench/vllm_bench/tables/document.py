@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from ..classes.fairness import Fairness, fairness
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
+from ..figures.thoughts.thinking import ThinkingFigures
 from ..records.row import Column, Value
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
@@ -125,6 +126,7 @@ class Parts(View):
     attainment: AttainmentView | None
     tiers: Mapping[str, AttainmentView]  # of each of slo_tiers
     turns: tuple[Turn, ...]
+    thinking: ThinkingFigures | None  # null: no counted success thought
     server_side: ServerSide
     gpu_side: GpuSide
     energy: Energy

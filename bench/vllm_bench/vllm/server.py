@@ -18,7 +18,7 @@ import orjson
 
 from ..errors import BenchError
 from ..records.text import masked, masked_in
-from ..reply.events import counted
+from ..reply.said.event import counted
 from ..reply.words import error_text
 from ..scenario.secrets import secret_texts, url_secrets
 from .address import Tls, is_own_address
