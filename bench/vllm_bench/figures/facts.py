@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.beside.said_file import Said
 from ..records.row import Rows
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
@@ -54,6 +55,7 @@ class Facts(OfRun):
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: Rows | None = None  # one GpuRow per row; None: not sampled
     server_rows: Rows | None = None  # one ServerRow per row; None: not sampled
+    said: Said | None = None  # all that the server said; None: not sampled, or an older run
     whole: bool = False  # figures of all requests, as other tools have them: there is no window
 
     # The settings.

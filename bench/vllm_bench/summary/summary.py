@@ -28,7 +28,7 @@ from ..figures.throughput import (
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
-from ..records.beside.sample_file import read_gpu_rows, read_server_rows
+from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
 from ..records.row import doc
@@ -170,8 +170,8 @@ def facts_of(run: Run) -> Facts:
     )
     reads, absent = found or (None, " ".join(run.problems[known:]))
     gpu_rows = _told(run, partial(read_gpu_rows, run.path, run.info))
-    server_rows = _told(run, partial(read_server_rows, run.path, run.info))
-    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
+    server_rows, said = _told(run, partial(read_server, run.path, run.info)) or (None, None)
+    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows, said)
 
 
 def _told(run: Run, read: Callable[[], T | None]) -> T | None:
