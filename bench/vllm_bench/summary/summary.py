@@ -37,6 +37,7 @@ from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
+from ..serverside.said import ServerSaid, server_said
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
@@ -114,6 +115,7 @@ class RunSummary(OfRun):
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     turns: tuple[Turn, ...]  # of conversations
     server_side: ServerSide  # from the server's own metrics
+    server_said: ServerSaid  # what it says beyond its load
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -218,6 +220,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         cached_tokens=_cached_tokens(facts),
         turns=_turns(facts),
         server_side=server_side(facts),
+        server_said=server_said(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
         cost=cost(facts, gpus, steady),

@@ -69,6 +69,16 @@ def spellings(names: Iterable[str]) -> dict[str, tuple[str, int]]:
     return found
 
 
+_NEWER = {old: new for new, old in OLDER.items()}
+
+
+def family(name: str) -> str:
+    """Return one name for a family however it is spelled: without `_total`."""
+    found = plain(name)
+    newer = _NEWER.get(found) or _NEWER.get(f"{found}_total") or found
+    return newer.removesuffix("_total")
+
+
 def _part(name: str) -> tuple[str, str]:
     """Return a histogram's name and which part of it this is; of others the name alone."""
     for part in ("_sum", "_count", "_bucket"):
