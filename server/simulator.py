@@ -38,7 +38,8 @@ DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
     "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
-    "kv_cache_dtype", "num_gpu_blocks", "no_enable_prefix_caching",
+    "kv_cache_dtype", "num_gpu_blocks", "no_enable_prefix_caching", "scheduling_policy",
+    "max_loras",
 )  # fmt: skip
 
 
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
     wire.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    wire.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
+    wire.add_argument(
+        "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
+        help="adapters, asked for by their names; the paths are only shown",
+    )  # fmt: skip
     wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
     wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
     wire.add_argument(
@@ -97,6 +103,12 @@ def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
         "--num-gpu-blocks", type=_positive, metavar="N", help="in place of the memory share"
     )
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
+    group.add_argument(
+        "--scheduling-policy", choices=("fcfs", "priority"), help="of the queue; default fcfs"
+    )
+    group.add_argument(
+        "--max-loras", type=_positive, metavar="N", help="adapters at the same time; default 1"
+    )
 
 
 def main() -> int:
@@ -150,6 +162,8 @@ def _check_modes(args: argparse.Namespace) -> None:
             given = getattr(args, flag) is not None
             if given and args.exact != wanted:
                 raise ValueError(f"--{flag.replace('_', '-')} {advice}")
+    if (args.lora_modules or args.max_loras) and not args.enable_lora:
+        raise ValueError("adapters need --enable-lora")
 
 
 def _exact_pace(args: argparse.Namespace) -> ExactPace:
@@ -169,6 +183,8 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
         num_gpu_blocks=args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget),
         max_model_len=max_model_len,
         enable_prefix_caching=not args.no_enable_prefix_caching,
+        scheduling_policy=args.scheduling_policy or "fcfs",
+        max_loras=args.max_loras or 1,
         step_times=profile.step_times_with(dtype),
     )
     if config.longest_request_tokens < max_model_len:
@@ -192,6 +208,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
         tokenizer=args.tokenizer,
+        adapters=tuple(args.lora_modules),
     )
 
 
@@ -203,6 +220,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, 1 or more")
     return int(text)
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't NAME=PATH")
+    return name, path
 
 
 def _port(text: str) -> int:

@@ -78,6 +78,7 @@ KINDS = {
     "only_thinks": Kind("a chat's whole reply is reasoning"),
     "other_model": Kind("the reply names another model"),
     "ignore_salt": Kind("the prefix cache takes no notice of cache_salt"),
+    "ignore_schema": Kind("response_format is taken and ignored"),
     "stand_still": Kind(
         "no token is made for this long in every 10 s", None, DURATION, 2.0, STAND_STILL_EVERY_S
     ),

@@ -63,6 +63,7 @@ MISHEARD: dict[str, dict[str, Any]] = {
     "no_usage": {"include_usage": False, "continuous_usage": False},
     "other_model": {"model": "another-model"},
     "ignore_salt": {"cache_salt": None},
+    "ignore_schema": {"schema": None},
 }
 
 

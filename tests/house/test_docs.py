@@ -72,6 +72,10 @@ BESIDE: dict[str, dict[str, object]] = {
     "trace": {},
     "classes": {"request_rates": [2], "num_requests": 9},
     "speed": {"trace": "azure.csv"},
+    "tool_choice": {
+        **{"concurrencies": [1], "num_requests": 1},
+        "tools": [{"type": "function", "function": {"name": "look_up"}}],
+    },
 }
 CLOSED: dict[str, object] = {"concurrencies": [1], "num_requests": 1}
 

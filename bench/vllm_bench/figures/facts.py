@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,6 +40,11 @@ class OfRun:
     def plan_number(self, key: str) -> float | None:
         value = self.plan(key)
         return None if value is None else float(value)
+
+    @property
+    def classes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What each class of users was: its load, settings, prompts and plan; none: no classes."""
+        return self.plan("classes") or {}
 
     @property
     def simulated(self) -> bool:

@@ -19,6 +19,7 @@ import orjson
 
 from ..prompts.prompt import Prompt, PromptSet
 from ..reply.outcome import Expectation
+from ..scenario.forms.answer_form import AnswerForm, form_of
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
@@ -217,7 +218,15 @@ class Part:
             stream=self.scenario.stream,
             start_ns=start_ns,
             secrets=self.secrets,
+            keep_text=self._form is not None,
+            form=self._form,
         )
+
+    @functools.cached_property
+    def _form(self) -> AnswerForm | None:
+        """The form that answers are held against."""
+        asked = self.scenario.response_format
+        return None if asked is None else form_of(asked)
 
     def _counted_by_the_server(self, number: int) -> int | None:
         """Return the tokens of a request, if the server said them and they are all that it has."""

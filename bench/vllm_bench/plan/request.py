@@ -107,12 +107,15 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
         body["stream_options"] = {"include_usage": True}
     if scenario.ignore_eos:
         body["ignore_eos"] = True
+    for key in ("priority", "response_format", "tools", "tool_choice"):
+        if (value := getattr(scenario, key)) is not None:
+            body[key] = value
     return {**body, **scenario.extra_body}
 
 
 def tokenized_fields(scenario: Scenario) -> dict[str, Any]:
     """Return what /tokenize must be told besides the prompt, to count what a request will have."""
-    extra = scenario.extra_body
+    extra = {**scenario.extra_body, **({"tools": scenario.tools} if scenario.tools else {})}
     return {key: extra[key] for key in TOKENIZED[scenario.endpoint] if key in extra}
 
 

@@ -113,6 +113,11 @@ class RequestRecord:
         "if it has an answer"
     )
     token_reads: int = doc("socket reads that completed at least one token event")
+    answer_valid: int | None = doc(
+        "with response_format: 1 if the answer has that form (valid by its JSON schema, or a JSON "
+        "object), else 0; empty without it, and for a failure",
+        default=None,
+    )
     max_tokens: int = doc("the most generated tokens that were asked for")
     http_status: int | None = doc("HTTP status of the reply; empty: no reply came")
     finish_reason: str | None = doc("as the server gives it: stop, length, ...")

@@ -64,6 +64,7 @@ class StreamEvent:
     model: str | None = None
     bad_usage: str | None = None  # usage that can't be true
     words: str | None = None  # of an event that is neither a completion nor an error
+    text: str = ""  # visible, of the first choice
 
 
 def read_event(payload: Text) -> StreamEvent:
@@ -103,6 +104,7 @@ def _tells(error: object) -> bool:
 def _read_completion(event: dict[str, Any]) -> StreamEvent:
     has_tokens = has_visible = False
     token_count = 0
+    text = ""
     finish_reasons: dict[int, str] = {}
     choices = event.get("choices") or ()
     for place, choice in enumerate(choices):
@@ -110,12 +112,15 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
         part = choice.get("delta") or choice.get("message") or choice
         if choice.get("error") and _tells(choice["error"]):
             return StreamEvent(error=error_text(choice), error_code=error_code(choice))
-        visible = bool(text_of(part) or choice.get("text") or _calls(part) or _sound(part))
+        said = text_of(part) or choice.get("text")
+        visible = bool(said or _calls(part) or _sound(part))
         token_ids = choice.get("token_ids")
         ids = len(token_ids) if isinstance(token_ids, list) else 0
         has_visible |= visible
         has_tokens |= visible or ids > 0 or _thinks(part)
         token_count += ids
+        if said and isinstance(said, str) and index_of(choice, place) == 0:
+            text += said
         if choice.get("finish_reason"):
             finish_reasons[index_of(choice, place)] = _reason(choice["finish_reason"])
     return StreamEvent(
@@ -126,6 +131,7 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
         fingerprint=_text(event.get("system_fingerprint")),
         model=_text(event.get("model")),
         words=None if choices else _words(event),
+        text=text,
     )
 
 

@@ -48,7 +48,8 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
 
 def reply_to(expected: Expectation) -> Reply:
     """Return the reply that a request gets, before anything of it has come."""
-    return Reply(stream=expected.stream, asked=expected.max_tokens * expected.choices)
+    asked = expected.max_tokens * expected.choices
+    return Reply(stream=expected.stream, asked=asked, keep_text=expected.keep_text)
 
 
 def close_with(reply: Reply, exchange: Exchange) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..records.request_record import RequestRecord
 from ..records.text import masked
+from ..scenario.forms.answer_form import AnswerForm
 from .exchange import Exchange, Failure
 from .reply import Reply
 
@@ -35,6 +36,8 @@ class Expectation:
     conversation_id: str | None = None
     turn: int | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
+    form: AnswerForm | None = None  # that the answer should have; None: any
 
 
 # What a row takes over from what was known before.
@@ -71,6 +74,7 @@ def record_of(
         prompt_tokens_planned=expected.prompt_tokens,
         **_counts(reply),
         token_reads=len(reads),
+        answer_valid=None if failure else _valid(expected.form, reply),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
         finish_reason=shown(next(iter(reply.finish_reasons.values()), None), expected.secrets),
@@ -88,6 +92,14 @@ def _counts(reply: Reply) -> dict[str, Any]:
         "token_events": len(reply.stamps),
         "visible_events": reply.visible_events,
     }
+
+
+def _valid(form: AnswerForm | None, reply: Reply) -> int | None:
+    """Return whether an answer has its form, as 1 or 0; None: it has none, or calls a tool."""
+    text = reply.text
+    if form is None or text is None or "tool_calls" in reply.finish_reasons.values():
+        return None
+    return int(not reply.text_cut and form.holds(text))
 
 
 def shown(text: str | None, secrets: tuple[str, ...]) -> str | None:

@@ -32,6 +32,8 @@ LESSONS = 4
 WINDOW = 1 << 16  # bytes in which plain events are looked for at once
 MISSES = 3  # in a segment, after which its events are read one by one
 
+MOST_TEXT = 1 << 20  # characters of an answer that are kept
+
 MOST_TOKENS = (
     65535  # of one read: the most that the tokens file can store, and far more than any read brings
 )
@@ -40,10 +42,11 @@ MOST_TOKENS = (
 class Reply:
     """The state of one reply. `stamps` has the stamp (ns) of each token event, in order."""
 
-    def __init__(self, *, stream: bool, asked: int | None = None) -> None:
+    def __init__(self, *, stream: bool, asked: int | None = None, keep_text: bool = False) -> None:
         """Start with no bytes read; `stream`: an event stream is expected.
 
         `asked`: the most tokens that all choices together should have; None: it isn't known.
+        `keep_text`: whether `text` will be asked for.
         """
         self.stamps = array("q")
         self.token_counts = array("I")  # tokens of each event; 0: unknown
@@ -60,10 +63,14 @@ class Reply:
         self.done = not stream  # a reply in one piece has no [DONE]
         self.body = bytearray()  # of a reply that isn't a stream
         self.words: str | None = None  # of an event that is no completion
+        self.text_cut = False  # the answer goes on beyond MOST_TEXT
+        self._texts: list[str] | None = [] if keep_text else None
+        self._text_room = MOST_TEXT
         self._stream = stream
         self._splitter = EventSplitter(MOST_EVENT_BYTES)
         self._plain: PlainEvent | None = None
         self._plain_visible = False
+        self._plain_says = False  # the texts of plain events are the answer's
         self._learning = LESSONS
         self._alike = False  # the last event was a plain one, so that the next may be
         self._idle_bytes = 0  # of the events since the last token
@@ -80,6 +87,11 @@ class Reply:
             return said
         by_ids = sum(self.token_counts) if all(self.token_counts) else 0
         return by_ids or self._by_ids or said
+
+    @property
+    def text(self) -> str | None:
+        """The visible text of the first choice so far; None: it isn't kept."""
+        return None if self._texts is None else "".join(self._texts)
 
     @property
     def bare(self) -> bytes:
@@ -99,6 +111,8 @@ class Reply:
                 upto = begin + min(WINDOW, MOST_EVENT_BYTES)
                 found = self._plain.ends(part.body, begin, upto)
                 self._note_plain(stamps_at(found, ends, stamps, place))
+                if self._plain_says and found:
+                    self._say(self._plain.all_said(part.body, begin, found))
                 begin = found[-1] if found else begin
                 place = bisect_right(ends, begin, place)
                 misses = 0 if found else misses + 1
@@ -153,6 +167,8 @@ class Reply:
             if self._alike:
                 self._learning = LESSONS
                 self._note_plain(array("q", [stamp_ns]))
+                if self._plain_says and self._plain:
+                    self._say(self._plain.said(payload))
             else:
                 self._read(stamp_ns, payload)
             if self.excess is not None:
@@ -210,6 +226,17 @@ class Reply:
             self._plain = plain_event_of(payload, event)
             self._plain_visible = event.has_visible_tokens
             self._alike = self._plain is not None
+            if self._texts is not None and self._plain:
+                self._plain_says = self._plain.said(payload) == event.text
+
+    def _say(self, text: str) -> None:
+        """Keep a piece of the answer, within MOST_TEXT."""
+        if self._texts is None or not text:
+            return
+        kept = text[: self._text_room]
+        self._text_room -= len(kept)
+        self._texts.append(kept)
+        self.text_cut |= len(kept) < len(text)
 
     def _fail(self, failure: Failure) -> None:
         self.error = self.error or failure
@@ -224,6 +251,7 @@ class Reply:
             self._count(max(1, event.token_count))
         if event.has_visible_tokens:
             self._note_visible(stamp_ns)
+            self._say(event.text)
         if event.finish_reasons:
             self._note_finish(stamp_ns, event.finish_reasons)
         if event.usage or event.bad_usage:

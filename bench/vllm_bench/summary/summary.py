@@ -113,6 +113,7 @@ class RunSummary(OfRun):
     arrival_rates: ArrivalRates | None  # of an open loop
     waited_for_cap: int | None  # requests; None: no cap
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
+    answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
     server_side: ServerSide  # from the server's own metrics
     server_said: ServerSaid  # what it says beyond its load
@@ -218,6 +219,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
+        answers_valid=_answers_valid(facts),
         turns=_turns(facts),
         server_side=server_side(facts),
         server_said=server_said(facts),
@@ -244,6 +246,11 @@ def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, At
 
 def _cached_tokens(facts: Facts) -> int | None:
     return facts.total("cached_tokens") if facts.values("cached_tokens").size else None
+
+
+def _answers_valid(facts: Facts) -> float | None:
+    known = floats(facts.succeeded["answer_valid"])
+    return float(known.mean()) if known.size else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:

@@ -156,6 +156,12 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "failed requests by kind, kind:count",
         lambda run: ", ".join(f"{e.kind}:{e.count}" for e in run.errors),
     ),
+    Column(
+        "answers_valid",
+        "successes whose answers have the form that response_format asks for, of those that it "
+        "was asked of, 0 to 1",
+        "answers_valid",
+    ),
     *_percentiles("ttft", "time to first token of the successes", 50, 90, 95, 99),
     *_percentiles("latency", "latency of the successes", 50, 90, 95, 99),
     *_percentiles("tpot", "time per output token after the first", 50, 95, 99),

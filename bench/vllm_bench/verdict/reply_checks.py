@@ -92,6 +92,7 @@ def other_model(facts: Facts) -> Doubt | None:
     said, aliases = facts.server("replied_as"), facts.server("aliases")
     own = {facts.setting("model"), facts.server("model_root")}
     own |= set(aliases) if isinstance(aliases, list) else set()
+    own |= {of_class["scenario"].get("model") for of_class in facts.classes.values()}
     others = [name for name in said if name not in own] if isinstance(said, dict) else []
     if not others:
         return None
@@ -164,3 +165,51 @@ def multi_token_chunks(facts: Facts) -> Doubt | None:
         "to see single tokens; if that is so already, the API server was late",
         ratio,
     )
+
+
+FEWEST_ENDED = 5  # answers that ended by themselves, all of another form, accuse the server
+
+
+@check(
+    "whether an answer has its form is up to the model, and to max_new_tokens, which cuts it; each "
+    "is a success, and counted",
+    silenced_by=("form_dropped",),
+)
+def answers_invalid(facts: Facts) -> Iterator[Doubt]:
+    """Answers haven't the form that `response_format` asked for: cut, or not valid."""
+    for name, rows in _with_a_form(facts):
+        wrong = rows["answer_valid"] == 0
+        if wrong.any():
+            cut = int((wrong & (rows["finish_reason"] == "length")).sum())
+            yield Doubt(
+                f"{name}{_share_of(wrong, rows)[1]} answers haven't the form that "
+                f"response_format asks for, {cut} of them cut at max_new_tokens",
+                "raise max_new_tokens where they are cut; else look at some (make a request by "
+                "hand): strict JSON has no raw line breaks in its texts",
+            )
+
+
+@check(
+    f"of {FEWEST_ENDED} or more answers that ended by themselves none has the form that was asked "
+    "for: then nothing held the model to it, and the work was other, and cheaper, work",
+    suspect="any class",
+)
+def form_dropped(facts: Facts) -> Iterator[Doubt]:
+    """The server ignored `response_format`: no answer has the form that was asked for."""
+    for name, rows in _with_a_form(facts):
+        ended = rows.of(rows["finish_reason"] == "stop")
+        if len(ended) >= FEWEST_ENDED and not (rows["answer_valid"] == 1).any():
+            yield Doubt(
+                f"{name}none of {len(ended)} answers that ended by themselves has the form that "
+                "response_format asks for",
+                "this server ignores it, silently: on completions a server with a reasoning parser "
+                "does (use endpoint: chat), and others don't know the field",
+            )
+
+
+def _with_a_form(facts: Facts) -> Iterator[tuple[str, Rows]]:
+    """Yield the successes that were to have a form, of each class, with its name before a colon."""
+    rows = facts.succeeded
+    rows = rows.of(rows.has("answer_valid"))
+    for name in dict.fromkeys(rows["class"]):
+        yield f"{name}: " if name else "", rows.of(rows["class"] == name)

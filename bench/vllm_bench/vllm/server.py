@@ -61,6 +61,7 @@ class Model:
     root: str | None
     max_model_len: int | None
     problem: str | None = None
+    parent: str | None = None  # the model that an adapter belongs to
 
 
 class Server:
@@ -374,7 +375,14 @@ def _model(card: dict[str, Any]) -> Model:
         length = None if length is None else counted(float(length))
     except (TypeError, ValueError, OverflowError):
         problem, length = f"max_model_len {str(length)[:40]!r} is no number of tokens", None
-    return Model(card["id"], root if isinstance(root, str) else None, length or None, problem)
+    parent = card.get("parent")
+    return Model(
+        card["id"],
+        root if isinstance(root, str) else None,
+        length or None,
+        problem,
+        parent if isinstance(parent, str) else None,
+    )
 
 
 def _json_of(body: bytes) -> Any:

@@ -30,6 +30,8 @@ _FIELDS: dict[str, type] = {
     "stream_options": dict,
     "logit_bias": dict,
     "cache_salt": str,
+    "priority": int,
+    "response_format": dict,
 }
 # The validator's name and word for each type.
 _KINDS = {
@@ -59,6 +61,9 @@ class GenerationRequest:
     return_token_ids: bool
     cache_salt: str | None
     reasoning: bool  # the reply begins with reasoning
+    priority: int = 0
+    adapter: str | None = None  # the LoRA that was asked for by its name
+    schema: Any = None  # that constrains the answer; None: nothing does
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def read_json(body: bytes) -> dict[str, Any]:
 def check_model(body: Mapping[str, Any], settings: Settings) -> str:
     """Return the model's name for the answer; a request may leave it out."""
     name = body.get("model") or settings.name
-    if name not in settings.served_names:
+    if name not in (*settings.served_names, *dict(settings.adapters)):
         aliases = ", ".join(settings.served_names)
         raise ApiError(
             404, f"The model `{name}` does not exist. Valid aliases: {aliases}.", "model"
@@ -133,7 +138,27 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         return_token_ids=bool(body.get("return_token_ids")),
         cache_salt=body.get("cache_salt"),
         reasoning=settings.reasoning and endpoint == CHAT,
+        priority=body.get("priority") or 0,
+        adapter=model if model in dict(settings.adapters) else None,
+        schema=_schema(endpoint, body.get("response_format") or {}, settings),
     )
+
+
+def _schema(endpoint: str, asked: Mapping[str, Any], settings: Settings) -> Any:
+    """Return the schema of a `response_format`; None: nothing constrains the answer.
+
+    As on vLLM, a server that looks for thoughts leaves completions alone: it waits for their end.
+    """
+    if settings.reasoning and endpoint == COMPLETIONS:
+        return None
+    if asked.get("type") == "json_object":
+        return {"type": "object"}
+    if asked.get("type") != "json_schema":
+        return None
+    own = asked.get("json_schema")
+    if not isinstance(own, dict) or not isinstance(own.get("schema"), dict):
+        raise bad_value("response_format", asked, "json_schema needs a name and a schema.")
+    return own["schema"]
 
 
 def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ import orjson
 
 from .generation import GenerationRequest
 from .settings import Settings
-from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes
+from .structured import answer_of
+from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes, tokenize
 
 _MEDIAN_TOKENS = 120.0
 _SPREAD = 0.7  # of the logarithm: one reply in twenty is over three times the median
@@ -53,6 +54,8 @@ def make_replies(
 def _make_reply(ask: GenerationRequest, choice: int, seed: int, voice: Sequence[int]) -> Reply:
     digest = zlib.crc32(array("Q", ask.prompt).tobytes())
     rng = random.Random((digest << 64) ^ (seed << 32) ^ (ask.seed << 8) ^ choice)
+    if ask.schema is not None:
+        return _structured(ask, rng, voice)
     length, ends_itself = _length(ask, rng)
     thinks = rng.randint(*_REASONING_TOKENS)
     tokens = rng.choices(voice, k=length - ends_itself)
@@ -60,6 +63,18 @@ def _make_reply(ask: GenerationRequest, choice: int, seed: int, voice: Sequence[
     tokens += [EOS] * ends_itself
     pieces = [_ESCAPED[token] for token in tokens]
     return Reply(tokens, pieces, "stop" if ends_itself else "length", reasoning)
+
+
+def _structured(ask: GenerationRequest, rng: random.Random, voice: Sequence[int]) -> Reply:
+    """Return an answer of the schema's form, cut at max_tokens; `ignore_eos` lets text follow."""
+    thinks = rng.randint(*_REASONING_TOKENS) if ask.reasoning else 0
+    said = tokenize(orjson.dumps(answer_of(ask.schema, ask.schema, rng)).decode())
+    tokens = [*rng.choices(voice, k=thinks), *said]
+    ended = len(tokens) < ask.max_tokens and not ask.ignore_eos
+    free = [EOS] if ended else rng.choices(voice, k=max(0, ask.max_tokens - len(tokens)))
+    tokens = [*tokens, *free][: ask.max_tokens]
+    pieces = [b"" if t == EOS else orjson.dumps(token_bytes(t).decode())[1:-1] for t in tokens]
+    return Reply(tokens, pieces, "stop" if ended else "length", min(thinks, len(tokens)))
 
 
 def _length(ask: GenerationRequest, rng: random.Random) -> tuple[int, bool]:

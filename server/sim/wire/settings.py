@@ -31,6 +31,7 @@ class Settings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # a secret: never printed
     seed: int = 0
     tokenizer: Path | None = None  # a model's folder; None: the simulator's own tokens
+    adapters: tuple[tuple[str, str], ...] = ()  # LoRA: name and path of each
 
     @property
     def name(self) -> str:
