@@ -73,6 +73,10 @@ BESIDE: dict[str, dict[str, object]] = {
     "prefix": {"concurrencies": [1], "num_requests": 1, "prefill_tokens": 2560},
     "classes": {"request_rates": [2], "num_requests": 9},
     "speed": {"trace": "azure.csv"},
+    "tool_choice": {
+        **{"concurrencies": [1], "num_requests": 1},
+        "tools": [{"type": "function", "function": {"name": "look_up"}}],
+    },
 }
 CLOSED: dict[str, object] = {"concurrencies": [1], "num_requests": 1}
 

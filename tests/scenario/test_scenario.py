@@ -46,11 +46,21 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "dataset": ("dolly", "file:mine.jsonl"),
         "prompt_fit": ("natural", "packed"),
         "endpoint": ("chat", "completions"),
+        "max_tokens_field": ("max_tokens", "max_completion_tokens"),
         "cache": ("run", "cold"),
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
         "classes": ({"a": {"share": 1}}, {"b": {"share": 0.5}, "c": {"share": 0.5}}),
+        "response_format": (
+            {"type": "json_object"},
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}},
+        ),
+        "tools": (
+            [{"type": "function", "function": {"name": "a"}}],
+            [{"type": "function", "function": {"name": "b"}}],
+        ),
+        "tool_choice": ("auto", "required"),
         "slo_tiers": (
             {"chat": {"success_rate": 0.9}},
             {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
@@ -79,6 +89,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "max_gap_s": {"trace": "sessions"},
         "depth": {"trace": "sessions"},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
+        "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
     }
     others = needs.get(key, {})
     kind = Scenario.model_fields[key].annotation
@@ -168,7 +179,8 @@ def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
         ({"cache": "hot"}, "cache: must be one of run, cold, natural (given: 'hot')"),
         (
             {"endpoint": "chats"},
-            "endpoint: must be one of chat, completions; did you mean chat? (given: 'chats')",
+            "endpoint: must be one of chat, completions, responses; did you mean chat? "
+            "(given: 'chats')",
         ),
         ({"dataset": "doly"}, "file:PATH; did you mean dolly? (given: 'doly')"),
         ({"dataset": "file:"}, "dataset: must be one of dolly, "),
@@ -200,7 +212,7 @@ def test_a_mistake_names_scenario_and_key_what_was_given_and_what_is_allowed(
     text = refusal(file_with(tmp_path, **settings))
     assert text.startswith("scenario chat: ")
     assert said in text
-    assert len(text) < 700
+    assert len(text) < 900
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def plans_of(
     for repeat in range(1, scenario.repeats + 1):
         for level in levels_of(scenario):
             plan = Plan(scenario, level, repeat, _parts(scenario, draws, level, repeat))
-            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone)]
+            several = len(plan.drawn) > 1  # the only class is alone in the mix
+            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone and several)]
     return found
 
 
@@ -93,10 +94,13 @@ def _parts(
 
 
 def _alone(plan: Plan, part: Part) -> Plan:
-    """Return the run of one class of a plan, which sends what it sends in the mix."""
+    """Return the run of one class of a plan, which sends what it sends in the mix.
+
+    Its level is the class's own: that many streams, or its share of the rate.
+    """
     label = "-".join(filter(None, (plan.scenario.label, f"alone-{part.name}")))
     scenario = plan.scenario.model_copy(update={"label": label})
-    return replace(plan, scenario=scenario, drawn=(part,), alone=part.name)
+    return replace(plan, scenario=scenario, level=part.level, drawn=(part,), alone=part.name)
 
 
 @dataclass(frozen=True)
@@ -423,7 +427,7 @@ def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path)
 
     def tokenize(prompt: Prompt) -> int | None:
         assert server is not None
-        if scenario.endpoint == "chat":
+        if scenario.endpoint != "completions":
             messages = chat_messages(scenario, prompt)
             return server.tokenize(scenario.model, messages=messages, fields=fields)
         text = completion_text(scenario, prompt)

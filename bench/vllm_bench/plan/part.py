@@ -19,6 +19,7 @@ import orjson
 
 from ..prompts.prompt import Prompt, PromptSet
 from ..reply.outcome import Expectation
+from ..scenario.forms.answer_form import AnswerForm, form_of
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import MOST_REQUESTS, History, Start
 from ..scenario.scenario import Scenario
@@ -303,8 +304,11 @@ class Part:
             max_tokens=request.max_tokens,
             choices=int(self.scenario.extra_body.get("n") or 1),
             stream=self.scenario.stream,
+            exact_tokens=exact_tokens(self.scenario),
             start_ns=start_ns,
             secrets=self.secrets,
+            keep_text=self._form is not None,
+            form=self._form,
         )
 
     def _turn_facts(self, number: int) -> dict[str, Any]:
@@ -324,6 +328,12 @@ class Part:
             "planned_wait_s": step.wait_ns / NS_PER_S if waited else None,
             "wait_kind": step.wait_kind if waited else None,
         }
+
+    @functools.cached_property
+    def _form(self) -> AnswerForm | None:
+        """The form that answers are held against."""
+        asked = self.scenario.response_format
+        return None if asked is None else form_of(asked)
 
     def _counted_by_the_server(self, number: int) -> int | None:
         """Return the tokens of a request, if the server said them and they are all that it has."""
@@ -352,8 +362,10 @@ class Part:
         The run's name isn't part of it: equal seeds and settings give an equal plan.
         """
         scenario, level = self.scenario, self.level
+        # Two servers that want another name for the same limit are sent the same.
+        named = scenario.model_copy(update={"max_tokens_field": "max_tokens"})
         said = {
-            "body": body_fields(scenario, scenario.max_new_tokens),
+            "body": body_fields(named, scenario.max_new_tokens),
             "system_prompt": scenario.system_prompt,
             "endpoint": scenario.endpoint,
             "cache": scenario.cache,
@@ -410,3 +422,10 @@ def _said(prompt: Prompt) -> str | tuple[Message, ...]:
     if len(prompt.messages) == 1 and prompt.messages[0].role == "user":
         return prompt.messages[0].content
     return tuple({"role": m.role, "content": m.content} for m in prompt.messages)
+
+
+def exact_tokens(scenario: Scenario) -> bool:
+    """Whether a response has to be as long as asked: nothing may end it but its limit."""
+    stops = {"stop", "stop_token_ids"} & scenario.extra_body.keys()
+    return scenario.endpoint == "responses" and scenario.ignore_eos and not stops
+

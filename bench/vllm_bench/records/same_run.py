@@ -21,6 +21,7 @@ SETTINGS = (
     *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations", "prefix"),
     *("endpoint", "stream", "temperature", "max_new_tokens", "ignore_eos"),
     *("cache", "headers", "extra_body"),
+    *("priority", "response_format", "tools", "tool_choice"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
     *("history", "max_gap_s", "depth"),
     *("start", "max_in_flight", "warmup_requests", "classes"),

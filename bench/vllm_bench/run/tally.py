@@ -214,15 +214,11 @@ class SessionCounts:
         """
         if part.plays_last_s is None:
             return 0
-        return self._rows[part.place] + self._not_sent(part.place)
+        return self._rows[part.place] + self.not_sent(part)
 
-    @property
-    def turns_not_sent(self) -> int:
-        """How many turns of sessions that failed have no row so far."""
-        return sum(self._not_sent(part.place) for part in self._plan.drawn)
-
-    def _not_sent(self, place: int) -> int:
-        mine = (seen for (part, _), seen in self._open.items() if part == place)
+    def not_sent(self, part: Part) -> int:
+        """Return how many turns of a part's sessions that failed have no row so far."""
+        mine = (seen for (place, _), seen in self._open.items() if place == part.place)
         return sum(seen.size - seen.rows for seen in mine if seen.failed)
 
     def facts(self) -> dict[str, Any]:
@@ -232,7 +228,7 @@ class SessionCounts:
         names = ("plays", "ended", "failed", "gaps_cut", "held", "wrapped", "unknown_waits")
         found: dict[str, Any] = {name: self._counts[name] for name in names}
         found["failed"] += sum(seen.failed for seen in self._open.values())
-        found["turns_not_sent"] = self.turns_not_sent
+        found["turns_not_sent"] = sum(map(self.not_sent, self._plan.drawn))
         found["gaps_cut_s"] = round(self._cut_ns / NS_PER_S, 3)
         return found
 

@@ -296,7 +296,8 @@ class LoadKeys(Keys):
                 )
 
     def _arrival_problems(self) -> Iterator[str]:
-        if self.start is not None and not self.concurrencies:
+        streams = any(c.streams for c in self.by_class.values())
+        if self.start is not None and not (self.concurrencies or streams):
             yield "start goes only with concurrencies"
         for key in ("arrival", "cv", "burst_size", "ramp_s"):
             if getattr(self, key) and not self.request_rates:
