@@ -428,4 +428,3 @@ def exact_tokens(scenario: Scenario) -> bool:
     """Whether a response has to be as long as asked: nothing may end it but its limit."""
     stops = {"stop", "stop_token_ids"} & scenario.extra_body.keys()
     return scenario.endpoint == "responses" and scenario.ignore_eos and not stops
-
