@@ -142,7 +142,15 @@ KNOWN_KEYS: tuple[str, ...] = (
 # What a class may set for itself, besides its part of the load.
 OF_CLASSES: tuple[str, ...] = (
     *RequestKeys.model_fields,
-    *("conversations", "trace", "max_in_flight", "warmup_requests"),
+    *(
+        "conversations",
+        "trace",
+        "history",
+        "max_gap_s",
+        "depth",
+        "max_in_flight",
+        "warmup_requests",
+    ),
 )
 EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_KEYS}
 
