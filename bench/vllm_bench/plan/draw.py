@@ -183,6 +183,7 @@ class _Draw(Material):
             output_tokens=found.output_tokens,
             plays=found.plays,
             primes=found.primes,
+            about_s=found.about_s,
         )
 
     def _session_texts(self, seed: int, sessions: Sessions) -> PromptSet:

@@ -63,6 +63,7 @@ class Part:
     times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
     output_tokens: tuple[int | None, ...] = ()  # per prompt; none: as the scenario says
     plays: Plays | None = None  # None: no sessions
+    about_s: array[float] = field(default_factory=lambda: array("d"))  # of sessions' turns
     primes: tuple[Prompt, ...] = ()  # sent before the start, for one token each
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
     possible: Possible | None = None  # hits of each request; None: it isn't known what repeats
@@ -108,9 +109,9 @@ class Part:
     def due(self, taken: int) -> int:
         """Return how many requests should have a row, after so many tickets: those begun, at least.
 
-        Of a play that began, each turn counts, unless plays end with the run's time.
+        Of a play that began, each turn counts.
         """
-        if self.duration_s is None or self.plays_last_s is not None:
+        if self.duration_s is None:
             return self.measured
         return max(self.measured, self.plays.first(taken) if self.plays else taken)
 
@@ -125,9 +126,16 @@ class Part:
         """Whether requests go by the clock."""
         return bool(self.times_s)
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether it goes on after its last measured request, until the run stops it."""
+        return self.open_loop and self.plays is None
+
     @functools.cached_property
     def measured_s(self) -> Sequence[float]:
-        """Times of the requests that have rows; none in a closed loop."""
+        """Times of the requests that have rows, of sessions about; none in a closed loop."""
+        if self.plays is not None:
+            return self.about_s
         return self.times_s[: self.measured]
 
     @functools.cached_property
@@ -403,8 +411,9 @@ class Part:
     @property
     def session_facts(self) -> dict[str, Any]:
         """The entries on sessions in the run's JSON: what decides their prompts and waits."""
-        if self.plays is None:
-            return {}
+        talks = self.scenario.conversations
+        if self.plays is None or (talks and talks.tool_calls is None):
+            return {} if self.plays is None else {"history": self.history}
         return {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
 
     @property

@@ -112,7 +112,8 @@ class _Run:
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew}
         # Open loops, whose shares are fixed: how many requests each process has still to measure.
-        due = [part.measured for part in plan.drawn if part.open_loop]
+        due = [part.measured for part in plan.drawn if part.has_tail]
+        self._has_tail = bool(due)
         self._left = [
             sum(len(range(n, measured, len(crew))) for measured in due) for n in range(len(crew))
         ]
@@ -242,7 +243,7 @@ class _Run:
 
     def _count_down(self, index: int) -> None:
         part = self._plan.part(index)
-        if part.open_loop:
+        if part.has_tail:
             self._left[index // part.of % len(self._crew)] -= 1
 
     def _note_phase(self) -> None:
@@ -253,7 +254,7 @@ class _Run:
                 sent = self._tally.unmeasured
                 warmed = sent.warmup + sent.priming
                 progress.phase = f"warming up {warmed}/{plan.warmups}"
-        elif plan.open_loop and not any(self._left) and not self._draining:
+        elif self._has_tail and not any(self._left) and not self._draining:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
@@ -347,8 +348,9 @@ class _Run:
         """
         sessions = self._tally.sessions
         for part, tickets in zip(self._plan.drawn, self._crew[0].tickets, strict=True):
-            due = max(part.due(tickets.taken()), sessions.rows_to_the_end(part))
-            yield part.name, due - sessions.not_sent(part)
+            due = part.due(tickets.taken()) - sessions.not_sent(part)
+            # How many turns there were to be is only known where all are sent.
+            yield part.name, sessions.rows[part.place] if self._plan.cuts_plays(part) else due
 
     def _notes(self) -> tuple[str, ...]:
         died = (

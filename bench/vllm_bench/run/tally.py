@@ -180,7 +180,7 @@ class SessionCounts:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._open: dict[tuple[int, int], _Seen] = {}  # by part and play, until all turns ended
-        self._rows: Counter[int] = Counter()  # by part
+        self.rows: Counter[int] = Counter()  # by part
         self._counts: Counter[str] = Counter()
         self._cut_ns = 0
 
@@ -189,7 +189,7 @@ class SessionCounts:
         part = self._plan.part(index)
         if part.plays is None:
             return
-        self._rows[part.place] += 1
+        self.rows[part.place] += 1
         number = index // part.of
         play, place = part.plays.at(number)
         seen = self._open.setdefault((part.place, play), _Seen(part.plays.size(play)))
@@ -206,15 +206,6 @@ class SessionCounts:
         if seen.rows == seen.size:
             self._counts["failed" if seen.failed else "ended"] += 1
             del self._open[part.place, play]
-
-    def rows_to_the_end(self, part: Part) -> int:
-        """Return the rows of a part whose plays end with the run's time, unsent ones included.
-
-        How many turns it would have is only known at its end. Of others 0.
-        """
-        if part.plays_last_s is None:
-            return 0
-        return self._rows[part.place] + self.not_sent(part)
 
     def not_sent(self, part: Part) -> int:
         """Return how many turns of a part's sessions that failed have no row so far."""

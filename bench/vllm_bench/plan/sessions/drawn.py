@@ -13,7 +13,7 @@ from ...scenario.load import LoadLevel
 from ...scenario.scenario import Scenario, ScenarioError
 from ...sessions.session import Session, Sessions, Turn
 from ..share import NS_PER_S
-from .recorded import by_starts, by_streams, deeper, primed, scripts_of
+from .recorded import by_starts, by_streams, deeper, primed, scripts_of, starts_of
 from .script import Plays
 
 # Makes the prompts of all turns, session by session: whole ones, or what each turn adds.
@@ -29,6 +29,7 @@ class Played:
     output_tokens: tuple[int | None, ...]  # of all turns
     primes: tuple[Prompt, ...] = ()
     times_s: array[float] = dataclasses.field(default_factory=lambda: array("d"))  # of plays
+    about_s: array[float] = dataclasses.field(default_factory=lambda: array("d"))  # of their turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,15 @@ def played(sessions: Sessions, wish: Wish) -> Played:
         tuple(turn.output_tokens for session in chosen.sessions for turn in session.turns),
         tuple(prompts.prompts[place] for place in primes),
         times_s,
+        array("d", sorted(_about(chosen.sessions, plays, times_s))),
     )
+
+
+def _about(sessions: Sequence[Session], plays: Plays, times_s: Sequence[float]) -> Iterator[float]:
+    """Yield about when the turns go of sessions that start at these times."""
+    for time_s, session, script in zip(times_s, sessions, plays.scripts, strict=False):
+        outputs = [turn.output_tokens or 0 for turn in session.turns]
+        yield from (time_s + start_s for start_s in starts_of(script.steps, outputs))
 
 
 def _plays(sessions: Sequence[Session], wish: Wish) -> Plays:

@@ -12,7 +12,8 @@ from ...sessions.session import Session, Turn
 from ..share import NS_PER_S
 from .script import Course, Plays, Script, Step
 
-# How long an answer took isn't in every format. Only where a first play begins hangs on it.
+# How long an answer took isn't in every format. Only where a first play begins hangs on it, and the
+# rate that is shown of sessions that start by the clock.
 TOKEN_S = 0.02
 
 
@@ -81,14 +82,19 @@ def deeper(plays: Plays, sessions: Sequence[Session], streams: int, seed: int) -
 
 def drawn_begin(steps: Sequence[Step], outputs: Sequence[int], share: float) -> int:
     """Return the first turn after a share of the time from a session's first to its last turn."""
+    starts = starts_of(steps, outputs)
+    moment = starts[0] + share * (max(starts) - starts[0])
+    return next(place for place, start in enumerate(starts) if start >= moment)
+
+
+def starts_of(steps: Sequence[Step], outputs: Sequence[int]) -> list[float]:
+    """Return about when turns go, in seconds, on a server that takes `TOKEN_S` for a token."""
     starts, ends = list[float](), list[float]()
     for step, tokens in zip(steps, outputs, strict=True):
         start = max((ends[before] for before in step.after), default=0.0) + step.wait_ns / NS_PER_S
-        start = max(start, (step.not_before_ns or 0) / NS_PER_S)
-        starts.append(start)
-        ends.append(start + tokens * TOKEN_S)
-    moment = starts[0] + share * (max(starts) - starts[0])
-    return next(place for place, start in enumerate(starts) if start >= moment)
+        starts.append(max(start, (step.not_before_ns or 0) / NS_PER_S))
+        ends.append(starts[-1] + tokens * TOKEN_S)
+    return starts
 
 
 def primed(plays: Plays) -> list[int]:
