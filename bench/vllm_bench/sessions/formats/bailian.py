@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...records.text import printable
 from ..rows import Row
 from ..session import Session, SessionError, Turn
 from .fields import Fields, Tally
@@ -60,9 +61,9 @@ def _requests(rows: Iterable[Row], tally: Tally) -> dict[str, _Request]:
         given = Fields(row.given, row.where)
         name, file = given.name("chat_id"), file or row.file
         if name in found or row.file != file:
-            other = f"a second file: equal ids of {file.name} would mean other blocks in it"
+            other = f"a second file: equal ids of {printable(file.name, 40)} would mean other blocks in it"
             raise SessionError(
-                f"{row.where}: {f'chat_id {name} is there twice' if name in found else other}"
+                f"{row.where}: {f'chat_id {printable(name, 40)} is there twice' if name in found else other}"
             )
         prompt, output = given.tokens("input_length"), given.tokens("output_length")
         blocks = None
