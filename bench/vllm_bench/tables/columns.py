@@ -18,11 +18,8 @@ from ..records.row import Column, Value, column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
-<<<<<<< HEAD
 from ..serverside.prefix import PrefixShares
-=======
 from ..serverside.said import ServerSaid
->>>>>>> metrics
 from ..serverside.server import ServerSide
 from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s

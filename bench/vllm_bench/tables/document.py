@@ -16,12 +16,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from ..classes.fairness import Fairness, fairness
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
-<<<<<<< HEAD
 from ..figures.thoughts.thinking import ThinkingFigures
-from ..records.row import Column, Value
-=======
 from ..records.row import Column, Value, column_docs
->>>>>>> metrics
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide

@@ -24,11 +24,8 @@ from .advice import less_load
 from .finding import Doubt, Severity, check
 
 COLD_HITS, RUN_HITS = 0.01, 0.10
-<<<<<<< HEAD
 NOT_SERVED = 0.02  # of the prompt tokens
-=======
 MOST_SHOWN = 8  # servers, or engines
->>>>>>> metrics
 NOT_COLD = (
     "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
     "prefix cache off (--no-enable-prefix-caching)"
