@@ -156,9 +156,8 @@ def _names(given: Fields, key: str) -> list[str]:
 def _check_keys(given: Fields, known: set[str]) -> None:
     unknown = sorted(given.given.keys() - known)
     if unknown:
-        raise SessionError(
-            f"{given.where}: unknown key {printable(unknown[0], 40)}: known are {', '.join(sorted(known))}"
-        )
+        what = f"unknown key {printable(unknown[0], 40)}: known are"
+        raise SessionError(f"{given.where}: {what} {', '.join(sorted(known))}")
 
 
 def _children(talks: Mapping[str, _Talk]) -> set[str]:

@@ -92,8 +92,8 @@ def read(rows: Iterable[Row], tally: Tally) -> Iterator[Session]:
             where = where or given.where
             if name in done:
                 raise SessionError(
-                    f"{given.where}: conversation_id: {printable(name, 40)} began at {done[name]}, and another"
-                    " stands between: its rows must follow each other"
+                    f"{given.where}: conversation_id: {printable(name, 40)} began at"
+                    f" {done[name]}, and another stands between: its rows must follow each other"
                 )
             number = given.tokens("turn")
             if number <= turn:
