@@ -1,4 +1,4 @@
-"""Prompts of recorded sessions: exact lengths, equal text for what was equal, and for nothing else."""
+"""Prompts of recorded sessions: exact lengths, and equal text for what was equal, no more."""
 
 from __future__ import annotations
 
