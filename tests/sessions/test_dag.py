@@ -104,9 +104,9 @@ def test_where_turns_bring_whole_prompts_nothing_is_before_them(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("rows", "what"),
     [
-        ([talk("r", turn("a", forks=["x"]))], "called 'x'"),
-        ([talk("r", turn("a", frks=["x"]))], "unknown key 'frks'"),
-        ([talk("r", turn("a"), more=1)], "unknown key 'more'"),
+        ([talk("r", turn("a", forks=["x"]))], "called x"),
+        ([talk("r", turn("a", frks=["x"]))], "unknown key frks"),
+        ([talk("r", turn("a"), more=1)], "unknown key more"),
         ([talk("r", turn("a", forks=["x"]), turn("b")), talk("x", turn("c"))], "last turn"),
         ([talk("r", turn("a", spawns=[{"children": ["x"], "join_at": 1}])), talk("x", turn("c"))],
          "join_at: expected a later turn"),
