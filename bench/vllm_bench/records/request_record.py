@@ -77,9 +77,12 @@ class RequestRecord:
         "the play of a session (a conversation, a recorded session) that this turn belongs to: the "
         "session's name, from its second play on with `~2` and so on"
     )
-    turn: int | None = doc("which turn of its play, from 1")
+    turn: int | None = doc(
+        "which turn of its session, from 1; a stream's first play may begin deeper, and then has "
+        "no row of the turns before"
+    )
     session_turns: int | None = doc(
-        "how many turns its play has; empty: no session, or a run of an earlier version",
+        "how many turns its session has; empty: no session, or a run of an earlier version",
         default=None,
     )
     agent: str | None = doc(
@@ -89,7 +92,8 @@ class RequestRecord:
         "the turns whose ends it waited for, as `3 7`; empty: it was the first", default=None
     )
     planned_wait_s: float | None = doc(
-        "how long it waited after the last of these ends, by the plan; empty: it was the first",
+        "how long it waited after the last of these ends, by the plan; empty: it was the first, "
+        "or due by a stamp",
         default=None,
     )
     wait_kind: WaitKind | None = doc(

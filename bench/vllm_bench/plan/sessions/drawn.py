@@ -164,10 +164,11 @@ def _notes(sessions: Sessions, plays: Plays, scenario: Scenario) -> Iterator[str
         )
     if plays.wanted > len(plays.order):
         more = plays.wanted - len(plays.order)
-        yield f"{kind}: {more} plays of sessions that were played before (name~2)"
+        plays_again = f"{more} play{'s' * (more != 1)}"
+        yield f"{kind}: {plays_again} of sessions that were played before (name~2, and so on)"
     if any(plays.begins):
         deeper = sum(begin > 0 for begin in plays.begins)
-        yield f"{kind}: {deeper} of the first {len(plays.begins)} plays begin deeper, primed"
+        yield f"{kind}: {deeper} of the streams' {len(plays.begins)} first plays begin deeper, primed"
 
 
 def _history(scenario: Scenario) -> str:
