@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from vllm_bench.plan.part import Part
-from vllm_bench.run.tally import SessionCounts
+from vllm_bench.plan.sessions.counts import SessionCounts
 
 from tests.plan.test_sessions import part_of, recorded, session, turn
 from tests.support.far_end import TinyVllm

@@ -168,7 +168,7 @@ def _notes(sessions: Sessions, plays: Plays, scenario: Scenario) -> Iterator[str
         yield f"{kind}: {plays_again} of sessions that were played before (name~2, and so on)"
     if any(plays.begins):
         deeper = sum(begin > 0 for begin in plays.begins)
-        yield f"{kind}: {deeper} of the streams' {len(plays.begins)} first plays begin deeper, primed"
+        yield f"{kind}: {deeper} of {len(plays.begins)} streams begin deeper in a session, primed"
 
 
 def _history(scenario: Scenario) -> str:
