@@ -55,8 +55,7 @@ def closed_window(frame: Rows, streams: float) -> Window | None:
 
 def last_send_s(rows: Rows) -> float:
     """Return when the last request went; 0: none did."""
-    sent_s = rows["t_sent_s"][~np.isnan(rows["t_sent_s"])]
-    return float(sent_s.max(initial=0.0))
+    return float(np.nan_to_num(rows["t_sent_s"]).max(initial=0.0))
 
 
 def waits_on(rows: Rows) -> NDArray[np.bool_]:
