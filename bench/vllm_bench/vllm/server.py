@@ -304,9 +304,8 @@ class Server:
                 '\'{"profiler": "torch", "torch_profiler_dir": "DIR"}\''
             )
         if answer.status != 200:
-            raise ControlError(
-                f"{url}: HTTP {answer.status}: {masked(_words(answer), self._secrets)}"
-            )
+            said = masked(_words(answer), self._secrets)
+            raise ControlError(f"{url}: HTTP {answer.status}: {said}")
 
     def _samples(self) -> list[Sample]:
         """Return the samples on /metrics; none where it can't be read: `unread` says why."""
