@@ -18,7 +18,8 @@ or a folder found them, and refused where they are named.
 Writes summary.csv (one row per run, and one for each of its classes of users), summary_levels.csv
 (one row per level, over its repeats; likewise), summary.md (to paste into a pull request) and
 summary.json (all of it; --schema) into the folder of the first run, or into --results-dir. What is
-named, or has the label, is written beside them: summaries/<run_id>.csv and so on, or summaries/<label>.csv; summary.* stay as they are.
+named, or has the label, is written beside them: summaries/<run_id>.csv and so on, or
+summaries/<label>.csv; summary.* stay as they are.
 With --format vllm also vllm/<run_id>.json.
 Figures are computed from these files alone, at any time.
 
