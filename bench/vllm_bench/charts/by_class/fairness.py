@@ -12,8 +12,10 @@ from ...records.text import printable
 from ..chart import Axis, Chart, Line, Panel, Span, series_colour
 
 ROW_IN, HEAD_IN = 0.55, 0.5
-WIDEST = 10.0  # a slowdown, or 1 / it, beyond which a mark is at the edge
-TICKS = (0.1, 0.2, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+WIDEST = 200.0  # a slowdown, or 1 / it, beyond which a mark is at the edge
+FINE = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0)  # ticks of a narrow axis, and of others
+WIDE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+NARROW = 3.0  # from its lowest ratio to its highest
 
 
 def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
@@ -29,13 +31,18 @@ def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
         note=". ".join(_note(one) for one in shown),
         x=Axis(
             words="TTFT in the mix ÷ alone (1: as if the others weren't there)",
-            ticks=[(at, f"{at:g}") for at in TICKS if span[0] <= at <= span[1]],
+            ticks=_ticks(span),
             log=True,
             span=span,
         ),
         panels=[_panel(one, span) for one in shown],
         panel_in=ROW_IN * rows + HEAD_IN,
     )
+
+
+def _ticks(span: Span) -> list[tuple[float, str]]:
+    places = FINE if span[1] / span[0] <= NARROW else WIDE
+    return [(at, f"{at:g}") for at in places if span[0] <= at <= span[1]]
 
 
 def _note(one: Fairness) -> str:
