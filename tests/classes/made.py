@@ -45,12 +45,13 @@ def info_of(
     }
     info = made_info(rows, scenario=scenario, **changes)
     whole = {k: v for k, v in info.scenario.items() if k != "classes"}
+    times = {k: v for k, v in info.plan.items() if k in ("shape", "max_in_flight")}
     of_each = {
         name: {
-            "sha256": f"sha-{name}",
+            "plan": {**times, "sha256": f"sha-{name}"},
             "concurrency": own.get("streams"),
             "request_rate": RATE * own["share"] if "share" in own else None,
-            "requests": sum(row.class_ == name for row in rows),
+            "num_requests": sum(row.class_ == name for row in rows),
             "scenario": {
                 **whole,
                 **{k: v for k, v in own.items() if k not in ("share", "streams")},

@@ -16,16 +16,19 @@ from vllm_bench.classes.jain import jain_index
 from vllm_bench.classes.slowdown import NOT_MADE, ratio_interval
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.in_flight import waiting_share
+from vllm_bench.figures.throughput import Service, service
 from vllm_bench.figures.window import Window
 from vllm_bench.page.which import two_sides
+from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import RunSummary
+from vllm_bench.summary.summary import RunSummary, summarize
 from vllm_bench.tables.level_columns import level_rows
 
 from tests.classes.made import MIX, Asked, alone_run, info_of, made_run, mixed_order, rows_of
-from tests.support.made_runs import frame_of
+from tests.support.made_runs import frame_of, write_run
+from tests.verdict.judging import stamped
 
 SPREAD = {"chat": [100.0, 110.0, 90.0, 120.0], "legal": [200.0, 210.0, 190.0]}
 
@@ -73,7 +76,7 @@ def test_a_class_that_waits_twice_as_long_is_slowed_by_2(tmp_path: Path) -> None
     assert worst.ratio == pytest.approx(2.0)
     interval = of["legal", 50.0].interval
     assert interval is not None
-    assert interval.low < 2.0 < interval.high
+    assert interval.low <= 2.0 <= interval.high
 
 
 @pytest.mark.parametrize(
@@ -87,12 +90,7 @@ def test_only_the_same_requests_of_the_same_session_are_a_pair(
     if "plan" in changes:
         asked = {**MIX, "chat": {"share": 0.7}}
         info = info_of([r for r in rows if r.class_ == "chat"], asked, alone="chat")
-        info.plan["classes"]["chat"]["sha256"] = "of other requests"
-        from vllm_bench.records.find_runs import load_run
-        from vllm_bench.summary.summary import summarize
-
-        from tests.support.made_runs import write_run
-
+        info.plan["classes"]["chat"]["plan"]["sha256"] = "of other requests"
         own = [r for r in rows if r.class_ == "chat"]
         alone = summarize(load_run(write_run(tmp_path, own, info, name="alone")))
     else:
@@ -236,7 +234,7 @@ def test_equal_service_is_1_and_one_alone_is_its_share(value: float, count: int)
     assert jain_index([value] + [0.0] * (count - 1)) == pytest.approx(1 / count)
 
 
-def waiting_rows(ttft_s: float, share: float = 0.5) -> list[RequestRecord]:
+def waiting_rows(ttft_s: float) -> list[RequestRecord]:
     """Two classes, each a request a tenth of a second, whose first token takes so long."""
     rows = rows_of(["chat", "legal"] * 200, {"chat": 1000 * ttft_s, "legal": 1000 * ttft_s})
     return [
@@ -249,31 +247,65 @@ def waiting_rows(ttft_s: float, share: float = 0.5) -> list[RequestRecord]:
     ]
 
 
-def test_the_index_is_of_tokens_by_share_where_both_had_to_wait(tmp_path: Path) -> None:
-    asked = {"chat": {"share": 0.75}, "legal": {"share": 0.25}}
+def got(run: RunSummary, **of_each: Service | None) -> RunSummary:
+    """The same run, in which each class got so much."""
+    classes = {n: dataclasses.replace(p, service=of_each[n]) for n, p in run.classes.items()}
+    return dataclasses.replace(run, classes=classes)
+
+
+def test_the_index_is_of_tokens_by_share_where_all_had_to_wait(tmp_path: Path) -> None:
+    run = made_run(tmp_path, rows_of(mixed_order(200), SPREAD))
+    chat, legal = Service(9000.0, "share", 0.75, 0.95), Service(1000.0, "share", 0.25, 0.90)
+    found = fair(got(run, chat=chat, legal=legal)).jain
+    x = [9000 / 0.75, 1000 / 0.25]
+    assert found is not None
+    assert found.index == pytest.approx(sum(x) ** 2 / (2 * sum(v * v for v in x)))
+    assert found.normalised["chat"] == pytest.approx(x[0] / (sum(x) / 2))
+    idle = dataclasses.replace(legal, waiting=0.89)
+    for other in (idle, dataclasses.replace(legal, waiting=None), None):
+        assert fair(got(run, chat=chat, legal=other)).jain is None
+
+
+def test_service_is_fresh_prompts_and_twice_the_output_in_the_window(tmp_path: Path) -> None:
     rows = [
-        dataclasses.replace(row, cached_tokens=100 if row.class_ == "chat" else 0)
+        dataclasses.replace(row, cached_tokens=100 if row.class_ == "chat" else None)
         for row in waiting_rows(2.0)
     ]
-    facts = Facts(frame_of(tmp_path, rows), info_of(rows, asked, scenario={"stream": True}))
-    run = made_run(tmp_path, rows, asked)
+    facts = stamped(
+        Facts(frame_of(tmp_path, rows), info_of(rows)),
+        events=[1] * 20,
+        ms=2000.0 + 2.5 * np.arange(20),
+    )
     assert facts.window is not None
-    found = fair(run)
-    services = {n: p.service for n, p in run.classes.items()}
-    assert found.jain is None
-    assert all(s is None for s in services.values())
+    for name, cached in (("chat", 100), ("legal", 0)):
+        found = service(facts.classes[name])
+        own = [row for row in rows if row.class_ == name]
+        sent = np.array([row.t_sent_s for row in own])
+        ends = np.array([row.t_end_s for row in own])
+        start_s, end_s = facts.window.start_s, facts.window.end_s
+        shares = np.clip(np.minimum(ends, end_s) - np.maximum(sent, start_s), 0, None) / 2.05
+        stamps = (sent[:, None] + 2.0 + 0.0025 * np.arange(20)).ravel()
+        inside = ((stamps >= start_s) & (stamps < end_s)).sum()
+        assert found is not None
+        assert found.tokens == pytest.approx((250 - cached) * shares.sum() + 2 * inside, rel=1e-3)
+        assert found.waiting == pytest.approx(1.0, abs=0.05)
+        assert (found.promise, found.weight) == ("share", MIX[name]["share"])
 
 
-def test_nobody_had_to_wait(tmp_path: Path) -> None:
-    rows = [dataclasses.replace(r, token_events=0) for r in waiting_rows(0.02)]
-    run = made_run(tmp_path, rows)
+def test_a_run_without_stamps_has_no_service(tmp_path: Path) -> None:
+    run = made_run(tmp_path, rows_of(mixed_order(200), SPREAD))
+    assert [part.service for part in run.classes.values()] == [None, None]
     assert fair(run).jain is None
 
 
 def test_shares_and_streams_are_different_promises(tmp_path: Path) -> None:
     asked = {"chat": {"share": 1.0}, "agents": {"streams": 2}}
     rows = rows_of(["chat", "agents"] * 100, {"chat": 100.0, "agents": 100.0})
-    assert fair(made_run(tmp_path, rows, asked)).jain is None
+    run = made_run(tmp_path, rows, asked)
+    chat, agents = Service(9.0, "share", 1.0, 1.0), Service(9.0, "streams", 2.0, 1.0)
+    assert fair(got(run, chat=chat, agents=agents)).jain is None
+    both_of_streams = dataclasses.replace(chat, promise="streams")
+    assert fair(got(run, chat=both_of_streams, agents=agents)).jain is not None
 
 
 @given(

@@ -130,12 +130,9 @@ def test_too_few_of_a_class_is_a_note_and_no_doubt_about_the_run(tmp_path: Path)
 
 def test_a_class_that_came_short_is_seen_in_the_crowd(tmp_path: Path) -> None:
     asked = {"chat": {"share": 1.0}, "agents": {"streams": 4}}
-    rows = rows_of(["chat"] * 9 + ["agents"], {"chat": 100.0, "agents": 100.0})
-    every = [dataclasses.replace(r, request_index=i) for i, r in enumerate(rows * 1)]
     many = rows_of((["chat"] * 9 + ["agents"]) * 40, {"chat": 100.0, "agents": 100.0})
     # One stream of four works, the others never send: the run's own rate doesn't tell.
     whole, classes = verdicts(Facts(frame_of(tmp_path, many), info_of(many, asked)))
-    assert every
     assert "rate_shortfall" in [f.code for f in classes["agents"].doubts]
     assert whole.level == "INVALID"
 

@@ -12,7 +12,7 @@ from ..records.text import printable
 from ..stats.batches import BATCHES, Values
 from ..stats.share import Share, pooled_share, together
 from .facts import Facts
-from .metrics import headline_metric, why_absent
+from .metrics import NO_ANSWER, headline_metric, why_absent
 from .objectives import (
     BETWEEN_TOKENS,
     Attainment,
@@ -137,7 +137,8 @@ def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, .
 def _why_unmeasured(facts: Facts, metric: str | None) -> str | None:
     if metric is None or not len(facts.succeeded) or facts.values(metric).size:
         return None
-    return why_absent(facts, metric)
+    why = why_absent(facts, metric)
+    return None if why == NO_ANSWER else why  # that none was answered was measured
 
 
 def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """A scenario's objectives, and which were met. Kept as counts, so that runs can be added up.
 
 A percentile objective, `ttft_ms p99 <= 500`, allows 1 % of the arrivals to be late: to have no TTFT
-of at most 500 ms. A request that failed is late: otherwise refusing work would help. A run is a
+of at most 500 ms. A request that failed is late: otherwise refusing work would help; and one that
+was never answered has no `ttfa_ms`, so it is late too: otherwise thinking longer would. A run is a
 sample: the objective is met where even the upper bound of the share late (one-sided, 95 %) is
 allowed, missed where even the lower bound isn't, and not shown in between.
 
@@ -26,7 +27,7 @@ from .digits import short
 from .metrics import TITLES
 from .throughput import RateMetric
 
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms")
 RATE_TITLES: dict[RateMetric, str] = {
     "output_tokens_per_s": "output tokens/s",
     "requests_per_s": "requests/s",

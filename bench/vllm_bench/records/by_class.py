@@ -13,7 +13,6 @@ from typing import Any
 from .row import Rows
 from .run_info import RunInfo
 
-OF_ARRIVALS = ("shape", "cv", "burst_size", "ramp_s", "max_in_flight")  # of the whole run's plan
 RATES = ("output_tokens_per_s", "requests_per_s")  # objectives of all users together
 
 
@@ -41,7 +40,7 @@ def info_of_class(info: RunInfo | None, name: str, rows: int, missing: int) -> R
     plan = info.plan.get("classes", {}).get(name) if info else None
     if info is None or not isinstance(plan, Mapping) or "scenario" not in plan:
         return None
-    planned = plan.get("requests") if missing > 0 else None
+    planned = plan.get("num_requests") if missing > 0 else None
     return dataclasses.replace(
         _with_its_settings(info, name, plan),
         num_requests=max(rows, planned or 0),
@@ -62,13 +61,11 @@ def as_sent(info: RunInfo) -> RunInfo:
     if not alone or not isinstance(plan, Mapping) or "scenario" not in plan:
         return info
     found = _with_its_settings(info, alone, plan)
-    whole = {"whole": info.scenario, "alone": alone, "level": [info.concurrency, info.request_rate]}
-    return dataclasses.replace(found, plan={**found.plan, **whole})
+    plan = {**found.plan, "whole": info.scenario, "alone": alone}
+    return dataclasses.replace(found, plan=plan)
 
 
 def _with_its_settings(info: RunInfo, name: str, plan: Mapping[str, Any]) -> RunInfo:
-    streams, shape = plan.get("concurrency"), {"shape": "closed", "start": info.plan.get("start")}
-    times = {key: info.plan[key] for key in OF_ARRIVALS if key in info.plan}
     prompts = {key: info.prompts[key] for key in ("counted_by",) if key in info.prompts}
     return dataclasses.replace(
         info,
@@ -78,9 +75,9 @@ def _with_its_settings(info: RunInfo, name: str, plan: Mapping[str, Any]) -> Run
             "label": info.scenario.get("label"),
             "slo": _slo(info, name, plan["scenario"].get("slo")),
         },
-        concurrency=streams,
+        concurrency=plan.get("concurrency"),
         request_rate=plan.get("request_rate"),
-        plan={"sha256": plan.get("sha256"), **(times if streams is None else shape)},
+        plan=dict(plan.get("plan") or {}),
         prompts={**prompts, **(plan.get("prompts") or {})},
     )
 

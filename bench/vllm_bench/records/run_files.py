@@ -26,8 +26,8 @@ WRITTEN = (
     ("plans", ".csv"),
 )
 PICTURES = (
-    *("ttft_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf", "timeline", "waterfall"),
-    *("ttft_classes", "latency_classes"),
+    *("ttft_cdf", "ttfa_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf"),
+    *("timeline", "waterfall", "ttft_classes", "latency_classes"),
 )
 FORMATS = (".png", ".svg", ".pdf")
 # And those that others make of a run.

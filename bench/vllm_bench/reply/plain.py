@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .events import StreamEvent
+import orjson
+
+from .said.event import StreamEvent
 
 TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":"([^"\\]+)"')
 # The inside of a JSON string that isn't empty, as orjson accepts it (RFC 8259, section 7, and no
@@ -80,6 +82,21 @@ class PlainEvent:
         if there and INSIDE.fullmatch(text):  # the last one, before an event of another kind
             found.append(found[-1] + len(head) + len(text) + len(tail))
         return found[1:] if _is_utf8(stream[begin : found[-1]]) else []
+
+    def said(self, payload: bytes) -> str:
+        """Return the text of a payload that matches."""
+        return _unescaped(payload[len(self.before) : -len(self.after)])
+
+    def all_said(self, stream: bytes, begin: int, ends: Sequence[int]) -> str:
+        """Return the texts of events that follow one another from `begin` on, as one."""
+        head, tail = len(self._head), len(self._tail)
+        spans = zip([begin, *ends[:-1]], ends, strict=True)
+        return _unescaped(b"".join([stream[here + head : end - tail] for here, end in spans]))
+
+
+def _unescaped(inside: bytes) -> str:
+    """Return what the inside of a JSON string says; several in a row are one (see INSIDE)."""
+    return str(orjson.loads(b'"%b"' % inside))
 
 
 def _is_utf8(text: bytes) -> bool:

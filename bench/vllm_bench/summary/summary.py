@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
-from ..figures.metrics import METRICS, headline_metric, why_absent
+from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
+from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,
     Service,
@@ -30,7 +31,7 @@ from ..figures.throughput import (
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
-from ..records.beside.sample_file import read_gpu_rows, read_server_rows
+from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
 from ..records.row import doc
@@ -39,6 +40,8 @@ from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
+from ..serverside.prefix import PrefixShares, prefix_shares
+from ..serverside.said import ServerSaid, server_said
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
@@ -114,8 +117,12 @@ class RunSummary(OfRun):
     arrival_rates: ArrivalRates | None  # of an open loop
     waited_for_cap: int | None  # requests; None: no cap
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
+    answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
+    thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
+    prefix: PrefixShares  # what prompts have in common, and what of it was found
+    server_said: ServerSaid  # what it says beyond its load
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -175,8 +182,8 @@ def facts_of(run: Run) -> Facts:
     )
     reads, absent = found or (None, " ".join(run.problems[known:]))
     gpu_rows = _told(run, partial(read_gpu_rows, run.path, run.info))
-    server_rows = _told(run, partial(read_server_rows, run.path, run.info))
-    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
+    server_rows, said = _told(run, partial(read_server, run.path, run.info)) or (None, None)
+    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows, said)
 
 
 def _told(run: Run, read: Callable[[], T | None]) -> T | None:
@@ -205,7 +212,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
 def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
     """Return the figures of a run, or of one of its classes."""
     samples, found = _described(facts)
-    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
+    reads, steady = facts.reads, window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
@@ -219,7 +226,7 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         errors=_error_groups(facts),
         samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
-        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        absent=_absent(facts, found),
         load=facts.load,
         window=facts.window,
         steady=steady,
@@ -234,19 +241,37 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
+        answers_valid=_answers_valid(facts),
         turns=_turns(facts),
-        server_side=server_side(facts),
-        gpu_side=gpus,
-        energy=energy(facts, gpus, steady),
-        cost=cost(facts, gpus, steady),
         class_=facts.class_name,
+        thinking=thinking_figures(facts.frame.of(facts.measured)),
         service=service(facts),
+        **_of_the_server(facts, steady),
     )
+
+
+def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
+    """Return what server and GPUs did, by their own figures."""
+    gpus = gpu_side(facts)
+    return {
+        "server_side": server_side(facts),
+        "server_said": server_said(facts),
+        "prefix": prefix_shares(facts),
+        "gpu_side": gpus,
+        "energy": energy(facts, gpus, steady),
+        "cost": cost(facts, gpus, steady),
+    }
 
 
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
+    """Return why metrics are missing; those of thoughts aren't where there were none."""
+    why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
+    return {name: reason for name, reason in why.items() if reason != NO_THOUGHTS}
 
 
 def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
@@ -261,6 +286,11 @@ def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, At
 
 def _cached_tokens(facts: Facts) -> int | None:
     return facts.total("cached_tokens") if facts.values("cached_tokens").size else None
+
+
+def _answers_valid(facts: Facts) -> float | None:
+    known = floats(facts.succeeded["answer_valid"])
+    return float(known.mean()) if known.size else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:

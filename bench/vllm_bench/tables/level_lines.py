@@ -49,6 +49,7 @@ def sections(series: Series) -> list[Section]:
     """Return the sections under a series' own table, those with nothing in them left out."""
     found = (
         Section("Objectives", [], objective_lines(series)),
+        Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
         Section("Server and GPUs", server_rows(series), server_lines(series)),
@@ -125,6 +126,11 @@ def _share(found: Attainment) -> str:
     )
 
 
+def thinking_lines(series: Series) -> list[str]:
+    """Return a line for each run whose replies thought: for how much, and what wasn't answered."""
+    return [f"{words}: {run.thinking.words}" for words, run in series.run_words if run.thinking]
+
+
 def stability_lines(series: Series) -> list[str]:
     """Return a line for each level, the knee, and what the prefix cache did at each level.
 
@@ -142,15 +148,22 @@ def stability_lines(series: Series) -> list[str]:
 def hit_rates(series: Series) -> str:
     """Return which share of the prompts was in the prefix cache at each level, in words.
 
-    Of a trace also the share that it repeats itself. Empty: nothing was in the cache.
+    Where the plan knows it also the share that it repeats itself. Empty: nothing was in the cache.
     """
     known = [(lv.load.number, lv.hit_rate) for lv in series.levels if lv.hit_rate is not None]
-    shared = series.runs[0].plan_number("trace_shared_share")
+    first = series.runs[0]
+    shared = first.prefix.possible_share
+    if shared is None:  # of a version whose rows don't say it
+        shared = first.plan_number("trace_shared_share")
     if max((rate for _, rate in known), default=0.0) < SEEN and not shared:
         return ""
     at_each = ", ".join(f"{100 * rate:.0f} % at {at}" for at, rate in known)
     words = f"Prefix cache hits: {at_each or 'unknown'}"
-    own = "" if shared is None else f"; the trace itself repeats {100 * shared:.0f} % of its tokens"
+    own = (
+        ""
+        if shared is None
+        else f"; the requests themselves repeat {100 * shared:.0f} % of their tokens"
+    )
     return words + own
 
 
@@ -205,7 +218,8 @@ def server_lines(series: Series) -> list[str]:
 
 
 def _watched(run: RunSummary) -> bool:
-    return run.server_side.sampled or bool(run.gpu_side.gpus) or _priced(run.cost)
+    watched = run.server_side.sampled or bool(run.gpu_side.gpus)
+    return watched or run.prefix.known or _priced(run.cost)
 
 
 def _priced(cost: Cost) -> bool:

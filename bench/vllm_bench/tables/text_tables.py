@@ -122,8 +122,12 @@ def unbounded(series: Series) -> list[str]:
 
 
 def _with_intervals(run: RunSummary) -> list[str]:
-    found = (headline_metric(one, run.load) for one in ("ttft_ms", "tpot_ms", "latency_ms"))
+    found = (headline_metric(one, run.load) for one in _timed(run))
     return [metric for metric in found if metric in run.distributions]
+
+
+def _timed(run: RunSummary) -> tuple[str, ...]:
+    return ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
 
 
 def turn_rows(series: Series) -> list[list[str]]:

@@ -19,6 +19,7 @@ from ..records.find_runs import Run
 from ..records.row import follow
 from ..summary.summary import RunSummary, facts_of, summarize
 
+# TTFA is none of vLLM's: it is there where replies thought.
 METRICS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "latency_ms"}
 SHOWN = (50, 90, 95, 99)
 
@@ -37,7 +38,8 @@ def to_vllm(summary: RunSummary) -> bytes:
 
 def _as_theirs(summary: RunSummary) -> dict[str, Any]:
     found = {**_setup(summary), **_totals(summary)}
-    for short, metric in METRICS.items():
+    more = {"ttfa": "ttfa_ms"} if summary.thinking else {}
+    for short, metric in {**METRICS, **more}.items():
         at = f"distributions.{metric}"
         paths = {f"mean_{short}_ms": f"{at}.mean", f"median_{short}_ms": f"{at}.percentiles.50"}
         paths[f"std_{short}_ms"] = f"{at}.std"
@@ -47,7 +49,8 @@ def _as_theirs(summary: RunSummary) -> dict[str, Any]:
 
 
 def _setup(summary: RunSummary) -> dict[str, Any]:
-    backend = "openai-chat" if summary.setting("endpoint") == "chat" else "openai"
+    names = {"chat": "openai-chat", "responses": "openai-responses"}
+    backend = names.get(summary.setting("endpoint"), "openai")
     is_open, load = summary.load.is_open, summary.load.value
     return {
         "date": summary.started("%Y%m%d-%H%M%S"),
