@@ -182,6 +182,7 @@ CLASS_ALONE = frozenset(
     {
         *("turned_away", "rate_shortfall", "cap_bound", "not_stationary"),
         *("no_first_token", "usage_contradicts", "answers_without_text", "length_mismatch"),
+        *("unanswered", "thoughts_in_content", "prefix_not_as_wanted"),
     }
 )
 # A class that lacks successes has no figures (`needs …`): all others are what they are.
