@@ -114,7 +114,8 @@ def _class_distributions(
     name: str, run: RunSummary, curves: Mapping[str, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run's classes; nothing where it has none."""
-    for metric in OVERLAID if curves else ():
+    drawn = OVERLAID if run.thinking else [m for m in OVERLAID if m != "ttfa_ms"]
+    for metric in drawn if curves else ():
         over = heading(f"{_title(metric, run.load)} by class: {name}, {run.load.words}", [run])
         why_not = run.absent.get(headline_metric(metric, run.load), "no class has any")
         chart = by_class(run, curves, metric)

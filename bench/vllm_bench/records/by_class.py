@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from .request_record import CLASS_NAME
 from .row import Rows
 from .run_info import RunInfo
 
@@ -21,7 +22,7 @@ def class_names(rows: Rows, info: RunInfo | None) -> tuple[str, ...]:
     plan = info.plan if info else {}
     if plan.get("alone"):
         return ()
-    planned = list(plan.get("classes") or {})
+    planned = [name for name in plan.get("classes") or {} if CLASS_NAME.fullmatch(name)]
     seen = {name for name in rows.columns.get("class", ()) if name is not None}
     return tuple(dict.fromkeys([*planned, *sorted(seen)]))
 
