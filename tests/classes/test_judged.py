@@ -137,6 +137,27 @@ def test_a_class_that_came_short_is_seen_in_the_crowd(tmp_path: Path) -> None:
     assert whole.level == "INVALID"
 
 
+def test_a_queue_that_grows_is_seen_though_each_class_is_small_and_streams_stand_beside(
+    tmp_path: Path,
+) -> None:
+    """Three classes of 60 arrivals each are too few alone; streams don't hide what isn't served."""
+    order = ["a", "b", "c", "agents"] * 60
+    rows = [
+        dataclasses.replace(
+            row,
+            ttft_ms=100.0 if row.class_ == "agents" else 50.0 * i,
+            latency_ms=1000.0 if row.class_ == "agents" else 50.0 * i + 900,
+            t_end_s=row.t_scheduled_s + (1.0 if row.class_ == "agents" else 0.05 * i + 0.9),
+        )
+        for i, row in enumerate(rows_of(order, dict.fromkeys(order, 100.0)))
+    ]
+    asked = {**{n: {"share": 1 / 3} for n in "abc"}, "agents": {"streams": 3}}
+    info = info_of(rows, asked)
+    info = dataclasses.replace(info, request_rate=7.5)
+    whole, _ = verdicts(Facts(frame_of(tmp_path, rows), info))
+    assert "not_stationary" in [f.code for f in whole.doubts]
+
+
 def test_names_of_adapters_are_no_other_model(tmp_path: Path) -> None:
     asked = {"chat": {"share": 0.7}, "legal": {"share": 0.3, "model": "lora-legal"}}
     rows = rows_of(mixed_order(100), FAST)
