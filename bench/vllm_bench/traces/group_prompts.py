@@ -98,7 +98,7 @@ def grouped_prompts(
     head, tail = _template(overhead, token_ids)
     sizes = group_sizes(wish.prefix, wish.count)
     block = wish.block or USUAL_BLOCK
-    crowd = Crowd(wish.count, sizes, wish.tokens, head, block, wish.prefix.primed)
+    crowd = Crowd(wish.count, sizes, wish.tokens, head, block, wish.prefix.primed, tail)
     beginning = crowd.beginning(wish.prefix)
     words = _one_token_words(source.prompts, counter)
     made = _Maker(
