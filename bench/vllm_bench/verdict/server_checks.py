@@ -22,6 +22,7 @@ from .finding import Doubt, Severity, check
 
 COLD_HITS, RUN_HITS = 0.01, 0.10
 NOT_SERVED = 0.02  # of the prompt tokens
+SAID_BY = {"replies": "its replies", "counters": "its counters"}
 NOT_COLD = (
     "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
     "prefix cache off (--no-enable-prefix-caching)"
@@ -162,8 +163,8 @@ def prefix_not_served(facts: Facts) -> Doubt | None:
         return None
     why, advice = _why_not_served(facts, shares)
     return Doubt(
-        f"{_percent(served)} of the prompt tokens were found in the prefix cache by the "
-        f"{shares.served_by}, of a possible {_percent(possible)}: {why}",
+        f"{_percent(served)} of the prompt tokens were found in the prefix cache, as "
+        f"{SAID_BY[shares.served_by or '']} say, of a possible {_percent(possible)}: {why}",
         advice,
         possible - served,
     )
