@@ -23,16 +23,18 @@ from vllm_bench.flags import Parser
 from vllm_bench.script import without
 
 try:
+    from sim.beyond import Beyond
     from sim.engine.engine import EngineConfig
     from sim.engine.profiles import PROFILES
     from sim.faults import KINDS, read_faults
     from sim.serve import Plan, serve
-    from sim.wire.settings import ExactPace, Settings
+    from sim.wire.settings import ExactPace, Settings, Thinking
     from sim.wire.vocabulary import vocabulary
 except ModuleNotFoundError as e:
     sys.exit(without(e))
 
 DEFAULT_PROFILE = "llama-8b-a100"
+PARSERS = ("qwen3", "deepseek_r1", "none")
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
@@ -61,12 +63,28 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
     wire.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    wire.add_argument(
+        "--reasoning-parser", choices=PARSERS,
+        help="marks end thoughts; deepseek_r1 counts none, none leaves them within the text",
+    )  # fmt: skip
+    wire.add_argument(
+        "--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64"
+    )
+    wire.add_argument(
+        "--reasoning-key", choices=("reasoning", "reasoning_content"), default="reasoning",
+        help="of thoughts in deltas; older servers have the second",
+    )  # fmt: skip
     wire.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
     wire.add_argument(
         "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
         help="adapters, asked for by their names; the paths are only shown",
     )  # fmt: skip
     wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
+    wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
+    wire.add_argument(
+        "--num-speculative-tokens", type=int, default=0, metavar="N", help="drafts in /metrics"
+    )
+    wire.add_argument("--lora-modules", nargs="+", default=[], metavar="NAME[=PATH]")
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
@@ -120,9 +138,13 @@ def main() -> int:
     except ValueError as e:
         parser.error(str(e))
     dev_mode = os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0")
-    plan = Plan(
-        settings, args.host, args.port, pace, args.truth, faults, _passed(parser, args), dev_mode
+    passed = _passed(parser, args)
+    beyond = Beyond(
+        engines=args.data_parallel_size,
+        drafted=args.num_speculative_tokens,
+        adapters=_adapters(args),
     )
+    plan = Plan(settings, args.host, args.port, pace, args.truth, faults, passed, dev_mode, beyond)
     try:
         if args.truth is not None:
             args.truth.write_bytes(b"")  # a run's truth file starts empty
@@ -196,11 +218,14 @@ def _settings(args: argparse.Namespace) -> Settings:
     vocabulary(args.tokenizer)  # loaded now: what is wrong with it shows at the start
     return Settings(
         model=args.model,
-        served_names=tuple(args.served_model_name or [args.model]),
+        served_names=(*(args.served_model_name or [args.model]), *_adapters(args)),
         max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
-        reasoning=args.reasoning,
+        reasoning=args.reasoning or args.reasoning_parser is not None,
+        thinking=Thinking(
+            args.reasoning_tokens or Thinking().tokens, args.reasoning_parser, args.reasoning_key
+        ),
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
         tokenizer=args.tokenizer,
@@ -208,10 +233,22 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
+def _adapters(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(module.partition("=")[0] for module in args.lora_modules)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, 1 or more")
     return int(text)
+
+
+def _span(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    found = _positive(low), _positive(high or low)
+    if found[0] > found[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: the first number must be the smaller one")
+    return found
 
 
 def _adapter(text: str) -> tuple[str, str]:

@@ -46,6 +46,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "dataset": ("dolly", "file:mine.jsonl"),
         "prompt_fit": ("natural", "packed"),
         "endpoint": ("chat", "completions"),
+        "max_tokens_field": ("max_tokens", "max_completion_tokens"),
         "cache": ("run", "cold"),
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
@@ -173,7 +174,8 @@ def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
         ({"cache": "hot"}, "cache: must be one of run, cold, natural (given: 'hot')"),
         (
             {"endpoint": "chats"},
-            "endpoint: must be one of chat, completions; did you mean chat? (given: 'chats')",
+            "endpoint: must be one of chat, completions, responses; did you mean chat? "
+            "(given: 'chats')",
         ),
         ({"dataset": "doly"}, "file:PATH; did you mean dolly? (given: 'doly')"),
         ({"dataset": "file:"}, "dataset: must be one of dolly, "),

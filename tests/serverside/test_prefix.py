@@ -121,7 +121,12 @@ def test_less_than_possible_by_over_two_points_is_told(
     [
         ({}, {"enable_prefix_caching": "False"}, 0, "switched off"),
         ({"working_set_tokens": 9000}, {}, 60, "9,000 tokens, and its cache holds 4,096"),
-        ({}, {"kv_cache_size_tokens": "1200"}, 60, "in flight, and its cache holds 1,200"),
+        (
+            {},
+            {"kv_cache_size_tokens": "1200"},
+            60,
+            "in flight beside 512 of the groups' beginnings, and its cache holds 1,200",
+        ),
         ({}, {}, 60, "doesn't show"),
     ],
     ids=["off", "evicted", "crowded", "unknown"],

@@ -363,7 +363,7 @@ def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path)
 
     def tokenize(prompt: Prompt) -> int | None:
         assert server is not None
-        if scenario.endpoint == "chat":
+        if scenario.endpoint != "completions":
             messages = chat_messages(scenario, prompt)
             return server.tokenize(scenario.model, messages=messages, fields=fields)
         text = completion_text(scenario, prompt)

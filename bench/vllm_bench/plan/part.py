@@ -256,6 +256,7 @@ class Part:
             max_tokens=request.max_tokens,
             choices=int(self.scenario.extra_body.get("n") or 1),
             stream=self.scenario.stream,
+            exact_tokens=exact_tokens(self.scenario),
             start_ns=start_ns,
             secrets=self.secrets,
             keep_text=self._form is not None,
@@ -294,8 +295,10 @@ class Part:
         The run's name isn't part of it: equal seeds and settings give an equal plan.
         """
         scenario, level = self.scenario, self.level
+        # Two servers that want another name for the same limit are sent the same.
+        named = scenario.model_copy(update={"max_tokens_field": "max_tokens"})
         said = {
-            "body": body_fields(scenario, scenario.max_new_tokens),
+            "body": body_fields(named, scenario.max_new_tokens),
             "system_prompt": scenario.system_prompt,
             "endpoint": scenario.endpoint,
             "cache": scenario.cache,
@@ -320,6 +323,12 @@ class Part:
         if self.scenario.prefix is not None:
             found["prefix"] = self.scenario.prefix.model_dump()
         return found
+
+
+def exact_tokens(scenario: Scenario) -> bool:
+    """Whether a response has to be as long as asked: nothing may end it but its limit."""
+    stops = {"stop", "stop_token_ids"} & scenario.extra_body.keys()
+    return scenario.endpoint == "responses" and scenario.ignore_eos and not stops
 
 
 def turns_of(scenario: Scenario) -> int:

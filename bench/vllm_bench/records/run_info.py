@@ -188,7 +188,7 @@ SAMPLER = {
     "engines": [text],
 }
 SLO: Shape = {
-    **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **dict.fromkeys(("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
     **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
     "success_rate": or_null(share),
 }
@@ -211,6 +211,7 @@ SCENARIO: Shape = {
     "priority": or_null(whole),
     "slo": SLO,
     "slo_tiers": {"*": SLO},
+    "classes": {"*": {"slo": SLO, "share": or_null(share), "streams": or_null(from_1)}},
 }
 LEVEL: dict[str, Shape] = {
     "concurrency": or_null(from_1),

@@ -37,7 +37,14 @@ class RequestKeys(Keys):
         "packed",
         "natural",
     )
-    endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
+    endpoint: Literal["chat", "completions", "responses"] = setting(
+        "which API is called", "completions", "chat"
+    )
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = setting(
+        "the field of a chat's body with max_new_tokens; OpenAI's reasoning models want the second",
+        "max_completion_tokens",
+        "max_tokens",
+    )
     ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
     cache: Literal["run", "cold", "natural"] = setting(
         "prefix cache hits: within a run (run), never (cold), no control (natural)", "cold", "run"

@@ -74,6 +74,10 @@ class Scenario(RequestKeys, LoadKeys):
         for key in ("trace", "conversations"):
             if self.prefix is not None and getattr(self, key) is not None:
                 raise ValueError(f"prefix doesn't go with {key}, which says itself what repeats")
+        if self.max_tokens_field != "max_tokens" and self.endpoint != "chat":
+            raise ValueError("max_tokens_field goes only with endpoint: chat")
+        if self.endpoint == "responses" and self.extra_body.get("n") not in (None, 1):
+            raise ValueError("extra_body.n: a response is one answer; use endpoint: chat")
         return self
 
     @model_validator(mode="after")

@@ -6,10 +6,13 @@ from ..figures.absent import observed
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..records.text import printable
+from ..serverside.engines import engines_of
+from ..serverside.growth import by_server
 from ..serverside.ledger import (
     PREEMPTIONS,
     REQUESTS,
     cache_hit_rate,
+    cached_share,
     client_counts,
     counter_deltas,
     server_change,
@@ -23,6 +26,7 @@ from .finding import Doubt, Severity, check
 COLD_HITS, RUN_HITS = 0.01, 0.10
 NOT_SERVED = 0.02  # of the prompt tokens
 SAID_BY = {"replies": "its replies", "counters": "its counters"}
+MOST_SHOWN = 8  # servers, or engines
 NOT_COLD = (
     "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
     "prefix cache off (--no-enable-prefix-caching)"
@@ -69,7 +73,7 @@ def _in_words(counter: str) -> str:
 
 @check(
     "a run against a server without /metrics can still be right",
-    silenced_by=("errors", "server_restarted", "replicas"),
+    silenced_by=("errors", "server_restarted", "replicas_in_turn"),
 )
 def ledger_unread(facts: Facts) -> Doubt | None:
     """The server's counters weren't read, so they don't confirm the client's count."""
@@ -99,15 +103,38 @@ def server_restarted(facts: Facts) -> Doubt | None:
 
 
 @check("load behind a balancer is measured rightly; its counters are those of one replica")
-def replicas(facts: Facts) -> Doubt | None:
+def replicas_in_turn(facts: Facts) -> Doubt | None:
     """Several servers answer at this address in turn; the ledger isn't compared."""
     if server_change(facts) != "replicas":
         return None
+    each = by_server(facts, "vllm:generation_tokens")
+    own = "each with its own counters"
+    if len(each) > 1:
+        shown = ", ".join(f"{tokens:,.0f}" for tokens in each[:MOST_SHOWN])
+        own += f" ({shown} generated tokens, each between its first reading and its last)"
     return Doubt(
-        "several servers answered /metrics in turn, each with its own counters: tokens were not "
-        "checked against them",
+        f"several servers answered /metrics in turn, {own}: tokens were not checked against them",
         "the client's figures are of all of them; for the ledger and the server's own figures "
         "send to one replica",
+    )
+
+
+@check(
+    "requests running on each engine, over the window: with 2 per engine or more none is without "
+    "work by chance, and rates aren't those of the whole server",
+    suspect="any such engine",
+)
+def engine_idle(facts: Facts) -> Doubt | None:
+    """An engine ran nothing in the window, while there was work for all of them."""
+    found = engines_of(facts)
+    if found is None or not found.idle:
+        return None
+    names = ", ".join(printable(name, 20) for name in found.idle[:MOST_SHOWN])
+    busy = max(found.running.values())
+    return Doubt(
+        f"{len(found.idle)} of {len(found.running)} engines ran nothing (engine {names}), the "
+        f"busiest {busy:.1f} requests at a time",
+        "look at the server's routing between engines and at that engine's log, and run again",
     )
 
 
@@ -136,19 +163,30 @@ def metrics_gap(facts: Facts) -> Doubt | None:
 def cache_hits(facts: Facts) -> Doubt | None:
     """Prompts were found in the prefix cache that the run should not have found there."""
     rate, cache = cache_hit_rate(facts), facts.setting("cache")
-    if rate is None or rate <= COLD_HITS:
+    if rate is None or rate <= COLD_HITS or _told_by_class(facts):
         return None
     figures = f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache"
-    if cache == "cold":
+    if cache == "cold" and _all_alike(facts):
         grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
         return Doubt(figures, NOT_COLD, rate, at_most=grave)
-    if cache != "run" or facts.setting("conversations"):
+    if cache != "run" or facts.setting("conversations") or facts.classes:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     own = own_share(facts)
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
     if rate - own <= RUN_HITS:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     return Doubt(figures, NOT_SALTED, rate, at_most=Severity.SUSPECT)
+
+
+def _told_by_class(facts: Facts) -> bool:
+    """Whether it is known of each class by itself, which has its own settings."""
+    return bool(facts.classes) and cached_share(facts.succeeded) is not None
+
+
+def _all_alike(facts: Facts) -> bool:
+    """Whether all classes control the cache in the same way."""
+    asked = [(p.setting("cache"), p.setting("conversations")) for p in facts.classes.values()]
+    return all(one == (facts.setting("cache"), None) for one in asked)
 
 
 @check(
@@ -191,8 +229,9 @@ def _why_not_served(facts: Facts, shares: PrefixShares) -> tuple[str, str]:
     in_flight = _tokens_in_flight(facts)
     if cache and in_flight + (working_set or 0) > cache:
         return (
-            f"about {in_flight:,.0f} tokens were in flight, and its cache holds {cache:,}: what "
-            "isn't used at once is forgotten",
+            f"about {in_flight:,.0f} tokens were in flight"
+            + (f" beside {working_set:,} of the groups' beginnings" if working_set else "")
+            + f", and its cache holds {cache:,}",
             f"lower {less_load(facts)}, or give it a larger cache",
         )
     if not shares.served_share:
