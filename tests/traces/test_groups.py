@@ -238,6 +238,22 @@ def test_requests_are_as_long_as_asked_and_share_what_the_plan_says(
     assert len({salt for salt, _ in sent[len(primers) :]}) == 1
 
 
+@pytest.mark.parametrize("primed", [False, True])
+@pytest.mark.parametrize("size", [60, 300])
+def test_a_beginning_that_lacks_a_token_to_a_block_may_get_it(size: int, primed: bool) -> None:
+    prefix = {"groups": 1, "tokens": 47, "primed": primed}
+    part = part_of(prefix=prefix, endpoint="completions", num_requests=size, duration_s=5)
+    assert part.grouped is not None
+    pool, words = len(part.prompts.prompts), len(part.grouped.words)
+    assert (size > words) == (size == 300)  # then words come twice in a group at once
+    primers = [part.requests[part.requests.timed + n] for n in range(len(part.warmup))]
+    uses = [part.requests[n] for n in range((12 if size == 60 else 3) * pool)]
+    hits = endless([ids_of(request) for request in (*primers, *uses)], 16)[len(primers) :]
+    planned = [part.possible.of(n) for n in range(len(uses))] if part.possible else []
+    assert planned == hits
+    assert set(hits) == ({32, 48} if primed else {0, 32, 48})
+
+
 def test_no_two_prompts_and_no_two_uses_of_one_go_on_alike() -> None:
     part = part_of(prefix={"groups": 4, "tokens": 48}, endpoint="completions", duration_s=5)
     pool = len(part.prompts.prompts)
