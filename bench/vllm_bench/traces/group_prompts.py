@@ -70,7 +70,7 @@ class Grouped:
             "groups": len(crowd.sizes),
             "tokens": self.beginning,
             "requests_in_groups": sum(crowd.sizes),
-            "possible_share": crowd.possible(self.beginning),
+            "possible_share": sum(self.possible.first) / (crowd.requests * crowd.length),
             "working_set_tokens": len(crowd.sizes) * self.beginning,
             "head_tokens": crowd.head,
             "primed": primed,
