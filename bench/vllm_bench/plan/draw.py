@@ -148,6 +148,7 @@ class _Draw(Material):
     @functools.cached_property
     def _grouped(self) -> Callable[[int, int, int], Grouped]:
         from ..traces.group_prompts import Wish, grouped_prompts
+        from ..traces.groups import GroupsError
 
         scenario, prefix = self.scenario, self.scenario.prefix
 
@@ -162,7 +163,10 @@ class _Draw(Material):
                 block=self.block_size,
                 salted=scenario.cache == "run",
             )
-            return grouped_prompts(wish, self.source, self.counter, self.token_ids)
+            try:
+                return grouped_prompts(wish, self.source, self.counter, self.token_ids)
+            except GroupsError as e:
+                raise ScenarioError(f"scenario {scenario.name}: {e}") from e
 
         return functools.cache(draw)  # levels of equal length share their prompts
 
