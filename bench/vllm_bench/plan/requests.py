@@ -39,6 +39,7 @@ class Requests(Sequence[PlannedRequest]):
     timed: int  # measured ones and tail
     plays: Plays | None = None  # None: no sessions
     indexes: range = range(0)
+    traced: bool = False  # whether each carries a traceparent
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
     marks: Marks | None = None  # of prompts in groups; None: they are in none
@@ -84,6 +85,7 @@ class Requests(Sequence[PlannedRequest]):
             conversation_id=self.name_of(at[0]) if at else None,
             turn=at[1] + 1 if at else None,
             cache_salt=salt,
+            traced=self.traced,
         )
 
     def name_of(self, play: int) -> str:
@@ -105,4 +107,9 @@ class Requests(Sequence[PlannedRequest]):
             # Beside groups nothing of it is found at all, so that the server's hits are theirs.
             return f"{self.run_id}-warmup" + (f"-{index - self.timed}" if self.marks else "")
         use = earlier // (self.marks.cycle if self.marks else 1)
-        return f"{self.run_id}-use{use + 1}" if use else self.run_id
+        return f"{self._own_salt}-use{use + 1}" if use else self._own_salt
+
+    @property
+    def _own_salt(self) -> str:
+        """The salt of the run, or of a class: none finds what others sent, as if it was alone."""
+        return self.run_id if self.of == 1 else f"{self.run_id}-class{self.place + 1}"

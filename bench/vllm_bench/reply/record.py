@@ -41,6 +41,7 @@ class Expectation:
     planned_wait_s: float | None = None
     wait_kind: WaitKind | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    trace_id: str | None = None
     possible_cached_tokens: int | None = None  # see traces/possible.py
     exact_tokens: bool = False  # of a response: max_tokens, since nothing else may end it
     keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
@@ -50,7 +51,7 @@ class Expectation:
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
-    *("request_id", "prompt_id", "conversation_id", "turn", "session_turns"),
+    *("request_id", "trace_id", "prompt_id", "conversation_id", "turn", "session_turns"),
     *("agent", "after", "planned_wait_s", "wait_kind", "possible_cached_tokens"),
 )
 
