@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,7 +190,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
     (samples, found), verdict = _described(facts), judge(facts)
-    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
+    reads, steady = facts.reads, window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
@@ -221,12 +221,20 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         cached_tokens=_cached_tokens(facts),
         answers_valid=_answers_valid(facts),
         turns=_turns(facts),
-        server_side=server_side(facts),
-        server_said=server_said(facts),
-        gpu_side=gpus,
-        energy=energy(facts, gpus, steady),
-        cost=cost(facts, gpus, steady),
+        **_beside(facts, steady),
     )
+
+
+def _beside(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
+    """Return what server and GPUs did during a run."""
+    gpus = gpu_side(facts)
+    return {
+        "server_side": server_side(facts),
+        "server_said": server_said(facts),
+        "gpu_side": gpus,
+        "energy": energy(facts, gpus, steady),
+        "cost": cost(facts, gpus, steady),
+    }
 
 
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
