@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -87,3 +89,22 @@ def test_families_have_the_words_of_a_real_servers(shared: Path, page: str) -> N
             assert {frozenset(s.labels.items()) for s in family.samples} <= {
                 frozenset(s.labels.items()) for s in theirs.samples
             }
+
+
+def choice(model: str, started: bool) -> Any:
+    """A choice without a token yet, that runs or waits."""
+    ask = SimpleNamespace(model=model, prompt=(1, 2))
+    return SimpleNamespace(ask=ask, times_ns=[], started_ns=int(started))
+
+
+def test_adapters_in_use_are_told_and_who_waits_for_their_place() -> None:
+    beyond = Beyond(adapters=("red", "blue"))
+    metrics = Metrics(Settings("tiny", ("tiny",)), lambda: EngineState(1, 2), beyond)
+    for model, started in (("red", True), ("blue", False), ("tiny", False)):
+        metrics.begin(choice(model, started))
+    families = text_string_to_metric_families(metrics.text().decode())
+    found = {s.name: s for family in families for s in family.samples}
+    assert found["vllm:lora_requests_info"].labels["running_lora_adapters"] == "red"
+    text = metrics.text().decode()
+    assert 'by_reason{engine="0",model_name="tiny",reason="capacity"} 1.0' in text
+    assert 'by_reason{engine="0",model_name="tiny",reason="deferred"} 1.0' in text
