@@ -91,17 +91,23 @@ def test_families_have_the_words_of_a_real_servers(shared: Path, page: str) -> N
             }
 
 
-def choice(model: str, started: bool) -> Any:
+class Waiting(SimpleNamespace):
+    """As a choice is, a key of a mapping."""
+
+    __hash__ = object.__hash__
+
+
+def choice(model: str, *, started: bool) -> Any:
     """A choice without a token yet, that runs or waits."""
     ask = SimpleNamespace(model=model, prompt=(1, 2))
-    return SimpleNamespace(ask=ask, times_ns=[], started_ns=int(started))
+    return Waiting(ask=ask, times_ns=[], started_ns=int(started))
 
 
 def test_adapters_in_use_are_told_and_who_waits_for_their_place() -> None:
     beyond = Beyond(adapters=("red", "blue"))
     metrics = Metrics(Settings("tiny", ("tiny",)), lambda: EngineState(1, 2), beyond)
     for model, started in (("red", True), ("blue", False), ("tiny", False)):
-        metrics.begin(choice(model, started))
+        metrics.begin(choice(model, started=started))
     families = text_string_to_metric_families(metrics.text().decode())
     found = {s.name: s for family in families for s in family.samples}
     assert found["vllm:lora_requests_info"].labels["running_lora_adapters"] == "red"
