@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_bench.records.beside.sample_file import read_server_rows
+from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import write_run_info
 from vllm_bench.serverside.said import ServerSaid
 from vllm_bench.summary.summary import RunSummary, summarize
@@ -329,3 +333,45 @@ def test_a_sound_server_is_accused_of_nothing(tmp_path: Path) -> None:
 def test_figures_are_json(tmp_path: Path) -> None:
     said: Any = dataclasses.asdict(said_of(tmp_path, each_second(engines(3, 5))))
     assert isinstance(said["engine_balance"], float)
+
+
+def test_an_older_file_of_the_same_readings_gives_the_same_figures(
+    shared: Path, tmp_path: Path
+) -> None:
+    """The columns of before are a view: rows that a run from before wrote say the same."""
+    page = real(shared, "metrics_two_engines")
+    (tmp_path / "new").mkdir()
+    new = run_of(tmp_path / "new", each_second(lambda t: moved(page, t)))
+    (path,) = (tmp_path / "new").glob("*.csv")
+    view = read_server_rows(path)
+    assert view is not None
+    (tmp_path / "old").mkdir()
+    records = [made_record(i) for i in range(400)]
+    old_path = write_run(tmp_path / "old", records, made_info(records))
+    write_server_rows(old_path, [row_of(view, at) for at in range(len(view))])
+    old = summarize(load_run(old_path))
+    mine, theirs = (dataclasses.asdict(run.server_side) for run in (new, old))
+    assert mine.pop("absent") == theirs.pop("absent")
+    assert mine == {k: v if v is None else pytest.approx(v, abs=1e-6) for k, v in theirs.items()}
+    assert new.server_side.queue_mean_ms is not None
+
+
+def moved(page: str, t: int) -> str:
+    """The page t seconds on: each value grows by itself each second."""
+    lines = [
+        f"{head} {float(value) * (2 + t)}" if head.startswith("vllm:") else text
+        for text in page.splitlines()
+        for head, _, value in [text.rpartition(" ")]
+    ]
+    return "\n".join([*lines, ""])
+
+
+def row_of(rows: Rows, at: int) -> ServerRow:
+    whole = ("ttft_count", "itl_count", "queue_count", "prefill_count", "decode_count")
+    cells = {name: values[at] for name, values in rows.columns.items()}
+    known = {
+        name: value
+        for name, value in cells.items()
+        if not (isinstance(value, float) and math.isnan(value))
+    }
+    return ServerRow(**{n: int(v) if n in whole else v for n, v in known.items()})
