@@ -184,6 +184,9 @@ def test_sessions_that_run_out_are_played_again_under_another_name_and_salt() ->
     assert any("played before" in note for note in part.prompts.notes)
     at_least = part_of(THREE, concurrencies=[1], depth="first", num_requests=8)
     assert 8 <= at_least.measured <= 8 + 2  # in whole sessions
+    assert (
+        part_of(THREE, concurrencies=[4], num_requests=1).most_tickets == 4
+    )  # one for each stream
 
 
 def test_answers_are_as_long_as_recorded_and_prompts_are_those_of_their_turns() -> None:

@@ -71,6 +71,8 @@ class Scenario(RequestKeys, LoadKeys):
             raise ValueError("prefill_tokens doesn't go with trace, which has its own lengths")
         if self.conversations is not None and self.endpoint != "chat":
             raise ValueError("conversations need endpoint: chat, which has a history")
+        if self.history == "live" and self.endpoint != "chat":
+            raise ValueError("history: live needs endpoint: chat, which has a history")
         for key in ("trace", "conversations"):
             if self.prefix is not None and getattr(self, key) is not None:
                 raise ValueError(f"prefix doesn't go with {key}, which says itself what repeats")

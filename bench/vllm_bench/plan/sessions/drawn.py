@@ -84,7 +84,7 @@ def _plays(sessions: Sequence[Session], wish: Wish) -> Plays:
         plays = deeper(plays, sessions, streams, wish.seed)
     if scenario.num_requests is None:
         return plays
-    return replace(plays, wanted=plays.until(scenario.num_requests))
+    return replace(plays, wanted=max(streams, plays.until(scenario.num_requests)))
 
 
 def _within(sessions: Sessions, max_model_len: int | None, name: str) -> Sessions:
