@@ -189,7 +189,10 @@ SAMPLER = {
     "engines": [text],
 }
 SLO: Shape = {
-    **dict.fromkeys(("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **dict.fromkeys(
+        ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms", "job_served_s"),
+        or_null(limits),
+    ),
     **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
     "success_rate": or_null(share),
 }
