@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,12 +44,19 @@ class Answering(Lanes):
     """Lanes without a server: each request is answered after a time, with a body of its own."""
 
     def __init__(
-        self, lanes: int, reply: Callable[[int], tuple[float, bytes]], *, stream: bool = True
+        self,
+        lanes: int,
+        reply: Callable[[int], tuple[float, bytes]],
+        *,
+        stream: bool = True,
+        away: Collection[int] = (),
     ) -> None:
+        """`reply` by the request's number; those in `away` are refused with 503."""
         target = Target("127.0.0.1", 1, None, "/", (), Timeouts(1e6, 1e6, 1e6), stream=stream)
         super().__init__(target, lambda message: None)
         self.sent: list[Sent] = []
-        self._reply = reply
+        self.waited_s: list[float] = []  # of each, because of what was refused before
+        self._reply, self._away = reply, away
         for _ in range(lanes):
             self.add()
 
@@ -62,13 +69,16 @@ class Answering(Lanes):
         self.in_flight += 1
         sent = Sent(request.index, lane.index, slot_ns / S, now_s, now_s + takes_s, request.body)
         self.sent.append(sent)
+        self.waited_s.append(lane.waited_ns / S)
+        lane.waited_ns = 0
         loop.call_later(takes_s, self._answer, lane, request.index, body)
 
     def _answer(self, lane: Lane, index: int, body: bytes) -> None:
         self.in_flight -= 1
         now_ns = round(asyncio.get_running_loop().time() * S)
         lane.kept = bytearray(body)
-        done = Exchange(index, lane.index, now_ns, now_ns, t_end_ns=now_ns, http_status=200)
+        status = 503 if index in self._away else 200
+        done = Exchange(index, lane.index, now_ns, now_ns, t_end_ns=now_ns, http_status=status)
         done.content_type = "text/event-stream" if self.target.stream else "application/json"
         self.on_free(lane, done, now_ns)
 
@@ -221,6 +231,36 @@ def test_sending_that_is_stopped_sends_no_turn_that_waits() -> None:
 
     assert run_in_no_time(main()) == pytest.approx(4)
     assert [one.number for one in lanes.sent] == [0, 2, 3]
+
+
+def test_by_time_no_turn_goes_after_the_end_and_what_is_under_way_is_answered() -> None:
+    lanes = Answering(2, lambda number: (1.0, GOOD))
+    numbers = iter(range(9))
+    plays = plays_of(chain(2, 2, 2), wanted=9)
+    share = share_of(lanes, plays)
+    loop = SessionLoop(lanes, share, lambda: next(numbers, None), end_ns=round(6.5 * S))
+
+    async def main() -> float:
+        await loop.run(0)
+        return asyncio.get_running_loop().time()
+
+    assert run_in_no_time(main()) == pytest.approx(7)
+    assert {one.due_s for one in lanes.sent} == {0, 3, 6}
+
+
+def test_a_stream_that_was_turned_away_waits_before_its_next_session() -> None:
+    plays = plays_of(chain(1), chain(1))
+    lanes = Answering(1, lambda number: (1.0, GOOD), away={0})
+    numbers = iter(range(2))
+    loop = SessionLoop(lanes, share_of(lanes, plays), lambda: next(numbers, None))
+
+    async def main() -> None:
+        await loop.run(0)
+
+    run_in_no_time(main())
+    assert [one.number for one in lanes.sent] == [0, 2, 3]
+    assert lanes.sent[1].due_s == pytest.approx(1 + lanes.waited_s[1])
+    assert lanes.waited_s[1] > 0 == lanes.waited_s[2]
 
 
 def test_a_reply_that_is_there_at_once_ends_the_run_as_any_other() -> None:
