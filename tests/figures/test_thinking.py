@@ -183,6 +183,9 @@ def test_summary_csv_and_vllms_format_have_them(summary):
 
 
 def test_its_distribution_is_drawn_where_replies_think(tmp_path):
-    for records, drawn in (([thinker(i) for i in range(60)], True), ([made_record(i) for i in range(60)], False)):
+    for records, drawn in (
+        ([thinker(i) for i in range(60)], True),
+        ([made_record(i) for i in range(60)], False),
+    ):
         facts = Facts(frame_of(tmp_path, records), made_info(records))
         assert ("ttfa_ms" in curves_of(facts)) == drawn
