@@ -62,7 +62,10 @@ def test_thoughts_come_first_and_are_counted(
     assert (found["prompt_tokens"] == found["prompt_tokens_planned"]).all()
     thought = found[found["thoughts"] == "apart"]
     assert len(thought) >= len(found) / 2
-    assert thought["thinking_tokens"].between(1, TOKENS).all()
+    # A model that says marks at random makes vLLM count fewer tokens than it sent: then none is told.
+    known = thought["thinking_tokens"].dropna()
+    assert len(known) >= 0.7 * len(thought)
+    assert known.between(1, TOKENS).all()
     answered = found["visible_events"] > 0
     assert answered.any()
     if stream:
