@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -74,9 +75,7 @@ def test_a_larger_share_never_has_fewer_streams(parts: dict[str, float], times: 
     found = divided(len(parts) * times, parts)
     ordered = sorted(parts, key=lambda name: parts[name])
     counts = [found[name] for name in ordered]
-    for (a, b), (more, less) in zip(
-        zip(ordered, ordered[1:], strict=False), zip(counts[1:], counts, strict=False), strict=True
-    ):
+    for (a, b), (less, more) in zip(pairwise(ordered), pairwise(counts), strict=True):
         assert more >= less or parts[a] == parts[b]
 
 

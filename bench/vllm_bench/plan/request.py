@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,6 +103,12 @@ def make_piece(
     return Piece(prompt.id, body, max_tokens or scenario.max_new_tokens)
 
 
+def marked(piece: Piece, prompt: Prompt, own_at: int, word: int) -> Piece:
+    """Return a piece that knows its word: behind a blank, where the prompt's own part begins."""
+    text, before = (orjson.dumps(part)[1:-1] for part in (prompt.text, prompt.text[:own_at] + " "))
+    return dataclasses.replace(piece, mark_at=piece.body.rindex(text) + len(before), mark=word)
+
+
 def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
     """Return a request's JSON without the prompt and the salt."""
     body: dict[str, Any] = {
@@ -137,6 +144,11 @@ def tokenized_fields(scenario: Scenario) -> dict[str, Any]:
     """Return what /tokenize must be told besides the prompt, to count what a request will have."""
     extra = {**scenario.extra_body, **({"tools": scenario.tools} if scenario.tools else {})}
     return {key: extra[key] for key in TOKENIZED[scenario.endpoint] if key in extra}
+
+
+def tokenize_body(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
+    """Return what /tokenize is asked about a prompt."""
+    return {"model": scenario.model, **_input(scenario, prompt), **tokenized_fields(scenario)}
 
 
 def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:

@@ -112,6 +112,11 @@ class RequestRecord:
     cached_tokens: int | None = doc(
         "prompt tokens found in the prefix cache, if the server reports it"
     )
+    possible_cached_tokens: int | None = doc(
+        "prompt tokens that a cache which never forgets would have found, in whole blocks, by the "
+        "plan; empty: it doesn't say what repeats",
+        default=None,
+    )
     thoughts: Thoughts | None = doc(
         "how its thoughts came: apart (in fields of their own), content (within the text, as "
         "`<think>`: the server has no --reasoning-parser), hidden (usage alone tells of them); "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,17 @@ from ..figures.objectives import Attainment, without
 from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,
+    Service,
     Throughput,
     arrival_rates,
+    service,
     shares_inside,
     throughput,
     window_throughput,
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
-from ..records.beside.sample_file import read_gpu_rows, read_server_rows
+from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
 from ..records.row import doc
@@ -38,10 +40,12 @@ from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
+from ..serverside.prefix import PrefixShares, prefix_shares
+from ..serverside.said import ServerSaid, server_said
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
-from ..verdict.verdict import LEVELS, Verdict, judge
+from ..verdict.verdict import LEVELS, Verdict, verdicts
 from .calibration import Calibration, read_sidecar, sidecar
 
 T = TypeVar("T")
@@ -117,9 +121,14 @@ class RunSummary(OfRun):
     turns: tuple[Turn, ...]  # of conversations
     thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
+    prefix: PrefixShares  # what prompts have in common, and what of it was found
+    server_said: ServerSaid  # what it says beyond its load
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
+    class_: str | None = None  # whose requests alone it sums up; None: those of all users
+    classes: Mapping[str, RunSummary] = field(default_factory=dict)  # none: all users are alike
+    service: Service | None = None  # what a class got; None: it isn't of a class, or not known
 
     @property
     def success_rate(self) -> float | None:
@@ -173,8 +182,8 @@ def facts_of(run: Run) -> Facts:
     )
     reads, absent = found or (None, " ".join(run.problems[known:]))
     gpu_rows = _told(run, partial(read_gpu_rows, run.path, run.info))
-    server_rows = _told(run, partial(read_server_rows, run.path, run.info))
-    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
+    server_rows, said = _told(run, partial(read_server, run.path, run.info)) or (None, None)
+    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows, said)
 
 
 def _told(run: Run, read: Callable[[], T | None]) -> T | None:
@@ -189,15 +198,28 @@ def _told(run: Run, read: Callable[[], T | None]) -> T | None:
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
-    (samples, found), verdict = _described(facts), judge(facts)
-    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
+    verdict, of_each = verdicts(facts)
+    classes = {
+        # All tables and charts have a run's classes at the run's level of load.
+        name: replace(_summary(run, part, of_each[name]), load=facts.load)
+        for name, part in facts.classes.items()
+    }
+    beside = sidecar(run.path.parent, run.path.stem)
+    measured = _told(run, partial(read_sidecar, beside))
+    return replace(_summary(run, facts, verdict), classes=classes, calibration=measured)
+
+
+def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
+    """Return the figures of a run, or of one of its classes."""
+    samples, found = _described(facts)
+    reads, steady = facts.reads, window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
         name=run.path.stem,
         scenario=run.scenario,
-        concurrency=run.concurrency,
-        info=run.info,
+        concurrency=None if facts.load.is_open else int(facts.load.value),
+        info=facts.info,
         requests=facts.rows,
         counted=len(facts.counted_rows),
         succeeded=len(facts.succeeded),
@@ -215,18 +237,30 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
         verdict=verdict,
-        calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
+        calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
         answers_valid=_answers_valid(facts),
         turns=_turns(facts),
+        class_=facts.class_name,
         thinking=thinking_figures(facts.frame.of(facts.measured)),
-        server_side=server_side(facts),
-        gpu_side=gpus,
-        energy=energy(facts, gpus, steady),
-        cost=cost(facts, gpus, steady),
+        service=service(facts),
+        **_of_the_server(facts, steady),
     )
+
+
+def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
+    """Return what server and GPUs did, by their own figures."""
+    gpus = gpu_side(facts)
+    return {
+        "server_side": server_side(facts),
+        "server_said": server_said(facts),
+        "prefix": prefix_shares(facts),
+        "gpu_side": gpus,
+        "energy": energy(facts, gpus, steady),
+        "cost": cost(facts, gpus, steady),
+    }
 
 
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
@@ -308,6 +342,11 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
         ErrorGroup(kind, count, messages[kinds.index(kind)] or "")
         for kind, count in Counter(kinds).most_common()
     )
+
+
+def with_classes(summaries: Iterable[RunSummary]) -> list[RunSummary]:
+    """Return each run, and after it its classes."""
+    return [part for run in summaries for part in (run, *run.classes.values())]
 
 
 def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:

@@ -18,6 +18,8 @@ from ..records.row import Column, Value, column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.prefix import PrefixShares
+from ..serverside.said import ServerSaid
 from ..serverside.server import ServerSide
 from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s
@@ -82,10 +84,28 @@ def _absent(part: str, prefix: str) -> RunColumn:
     )
 
 
+def _said(figure: str) -> Callable[[RunSummary], Value]:
+    """Return a figure of what the server said; one by kinds as `length 320, stop 12`."""
+
+    def value(run: RunSummary) -> Value:
+        found = getattr(run.server_said, figure)
+        if isinstance(found, Mapping):
+            return ", ".join(f"{kind} {number:.6g}" for kind, number in found.items()) or None
+        return found if found is None or isinstance(found, str | int | float) else str(found)
+
+    return value
+
+
 def _speed(run: RunSummary, percentile: float) -> Value:
     """Return 1000 / a percentile of TPOT, in tokens/s: 95 % of requests are faster than at p95."""
     tpot_ms = run.percentile("tpot_ms", percentile)
     return 1000 / tpot_ms if tpot_ms else None
+
+
+def _request_rate(run: RunSummary) -> Value:
+    if run.class_ is not None:
+        return run.info.request_rate if run.info else None
+    return run.load.value if run.load.is_open else None
 
 
 def _objectives_missed(run: RunSummary) -> Value:
@@ -121,11 +141,20 @@ OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --lik
 SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("run_id", "the run; also its files' name", "run_id"),
     Column("scenario", "scenario's name", "scenario"),
-    Column("concurrency", "streams held open; empty in an open loop", "concurrency"),
+    Column(
+        "class",
+        "the class of users whose requests alone the row is of; empty: all together",
+        "class_",
+    ),
+    Column(
+        "concurrency",
+        "streams held open, of a class its own; empty in an open loop",
+        "concurrency",
+    ),
     Column(
         "request_rate",
-        "requests per second asked for; empty in a closed loop",
-        lambda run: run.load.value if run.load.is_open else None,
+        "requests per second asked for, of a class its own; empty in a closed loop",
+        _request_rate,
     ),
     Column("repeat", "which run of its level, from 1", "info.repeat"),
     Column("load", "level of load", "load.value"),
@@ -296,7 +325,8 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column(
         "attainment",
-        "requests that met every objective on one, of those counted, 0 to 1",
+        "requests that met every objective on one, of those counted, 0 to 1; of a run of classes "
+        "each has its own",
         "attainment.share",
     ),
     *_of(
@@ -309,6 +339,17 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "goodput_per_s",
         "requests per second that met every objective on one, in the steady window",
         "attainment.goodput_per_s",
+    ),
+    Column(
+        "waiting_share",
+        "share of the steady window in which a request of the class was in flight without its "
+        "first token, 0 to 1",
+        "service.waiting",
+    ),
+    Column(
+        "service_tokens",
+        "what the class got in the steady window: fresh prompt tokens and twice its output tokens",
+        "service.tokens",
     ),
     Column(
         "arrival",
@@ -343,8 +384,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "share of a trace's prompt tokens that it shares with earlier requests, 0 to 1",
         "info.plan.trace_shared_share",
     ),
+    *_figures("prefix", PrefixShares, "prefix"),
+    _absent("prefix", "prefix"),
     *_figures("server_side", ServerSide, "server"),
     _absent("server_side", "server"),
+    *(Column(f"server_{name}", text, _said(name)) for name, text in column_docs(ServerSaid)),
     *_figures("gpu_side", GpuSide, "gpu"),
     Column(
         "gpu_throttled_by", "what throttled the clocks, and of which GPUs", "gpu_side.throttled_by"
@@ -482,11 +526,47 @@ GROUPS: tuple[Group, ...] = (
     Group("KV cache %", _mean_peak("server_kv_cache"), SERVER, percent=True),
     Group(
         "prefix cache",
-        {"hits %": "server_prefix_cache_hit_rate", "shared in trace %": "trace_shared_share"},
+        {
+            "hits %": "server_prefix_cache_hit_rate",
+            "wanted %": "prefix_wanted_share",
+            "possible %": "prefix_possible_share",
+            "served %": "prefix_served_share",
+        },
         SERVER,
         percent=True,
     ),
+    Group(
+        "prefix tokens",
+        {"in groups": "prefix_working_set_tokens", "in cache": "prefix_cache_tokens"},
+        SERVER,
+    ),
     Group("", {"preemptions": "server_preemptions"}, SERVER),
+    Group("engines", {"": "server_engines", "busiest / mean": "server_engine_balance"}, SERVER),
+    Group("engines", {"idle": "server_engines_idle"}, SERVER),
+    Group(
+        "speculation",
+        {"tokens a step": "server_spec_acceptance_length", "positions": "server_spec_by_position"},
+        SERVER,
+    ),
+    Group("speculation", {"accepted %": "server_spec_acceptance_rate"}, SERVER, percent=True),
+    Group(
+        "prompt tokens",
+        {
+            "computed": "server_prompt_computed",
+            "from its cache": "server_prompt_from_cache",
+            "transferred": "server_prompt_from_transfer",
+            "cached in": "server_cached_by_source",
+        },
+        SERVER,
+    ),
+    Group("external cache", {"hits %": "server_external_hit_rate"}, SERVER, percent=True),
+    Group("KV moved", {"": "server_kv_moved"}, SERVER),
+    Group("waiting for room", _mean_peak("server_waiting_capacity"), SERVER),
+    Group("waiting, deferred", _mean_peak("server_waiting_deferred"), SERVER),
+    Group("requests", {"rejected": "server_rejected", "finished": "server_finished"}, SERVER),
+    Group("LoRA running", _mean_peak("server_lora_running"), SERVER),
+    Group("LoRA", {"adapters": "server_lora_adapters"}, SERVER),
+    Group("image cache", {"hits %": "server_mm_cache_hit_rate"}, SERVER, percent=True),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
     Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),
     Group("power W", {"total": "gpu_power_total_w", "peak": "gpu_power_peak_w"}, SERVER),

@@ -5,7 +5,7 @@ those in the steady window. TTFT, TPOT and latency count from the send,
 in an open loop too; ITL has one value per token, which is vLLM's as long as a chunk has one token;
 throughput is that of the whole run; the peak of concurrent requests is exact. A missing value is
 null, and so is a percentile with too few samples. Lists with one value per request are left out:
-they are in the rows.
+they are in the rows. Classes of users, which vLLM doesn't know, are beside: `classes`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ def over_all(run: Run) -> RunSummary:
 
 def to_vllm(summary: RunSummary) -> bytes:
     """Return a run, summed up over all requests, as vLLM's own benchmark would have written it."""
+    classes = {name: _as_theirs(part) for name, part in summary.classes.items()}
+    found = {**_as_theirs(summary), **({"classes": classes} if classes else {})}
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _as_theirs(summary: RunSummary) -> dict[str, Any]:
     found = {**_setup(summary), **_totals(summary)}
     more = {"ttfa": "ttfa_ms"} if summary.thinking else {}
     for short, metric in {**METRICS, **more}.items():
@@ -39,7 +45,7 @@ def to_vllm(summary: RunSummary) -> bytes:
         paths[f"std_{short}_ms"] = f"{at}.std"
         paths |= {f"p{q}_{short}_ms": f"{at}.percentiles.{q}" for q in SHOWN}
         found |= {name: follow(summary, path) for name, path in paths.items()}
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n"
+    return found
 
 
 def _setup(summary: RunSummary) -> dict[str, Any]:

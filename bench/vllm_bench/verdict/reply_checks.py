@@ -91,15 +91,15 @@ def _other_prompts(rows: Rows) -> Iterator[Doubt]:
 def other_model(facts: Facts) -> Doubt | None:
     """Replies name a model that wasn't asked for, and isn't another name of it."""
     said, aliases = facts.server("replied_as"), facts.server("aliases")
-    own = {facts.setting("model"), facts.server("model_root")}
+    asked = dict.fromkeys(p.setting("model") for p in (facts, *facts.classes.values()))
+    own = {*asked, facts.server("model_root")}
     own |= set(aliases) if isinstance(aliases, list) else set()
-    own |= {of_class["scenario"].get("model") for of_class in facts.classes.values()}
     others = [name for name in said if name not in own] if isinstance(said, dict) else []
     if not others:
         return None
     named = ", ".join(f"{said[name]} by {name}" for name in others)
     return Doubt(
-        f"replies for {facts.setting('model')}: {named}",
+        f"replies for {', '.join(map(str, asked))}: {named}",
         "look at what stands behind this address: a gateway may send requests elsewhere",
     )
 
