@@ -62,7 +62,7 @@ def test_thoughts_come_first_and_are_counted(
     assert (found["prompt_tokens"] == found["prompt_tokens_planned"]).all()
     thought = found[found["thoughts"] == "apart"]
     assert len(thought) >= len(found) / 2
-    # A model that says marks at random makes vLLM count fewer tokens than it sent: then none is told.
+    # vLLM counts fewer tokens than it sent of a model that says marks at random: then none is told.
     known = thought["thinking_tokens"].dropna()
     assert len(known) >= 0.7 * len(thought)
     assert known.between(1, TOKENS).all()
