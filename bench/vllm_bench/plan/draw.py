@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..prompts.conversations import (
+from ..prompts.count import TokenCounter, best_counter
+from ..prompts.fit import Draw, choose_prompts
+from ..prompts.order import derive_seed, permutation
+from ..prompts.own.conversations import (
     Conversation,
     ConversationSet,
     choose_conversations,
     holds_conversations,
     read_conversations,
 )
-from ..prompts.count import TokenCounter, best_counter
-from ..prompts.fit import Draw, choose_prompts
-from ..prompts.order import derive_seed, permutation
+from ..prompts.own.rows import NOBODY
 from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
-from ..prompts.rows import NOBODY
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario, ScenarioError
 from ..sessions.session import SessionError, Sessions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...figures.facts import Facts
+from ...stats.batches import Values
 from ..chart import Axis, Chart, Line, Panel
 
 QUARTERS = [(at, f"{at:g}") for at in (0.0, 25.0, 50.0, 75.0, 100.0)]
@@ -34,23 +35,13 @@ def jobs_chart(facts: Facts) -> Chart | None:
             Panel(
                 y=Axis(words="% of the jobs", unit="%", ticks=QUARTERS, span=(0.0, 102.0)),
                 lines=[
-                    Line(
-                        name="without waits",
-                        x=np.zeros(kept.size),
-                        until=served,
-                        y=rank,
-                        role="bars",
-                        colour="decode",
-                    ),
-                    Line(
-                        name="waits for tools and people",
-                        x=served,
-                        until=ends,
-                        y=rank,
-                        role="bars",
-                        colour="wait",
-                    ),
+                    _bars("without waits", np.zeros(kept.size), served, rank, "decode"),
+                    _bars("waits for tools and people", served, ends, rank, "wait"),
                 ],
             )
         ],
     )
+
+
+def _bars(name: str, begins: Values, ends: Values, rank: Values, colour: str) -> Line:
+    return Line(name=name, x=begins, until=ends, y=rank, role="bars", colour=colour)
