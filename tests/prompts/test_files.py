@@ -99,7 +99,7 @@ CHAT = '{"messages": [{"role": "user", "content": %s}]}'
         ("a.jsonl", '{"messages": ["x"]}', ["messages[0]", "role", "content"]),
         ("a.jsonl", '{"messages": [{"role": "tool"}]}', ["messages[0].role", "system"]),
         ("a.jsonl", CHAT % "null", ["messages[0].content", "nothing"]),
-        ("a.jsonl", CHAT % '[{"type": "image_url"}]', ["messages[0].content", "parts"]),
+        ("a.jsonl", CHAT % '[{"type": "image_url"}]', ["messages[0].content", "image_url"]),
         ("a.jsonl", '{"conversations": [{"value": "x"}]}', ["conversations[0]", "from", "value"]),
         (
             "a.jsonl",

@@ -74,7 +74,7 @@ def read_prompt_file(path: Path) -> PromptSource:
         try:
             return found if isinstance(found, str) else with_images(found, folder)
         except ImageError as e:
-            raise RowError(f"a picture: {e}") from e
+            raise RowError(str(e)) from e
 
     for number, found in read_rows(path, read):
         if isinstance(found, str):

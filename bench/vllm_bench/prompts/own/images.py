@@ -37,10 +37,15 @@ def with_images(messages: Sequence[Message], folder: Path) -> tuple[Message, ...
 
     Raises ImageError.
     """
-    return tuple(
-        replace(m, parts=tuple(_loaded(p, folder) if isinstance(p, Image) else p for p in m.parts))
-        for m in messages
-    )
+    return tuple(_with_images(m, f"messages[{n}]", folder) for n, m in enumerate(messages))
+
+
+def _with_images(message: Message, where: str, folder: Path) -> Message:
+    try:
+        parts = (_loaded(p, folder) if isinstance(p, Image) else p for p in message.parts)
+        return replace(message, parts=tuple(parts))
+    except ImageError as e:
+        raise ImageError(f"{where}: image_url: {e}") from e
 
 
 def _loaded(image: Image, folder: Path) -> Image:
@@ -53,6 +58,8 @@ def _loaded(image: Image, folder: Path) -> Image:
         except binascii.Error as e:
             raise ImageError(f"its data URL isn't base64: {e}") from e
         return image
+    if url.startswith("data:"):
+        raise ImageError(f"{printable(url, 40)}: not a picture's data URL, data:image/png;base64,…")
     if "://" in url and not url.startswith("file://"):
         raise ImageError(
             f"{printable(url, 80)} would be fetched by the server, and its network measured: save "
