@@ -97,8 +97,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
-    if args.alone and not any(scenario.classes for scenario in scenarios):
-        raise UsageError("--alone: none of the scenarios has classes (a key of a scenario)")
+    if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
+        raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
     session = Session(
         environ=os.environ,
         interrupts=INTERRUPTS,
