@@ -27,18 +27,19 @@ try:
     from sim.engine.profiles import PROFILES
     from sim.faults import KINDS, read_faults
     from sim.serve import Plan, serve
-    from sim.wire.settings import ExactPace, Settings
+    from sim.wire.settings import ExactPace, Settings, Thinking
     from sim.wire.vocabulary import vocabulary
 except ModuleNotFoundError as e:
     sys.exit(without(e))
 
 DEFAULT_PROFILE = "llama-8b-a100"
+PARSERS = ("qwen3", "deepseek_r1", "none")
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
     "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
-    "kv_cache_dtype", "num_gpu_blocks", "no_enable_prefix_caching", "scheduling_policy",
-    "max_loras",
+    "kv_cache_dtype", "num_gpu_blocks", "block_size", "no_enable_prefix_caching",
+    "scheduling_policy", "max_loras",
 )  # fmt: skip
 
 
@@ -61,6 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
     wire.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    wire.add_argument(
+        "--reasoning-parser", choices=PARSERS,
+        help="marks end thoughts; deepseek_r1 counts none, none leaves them within the text",
+    )  # fmt: skip
+    wire.add_argument(
+        "--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64"
+    )
+    wire.add_argument(
+        "--reasoning-key", choices=("reasoning", "reasoning_content"), default="reasoning",
+        help="of thoughts in deltas; older servers have the second",
+    )  # fmt: skip
     wire.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
     wire.add_argument(
         "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
@@ -95,6 +107,9 @@ def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
     group.add_argument(
         "--num-gpu-blocks", type=_positive, metavar="N", help="in place of the memory share"
+    )
+    group.add_argument(
+        "--block-size", type=_positive, metavar="TOKENS", help="of the KV cache; default 16"
     )
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
     group.add_argument(
@@ -167,10 +182,13 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
     dtype = args.kv_cache_dtype or "auto"
     budget = args.max_num_batched_tokens or profile.max_num_batched_tokens
     share = 0.92 if args.gpu_memory_utilization is None else args.gpu_memory_utilization
+    size = args.block_size or 16
+    blocks = args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget, size)
     config = EngineConfig(
         max_num_batched_tokens=budget,
         max_num_seqs=args.max_num_seqs or profile.max_num_seqs,
-        num_gpu_blocks=args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget),
+        num_gpu_blocks=blocks,
+        block_size=size,
         max_model_len=max_model_len,
         enable_prefix_caching=not args.no_enable_prefix_caching,
         scheduling_policy=args.scheduling_policy or "fcfs",
@@ -194,7 +212,10 @@ def _settings(args: argparse.Namespace) -> Settings:
         max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
-        reasoning=args.reasoning,
+        reasoning=args.reasoning or args.reasoning_parser is not None,
+        thinking=Thinking(
+            args.reasoning_tokens or Thinking().tokens, args.reasoning_parser, args.reasoning_key
+        ),
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
         tokenizer=args.tokenizer,
@@ -206,6 +227,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, 1 or more")
     return int(text)
+
+
+def _span(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    found = _positive(low), _positive(high or low)
+    if found[0] > found[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: the first number must be the smaller one")
+    return found
 
 
 def _adapter(text: str) -> tuple[str, str]:

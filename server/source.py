@@ -58,7 +58,7 @@ def prepared(model: str, tokens: int) -> list[bytes]:
     opening = events.opening(0)
     assert opening is not None  # a chat has one
     writes[0] = http_chunk(opening) + writes[0]
-    end = [events.usage(usage(ask, tokens, None, None)), DONE]
+    end = events.ending(usage(ask, tokens, None, None))
     writes[-1] += b"".join(map(http_chunk, end)) + LAST_CHUNK
     return writes
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
-from vllm_bench.scenario.load_keys import ClassKeys, Conversations
+from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Prefix
 from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
@@ -46,6 +46,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "dataset": ("dolly", "file:mine.jsonl"),
         "prompt_fit": ("natural", "packed"),
         "endpoint": ("chat", "completions"),
+        "max_tokens_field": ("max_tokens", "max_completion_tokens"),
         "cache": ("run", "cold"),
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
@@ -73,6 +74,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
             {"turns": 2, "think_time_s": 0.0},
             {"turns": 3, "think_time_s": 1.0},
         ),
+        "prefix": ({"groups": 2, "tokens": 20}, {"groups": 3, "hit_rate": 0.5}),
     }
     needs: dict[str, dict[str, object]] = {
         **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival", "classes"), OPEN),
@@ -80,6 +82,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "burst_size": {**OPEN, "arrival": "bursts"},
         "duration_s": {**OPEN, "num_requests": ...},
         "trace": {"concurrencies": ...},
+        "prefix": {"prefill_tokens": 64},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
         "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
     }
@@ -94,6 +97,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
     inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
     kinds: dict[str, Any] = {
         **{"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations},
+        "prefix": Prefix,
         "classes": dict[str, ClassKeys],
     }
     if key in kinds:
@@ -170,7 +174,8 @@ def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
         ({"cache": "hot"}, "cache: must be one of run, cold, natural (given: 'hot')"),
         (
             {"endpoint": "chats"},
-            "endpoint: must be one of chat, completions; did you mean chat? (given: 'chats')",
+            "endpoint: must be one of chat, completions, responses; did you mean chat? "
+            "(given: 'chats')",
         ),
         ({"dataset": "doly"}, "file:PATH; did you mean dolly? (given: 'doly')"),
         ({"dataset": "file:"}, "dataset: must be one of dolly, "),
@@ -288,7 +293,7 @@ def test_the_scenarios_that_come_along_are_right() -> None:
     assert all(s.description for s in found.values())
 
 
-@pytest.mark.parametrize("model", [Scenario, Slo, Conversations])
+@pytest.mark.parametrize("model", [Scenario, Slo, Conversations, Prefix])
 def test_every_key_says_what_it_means_and_its_example_is_allowed(model: type[BaseModel]) -> None:
     for key, field in model.model_fields.items():
         if key == "name":

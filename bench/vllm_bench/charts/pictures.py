@@ -25,9 +25,10 @@ from .over_time import PICTURE, Room
 from .timeline import timeline
 from .waterfall import waterfall
 
-OVERLAID = ("ttft_ms", "latency_ms")
+OVERLAID = ("ttft_ms", "ttfa_ms", "latency_ms")
 NAMES = {
     "ttft_ms": "Time to first token",
+    "ttfa_ms": "Time to the answer",
     "latency_ms": "Latency",
     "itl_ms": "Inter-token latency",
     "chunk_gap_ms": "Chunk gap",
@@ -91,7 +92,7 @@ def _distributions(
     name: str, run: RunSummary, level: Level, curves: Mapping[int, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run, with those of its level's other runs."""
-    for metric in DRAWN:
+    for metric in DRAWN if run.thinking else [m for m in DRAWN if m != "ttfa_ms"]:
         head = headline_metric(metric, run.load)
         over = heading(f"{_title(metric, run.load)}: {name}, {run.load.words}", [run])
         chart, why_not = None, run.absent.get(head, "")
@@ -104,7 +105,8 @@ def _distributions(
 
 def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
     base, load, runs = slug(name), series.levels[0].load, series.runs
-    for metric in OVERLAID:
+    think = any(run.thinking for run in runs)
+    for metric in OVERLAID if think else [m for m in OVERLAID if m != "ttfa_ms"]:
         several = sum(headline_metric(metric, load) in found for found in curves.values()) > 1
         by = "request rate" if load.is_open else "streams"
         over = heading(f"{_title(metric, load)}: {name}, by {by}", runs)

@@ -152,6 +152,7 @@ class Plan:
             "start": self.start,
             "prompts": self._pool,
             "trace_shared_share": self.drawn[0].trace_shared_share,
+            "prefix": self.drawn[0].prefix_facts if len(self.drawn) == 1 else None,
             "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
             "alone": self.alone,
         }
@@ -180,5 +181,6 @@ def _class_facts(part: Part) -> dict[str, Any]:
             "sha256": part.sha256,
             **schedule_facts(part.scenario, part.level, part.measured_s),
             **({"start": part.start} if part.start else {}),
+            **({"prefix": part.prefix_facts} if part.prefix_facts else {}),
         },
     }

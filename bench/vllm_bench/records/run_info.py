@@ -188,9 +188,16 @@ SAMPLER = {
     "engines": [text],
 }
 SLO: Shape = {
-    **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **dict.fromkeys(("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
     **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
     "success_rate": or_null(share),
+}
+PREFIX: Shape = {
+    **dict.fromkeys(("wanted_share", "possible_share"), or_null(share)),
+    **dict.fromkeys(("groups", "tokens", "working_set_tokens"), or_null(tokens)),
+    "primed_cached_tokens": or_null(tokens),
+    "block_size": from_1,
+    "block_size_known": flag,
 }
 SCENARIO: Shape = {
     **dict.fromkeys(("name", "model", "dataset", "cache"), text),
@@ -204,6 +211,7 @@ SCENARIO: Shape = {
     "priority": or_null(whole),
     "slo": SLO,
     "slo_tiers": {"*": SLO},
+    "classes": {"*": {"slo": SLO, "share": or_null(share), "streams": or_null(from_1)}},
 }
 LEVEL: dict[str, Shape] = {
     "concurrency": or_null(from_1),
@@ -218,6 +226,7 @@ PLAN: dict[str, Shape] = {
     **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
     **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
     "max_in_flight": or_null(from_1),
+    "prefix": PREFIX,
 }
 SHAPE: dict[str, Shape] = {
     "schema_version": whole,

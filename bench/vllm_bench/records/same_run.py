@@ -18,7 +18,7 @@ from .run_info import RunInfo
 
 SETTINGS = (
     *("label", "base_url", "model", "gpus"),
-    *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations"),
+    *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations", "prefix"),
     *("endpoint", "stream", "temperature", "max_new_tokens", "ignore_eos"),
     *("cache", "headers", "extra_body"),
     *("priority", "response_format", "tools", "tool_choice"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,8 @@ from ..plan.classes import scenarios_of
 from ..plan.draw import Material, plans_of, scenario_counter
 from ..plan.part import Part
 from ..plan.plan import Plan
-from ..plan.request import scenario_tls
-from ..prompts.prompt import PromptError
+from ..plan.request import scenario_tls, tokenize_body
+from ..prompts.prompt import Prompt, PromptError
 from ..prompts.source import default_cache_dir, load_source
 from ..records.same_run import RunKey
 from ..records.text import masked, printable
@@ -197,7 +198,32 @@ def _material(
             scenario.dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN")
         )
         counter = scenario_counter(scenario, server, cache_dir)
-    return Material(scenario, source, counter, _context_of(scenario, served), api_key)
+        block_size = _block_size(server) if _repeats(scenario) and server else None
+    ids = partial(_token_ids, server, scenario) if server and counter.method == "server" else None
+    return Material(
+        scenario,
+        source,
+        counter,
+        _context_of(scenario, served),
+        api_key,
+        block_size,
+        ids,
+    )
+
+
+def _repeats(scenario: Scenario) -> bool:
+    """Return whether the plan may know what of its prompts repeats, block by block."""
+    return scenario.prefix is not None or scenario.trace is not None
+
+
+def _block_size(server: Server) -> int | None:
+    """Return the tokens of a block of the server's prefix cache; None: it doesn't say."""
+    size = (server.cache_config() or {}).get("block_size", "")
+    return int(size) if size.isdecimal() and int(size) else None
+
+
+def _token_ids(server: Server, scenario: Scenario, prompt: Prompt) -> list[int] | None:
+    return server.token_ids(tokenize_body(scenario, prompt))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations
+from .load_keys import Conversations, Prefix
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
@@ -61,7 +61,9 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}" + nearest(str(error["loc"][-1]), [*Conversations.model_fields])
+        return f"unknown key {key}" + nearest(
+            str(error["loc"][-1]), [*Conversations.model_fields, *Prefix.model_fields]
+        )
     what = _wanted(error, examples)
     if not key:
         return what  # a mistake of several keys, which the message names
@@ -109,11 +111,14 @@ def _plain(error: ErrorDetails) -> str:
 OWNED_BODY_KEYS = {
     "model": "model",
     "messages": "dataset",
+    "input": "dataset",
+    "instructions": "system_prompt",
     "prompt": "dataset",
     "stream": "stream",
     "stream_options": "stream",
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
+    "max_output_tokens": "max_new_tokens",
     "temperature": "temperature",
     "ignore_eos": "ignore_eos",
     "cache_salt": "cache",

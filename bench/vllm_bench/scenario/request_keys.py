@@ -10,7 +10,7 @@ from pydantic import AfterValidator, field_validator, model_validator
 from .datasets import DATASETS
 from .forms.answer_form import known_format
 from .forms.tools import known_choice, known_tools
-from .load_keys import LONGEST_S, Keys, setting
+from .load_keys import LONGEST_S, Keys, Prefix, setting
 from .mistakes import nearest, sendable_body, sendable_headers
 from .objectives import Slo
 
@@ -37,10 +37,22 @@ class RequestKeys(Keys):
         "packed",
         "natural",
     )
-    endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
+    endpoint: Literal["chat", "completions", "responses"] = setting(
+        "which API is called", "completions", "chat"
+    )
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = setting(
+        "the field of a chat's body with max_new_tokens; OpenAI's reasoning models want the second",
+        "max_completion_tokens",
+        "max_tokens",
+    )
     ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
     cache: Literal["run", "cold", "natural"] = setting(
         "prefix cache hits: within a run (run), never (cold), no control (natural)", "cold", "run"
+    )
+    prefix: Prefix | None = setting(
+        "groups of requests that begin alike; with prefill_tokens, the length of each prompt",
+        {"groups": 32, "tokens": 2048, "share": 0.9},
+        None,
     )
     system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
     headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = setting(
@@ -91,11 +103,25 @@ class RequestKeys(Keys):
         )
 
     @model_validator(mode="after")
-    def _answers_have_one_form(self) -> RequestKeys:
+    def _keys_of_a_request_agree(self) -> RequestKeys:
         problems = [*self._form_problems(), *self._tool_problems()]
+        problems += self._prefix_problems(self.prefix) if self.prefix else ()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _prefix_problems(self, prefix: Prefix) -> Iterator[str]:
+        if self.prefill_tokens is None:
+            yield "prefix needs prefill_tokens, the length of each whole prompt"
+        elif prefix.tokens is not None and prefix.tokens >= self.prefill_tokens:
+            yield (
+                f"prefix.tokens: {prefix.tokens} must be below prefill_tokens: "
+                f"{self.prefill_tokens}, the length of the whole prompt"
+            )
+        if self.cache == "cold":
+            yield "prefix doesn't go with cache: cold, under which nothing is found"
+        if self.prompt_fit == "natural" and "prompt_fit" in self.model_fields_set:
+            yield "prefix makes prompts of exactly prefill_tokens: leave out prompt_fit: natural"
 
     def _form_problems(self) -> Iterator[str]:
         """Yield what doesn't go with a form of answers, or is said twice."""

@@ -71,6 +71,13 @@ class Scenario(RequestKeys, LoadKeys):
             raise ValueError("prefill_tokens doesn't go with trace, which has its own lengths")
         if self.conversations is not None and self.endpoint != "chat":
             raise ValueError("conversations need endpoint: chat, which has a history")
+        for key in ("trace", "conversations"):
+            if self.prefix is not None and getattr(self, key) is not None:
+                raise ValueError(f"prefix doesn't go with {key}, which says itself what repeats")
+        if self.max_tokens_field != "max_tokens" and self.endpoint != "chat":
+            raise ValueError("max_tokens_field goes only with endpoint: chat")
+        if self.endpoint == "responses" and self.extra_body.get("n") not in (None, 1):
+            raise ValueError("extra_body.n: a response is one answer; use endpoint: chat")
         return self
 
     @model_validator(mode="after")

@@ -89,20 +89,3 @@ def cached_share(rows: Rows) -> float | None:
     known = rows.of(rows.has("cached_tokens"))
     asked = float(floats(known["prompt_tokens"]).sum())
     return float(floats(known["cached_tokens"]).sum()) / asked if asked else None
-
-
-CHARACTERS_PER_TOKEN = 3.0  # rather few, so that a system prompt explains rather more hits
-
-
-def own_share(facts: Facts) -> float:
-    """Return about which share of its prompt tokens a run repeats itself, as it is meant to.
-
-    A trace's plan knows it; a system prompt stands before each prompt.
-    """
-    shared = facts.plan_number("trace_shared_share")
-    if shared is not None:
-        return shared
-    before, tokens = facts.setting("system_prompt"), floats(facts.succeeded["prompt_tokens"])
-    if not isinstance(before, str) or not tokens.sum():
-        return 0.0
-    return min(1.0, len(before) / CHARACTERS_PER_TOKEN / float(tokens.mean()))

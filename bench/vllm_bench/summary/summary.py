@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
-from ..figures.metrics import METRICS, headline_metric, why_absent
+from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
+from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,
+    Service,
     Throughput,
     arrival_rates,
+    service,
     shares_inside,
     throughput,
     window_throughput,
@@ -37,10 +40,11 @@ from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
+from ..serverside.prefix import PrefixShares, prefix_shares
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
-from ..verdict.verdict import LEVELS, Verdict, judge
+from ..verdict.verdict import LEVELS, Verdict, verdicts
 from .calibration import Calibration, read_sidecar, sidecar
 
 T = TypeVar("T")
@@ -114,10 +118,15 @@ class RunSummary(OfRun):
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
+    thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
+    prefix: PrefixShares  # what prompts have in common, and what of it was found
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
+    class_: str | None = None  # whose requests alone it sums up; None: those of all users
+    classes: Mapping[str, RunSummary] = field(default_factory=dict)  # none: all users are alike
+    service: Service | None = None  # what a class got; None: it isn't of a class, or not known
 
     @property
     def success_rate(self) -> float | None:
@@ -187,22 +196,35 @@ def _told(run: Run, read: Callable[[], T | None]) -> T | None:
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
-    (samples, found), verdict = _described(facts), judge(facts)
-    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
+    verdict, of_each = verdicts(facts)
+    classes = {
+        # All tables and charts have a run's classes at the run's level of load.
+        name: replace(_summary(run, part, of_each[name]), load=facts.load)
+        for name, part in facts.classes.items()
+    }
+    beside = sidecar(run.path.parent, run.path.stem)
+    measured = _told(run, partial(read_sidecar, beside))
+    return replace(_summary(run, facts, verdict), classes=classes, calibration=measured)
+
+
+def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
+    """Return the figures of a run, or of one of its classes."""
+    samples, found = _described(facts)
+    reads, steady = facts.reads, window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
         name=run.path.stem,
         scenario=run.scenario,
-        concurrency=run.concurrency,
-        info=run.info,
+        concurrency=None if facts.load.is_open else int(facts.load.value),
+        info=facts.info,
         requests=facts.rows,
         counted=len(facts.counted_rows),
         succeeded=len(facts.succeeded),
         errors=_error_groups(facts),
         samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
-        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        absent=_absent(facts, found),
         load=facts.load,
         window=facts.window,
         steady=steady,
@@ -213,22 +235,40 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
         verdict=verdict,
-        calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
+        calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
         answers_valid=_answers_valid(facts),
         turns=_turns(facts),
-        server_side=server_side(facts),
-        gpu_side=gpus,
-        energy=energy(facts, gpus, steady),
-        cost=cost(facts, gpus, steady),
+        class_=facts.class_name,
+        thinking=thinking_figures(facts.frame.of(facts.measured)),
+        service=service(facts),
+        **_of_the_server(facts, steady),
     )
+
+
+def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
+    """Return what server and GPUs did, by their own figures."""
+    gpus = gpu_side(facts)
+    return {
+        "server_side": server_side(facts),
+        "prefix": prefix_shares(facts),
+        "gpu_side": gpus,
+        "energy": energy(facts, gpus, steady),
+        "cost": cost(facts, gpus, steady),
+    }
 
 
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
+    """Return why metrics are missing; those of thoughts aren't where there were none."""
+    why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
+    return {name: reason for name, reason in why.items() if reason != NO_THOUGHTS}
 
 
 def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
@@ -299,6 +339,11 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
         ErrorGroup(kind, count, messages[kinds.index(kind)] or "")
         for kind, count in Counter(kinds).most_common()
     )
+
+
+def with_classes(summaries: Iterable[RunSummary]) -> list[RunSummary]:
+    """Return each run, and after it its classes."""
+    return [part for run in summaries for part in (run, *run.classes.values())]
 
 
 def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:

@@ -197,7 +197,7 @@ def priority_unseen(facts: Facts) -> Doubt | None:
 
 def _priorities(facts: Facts) -> dict[str, int]:
     """Return each class's priority; what sets none has vLLM's 0."""
-    found = {n: c.get("scenario", {}).get("priority") or 0 for n, c in facts.classes.items()}
+    found = {n: c.setting("priority") or 0 for n, c in facts.classes.items()}
     return dict(sorted(found.items(), key=lambda each: each[1]))
 
 

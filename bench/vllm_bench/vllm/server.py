@@ -18,7 +18,7 @@ import orjson
 
 from ..errors import BenchError
 from ..records.text import masked, masked_in
-from ..reply.events import counted
+from ..reply.said.event import counted
 from ..reply.words import error_text
 from ..scenario.secrets import secret_texts, url_secrets
 from .address import Tls, is_own_address
@@ -221,15 +221,26 @@ class Server:
         has no /tokenize or doesn't answer.
         """
         text = {"messages": messages} if messages is not None else {"prompt": prompt}
-        url, body = f"{self.root_url}/tokenize", {"model": model, **text, **(fields or {})}
-        answer = self._ask(url, LIMIT_S, body)
-        if answer.status in (400, 413, 422):
-            return None
-        found = self._checked(url, answer)
+        found = self._tokenized({"model": model, **text, **(fields or {})})
         try:
-            return counted(found["count"])
+            return None if found is None else counted(found["count"])
         except (KeyError, TypeError, ValueError, OverflowError) as e:
-            raise ControlError(f"{url}: no count in the reply") from e
+            raise ControlError(f"{self.root_url}/tokenize: no count in the reply") from e
+
+    def token_ids(self, body: Mapping[str, Any]) -> list[int] | None:
+        """Return the tokens of what `tokenize` counts, given as its whole body.
+
+        None: the server refuses it, or counts without naming them. Raises ControlError.
+        """
+        found = self._tokenized(body)
+        ids = found.get("tokens") if isinstance(found, dict) else None
+        named = isinstance(ids, list) and all(isinstance(token, int) for token in ids)
+        return ids if named else None
+
+    def _tokenized(self, body: Mapping[str, Any]) -> Any:
+        url = f"{self.root_url}/tokenize"
+        answer = self._ask(url, LIMIT_S, body)
+        return None if answer.status in (400, 413, 422) else self._checked(url, answer)
 
     def metrics_text(self, limit_s: float = SHORT_S) -> str:
         """Return /metrics as text. Raises ControlError."""

@@ -12,18 +12,17 @@ import random
 import zlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from .generation import GenerationRequest
 from .settings import Settings
 from .structured import answer_of
-from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes, tokenize
+from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, THINK, THINK_END, token_bytes, tokenize
 
 _MEDIAN_TOKENS = 120.0
 _SPREAD = 0.7  # of the logarithm: one reply in twenty is over three times the median
-_REASONING_TOKENS = (8, 64)  # number of reasoning tokens, uniformly drawn
 VOICE = SPOKEN_IDS * 4 + NON_ASCII_IDS  # about one token in forty isn't ASCII
 # The texts as they are inside a JSON string; the end-of-text token has none.
 _ESCAPED = {t: orjson.dumps(token_bytes(t).decode())[1:-1] for t in set(VOICE)} | {EOS: b""}
@@ -37,6 +36,7 @@ class Reply:
     pieces: list[bytes]  # the text of each token, escaped for JSON
     finish_reason: str  # stop or length
     reasoning_tokens: int  # the first tokens, which are reasoning
+    mark: int | None = None  # the place of the token that ends them, if there is one
 
     def text(self, start: int = 0, end: int | None = None) -> str:
         """Return the text of the tokens from `start` to before `end`."""
@@ -48,26 +48,45 @@ def make_replies(
     ask: GenerationRequest, settings: Settings, voice: Sequence[int] = VOICE
 ) -> list[Reply]:
     """Return the reply of each choice."""
-    return [_make_reply(ask, choice, settings.seed, voice) for choice in range(ask.n)]
+    return [_make_reply(ask, choice, settings, voice) for choice in range(ask.n)]
 
 
-def _make_reply(ask: GenerationRequest, choice: int, seed: int, voice: Sequence[int]) -> Reply:
+def _make_reply(
+    ask: GenerationRequest, choice: int, settings: Settings, voice: Sequence[int]
+) -> Reply:
     digest = zlib.crc32(array("Q", ask.prompt).tobytes())
-    rng = random.Random((digest << 64) ^ (seed << 32) ^ (ask.seed << 8) ^ choice)
+    rng = random.Random((digest << 64) ^ (settings.seed << 32) ^ (ask.seed << 8) ^ choice)
     if ask.schema is not None:
-        return _structured(ask, rng, voice)
+        return _structured(ask, rng, voice, settings.thinking.tokens)
     length, ends_itself = _length(ask, rng)
-    thinks = rng.randint(*_REASONING_TOKENS)
+    thinks = rng.randint(*settings.thinking.tokens)
     tokens = rng.choices(voice, k=length - ends_itself)
     reasoning = min(thinks, len(tokens)) if ask.reasoning else 0
     tokens += [EOS] * ends_itself
     pieces = [_ESCAPED[token] for token in tokens]
-    return Reply(tokens, pieces, "stop" if ends_itself else "length", reasoning)
+    found = Reply(tokens, pieces, "stop" if ends_itself else "length", reasoning)
+    return _marked(found, settings.thinking.parser) if ask.reasoning else found
 
 
-def _structured(ask: GenerationRequest, rng: random.Random, voice: Sequence[int]) -> Reply:
+def _marked(reply: Reply, parser: str | None) -> Reply:
+    """Return a reply whose thoughts have marks, as a model's have; they are tokens too."""
+    tokens, pieces, border = reply.token_ids, reply.pieces, reply.reasoning_tokens
+    mark = border if parser and border < len(tokens) and tokens[border] != EOS else None
+    if mark is not None:
+        tokens[mark], pieces[mark] = THINK_END, b""
+    if parser != "none":
+        return replace(reply, mark=mark)
+    tokens[0], pieces[0] = THINK, b"<think>"
+    if mark is not None:
+        pieces[mark] = b"</think>"
+    return replace(reply, reasoning_tokens=0)
+
+
+def _structured(
+    ask: GenerationRequest, rng: random.Random, voice: Sequence[int], thinking: tuple[int, int]
+) -> Reply:
     """Return an answer of the schema's form, cut at max_tokens; `ignore_eos` lets text follow."""
-    thinks = rng.randint(*_REASONING_TOKENS) if ask.reasoning else 0
+    thinks = rng.randint(*thinking) if ask.reasoning else 0
     said = tokenize(orjson.dumps(answer_of(ask.schema, ask.schema, rng)).decode())
     tokens = [*rng.choices(voice, k=thinks), *said]
     ended = len(tokens) < ask.max_tokens and not ask.ignore_eos
