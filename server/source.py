@@ -33,7 +33,7 @@ try:
     import orjson
     from sim.wire.bodies import models, usage
     from sim.wire.connection import LAST_CHUNK, http_chunk
-    from sim.wire.events import DONE, Events
+    from sim.wire.events import Events
     from sim.wire.generation import CHAT, Identity, read_request
     from sim.wire.replies import make_replies
     from sim.wire.settings import Settings

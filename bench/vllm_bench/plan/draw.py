@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..prompts.conversations import (
     Conversation,
@@ -94,17 +94,11 @@ def _parts(
 def _alone(plan: Plan, part: Part) -> Plan:
     """Return the run of one class of a plan, which sends what it sends in the mix.
 
-    Its level and settings are the class's own: that many streams, or its share of the rate.
+    Its level is the class's own: that many streams, or its share of the rate.
     """
-    own, level = part.scenario, part.level
-    changes: dict[str, Any] = {
-        "label": "-".join(filter(None, (plan.scenario.label, f"alone-{part.name}"))),
-        "request_rates": [] if level.request_rate is None else [level.request_rate],
-        "concurrencies": [] if level.concurrency is None else [level.concurrency],
-        "num_requests": None if own.num_requests is None else part.measured,
-    }
-    scenario = own.model_copy(update=changes)
-    return replace(plan, scenario=scenario, level=level, drawn=(part,), alone=part.name)
+    label = "-".join(filter(None, (plan.scenario.label, f"alone-{part.name}")))
+    scenario = plan.scenario.model_copy(update={"label": label})
+    return replace(plan, scenario=scenario, level=part.level, drawn=(part,), alone=part.name)
 
 
 @dataclass(frozen=True)

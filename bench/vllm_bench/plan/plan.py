@@ -148,7 +148,7 @@ class Plan:
         """The entry on the plan in the run's JSON."""
         found = {
             "sha256": self.sha256,
-            **schedule_facts(self.scenario, self.level, self.measured_s),
+            **schedule_facts(self._asked, self.level, self.measured_s),
             "start": self.start,
             "prompts": self._pool,
             "trace_shared_share": self.drawn[0].trace_shared_share,
@@ -157,6 +157,11 @@ class Plan:
             "alone": self.alone,
         }
         return {key: value for key, value in found.items() if value not in (None, {})}
+
+    @property
+    def _asked(self) -> Scenario:
+        """The scenario whose schedule the plan has: a class's own, where it is sent alone."""
+        return self.drawn[0].scenario if self.alone else self.scenario
 
     @property
     def _pool(self) -> int | None:
