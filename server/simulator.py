@@ -23,6 +23,7 @@ from vllm_bench.flags import Parser
 from vllm_bench.script import without
 
 try:
+    from sim.beyond import Beyond
     from sim.engine.engine import EngineConfig
     from sim.engine.profiles import PROFILES
     from sim.faults import KINDS, read_faults
@@ -79,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         help="adapters, asked for by their names; the paths are only shown",
     )  # fmt: skip
     wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
+    wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
+    wire.add_argument(
+        "--num-speculative-tokens", type=int, default=0, metavar="N", help="drafts in /metrics"
+    )
+    wire.add_argument("--lora-modules", nargs="+", default=[], metavar="NAME[=PATH]")
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
@@ -132,9 +138,13 @@ def main() -> int:
     except ValueError as e:
         parser.error(str(e))
     dev_mode = os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0")
-    plan = Plan(
-        settings, args.host, args.port, pace, args.truth, faults, _passed(parser, args), dev_mode
+    passed = _passed(parser, args)
+    beyond = Beyond(
+        engines=args.data_parallel_size,
+        drafted=args.num_speculative_tokens,
+        adapters=_adapters(args),
     )
+    plan = Plan(settings, args.host, args.port, pace, args.truth, faults, passed, dev_mode, beyond)
     try:
         if args.truth is not None:
             args.truth.write_bytes(b"")  # a run's truth file starts empty
@@ -208,7 +218,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     vocabulary(args.tokenizer)  # loaded now: what is wrong with it shows at the start
     return Settings(
         model=args.model,
-        served_names=tuple(args.served_model_name or [args.model]),
+        served_names=(*(args.served_model_name or [args.model]), *_adapters(args)),
         max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
@@ -221,6 +231,10 @@ def _settings(args: argparse.Namespace) -> Settings:
         tokenizer=args.tokenizer,
         adapters=tuple(args.lora_modules),
     )
+
+
+def _adapters(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(module.partition("=")[0] for module in args.lora_modules)
 
 
 def _positive(text: str) -> int:

@@ -102,6 +102,7 @@ class Api:
         fault = fault_of(server.faults, self.requests, server.settings.seed)
         try:
             if fault is not None and fault.kind in REFUSALS:
+                server.metrics.rejected += fault.kind == "http_503"  # as from a full queue
                 raise REFUSALS[fault.kind]
             ask = read_request(endpoint, read_json(request.body), server.settings)
         except ApiError as error:

@@ -83,9 +83,11 @@ KINDS = {
         "no token is made for this long in every 10 s", None, DURATION, 2.0, STAND_STILL_EVERY_S
     ),
     "slow_ready": Kind("the server listens only after a while", None, DURATION, 5.0),
+    "idle_engine": Kind("of --data-parallel-size engines the last one gets no request"),
+    "transferred": Kind("this many tokens of each prompt come from elsewhere", None, COUNT, 64),
     "crash": Kind("the server's process dies", 0),
 }
-SERVER_WIDE = ("slow_ready", "stand_still")
+SERVER_WIDE = ("slow_ready", "stand_still", "idle_engine", "transferred")
 
 _ITEM = re.compile(
     r"(?P<kind>[^:@=\s]+)\s*"

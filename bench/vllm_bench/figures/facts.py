@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.beside.said_file import Said
 from ..records.by_class import class_names, info_of_class, place_of
 from ..records.row import Rows
 from ..records.run_info import RunInfo
@@ -55,6 +56,7 @@ class Facts(OfRun):
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: Rows | None = None  # one GpuRow per row; None: not sampled
     server_rows: Rows | None = None  # one ServerRow per row; None: not sampled
+    said: Said | None = None  # all that the server said; None: not sampled, or an older run
     whole: bool = False  # figures of all requests, as other tools have them: there is no window
     of: Facts | None = None  # the run that these are facts of a class of
     class_name: str | None = None  # which one

@@ -296,6 +296,7 @@ class Session:
             command=self.telemetry_command,
             dcgm=page_getter(self.dcgm_url, limit_s) if self.dcgm_url else None,
             metrics=partial(own.metrics_text, limit_s) if self.server_metrics else None,
+            mask=own.masked,
         )
         return Samplers(wanted, self.folder, plan.run_id, self._say_once)
 

@@ -46,7 +46,8 @@ def server_change(facts: Facts) -> Change | None:
     if noted or facts.info is None or not before or not after:
         return noted
     began_s, ended_s = before.get(STARTED), after.get(STARTED)
-    if began_s and ended_s and began_s != ended_s:
+    clock_set = {began_s, ended_s} <= set(sampler.noted.get("server_started") or [])
+    if began_s and ended_s and began_s != ended_s and not clock_set:
         was_there = ended_s < facts.info.clock_start.wall_s - CLOCKS_APART_S
         return "replicas" if was_there else "server_restarted"
     shrank = any(value < before.get(name, 0.0) for name, value in after.items())

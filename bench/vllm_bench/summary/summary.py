@@ -31,7 +31,7 @@ from ..figures.throughput import (
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
-from ..records.beside.sample_file import read_gpu_rows, read_server_rows
+from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
 from ..records.row import doc
@@ -41,6 +41,7 @@ from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
 from ..serverside.prefix import PrefixShares, prefix_shares
+from ..serverside.said import ServerSaid, server_said
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
@@ -121,6 +122,7 @@ class RunSummary(OfRun):
     thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
     prefix: PrefixShares  # what prompts have in common, and what of it was found
+    server_said: ServerSaid  # what it says beyond its load
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -180,8 +182,8 @@ def facts_of(run: Run) -> Facts:
     )
     reads, absent = found or (None, " ".join(run.problems[known:]))
     gpu_rows = _told(run, partial(read_gpu_rows, run.path, run.info))
-    server_rows = _told(run, partial(read_server_rows, run.path, run.info))
-    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
+    server_rows, said = _told(run, partial(read_server, run.path, run.info)) or (None, None)
+    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows, said)
 
 
 def _told(run: Run, read: Callable[[], T | None]) -> T | None:
@@ -253,6 +255,7 @@ def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
     gpus = gpu_side(facts)
     return {
         "server_side": server_side(facts),
+        "server_said": server_said(facts),
         "prefix": prefix_shares(facts),
         "gpu_side": gpus,
         "energy": energy(facts, gpus, steady),

@@ -19,6 +19,7 @@ from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..serverside.prefix import PrefixShares
+from ..serverside.said import ServerSaid
 from ..serverside.server import ServerSide
 from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s
@@ -81,6 +82,18 @@ def _absent(part: str, prefix: str) -> RunColumn:
         "why any of these figures is missing",
         lambda run: joined(getattr(run, part).absent.values()),
     )
+
+
+def _said(figure: str) -> Callable[[RunSummary], Value]:
+    """Return a figure of what the server said; one by kinds as `length 320, stop 12`."""
+
+    def value(run: RunSummary) -> Value:
+        found = getattr(run.server_said, figure)
+        if isinstance(found, Mapping):
+            return ", ".join(f"{kind} {number:.6g}" for kind, number in found.items()) or None
+        return found if found is None or isinstance(found, str | int | float) else str(found)
+
+    return value
 
 
 def _speed(run: RunSummary, percentile: float) -> Value:
@@ -375,6 +388,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     _absent("prefix", "prefix"),
     *_figures("server_side", ServerSide, "server"),
     _absent("server_side", "server"),
+    *(Column(f"server_{name}", text, _said(name)) for name, text in column_docs(ServerSaid)),
     *_figures("gpu_side", GpuSide, "gpu"),
     Column(
         "gpu_throttled_by", "what throttled the clocks, and of which GPUs", "gpu_side.throttled_by"
@@ -527,6 +541,32 @@ GROUPS: tuple[Group, ...] = (
         SERVER,
     ),
     Group("", {"preemptions": "server_preemptions"}, SERVER),
+    Group("engines", {"": "server_engines", "busiest / mean": "server_engine_balance"}, SERVER),
+    Group("engines", {"idle": "server_engines_idle"}, SERVER),
+    Group(
+        "speculation",
+        {"tokens a step": "server_spec_acceptance_length", "positions": "server_spec_by_position"},
+        SERVER,
+    ),
+    Group("speculation", {"accepted %": "server_spec_acceptance_rate"}, SERVER, percent=True),
+    Group(
+        "prompt tokens",
+        {
+            "computed": "server_prompt_computed",
+            "from its cache": "server_prompt_from_cache",
+            "transferred": "server_prompt_from_transfer",
+            "cached in": "server_cached_by_source",
+        },
+        SERVER,
+    ),
+    Group("external cache", {"hits %": "server_external_hit_rate"}, SERVER, percent=True),
+    Group("KV moved", {"": "server_kv_moved"}, SERVER),
+    Group("waiting for room", _mean_peak("server_waiting_capacity"), SERVER),
+    Group("waiting, deferred", _mean_peak("server_waiting_deferred"), SERVER),
+    Group("requests", {"rejected": "server_rejected", "finished": "server_finished"}, SERVER),
+    Group("LoRA running", _mean_peak("server_lora_running"), SERVER),
+    Group("LoRA", {"adapters": "server_lora_adapters"}, SERVER),
+    Group("image cache", {"hits %": "server_mm_cache_hit_rate"}, SERVER, percent=True),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
     Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),
     Group("power W", {"total": "gpu_power_total_w", "peak": "gpu_power_peak_w"}, SERVER),

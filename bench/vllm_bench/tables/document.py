@@ -17,10 +17,11 @@ from ..classes.fairness import Fairness, fairness
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
 from ..figures.thoughts.thinking import ThinkingFigures
-from ..records.row import Column, Value
+from ..records.row import Column, Value, column_docs
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.said import ServerSaid
 from ..serverside.server import ServerSide
 from ..stats.batches import Interval
 from ..stats.distribution import Distribution
@@ -128,6 +129,7 @@ class Parts(View):
     turns: tuple[Turn, ...]
     thinking: ThinkingFigures | None  # null: no counted success thought
     server_side: ServerSide
+    server_said: ServerSaid
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -137,6 +139,7 @@ class Parts(View):
 IN_ONE_CELL = {
     *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed", "tiers"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
+    *(f"server_{name}" for name, _ in column_docs(ServerSaid)),
 }
 RUN_FIGURES = [
     column

@@ -6,6 +6,8 @@ from ..figures.absent import observed
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..records.text import printable
+from ..serverside.engines import engines_of
+from ..serverside.growth import by_server
 from ..serverside.ledger import (
     PREEMPTIONS,
     REQUESTS,
@@ -23,6 +25,7 @@ from .finding import Doubt, Severity, check
 
 COLD_HITS, RUN_HITS = 0.01, 0.10
 NOT_SERVED = 0.02  # of the prompt tokens
+MOST_SHOWN = 8  # servers, or engines
 NOT_COLD = (
     "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
     "prefix cache off (--no-enable-prefix-caching)"
@@ -69,7 +72,7 @@ def _in_words(counter: str) -> str:
 
 @check(
     "a run against a server without /metrics can still be right",
-    silenced_by=("errors", "server_restarted", "replicas"),
+    silenced_by=("errors", "server_restarted", "replicas_in_turn"),
 )
 def ledger_unread(facts: Facts) -> Doubt | None:
     """The server's counters weren't read, so they don't confirm the client's count."""
@@ -99,15 +102,38 @@ def server_restarted(facts: Facts) -> Doubt | None:
 
 
 @check("load behind a balancer is measured rightly; its counters are those of one replica")
-def replicas(facts: Facts) -> Doubt | None:
+def replicas_in_turn(facts: Facts) -> Doubt | None:
     """Several servers answer at this address in turn; the ledger isn't compared."""
     if server_change(facts) != "replicas":
         return None
+    each = by_server(facts, "vllm:generation_tokens")
+    own = "each with its own counters"
+    if len(each) > 1:
+        shown = ", ".join(f"{tokens:,.0f}" for tokens in each[:MOST_SHOWN])
+        own += f" ({shown} generated tokens, each between its first reading and its last)"
     return Doubt(
-        "several servers answered /metrics in turn, each with its own counters: tokens were not "
-        "checked against them",
+        f"several servers answered /metrics in turn, {own}: tokens were not checked against them",
         "the client's figures are of all of them; for the ledger and the server's own figures "
         "send to one replica",
+    )
+
+
+@check(
+    "requests running on each engine, over the window: with 2 per engine or more none is without "
+    "work by chance, and rates aren't those of the whole server",
+    suspect="any such engine",
+)
+def engine_idle(facts: Facts) -> Doubt | None:
+    """An engine ran nothing in the window, while there was work for all of them."""
+    found = engines_of(facts)
+    if found is None or not found.idle:
+        return None
+    names = ", ".join(printable(name, 20) for name in found.idle[:MOST_SHOWN])
+    busy = max(found.running.values())
+    return Doubt(
+        f"{len(found.idle)} of {len(found.running)} engines ran nothing (engine {names}), the "
+        f"busiest {busy:.1f} requests at a time",
+        "look at the server's routing between engines and at that engine's log, and run again",
     )
 
 

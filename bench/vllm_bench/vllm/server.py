@@ -17,15 +17,16 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from ..errors import BenchError
+from ..records.beside.families import CACHE_CONFIG, COUNTERS, STARTED
 from ..records.text import masked, masked_in
 from ..reply.said.event import counted
 from ..reply.words import error_text
-from ..scenario.secrets import secret_texts, url_secrets
+from ..scenario.secrets import masked_words, secret_texts, url_secrets
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, check_url
 from .in_force import Scalar, in_force
 from .no_answer import FinalError, HungUpError, NoAnswerError, WrongAddressError, other_protocol
-from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
+from .page import PageError, Sample, summed, vllm_samples
 
 LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
 LISTED_S = 8.0  # for /v1/models while a server is waited for: nothing can be told meanwhile
@@ -241,6 +242,11 @@ class Server:
         url = f"{self.root_url}/tokenize"
         answer = self._ask(url, LIMIT_S, body)
         return None if answer.status in (400, 413, 422) else self._checked(url, answer)
+
+    def masked(self, text: str) -> str:
+        """Return a text of the server's without its key, and without what looks like a secret."""
+        [shown] = masked_words([masked(text, self._secrets)])
+        return shown
 
     def metrics_text(self, limit_s: float = SHORT_S) -> str:
         """Return /metrics as text. Raises ControlError."""
