@@ -84,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument(
         "--num-speculative-tokens", type=int, default=0, metavar="N", help="drafts in /metrics"
     )
-    wire.add_argument("--lora-modules", nargs="+", default=[], metavar="NAME[=PATH]")
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
@@ -142,7 +141,7 @@ def main() -> int:
     beyond = Beyond(
         engines=args.data_parallel_size,
         drafted=args.num_speculative_tokens,
-        adapters=_adapters(args),
+        adapters=tuple(name for name, _ in args.lora_modules),
     )
     plan = Plan(settings, args.host, args.port, pace, args.truth, faults, passed, dev_mode, beyond)
     try:
@@ -218,7 +217,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     vocabulary(args.tokenizer)  # loaded now: what is wrong with it shows at the start
     return Settings(
         model=args.model,
-        served_names=(*(args.served_model_name or [args.model]), *_adapters(args)),
+        served_names=tuple(args.served_model_name or [args.model]),
         max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
@@ -231,10 +230,6 @@ def _settings(args: argparse.Namespace) -> Settings:
         tokenizer=args.tokenizer,
         adapters=tuple(args.lora_modules),
     )
-
-
-def _adapters(args: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(module.partition("=")[0] for module in args.lora_modules)
 
 
 def _positive(text: str) -> int:

@@ -122,10 +122,18 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
         body["stream_options"] = {"include_usage": True}
     if scenario.ignore_eos:
         body["ignore_eos"] = True
-    for key in ("priority", "response_format", "tools", "tool_choice"):
+    for key in ("priority", "tools", "tool_choice"):
         if (value := getattr(scenario, key)) is not None:
             body[key] = value
-    return {**body, **scenario.extra_body}
+    return {**body, **_form(scenario), **scenario.extra_body}
+
+
+def _form(scenario: Scenario) -> dict[str, Any]:
+    """Return the field that says which form an answer has, as the endpoint takes it."""
+    asked = scenario.response_format
+    if asked is None or scenario.endpoint != "responses":
+        return {} if asked is None else {"response_format": asked}
+    return {"text": {"format": {"type": asked["type"], **asked.get("json_schema", {})}}}
 
 
 def limit_field(scenario: Scenario) -> str:
