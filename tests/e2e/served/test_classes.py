@@ -14,7 +14,7 @@ from vllm_bench.records.run_info import read_run_info
 from tests.e2e.conftest import COMMANDS, ROOT, Served, start
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
 from tests.e2e.test_load import moved
-from tests.scenario.test_answer_form import CITY, by
+from tests.scenario.test_answer_form import by
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
@@ -50,12 +50,19 @@ def lora_server(
     served.kill()
 
 
+# Short whatever the model says: a random one would go on within a text.
+FORM = {
+    "type": "object",
+    "properties": {"kind": {"enum": ["town", "city"]}, "coast": {"type": "boolean"}},
+    "required": ["kind", "coast"],
+    "additionalProperties": False,
+}
 CLASSES = {
     "urgent": {"share": 0.4, "model": "red", "priority": 0, "ignore_eos": True},
     "patient": {"share": 0.4, "model": "blue", "priority": 10, "ignore_eos": True},
     "forms": {
         **{"share": 0.2, "priority": 5, "temperature": 1.0, "max_new_tokens": 100},
-        "response_format": by(CITY),
+        "response_format": by(FORM),
     },
 }
 
@@ -64,8 +71,8 @@ def test_classes_on_two_adapters_by_priority(
     tmp_path: Path, lora_server: Served, dataset: str
 ) -> None:
     changes = {
-        **{"concurrencies": [], "request_rates": [10], "arrival": "bursts", "burst_size": 40},
-        **{"num_requests": 120, "classes": CLASSES},
+        **{"concurrencies": [], "request_rates": [2], "arrival": "bursts", "burst_size": 40},
+        **{"num_requests": 80, "classes": CLASSES},
     }
     words = bench_words(tmp_path, lora_server, dataset, **changes)
     done = script(tmp_path, "bench.py", *words)
@@ -73,13 +80,13 @@ def test_classes_on_two_adapters_by_priority(
     info, found = read_run_info(only(tmp_path, "*.json")), rows(tmp_path)
 
     assert found["error"].isna().all()
-    assert len(found) == 120
+    assert len(found) == 80
     planned = {name: told["num_requests"] for name, told in info.plan["classes"].items()}
     assert planned == dict(found["class"].value_counts())
     assert {*info.server["replied_as"]} == {"tiny", *NAMES}
     assert "other_model" not in done.stdout
 
-    # Forty come at once to four places: the lower number waits less.
+    # Forty come at once to four places, and then none for 20 s: the lower number waits less.
     ttft_ms = found.groupby("class")["ttft_ms"].median()
     assert ttft_ms["urgent"] < 0.8 * ttft_ms["patient"]
     assert "priority_ignored" not in done.stdout
@@ -89,8 +96,8 @@ def test_classes_on_two_adapters_by_priority(
     fixed = found[found["class"] != "forms"]
     assert (fixed["completion_tokens"] == 64).all()
     forms = found[found["class"] == "forms"]
-    assert forms["answer_valid"].isin([0, 1]).all()
-    assert forms["answer_valid"].mean() > 0.5  # a random model breaks lines within a text
+    assert (forms["answer_valid"] == 1).all()
+    assert (forms["finish_reason"] == "stop").all()
     assert fixed["answer_valid"].isna().all()
 
     # The server counts all adapters under the model's name.
