@@ -324,3 +324,15 @@ def test_short_runs_of_other_scripts_have_each_class(mix: dict[str, Any]) -> Non
         closed = [part for part in plan.parts if not part.open_loop]
         assert {part.duration_s for part in closed} <= {plan.duration_s}
         assert all(part.measured == 0 for part in closed)
+
+
+def test_no_class_finds_another_s_prompts_in_the_prefix_cache() -> None:
+    """Two classes draw from one data set: alone neither would find what the other had sent."""
+    classes = {"a": {"share": 0.5}, "b": {"share": 0.5}}
+    mixed, *alone = plans(each_alone=True, classes=classes, **OPEN)
+    salts = [
+        {request.cache_salt for request in part.requests[: part.measured]} for part in mixed.parts
+    ]
+    assert all(salts)
+    assert salts[0].isdisjoint(salts[1])
+    assert len(alone) == 2
