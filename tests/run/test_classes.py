@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
-from vllm_bench.run.prepare import _context_of
+from vllm_bench.run.prepare import Job, _context_of
 from vllm_bench.vllm.server import Model
 
 from tests.plan.test_request import scenario
 from tests.scenario.test_answer_form import CITY, by
 from tests.sim.simulated import Simulated
 from tests.support.frames import read_frame
+from tests.support.made_plans import made_plan
 from tests.support.running import run_bench
 
 SECRET = "sk-live-4711abcd"
@@ -158,6 +159,14 @@ def test_a_class_whose_model_is_not_served_is_told_before_the_start(
 )
 def test_an_adapters_context_is_its_parents(served: list[Model], limit: int | None) -> None:
     assert _context_of(scenario(model="red"), served) == limit
+
+
+def test_a_form_that_vllm_forgot_is_noted() -> None:
+    for body, noted in (({"guided_json": {}, "top_p": 1}, 1), ({"top_p": 1}, 0)):
+        plan = made_plan(3, extra_body=body)
+        server: Any = None
+        notes = [n for n in Job(plan.scenario, server, [], [plan]).notes if "guided_" in n]
+        assert len(notes) == noted
 
 
 @pytest.mark.process
