@@ -202,7 +202,7 @@ class StreamedAnswer(Answer):
 
     def put(self, events: Sequence[bytes]) -> None:
         """Hand events to the socket in one write, each as one chunk of the body."""
-        # A token without text is no event on /v1/responses; an empty chunk would end the body.
+        # An empty chunk would be the last one: of a response, tokens without text have no event.
         self.connection.write(b"".join(map(http_chunk, filter(None, events))))
 
     def close(self) -> None:

@@ -93,6 +93,9 @@ def _shortened(scenario: Scenario, level: LoadLevel) -> dict[str, object]:
     if level.concurrency is not None and scenario.by_class:  # they end together, by time
         own = {"concurrencies": [level.concurrency]} if scenario.concurrencies else {}
         return {**own, "duration_s": THROW_AWAY_S, "num_requests": None}
+    if level.concurrency is not None and scenario.trace is not None:
+        streams = [level.concurrency]
+        return {"concurrencies": streams, "duration_s": THROW_AWAY_S, "num_requests": None}
     if level.concurrency is not None:
         rounds = ROUNDS_OF_STREAMS * level.concurrency
         talk = scenario.conversations
