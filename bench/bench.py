@@ -11,8 +11,9 @@
     python bench/bench.py --concurrency 32 --quick     the smallest run that can be VALID
 
 Each scenario runs at each of its levels: a number of streams held open (concurrencies), requests
-per second (request_rates), or recorded traffic (trace): docs/LOAD.md. Settings, prompts, the
-server and the results folder are checked before the first request.
+per second (request_rates), or recorded traffic (trace): docs/LOAD.md. Classes of users share a
+level; --alone adds runs of each class without the others, to see who pays for whom. Settings,
+prompts, the server and the results folder are checked before the first request.
 
 Writes results/<run_id>.csv, one row per request; results/<run_id>.json, what the run was;
 results/server_metrics/<run_id>.csv, the server's own /metrics, read about once per second; and
@@ -97,8 +98,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
-    if args.alone and not any(scenario.classes for scenario in scenarios):
-        raise UsageError("--alone: none of the scenarios has classes (a key of a scenario)")
+    if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
+        raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
     session = Session(
         environ=os.environ,
         interrupts=INTERRUPTS,

@@ -35,6 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def plan(due_s: tuple[float, ...] = (), **changes: Any) -> Any:
     """What is asked of a plan: an open loop where requests come due, else 4 streams."""
     part = SimpleNamespace(
+        name=None,
         open_loop=bool(due_s),
         scenario=SimpleNamespace(max_in_flight=changes.pop("max_in_flight", None)),
         plays=changes.pop("plays", None),

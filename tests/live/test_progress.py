@@ -177,3 +177,14 @@ def test_with_a_schedule_the_time_left_is_the_schedules(clock: Clock) -> None:
     assert progress_line(found).endswith("1:00 left")
     clock.now_s = 70.0  # replies are still to come: nobody knows for how long
     assert "left" not in progress_line(found)
+
+
+def test_classes_are_counted_each_by_itself(clock: Clock) -> None:
+    found = Progress(planned=9, started_s=0.0, classes={"chat": [0, 0], "legal": [0, 0]})
+    for record in (made_record(0, class_="chat"), made_record(1, class_="chat")):
+        found.count(record)
+    found.count(failed_record(2, class_="legal"))
+    clock.now_s = 9.0
+    assert found.classes == {"chat": [2, 0], "legal": [1, 1]}
+    assert "by class: chat 2, legal 1 (1 failed)" in progress_line(found)
+    assert last_line(found).endswith("by class: chat 2, legal 1 (1 failed)")

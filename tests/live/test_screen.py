@@ -78,6 +78,18 @@ def test_all_there_is_to_know_is_shown_on_any_terminal(clock: Clock, width: int)
     assert len(shown) == 13
 
 
+def test_each_class_has_a_line_where_there_are_classes(clock: Clock) -> None:
+    clock.now_s = 31.0
+    found = under_way()
+    plain = len(lines(found, 80))
+    found.classes = {"chat": [1200, 0], "a-class-of-a-long-name": [7, 3]}
+    shown = lines(found, 80)
+    assert len(shown) == plain + 2
+    assert any(line.startswith("chat") and line.endswith("1,200") for line in shown)
+    (other,) = [line for line in shown if line.startswith("a-class-of")]
+    assert other.endswith("7 (3 failed)")
+
+
 def test_how_late_tokens_were_read_is_shown_where_the_kernel_tells(clock: Clock) -> None:
     clock.now_s = 31.0
     found = under_way()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vllm_bench.experiments.visits import thrown_away
 from vllm_bench.plan.classes import divided, drawn_classes, flows_of, scenarios_of
 from vllm_bench.plan.draw import Material, plans_of
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.times import drawn_times
-from vllm_bench.scenario.load import LoadLevel
+from vllm_bench.scenario.load import LoadLevel, levels_of
 from vllm_bench.scenario.scenario import Scenario, ScenarioError
+from vllm_bench.tuning.step import screen
 
 from tests.plan.test_draw import Words, source
 from tests.plan.test_request import scenario
@@ -73,10 +74,8 @@ def test_streams_are_divided_without_a_rest_and_each_class_has_one(
 @given(shares, st.integers(1, 20))
 def test_a_larger_share_never_has_fewer_streams(parts: dict[str, float], times: int) -> None:
     found = divided(len(parts) * times, parts)
-    ordered = sorted(parts, key=lambda name: parts[name])
-    counts = [found[name] for name in ordered]
-    for (a, b), (less, more) in zip(pairwise(ordered), pairwise(counts), strict=True):
-        assert more >= less or parts[a] == parts[b]
+    for name, share in parts.items():
+        assert all(found[name] >= found[n] for n in parts if parts[n] < share)
 
 
 def test_a_closed_loop_is_divided_by_shares_and_streams_of_their_own_stay() -> None:
@@ -307,6 +306,24 @@ def test_flows_are_in_the_scenarios_order() -> None:
     measured, times_s = drawn_times(made(mixed), 10.0, 1)
     assert sum(flow.measured for flow in found) == measured == 60
     assert found[0].lasts_s == times_s[59]
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [*MIXES, {**OPEN, "classes": {"rare": {"share": 0.02}, "rest": {"share": 0.98}}, "seed": 5}],
+    ids=str,
+)
+def test_short_runs_of_other_scripts_have_each_class(mix: dict[str, Any]) -> None:
+    """The run that ab.py throws away, and the shortest that tune.py believes."""
+    whole = scenario(**mix)
+    for made in (thrown_away(whole), screen(whole, 14.0)):
+        materials = [Material(each, source(), Words()) for each in scenarios_of(made)]
+        (plan,) = plans_of(made, materials)
+        assert [part.name for part in plan.parts] == list(whole.by_class)
+        assert plan.level == levels_of(whole)[0]
+        closed = [part for part in plan.parts if not part.open_loop]
+        assert {part.duration_s for part in closed} <= {plan.duration_s}
+        assert all(part.measured == 0 for part in closed)
 
 
 def test_no_class_finds_another_s_prompts_in_the_prefix_cache() -> None:

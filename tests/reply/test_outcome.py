@@ -12,6 +12,7 @@ from vllm_bench.records.row import column_types, csv_lines, rows_of
 from vllm_bench.reply.exchange import Exchange, Failure
 from vllm_bench.reply.outcome import GOOD_ENDS, Expectation, judge
 from vllm_bench.reply.sse import MOST_EVENT_BYTES
+from vllm_bench.scenario.forms.answer_form import form_of
 
 from tests.support.far_end import delta, event, good_stream, usage
 
@@ -308,6 +309,36 @@ def test_usage_that_can_be_true_is_taken(cached: float | None) -> None:
     said = {**counts, "prompt_tokens_details": {"cached_tokens": cached}}
     r = record([(50, A + C + event({"choices": [], "usage": said}) + DONE)])
     assert (r.error_kind, r.prompt_tokens, r.cached_tokens) == (None, 5, cached)
+
+
+@pytest.mark.parametrize(
+    ("words", "finish", "valid"),
+    [
+        (('{"n', '": ', "3}"), "stop", 1),
+        (('{"n', '": ', "3}"), "length", 1),  # whole by chance
+        (('{"n', '": ', "3"), "length", 0),
+        (("not", " ", "JSON"), "stop", 0),
+        (('{"n', '": ', "3}"), "tool_calls", None),
+    ],
+)
+def test_an_answer_is_held_against_its_form(
+    words: tuple[str, ...], finish: str, valid: int | None
+) -> None:
+    schema = {"type": "object", "required": ["n"]}
+    form = form_of({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+    asked = dataclasses.replace(EXPECTED, keep_text=True, form=form)
+    events = [*map(delta, words[:-1]), delta(words[-1], finish), usage(5, 3), event("[DONE]")]
+    reads = [(10.0 * place, data) for place, data in enumerate(events, start=1)]
+    assert judge(exchange(reads), asked).record.answer_valid == valid
+    assert judge(exchange(reads), EXPECTED).record.answer_valid is None
+
+
+def test_a_failure_has_no_answer_to_hold() -> None:
+    form = form_of({"type": "json_object"})
+    asked = dataclasses.replace(EXPECTED, keep_text=True, form=form)
+    cut = judge(exchange([(10.0, delta("{}"))]), asked).record
+    assert cut.error_kind == "truncated"
+    assert cut.answer_valid is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,10 @@ def tool(name: str = "look_up", **more: Any) -> dict[str, Any]:
             {"response_format": by(CITY), "extra_body": {"response_format": by(CITY)}},
             "response_format and extra_body.response_format are the same field",
         ),
+        (
+            {"response_format": by(CITY), "extra_body": {"text": {}}},
+            "doesn't go with extra_body.text",
+        ),
         ({"priority": 1, "extra_body": {"priority": 2}}, "priority and extra_body.priority"),
         ({"priority": 1.5}, "priority: must be a whole number"),
         ({"priority": "high"}, "priority: must be a whole number"),
@@ -107,6 +111,9 @@ def test_fields_are_sent_as_they_are_given_and_only_then() -> None:
     sent = json.loads(make_body(scenario(**asked), PROMPT, None))
     assert {key: sent[key] for key in FIELDS} == asked
     assert tokenized_fields(scenario(tools=[tool()])) == {"tools": [tool()]}
+    responses = body_fields(scenario(endpoint="responses", response_format=by(CITY)), 16)
+    assert responses["text"] == {"format": {"type": "json_schema", "name": "n", "schema": CITY}}
+    assert "response_format" not in responses
     assert scenario(tools=[tool()], tool_choice=tool()).tool_choice == tool()
 
 

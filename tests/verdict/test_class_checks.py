@@ -62,6 +62,15 @@ def test_priorities_that_a_known_policy_ignores(
     assert severity_of(facts, "priority_ignored") == expected
 
 
+@pytest.mark.parametrize(("source", "expected"), [("log", SUSPECT), ("metrics", None)])
+def test_a_log_that_names_no_policy_tells_the_default(
+    tmp_path: Path, source: str, expected: object
+) -> None:
+    settings = {"settings": {"told_by": source, "max_num_seqs": 4}}
+    facts = facts_of(tmp_path, healthy(), plan=classes(chat=0, batch=10), server=settings)
+    assert severity_of(facts, "priority_ignored") == expected
+
+
 def queued(folder: Path, waiting: float, records: list[RequestRecord], **changes: Any) -> object:
     """Judge a run whose server had so many in its queue, and didn't tell its policy."""
     folder.mkdir()

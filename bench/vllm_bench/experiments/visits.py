@@ -7,6 +7,7 @@ room that warms up, or any other drift, touches both sides alike (METHOD.md).
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MOST_VISITS = 1000
 THROW_AWAY_S = 10.0  # of an open loop; a closed one has two requests a stream
 ROUNDS_OF_STREAMS = 2
 FEWEST_THROWN = 8  # requests
+FEWEST_OF_A_CLASS = 8  # of the rarest class about: each has to have one
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ def _size(level: LoadLevel) -> float:
 
 def _shortened(scenario: Scenario, level: LoadLevel) -> dict[str, object]:
     """Return the load of the highest level for a few seconds."""
+    if level.concurrency is not None and scenario.by_class:  # they end together, by time
+        own = {"concurrencies": [level.concurrency]} if scenario.concurrencies else {}
+        return {**own, "duration_s": THROW_AWAY_S, "num_requests": None}
     if level.concurrency is not None and scenario.trace is not None:
         streams = [level.concurrency]
         return {"concurrencies": streams, "duration_s": THROW_AWAY_S, "num_requests": None}
@@ -101,11 +106,14 @@ def _shortened(scenario: Scenario, level: LoadLevel) -> dict[str, object]:
         }
     if level.request_rate is not None:
         due = int(level.request_rate * THROW_AWAY_S)
-        asked = max(FEWEST_THROWN, due)
+        rarest = min((c.share for c in scenario.by_class.values() if c.share), default=1.0)
+        asked = max(FEWEST_THROWN, due, math.ceil(FEWEST_OF_A_CLASS / rarest))
         return {
             "request_rates": [level.request_rate],
             "ramp_s": 0.0,
-            "num_requests": min(asked, scenario.num_requests or asked),
+            "num_requests": asked
+            if scenario.by_class
+            else min(asked, scenario.num_requests or asked),
         }
     return {"speed": [level.speed], "duration_s": THROW_AWAY_S, "num_requests": None}
 

@@ -22,7 +22,16 @@ from rich.text import Text
 
 from ..records.text import printable
 from .last_seconds import Figures, percentiles
-from .progress import Progress, ServerSays, Title, kinds, last_line, minutes, time_left
+from .progress import (
+    Progress,
+    ServerSays,
+    Title,
+    class_words,
+    kinds,
+    last_line,
+    minutes,
+    time_left,
+)
 
 FRAME_S = 0.2
 COLUMNS_FREE = 3  # a full last column wraps on some terminals, and Ctrl-C is echoed as ^C
@@ -181,6 +190,7 @@ def _rows(progress: Progress, now: Figures) -> list[Row]:
         Row("requests", done, "requests_per_s"),
         Row("failed", failed, "failed", style=red),
         *([Row("last error", printable(error, MOST_ERROR), style=red)] if error else []),
+        *(_class_row(name, *counts) for name, counts in progress.classes.items()),
         Row("in flight", f"{under_way} · {_shown(now.waiting)} waiting", "in_flight"),
         Row("tokens", tokens, "tokens_per_s"),
         Row("TTFT", _pair(now.ttft_p50_ms, now.ttft_p95_ms), "ttft_p95_ms"),
@@ -190,6 +200,10 @@ def _rows(progress: Progress, now: Figures) -> list[Row]:
         Row("loop lag", f"p99 {_ms(now.loop_lag_p99_ms)}{cpu}", "loop_lag_p99_ms"),
         *_read_late(progress),
     ]
+
+
+def _class_row(name: str, ended: int, failed: int) -> Row:
+    return Row(name[: LABEL - 1], class_words(ended, failed), style="red" if failed else "")
 
 
 def _read_late(progress: Progress) -> list[Row]:

@@ -127,12 +127,19 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
         body["stream_options"] = {"include_usage": True}
     if scenario.ignore_eos:
         body["ignore_eos"] = True
-    for key in ("priority", "response_format", "tools", "tool_choice"):
+    for key in ("priority", "tools", "tool_choice"):
         if (value := getattr(scenario, key)) is not None:
             body[key] = value
-    if scenario.endpoint == "responses" and "response_format" in body:
-        body["text"] = {"format": _flat(body.pop("response_format"))}
-    return {**body, **scenario.extra_body}
+    return {**body, **_form(scenario), **scenario.extra_body}
+
+
+def _form(scenario: Scenario) -> dict[str, Any]:
+    """Return the field that says which form an answer has, as the endpoint takes it."""
+    asked = scenario.response_format
+    if asked is None:
+        return {}
+    flat = scenario.endpoint == "responses"
+    return {"text": {"format": _flat(asked)}} if flat else {"response_format": asked}
 
 
 def _flat(form: dict[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,17 @@ class Job:
             *prompts,
             *(f"/v1/models: {masked(str(m.problem), self.plans[0].secrets)}" for m in odd),
             *self._over_the_context(),
+            *self._removed(),
             *(unverified if https and not self.scenario.tls_verify else ()),
+        )
+
+    def _removed(self) -> tuple[str, ...]:
+        """Return notes on forms of answers that vLLM once knew, and ignores since."""
+        bodies = [part.scenario.extra_body for plan in self.plans for part in plan.drawn]
+        return tuple(
+            f"extra_body.{key}: newer versions of vLLM take it and ignore it: use response_format"
+            for key in dict.fromkeys(key for body in bodies for key in body)
+            if key.startswith("guided_")
         )
 
     def _over_the_context(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from .objectives import Slo
 # Fields of vLLM's own that constrain an answer, and what they were called in earlier versions.
 OTHER_FORMS = (
     *("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
-    "structural_tag",
+    *("structural_tag", "text"),
 )
 
 

@@ -49,7 +49,8 @@ def screen(scenario: Scenario, seconds: float) -> Scenario:
     one = at_level(scenario, max(levels_of(scenario), key=size_of))
     given = {"concurrencies": one.concurrencies} if one.concurrencies else {}
     short = {**quick(given), "duration_s": seconds}
-    return one.model_copy(update={"num_requests": None, **short})
+    least = {"num_requests": None} if scenario.by_class else {}  # classes end together, by time
+    return one.model_copy(update={"num_requests": None, **short, **least})
 
 
 def size_of(level: LoadLevel) -> float:

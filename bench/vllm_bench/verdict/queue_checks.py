@@ -203,9 +203,13 @@ def _priorities(facts: Facts) -> dict[str, int]:
 
 
 def _policy(facts: Facts) -> str | None:
-    """Return how the server orders its queue; None: it doesn't tell."""
-    settings = facts.server("settings")
-    found = settings.get("scheduling_policy") if isinstance(settings, dict) else None
+    """Return how the server orders its queue; None: it doesn't tell.
+
+    Its log has what was passed: where that isn't in it, the default holds.
+    """
+    settings = facts.server("settings") or {}
+    default = "fcfs" if settings.get("told_by") == "log" else None
+    found = settings.get("scheduling_policy", default)
     return found if isinstance(found, str) else None
 
 

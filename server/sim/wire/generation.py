@@ -152,22 +152,24 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         reasoning=settings.reasoning and is_chat and thinks,
         priority=body.get("priority") or 0,
         adapter=model if model in dict(settings.adapters) else None,
-        schema=_schema(endpoint, body.get("response_format") or {}, settings),
+        schema=_schema(endpoint, body, settings),
     )
 
 
-def _schema(endpoint: str, asked: Mapping[str, Any], settings: Settings) -> Any:
-    """Return the schema of a `response_format`; None: nothing constrains the answer.
+def _schema(endpoint: str, body: Mapping[str, Any], settings: Settings) -> Any:
+    """Return the schema of a `response_format` (`text.format`); None: nothing constrains it.
 
     As on vLLM, a server that looks for thoughts leaves completions alone: it waits for their end.
     """
     if settings.reasoning and endpoint == COMPLETIONS:
         return None
+    field = (body.get("text") or {}).get("format") if endpoint == RESPONSES else None
+    asked: Mapping[str, Any] = field or body.get("response_format") or {}
     if asked.get("type") == "json_object":
         return {"type": "object"}
     if asked.get("type") != "json_schema":
         return None
-    own = asked.get("json_schema")
+    own = asked if field else asked.get("json_schema")
     if not isinstance(own, dict) or not isinstance(own.get("schema"), dict):
         raise bad_value("response_format", asked, "json_schema needs a name and a schema.")
     return own["schema"]

@@ -16,7 +16,7 @@ from sim.faults import read_faults
 from sim.faulty import _misheard
 from sim.wire import bodies
 from sim.wire.errors import ApiError
-from sim.wire.generation import CHAT, COMPLETIONS, GenerationRequest, read_request
+from sim.wire.generation import CHAT, COMPLETIONS, RESPONSES, GenerationRequest, read_request
 from sim.wire.replies import make_replies
 from sim.wire.settings import Settings
 from sim.wire.structured import answer_of
@@ -201,6 +201,9 @@ def test_what_lies_about_forms() -> None:
     jsonschema.validate(json.loads(thought.text(thought.reasoning_tokens)), CITY)
     (any_object,) = make_replies(ask(response_format={"type": "json_object"}), LORA)
     assert isinstance(json.loads(any_object.text()), dict)
+    said = {"format": {"type": "json_schema", "name": "city", "schema": CITY}}
+    other = {"input": "Hi", "max_output_tokens": 9, "text": said}
+    assert read_request(RESPONSES, other, LORA).schema == CITY
     assert ask(guided_json=CITY).schema is None  # removed: taken, and ignored
 
 

@@ -1,0 +1,1 @@
+"""What a server serves besides one model: adapters, priorities, forms of answers."""
