@@ -39,6 +39,7 @@ class Requests(Sequence[PlannedRequest]):
     turns: int = 1
     conversation_ids: tuple[str, ...] = ()  # none: no conversations
     indexes: range = range(0)
+    traced: bool = False  # whether each carries a traceparent
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
     marks: Marks | None = None  # of prompts in groups; None: they are in none
@@ -79,6 +80,7 @@ class Requests(Sequence[PlannedRequest]):
             conversation_id=conversation_id,
             turn=turn,
             cache_salt=salt,
+            traced=self.traced,
         )
 
     def _turn(self, index: int) -> tuple[str | None, int | None]:

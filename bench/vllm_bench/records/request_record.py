@@ -71,6 +71,10 @@ class RequestRecord:
     )
     request_index: int = doc("place in the plan, from 0")
     request_id: str = doc("sent as X-Request-Id; the server's chunks carry it")
+    trace_id: str | None = doc(
+        "with --traceparent: the id of its trace, under which the server's spans are found",
+        default=None,
+    )
     prompt_id: str = doc("the prompt's name in its set")
     conversation_id: str | None = doc("the conversation to which this turn belongs")
     turn: int | None = doc("which turn of its conversation, from 1")
