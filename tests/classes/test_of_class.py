@@ -129,6 +129,33 @@ def test_a_run_of_one_class_alone_is_that_class_s(tmp_path: Path) -> None:
     assert as_sent(info) is info
 
 
+@pytest.mark.parametrize("alone", [None, "chat"])
+def test_each_class_waits_for_its_own_cap(tmp_path: Path, alone: str | None) -> None:
+    """Two processes, a cap of 2: each sends one request at a time, and the next one waits."""
+    order = ["chat", "legal"] * 20 if alone is None else ["chat"] * 20
+    rows = [
+        dataclasses.replace(
+            row,
+            stream_index=2 * (place % 2) + (row.class_ == "legal"),
+            t_scheduled_s=0.1 * place,
+            t_sent_s=1.0 * (place // 2),
+            t_end_s=1.0 * (place // 2) + 1.0,
+        )
+        for row, place in zip(
+            rows_of(order, {"chat": 100.0, "legal": 100.0}),
+            (i if alone else i // 2 for i in range(len(order))),
+            strict=True,
+        )
+    ]
+    info = info_of(rows, alone=alone, plan={"max_in_flight": 2})
+    info = dataclasses.replace(info, client_health={"workers": [{}, {}]})
+    facts = Facts(frame_of(tmp_path, rows), as_sent(info))
+    late = 1000 * (facts.frame["t_sent_s"] - facts.frame["t_scheduled_s"]) > 2
+    assert facts.cap == 2
+    assert facts.waited_for_cap.tolist() == late.tolist()
+    assert late.sum() > len(rows) / 2
+
+
 def test_a_row_for_each_class_and_an_empty_cell_for_all(tmp_path: Path) -> None:
     run = made_run(tmp_path, rows_of(mixed_order(200), SPREAD))
     text = to_csv(SUMMARY_COLUMNS, with_classes([run])).decode().splitlines()

@@ -76,11 +76,8 @@ class Facts(OfRun):
         It has the run's window, in which the load of all classes was held. What is of the run as a
         whole (the server's counters, samples, the client's health) it hasn't.
         """
-        mine = self.frame["class"] == name
-        place, of = place_of(self.info, name)
-        columns = {key: values[mine] for key, values in self.frame.columns.items()}
-        columns["stream_index"] = (columns["stream_index"] - place) // of  # as it had no others
-        frame = Rows(columns)
+        mine = self.frame.of(self.frame["class"] == name)
+        frame = _as_if_alone(mine, *place_of(self.info, name))
         reads = self.reads.among(frame["request_index"]) if self.reads else None
         return Facts(
             frame,
@@ -342,7 +339,15 @@ class Facts(OfRun):
             return found
         if self.cap is None:
             return np.zeros(self.rows, dtype=bool)
-        return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))
+        frame = _as_if_alone(self.frame, *(self.plan("lanes") or (0, 1)))
+        return waited_for_cap(frame, self.cap, max(1, len(workers(self.info))))
+
+
+def _as_if_alone(frame: Rows, place: int, of: int) -> Rows:
+    """Return a class's rows with its lanes numbered as if there were no other classes."""
+    if of == 1:
+        return frame
+    return Rows({**frame.columns, "stream_index": (frame["stream_index"] - place) // of})
 
 
 def _first(values: Values) -> float | None:

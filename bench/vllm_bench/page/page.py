@@ -57,8 +57,9 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     """Return the report of runs, in the order of their summaries."""
     summaries = sorted_summaries([run.summary for run in runs])
     drawn = {id(run.summary): run for run in runs}
-    # What was asked for last comes first.
-    named = sorted(all_series(runs), key=lambda one: _newest(one[1]), reverse=True)
+    # What was asked for last comes first, classes alone after all mixes.
+    newest = sorted(all_series(runs), key=lambda one: _newest(one[1]), reverse=True)
+    named = sorted(newest, key=lambda one: one[1].runs[0].plan("alone") is not None)
     fair = fairness([series for _, series in named])
     sections = {
         f"s{place}": _section(name, series, [drawn[id(summary)] for summary in series.runs], fair)

@@ -55,14 +55,16 @@ def info_of_class(info: RunInfo | None, name: str, rows: int, missing: int) -> R
 def as_sent(info: RunInfo) -> RunInfo:
     """Return the JSON of a run of one class alone as that of a run that has this class's settings.
 
-    `plan.whole` has the scenario that it is of. Any other run's is as it was.
+    `plan.whole` has the scenario that it is of, `plan.lanes` how its lanes are numbered. Any other
+    run's is as it was.
     """
     alone, classes = info.plan.get("alone"), info.plan.get("classes", {})
     plan = classes.get(alone)
     if not alone or not isinstance(plan, Mapping) or "scenario" not in plan:
         return info
     found = _with_its_settings(info, alone, plan)
-    plan = {**found.plan, "whole": info.scenario, "alone": alone}
+    lanes = place_of(info, alone)
+    plan = {**found.plan, "whole": info.scenario, "alone": alone, "lanes": lanes}
     return dataclasses.replace(found, plan=plan)
 
 

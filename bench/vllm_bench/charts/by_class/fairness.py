@@ -11,7 +11,7 @@ from ...classes.slowdown import PERCENTILES, Slowdown
 from ...records.text import printable
 from ..chart import Axis, Chart, Line, Panel, Span, series_colour
 
-ROW_IN, HEAD_IN = 0.55, 0.5
+ROW_IN, HEAD_IN = 0.55, 0.7
 WIDEST = 200.0  # a slowdown, or 1 / it, beyond which a mark is at the edge
 FINE = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0)  # ticks of a narrow axis, and of others
 WIDE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
@@ -89,7 +89,7 @@ def _marks(one: Fairness, span: Span) -> Iterator[Line]:
         found = [(at, s) for at, s in enumerate(one.of(q)) if s.ratio is not None]
         if not found:
             continue
-        off = 0.12 * (2 * place - 1)
+        off = 0.17 * (2 * place - 1)
         ends = [_ends(s, span) for _, s in found]
         yield Line(
             name=f"p{q:g}",
