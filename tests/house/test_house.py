@@ -174,7 +174,7 @@ MAY = {
         "lanes",
         "closed_loop",
         "open_loop",
-        "conversation_loop",
+        "session_loop",
         "timer",
         "loop_health",
         "worker",

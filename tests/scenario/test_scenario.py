@@ -70,6 +70,8 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "arrival": ("poisson", "constant"),
         "start": ("together", "staggered"),
         "speed": ([1.0], [2.0]),
+        "history": ("live", "recorded"),
+        "depth": ("first", "drawn"),
         "conversations": (
             {"turns": 2, "think_time_s": 0.0},
             {"turns": 3, "think_time_s": 1.0},
@@ -83,6 +85,10 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "duration_s": {**OPEN, "num_requests": ...},
         "trace": {"concurrencies": ...},
         "prefix": {"prefill_tokens": 64},
+        "history": {"trace": "sessions"},
+        "max_gap_s": {"trace": "sessions"},
+        "depth": {"trace": "sessions"},
+        "length_divisor": {"trace": "sessions"},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
         "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
     }

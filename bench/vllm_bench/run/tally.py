@@ -11,6 +11,7 @@ from pathlib import Path
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
+from ..plan.sessions.counts import SessionCounts
 from ..records.beside.token_file import TokenWriter
 from ..records.request_record import RecordWriter, RequestRecord
 from ..reply.exchange import Exchange, Failure, PackedSegment
@@ -30,6 +31,7 @@ class Tally:
         self.fingerprint: str | None = None
         self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
         self.read_times = progress.read_times
+        self.sessions = SessionCounts(plan)
         self._plan = plan
         self._progress = progress
         self._rows = rows
@@ -70,6 +72,7 @@ class Tally:
             self._count_model(outcome.model)
             self.read_times.end(record, reply.stamps)
             self._ended.append((record, reply))
+            self.sessions.count(index, record)
         else:
             self.unmeasured.count(role, record)
         return role
@@ -114,6 +117,7 @@ class Unmeasured:
     """
 
     warmup: int = 0
+    priming: int = 0  # so that what is measured finds a beginning in the cache
     tail: int = 0
     failed: int = 0
     prompt_tokens: int = 0
@@ -125,6 +129,8 @@ class Unmeasured:
     def count(self, role: Role, record: RequestRecord) -> None:
         if role == "tail":
             self.tail += 1
+        elif role == "priming":
+            self.priming += 1
         else:
             self.warmup += 1
         if record.error_kind is not None:
@@ -133,7 +139,7 @@ class Unmeasured:
         else:
             self.prompt_tokens += record.prompt_tokens or 0
             self.completion_tokens += record.completion_tokens or 0
-            if role == "warm-up":
+            if role in ("warm-up", "priming"):
                 self.warmup_prompt_tokens += record.prompt_tokens or 0
             if role == "warm-up" and record.latency_ms is not None:
                 self.warmup_latencies_ms.append(record.latency_ms)
@@ -154,8 +160,8 @@ class Unmeasured:
     def notes(self) -> tuple[str, ...]:
         if not self.failed:
             return ()
-        total = self.warmup + self.tail
+        total = self.warmup + self.priming + self.tail
         return (
-            f"{self.failed} of {total} unmeasured requests (warm-up and tail) failed, "
+            f"{self.failed} of {total} unmeasured requests (warm-up, priming and tail) failed, "
             f"the last one: {self.last_error}",
         )

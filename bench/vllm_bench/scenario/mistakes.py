@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations, Prefix
+from .load_keys import Conversations, Prefix, ToolCalls
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
@@ -62,7 +62,8 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}" + nearest(
-            str(error["loc"][-1]), [*Conversations.model_fields, *Prefix.model_fields]
+            str(error["loc"][-1]),
+            [*Conversations.model_fields, *ToolCalls.model_fields, *Prefix.model_fields],
         )
     what = _wanted(error, examples)
     if not key:

@@ -49,6 +49,7 @@ def sections(series: Series) -> list[Section]:
     """Return the sections under a series' own table, those with nothing in them left out."""
     found = (
         Section("Objectives", [], objective_lines(series)),
+        Section("Jobs", [], job_lines(series)),
         Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
@@ -124,6 +125,11 @@ def _share(found: Attainment) -> str:
         f", {100 * share:.3g} % of {counted(found.arrivals, 'request')} met {every} "
         f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g})"
     )
+
+
+def job_lines(series: Series) -> list[str]:
+    """Return a line for each run of sessions: how many ended, and what became of the others."""
+    return [f"{words}: {run.jobs.words}" for words, run in series.run_words if run.jobs]
 
 
 def thinking_lines(series: Series) -> list[str]:
