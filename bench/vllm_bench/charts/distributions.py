@@ -21,7 +21,11 @@ from .chart import Axis, Chart, Line, Panel, Role, level_colour, log_times, seri
 from .over_time import MOST_OF_A_CURVE
 
 DRAWN = ("ttft_ms", "ttfa_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
-COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what is counted; otherwise requests
+COUNTED = {  # what is counted; otherwise requests
+    **dict.fromkeys(("ttfa_ms", "ttfa_from_schedule_ms"), "answered requests"),
+    "itl_ms": "tokens",
+    "chunk_gap_ms": "waits",
+}
 MARKED = (50.0, 95.0, 99.0)
 CURVE = "{name}\n{y} % ≤ {x} ms"
 

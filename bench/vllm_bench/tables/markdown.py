@@ -30,7 +30,8 @@ from .text_tables import (
 MEANINGS = (
     "**ok**: requests that succeeded / all that ended. Times are of the successes only; a "
     "failure stays in the count, and misses every objective.",
-    "**TTFT**: from the request's last byte sent to the first token. **latency**: to the event "
+    "**TTFT**: from the request's last byte sent to the first token. **TTFA**: to the first of the "
+    "answer, after any thoughts, of the replies that came to one. **latency**: to the event "
     "that ended the reply. **TPOT**: (latency - TTFT) / (output tokens - 1), one value per "
     "request. **ITL**: the gap before each read, shared among its tokens, one value per token. "
     "**worst gap**: the longest wait between two reads that brought tokens, in any reply.",
