@@ -181,6 +181,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**OPEN, "history": "live"}, "history goes only with sessions"),
     ({**CLOSED, "max_gap_s": 9}, "max_gap_s goes only with sessions"),
     ({**CLOSED, "depth": "first"}, "depth goes only with sessions"),
+    ({**CLOSED, "length_divisor": 4}, "length_divisor goes only with a trace of sessions"),
     ({**TRACE, "history": "live", "endpoint": "completions"}, "history: live needs endpoint: ch"),
     ({**TRACE, "depth": "drawn"}, "depth: drawn goes with a trace, concurrencies and"),
     ({**CLOSED, **TRACE, "history": "live", "depth": "drawn"}, "depth: drawn goes with a trace,"),

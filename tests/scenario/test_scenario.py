@@ -88,6 +88,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "history": {"trace": "sessions"},
         "max_gap_s": {"trace": "sessions"},
         "depth": {"trace": "sessions"},
+        "length_divisor": {"trace": "sessions"},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
         "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
     }

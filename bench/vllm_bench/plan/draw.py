@@ -152,16 +152,25 @@ class _Draw(Material):
             found = read_sessions(path) if path.is_dir() or is_session_trace(path) else None
         except SessionError as e:
             raise ScenarioError(f"{where}: trace: {e}") from e
-        asked = [
-            k for k in ("history", "max_gap_s", "depth") if getattr(self.scenario, k) is not None
-        ]
+        keys = ("history", "max_gap_s", "depth", "length_divisor")
+        asked = [key for key in keys if getattr(self.scenario, key) is not None]
         if found is None and (asked or self.scenario.concurrencies):
             what = f"{asked[0]} goes" if asked else "concurrencies go"
             raise ScenarioError(
                 f"{where}: trace: {self.scenario.trace} has requests and no sessions: {what} only "
                 "with a trace of sessions"
             )
-        return found
+        return None if found is None else self._as_sent(found)
+
+    def _as_sent(self, sessions: Sessions) -> Sessions:
+        """Return sessions as long as they are for this server. Raises ScenarioError."""
+        from ..sessions.lengths import divided, with_lengths
+
+        try:
+            shorter = divided(sessions, self.scenario.length_divisor or 1)
+        except SessionError as e:
+            raise ScenarioError(f"scenario {self.scenario.name}: {e}") from e
+        return with_lengths(shorter, self.counter)
 
     def _play(self, sessions: Sessions, scenario: Scenario, level: LoadLevel, repeat: int) -> Part:
         """Return a part that plays recorded sessions."""

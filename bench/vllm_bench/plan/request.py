@@ -130,7 +130,14 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
     for key in ("priority", "response_format", "tools", "tool_choice"):
         if (value := getattr(scenario, key)) is not None:
             body[key] = value
+    if scenario.endpoint == "responses" and "response_format" in body:
+        body["text"] = {"format": _flat(body.pop("response_format"))}
     return {**body, **scenario.extra_body}
+
+
+def _flat(form: dict[str, Any]) -> dict[str, Any]:
+    """Return a `response_format` as a response has it: the schema beside its type."""
+    return {"type": form.get("type"), **(form.get("json_schema") or {})}
 
 
 def limit_field(scenario: Scenario) -> str:

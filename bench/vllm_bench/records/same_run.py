@@ -23,7 +23,7 @@ SETTINGS = (
     *("cache", "headers", "extra_body"),
     *("priority", "response_format", "tools", "tool_choice"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
-    *("history", "max_gap_s", "depth"),
+    *("history", "max_gap_s", "depth", "length_divisor"),
     *("start", "max_in_flight", "warmup_requests", "classes"),
     *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),
 )

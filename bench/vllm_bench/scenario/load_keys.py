@@ -42,6 +42,7 @@ ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
 
 LONGEST_S = 1e7  # months: a larger number is a mistake, and clocks would overflow
+MOST_DIVISOR = 1000  # of recorded lengths: what is left of them then is a template
 
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 
@@ -206,6 +207,13 @@ class LoadKeys(Keys):
         "first",
         None,
     )
+    length_divisor: int | None = setting(
+        "recorded sessions: prompts and answers a so-many-th as long (default: 1)",
+        16,
+        None,
+        ge=1,
+        le=MOST_DIVISOR,
+    )
     num_requests: int | None = setting(
         "requests of each level, one row each; with duration_s: at least",
         200,
@@ -326,6 +334,8 @@ class LoadKeys(Keys):
         for key in ("history", "max_gap_s", "depth"):
             if getattr(self, key) is not None and self.trace is None and talks is None:
                 yield f"{key} goes only with sessions: a trace of them, or conversations"
+        if self.length_divisor is not None and self.trace is None:
+            yield "length_divisor goes only with a trace of sessions"
         if talks is not None and self.trace is not None:
             yield "conversations don't go with trace, which has its own sessions"
         elif talks is not None and self.history == "recorded":

@@ -150,6 +150,7 @@ OF_CLASSES: tuple[str, ...] = (
         "history",
         "max_gap_s",
         "depth",
+        "length_divisor",
         "max_in_flight",
         "warmup_requests",
     ),

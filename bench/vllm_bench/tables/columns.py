@@ -83,13 +83,17 @@ def _absent(part: str, prefix: str) -> RunColumn:
     )
 
 
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number == int(number) else f"{number:.3g}"
+
+
 def _said(figure: str) -> Callable[[RunSummary], Value]:
-    """Return a figure of what the server said; one by kinds as `length 320, stop 12`."""
+    """Return a figure of what the server said; one by kinds as `length:320, stop:12`."""
 
     def value(run: RunSummary) -> Value:
         found = getattr(run.server_said, figure)
         if isinstance(found, Mapping):
-            return ", ".join(f"{kind} {number:.6g}" for kind, number in found.items()) or None
+            return ", ".join(f"{kind}:{_short(number)}" for kind, number in found.items()) or None
         return found if found is None or isinstance(found, str | int | float) else str(found)
 
     return value
