@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
         help="adapters, asked for by their names; the paths are only shown",
     )  # fmt: skip
+    wire.add_argument(
+        "--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing"
+    )
     wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
     wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
     wire.add_argument(
@@ -229,6 +232,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         tokenizer=args.tokenizer,
         adapters=tuple(args.lora_modules),
+        profiler=args.profiler_config is not None,
     )
 
 

@@ -270,7 +270,8 @@ class _Draw(Material):
     def _pool(self) -> tuple[Conversation, ...] | None:
         """The conversations, if the data set is a file of them; None: its prompts are used."""
         dataset, scenario = self.scenario.dataset, self.scenario
-        if scenario.prefill_tokens is not None or not dataset.startswith("file:"):
+        whole = scenario.conversations is not None and scenario.prefill_tokens is None
+        if not whole or not dataset.startswith("file:"):
             return None
         path = Path(dataset.removeprefix("file:")).expanduser()
         return read_conversations(path) if holds_conversations(path) else None

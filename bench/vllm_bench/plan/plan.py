@@ -37,6 +37,7 @@ class Plan:
     drawn: tuple[Part, ...]  # of each class, or one of all; `parts` know the run's name as well
     alone: str | None = None  # the class that is sent without the others
     time_utc: str = "TIME"
+    traced: bool = False  # whether each request carries a traceparent
 
     @property
     def run_id(self) -> str:
@@ -51,7 +52,8 @@ class Plan:
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
-        whole = Whole(self.run_id, self.scenario.name, self.level.concurrency, self.request_rate)
+        load = (self.level.concurrency, self.request_rate)
+        whole = Whole(self.run_id, self.scenario.name, *load, self.traced)
         return tuple(dataclasses.replace(part, whole=whole) for part in self.drawn)
 
     def part(self, index: int) -> Part:

@@ -132,6 +132,7 @@ OWNED_HEADERS = {
     "accept-encoding": None,
     "host": "base_url",
     "x-request-id": None,
+    "traceparent": None,
 }
 
 
