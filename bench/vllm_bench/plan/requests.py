@@ -114,4 +114,4 @@ class Requests(Sequence[PlannedRequest]):
         if self.primers and place >= len(self.warmup) - self.primers:
             return self._own_salt
         # Beside groups nothing of it is found at all, so that the server's hits are theirs.
-        return f"{self.run_id}-warmup" + (f"-{place}" if self.marks else "")
+        return f"{self.run_id}-warmup" + (f"-{place * self.of + self.place}" if self.marks else "")
