@@ -105,7 +105,7 @@ class Requests(Sequence[PlannedRequest]):
             return f"{self.run_id}-{number}"
         if role == "warm-up":
             # Beside groups nothing of it is found at all, so that the server's hits are theirs.
-            return f"{self.run_id}-warmup" + (f"-{index - self.timed}" if self.marks else "")
+            return f"{self.run_id}-warmup" + (f"-{number}" if self.marks else "")
         use = earlier // (self.marks.cycle if self.marks else 1)
         return f"{self._own_salt}-use{use + 1}" if use else self._own_salt
 
