@@ -76,8 +76,8 @@ def test_a_failed_play_and_one_that_goes_on_have_no_time(tmp_path: Path) -> None
     bad = turn("b", 2, 3.0, 4.0, error_kind="http_5xx", error="x", http_status=500)
     jobs = Jobs.of(rows_of(tmp_path, *CHAIN, turn("b", 1, 0.0, 1.0), bad, turn("c", 1, 0.0, 1.0)))
     assert jobs is not None
-    words = [(p.whole, p.failed) for p in jobs.plays]
-    assert words == [(True, False), (False, True), (False, False)]
+    words = ["whole" if p.whole else "failed" if p.failed else p.goes_on for p in jobs.plays]
+    assert words == ["whole", "failed", True]
     assert [not math.isnan(v) for v in jobs.over_rows("job_s")] == [
         False,
         False,
@@ -89,7 +89,7 @@ def test_a_failed_play_and_one_that_goes_on_have_no_time(tmp_path: Path) -> None
 
 def test_a_play_that_began_at_depth_is_not_whole(tmp_path: Path) -> None:
     (found,) = plays(tmp_path, *CHAIN[1:])
-    assert (found.whole, found.failed) == (False, False)
+    assert (found.whole, found.failed, found.goes_on) == (False, False, False)
 
 
 def test_rows_without_sessions_have_no_jobs(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def jobs_cut(facts: Facts) -> Doubt | None:
     jobs = facts.jobs
     if jobs is None:
         return None
-    going = sum(not play.whole and not play.failed for play in jobs.plays)
+    going = sum(play.goes_on for play in jobs.plays)
     ended = sum(play.whole for play in jobs.plays)
     if going <= MANY_CUT * len(jobs.plays) and (ended or not going):
         return None

@@ -106,7 +106,7 @@ def job_figures(
     return JobFigures(
         ended=len(whole),
         failed=sum(play.failed for play in jobs.plays),
-        still_going=sum(not play.whole and not play.failed for play in jobs.plays),
+        still_going=sum(play.goes_on for play in jobs.plays),
         per_h=per_h,
         per_h_per_gpu=per_h / gpus if per_h is not None and gpus else None,
         per_h_per_user=3600 * len(whole) / total_s if total_s else None,

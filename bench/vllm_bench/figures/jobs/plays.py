@@ -22,6 +22,7 @@ class Play:
     last_row: int  # of the turn that ended last
     failed: bool
     whole: bool  # every turn of the session was sent, and succeeded
+    goes_on: bool  # it had neither ended nor failed; one that began deeper is in no figure
     job_s: float
     job_wait_s: float  # tools and thinking on the path that decided it, as planned
 
@@ -69,11 +70,13 @@ class _Turn:
 
 def _play(turns: dict[int, _Turn]) -> Play:
     last = max(turns.values(), key=lambda turn: turn.end_s)
+    whole = len(turns) == last.of and all(t.error_kind is None for t in turns.values())
     bad = any(turn.error_kind not in (None, "cancelled") for turn in turns.values())
     return Play(
         last_row=last.row,
         failed=bad,
-        whole=len(turns) == last.of and all(t.error_kind is None for t in turns.values()),
+        whole=whole,
+        goes_on=not whole and not bad and 1 in turns,
         job_s=last.end_s - min(turn.sent_s for turn in turns.values()),
         job_wait_s=sum(turn.wait_s or 0.0 for turn in _path(turns, last)),
     )
