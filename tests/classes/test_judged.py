@@ -180,7 +180,7 @@ SCENARIO = {
 def test_a_search_has_each_class_s_objectives() -> None:
     classes = {"chat": {"share": 0.7}, "legal": {"share": 0.3, "slo": {"ttft_ms": {"p90": 2000}}}}
     found = objectives(Scenario.model_validate({**SCENARIO, "classes": classes}))
-    assert [(o.of_class, o.share, o.limit_ms) for o in found[""]] == [
+    assert [(o.of_class, o.share, o.limit) for o in found[""]] == [
         ("chat", 0.95, 500.0),
         ("legal", 0.9, 2000.0),
     ]

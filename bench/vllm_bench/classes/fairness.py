@@ -99,11 +99,18 @@ def fairness_lines(found: Fairness) -> Iterator[str]:
 def _slowed(found: Fairness, percentile: float) -> str:
     """Return the slowdowns at a percentile, and worst over best: who it is, who paid."""
     some = found.of(percentile)
-    each = ", ".join(f"{printable(one.class_name, 32)} {_words(one)}" for one in some)
     spread = next((one for one in found.apart if one.percentile == percentile), None)
     figure = next((one.figure for one in some if one.ratio is not None), some[0].figure)
+    names = {one.class_name: _named(one, figure) for one in some}
+    each = ", ".join(f"{names[one.class_name]} {_words(one)}" for one in some)
     head = f"{figure} p{percentile:g}, mixed ÷ alone: {each}"
     return head if spread is None else f"{head}; {_spread(spread)}{_paid(found, percentile)}"
+
+
+def _named(one: Slowdown, figure: str) -> str:
+    """Return a class's name, with what is compared of it where that isn't what the line is of."""
+    other = f" ({one.figure})" if one.ratio is not None and one.figure != figure else ""
+    return f"{printable(one.class_name, 32)}{other}"
 
 
 def _words(one: Slowdown) -> str:
