@@ -13,10 +13,10 @@ The objectives are the scenario's slo, and each of its slo_tiers, which has an a
 a scenario with conversations or recorded sessions the answer is a number of sessions. The load is
 doubled from --low (never past --high) until a run doesn't meet them, then the bracket is halved
 until it is 3 % wide. Then the answer is confirmed: 3 to 6 runs with other prompts and times, whose
-share of late requests together must lie within what is allowed, with 90 %; else it is tried again 3 %
-lower. A run that is clearly over is ended early. Between two runs the server comes to rest. Where
-the objectives aren't met, the answer says which one broke first, and what the server said then.
-docs/jobs/HIGHEST.md.
+share of late requests together must lie within what is allowed, with 90 %; else it is tried again
+3 % lower. A run that is clearly over is ended early. Between two runs the server comes
+to rest. Where the objectives aren't met, the answer says which one broke first, and what the server
+said then. docs/jobs/HIGHEST.md.
 
 --low and --high are, if not given, the lowest and the highest of the scenario's levels, an eighth
 and eight times of an only one, else 1 and 1024. --minutes is what the search may take; with little
