@@ -77,6 +77,8 @@ KINDS = {
     "no_tokens": Kind("a stream has its finish and its usage, but no token"),
     "only_thinks": Kind("a chat's whole reply is reasoning"),
     "other_model": Kind("the reply names another model"),
+    "garbled": Kind("above this many in flight answers are garbled", None, COUNT, 16),
+    "reworded": Kind("above this many in flight answers are put in other words", None, COUNT, 16),
     "ignore_salt": Kind("the prefix cache takes no notice of cache_salt"),
     "stand_still": Kind(
         "no token is made for this long in every 10 s", None, DURATION, 2.0, STAND_STILL_EVERY_S

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ class Part:
     place: int = 0  # among the scenario's classes
     of: int = 1
     whole: Whole = Whole()
+    answers: Mapping[str, str] = field(default_factory=dict)  # to questions, by the prompt's id
 
     @functools.cached_property
     def measured(self) -> int:
@@ -217,6 +218,7 @@ class Part:
             stream=self.scenario.stream,
             start_ns=start_ns,
             secrets=self.secrets,
+            keep_text=bool(self.answers),
         )
 
     def _counted_by_the_server(self, number: int) -> int | None:

@@ -14,6 +14,7 @@ from ..vllm.address import Tls
 from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
+MOST_SEED = 2**31  # some servers keep a seed in 32 bits
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 # Fields of a request that change its prompt, and that vLLM's /tokenize takes as well.
 TOKENIZED = {
@@ -107,6 +108,8 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
         body["stream_options"] = {"include_usage": True}
     if scenario.ignore_eos:
         body["ignore_eos"] = True
+    if scenario.quality is not None:  # nothing but the load may differ between two passes
+        body |= {"top_p": 1.0, "seed": scenario.seed % MOST_SEED}
     return {**body, **scenario.extra_body}
 
 

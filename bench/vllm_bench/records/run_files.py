@@ -24,6 +24,8 @@ WRITTEN = (
     ("telemetry", ".csv"),
     ("server_metrics", ".csv"),
     ("plans", ".csv"),
+    ("answers", ".csv"),
+    ("answers", ".jsonl"),
 )
 PICTURES = ("ttft_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf", "timeline", "waterfall")
 FORMATS = (".png", ".svg", ".pdf")

@@ -231,6 +231,7 @@ SHAPE: dict[str, Shape] = {
         **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
         **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
         "max_in_flight": or_null(from_1),
+        "quality": {**dict.fromkeys(("pass", "set"), text), "questions": count},
     },
     "unmeasured": {"*": tokens},
     "client_health": {

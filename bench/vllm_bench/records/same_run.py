@@ -22,7 +22,7 @@ SETTINGS = (
     *("endpoint", "stream", "temperature", "max_new_tokens", "ignore_eos"),
     *("cache", "headers", "extra_body"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
-    *("start", "max_in_flight", "warmup_requests", "classes"),
+    *("start", "max_in_flight", "warmup_requests", "classes", "quality"),
     *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),
 )
 SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fingerprint")

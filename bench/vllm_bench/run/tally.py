@@ -11,14 +11,18 @@ from pathlib import Path
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
+from ..quality.score import scored
+from ..records.beside.answers import AnswerRow, AnswerWriter
 from ..records.beside.token_file import TokenWriter
 from ..records.request_record import RecordWriter, RequestRecord
 from ..reply.exchange import Exchange, Failure, PackedSegment
 from ..reply.outcome import judge, reply_to
+from ..reply.record import shown
 from ..reply.reply import Reply
 from ..reply.token_reads import grouped
 
 MOST_MODELS, MOST_NAME = 8, 200  # names that are kept of the models in replies, and characters
+CUT_ENDS = ("length", "model_length")  # how a reply ends at its most tokens
 OTHER_MODELS = "(others)"  # further names, counted together
 
 
@@ -34,13 +38,17 @@ class Tally:
         self._progress = progress
         self._rows = rows
         self._tokens: TokenWriter | None = None
+        self._answers: AnswerWriter | None = None  # where the prompts are questions
         self._start_ns = time.perf_counter_ns()  # of the warm-up, until the run's own start
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
         self._ended: list[tuple[RequestRecord, Reply]] = []  # measured, not yet written
 
-    def begin(self, start_ns: int, tokens_folder: Path | None) -> None:
+    def begin(
+        self, start_ns: int, tokens_folder: Path | None, answers: AnswerWriter | None = None
+    ) -> None:
         """Note the start. Raises OSError."""
         self._start_ns = start_ns
+        self._answers = answers
         if tokens_folder is not None:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
@@ -93,12 +101,36 @@ class Tally:
             for record, reply in ended:
                 self._tokens.write(record.request_index, grouped(reply, self._start_ns))
             self._tokens.flush()
+        if self._answers is not None:
+            self._answers.write(
+                [self._answer(*one) for one in ended if one[0].error_kind is None],
+                self._plan.secrets,
+            )
         return records
 
+    def _answer(self, record: RequestRecord, reply: Reply) -> tuple[AnswerRow, str]:
+        """Return what a reply to a question says, and its text."""
+        text, index = reply.text or "", record.request_index
+        wanted = self._plan.part(index).answers[record.prompt_id]
+        cut = record.finish_reason in CUT_ENDS or reply.text_cut
+        found = scored(text, wanted, cut=cut)
+        row = AnswerRow(
+            request_index=index,
+            prompt_id=record.prompt_id,
+            right=int(found.right),
+            found=shown(found.found, self._plan.secrets),
+            unparsed=int(found.unparsed),
+            cut=int(found.cut),
+            text_sha256=found.text_sha256,
+            tokens=record.completion_tokens,
+        )
+        return row, text
+
     def close(self) -> None:
-        """Close the stamps' file. Raises OSError."""
-        if self._tokens is not None:
-            self._tokens.close()
+        """Close the files beside the rows. Raises OSError."""
+        for file in (self._tokens, self._answers):
+            if file is not None:
+                file.close()
 
     def _reply(self, index: int) -> Reply:
         if index not in self._open:

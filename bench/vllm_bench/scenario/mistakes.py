@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations
+from .load_keys import Conversations, Quality
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
@@ -61,7 +61,9 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}" + nearest(str(error["loc"][-1]), [*Conversations.model_fields])
+        return f"unknown key {key}" + nearest(
+            str(error["loc"][-1]), [*Conversations.model_fields, *Quality.model_fields]
+        )
     what = _wanted(error, examples)
     if not key:
         return what  # a mistake of several keys, which the message names

@@ -14,10 +14,10 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import UsageError
 from .by_flags import FLAGS
-from .load_keys import ARRIVAL_KEYS, LoadKeys, replaced, setting
+from .load_keys import ARRIVAL_KEYS, LoadKeys, Quality, replaced, setting
 from .mistakes import explain, nearest, short_word, usable_url, variable_name, word
 from .objectives import Tiers
-from .request_keys import RequestKeys
+from .request_keys import RequestKeys, quality_problems, with_questions
 from .secrets import MASK, masked_settings
 from .yaml_file import YamlError, read_yaml
 
@@ -60,10 +60,28 @@ class Scenario(RequestKeys, LoadKeys):
         {"interactive": {"ttft_ms": {"p99": 300}}},
         None,
     )
+    quality: Quality | None = setting(
+        "questions with known answers: which of them load makes wrong (docs/QUALITY.md)",
+        {"set": "arithmetic", "questions": 400},
+        None,
+    )
     gpus: int | None = setting(
         "number of the server's GPUs (default: those sampled)", 2, None, ge=1
     )
     gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _questions_are_the_prompts(cls, given: Any) -> Any:
+        asked = isinstance(given, dict) and given.get("quality") is not None
+        return with_questions(given) if asked else given
+
+    @model_validator(mode="after")
+    def _quality_decides(self) -> Scenario:
+        problems = [*quality_problems(self, self.quality)] if self.quality else []
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     @model_validator(mode="after")
     def _load_and_prompts_agree(self) -> Scenario:
@@ -95,6 +113,18 @@ class Scenario(RequestKeys, LoadKeys):
             given = {k: v for k, v in given.items() if k not in ARRIVAL_KEYS}
             given |= {"concurrencies": [own.streams], "duration_s": self.duration_s or 1.0}
         return Scenario.model_validate({**given, **own.own})
+
+    def one_at_a_time(self, name: str) -> Scenario:
+        """Return the scenario of questions as it asks them alone; `name` is in its label.
+
+        Objectives are on the levels: nobody asks for a rate of one stream.
+        """
+        given = self.model_dump(exclude_unset=True)
+        gone = (*ARRIVAL_KEYS, "start", "repeats", "slo", "slo_tiers")
+        given = {key: value for key, value in given.items() if key not in gone}
+        alone = Scenario.model_validate({**given, "concurrencies": [1]})
+        label = "-".join(filter(None, (self.label, f"quality-{name}")))
+        return alone.model_copy(update={"label": label})
 
     def masked(self) -> dict[str, Any]:
         """Return the settings for a file: what is or looks like a secret is masked."""

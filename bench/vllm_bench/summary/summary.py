@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers.lost import findings as answer_findings
+from ..answers.lost import judged as answers_judged
+from ..answers.side import PASSES, AnswersSide, answers_side, paired
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
@@ -28,10 +31,11 @@ from ..figures.throughput import (
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
+from ..records.beside.answers import read_answers
 from ..records.beside.sample_file import read_gpu_rows, read_server_rows
-from ..records.find_runs import Run
+from ..records.find_runs import Run, head_of
 from ..records.request_record import RecordsError
-from ..records.row import doc
+from ..records.row import Rows, doc
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
@@ -113,6 +117,7 @@ class RunSummary(OfRun):
     waited_for_cap: int | None  # requests; None: no cap
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     turns: tuple[Turn, ...]  # of conversations
+    answers: AnswersSide | None  # to questions; None: the prompts are none, or they are missing
     server_side: ServerSide  # from the server's own metrics
     gpu_side: GpuSide
     energy: Energy
@@ -142,6 +147,12 @@ class RunSummary(OfRun):
     def client_reads(self) -> Reads | None:
         """How the tokens were stamped and read; None where the run's JSON doesn't say."""
         return reads_of(self.info)
+
+    @property
+    def questions(self) -> Mapping[str, Any]:
+        """Which pass over which questions it is (see plan/plan.py); empty: none."""
+        found = self.plan("quality")
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def prompts_sha256(self) -> object:
@@ -217,6 +228,7 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
         turns=_turns(facts),
+        answers=_told(run, partial(_answers, run)),
         server_side=server_side(facts),
         gpu_side=gpus,
         energy=energy(facts, gpus, steady),
@@ -294,9 +306,94 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
     )
 
 
-def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
-    """Return summaries by scenario, level and time."""
-    return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))
+# ---- answers to questions: a level is judged against the questions alone, with other levels ----
+
+
+def _answers(run: Run) -> AnswersSide | None:
+    found = run.info.plan.get("quality") if run.info else None
+    asked = next((p for p in PASSES if found and found.get("pass") == p), None)
+    rows = read_answers(run.path) if asked else None
+    return answers_side(rows, asked) if asked and rows is not None else None
+
+
+def with_answers_judged(summaries: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return the summaries with what their answers say together; those without stay as they are."""
+    sessions: dict[object, list[int]] = {}
+    for place, run in enumerate(summaries):
+        if run.questions and run.info:
+            key = (run.folder, run.info.session, run.scenario, str(run.setting("quality")))
+            sessions.setdefault(key, []).append(place)
+    found = list(summaries)
+    for places in sessions.values():
+        for place, run in zip(places, _of_session([found[p] for p in places]), strict=True):
+            found[place] = run
+    return found
+
+
+def _of_session(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return the runs of one session, each level's answers judged."""
+    passes = [run.questions.get("pass") for run in runs]
+    alone = next((r for r, asked in zip(runs, passes, strict=True) if asked == "alone"), None)
+    rows, side = _alone(runs[0]) if alone is None else (_rows(alone), alone.answers)
+    found = [_against(run, rows, side) for run in runs]
+    levels = [place for place, asked in enumerate(passes) if asked == "load"]
+    sides = [answers for place in levels if (answers := found[place].answers) is not None]
+    judged = iter(answers_judged(sides, side))
+    for place in levels:
+        run = found[place]
+        found[place] = _with_findings(run, None if run.answers is None else next(judged))
+    return [old if _says_the_same(old, new) else new for old, new in zip(runs, found, strict=True)]
+
+
+def _alone(run: RunSummary) -> tuple[Rows | None, AnswersSide | None]:
+    """Return the answers alone of a session whose run of them wasn't asked for, from its files."""
+    for path in sorted(run.folder.glob("*quality-alone-*.json")):
+        info = head_of(path)
+        same = run.info and info and info.session == run.info.session
+        if same and info and info.scenario.get("name") == run.scenario:
+            rows = _readable(path)
+            return rows, None if rows is None else answers_side(rows, "alone")
+    return None, None
+
+
+def _rows(run: RunSummary) -> Rows | None:
+    return _readable(run.folder / f"{run.name}.csv")
+
+
+def _readable(path: Path) -> Rows | None:
+    """Return a run's answers; None where they are missing, or damaged: its own summary says so."""
+    try:
+        return read_answers(path)
+    except RecordsError:
+        return None
+
+
+def _against(run: RunSummary, alone: Rows | None, side: AnswersSide | None) -> RunSummary:
+    rows = None if run.questions.get("pass") == "alone" else _rows(run)
+    if rows is None or alone is None or side is None or run.answers is None or side.match is None:
+        return run
+    asked = int(run.questions.get("questions") or 0)
+    against = paired(rows, alone, side.match, asked)
+    return replace(run, answers=replace(run.answers, against=against))
+
+
+def _with_findings(run: RunSummary, side: AnswersSide | None) -> RunSummary:
+    """Return a level's run with what is found about its answers, in place of what was."""
+    others = [f for f in run.verdict.findings if not f.code.startswith("answers_")]
+    found = sorted([*others, *answer_findings(side)], key=lambda f: -f.severity)
+    return replace(run, answers=side, verdict=replace(run.verdict, findings=tuple(found)))
+
+
+def _says_the_same(one: RunSummary, other: RunSummary) -> bool:
+    return one.answers == other.answers and one.verdict == other.verdict
+
+
+def sorted_summaries(summaries: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return summaries by scenario, level and time, answers judged."""
+    return sorted(
+        with_answers_judged(summaries),
+        key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name),
+    )
 
 
 def headline(summaries: Sequence[RunSummary]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..answers.lost import side_words
 from ..figures.absent import observed
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
@@ -48,6 +49,7 @@ def sections(series: Series) -> list[Section]:
     """Return the sections under a series' own table, those with nothing in them left out."""
     found = (
         Section("Objectives", [], objective_lines(series)),
+        Section("Answers", [], answer_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
         Section("Server and GPUs", server_rows(series), server_lines(series)),
@@ -109,6 +111,15 @@ def _share(found: Attainment) -> str:
         f", {100 * share:.3g} % of {counted(found.arrivals, 'request')} met {every} "
         f"(95 % interval {100 * interval.low:.3g} to {100 * interval.high:.3g})"
     )
+
+
+def answer_lines(series: Series) -> list[str]:
+    """Return a line for each run of questions: how many are right, and which were lost."""
+    return [
+        f"{words}: {side_words(run.answers)}"
+        for words, run in series.run_words
+        if run.answers is not None
+    ]
 
 
 def stability_lines(series: Series) -> list[str]:

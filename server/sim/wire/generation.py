@@ -10,6 +10,7 @@ import orjson
 
 from .errors import ApiError, bad_value, invalid
 from .settings import Settings
+from .sums import worked_out
 from .tokens import EOS, chat_prompt
 from .vocabulary import Vocabulary, vocabulary
 
@@ -59,6 +60,7 @@ class GenerationRequest:
     return_token_ids: bool
     cache_salt: str | None
     reasoning: bool  # the reply begins with reasoning
+    worked_out: str | None = None  # the reply to a sum; None: the usual words
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,15 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         return_token_ids=bool(body.get("return_token_ids")),
         cache_salt=body.get("cache_salt"),
         reasoning=settings.reasoning and endpoint == CHAT,
+        worked_out=worked_out(_last_said(body.get(field))),
     )
+
+
+def _last_said(given: object) -> str:
+    """Return a prompt's text, or that of a chat's last message; empty: it is no plain text."""
+    last = given[-1] if isinstance(given, list) and given else given
+    said = last.get("content") if isinstance(last, dict) else last
+    return said if isinstance(said, str) else ""
 
 
 def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ chat model's answers), unless the request sets its length.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import zlib
@@ -18,7 +19,7 @@ import orjson
 
 from .generation import GenerationRequest
 from .settings import Settings
-from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes
+from .tokens import EOS, NON_ASCII_IDS, SPOKEN_IDS, token_bytes, tokenize
 
 _MEDIAN_TOKENS = 120.0
 _SPREAD = 0.7  # of the logarithm: one reply in twenty is over three times the median
@@ -55,11 +56,31 @@ def _make_reply(ask: GenerationRequest, choice: int, seed: int, voice: Sequence[
     rng = random.Random((digest << 64) ^ (seed << 32) ^ (ask.seed << 8) ^ choice)
     length, ends_itself = _length(ask, rng)
     thinks = rng.randint(*_REASONING_TOKENS)
+    if ask.worked_out is not None and not ask.ignore_eos:
+        return _answer(ask, rng.choices(voice, k=thinks if ask.reasoning else 0))
     tokens = rng.choices(voice, k=length - ends_itself)
     reasoning = min(thinks, len(tokens)) if ask.reasoning else 0
     tokens += [EOS] * ends_itself
     pieces = [_ESCAPED[token] for token in tokens]
     return Reply(tokens, pieces, "stop" if ends_itself else "length", reasoning)
+
+
+def _answer(ask: GenerationRequest, thoughts: list[int]) -> Reply:
+    """Return the answer to a sum, after the thoughts; `max_tokens` may cut it."""
+    whole = [*thoughts, *tokenize(ask.worked_out or ""), EOS]
+    tokens = whole[: ask.max_tokens]
+    pieces = [_escaped(token) for token in tokens]
+    ends_itself = len(tokens) == len(whole)
+    return Reply(
+        tokens, pieces, "stop" if ends_itself else "length", min(len(thoughts), len(tokens))
+    )
+
+
+@functools.cache
+def _escaped(token: int) -> bytes:
+    """Return a token's text as it is inside a JSON string; a sum's are all ASCII."""
+    known = _ESCAPED.get(token)
+    return orjson.dumps(token_bytes(token).decode())[1:-1] if known is None else known
 
 
 def _length(ask: GenerationRequest, rng: random.Random) -> tuple[int, bool]:
