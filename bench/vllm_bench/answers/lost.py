@@ -14,6 +14,7 @@ from ..stats.paired import holm
 from ..verdict.finding import Finding, Severity
 from .side import Against, AnswersSide
 
+CODES = ("answers_lost", "answers_changed", "answers_unjudged")
 LEVEL = 0.05  # of false alarms, over all levels of a session
 SUSPECT, INVALID = 0.01, 0.03  # net loss, as a share of the pairs
 UNFIT = 0.05  # of the replies alone: with more that can't be scored, the rule doesn't fit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..compare.comparison import Comparison
 from ..compare.words import answer, shown_name
@@ -14,7 +14,7 @@ from ..search.kept import Search
 from ..search.words import answer_lines
 from ..summary.levels import Level, Series, series_of
 from ..summary.series_names import named_series, run_label, slug
-from ..summary.summary import RunSummary, headline, sorted_summaries
+from ..summary.summary import RunSummary, headline, sorted_summaries, with_answers_judged
 from ..tables.text_tables import setup_words
 from .against_load import against_load
 from .capacity import pareto_chart, search_chart
@@ -67,6 +67,12 @@ def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
     ):
         over = heading(f"{title}: {run_label(summary)}, {summary.load.words}", [summary])
         yield Picture(f"{summary.name}_{name}", over, chart, why_not)
+
+
+def judged_together(runs: Sequence[DrawnRun]) -> list[DrawnRun]:
+    """Return the runs with what their answers say together: to be done before any is drawn."""
+    judged = with_answers_judged([run.summary for run in runs])
+    return [replace(run, summary=one) for run, one in zip(runs, judged, strict=True)]
 
 
 def all_series(runs: Sequence[DrawnRun]) -> list[tuple[str, Series]]:

@@ -30,7 +30,7 @@ from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries
-from ..tables.level_lines import repeat_lines, server_lines, stability_lines
+from ..tables.level_lines import answer_lines, repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
 from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
@@ -110,7 +110,12 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
         "turns": turns_table(runs),
         "errors": errors_table(runs),
         "figures": figures_table(runs),
-        "lines": [*stability_lines(series), *repeat_lines(series), *unbounded(series)],
+        "lines": [
+            *answer_lines(series),
+            *stability_lines(series),
+            *repeat_lines(series),
+            *unbounded(series),
+        ],
         "server_lines": server_lines(series),
         "footnotes": footnotes(series),
         "again": again(series, name),

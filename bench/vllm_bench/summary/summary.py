@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers.lost import CODES as ANSWER_CODES
 from ..answers.lost import findings as answer_findings
 from ..answers.lost import judged as answers_judged
 from ..answers.side import PASSES, AnswersSide, answers_side, paired
@@ -379,7 +380,7 @@ def _against(run: RunSummary, alone: Rows | None, side: AnswersSide | None) -> R
 
 def _with_findings(run: RunSummary, side: AnswersSide | None) -> RunSummary:
     """Return a level's run with what is found about its answers, in place of what was."""
-    others = [f for f in run.verdict.findings if not f.code.startswith("answers_")]
+    others = [f for f in run.verdict.findings if f.code not in ANSWER_CODES]
     found = sorted([*others, *answer_findings(side)], key=lambda f: -f.severity)
     return replace(run, answers=side, verdict=replace(run.verdict, findings=tuple(found)))
 
