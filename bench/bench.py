@@ -60,7 +60,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vllm_bench.errors import BenchError
+from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.flags import number, seconds, whole, workers
 from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
@@ -97,6 +97,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
+    if args.alone and not any(scenario.classes for scenario in scenarios):
+        raise UsageError("--alone: none of the scenarios has classes (a key of a scenario)")
     session = Session(
         environ=os.environ,
         interrupts=INTERRUPTS,
@@ -113,6 +115,7 @@ def _bench(args: argparse.Namespace) -> int:
         server_metrics=args.server_metrics,
         telemetry_command=args.telemetry_command,
         dcgm_url=args.dcgm_url,
+        each_alone=args.alone,
     )
     if args.dry_run:
         for scenario in scenarios:
@@ -154,6 +157,8 @@ def _parse() -> argparse.Namespace:
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
     add("--texts", action="store_true", help=texts)
+    alone = "after each run of classes one of each class without the others"
+    add("--alone", action="store_true", help=alone)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     add("--resume", action="store_true", help="leave out the runs that are complete in D already")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
@@ -241,8 +246,9 @@ def _say_how_to_keep(scenario: Scenario) -> None:
 
 def _judged(done: Sequence[RunSummary], rows: Path) -> list[RunSummary]:
     """Read a run back from its files, print its verdict, and return it behind those before it."""
+    from vllm_bench.answers.together import with_answers_judged
     from vllm_bench.records.find_runs import load_run
-    from vllm_bench.summary.summary import summarize, with_answers_judged
+    from vllm_bench.summary.summary import summarize
     from vllm_bench.verdict.verdict import headline
 
     found = with_answers_judged([*done, summarize(load_run(rows))])

@@ -10,13 +10,13 @@ Reads results/<run_id>.csv, <run_id>.json and the folders next to them (tokens/,
 server_metrics/). Runs are named as for summarize.py: by file, id, glob or folder. Writes into
 plots/ in the folder of the first run, or of --results-dir:
 
-    <run_id>_ttft_cdf.png, _latency_cdf, _itl_cdf, _chunk_gap_cdf
+    <run_id>_ttft_cdf.png, _ttfa_cdf, _latency_cdf, _itl_cdf, _chunk_gap_cdf
                                 distributions, p50, p95 and p99 marked; a thin line for each
                                 other run of the same level. ITL: a gap counts for its tokens
     <run_id>_timeline.png       arrivals and ends, requests in flight, output tokens/s, TTFT and
                                 failures, KV cache, GPUs: on one clock, the steady window shaded
     <run_id>_waterfall.png      up to 200 requests, one row each: until first token, decode
-    <scenario>_ttft_overlay.png, <scenario>_latency_overlay.png     from two runs on
+    <scenario>_ttft_overlay.png, _ttfa_overlay, _latency_overlay     from two runs on
     <scenario>_load.png         TTFT, TPOT, latency with 95 % intervals and objectives, throughput
                                 and its knee against load: from two levels on
     <scenario>_pareto.png       tokens/s by GPU against tokens/s for a user: from two levels on
@@ -66,7 +66,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
 
 
-OF_SERIES = ("_ttft_overlay", "_latency_overlay", "_load", "_pareto")
+OF_SERIES = ("_ttft_overlay", "_ttfa_overlay", "_latency_overlay", "_load", "_pareto")
 MOST_NAMED = 3  # pictures of runs that are gone; the others are counted
 
 

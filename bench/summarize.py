@@ -15,10 +15,11 @@ there, tokens/<run_id>.npz, when each token came. A run may be named by either f
 a glob (quoted or not) or by its folder; CSV files that aren't runs are skipped where a glob
 or a folder found them, and refused where they are named.
 
-Writes summary.csv (one row per run), summary_levels.csv (one row per level, over its repeats),
-summary.md (to paste into a pull request) and summary.json (all of it; --schema)
-into the folder of the first run, or into --results-dir. What is named, or has the label, is written
-beside them: summaries/<run_id>.csv and so on, or summaries/<label>.csv; summary.* stay as they are.
+Writes summary.csv (one row per run, and one for each of its classes of users), summary_levels.csv
+(one row per level, over its repeats; likewise), summary.md (to paste into a pull request) and
+summary.json (all of it; --schema) into the folder of the first run, or into --results-dir. What is
+named, or has the label, is written beside them: summaries/<run_id>.csv and so on, or
+summaries/<label>.csv; summary.* stay as they are.
 With --format vllm also vllm/<run_id>.json.
 Figures are computed from these files alone, at any time.
 
@@ -165,13 +166,14 @@ def _files(
 ) -> Iterator[tuple[Path, bytes]]:
     from vllm_bench.records.row import to_csv
     from vllm_bench.summary.levels import series_of
+    from vllm_bench.summary.summary import with_classes
     from vllm_bench.tables.columns import SUMMARY_COLUMNS
     from vllm_bench.tables.document import to_json
     from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
     from vllm_bench.tables.markdown import to_markdown
 
     base = f"summaries/{name}" if name else "summary"
-    yield folder / f"{base}.csv", to_csv(SUMMARY_COLUMNS, summaries)
+    yield folder / f"{base}.csv", to_csv(SUMMARY_COLUMNS, with_classes(summaries))
     yield folder / f"{base}_levels.csv", to_csv(LEVEL_COLUMNS, level_rows(series_of(summaries)))
     yield folder / f"{base}.md", to_markdown(summaries).encode()
     yield folder / f"{base}.json", to_json(summaries)

@@ -23,21 +23,24 @@ from vllm_bench.flags import Parser
 from vllm_bench.script import without
 
 try:
+    from sim.beyond import Beyond
     from sim.engine.engine import EngineConfig
     from sim.engine.profiles import PROFILES
     from sim.faults import KINDS, read_faults
     from sim.serve import Plan, serve
-    from sim.wire.settings import ExactPace, Settings
+    from sim.wire.settings import ExactPace, Settings, Thinking
     from sim.wire.vocabulary import vocabulary
 except ModuleNotFoundError as e:
     sys.exit(without(e))
 
 DEFAULT_PROFILE = "llama-8b-a100"
+PARSERS = ("qwen3", "deepseek_r1", "none")
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
     "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
-    "kv_cache_dtype", "num_gpu_blocks", "no_enable_prefix_caching",
+    "kv_cache_dtype", "num_gpu_blocks", "block_size", "no_enable_prefix_caching",
+    "scheduling_policy", "max_loras",
 )  # fmt: skip
 
 
@@ -60,7 +63,28 @@ def _parser() -> argparse.ArgumentParser:
     wire.add_argument("--stream-interval", type=_positive, default=1)
     wire.add_argument("--enable-prompt-tokens-details", action="store_true")
     wire.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    wire.add_argument(
+        "--reasoning-parser", choices=PARSERS,
+        help="marks end thoughts; deepseek_r1 counts none, none leaves them within the text",
+    )  # fmt: skip
+    wire.add_argument(
+        "--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64"
+    )
+    wire.add_argument(
+        "--reasoning-key", choices=("reasoning", "reasoning_content"), default="reasoning",
+        help="of thoughts in deltas; older servers have the second",
+    )  # fmt: skip
+    wire.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
+    wire.add_argument(
+        "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
+        help="adapters, asked for by their names; the paths are only shown",
+    )  # fmt: skip
     wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
+    wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
+    wire.add_argument(
+        "--num-speculative-tokens", type=int, default=0, metavar="N", help="drafts in /metrics"
+    )
+    wire.add_argument("--lora-modules", nargs="+", default=[], metavar="NAME[=PATH]")
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
@@ -90,7 +114,16 @@ def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--num-gpu-blocks", type=_positive, metavar="N", help="in place of the memory share"
     )
+    group.add_argument(
+        "--block-size", type=_positive, metavar="TOKENS", help="of the KV cache; default 16"
+    )
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
+    group.add_argument(
+        "--scheduling-policy", choices=("fcfs", "priority"), help="of the queue; default fcfs"
+    )
+    group.add_argument(
+        "--max-loras", type=_positive, metavar="N", help="adapters at the same time; default 1"
+    )
 
 
 def main() -> int:
@@ -105,9 +138,13 @@ def main() -> int:
     except ValueError as e:
         parser.error(str(e))
     dev_mode = os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0")
-    plan = Plan(
-        settings, args.host, args.port, pace, args.truth, faults, _passed(parser, args), dev_mode
+    passed = _passed(parser, args)
+    beyond = Beyond(
+        engines=args.data_parallel_size,
+        drafted=args.num_speculative_tokens,
+        adapters=_adapters(args),
     )
+    plan = Plan(settings, args.host, args.port, pace, args.truth, faults, passed, dev_mode, beyond)
     try:
         if args.truth is not None:
             args.truth.write_bytes(b"")  # a run's truth file starts empty
@@ -140,6 +177,8 @@ def _check_modes(args: argparse.Namespace) -> None:
             given = getattr(args, flag) is not None
             if given and args.exact != wanted:
                 raise ValueError(f"--{flag.replace('_', '-')} {advice}")
+    if (args.lora_modules or args.max_loras) and not args.enable_lora:
+        raise ValueError("adapters need --enable-lora")
 
 
 def _exact_pace(args: argparse.Namespace) -> ExactPace:
@@ -153,12 +192,17 @@ def _engine(args: argparse.Namespace, max_model_len: int) -> EngineConfig:
     dtype = args.kv_cache_dtype or "auto"
     budget = args.max_num_batched_tokens or profile.max_num_batched_tokens
     share = 0.92 if args.gpu_memory_utilization is None else args.gpu_memory_utilization
+    size = args.block_size or 16
+    blocks = args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget, size)
     config = EngineConfig(
         max_num_batched_tokens=budget,
         max_num_seqs=args.max_num_seqs or profile.max_num_seqs,
-        num_gpu_blocks=args.num_gpu_blocks or profile.num_gpu_blocks(share, dtype, budget),
+        num_gpu_blocks=blocks,
+        block_size=size,
         max_model_len=max_model_len,
         enable_prefix_caching=not args.no_enable_prefix_caching,
+        scheduling_policy=args.scheduling_policy or "fcfs",
+        max_loras=args.max_loras or 1,
         step_times=profile.step_times_with(dtype),
     )
     if config.longest_request_tokens < max_model_len:
@@ -174,21 +218,44 @@ def _settings(args: argparse.Namespace) -> Settings:
     vocabulary(args.tokenizer)  # loaded now: what is wrong with it shows at the start
     return Settings(
         model=args.model,
-        served_names=tuple(args.served_model_name or [args.model]),
+        served_names=(*(args.served_model_name or [args.model]), *_adapters(args)),
         max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
-        reasoning=args.reasoning,
+        reasoning=args.reasoning or args.reasoning_parser is not None,
+        thinking=Thinking(
+            args.reasoning_tokens or Thinking().tokens, args.reasoning_parser, args.reasoning_key
+        ),
         api_keys=tuple(args.api_key or filter(None, [os.environ.get("VLLM_API_KEY")])),
         seed=args.seed,
         tokenizer=args.tokenizer,
+        adapters=tuple(args.lora_modules),
     )
+
+
+def _adapters(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(module.partition("=")[0] for module in args.lora_modules)
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, 1 or more")
     return int(text)
+
+
+def _span(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    found = _positive(low), _positive(high or low)
+    if found[0] > found[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: the first number must be the smaller one")
+    return found
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't NAME=PATH")
+    return name, path
 
 
 def _port(text: str) -> int:

@@ -33,7 +33,7 @@ try:
     import orjson
     from sim.wire.bodies import models, usage
     from sim.wire.connection import LAST_CHUNK, http_chunk
-    from sim.wire.events import DONE, Events
+    from sim.wire.events import Events
     from sim.wire.generation import CHAT, Identity, read_request
     from sim.wire.replies import make_replies
     from sim.wire.settings import Settings
@@ -58,7 +58,7 @@ def prepared(model: str, tokens: int) -> list[bytes]:
     opening = events.opening(0)
     assert opening is not None  # a chat has one
     writes[0] = http_chunk(opening) + writes[0]
-    end = [events.usage(usage(ask, tokens, None, None)), DONE]
+    end = events.ending(usage(ask, tokens, None, None))
     writes[-1] += b"".join(map(http_chunk, end)) + LAST_CHUNK
     return writes
 

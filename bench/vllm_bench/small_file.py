@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 
 class UnreadableError(Exception):
@@ -29,24 +30,29 @@ def small_bytes(path: Path, most_bytes: int) -> bytes:
 
     Raises FileNotFoundError, UnreadableError.
     """
+    with opened(path) as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise UnreadableError(f"longer than {most_bytes:,} bytes: is it the right file?")
+        try:
+            return file.read(most_bytes)
+        except OSError as e:
+            raise UnreadableError(f"can't be read: {e.strerror}") from e
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file; a pipe isn't waited for. Raises FileNotFoundError, UnreadableError."""
     try:
-        return _bytes(path, most_bytes)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as e:
         raise UnreadableError(f"can't be read: {e.strerror}") from e
     except ValueError as e:  # a name with NUL
         raise UnreadableError("can't be read: no file has such a name") from e
-
-
-def _bytes(path: Path, most_bytes: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise UnreadableError("can't be read: a folder, not a file")
-        if not stat.S_ISREG(found.st_mode):
-            raise UnreadableError("can't be read: a pipe or a device, not a file: save it as one")
-        if found.st_size > most_bytes:
-            raise UnreadableError(f"longer than {most_bytes:,} bytes: is it the right file?")
-        return file.read(most_bytes)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise UnreadableError("can't be read: a folder, not a file")
+    raise UnreadableError("can't be read: a pipe or a device, not a file: save it as one")

@@ -15,9 +15,10 @@ from .metrics import Metrics
 from .truth import TruthLog, TruthRecord
 from .wire.bodies import usage, whole_answer
 from .wire.connection import LAST_CHUNK, Connection, HttpRequest, http_chunk
-from .wire.events import DONE, Events
-from .wire.generation import CHAT, GenerationRequest, Identity
+from .wire.events import Events
+from .wire.generation import CHAT, COMPLETIONS, RESPONSES, GenerationRequest, Identity
 from .wire.replies import Reply
+from .wire.responses import ResponseEvents, in_one_piece
 from .wire.settings import VERSION, Settings
 
 
@@ -37,6 +38,9 @@ class Server:
         """The `system_fingerprint` of answers: equal where settings and engine are."""
         flags = repr((self.settings, self.pacing.pace))
         return f"vllm-{VERSION}-{zlib.crc32(flags.encode()):08x}"
+
+
+PREFIXES = {CHAT: "chatcmpl-", COMPLETIONS: "cmpl-", RESPONSES: "resp_"}  # of answers' ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Answer:
         self.connection = caller.connection
         self.caller = caller
         self.server = server
-        name = f"{'chatcmpl' if ask.endpoint == CHAT else 'cmpl'}-{caller.request_id}"
+        name = f"{PREFIXES[ask.endpoint]}{caller.request_id}"
         self.identity = Identity(name, int(time.time()), server.fingerprint)
         received_ns = caller.request.received_ns
         self.choices = [
@@ -93,12 +97,15 @@ class Answer:
     def usage(self) -> dict[str, object]:
         """Return the token counts of the complete answer."""
         details = self.server.settings.prompt_tokens_details
+        parser = self.server.settings.thinking.parser
         thought = sum(min(c.reply.reasoning_tokens, c.made) for c in self.choices)
+        if parser == "deepseek_r1":  # the template opens the thought, and it looks for the begin
+            thought = 0
         return usage(
             self.ask,
             sum(choice.made for choice in self.choices),
             self.choices[0].cached_tokens if details else None,
-            thought if self.ask.reasoning else None,
+            thought if self.ask.reasoning and parser != "none" else None,
         )
 
     def finish(self, outcome: str) -> None:
@@ -125,6 +132,7 @@ class Answer:
                 self.choices[0].reply.finish_reason if complete else None,
                 time.perf_counter_ns(),  # the last byte has been handed over
                 outcome,
+                self.choices[0].reply.reasoning_tokens,
             )
         )
         # Choices refer to their answer: without this, only the garbage collector could free both,
@@ -139,21 +147,34 @@ class StreamedAnswer(Answer):
         self, ask: GenerationRequest, caller: Caller, replies: Sequence[Reply], server: Server
     ) -> None:
         super().__init__(ask, caller, replies, server)
-        self.events = Events(ask, self.identity)
+        self.events: Events | ResponseEvents
+        if ask.endpoint == RESPONSES:
+            self.events = ResponseEvents(ask, self.identity)
+        else:
+            self.events = Events(ask, self.identity, server.settings.thinking.key)
         self._interval = server.settings.stream_interval
 
     def begin(self) -> None:
         """Send the head: vLLM does so before the first token."""
         self.connection.start_stream()
+        if begun := self.events.begun():
+            self.put([begun])
         super().begin()
 
     def made(self, choice: Choice) -> None:
         """Send the waiting tokens, if they are enough for an event."""
         waiting = choice.made - choice.sent
+        if self._is_mark(choice):
+            return
         if (
             waiting >= self._interval or choice.made in (1, choice.length)
         ) and not self.connection.paused:
             self.send(choice)
+
+    def _is_mark(self, choice: Choice) -> bool:
+        """Whether all that waits is the mark that ends a thought, which has no event of its own."""
+        alone = choice.sent == choice.reply.mark and choice.made == choice.sent + 1
+        return alone and not choice.is_complete and not self.ask.return_token_ids
 
     def resume(self) -> None:
         """Send all waiting tokens, one event per choice, as a server does that is late."""
@@ -185,8 +206,7 @@ class StreamedAnswer(Answer):
 
     def close(self) -> None:
         """Send what comes after the last token, and end."""
-        counts = [self.events.usage(self.usage())] if self.ask.include_usage else []
-        self.put([*counts, DONE])
+        self.put(self.events.ending(self.usage() if self.ask.include_usage else None))
         self.end("ok")
 
     def end(self, outcome: str) -> None:
@@ -209,6 +229,8 @@ class WholeAnswer(Answer):
 
     def body(self) -> bytes:
         replies = [choice.reply for choice in self.choices]
+        if self.ask.endpoint == RESPONSES:
+            return orjson.dumps(in_one_piece(self.ask, self.identity, replies[0], self.usage()))
         return orjson.dumps(whole_answer(self.ask, self.identity, replies, self.usage()))
 
     def send(self) -> None:

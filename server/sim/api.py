@@ -19,7 +19,15 @@ from .truth import refused
 from .wire import bodies
 from .wire.connection import JSON, VARY, Connection, HttpRequest
 from .wire.errors import ApiError
-from .wire.generation import CHAT, COMPLETIONS, check_model, read_json, read_prompt, read_request
+from .wire.generation import (
+    CHAT,
+    COMPLETIONS,
+    RESPONSES,
+    check_model,
+    read_json,
+    read_prompt,
+    read_request,
+)
 from .wire.settings import VERSION
 from .wire.vocabulary import vocabulary
 
@@ -53,6 +61,7 @@ class Api:
             "/tokenize": ("POST", self._tokenize),
             "/v1/chat/completions": ("POST", partial(self._generate, CHAT)),
             "/v1/completions": ("POST", partial(self._generate, COMPLETIONS)),
+            "/v1/responses": ("POST", partial(self._generate, RESPONSES)),
         }
         if info is not None:
             self._routes["/server_info"] = ("GET", lambda *_: _json(info))
@@ -93,6 +102,7 @@ class Api:
         fault = fault_of(server.faults, self.requests, server.settings.seed)
         try:
             if fault is not None and fault.kind in REFUSALS:
+                server.metrics.rejected += fault.kind == "http_503"  # as from a full queue
                 raise REFUSALS[fault.kind]
             ask = read_request(endpoint, read_json(request.body), server.settings)
         except ApiError as error:

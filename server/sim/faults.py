@@ -80,13 +80,16 @@ KINDS = {
     "garbled": Kind("above this many in flight answers are garbled", None, COUNT, 16),
     "reworded": Kind("above this many in flight answers are put in other words", None, COUNT, 16),
     "ignore_salt": Kind("the prefix cache takes no notice of cache_salt"),
+    "ignore_schema": Kind("response_format is taken and ignored"),
     "stand_still": Kind(
         "no token is made for this long in every 10 s", None, DURATION, 2.0, STAND_STILL_EVERY_S
     ),
     "slow_ready": Kind("the server listens only after a while", None, DURATION, 5.0),
+    "idle_engine": Kind("of --data-parallel-size engines the last one gets no request"),
+    "transferred": Kind("this many tokens of each prompt come from elsewhere", None, COUNT, 64),
     "crash": Kind("the server's process dies", 0),
 }
-SERVER_WIDE = ("slow_ready", "stand_still")
+SERVER_WIDE = ("slow_ready", "stand_still", "idle_engine", "transferred")
 
 _ITEM = re.compile(
     r"(?P<kind>[^:@=\s]+)\s*"

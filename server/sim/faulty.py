@@ -17,7 +17,7 @@ from .faults import Fault
 from .wire.connection import http_chunk
 from .wire.errors import BUSY, ENGINE_DEAD, ApiError, error_event
 from .wire.events import DONE
-from .wire.generation import CHAT, GenerationRequest
+from .wire.generation import COMPLETIONS, RESPONSES, GenerationRequest
 from .wire.replies import VOICE, Reply, make_replies
 from .wire.tokens import NON_ASCII_IDS
 
@@ -63,6 +63,7 @@ MISHEARD: dict[str, dict[str, Any]] = {
     "no_usage": {"include_usage": False, "continuous_usage": False},
     "other_model": {"model": "another-model"},
     "ignore_salt": {"cache_salt": None},
+    "ignore_schema": {"schema": None},
 }
 
 
@@ -96,7 +97,7 @@ def answer_to(
         ask = UNDER_LOAD[fault.kind](ask)
     voice = NON_ASCII_IDS if fault.kind == "split_utf8" else VOICE
     replies = make_replies(ask, server.settings, voice)
-    if fault.kind == "only_thinks" and ask.endpoint == CHAT:
+    if fault.kind == "only_thinks" and ask.endpoint != COMPLETIONS:
         ask = replace(ask, reasoning=True)
         replies = [replace(reply, reasoning_tokens=len(reply.pieces)) for reply in replies]
     kind = FaultyStream if ask.stream else FaultyWhole
@@ -244,13 +245,20 @@ class FaultyStream(Faulty, StreamedAnswer):
 
     def error_event(self, _: Choice) -> None:
         """Send vLLM's error event, then [DONE]."""
-        self.put([error_event(DEAD), DONE])
-        self.end("error_event")
+        self._tell(DEAD, "error_event")
 
     def busy_event(self, _: Choice) -> None:
         """Refuse a request whose stream has begun, as vLLM does when its queue is full."""
-        self.put([error_event(FULL), DONE])
-        self.end("busy_event")
+        self._tell(FULL, "busy_event")
+
+    def _tell(self, error: ApiError, outcome: str) -> None:
+        """Send an error within the stream; of a response vLLM only cuts the connection."""
+        if self.ask.endpoint == RESPONSES:
+            self.finish(outcome)
+            self.connection.close()
+            return
+        self.put([error_event(error), DONE])
+        self.end(outcome)
 
     def no_done(self, _: Choice) -> None:
         """End properly, but without what should come last."""

@@ -9,7 +9,7 @@ exactly with the truth file.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from .beyond import LABELS, Beyond, Seen
 from .choice import Choice
 from .engine.engine import EngineState
 from .wire.settings import Settings
@@ -85,20 +86,36 @@ class Histogram:
         return [(name, sum(self.counts[: index + 1])) for index, name in enumerate(names)]
 
 
+class Counts:
+    """What one engine has counted."""
+
+    def __init__(self) -> None:
+        self.finished = dict.fromkeys(FINISHED_REASONS, 0)
+        self.prompt_tokens = self.generated_tokens = self.cached_tokens = 0
+        self.first_token = Histogram(FIRST_TOKEN_BOUNDS)
+        self.gaps = Histogram(TOKEN_BOUNDS)
+        self.queue = Histogram(REQUEST_BOUNDS)
+        self.prefill = Histogram(REQUEST_BOUNDS)
+        self.decode = Histogram(REQUEST_BOUNDS)
+
+
 class Metrics(Collector):
     """The figures of one server; `collect` is called for each reading of /metrics."""
 
-    def __init__(self, settings: Settings, read_engine: Callable[[], EngineState]) -> None:
-        self._labels = {"engine": "0", "model_name": settings.name}
+    def __init__(
+        self,
+        settings: Settings,
+        read_engine: Callable[[], EngineState],
+        beyond: Beyond = Beyond(),  # noqa: B008 (a value)
+    ) -> None:
+        self._name = settings.name
         self._read_engine = read_engine
-        self._live: dict[Choice, int] = {}  # each with the number of its tokens already added
-        self._finished = dict.fromkeys(FINISHED_REASONS, 0)
-        self._prompt_tokens = self._generated_tokens = 0
-        self._first_token = Histogram(FIRST_TOKEN_BOUNDS)
-        self._gaps = Histogram(TOKEN_BOUNDS)
-        self._queue = Histogram(REQUEST_BOUNDS)
-        self._prefill = Histogram(REQUEST_BOUNDS)
-        self._decode = Histogram(REQUEST_BOUNDS)
+        self._beyond = beyond
+        self._begun = 0
+        self.rejected = 0  # requests that were turned away, as from a full queue
+        # Each with its engine and the number of its tokens already added.
+        self._live: dict[Choice, tuple[int, int]] = {}
+        self._engines = [Counts() for _ in range(beyond.engines)]
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -106,75 +123,107 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def begin(self, choice: Choice) -> None:
-        """Note a choice that is being generated."""
-        self._live[choice] = 0
+        """Note a choice that is being generated: the engines get them in turn."""
+        self._live[choice] = (self._begun % self._beyond.busy, 0)
+        self._begun += 1
 
     def end(self, choice: Choice) -> None:
         """Add the figures of a choice that has ended, complete or not."""
         self._fold(choice)
-        del self._live[choice]
-        self._finished[choice.reply.finish_reason if choice.is_complete else "abort"] += 1
+        place, _ = self._live.pop(choice)
+        own = self._engines[place]
+        own.finished[choice.reply.finish_reason if choice.is_complete else "abort"] += 1
         if choice.is_complete:
             started, first, last = choice.started_ns, choice.times_ns[0], choice.times_ns[-1]
-            self._queue.observe(((started - choice.received_ns) / 1e9,))
-            self._prefill.observe(((first - started) / 1e9,))
-            self._decode.observe(((last - first) / 1e9,))
+            own.queue.observe(((started - choice.received_ns) / 1e9,))
+            own.prefill.observe(((first - started) / 1e9,))
+            own.decode.observe(((last - first) / 1e9,))
 
     def _fold(self, choice: Choice) -> None:
         """Add the tokens that a choice got since the last time."""
-        known = self._live[choice]
-        times = choice.times_ns
+        place, known = self._live[choice]
+        times, own = choice.times_ns, self._engines[place]
         if len(times) == known:
             return
         if not known:
-            self._prompt_tokens += len(choice.ask.prompt)
-            self._first_token.observe(((times[0] - choice.received_ns) / 1e9,))
+            own.prompt_tokens += len(choice.ask.prompt)
+            own.cached_tokens += choice.cached_tokens
+            own.first_token.observe(((times[0] - choice.received_ns) / 1e9,))
         since = max(known - 1, 0)
         gaps = ((b - a) / 1e9 for a, b in zip(times[since:], times[since + 1 :], strict=False))
-        self._gaps.observe(gaps)
-        self._generated_tokens += len(times) - known
-        self._live[choice] = len(times)
+        own.gaps.observe(gaps)
+        own.generated_tokens += len(times) - known
+        self._live[choice] = (place, len(times))
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, up to date."""
         for choice in self._live:
             self._fold(choice)
-        engine = self._read_engine()
-        running = len(self._live) if engine.running is None else engine.running
+        engine, own = self._read_engine(), self._engines
+        running, waiting = self._at_work(engine)
         yield self._gauge("num_requests_running", running)
-        yield self._gauge("num_requests_waiting", engine.waiting)
-        yield self._gauge("kv_cache_usage_perc", engine.kv_cache_usage)
-        yield self._counter("prefix_cache_queries", {"": engine.prefix_cache_queries})
-        yield self._counter("prefix_cache_hits", {"": engine.prefix_cache_hits})
-        yield self._counter("num_preemptions", {"": engine.preemptions})
-        yield self._counter("prompt_tokens", {"": self._prompt_tokens})
-        yield self._counter("generation_tokens", {"": self._generated_tokens})
-        yield self._counter("request_success", self._finished, "finished_reason")
-        yield self._histogram("time_to_first_token_seconds", self._first_token)
-        yield self._histogram("inter_token_latency_seconds", self._gaps)
-        yield self._histogram("request_queue_time_seconds", self._queue)
-        yield self._histogram("request_prefill_time_seconds", self._prefill)
-        yield self._histogram("request_decode_time_seconds", self._decode)
+        yield self._gauge("num_requests_waiting", waiting)
+        yield self._gauge("kv_cache_usage_perc", [engine.kv_cache_usage] * len(own))
+        alone = len(own) == 1
+        queries = [engine.prefix_cache_queries] if alone else [e.prompt_tokens for e in own]
+        hits = [engine.prefix_cache_hits] if alone else [e.cached_tokens for e in own]
+        preempted = [engine.preemptions, *[0] * (len(own) - 1)]
+        yield self._counter("prefix_cache_queries", [{"": n} for n in queries])
+        yield self._counter("prefix_cache_hits", [{"": n} for n in hits])
+        yield self._counter("num_preemptions", [{"": n} for n in preempted])
+        yield self._counter("prompt_tokens", [{"": e.prompt_tokens} for e in own])
+        yield self._counter("generation_tokens", [{"": e.generated_tokens} for e in own])
+        yield self._counter("request_success", [e.finished for e in own], "finished_reason")
+        yield self._histogram("time_to_first_token_seconds", [e.first_token for e in own])
+        yield self._histogram("inter_token_latency_seconds", [e.gaps for e in own])
+        yield self._histogram("request_queue_time_seconds", [e.queue for e in own])
+        yield self._histogram("request_prefill_time_seconds", [e.prefill for e in own])
+        yield self._histogram("request_decode_time_seconds", [e.decode for e in own])
+        yield from self._infos(engine)
+        tokens = [(e.prompt_tokens, e.cached_tokens, e.generated_tokens) for e in own]
+        finished = [sum(e.finished.values()) for e in own]
+        adapters = [choice.ask.model for choice in self._live]
+        seen = Seen(tokens, finished, waiting, self.rejected, adapters)
+        yield from self._beyond.families(self._name, seen)
+
+    def _at_work(self, engine: EngineState) -> tuple[list[float], list[float]]:
+        """Return how many requests run, and how many wait, on each engine."""
+        if len(self._engines) == 1:
+            running = len(self._live) if engine.running is None else engine.running
+            return [running], [engine.waiting]
+        begun = [(place, bool(choice.started_ns)) for choice, (place, _) in self._live.items()]
+        return (
+            [begun.count((place, True)) for place in range(len(self._engines))],
+            [begun.count((place, False)) for place in range(len(self._engines))],
+        )
+
+    def _infos(self, engine: EngineState) -> Iterator[Metric]:
         info = {"engine": "0", **CACHE_CONFIG, **engine.cache_config}
         words = "Information of the LLMEngine CacheConfig"
         cache = GaugeMetricFamily("vllm:cache_config_info", words, labels=list(info))
-        cache.add_metric(list(info.values()), 1)
+        for place in range(len(self._engines)):
+            cache.add_metric([str(place), *list(info.values())[1:]], 1)
         yield cache
 
-    def _gauge(self, name: str, value: float) -> Metric:
-        family = GaugeMetricFamily(f"vllm:{name}", HELP[name], labels=list(self._labels))
-        family.add_metric(list(self._labels.values()), value)
+    def _gauge(self, name: str, values: Sequence[float]) -> Metric:
+        family = GaugeMetricFamily(f"vllm:{name}", HELP[name], labels=LABELS)
+        for place, value in enumerate(values):
+            family.add_metric([str(place), self._name], value)
         return family
 
-    def _counter(self, name: str, values: dict[str, int], label: str | None = None) -> Metric:
+    def _counter(
+        self, name: str, values: Sequence[Mapping[str, int]], label: str | None = None
+    ) -> Metric:
         """Return a counter; with a label, one series per value of the label."""
         own = [label] if label else []
-        family = CounterMetricFamily(f"vllm:{name}", HELP[name], labels=[*self._labels, *own])
-        for key, value in values.items():
-            family.add_metric([*self._labels.values(), *([key] if label else [])], value)
+        family = CounterMetricFamily(f"vllm:{name}", HELP[name], labels=[*LABELS, *own])
+        for place, found in enumerate(values):
+            for key, value in found.items():
+                family.add_metric([str(place), self._name, *([key] if label else [])], value)
         return family
 
-    def _histogram(self, name: str, histogram: Histogram) -> Metric:
-        family = HistogramMetricFamily(f"vllm:{name}", HELP[name], labels=list(self._labels))
-        family.add_metric(list(self._labels.values()), histogram.buckets(), histogram.total)
+    def _histogram(self, name: str, histograms: Sequence[Histogram]) -> Metric:
+        family = HistogramMetricFamily(f"vllm:{name}", HELP[name], labels=LABELS)
+        for place, one in enumerate(histograms):
+            family.add_metric([str(place), self._name], one.buckets(), one.total)
         return family

@@ -125,7 +125,13 @@ class EnginePacing:
         self._choices[name] = choice
         self._ids[choice] = name
         ask = choice.ask
-        self._engine.add(EngineRequest(name, ask.prompt, choice.length, ask.cache_salt))
+        self._engine.add(
+            EngineRequest(
+                *(name, ask.prompt, choice.length, ask.cache_salt),
+                priority=ask.priority,
+                adapter=ask.adapter,
+            )
+        )
         if self._step is None:
             self._begin_step(time.perf_counter_ns())
 

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import uvloop
 
 from .answers import Server
 from .api import Api
+from .beyond import Beyond
 from .choice import Pacing
 from .engine.engine import EngineConfig
 from .faults import Fault
@@ -44,6 +45,7 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     passed: Mapping[str, object] = field(default_factory=dict)  # flags with another value
     dev_mode: bool = False  # it answers /server_info
+    beyond: Beyond = field(default_factory=Beyond)
 
 
 def serve(plan: Plan) -> None:
@@ -99,7 +101,7 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     truth = TruthLog(plan.truth)
     pacing = _pacing(plan, loop)
-    metrics = Metrics(plan.settings, pacing.state)
+    metrics = Metrics(plan.settings, pacing.state, _beyond(plan))
     server = Server(plan.settings, pacing, truth, metrics, plan.faults)
     api = Api(server, _info(plan) if plan.dev_mode else None)
     stopped = asyncio.Event()
@@ -124,6 +126,13 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     for answer in list(server.live):
         answer.finish("server_stopped")
     truth.close()
+
+
+def _beyond(plan: Plan) -> Beyond:
+    values = {fault.kind: fault.value for fault in plan.faults}
+    return replace(
+        plan.beyond, idle="idle_engine" in values, transferred=round(values.get("transferred", 0))
+    )
 
 
 def _pacing(plan: Plan, loop: asyncio.AbstractEventLoop) -> Pacing:

@@ -52,7 +52,7 @@ def server_info(
                 "max_num_batched_tokens": engine.max_num_batched_tokens,
                 "max_num_seqs": engine.max_num_seqs,
                 "enable_chunked_prefill": True,
-                "policy": "fcfs",
+                "policy": engine.scheduling_policy,
                 "stream_interval": settings.stream_interval,
             },
         }

@@ -2,7 +2,7 @@
 
     {"request_id": "a1", "endpoint": "chat", "t_received_ns": 71, "t_sent_ns": [121, 141],
      "tokens": [1, 1], "prompt_tokens": 15, "completion_tokens": 2,
-     "finish_reason": "length", "t_end_ns": 142, "outcome": "ok"}
+     "finish_reason": "length", "t_end_ns": 142, "outcome": "ok", "reasoning_tokens": 0}
 
 All stamps are time.perf_counter_ns(), which on Linux is CLOCK_MONOTONIC: the same
 for every process of a machine, so that a client's stamps can be compared with these.
@@ -23,7 +23,7 @@ class TruthRecord:
     """One request as the server saw it."""
 
     request_id: str  # the X-Request-Id header, else made by the server
-    endpoint: str  # chat or completions
+    endpoint: str  # chat, completions or responses
     t_received_ns: int  # the read that brought the request's last byte
     t_sent_ns: list[int]  # just before each token chunk was handed to the socket
     tokens: list[int]  # tokens in each of those chunks
@@ -32,6 +32,7 @@ class TruthRecord:
     finish_reason: str | None  # of the first choice; None when it never finished
     t_end_ns: int  # after the last byte was handed to the socket
     outcome: str  # ok, client_gone, http_<status>, server_stopped, or the fault played
+    reasoning_tokens: int = 0  # the first ones of the first choice; an answer's follow them
 
 
 def refused(request_id: str, endpoint: str, t_received_ns: int, status: int) -> TruthRecord:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from vllm_bench.answers.lost import CODES
 from vllm_bench.answers.side import Against, AnswersSide
+from vllm_bench.answers.together import with_answers_judged
 from vllm_bench.records.find_runs import find_runs, load_run
-from vllm_bench.summary.summary import RunSummary, summarize, with_answers_judged
+from vllm_bench.summary.summary import RunSummary, summarize
 
 from tests.sim.simulated import Simulated
 from tests.support.running import run_bench, run_script

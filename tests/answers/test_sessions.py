@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_bench.answers.together import with_answers_judged
 from vllm_bench.charts.against_load import load_charts
 from vllm_bench.charts.pictures import DrawnRun, judged_together
 from vllm_bench.records.find_runs import load_run
@@ -16,7 +17,6 @@ from vllm_bench.summary.summary import (
     RunSummary,
     sorted_summaries,
     summarize,
-    with_answers_judged,
 )
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.document import to_json

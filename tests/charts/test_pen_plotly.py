@@ -42,7 +42,8 @@ def charts(tmp_path) -> list[dict[str, Any]]:
     (series,) = series_of([run.summary for run in runs])
     curves = {id(run.summary): run.curves for run in runs}
     found = [*load_charts(series), pareto_chart(series)]
-    found += [overlay(series, curves, metric) for metric in DRAWN]
+    drawn = [overlay(series, curves, metric) for metric in DRAWN if metric != "ttfa_ms"]
+    found += [chart for chart in drawn if chart]
     found += [run.timeline for run in runs]
     return [for_page(chart) for chart in found]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vllm_bench.vllm.page import COUNTERS, samples, summed
+from vllm_bench.records.beside.families import COUNTERS
+from vllm_bench.vllm.page import samples, summed
 
 from tests.e2e.conftest import ROOT, Served, start
 from tests.e2e.scripts import bench_words, environment, rows, script

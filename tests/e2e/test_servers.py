@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from vllm_bench.records.beside.families import COUNTERS
 from vllm_bench.records.run_info import read_run_info
-from vllm_bench.vllm.page import COUNTERS, samples, summed
+from vllm_bench.vllm.page import samples, summed
 
 from tests.e2e.conftest import ROOT, Served
 from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script

@@ -201,10 +201,10 @@ def check_row(pair: Pair) -> None:
         assert math.isnan(row.max_gap_ms), f"{pair.name}: max_gap_ms of a single read"
     _near(pair, "send_lag_ms", (row.t_sent_s - row.t_scheduled_s) * 1e3, 2 * US / 1e6)
     _near(pair, "t_end_s", row.t_sent_s + row.latency_ms / 1e3, 2 * US / 1e9)
-    visible = row.ttft_visible_ms
+    visible = row.ttfa_ms
     if not math.isnan(visible):  # some token was no reasoning
         since = (stamps - stamps[0]) / 1e6 + row.ttft_ms
-        assert abs(since - visible).min() <= ROUNDED_MS, f"{pair.name}: ttft_visible_ms: no stamp"
+        assert abs(since - visible).min() <= ROUNDED_MS, f"{pair.name}: ttfa_ms: no stamp"
 
 
 def _near(pair: Pair, column: str, expected: float, allowed: float = ROUNDED_MS) -> None:

@@ -62,7 +62,7 @@ def all_stamps_early(evidence: Evidence) -> None:
     margin_ns = min(int((p.seen.stamps_ns - p.sent_ns).min()) for p in pairs(evidence))
     early_ns = max(1 * MS, margin_ns + 1)  # 1 ms, unless the machine was slower than that
     evidence.tokens["t_ns"] -= early_ns
-    for column in ("ttft_ms", "ttft_visible_ms", "latency_ms"):
+    for column in ("ttft_ms", "ttfa_ms", "latency_ms"):
         evidence.run.frame.columns[column] -= early_ns / 1e6
     evidence.run.frame.columns["t_end_s"] -= early_ns / 1e9
 
@@ -199,7 +199,7 @@ PLANTED: list[tuple[Callable[[Evidence], None], str]] = [
     (wrong("token_events", 1), "token_events of its row"),
     (wrong("token_reads", -1), "token_reads of its row"),
     (wrong("ttft_ms", 0.002), "ttft_ms"),
-    (wrong("ttft_visible_ms", 0.002), "ttft_visible_ms"),
+    (wrong("ttfa_ms", 0.002), "ttfa_ms"),
     (wrong("latency_ms", 0.0001), "latency_ms"),
     (wrong("tpot_ms", 0.0001), "tpot_ms"),
     (wrong("max_gap_ms", 0.0001), "max_gap_ms"),

@@ -70,8 +70,13 @@ BESIDE: dict[str, dict[str, object]] = {
     "max_in_flight": {"request_rates": [2], "num_requests": 1},
     "request_rates": {"num_requests": 1},
     "trace": {},
+    "prefix": {"concurrencies": [1], "num_requests": 1, "prefill_tokens": 2560},
     "classes": {"request_rates": [2], "num_requests": 9},
     "speed": {"trace": "azure.csv"},
+    "tool_choice": {
+        **{"concurrencies": [1], "num_requests": 1},
+        "tools": [{"type": "function", "function": {"name": "look_up"}}],
+    },
 }
 CLOSED: dict[str, object] = {"concurrencies": [1], "num_requests": 1}
 

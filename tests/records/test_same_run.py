@@ -17,7 +17,7 @@ from tests.support.made_runs import made_info, made_record, write_run
 # A key that isn't told of here is a question: does another value of it make requests differ?
 NEITHER = {
     *("description", "seed", "concurrencies", "request_rates", "speed", "repeats"),
-    *("api_key_env", "tls_verify", "tls_ca"),
+    *("max_tokens_field", "api_key_env", "tls_verify", "tls_ca"),
 }
 
 

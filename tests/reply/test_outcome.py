@@ -59,7 +59,7 @@ def test_a_healthy_stream_is_measured_by_its_stamps() -> None:
     r = record(HEALTHY)
     assert (r.error_kind, r.error, r.finish_reason) == (None, None, "length")
     assert (r.t_scheduled_s, r.t_sent_s, r.t_end_s) == (0.1, 0.102, 0.197)
-    assert (r.send_lag_ms, r.ttft_ms, r.ttft_visible_ms, r.latency_ms) == (2, 50, 50, 95)
+    assert (r.send_lag_ms, r.ttft_ms, r.ttfa_ms, r.latency_ms) == (2, 50, 50, 95)
     assert r.tpot_ms == (95 - 50) / (3 - 1)
     assert r.max_gap_ms == 25
     assert (r.prompt_tokens, r.completion_tokens, r.cached_tokens) == (5, 3, None)
@@ -91,14 +91,14 @@ def test_tokens_in_one_read_count_as_events_but_make_no_gap() -> None:
 def test_reasoning_starts_the_clock_and_visible_text_has_its_own() -> None:
     thought = event({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]})
     r = record([(10, thought), (30, B), (40, C + USAGE + DONE)])
-    assert (r.ttft_ms, r.ttft_visible_ms) == (10, 30)
+    assert (r.ttft_ms, r.ttfa_ms) == (10, 30)
     assert (r.token_events, r.visible_events) == (3, 2)
 
 
 def test_an_answer_that_was_all_thought_is_a_success_without_visible_text() -> None:
     thought = event({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]})
     r = record([(10, thought), (40, thought + delta("", "length") + USAGE + DONE)])
-    assert (r.error_kind, r.ttft_ms, r.ttft_visible_ms) == (None, 10, None)
+    assert (r.error_kind, r.ttft_ms, r.ttfa_ms) == (None, 10, None)
     assert (r.token_events, r.visible_events) == (2, 0)
 
 
@@ -163,7 +163,7 @@ def test_without_streaming_only_the_latency_exists() -> None:
     made = exchange([(40, whole[:20]), (90, whole[20:])], content_type="application/json")
     r = judge(made, expected).record
     assert (r.error_kind, r.latency_ms, r.completion_tokens) == (None, 90, 3)
-    assert (r.ttft_ms, r.ttft_visible_ms, r.tpot_ms, r.max_gap_ms) == (None, None, None, None)
+    assert (r.ttft_ms, r.ttfa_ms, r.tpot_ms, r.max_gap_ms) == (None, None, None, None)
 
 
 def test_each_choice_owes_a_finish_reason() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
-from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Quality
+from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Prefix, Quality
 from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
@@ -46,12 +46,22 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "dataset": ("dolly", "file:mine.jsonl"),
         "prompt_fit": ("natural", "packed"),
         "endpoint": ("chat", "completions"),
+        "max_tokens_field": ("max_tokens", "max_completion_tokens"),
         "cache": ("run", "cold"),
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
         "quality": ({"questions": 20}, {"set": "gsm8k", "again": True}),
         "classes": ({"a": {"share": 1}}, {"b": {"share": 0.5}, "c": {"share": 0.5}}),
+        "response_format": (
+            {"type": "json_object"},
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}},
+        ),
+        "tools": (
+            [{"type": "function", "function": {"name": "a"}}],
+            [{"type": "function", "function": {"name": "b"}}],
+        ),
+        "tool_choice": ("auto", "required"),
         "slo_tiers": (
             {"chat": {"success_rate": 0.9}},
             {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
@@ -65,6 +75,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
             {"turns": 2, "think_time_s": 0.0},
             {"turns": 3, "think_time_s": 1.0},
         ),
+        "prefix": ({"groups": 2, "tokens": 20}, {"groups": 3, "hit_rate": 0.5}),
     }
     needs: dict[str, dict[str, object]] = {
         **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival", "classes"), OPEN),
@@ -72,8 +83,10 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "burst_size": {**OPEN, "arrival": "bursts"},
         "duration_s": {**OPEN, "num_requests": ...},
         "trace": {"concurrencies": ...},
+        "prefix": {"prefill_tokens": 64},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
         "quality": {"num_requests": ...},
+        "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
     }
     others = needs.get(key, {})
     kind = Scenario.model_fields[key].annotation
@@ -86,7 +99,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
     inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
     kinds: dict[str, Any] = {
         **{"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations},
-        **{"classes": dict[str, ClassKeys], "quality": Quality},
+        **{"classes": dict[str, ClassKeys], "quality": Quality, "prefix": Prefix},
     }
     if key in kinds:
         made = TypeAdapter(kinds[key])
@@ -162,7 +175,8 @@ def test_a_flag_is_blamed_for_what_it_says_and_nothing_else_is(
         ({"cache": "hot"}, "cache: must be one of run, cold, natural (given: 'hot')"),
         (
             {"endpoint": "chats"},
-            "endpoint: must be one of chat, completions; did you mean chat? (given: 'chats')",
+            "endpoint: must be one of chat, completions, responses; did you mean chat? "
+            "(given: 'chats')",
         ),
         ({"dataset": "doly"}, "file:PATH; did you mean dolly? (given: 'doly')"),
         ({"dataset": "file:"}, "dataset: must be one of dolly, "),
@@ -194,7 +208,7 @@ def test_a_mistake_names_scenario_and_key_what_was_given_and_what_is_allowed(
     text = refusal(file_with(tmp_path, **settings))
     assert text.startswith("scenario chat: ")
     assert said in text
-    assert len(text) < 600
+    assert len(text) < 900
 
 
 @pytest.mark.parametrize(
@@ -280,7 +294,7 @@ def test_the_scenarios_that_come_along_are_right() -> None:
     assert all(s.description for s in found.values())
 
 
-@pytest.mark.parametrize("model", [Scenario, Slo, Conversations, Quality])
+@pytest.mark.parametrize("model", [Scenario, Slo, Conversations, Prefix, Quality])
 def test_every_key_says_what_it_means_and_its_example_is_allowed(model: type[BaseModel]) -> None:
     for key, field in model.model_fields.items():
         if key == "name":

@@ -23,7 +23,7 @@ PLAYED = (
     "no_done@3", "cut@3", "reset@3", "stall@3=1ms", "malformed@3", "split_bytes", "split_utf8",
     "merge=4", "crlf", "comments", "no_usage", "short=2", "long=3",
     "claim=1000", "claim_prompt=7", "all_in_one", "no_tokens", "only_thinks", "other_model",
-    "ignore_salt", "busy_event", "lone_cr", "heartbeats", "without_done",
+    "ignore_salt", "busy_event", "lone_cr", "heartbeats", "without_done", "ignore_schema",
 )  # fmt: skip
 TOKENS = 10
 

@@ -53,7 +53,7 @@ def made_record(index: int = 0, **changes: Any) -> RequestRecord:
         "connect_ms": None,
         "resent": 0,
         "ttft_ms": ttft_ms,
-        "ttft_visible_ms": ttft_ms,
+        "ttfa_ms": ttft_ms,
         "latency_ms": latency_ms,
         "tpot_ms": 900 / 19,
         "max_gap_ms": 60.0,
@@ -83,7 +83,7 @@ def _arrival(index: int, changes: dict[str, Any]) -> dict[str, Any]:
 def failed_record(index: int = 0, **changes: Any) -> RequestRecord:
     """Return a request that the server refused."""
     nothing = dict.fromkeys(
-        ("ttft_ms", "ttft_visible_ms", "tpot_ms", "max_gap_ms", "prompt_tokens", "finish_reason")
+        ("ttft_ms", "ttfa_ms", "tpot_ms", "max_gap_ms", "prompt_tokens", "finish_reason")
     )
     failure = {
         "latency_ms": 5.0,
@@ -99,7 +99,7 @@ def failed_record(index: int = 0, **changes: Any) -> RequestRecord:
 
 def whole_reply_record(index: int = 0, **changes: Any) -> RequestRecord:
     """Return a success of `stream: false`: nothing is timed but the end."""
-    nothing = dict.fromkeys(("ttft_ms", "ttft_visible_ms", "tpot_ms", "max_gap_ms"))
+    nothing = dict.fromkeys(("ttft_ms", "ttfa_ms", "tpot_ms", "max_gap_ms"))
     counts = {"token_events": 0, "token_reads": 0, "visible_events": 1}
     return made_record(index, **{**nothing, **counts, **changes})
 

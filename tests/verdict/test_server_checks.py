@@ -195,7 +195,7 @@ def of_starts(before, after, moved_by=0):
 def change_of(folder, **known):
     """What is found of the ledger and of who answered."""
     facts = facts_of(folder, healthy(), **known)
-    codes = ("server_restarted", "replicas", "ledger_mismatch", "ledger_unread")
+    codes = ("server_restarted", "replicas_in_turn", "ledger_mismatch", "ledger_unread")
     return {code: found for code in codes if (found := severity_of(facts, code)) is not None}
 
 
@@ -206,8 +206,8 @@ def change_of(folder, **known):
         (BEGAN_S - 900, BEGAN_S - 900, 50, {"ledger_mismatch": SUSPECT}),
         (BEGAN_S - 900, BEGAN_S + 20, -1500, {"server_restarted": SUSPECT}),
         (BEGAN_S - 900, BEGAN_S + 20, 0, {"server_restarted": SUSPECT}),
-        (BEGAN_S - 900, BEGAN_S - 300, 523_016, {"replicas": NOTE}),
-        (BEGAN_S - 900, BEGAN_S - 950, -1500, {"replicas": NOTE}),
+        (BEGAN_S - 900, BEGAN_S - 300, 523_016, {"replicas_in_turn": NOTE}),
+        (BEGAN_S - 900, BEGAN_S - 950, -1500, {"replicas_in_turn": NOTE}),
     ],
 )
 def test_counters_of_two_servers_are_not_compared(tmp_path, before, after, by, expected):

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vllm_bench.records.beside.families import COUNTERS, STARTED
 from vllm_bench.vllm import server as control
-from vllm_bench.vllm.page import COUNTERS, STARTED, PageError, samples, summed, vllm_samples
+from vllm_bench.vllm.page import PageError, samples, summed, vllm_samples
 from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm

@@ -9,8 +9,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.records.beside.families import COUNTERS, STARTED
 from vllm_bench.vllm.calls import Answer, Calls, NoAnswerError
-from vllm_bench.vllm.page import COUNTERS, STARTED, PageError, read_page
+from vllm_bench.vllm.page import PageError, read_page
 from vllm_bench.vllm.server import ControlError, Model, Server
 
 from tests.support.far_end import CLOSE, FarEnd

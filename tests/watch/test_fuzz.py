@@ -17,7 +17,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server_rows
+from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server
 from vllm_bench.records.text import printable
 from vllm_bench.watch.dcgm import DcgmSampler
 from vllm_bench.watch.gpu import GpuSampler
@@ -42,9 +42,13 @@ def kept(recording: Recording, folder: Path) -> Any:
     orjson.dumps(facts)
     for problem in facts["problems"]:
         assert problem["text"] == printable(problem["text"], 500)
-    read = read_gpu_rows if isinstance(recording, GpuRecording) else read_server_rows
-    rows = read(folder / "x.csv")
-    assert (0 if rows is None else len(rows)) == facts["rows"]
+    if isinstance(recording, GpuRecording):
+        rows = read_gpu_rows(folder / "x.csv")
+        read = 0 if rows is None else len(rows)
+    else:
+        rows, said = read_server(folder / "x.csv")
+        read = 0 if said is None else said.rows
+    assert read == facts["rows"]
     for column in () if rows is None else rows.columns:
         values = rows[column]
         assert values.dtype.kind != "f" or not np.isinf(values).any()

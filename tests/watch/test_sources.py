@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.sample_file import read_server_rows
 from vllm_bench.vllm.page import read_page, together
 from vllm_bench.watch.sources import Change, Sources
 from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
@@ -69,7 +70,9 @@ def sampled(folder: Path, *pages: str) -> tuple[pd.DataFrame, dict[str, object]]
         sampler.sample()
     recording.anchor(0, 0.0)
     facts = recording.facts()
-    return pd.read_csv(folder / "server_metrics" / "x.csv", dtype={"engine": "string"}), facts
+    rows = read_server_rows(folder / "x.csv")
+    assert rows is not None
+    return pd.DataFrame(rows.columns), facts
 
 
 def test_means_are_between_readings_of_one_replica(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -14,13 +15,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.records.beside.sample_file import read_server_rows
 from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.row import columns
-from vllm_bench.vllm.page import Engine, PageError, Spent, read_page, together
+from vllm_bench.vllm.page import PageError, Spent, read_page
 from vllm_bench.vllm.server import ControlError
 from vllm_bench.watch import page_sampler, vllm_metrics
 from vllm_bench.watch.recording import UnavailableError
-from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording, means
+from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
 
 TIMES = {
     "ttft": "time_to_first_token_seconds",
@@ -76,7 +78,14 @@ def asked(folder: Path, *answers: str | None) -> tuple[pd.DataFrame, Any]:
         sampler.sample()
     recording.anchor(0, 0.0)
     facts = recording.facts()
-    return pd.read_csv(path, dtype={"engine": "string"}), facts
+    return view(folder), facts
+
+
+def view(folder: Path) -> pd.DataFrame:
+    """Return what was recorded in a folder, as a row per engine and reading."""
+    rows = read_server_rows(folder / "x.csv")
+    assert rows is not None
+    return pd.DataFrame(rows.columns)
 
 
 def capture(shared: Path, name: str) -> str:
@@ -140,7 +149,7 @@ def test_a_real_servers_means_are_of_what_happened_between_two_pages(
         assert under[f"{name}_count"] == count > 0
         assert under[f"{name}_mean_ms"] == pytest.approx(spent_ms / count, abs=1e-6)
         assert together_[f"{name}_mean_ms"] == under[f"{name}_mean_ms"]
-    assert (facts["rows"], facts["engines"], facts["problems"]) == (4, ["0"], [])
+    assert (facts["readings"], facts["engines"], facts["problems"]) == (2, ["0"], [])
 
 
 def test_an_interval_without_a_request_has_no_mean(tmp_path: Path) -> None:
@@ -259,7 +268,7 @@ def test_it_asks_before_the_run_and_after_it_on_a_thread_of_its_own(tmp_path: Pa
     end_s = (time.perf_counter_ns() - start_ns) / 1e9
     sampler.stop()
     facts = recording.facts()
-    rows = pd.read_csv(path)
+    rows = view(tmp_path)
     assert facts["file"] == "server_metrics/x.csv"
     assert rows["t_s"].iloc[0] < 0
     assert rows["t_s"].iloc[-1] > end_s
@@ -274,38 +283,27 @@ def test_a_folder_that_cannot_be_written_is_a_problem_and_no_failure(tmp_path: P
     assert [p["code"] for p in recording.facts()["problems"]] == ["not_written"]
 
 
-spent = st.builds(  # seconds are spent by somebody
-    lambda each_s, count: Spent(each_s * count, count),
-    st.floats(0, 1e3),
-    st.integers(0, 10**6).map(float),
-)
-engines = st.lists(
-    st.builds(Engine, st.just({}), st.fixed_dictionaries(dict.fromkeys(TIMES, spent))),
-    min_size=1,
-    max_size=4,
-)
+ended = st.lists(st.integers(0, 10**6), min_size=1, max_size=4)
 
 
-@given(before=engines, grown=st.data())
+@given(before=ended, grown=st.data())
 def test_the_mean_of_all_engines_is_weighted_by_their_counts(
-    before: list[Engine], grown: st.DataObject
+    before: list[int], grown: st.DataObject
 ) -> None:
-    after = [
-        Engine({}, {n: Spent(s.seconds + d.seconds, s.count + d.count) for n, s in e.spent.items()})
-        for e, d in ((e, grown.draw(spent)) for e in before)
-    ]
-    whole = means(
-        together({str(i): e for i, e in enumerate(before)}),
-        together({str(i): e for i, e in enumerate(after)}),
-    )
-    parts = [means(b, a) for b, a in zip(before, after, strict=True)]
-    count = sum(p["ttft_count"] or 0 for p in parts)
+    def page(counts: list[int]) -> str:
+        return "".join(engine_page(str(i), ended=n) for i, n in enumerate(counts))
+
+    after = [n + grown.draw(st.integers(0, 10**6)) for n in before]
+    with tempfile.TemporaryDirectory() as name:
+        rows, _ = asked(Path(name), page(before), page(after))
+    *parts, whole = (row for _, row in rows.iloc[len(before) + 1 :].iterrows())
+    count = sum(part["ttft_count"] for part in parts)
     assert whole["ttft_count"] == count
-    total_ms = sum((p["ttft_mean_ms"] or 0) * (p["ttft_count"] or 0) for p in parts)
+    total_ms = sum(p["ttft_mean_ms"] * p["ttft_count"] for p in parts if p["ttft_count"])
     if count:
-        assert (whole["ttft_mean_ms"] or 0) * count == pytest.approx(total_ms, abs=1e-2, rel=1e-6)
+        assert whole["ttft_mean_ms"] * count == pytest.approx(total_ms, abs=1e-2, rel=1e-6)
     else:
-        assert whole["ttft_mean_ms"] is None
+        assert pd.isna(whole["ttft_mean_ms"])
 
 
 @given(text=st.text() | st.text().map(lambda t: f"vllm:num_requests_running{t}"))

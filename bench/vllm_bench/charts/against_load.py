@@ -7,7 +7,7 @@ runs (t on the logarithms), from three on. Runs that are INVALID, or that disagr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from ..tables.group import MARKS
 from ..tables.level_lines import hit_rates
 from .chart import Axis, Chart, Line, Panel, Rule, log_loads, log_times, series_colour
 
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms")
+TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
 PLACES = {50.0: 0, 95.0: 1, 99.0: 2, 99.9: 3, 90.0: 4}  # each looks the same in all panels
 THROUGHPUT = 5
@@ -41,9 +41,15 @@ STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))
 
 def load_charts(series: Series) -> list[Chart]:
     """Return a chart of each of the times, and one of throughput; what has no value is left out."""
-    times = (_times_chart(series, metric) for metric in TIMES)
+    times = (_times_chart(series, metric) for metric in times_of(series.runs))
     found = (*times, _throughput_chart(series), _answers_chart(series))
     return [chart for chart in found if chart.lines]
+
+
+def times_of(runs: Iterable[RunSummary]) -> list[str]:
+    """Return the times that are drawn of runs: without thoughts TTFA is TTFT."""
+    think = any(run.thinking for run in runs)
+    return [metric for metric in TIMES if think or metric != "ttfa_ms"]
 
 
 def against_load(series: Series) -> Chart | None:

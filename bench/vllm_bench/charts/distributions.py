@@ -19,7 +19,7 @@ from ..tables.group import mark
 from .chart import Axis, Chart, Line, Panel, Role, level_colour, log_times, series_colour
 from .over_time import MOST_OF_A_CURVE
 
-DRAWN = ("ttft_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
+DRAWN = ("ttft_ms", "ttfa_ms", "latency_ms", "itl_ms", "chunk_gap_ms")
 COUNTED = {"itl_ms": "tokens", "chunk_gap_ms": "waits"}  # what is counted; otherwise requests
 MARKED = (50.0, 95.0, 99.0)
 CURVE = "{name}\n{y} % ≤ {x} ms"
@@ -43,7 +43,8 @@ def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
 
     An open loop's times have two: from the send, and from the schedule, which is the main one.
     """
-    names = {*DRAWN, *(headline_metric(name, facts.load) for name in DRAWN)}
+    drawn = [m for m in DRAWN if m != "ttfa_ms" or facts.succeeded.has("thoughts").any()]
+    names = {*drawn, *(headline_metric(name, facts.load) for name in drawn)}
     found = {m.name: curve(m.sample(facts), most) for m in METRICS if m.name in names}
     return {name: one for name, one in found.items() if one is not None}
 

@@ -17,7 +17,7 @@ from ..figures.metrics import TITLES, headline_metric
 from ..records.text import ABSENT
 from ..summary.levels import Level
 from ..verdict.verdict import LEVELS
-from .against_load import TIMES, levels_axis, percentile_lines, throughput_lines
+from .against_load import levels_axis, percentile_lines, throughput_lines, times_of
 from .chart import Axis, Chart, Line, Panel, Role, Span, log_times, series_colour
 
 # By word: what the legend calls it, colour, place (of its mark), role. No two share a mark.
@@ -250,7 +250,8 @@ def _overlay(comparison: Comparison, levels: Sequence[LevelRows]) -> Chart:
     a = [_level(pair.a for pair in level.pairs) for level in ordered]
     b = [_level(pair.b for pair in level.pairs) for level in ordered]
     sides = ((comparison.a, a), (comparison.b, b))
-    times = [_times(sides, headline_metric(name, ordered[0].load)) for name in TIMES]
+    names = times_of(run for level in (*a, *b) for run in level.runs)
+    times = [_times(sides, headline_metric(name, ordered[0].load)) for name in names]
     return Chart(
         title=f"{comparison.a} and {comparison.b} against load",
         doc="times and throughput of both at each level, of the runs in pairs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..answers.together import with_answers_judged
 from ..compare.comparison import Comparison
 from ..compare.words import answer, shown_name
 from ..figures.facts import Facts
@@ -14,7 +15,7 @@ from ..search.kept import Search
 from ..search.words import answer_lines
 from ..summary.levels import Level, Series, series_of
 from ..summary.series_names import named_series, run_label, slug
-from ..summary.summary import RunSummary, headline, sorted_summaries, with_answers_judged
+from ..summary.summary import RunSummary, headline, sorted_summaries
 from ..tables.text_tables import setup_words
 from .against_load import against_load
 from .capacity import pareto_chart, search_chart
@@ -25,9 +26,10 @@ from .over_time import PICTURE, Room
 from .timeline import timeline
 from .waterfall import waterfall
 
-OVERLAID = ("ttft_ms", "latency_ms")
+OVERLAID = ("ttft_ms", "ttfa_ms", "latency_ms")
 NAMES = {
     "ttft_ms": "Time to first token",
+    "ttfa_ms": "Time to the answer",
     "latency_ms": "Latency",
     "itl_ms": "Inter-token latency",
     "chunk_gap_ms": "Chunk gap",
@@ -97,7 +99,7 @@ def _distributions(
     name: str, run: RunSummary, level: Level, curves: Mapping[int, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run, with those of its level's other runs."""
-    for metric in DRAWN:
+    for metric in DRAWN if run.thinking else [m for m in DRAWN if m != "ttfa_ms"]:
         head = headline_metric(metric, run.load)
         over = heading(f"{_title(metric, run.load)}: {name}, {run.load.words}", [run])
         chart, why_not = None, run.absent.get(head, "")
@@ -110,7 +112,8 @@ def _distributions(
 
 def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
     base, load, runs = slug(name), series.levels[0].load, series.runs
-    for metric in OVERLAID:
+    think = any(run.thinking for run in runs)
+    for metric in OVERLAID if think else [m for m in OVERLAID if m != "ttfa_ms"]:
         several = sum(headline_metric(metric, load) in found for found in curves.values()) > 1
         by = "request rate" if load.is_open else "streams"
         over = heading(f"{_title(metric, load)}: {name}, by {by}", runs)

@@ -47,6 +47,15 @@ def _time(metric: str, percentile: int, margin: float) -> Measure:
     )
 
 
+def _ttfa(percentile: int, margin: float) -> Measure:
+    """Return the time to the first answer token, of runs whose replies think: else it is TTFT."""
+
+    def of(run: RunSummary) -> float | None:
+        return _percentile("ttfa_ms", percentile, run) if run.thinking else None
+
+    return dataclasses.replace(_time("ttfa_ms", percentile, margin), of=of)
+
+
 def _yield(name: str, title: str, margin: float, of: Callable[..., float | None]) -> Measure:
     return Measure(name, title, "", True, margin, True, "pace", of)
 
@@ -59,6 +68,8 @@ MEASURES: tuple[Measure, ...] = (
     _time("ttft_ms", 50, 0.05),
     _time("ttft_ms", 95, 0.05),
     _time("ttft_ms", 99, 0.10),
+    _ttfa(50, 0.05),
+    _ttfa(95, 0.05),
     _time("tpot_ms", 50, 0.02),
     _time("tpot_ms", 95, 0.02),
     _time("latency_ms", 50, 0.05),
@@ -69,7 +80,8 @@ MEASURES: tuple[Measure, ...] = (
         "energy_per_output_token_j", "J per output token", "J", False, 0.02, False, "GPUs", _joules
     ),
 )
-WHERE_KNOWN = ("goodput_per_s", "energy_per_output_token_j")  # no row where nobody has them
+# No row where nobody has them.
+WHERE_KNOWN = ("goodput_per_s", "energy_per_output_token_j", "ttfa_p50_ms", "ttfa_p95_ms")
 
 
 def with_margins(margins: Mapping[str, float]) -> tuple[Measure, ...]:
@@ -105,12 +117,12 @@ def margins_of(given: Iterable[str]) -> dict[str, float]:
 
 def measure_name(given: str) -> str:
     """Return a measure's name, also as objectives say it: `ttft_ms.p99` is `ttft_p99_ms`."""
-    return re.sub(r"^(ttft|tpot|latency)_ms[._](p\d+)$", r"\1_\2_ms", given)
+    return re.sub(r"^(ttft|ttfa|tpot|latency)_ms[._](p\d+)$", r"\1_\2_ms", given)
 
 
 def at_load(measure: Measure, load: Load) -> Measure:
     """Return a measure with the title that it has at a load: in an open loop, from schedule."""
-    for metric in ("ttft_ms", "latency_ms"):
+    for metric in ("ttft_ms", "ttfa_ms", "latency_ms"):
         if measure.title.startswith(f"{TITLES[metric]} "):
             title = TITLES[headline_metric(metric, load)] + measure.title[len(TITLES[metric]) :]
             return dataclasses.replace(measure, title=title)

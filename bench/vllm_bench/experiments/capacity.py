@@ -258,7 +258,9 @@ class Searching:
             [replace(o, metric=o.metric and headline_metric(o.metric, load)) for o in of_tier]
             for of_tier in objectives(self.asked.scenario).values()
         ]
-        return Counts(tiers, size, OVER[step.purpose], plan.measured_s).enough
+        classes = self.asked.scenario.by_class
+        shares = {name: one.share for name, one in classes.items() if one.share is not None}
+        return Counts(tiers, size, OVER[step.purpose], plan.measured_s, shares).enough
 
     def _rest(self, run: str) -> None:
         """Wait until the server has nothing left to do; where it doesn't say, a while.

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..records.text import printable
 from ..stats.batches import BATCHES, Values
-from ..stats.share import Share, together
+from ..stats.share import Share, pooled_share, together
 from .facts import Facts
-from .metrics import headline_metric, why_absent
+from .metrics import NO_ANSWER, headline_metric, why_absent
 from .objectives import (
     BETWEEN_TOKENS,
     Attainment,
@@ -26,9 +26,28 @@ from .throughput import rate_of, rate_window, shares_inside
 
 
 def attainment(facts: Facts) -> Attainment | None:
-    """Return which of its scenario's objectives (`slo`) a run met; None where it has none."""
+    """Return which of its scenario's objectives (`slo`) a run met; None where it has none.
+
+    With classes it has the outcomes of each, over its own requests.
+    """
     objectives = run_objectives(facts)
-    return _attained(facts, objectives) if objectives else None
+    own = _attained(facts, objectives) if objectives else None
+    return _of_classes(facts, own) if facts.classes else own
+
+
+def _of_classes(facts: Facts, own: Attainment | None) -> Attainment | None:
+    """Return the outcomes of all classes, after them those of the run as a whole (`own`)."""
+    found = {name: attainment(part) for name, part in facts.classes.items()}
+    parts = {name: one for name, one in found.items() if one is not None}
+    if not parts:
+        return own
+    of_each = [_named(o, name) for name, one in parts.items() for o in one.outcomes]
+    return Attainment(
+        outcomes=(*of_each, *(own.outcomes if own else ())),
+        good_share=pooled_share([one.good_share for one in parts.values()]),
+        good_in_window=sum(one.good_in_window for one in parts.values()),
+        window_s=None if facts.window is None else facts.window.length_s,
+    )
 
 
 def tier_attainments(facts: Facts) -> dict[str, Attainment]:
@@ -65,6 +84,13 @@ def _attained(facts: Facts, objectives: Sequence[Objective | RateObjective]) -> 
     )
 
 
+def _named(outcome: Outcome | RateOutcome, name: str) -> Outcome | RateOutcome:
+    """Return an outcome that says whose it is."""
+    if isinstance(outcome, Outcome):
+        return replace(outcome, objective=replace(outcome.objective, of_class=name))
+    return replace(outcome, objective=replace(outcome.objective, of_class=name))
+
+
 def _rate_outcome(facts: Facts, objective: RateObjective) -> RateOutcome:
     of = "completion_tokens" if objective.metric == "output_tokens_per_s" else None
     whole = rate_window(facts, objective.metric) is None
@@ -88,9 +114,11 @@ def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Sha
 def run_objectives(facts: Facts) -> tuple[Objective | RateObjective, ...]:
     """Return the objectives of a run; none where its settings have none that can be read.
 
-    In an open loop those on TTFT and latency are judged from the schedule.
+    In an open loop those on TTFT and latency are judged from the schedule. With classes those of
+    the run as a whole are on rates: its other ones are each class's, unless it has its own.
     """
-    return _objectives(facts, facts.setting("slo"))
+    found = _objectives(facts, facts.setting("slo"))
+    return tuple(o for o in found if isinstance(o, RateObjective)) if facts.classes else found
 
 
 def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, ...]:
@@ -109,7 +137,8 @@ def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, .
 def _why_unmeasured(facts: Facts, metric: str | None) -> str | None:
     if metric is None or not len(facts.succeeded) or facts.values(metric).size:
         return None
-    return why_absent(facts, metric)
+    why = why_absent(facts, metric)
+    return None if why == NO_ANSWER else why  # that none was answered was measured
 
 
 def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:

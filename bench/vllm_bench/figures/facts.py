@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.beside.said_file import Said
+from ..records.by_class import class_names, info_of_class, place_of
 from ..records.row import Rows
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
@@ -54,7 +56,40 @@ class Facts(OfRun):
     reads_absent: str = "the tokens' stamps were not kept"  # why reads is None
     gpu_rows: Rows | None = None  # one GpuRow per row; None: not sampled
     server_rows: Rows | None = None  # one ServerRow per row; None: not sampled
+    said: Said | None = None  # all that the server said; None: not sampled, or an older run
     whole: bool = False  # figures of all requests, as other tools have them: there is no window
+    of: Facts | None = None  # the run that these are facts of a class of
+    class_name: str | None = None  # which one
+
+    # The classes of users.
+
+    @cached_property
+    def classes(self) -> dict[str, Facts]:
+        """The facts of each class; none: the run has no classes."""
+        names = () if self.of else class_names(self.frame, self.info)
+        return {name: self.of_class(name) for name in names}
+
+    def of_class(self, name: str) -> Facts:
+        """Return the facts of a class: its rows, with its own settings and load.
+
+        It has the run's window, in which the load of all classes was held. What is of the run as a
+        whole (the server's counters, samples, the client's health) it hasn't.
+        """
+        mine = self.frame["class"] == name
+        place, of = place_of(self.info, name)
+        columns = {key: values[mine] for key, values in self.frame.columns.items()}
+        columns["stream_index"] = (columns["stream_index"] - place) // of  # as it had no others
+        frame = Rows(columns)
+        reads = self.reads.among(frame["request_index"]) if self.reads else None
+        return Facts(
+            frame,
+            info_of_class(self.info, name, len(frame), self.planned - self.rows),
+            reads if reads and reads.t_ns.size else None,
+            "" if self.reads else self.reads_absent,
+            whole=self.whole,
+            of=self,
+            class_name=name,
+        )
 
     # The settings.
 
@@ -86,8 +121,9 @@ class Facts(OfRun):
 
     @property
     def choices(self) -> int:
-        """Completions that each request asks for (`n`)."""
-        return (self.setting("extra_body") or {}).get("n") or 1
+        """Completions that each request asks for (`n`); of classes the most."""
+        own = (self.setting("extra_body") or {}).get("n") or 1
+        return max((part.choices for part in self.classes.values()), default=own)
 
     # The outcomes of the requests.
 
@@ -150,7 +186,7 @@ class Facts(OfRun):
     @cached_property
     def _came_s(self) -> Values:
         due = self.frame["t_scheduled_s"]
-        return due if self.load.is_open else filled(self.frame["t_sent_s"], due)
+        return due if (self.of or self).load.is_open else filled(self.frame["t_sent_s"], due)
 
     @cached_property
     def counted_rows(self) -> Rows:
@@ -229,6 +265,8 @@ class Facts(OfRun):
     @cached_property
     def window(self) -> Window | None:
         """The steady window: the time in which the load was held; None: the run is too short."""
+        if self.of is not None:
+            return self.of.window
         if self.whole:
             return None
         if self.load.is_open:
@@ -253,6 +291,8 @@ class Facts(OfRun):
     @cached_property
     def whole_run(self) -> Window | None:
         """From the first send to the last end; None where nothing was sent, or took any time."""
+        if self.of is not None:
+            return self.of.whole_run
         sent_s = floats(self.frame["t_sent_s"])
         if sent_s.size == 0:
             return None
@@ -278,7 +318,12 @@ class Facts(OfRun):
 
     @cached_property
     def waited_for_cap(self) -> NDArray[np.bool_]:
-        """Whether each row's request did."""
+        """Whether each row's request did; each class has the cap for itself."""
+        if self.classes:
+            found = np.zeros(self.rows, dtype=bool)
+            for name, part in self.classes.items():
+                found[self.frame["class"] == name] = part.waited_for_cap
+            return found
         if self.cap is None:
             return np.zeros(self.rows, dtype=bool)
         return waited_for_cap(self.frame, self.cap, max(1, len(workers(self.info))))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..records.row import Rows
 from ..stats.batches import Values
 from ..stats.distribution import filled
+from .window import Window
 
 SEND_LAG_FLOOR_MS = 2.0  # a busy loop's scheduling costs up to this; shorter lags don't matter
 
@@ -65,6 +66,17 @@ def without_first_token(frame: Rows) -> InFlight | None:
     """
     first_s = frame["t_sent_s"] + frame["ttft_ms"] / 1000
     return _sweep(frame["t_scheduled_s"], filled(first_s, frame["t_end_s"]))
+
+
+def waiting_share(frame: Rows, window: Window) -> float:
+    """Return the share of a window in which a request was in flight without its first token."""
+    first_s = frame["t_sent_s"] + frame["ttft_ms"] / 1000
+    waiting = _sweep(frame["t_sent_s"], filled(first_s, frame["t_end_s"]))
+    if waiting is None:
+        return 0.0
+    begins, ends = waiting.spells(1)
+    inside = np.minimum(ends, window.end_s) - np.maximum(begins, window.start_s)
+    return float(np.clip(inside, 0.0, None).sum()) / window.length_s
 
 
 def busy_streams(frame: Rows) -> InFlight | None:

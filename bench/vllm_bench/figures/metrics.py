@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from ..scenario.load import Load
 from ..stats.distribution import Sample
 from .facts import Facts
+from .thoughts.thinking import answer_tpot_ms, answered, thinking_s
 
 NOTHING = Sample(np.array([]))
 
 # A user's wait counts from when the request was meant to go. In a closed loop that is when its
 # stream came free, and the lag is the client's own; in an open loop the wait is part of the result.
-FROM_SCHEDULE = {"ttft_ms": "ttft_from_schedule_ms", "latency_ms": "latency_from_schedule_ms"}
+FROM_SCHEDULE = {
+    "ttft_ms": "ttft_from_schedule_ms",
+    "ttfa_ms": "ttfa_from_schedule_ms",
+    "latency_ms": "latency_from_schedule_ms",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,38 @@ def _send_lag(facts: Facts) -> Sample:
     return _of_rows(facts, facts.frame["send_lag_ms"], facts.counted)
 
 
+def _thinking_tokens(facts: Facts) -> Sample:
+    thought = facts.measured & facts.frame.has("thoughts")
+    return _of_rows(facts, facts.frame["thinking_tokens"].astype(np.float64), thought)
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("ttft_ms", "TTFT", "time to first token, from the send"),
     Metric(
         "ttft_from_schedule_ms",
         "TTFT from schedule",
         "time to first token, from when the request was meant to go",
+    ),
+    Metric(
+        "ttfa_ms", "TTFA", "time to the first token of the answer, thoughts over, from the send"
+    ),
+    Metric(
+        "ttfa_from_schedule_ms",
+        "TTFA from schedule",
+        "time to the first token of the answer, from when the request was meant to go",
+    ),
+    Metric(
+        "thinking_s",
+        "thinking",
+        "time from the first token to the first of the answer, of replies with thoughts",
+        lambda facts: _of_rows(facts, thinking_s(facts.frame), facts.measured),
+    ),
+    Metric("thinking_tokens", "thinking tokens", "tokens of replies' thoughts", _thinking_tokens),
+    Metric(
+        "answer_tpot_ms",
+        "answer TPOT",
+        "time per token of an answer after its first, of replies with thoughts",
+        lambda facts: _of_rows(facts, answer_tpot_ms(facts.frame), facts.measured),
     ),
     Metric("latency_ms", "latency", "latency, from the send to the event that ended the reply"),
     Metric(
@@ -102,9 +133,15 @@ TITLES = {metric.name: metric.title for metric in METRICS}
 DOCS = {metric.name: metric.doc for metric in METRICS}
 
 NO_VALUE = "the rows have no such value"
+NO_THOUGHTS, NO_ANSWER = "no reply had thoughts", "no reply came to an answer"
+IN_CONTENT = "thoughts came within the text, so nobody can tell where answers began"
+OF_ANSWERS = ("ttfa_ms", "ttfa_from_schedule_ms")
+OF_THOUGHTS = ("thinking_s", "thinking_tokens", "answer_tpot_ms")
 STREAMED = {  # only streamed replies have these: why some of those have none either
     "ttft_ms": NO_VALUE,
     "ttft_from_schedule_ms": NO_VALUE,
+    "ttfa_ms": NO_VALUE,
+    "ttfa_from_schedule_ms": NO_VALUE,
     "tpot_ms": "no reply had two tokens",
     "itl_ms": "no reply came in two reads",
     "chunk_gap_ms": "no reply came in two reads",
@@ -118,6 +155,9 @@ IN_A_CELL = {  # the same in a word or two, where a figure would stand
     STREAMED["tpot_ms"]: "one token",
     STREAMED["itl_ms"]: "one read",
     NO_VALUE: "no value",
+    NO_THOUGHTS: "no thoughts",
+    NO_ANSWER: "no answer",
+    IN_CONTENT: "in the text",
 }
 
 
@@ -132,8 +172,11 @@ def why_absent(facts: Facts, name: str) -> str:
         return "no request was sent"
     if not len(facts.succeeded):
         return NO_SUCCESS
-    if name in STREAMED and not facts.streaming:
-        return NOT_STREAMED
+    no_thoughts = not facts.succeeded.has("thoughts").any()
+    if name in (*STREAMED, *OF_THOUGHTS) and not facts.streaming:
+        return NO_THOUGHTS if name in OF_THOUGHTS and no_thoughts else NOT_STREAMED
     if name in ("itl_ms", "chunk_gap_ms") and facts.reads is None and facts.reads_absent:
         return facts.reads_absent
-    return STREAMED.get(name, NO_VALUE)
+    if name in OF_ANSWERS:
+        return IN_CONTENT if answered(facts.succeeded).any() else NO_ANSWER
+    return NO_THOUGHTS if name in OF_THOUGHTS and no_thoughts else STREAMED.get(name, NO_VALUE)

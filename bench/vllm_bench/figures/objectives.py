@@ -1,7 +1,8 @@
 """A scenario's objectives, and which were met. Kept as counts, so that runs can be added up.
 
 A percentile objective, `ttft_ms p99 <= 500`, allows 1 % of the arrivals to be late: to have no TTFT
-of at most 500 ms. A request that failed is late: otherwise refusing work would help. A run is a
+of at most 500 ms. A request that failed is late: otherwise refusing work would help; and one that
+was never answered has no `ttfa_ms`, so it is late too: otherwise thinking longer would. A run is a
 sample: the objective is met where even the upper bound of the share late (one-sided, 95 %) is
 allowed, missed where even the lower bound isn't, and not shown in between.
 
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from ..records.text import printable
 from ..scenario.objectives import percentile_of
 from ..stats.batches import Interval
 from ..stats.rate import Rate, pooled_rate
@@ -25,7 +27,7 @@ from .digits import short
 from .metrics import TITLES
 from .throughput import RateMetric
 
-TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms")
 RATE_TITLES: dict[RateMetric, str] = {
     "output_tokens_per_s": "output tokens/s",
     "requests_per_s": "requests/s",
@@ -40,12 +42,15 @@ class Objective:
     metric: str | None  # None: success alone
     share: float  # 0.99 for a p99
     limit_ms: float | None
+    of_class: str | None = None  # whose requests it is about; None: those that it is judged over
 
     @property
     def words(self) -> str:
         if self.metric is None:
-            return f"success rate ≥ {100 * self.share:.6g} %"
-        return f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
+            words = f"success rate ≥ {100 * self.share:.6g} %"
+        else:
+            words = f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
+        return _whose(self.of_class, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,15 @@ class RateObjective:
 
     metric: RateMetric
     least: float
+    of_class: str | None = None
 
     @property
     def words(self) -> str:
-        return f"{RATE_TITLES[self.metric]} ≥ {self.least:g}"
+        return _whose(self.of_class, f"{RATE_TITLES[self.metric]} ≥ {self.least:g}")
+
+
+def _whose(name: str | None, words: str) -> str:
+    return words if name is None else f"{printable(name, 32)}: {words}"
 
 
 Word = Literal["met", "missed", "not shown"]
@@ -296,6 +306,11 @@ class Attainment:
         return tuple(o for o in self.outcomes if isinstance(o, Outcome))
 
     @property
+    def by_class(self) -> bool:
+        """Whether there are outcomes of several classes: each is judged by itself."""
+        return any(o.objective.of_class is not None for o in self.outcomes)
+
+    @property
     def unmeasured(self) -> str | None:
         """Why it is unknown which requests met every objective; None: it is known."""
         return next((o.unmeasured for o in self.on_requests if o.unmeasured is not None), None)
@@ -304,9 +319,12 @@ class Attainment:
     def share(self) -> float | None:
         """Requests that met every objective on one, of the arrivals.
 
-        None: none came, it is unmeasured, or there are objectives on rates alone.
+        None: none came, it is unmeasured, there are objectives on rates alone, or each class has
+        its own: a mean over classes would hide the one that was served badly.
         """
         if not self.arrivals or not self.on_requests or self.unmeasured is not None:
+            return None
+        if self.by_class:
             return None
         return self.good / self.arrivals
 

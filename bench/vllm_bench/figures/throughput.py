@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from ..stats.batches import BATCHES, MIN_BATCHES, Values
 from ..stats.distribution import filled, floats
 from ..stats.rate import Rate, alike
 from .facts import Facts
+from .in_flight import waiting_share
 from .window import Window
 
 RateMetric = Literal["output_tokens_per_s", "requests_per_s"]
@@ -148,6 +149,46 @@ def shares_inside(rows: Rows, window: Window) -> Values:
 
 def _shared(tokens: NDArray[Any], shares: Values) -> float:
     return float(np.nan_to_num(tokens) @ shares)
+
+
+OUTPUT_WEIGHT = 2.0  # of an output token, where a prompt token has 1 (VTC, OSDI'24)
+Promise = Literal["share", "streams"]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a class of users got of the server in the steady window."""
+
+    tokens: float  # prompt tokens that no cache had, and twice the output tokens: of successes
+    promise: (
+        Promise  # what its weight is of: the arrivals (or streams) of all, or streams of its own
+    )
+    weight: float
+    # Of the window: when a request of it was in flight without its first token; None: not streamed.
+    waiting: float | None
+
+
+def service(facts: Facts) -> Service | None:
+    """Return what a class got; None where there is no window, or it isn't known what it asked for.
+
+    Of a reply that doesn't say how much of its prompt was cached, all of it counts as fresh.
+    """
+    done, window = window_throughput(facts, facts.window), facts.window
+    every = facts.of.setting("classes") if facts.of else None
+    asked = every.get(facts.class_name) if isinstance(every, Mapping) else None
+    if done is None or window is None or done.output_tokens is None or not asked:
+        return None
+    promise: Promise = "share" if asked.get("share") else "streams"
+    if not asked.get(promise):
+        return None
+    rows = facts.succeeded
+    cached = _shared(rows["cached_tokens"], shares_inside(rows, window))
+    return Service(
+        tokens=done.prompt_tokens - cached + OUTPUT_WEIGHT * done.output_tokens,
+        promise=promise,
+        weight=float(asked[promise]),
+        waiting=waiting_share(facts.frame, window) if facts.streaming else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

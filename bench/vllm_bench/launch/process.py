@@ -18,9 +18,9 @@ from types import TracebackType
 
 from ..errors import BenchError, UsageError
 from ..interrupts import INTERRUPTS
+from ..records.beside.families import STARTED
 from ..records.text import masked, printable
 from ..script import ROOT
-from ..vllm.page import STARTED
 from ..vllm.server import ControlError, NotReadyError, Server
 from .env import Settings
 from .log import MaskedLog, bare, last_lines

@@ -35,6 +35,8 @@ from .request import chat_messages, completion_text, make_target, tokenized_fiel
 from .times import drawn_times, replay_notes, trace_times
 
 if TYPE_CHECKING:  # read where a scenario has a trace
+    from ..traces.group_prompts import Grouped, TokenIds
+    from ..traces.possible import Possible
     from ..traces.trace import Trace
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
@@ -51,6 +53,8 @@ class Material:
     counter: TokenCounter
     max_model_len: int | None = None  # the longest prompt and reply together, in tokens
     api_key: str | None = None
+    block_size: int | None = None  # of the server's prefix cache, in tokens
+    token_ids: TokenIds | None = None  # how the server says them
     answers: Mapping[str, str] = field(default_factory=dict)  # to questions, by the prompt's id
 
 
@@ -71,7 +75,8 @@ def plans_of(
             asked: Asked | None = "load" if scenario.quality else None
             parts = _parts(scenario, draws, level, repeat)
             plan = Plan(scenario, level, repeat, parts, asked=asked)
-            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone)]
+            several = len(plan.drawn) > 1  # the only class is alone in the mix
+            found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone and several)]
     return _with_passes_alone(scenario, materials[0], found) if scenario.quality else found
 
 
@@ -102,10 +107,13 @@ def _parts(
 
 
 def _alone(plan: Plan, part: Part) -> Plan:
-    """Return the run of one class of a plan, which sends what it sends in the mix."""
+    """Return the run of one class of a plan, which sends what it sends in the mix.
+
+    Its level is the class's own: that many streams, or its share of the rate.
+    """
     label = "-".join(filter(None, (plan.scenario.label, f"alone-{part.name}")))
     scenario = plan.scenario.model_copy(update={"label": label})
-    return replace(plan, scenario=scenario, drawn=(part,), alone=part.name)
+    return replace(plan, scenario=scenario, level=part.level, drawn=(part,), alone=part.name)
 
 
 @dataclass(frozen=True)
@@ -121,13 +129,58 @@ class _Draw(Material):
         if level.speed is not None:
             return self._replay(made, self._trace(level.speed), repeat, warmups)
         if level.request_rate is not None:
-            drawn = (flow.measured, flow.times_s) if flow else self._times(level, repeat)
-            return made(*self._prompts(drawn[0], repeat, warmups), drawn[1])
+            measured, times_s = (
+                (flow.measured, flow.times_s) if flow else self._times(level, repeat)
+            )
+            if scenario.prefix is not None:
+                return self._in_groups(made, measured, repeat, warmups, times_s)
+            return made(*self._prompts(measured, repeat, warmups), times_s)
+        if scenario.prefix is not None:
+            return self._in_groups(made, prompts_drawn(scenario, level), repeat, warmups)
         count = self._in_the_set(prompts_drawn(scenario, level), repeat)
         if scenario.conversations is None:
             return made(*self._prompts(count, repeat, warmups))
         said, ids = self._conversations(scenario.conversations.turns, count, repeat)
         return made(said, self._unlike_the_measured(warmups), conversation_ids=tuple(ids))
+
+    def _in_groups(
+        self,
+        made: Callable[..., Part],
+        count: int,
+        repeat: int,
+        warmups: int,
+        times_s: array[float] | None = None,
+    ) -> Part:
+        """Return a part whose prompts begin alike in groups; a loop by time uses them again."""
+        found = self._grouped(count, repeat, warmups)
+        return made(
+            found.prompts,
+            (*found.unmeasured, *found.primers),
+            times_s or array("d"),
+            possible=found.possible,
+            grouped=found,
+        )
+
+    @functools.cached_property
+    def _grouped(self) -> Callable[[int, int, int], Grouped]:
+        from ..traces.group_prompts import Wish, grouped_prompts
+
+        scenario, prefix = self.scenario, self.scenario.prefix
+
+        def draw(count: int, repeat: int, warmups: int) -> Grouped:
+            assert prefix is not None
+            wish = Wish(
+                prefix=prefix,
+                tokens=scenario.prefill_tokens or 0,
+                count=count,
+                unmeasured=warmups,
+                seed=prompts_seed(scenario, repeat),
+                block=self.block_size,
+                salted=scenario.cache == "run",
+            )
+            return grouped_prompts(wish, self.source, self.counter, self.token_ids)
+
+        return functools.cache(draw)  # levels of equal length share their prompts
 
     def _replay(self, made: Callable[..., Part], trace: Trace, repeat: int, warmups: int) -> Part:
         from ..traces.prompts import trace_prompts
@@ -140,7 +193,17 @@ class _Draw(Material):
             trace_times(trace),
             output_tokens=tuple(request.output_tokens for request in trace.requests),
             trace_shared_share=trace.shared_share,
+            possible=self._possible_of(trace, prompts),
         )
+
+    def _possible_of(self, trace: Trace, prompts: PromptSet) -> Possible | None:
+        """Return what of a trace's prompts can be found again; None: it doesn't name blocks."""
+        from ..traces.possible import once
+
+        if trace.shared_share is None:
+            return None
+        lengths = [prompt.tokens or 0 for prompt in prompts.prompts]
+        return once(trace.commons(), lengths, self.block_size)
 
     def _times(self, level: LoadLevel, repeat: int) -> tuple[int, array[float]]:
         """Return how many requests are measured at a rate, and the times of all."""
@@ -332,7 +395,7 @@ def scenario_counter(scenario: Scenario, server: Server | None, cache_dir: Path)
 
     def tokenize(prompt: Prompt) -> int | None:
         assert server is not None
-        if scenario.endpoint == "chat":
+        if scenario.endpoint != "completions":
             messages = chat_messages(scenario, prompt)
             return server.tokenize(scenario.model, messages=messages, fields=fields)
         text = completion_text(scenario, prompt)

@@ -13,22 +13,27 @@ import hashlib
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ..prompts.prompt import Prompt, PromptSet
 from ..reply.outcome import Expectation
+from ..scenario.forms.answer_form import AnswerForm, form_of
 from ..scenario.load import LoadLevel
 from ..scenario.load_keys import MOST_REQUESTS, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
-from .pool import Uses, numbered
-from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool
+from .pool import Marks, Pool, Uses, numbered
+from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool, marked
 from .requests import Requests, Role
 from .share import NS_PER_S, Share, Talk, Target
 from .times import nanoseconds, spare_connections, stream_begins
+
+if TYPE_CHECKING:  # of a trace, or of groups
+    from ..traces.group_prompts import Grouped
+    from ..traces.possible import Possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Part:
     output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
     conversation_ids: tuple[str, ...] = ()
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
+    possible: Possible | None = None  # hits of each request; None: it isn't known what repeats
+    grouped: Grouped | None = None  # prompts in groups that begin alike
     name: str | None = None  # of the class; None: the scenario has none
     place: int = 0  # among the scenario's classes
     of: int = 1
@@ -113,7 +120,7 @@ class Part:
         return Requests(
             run_id=self.whole.run_id,
             cache=self.scenario.cache,
-            pool=make_pool(self.scenario, self.prompts.prompts, self.output_tokens),
+            pool=self._pool,
             uses=self._uses,
             warmup=tuple(make_piece(self.scenario, prompt) for prompt in self.warmup),
             measured=self.most_measured,
@@ -123,7 +130,24 @@ class Part:
             indexes=range(timed + len(self.warmup)),
             place=self.place,
             of=self.of,
+            marks=self._marks,
+            primers=len(self.grouped.primers) if self.grouped else 0,
         )
+
+    @property
+    def _pool(self) -> Pool:
+        pool = make_pool(self.scenario, self.prompts.prompts, self.output_tokens)
+        if self.grouped is None or not self.grouped.words:
+            return pool
+        parts = zip(pool, self.prompts.prompts, self.grouped.own, strict=True)
+        pieces = tuple(marked(piece, prompt, own.at, own.word) for piece, prompt, own in parts)
+        return Pool(*numbered(pieces, id))
+
+    @property
+    def _marks(self) -> Marks | None:
+        if self.grouped is None:
+            return None
+        return Marks(tuple(word.encode() for word in self.grouped.words), self.grouped.step)
 
     @functools.cached_property
     def _uses(self) -> Uses:
@@ -132,6 +156,22 @@ class Part:
         if self.level.speed is not None:  # what a trace repeats was repeated
             return Uses.of(range(len(openings)))
         return Uses.of(numbered(openings, lambda prompt: prompt.messages)[1])
+
+    @functools.cached_property
+    def prefix_facts(self) -> dict[str, Any]:
+        """What of its prompts the plan knows to repeat, for the run's JSON."""
+        if self.possible is None:
+            return {}
+        grouped, prefix = self.grouped, self.scenario.prefix
+        wanted = prefix.hit_rate if prefix else None
+        if grouped and wanted is None:
+            wanted = grouped.crowd.wanted(grouped.beginning)
+        return {
+            "block_size": self.possible.block_size,
+            "block_size_known": self.possible.known,
+            **({"wanted_share": wanted} if grouped else {}),
+            **(grouped.facts if grouped else {}),
+        }
 
     def uses(self, sent: int) -> dict[str, int]:
         """Return how many different prompts `sent` requests had, and the uses of one at most."""
@@ -213,13 +253,22 @@ class Part:
             conversation_id=request.conversation_id,
             turn=request.turn,
             prompt_tokens=self._counted_by_the_server(index // self.of),
+            possible_cached_tokens=self._possible(index // self.of),
             max_tokens=request.max_tokens,
             choices=int(self.scenario.extra_body.get("n") or 1),
             stream=self.scenario.stream,
+            exact_tokens=exact_tokens(self.scenario),
             start_ns=start_ns,
             secrets=self.secrets,
-            keep_text=bool(self.answers),
+            keep_text=self._form is not None or bool(self.answers),
+            form=self._form,
         )
+
+    @functools.cached_property
+    def _form(self) -> AnswerForm | None:
+        """The form that answers are held against."""
+        asked = self.scenario.response_format
+        return None if asked is None else form_of(asked)
 
     def _counted_by_the_server(self, number: int) -> int | None:
         """Return the tokens of a request, if the server said them and they are all that it has."""
@@ -228,6 +277,11 @@ class Part:
         if self.scenario.conversations or NOT_TOKENIZED & set(self.scenario.extra_body):
             return None
         return self.prompts.prompts[number % len(self.prompts.prompts)].tokens
+
+    def _possible(self, number: int) -> int | None:
+        if self.possible is None or self.requests.role(number) != "measured":
+            return None
+        return self.possible.of(number)
 
     @functools.cached_property
     def secrets(self) -> tuple[str, ...]:
@@ -242,8 +296,10 @@ class Part:
         The run's name isn't part of it: equal seeds and settings give an equal plan.
         """
         scenario, level = self.scenario, self.level
+        # Two servers that want another name for the same limit are sent the same.
+        named = scenario.model_copy(update={"max_tokens_field": "max_tokens"})
         said = {
-            "body": body_fields(scenario, scenario.max_new_tokens),
+            "body": body_fields(named, scenario.max_new_tokens),
             "system_prompt": scenario.system_prompt,
             "endpoint": scenario.endpoint,
             "cache": scenario.cache,
@@ -265,7 +321,15 @@ class Part:
             found = {"start": self.scenario.start, "duration_s": self.duration_s}
         if self.scenario.cache == "run" and self._uses.most(self.measured // self.turns) > 1:
             found["salts"] = "one for each use"
+        if self.scenario.prefix is not None:
+            found["prefix"] = self.scenario.prefix.model_dump()
         return found
+
+
+def exact_tokens(scenario: Scenario) -> bool:
+    """Whether a response has to be as long as asked: nothing may end it but its limit."""
+    stops = {"stop", "stop_token_ids"} & scenario.extra_body.keys()
+    return scenario.endpoint == "responses" and scenario.ignore_eos and not stops
 
 
 def turns_of(scenario: Scenario) -> int:

@@ -153,10 +153,11 @@ class Plan:
         """The entry on the plan in the run's JSON."""
         found = {
             "sha256": self.sha256,
-            **schedule_facts(self.scenario, self.level, self.measured_s),
+            **schedule_facts(self._asked, self.level, self.measured_s),
             "start": self.start,
             "prompts": self._pool,
             "trace_shared_share": self.drawn[0].trace_shared_share,
+            "prefix": self.drawn[0].prefix_facts if len(self.drawn) == 1 else None,
             "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
             "alone": self.alone,
             "quality": self._questions,
@@ -172,6 +173,11 @@ class Plan:
         return {"pass": self.asked, "set": quality.set, "questions": quality.questions}
 
     @property
+    def _asked(self) -> Scenario:
+        """The scenario whose schedule the plan has: a class's own, where it is sent alone."""
+        return self.drawn[0].scenario if self.alone else self.scenario
+
+    @property
     def _pool(self) -> int | None:
         """How many prompts a closed loop that goes by time uses again and again."""
         by_time = [part for part in self.drawn if part.duration_s is not None]
@@ -183,12 +189,17 @@ def _think_s(scenario: Scenario) -> float:
 
 
 def _class_facts(part: Part) -> dict[str, Any]:
-    """The entry on a class: its load, its prompts, and what it sets for itself."""
-    prompts = part.prompts
+    """The entry on a class: as the run's own JSON has it of all of them."""
     return {
-        "sha256": part.sha256,
         "concurrency": part.level.concurrency,
         "request_rate": part.level.request_rate,
+        "num_requests": part.measured,
         "scenario": part.scenario.masked(),
-        "prompts": {"dataset": prompts.dataset, "sha256": prompts.sha256},
+        "prompts": part.prompts.facts,
+        "plan": {
+            "sha256": part.sha256,
+            **schedule_facts(part.scenario, part.level, part.measured_s),
+            **({"start": part.start} if part.start else {}),
+            **({"prefix": part.prefix_facts} if part.prefix_facts else {}),
+        },
     }

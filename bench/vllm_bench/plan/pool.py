@@ -25,6 +25,32 @@ class Piece:
     prompt_id: str
     body: bytes  # without a salt; of a turn: empty until the answer before it is known
     max_tokens: int
+    mark_at: int | None = None  # where its word begins that another use replaces; None: nowhere
+    mark: int = 0  # which of the words stands there
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Words of one length in tokens: a prompt has another one each time that it is used.
+
+    Their number is a prime: any step that isn't a multiple of it goes through all of them.
+    """
+
+    words: tuple[bytes, ...]
+    step: int
+
+    @property
+    def cycle(self) -> int:
+        """How many uses of a prompt are unlike each other."""
+        return len(self.words) or 1
+
+    def body(self, piece: Piece, use: int) -> bytes:
+        """Return the body of a use, which counts from 0."""
+        if piece.mark_at is None or use % self.cycle == 0:
+            return piece.body
+        word = self.words[(piece.mark + use * self.step) % len(self.words)]
+        end = piece.mark_at + len(self.words[piece.mark])
+        return piece.body[: piece.mark_at] + word + piece.body[end:]
 
 
 def packed(numbers: npt.ArrayLike) -> array[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,11 @@ from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
 MOST_SEED = 2**31  # some servers keep a seed in 32 bits
-PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "responses": "/responses",
+}
 # Fields of a request that change its prompt, and that vLLM's /tokenize takes as well.
 TOKENIZED = {
     "chat": (
@@ -24,9 +29,12 @@ TOKENIZED = {
         "add_special_tokens",
     ),
     "completions": ("add_special_tokens",),
+    # Tools of a response are written in another way, which /tokenize doesn't know.
+    "responses": ("chat_template_kwargs", "mm_processor_kwargs", "media_io_kwargs"),
 }
 # Those that it doesn't know: its count is then another prompt's.
 NOT_TOKENIZED = {
+    *("instructions", "reasoning", "previous_response_id", "prompt"),
     *("documents", "reasoning_effort", "suffix", "prompt_embeds", "truncate_prompt_tokens"),
 }
 
@@ -96,27 +104,47 @@ def make_piece(
     return Piece(prompt.id, body, max_tokens or scenario.max_new_tokens)
 
 
+def marked(piece: Piece, prompt: Prompt, own_at: int, word: int) -> Piece:
+    """Return a piece that knows its word: behind a blank, where the prompt's own part begins."""
+    text, before = (orjson.dumps(part)[1:-1] for part in (prompt.text, prompt.text[:own_at] + " "))
+    return dataclasses.replace(piece, mark_at=piece.body.rindex(text) + len(before), mark=word)
+
+
 def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
     """Return a request's JSON without the prompt and the salt."""
     body: dict[str, Any] = {
         "model": scenario.model,
-        "max_tokens": max_tokens,
+        limit_field(scenario): max_tokens,
         "temperature": scenario.temperature,
         "stream": scenario.stream,
     }
-    if scenario.stream:
+    # The usage of a response comes unasked, and its servers refuse what they don't know.
+    if scenario.stream and scenario.endpoint != "responses":
         body["stream_options"] = {"include_usage": True}
     if scenario.ignore_eos:
         body["ignore_eos"] = True
+    for key in ("priority", "response_format", "tools", "tool_choice"):
+        if (value := getattr(scenario, key)) is not None:
+            body[key] = value
     if scenario.quality is not None:  # nothing but the load may differ between two passes
         body |= {"top_p": 1.0, "seed": scenario.seed % MOST_SEED}
     return {**body, **scenario.extra_body}
 
 
+def limit_field(scenario: Scenario) -> str:
+    """Return the name under which a request says how many tokens it wants at most."""
+    return "max_output_tokens" if scenario.endpoint == "responses" else scenario.max_tokens_field
+
+
 def tokenized_fields(scenario: Scenario) -> dict[str, Any]:
     """Return what /tokenize must be told besides the prompt, to count what a request will have."""
-    extra = scenario.extra_body
+    extra = {**scenario.extra_body, **({"tools": scenario.tools} if scenario.tools else {})}
     return {key: extra[key] for key in TOKENIZED[scenario.endpoint] if key in extra}
+
+
+def tokenize_body(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
+    """Return what /tokenize is asked about a prompt."""
+    return {"model": scenario.model, **_input(scenario, prompt), **tokenized_fields(scenario)}
 
 
 def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:
@@ -134,4 +162,8 @@ def completion_text(scenario: Scenario, prompt: Prompt) -> str:
 def _input(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
     if scenario.endpoint == "chat":
         return {"messages": chat_messages(scenario, prompt)}
+    if scenario.endpoint == "responses":
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        system = scenario.system_prompt
+        return {"input": messages, **({"instructions": system} if system else {})}
     return {"prompt": completion_text(scenario, prompt)}

@@ -3,8 +3,9 @@
 A run has fewer prompts than requests where its data set is small, where it goes by time, and in
 the tail of an open loop. Prompts are then used again in their order. Under `cache: run` each use
 has a salt of its own: a prefix cache finds what a run shares by design (a system prompt, a history,
-the blocks of a trace), and not the same prompt sent before. Request i is always the same one,
-whichever process makes it.
+the blocks of a trace), and not the same prompt sent before. Prompts in groups that begin alike have
+one salt, since their beginnings are to be found, and another word in each use where their own part
+begins. Request i is always the same one, whichever process makes it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
-from .pool import Piece, Pool, Uses
+from .pool import Marks, Piece, Pool, Uses
 from .share import PlannedRequest, salted
 
 Role = Literal["measured", "tail", "warm-up"]
@@ -40,6 +41,8 @@ class Requests(Sequence[PlannedRequest]):
     indexes: range = range(0)
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
+    marks: Marks | None = None  # of prompts in groups; None: they are in none
+    primers: int = 0  # of the warm-up, its last: what they begin with is found by the measured
 
     def __len__(self) -> int:
         return len(self.indexes)
@@ -63,13 +66,15 @@ class Requests(Sequence[PlannedRequest]):
         role, number = self.role(index), index * self.of + self.place
         warms_up = role == "warm-up"
         piece = self.warmup[index - self.timed] if warms_up else self.pool[index % len(self.pool)]
-        salt = self._salt(index, number, role)
+        earlier = 0 if warms_up else self.uses.earlier(index // self.turns)
+        salt = self._salt(index, number, role, earlier)
+        body = self.marks.body(piece, earlier) if self.marks else piece.body
         conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
         return PlannedRequest(
             index=number,
             request_id=f"{self.run_id}-{number}",
             prompt_id=piece.prompt_id,
-            body=salted(piece.body, salt) if piece.body else b"",
+            body=salted(body, salt) if body else b"",
             max_tokens=piece.max_tokens,
             conversation_id=conversation_id,
             turn=turn,
@@ -84,16 +89,22 @@ class Requests(Sequence[PlannedRequest]):
         earlier = self.uses.earlier(number)
         return (f"{name}~{earlier + 1}" if earlier else name), turn + 1
 
-    def _salt(self, index: int, number: int, role: Role) -> str | None:
+    def _salt(self, index: int, number: int, role: Role, earlier: int) -> str | None:
         """Return the salt for the prefix cache: prefixes match only under equal salts.
 
-        The warm-up has its own: it puts no measured prompt into the cache.
+        The warm-up has its own: it puts no measured prompt into the cache, unless it is to.
         """
         if self.cache == "natural":
             return None
         if self.cache == "cold":
             return f"{self.run_id}-{number}"
         if role == "warm-up":
-            return f"{self.run_id}-warmup"
-        earlier = self.uses.earlier(index // self.turns)
-        return f"{self.run_id}-use{earlier + 1}" if earlier else self.run_id
+            return self._salt_of_warmup(index - self.timed)
+        use = earlier // (self.marks.cycle if self.marks else 1)
+        return f"{self.run_id}-use{use + 1}" if use else self.run_id
+
+    def _salt_of_warmup(self, place: int) -> str:
+        if self.primers and place >= len(self.warmup) - self.primers:
+            return self.run_id
+        # Beside groups nothing of it is found at all, so that the server's hits are theirs.
+        return f"{self.run_id}-warmup" + (f"-{place}" if self.marks else "")

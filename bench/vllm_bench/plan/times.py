@@ -98,7 +98,7 @@ def schedule_facts(
     scenario: Scenario, level: LoadLevel, measured_s: Sequence[float]
 ) -> dict[str, Any]:
     """Return the entry on times in the run's JSON: what was asked for, and what was drawn."""
-    if level.concurrency is not None:
+    if level.concurrency is not None or not measured_s:
         timed = {} if scenario.duration_s is None else {"duration_s": scenario.duration_s}
         return {"shape": "closed", **timed}
     rate, cv = realised(measured_s)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .by_class import as_sent
 from .request_record import COLUMNS, RecordsError, known_columns, read_rows
 from .row import Rows
 from .run_info import RunInfo, read_head, read_what_is_right
@@ -220,7 +221,7 @@ def _load_info(path: Path) -> tuple[RunInfo | None, list[str]]:
         return None, [str(e)]
     if info.run_id != path.stem:
         return None, [f"{path}: {_other(info.run_id)}"]
-    return info, [problem] if problem else []
+    return as_sent(info), [problem] if problem else []
 
 
 # ---- which of the runs that lie there are meant ----

@@ -46,6 +46,8 @@ ErrorKind = Literal[
     "cancelled",
 ]
 
+Thoughts = Literal["apart", "content", "hidden"]
+
 # The statuses with which a server, or the gateway before it, says: not now.
 TURNED_AWAY = (429, 502, 503, 504)
 
@@ -92,7 +94,10 @@ class RequestRecord:
         default=0,
     )
     ttft_ms: float | None = doc("first token event - t_sent; empty without streaming")
-    ttft_visible_ms: float | None = doc("first token event that isn't reasoning - t_sent")
+    ttfa_ms: float | None = doc(
+        "first token event of the answer, text or a tool call and no thought - t_sent; empty: it "
+        "never came, or its thoughts came within its text"
+    )
     latency_ms: float | None = doc("t_end - t_sent")
     tpot_ms: float | None = doc("(latency - ttft) / (completion_tokens - 1), from 2 tokens on")
     max_gap_ms: float | None = doc("the longest wait between two reads that brought tokens")
@@ -107,12 +112,33 @@ class RequestRecord:
     cached_tokens: int | None = doc(
         "prompt tokens found in the prefix cache, if the server reports it"
     )
+    possible_cached_tokens: int | None = doc(
+        "prompt tokens that a cache which never forgets would have found, in whole blocks, by the "
+        "plan; empty: it doesn't say what repeats",
+        default=None,
+    )
+    thoughts: Thoughts | None = doc(
+        "how its thoughts came: apart (in fields of their own), content (within the text, as "
+        "`<think>`: the server has no --reasoning-parser), hidden (usage alone tells of them); "
+        "empty: there were none",
+        default=None,
+    )
+    thinking_tokens: int | None = doc(
+        "of the completion tokens, those of thoughts: by the server's usage where it can be true, "
+        "else counted where each event's tokens are known; empty: neither",
+        default=None,
+    )
     token_events: int = doc("events that brought tokens: text, thoughts, tool calls or token ids")
     visible_events: int = doc(
         "of these, those with text or tool calls that aren't thoughts; of a reply in one piece 1 "
         "if it has an answer"
     )
     token_reads: int = doc("socket reads that completed at least one token event")
+    answer_valid: int | None = doc(
+        "with response_format: 1 if the answer has that form (valid by its JSON schema, or a JSON "
+        "object), else 0; empty without it, and for a failure",
+        default=None,
+    )
     max_tokens: int = doc("the most generated tokens that were asked for")
     http_status: int | None = doc("HTTP status of the reply; empty: no reply came")
     finish_reason: str | None = doc("as the server gives it: stop, length, ...")
@@ -152,6 +178,8 @@ class RecordWriter:
 MOST_BYTES = 2**30  # a million rows have about 400 MB
 # Columns that may be absent since earlier versions didn't have them, and their cells then.
 ABSENT = csv_defaults(RequestRecord)
+# Columns that earlier versions called otherwise.
+RENAMED = {b"ttft_visible_ms": b"ttfa_ms"}
 MOST_COUNT, MOST_S = 1_000_000_000, 10_000_000.0  # 10 million seconds are 115 days
 LEAST_AND_MOST: dict[str, tuple[float, float]] = {
     "request_index": (0, MOST_COUNT),
@@ -200,11 +228,21 @@ def _checked_lines(path: Path) -> bytes:
         whole = complete_lines(read_regular(path, MOST_BYTES))
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
+    whole = _renamed(whole)
     _check_header(path, whole.split(b"\n", 1)[0].decode(errors="replace"))
     problem = bad_row(whole)
     if problem:
         raise RecordsError(f"{path}: damaged row: {problem}")
     return whole
+
+
+def _renamed(whole: bytes) -> bytes:
+    """Return a file with the names that its columns have today."""
+    header, line_end, rows = whole.partition(b"\n")
+    names = header.split(b",")
+    if RENAMED.keys().isdisjoint(names):
+        return whole
+    return b",".join(RENAMED.get(name, name) for name in names) + line_end + rows
 
 
 def known_columns(header: str) -> int:

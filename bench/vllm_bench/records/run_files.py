@@ -27,7 +27,10 @@ WRITTEN = (
     ("answers", ".csv"),
     ("answers", ".jsonl"),
 )
-PICTURES = ("ttft_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf", "timeline", "waterfall")
+PICTURES = (
+    *("ttft_cdf", "ttfa_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf"),
+    *("timeline", "waterfall"),
+)
 FORMATS = (".png", ".svg", ".pdf")
 # And those that others make of a run.
 MADE = (

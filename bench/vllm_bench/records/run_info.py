@@ -188,32 +188,56 @@ SAMPLER = {
     "engines": [text],
 }
 SLO: Shape = {
-    **dict.fromkeys(("ttft_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **dict.fromkeys(("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
     **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
     "success_rate": or_null(share),
+}
+PREFIX: Shape = {
+    **dict.fromkeys(("wanted_share", "possible_share"), or_null(share)),
+    **dict.fromkeys(("groups", "tokens", "working_set_tokens"), or_null(tokens)),
+    "primed_cached_tokens": or_null(tokens),
+    "block_size": from_1,
+    "block_size_known": flag,
+}
+SCENARIO: Shape = {
+    **dict.fromkeys(("name", "model", "dataset", "cache"), text),
+    **dict.fromkeys(("label", "system_prompt", "base_url"), or_null(text)),
+    **dict.fromkeys(("stream", "ignore_eos"), flag),
+    **dict.fromkeys(("prefill_tokens", "max_new_tokens", "gpus"), or_null(count)),
+    **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
+    "extra_body": {"n": or_null(from_1)},
+    "conversations": {"turns": from_1},
+    "response_format": {"type": text},
+    "priority": or_null(whole),
+    "slo": SLO,
+    "slo_tiers": {"*": SLO},
+    "classes": {"*": {"slo": SLO, "share": or_null(share), "streams": or_null(from_1)}},
+}
+LEVEL: dict[str, Shape] = {
+    "concurrency": or_null(from_1),
+    "request_rate": or_null(rate),
+    "num_requests": count,
+}
+PROMPTS: Shape = {
+    **{"max_uses": or_null(count), "dataset": or_null(text), "sha256": or_null(text)},
+}
+PLAN: dict[str, Shape] = {
+    **dict.fromkeys(("sha256", "shape", "start"), or_null(text)),
+    **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
+    **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
+    "max_in_flight": or_null(from_1),
+    "prefix": PREFIX,
 }
 SHAPE: dict[str, Shape] = {
     "schema_version": whole,
     "run_id": text,
     "status": status,
     "session": or_null(text),
-    "scenario": {
-        **dict.fromkeys(("name", "model", "dataset", "cache"), text),
-        **dict.fromkeys(("label", "system_prompt", "base_url"), or_null(text)),
-        **dict.fromkeys(("stream", "ignore_eos"), flag),
-        **dict.fromkeys(("prefill_tokens", "max_new_tokens", "gpus"), or_null(count)),
-        **dict.fromkeys(("duration_s", "gpu_hour_price"), or_null(at_least_0)),
-        "extra_body": {"n": or_null(from_1)},
-        "conversations": {"turns": from_1},
-        "slo": SLO,
-        "slo_tiers": {"*": SLO},
-    },
-    "concurrency": or_null(from_1),
-    "request_rate": or_null(rate),
-    "num_requests": count,
+    "scenario": SCENARIO,
+    **LEVEL,
     "repeat": from_1,
     "seeds": {"*": whole},
-    "prompts": {"max_uses": or_null(count), "dataset": or_null(text), "sha256": or_null(text)},
+    "prompts": PROMPTS,
     "server": {
         **dict.fromkeys(("version", "model", "model_root", "system_fingerprint"), or_null(text)),
         **dict.fromkeys(("simulator", "on_client_machine"), or_null(flag)),
@@ -227,10 +251,16 @@ SHAPE: dict[str, Shape] = {
     "clock_start": CLOCK,
     "clock_end": CLOCK,
     "plan": {
-        **dict.fromkeys(("sha256", "shape", "start"), or_null(text)),
-        **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
-        **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
-        "max_in_flight": or_null(from_1),
+        **PLAN,
+        "alone": or_null(text),
+        "classes": {
+            "*": {
+                **LEVEL,
+                "scenario": SCENARIO,
+                "prompts": PROMPTS,
+                "plan": PLAN,
+            }
+        },
         "quality": {**dict.fromkeys(("pass", "set"), text), "questions": count},
     },
     "unmeasured": {"*": tokens},

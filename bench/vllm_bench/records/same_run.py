@@ -18,9 +18,10 @@ from .run_info import RunInfo
 
 SETTINGS = (
     *("label", "base_url", "model", "gpus"),
-    *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations"),
+    *("dataset", "prompt_fit", "prefill_tokens", "system_prompt", "conversations", "prefix"),
     *("endpoint", "stream", "temperature", "max_new_tokens", "ignore_eos"),
     *("cache", "headers", "extra_body"),
+    *("priority", "response_format", "tools", "tool_choice"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
     *("start", "max_in_flight", "warmup_requests", "classes", "quality"),
     *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),

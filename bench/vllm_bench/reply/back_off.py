@@ -11,8 +11,9 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
 from ..records.request_record import TURNED_AWAY
-from .events import EventError, read_event
+from .events import read_event
 from .exchange import Exchange
+from .said.event import EventError
 from .sse import EventSplitter
 
 FIRST_S = 0.1  # the longest first wait; each further one may be twice as long
@@ -56,9 +57,16 @@ def turned_away(exchange: Exchange) -> bool:
 def _says_so(exchange: Exchange) -> bool:
     """Whether a short reply with status 200 begins with an error whose code says so."""
     body = b"".join([part for _, part in exchange.reads])
+    if exchange.failure and exchange.failure.kind == "truncated" and _only_began(body):
+        return True
     if b"error" not in body:
         return False
     for payload in (body, *EventSplitter().feed(body)):  # in one piece, or a stream
         with suppress(EventError):
             return read_event(payload).error_code in TURNED_AWAY
     return False
+
+
+def _only_began(body: bytes) -> bool:
+    """Whether a response began and was cut at once: so a vLLM ends it whose queue is full."""
+    return b'"response.created"' in body and b'.delta"' not in body

@@ -10,10 +10,12 @@ a figure depends on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from .exchange import Failure
+from .said import responses
+from .said.event import MOST_NAME, EventError, StreamEvent, Usage, counted, name_of, thinking_in
 from .words import Text, error_code, error_text, one_line, read_json, words_of
 
 # Newer servers use `reasoning`, older ones `reasoning_content`.
@@ -24,47 +26,6 @@ GOOD_ENDS = (
     *("stop", "length", "tool_calls", "function_call"),
     *("eos_token", "stop_sequence", "model_length", "end_turn"),
 )
-MOST_COUNTED = 10**9  # tokens of a request; no context is as long
-MOST_NAME = 200  # characters of a model's name, a fingerprint, a finish reason
-
-
-class EventError(Exception):
-    """An event whose payload doesn't belong in a completion stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts as the server gives them; None: it doesn't."""
-
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    cached_tokens: int | None
-
-    def after(self, before: Usage | None) -> Usage:
-        """Return what both say, by the later one (this) where that knows: zeros may only fill."""
-        if before is None:
-            return self
-        prompt = self if self.prompt_tokens or before.prompt_tokens is None else before
-        made = self if self.completion_tokens or before.completion_tokens is None else before
-        return Usage(prompt.prompt_tokens, made.completion_tokens, prompt.cached_tokens)
-
-
-@dataclass(slots=True)  # not frozen: there is one for each token, and it is made faster so
-class StreamEvent:
-    """One event, or a complete reply that wasn't streamed."""
-
-    has_tokens: bool = False
-    has_visible_tokens: bool = False
-    token_count: int = 0  # from `token_ids`; 0: unknown
-    finish_reasons: dict[int, str] = field(default_factory=dict)  # by choice
-    usage: Usage | None = None
-    error: str | None = None
-    error_code: int | None = None  # the HTTP status that the error would have had
-    fingerprint: str | None = None
-    model: str | None = None
-    bad_usage: str | None = None  # usage that can't be true
-    words: str | None = None  # of an event that is neither a completion nor an error
-    text: str = ""  # visible, of the first choice
 
 
 def read_event(payload: Text) -> StreamEvent:
@@ -81,12 +42,17 @@ def read_event(payload: Text) -> StreamEvent:
         error = _error(event)
         if error is not None:
             return error
+    usage, usage_of = event.get("usage"), _usage_of
     try:
-        found = _read_completion(event)
+        if responses.is_one(event):
+            found = responses.read(event)
+            usage, usage_of = responses.usage_in(event), responses.usage_of
+        else:
+            found = _read_completion(event)
     except (TypeError, AttributeError) as e:
         raise EventError(f"an event with an unknown shape: {_excerpt(payload)}") from e
-    if event.get("usage"):
-        _read_usage(event["usage"], payload, found)
+    if usage:
+        _read_usage(usage, usage_of, payload, found)
     return found
 
 
@@ -102,7 +68,7 @@ def _tells(error: object) -> bool:
 
 
 def _read_completion(event: dict[str, Any]) -> StreamEvent:
-    has_tokens = has_visible = False
+    has_tokens = has_visible = thinks = begins = False
     token_count = 0
     text = ""
     finish_reasons: dict[int, str] = {}
@@ -117,7 +83,9 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
         token_ids = choice.get("token_ids")
         ids = len(token_ids) if isinstance(token_ids, list) else 0
         has_visible |= visible
-        has_tokens |= visible or ids > 0 or _thinks(part)
+        has_tokens |= visible or ids > 0 or _says_more(part)
+        thinks |= _thinks(part)
+        begins |= bool(part.get("role"))
         token_count += ids
         if said and isinstance(said, str) and index_of(choice, place) == 0:
             text += said
@@ -126,10 +94,12 @@ def _read_completion(event: dict[str, Any]) -> StreamEvent:
     return StreamEvent(
         has_tokens=has_tokens,
         has_visible_tokens=has_visible,
+        thinks=thinks,
+        is_empty=bool(choices) and not has_tokens and not begins,
         token_count=token_count,
         finish_reasons=finish_reasons,
-        fingerprint=_text(event.get("system_fingerprint")),
-        model=_text(event.get("model")),
+        fingerprint=name_of(event.get("system_fingerprint")),
+        model=name_of(event.get("model")),
         words=None if choices else _words(event),
         text=text,
     )
@@ -152,6 +122,14 @@ def _part_text(part: object) -> str:
 
 
 def _thinks(part: dict[str, Any]) -> bool:
+    """Whether there are thoughts; Mistral's are parts of the content."""
+    content = part.get("content")
+    parts = content if isinstance(content, list) else ()
+    of_content = any(isinstance(one, dict) and one.get("type") == "thinking" for one in parts)
+    return of_content or any(map(part.get, REASONING_KEYS))
+
+
+def _says_more(part: dict[str, Any]) -> bool:
     """Whether there are thoughts, or content that isn't text."""
     return any(map(part.get, REASONING_KEYS)) or bool(part.get("content"))
 
@@ -182,19 +160,17 @@ def _reason(reason: object) -> str:
     return reason if len(reason) <= MOST_NAME else f"({len(reason)} characters)"
 
 
-def _text(value: object) -> str | None:
-    return value[:MOST_NAME] if isinstance(value, str) and value else None
-
-
 def _words(event: dict[str, Any]) -> str | None:
     told = event.get("detail") or event.get("message")
     return error_text(event) if told else None
 
 
-def _read_usage(usage: Any, payload: Text, event: StreamEvent) -> None:
+def _read_usage(
+    usage: Any, usage_of: Callable[[Any], Usage], payload: Text, event: StreamEvent
+) -> None:
     """Note an event's usage, or that it can't be true: a later one may be."""
     try:
-        event.usage = _usage_of(usage)
+        event.usage = usage_of(usage)
     except (TypeError, AttributeError, ValueError, OverflowError):
         shown = _excerpt(payload[max(0, payload.rfind(b'"usage"')) :])
         event.bad_usage = f"usage that can't be true: {shown}"
@@ -206,18 +182,8 @@ def _usage_of(usage: dict[str, Any]) -> Usage:
     prompt, made, cached = (None if count is None else counted(count) for count in given)
     if cached is not None and prompt is not None and cached > prompt:
         raise ValueError("more cached tokens than prompt tokens")
-    return Usage(prompt, made, cached)
-
-
-def counted(value: Any) -> int:
-    """Return a number of tokens; some gateways write 5.0 for 5.
-
-    Raises TypeError, ValueError, OverflowError where it is none.
-    """
-    number = int(value)
-    if value != number or isinstance(value, bool) or not 0 <= number <= MOST_COUNTED:
-        raise ValueError("not a number of tokens")
-    return number
+    told = usage.get("completion_tokens_details") or usage  # sglang's has no details
+    return Usage(prompt, made, cached, thinking_in(told, made))
 
 
 def _excerpt(payload: Text) -> str:

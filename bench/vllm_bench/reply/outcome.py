@@ -8,14 +8,16 @@ for each choice, usage if it was asked for, at least one completion token, and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..records.request_record import RequestRecord
 from ..records.text import printable
-from .events import GOOD_ENDS, EventError, StreamEvent, error_event, read_event
+from .events import GOOD_ENDS, error_event, read_event
 from .exchange import Exchange, Failure
 from .record import Expectation, record_of, shown
 from .reply import Reply
+from .said.event import EventError, StreamEvent
 from .words import words_of
 
 __all__ = ["GOOD_ENDS", "Expectation", "Outcome", "close_with", "failure_of", "judge", "reply_to"]
@@ -42,6 +44,7 @@ def judge(exchange: Exchange, expected: Expectation, reply: Reply | None = None)
     reply.feed(exchange.http_status, exchange.reads)
     close_with(reply, exchange)
     failure = failure_of(exchange, reply, stream=expected.stream, choices=expected.choices)
+    failure = failure or _stopped_early(reply, expected)
     record, hide = record_of(exchange, expected, reply, failure), expected.secrets
     return Outcome(record, shown(reply.fingerprint, hide), shown(reply.model, hide))
 
@@ -73,8 +76,42 @@ def failure_of(exchange: Exchange, reply: Reply, *, stream: bool, choices: int) 
     return _with_words(failure, reply) if failure else None
 
 
+def _stopped_early(reply: Reply, expected: Expectation) -> Failure | None:
+    """Return that a response which calls itself completed isn't, by its length.
+
+    A vLLM that gets SIGTERM ends /v1/responses so: nothing else in it tells.
+    """
+    made = reply.completion_tokens or 0
+    if not expected.exact_tokens or made >= expected.max_tokens or reply.ended_by_limit:
+        return None
+    text = f"called completed after {made} of {expected.max_tokens} tokens, in spite of ignore_eos"
+    return Failure("truncated", text)
+
+
+# What a server says that wants the other name of the same limit, and the key that gives it.
+LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+def _limit_advice(status: int, words: str) -> str:
+    """Return which key to set where a server wants another field for the most tokens.
+
+    OpenAI's reasoning models: "Unsupported parameter: 'max_tokens' is not supported with this
+    model. Use 'max_completion_tokens' instead."
+    """
+    refused = status in (400, 422) and re.search(r"support|extra|permit|unrecogni|unknown", words)
+    named = [name for name in LIMITS if re.search(rf"\b{name}\b", words)]
+    if not refused or not named:
+        return ""
+    wanted = re.search(r"\buse '?\"?(max_completion_tokens|max_tokens)", words, re.IGNORECASE)
+    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+    key = wanted[1] if wanted else other[named[0]]
+    return f"set max_tokens_field: {key} in the scenario"
+
+
 def _http_failure(exchange: Exchange, reply: Reply, status: int) -> Failure:
     words = words_of(reply.body)
+    advice = _limit_advice(status, words)
+    words += f" ({advice})" if advice else ""
     where = f"to {exchange.location}" if exchange.location else ""
     text = ": ".join(part for part in (f"HTTP {status}", where, words) if part)
     if status == 429:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import orjson
 
-from .events import StreamEvent
+from .said.event import StreamEvent
 
 TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)":"([^"\\]+)"')
 # The inside of a JSON string that isn't empty, as orjson accepts it (RFC 8259, section 7, and no

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..records.request_record import RequestRecord
 from ..records.text import masked
+from ..scenario.forms.answer_form import AnswerForm
 from .exchange import Exchange, Failure
 from .reply import Reply
 
@@ -35,13 +36,16 @@ class Expectation:
     conversation_id: str | None = None
     turn: int | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    possible_cached_tokens: int | None = None  # see traces/possible.py
+    exact_tokens: bool = False  # of a response: max_tokens, since nothing else may end it
     keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
+    form: AnswerForm | None = None  # that the answer should have; None: any
 
 
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
-    *("request_id", "prompt_id", "conversation_id", "turn"),
+    *("request_id", "prompt_id", "conversation_id", "turn", "possible_cached_tokens"),
 )
 
 
@@ -65,13 +69,15 @@ def record_of(
         connect_ms=None if exchange.connect_ns is None else exchange.connect_ns / 1e6,
         resent=exchange.resent,
         ttft_ms=ttft_ms,
-        ttft_visible_ms=_ms(sent_ns, reply.first_visible_ns),
+        # Where thoughts came within the text, nobody can tell where the answer began.
+        ttfa_ms=_ms(sent_ns, None if reply.thoughts == "content" else reply.first_visible_ns),
         latency_ms=latency_ms,
-        tpot_ms=_tpot_ms(ttft_ms, latency_ms, reply.completion_tokens),
+        tpot_ms=_tpot_ms(ttft_ms, latency_ms, _timed_tokens(reply)),
         max_gap_ms=_max_gap_ms(reads),
         prompt_tokens_planned=expected.prompt_tokens,
         **_counts(reply),
         token_reads=len(reads),
+        answer_valid=None if failure else _valid(expected.form, reply),
         max_tokens=expected.max_tokens,
         http_status=exchange.http_status,
         finish_reason=shown(next(iter(reply.finish_reasons.values()), None), expected.secrets),
@@ -86,9 +92,26 @@ def _counts(reply: Reply) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": reply.completion_tokens,
         "cached_tokens": usage.cached_tokens if usage else None,
+        "thoughts": reply.thoughts,
+        "thinking_tokens": reply.thinking_tokens,
         "token_events": len(reply.stamps),
         "visible_events": reply.visible_events,
     }
+
+
+def _timed_tokens(reply: Reply) -> int | None:
+    """Return the tokens from the first stamp on: hidden thoughts were generated before it."""
+    tokens, thought = reply.completion_tokens, reply.thinking_tokens
+    hidden = reply.thoughts == "hidden" and tokens is not None and thought is not None
+    return tokens - thought if hidden and tokens and thought else tokens
+
+
+def _valid(form: AnswerForm | None, reply: Reply) -> int | None:
+    """Return whether an answer has its form, as 1 or 0; None: it has none, or calls a tool."""
+    text = reply.text
+    if form is None or text is None or "tool_calls" in reply.finish_reasons.values():
+        return None
+    return int(not reply.text_cut and form.holds(text))
 
 
 def shown(text: str | None, secrets: tuple[str, ...]) -> str | None:

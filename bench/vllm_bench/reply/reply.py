@@ -11,9 +11,12 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from .events import GOOD_ENDS, EventError, StreamEvent, Usage, error_event, read_event, told
+from ..records.request_record import Thoughts
+from .events import GOOD_ENDS, error_event, read_event, told
 from .exchange import Failure, PackedSegment
 from .plain import PlainEvent, plain_event_of, stamps_at
+from .said.event import EventError, StreamEvent, Usage
+from .said.thinking import Thinking
 from .sse import ERROR, MOST_EVENT_BYTES, EventSplitter, TypedPayload, is_done, may_be_json
 from .words import words_of
 
@@ -53,6 +56,7 @@ class Reply:
         self.finish_reasons: dict[int, str] = {}  # by choice
         self.first_visible_ns: int | None = None
         self.visible_events = 0
+        self.thinking = Thinking()
         self.finish_ns: int | None = None  # when the last choice first said that it had ended
         self.usage: Usage | None = None
         self.bad_usage: Failure | None = None  # the last usage can't be true
@@ -69,7 +73,7 @@ class Reply:
         self._stream = stream
         self._splitter = EventSplitter(MOST_EVENT_BYTES)
         self._plain: PlainEvent | None = None
-        self._plain_visible = False
+        self._plain_visible = self._plain_thinks = False
         self._plain_says = False  # the texts of plain events are the answer's
         self._learning = LESSONS
         self._alike = False  # the last event was a plain one, so that the next may be
@@ -94,6 +98,22 @@ class Reply:
         return None if self._texts is None else "".join(self._texts)
 
     @property
+    def ended_by_limit(self) -> bool:
+        """Whether the server says of a choice that the limit cut it."""
+        return "length" in self.finish_reasons.values()
+
+    @property
+    def thoughts(self) -> Thoughts | None:
+        """How its thoughts came; None: there were none."""
+        return self.thinking.kind(self.usage)
+
+    @property
+    def thinking_tokens(self) -> int | None:
+        """The tokens of its thoughts; None: unknown."""
+        made = self.completion_tokens
+        return self.thinking.tokens(self.usage, made=made, events=len(self.stamps))
+
+    @property
     def bare(self) -> bytes:
         """What a stream has outside of its events."""
         return bytes(self._splitter.bare)
@@ -110,10 +130,10 @@ class Reply:
             if self._alike and misses < MISSES and self._splitter.between_events and self._plain:
                 upto = begin + min(WINDOW, MOST_EVENT_BYTES)
                 found = self._plain.ends(part.body, begin, upto)
-                self._note_plain(stamps_at(found, ends, stamps, place))
+                here, begin = begin, found[-1] if found else begin
+                self._note_plain(stamps_at(found, ends, stamps, place), part.body[here:begin])
                 if self._plain_says and found:
-                    self._say(self._plain.all_said(part.body, begin, found))
-                begin = found[-1] if found else begin
+                    self._say(self._plain.all_said(part.body, here, found))
                 place = bisect_right(ends, begin, place)
                 misses = 0 if found else misses + 1
                 self._alike = bool(found) and (begin == len(part.body) or upto < len(part.body))
@@ -166,7 +186,7 @@ class Reply:
             self._alike = self._plain is not None and self._plain.matches(payload)
             if self._alike:
                 self._learning = LESSONS
-                self._note_plain(array("q", [stamp_ns]))
+                self._note_plain(array("q", [stamp_ns]), payload)
                 if self._plain_says and self._plain:
                     self._say(self._plain.said(payload))
             else:
@@ -180,9 +200,10 @@ class Reply:
         text = f"over {MOST_EVENT_BYTES >> 20} MiB {how}"
         self.excess = self.excess or Failure("oversized", text)
 
-    def _note_plain(self, stamps: array[int]) -> None:
+    def _note_plain(self, stamps: array[int], body: bytes) -> None:
         if not stamps:
             return
+        self.thinking.note_plain(len(stamps), body, thinks=self._plain_thinks)
         room = self._most_tokens - self._brought
         if len(stamps) > room:
             stamps = stamps[: room + 1]
@@ -221,10 +242,12 @@ class Reply:
             self._fail(Failure("truncated", cut) if last else Failure("protocol", str(e)))
             return
         self._note(stamp_ns, event)
-        if event.has_tokens and self._learning:
+        if event.has_visible_tokens and self.thinking.is_opening:
+            self._plain, self._alike = None, False  # its text must be looked at
+        elif event.has_tokens and self._learning:
             self._learning -= 1
             self._plain = plain_event_of(payload, event)
-            self._plain_visible = event.has_visible_tokens
+            self._plain_visible, self._plain_thinks = event.has_visible_tokens, event.thinks
             self._alike = self._plain is not None
             if self._texts is not None and self._plain:
                 self._plain_says = self._plain.said(payload) == event.text
@@ -244,11 +267,14 @@ class Reply:
     def _note(self, stamp_ns: int, event: StreamEvent) -> None:
         if event.error is not None:
             self._fail(error_event(event.error, event.error_code))
+        tokens = 0
         if event.has_tokens:
             self.stamps.append(stamp_ns)
             # A server may count wrongly.
-            self.token_counts.append(min(event.token_count or self._by_usage(event), MOST_TOKENS))
+            tokens = min(event.token_count or self._by_usage(event), MOST_TOKENS)
+            self.token_counts.append(tokens)
             self._count(max(1, event.token_count))
+        self.thinking.note(event, tokens)
         if event.has_visible_tokens:
             self._note_visible(stamp_ns)
             self._say(event.text)
@@ -259,6 +285,7 @@ class Reply:
         self.fingerprint = event.fingerprint or self.fingerprint
         self.model = self.model or event.model
         self.words = self.words or event.words
+        self.done |= event.done
 
     def _note_usage(self, event: StreamEvent) -> None:
         if event.bad_usage:

@@ -61,12 +61,14 @@ def ended_info(
     observed: dict[str, Any],
 ) -> RunInfo:
     """Return what is known of a run after its end: where it went by time, its number too."""
+    classes = planned.plan.get("classes", {})
+    counted = {n: {**classes[n], "num_requests": due} for n, due in result.by_class.items()}
     uses = plan.drawn[0].uses(result.num_requests) if plan.by_time else {}
     return dataclasses.replace(
         planned,
         status=result.status,
         num_requests=result.num_requests,
-        plan={**planned.plan, **result.start},
+        plan={**planned.plan, **result.start, **({"classes": counted} if counted else {})},
         prompts={**planned.prompts, **uses},
         clock_start=result.clock_start,
         clock_end=result.clock_end,
@@ -102,15 +104,23 @@ def client_facts(repository: Path) -> dict[str, Any]:
 
 
 def server_facts(
-    server: Server, served: Sequence[Model], model: str, secrets: Sequence[str] = ()
+    server: Server,
+    served: Sequence[Model],
+    model: str,
+    secrets: Sequence[str] = (),
+    others: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what the server reports about itself, secrets masked; None where it doesn't."""
+    """Return what the server reports about itself, secrets masked; None where it doesn't.
+
+    `others` are models that classes ask for: of them the other names are told.
+    """
     found = next((m for m in served if m.id == model), None)
+    asked = [m for m in served if m.id == model or m.id in others]
     version = server.version()
     said = {
         "version": version,
         "model_root": found.root if found else None,
-        "aliases": _aliases(found, served) if found else [],
+        "aliases": [*dict.fromkeys(n for m in asked for n in _aliases(m, served))][:MOST_ALIASES],
         "cache_config": server.cache_config(),
         "metrics_unread": server.unread,
         "settings": server.settings(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,8 @@ from ..plan.classes import scenarios_of
 from ..plan.draw import Material, plans_of, scenario_counter
 from ..plan.part import Part
 from ..plan.plan import Plan
-from ..plan.request import scenario_tls
-from ..prompts.prompt import PromptError
+from ..plan.request import scenario_tls, tokenize_body
+from ..prompts.prompt import Prompt, PromptError
 from ..prompts.source import default_cache_dir, load_source
 from ..quality.sets import read_questions
 from ..records.same_run import RunKey
@@ -50,15 +51,17 @@ class Job:
     plans: Sequence[Plan]
 
     def server_facts(self) -> dict[str, Any]:
-        secrets = self.plans[0].secrets
-        return server_facts(self.server, self.served, self.scenario.model, secrets)
+        secrets, asked = self.plans[0].secrets, self.scenario.model
+        others = [part.scenario.model for part in self.plans[0].drawn]
+        return server_facts(self.server, self.served, asked, secrets, others)
 
     def run_keys(self) -> list[RunKey]:
         """Return the key of each run: runs with equal keys measure the same."""
-        scenario, server = self.scenario, self.server_facts()
+        server = self.server_facts()
         return [
-            RunKey.made(scenario.name, plan.sha256, plan.repeat, scenario.masked(), server)
+            RunKey.made(s.name, plan.sha256, plan.repeat, s.masked(), server)
             for plan in self.plans
+            for s in (plan.scenario,)  # of a class alone it has another label
         ]
 
     @property
@@ -97,7 +100,12 @@ def _over_the_context(part: Part, served: Sequence[Model]) -> Iterator[str]:
 
 
 def _context_of(scenario: Scenario, served: Sequence[Model]) -> int | None:
-    return next((m.max_model_len for m in served if m.id == scenario.model), None)
+    """Return the longest request of a scenario's model; an adapter's is its parent's."""
+    by_id = {model.id: model for model in reversed(served)}  # of two with one name the first
+    found = by_id.get(scenario.model)
+    if found is not None and found.max_model_len is None:
+        found = by_id.get(found.parent or "")
+    return found.max_model_len if found else None
 
 
 def api_key_of(scenario: Scenario, environ: Environment) -> str | None:
@@ -194,8 +202,33 @@ def _material(
         else:
             source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=hf_token)
         counter = scenario_counter(scenario, server, cache_dir)
-    limit = _context_of(scenario, served)
-    return Material(scenario, source, counter, limit, api_key, answers)
+        block_size = _block_size(server) if _repeats(scenario) and server else None
+    ids = partial(_token_ids, server, scenario) if server and counter.method == "server" else None
+    return Material(
+        scenario,
+        source,
+        counter,
+        _context_of(scenario, served),
+        api_key,
+        block_size,
+        ids,
+        answers,
+    )
+
+
+def _repeats(scenario: Scenario) -> bool:
+    """Return whether the plan may know what of its prompts repeats, block by block."""
+    return scenario.prefix is not None or scenario.trace is not None
+
+
+def _block_size(server: Server) -> int | None:
+    """Return the tokens of a block of the server's prefix cache; None: it doesn't say."""
+    size = (server.cache_config() or {}).get("block_size", "")
+    return int(size) if size.isdecimal() and int(size) else None
+
+
+def _token_ids(server: Server, scenario: Scenario, prompt: Prompt) -> list[int] | None:
+    return server.token_ids(tokenize_body(scenario, prompt))
 
 
 @contextmanager
@@ -215,6 +248,8 @@ def prepared(
     environ: Environment,
     wait_s: float,
     on_wait: Callable[[float, str], bool],
+    *,
+    each_alone: bool = False,
 ) -> Job:
     """Wait for the scenario's server, check the model, choose the prompts of all runs.
 
@@ -225,7 +260,8 @@ def prepared(
         served = server.wait_ready(wait_s, on_wait)
         _check_it_serves(scenario, served, environ)
         _check_it_fits(scenario, served)
-        return Job(scenario, server, served, plans_for(scenario, server, environ, served))
+        plans = plans_for(scenario, server, environ, served, each_alone=each_alone)
+        return Job(scenario, server, served, plans)
     except BenchError:
         server.close()
         raise
@@ -234,7 +270,8 @@ def prepared(
 def _check_it_serves(scenario: Scenario, served: Sequence[Model], environ: Environment) -> None:
     missing = [s.model for s in scenarios_of(scenario) if s.model not in [m.id for m in served]]
     if missing:
-        names = masked(", ".join(m.id for m in served), secrets_of(scenario, environ)) or "none"
+        hidden = [text for s in scenarios_of(scenario) for text in secrets_of(s, environ)]
+        names = masked(", ".join(m.id for m in served), hidden) or "none"
         raise ModelNotServedError(
             f"scenario {scenario.name}: {scenario.base_url} does not serve the model "
             f"{missing[0]}; it serves {names}: set model in the file, or give --model"

@@ -7,7 +7,7 @@ disk within a fraction of a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +63,7 @@ class RunResult:
     clock_end: ClockPair
     start: dict[str, Any]  # see Plan.start_facts
     num_requests: int  # those that should have a row
+    by_class: dict[str, int]  # the same of each class
     progress: Progress
     fingerprint: str | None
     replied_as: dict[str, int]  # replies by the model that they name
@@ -327,7 +328,8 @@ class _Run:
             clock_start=self._start,
             clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns) if last else _now(),
             start=self._how,
-            num_requests=self._due(),
+            num_requests=sum(due for _, due in self._due()),
+            by_class={name: due for name, due in self._due() if name},
             progress=self._progress,
             fingerprint=tally.fingerprint,
             replied_as=tally.replied_as,
@@ -340,24 +342,23 @@ class _Run:
         if self._broken_off or not self._finished:
             return "failed"
         progress = self._progress
-        missing = progress.ended < self._due() or progress.errors["cancelled"]
+        missing = (
+            progress.ended < sum(due for _, due in self._due()) or progress.errors["cancelled"]
+        )
         early = progress.stopped_s < (self._plan.duration_s or 0.0)
         if not progress.stopping or not (missing or early):
             return "complete"
         return "interrupted" if self._enough is None else "stopped"
 
-    def _due(self) -> int:
-        """Return how many requests should have a row; by time: all that began, at least.
+    def _due(self) -> Iterator[tuple[str | None, int]]:
+        """Yield how many requests of each part should have a row; by time: all that began.
 
         Of a conversation that began, each turn counts.
         """
-        tickets = zip(self._plan.drawn, self._crew[0].tickets, strict=True)
-        return sum(
-            part.measured
-            if part.duration_s is None
-            else max(part.measured, theirs.taken() * part.turns)
-            for part, theirs in tickets
-        )
+        for part, tickets in zip(self._plan.drawn, self._crew[0].tickets, strict=True):
+            by_time = part.duration_s is not None
+            began = tickets.taken() * part.turns if by_time else 0
+            yield part.name, max(part.measured, began)
 
     def _notes(self) -> tuple[str, ...]:
         died = (

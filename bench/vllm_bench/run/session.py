@@ -71,6 +71,7 @@ class Session:
     server_metrics: bool
     telemetry_command: str | None
     dcgm_url: str | None
+    each_alone: bool = False  # after a run of classes one of each class without the others
     texts: bool = False  # write what answers to questions say
     experiment: Mapping[str, Any] = field(default_factory=dict)  # of which its runs are a part
     enough: Callable[[Plan], Enough] | None = None  # when a run may end early; None: never
@@ -84,7 +85,9 @@ class Session:
         server = server_of(scenario, self.environ)
         why_not = server.why_not_ready()
         served = [] if why_not else server.models()
-        plans = plans_for(scenario, None if why_not else server, self.environ, served)
+        asked = None if why_not else server
+        alone = self.each_alone
+        plans = plans_for(scenario, asked, self.environ, served, each_alone=alone)
         rows: list[Path | None] = [None] * len(plans)
         if not why_not:
             rows = self._complete([Job(scenario, server, served, plans)])
@@ -128,7 +131,7 @@ class Session:
                     return
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
-        check_folder(self.folder, sum(map(rows_expected, scenarios)))
+        check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
         for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
             self._say_once(proxy)
         for path in mark_left_behind(self.folder):
@@ -147,7 +150,8 @@ class Session:
         too_long: list[TooLongError] = []
         for scenario in scenarios:
             try:
-                yield prepared(scenario, self.environ, self.wait_s, self._waiting(scenario))
+                waiting, alone = self._waiting(scenario), self.each_alone
+                yield prepared(scenario, self.environ, self.wait_s, waiting, each_alone=alone)
             except TooLongError as e:
                 too_long.append(e)
                 self.say(f"left out: {e}")
@@ -293,6 +297,7 @@ class Session:
             command=self.telemetry_command,
             dcgm=page_getter(self.dcgm_url, limit_s) if self.dcgm_url else None,
             metrics=partial(own.metrics_text, limit_s) if self.server_metrics else None,
+            mask=own.masked,
         )
         return Samplers(wanted, self.folder, plan.run_id, self._say_once)
 

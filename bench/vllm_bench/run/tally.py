@@ -150,6 +150,7 @@ class Unmeasured:
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    warmup_prompt_tokens: int = 0  # of them, those of the warm-up
     last_error: str | None = None
     warmup_latencies_ms: list[float] = field(default_factory=list)  # of the successes
 
@@ -164,6 +165,8 @@ class Unmeasured:
         else:
             self.prompt_tokens += record.prompt_tokens or 0
             self.completion_tokens += record.completion_tokens or 0
+            if role == "warm-up":
+                self.warmup_prompt_tokens += record.prompt_tokens or 0
             if role == "warm-up" and record.latency_ms is not None:
                 self.warmup_latencies_ms.append(record.latency_ms)
 

@@ -106,6 +106,33 @@ class Quality(Keys):
         return self.set if self.set.startswith("file:") else f"quality:{self.set}"
 
 
+class Prefix(Keys):
+    """Groups of requests that begin alike, each with a text of its own: see traces/groups.py."""
+
+    groups: int = setting("groups, each with a beginning of its own", 32, ge=1, le=100_000)
+    tokens: int | None = setting(
+        "tokens that the prompts of a group begin with, chat template included", 2048, None, ge=1
+    )
+    hit_rate: float | None = setting(
+        "share of all prompt tokens that a cache should find; the beginning's length follows",
+        0.75,
+        None,
+        gt=0,
+        lt=1,
+    )
+    share: float = setting("of the requests that are in a group", 0.9, 1.0, gt=0, le=1)
+    zipf: float = setting(
+        "group k has 1/k to this power of the requests; 0: all the same", 1.1, 0.0, ge=0, le=10
+    )
+    primed: bool = setting("send one request of each group before the start", True, False)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Prefix:
+        if (self.tokens is None) == (self.hit_rate is None):
+            raise ValueError("give one of tokens, hit_rate")
+        return self
+
+
 class ClassKeys(Keys):
     """A class of users: its part of the load, and keys that it sets for itself (`own`)."""
 
@@ -259,7 +286,8 @@ class LoadKeys(Keys):
                 )
 
     def _arrival_problems(self) -> Iterator[str]:
-        if self.start is not None and not self.concurrencies:
+        streams = any(c.streams for c in self.by_class.values())
+        if self.start is not None and not (self.concurrencies or streams):
             yield "start goes only with concurrencies"
         for key in ("arrival", "cv", "burst_size", "ramp_s"):
             if getattr(self, key) and not self.request_rates:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations, Quality
+from .load_keys import Conversations, Prefix, Quality
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
@@ -62,12 +62,15 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}" + nearest(
-            str(error["loc"][-1]), [*Conversations.model_fields, *Quality.model_fields]
+            str(error["loc"][-1]),
+            [k for keys in (Conversations, Prefix, Quality) for k in keys.model_fields],
         )
     what = _wanted(error, examples)
     if not key:
         return what  # a mistake of several keys, which the message names
     given = str(error["input"])
+    if key.startswith("classes") and not isinstance(error["input"], str | int | float):
+        return f"{key}: {what}"  # a class's headers may be in it
     if key.startswith(NOT_ECHOED) or (key == "base_url" and not {*given}.isdisjoint("@?#")):
         return f"{key}: {what}"
     # The input may be very long.
@@ -109,11 +112,14 @@ def _plain(error: ErrorDetails) -> str:
 OWNED_BODY_KEYS = {
     "model": "model",
     "messages": "dataset",
+    "input": "dataset",
+    "instructions": "system_prompt",
     "prompt": "dataset",
     "stream": "stream",
     "stream_options": "stream",
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
+    "max_output_tokens": "max_new_tokens",
     "temperature": "temperature",
     "ignore_eos": "ignore_eos",
     "cache_salt": "cache",
@@ -168,12 +174,17 @@ def sendable_body(value: dict[str, Any]) -> dict[str, Any]:
     n = value.get("n")
     if n is not None and (type(n) is not int or n < 1):
         raise ValueError("has an n that isn't a whole number, 1 or more")
+    check_json(value)
+    return value
+
+
+def check_json(value: object) -> None:
+    """Raise ValueError where a value from YAML can't be sent as JSON."""
     if not _is_json(value):
         raise ValueError(
             "isn't JSON: put keys that are numbers, and dates, in quotes; .nan and .inf don't "
             "exist there"
         )
-    return value
 
 
 def _is_json(value: object) -> bool:

@@ -93,6 +93,11 @@ class Slo(BaseModel):
     ttft_ms: Limits | None = setting(
         "time to first token, limits by percentile", {"p99": 500}, None
     )
+    ttfa_ms: Limits | None = setting(
+        "time to the first token of the answer, after any thoughts; unanswered replies miss it",
+        {"p95": 3000},
+        None,
+    )
     tpot_ms: Limits | None = setting("time per output token", {"p95": 50}, None)
     latency_ms: Limits | None = setting(
         "from the send to the end of the reply", {"p99": 10000}, None

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ValidationError, field_validator
+from pydantic import AfterValidator, ValidationError, field_validator, model_validator
 
 from .datasets import DATASETS
-from .load_keys import LONGEST_S, QUESTIONS, Keys, Quality, setting
+from .forms.answer_form import known_format
+from .forms.tools import known_choice, known_tools
+from .load_keys import LONGEST_S, QUESTIONS, Keys, Prefix, Quality, setting
 from .mistakes import nearest, sendable_body, sendable_headers
 from .objectives import Slo
+
+# Fields of vLLM's own that constrain an answer, and what they were called in earlier versions.
+OTHER_FORMS = (
+    *("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+    "structural_tag",
+)
 
 
 class RequestKeys(Keys):
@@ -29,10 +37,22 @@ class RequestKeys(Keys):
         "packed",
         "natural",
     )
-    endpoint: Literal["chat", "completions"] = setting("which API is called", "completions", "chat")
+    endpoint: Literal["chat", "completions", "responses"] = setting(
+        "which API is called", "completions", "chat"
+    )
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = setting(
+        "the field of a chat's body with max_new_tokens; OpenAI's reasoning models want the second",
+        "max_completion_tokens",
+        "max_tokens",
+    )
     ignore_eos: bool = setting("make each reply exactly max_new_tokens long", True, False)
     cache: Literal["run", "cold", "natural"] = setting(
         "prefix cache hits: within a run (run), never (cold), no control (natural)", "cold", "run"
+    )
+    prefix: Prefix | None = setting(
+        "groups of requests that begin alike; with prefill_tokens, the length of each prompt",
+        {"groups": 32, "tokens": 2048, "share": 0.9},
+        None,
     )
     system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
     headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = setting(
@@ -40,6 +60,27 @@ class RequestKeys(Keys):
     )
     extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = setting(
         "more fields of each request's body", {"top_p": 0.9}, {}
+    )
+    priority: int | None = setting(
+        "for a server with --scheduling-policy priority: who waits less; a lower number goes first",
+        10,
+        None,
+        ge=-(2**31),
+        lt=2**31,
+    )
+    response_format: Annotated[dict[str, Any] | None, AfterValidator(known_format)] = setting(
+        "the form of each answer, which is then checked: a JSON schema, or json_object",
+        {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object"}}},
+        None,
+    )
+    tools: Annotated[list[dict[str, Any]] | None, AfterValidator(known_tools)] = setting(
+        "functions that the model may call (chat)",
+        [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}],
+        None,
+        min_length=1,
+    )
+    tool_choice: str | dict[str, Any] | None = setting(
+        "which of the tools it calls: auto, none, required, or one by its name", "required", None
     )
     timeout_first_token_s: float = setting(
         "most seconds to the first token", 30, 120.0, gt=0, le=LONGEST_S
@@ -62,6 +103,50 @@ class RequestKeys(Keys):
             f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
         )
 
+    @model_validator(mode="after")
+    def _keys_of_a_request_agree(self) -> RequestKeys:
+        problems = [*self._form_problems(), *self._tool_problems()]
+        problems += self._prefix_problems(self.prefix) if self.prefix else ()
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _prefix_problems(self, prefix: Prefix) -> Iterator[str]:
+        if self.prefill_tokens is None:
+            yield "prefix needs prefill_tokens, the length of each whole prompt"
+        elif prefix.tokens is not None and prefix.tokens >= self.prefill_tokens:
+            yield (
+                f"prefix.tokens: {prefix.tokens} must be below prefill_tokens: "
+                f"{self.prefill_tokens}, the length of the whole prompt"
+            )
+        if self.cache == "cold":
+            yield "prefix doesn't go with cache: cold, under which nothing is found"
+        if self.prompt_fit == "natural" and "prompt_fit" in self.model_fields_set:
+            yield "prefix makes prompts of exactly prefill_tokens: leave out prompt_fit: natural"
+
+    def _form_problems(self) -> Iterator[str]:
+        """Yield what doesn't go with a form of answers, or is said twice."""
+        for key in ("priority", "response_format", "tools", "tool_choice"):
+            if getattr(self, key) is not None and key in self.extra_body:
+                yield f"{key} and extra_body.{key} are the same field: give one"
+        if self.response_format is None:
+            return
+        if self.ignore_eos:
+            yield "response_format doesn't go with ignore_eos: free text would follow the JSON"
+        for key in OTHER_FORMS:
+            if key in self.extra_body:
+                yield f"response_format doesn't go with extra_body.{key}: a request has one form"
+        if self.tool_choice not in (None, "none", "auto"):
+            yield "response_format doesn't go with a tool_choice that makes each answer a call"
+
+    def _tool_problems(self) -> Iterator[str]:
+        if self.tools is not None and self.endpoint != "chat":
+            yield "tools need endpoint: chat"
+        if self.tool_choice is not None and self.tools is None:
+            yield "tool_choice goes only with tools"
+        elif wrong := known_choice(self.tool_choice, self.tools or ()):
+            yield wrong
+
 
 # ---- questions with answers in the place of prompts ----
 
@@ -70,6 +155,7 @@ UNFIT: dict[str, tuple[object, ...]] = {
     "trace": (None,),
     "conversations": (None,),
     "classes": (None,),
+    **dict.fromkeys(("prefix", "response_format", "tools"), (None,)),
     "duration_s": (None,),
     "prefill_tokens": (None,),
     "prompt_fit": ("natural",),

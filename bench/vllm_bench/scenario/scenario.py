@@ -6,7 +6,7 @@ what is allowed, and the nearest known key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import UsageError
 from .by_flags import FLAGS
-from .load_keys import ARRIVAL_KEYS, LoadKeys, Quality, replaced, setting
+from .load_keys import ARRIVAL_KEYS, ClassKeys, LoadKeys, Quality, replaced, setting
 from .mistakes import explain, nearest, short_word, usable_url, variable_name, word
 from .objectives import Tiers
 from .request_keys import RequestKeys, quality_problems, with_questions
@@ -89,17 +89,39 @@ class Scenario(RequestKeys, LoadKeys):
             raise ValueError("prefill_tokens doesn't go with trace, which has its own lengths")
         if self.conversations is not None and self.endpoint != "chat":
             raise ValueError("conversations need endpoint: chat, which has a history")
+        for key in ("trace", "conversations"):
+            if self.prefix is not None and getattr(self, key) is not None:
+                raise ValueError(f"prefix doesn't go with {key}, which says itself what repeats")
+        if self.max_tokens_field != "max_tokens" and self.endpoint != "chat":
+            raise ValueError("max_tokens_field goes only with endpoint: chat")
+        if self.endpoint == "responses" and self.extra_body.get("n") not in (None, 1):
+            raise ValueError("extra_body.n: a response is one answer; use endpoint: chat")
         return self
 
     @model_validator(mode="after")
     def _classes_are_scenarios(self) -> Scenario:
-        for name in self.by_class:
-            try:
-                self.of_class(name)
-            except ValidationError as e:
-                wrong = "; ".join(explain(error, EXAMPLES) for error in e.errors())
-                raise ValueError(f"classes: {name}: {wrong}") from e
+        problems = [p for name, own in self.by_class.items() for p in self._of_a_class(name, own)]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    def _of_a_class(self, name: str, own: ClassKeys) -> Iterator[str]:
+        """Yield what is wrong with a class's own keys, each as `classes.NAME.KEY: …`."""
+        for key in own.own:
+            if key not in OF_CLASSES:
+                known = (*ClassKeys.model_fields, *OF_CLASSES)
+                hint = nearest(key, known) or f"; a class may set {', '.join(known)}"
+                yield f"classes.{name}.{word(key)}: a class has no such key{hint}"
+            elif key == "trace" and own.streams is None:
+                yield f"classes.{name}.trace goes only with streams"
+        if not own.own.keys() <= {*OF_CLASSES}:
+            return
+        try:
+            self.of_class(name)
+        except ValidationError as e:
+            for error in e.errors():
+                joint = "." if error["loc"] and error["type"] != "extra_forbidden" else ": "
+                yield f"classes.{name}{joint}{explain(error, EXAMPLES)}"
 
     def of_class(self, name: str) -> Scenario:
         """Return the scenario as a class of it sends it: with the class's own keys.
@@ -112,6 +134,8 @@ class Scenario(RequestKeys, LoadKeys):
         if own.streams is not None:
             given = {k: v for k, v in given.items() if k not in ARRIVAL_KEYS}
             given |= {"concurrencies": [own.streams], "duration_s": self.duration_s or 1.0}
+        elif not self.concurrencies:
+            given.pop("start", None)  # of the classes with streams
         return Scenario.model_validate({**given, **own.own})
 
     def one_at_a_time(self, name: str) -> Scenario:
@@ -141,6 +165,11 @@ _INHERITED = (*RequestKeys.model_fields, *LoadKeys.model_fields)
 KNOWN_KEYS: tuple[str, ...] = (
     *(k for k in Scenario.model_fields if k != "name" and k not in _INHERITED),
     *_INHERITED,
+)
+# What a class may set for itself, besides its part of the load.
+OF_CLASSES: tuple[str, ...] = (
+    *RequestKeys.model_fields,
+    *("conversations", "trace", "max_in_flight", "warmup_requests"),
 )
 EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_KEYS}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from ..errors import UsageError
 from ..figures.objectives import Objective, objectives_of
+from ..scenario.objectives import Slo
 from ..scenario.scenario import Scenario
 from .sizes import Size
 from .steps import Space
@@ -39,6 +41,12 @@ def axis_of(scenario: Scenario, asked: Of | None) -> Of:
         raise UsageError(
             f"--of sessions: scenario {scenario.name} has no conversations: use --of concurrency, "
             "or set conversations"
+        )
+    shares = any(one.share for one in scenario.by_class.values())
+    if scenario.by_class and (of != "rate" or not shares):
+        raise UsageError(
+            f"--of {of}: scenario {scenario.name} has classes, whose streams send for a set time: "
+            "search the request rate of classes with a share"
         )
     return of
 
@@ -75,14 +83,19 @@ def objectives(scenario: Scenario) -> dict[str, tuple[Objective, ...]]:
     """Return a scenario's objectives by tier: its slo, which has no name, and its slo_tiers.
 
     Those on rates decide nothing: more load brings them. A tier that has no others is left out.
+    With classes its slo is each class's.
     """
     tiers = {SLO: scenario.slo, **(scenario.slo_tiers or {})}
-    of_each = {
-        name: tuple(o for o in objectives_of(slo.model_dump()) if isinstance(o, Objective))
-        for name, slo in tiers.items()
-        if slo is not None
-    }
+    of_each = {name: _on_requests(slo) for name, slo in tiers.items()}
+    if scenario.by_class:
+        own = {name: _on_requests(scenario.of_class(name).slo) for name in scenario.by_class}
+        of_each[SLO] = tuple(replace(o, of_class=n) for n, found in own.items() for o in found)
     return {name: of_tier for name, of_tier in of_each.items() if of_tier}
+
+
+def _on_requests(slo: Slo | None) -> tuple[Objective, ...]:
+    found = objectives_of(slo.model_dump()) if slo is not None else ()
+    return tuple(o for o in found if isinstance(o, Objective))
 
 
 def scenario_at(scenario: Scenario, of: Of, load: float, size: Size, seed: int) -> Scenario:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..figures.digits import counted
@@ -30,6 +30,8 @@ class Counts:
     size: Size
     over: float  # how many times what is allowed may be late before it is over
     due_s: Sequence[float]  # of an open loop; empty: a closed one, whose queue can't grow
+    # Of the requests, by class; one with streams of its own has none: nobody knows how many it is.
+    shares: Mapping[str, float] = field(default_factory=dict)
     _late: dict[Objective, int] = field(default_factory=dict)
     _seen: int = 0
     _ends_s: list[float] = field(default_factory=list)
@@ -47,9 +49,13 @@ class Counts:
         self._latency_s += row.t_end_s - row.t_scheduled_s
         # Turns of a conversation are numbered together, however late they come.
         place = row.request_index if self.due_s else self._seen - 1
+        if row.class_ is not None:  # each class numbers its own
+            place = bisect_left(self.due_s, row.t_scheduled_s)
         if place < self.size.dropped:
             return
         for objective in {one for tier in self.tiers for one in tier}:
+            if objective.of_class not in (None, row.class_):
+                continue
             late = not _within(row, objective)
             self._late[objective] = self._late.get(objective, 0) + late
 
@@ -68,8 +74,12 @@ class Counts:
         return self._late.get(objective, 0) > self.over * self._may(objective)
 
     def _may(self, objective: Objective) -> float:
-        """Return how many of the counted requests may be late."""
+        """Return how many of the counted requests may be late; of a class about as many."""
         share = max(1 - objective.share, 0.0)
+        if objective.of_class is not None:
+            share *= self.shares.get(objective.of_class, math.inf)
+            if not math.isfinite(share):
+                return math.inf
         return math.floor(share * (self.size.requests - self.size.dropped) + ROUNDING)
 
     def _growing(self, now_s: float) -> str | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from ..figures.attained import attainment, tier_attainments
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.metrics import TITLES
 from ..figures.objectives import BOUND, Attainment, Outcome, RateOutcome
 from ..records.find_runs import Run as FoundRun
 from ..serverside.server import ServerSide
@@ -67,7 +66,7 @@ def _without_the_cut_off(facts: Facts) -> Facts:
 
 
 def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Probe:
-    late = {name: lates(found, summary.samples) for name, found in tiers.items()}
+    late = {name: lates(found, summary.samples, summary.classes) for name, found in tiers.items()}
     within = all(one.within for of_tier in late.values() for one in of_tier)
     sends = LATE_SENDS if run.step.purpose != "confirm" else ()
     spared = (*LATE, *sends) if within else ()
@@ -93,9 +92,17 @@ def _probe(run: Run, summary: RunSummary, tiers: Mapping[str, Attainment]) -> Pr
     )
 
 
-def lates(found: Attainment, samples: Mapping[str, Sample]) -> tuple[Late, ...]:
-    """Return the requests late for each of a run's objectives."""
-    return tuple(_late(outcome, samples) for outcome in found.on_requests)
+def lates(
+    found: Attainment,
+    samples: Mapping[str, Sample],
+    classes: Mapping[str, RunSummary] | None = None,
+) -> tuple[Late, ...]:
+    """Return the requests late for each of a run's objectives; one of a class: of its own."""
+    of_each = {name: run.samples for name, run in (classes or {}).items()}
+    return tuple(
+        _late(outcome, of_each.get(outcome.objective.of_class or "", samples))
+        for outcome in found.on_requests
+    )
 
 
 def _short(found: Attainment) -> Iterator[str]:
@@ -111,7 +118,7 @@ def _late(outcome: Outcome, samples: Mapping[str, Sample]) -> Late:
     low, high = share.late_bounds(BOUND) if share.of else (0.0, 1.0)
     return Late(
         objective=one.words,
-        figure="" if one.metric is None else f"{TITLES[one.metric]} p{100 * one.share:.6g}",
+        figure="" if one.metric is None else one.words.rpartition(" ≤ ")[0],
         limit_ms=one.limit_ms,
         value_ms=quantile(sample.values, 100 * one.share) if sample is not None else None,
         allowed=max(0.0, outcome.allowed),

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..plan.share import NS_PER_S, Timeouts
-from ..reply.events import EventError, StreamEvent, read_event
+from ..reply.events import read_event
 from ..reply.exchange import Exchange, Failure, Reads
+from ..reply.said.event import EventError, StreamEvent
 from ..reply.sse import DONE, EventSplitter, is_done
 
 # After [DONE] the end of the reply's framing is due at once, mostly in the same packet.
@@ -56,6 +57,8 @@ class Heard:
                 self.done_ns = stamp_ns
                 continue
             event = _event(payload)
+            if event.done:
+                self.done_ns = stamp_ns
             if event.finish_reasons:
                 finish_ns = finish_ns or stamp_ns
             if event.has_tokens:

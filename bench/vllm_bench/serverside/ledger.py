@@ -46,7 +46,8 @@ def server_change(facts: Facts) -> Change | None:
     if noted or facts.info is None or not before or not after:
         return noted
     began_s, ended_s = before.get(STARTED), after.get(STARTED)
-    if began_s and ended_s and began_s != ended_s:
+    clock_set = {began_s, ended_s} <= set(sampler.noted.get("server_started") or [])
+    if began_s and ended_s and began_s != ended_s and not clock_set:
         was_there = ended_s < facts.info.clock_start.wall_s - CLOCKS_APART_S
         return "replicas" if was_there else "server_restarted"
     shrank = any(value < before.get(name, 0.0) for name, value in after.items())
@@ -89,20 +90,3 @@ def cached_share(rows: Rows) -> float | None:
     known = rows.of(rows.has("cached_tokens"))
     asked = float(floats(known["prompt_tokens"]).sum())
     return float(floats(known["cached_tokens"]).sum()) / asked if asked else None
-
-
-CHARACTERS_PER_TOKEN = 3.0  # rather few, so that a system prompt explains rather more hits
-
-
-def own_share(facts: Facts) -> float:
-    """Return about which share of its prompt tokens a run repeats itself, as it is meant to.
-
-    A trace's plan knows it; a system prompt stands before each prompt.
-    """
-    shared = facts.plan_number("trace_shared_share")
-    if shared is not None:
-        return shared
-    before, tokens = facts.setting("system_prompt"), floats(facts.succeeded["prompt_tokens"])
-    if not isinstance(before, str) or not tokens.sum():
-        return 0.0
-    return min(1.0, len(before) / CHARACTERS_PER_TOKEN / float(tokens.mean()))

@@ -12,6 +12,7 @@ from ..figures.facts import Facts
 from ..records.beside.samples import ALL
 from ..records.row import Rows, column_docs, doc
 from ..stats.batches import Values
+from .growth import WHY_APART
 from .ledger import PREEMPTIONS, cache_hit_rate, counter_deltas, server_change
 from .over_time import Samples, judged_rows
 
@@ -65,10 +66,6 @@ class ServerSide:
         return any(getattr(self, name) is not None for name in FROM_ROWS)
 
 
-WHY_APART = {
-    "server_restarted": "the server restarted during the run: its counters began anew",
-    "replicas": "several servers answered in turn, each with its own counters",
-}
 GAUGES = {"kv_cache_usage": "kv_cache", "running": "running", "waiting": "waiting"}
 HISTOGRAMS = ("ttft", "queue", "prefill", "decode")
 # The last two come from the counters before and after the run.

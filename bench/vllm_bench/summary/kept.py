@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..figures.metrics import METRICS
+from ..records.by_class import as_sent, info_of_class
 from ..records.find_runs import load_run
 from ..records.request_record import RecordsError
-from ..records.run_info import read_run_info
+from ..records.run_info import RunInfo, read_run_info
 from ..records.safe_file import read_regular, write_atomically
 from ..stats.distribution import Distribution, Sample
 from .levels import Level
@@ -54,17 +55,16 @@ class Kept:
         try:
             found = _entries(_place(rows))[key]
             made: RunSummary = _made(RunSummary, found)
-            info = read_run_info(rows.with_suffix(".json"))
+            info = as_sent(read_run_info(rows.with_suffix(".json")))
         except (*NO_ENTRY, RecordsError):
             return None
-        folder = rows.parent.resolve()
-        return dataclasses.replace(made, info=info, folder=folder, samples=Samples(rows))
+        return _whole(made, rows, info)
 
     def keep(self, rows: Path, summary: RunSummary) -> None:
         """Keep the summary of a run that was read without a problem."""
         key = self._keys.get(_place(rows))
         if key is not None and summary.info is not None:
-            _write(_place(rows), {key: _plain(dataclasses.replace(summary, **NOT_KEPT))})
+            _write(_place(rows), {key: _plain(_bare(summary))})
 
     def take_levels(self, levels: Iterable[Level]) -> None:
         """Give levels what is kept of their runs' rows together."""
@@ -91,18 +91,44 @@ class Kept:
                 yield rows[0].parent / "cache" / "levels.json", _sha256(keys), level
 
 
+def _bare(summary: RunSummary) -> RunSummary:
+    """Return what is kept of a summary, and of those of its classes."""
+    classes = {name: _bare(part) for name, part in summary.classes.items()}
+    return dataclasses.replace(summary, **NOT_KEPT, classes=classes)
+
+
+def _whole(made: RunSummary, rows: Path, info: RunInfo) -> RunSummary:
+    """Return a summary with what isn't kept of it."""
+    missing = info.num_requests - made.requests
+    classes = {
+        name: dataclasses.replace(
+            part,
+            info=info_of_class(info, name, part.requests, missing),
+            folder=rows.parent.resolve(),
+            samples=Samples(rows, name),
+        )
+        for name, part in made.classes.items()
+    }
+    folder = rows.parent.resolve()
+    return dataclasses.replace(
+        made, info=info, folder=folder, samples=Samples(rows), classes=classes
+    )
+
+
 class Samples(Mapping[str, Sample]):
     """The samples of a run whose summary is kept: read again where a level with others needs them.
 
     They take a thousand times the room of the rest.
     """
 
-    def __init__(self, rows: Path) -> None:
-        self._rows = rows
+    def __init__(self, rows: Path, name: str | None = None) -> None:
+        """Take the run's rows, and the class whose samples they are."""
+        self._rows, self._name = rows, name
 
     @cached_property
     def _read(self) -> dict[str, Sample]:
         facts = facts_of(load_run(self._rows))
+        facts = facts if self._name is None else facts.of_class(self._name)
         return {metric.name: metric.sample(facts) for metric in METRICS}
 
     def __getitem__(self, metric: str) -> Sample:

@@ -71,6 +71,17 @@ class Level:
             return [self.load.words]
         return [f"{self.load.words}, run {place}" for place in range(1, len(self.runs) + 1)]
 
+    @property
+    def class_(self) -> str | None:
+        """The class of users that it is a level of; None: of all."""
+        return self.runs[0].class_
+
+    @cached_property
+    def classes(self) -> dict[str, Level]:
+        """The same runs, of each class that all of them have."""
+        names = [n for n in self.runs[0].classes if all(n in run.classes for run in self.runs)]
+        return {n: Level(tuple(run.classes[n] for run in self.runs)) for n in names}
+
     @cached_property
     def believed(self) -> tuple[RunSummary, ...]:
         """Its runs that aren't INVALID."""
@@ -194,6 +205,29 @@ class Series:
     @property
     def named_runs(self) -> list[tuple[str, RunSummary]]:
         return [pair for lv in self.levels for pair in zip(lv.names, lv.runs, strict=True)]
+
+    @property
+    def named_parts(self) -> list[tuple[str, RunSummary]]:
+        """Each run with its name, and after it its classes: `8`, `8, chat`."""
+        return [
+            named
+            for name, run in self.named_runs
+            for named in ((name, run), *((f"{name}, {n}", p) for n, p in run.classes.items()))
+        ]
+
+    @property
+    def classes(self) -> dict[str, Series]:
+        """The same levels, of each class."""
+        names = dict.fromkeys(name for level in self.levels for name in level.classes)
+        return {
+            name: Series(tuple(lv.classes[name] for lv in self.levels if name in lv.classes))
+            for name in names
+        }
+
+    @property
+    def parts(self) -> list[tuple[str, Series]]:
+        """All users together, under no name, and each class under its own."""
+        return [("", self), *self.classes.items()]
 
 
 def _together(parts: Sequence[Attainment | None]) -> Attainment | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.lost import CODES as ANSWER_CODES
-from ..answers.lost import findings as answer_findings
-from ..answers.lost import judged as answers_judged
-from ..answers.side import PASSES, AnswersSide, answers_side, paired
+from ..answers.side import PASSES, AnswersSide, answers_side
+from ..answers.together import with_answers_judged
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
-from ..figures.metrics import METRICS, headline_metric, why_absent
+from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
+from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,
+    Service,
     Throughput,
     arrival_rates,
+    service,
     shares_inside,
     throughput,
     window_throughput,
@@ -33,19 +34,21 @@ from ..figures.throughput import (
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
 from ..records.beside.answers import read_answers
-from ..records.beside.sample_file import read_gpu_rows, read_server_rows
-from ..records.find_runs import Run, head_of
+from ..records.beside.sample_file import read_gpu_rows, read_server
+from ..records.find_runs import Run
 from ..records.request_record import RecordsError
-from ..records.row import Rows, doc
+from ..records.row import doc
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
 from ..serverside.ledger import cached_share
+from ..serverside.prefix import PrefixShares, prefix_shares
+from ..serverside.said import ServerSaid, server_said
 from ..serverside.server import ServerSide, server_side
 from ..stats.distribution import Distribution, Sample, describe, floats
 from ..verdict.finding import Finding
-from ..verdict.verdict import LEVELS, Verdict, judge
+from ..verdict.verdict import LEVELS, Verdict, verdicts
 from .calibration import Calibration, read_sidecar, sidecar
 
 T = TypeVar("T")
@@ -117,12 +120,19 @@ class RunSummary(OfRun):
     arrival_rates: ArrivalRates | None  # of an open loop
     waited_for_cap: int | None  # requests; None: no cap
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
+    answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
     answers: AnswersSide | None  # to questions; None: the prompts are none, or they are missing
+    thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
+    prefix: PrefixShares  # what prompts have in common, and what of it was found
+    server_said: ServerSaid  # what it says beyond its load
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
+    class_: str | None = None  # whose requests alone it sums up; None: those of all users
+    classes: Mapping[str, RunSummary] = field(default_factory=dict)  # none: all users are alike
+    service: Service | None = None  # what a class got; None: it isn't of a class, or not known
 
     @property
     def success_rate(self) -> float | None:
@@ -149,11 +159,9 @@ class RunSummary(OfRun):
         """How the tokens were stamped and read; None where the run's JSON doesn't say."""
         return reads_of(self.info)
 
-    @property
-    def questions(self) -> Mapping[str, Any]:
-        """Which pass over which questions it is (see plan/plan.py); empty: none."""
-        found = self.plan("quality")
-        return found if isinstance(found, Mapping) else {}
+    def answered(self, answers: AnswersSide | None, verdict: Verdict) -> RunSummary:
+        """Return the summary with answers that were judged with others', and its verdict then."""
+        return replace(self, answers=answers, verdict=verdict)
 
     @property
     def prompts_sha256(self) -> object:
@@ -182,8 +190,8 @@ def facts_of(run: Run) -> Facts:
     )
     reads, absent = found or (None, " ".join(run.problems[known:]))
     gpu_rows = _told(run, partial(read_gpu_rows, run.path, run.info))
-    server_rows = _told(run, partial(read_server_rows, run.path, run.info))
-    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows)
+    server_rows, said = _told(run, partial(read_server, run.path, run.info)) or (None, None)
+    return Facts(run.frame, run.info, reads, absent, gpu_rows, server_rows, said)
 
 
 def _told(run: Run, read: Callable[[], T | None]) -> T | None:
@@ -198,22 +206,35 @@ def _told(run: Run, read: Callable[[], T | None]) -> T | None:
 def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     """Return the summary of a run; `facts`, where known, saves reading its files again."""
     facts = facts or facts_of(run)
-    (samples, found), verdict = _described(facts), judge(facts)
-    reads, steady, gpus = facts.reads, window_throughput(facts, facts.window), gpu_side(facts)
+    verdict, of_each = verdicts(facts)
+    classes = {
+        # All tables and charts have a run's classes at the run's level of load.
+        name: replace(_summary(run, part, of_each[name]), load=facts.load)
+        for name, part in facts.classes.items()
+    }
+    beside = sidecar(run.path.parent, run.path.stem)
+    measured = _told(run, partial(read_sidecar, beside))
+    return replace(_summary(run, facts, verdict), classes=classes, calibration=measured)
+
+
+def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
+    """Return the figures of a run, or of one of its classes."""
+    samples, found = _described(facts)
+    reads, steady = facts.reads, window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
         folder=run.path.parent.resolve(),
         name=run.path.stem,
         scenario=run.scenario,
-        concurrency=run.concurrency,
-        info=run.info,
+        concurrency=None if facts.load.is_open else int(facts.load.value),
+        info=facts.info,
         requests=facts.rows,
         counted=len(facts.counted_rows),
         succeeded=len(facts.succeeded),
         errors=_error_groups(facts),
         samples=samples,
         distributions={name: d for name, d in found.items() if d is not None},
-        absent={name: why_absent(facts, name) for name, d in found.items() if d is None},
+        absent=_absent(facts, found),
         load=facts.load,
         window=facts.window,
         steady=steady,
@@ -224,22 +245,42 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
         verdict=verdict,
-        calibration=_told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem))),
+        calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
+        answers_valid=_answers_valid(facts),
         turns=_turns(facts),
         answers=_told(run, partial(_answers, run)),
-        server_side=server_side(facts),
-        gpu_side=gpus,
-        energy=energy(facts, gpus, steady),
-        cost=cost(facts, gpus, steady),
+        class_=facts.class_name,
+        thinking=thinking_figures(facts.frame.of(facts.measured)),
+        service=service(facts),
+        **_of_the_server(facts, steady),
     )
+
+
+def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
+    """Return what server and GPUs did, by their own figures."""
+    gpus = gpu_side(facts)
+    return {
+        "server_side": server_side(facts),
+        "server_said": server_said(facts),
+        "prefix": prefix_shares(facts),
+        "gpu_side": gpus,
+        "energy": energy(facts, gpus, steady),
+        "cost": cost(facts, gpus, steady),
+    }
 
 
 def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
     samples = {metric.name: metric.sample(facts) for metric in METRICS}
     return samples, {name: sample.described() for name, sample in samples.items()}
+
+
+def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
+    """Return why metrics are missing; those of thoughts aren't where there were none."""
+    why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
+    return {name: reason for name, reason in why.items() if reason != NO_THOUGHTS}
 
 
 def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
@@ -254,6 +295,11 @@ def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, At
 
 def _cached_tokens(facts: Facts) -> int | None:
     return facts.total("cached_tokens") if facts.values("cached_tokens").size else None
+
+
+def _answers_valid(facts: Facts) -> float | None:
+    known = floats(facts.succeeded["answer_valid"])
+    return float(known.mean()) if known.size else None
 
 
 def _in_flight(facts: Facts) -> InFlightFigures | None:
@@ -307,9 +353,6 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
     )
 
 
-# ---- answers to questions: a level is judged against the questions alone, with other levels ----
-
-
 def _answers(run: Run) -> AnswersSide | None:
     found = run.info.plan.get("quality") if run.info else None
     asked = next((p for p in PASSES if found and found.get("pass") == p), None)
@@ -317,76 +360,9 @@ def _answers(run: Run) -> AnswersSide | None:
     return answers_side(rows, asked) if asked and rows is not None else None
 
 
-def with_answers_judged(summaries: Sequence[RunSummary]) -> list[RunSummary]:
-    """Return the summaries with what their answers say together; those without stay as they are."""
-    sessions: dict[object, list[int]] = {}
-    for place, run in enumerate(summaries):
-        if run.questions and run.info:
-            key = (run.folder, run.info.session, run.scenario, str(run.setting("quality")))
-            sessions.setdefault(key, []).append(place)
-    found = list(summaries)
-    for places in sessions.values():
-        for place, run in zip(places, _of_session([found[p] for p in places]), strict=True):
-            found[place] = run
-    return found
-
-
-def _of_session(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """Return the runs of one session, each level's answers judged."""
-    passes = [run.questions.get("pass") for run in runs]
-    alone = next((r for r, asked in zip(runs, passes, strict=True) if asked == "alone"), None)
-    rows, side = _alone(runs[0]) if alone is None else (_rows(alone), alone.answers)
-    found = [_against(run, rows, side) for run in runs]
-    levels = [place for place, asked in enumerate(passes) if asked == "load"]
-    sides = [answers for place in levels if (answers := found[place].answers) is not None]
-    judged = iter(answers_judged(sides, side))
-    for place in levels:
-        run = found[place]
-        found[place] = _with_findings(run, None if run.answers is None else next(judged))
-    return [old if _says_the_same(old, new) else new for old, new in zip(runs, found, strict=True)]
-
-
-def _alone(run: RunSummary) -> tuple[Rows | None, AnswersSide | None]:
-    """Return the answers alone of a session whose run of them wasn't asked for, from its files."""
-    for path in sorted(run.folder.glob("*quality-alone-*.json")):
-        info = head_of(path)
-        same = run.info and info and info.session == run.info.session
-        if same and info and info.scenario.get("name") == run.scenario:
-            rows = _readable(path)
-            return rows, None if rows is None else answers_side(rows, "alone")
-    return None, None
-
-
-def _rows(run: RunSummary) -> Rows | None:
-    return _readable(run.folder / f"{run.name}.csv")
-
-
-def _readable(path: Path) -> Rows | None:
-    """Return a run's answers; None where they are missing, or damaged: its own summary says so."""
-    try:
-        return read_answers(path)
-    except RecordsError:
-        return None
-
-
-def _against(run: RunSummary, alone: Rows | None, side: AnswersSide | None) -> RunSummary:
-    rows = None if run.questions.get("pass") == "alone" else _rows(run)
-    if rows is None or alone is None or side is None or run.answers is None or side.match is None:
-        return run
-    asked = int(run.questions.get("questions") or 0)
-    against = paired(rows, alone, side.match, asked)
-    return replace(run, answers=replace(run.answers, against=against))
-
-
-def _with_findings(run: RunSummary, side: AnswersSide | None) -> RunSummary:
-    """Return a level's run with what is found about its answers, in place of what was."""
-    others = [f for f in run.verdict.findings if f.code not in ANSWER_CODES]
-    found = sorted([*others, *answer_findings(side)], key=lambda f: -f.severity)
-    return replace(run, answers=side, verdict=replace(run.verdict, findings=tuple(found)))
-
-
-def _says_the_same(one: RunSummary, other: RunSummary) -> bool:
-    return one.answers == other.answers and one.verdict == other.verdict
+def with_classes(summaries: Iterable[RunSummary]) -> list[RunSummary]:
+    """Return each run, and after it its classes."""
+    return [part for run in summaries for part in (run, *run.classes.values())]
 
 
 def sorted_summaries(summaries: Sequence[RunSummary]) -> list[RunSummary]:

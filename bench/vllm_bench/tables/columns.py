@@ -14,16 +14,19 @@ from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
 from ..figures.objectives import Attainment
+from ..figures.thoughts.thinking import ThinkingFigures
 from ..records.row import Column, Value, column_docs
 from ..scenario.load import Unit
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.prefix import PrefixShares
+from ..serverside.said import ServerSaid
 from ..serverside.server import ServerSide
 from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
 from ..verdict.finding import Family
-from .group import Group, Where, in_flight, schedule
+from .group import Group, Where, in_flight, schedule, thinks
 
 RunColumn = Column[RunSummary]
 
@@ -44,6 +47,17 @@ def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
     yield Column(f"{prefix}_max_ms", f"largest {doc}", f"{found}.max")
 
 
+def _thinking_s() -> Iterator[RunColumn]:
+    """Yield the same of the time of thinking, in seconds."""
+    found = "distributions.thinking_s"
+    yield Column(
+        "thinking_mean_s", "mean time from the first token to the answer's", f"{found}.mean"
+    )
+    for q in (50, 95, 99):
+        text = f"{q}th percentile of that time, of replies with thoughts that came to an answer"
+        yield Column(f"thinking_p{q}_s", text, f"{found}.percentiles.{q}")
+
+
 def _lengths(metric: str, doc: str) -> list[RunColumn]:
     docs = {part: f"{part} {doc} per request" for part in ("mean", "min", "max")}
     return _of(f"distributions.{metric}", f"{metric}_", **docs)
@@ -51,7 +65,13 @@ def _lengths(metric: str, doc: str) -> list[RunColumn]:
 
 def _figures(part: str, kind: type[Any], prefix: str) -> Iterator[RunColumn]:
     """Yield a column for each figure of a part of the summary that has a meaning (`doc`)."""
-    own = (prefix, "client", "output", "littles")  # figures with these prefixes keep their names
+    own = (
+        prefix,
+        "unanswered",
+        "client",
+        "output",
+        "littles",
+    )  # figures with these prefixes keep their names
     for figure, doc in column_docs(kind):
         name = figure if figure.startswith(own) else f"{prefix}_{figure}"
         yield Column(name, doc, f"{part}.{figure}")
@@ -65,10 +85,28 @@ def _absent(part: str, prefix: str) -> RunColumn:
     )
 
 
+def _said(figure: str) -> Callable[[RunSummary], Value]:
+    """Return a figure of what the server said; one by kinds as `length 320, stop 12`."""
+
+    def value(run: RunSummary) -> Value:
+        found = getattr(run.server_said, figure)
+        if isinstance(found, Mapping):
+            return ", ".join(f"{kind} {number:.6g}" for kind, number in found.items()) or None
+        return found if found is None or isinstance(found, str | int | float) else str(found)
+
+    return value
+
+
 def _speed(run: RunSummary, percentile: float) -> Value:
     """Return 1000 / a percentile of TPOT, in tokens/s: 95 % of requests are faster than at p95."""
     tpot_ms = run.percentile("tpot_ms", percentile)
     return 1000 / tpot_ms if tpot_ms else None
+
+
+def _request_rate(run: RunSummary) -> Value:
+    if run.class_ is not None:
+        return run.info.request_rate if run.info else None
+    return run.load.value if run.load.is_open else None
 
 
 def _objectives_missed(run: RunSummary) -> Value:
@@ -104,11 +142,20 @@ OWN_ERROR = "the client's own error of {} at this load, where calibrate.py --lik
 SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column("run_id", "the run; also its files' name", "run_id"),
     Column("scenario", "scenario's name", "scenario"),
-    Column("concurrency", "streams held open; empty in an open loop", "concurrency"),
+    Column(
+        "class",
+        "the class of users whose requests alone the row is of; empty: all together",
+        "class_",
+    ),
+    Column(
+        "concurrency",
+        "streams held open, of a class its own; empty in an open loop",
+        "concurrency",
+    ),
     Column(
         "request_rate",
-        "requests per second asked for; empty in a closed loop",
-        lambda run: run.load.value if run.load.is_open else None,
+        "requests per second asked for, of a class its own; empty in a closed loop",
+        _request_rate,
     ),
     Column("repeat", "which run of its level, from 1", "info.repeat"),
     Column("load", "level of load", "load.value"),
@@ -144,7 +191,14 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "failed requests by kind, kind:count",
         lambda run: ", ".join(f"{e.kind}:{e.count}" for e in run.errors),
     ),
+    Column(
+        "answers_valid",
+        "successes whose answers have the form that response_format asks for, of those that it "
+        "was asked of, 0 to 1",
+        "answers_valid",
+    ),
     *_percentiles("ttft", "time to first token of the successes", 50, 90, 95, 99),
+    *_percentiles("ttfa", "time to the first token of the answer", 50, 95, 99),
     *_percentiles("latency", "latency of the successes", 50, 90, 95, 99),
     *_percentiles("tpot", "time per output token after the first", 50, 95, 99),
     *_percentiles("itl", "gap between tokens, one value per token", 50, 95, 99),
@@ -161,6 +215,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column("tokens_per_chunk_mean", "mean tokens per chunk", "distributions.tokens_per_chunk.mean"),
     *_percentiles("ttft_from_schedule", "TTFT plus send lag", 50, 95, 99),
+    *_percentiles("ttfa_from_schedule", "TTFA plus send lag", 50, 95, 99),
     *_percentiles("latency_from_schedule", "latency plus send lag", 50, 95, 99),
     Column(
         "user_speed_p50_tokens_per_s",
@@ -207,6 +262,10 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "info.scenario.max_new_tokens",
     ),
     *_lengths("completion_tokens", "generated tokens"),
+    *_lengths("thinking_tokens", "tokens of thoughts"),
+    *_figures("thinking", ThinkingFigures, "thinking"),
+    *_thinking_s(),
+    *_percentiles("answer_tpot", "time per token of answers after thoughts", 50, 95, 99),
     *_figures("in_flight", InFlightFigures, "in_flight"),
     Column(
         "loop_lag_p99_ms",
@@ -267,7 +326,8 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     ),
     Column(
         "attainment",
-        "requests that met every objective on one, of those counted, 0 to 1",
+        "requests that met every objective on one, of those counted, 0 to 1; of a run of classes "
+        "each has its own",
         "attainment.share",
     ),
     *_of(
@@ -280,6 +340,17 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "goodput_per_s",
         "requests per second that met every objective on one, in the steady window",
         "attainment.goodput_per_s",
+    ),
+    Column(
+        "waiting_share",
+        "share of the steady window in which a request of the class was in flight without its "
+        "first token, 0 to 1",
+        "service.waiting",
+    ),
+    Column(
+        "service_tokens",
+        "what the class got in the steady window: fresh prompt tokens and twice its output tokens",
+        "service.tokens",
     ),
     Column(
         "arrival",
@@ -314,8 +385,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "share of a trace's prompt tokens that it shares with earlier requests, 0 to 1",
         "info.plan.trace_shared_share",
     ),
+    *_figures("prefix", PrefixShares, "prefix"),
+    _absent("prefix", "prefix"),
     *_figures("server_side", ServerSide, "server"),
     _absent("server_side", "server"),
+    *(Column(f"server_{name}", text, _said(name)) for name, text in column_docs(ServerSaid)),
     *_figures("gpu_side", GpuSide, "gpu"),
     Column(
         "gpu_throttled_by", "what throttled the clocks, and of which GPUs", "gpu_side.throttled_by"
@@ -331,7 +405,10 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
 )
 BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
 
-REPEATED_METRICS = ("ttft", "tpot", "itl", "latency", "ttft_from_schedule", "latency_from_schedule")
+REPEATED_METRICS = (
+    *("ttft", "ttfa", "tpot", "itl", "latency"),
+    *("ttft_from_schedule", "ttfa_from_schedule", "latency_from_schedule"),
+)
 # The figures that are compared over a level's repeats.
 REPEATED: tuple[RunColumn, ...] = (
     *(
@@ -377,8 +454,10 @@ def _spread(metric: str) -> Callable[[RunSummary], str]:
     return lambda run: spread(run.distributions.get(metric))
 
 
+THINKING = {"p50": "thinking_p50_s", "p95": "thinking_p95_s"}
 TEXT, MARKDOWN, RUNS = Where.TEXT, Where.MARKDOWN, Where.RUNS
 SERVER, LEVELS = Where.SERVER, Where.LEVELS
+ALL = TEXT | RUNS | LEVELS
 OPEN: Unit = "requests/s"
 CLOSED: Unit = "streams"
 
@@ -399,14 +478,20 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group("schedule req/s", SCHEDULE, MARKDOWN, OPEN, " / ", cell=schedule),
     Group("TTFT ms from schedule", _p("ttft_from_schedule"), TEXT | RUNS | LEVELS, OPEN),
+    Group("TTFA ms from schedule", _p("ttfa_from_schedule"), ALL, OPEN, only_if=thinks),
     Group("latency ms from schedule", _p("latency_from_schedule"), LEVELS, OPEN),
     Group("TTFT ms", _p("ttft"), TEXT | RUNS | LEVELS, CLOSED),
+    Group("TTFA ms", _p("ttfa"), ALL, CLOSED, only_if=thinks),
+    Group("thinking s", THINKING, TEXT | RUNS, only_if=thinks),
+    Group("thinking", {"% of tokens": "thinking_token_share"}, RUNS, percent=True),
+    Group("", {"unanswered": "unanswered"}, TEXT | RUNS, only_if=thinks),
     Group("TTFT ms from send", _p("ttft"), TEXT, OPEN),
     Group("TTFT ms from send", _p("ttft"), RUNS | LEVELS, OPEN),
     Group("latency ms from schedule", _p("latency_from_schedule"), TEXT, OPEN),
     Group("latency ms", _p("latency"), TEXT, CLOSED),
     Group("latency ms from send", _p("latency"), MARKDOWN, OPEN),
     Group("TPOT ms", _p("tpot"), TEXT | RUNS | LEVELS),
+    Group("answer TPOT ms", _p("answer_tpot"), MARKDOWN | RUNS, only_if=thinks),
     Group("ITL ms", _p("itl"), MARKDOWN | RUNS | LEVELS),
     Group("latency ms from schedule", _p("latency_from_schedule"), RUNS, OPEN),
     Group("latency ms", _p("latency"), RUNS | LEVELS, CLOSED),
@@ -445,11 +530,47 @@ GROUPS: tuple[Group, ...] = (
     Group("KV cache %", _mean_peak("server_kv_cache"), SERVER, percent=True),
     Group(
         "prefix cache",
-        {"hits %": "server_prefix_cache_hit_rate", "shared in trace %": "trace_shared_share"},
+        {
+            "hits %": "server_prefix_cache_hit_rate",
+            "wanted %": "prefix_wanted_share",
+            "possible %": "prefix_possible_share",
+            "served %": "prefix_served_share",
+        },
         SERVER,
         percent=True,
     ),
+    Group(
+        "prefix tokens",
+        {"in groups": "prefix_working_set_tokens", "in cache": "prefix_cache_tokens"},
+        SERVER,
+    ),
     Group("", {"preemptions": "server_preemptions"}, SERVER),
+    Group("engines", {"": "server_engines", "busiest / mean": "server_engine_balance"}, SERVER),
+    Group("engines", {"idle": "server_engines_idle"}, SERVER),
+    Group(
+        "speculation",
+        {"tokens a step": "server_spec_acceptance_length", "positions": "server_spec_by_position"},
+        SERVER,
+    ),
+    Group("speculation", {"accepted %": "server_spec_acceptance_rate"}, SERVER, percent=True),
+    Group(
+        "prompt tokens",
+        {
+            "computed": "server_prompt_computed",
+            "from its cache": "server_prompt_from_cache",
+            "transferred": "server_prompt_from_transfer",
+            "cached in": "server_cached_by_source",
+        },
+        SERVER,
+    ),
+    Group("external cache", {"hits %": "server_external_hit_rate"}, SERVER, percent=True),
+    Group("KV moved", {"": "server_kv_moved"}, SERVER),
+    Group("waiting for room", _mean_peak("server_waiting_capacity"), SERVER),
+    Group("waiting, deferred", _mean_peak("server_waiting_deferred"), SERVER),
+    Group("requests", {"rejected": "server_rejected", "finished": "server_finished"}, SERVER),
+    Group("LoRA running", _mean_peak("server_lora_running"), SERVER),
+    Group("LoRA", {"adapters": "server_lora_adapters"}, SERVER),
+    Group("image cache", {"hits %": "server_mm_cache_hit_rate"}, SERVER, percent=True),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
     Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),
     Group("power W", {"total": "gpu_power_total_w", "peak": "gpu_power_peak_w"}, SERVER),
@@ -468,4 +589,5 @@ GROUPS: tuple[Group, ...] = (
 def groups_of(where: Where, runs: Sequence[RunSummary]) -> list[Group]:
     """Return the groups that a table of these runs shows."""
     units = {run.load.unit for run in runs}
-    return [g for g in GROUPS if where in g.where and (g.unit is None or g.unit in units)]
+    of = (g for g in GROUPS if where in g.where and (g.unit is None or g.unit in units))
+    return [g for g in of if g.only_if is None or any(map(g.only_if, runs))]

@@ -13,12 +13,15 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
+from ..classes.fairness import Fairness, fairness
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
-from ..records.row import Column, Value
+from ..figures.thoughts.thinking import ThinkingFigures
+from ..records.row import Column, Value, column_docs
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.said import ServerSaid
 from ..serverside.server import ServerSide
 from ..stats.batches import Interval
 from ..stats.distribution import Distribution
@@ -124,7 +127,9 @@ class Parts(View):
     attainment: AttainmentView | None
     tiers: Mapping[str, AttainmentView]  # of each of slo_tiers
     turns: tuple[Turn, ...]
+    thinking: ThinkingFigures | None  # null: no counted success thought
     server_side: ServerSide
+    server_said: ServerSaid
     gpu_side: GpuSide
     energy: Energy
     cost: Cost
@@ -134,6 +139,7 @@ class Parts(View):
 IN_ONE_CELL = {
     *("concurrency", "request_rate", "notes", "errors", "objectives", "objectives_missed", "tiers"),
     *("server_absent", "gpu_absent", "energy_absent", "cost_absent"),
+    *(f"server_{name}" for name, _ in column_docs(ServerSaid)),
 }
 RUN_FIGURES = [
     column
@@ -158,10 +164,16 @@ def _one_for_each(columns: Iterable[Column[Any]]) -> WithJsonSchema:
     )
 
 
-class Run(Parts):
-    """A run; `figures` has what no other part has, under its name in summary.csv."""
+class OfClass(Parts):
+    """A class of a run; `figures` has what no other part has, under its name in summary.csv."""
 
     figures: Annotated[Mapping[str, Value], _one_for_each(RUN_FIGURES)]
+
+
+class Run(OfClass):
+    """A run, and the same of the requests of each of its classes."""
+
+    classes: Mapping[str, OfClass]
 
 
 class CapacityView(View):
@@ -193,6 +205,7 @@ class Document(View):
     runs: list[Run]
     levels: list[Annotated[Mapping[str, Value], _one_for_each(LEVEL_FIGURES)]]
     scenarios: list[ScenarioView]
+    fairness: list[Fairness]  # of each level of several classes
     environment: Mapping[str, str]
 
 
@@ -204,13 +217,19 @@ def document(summaries: Sequence[RunSummary]) -> Document:
         runs=[_run(summary) for summary in summaries],
         levels=[{c.name: c.value(row) for c in LEVEL_FIGURES} for row in level_rows(series)],
         scenarios=[_scenario(name, one) for name, one in named_series(series)],
+        fairness=fairness(series),
         environment=dict(environment(summaries)),
     )
 
 
 def _run(summary: RunSummary) -> Run:
-    parts = {name: getattr(summary, name) for name in Parts.model_fields}
-    return Run(**parts, figures={column.name: column.value(summary) for column in RUN_FIGURES})
+    classes = {name: OfClass(**_parts(part)) for name, part in summary.classes.items()}
+    return Run(**_parts(summary), classes=classes)
+
+
+def _parts(summary: RunSummary) -> dict[str, Any]:
+    figures = {column.name: column.value(summary) for column in RUN_FIGURES}
+    return {name: getattr(summary, name) for name in Parts.model_fields} | {"figures": figures}
 
 
 def _scenario(name: str, series: Series) -> ScenarioView:

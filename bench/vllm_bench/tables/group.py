@@ -42,11 +42,18 @@ class Group:
         None  # the text of the cell, if it isn't just the columns
     )
 
+    only_if: Callable[[RunSummary], bool] | None = None  # shown where it is true of a run
+
     @property
     def text_heading(self) -> str:
         """The heading of the cell that shows all of its figures; in one or two lines."""
         line = "\n" if len(self.columns) > 1 else " "
         return f"{self.heading}{line}{self.joint.join(self.columns)}".strip()
+
+
+def thinks(run: RunSummary) -> bool:
+    """Whether replies of the run had thoughts: without them TTFA is TTFT."""
+    return run.thinking is not None
 
 
 def schedule(run: RunSummary) -> str:
@@ -88,7 +95,10 @@ PATTERNS: tuple[tuple[Family, str], ...] = (  # of the columns of summary.csv, t
     ("TTFT", r"(client_)?ttft_(?!error)"),
     ("gaps", r"itl_|chunk_gap_|max_gap_"),
     ("GPUs", r"gpu_|energy_|output_tokens_per_s_per_w$"),
-    ("pace", r"tpot_|latency_|user_speed_|goodput_|cost_|(window_|whole_run_)?\w+_per_s"),
+    (
+        "pace",
+        r"ttfa_|thinking_|answer_tpot_|tpot_|latency_|user_speed_|goodput_|cost_|(window_|whole_run_)?\w+_per_s",
+    ),
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from ..classes.fairness import Fairness, fairness
+from ..classes.slowdown import PERCENTILES, Apart, Slowdown
 from ..records.row import Column, Value, follow, in_file
 from ..stats.repeated import Repeated
 from ..summary.levels import Level, Series
@@ -15,10 +17,24 @@ from .group import PERCENTILE
 
 @dataclass(frozen=True, slots=True)
 class LevelRow:
-    """A level, and the state of its TTFT compared with the others (None: nothing to compare)."""
+    """A level, and the state of its TTFT compared with the others (None: nothing to compare).
+
+    `fair` has the fairness to the classes of the runs that it is of.
+    """
 
     level: Level
     state: str | None
+    fair: Fairness | None = None
+
+    def slowed(self, percentile: float) -> Slowdown | None:
+        """Return its class's slowdown."""
+        found = self.fair.of(percentile) if self.fair else []
+        return next((one for one in found if one.class_name == self.level.class_), None)
+
+    def apart(self, percentile: float) -> Apart | None:
+        """Return worst over best of its classes, where it is of all of them."""
+        found = self.fair.apart if self.fair and self.level.class_ is None else ()
+        return next((one for one in found if one.percentile == percentile), None)
 
 
 def level_match(level: Level) -> float | None:
@@ -65,8 +81,37 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     )
 
 
+def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
+    """Yield a class's slowdown with its interval, and worst over best in the row of all."""
+
+    def of(path: str) -> Callable[[LevelRow], Value]:
+        return lambda row: follow(row.slowed(percentile), path)
+
+    def high(row: LevelRow) -> Value:
+        found = row.slowed(percentile)
+        bounded = found is not None and found.interval is not None and found.interval.bounded
+        return follow(found, "interval.high") if bounded else None
+
+    name = f"slowdown_ttft_p{percentile:g}"
+    yield Column(
+        name, f"p{percentile:g} of the class's TTFT in the mix / alone (--alone)", of("ratio")
+    )
+    yield Column(f"{name}_low", "low end of its 95 % interval", of("interval.low"))
+    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+    yield Column(
+        f"worst_over_best_p{percentile:g}",
+        "the largest of the classes' slowdowns / the smallest; 1: nobody is favoured",
+        lambda row: follow(row.apart(percentile), "ratio"),
+    )
+
+
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
     Column("scenario", "scenario's name", "level.scenario"),
+    Column(
+        "class",
+        "the class of users whose requests alone the row is of; empty: all together",
+        "level.class_",
+    ),
     Column("load", "level of load", "level.load.value"),
     Column("load_unit", "streams or requests/s", "level.load.unit"),
     Column("model", "model asked for", lambda row: row.level.runs[0].setting("model")),
@@ -141,15 +186,37 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         "exact match of the answers to questions, over all runs, 0 to 1",
         lambda row: level_match(row.level),
     ),
+    *(column for q in PERCENTILES for column in _slowdown(q)),
+    Column(
+        "fairness_index",
+        "Jain's index of what each class got by its share or streams, where every class had to "
+        "wait; 1: as promised",
+        lambda row: row.fair.jain.index if _of_all(row) and row.fair and row.fair.jain else None,
+    ),
     Column("ttft_stability", "the TTFT compared with the lowest level's", "state"),
 )
 
 
 def level_rows(series: Iterable[Series]) -> list[LevelRow]:
-    """Return one row per level, each scenario's by rising load."""
-    rows = []
-    for one in series:
-        judged = stability(one.levels)
-        states = [level.state for level in judged.levels] if judged else [None] * len(one.levels)
-        rows += [LevelRow(lv, state) for lv, state in zip(one.levels, states, strict=True)]
-    return rows
+    """Return one row per level, each scenario's by rising load, and after it its classes'."""
+    every = list(series)
+    fair = {one.run_ids: one for one in fairness(every)}
+    return [row for one in every for row in _rows(one, fair)]
+
+
+def _of_all(row: LevelRow) -> bool:
+    return row.level.class_ is None
+
+
+def _rows(series: Series, fair: Mapping[tuple[str, ...], Fairness]) -> Iterator[LevelRow]:
+    of_each = {name: _of_levels(part) for name, part in series.parts}
+    for level in series.levels:
+        found = fair.get(tuple(run.run_id for run in level.runs))
+        yield replace(of_each[""][level], fair=found)
+        yield from (replace(of_each[n][part], fair=found) for n, part in level.classes.items())
+
+
+def _of_levels(one: Series) -> dict[Level, LevelRow]:
+    judged = stability(one.levels)
+    states = [level.state for level in judged.levels] if judged else [None] * len(one.levels)
+    return {lv: LevelRow(lv, state) for lv, state in zip(one.levels, states, strict=True)}

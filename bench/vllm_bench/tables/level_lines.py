@@ -10,6 +10,7 @@ from ..figures.absent import observed
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
 from ..figures.objectives import Attainment, Word
+from ..records.text import printable
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
 from ..stats.batches import MIN_REPEATS
@@ -50,6 +51,7 @@ def sections(series: Series) -> list[Section]:
     found = (
         Section("Objectives", [], objective_lines(series)),
         Section("Answers", [], answer_lines(series)),
+        Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
         Section("Server and GPUs", server_rows(series), server_lines(series)),
@@ -62,7 +64,8 @@ def objective_lines(series: Series) -> list[str]:
 
     Of each tier there is one line.
     """
-    lines = [line for level in series.levels for line in _level_objectives(level)]
+    parts = [part for level in series.levels for part in (level, *level.classes.values())]
+    lines = [line for part in parts for line in _level_objectives(part)]
     most = capacity(series.levels)
     lines += [most.words] if most and len(series.levels) > 1 else []
     return [*lines, *(f"tier {name}: {tier_words(series, name)}" for name in tiers_of(series))]
@@ -83,25 +86,37 @@ def tier_words(series: Series, tier: str) -> str:
 
 
 def _level_objectives(level: Level) -> list[str]:
-    found = level.attainment
+    found, words = level.attainment, level_words(level)
     if found is None:
         asked = any(run.attainment for run in level.runs)
         why = level.invalid or "its runs had other objectives"
-        return [f"{level.load.words}: {why}"] if asked else []
+        return [f"{words}: {why}"] if asked else []
     goodput = "" if found.goodput_per_s is None else f", goodput {short(found.goodput_per_s)} req/s"
-    head = f"{level.load.words}: {WORDS[found.word]}{_share(found)}{goodput}"
+    head = f"{words}: {WORDS[found.word]}{_share(found)}{goodput}"
     left_out = f"; {level.invalid}" if level.invalid else ""
-    return [
-        head + left_out,
-        *(f"{level.load.words}, {outcome.words}" for outcome in found.outcomes),
-    ]
+    # Those of a class stand under the class.
+    own = [one for one in found.outcomes if one.objective.of_class is None]
+    return [head + left_out, *(f"{words}, {outcome.words}" for outcome in own)]
+
+
+def level_words(level: Level) -> str:
+    """Return a level for people, with the class where it is one's: `8 streams, chat`."""
+    name = "" if level.class_ is None else f", {printable(level.class_, 32)}"
+    return f"{level.load.words}{name}"
 
 
 def _share(found: Attainment) -> str:
-    """Return which share of the requests met all that one can meet; empty: there are only rates."""
+    """Return which share of the requests met all that one can meet.
+
+    Empty: there are only rates, or each class has its own.
+    """
     share, interval = found.share, found.interval
     if not found.on_requests:
         return ""
+    if found.by_class:
+        bad = [one for one in found.outcomes if one.word == found.word != "met"]
+        names = dict.fromkeys(one.objective.of_class or "all together" for one in bad)
+        return f" ({', '.join(printable(name, 32) for name in names)})" if names else ""
     if found.unmeasured is not None:
         return f", not measured ({found.unmeasured})"
     if share is None or interval is None:
@@ -122,27 +137,44 @@ def answer_lines(series: Series) -> list[str]:
     ]
 
 
+def thinking_lines(series: Series) -> list[str]:
+    """Return a line for each run whose replies thought: for how much, and what wasn't answered."""
+    return [f"{words}: {run.thinking.words}" for words, run in series.run_words if run.thinking]
+
+
 def stability_lines(series: Series) -> list[str]:
     """Return a line for each level, the knee, and what the prefix cache did at each level.
 
     Nothing where there is one level.
     """
     found, hits = stability(series.levels), hit_rates(series)
-    return [*found.lines, *([hits] if hits else [])] if found else []
+    if found is None:
+        return []
+    classes = [(name, stability(part.levels)) for name, part in series.classes.items()]
+    # No knee of a class: its throughput may be flat because its own load is.
+    of_each = [f"{printable(n, 32)}: {lv.words}" for n, one in classes if one for lv in one.levels]
+    return [*found.lines, *of_each, *([hits] if hits else [])]
 
 
 def hit_rates(series: Series) -> str:
     """Return which share of the prompts was in the prefix cache at each level, in words.
 
-    Of a trace also the share that it repeats itself. Empty: nothing was in the cache.
+    Where the plan knows it also the share that it repeats itself. Empty: nothing was in the cache.
     """
     known = [(lv.load.number, lv.hit_rate) for lv in series.levels if lv.hit_rate is not None]
-    shared = series.runs[0].plan_number("trace_shared_share")
+    first = series.runs[0]
+    shared = first.prefix.possible_share
+    if shared is None:  # of a version whose rows don't say it
+        shared = first.plan_number("trace_shared_share")
     if max((rate for _, rate in known), default=0.0) < SEEN and not shared:
         return ""
     at_each = ", ".join(f"{100 * rate:.0f} % at {at}" for at, rate in known)
     words = f"Prefix cache hits: {at_each or 'unknown'}"
-    own = "" if shared is None else f"; the trace itself repeats {100 * shared:.0f} % of its tokens"
+    own = (
+        ""
+        if shared is None
+        else f"; the requests themselves repeat {100 * shared:.0f} % of their tokens"
+    )
     return words + own
 
 
@@ -151,7 +183,8 @@ def repeat_lines(series: Series) -> list[str]:
 
     Where the runs disagree there is only how.
     """
-    return [f"{level.load.words}: {words}" for level in series.levels for words in _repeats(level)]
+    parts = [part for level in series.levels for part in (level, *level.classes.values())]
+    return [f"{level_words(level)}: {words}" for level in parts for words in _repeats(level)]
 
 
 def _repeats(level: Level) -> Iterator[str]:
@@ -196,7 +229,8 @@ def server_lines(series: Series) -> list[str]:
 
 
 def _watched(run: RunSummary) -> bool:
-    return run.server_side.sampled or bool(run.gpu_side.gpus) or _priced(run.cost)
+    watched = run.server_side.sampled or bool(run.gpu_side.gpus)
+    return watched or run.prefix.known or _priced(run.cost)
 
 
 def _priced(cost: Cost) -> bool:
@@ -255,7 +289,8 @@ def exit_code(summaries: Sequence[RunSummary]) -> int:
     """
     if any(f.code == "interrupted" for s in summaries for f in s.verdict.findings):
         return 4
-    levels = [level for one in series_of(summaries) for level in one.levels]
+    whole = [level for one in series_of(summaries) for level in one.levels]
+    levels = [part for level in whole for part in (level, *level.classes.values())]
     if any(level.disagree or len(level.believed) < len(level.runs) for level in levels):
         return 4
     return 3 if any(s.attainment and s.attainment.word == "missed" for s in summaries) else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from ..classes.fairness import fairness, fairness_lines
 from ..figures.digits import markdown_table
 from ..records.text import code, markdown
 from ..summary.again import again
@@ -55,6 +56,7 @@ def to_markdown(summaries: Sequence[RunSummary]) -> str:
         "# Benchmark summary",
         *_verdicts(summaries),
         *(_scenario(name, series) for name, series in named),
+        *_fairness(summaries),
         *_errors(summaries),
         *_environment(summaries),
         *_again(named),
@@ -117,6 +119,13 @@ def _asked(runs: Sequence[RunSummary]) -> str:
     return f"Asked for: {', '.join(asked) or 'unknown'}" + (
         ", exactly (`ignore_eos`)" * bool(exact)
     )
+
+
+def _fairness(summaries: Sequence[RunSummary]) -> Iterable[str]:
+    found = fairness(series_of(summaries))
+    if found:
+        lines = (markdown(line) for one in found for line in fairness_lines(one))
+        yield "## Fairness\n\n" + _list(lines)
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[str]:

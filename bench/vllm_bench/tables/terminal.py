@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..classes.fairness import fairness, fairness_lines
 from ..compare.comparison import Comparison
 from ..records.text import printable
 from ..summary.levels import Series, series_of
@@ -66,6 +67,9 @@ def _parts(summaries: Sequence[RunSummary], width: int | None) -> Iterable[Rende
             yield Text(title, style="bold")
             yield from _by_figure(table, width) if table else ()
             yield from (_indented(printable(line), plain) for line in lines)
+    fair = fairness(series_of(summaries))
+    yield from [Text("\nFairness", style="bold")] if fair else []
+    yield from (_indented(line, plain) for one in fair for line in fairness_lines(one))
     yield from _errors(summaries)
 
 

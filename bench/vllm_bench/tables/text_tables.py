@@ -12,7 +12,7 @@ from ..records.text import ABSENT
 from ..stats.distribution import min_samples
 from ..summary.calibration import in_words
 from ..summary.levels import Series
-from ..summary.summary import RunSummary, Turn, named
+from ..summary.summary import RunSummary, Turn, named, with_classes
 from .columns import BY_NAME, groups_of
 from .group import Group, Where, interval_words, lacking, legend, mark
 
@@ -21,13 +21,13 @@ TAILS = (50.0, 95.0, 99.0)
 
 
 def runs_table(series: Series, where: Where) -> tuple[list[str], list[list[str]]]:
-    """Return headings and one row per run; the first cell is the run's load, under its unit."""
+    """Return headings and one row per run and class; the first cell is the load, under its unit."""
     groups = groups_of(where, series.runs)
     headings = ["verdict", "ok", *(group.text_heading for group in groups)]
     rows = [
         [name, run.verdict.level, f"{run.succeeded}/{run.requests}"]
         + [_cell(run, group) for group in groups]
-        for name, run in series.named_runs
+        for name, run in series.named_parts
     ]
     return [series.levels[0].load.unit, *headings], rows
 
@@ -48,8 +48,12 @@ def _measured(text: str) -> bool:
 
 
 def figure_rows(series: Series, where: Where) -> list[list[str]]:
-    """Return a row per figure, with a cell for each run; those that no run has are left out."""
-    runs = [run for _, run in series.named_runs]
+    """Return a row per figure, with a cell for each run; those that no run has are left out.
+
+    The server's are of runs, others of their classes too.
+    """
+    named = series.named_runs if where is Where.SERVER else series.named_parts
+    runs = [run for _, run in named]
     rows = [row for group in groups_of(where, runs) for row in _rows(group, runs)]
     return [row for row in rows if set(row[1:]) != {ABSENT}]
 
@@ -79,7 +83,7 @@ def interval_rows(series: Series) -> list[list[str]]:
             TITLES[metric] + mark([run], metric),
             *(_with_interval(run, metric, q) for q in TAILS),
         ]
-        for name, run in series.named_runs
+        for name, run in series.named_parts
         for metric in _with_intervals(run)
     ]
 
@@ -109,7 +113,7 @@ def population(series: Series) -> list[str]:
 def unbounded(series: Series) -> list[str]:
     """Return how many requests would give an upper bound to the intervals that have none."""
     needed: dict[float, int] = {}
-    for run in series.runs:
+    for run in with_classes(series.runs):
         for found in (run.distributions[metric] for metric in _with_intervals(run)):
             for q, n in found.needed.items():
                 needed[q] = max(needed.get(q, 0), n)
@@ -118,13 +122,18 @@ def unbounded(series: Series) -> list[str]:
 
 
 def _with_intervals(run: RunSummary) -> list[str]:
-    found = (headline_metric(one, run.load) for one in ("ttft_ms", "tpot_ms", "latency_ms"))
+    found = (headline_metric(one, run.load) for one in _timed(run))
     return [metric for metric in found if metric in run.distributions]
 
 
+def _timed(run: RunSummary) -> tuple[str, ...]:
+    return ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
+
+
 def turn_rows(series: Series) -> list[list[str]]:
-    """Return one row per run and turn of conversations."""
-    return [[name, *_turn(turn)] for name, run in series.named_runs for turn in run.turns]
+    """Return one row per run and turn of conversations; with classes one per turn of each."""
+    named = [(name, run) for name, run in series.named_parts if not run.classes]
+    return [[name, *_turn(turn)] for name, run in named for turn in run.turns]
 
 
 def _turn(turn: Turn) -> list[str]:
@@ -146,8 +155,9 @@ def _turn_time(turn: Turn, value: float | None, q: float) -> str:
 
 def setup_words(summaries: Sequence[RunSummary]) -> str:
     """Return model, data set and simulation of runs in words; several where runs differ."""
-    models = _distinct([run.setting("model") for run in summaries])
-    datasets = _distinct([run.setting("dataset") for run in summaries])
+    parts = [part for run in summaries for part in run.classes.values() or [run]]
+    models = _distinct([run.setting("model") for run in parts])
+    datasets = _distinct([run.setting("dataset") for run in parts])
     simulated = sum(run.simulated for run in summaries)
     words = [", ".join(models) or "unknown model", ", ".join(datasets) or "unknown prompts"]
     if simulated:
@@ -163,7 +173,8 @@ def footnotes(series: Series) -> list[str]:
     """Return what marks mean, and why figures are missing: too few samples, or no values."""
     runs = series.runs
     lines = list(_reasons(series))
-    few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in runs)]
+    every = with_classes(runs)
+    few = [f"p{q:g} from {min_samples(q)}" for q in TAILS if any(_lacks(s, q) for s in every)]
     if few:
         lines.append(f"needs …: too few successes; {', '.join(few)}")
     reads = reads_in_words([run.info for run in runs])

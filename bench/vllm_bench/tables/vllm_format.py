@@ -5,7 +5,7 @@ those in the steady window. TTFT, TPOT and latency count from the send,
 in an open loop too; ITL has one value per token, which is vLLM's as long as a chunk has one token;
 throughput is that of the whole run; the peak of concurrent requests is exact. A missing value is
 null, and so is a percentile with too few samples. Lists with one value per request are left out:
-they are in the rows.
+they are in the rows. Classes of users, which vLLM doesn't know, are beside: `classes`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..records.find_runs import Run
 from ..records.row import follow
 from ..summary.summary import RunSummary, facts_of, summarize
 
+# TTFA is none of vLLM's: it is there where replies thought.
 METRICS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "latency_ms"}
 SHOWN = (50, 90, 95, 99)
 
@@ -30,18 +31,26 @@ def over_all(run: Run) -> RunSummary:
 
 def to_vllm(summary: RunSummary) -> bytes:
     """Return a run, summed up over all requests, as vLLM's own benchmark would have written it."""
+    classes = {name: _as_theirs(part) for name, part in summary.classes.items()}
+    found = {**_as_theirs(summary), **({"classes": classes} if classes else {})}
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _as_theirs(summary: RunSummary) -> dict[str, Any]:
     found = {**_setup(summary), **_totals(summary)}
-    for short, metric in METRICS.items():
+    more = {"ttfa": "ttfa_ms"} if summary.thinking else {}
+    for short, metric in {**METRICS, **more}.items():
         at = f"distributions.{metric}"
         paths = {f"mean_{short}_ms": f"{at}.mean", f"median_{short}_ms": f"{at}.percentiles.50"}
         paths[f"std_{short}_ms"] = f"{at}.std"
         paths |= {f"p{q}_{short}_ms": f"{at}.percentiles.{q}" for q in SHOWN}
         found |= {name: follow(summary, path) for name, path in paths.items()}
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n"
+    return found
 
 
 def _setup(summary: RunSummary) -> dict[str, Any]:
-    backend = "openai-chat" if summary.setting("endpoint") == "chat" else "openai"
+    names = {"chat": "openai-chat", "responses": "openai-responses"}
+    backend = names.get(summary.setting("endpoint"), "openai")
     is_open, load = summary.load.is_open, summary.load.value
     return {
         "date": summary.started("%Y%m%d-%H%M%S"),

@@ -56,7 +56,7 @@ def trace_prompts(
         raise PromptError(f"{source.dataset}: no prompts")
     if not trace.requests:
         raise PromptError(f"{trace.kind}: the trace has no requests")
-    overhead, chars_per_token = _measure(Writer(source.prompts, seed), counter)
+    overhead, chars_per_token = measure(Writer(source.prompts, seed), counter)
     goals, notes = _goals(trace, overhead)
     writer = Writer(source.prompts, seed, chars_per_token)
     _check_longest(writer, goals, counter)
@@ -77,7 +77,7 @@ def trace_prompts(
     )
 
 
-def _measure(writer: Writer, counter: TokenCounter) -> tuple[int, float]:
+def measure(writer: Writer, counter: TokenCounter) -> tuple[int, float]:
     """Return the tokens of chat template and system prompt, and the characters of each other.
 
     Of texts as they will be written: a blank line and a word without its neighbours have tokens of

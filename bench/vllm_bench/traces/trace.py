@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BenchError
+from .possible import Seen
 from .rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
 
 MOST_S = 1e9  # thirty years; nanoseconds of more don't fit
@@ -58,16 +59,15 @@ class Trace:
         """
         if all(request.block_ids is None for request in self.requests):
             return None
-        after: dict[tuple[int, int], int] = {}  # a beginning and its next block → that beginning
-        found = 0
-        for request in self.requests:
-            beginning, left = 0, request.prompt_tokens or 0
-            for block in request.block_ids or ():
-                key = (beginning, block)
-                found += min(left, BLOCK_TOKENS) * (key in after)
-                left -= BLOCK_TOKENS
-                beginning = after.setdefault(key, len(after) + 1)
-        return found / sum(request.prompt_tokens or 0 for request in self.requests)
+        return sum(self.commons()) / sum(request.prompt_tokens or 0 for request in self.requests)
+
+    def commons(self) -> list[int]:
+        """Return how many tokens of each request an earlier one began with, in their order."""
+        seen = Seen()
+        return [
+            seen.common(request.block_ids or (), request.prompt_tokens or 0, BLOCK_TOKENS)
+            for request in self.requests
+        ]
 
     def within(self, max_model_len: int) -> Trace:
         """Return the trace without the requests that a server of this context can't hold."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..figures.facts import Facts
 from ..figures.in_flight import InFlight, without_first_token
+from ..records.beside.samples import ALL
 from ..stats.batches import Values
 from ..stats.distribution import floats, quantile
 from .finding import Doubt, Severity, check
@@ -147,3 +149,74 @@ def _still_s(facts: Facts) -> Values | None:
     inside = (decoding > 0) & (from_s < judged.end_s) & (came_s[long + 1] > judged.start_s)
     still: Values = lengths_s[long][inside]
     return still
+
+
+FEWEST_OF_A_CLASS = 20  # first tokens, of which medians are compared
+NO_EFFECT = 0.8  # of the others' median TTFT: who goes first in a queue waits far less
+QUEUED = 0.5  # share of the readings with somebody in the queue
+BY_PRIORITY = "start it with --scheduling-policy priority"
+
+
+@check(
+    "classes have different priorities, which this server takes and ignores: each class then has "
+    "what first come, first served gives it",
+    suspect="priorities that differ",
+)
+def priority_ignored(facts: Facts) -> Doubt | None:
+    """Requests had different priorities, and the server doesn't order its queue by them."""
+    asked, policy = _priorities(facts), _policy(facts)
+    if len({*asked.values()}) < 2 or policy in (None, "priority"):
+        return None
+    given = ", ".join(f"{name} {priority}" for name, priority in asked.items())
+    return Doubt(f"priorities ({given}) under the policy {policy}", BY_PRIORITY)
+
+
+@check(
+    f"the classes' median TTFTs, where requests were queued in {100 * QUEUED:g} % of the readings "
+    f"or more: the first in a queue should wait less than {NO_EFFECT:g} of the others' wait; "
+    "prompts of different lengths can hide it, and from outside no more can be told",
+)
+def priority_unseen(facts: Facts) -> Doubt | None:
+    """Requests had different priorities and were queued, and the urgent ones waited as long."""
+    asked = _priorities(facts)
+    if len({*asked.values()}) < 2 or _policy(facts) is not None or not _was_queued(facts):
+        return None
+    first, last = min(asked.values()), max(asked.values())
+    waits = [
+        _median_ttft_ms(facts, [n for n, p in asked.items() if p == at]) for at in (first, last)
+    ]
+    if None in waits or waits[0] < NO_EFFECT * waits[1]:  # type: ignore[operator]
+        return None
+    return Doubt(
+        f"TTFT p50 {waits[0]:.0f} ms with priority {first}, {waits[1]:.0f} ms with {last}, though "
+        "requests were queued",
+        "it can't be told from outside whether the server orders its queue by priority: "
+        f"{BY_PRIORITY}, or in development mode (VLLM_SERVER_DEV_MODE=1), which tells",
+    )
+
+
+def _priorities(facts: Facts) -> dict[str, int]:
+    """Return each class's priority; what sets none has vLLM's 0."""
+    found = {n: c.setting("priority") or 0 for n, c in facts.classes.items()}
+    return dict(sorted(found.items(), key=lambda each: each[1]))
+
+
+def _policy(facts: Facts) -> str | None:
+    """Return how the server orders its queue; None: it doesn't tell."""
+    settings = facts.server("settings")
+    found = settings.get("scheduling_policy") if isinstance(settings, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _was_queued(facts: Facts) -> bool:
+    rows = facts.server_rows
+    if rows is None:
+        return False
+    waiting = floats(rows.of(rows["engine"] == ALL)["waiting"])
+    return bool(waiting.size) and float((waiting >= 1).mean()) >= QUEUED
+
+
+def _median_ttft_ms(facts: Facts, classes: Sequence[str]) -> float | None:
+    rows = facts.frame.of(facts.measured & np.isin(facts.frame["class"].astype(str), classes))
+    found = floats(rows["ttft_ms"] + rows["send_lag_ms"])
+    return quantile(found, 50) if found.size >= FEWEST_OF_A_CLASS else None

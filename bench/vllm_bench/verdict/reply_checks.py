@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..figures.facts import Facts
+from ..figures.thoughts.thinking import thinking_figures
 from ..records.row import Rows
 from ..stats.distribution import floats
 from .finding import Doubt, Severity, check
@@ -90,14 +91,15 @@ def _other_prompts(rows: Rows) -> Iterator[Doubt]:
 def other_model(facts: Facts) -> Doubt | None:
     """Replies name a model that wasn't asked for, and isn't another name of it."""
     said, aliases = facts.server("replied_as"), facts.server("aliases")
-    own = {facts.setting("model"), facts.server("model_root")}
+    asked = dict.fromkeys(p.setting("model") for p in (facts, *facts.classes.values()))
+    own = {*asked, facts.server("model_root")}
     own |= set(aliases) if isinstance(aliases, list) else set()
     others = [name for name in said if name not in own] if isinstance(said, dict) else []
     if not others:
         return None
     named = ", ".join(f"{said[name]} by {name}" for name in others)
     return Doubt(
-        f"replies for {facts.setting('model')}: {named}",
+        f"replies for {', '.join(map(str, asked))}: {named}",
         "look at what stands behind this address: a gateway may send requests elsewhere",
     )
 
@@ -118,6 +120,63 @@ def answers_without_text(facts: Facts) -> Doubt | None:
         "raise max_new_tokens, so that an answer follows the thoughts, or ask the model not to "
         "think (extra_body: chat_template_kwargs)",
         share,
+    )
+
+
+@check("replies are whole, but what is called their first answer token is a thought")
+def thoughts_in_content(facts: Facts) -> Doubt | None:
+    """Answers begin with `<think>`: thoughts came as text, so there is no TTFA."""
+    found = thinking_figures(facts.frame.of(facts.measured))
+    if found is None or not found.in_content:
+        return None
+    return Doubt(
+        f"{found.in_content} of {found.of} answers have thoughts within their text",
+        "serve with --reasoning-parser for this model, so that thoughts come apart",
+    )
+
+
+@check("TTFT then has the time of thinking in it, and ITL shares gaps among thoughts as well")
+def hidden_thoughts(facts: Facts) -> Doubt | None:
+    """Usage counts thoughts that the server didn't send."""
+    found = thinking_figures(facts.frame.of(facts.measured))
+    if found is None or not found.hidden:
+        return None
+    return Doubt(
+        f"{found.hidden} of {found.of} replies had thoughts that were not sent",
+        "ask for them (extra_body: include_reasoning) to see TTFT and the time of thinking apart",
+    )
+
+
+@check("the share of thinking tokens, and the answers' TPOT, are of the other replies alone")
+def thinking_tokens_unknown(facts: Facts) -> Doubt | None:
+    """Replies had thoughts, but nothing tells how many tokens those took."""
+    found = thinking_figures(facts.frame.of(facts.measured))
+    unknown = found.unknown - found.in_content if found else 0
+    if found is None or unknown <= 0:
+        return None
+    return Doubt(
+        f"{unknown} of {found.of} replies had thoughts without a count that can be true",
+        "some parsers count none where the template opens the thought (deepseek_r1); set "
+        "extra_body: {return_token_ids: true} to count each event's tokens",
+    )
+
+
+MANY_UNANSWERED = 0.01
+
+
+@check(
+    f"above {100 * MANY_UNANSWERED:g} % of the counted successes: they are missing in TTFA, whose "
+    "p99 they could be; an objective on it counts them as missed"
+)
+def unanswered(facts: Facts) -> Doubt | None:
+    """Replies thought to their end, and never came to an answer."""
+    found = thinking_figures(facts.frame.of(facts.measured))
+    if found is None or found.unanswered_share <= MANY_UNANSWERED:
+        return None
+    return Doubt(
+        f"{found.unanswered} of {found.of} replies ({100 * found.unanswered_share:.3g} %) never "
+        "came to an answer",
+        "raise max_new_tokens, or bound the thinking (extra_body: thinking_token_budget)",
     )
 
 
@@ -164,3 +223,51 @@ def multi_token_chunks(facts: Facts) -> Doubt | None:
         "to see single tokens; if that is so already, the API server was late",
         ratio,
     )
+
+
+FEWEST_ENDED = 5  # answers that ended by themselves, all of another form, accuse the server
+
+
+@check(
+    "whether an answer has its form is up to the model, and to max_new_tokens, which cuts it; each "
+    "is a success, and counted",
+    silenced_by=("form_dropped",),
+)
+def answers_invalid(facts: Facts) -> Iterator[Doubt]:
+    """Answers haven't the form that `response_format` asked for: cut, or not valid."""
+    for name, rows in _with_a_form(facts):
+        wrong = rows["answer_valid"] == 0
+        if wrong.any():
+            cut = int((wrong & (rows["finish_reason"] == "length")).sum())
+            yield Doubt(
+                f"{name}{_share_of(wrong, rows)[1]} answers haven't the form that "
+                f"response_format asks for, {cut} of them cut at max_new_tokens",
+                "raise max_new_tokens where they are cut; else look at some (make a request by "
+                "hand): strict JSON has no raw line breaks in its texts",
+            )
+
+
+@check(
+    f"of {FEWEST_ENDED} or more answers that ended by themselves none has the form that was asked "
+    "for: then nothing held the model to it, and the work was other, and cheaper, work",
+    suspect="any class",
+)
+def form_dropped(facts: Facts) -> Iterator[Doubt]:
+    """The server ignored `response_format`: no answer has the form that was asked for."""
+    for name, rows in _with_a_form(facts):
+        ended = rows.of(rows["finish_reason"] == "stop")
+        if len(ended) >= FEWEST_ENDED and not (rows["answer_valid"] == 1).any():
+            yield Doubt(
+                f"{name}none of {len(ended)} answers that ended by themselves has the form that "
+                "response_format asks for",
+                "this server ignores it, silently: on completions a server with a reasoning parser "
+                "does (use endpoint: chat), and others don't know the field",
+            )
+
+
+def _with_a_form(facts: Facts) -> Iterator[tuple[str, Rows]]:
+    """Yield the successes that were to have a form, of each class, with its name before a colon."""
+    rows = facts.succeeded
+    rows = rows.of(rows.has("answer_valid"))
+    for name in dict.fromkeys(rows["class"]):
+        yield f"{name}: " if name else "", rows.of(rows["class"] == name)

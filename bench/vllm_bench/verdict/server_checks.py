@@ -6,20 +6,26 @@ from ..figures.absent import observed
 from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..records.text import printable
+from ..serverside.engines import engines_of
+from ..serverside.growth import by_server
 from ..serverside.ledger import (
     PREEMPTIONS,
     REQUESTS,
     cache_hit_rate,
+    cached_share,
     client_counts,
     counter_deltas,
-    own_share,
     server_change,
     unmeasured,
 )
+from ..serverside.prefix import PrefixShares, own_share, prefix_shares
+from ..stats.distribution import floats
 from .advice import less_load
 from .finding import Doubt, Severity, check
 
 COLD_HITS, RUN_HITS = 0.01, 0.10
+NOT_SERVED = 0.02  # of the prompt tokens
+MOST_SHOWN = 8  # servers, or engines
 NOT_COLD = (
     "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
     "prefix cache off (--no-enable-prefix-caching)"
@@ -66,7 +72,7 @@ def _in_words(counter: str) -> str:
 
 @check(
     "a run against a server without /metrics can still be right",
-    silenced_by=("errors", "server_restarted", "replicas"),
+    silenced_by=("errors", "server_restarted", "replicas_in_turn"),
 )
 def ledger_unread(facts: Facts) -> Doubt | None:
     """The server's counters weren't read, so they don't confirm the client's count."""
@@ -96,15 +102,38 @@ def server_restarted(facts: Facts) -> Doubt | None:
 
 
 @check("load behind a balancer is measured rightly; its counters are those of one replica")
-def replicas(facts: Facts) -> Doubt | None:
+def replicas_in_turn(facts: Facts) -> Doubt | None:
     """Several servers answer at this address in turn; the ledger isn't compared."""
     if server_change(facts) != "replicas":
         return None
+    each = by_server(facts, "vllm:generation_tokens")
+    own = "each with its own counters"
+    if len(each) > 1:
+        shown = ", ".join(f"{tokens:,.0f}" for tokens in each[:MOST_SHOWN])
+        own += f" ({shown} generated tokens, each between its first reading and its last)"
     return Doubt(
-        "several servers answered /metrics in turn, each with its own counters: tokens were not "
-        "checked against them",
+        f"several servers answered /metrics in turn, {own}: tokens were not checked against them",
         "the client's figures are of all of them; for the ledger and the server's own figures "
         "send to one replica",
+    )
+
+
+@check(
+    "requests running on each engine, over the window: with 2 per engine or more none is without "
+    "work by chance, and rates aren't those of the whole server",
+    suspect="any such engine",
+)
+def engine_idle(facts: Facts) -> Doubt | None:
+    """An engine ran nothing in the window, while there was work for all of them."""
+    found = engines_of(facts)
+    if found is None or not found.idle:
+        return None
+    names = ", ".join(printable(name, 20) for name in found.idle[:MOST_SHOWN])
+    busy = max(found.running.values())
+    return Doubt(
+        f"{len(found.idle)} of {len(found.running)} engines ran nothing (engine {names}), the "
+        f"busiest {busy:.1f} requests at a time",
+        "look at the server's routing between engines and at that engine's log, and run again",
     )
 
 
@@ -133,19 +162,120 @@ def metrics_gap(facts: Facts) -> Doubt | None:
 def cache_hits(facts: Facts) -> Doubt | None:
     """Prompts were found in the prefix cache that the run should not have found there."""
     rate, cache = cache_hit_rate(facts), facts.setting("cache")
-    if rate is None or rate <= COLD_HITS:
+    if rate is None or rate <= COLD_HITS or _told_by_class(facts):
         return None
     figures = f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache"
-    if cache == "cold":
+    if cache == "cold" and _all_alike(facts):
         grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
         return Doubt(figures, NOT_COLD, rate, at_most=grave)
-    if cache != "run" or facts.setting("conversations"):
+    if cache != "run" or facts.setting("conversations") or facts.classes:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     own = own_share(facts)
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
     if rate - own <= RUN_HITS:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     return Doubt(figures, NOT_SALTED, rate, at_most=Severity.SUSPECT)
+
+
+def _told_by_class(facts: Facts) -> bool:
+    """Whether it is known of each class by itself, which has its own settings."""
+    return bool(facts.classes) and cached_share(facts.succeeded) is not None
+
+
+def _all_alike(facts: Facts) -> bool:
+    """Whether all classes control the cache in the same way."""
+    asked = [(p.setting("cache"), p.setting("conversations")) for p in facts.classes.values()]
+    return all(one == (facts.setting("cache"), None) for one in asked)
+
+
+@check(
+    "share of the prompt tokens: chance alone moves it by less; TTFT and throughput are rightly "
+    "those of a server that finds so much",
+)
+def prefix_not_served(facts: Facts) -> Doubt | None:
+    """The server found less of its prompts than a cache that never forgets would have."""
+    shares = prefix_shares(facts)
+    possible, served = shares.possible_share, shares.served_share
+    if possible is None or served is None or possible - served <= NOT_SERVED:
+        return None
+    why, advice = _why_not_served(facts, shares)
+    return Doubt(
+        f"{_percent(served)} of the prompt tokens were found in the prefix cache by the "
+        f"{shares.served_by}, of a possible {_percent(possible)}: {why}",
+        advice,
+        possible - served,
+    )
+
+
+def _why_not_served(facts: Facts, shares: PrefixShares) -> tuple[str, str]:
+    """Return the cause as far as it shows, and what to do."""
+    config, cache = facts.server("cache_config") or {}, shares.cache_tokens
+    if str(config.get("enable_prefix_caching")).lower() == "false":
+        return "its prefix cache is switched off", "start it with --enable-prefix-caching"
+    if server_change(facts) == "replicas":
+        return (
+            "several servers answer at this address, each with a cache of its own",
+            "send what begins alike to one of them (a router that knows prefixes), or take it "
+            "for what this address serves",
+        )
+    working_set = shares.working_set_tokens
+    if working_set and cache and working_set > cache:
+        return (
+            f"the groups' beginnings are {working_set:,} tokens, and its cache holds {cache:,}",
+            "fewer or shorter groups, or a larger cache (--gpu-memory-utilization, "
+            "--kv-cache-dtype fp8)",
+        )
+    in_flight = _tokens_in_flight(facts)
+    if cache and in_flight + (working_set or 0) > cache:
+        return (
+            f"about {in_flight:,.0f} tokens were in flight, and its cache holds {cache:,}: what "
+            "isn't used at once is forgotten",
+            f"lower {less_load(facts)}, or give it a larger cache",
+        )
+    if not shares.served_share:
+        return (
+            "none at all: it has no prefix cache, or takes equal salts for unequal",
+            "look at its settings; --enable-prompt-tokens-details makes vLLM's replies say more",
+        )
+    return (
+        "why doesn't show from here",
+        "another server may not find what is sent at the same time, or several engines behind "
+        "this address have a cache each",
+    )
+
+
+def _tokens_in_flight(facts: Facts) -> float:
+    """Return about how many tokens the requests in flight have at a time."""
+    rows, flight = facts.succeeded, facts.flight
+    if flight is None or not len(rows):
+        return 0.0
+    return (
+        flight.mean * (facts.total("prompt_tokens") + facts.total("completion_tokens")) / len(rows)
+    )
+
+
+@check("the length of a block is the finest step that a cache knows")
+def prefix_not_as_wanted(facts: Facts) -> Doubt | None:
+    """The run's requests share more or less with each other than the scenario's prefix asks for."""
+    shares = prefix_shares(facts)
+    wanted, possible, block = shares.wanted_share, shares.possible_share, shares.block_size
+    tokens = floats(facts.succeeded["prompt_tokens"])
+    if wanted is None or possible is None or block is None or not tokens.size:
+        return None
+    if abs(possible - wanted) <= block / float(tokens.mean()):
+        return None
+    return Doubt(
+        f"an endless cache would have found {_percent(possible)} of the prompt tokens, where "
+        f"{_percent(wanted)} were wanted: {counted(facts.rows, 'request')} ended, "
+        f"{len(facts.failures)} of them failed",
+        "each group's first request finds nothing, so the share grows with the run: set "
+        "prefix.primed: true, or let the run have as many requests as the plan",
+        abs(possible - wanted),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 @check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..figures.attained import run_objectives
@@ -111,7 +111,11 @@ class _Found:
 
 def findings(checks: Sequence[Check], facts: Facts) -> list[Finding]:
     """Return what the checks find, in their order."""
-    found = _unsilenced(list(_found(checks, facts)))
+    return _told(list(_found(checks, facts)))
+
+
+def _told(every: Sequence[_Found]) -> list[Finding]:
+    found = _unsilenced(every)
     return [_finding(one, _remedy(one.doubt, found)) for one in found]
 
 
@@ -148,13 +152,56 @@ def _finding(one: _Found, advice: str) -> Finding:
 
 def judge(facts: Facts) -> Verdict:
     """Return the verdict on a run."""
-    found = sorted(findings(CHECKS, facts), key=lambda f: -f.severity)
-    return Verdict(tuple(found), headline_families(facts))
+    return verdicts(facts)[0]
+
+
+def verdicts(facts: Facts) -> tuple[Verdict, dict[str, Verdict]]:
+    """Return the verdict on a run, and that on each of its classes.
+
+    The run's has all that was found, so that its word is the worst; a class's what was found of
+    the run as a whole, and of its own requests.
+    """
+    own = [one for one in CHECKS if not facts.classes or one.code not in CLASS_ALONE]
+    whole = list(_found(own, facts))
+    parts = {name: list(_of_class(name, part)) for name, part in facts.classes.items()}
+    every = [*whole, *(one for found in parts.values() for one in found)]
+    families = headline_families(facts)
+    of_each = {
+        name: _verdict([*whole, *found], headline_families(facts.classes[name]))
+        for name, found in parts.items()
+    }
+    return _verdict(every, families), of_each
+
+
+def _verdict(found: Sequence[_Found], families: tuple[Family, ...]) -> Verdict:
+    return Verdict(tuple(sorted(_told(found), key=lambda f: -f.severity)), families)
+
+
+# Checks on what each class asked for and sent: not of the run as a whole where it has classes.
+CLASS_ALONE = frozenset(
+    {
+        *("turned_away", "rate_shortfall", "cap_bound", "not_stationary"),
+        *("no_first_token", "usage_contradicts", "answers_without_text", "length_mismatch"),
+    }
+)
+# A class that lacks successes has no figures (`needs …`): all others are what they are.
+CLASS_CHECKS = tuple(
+    one for one in CHECKS if one.code in {*CLASS_ALONE, "errors", "few_samples", "cache_hits"}
+)
+
+
+def _of_class(name: str, part: Facts) -> Iterable[_Found]:
+    """Yield what is found of a class's requests, with its name."""
+    for one in _found(CLASS_CHECKS, part):
+        severity = Severity.NOTE if one.check.code == "few_samples" else one.severity
+        figures = f"class {printable(name, 32)}: {one.doubt.figures}"
+        yield replace(one, severity=severity, doubt=replace(one.doubt, figures=figures))
 
 
 def headline_families(facts: Facts) -> tuple[Family, ...]:
     """Return the families of the figures that a run is first read for."""
-    asked = {objective.metric for objective in run_objectives(facts)}
+    parts = (facts, *facts.classes.values())
+    asked = {objective.metric for part in parts for objective in run_objectives(part)}
     return (*HEADLINE, "gaps") if "max_gap_ms" in asked else HEADLINE
 
 

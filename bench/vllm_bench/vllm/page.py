@@ -7,48 +7,18 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..records.beside.samples import ALL
-
-# What the server calls a column's value.
-NOW = {
-    "running": "vllm:num_requests_running",
-    "waiting": "vllm:num_requests_waiting",
-    "kv_cache_usage": "vllm:kv_cache_usage_perc",
-}
-TOTALS = {
-    "preemptions_total": "vllm:num_preemptions_total",
-    "prefix_cache_queries_total": "vllm:prefix_cache_queries_total",
-    "prefix_cache_hits_total": "vllm:prefix_cache_hits_total",
-    "prompt_tokens_total": "vllm:prompt_tokens_total",
-    "generation_tokens_total": "vllm:generation_tokens_total",
-}
-HISTOGRAMS = {
-    "ttft": "vllm:time_to_first_token_seconds",
-    "itl": "vllm:inter_token_latency_seconds",
-    "queue": "vllm:request_queue_time_seconds",
-    "prefill": "vllm:request_prefill_time_seconds",
-    "decode": "vllm:request_decode_time_seconds",
-}
-VALUES = {**NOW, **TOTALS}
-# The server's own counters; the check ledger_mismatch compares the first three. They are summed
-# over all models, so that work for other clients shows.
-COUNTERS = (
-    "vllm:prompt_tokens_total",
-    "vllm:generation_tokens_total",
-    "vllm:request_success_total",
-    "vllm:prefix_cache_queries_total",
-    "vllm:prefix_cache_hits_total",
-    "vllm:num_preemptions_total",
+from ..records.beside.families import (
+    CACHE_CONFIG,
+    HISTOGRAMS,
+    SPELLINGS,
+    STARTED,
+    VALUES,
+    most_of,
+    plain,
 )
-STARTED = "process_start_time_seconds"  # of the server's process, on its wall clock
-CACHE_CONFIG = "vllm:cache_config_info"
-# What older servers call them (v0.4 to v0.11).
-OLDER = {
-    "vllm:kv_cache_usage_perc": "vllm:gpu_cache_usage_perc",
-    "vllm:prefix_cache_queries_total": "vllm:gpu_prefix_cache_queries_total",
-    "vllm:prefix_cache_hits_total": "vllm:gpu_prefix_cache_hits_total",
-    "vllm:inter_token_latency_seconds": "vllm:time_per_output_token_seconds",
-}
+from ..records.beside.labels import LABELS, labels_of
+from ..records.beside.samples import by_number, engine_name
+
 # Others whose pages begin alike, by how their metrics' names begin.
 STRANGERS = {
     "sglang": "SGLang",
@@ -61,8 +31,6 @@ STRANGERS = {
 }
 MOST_LINES = 20_000  # of one page that are asked for; fifty engines have two thousand
 MOST_LINE = 1 << 14  # characters
-MOST_NAME = 64  # characters of an engine's name
-MOST_VALUE = 1e15  # of a counter: a million tokens per second for thirty years
 
 
 class PageError(Exception):
@@ -106,10 +74,7 @@ class ServerPage:
 # ---- any page ----
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-LABEL = r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*'
-LABELS = re.compile(rf"{{(?:{LABEL}(?:,|(?=}})))*}}")
 SAMPLE = re.compile(r"\s*([^\s#]+)(?:\s+[^\s#]+)?\s*(?:#.*)?")  # a value, a time, an exemplar
-ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
 
 def samples(text: str, names: Collection[str]) -> list[Sample]:
@@ -132,7 +97,7 @@ def _read(text: str, named: Callable[[str], str | None], odd: list[str]) -> list
         count += 1
         if count > MOST_LINES:
             raise PageError(f"it has over {MOST_LINES:,} lines of metrics")
-        sample = _sample(name, line, begin.end())
+        sample = sample_of(name, line, begin.end())
         key = (name, frozenset(sample.labels.items())) if sample else None
         if sample is None or key is None or key in found:
             odd.append(line[:120])
@@ -143,7 +108,7 @@ def _read(text: str, named: Callable[[str], str | None], odd: list[str]) -> list
     return list(found.values())
 
 
-def _sample(name: str, line: str, at: int) -> Sample | None:
+def sample_of(name: str, line: str, at: int) -> Sample | None:
     """Return the sample on a line, after its name; None: it is none."""
     if len(line) > MOST_LINE:
         return None
@@ -155,42 +120,16 @@ def _sample(name: str, line: str, at: int) -> Sample | None:
         return None
     if value is None:
         return None
-    return Sample(name, _labels(block.group()) if block else {}, value)
-
-
-def _labels(block: str) -> dict[str, str]:
-    return {
-        key: re.sub(r'\\[n"\\]', lambda found: ESCAPES[found.group()], value)
-        for key, value in re.findall(LABEL, block)
-    }
+    return Sample(name, labels_of(block.group()) if block else {}, value)
 
 
 # ---- a vLLM server's ----
 
 
-def _spellings() -> dict[str, tuple[str, int]]:
-    """Return each name that a value can have: its name here, and which of two goes first."""
-    plain = (*NOW.values(), *COUNTERS, STARTED, CACHE_CONFIG)
-    parts = [f"{name}_{part}" for name in HISTOGRAMS.values() for part in ("sum", "count")]
-    found: dict[str, tuple[str, int]] = {}
-    for name in (*plain, *parts):
-        base, part = (name.rsplit("_", 1)) if name in parts else (name, "")
-        older = OLDER.get(base)
-        spelled = [name, *([older + f"_{part}" * bool(part)] if older else [])]
-        # A collector on the way may leave the ending out.
-        spelled += [one.removesuffix("_total") for one in spelled]
-        for rank, one in enumerate(spelled):
-            found.setdefault(one, (name, rank))
-    return found
-
-
-SPELLINGS = _spellings()
-
-
 def _spelled(name: str) -> str | None:
-    """Return a known name as vLLM spells it; Ray's exporter makes `ray_vllm_` of `vllm:`."""
-    plain = re.sub(r"^(?:ray_)?vllm[:_]", "vllm:", name)
-    return plain if plain in SPELLINGS else None
+    """Return a known name as vLLM spells it."""
+    found = plain(name)
+    return found if found in SPELLINGS else None
 
 
 def vllm_samples(text: str, odd: list[str] | None = None) -> list[Sample]:
@@ -199,10 +138,14 @@ def vllm_samples(text: str, odd: list[str] | None = None) -> list[Sample]:
     `odd` gets the lines that can't be read, and values that can't be true.
     """
     odd = [] if odd is None else odd
+    return known(_read(text, _spelled, odd), text, odd)
+
+
+def known(spelled: Iterable[Sample], text: str, odd: list[str]) -> list[Sample]:
+    """Return samples by the names of now, without those that can't be true. Raises PageError."""
     found = []
-    for sample in _read(text, _spelled, odd):
-        most = 1.0 if SPELLINGS[sample.name][0] == NOW["kv_cache_usage"] else MOST_VALUE
-        if 0 <= sample.value <= most:
+    for sample in spelled:
+        if 0 <= sample.value <= most_of(SPELLINGS[sample.name][0]):
             found.append(sample)
         else:
             odd.append(f"{sample.name} {sample.value:g}")
@@ -227,14 +170,19 @@ def _stranger(text: str) -> str | None:
 def read_page(text: str) -> ServerPage:
     """Return what a page says. Raises PageError where it isn't Prometheus text, or a stranger's."""
     odd: list[str] = []
+    return page_of(vllm_samples(text, odd), odd)
+
+
+def page_of(found: Iterable[Sample], odd: list[str]) -> ServerPage:
+    """Return what samples say that `known` returned; `odd` are what it left out."""
     by_engine: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     started_s = None
-    for sample in vllm_samples(text, odd):
+    for sample in found:
         if sample.name == STARTED:
             started_s = max(sample.value, started_s or 0.0)
         elif sample.name != CACHE_CONFIG:
-            by_engine[_engine_of(sample)][sample.name].append(sample.value)
-    engines = {name: _engine(by_engine[name]) for name in sorted(by_engine, key=_by_number)}
+            by_engine[engine_name(sample.labels)][sample.name].append(sample.value)
+    engines = {name: _engine(by_engine[name]) for name in sorted(by_engine, key=by_number)}
     shown = {name: engine for name, engine in engines.items() if engine.values or engine.spent}
     return ServerPage(shown, started_s, tuple(odd))
 
@@ -263,15 +211,6 @@ def summed(found: Iterable[Sample]) -> dict[str, float]:
         latest = sample.name == STARTED
         sums[sample.name] = max(so_far, sample.value) if latest else so_far + sample.value
     return sums
-
-
-def _engine_of(sample: Sample) -> str:
-    name = sample.labels.get("engine", "0")  # older servers with one engine have no label
-    return f"engine {name}" if name == ALL else name[:MOST_NAME]
-
-
-def _by_number(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (1 << 31, name)
 
 
 def _engine(found: Mapping[str, list[float]]) -> Engine:

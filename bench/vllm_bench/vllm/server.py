@@ -17,15 +17,16 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from ..errors import BenchError
+from ..records.beside.families import CACHE_CONFIG, COUNTERS, STARTED
 from ..records.text import masked, masked_in
-from ..reply.events import counted
+from ..reply.said.event import counted
 from ..reply.words import error_text
-from ..scenario.secrets import secret_texts, url_secrets
+from ..scenario.secrets import masked_words, secret_texts, url_secrets
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, check_url
 from .in_force import Scalar, in_force
 from .no_answer import FinalError, HungUpError, NoAnswerError, WrongAddressError, other_protocol
-from .page import CACHE_CONFIG, COUNTERS, STARTED, PageError, Sample, summed, vllm_samples
+from .page import PageError, Sample, summed, vllm_samples
 
 LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
 LISTED_S = 8.0  # for /v1/models while a server is waited for: nothing can be told meanwhile
@@ -60,6 +61,7 @@ class Model:
     root: str | None
     max_model_len: int | None
     problem: str | None = None
+    parent: str | None = None  # the model that an adapter belongs to
 
 
 class Server:
@@ -220,15 +222,31 @@ class Server:
         has no /tokenize or doesn't answer.
         """
         text = {"messages": messages} if messages is not None else {"prompt": prompt}
-        url, body = f"{self.root_url}/tokenize", {"model": model, **text, **(fields or {})}
-        answer = self._ask(url, LIMIT_S, body)
-        if answer.status in (400, 413, 422):
-            return None
-        found = self._checked(url, answer)
+        found = self._tokenized({"model": model, **text, **(fields or {})})
         try:
-            return counted(found["count"])
+            return None if found is None else counted(found["count"])
         except (KeyError, TypeError, ValueError, OverflowError) as e:
-            raise ControlError(f"{url}: no count in the reply") from e
+            raise ControlError(f"{self.root_url}/tokenize: no count in the reply") from e
+
+    def token_ids(self, body: Mapping[str, Any]) -> list[int] | None:
+        """Return the tokens of what `tokenize` counts, given as its whole body.
+
+        None: the server refuses it, or counts without naming them. Raises ControlError.
+        """
+        found = self._tokenized(body)
+        ids = found.get("tokens") if isinstance(found, dict) else None
+        named = isinstance(ids, list) and all(isinstance(token, int) for token in ids)
+        return ids if named else None
+
+    def _tokenized(self, body: Mapping[str, Any]) -> Any:
+        url = f"{self.root_url}/tokenize"
+        answer = self._ask(url, LIMIT_S, body)
+        return None if answer.status in (400, 413, 422) else self._checked(url, answer)
+
+    def masked(self, text: str) -> str:
+        """Return a text of the server's without its key, and without what looks like a secret."""
+        [shown] = masked_words([masked(text, self._secrets)])
+        return shown
 
     def metrics_text(self, limit_s: float = SHORT_S) -> str:
         """Return /metrics as text. Raises ControlError."""
@@ -368,7 +386,14 @@ def _model(card: dict[str, Any]) -> Model:
         length = None if length is None else counted(float(length))
     except (TypeError, ValueError, OverflowError):
         problem, length = f"max_model_len {str(length)[:40]!r} is no number of tokens", None
-    return Model(card["id"], root if isinstance(root, str) else None, length or None, problem)
+    parent = card.get("parent")
+    return Model(
+        card["id"],
+        root if isinstance(root, str) else None,
+        length or None,
+        problem,
+        parent if isinstance(parent, str) else None,
+    )
 
 
 def _json_of(body: bytes) -> Any:

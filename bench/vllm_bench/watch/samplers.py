@@ -30,6 +30,7 @@ class Wanted:
     command: str | None = None  # starts the sampler on the server's machine
     dcgm: Fetch | None = None  # a DCGM exporter's page
     metrics: Fetch | None = None  # the server's /metrics
+    mask: Callable[[str], str] = str  # takes the server's secrets out of a text
 
 
 class Sampler(Protocol):
@@ -64,7 +65,7 @@ class Samplers:
             self._start("gpu", "telemetry", gpus, partial(_gpu_sampler, wanted, gpus))
         if wanted.metrics is not None:
             server = ServerRecording(self._folder / "server_metrics" / self._file_name)
-            self._metrics = metrics = ServerMetricsSampler(wanted.metrics, server)
+            self._metrics = metrics = ServerMetricsSampler(wanted.metrics, server, wanted.mask)
             what = f"server metrics of {wanted.base_url}"
             self._start("server_metrics", what, server, lambda: metrics)
 

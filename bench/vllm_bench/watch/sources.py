@@ -1,7 +1,8 @@
 """Whose counters a page shows: one server's, a restarted one's, or another replica's.
 
 Behind one address there may be several servers that answer in turn. Their counters jump back and
-forth, and what lies between two of them is nobody's work.
+forth, and what lies between two of them is nobody's work. A server whose clock is set tells another
+start, but its counters go on.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Literal
 
-from ..vllm.page import TOTALS, Engine
+from ..records.beside.families import TOTALS
+from ..vllm.page import Engine
 
 Change = Literal["server_restarted", "replicas"]
 CLOCKS_APART_S = 5.0  # between this machine's wall clock and the server's
 SOON = 3  # readings: a server that began anew doesn't pass its old counters within these
 SHARE = 0.1  # of the largest sum that was seen
+PLAUSIBLE = 10  # times the most that counters grew between two readings of one server
 MOST_SOURCES = 64
 
 
@@ -27,7 +30,10 @@ class Sources:
         self.went_back = False  # counters shrank, though the server is the same
         self._first_wall_s: float | None = None
         self._by_counters = _ByCounters()
-        self._last: tuple[float | None, Engine] | None = None
+        self._last: tuple[float, Engine, float] | None = None
+        self._grew = 0.0  # the most from one reading to the next
+        self._returns = 0  # to a start that was told before
+        self._same: dict[float, float] = {}  # a start after a clock was set, and the one before
 
     def of(
         self, started_s: float | None, engines: Iterable[str], together: Engine, wall_s: float
@@ -38,17 +44,32 @@ class Sources:
         if started_s is None:
             self._change(self._by_counters.take(frozenset(engines), together))
             return self._by_counters.key
-        last, self._last = self._last, (started_s, together)
-        if last is not None and last[0] == started_s and restarted(last[1], together):
-            self.went_back = True
-        if last is not None and last[0] != started_s:
-            # One that began before the first reading was there all the time.
-            before = started_s < self._first_wall_s - CLOCKS_APART_S
-            known = started_s in self.started
-            self._change("replicas" if known or before else "server_restarted")
+        last, self._last = self._last, (started_s, together, wall_s)
+        if last is not None:
+            self._compared(last, started_s, together, wall_s)
         if started_s not in self.started and len(self.started) < MOST_SOURCES:
             self.started.append(started_s)
-        return started_s
+        return self._same.get(started_s, started_s)
+
+    def _compared(
+        self, last: tuple[float, Engine, float], started_s: float, now: Engine, wall_s: float
+    ) -> None:
+        before_s, before, read_s = last
+        fell, grew = restarted(before, now), _total(now) - _total(before)
+        if before_s == started_s:
+            self.went_back |= fell
+            self._grew = max(self._grew, grew)
+            return
+        self._returns += started_s in self.started
+        began = read_s - CLOCKS_APART_S <= started_s <= wall_s + CLOCKS_APART_S
+        goes_on = grew <= max(PLAUSIBLE * self._grew, SHARE * _total(before)) and not fell
+        if goes_on and not began and self._returns < 2:
+            # The server's clock was set, by which it tells when it began.
+            self._same[started_s] = self._same.get(before_s, before_s)
+            return
+        there = started_s < (self._first_wall_s or 0.0) - CLOCKS_APART_S  # all the time
+        self._change("replicas" if self._returns or there else "server_restarted")
+        self._same.clear()
 
     def _change(self, change: Change | None) -> None:
         if self.change != "replicas" and change is not None:

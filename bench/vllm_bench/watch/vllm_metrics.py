@@ -1,22 +1,23 @@
 """Fetches a vLLM server's /metrics about once per second during a run, and before and after it.
 
-Means come from the growth of sum and count of the server's histograms. Their buckets begin at
-10 ms and 0.3 s, which is too wide for percentiles.
+All that the page says of vLLM is kept, as far as it changed (see `SaidRow`).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records.beside.samples import ALL, ServerRow
-from ..vllm.page import HISTOGRAMS, Engine, PageError, Spent, read_page, together
+from ..records.beside.said_file import OWN
+from ..records.beside.samples import SaidRow
+from ..vllm.page import together
+from ..vllm.page_reader import PageReader, Reading
 from .page_sampler import Page, PageSampler
 from .recording import Problem, Recording
-from .sources import MOST_SOURCES, Sources, restarted
+from .sources import Sources
 
 # About a second, but not a simple fraction of one: otherwise, with bursts that come each second,
 # all readings would see the same moment of a burst.
@@ -33,18 +34,19 @@ class ServerRecording(Recording):
     """One run's readings of the server's /metrics, and their engines."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, ServerRow, GAP_S)
+        super().__init__(path, SaidRow, GAP_S)
         self.sources = Sources()
         self._odd: tuple[int, str] = (0, "")
         self._engines: set[str] = set()
         self._answered = self._unanswered = 0
         self._why = ""
 
-    def rows(self, rows: Sequence[ServerRow]) -> None:
+    def reading(self, rows: Iterable[SaidRow], engines: Iterable[str]) -> None:
+        """Take a page's rows, and the engines that were on it."""
         self._answered += 1
         if len(self._engines) < MOST_ENGINES:
-            self._engines |= {row.engine for row in rows} - {ALL}
-        super().rows(rows)
+            self._engines |= set(engines)
+        self.rows(list(rows))
 
     def odd(self, lines: Sequence[str]) -> None:
         """Note lines of a page that can't be read, or can't be true."""
@@ -67,7 +69,13 @@ class ServerRecording(Recording):
         for noted in (*facts["problems"], *facts["gaps"]):
             del noted["gpu_index"]
         started = {"server_started": self.sources.started}
-        return {"hz": HZ, "engines": sorted(self._engines), **started, **facts}
+        return {
+            "hz": HZ,
+            "readings": self._answered,
+            "engines": sorted(self._engines),
+            **started,
+            **facts,
+        }
 
     def _doubts(self) -> list[Problem]:
         """Return what the pages themselves give reason to doubt."""
@@ -83,28 +91,49 @@ class ServerRecording(Recording):
 class ServerMetricsSampler(PageSampler):
     """Records the values of each engine, and of all together."""
 
-    def __init__(self, fetch: Callable[[], str], recording: ServerRecording) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], str],
+        recording: ServerRecording,
+        mask: Callable[[str], str] = str,
+    ) -> None:
+        """Prepare; `mask` takes secrets out of what the server calls its series."""
         super().__init__(fetch, recording, HZ, "/metrics", "no_metrics")
         self._recording = recording
-        self._before: dict[Hashable, dict[str, Engine]] = {}  # each server's last reading
+        self._reader = PageReader(mask)
+        self._servers: dict[Hashable, int] = {}  # the number of each one that answered
+        self._own: dict[str, float] = {}  # the reading's own series as they were written last
+        self._named: set[int] = set()  # series whose name is written
         self._latest: tuple[float, dict[str, float]] = (-math.inf, {})
 
     def _take(self, page: Page) -> None:
-        found = read_page(page.text)
-        if not found.engines:
-            raise PageError("it has none of vLLM's metrics")
+        reading = self._reader.read(page.text)
+        found, everything = reading.page, together(reading.page.engines)
         self._recording.odd(found.odd)
-        now = {**found.engines, ALL: together(found.engines)}
         sources = self._recording.sources
-        source = sources.of(found.started_s, found.engines, now[ALL], page.wall_s)
-        before = self._before.get(source, {})
-        when: dict[str, Any] = {"t_s": page.t_s, "wall_s": page.wall_s, "fetch_ms": page.fetch_ms}
-        self._recording.rows([ServerRow(**when, **_cells(name, before, now)) for name in now])
-        if len(self._before) > MOST_SOURCES:
-            self._before.clear()
-        self._before[source] = now
+        source = sources.of(found.started_s, found.engines, everything, page.wall_s)
+        self._recording.reading(self._rows(page, reading, source), found.engines)
         # One assignment, so that no thread sees a part of it.
-        self._latest = (page.t_s, {"t_s": page.t_s, **now[ALL].values})
+        self._latest = (page.t_s, {"t_s": page.t_s, **everything.values})
+
+    def _rows(self, page: Page, reading: Reading, source: Hashable) -> Iterator[SaidRow]:
+        """Yield the reading's own rows, and one of each value that has changed."""
+        server = self._servers.setdefault(source, len(self._servers) + 1)
+        own = (round(page.wall_s, 6), round(page.fetch_ms, 3), server)
+        for number, (name, value) in enumerate(zip(OWN, own, strict=True)):
+            if number == 0 or value != self._own.get(name):
+                first = name not in self._own
+                yield SaidRow(page.t_s, number, _text(value), None, name if first else None)
+                self._own[name] = value
+        for place, changed in reading.changes.items():
+            text = "" if changed is None else _text(changed)
+            if place in self._named:
+                yield SaidRow(page.t_s, len(OWN) + place, text)
+            elif text:
+                self._named.add(place)
+                name_of = self._reader.names[place]
+                called = (name_of.engine, name_of.name, name_of.labels)
+                yield SaidRow(page.t_s, len(OWN) + place, text, *called)
 
     def _miss(self, why: str) -> None:
         self._recording.unanswered(why)
@@ -119,26 +148,6 @@ class ServerMetricsSampler(PageSampler):
         return said if time.perf_counter() - t_s < GAP_S else {}
 
 
-def _cells(name: str, before: Mapping[str, Engine], now: Mapping[str, Engine]) -> dict[str, Any]:
-    last = before.get(name)
-    if name == ALL and before.keys() != now.keys():
-        last = None  # an engine came or went: the sum changed by more than what happened
-    return {"engine": name, **now[name].values, **means(last, now[name])}
-
-
-def means(before: Engine | None, now: Engine) -> dict[str, float | int | None]:
-    """Return mean and count of each histogram since `before`; nothing without a before."""
-    if before is None or restarted(before, now):
-        return {}
-    return {
-        key: value
-        for name in HISTOGRAMS
-        if name in before.spent and name in now.spent
-        for key, value in _mean(name, before.spent[name], now.spent[name]).items()
-    }
-
-
-def _mean(name: str, before: Spent, now: Spent) -> dict[str, float | int | None]:
-    count = now.count - before.count
-    mean_ms = (now.seconds - before.seconds) / count * 1e3 if count else None
-    return {f"{name}_mean_ms": mean_ms, f"{name}_count": round(count)}
+def _text(value: float) -> str:
+    """Return a number as text, without a fraction of nothing; no digit is lost."""
+    return repr(value).removesuffix(".0")

@@ -4,8 +4,8 @@ Continuous batching as vLLM's V1 scheduler does it, without a model. Each step
 has a budget of tokens. Running requests come first, in the order in which they
 were admitted: one token for each that decodes, the next chunk for a prompt that
 the last step cut. The rest of the budget goes to waiting requests, first come,
-first served. When a running request needs a KV block and none is free, the one
-admitted last loses its blocks and computes all of it again later.
+first served, or by priority. When a running request needs a KV block and none is free, the one
+admitted last (by priority: the least urgent) loses its blocks and computes all of it again later.
 
 Pure: it has no clock, and the same calls give the same steps. After `step` the
 properties describe the engine at the end of that step.
@@ -13,9 +13,11 @@ properties describe the engine at the end of that step.
 
 from __future__ import annotations
 
+import bisect
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .kv_blocks import KVBlocks, hash_blocks, root_hash
 from .step import Batch, EngineRequest, Step, StepTimes, Tracked
@@ -31,6 +33,8 @@ class EngineConfig:
     block_size: int = 16
     max_model_len: int
     enable_prefix_caching: bool = True
+    scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    max_loras: int = 1  # adapters that run at the same time
     step_times: StepTimes
 
     def __post_init__(self) -> None:
@@ -72,6 +76,7 @@ class Engine:
         self._sequences: dict[str, Tracked] = {}
         self._waiting: deque[Tracked] = deque()
         self._running: list[Tracked] = []  # in the order of admission
+        self._arrived = 0
 
     def state(self) -> EngineState:
         """Return what /metrics shows, at the end of the last step."""
@@ -112,11 +117,19 @@ class Engine:
         """Queue a request of at most `longest_request_tokens`, with a unique id."""
         hashes: list[bytes] = []
         if self.config.enable_prefix_caching:
-            root = root_hash(request.cache_salt)
+            root = root_hash(request.cache_salt, request.adapter)
             hashes = hash_blocks(root, request.prompt_token_ids, self.config.block_size)
-        sequence = Tracked(request, hashes)
+        self._arrived += 1
+        sequence = Tracked(request, hashes, number=self._arrived)
         self._sequences[request.request_id] = sequence
-        self._waiting.append(sequence)
+        if self._by_priority:
+            bisect.insort(self._waiting, sequence, key=lambda each: each.urgency)
+        else:
+            self._waiting.append(sequence)
+
+    @property
+    def _by_priority(self) -> bool:
+        return self.config.scheduling_policy == "priority"
 
     def abort(self, request_id: str) -> None:
         """Drop a request and free its blocks; nothing happens if it is already gone."""
@@ -145,12 +158,17 @@ class Engine:
             if not (self._allocate(sequence, num_new) or self._make_room(sequence, num_new, batch)):
                 break
             batch.compute(sequence, num_new)
-            index += 1
+            index = self._running.index(sequence) + 1  # others before it may have lost their place
 
     def _make_room(self, sequence: Tracked, num_new: int, batch: Batch) -> bool:
-        """Get blocks for a running sequence by preempting the last ones, or itself (False)."""
+        """Get blocks for a running sequence by preempting others, or itself (False)."""
         while not self._allocate(sequence, num_new):
-            victim = self._running.pop()
+            running = self._running
+            least = (
+                max(running, key=lambda each: each.urgency) if self._by_priority else running[-1]
+            )
+            victim = running.pop(running.index(least))
+            batch.drop(victim)
             self._preempt(victim)
             batch.preempted.append(victim.request.request_id)
             if victim is sequence:
@@ -161,15 +179,27 @@ class Engine:
         self._kv.release(sequence.blocks)
         sequence.blocks = []
         sequence.num_computed = sequence.num_labelled = 0
-        self._waiting.appendleft(sequence)
+        if self._by_priority:
+            bisect.insort(self._waiting, sequence, key=lambda each: each.urgency)
+        else:
+            self._waiting.appendleft(sequence)
         self.num_preemptions += 1
 
     def _schedule_waiting(self, batch: Batch) -> None:
-        while self._waiting and batch.budget > 0 and self.num_running < self.config.max_num_seqs:
-            sequence = self._waiting[0]
+        place = 0  # those before it wait for an adapter's place
+        while (
+            place < len(self._waiting)
+            and batch.budget > 0
+            and self.num_running < self.config.max_num_seqs
+        ):
+            sequence = self._waiting[place]
+            if self._lacks_a_place(sequence.request.adapter):
+                place += 1
+                continue
             if not self._admit(sequence):
-                break  # those behind it wait too, even if they need less: first come, first served
-            self._running.append(self._waiting.popleft())
+                break  # those behind it wait too, even if they need less
+            del self._waiting[place]
+            self._running.append(sequence)
             if not sequence.started:
                 sequence.started = True
                 batch.started.append(sequence)
@@ -177,6 +207,11 @@ class Engine:
             num_new = min(sequence.num_tokens - sequence.num_computed, batch.budget)
             self._allocate(sequence, num_new)
             batch.compute(sequence, num_new)
+
+    def _lacks_a_place(self, adapter: str | None) -> bool:
+        """Whether as many other adapters run as may: its requests wait until one's have ended."""
+        used = {each.request.adapter for each in self._running} - {None}
+        return adapter is not None and adapter not in used and len(used) >= self.config.max_loras
 
     def _admit(self, sequence: Tracked) -> bool:
         """Give a waiting sequence its cached blocks, if there is room for all of its prompt."""
@@ -214,7 +249,8 @@ class Engine:
         """Put the first `num_full` blocks, full at the step's end, into the prefix cache."""
         size, hashes = self.config.block_size, sequence.hashes
         while len(hashes) < num_full:
-            parent = hashes[-1] if hashes else root_hash(sequence.request.cache_salt)
+            request = sequence.request
+            parent = hashes[-1] if hashes else root_hash(request.cache_salt, request.adapter)
             start = len(hashes) * size
             hashes += hash_blocks(parent, sequence.token_ids(start, start + size), size)
         for index in range(sequence.num_labelled, num_full):

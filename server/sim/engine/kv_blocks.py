@@ -16,9 +16,10 @@ from hashlib import sha256
 TOKEN_BYTES = 8
 
 
-def root_hash(cache_salt: str | None) -> bytes:
-    """Return the parent hash of a first block: with different salts nothing is shared."""
-    return sha256(b"" if cache_salt is None else b"salt " + cache_salt.encode()).digest()
+def root_hash(cache_salt: str | None, adapter: str | None = None) -> bytes:
+    """Return the parent hash of a first block: other salts or adapters share nothing."""
+    own = b"" if cache_salt is None else b"salt " + cache_salt.encode()
+    return sha256(own if adapter is None else own + b" adapter " + adapter.encode()).digest()
 
 
 def hash_blocks(parent: bytes, token_ids: Sequence[int], block_size: int) -> list[bytes]:

@@ -34,6 +34,8 @@ class EngineRequest:
     prompt_token_ids: Sequence[int]
     max_tokens: int
     cache_salt: str | None = None
+    priority: int = 0  # under the policy `priority`: a lower number goes first
+    adapter: str | None = None  # LoRA; its blocks are no other's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +65,16 @@ class Tracked:
     num_labelled: int = 0  # blocks that are in the prefix cache
     started: bool = False
     blocks: list[int] = field(default_factory=list)
+    number: int = 0  # of its arrival
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = self.num_tokens = len(self.request.prompt_token_ids)
         self.num_final_tokens = self.num_tokens + self.request.max_tokens
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        """Its place in a queue by priority: ties go by arrival."""
+        return self.request.priority, self.number
 
     @property
     def is_finished(self) -> bool:
@@ -94,16 +102,31 @@ class Batch:
     started: list[Tracked] = field(default_factory=list)
     cached_tokens: dict[str, int] = field(default_factory=dict)
     preempted: list[str] = field(default_factory=list)
+    shares: dict[Tracked, tuple[int, int]] = field(default_factory=dict)  # prefill and KV tokens
 
     def compute(self, sequence: Tracked, num_new: int) -> None:
         """Put the next `num_new` tokens of a sequence into the step."""
         outstanding = sequence.num_tokens - sequence.num_computed
-        if outstanding == 1 and sequence.num_tokens > sequence.num_prompt_tokens:
-            self.kv_tokens += sequence.num_tokens
-        else:
-            self.prefill_tokens += num_new
+        decodes = outstanding == 1 and sequence.num_tokens > sequence.num_prompt_tokens
+        share = (0, sequence.num_tokens) if decodes else (num_new, 0)
+        self.shares[sequence] = share
+        self.prefill_tokens += share[0]
+        self.kv_tokens += share[1]
         self.budget -= num_new
         self.num_seqs += 1
         sequence.num_computed += num_new
         if num_new == outstanding:
             self.sampled.append(sequence)
+
+    def drop(self, sequence: Tracked) -> None:
+        """Take a sequence out of the step again, if it is in it."""
+        share = self.shares.pop(sequence, None)
+        if share is None:
+            return
+        prefill, kv = share
+        self.prefill_tokens -= prefill
+        self.kv_tokens -= kv
+        self.budget += prefill or 1
+        self.num_seqs -= 1
+        if sequence in self.sampled:
+            self.sampled.remove(sequence)

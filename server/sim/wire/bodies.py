@@ -97,7 +97,10 @@ def models(settings: Settings, created: int) -> dict[str, Any]:
     """Return the body of /v1/models."""
     return {
         "object": "list",
-        "data": [_model(name, settings, created) for name in settings.served_names],
+        "data": [
+            *(_model(name, settings, created) for name in settings.served_names),
+            *(_adapter(name, path, settings, created) for name, path in settings.adapters),
+        ],
     }
 
 
@@ -126,6 +129,12 @@ def _model(name: str, settings: Settings, created: int) -> dict[str, Any]:
         "max_model_len": settings.max_model_len,
         "permission": [permission],
     }
+
+
+def _adapter(name: str, path: str, settings: Settings, created: int) -> dict[str, Any]:
+    """Return the entry of an adapter: its context is the model's, which it names."""
+    own = {"root": path, "parent": settings.name, "max_model_len": None}
+    return {**_model(name, settings, created), **own}
 
 
 def tokenized(

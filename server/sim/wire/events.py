@@ -22,9 +22,13 @@ _CUT = "<here goes a text>"
 class Events:
     """Writes the events of one answer."""
 
-    def __init__(self, ask: GenerationRequest, identity: Identity) -> None:
+    def __init__(
+        self, ask: GenerationRequest, identity: Identity, thoughts: str = "reasoning"
+    ) -> None:
+        """Write for a request; `thoughts` is the key of a delta's."""
         self._ask = ask
         self._is_chat = ask.endpoint == CHAT
+        self._thoughts = thoughts
         self._head = {
             "id": identity.answer_id,
             "object": "chat.completion.chunk" if self._is_chat else "text_completion",
@@ -59,9 +63,14 @@ class Events:
         said = self._chat_choice if self._is_chat else self._completion_choice
         return self._event([said(choice, reply, start, end)], mark | usage)
 
-    def usage(self, usage: dict[str, Any]) -> bytes:
-        """Return the event with the token counts, the last one before [DONE]."""
-        return self._event([], {"usage": usage} | self._mark)
+    def begun(self) -> bytes:
+        """Return what comes before the engine has the request: nothing."""
+        return b""
+
+    def ending(self, counts: dict[str, Any] | None) -> list[bytes]:
+        """Return what comes after the last token: the token counts, and [DONE]."""
+        usage = [] if counts is None else [self._event([], {"usage": counts} | self._mark)]
+        return [*usage, DONE]
 
     def _plain(self, choice: int) -> tuple[bytes, bytes, bytes]:
         text = orjson.dumps(_CUT)
@@ -76,8 +85,9 @@ class Events:
         border = min(max(reply.reasoning_tokens, start), end)
         delta = {}
         if border > start:
-            delta["reasoning"] = reply.text(start, border)
-        if border < end:
+            delta[self._thoughts] = reply.text(start, border)
+        # The mark that ends a thought has no text, so an event of it alone says nothing.
+        if border < end and (border, end) != (reply.mark, border + 1):
             delta["content"] = reply.text(border, end)
         last = end == len(reply.pieces)
         finish = {"finish_reason": reply.finish_reason, "stop_reason": None}

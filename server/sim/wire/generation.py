@@ -16,6 +16,7 @@ from .vocabulary import Vocabulary, vocabulary
 
 CHAT = "chat"
 COMPLETIONS = "completions"
+RESPONSES = "responses"
 # Token ids of any model are accepted: their text is never used.
 _LARGEST_VOCABULARY = 1 << 20
 _COMPLETION_DEFAULT = 16  # max_tokens of /v1/completions when the request has none
@@ -24,6 +25,7 @@ _COMPLETION_DEFAULT = 16  # max_tokens of /v1/completions when the request has n
 _FIELDS: dict[str, type] = {
     "max_tokens": int,
     "max_completion_tokens": int,
+    "max_output_tokens": int,
     "min_tokens": int,
     "n": int,
     "seed": int,
@@ -31,6 +33,8 @@ _FIELDS: dict[str, type] = {
     "stream_options": dict,
     "logit_bias": dict,
     "cache_salt": str,
+    "priority": int,
+    "response_format": dict,
 }
 # The validator's name and word for each type.
 _KINDS = {
@@ -60,6 +64,9 @@ class GenerationRequest:
     return_token_ids: bool
     cache_salt: str | None
     reasoning: bool  # the reply begins with reasoning
+    priority: int = 0
+    adapter: str | None = None  # the LoRA that was asked for by its name
+    schema: Any = None  # that constrains the answer; None: nothing does
     worked_out: str | None = None  # the reply to a sum; None: the usual words
 
 
@@ -95,7 +102,7 @@ def read_json(body: bytes) -> dict[str, Any]:
 def check_model(body: Mapping[str, Any], settings: Settings) -> str:
     """Return the model's name for the answer; a request may leave it out."""
     name = body.get("model") or settings.name
-    if name not in settings.served_names:
+    if name not in (*settings.served_names, *dict(settings.adapters)):
         aliases = ", ".join(settings.served_names)
         raise ApiError(
             404, f"The model `{name}` does not exist. Valid aliases: {aliases}.", "model"
@@ -112,29 +119,35 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
             "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
             "stream_options",
         )
-    field = "messages" if endpoint == CHAT else "prompt"
+    field = {CHAT: "messages", RESPONSES: "input"}.get(endpoint, "prompt")
     prompt = read_prompt(field, body, vocabulary(settings.tokenizer))
     _check_types(body)
     model = check_model(body, settings)
-    max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings)
+    name = "max_output_tokens" if endpoint == RESPONSES else "max_tokens"
+    max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings, name)
     _check_ranges(body, max_tokens)
-    usage = bool(options and options.get("include_usage"))
+    is_chat = endpoint != COMPLETIONS
+    usage = endpoint == RESPONSES or bool(options and options.get("include_usage"))
+    thinks = (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
     return GenerationRequest(
         endpoint=endpoint,
         model=model,
         prompt=prompt,
         max_tokens=max_tokens,
-        min_tokens=body.get("min_tokens") or 0,
+        min_tokens=0 if endpoint == RESPONSES else body.get("min_tokens") or 0,
         ignore_eos=bool(body.get("ignore_eos")),
-        n=body.get("n") or 1,
+        n=1 if endpoint == RESPONSES else body.get("n") or 1,
         ends_at_once=(body.get("logit_bias") or {}).get(str(EOS), 0) >= 50,
         seed=body.get("seed") or 0,
         stream=bool(body.get("stream")),
         include_usage=usage,
         continuous_usage=usage and bool(options and options.get("continuous_usage_stats")),
-        return_token_ids=bool(body.get("return_token_ids")),
+        return_token_ids=bool(body.get("return_token_ids")) and endpoint != RESPONSES,
         cache_salt=body.get("cache_salt"),
-        reasoning=settings.reasoning and endpoint == CHAT,
+        reasoning=settings.reasoning and is_chat and thinks,
+        priority=body.get("priority") or 0,
+        adapter=model if model in dict(settings.adapters) else None,
+        schema=_schema(endpoint, body.get("response_format") or {}, settings),
         worked_out=worked_out(_last_said(body.get(field))),
     )
 
@@ -146,6 +159,23 @@ def _last_said(given: object) -> str:
     return said if isinstance(said, str) else ""
 
 
+def _schema(endpoint: str, asked: Mapping[str, Any], settings: Settings) -> Any:
+    """Return the schema of a `response_format`; None: nothing constrains the answer.
+
+    As on vLLM, a server that looks for thoughts leaves completions alone: it waits for their end.
+    """
+    if settings.reasoning and endpoint == COMPLETIONS:
+        return None
+    if asked.get("type") == "json_object":
+        return {"type": "object"}
+    if asked.get("type") != "json_schema":
+        return None
+    own = asked.get("json_schema")
+    if not isinstance(own, dict) or not isinstance(own.get("schema"), dict):
+        raise bad_value("response_format", asked, "json_schema needs a name and a schema.")
+    return own["schema"]
+
+
 def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple[int, ...]:
     """Return the token ids of a body's `prompt`, or of its `messages` under the chat template.
 
@@ -155,6 +185,11 @@ def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple
     if given is None:
         count = f"'<dict of {len(body)} items>'"
         raise invalid("missing", f"body.{field}", "Field required", count)
+    if field == "input":
+        own = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        system = body.get("instructions")
+        opening = [{"role": "system", "content": system}] if system else []
+        field, given = "messages", [*opening, *own] if isinstance(own, list) else own
     if field == "messages":
         return tuple(words.encode(_chat_text(given), add_special_tokens=False))
     if isinstance(given, str):
@@ -212,18 +247,21 @@ def _check_ranges(body: Mapping[str, Any], max_tokens: int) -> None:
 
 
 def _asked_max_tokens(endpoint: str, body: Mapping[str, Any]) -> int | None:
+    if endpoint == RESPONSES:
+        own: int | None = body.get("max_output_tokens")
+        return own
     newer = body.get("max_completion_tokens") if endpoint == CHAT else None
     asked: int | None = newer if newer is not None else body.get("max_tokens")
     return _COMPLETION_DEFAULT if asked is None and endpoint == COMPLETIONS else asked
 
 
-def _max_tokens(prompt_tokens: int, asked: int | None, settings: Settings) -> int:
+def _max_tokens(prompt_tokens: int, asked: int | None, settings: Settings, name: str) -> int:
     limit = settings.max_model_len
     if asked is not None and asked > limit:
         raise bad_value(
-            "max_tokens",
+            name,
             asked,
-            f"max_tokens={asked} cannot be greater than max_model_len={limit}."
+            f"{name}={asked} cannot be greater than max_model_len={limit}."
             " Please request fewer output tokens.",
         )
     if prompt_tokens > limit:

@@ -19,6 +19,17 @@ class ExactPace:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """How the model thinks, and what the server's parser makes of it."""
+
+    tokens: tuple[int, int] = (8, 64)  # of a reply's thoughts, uniformly drawn
+    # None: an ideal one; qwen3 and deepseek_r1: the mark that ends a thought is a token without an
+    # event, and deepseek_r1 counts no thinking tokens; none: thoughts stay within the text.
+    parser: str | None = None
+    key: str = "reasoning"  # of thoughts in a delta or message
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of the HTTP interface, named like vLLM's flags."""
 
@@ -28,9 +39,11 @@ class Settings:
     stream_interval: int = 1
     prompt_tokens_details: bool = False
     reasoning: bool = False
+    thinking: Thinking = field(default_factory=Thinking)
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # a secret: never printed
     seed: int = 0
     tokenizer: Path | None = None  # a model's folder; None: the simulator's own tokens
+    adapters: tuple[tuple[str, str], ...] = ()  # LoRA: name and path of each
 
     @property
     def name(self) -> str:

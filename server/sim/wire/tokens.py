@@ -54,6 +54,7 @@ _PIECE = re.compile(
         ]
     )
 )
+THINK, THINK_END = len(PIECES), len(PIECES) + 1  # the marks of thoughts, which no text has
 SPOKEN_IDS: tuple[int, ...] = tuple(_IDS[b" " + word.encode()] for word in SPOKEN)
 NON_ASCII_IDS: tuple[int, ...] = tuple(_IDS[word.encode()] for word in NON_ASCII)
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..request_record import MOST_S, RecordsError
 from ..row import Rows, bad_row, column_types, columns, complete_lines, csv_lines, rows_of
 from ..run_info import RunInfo
 from ..safe_file import new_file, read_regular
+from .said_file import HEADER, Said, said_of
 from .samples import GpuRow, ServerRow
+from .server_view import server_rows
+
+T = TypeVar("T")
 
 
 class RowFile:
@@ -83,22 +88,42 @@ def read_gpu_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
 
 
 def read_server_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
-    """Read `server_metrics/<run_id>.csv`, as `read_gpu_rows` reads its file."""
+    """Read `server_metrics/<run_id>.csv` as rows of `ServerRow`; see `read_server`."""
+    return read_server(run, info)[0]
+
+
+def read_server(run: Path, info: RunInfo | None = None) -> tuple[Rows | None, Said | None]:
+    """Read `server_metrics/<run_id>.csv`, as `read_gpu_rows` reads its file, and all of it.
+
+    Files of before have no more than the rows.
+    """
     path = run.parent / "server_metrics" / f"{run.stem}.csv"
-    return _own(path, _read(path, "server metrics", ServerRow), info, "server_metrics")
+    what, sampler = "server metrics", "server_metrics"
+    if (text := _text(path, what)) is None:
+        return None, None
+    if not text.startswith(HEADER + b"\n"):
+        return _own(path, _parsed(path, text, what, ServerRow), info, sampler), None
+    said = _known(path, what, partial(said_of, text))
+    rows = _known(path, what, partial(server_rows, said))
+    return _own(path, rows, info, sampler, said.rows), said
 
 
-def _own(path: Path, rows: Rows | None, info: RunInfo | None, sampler: str) -> Rows | None:
+def _own(
+    path: Path, rows: Rows | None, info: RunInfo | None, sampler: str, read: int | None = None
+) -> Rows | None:
+    """Return the rows if they are a run's own; `read` is how many the file has, if not these."""
     if rows is None or info is None:
         return rows
     noted = info.observed.get(sampler) or {}
-    problem = whose(rows, info.clock_start.wall_s, noted.get("rows"))
+    problem = whose(rows, info.clock_start.wall_s, noted.get("rows"), read)
     if problem:
         raise RecordsError(f"{path}: {problem}")
     return rows
 
 
-def whose(rows: Rows, start_wall_s: float, written: int | None) -> str | None:
+def whose(
+    rows: Rows, start_wall_s: float, written: int | None, read: int | None = None
+) -> str | None:
     """Return why samples aren't all of a run's own; None: they are.
 
     Each row tells when the run began, as the difference of its two clocks. `written` is how many
@@ -109,8 +134,9 @@ def whose(rows: Rows, start_wall_s: float, written: int | None) -> str | None:
     zeros_s = rows["wall_s"] - rows["t_s"]  # a clock that was set in mid-run moves some of them
     if len(rows) and np.abs(zeros_s - start_wall_s).min() > ZERO_APART_S:
         return "of another run"
-    if written is not None and len(rows) < written:
-        return f"{len(rows)} rows of the {written} that were written"
+    read = len(rows) if read is None else read
+    if written is not None and read < written:
+        return f"{read} rows of the {written} that were written"
     return None
 
 
@@ -119,17 +145,31 @@ def _read(path: Path, what: str, kind: type[Any]) -> Rows | None:
 
     Raises RecordsError where the header lacks a column, or a row is damaged.
     """
+    text = _text(path, what)
+    return None if text is None else _parsed(path, text, what, kind)
+
+
+def _text(path: Path, what: str) -> bytes | None:
     if not os.path.lexists(path):
         return None
+    return _known(path, what, partial(read_regular, path, MOST_BYTES))
+
+
+def _known(path: Path, what: str, read: Callable[[], T]) -> T:
+    """Return what is read. Raises RecordsError."""
     try:
-        return _parsed(read_regular(path, MOST_BYTES), kind)
+        return read()
     except OSError as e:
         raise RecordsError(f"{path}: not {what}: {e.strerror}") from e
     except (ValueError, OverflowError) as e:
         raise RecordsError(f"{path}: not {what}: {e}") from e
 
 
-def _parsed(text: bytes, kind: type[Any]) -> Rows:
+def _parsed(path: Path, text: bytes, what: str, kind: type[Any]) -> Rows:
+    return _known(path, what, partial(_rows, text, kind))
+
+
+def _rows(text: bytes, kind: type[Any]) -> Rows:
     """Return the rows of a file. Raises ValueError, OverflowError."""
     import numpy as np
 

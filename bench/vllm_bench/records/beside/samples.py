@@ -6,13 +6,25 @@ first is `t_s`, the run's own clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..row import column_types, doc
 
 ALL = "all"  # the `engine` of a row for all engines together
+MOST_NAME = 64  # characters of an engine's name
+
+
+def engine_name(labels: Mapping[str, str]) -> str:
+    """Return the name of the engine whose series has these labels."""
+    name = labels.get("engine") or "0"  # older servers with one engine have no label
+    return f"engine {name}" if name == ALL else name[:MOST_NAME]
+
+
+def by_number(engine: str) -> tuple[int, str]:
+    """Return a key that puts engines in the order of their numbers."""
+    return (int(engine), "") if engine.isdecimal() else (1 << 31, engine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +99,29 @@ class ServerRow:
     prefill_count: int | None = doc("requests that ended since the previous row", default=None)
     decode_mean_ms: float | None = doc("decode time of requests that ended", default=None)
     decode_count: int | None = doc("requests that ended since the previous row", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SaidRow:
+    """A value of one series that isn't the one of the reading before.
+
+    A reading is the rows from one of series 0 to the next. What it has no row for is as it was.
+    """
+
+    t_s: float = doc("half-way between request and answer, from the run's start; negative before")
+    series: int = doc(
+        "number of the series; 0 to 2 are the reading's own: `reading_wall_s`, the moment on this "
+        "machine's wall clock, with which each reading begins; `reading_fetch_ms`, from request to "
+        "answer; `reading_server`, which of several servers answered, from 1"
+    )
+    value: str = doc(
+        "as the server said it, and as it stays until the series' next row; empty: it is gone"
+    )
+    engine: str | None = doc(
+        "the label `engine`; this and the next two are in a series' first row alone", default=None
+    )
+    name: str | None = doc("the metric's name as the server spells it", default=None)
+    labels: str | None = doc("its other labels, by name", default=None)
 
 
 def gpu_row(cells: Sequence[str]) -> GpuRow:

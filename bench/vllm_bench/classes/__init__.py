@@ -1,0 +1,1 @@
+"""Classes of users held against each other: is the server fair to them?"""

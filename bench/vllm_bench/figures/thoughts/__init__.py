@@ -1,0 +1,1 @@
+"""What of a run's replies was thought, and what was answered."""

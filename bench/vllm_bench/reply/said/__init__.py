@@ -1,0 +1,1 @@
+"""What an event says: its type, and how each endpoint writes it."""

@@ -1,0 +1,1 @@
+"""Recorded sessions of agents: who waits for whom, how long, and with which prompts."""

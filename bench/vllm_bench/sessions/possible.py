@@ -1,0 +1,101 @@
+"""Which prompt tokens a cache that never forgets would have had, by the ids or lengths of a plan.
+
+With blocks of B tokens and C the chains of whole blocks that were there before, prompt i of n_i
+tokens has `h_i = B · max{k: k·B ≤ n_i - 1 and chain(first k blocks) in C}`; then all its whole
+blocks join C. A server always computes a prompt's last token, and so its last block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .session import Sessions
+
+USUAL_BLOCK = 16  # tokens, of a server's cache, where the sessions have no blocks
+
+
+@dataclass(frozen=True, slots=True)
+class PossibleHits:
+    """The tokens that could be found in a cache."""
+
+    prompt_tokens: int
+    by_turn: tuple[tuple[int, ...], ...]  # by session, in the order of Sessions
+
+    @property
+    def tokens(self) -> int:
+        return sum(sum(hits) for hits in self.by_turn)
+
+    @property
+    def share(self) -> float:
+        return self.tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+
+def possible_hits(sessions: Sessions, block_tokens: int | None = None) -> PossibleHits:
+    """Return the hits of each turn when all are sent in the order in which they were recorded.
+
+    `block_tokens` is of the server's blocks; without it they are as the sessions' own. Where there
+    are no ids, a prompt begins with its history's, and answers are never found.
+    """
+    size = block_tokens or sessions.block_tokens or USUAL_BLOCK
+    found = [[0] * len(session.turns) for session in sessions.sessions]
+    chains = _Chains()
+    for number, place in _in_order(sessions):
+        turns = sessions.sessions[number].turns
+        if place == 0 and not sessions.blocks_shared:
+            chains = _Chains()
+        turn = turns[place]
+        if turn.block_ids is None:
+            same = 0.0 if turn.history is None else float(turns[turn.history].prompt_tokens or 0)
+        else:
+            own = (sessions.block_tokens or size) / sessions.length_divisor
+            same = chains.known(turn.block_ids, own, turn.prompt_tokens or 0)
+        found[number][place] = int(min(same, max(0, (turn.prompt_tokens or 0) - 1)) // size) * size
+    prompts = sum(turn.prompt_tokens or 0 for s in sessions.sessions for turn in s.turns)
+    return PossibleHits(prompts, tuple(map(tuple, found)))
+
+
+def _in_order(sessions: Sessions) -> Iterator[tuple[int, int]]:
+    """Yield the session and the place of each turn: by time, where it matters across sessions."""
+    places = (
+        (number, place)
+        for number, session in enumerate(sessions.sessions)
+        for place in range(len(session.turns))
+    )
+    if not sessions.blocks_shared:
+        yield from places
+        return
+    times: dict[tuple[int, int], float] = {}
+    for number, place in places:
+        session = sessions.sessions[number]
+        due_s = session.turns[place].not_before_s or 0.0
+        times[number, place] = (session.starts_s or 0.0) + due_s
+    yield from sorted(times, key=lambda at: (times[at], at))
+
+
+class _Chains:
+    """The chains of blocks that were sent. A prompt's last block may be a part of one."""
+
+    def __init__(self) -> None:
+        self._after: dict[tuple[int, int], int] = {}  # a chain and a block → the longer chain
+        self._longest: dict[int, float] = {}  # tokens of a chain's last block, if not all
+
+    def known(self, block_ids: Sequence[int], size: float, tokens: int) -> float:
+        """Return how many tokens of a prompt were there, and add all of it."""
+        chain, known, there = 0, 0.0, True
+        for place, block in enumerate(block_ids):
+            key, own = (chain, block), min(size, tokens - place * size)
+            chain = self._after.get(key, 0)
+            if not chain:
+                chain = self._after[key] = len(self._after) + 1
+                there, before = False, 0.0
+            else:
+                before = self._longest.get(chain, size)
+            if there:
+                known += min(own, before)
+                there = before >= size
+            if max(own, before) < size:
+                self._longest[chain] = max(own, before)
+            else:
+                self._longest.pop(chain, None)
+        return known

@@ -1,0 +1,120 @@
+"""What a server says beyond its load: several engines, speculation, transfers, adapters, refusals.
+
+None of it changes when tokens come: it is what /metrics of such a server would say of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+LABELS = ("engine", "model_name")
+ACCEPTED = 0.8  # of the drafted tokens at the first place; at each later one of those before
+STARTED = "Start time of the process since unix epoch in seconds."
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of the load when /metrics is read: of each engine, and of all."""
+
+    tokens: Sequence[tuple[int, int, int]]  # prompt, cached and generated ones
+    finished: Sequence[int]  # requests
+    waiting: Sequence[float]
+    rejected: int
+    asked: Sequence[str]  # the models of what is in flight
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """The settings of it."""
+
+    engines: int = 1  # data-parallel ranks
+    idle: bool = False  # the last engine gets no request
+    drafted: int = 0  # tokens of each draft; 0: no speculation
+    transferred: int = 0  # tokens of each prompt whose KV blocks came from elsewhere
+    adapters: tuple[str, ...] = ()  # LoRA
+    started_s: float = field(default_factory=time.time)
+
+    @property
+    def busy(self) -> int:
+        """How many engines get requests."""
+        return max(1, self.engines - self.idle)
+
+    def families(self, model: str, seen: Seen) -> Iterator[Metric]:
+        """Yield the metrics."""
+        for name, label, found in self._counters(seen.tokens, seen.finished):
+            family = CounterMetricFamily(f"vllm:{name}", name, labels=[*LABELS, *label])
+            for engine, values in enumerate(found):
+                for kind, value in values.items():
+                    family.add_metric([str(engine), model, *([kind] if label else [])], value)
+            yield family
+        refused = CounterMetricFamily(
+            "vllm:admission_rejections", "rejections", labels=["model_name", "reason"]
+        )
+        refused.add_metric([model, "max_num_queued_reqs"], seen.rejected)
+        yield refused
+        by_reason = GaugeMetricFamily(
+            "vllm:num_requests_waiting_by_reason", "by reason", labels=[*LABELS, "reason"]
+        )
+        for engine, value in enumerate(seen.waiting):
+            by_reason.add_metric([str(engine), model, "capacity"], value)
+            by_reason.add_metric([str(engine), model, "deferred"], 0)
+        yield by_reason
+        yield from self._adapters(seen.asked)
+        if self.engines == 1:  # with several, vLLM's API server has no figures of its process
+            start = GaugeMetricFamily("process_start_time_seconds", STARTED)
+            start.add_metric([], self.started_s)
+            yield start
+
+    def _counters(
+        self, tokens: Sequence[tuple[int, int, int]], finished: Sequence[int]
+    ) -> Iterator[tuple[str, list[str], list[dict[str, float]]]]:
+        """Yield the name, the label and each engine's values of every counter."""
+        moved = [
+            min(n * self.transferred, prompt - cached)
+            for n, (prompt, cached, _) in zip(finished, tokens, strict=True)
+        ]
+        pairs = list(zip(tokens, moved, strict=True))
+        yield (
+            "prompt_tokens_by_source",
+            ["source"],
+            [
+                {
+                    "local_compute": prompt - cached - away,
+                    "local_cache_hit": cached,
+                    "external_kv_transfer": away,
+                }
+                for (prompt, cached, _), away in pairs
+            ],
+        )
+        for part, values in (("queries", [p - c for p, c, _ in tokens]), ("hits", moved)):
+            own = [{"": value if self.transferred else 0} for value in values]
+            yield f"external_prefix_cache_{part}", [], own  # type: ignore[misc]
+        if self.drafted:
+            yield from self._speculation([generated for _, _, generated in tokens])
+
+    def _speculation(
+        self, generated: Sequence[int]
+    ) -> Iterator[tuple[str, list[str], list[dict[str, float]]]]:
+        """Yield counters: a draft makes 1 + ACCEPTED + ACCEPTED² + … tokens."""
+        places = [ACCEPTED ** (place + 1) for place in range(self.drafted)]
+        drafts = [round(made / (1 + sum(places))) for made in generated]
+        by_place = [{str(at): round(n * p) for at, p in enumerate(places)} for n in drafts]
+        begin = "spec_decode_num"
+        yield f"{begin}_drafts", [], [{"": n} for n in drafts]
+        yield f"{begin}_draft_tokens", [], [{"": n * self.drafted} for n in drafts]
+        yield f"{begin}_accepted_tokens", [], [{"": sum(own.values())} for own in by_place]
+        yield f"{begin}_accepted_tokens_per_pos", ["position"], [{**own} for own in by_place]
+
+    def _adapters(self, asked: Sequence[str]) -> Iterator[Metric]:
+        """Yield which adapters are in use: as vLLM, with the time as the value."""
+        if not self.adapters:
+            return
+        running = ",".join(name for name in self.adapters if name in asked)
+        kinds = ["max_lora", "running_lora_adapters", "waiting_lora_adapters"]
+        family = GaugeMetricFamily("vllm:lora_requests_info", "Running stats on LoRA", labels=kinds)
+        family.add_metric([str(len(self.adapters)), running, running], time.time())
+        yield family
