@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import random
-from collections.abc import Sequence
 
 import pytest
 from vllm_bench.answers.lost import INVALID, against_words, findings, judged, side_words
 from vllm_bench.answers.side import Against, AnswersSide, mcnemar
 from vllm_bench.verdict.finding import Severity
+
+from tools import answers_truth
+from tools.answers_truth import share_accused, share_found
 
 
 def against(lost: int, won: int, pairs: int = 400, texts: int | None = None) -> Against:
@@ -123,53 +124,33 @@ def test_the_words_have_the_counts_and_p() -> None:
     assert "3 left out" in against_words(dataclasses.replace(against(0, 0), left_out=3))
 
 
-# ---- power and false alarms ----
-
-
-def session(rng: random.Random, levels: int, flips: float, loss: float, n: int = 400) -> bool:
-    """Whether any level of a session is accused: answers flip either way, and some are lost."""
-    right = [rng.random() < 0.9 for _ in range(n)]
-    found: Sequence[AnswersSide] = judged(
-        [side(_level(rng, right, flips, loss)) for _ in range(levels)], ALONE
-    )
-    return any(f.code == "answers_lost" for one in found for f in findings(one))
-
-
-def _level(rng: random.Random, right: list[bool], flips: float, loss: float) -> Against:
-    lost = won = 0
-    for was in right:
-        flip = rng.random() < flips
-        if rng.random() < loss:  # garbled: never right
-            lost += was
-        elif flip:
-            lost, won = lost + was, won + (not was)
-    return against(lost, won, pairs=len(right))
-
-
-def even(rng: random.Random, share: float, n: int = 400) -> Against:
-    """A sound level: of n questions a share flips, as often one way as the other."""
-    changed = [rng.random() < 0.5 for _ in range(n) if rng.random() < share]
-    return against(sum(changed), len(changed) - sum(changed), pairs=n)
-
-
-def test_of_a_hundred_sound_runs_at_most_six_are_accused() -> None:
-    rng = random.Random(20)
-    for levels in (1, 4):
-        accused = 0
-        for _ in range(100):
-            found = judged([side(even(rng, 0.03)) for _ in range(levels)], ALONE)
-            accused += any(f.code == "answers_lost" for one in found for f in findings(one))
-        assert accused <= 6, levels
-
-
-def test_five_percent_of_400_that_are_garbled_are_found() -> None:
-    rng = random.Random(5)
-    found = sum(session(rng, levels=4, flips=0.01, loss=0.05) for _ in range(100))
-    assert found >= 85
-    assert sum(session(rng, levels=1, flips=0.0, loss=0.1) for _ in range(50)) == 50
-
-
 def test_what_is_lost_by_five_points_is_invalid() -> None:
     assert against(20, 0).net >= INVALID
     (found,) = judged([side(against(20, 0))], ALONE)
     assert [f.severity for f in findings(found)] == [Severity.INVALID]
+
+
+# ---- power and false alarms: a quick part of `python -m tools.answers_truth` ----
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+def test_of_a_hundred_sound_sessions_at_most_six_are_accused(levels: int) -> None:
+    assert share_accused(400, levels, 100) <= 0.06
+
+
+def test_a_loss_of_five_points_of_400_is_found_and_one_of_two_points_not_always() -> None:
+    assert share_found(400, 0.05, 100) >= 0.9
+    assert share_found(100, 0.1, 100) >= 0.8
+    assert 0.3 < share_found(400, 0.02, 100) < 0.8
+
+
+def test_the_tool_says_whether_its_bars_are_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["answers_truth", "--sessions", "40"])
+    monkeypatch.setattr(answers_truth, "MOST_ACCUSED", 0.2)  # of so few, chance alone has 0.1
+    assert answers_truth.main() == 0
+    assert capsys.readouterr().out.count("400 questions") == 2
+    monkeypatch.setattr(answers_truth, "FLIPS", 0.0)
+    monkeypatch.setattr(answers_truth, "LEAST_FOUND", 1.1)
+    assert answers_truth.main() == 1

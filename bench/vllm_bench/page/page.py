@@ -110,12 +110,7 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
         "turns": turns_table(runs),
         "errors": errors_table(runs),
         "figures": figures_table(runs),
-        "lines": [
-            *answer_lines(series),
-            *stability_lines(series),
-            *repeat_lines(series),
-            *unbounded(series),
-        ],
+        "lines": _lines(series),
         "server_lines": server_lines(series),
         "footnotes": footnotes(series),
         "again": again(series, name),
@@ -126,6 +121,16 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
             "timelines": [chart for _, chart in timelines],
         },
     }
+
+
+def _lines(series: Series) -> list[str]:
+    """Return what is said under the table of levels."""
+    return [
+        *answer_lines(series),
+        *stability_lines(series),
+        *repeat_lines(series),
+        *unbounded(series),
+    ]
 
 
 def _load_charts(series: Series) -> list[dict[str, Any]]:

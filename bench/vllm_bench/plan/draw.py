@@ -26,6 +26,7 @@ from ..prompts.order import derive_seed, permutation
 from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
 from ..prompts.rows import NOBODY
 from ..scenario.load import LoadLevel, levels_of
+from ..scenario.load_keys import ARRIVAL_KEYS
 from ..scenario.scenario import Scenario, ScenarioError
 from ..vllm.server import Server
 from .classes import Flow, flows_of
@@ -84,12 +85,25 @@ def _with_passes_alone(scenario: Scenario, material: Material, found: list[Plan]
     """Return the runs of questions, after one that asks them one at a time; perhaps again, last."""
 
     def one_at_a_time(asked: Asked) -> Plan:
-        alone, level = scenario.one_at_a_time(asked), LoadLevel(concurrency=1)
+        alone, level = _one_at_a_time(scenario, asked), LoadLevel(concurrency=1)
         draw = _Draw(**{**vars(material), "scenario": alone})
         return Plan(alone, level, 1, (draw.part(level, 1),), asked=asked)
 
     again = [one_at_a_time("again")] if scenario.quality and scenario.quality.again else []
     return [one_at_a_time("alone"), *found, *again]
+
+
+def _one_at_a_time(scenario: Scenario, asked: Asked) -> Scenario:
+    """Return the scenario of questions as one stream asks them, the pass in its label.
+
+    Objectives are on the levels: nobody asks for a rate of one stream.
+    """
+    given = scenario.model_dump(exclude_unset=True)
+    gone = (*ARRIVAL_KEYS, "start", "repeats", "slo", "slo_tiers")
+    given = {key: value for key, value in given.items() if key not in gone}
+    alone = Scenario.model_validate({**given, "concurrencies": [1]})
+    label = "-".join(filter(None, (scenario.label, f"quality-{asked}")))
+    return alone.model_copy(update={"label": label})
 
 
 def _parts(

@@ -138,18 +138,6 @@ class Scenario(RequestKeys, LoadKeys):
             given.pop("start", None)  # of the classes with streams
         return Scenario.model_validate({**given, **own.own})
 
-    def one_at_a_time(self, name: str) -> Scenario:
-        """Return the scenario of questions as it asks them alone; `name` is in its label.
-
-        Objectives are on the levels: nobody asks for a rate of one stream.
-        """
-        given = self.model_dump(exclude_unset=True)
-        gone = (*ARRIVAL_KEYS, "start", "repeats", "slo", "slo_tiers")
-        given = {key: value for key, value in given.items() if key not in gone}
-        alone = Scenario.model_validate({**given, "concurrencies": [1]})
-        label = "-".join(filter(None, (self.label, f"quality-{name}")))
-        return alone.model_copy(update={"label": label})
-
     def masked(self) -> dict[str, Any]:
         """Return the settings for a file: what is or looks like a secret is masked."""
         settings = self.model_dump()

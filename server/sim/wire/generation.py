@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from ..model.sums import worked_out
 from .errors import ApiError, bad_value, invalid
 from .settings import Settings
-from .sums import worked_out
 from .tokens import EOS, chat_prompt
 from .vocabulary import Vocabulary, vocabulary
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sim.wire.sums import worked_out
+from sim.model.sums import worked_out
 
 from tests.sim.simulated import Simulated
 
