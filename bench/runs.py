@@ -84,6 +84,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _list(names: Sequence[str], folder: Path) -> int:
+    from vllm_bench.answers.together import with_answers_judged
     from vllm_bench.records.find_runs import find_runs
     from vllm_bench.records.run_files import orphans
     from vllm_bench.summary.kept import Kept
@@ -102,7 +103,8 @@ def _list(names: Sequence[str], folder: Path) -> int:
     damaged = 0
     print(_line("began (UTC)", "scenario", "load", "label", "verdict", "tok/s", "TTFT p95"))
     for rows, info in _by_time(found.paths):
-        summaries, bad = each_run([rows], take, kept.run)
+        read, bad = each_run([rows], take, kept.run)
+        summaries = with_answers_judged(read)
         damaged += bad
         print(_line(*(_cells(summaries[0], info) if summaries else _damaged(info))))
         print(f"  {_shown(rows.stem)}")

@@ -51,8 +51,8 @@ BLANK = Against(
 )
 ALONE = AnswersSide(
     asked="alone",
-    n=1,
-    right=1,
+    n=400,
+    right=360,
     cut=0,
     unread=0,
     unparsed=0,
@@ -69,7 +69,10 @@ def main() -> int:
     sessions = parser.parse_args().sessions
     accused = {n: [share_accused(n, levels, sessions) for levels in LEVELS] for n in QUESTIONS}
     found = {n: [share_found(n, loss, sessions) for loss in LOSSES] for n in QUESTIONS}
-    print(_table("sound server, accused", [f"{n} levels" for n in LEVELS], accused), end="\n\n")
+    print(
+        _table("sound server, accused", [f"{n} level{'s' * (n > 1)}" for n in LEVELS], accused),
+        end="\n\n",
+    )
     print(_table("chance to find a loss of", [f"{100 * x:g} points" for x in LOSSES], found))
     worst = max(share for row in accused.values() for share in row)
     return 0 if worst <= MOST_ACCUSED and found[400][LOSSES.index(0.05)] >= LEAST_FOUND else 1

@@ -96,6 +96,7 @@ def test_several_levels_share_the_false_alarms() -> None:
         (side(None, cut=21), "doesn't fit this model"),
         (side(None, cut=10, unread=11), "doesn't fit this model"),
         (dataclasses.replace(ALONE, n=0), "no pass"),
+        (dataclasses.replace(ALONE, right=4), "too few to be lost"),
     ],
 )
 def test_without_a_sound_pass_alone_there_is_no_verdict_and_it_is_said(

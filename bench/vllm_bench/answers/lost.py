@@ -17,14 +17,15 @@ from .side import Against, AnswersSide
 CODES = ("answers_lost", "answers_changed", "answers_unjudged")
 LEVEL = 0.05  # of false alarms, over all levels of a session
 SUSPECT, INVALID = 0.01, 0.03  # net loss, as a share of the pairs
+FEWEST = 5  # lost and none won: p is .031, and .063 with four
 UNFIT = 0.05  # of the replies alone: with more that can't be scored, the rule doesn't fit
 LOST = (
     "`answers_lost`, of a level of questions (`quality`) and not of a run alone: answers that were "
     "right one at a time are wrong at this level. SUSPECT where the exact one-sided McNemar test "
     f"has p < {LEVEL:g} by Holm's method over the session's levels, and the net loss is "
-    f"{100 * SUSPECT:g} point or more; INVALID from {100 * INVALID:g} points on. Sound servers "
-    "differ from themselves by less in 97 of 100 sessions (docs/QUALITY.md). `answers_changed` is "
-    "a note: texts differ, as batching alone makes them; `answers_unjudged`: no verdict, and why."
+    f"{100 * SUSPECT:g} point or more; INVALID from {100 * INVALID:g} points on. By simulation 96 "
+    "of 100 sound sessions, or more, aren't accused (docs/QUALITY.md). `answers_changed` is a note: "
+    "texts differ, as batching alone makes them; `answers_unjudged`: no verdict, and why."
 )
 NO_ANSWERS = "the run's answers are missing"
 NO_ALONE = "no pass over the questions alone"
@@ -65,6 +66,8 @@ def _no_verdict(alone: AnswersSide | None) -> str | None:
             f"alone {alone.cut} of {alone.n} replies were cut by max_tokens and {alone.unread} had "
             f"no answer: over {100 * UNFIT:g} %, so the rule doesn't fit this model"
         )
+    if alone.right < FEWEST:
+        return f"alone {alone.right} of {alone.n} answers were right: too few to be lost"
     return None
 
 
