@@ -115,6 +115,8 @@ def _bench(args: argparse.Namespace) -> int:
         server_metrics=args.server_metrics,
         telemetry_command=args.telemetry_command,
         dcgm_url=args.dcgm_url,
+        profile_s=args.profile,
+        traced=args.traceparent,
         each_alone=args.alone,
     )
     if args.dry_run:
@@ -157,6 +159,10 @@ def _parse() -> argparse.Namespace:
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
     add("--texts", action="store_true", help=texts)
+    profile = "let the server profile itself for N seconds in the middle of each run"
+    add("--profile", type=seconds, metavar="N", help=profile)
+    trace = "send a traceparent with each request, and keep the trace ids in the rows"
+    add("--traceparent", action="store_true", help=trace)
     alone = "after each run of classes one of each class without the others"
     add("--alone", action="store_true", help=alone)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")

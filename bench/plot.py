@@ -21,7 +21,13 @@ plots/ in the folder of the first run, or of --results-dir:
                                 and its knee against load: from two levels on
     <scenario>_pareto.png       tokens/s by GPU against tokens/s for a user: from two levels on
 
-The last three of runs that are named go to plots/<run_id>+2/: those in plots/ are of all levels.
+Of classes of users, each with a colour of its own (the timeline's dots, too):
+
+    <run_id>_ttft_classes.png, _latency_classes    distributions of each class
+    <scenario>_load_classes.png   TTFT and latency of each class against load
+    <scenario>_fairness.png       each class's slowdown against the same requests alone (--alone)
+
+Those of scenarios, of named runs, go to plots/<run_id>+2/: in plots/ they are of all levels.
 
 A scenario that was run with several settings or servers has pictures for each, named for the label
 (bench.py --label), the folder, or the setting that tells them apart: <scenario>-<label>_load.png.
@@ -66,7 +72,10 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.find_runs import Run
 
 
-OF_SERIES = ("_ttft_overlay", "_ttfa_overlay", "_latency_overlay", "_load", "_pareto")
+OF_SERIES = (
+    *("_ttft_overlay", "_ttfa_overlay", "_latency_overlay", "_load", "_pareto"),
+    *("_load_classes", "_fairness"),  # of scenarios with classes of users
+)
 MOST_NAMED = 3  # pictures of runs that are gone; the others are counted
 
 
@@ -151,12 +160,18 @@ def _name_what_is_left(folder: Path) -> None:
 
 def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
     """Draw every run, then what they are together; return how many are damaged."""
-    from vllm_bench.charts.pictures import all_series, judged_together, series_pictures
+    from vllm_bench.charts.pictures import (
+        all_series,
+        fairness_pictures,
+        judged_together,
+        series_pictures,
+    )
 
     found, damaged = each_run(paths, partial(_draw_moments, plots))
     runs = judged_together(found)
     for name, series in all_series(runs):
         plots.draw(series_pictures(name, series, runs))
+    plots.draw(fairness_pictures(runs))
     return damaged
 
 

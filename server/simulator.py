@@ -79,12 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
         help="adapters, asked for by their names; the paths are only shown",
     )  # fmt: skip
+    wire.add_argument(
+        "--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing"
+    )
     wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
     wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
     wire.add_argument(
         "--num-speculative-tokens", type=int, default=0, metavar="N", help="drafts in /metrics"
     )
-    wire.add_argument("--lora-modules", nargs="+", default=[], metavar="NAME[=PATH]")
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
@@ -218,7 +220,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     vocabulary(args.tokenizer)  # loaded now: what is wrong with it shows at the start
     return Settings(
         model=args.model,
-        served_names=(*(args.served_model_name or [args.model]), *_adapters(args)),
+        served_names=tuple(args.served_model_name or [args.model]),
         max_model_len=args.max_model_len or profile.max_model_len,
         stream_interval=args.stream_interval,
         prompt_tokens_details=args.enable_prompt_tokens_details,
@@ -230,11 +232,12 @@ def _settings(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         tokenizer=args.tokenizer,
         adapters=tuple(args.lora_modules),
+        profiler=args.profiler_config is not None,
     )
 
 
 def _adapters(args: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(module.partition("=")[0] for module in args.lora_modules)
+    return tuple(name for name, _ in args.lora_modules)
 
 
 def _positive(text: str) -> int:

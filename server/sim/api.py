@@ -52,6 +52,7 @@ class Api:
         """Make the routes; `info` is for /server_info, which only development mode has."""
         self._server = server
         self._created = int(time.time())
+        self._profiling = False
         self.requests = 0  # for tokens, so far; faults refer to this number
         self._routes: dict[str, tuple[str, Callable[[HttpRequest, Connection], Plain | None]]] = {
             "/health": ("GET", lambda *_: Plain(200, b"", None)),
@@ -63,6 +64,9 @@ class Api:
             "/v1/completions": ("POST", partial(self._generate, COMPLETIONS)),
             "/v1/responses": ("POST", partial(self._generate, RESPONSES)),
         }
+        if server.settings.profiler:
+            self._routes["/start_profile"] = ("POST", lambda *_: self._profile(start=True))
+            self._routes["/stop_profile"] = ("POST", lambda *_: self._profile(start=False))
         if info is not None:
             self._routes["/server_info"] = ("GET", lambda *_: _json(info))
 
@@ -94,6 +98,13 @@ class Api:
         scheme, _, given = authorization.partition(" ")
         same = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
         return not keys or (scheme.lower() == "bearer" and any(same))
+
+    def _profile(self, *, start: bool) -> Plain:
+        """Note the order as vLLM does: a second start is refused, a second stop isn't."""
+        if start and self._profiling:
+            return Plain(409, b'{"detail":"Profiling is already running"}')
+        self._profiling = start
+        return Plain(200, b"", None)
 
     def _generate(self, endpoint: str, request: HttpRequest, connection: Connection) -> None:
         server = self._server

@@ -307,3 +307,15 @@ def test_flows_are_in_the_scenarios_order() -> None:
     measured, times_s = drawn_times(made(mixed), 10.0, 1)
     assert sum(flow.measured for flow in found) == measured == 60
     assert found[0].lasts_s == times_s[59]
+
+
+def test_no_class_finds_another_s_prompts_in_the_prefix_cache() -> None:
+    """Two classes draw from one data set: alone neither would find what the other had sent."""
+    classes = {"a": {"share": 0.5}, "b": {"share": 0.5}}
+    mixed, *alone = plans(each_alone=True, classes=classes, **OPEN)
+    salts = [
+        {request.cache_salt for request in part.requests[: part.measured]} for part in mixed.parts
+    ]
+    assert all(salts)
+    assert salts[0].isdisjoint(salts[1])
+    assert len(alone) == 2

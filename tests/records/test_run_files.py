@@ -195,7 +195,9 @@ def test_what_cant_be_removed_is_told_and_the_run_is_still_there(tmp_path: Path)
 def test_every_picture_of_a_run_is_known() -> None:
     from vllm_bench.charts.distributions import DRAWN
     from vllm_bench.charts.pen_matplotlib import Format
+    from vllm_bench.charts.pictures import OVERLAID
 
     drawn = {f"{metric.removesuffix('_ms')}_cdf" for metric in DRAWN} | {"timeline", "waterfall"}
+    drawn |= {f"{metric.removesuffix('_ms')}_classes" for metric in OVERLAID}
     assert set(PICTURES) == drawn
     assert {end.removeprefix(".") for end in FORMATS} == set(Format.__args__)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.summary import summarize
 
 from tests.sim.simulated import Simulated
 from tests.support.running import info, rows, run_bench, write_scenario
@@ -47,3 +49,35 @@ def test_the_servers_cache_finds_the_traces_own_share(tmp_path: Path, endpoint: 
     share = found["cached_tokens"].sum() / found["prompt_tokens"].sum()
     # What is found of a prompt is whole pages of 16 tokens: at most 1 % of these.
     assert share == pytest.approx(info(tmp_path).plan["trace_shared_share"], abs=0.015)
+
+
+@pytest.mark.parametrize("details", [True, False], ids=["replies", "counters"])
+def test_wanted_possible_and_served_are_within_two_points(tmp_path: Path, details: bool) -> None:
+    flags = ("--enable-prompt-tokens-details",) if details else ()
+    with Simulated(*FLAGS, *flags, "--max-model-len", "4096", "--block-size", "32") as server:
+        scenario = write_scenario(
+            tmp_path,
+            model="tiny",
+            base_url=f"{server.url}/v1",
+            dataset="sample",
+            concurrencies=[6],
+            num_requests=60,
+            warmup_requests=3,
+            prefill_tokens=1600,
+            prefix={"groups": 5, "hit_rate": 0.75, "share": 0.9, "primed": True},
+            system_prompt="Answer briefly and in plain words, as to a friend who is in a hurry.",
+            max_new_tokens=2,
+        )
+        done = run_bench(tmp_path, scenario)
+        assert done.returncode in (0, 4), done.stderr
+    (path,) = (tmp_path / "results").glob("*.csv")
+    summary = summarize(load_run(path))
+    shares = summary.prefix
+    assert shares.served_by == ("replies" if details else "counters")
+    assert shares.wanted_share == 0.75
+    assert shares.possible_share == pytest.approx(0.75, abs=0.02)
+    assert shares.served_share == pytest.approx(shares.possible_share, abs=1e-9)
+    assert set(rows(tmp_path)["prompt_tokens"]) == {1600}
+    assert info(tmp_path).unmeasured["warmup"] == 3 + 5
+    codes = {finding.code for finding in summary.verdict.findings}
+    assert not codes & {"prefix_not_served", "prefix_not_as_wanted"}

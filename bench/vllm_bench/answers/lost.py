@@ -24,8 +24,8 @@ LOST = (
     "right one at a time are wrong at this level. SUSPECT where the exact one-sided McNemar test "
     f"has p < {LEVEL:g} by Holm's method over the session's levels, and the net loss is "
     f"{100 * SUSPECT:g} point or more; INVALID from {100 * INVALID:g} points on. By simulation 96 "
-    "of 100 sound sessions, or more, aren't accused (docs/QUALITY.md). `answers_changed` is a note: "
-    "texts differ, as batching alone makes them; `answers_unjudged`: no verdict, and why."
+    "of 100 sound sessions, or more, aren't accused (docs/QUALITY.md). `answers_changed` is a "
+    "note: texts differ, as batching makes them; `answers_unjudged`: no verdict, and why."
 )
 NO_ANSWERS = "the run's answers are missing"
 NO_ALONE = "no pass over the questions alone"

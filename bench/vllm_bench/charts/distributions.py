@@ -11,6 +11,7 @@ import numpy as np
 from ..figures.digits import needs, short
 from ..figures.facts import Facts
 from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
+from ..records.text import printable
 from ..stats.batches import Values
 from ..stats.distribution import Sample, ordered
 from ..summary.levels import Level, Series
@@ -44,7 +45,8 @@ def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
     An open loop's times have two: from the send, and from the schedule, which is the main one.
     """
     drawn = [m for m in DRAWN if m != "ttfa_ms" or facts.succeeded.has("thoughts").any()]
-    names = {*drawn, *(headline_metric(name, facts.load) for name in drawn)}
+    load = (facts.of or facts).load  # a class's times are drawn as those of its run are
+    names = {*drawn, *(headline_metric(name, load) for name in drawn)}
     found = {m.name: curve(m.sample(facts), most) for m in METRICS if m.name in names}
     return {name: one for name, one in found.items() if one is not None}
 
@@ -142,6 +144,21 @@ def overlay(series: Series, curves: Mapping[int, Curves], metric: str) -> Chart 
             legend = None  # only a level's first run is in the legend
     found = [c[head] for c in curves.values() if head in c]
     return _chart(head, lines, found) if lines else None
+
+
+def by_class(run: RunSummary, curves: Mapping[str, Curves], metric: str) -> Chart | None:
+    """Return a metric's distribution of each of a run's classes; None where none has values."""
+    head = headline_metric(metric, run.load)
+    found = {name: of[head] for name, of in curves.items() if head in of}
+    if not found:
+        return None
+    lines = []
+    for place, (name, one) in enumerate(found.items(), start=1):
+        part = run.classes[name]
+        words = f"{printable(name, 32)}, n {one.n:,}{_doubt(part.verdict.level)}"
+        look = {"place": place, "colour": series_colour(place), "hover": CURVE}
+        lines.append(_line(one, "steps", name=words + mark([part], head), **look))
+    return _chart(head, lines, list(found.values()))
 
 
 def _level_words(level: Level, curves: Sequence[Curve]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..answers.together import with_answers_judged
+from ..classes.fairness import fairness
 from ..compare.comparison import Comparison
 from ..compare.words import answer, shown_name
 from ..figures.facts import Facts
@@ -18,9 +19,11 @@ from ..summary.series_names import named_series, run_label, slug
 from ..summary.summary import RunSummary, headline, sorted_summaries
 from ..tables.text_tables import setup_words
 from .against_load import against_load
+from .by_class.fairness import fairness_chart
+from .by_class.levels import classes_against_load
 from .capacity import pareto_chart, search_chart
 from .chart import Chart, Heading
-from .distributions import DRAWN, Curves, curves_of, distribution, overlay
+from .distributions import DRAWN, Curves, by_class, curves_of, distribution, overlay
 from .effects import effects_chart, load_overlays
 from .over_time import PICTURE, Room
 from .timeline import timeline
@@ -43,6 +46,7 @@ class DrawnRun:
     summary: RunSummary
     curves: Curves
     timeline: Chart | None
+    classes: Mapping[str, Curves] = field(default_factory=dict)  # curves of each class
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class Picture:
 
 def drawn_run(summary: RunSummary, facts: Facts, room: Room = PICTURE) -> DrawnRun:
     """Return what charts need of a run. Raises RecordsError where samples are damaged."""
-    return DrawnRun(summary, curves_of(facts, room.curve), timeline(facts, room))
+    classes = {name: curves_of(part, room.curve) for name, part in facts.classes.items()}
+    return DrawnRun(summary, curves_of(facts, room.curve), timeline(facts, room), classes)
 
 
 def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
@@ -85,9 +90,11 @@ def all_series(runs: Sequence[DrawnRun]) -> list[tuple[str, Series]]:
 def series_pictures(name: str, series: Series, runs: Sequence[DrawnRun]) -> Iterator[Picture]:
     """Return the distributions of a named series' runs, and its levels' pictures."""
     curves = {id(run.summary): run.curves for run in runs}
+    classes = {id(run.summary): run.classes for run in runs}
     for level in series.levels:
         for summary in level.runs:
             yield from _distributions(name, summary, level, curves)
+            yield from _class_distributions(name, summary, classes[id(summary)])
     if len(series.runs) > 1:
         yield from _level_pictures(name, series, {id(s): curves[id(s)] for s in series.runs})
     else:
@@ -110,6 +117,29 @@ def _distributions(
         yield Picture(f"{run.name}_{_short(metric)}_cdf", over, chart, why_not)
 
 
+def _class_distributions(
+    name: str, run: RunSummary, curves: Mapping[str, Curves]
+) -> Iterator[Picture]:
+    """Return the distributions of a run's classes; nothing where it has none."""
+    drawn = OVERLAID if run.thinking else [m for m in OVERLAID if m != "ttfa_ms"]
+    for metric in drawn if curves else ():
+        over = heading(f"{_title(metric, run.load)} by class: {name}, {run.load.words}", [run])
+        why_not = run.absent.get(headline_metric(metric, run.load), "no class has any")
+        chart = by_class(run, curves, metric)
+        yield Picture(f"{run.name}_{_short(metric)}_classes", over, chart, why_not)
+
+
+def fairness_pictures(runs: Sequence[DrawnRun]) -> Iterator[Picture]:
+    """Return how each scenario's classes fared against each other; nothing without classes."""
+    found = fairness(series_of(sorted_summaries([run.summary for run in runs])))
+    by_id = {run.summary.run_id: run.summary for run in runs}
+    for name in dict.fromkeys(one.scenario for one in found):
+        levels = [one for one in found if one.scenario == name]
+        over = heading(f"Fairness: {name}", [by_id[i] for one in levels for i in one.run_ids])
+        why_not = "each class's runs alone are needed (bench.py --alone)"
+        yield Picture(f"{slug(name)}_fairness", over, fairness_chart(levels), why_not)
+
+
 def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
     base, load, runs = slug(name), series.levels[0].load, series.runs
     think = any(run.thinking for run in runs)
@@ -125,6 +155,10 @@ def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> 
     chart = against_load(series) if succeeded > 1 else None
     why_not = "two levels of load with successful requests are needed"
     yield Picture(f"{base}_load", over, chart, why_not)
+    if series.classes:
+        over = heading(f"Classes against load: {name}", runs)
+        chart = classes_against_load(series) if succeeded > 1 else None
+        yield Picture(f"{base}_load_classes", over, chart, why_not)
     over = heading(f"Throughput against a user's speed: {name}", runs)
     why_not = "two levels of load with a TPOT and a throughput are needed"
     yield Picture(f"{base}_pareto", over, pareto_chart(series), why_not)

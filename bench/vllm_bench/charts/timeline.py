@@ -15,6 +15,7 @@ from ..figures.metrics import FROM_SCHEDULE, TITLES, headline_metric, why_absent
 from ..figures.window import Window
 from ..records.beside.samples import ALL, slowed_by
 from ..records.row import Rows
+from ..records.text import printable
 from ..stats.distribution import filled
 from .chart import Axis, Band, Chart, Line, Panel, Span, log_times, series_colour
 from .over_time import (
@@ -135,7 +136,7 @@ def _times(facts: Facts, room: Room) -> Panel:
     """
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
     kinds = [
-        (facts.counted, ("succeeded", "c0")),
+        *_of_classes(facts),
         (~facts.counted, ("outside the window", "pale")),
     ]
     found = (_dots(facts, metric, of, look, room.dots) for of, look in kinds)
@@ -147,6 +148,15 @@ def _times(facts: Facts, room: Room) -> Panel:
         y=Axis(words=words, unit="ms", log=log_times(heights)),
         lines=[*dots, *_failures(facts, top, room.line)],
     )
+
+
+def _of_classes(facts: Facts) -> Iterator[tuple[NDArray[np.bool_], tuple[str, str]]]:
+    """Yield the counted rows of each class with its name and colour; of no classes all of them."""
+    if not facts.classes:
+        yield facts.counted, ("succeeded", "c0")
+    for place, name in enumerate(facts.classes, start=1):
+        own = facts.counted & (facts.frame["class"] == name)
+        yield own, (printable(name, 32), series_colour(place))
 
 
 def _dots(

@@ -115,11 +115,11 @@ def _words(one: Slowdown) -> str:
 def _interval(found: Interval | None) -> str:
     if found is None or (found.low <= 0 and not found.bounded):
         return " (no interval)"
-    return (
-        f" ({short(found.low)} to {short(found.high)})"
-        if found.bounded
-        else (f" (≥ {short(found.low)})")
-    )
+    if found.low <= 0:
+        return f" (≤ {short(found.high)})"
+    if not found.bounded:
+        return f" (≥ {short(found.low)})"
+    return f" ({short(found.low)} to {short(found.high)})"
 
 
 def _spread(found: Apart) -> str:

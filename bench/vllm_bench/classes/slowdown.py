@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..figures.digits import needs
 from ..figures.metrics import IN_A_CELL, TITLES, headline_metric
@@ -63,7 +64,7 @@ def _pairs(level: Level, name: str, alone: Sequence[RunSummary]) -> Pairs:
     for run in level.figures_of:
         partners = [one for one in alone if _same(run, run.classes[name], one)]
         if partners:  # two levels may have the same requests of a class
-            partner = max(partners, key=lambda one: one.plan("level") == _level(run))
+            partner = min(partners, key=partial(_seconds_apart, run))
             found.append((run.classes[name], partner))
     return found
 
@@ -83,8 +84,10 @@ def _same(run: RunSummary, part: RunSummary, alone: RunSummary) -> bool:
     )
 
 
-def _level(run: RunSummary) -> list[object]:
-    return [run.info.concurrency, run.info.request_rate] if run.info else []
+def _seconds_apart(run: RunSummary, other: RunSummary) -> float:
+    if run.info is None or other.info is None:
+        return math.inf
+    return abs(run.info.clock_start.wall_s - other.info.clock_start.wall_s)
 
 
 def _slowdown(name: str, pairs: Pairs, percentile: float) -> Slowdown:

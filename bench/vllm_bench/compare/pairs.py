@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ..figures.digits import short
 from ..records.find_runs import made_again, session_of
+from ..records.text import printable
 from ..scenario.load import Load
 from ..summary.summary import RunSummary
 from .comparison import Measure, Pair, Unit
@@ -73,11 +74,26 @@ def matched(a: Side, b: Side) -> list[Matched]:
     for side, told in enumerate((a.told, b.told)):
         for other_tools in told:
             _add_told(found, other_tools, side)
-    return [
+    levels = [
         level.matched(scenario, load)
         for (scenario, load), level in sorted(found.items(), key=lambda item: item[0])
         if level.on_both_sides
     ]
+    return [part for level in levels for part in (level, *_of_classes(level))]
+
+
+def _of_classes(level: Matched) -> Iterator[Matched]:
+    """Yield the pairs of each class that all of a level's runs have: A's against B's."""
+    runs = [run for pair in level.pairs for run in (*pair.a.runs, *pair.b.runs)]
+    for name in runs[0].classes if runs else ():
+        if all(name in run.classes for run in runs):
+            pairs = tuple(Pair(_class(p.a, name), _class(p.b, name)) for p in level.pairs)
+            words = f"{level.scenario}, {printable(name, 32)}"
+            yield Matched(words, level.load, pairs, (), (), ())
+
+
+def _class(unit: Unit, name: str) -> Unit:
+    return Unit(tuple(run.classes[name] for run in unit.runs))
 
 
 # ---- units: a run, or the runs of one start ----

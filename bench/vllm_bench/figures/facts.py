@@ -91,6 +91,14 @@ class Facts(OfRun):
             class_name=name,
         )
 
+    @cached_property
+    def by_the_clock(self) -> Rows:
+        """The rows of requests that a schedule sent: without those of classes with own streams."""
+        closed = np.zeros(self.rows, dtype=bool)
+        for name, part in self.classes.items():
+            closed |= (self.frame["class"] == name) & (not part.load.is_open)
+        return self.frame.of(~closed) if closed.any() else self.frame
+
     # The settings.
 
     @cached_property

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,20 @@ import orjson
 from markupsafe import Markup
 
 from ..charts.against_load import load_charts
+from ..charts.by_class.fairness import fairness_chart
+from ..charts.by_class.levels import classes_against_load
 from ..charts.capacity import pareto_chart
-from ..charts.chart import DARK, LIGHT, css
-from ..charts.distributions import DRAWN, overlay
+from ..charts.chart import DARK, LIGHT, Chart, css
+from ..charts.distributions import DRAWN, by_class, overlay
 from ..charts.over_time import Room
 from ..charts.pen_plotly import for_page
-from ..charts.pictures import DrawnRun, all_series
+from ..charts.pictures import OVERLAID, DrawnRun, all_series
+from ..classes.fairness import Fairness, fairness, fairness_lines
 from ..records.text import printable
 from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series
-from ..summary.summary import RunSummary, sorted_summaries
+from ..summary.summary import RunSummary, sorted_summaries, with_classes
 from ..tables.level_lines import answer_lines, repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
@@ -55,8 +59,9 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     drawn = {id(run.summary): run for run in runs}
     # What was asked for last comes first.
     named = sorted(all_series(runs), key=lambda one: _newest(one[1]), reverse=True)
+    fair = fairness([series for _, series in named])
     sections = {
-        f"s{place}": _section(name, series, [drawn[id(summary)] for summary in series.runs])
+        f"s{place}": _section(name, series, [drawn[id(summary)] for summary in series.runs], fair)
         for place, (name, series) in enumerate(named)
     }
     sources = {name: _script(name) for name in ("theme.js", "plotly", "page.js")}
@@ -85,9 +90,11 @@ def _newest(series: Series) -> str:
     return max(run.started_utc or "" for run in series.runs)
 
 
-def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, Any]:
+def _section(
+    name: str, series: Series, drawn: Sequence[DrawnRun], fair: Sequence[Fairness]
+) -> dict[str, Any]:
     """Return all that the page shows of a scenario on one server."""
-    runs = series.runs
+    runs, own = series.runs, [one for one in fair if one.scenario == name]
     description = next((found for s in runs if (found := s.setting("description"))), "")
     timelines = [
         (f"{run_name} ({run.summary.verdict.level})", for_page(run.timeline))
@@ -105,11 +112,12 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
         "key_figures": key_figures(series),
         "objectives": objectives(series),
         "levels": levels_table(series),
-        "runs": runs_table(runs),
+        "runs": runs_table(with_classes(runs)),
         "server": server_table(runs),
-        "turns": turns_table(runs),
+        "turns": turns_table([run for run in with_classes(runs) if not run.classes]),
         "errors": errors_table(runs),
-        "figures": figures_table(runs),
+        "figures": figures_table(with_classes(runs)),
+        "fairness": [line for one in own for line in fairness_lines(one)],
         "lines": _lines(series),
         "server_lines": server_lines(series),
         "footnotes": footnotes(series),
@@ -118,6 +126,7 @@ def _section(name: str, series: Series, drawn: Sequence[DrawnRun]) -> dict[str, 
         "charts": {
             "load": _load_charts(series),
             "curves": [for_page(chart) for chart in distributions],
+            "classes": [for_page(chart) for chart in _class_charts(series, drawn, own)],
             "timelines": [chart for _, chart in timelines],
         },
     }
@@ -131,6 +140,19 @@ def _lines(series: Series) -> list[str]:
         *repeat_lines(series),
         *unbounded(series),
     ]
+
+
+def _class_charts(
+    series: Series, drawn: Sequence[DrawnRun], fair: Sequence[Fairness]
+) -> Iterator[Chart]:
+    """Yield the charts of classes: fairness, against load, and the last run's distributions."""
+    found = fairness_chart(fair), classes_against_load(series) if len(series.levels) > 1 else None
+    yield from (chart for chart in found if chart is not None)
+    last = drawn[-1]
+    for metric in OVERLAID if last.classes else ():
+        chart = by_class(last.summary, last.classes, metric)
+        if chart is not None:
+            yield replace(chart, title=f"{chart.title} by class, {last.summary.load.words}")
 
 
 def _load_charts(series: Series) -> list[dict[str, Any]]:

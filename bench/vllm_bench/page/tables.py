@@ -17,6 +17,7 @@ from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
 from ..tables.group import Group, Where, interval_words, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
+from ..tables.level_lines import level_words
 
 Row = TypeVar("Row")
 
@@ -92,7 +93,8 @@ def _verdict(level: str, reasons: str) -> Cell:
 
 
 def _run(run: RunSummary) -> Cell:
-    return Cell(run.load.words, run.load.value, run.started_utc or "")
+    name = "" if run.class_ is None else f", {printable(run.class_, 32)}"
+    return Cell(f"{run.load.words}{name}", run.load.value, run.started_utc or "")
 
 
 RUN = Column("run", "level of load, and when the run started", _run, look="")
@@ -153,7 +155,7 @@ def _figure_cell(group: Group, name: str) -> Callable[[RunSummary], Cell]:
 def figures_table(runs: Sequence[RunSummary]) -> Table:
     """Return one row per column of summary.csv and a column per run."""
     name = Column("figure", "its name in summary.csv", _name, look="")
-    columns = [name, *(Column(run.load.words, run.run_id, _plain(run)) for run in runs)]
+    columns = [name, *(Column(_run(run).text, run.run_id, _plain(run)) for run in runs)]
     figures = [f for f in SUMMARY_COLUMNS if any(f.value(run) is not None for run in runs)]
     return table(columns, figures)
 
@@ -196,7 +198,7 @@ def _goodput(row: LevelRow) -> Cell:
 
 
 LEVELS: tuple[Column[LevelRow], ...] = (
-    Column("load", DOCS["load"], lambda r: Cell(r.level.load.words, r.level.load.value), look=""),
+    Column("load", DOCS["load"], lambda r: Cell(level_words(r.level), r.level.load.value), look=""),
     Column("runs", f"{DOCS['runs_counted']}, of all", _runs),
     Column(
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""

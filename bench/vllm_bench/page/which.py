@@ -21,12 +21,13 @@ LEAST_P = 0.001
 def two_sides(runs: Sequence[RunSummary]) -> tuple[Side, Side] | None:
     """Return A and B, A the one that was measured first; None: the runs have one label, or many.
 
-    In an experiment a run's label is its side. Runs without any belong to neither.
+    In an experiment a run's label is its side. Runs without any belong to neither, nor do those of
+    one class alone, whose label is the class.
     """
     found: dict[str, list[RunSummary]] = {}
     for run in sorted(runs, key=lambda run: run.started_utc or ""):
         label = run.info.experiment.get("side") if run.info else None
-        if label := label or run.setting("label"):
+        if run.plan("alone") is None and (label := label or run.setting("label")):
             found.setdefault(str(label), []).append(run)
     if len(found) != 2:
         return None

@@ -178,6 +178,7 @@ class _Draw(Material):
     @functools.cached_property
     def _grouped(self) -> Callable[[int, int, int], Grouped]:
         from ..traces.group_prompts import Wish, grouped_prompts
+        from ..traces.groups import GroupsError
 
         scenario, prefix = self.scenario, self.scenario.prefix
 
@@ -192,7 +193,10 @@ class _Draw(Material):
                 block=self.block_size,
                 salted=scenario.cache == "run",
             )
-            return grouped_prompts(wish, self.source, self.counter, self.token_ids)
+            try:
+                return grouped_prompts(wish, self.source, self.counter, self.token_ids)
+            except GroupsError as e:
+                raise ScenarioError(f"scenario {scenario.name}: {e}") from e
 
         return functools.cache(draw)  # levels of equal length share their prompts
 
@@ -296,7 +300,8 @@ class _Draw(Material):
     def _pool(self) -> tuple[Conversation, ...] | None:
         """The conversations, if the data set is a file of them; None: its prompts are used."""
         dataset, scenario = self.scenario.dataset, self.scenario
-        if scenario.prefill_tokens is not None or not dataset.startswith("file:"):
+        whole = scenario.conversations is not None and scenario.prefill_tokens is None
+        if not whole or not dataset.startswith("file:"):
             return None
         path = Path(dataset.removeprefix("file:")).expanduser()
         return read_conversations(path) if holds_conversations(path) else None

@@ -44,6 +44,7 @@ class Whole:
     scenario: str = ""
     concurrency: int | None = None
     request_rate: float | None = None
+    traced: bool = False  # whether each request carries a traceparent
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Part:
             turns=self.turns,
             conversation_ids=self.conversation_ids,
             indexes=range(timed + len(self.warmup)),
+            traced=self.whole.traced,
             place=self.place,
             of=self.of,
             marks=self._marks,
@@ -249,6 +251,7 @@ class Part:
             concurrency=whole.concurrency,
             request_rate=whole.request_rate,
             request_id=request.request_id,
+            trace_id=request.trace_id,
             prompt_id=request.prompt_id,
             conversation_id=request.conversation_id,
             turn=request.turn,

@@ -41,6 +41,7 @@ class Plan:
     alone: str | None = None  # the class that is sent without the others
     asked: Asked | None = None  # of questions: which pass over them it is
     time_utc: str = "TIME"
+    traced: bool = False  # whether each request carries a traceparent
 
     @property
     def run_id(self) -> str:
@@ -55,7 +56,8 @@ class Plan:
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
-        whole = Whole(self.run_id, self.scenario.name, self.level.concurrency, self.request_rate)
+        load = (self.level.concurrency, self.request_rate)
+        whole = Whole(self.run_id, self.scenario.name, *load, self.traced)
         return tuple(dataclasses.replace(part, whole=whole) for part in self.drawn)
 
     def part(self, index: int) -> Part:

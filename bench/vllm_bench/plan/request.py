@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from ..prompts.prompt import Prompt
+from ..prompts.prompt import Image, Message, Prompt
 from ..scenario.scenario import Scenario
 from ..vllm.address import Tls
 from .pool import Piece, Pool, numbered
@@ -147,11 +147,11 @@ def tokenize_body(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
     return {"model": scenario.model, **_input(scenario, prompt), **tokenized_fields(scenario)}
 
 
-def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, str]]:
+def chat_messages(scenario: Scenario, prompt: Prompt) -> list[dict[str, Any]]:
     """Return the messages of a chat request, the scenario's system prompt first."""
     system = scenario.system_prompt
     opening = [{"role": "system", "content": system}] if system else []
-    return opening + [{"role": m.role, "content": m.content} for m in prompt.messages]
+    return opening + [{"role": m.role, "content": m.sent} for m in prompt.messages]
 
 
 def completion_text(scenario: Scenario, prompt: Prompt) -> str:
@@ -159,11 +159,23 @@ def completion_text(scenario: Scenario, prompt: Prompt) -> str:
     return f"{scenario.system_prompt}\n\n{prompt.text}" if scenario.system_prompt else prompt.text
 
 
+def _input_parts(message: Message) -> str | list[dict[str, Any]]:
+    """Return a message's content as /v1/responses takes it."""
+    if not message.parts:
+        return message.content
+    return [
+        {"type": "input_image", "image_url": part.url}
+        if isinstance(part, Image)
+        else {"type": "input_text", "text": part}
+        for part in message.parts
+    ]
+
+
 def _input(scenario: Scenario, prompt: Prompt) -> dict[str, Any]:
     if scenario.endpoint == "chat":
         return {"messages": chat_messages(scenario, prompt)}
     if scenario.endpoint == "responses":
-        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        messages = [{"role": m.role, "content": _input_parts(m)} for m in prompt.messages]
         system = scenario.system_prompt
         return {"input": messages, **({"instructions": system} if system else {})}
     return {"prompt": completion_text(scenario, prompt)}

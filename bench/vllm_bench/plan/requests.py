@@ -39,6 +39,7 @@ class Requests(Sequence[PlannedRequest]):
     turns: int = 1
     conversation_ids: tuple[str, ...] = ()  # none: no conversations
     indexes: range = range(0)
+    traced: bool = False  # whether each carries a traceparent
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
     marks: Marks | None = None  # of prompts in groups; None: they are in none
@@ -79,6 +80,7 @@ class Requests(Sequence[PlannedRequest]):
             conversation_id=conversation_id,
             turn=turn,
             cache_salt=salt,
+            traced=self.traced,
         )
 
     def _turn(self, index: int) -> tuple[str | None, int | None]:
@@ -101,10 +103,15 @@ class Requests(Sequence[PlannedRequest]):
         if role == "warm-up":
             return self._salt_of_warmup(index - self.timed)
         use = earlier // (self.marks.cycle if self.marks else 1)
-        return f"{self.run_id}-use{use + 1}" if use else self.run_id
+        return f"{self._own_salt}-use{use + 1}" if use else self._own_salt
+
+    @property
+    def _own_salt(self) -> str:
+        """The salt of the run, or of a class: none finds what others sent, as if it was alone."""
+        return self.run_id if self.of == 1 else f"{self.run_id}-class{self.place + 1}"
 
     def _salt_of_warmup(self, place: int) -> str:
         if self.primers and place >= len(self.warmup) - self.primers:
-            return self.run_id
+            return self._own_salt
         # Beside groups nothing of it is found at all, so that the server's hits are theirs.
         return f"{self.run_id}-warmup" + (f"-{place}" if self.marks else "")

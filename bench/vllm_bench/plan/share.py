@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,15 +95,33 @@ class PlannedRequest:
     conversation_id: str | None = None
     turn: int | None = None  # from 1
     cache_salt: str | None = None
+    traced: bool = False  # whether it carries a traceparent
 
     def after(self, head: bytes) -> bytes:
         """Return the complete HTTP/1.1 request; `head` is the beginning that all requests share."""
-        return b"%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+        return b"%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n%b" % (
             head,
+            self._traceparent if self.traced else b"",
             self.request_id.encode("ascii"),
             len(self.body),
             self.body,
         )
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of its trace, 32 hexadecimal digits, by its own id; None: it isn't traced."""
+        return self._ids[0] if self.traced else None
+
+    @property
+    def _ids(self) -> tuple[str, str]:
+        """The ids of its trace and of its span, which is the whole of it on this side."""
+        digits = hashlib.blake2b(self.request_id.encode(), digest_size=24).hexdigest()
+        return digits[:32], digits[32:]
+
+    @property
+    def _traceparent(self) -> bytes:
+        """The header's line, as W3C Trace Context has it: version 00, sampled."""
+        return "traceparent: 00-{}-{}-01\r\n".format(*self._ids).encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

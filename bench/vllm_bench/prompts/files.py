@@ -24,7 +24,8 @@ from typing import NamedTuple, TypeVar
 import orjson
 
 from ..small_file import UnreadableError, small_bytes
-from .prompt import Prompt, PromptError, PromptSource, without_repeats
+from .images import ImageError, with_images
+from .prompt import Message, Prompt, PromptError, PromptSource, without_repeats
 from .rows import KEYS, KNOWN, RowError, messages_of_row
 
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
@@ -66,7 +67,16 @@ def read_prompt_file(path: Path) -> PromptSource:
     """Read every prompt of the file. Raises PromptError naming the file, the line and the fault."""
     prompts: list[Prompt] = []
     without: Counter[str] = Counter()
-    for number, found in read_rows(path, messages_of_row):
+    folder = path.expanduser().parent
+
+    def read(row: object) -> tuple[Message, ...] | str:
+        found = messages_of_row(row)
+        try:
+            return found if isinstance(found, str) else with_images(found, folder)
+        except ImageError as e:
+            raise RowError(f"a picture: {e}") from e
+
+    for number, found in read_rows(path, read):
         if isinstance(found, str):
             without[found] += 1
         else:

@@ -80,6 +80,8 @@ def choose_prompts(
         return choose_natural(draw, ANY_LENGTH if as_it_is else TokenRange.around(target_tokens))
     if target_tokens is None:
         raise PromptError("prompt_fit: packed needs prefill_tokens, the length of a prompt")
+    if any(prompt.pictures for prompt in draw.source.prompts):
+        raise PromptError("prompt_fit: packed joins texts, and there are pictures: use natural")
     return choose_packed(draw, target_tokens)
 
 

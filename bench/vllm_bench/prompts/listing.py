@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from ..records.text import escaped
-from .prompt import Prompt
+from .prompt import Image, Message, Prompt
 
 BINS = 10
 BAR_CHARS = 40
@@ -22,8 +22,20 @@ def listing(prompts: Sequence[Prompt]) -> Iterator[str]:
         for message in prompt.messages:
             # Nearly every prompt is a single user message: its role isn't shown.
             role = f"[{message.role}] " if len(prompt.messages) > 1 else ""
-            yield role + escaped(message.content)
+            yield role + escaped(shown(message))
         yield ""
+
+
+def shown(message: Message) -> str:
+    """Return a message's text, with its pictures named: `[image/png, 3,100 bytes] What is it?`."""
+    if not message.parts:
+        return message.content
+    return " ".join(_picture(p) if isinstance(p, Image) else p for p in message.parts)
+
+
+def _picture(image: Image) -> str:
+    kind, _, data = image.url.removeprefix("data:").partition(";base64,")
+    return f"[{kind}, {len(data) * 3 // 4:,} bytes]"
 
 
 def json_lines(prompts: Sequence[Prompt]) -> bytes:
@@ -33,9 +45,9 @@ def json_lines(prompts: Sequence[Prompt]) -> bytes:
 
 def _row(prompt: Prompt) -> dict[str, object]:
     row: dict[str, object] = {"id": prompt.id, "tokens": prompt.tokens}
-    if len(prompt.messages) == 1:
+    if len(prompt.messages) == 1 and not prompt.pictures:
         return {**row, "prompt": prompt.text}
-    turns = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    turns = [{"role": m.role, "content": m.sent} for m in prompt.messages]
     return {**row, "messages": turns}
 
 

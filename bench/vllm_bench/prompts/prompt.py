@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import BenchError
 
@@ -19,12 +19,30 @@ class PromptError(BenchError):
     """Prompts that can't be loaded or chosen; the text is one line for people."""
 
 
+class Image(NamedTuple):
+    """A picture in a prompt: a data URL, once it is read."""
+
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a chat."""
 
     role: str
-    content: str
+    content: str  # its text
+    parts: tuple[str | Image, ...] = ()  # texts and pictures in their order; none: text alone
+
+    @property
+    def sent(self) -> str | list[dict[str, Any]]:
+        """The content as a chat request has it."""
+        return self.content if not self.parts else [_chat_part(part) for part in self.parts]
+
+
+def _chat_part(part: str | Image) -> dict[str, Any]:
+    if isinstance(part, Image):
+        return {"type": "image_url", "image_url": {"url": part.url}}
+    return {"type": "text", "text": part}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,11 @@ class Prompt:
     id: str  # unique in its set: dolly:123; packed: first part and how many more, dolly:123+14
     messages: tuple[Message, ...]  # what a chat request sends
     tokens: int | None = None  # None: not counted yet
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures are in it."""
+        return sum(isinstance(part, Image) for m in self.messages for part in m.parts)
 
     @property
     def text(self) -> str:
@@ -115,7 +138,7 @@ def checksum(prompts: Iterable[Prompt]) -> str:
 
 
 def _content(prompt: Prompt) -> bytes:
-    turns = [[m.role, m.content] for m in prompt.messages]
+    turns = [[m.role, m.sent] for m in prompt.messages]
     return json.dumps(turns, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -130,7 +153,7 @@ def without_repeats(
     kept: dict[str, Prompt] = {}
     left_out = Counter(without or {})
     for prompt in prompts:
-        if not any(m.content.strip() for m in prompt.messages if m.role == "user"):
+        if not any(m.content.strip() or m.parts for m in prompt.messages if m.role == "user"):
             left_out["empty"] += 1
         elif prompt.content_sha256 in kept:
             left_out["repeated"] += 1

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..records.text import printable
-from .prompt import Message
+from .prompt import Image, Message
 
 Row = Mapping[str, Any]
 Messages = tuple[Message, ...]
@@ -44,6 +44,7 @@ KEYS = ("prompt", *CONVERSATIONS, *(key for key in TEXTS if key != "prompt"))
 KNOWN = frozenset(KEYS)
 SYSTEM = ("system", "system_prompt")
 PART_TYPES = ("text", "input_text")  # of a content that comes in parts
+IMAGE_TYPES = ("image_url", "input_image")
 
 NOBODY = "without a human prompt"
 LATER = "later in a conversation"
@@ -84,7 +85,20 @@ class Turn(NamedTuple):
     def message(self) -> Message:
         """The turn as it is sent. Raises RowError."""
         self.check_speaker((*CHAT_ROLES, *TOOL_ROLES, *HUMAN))
-        return Message("user" if self.by_human else self.speaker, self.text)
+        role = "user" if self.by_human else self.speaker
+        if not self._has_images:
+            return Message(role, self.text)
+        parts = tuple(_text_or_image(part, self.where) for part in self._listed)
+        return Message(role, "".join(p for p in parts if isinstance(p, str)), parts)
+
+    @property
+    def _listed(self) -> list[object]:
+        return self.value if isinstance(self.value, list) and not self.calls else []
+
+    @property
+    def _has_images(self) -> bool:
+        kinds = (part.get("type") for part in self._listed if isinstance(part, dict))
+        return any(kind in IMAGE_TYPES for kind in kinds)
 
     def check_speaker(self, roles: tuple[str, ...]) -> None:
         """Raise RowError where the role is none of these."""
@@ -247,6 +261,14 @@ def _part(part: object, where: str) -> str:
     if not isinstance(part, dict) or kind not in PART_TYPES:
         raise RowError(f"{where} has parts that aren't text: {printable(kind, 40)}")
     return _text(part.get("text"), f"{where}.text")
+
+
+def _text_or_image(part: object, where: str) -> str | Image:
+    if not isinstance(part, dict) or part.get("type") not in IMAGE_TYPES:
+        return _part(part, where)
+    given = part.get("image_url")
+    url = given.get("url") if isinstance(given, dict) else given
+    return Image(_text(url, f"{where}.image_url"))
 
 
 def _text(value: object, where: str) -> str:

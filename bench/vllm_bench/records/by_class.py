@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from .request_record import CLASS_NAME
 from .row import Rows
 from .run_info import RunInfo
 
-OF_ARRIVALS = ("shape", "cv", "burst_size", "ramp_s", "max_in_flight")  # of the whole run's plan
 RATES = ("output_tokens_per_s", "requests_per_s")  # objectives of all users together
 
 
@@ -22,7 +22,7 @@ def class_names(rows: Rows, info: RunInfo | None) -> tuple[str, ...]:
     plan = info.plan if info else {}
     if plan.get("alone"):
         return ()
-    planned = list(plan.get("classes") or {})
+    planned = [name for name in plan.get("classes") or {} if CLASS_NAME.fullmatch(name)]
     seen = {name for name in rows.columns.get("class", ()) if name is not None}
     return tuple(dict.fromkeys([*planned, *sorted(seen)]))
 
@@ -62,8 +62,8 @@ def as_sent(info: RunInfo) -> RunInfo:
     if not alone or not isinstance(plan, Mapping) or "scenario" not in plan:
         return info
     found = _with_its_settings(info, alone, plan)
-    whole = {"whole": info.scenario, "alone": alone, "level": [info.concurrency, info.request_rate]}
-    return dataclasses.replace(found, plan={**found.plan, **whole})
+    plan = {**found.plan, "whole": info.scenario, "alone": alone}
+    return dataclasses.replace(found, plan=plan)
 
 
 def _with_its_settings(info: RunInfo, name: str, plan: Mapping[str, Any]) -> RunInfo:

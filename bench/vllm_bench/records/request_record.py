@@ -71,6 +71,10 @@ class RequestRecord:
     )
     request_index: int = doc("place in the plan, from 0")
     request_id: str = doc("sent as X-Request-Id; the server's chunks carry it")
+    trace_id: str | None = doc(
+        "with --traceparent: the id of its trace, under which the server's spans are found",
+        default=None,
+    )
     prompt_id: str = doc("the prompt's name in its set")
     conversation_id: str | None = doc("the conversation to which this turn belongs")
     turn: int | None = doc("which turn of its conversation, from 1")
@@ -180,6 +184,7 @@ MOST_BYTES = 2**30  # a million rows have about 400 MB
 ABSENT = csv_defaults(RequestRecord)
 # Columns that earlier versions called otherwise.
 RENAMED = {b"ttft_visible_ms": b"ttfa_ms"}
+CLASS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # as scenarios may call one
 MOST_COUNT, MOST_S = 1_000_000_000, 10_000_000.0  # 10 million seconds are 115 days
 LEAST_AND_MOST: dict[str, tuple[float, float]] = {
     "request_index": (0, MOST_COUNT),
@@ -212,6 +217,9 @@ def _refuse_impossible(rows: Rows) -> None:
         if wrong.any():
             line = int(wrong.argmax()) + 2  # the header is line 1
             raise ValueError(f"line {line}: {name} isn't from {least:g} to {most:g}")
+    for name in {*rows["class"].tolist()} - {None}:
+        if not CLASS_NAME.fullmatch(name):
+            raise ValueError(f"class is {name[:40]!r}, which is no name of a class")
     indexes, at = np.unique(rows["request_index"], return_index=True)
     if indexes.size < len(rows):
         twice = np.setdiff1d(np.arange(len(rows)), at)[0]

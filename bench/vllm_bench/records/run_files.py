@@ -29,7 +29,7 @@ WRITTEN = (
 )
 PICTURES = (
     *("ttft_cdf", "ttfa_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf"),
-    *("timeline", "waterfall"),
+    *("timeline", "waterfall", "ttft_classes", "ttfa_classes", "latency_classes"),
 )
 FORMATS = (".png", ".svg", ".pdf")
 # And those that others make of a run.

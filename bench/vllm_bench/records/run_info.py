@@ -277,7 +277,13 @@ SHAPE: dict[str, Shape] = {
             or_null(tokens),
         ),
     },
-    "observed": {"gpu": SAMPLER, "server_metrics": SAMPLER},
+    "observed": {
+        **{"gpu": SAMPLER, "server_metrics": SAMPLER},
+        "profile": {
+            **dict.fromkeys(("seconds", "from_s", "to_s"), or_null(number)),
+            "problem": or_null(text),
+        },
+    },
     "experiment": {
         **dict.fromkeys(("kind", "id", "side"), text),
         **dict.fromkeys(("visit", "pair"), or_null(from_1)),

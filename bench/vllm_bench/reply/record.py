@@ -36,6 +36,7 @@ class Expectation:
     conversation_id: str | None = None
     turn: int | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
+    trace_id: str | None = None
     possible_cached_tokens: int | None = None  # see traces/possible.py
     exact_tokens: bool = False  # of a response: max_tokens, since nothing else may end it
     keep_text: bool = False  # the answer's text will be asked for (`Reply.text`)
@@ -45,7 +46,7 @@ class Expectation:
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
-    *("request_id", "prompt_id", "conversation_id", "turn", "possible_cached_tokens"),
+    *("request_id", "trace_id", "prompt_id", "conversation_id", "turn", "possible_cached_tokens"),
 )
 
 

@@ -201,6 +201,8 @@ def _material(
             source, answers = asked.source, dict(asked.answers)
         else:
             source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=hf_token)
+        if scenario.endpoint == "completions" and any(p.pictures for p in source.prompts):
+            raise PromptError("pictures need endpoint: chat or responses")
         counter = scenario_counter(scenario, server, cache_dir)
         block_size = _block_size(server) if _repeats(scenario) and server else None
     ids = partial(_token_ids, server, scenario) if server and counter.method == "server" else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..interrupts import Interrupts
-from ..live.progress import Title
+from ..live.progress import Progress, Title
 from ..live.view import progress_view
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
@@ -25,6 +25,7 @@ from ..records.text import printable
 from ..scenario.load import rows_expected
 from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
+from ..watch.profile import Profile
 from ..watch.samplers import Samplers, Wanted
 from .crew import RunError, workers_for
 from .folder import (
@@ -71,6 +72,8 @@ class Session:
     server_metrics: bool
     telemetry_command: str | None
     dcgm_url: str | None
+    profile_s: float | None = None  # of each run, for which the server profiles itself
+    traced: bool = False  # send a traceparent with each request
     each_alone: bool = False  # after a run of classes one of each class without the others
     texts: bool = False  # write what answers to questions say
     experiment: Mapping[str, Any] = field(default_factory=dict)  # of which its runs are a part
@@ -137,6 +140,9 @@ class Session:
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
         jobs = list(self._that_fit(scenarios))
+        if self.profile_s:
+            for job in jobs:
+                job.server.profile("stop")  # tells whether it could
         for job in jobs:
             for note in job.notes:
                 self.say(printable(f"note: {job.scenario.name}: {note}", 500))
@@ -187,7 +193,7 @@ class Session:
         Of two benches that start in one second only one can make it. Raises OSError.
         """
         while True:
-            named = dataclasses.replace(plan, time_utc=_now())
+            named = dataclasses.replace(plan, time_utc=_now(), traced=self.traced)
             # FileNotFoundError: another bench removed the folder that it left empty.
             with suppress(FileExistsError, FileNotFoundError):
                 if not written_files(self.folder, named.run_id):
@@ -217,7 +223,12 @@ class Session:
 
             stack.push(lambda kind, *_: self._left(samplers, kind))
             samplers.start()
-            shown, ctrl_c = view.show, self.interrupts
+            ctrl_c = self.interrupts
+
+            def shown(progress: Progress) -> None:
+                view.show(progress)
+                samplers.look(0.0 if progress.phase else progress.share)
+
             enough = self.enough(plan) if self.enough else None
             watch = Watch(self._say_connected, on_start, shown, ctrl_c, self.give_up_s, enough)
             result = self._recorded(job, plan, workers, watch, samplers)
@@ -297,6 +308,7 @@ class Session:
             command=self.telemetry_command,
             dcgm=page_getter(self.dcgm_url, limit_s) if self.dcgm_url else None,
             metrics=partial(own.metrics_text, limit_s) if self.server_metrics else None,
+            profile=Profile(own.profile, self.profile_s) if self.profile_s else None,
             mask=own.masked,
         )
         return Samplers(wanted, self.folder, plan.run_id, self._say_once)

@@ -133,6 +133,7 @@ OWNED_HEADERS = {
     "accept-encoding": None,
     "host": "base_url",
     "x-request-id": None,
+    "traceparent": None,
 }
 
 

@@ -78,24 +78,27 @@ class _Chains:
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, int], int] = {}  # a chain and a block → the longer chain
-        self._longest: dict[int, float] = {}  # tokens of a chain's last block, if not all
+        self._parts: dict[int, float] = {}  # tokens of a chain's last block, if not all of it
 
     def known(self, block_ids: Sequence[int], size: float, tokens: int) -> float:
         """Return how many tokens of a prompt were there, and add all of it."""
-        chain, known, there = 0, 0.0, True
-        for place, block in enumerate(block_ids):
-            key, own = (chain, block), min(size, tokens - place * size)
-            chain = self._after.get(key, 0)
-            if not chain:
-                chain = self._after[key] = len(self._after) + 1
-                there, before = False, 0.0
-            else:
-                before = self._longest.get(chain, size)
-            if there:
-                known += min(own, before)
-                there = before >= size
-            if max(own, before) < size:
-                self._longest[chain] = max(own, before)
-            else:
-                self._longest.pop(chain, None)
+        after, parts, chain, place = self._after, self._parts, 0, 0
+        for block in block_ids:
+            longer = after.get((chain, block))
+            if longer is None:
+                break
+            chain, place = longer, place + 1
+            if chain in parts:
+                break
+        known = min(float(tokens), (place - 1) * size + parts.get(chain, size)) if place else 0.0
+        new = block_ids[place:]
+        if new:
+            parts.pop(chain, None)  # other blocks follow it: it is whole here
+        for block in new:
+            chain = after.setdefault((chain, block), len(after) + 1)
+        last = tokens - (len(block_ids) - 1) * size
+        if last >= size:
+            parts.pop(chain, None)
+        elif new or chain in parts:
+            parts[chain] = max(last, parts.get(chain, 0.0))
         return known

@@ -129,6 +129,6 @@ def _checked(file: Path, text: bytes, first: int) -> Any:
     if len(text) > MOST_ROW:
         raise SessionError(f"{file}: line {first}: longer than {MOST_ROW:,} bytes")
     try:
-        return orjson.loads(text)
+        return orjson.loads(text.rstrip())
     except orjson.JSONDecodeError as e:
         raise SessionError(f"{file}: line {first + e.lineno - 1}: not JSON: {e.msg}") from e

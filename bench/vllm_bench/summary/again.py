@@ -33,7 +33,7 @@ def again(series: Series, name: str) -> Again | None:
     if run is None or run.info is None:
         return None
     file = f"{slug(name)}.yaml"
-    text = scenario_yaml(run.info.scenario)
+    text = scenario_yaml(run.plan("whole") or run.info.scenario)
     return Again(file, text, tuple(_commands(run.scenario, run.info, file)), MASK in text)
 
 
@@ -41,7 +41,9 @@ def _commands(scenario: str, info: RunInfo, file: str) -> list[str]:
     commit = info.client.get("git_commit")
     checkout = [["git", "checkout", str(commit)]] if commit else []
     telemetry = ["--telemetry"] if info.observed.get("gpu") else []
-    bench = ["python", "bench/bench.py", "--scenarios", file, "--name", scenario, *telemetry]
+    alone = ["--alone"] if info.plan.get("alone") else []
+    flags = ["--scenarios", file, "--name", scenario]
+    bench = ["python", "bench/bench.py", *flags, *telemetry, *alone]
     lines = [*checkout, bench, ["python", "bench/report.py"]]
     return [printable(shlex.join(line), 2000) for line in lines]
 

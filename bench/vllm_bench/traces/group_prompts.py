@@ -12,6 +12,7 @@ is used again has another word there: of the same length, and new to the cache f
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +70,7 @@ class Grouped:
             "groups": len(crowd.sizes),
             "tokens": self.beginning,
             "requests_in_groups": sum(crowd.sizes),
-            "possible_share": crowd.possible(self.beginning),
+            "possible_share": sum(self.possible.first) / (crowd.requests * crowd.length),
             "working_set_tokens": len(crowd.sizes) * self.beginning,
             "head_tokens": crowd.head,
             "primed": primed,
@@ -98,7 +99,7 @@ def grouped_prompts(
     head, tail = _template(overhead, token_ids)
     sizes = group_sizes(wish.prefix, wish.count)
     block = wish.block or USUAL_BLOCK
-    crowd = Crowd(wish.count, sizes, wish.tokens, head, block, wish.prefix.primed)
+    crowd = Crowd(wish.count, sizes, wish.tokens, head, block, wish.prefix.primed, tail)
     beginning = crowd.beginning(wish.prefix)
     words = _one_token_words(source.prompts, counter)
     made = _Maker(
@@ -116,10 +117,10 @@ def grouped_prompts(
         primers=tuple(more[wish.unmeasured :]),
         own=own,
         words=words,
-        step=_step(max(sizes) + 1, len(words)),
+        step=step_of(sizes, len(words)),
         beginning=beginning,
         crowd=crowd,
-        possible=_possible(wish, groups, crowd, beginning, len(words)),
+        possible=_Drawn(groups, own, crowd, beginning, len(words)).possible(wish),
     )
 
 
@@ -130,22 +131,65 @@ def _members(wish: Wish, groups: Sequence[int | None]) -> list[int | None]:
     return [*groups, *[None] * wish.unmeasured, *(g for g in primed if g in used)]
 
 
-def _possible(
-    wish: Wish, groups: Sequence[int | None], crowd: Crowd, beginning: int, words: int
-) -> Possible:
-    """Return the possible hits of each request: a use that has a salt of its own begins anew."""
-    lengths = [wish.tokens] * len(groups)
-    starts = [
-        commons(groups, beginning, crowd.head, primed=primed) for primed in (crowd.primed, False)
-    ]
-    again = [crowd.head if group is None else beginning for group in groups]
-    renewed = starts[1] if wish.salted else lengths
-    first, later, anew = (once(c, lengths, wish.block) for c in (starts[0], again, renewed))
-    return replace(first, again=later.first, renewed=anew.first, cycle=max(1, words))
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What decides how much a cache can have of prompts in groups, in sending order."""
+
+    groups: Sequence[int | None]
+    own: Sequence[Own]
+    crowd: Crowd
+    beginning: int
+    words: int
+
+    def possible(self, wish: Wish) -> Possible:
+        """Return the hits of each request: a use that has a salt of its own begins anew."""
+        crowd, lengths = self.crowd, [wish.tokens] * len(self.groups)
+        again = [crowd.head if group is None else self.beginning for group in self.groups]
+        first, *later = list(self._turns())
+
+        def hits(alike: Sequence[int], more: Sequence[int]) -> Possible:
+            return once(map(operator.add, alike, more), lengths, wish.block)
+
+        def start(primed: bool) -> Possible:
+            return hits(commons(self.groups, self.beginning, crowd.head, primed=primed), first)
+
+        renewed = start(primed=False) if wish.salted else once(lengths, lengths, wish.block)
+        return replace(
+            start(primed=crowd.primed),
+            again=tuple(hits(again, more).first for more in later),
+            renewed=renewed.first,
+            cycle=max(1, self.words),
+        )
+
+    def _turns(self) -> Iterator[list[int]]:
+        """Yield, for each use of the prompts, how many tokens more some begin with as one before.
+
+        That is the word where their own part begins, where their group has had it. It is of matter
+        where a beginning lacks but that token to a whole block.
+        """
+        sizes, words = self.crowd.sizes, self.words
+        if (self.beginning + 1) % self.crowd.block or not words:
+            nothing = [0] * len(self.groups)
+            yield from (nothing, nothing)
+            return
+        step, had = step_of(sizes, words), set[tuple[int | None, int]]()
+        had.update((g, n % words) for g, n in enumerate(sizes) if n and self.crowd.primed)
+        for use in range(words):
+            more = []
+            for group, one in zip(self.groups, self.own, strict=True):
+                key = group, (one.word + use * step) % words
+                more.append(int(group is not None and key in had))
+                if group is not None:
+                    had.add(key)
+            yield more
+            if use and len(had) == words * sum(size > 0 for size in sizes):
+                yield [int(group is not None) for group in self.groups]
+                return
 
 
-def _step(most: int, words: int) -> int:
+def step_of(sizes: Sequence[int], words: int) -> int:
     """Return the step between the words of a prompt's uses: past those of its whole group."""
+    most = max(sizes) + 1
     return most if 2 * most <= words else 1
 
 

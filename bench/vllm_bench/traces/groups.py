@@ -22,6 +22,10 @@ from ..scenario.load_keys import Prefix
 from .possible import found
 
 
+class GroupsError(PromptError):
+    """Groups that can't be had of such requests; the text is one line for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crowd:
     """The requests of a part: how many, how long, in which groups."""
@@ -32,6 +36,12 @@ class Crowd:
     head: int  # tokens that all prompts begin with
     block: int
     primed: bool  # one request of each group is sent before the start
+    tail: int = 0  # tokens of the chat template behind a prompt's text
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a beginning can have: one is left for each prompt's own part."""
+        return self.length - self.tail - 1
 
     @property
     def hits(self) -> int:
@@ -53,7 +63,7 @@ class Crowd:
         return (self.hits * beginning + self.others * self._found_of_head) / self._tokens
 
     def beginning(self, prefix: Prefix) -> int:
-        """Return the tokens that a group begins with, P. Raises PromptError where none will do."""
+        """Return the tokens that a group begins with, P. Raises GroupsError where none will do."""
         if prefix.tokens is not None:
             return self._with_room(prefix.tokens)
         wanted = prefix.hit_rate or 0.0
@@ -61,18 +71,24 @@ class Crowd:
         # Without the last digits, which are a double's: 96.00000000001 is 96.
         exact = round(missing / self.hits, 6) if self.hits else float("inf")
         least = (self.head // self.block + 1) * self.block
-        if exact >= self.length:
-            raise PromptError(self._out_of_reach(wanted, "at most", self.length - 1))
+        if exact >= self.longest + 1:
+            raise GroupsError(self._out_of_reach(wanted, "at most", self.longest))
         whole = int(exact // self.block * self.block)
         if whole < least:
-            raise PromptError(self._out_of_reach(wanted, "at least", least))
+            raise GroupsError(self._out_of_reach(wanted, "at least", least))
         return whole
 
     def _with_room(self, tokens: int) -> int:
         if tokens <= self.head:
-            raise PromptError(
+            raise GroupsError(
                 f"prefix.tokens: {tokens} leaves no room for a group's own text: chat template and"
                 f" system prompt alone begin with {self.head} tokens"
+            )
+        if tokens > self.longest:
+            raise GroupsError(
+                f"prefix.tokens: {tokens} leaves no room for a part of its own in a prompt of"
+                f" {self.length} tokens, the last {self.tail} of which are the chat template's:"
+                f" at most {self.longest}"
             )
         return tokens
 

@@ -52,7 +52,7 @@ class Possible:
     block_size: int
     known: bool  # whether the server said its block size
     first: array[int]  # of each prompt, at its first use
-    again: array[int]  # at its others
+    again: tuple[array[int], ...]  # at its second use, its third, …: the last for all after it
     renewed: array[int]  # at each use that is the first under its salt, but the very first
     cycle: int = 1
 
@@ -60,14 +60,15 @@ class Possible:
         turn, place = divmod(number, len(self.first))
         if turn == 0:
             return self.first[place]
-        return (self.again if turn % self.cycle else self.renewed)[place]
+        use = turn % self.cycle
+        return self.again[min(use, len(self.again)) - 1][place] if use else self.renewed[place]
 
 
 def once(commons: Iterable[int], lengths: Sequence[int], block: int | None) -> Possible:
     """Return the possible hits of prompts that are each sent once; None: the block is unknown."""
     size = block or USUAL_BLOCK
     hits = array("q", _hits(commons, lengths, size))
-    return Possible(size, block is not None, hits, hits, hits)
+    return Possible(size, block is not None, hits, (hits,), hits)
 
 
 def _hits(commons: Iterable[int], lengths: Sequence[int], block: int) -> Iterator[int]:

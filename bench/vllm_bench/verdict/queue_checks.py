@@ -66,8 +66,9 @@ def _growth(facts: Facts) -> _Growth | None:
     Served requests are compared with the rate asked for, not with those that came: then chance is
     only in what was served.
     """
-    queue = without_first_token(facts.frame) if facts.load.is_open else None
-    due_s = floats(facts.frame["t_scheduled_s"])
+    rows = facts.by_the_clock
+    queue = without_first_token(rows) if facts.load.is_open and len(rows) else None
+    due_s = floats(rows["t_scheduled_s"])
     due_s = due_s[due_s >= facts.ramp_s]
     if queue is None or due_s.size < MIN_ARRIVALS:
         return None

@@ -27,6 +27,19 @@ def no_run_info(facts: Facts) -> Doubt | None:
     )
 
 
+@check("a server that profiles itself is far slower: 618 tok/s for 2,900", suspect="any second")
+def profiled(facts: Facts) -> Doubt | None:
+    """vLLM's profiler was on during the run (--profile)."""
+    profile = (facts.info.observed.get("profile") or {}) if facts.info else {}
+    if profile.get("from_s") is None:
+        return None
+    until = "its end" if profile.get("to_s") is None else f"{profile['to_s']:.1f} s"
+    return Doubt(
+        f"the server profiled itself from {profile['from_s']:.1f} s to {until}",
+        "read its traces for where time goes; for figures run it again without --profile",
+    )
+
+
 @check(
     "fewer than three generations of requests don't reach a steady state, and in less than 10 s "
     "a pause of one second is a tenth of everything; without a window the figures are of all "

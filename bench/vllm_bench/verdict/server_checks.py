@@ -25,6 +25,7 @@ from .finding import Doubt, Severity, check
 
 COLD_HITS, RUN_HITS = 0.01, 0.10
 NOT_SERVED = 0.02  # of the prompt tokens
+SAID_BY = {"replies": "its replies", "counters": "its counters"}
 MOST_SHOWN = 8  # servers, or engines
 NOT_COLD = (
     "cache: cold sends a salt with each request, which this server doesn't honour: switch its "
@@ -200,8 +201,8 @@ def prefix_not_served(facts: Facts) -> Doubt | None:
         return None
     why, advice = _why_not_served(facts, shares)
     return Doubt(
-        f"{_percent(served)} of the prompt tokens were found in the prefix cache by the "
-        f"{shares.served_by}, of a possible {_percent(possible)}: {why}",
+        f"{_percent(served)} of the prompt tokens were found in the prefix cache, as "
+        f"{SAID_BY[shares.served_by or '']} say, of a possible {_percent(possible)}: {why}",
         advice,
         possible - served,
     )
@@ -228,8 +229,9 @@ def _why_not_served(facts: Facts, shares: PrefixShares) -> tuple[str, str]:
     in_flight = _tokens_in_flight(facts)
     if cache and in_flight + (working_set or 0) > cache:
         return (
-            f"about {in_flight:,.0f} tokens were in flight, and its cache holds {cache:,}: what "
-            "isn't used at once is forgotten",
+            f"about {in_flight:,.0f} tokens were in flight"
+            + (f" beside {working_set:,} of the groups' beginnings" if working_set else "")
+            + f", and its cache holds {cache:,}",
             f"lower {less_load(facts)}, or give it a larger cache",
         )
     if not shares.served_share:

@@ -180,13 +180,16 @@ def _verdict(found: Sequence[_Found], families: tuple[Family, ...]) -> Verdict:
 # Checks on what each class asked for and sent: not of the run as a whole where it has classes.
 CLASS_ALONE = frozenset(
     {
-        *("turned_away", "rate_shortfall", "cap_bound", "not_stationary"),
+        *("turned_away", "rate_shortfall", "cap_bound"),
         *("no_first_token", "usage_contradicts", "answers_without_text", "length_mismatch"),
+        *("unanswered", "thoughts_in_content", "prefix_not_as_wanted"),
     }
 )
 # A class that lacks successes has no figures (`needs …`): all others are what they are.
 CLASS_CHECKS = tuple(
-    one for one in CHECKS if one.code in {*CLASS_ALONE, "errors", "few_samples", "cache_hits"}
+    one
+    for one in CHECKS
+    if one.code in {*CLASS_ALONE, "not_stationary", "errors", "few_samples", "cache_hits"}
 )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
@@ -30,6 +30,7 @@ from .page import PageError, Sample, summed, vllm_samples
 
 LIMIT_S = 30.0  # counting the tokens of a long chat, on a server under load
 LISTED_S = 8.0  # for /v1/models while a server is waited for: nothing can be told meanwhile
+START_PROFILE_S, STOP_PROFILE_S = 60.0, 900.0  # 11 s for 100 tokens of a tiny model
 SHORT_S = 5.0  # for what a server knows by heart; signals are only counted meanwhile
 SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
 PAGES = "web pages, not vLLM: is this the port of another service? Correct base_url"
@@ -289,6 +290,22 @@ class Server:
         except ControlError:
             return None
         return masked_in(in_force(found), self._secrets) or None
+
+    def profile(self, what: Literal["start", "stop"]) -> None:
+        """Switch vLLM's profiler on or off; to stop it takes as long as its files take to write.
+
+        Raises ControlError; WrongServerError where the server was started without it.
+        """
+        url = f"{self.root_url}/{what}_profile"
+        answer = self._ask(url, START_PROFILE_S if what == "start" else STOP_PROFILE_S, {})
+        if answer.status == 404:
+            raise WrongServerError(
+                f"{url}: HTTP 404: the server has no profiler: start vLLM with --profiler-config "
+                '\'{"profiler": "torch", "torch_profiler_dir": "DIR"}\''
+            )
+        if answer.status != 200:
+            said = masked(_words(answer), self._secrets)
+            raise ControlError(f"{url}: HTTP {answer.status}: {said}")
 
     def _samples(self) -> list[Sample]:
         """Return the samples on /metrics; none where it can't be read: `unread` says why."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .dcgm import DcgmSampler
 from .gpu import GpuSampler
 from .gpu_elsewhere import CommandSampler
+from .profile import Profile
 from .recording import GpuRecording, Problem, Recording, UnavailableError
 from .vllm_metrics import ServerMetricsSampler, ServerRecording
 
@@ -31,6 +32,7 @@ class Wanted:
     dcgm: Fetch | None = None  # a DCGM exporter's page
     metrics: Fetch | None = None  # the server's /metrics
     mask: Callable[[str], str] = str  # takes the server's secrets out of a text
+    profile: Profile | None = None  # of the server by itself
 
 
 class Sampler(Protocol):
@@ -55,6 +57,7 @@ class Samplers:
         self._running: list[tuple[str, Sampler, Recording]] = []
         self._metrics: ServerMetricsSampler | None = None
         self._facts: dict[str, Any] = {}
+        self._start_ns = 0
 
     def start(self) -> None:
         """Start all that are possible; each has its first reading when this returns."""
@@ -71,12 +74,18 @@ class Samplers:
 
     def anchor(self, start_ns: int, start_wall_s: float) -> None:
         """Set when the run starts: one moment on the monotonic and the wall clock."""
+        self._start_ns = start_ns
         for _, _, recording in self._running:
             recording.anchor(start_ns, start_wall_s)
 
     def server_says(self) -> Mapping[str, float]:
         """Return the server's last values, by column; empty if there are none."""
         return self._metrics.latest if self._metrics is not None else {}
+
+    def look(self, share: float) -> None:
+        """Do what is due once this share of the run is over."""
+        if self._wanted.profile is not None:
+            self._wanted.profile.look(share)
 
     def stop(self) -> dict[str, Any]:
         """End the sampling and return what was sampled. Only the first call does."""
@@ -85,6 +94,10 @@ class Samplers:
             sampler.stop()
             self._facts[key] = recording.facts()
             self._tell(recording.problems)
+        profile = self._wanted.profile
+        if profile is not None and "profile" not in self._facts:
+            profile.stop()
+            self._facts["profile"] = profile.facts(self._start_ns)
         return self._facts
 
     def _start(

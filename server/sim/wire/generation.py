@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +18,9 @@ from .settings import Settings
 from .tokens import EOS, chat_prompt
 from .vocabulary import Vocabulary, vocabulary
 
+IMAGE_TOKENS = 108  # of 8 x 8 pixels: the shape decides
+IMAGE_DIGITS = 12
+MARK = re.compile(f"\ue000([0-9a-f]{{{IMAGE_DIGITS}}})\ue001")
 CHAT = "chat"
 COMPLETIONS = "completions"
 RESPONSES = "responses"
@@ -191,7 +198,7 @@ def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple
         opening = [{"role": "system", "content": system}] if system else []
         field, given = "messages", [*opening, *own] if isinstance(own, list) else own
     if field == "messages":
-        return tuple(words.encode(_chat_text(given), add_special_tokens=False))
+        return _with_images(_chat_text(given), words)
     if isinstance(given, str):
         special = body.get("add_special_tokens") is not False
         return tuple(words.encode(given, add_special_tokens=special))
@@ -217,9 +224,39 @@ def _turn(index: int, message: object) -> tuple[str, str]:
         where = f"body.messages.{index}.role"
         raise invalid("missing", where, "Field required", "'<message>'")
     content = message.get("content")
-    if isinstance(content, list):  # typed parts; only text has tokens here
-        content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
+    if isinstance(content, list):
+        content = "".join(_part(part) for part in content if isinstance(part, dict))
     return message["role"], "" if content is None else str(content)
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    """Return the text of a typed part; of a picture a mark, which `_with_images` finds again."""
+    given = part.get("image_url")
+    if given is None:
+        return str(part.get("text", ""))
+    url = str(given.get("url") if isinstance(given, dict) else given)
+    try:
+        data = base64.b64decode(url.partition(";base64,")[2], validate=True)
+    except binascii.Error:
+        data = b""
+    if not url.startswith("data:image/") or not data:
+        raise ApiError(400, "Failed to load image: Incorrect padding")
+    return f"\ue000{hashlib.sha256(data).hexdigest()[:IMAGE_DIGITS]}\ue001"
+
+
+def _with_images(text: str, words: Vocabulary) -> tuple[int, ...]:
+    """Return the token ids of a chat: a picture has as many as a small one has on Idefics3.
+
+    Equal pictures have equal ids, others don't: the prefix cache goes by content, as vLLM's does.
+    """
+    found: list[int] = []
+    for place, piece in enumerate(MARK.split(text)):
+        if place % 2:
+            first = int(piece, 16)
+            found += [(first + n) % _LARGEST_VOCABULARY for n in range(IMAGE_TOKENS)]
+        else:
+            found += words.encode(piece, add_special_tokens=False)
+    return tuple(found)
 
 
 def _check_types(body: Mapping[str, Any]) -> None:

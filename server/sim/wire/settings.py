@@ -44,6 +44,7 @@ class Settings:
     seed: int = 0
     tokenizer: Path | None = None  # a model's folder; None: the simulator's own tokens
     adapters: tuple[tuple[str, str], ...] = ()  # LoRA: name and path of each
+    profiler: bool = False  # whether it can be asked to profile itself
 
     @property
     def name(self) -> str:

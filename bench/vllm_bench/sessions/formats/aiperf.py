@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...prompts.prompt import Message
+from ...records.text import printable
 from ..rows import Row
 from ..session import Session, SessionError, Turn
 from .chat import BETWEEN, NO_TEXT
@@ -43,7 +44,9 @@ def read(rows: Iterable[Row], tally: Tally) -> Iterator[Session]:
         name = given.maybe_name("session_id") or f"line {number}"
         several = "turns" in row.given
         if name in files and (several or name not in alone or files[name].file != row.file):
-            raise SessionError(f"{row.where}: session_id: {name} is at {files[name].where} too")
+            raise SessionError(
+                f"{row.where}: session_id: {printable(name, 40)} is at {files[name].where} too"
+            )
         files[name] = row
         if several:
             yield _session(name, list(given.objects("turns")), given, tally, together=True)

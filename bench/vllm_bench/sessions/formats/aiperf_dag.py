@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...prompts.prompt import Message
+from ...records.text import printable
 from ..rows import Row
 from ..session import Session, SessionError, Turn, WaitKind
 from .aiperf import EXTRA, MS
@@ -75,7 +76,9 @@ def read(rows: Iterable[Row], tally: Tally) -> Iterator[Session]:
         given = Fields(row.given, row.where)
         name = given.name("session_id")
         if name in talks:
-            raise SessionError(f"{row.where}: session_id: {name} is at {talks[name].where} too")
+            raise SessionError(
+                f"{row.where}: session_id: {printable(name, 40)} is at {talks[name].where} too"
+            )
         talks[name] = _talk(given, tally)
     named = _children(talks)
     for name in talks:
@@ -153,9 +156,8 @@ def _names(given: Fields, key: str) -> list[str]:
 def _check_keys(given: Fields, known: set[str]) -> None:
     unknown = sorted(given.given.keys() - known)
     if unknown:
-        raise SessionError(
-            f"{given.where}: unknown key {unknown[0]!r}: known are {', '.join(sorted(known))}"
-        )
+        what = f"unknown key {printable(unknown[0], 40)}: known are"
+        raise SessionError(f"{given.where}: {what} {', '.join(sorted(known))}")
 
 
 def _children(talks: Mapping[str, _Talk]) -> set[str]:
@@ -168,9 +170,11 @@ def _children(talks: Mapping[str, _Talk]) -> set[str]:
         for branch, where in branches:
             for child in branch.children:
                 if child not in talks:
-                    raise SessionError(f"{where}: no conversation is called {child!r}")
+                    raise SessionError(f"{where}: no conversation is called {printable(child, 40)}")
                 if branch.fork and child in forked:
-                    raise SessionError(f"{where}: {child!r} is forked twice: from which prompt?")
+                    raise SessionError(
+                        f"{where}: {printable(child, 40)} is forked twice: from which prompt?"
+                    )
                 named.add(child)
                 forked |= {child} if branch.fork else set()
     return named
@@ -218,7 +222,9 @@ class _Unfolding:
         if len(path) > MOST_DEPTH:
             raise SessionError(f"{where}: conversations begin others over {MOST_DEPTH} deep")
         if child in path:
-            raise SessionError(f"{where}: {' begins '.join((*path, child))}: a circle")
+            raise SessionError(
+                f"{where}: {printable(' begins '.join((*path, child)), 200)}: a circle"
+            )
         return self._talk(child, after, history, (*path, child))
 
     def _turn(

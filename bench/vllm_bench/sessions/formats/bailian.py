@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...records.text import printable
 from ..rows import Row
 from ..session import Session, SessionError, Turn
 from .fields import Fields, Tally
@@ -59,10 +60,12 @@ def _requests(rows: Iterable[Row], tally: Tally) -> dict[str, _Request]:
     for row in rows:
         given = Fields(row.given, row.where)
         name, file = given.name("chat_id"), file or row.file
-        if name in found or row.file != file:
-            other = f"a second file: equal ids of {file.name} would mean other blocks in it"
+        if name in found:
+            raise SessionError(f"{row.where}: chat_id {printable(name, 40)} is there twice")
+        if row.file != file:
+            other = printable(file.name, 40)
             raise SessionError(
-                f"{row.where}: {f'chat_id {name} is there twice' if name in found else other}"
+                f"{row.where}: a second file, in which equal ids are other blocks than in {other}"
             )
         prompt, output = given.tokens("input_length"), given.tokens("output_length")
         blocks = None

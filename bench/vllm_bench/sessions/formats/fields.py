@@ -106,7 +106,7 @@ class Fields:
     def block_ids(self, key: str, expected: int, what: str) -> tuple[int, ...]:
         """Return the ids of a prompt's blocks, which must be as many as `expected`."""
         value = self.listed(key)
-        if any(type(block) is not int for block in value):
+        if not {*map(type, value)} <= {int}:
             raise SessionError(f"{self.where}: {key}: expected whole numbers")
         if len(value) != expected:
             raise SessionError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...prompts.prompt import Message
+from ...records.text import printable
 from ..rows import Row
 from ..session import Session, SessionError, Turn, WaitKind
 from .chat import BETWEEN, as_json, message_of, messages_of
@@ -91,8 +92,8 @@ def read(rows: Iterable[Row], tally: Tally) -> Iterator[Session]:
             where = where or given.where
             if name in done:
                 raise SessionError(
-                    f"{given.where}: conversation_id: {name} began at {done[name]}, and another"
-                    " stands between: its rows must follow each other"
+                    f"{given.where}: conversation_id: {printable(name, 40)} began at"
+                    f" {done[name]}, and another stands between: its rows must follow each other"
                 )
             number = given.tokens("turn")
             if number <= turn:

@@ -1,0 +1,1 @@
+"""Charts of classes of users, each with a colour and a mark of its own."""

@@ -1,0 +1,46 @@
+"""A scenario's classes against its load: a line for each class, and one of all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ...figures.metrics import TITLES, headline_metric
+from ...records.text import printable
+from ...summary.levels import Series
+from ..against_load import levels_axis, percentile_lines
+from ..chart import Axis, Chart, Line, Panel, log_times
+
+TIMES = ("ttft_ms", "latency_ms")
+PERCENTILES = (50.0, 95.0)
+TOGETHER = "all together"
+
+
+def classes_against_load(series: Series) -> Chart | None:
+    """Return a panel for each time and percentile; None where no class has a figure.
+
+    Every line is drawn at the run's level of load, whatever part of it is the class's.
+    """
+    panels = [found for m in TIMES for q in PERCENTILES if (found := _panel(series, m, q)).lines]
+    if not series.classes or not panels:
+        return None
+    return Chart(
+        title="Classes against load",
+        doc="the times of each class's requests at the run's level of load",
+        note="Bars: 95 % intervals. Each class at the load of all together",
+        x=levels_axis(series.levels),
+        panels=panels,
+    )
+
+
+def _panel(series: Series, name: str, percentile: float) -> Panel:
+    metric = headline_metric(name, series.levels[0].load)
+    words = f"{TITLES[metric]}\np{percentile:g} (ms)".replace(" schedule", "\nschedule")
+    panel = Panel(y=Axis(words=words, unit="ms"), lines=list(_lines(series, metric, percentile)))
+    return replace(panel, y=replace(panel.y, log=log_times(panel.heights)))
+
+
+def _lines(series: Series, metric: str, percentile: float) -> Iterator[Line]:
+    for place, (name, part) in enumerate(series.parts):
+        words = printable(name, 32) or TOGETHER
+        yield from percentile_lines(part.levels, words, place, metric, percentile)
