@@ -11,18 +11,16 @@ from pathlib import Path
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
-from ..quality.score import scored
+from ..quality.row import answer_row
 from ..records.beside.answers import AnswerRow, AnswerWriter
 from ..records.beside.token_file import TokenWriter
 from ..records.request_record import RecordWriter, RequestRecord
 from ..reply.exchange import Exchange, Failure, PackedSegment
 from ..reply.outcome import judge, reply_to
-from ..reply.record import shown
 from ..reply.reply import Reply
 from ..reply.token_reads import grouped
 
 MOST_MODELS, MOST_NAME = 8, 200  # names that are kept of the models in replies, and characters
-CUT_ENDS = ("length", "model_length")  # how a reply ends at its most tokens
 OTHER_MODELS = "(others)"  # further names, counted together
 
 
@@ -109,22 +107,10 @@ class Tally:
         return records
 
     def _answer(self, record: RequestRecord, reply: Reply) -> tuple[AnswerRow, str]:
-        """Return what a reply to a question says, and its text."""
-        text, index = reply.text or "", record.request_index
-        wanted = self._plan.part(index).answers[record.prompt_id]
-        cut = record.finish_reason in CUT_ENDS or reply.text_cut
-        found = scored(text, wanted, cut=cut)
-        row = AnswerRow(
-            request_index=index,
-            prompt_id=record.prompt_id,
-            right=int(found.right),
-            found=shown(found.found, self._plan.secrets),
-            unparsed=int(found.unparsed),
-            cut=int(found.cut),
-            text_sha256=found.text_sha256,
-            tokens=record.completion_tokens,
-        )
-        return row, text
+        """Return the row of a success on a question, and what it says."""
+        wanted = self._plan.part(record.request_index).answers[record.prompt_id]
+        text, hide = reply.text or "", self._plan.secrets
+        return answer_row(record, text, wanted, cut=reply.text_cut, secrets=hide), text
 
     def close(self) -> None:
         """Close the files beside the rows. Raises OSError."""

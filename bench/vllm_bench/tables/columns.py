@@ -398,10 +398,10 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     *_figures("energy", Energy, "energy"),
     _absent("energy", "energy"),
     *_figures("cost", Cost, "cost"),
+    _absent("cost", "cost"),
     Column("answers_pass", "of questions: alone, load or again", "answers.asked"),
     *_figures("answers", AnswersSide, "answers"),
     *_figures("answers.against", Against, "answers"),
-    _absent("cost", "cost"),
 )
 BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
 
