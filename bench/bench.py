@@ -112,6 +112,7 @@ def _bench(args: argparse.Namespace) -> int:
         give_up_s=args.give_up_s,
         workers=args.workers,
         tokens=args.tokens,
+        texts=args.texts,
         server_metrics=args.server_metrics,
         telemetry_command=args.telemetry_command,
         dcgm_url=args.dcgm_url,
@@ -123,9 +124,10 @@ def _bench(args: argparse.Namespace) -> int:
         for scenario in scenarios:
             print(*session.dry_run(scenario), "", sep="\n")
         return 0
-    done, status = [], "complete"
+    done: list[RunSummary] = []
+    status = "complete"
     for rows, ended in session.runs(scenarios):
-        done.append(_judged(rows))
+        done = _judged(done, rows)
         status = ended
     return _ended(done, status, args.results_dir)
 
@@ -156,6 +158,8 @@ def _parse() -> argparse.Namespace:
     add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
     add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
+    texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
+    add("--texts", action="store_true", help=texts)
     profile = "let the server profile itself for N seconds in the middle of each run"
     add("--profile", type=seconds, metavar="N", help=profile)
     trace = "send a traceparent with each request, and keep the trace ids in the rows"
@@ -247,15 +251,16 @@ def _say_how_to_keep(scenario: Scenario) -> None:
     say(f"# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given)}")
 
 
-def _judged(rows: Path) -> RunSummary:
-    """Read a run back from its files, and print its verdict."""
+def _judged(done: Sequence[RunSummary], rows: Path) -> list[RunSummary]:
+    """Read a run back from its files, print its verdict, and return it behind those before it."""
+    from vllm_bench.answers.together import with_answers_judged
     from vllm_bench.records.find_runs import load_run
     from vllm_bench.summary.summary import summarize
     from vllm_bench.verdict.verdict import headline
 
-    summary = summarize(load_run(rows))
-    say(f"  {headline(summary.verdict)}")
-    return summary
+    found = with_answers_judged([*done, summarize(load_run(rows))])
+    say(f"  {headline(found[-1].verdict)}")
+    return found
 
 
 def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:

@@ -160,9 +160,15 @@ def _name_what_is_left(folder: Path) -> None:
 
 def _draw_all(paths: Iterable[Path], plots: Plots) -> int:
     """Draw every run, then what they are together; return how many are damaged."""
-    from vllm_bench.charts.pictures import all_series, fairness_pictures, series_pictures
+    from vllm_bench.charts.pictures import (
+        all_series,
+        fairness_pictures,
+        judged_together,
+        series_pictures,
+    )
 
-    runs, damaged = each_run(paths, partial(_draw_moments, plots))
+    found, damaged = each_run(paths, partial(_draw_moments, plots))
+    runs = judged_together(found)
     for name, series in all_series(runs):
         plots.draw(series_pictures(name, series, runs))
     plots.draw(fairness_pictures(runs))

@@ -44,10 +44,12 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 def main() -> int:
     """Find the runs, keep of each what the page shows, write the page."""
     args = _parse()
+    from vllm_bench.charts.pictures import judged_together
     from vllm_bench.page.page import room_for
 
     chosen = find(args)
-    runs, damaged = each_run(chosen.paths, partial(_drawn, room_for(len(chosen.paths))))
+    found, damaged = each_run(chosen.paths, partial(_drawn, room_for(len(chosen.paths))))
+    runs = judged_together(found)
     if not runs:
         return 1
     folder, name = output(args, chosen)

@@ -13,10 +13,11 @@ its id.
 Runs are named as for summarize.py: by id, file or glob.
 
 A run's files are its rows and its JSON, those under its name in tokens/, telemetry/,
-server_metrics/, plans/, calibration/, cache/, vllm/, summaries/ and reports/, and its pictures in
-plots/. --prune has the older runs, which summarize.py, plot.py and report.py leave out (of each
-scenario, label and level all but those of the newest session), and orphans: files under the name
-of a run that isn't there. A run that goes on is never touched, and neither is any other file.
+server_metrics/, plans/, answers/, calibration/, cache/, vllm/, summaries/ and reports/, and its
+pictures in plots/. --prune has the older runs, which summarize.py, plot.py and report.py leave out
+(of each scenario, label and level all but those of the newest session), and orphans: files under
+the name of a run that isn't there. A run that goes on is never touched, and neither is any other
+file.
 
 Exit codes: 0 done; 1 a run that isn't there, can't be read or goes on, or a file that can't be
 removed (a line says which; the rest is still done); 2 wrong usage; 130 interrupted.
@@ -83,6 +84,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _list(names: Sequence[str], folder: Path) -> int:
+    from vllm_bench.answers.together import with_answers_judged
     from vllm_bench.records.find_runs import find_runs
     from vllm_bench.records.run_files import orphans
     from vllm_bench.summary.kept import Kept
@@ -101,7 +103,8 @@ def _list(names: Sequence[str], folder: Path) -> int:
     damaged = 0
     print(_line("began (UTC)", "scenario", "load", "label", "verdict", "tok/s", "TTFT p95"))
     for rows, info in _by_time(found.paths):
-        summaries, bad = each_run([rows], take, kept.run)
+        read, bad = each_run([rows], take, kept.run)
+        summaries = with_answers_judged(read)
         damaged += bad
         print(_line(*(_cells(summaries[0], info) if summaries else _damaged(info))))
         print(f"  {_shown(rows.stem)}")

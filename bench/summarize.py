@@ -112,6 +112,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _print_columns() -> int:
+    from vllm_bench.records.beside.answers import AnswerRow
     from vllm_bench.records.beside.samples import GpuRow, SaidRow, ServerRow
     from vllm_bench.records.request_record import RequestRecord
     from vllm_bench.records.row import column_docs
@@ -123,6 +124,7 @@ def _print_columns() -> int:
         ("telemetry/<run_id>.csv, one row per GPU and sample", column_docs(GpuRow)),
         ("server_metrics/<run_id>.csv, one row per value that changed", column_docs(SaidRow)),
         ("what is read of it, one row per engine and second", column_docs(ServerRow)),
+        ("answers/<run_id>.csv, one row per question answered", column_docs(AnswerRow)),
         ("summary.csv, one row per run", [(c.name, c.doc) for c in SUMMARY_COLUMNS]),
         ("summary_levels.csv, one row per level of load", [(c.name, c.doc) for c in LEVEL_COLUMNS]),
     ):
@@ -133,11 +135,12 @@ def _print_columns() -> int:
 
 
 def _print_reference(*, codes: bool) -> int:
+    from vllm_bench.answers.lost import LOST
     from vllm_bench.summary.levels import DISAGREE
     from vllm_bench.tables.document import schema
     from vllm_bench.verdict.verdict import codes_table
 
-    print(f"{codes_table()}\n\n{DISAGREE}" if codes else json.dumps(schema(), indent=2))
+    print(f"{codes_table()}\n\n{DISAGREE}\n\n{LOST}" if codes else json.dumps(schema(), indent=2))
     return 0
 
 

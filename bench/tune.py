@@ -241,9 +241,11 @@ def _check(course: Course, base: dict[str, str]) -> None:
 
     Raises UsageError, PromptError.
     """
+    from vllm_bench.experiments.sides import refuse_questions
     from vllm_bench.run.prepare import api_key_of, plans_for
     from vllm_bench.tuning.one_start import refused
 
+    refuse_questions(course.scenario)
     environ = {**os.environ, **base}
     api_key_of(course.scenario, environ)
     plans_for(course.scenario, None, environ)

@@ -77,6 +77,8 @@ KINDS = {
     "no_tokens": Kind("a stream has its finish and its usage, but no token"),
     "only_thinks": Kind("a chat's whole reply is reasoning"),
     "other_model": Kind("the reply names another model"),
+    "garbled": Kind("above this many in flight answers are garbled", None, COUNT, 16),
+    "reworded": Kind("above this many in flight answers are put in other words", None, COUNT, 16),
     "ignore_salt": Kind("the prefix cache takes no notice of cache_salt"),
     "ignore_schema": Kind("response_format is taken and ignored"),
     "stand_still": Kind(

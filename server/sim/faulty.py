@@ -67,6 +67,24 @@ MISHEARD: dict[str, dict[str, Any]] = {
 }
 
 
+def _garbled(ask: GenerationRequest) -> GenerationRequest:
+    """Each digit of an answer is another one; the usual words are others."""
+    digits = str.maketrans("0123456789", "1234567890")
+    said = ask.worked_out and ask.worked_out.translate(digits)
+    return replace(ask, seed=ask.seed + 1, worked_out=said)
+
+
+def _reworded(ask: GenerationRequest) -> GenerationRequest:
+    """An answer begins with a word more."""
+    return replace(ask, worked_out=ask.worked_out and f"so: {ask.worked_out}")
+
+
+UNDER_LOAD: dict[str, Callable[[GenerationRequest], GenerationRequest]] = {
+    "garbled": _garbled,
+    "reworded": _reworded,
+}
+
+
 def answer_to(
     ask: GenerationRequest, caller: Caller, server: Server, fault: Fault | None
 ) -> Answer:
@@ -75,6 +93,8 @@ def answer_to(
         sound = StreamedAnswer if ask.stream else WholeAnswer
         return sound(ask, caller, make_replies(ask, server.settings), server)
     ask = _misheard(ask, fault, server.settings.max_model_len)
+    if fault.kind in UNDER_LOAD and len(server.live) >= fault.value:  # this one comes on top
+        ask = UNDER_LOAD[fault.kind](ask)
     voice = NON_ASCII_IDS if fault.kind == "split_utf8" else VOICE
     replies = make_replies(ask, server.settings, voice)
     if fault.kind == "only_thinks" and ask.endpoint != COMPLETIONS:

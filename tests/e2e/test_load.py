@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.answers.lost import CODES
+from vllm_bench.answers.together import with_answers_judged
 from vllm_bench.records.beside.families import HISTOGRAMS
-from vllm_bench.records.find_runs import load_run
+from vllm_bench.records.find_runs import find_runs, load_run
 from vllm_bench.records.run_info import RunInfo, read_run_info
 from vllm_bench.summary.summary import facts_of, summarize
 
@@ -133,6 +135,30 @@ def test_a_rerun_hits_the_cache_under_natural_and_not_under_run(
     assert (hit_rate(again) > 0.5) == hits
     if not hits:
         assert hit_rate(again) < 0.2
+
+
+def test_questions_are_paired_by_their_answers(tmp_path: Path, server: Served) -> None:
+    own = {"num_requests": None, "max_new_tokens": 48, "quality": {"questions": 20}}
+    words = bench_words(tmp_path, server, "quality:arithmetic", **own)
+    assert_ran(script(tmp_path, "bench.py", *words, "--texts"))
+    paths = find_runs([], tmp_path / "results").paths
+    runs = with_answers_judged([summarize(load_run(path)) for path in paths])
+    alone, level = sorted(runs, key=lambda run: run.started_utc or "")
+    assert alone.answers is not None
+    assert level.answers is not None
+    assert (alone.answers.n, level.answers.n) == (20, 20)
+    pairs = level.answers.against
+    assert pairs is not None
+    assert (pairs.pairs, pairs.left_out) == (20, 0)
+    codes = [f.code for f in level.verdict.findings if f.code in CODES]
+    if server.log.name.startswith("simulator"):
+        assert (alone.answers.right, level.answers.right, codes) == (20, 20, [])
+    else:  # a tiny model with random weights answers nothing right: there is nothing to lose
+        assert alone.answers.right < 5
+        assert codes == ["answers_unjudged"]
+    for run in (alone, level):
+        texts = (tmp_path / "results" / "answers" / f"{run.name}.jsonl").read_text()
+        assert len(texts.splitlines()) == 20
 
 
 @pytest.mark.parametrize("kind", ["vllm", "simulator"])

@@ -73,6 +73,7 @@ BESIDE: dict[str, dict[str, object]] = {
     "trace": {},
     "prefix": {"concurrencies": [1], "num_requests": 1, "prefill_tokens": 2560},
     "classes": {"request_rates": [2], "num_requests": 9},
+    "quality": {"concurrencies": [2]},
     "speed": {"trace": "azure.csv"},
     **dict.fromkeys(("history", "max_gap_s", "depth", "length_divisor"), OF_SESSIONS),
     "tool_choice": {

@@ -35,16 +35,18 @@ MEASURE = {
     "send": ("plan", "reply", "wire"),
     "live": ("reply", "plan", "send"),
     "watch": ("vllm",),
-    "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch"),
+    "quality": ("prompts",),
+    "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch", "quality"),
     "launch": ("vllm",),
 }
-JUDGED = ("stats", "figures", "serverside", "verdict", "summary")
+JUDGED = ("stats", "figures", "serverside", "verdict", "answers", "summary")
 JUDGE = {
     "stats": (),
     "figures": ("stats",),
     "serverside": ("stats", "figures"),
     "verdict": ("stats", "figures", "serverside"),
-    "summary": ("stats", "figures", "serverside", "verdict"),
+    "answers": ("stats", "verdict"),
+    "summary": ("stats", "figures", "serverside", "verdict", "answers"),
     "classes": JUDGED,
     "compare": JUDGED,
     "search": JUDGED,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
-from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Prefix
+from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Prefix, Quality
 from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
@@ -51,6 +51,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "headers": ({"X-A": "1"}, {"X-B": "2"}),
         "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
         "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+        "quality": ({"questions": 20}, {"set": "gsm8k", "again": True}),
         "classes": ({"a": {"share": 1}}, {"b": {"share": 0.5}, "c": {"share": 0.5}}),
         "response_format": (
             {"type": "json_object"},
@@ -90,6 +91,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
         "depth": {"trace": "sessions"},
         "length_divisor": {"trace": "sessions"},
         "speed": {"concurrencies": ..., "trace": "a.csv"},
+        "quality": {"num_requests": ...},
         "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
     }
     others = needs.get(key, {})
@@ -103,8 +105,7 @@ def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: s
     inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
     kinds: dict[str, Any] = {
         **{"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations},
-        "prefix": Prefix,
-        "classes": dict[str, ClassKeys],
+        **{"classes": dict[str, ClassKeys], "quality": Quality, "prefix": Prefix},
     }
     if key in kinds:
         made = TypeAdapter(kinds[key])
@@ -299,7 +300,7 @@ def test_the_scenarios_that_come_along_are_right() -> None:
     assert all(s.description for s in found.values())
 
 
-@pytest.mark.parametrize("model", [Scenario, Slo, Conversations, Prefix])
+@pytest.mark.parametrize("model", [Scenario, Slo, Conversations, Prefix, Quality])
 def test_every_key_says_what_it_means_and_its_example_is_allowed(model: type[BaseModel]) -> None:
     for key, field in model.model_fields.items():
         if key == "name":

@@ -73,7 +73,7 @@ def test_fewer_conversations_than_streams_is_what_is_wrong(tmp_path):
 
 def test_ttft_is_told_turn_by_turn(tmp_path):
     summary = summary_of(tmp_path, talks(streams=8, cached_tokens=50))
-    assert [(t.turn, t.n) for t in summary.turns] == [(1, 56), (2, 57), (3, 57)]
+    assert [(t.turn, t.n) for t in summary.turns] == [("1", 56), ("2", 57), ("3", 57)]
     assert [t.ttft_p50_ms for t in summary.turns] == [100, 200, 300]
     assert [t.ttft_p95_ms for t in summary.turns] == [None] * 3  # takes 72
     assert [t.prompt_tokens_mean for t in summary.turns] == [100, 200, 300]

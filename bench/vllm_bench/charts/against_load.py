@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..answers.side import interval
 from ..figures.digits import counted
 from ..figures.metrics import DOCS, TITLES, headline_metric
 from ..figures.objectives import Objective, RateObjective
@@ -40,8 +41,8 @@ STAMPS = (("token p50", "stamp_p50_ms"), ("token p99", "stamp_p99_ms"))
 
 def load_charts(series: Series) -> list[Chart]:
     """Return a chart of each of the times, and one of throughput; what has no value is left out."""
-    times = times_of(series.runs)
-    found = (*(_times_chart(series, metric) for metric in times), _throughput_chart(series))
+    times = (_times_chart(series, metric) for metric in times_of(series.runs))
+    found = (*times, _throughput_chart(series), _answers_chart(series))
     return [chart for chart in found if chart.lines]
 
 
@@ -118,6 +119,34 @@ def _throughput_chart(series: Series) -> Chart:
         x=levels_axis(series.levels),
         # Saturation shows as a line that goes flat, and only on a linear scale.
         panels=[Panel(y=Axis(words=name, unit="tokens/s"), lines=list(lines), rules=rules)],
+    )
+
+
+def _answers_chart(series: Series) -> Chart:
+    """The share of right answers, and that of the questions alone as a rule."""
+    sides = [run.answers for run in series.runs if run.answers is not None]
+    alone = next((side.against.alone_match for side in sides if side.against), None)
+    rules = [] if alone is None else [Rule("asked alone", 100 * alone)]
+
+    def of_level(level: Level) -> Repeated | None:
+        known = [run.answers for run in level.figures_of if run.answers and run.answers.n]
+        right, n = sum(side.right for side in known), sum(side.n for side in known)
+        if not n:
+            return None
+        low, high = interval(right, n)
+        values = tuple(100 * side.right / side.n for side in known)
+        return Repeated(values, 100 * right / n, Interval(100 * low, 100 * high))
+
+    def of_run(run: RunSummary) -> float | None:
+        return 100 * run.answers.match if run.answers and run.answers.match is not None else None
+
+    lines = list(level_lines(series.levels, "exact match", PLACES[50.0], of_level, of_run))
+    return Chart(
+        title="Exact match against load",
+        doc="answers that are the set's, of those that came whole (docs/QUALITY.md)",
+        note="Lost answers are judged in pairs: see the verdict",
+        x=levels_axis(series.levels),
+        panels=[Panel(y=Axis(words="right answers (%)", unit="%"), lines=lines, rules=rules)],
     )
 
 

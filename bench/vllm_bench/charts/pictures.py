@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ..answers.together import with_answers_judged
 from ..classes.fairness import fairness
 from ..compare.comparison import Comparison
 from ..compare.words import answer, shown_name
@@ -76,6 +77,12 @@ def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
     ):
         over = heading(f"{title}: {run_label(summary)}, {summary.load.words}", [summary])
         yield Picture(f"{summary.name}_{name}", over, chart, why_not)
+
+
+def judged_together(runs: Sequence[DrawnRun]) -> list[DrawnRun]:
+    """Return the runs with what their answers say together: to be done before any is drawn."""
+    judged = with_answers_judged([run.summary for run in runs])
+    return [replace(run, summary=one) for run, one in zip(runs, judged, strict=True)]
 
 
 def all_series(runs: Sequence[DrawnRun]) -> list[tuple[str, Series]]:

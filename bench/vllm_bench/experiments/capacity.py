@@ -32,6 +32,7 @@ from ..search.steps import FEWEST, SPOILT, Space, Step, next_step, stuck
 from ..search.words import load_words, probe_words, step_words
 from ..search.words import minutes as in_words
 from ..vllm.page import read_page, together
+from .sides import refuse_questions
 
 REST_S, LOOK_S = 60.0, 0.5  # for the server to become idle, and between two looks
 PAUSE_S = 5.0  # where it doesn't tell
@@ -68,6 +69,7 @@ def asked_of(
     scenario: Scenario, of: Of | None, low: float | None, high: float | None, minutes: float
 ) -> Asked:
     """Return what to search. Raises UsageError."""
+    refuse_questions(scenario)
     axis = axis_of(scenario, of)
     space = space_of(scenario, axis, low, high)
     least_s = FEWEST_REQUESTS / space.low

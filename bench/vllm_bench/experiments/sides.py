@@ -108,8 +108,18 @@ def refuse_what_cannot_start(settings: Settings) -> None:
         )
 
 
+def refuse_questions(scenario: Scenario) -> None:
+    """Refuse a scenario of questions: each run would need its own pass alone. Raises UsageError."""
+    if scenario.quality is not None:
+        raise UsageError(
+            f"scenario {scenario.name}: quality goes with bench.py alone: leave it out here, and "
+            "ask the questions of each server with bench.py"
+        )
+
+
 def check_pair(pair: Pair, scenario: Scenario, environ: Mapping[str, str]) -> None:
     """Refuse what would show only after a server's start. Raises UsageError, BenchError."""
+    refuse_questions(scenario)
     models = [server.scenario(scenario).model for server in pair.values()]
     if models[0] != models[1]:
         shown = " and ".join(printable(model, 100) for model in models)

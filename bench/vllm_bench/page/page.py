@@ -34,7 +34,7 @@ from ..summary.again import again
 from ..summary.environment import environment
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries, with_classes
-from ..tables.level_lines import repeat_lines, server_lines, stability_lines
+from ..tables.level_lines import answer_lines, repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
 from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
@@ -119,7 +119,7 @@ def _section(
         "errors": errors_table(runs),
         "figures": figures_table(with_classes(runs)),
         "fairness": [line for one in own for line in fairness_lines(one)],
-        "lines": [*stability_lines(series), *repeat_lines(series), *unbounded(series)],
+        "lines": _lines(series),
         "server_lines": server_lines(series),
         "footnotes": footnotes(series),
         "again": again(series, name),
@@ -131,6 +131,16 @@ def _section(
             "timelines": [chart for _, chart in timelines],
         },
     }
+
+
+def _lines(series: Series) -> list[str]:
+    """Return what is said under the table of levels."""
+    return [
+        *answer_lines(series),
+        *stability_lines(series),
+        *repeat_lines(series),
+        *unbounded(series),
+    ]
 
 
 def _class_charts(

@@ -8,13 +8,13 @@ import json
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..prompts.count import TokenCounter, best_counter
-from ..prompts.fit import Draw, choose_prompts
+from ..prompts.fit import ANY_LENGTH, Draw, choose_natural, choose_prompts
 from ..prompts.order import derive_seed, permutation
 from ..prompts.own.conversations import (
     Conversation,
@@ -24,14 +24,15 @@ from ..prompts.own.conversations import (
     read_conversations,
 )
 from ..prompts.own.rows import NOBODY
-from ..prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
+from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
 from ..scenario.load import LoadLevel, levels_of
+from ..scenario.load_keys import ARRIVAL_KEYS
 from ..scenario.scenario import Scenario, ScenarioError
 from ..sessions.session import SessionError, Sessions
 from ..vllm.server import Server
 from .classes import Flow, flows_of
 from .part import Part
-from .plan import Plan
+from .plan import Asked, Plan
 from .request import chat_messages, completion_text, make_target, tokenized_fields
 from .sessions.conversations import conversation_plays
 from .times import drawn_times, replay_notes, schedule_seed, trace_times
@@ -57,6 +58,7 @@ class Material:
     api_key: str | None = None
     block_size: int | None = None  # of the server's prefix cache, in tokens
     token_ids: TokenIds | None = None  # how the server says them
+    answers: Mapping[str, str] = field(default_factory=dict)  # to questions, by the prompt's id
 
 
 def plans_of(
@@ -73,10 +75,37 @@ def plans_of(
     found: list[Plan] = []
     for repeat in range(1, scenario.repeats + 1):
         for level in levels_of(scenario):
-            plan = Plan(scenario, level, repeat, _parts(scenario, draws, level, repeat))
+            asked: Asked | None = "load" if scenario.quality else None
+            parts = _parts(scenario, draws, level, repeat)
+            plan = Plan(scenario, level, repeat, parts, asked=asked)
             several = len(plan.drawn) > 1  # the only class is alone in the mix
             found += [plan, *(_alone(plan, part) for part in plan.drawn if each_alone and several)]
-    return found
+    return _with_passes_alone(scenario, materials[0], found) if scenario.quality else found
+
+
+def _with_passes_alone(scenario: Scenario, material: Material, found: list[Plan]) -> list[Plan]:
+    """Return the runs of questions, after one that asks them one at a time; perhaps again, last."""
+
+    def one_at_a_time(asked: Asked) -> Plan:
+        alone, level = _one_at_a_time(scenario, asked), LoadLevel(concurrency=1)
+        draw = _Draw(**{**vars(material), "scenario": alone})
+        return Plan(alone, level, 1, (draw.part(level, 1),), asked=asked)
+
+    again = [one_at_a_time("again")] if scenario.quality and scenario.quality.again else []
+    return [one_at_a_time("alone"), *found, *again]
+
+
+def _one_at_a_time(scenario: Scenario, asked: Asked) -> Scenario:
+    """Return the scenario of questions as one stream asks them, the pass in its label.
+
+    Objectives are on the levels: nobody asks for a rate of one stream.
+    """
+    given = scenario.model_dump(exclude_unset=True)
+    gone = (*ARRIVAL_KEYS, "start", "repeats", "slo", "slo_tiers")
+    given = {key: value for key, value in given.items() if key not in gone}
+    alone = Scenario.model_validate({**given, "concurrencies": [1]})
+    label = "-".join(filter(None, (scenario.label, f"quality-{asked}")))
+    return alone.model_copy(update={"label": label})
 
 
 def _parts(
@@ -110,7 +139,8 @@ class _Draw(Material):
         scenario = self.scenario
         if flow is not None and flow.lasts_s is not None:
             scenario = scenario.model_copy(update={"duration_s": flow.lasts_s})
-        made = functools.partial(Part, scenario, level, repeat, make_target(scenario, self.api_key))
+        target = make_target(scenario, self.api_key)
+        made = functools.partial(Part, scenario, level, repeat, target, answers=self.answers)
         warmups = warmup_count(scenario, level)
         if scenario.trace is not None:
             return self._recorded(made, scenario, level, repeat)
@@ -425,8 +455,28 @@ def scenario_prompts(
     Each repeat of a run has its own draw. Raises PromptError.
     """
     wanted = scenario.num_requests or 1 if count is None else count
+    if scenario.quality is not None:
+        return _questions(scenario, source, counter, wanted)
     draw = Draw(source, wanted, prompts_seed(scenario, repeat), counter)
     return choose_prompts(draw, scenario.prompt_fit, scenario.prefill_tokens)
+
+
+def _questions(
+    scenario: Scenario, source: PromptSource, counter: TokenCounter, count: int
+) -> PromptSet:
+    """Return questions, whatever their length, the same ones in each run.
+
+    More than are asked are for the warm-up. Raises PromptError where there are too few.
+    """
+    asked = scenario.num_requests or 0
+    draw = Draw(source, count, prompts_seed(scenario), counter)
+    found = choose_natural(draw, ANY_LENGTH)
+    if found.distinct < min(asked, count):
+        raise PromptError(
+            f"{source.dataset}: {found.distinct} questions can be asked, fewer than {asked}: set "
+            "quality.questions"
+        )
+    return found
 
 
 def prompts_seed(scenario: Scenario, repeat: int = 1) -> int:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class Part:
     place: int = 0  # among the scenario's classes
     of: int = 1
     whole: Whole = Whole()
+    answers: Mapping[str, str] = field(default_factory=dict)  # to questions, by the prompt's id
 
     @functools.cached_property
     def measured(self) -> int:
@@ -318,7 +319,7 @@ class Part:
             exact_tokens=exact_tokens(self.scenario),
             start_ns=start_ns,
             secrets=self.secrets,
-            keep_text=self._form is not None,
+            keep_text=self._form is not None or bool(self.answers),
             form=self._form,
         )
 

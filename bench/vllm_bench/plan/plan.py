@@ -12,7 +12,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -26,6 +26,9 @@ from .requests import Role
 from .share import Share
 from .times import schedule_facts, start_facts
 
+# A pass over questions: one at a time, at a level of load, or one at a time once more.
+Asked = Literal["alone", "load", "again"]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -36,6 +39,7 @@ class Plan:
     repeat: int  # from 1
     drawn: tuple[Part, ...]  # of each class, or one of all; `parts` know the run's name as well
     alone: str | None = None  # the class that is sent without the others
+    asked: Asked | None = None  # of questions: which pass over them it is
     time_utc: str = "TIME"
     traced: bool = False  # whether each request carries a traceparent
 
@@ -69,6 +73,7 @@ class Plan:
         """Which of the scenario's runs this is, for people: `8 streams, repeat 2 of 3`."""
         repeats = self.scenario.repeats
         alone = f", {self.alone} alone" if self.alone else ""
+        alone = alone or ("" if self.asked in (None, "load") else f", asked {self.asked}")
         repeat = f", repeat {self.repeat} of {repeats}" if repeats > 1 else ""
         return f"{self.level.words}{alone}{repeat}"
 
@@ -166,8 +171,17 @@ class Plan:
             "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
             "alone": self.alone,
             **(self.drawn[0].session_facts if len(self.drawn) == 1 else {}),
+            "quality": self._questions,
         }
         return {key: value for key, value in found.items() if value not in (None, {})}
+
+    @property
+    def _questions(self) -> dict[str, Any] | None:
+        """Which pass over which questions it is; None: its prompts are no questions."""
+        quality = self.scenario.quality
+        if quality is None or self.asked is None:
+            return None
+        return {"pass": self.asked, "set": quality.set, "questions": quality.questions}
 
     @property
     def _asked(self) -> Scenario:

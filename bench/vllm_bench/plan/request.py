@@ -15,6 +15,7 @@ from ..vllm.address import Tls
 from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
+MOST_SEED = 2**31  # some servers keep a seed in 32 bits
 PATHS = {
     "chat": "/chat/completions",
     "completions": "/completions",
@@ -130,6 +131,8 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
     for key in ("priority", "tools", "tool_choice"):
         if (value := getattr(scenario, key)) is not None:
             body[key] = value
+    if scenario.quality is not None:  # nothing but the load may differ between two passes
+        body |= {"top_p": 1.0, "seed": scenario.seed % MOST_SEED}
     return {**body, **_form(scenario), **scenario.extra_body}
 
 

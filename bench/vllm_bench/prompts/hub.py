@@ -30,6 +30,22 @@ class Fetched:
 
 def fetch(hub_set: HubSet, token: str | None) -> Fetched:
     """Download the set and take its prompts. Raises PromptError; never returns another set."""
+    rows, revision = fetch_rows(hub_set, token)
+    texts = [_prompt_text(hub_set, row) for row in rows]
+    prompts = [
+        user_prompt(f"{hub_set.name}:{row_number}", text)
+        for row_number, text in enumerate(texts)
+        if text is not None
+    ]
+    source = without_repeats(hub_set.name, prompts, {NOBODY: texts.count(None)})
+    return Fetched(source, revision, len(texts))
+
+
+def fetch_rows(hub_set: HubSet, token: str | None) -> tuple[Any, str | None]:
+    """Download the set; return its rows, each with the set's columns, and its revision.
+
+    Raises PromptError.
+    """
     revision = _resolve_revision(hub_set, token)
     try:
         rows = _load(hub_set, token, revision)
@@ -41,14 +57,7 @@ def fetch(hub_set: HubSet, token: str | None) -> Fetched:
             f"{hub_set.name}: {hub_set.url} has no column {', '.join(missing)} any more"
             f" (it has {', '.join(rows.column_names)})"
         )
-    texts = [_prompt_text(hub_set, row) for row in rows.select_columns(list(hub_set.columns))]
-    prompts = [
-        user_prompt(f"{hub_set.name}:{row_number}", text)
-        for row_number, text in enumerate(texts)
-        if text is not None
-    ]
-    source = without_repeats(hub_set.name, prompts, {NOBODY: texts.count(None)})
-    return Fetched(source, revision, len(texts))
+    return rows.select_columns(list(hub_set.columns)), revision
 
 
 def _prompt_text(hub_set: HubSet, row: Mapping[str, Any]) -> str | None:
@@ -91,6 +100,7 @@ def _load(hub_set: HubSet, token: str | None, revision: str | None) -> Any:
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     return datasets.load_dataset(
         hub_set.repo,
+        name=hub_set.config,
         data_files=hub_set.data_file,
         split=hub_set.split,
         revision=revision,

@@ -18,7 +18,7 @@ from .text import file_name, printable
 # Files that summarize.py writes; a shell's `results/*.csv` includes them.
 OWN_FILES = ("summary.csv", "summary_levels.csv", "summary.json")
 NEEDED = ("run_id", "scenario", "t_scheduled_s", "t_end_s", "max_tokens", "token_events")
-FOLDERS = ("tokens", "telemetry", "server_metrics", "plans")  # of a run's other files
+FOLDERS = ("tokens", "telemetry", "server_metrics", "plans", "answers")  # of a run's other files
 ANY_SIZE = 2**62  # a file is looked into; reading it has a bound
 MOST_TOLD = 3  # cells that were left out
 

@@ -24,6 +24,8 @@ WRITTEN = (
     ("telemetry", ".csv"),
     ("server_metrics", ".csv"),
     ("plans", ".csv"),
+    ("answers", ".csv"),
+    ("answers", ".jsonl"),
 )
 PICTURES = (
     *("ttft_cdf", "ttfa_cdf", "latency_cdf", "itl_cdf", "chunk_gap_cdf"),

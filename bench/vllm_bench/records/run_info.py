@@ -266,6 +266,7 @@ SHAPE: dict[str, Shape] = {
                 "plan": PLAN,
             }
         },
+        "quality": {**dict.fromkeys(("pass", "set"), text), "questions": count},
     },
     "unmeasured": {"*": tokens},
     "sessions": {"gaps_cut_s": at_least_0, "*": count},

@@ -24,7 +24,7 @@ SETTINGS = (
     *("priority", "response_format", "tools", "tool_choice"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
     *("history", "max_gap_s", "depth", "length_divisor"),
-    *("start", "max_in_flight", "warmup_requests", "classes"),
+    *("start", "max_in_flight", "warmup_requests", "classes", "quality"),
     *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),
 )
 SERVER = ("version", "model_root", "max_model_len", "cache_config", "system_fingerprint")

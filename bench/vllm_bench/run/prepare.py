@@ -22,6 +22,7 @@ from ..plan.plan import Plan
 from ..plan.request import scenario_tls, tokenize_body
 from ..prompts.prompt import Prompt, PromptError
 from ..prompts.source import default_cache_dir, load_source
+from ..quality.sets import read_questions
 from ..records.same_run import RunKey
 from ..records.text import masked, printable
 from ..scenario.scenario import Scenario, ScenarioError
@@ -203,10 +204,13 @@ def _material(
     """Return what the requests of a scenario, or of a class, are drawn from."""
     cache_dir = default_cache_dir(environ)
     api_key = api_key_of(scenario, environ) if server else None  # without a server nothing is sent
+    hf_token, answers = environ.get("HF_TOKEN"), dict[str, str]()
     with _told_of(scenario, environ):
-        source = load_source(
-            scenario.dataset, cache_dir=cache_dir, hf_token=environ.get("HF_TOKEN")
-        )
+        if scenario.quality is not None:
+            asked = read_questions(scenario.quality.set, cache_dir=cache_dir, hf_token=hf_token)
+            source, answers = asked.source, dict(asked.answers)
+        else:
+            source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=hf_token)
         if scenario.endpoint == "completions" and any(p.pictures for p in source.prompts):
             raise PromptError("pictures need endpoint: chat or responses")
         counter = scenario_counter(scenario, server, cache_dir)
@@ -220,6 +224,7 @@ def _material(
         api_key,
         block_size,
         ids,
+        answers,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from ..interrupts import Interrupts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
+from ..records.beside.answers import AnswerWriter
 from ..records.request_record import RecordWriter, RequestRecord
 from ..records.run_info import ClockPair, RunStatus
 from ..reply.back_off import turned_away
@@ -72,10 +73,16 @@ class RunResult:
     notes: tuple[str, ...]
 
 
-def run_plan(
-    plan: Plan, rows_path: Path, tokens_folder: Path | None, workers: int, watch: Watch
-) -> RunResult:
-    """Run the plan, write one row per request and, if asked, the stamp of each token.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is written beside the rows, if it is."""
+
+    tokens: Path | None = None  # the folder for the stamp of each token
+    texts: bool = False  # what answers to questions say, beside whether they are right
+
+
+def run_plan(plan: Plan, rows_path: Path, kept: Kept, workers: int, watch: Watch) -> RunResult:
+    """Run the plan, write one row per request and what else is kept; of questions the answers.
 
     Raises RunError where a worker can't start, OSError where files can't be written,
     KeyboardInterrupt where a signal comes before there is anything to lose; later ones are only
@@ -94,9 +101,16 @@ def run_plan(
                 how = plan.start_facts(tally.unmeasured.warmup_latency_s)
                 start = start_all(crew, how.get("start_spread_s", 0.0))
                 watch.on_start(start, how)
-                tally.begin(start.monotonic_ns, tokens_folder)
+                tally.begin(start.monotonic_ns, kept.tokens, _answers(plan, rows_path, kept))
                 run.begin(start, how)
             return run.follow(watch)
+
+
+def _answers(plan: Plan, rows_path: Path, kept: Kept) -> AnswerWriter | None:
+    """Return where answers are written; None: the prompts are no questions."""
+    if plan.asked is None:
+        return None
+    return AnswerWriter(rows_path.parent / "answers", plan.run_id, texts=kept.texts)
 
 
 class _Run:

@@ -47,7 +47,7 @@ from .prepare import (
     server_of,
 )
 from .resume import complete_runs, continued
-from .runner import Enough, RunResult, Watch, run_plan
+from .runner import Enough, Kept, RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
 BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
@@ -75,6 +75,7 @@ class Session:
     profile_s: float | None = None  # of each run, for which the server profiles itself
     traced: bool = False  # send a traceparent with each request
     each_alone: bool = False  # after a run of classes one of each class without the others
+    texts: bool = False  # write what answers to questions say
     experiment: Mapping[str, Any] = field(default_factory=dict)  # of which its runs are a part
     enough: Callable[[Plan], Enough] | None = None  # when a run may end early; None: never
     said: Mapping[str, Any] | None = None  # settings in force, as whoever started the server knows
@@ -258,10 +259,10 @@ class Session:
 
         write_plan(self._plan_file(plan), plan)
         write_run_info(path, info)
-        tokens = self.folder / "tokens" if self.tokens else None
+        kept = Kept(self.folder / "tokens" if self.tokens else None, self.texts)
         own = dataclasses.replace(watch, on_start=on_start)
         try:
-            result = run_plan(plan, self._rows(plan), tokens, workers, own)
+            result = run_plan(plan, self._rows(plan), kept, workers, own)
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(

@@ -12,6 +12,8 @@ from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
 from ..plan.sessions.counts import SessionCounts
+from ..quality.row import answer_row
+from ..records.beside.answers import AnswerRow, AnswerWriter
 from ..records.beside.token_file import TokenWriter
 from ..records.request_record import RecordWriter, RequestRecord
 from ..reply.exchange import Exchange, Failure, PackedSegment
@@ -36,13 +38,17 @@ class Tally:
         self._progress = progress
         self._rows = rows
         self._tokens: TokenWriter | None = None
+        self._answers: AnswerWriter | None = None  # where the prompts are questions
         self._start_ns = time.perf_counter_ns()  # of the warm-up, until the run's own start
         self._open: dict[int, Reply] = {}  # replies that have begun and not ended
         self._ended: list[tuple[RequestRecord, Reply]] = []  # measured, not yet written
 
-    def begin(self, start_ns: int, tokens_folder: Path | None) -> None:
+    def begin(
+        self, start_ns: int, tokens_folder: Path | None, answers: AnswerWriter | None = None
+    ) -> None:
         """Note the start. Raises OSError."""
         self._start_ns = start_ns
+        self._answers = answers
         if tokens_folder is not None:
             self._tokens = TokenWriter(tokens_folder, self._plan.run_id)
 
@@ -96,12 +102,24 @@ class Tally:
             for record, reply in ended:
                 self._tokens.write(record.request_index, grouped(reply, self._start_ns))
             self._tokens.flush()
+        if self._answers is not None:
+            self._answers.write(
+                [self._answer(*one) for one in ended if one[0].error_kind is None],
+                self._plan.secrets,
+            )
         return records
 
+    def _answer(self, record: RequestRecord, reply: Reply) -> tuple[AnswerRow, str]:
+        """Return the row of a success on a question, and what it says."""
+        wanted = self._plan.part(record.request_index).answers[record.prompt_id]
+        text, hide = reply.text or "", self._plan.secrets
+        return answer_row(record, text, wanted, cut=reply.text_cut, secrets=hide), text
+
     def close(self) -> None:
-        """Close the stamps' file. Raises OSError."""
-        if self._tokens is not None:
-            self._tokens.close()
+        """Close the files beside the rows. Raises OSError."""
+        for file in (self._tokens, self._answers):
+            if file is not None:
+                file.close()
 
     def _reply(self, index: int) -> Reply:
         if index not in self._open:

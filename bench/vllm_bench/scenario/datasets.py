@@ -27,6 +27,7 @@ class HubSet:
     noise: Mapping[str, str] = field(default_factory=dict)  # by column, a pattern to remove
     split: str = "train"
     data_file: str | None = None  # the file to read if the repository has several
+    config: str | None = None  # which of the repository's sets, if it has several
     warning: str | None = None  # what people must know before they use it
 
     @property
@@ -76,6 +77,17 @@ _ALL = (
         data_file="ShareGPT_V3_unfiltered_cleaned_split.json",
         warning="ShareGPT is what unknown people typed: expect personal data, an unclear licence",
     ),
+)
+
+# {"question": "A robe takes 2 bolts of blue fiber and half …", "answer": "It takes … #### 3"}
+# Questions with answers, for `quality`: its answers must not be sent, so it is no data set.
+GSM8K = HubSet(
+    name="gsm8k",
+    repo="openai/gsm8k",
+    licence="MIT",
+    columns=("question", "answer"),
+    config="main",
+    split="test",
 )
 
 ALIASES = {"sharegpt": "alpaca"}  # the seed's name for the Alpaca instructions

@@ -37,6 +37,11 @@ ARRIVAL_KEYS = (
     *("request_rates", "arrival", "cv", "burst_size", "ramp_s", "speed", "trace"),
     *("num_requests", "max_in_flight", "concurrencies"),
 )
+# A scenario's own `quality` replaces these in defaults, since it decides them.
+DECIDED = (
+    *("dataset", "prefill_tokens", "prompt_fit", "temperature", "ignore_eos"),
+    *("num_requests", "duration_s"),
+)
 # A scenario's own key replaces the others of its group in defaults.
 ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
@@ -94,6 +99,29 @@ class Conversations(Keys):
         {"share": 0.7, "wait_s": 2},
         None,
     )
+
+
+QUESTIONS = ("arithmetic", "gsm8k")
+
+
+class Quality(Keys):
+    """Questions whose answers are known: first asked one at a time, then at each level."""
+
+    set: str = setting("the questions: arithmetic, gsm8k, or file:PATH", "gsm8k", "arithmetic")
+    questions: int = setting("how many are asked, once in each run", 200, 400, ge=20, le=100_000)
+    again: bool = setting("ask one at a time once more, last: the server's own noise", True, False)
+
+    @field_validator("set")
+    @classmethod
+    def _known_set(cls, value: str) -> str:
+        if value in QUESTIONS or (value.startswith("file:") and len(value) > len("file:")):
+            return value
+        raise ValueError(f"must be one of {', '.join(QUESTIONS)}, file:PATH")
+
+    @property
+    def dataset(self) -> str:
+        """The set's name among those of prompts."""
+        return self.set if self.set.startswith("file:") else f"quality:{self.set}"
 
 
 class Prefix(Keys):
@@ -409,6 +437,7 @@ def replaced(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> dict[Any, An
     }
     if lower.get("concurrencies") and upper.get("concurrencies"):
         gone.discard("trace")  # of sessions: other streams play it too
+    gone |= set(DECIDED) if upper.get("quality") is not None else set()
     return {**{key: value for key, value in lower.items() if key not in gone}, **upper}
 
 

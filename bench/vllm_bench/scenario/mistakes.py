@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations, Prefix, ToolCalls
+from .load_keys import Conversations, Prefix, Quality, ToolCalls
+
+NESTED = (Conversations, ToolCalls, Prefix, Quality)  # keys within a key
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
@@ -63,7 +65,7 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}" + nearest(
             str(error["loc"][-1]),
-            [*Conversations.model_fields, *ToolCalls.model_fields, *Prefix.model_fields],
+            [k for keys in NESTED for k in keys.model_fields],
         )
     what = _wanted(error, examples)
     if not key:

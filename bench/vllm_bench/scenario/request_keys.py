@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, field_validator, model_validator
+from pydantic import AfterValidator, ValidationError, field_validator, model_validator
 
 from .datasets import DATASETS
 from .forms.answer_form import known_format
 from .forms.tools import known_choice, known_tools
-from .load_keys import LONGEST_S, Keys, Prefix, setting
+from .load_keys import LONGEST_S, QUESTIONS, Keys, Prefix, Quality, setting
 from .mistakes import nearest, sendable_body, sendable_headers
 from .objectives import Slo
 
@@ -96,7 +96,8 @@ class RequestKeys(Keys):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str) -> str:
-        if value in DATASETS or (value.startswith("file:") and len(value) > len("file:")):
+        own = [f"quality:{name}" for name in QUESTIONS]  # as `quality` sets it
+        if value in (*DATASETS, *own) or (value.startswith("file:") and len(value) > len("file:")):
             return value
         raise ValueError(
             f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
@@ -145,3 +146,48 @@ class RequestKeys(Keys):
             yield "tool_choice goes only with tools"
         elif wrong := known_choice(self.tool_choice, self.tools or ()):
             yield wrong
+
+
+# ---- questions with answers in the place of prompts ----
+
+# Keys that decide what a scenario with quality asks, or how often: it decides that itself.
+UNFIT: dict[str, tuple[object, ...]] = {
+    "trace": (None,),
+    "conversations": (None,),
+    "classes": (None,),
+    **dict.fromkeys(("prefix", "response_format", "tools"), (None,)),
+    "duration_s": (None,),
+    "prefill_tokens": (None,),
+    "prompt_fit": ("natural",),
+    "temperature": (0,),
+    "ignore_eos": (False,),
+    "cache": ("run", "cold"),  # else a second pass reads what the first one left in the cache
+}
+UNFIT_BODY = ("n", "best_of", "min_tokens", "use_beam_search")
+
+
+def with_questions(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a scenario's settings with those that its `quality` decides."""
+    try:
+        quality = Quality.model_validate(given["quality"])
+    except ValidationError:  # to be told in its place
+        return given
+    decided = {"dataset": quality.dataset, "num_requests": quality.questions}
+    return {**decided, **{key: value for key, value in given.items() if value is not None}}
+
+
+def quality_problems(keys: RequestKeys, quality: Quality) -> Iterator[str]:
+    """Yield what doesn't go with questions in a scenario's settings."""
+    for key, fit in UNFIT.items():
+        value = getattr(keys, key)
+        if value not in fit:
+            yield f"{key}: {value} doesn't go with quality (docs/QUALITY.md)"
+    if keys.dataset != quality.dataset:
+        yield "dataset doesn't go with quality, whose questions are the prompts"
+    if getattr(keys, "num_requests", None) != quality.questions:
+        yield "num_requests doesn't go with quality: each of its questions is asked once"
+    for key in UNFIT_BODY:
+        if keys.extra_body.get(key) not in (None, False, 0, 1):
+            yield f"extra_body.{key} doesn't go with quality: one answer each, as long as it wants"
+    if keys.extra_body.get("top_p", 1) != 1:
+        yield "extra_body.top_p doesn't go with quality, which asks at top_p 1"

@@ -14,10 +14,10 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import UsageError
 from .by_flags import FLAGS
-from .load_keys import ARRIVAL_KEYS, ClassKeys, LoadKeys, replaced, setting
+from .load_keys import ARRIVAL_KEYS, ClassKeys, LoadKeys, Quality, replaced, setting
 from .mistakes import explain, nearest, short_word, usable_url, variable_name, word
 from .objectives import Tiers
-from .request_keys import RequestKeys
+from .request_keys import RequestKeys, quality_problems, with_questions
 from .secrets import MASK, masked_settings
 from .yaml_file import YamlError, read_yaml
 
@@ -60,10 +60,28 @@ class Scenario(RequestKeys, LoadKeys):
         {"interactive": {"ttft_ms": {"p99": 300}}},
         None,
     )
+    quality: Quality | None = setting(
+        "questions with known answers: which of them load makes wrong (docs/QUALITY.md)",
+        {"set": "arithmetic", "questions": 400},
+        None,
+    )
     gpus: int | None = setting(
         "number of the server's GPUs (default: those sampled)", 2, None, ge=1
     )
     gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _questions_are_the_prompts(cls, given: Any) -> Any:
+        asked = isinstance(given, dict) and given.get("quality") is not None
+        return with_questions(given) if asked else given
+
+    @model_validator(mode="after")
+    def _quality_decides(self) -> Scenario:
+        problems = [*quality_problems(self, self.quality)] if self.quality else []
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     @model_validator(mode="after")
     def _load_and_prompts_agree(self) -> Scenario:

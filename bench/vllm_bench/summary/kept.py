@@ -33,7 +33,7 @@ MOST_BYTES = 2**26
 QUIET_NS = 2_000_000_000  # files younger than this may change again within one tick of their times
 BESIDE = (
     *("tokens/{}.npz", "tokens/{}.part", "telemetry/{}.csv", "server_metrics/{}.csv"),
-    "calibration/{}.json",
+    *("calibration/{}.json", "answers/{}.csv"),
 )
 NO_ENTRY = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 

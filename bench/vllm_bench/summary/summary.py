@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers.side import PASSES, AnswersSide, answers_side
+from ..answers.together import with_answers_judged
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
@@ -32,6 +34,7 @@ from ..figures.throughput import (
 )
 from ..figures.token_gaps import find_reads
 from ..figures.window import Window
+from ..records.beside.answers import read_answers
 from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
 from ..records.request_record import RecordsError
@@ -121,6 +124,7 @@ class RunSummary(OfRun):
     answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
     jobs: JobFigures | None  # None: no sessions
+    answers: AnswersSide | None  # to questions; None: the prompts are none, or they are missing
     thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
     prefix: PrefixShares  # what prompts have in common, and what of it was found
@@ -156,6 +160,10 @@ class RunSummary(OfRun):
     def client_reads(self) -> Reads | None:
         """How the tokens were stamped and read; None where the run's JSON doesn't say."""
         return reads_of(self.info)
+
+    def answered(self, answers: AnswersSide | None, verdict: Verdict) -> RunSummary:
+        """Return the summary with answers that were judged with others', and its verdict then."""
+        return replace(self, answers=answers, verdict=verdict)
 
     @property
     def prompts_sha256(self) -> object:
@@ -236,21 +244,25 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
         tiers=_believed(tier_attainments(facts), verdict),
-        peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
-        exact_tokens=None if reads is None else reads.exact,
+        peak_output_tokens_per_s=reads and reads.peak_per_s,
+        exact_tokens=reads and reads.exact,
         verdict=verdict,
         calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
         answers_valid=_answers_valid(facts),
-        turns=_turns(facts),
+        answers=_told(run, partial(_answers, run)),
         class_=facts.class_name,
-        jobs=_jobs(facts),
         thinking=thinking_figures(facts.frame.of(facts.measured)),
         service=service(facts),
+        **_of_sessions(facts),
         **_of_the_server(facts, steady),
     )
+
+
+def _of_sessions(facts: Facts) -> dict[str, Any]:
+    return {"turns": _turns(facts), "jobs": _jobs(facts)}
 
 
 def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
@@ -353,14 +365,24 @@ def _error_groups(facts: Facts) -> tuple[ErrorGroup, ...]:
     )
 
 
+def _answers(run: Run) -> AnswersSide | None:
+    found = run.info.plan.get("quality") if run.info else None
+    asked = next((p for p in PASSES if found and found.get("pass") == p), None)
+    rows = read_answers(run.path) if asked else None
+    return answers_side(rows, asked) if asked and rows is not None else None
+
+
 def with_classes(summaries: Iterable[RunSummary]) -> list[RunSummary]:
     """Return each run, and after it its classes."""
     return [part for run in summaries for part in (run, *run.classes.values())]
 
 
-def sorted_summaries(summaries: list[RunSummary]) -> list[RunSummary]:
-    """Return summaries by scenario, level and time."""
-    return sorted(summaries, key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name))
+def sorted_summaries(summaries: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return summaries by scenario, level and time, answers judged."""
+    return sorted(
+        with_answers_judged(summaries),
+        key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name),
+    )
 
 
 def headline(summaries: Sequence[RunSummary]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..answers.side import Against, AnswersSide
 from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
@@ -405,6 +406,9 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     _absent("energy", "energy"),
     *_figures("cost", Cost, "cost"),
     _absent("cost", "cost"),
+    Column("answers_pass", "of questions: alone, load or again", "answers.asked"),
+    *_figures("answers", AnswersSide, "answers"),
+    *_figures("answers.against", Against, "answers"),
 )
 BY_NAME = {column.name: column for column in SUMMARY_COLUMNS}
 

@@ -37,6 +37,13 @@ class LevelRow:
         return next((one for one in found if one.percentile == percentile), None)
 
 
+def level_match(level: Level) -> float | None:
+    """Return the share of a level's answers that are right; None: there are none."""
+    sides = [run.answers for run in level.runs if run.answers is not None]
+    scored = sum(side.n for side in sides)
+    return sum(side.right for side in sides) / scored if scored else None
+
+
 def over_runs(level: Level, figure: RunColumn) -> Repeated | None:
     """Return a figure over a level's runs: a percentile of all their rows, or their mean."""
     found = PERCENTILE.fullmatch(figure.name)
@@ -173,6 +180,11 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         "goodput_per_s",
         "requests per second that met every objective on one",
         "level.attainment.goodput_per_s",
+    ),
+    Column(
+        "answers_match",
+        "exact match of the answers to questions, over all runs, 0 to 1",
+        lambda row: level_match(row.level),
     ),
     *(column for q in PERCENTILES for column in _slowdown(q)),
     Column(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..answers.lost import side_words
 from ..figures.absent import observed
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
@@ -50,6 +51,7 @@ def sections(series: Series) -> list[Section]:
     found = (
         Section("Objectives", [], objective_lines(series)),
         Section("Jobs", [], job_lines(series)),
+        Section("Answers", [], answer_lines(series)),
         Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
@@ -130,6 +132,15 @@ def _share(found: Attainment) -> str:
 def job_lines(series: Series) -> list[str]:
     """Return a line for each run of sessions: how many ended, and what became of the others."""
     return [f"{words}: {run.jobs.words}" for words, run in series.run_words if run.jobs]
+
+
+def answer_lines(series: Series) -> list[str]:
+    """Return a line for each run of questions: how many are right, and which were lost."""
+    return [
+        f"{words}: {side_words(run.answers)}"
+        for words, run in series.run_words
+        if run.answers is not None
+    ]
 
 
 def thinking_lines(series: Series) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from ..model.sums import worked_out
 from .errors import ApiError, bad_value, invalid
 from .settings import Settings
 from .tokens import EOS, chat_prompt
@@ -73,6 +74,7 @@ class GenerationRequest:
     priority: int = 0
     adapter: str | None = None  # the LoRA that was asked for by its name
     schema: Any = None  # that constrains the answer; None: nothing does
+    worked_out: str | None = None  # the reply to a sum; None: the usual words
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,15 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         priority=body.get("priority") or 0,
         adapter=model if model in dict(settings.adapters) else None,
         schema=_schema(endpoint, body, settings),
+        worked_out=worked_out(_last_said(body.get(field))),
     )
+
+
+def _last_said(given: object) -> str:
+    """Return a prompt's text, or that of a chat's last message; empty: it is no plain text."""
+    last = given[-1] if isinstance(given, list) and given else given
+    said = last.get("content") if isinstance(last, dict) else last
+    return said if isinstance(said, str) else ""
 
 
 def _schema(endpoint: str, body: Mapping[str, Any], settings: Settings) -> Any:

@@ -60,6 +60,8 @@ def _make_reply(
         return _structured(ask, rng, voice, settings.thinking.tokens)
     length, ends_itself = _length(ask, rng)
     thinks = rng.randint(*settings.thinking.tokens)
+    if ask.worked_out is not None and not ask.ignore_eos:
+        return _answer(ask, rng.choices(voice, k=thinks * ask.reasoning), settings.thinking.parser)
     tokens = rng.choices(voice, k=length - ends_itself)
     reasoning = min(thinks, len(tokens)) if ask.reasoning else 0
     tokens += [EOS] * ends_itself
@@ -95,6 +97,18 @@ def _structured(
     tokens = [*tokens, *free][: ask.max_tokens]
     pieces = [b"" if t == EOS else orjson.dumps(token_bytes(t).decode())[1:-1] for t in tokens]
     return Reply(tokens, pieces, "stop" if ended else "length", min(thinks, len(tokens)))
+
+
+def _answer(ask: GenerationRequest, thoughts: list[int], parser: str | None) -> Reply:
+    """Return the answer to a sum, after the thoughts and their mark; `max_tokens` may cut it."""
+    mark = [THINK_END] if thoughts and parser else []
+    whole = [*thoughts, *mark, *tokenize(ask.worked_out or ""), EOS]
+    tokens = whole[: ask.max_tokens]
+    bare = (EOS, THINK_END)
+    pieces = [b"" if t in bare else orjson.dumps(token_bytes(t).decode())[1:-1] for t in tokens]
+    end = "stop" if len(tokens) == len(whole) else "length"
+    found = Reply(tokens, pieces, end, min(len(thoughts), len(tokens)))
+    return _marked(found, parser) if thoughts else found
 
 
 def _length(ask: GenerationRequest, rng: random.Random) -> tuple[int, bool]:

@@ -1,0 +1,123 @@
+"""The runs of a session, judged together: each level of questions against the questions alone.
+
+The runs needn't all be asked for: the pass alone is found in the folder, by the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from ..records.beside.answers import read_answers
+from ..records.find_runs import head_of
+from ..records.request_record import RecordsError
+from ..records.row import Rows
+from ..records.run_info import RunInfo
+from ..verdict.verdict import Verdict
+from .lost import CODES, findings, judged
+from .side import AnswersSide, answers_side, paired
+
+
+class Answering(Protocol):
+    """What a run's summary tells of its answers."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def info(self) -> RunInfo | None: ...
+    @property
+    def answers(self) -> AnswersSide | None: ...
+    @property
+    def verdict(self) -> Verdict: ...
+    def answered(self: R, answers: AnswersSide | None, verdict: Verdict) -> R:
+        """Return the run with these answers, and this verdict."""
+
+
+R = TypeVar("R", bound=Answering)
+
+
+def with_answers_judged(summaries: Sequence[R]) -> list[R]:
+    """Return the runs with what their answers say together; to be called again changes nothing.
+
+    A run without questions, or of which nothing new is said, stays the same object.
+    """
+    sessions: dict[object, list[int]] = {}
+    for place, run in enumerate(summaries):
+        if run.info and _questions(run.info):
+            asked = run.info.scenario
+            key = (run.folder, run.info.session, asked.get("name"), str(asked.get("quality")))
+            sessions.setdefault(key, []).append(place)
+    found = list(summaries)
+    for places in sessions.values():
+        for place, run in zip(places, _of_session([found[p] for p in places]), strict=True):
+            found[place] = run
+    return found
+
+
+def _questions(info: RunInfo | None) -> Mapping[str, Any]:
+    """Return which pass over which questions a run is (see plan/plan.py); empty: none."""
+    return (info.plan.get("quality") or {}) if info else {}
+
+
+def _of_session(runs: Sequence[R]) -> list[R]:
+    """Return the runs of one session, each level's answers judged."""
+    passes = [_questions(run.info).get("pass") for run in runs]
+    alone = next((r for r, asked in zip(runs, passes, strict=True) if asked == "alone"), None)
+    rows, side = _alone(runs[0]) if alone is None else (_rows(alone), alone.answers)
+    sides = [_against(run, rows, side) for run in runs]
+    levels = [place for place, asked in enumerate(passes) if asked == "load"]
+    of_levels = iter(judged([one for p in levels if (one := sides[p]) is not None], side))
+    for place in levels:
+        sides[place] = None if sides[place] is None else next(of_levels)
+    return [
+        _told(run, one, found=place in levels)
+        for place, (run, one) in enumerate(zip(runs, sides, strict=True))
+    ]
+
+
+def _alone(run: Answering) -> tuple[Rows | None, AnswersSide | None]:
+    """Return the answers alone of a session whose run of them wasn't asked for, from its files."""
+    for path in sorted(run.folder.glob("*quality-alone-*.json")):
+        info = head_of(path)
+        same = run.info and info and info.session == run.info.session
+        if same and run.info and info and info.scenario["name"] == run.info.scenario["name"]:
+            rows = _readable(path)
+            return rows, None if rows is None else answers_side(rows, "alone")
+    return None, None
+
+
+def _rows(run: Answering) -> Rows | None:
+    return _readable(run.folder / f"{run.name}.csv")
+
+
+def _readable(path: Path) -> Rows | None:
+    """Return a run's answers; None where they are missing, or damaged: its own summary says so."""
+    try:
+        return read_answers(path)
+    except RecordsError:
+        return None
+
+
+def _against(run: Answering, alone: Rows | None, side: AnswersSide | None) -> AnswersSide | None:
+    """Return a run's answers with their pairs, where there are any."""
+    questions, own = _questions(run.info), run.answers
+    rows = None if questions.get("pass") == "alone" else _rows(run)
+    if own is None or rows is None or alone is None or side is None or side.match is None:
+        return own
+    asked = int(questions.get("questions") or 0)
+    return replace(own, against=paired(rows, alone, side.match, asked))
+
+
+def _told(run: R, side: AnswersSide | None, *, found: bool) -> R:
+    """Return a run with its answers; of a level also with what is found about them."""
+    verdict = run.verdict
+    if found:
+        others = [f for f in verdict.findings if f.code not in CODES]
+        every = sorted([*others, *findings(side)], key=lambda f: -f.severity)
+        verdict = replace(verdict, findings=tuple(every))
+    same = (side, verdict) == (run.answers, run.verdict)
+    return run if same else run.answered(side, verdict)

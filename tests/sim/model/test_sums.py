@@ -1,0 +1,89 @@
+"""Sums that the simulator works out, and how load makes them wrong where it is told to."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sim.model.sums import worked_out
+
+from tests.sim.simulated import Simulated
+
+END = "\nEnd with a line `#### <number>`."
+SLOW = ("--exact", "--ttft-ms", "400", "--itl-ms", "0.2")
+ASKED = {"messages": [{"role": "user", "content": f"Compute 7 * 13 - 4.{END}"}], "max_tokens": 64}
+
+
+@pytest.mark.parametrize(
+    ("asked", "value"),
+    [
+        ("7 * 13 - 4", 87),
+        ("10 - 2 - 3", 5),
+        ("2 + 3 * 4", 14),
+        ("(2 + 3) * 4", 20),
+        ("2 * (3 - 5)", -4),
+        ("((7))", 7),
+        ("bolt", 41),
+        ("bolt + pin * 2", 55),
+    ],
+)
+def test_a_sum_is_worked_out(asked: str, value: int) -> None:
+    said = worked_out(f"bolt: 41\npin: 7\nCompute {asked}.{END}")
+    assert said == f"{asked} = {value}\n#### {value}"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Compute 7 * 13.",  # nobody asked for a number on a line
+        f"What is 7 * 13?{END}",
+        f"Compute nail.{END}",
+        *(f"Compute {bad}.{END}" for bad in ("7 *", "7 13", "(7", "7)", "7 / 2", "* 7", "1.5")),
+    ],
+)
+def test_anything_else_is_not(prompt: str) -> None:
+    assert worked_out(prompt) is None
+
+
+@given(st.text("0123456789+-*() abc.\n", max_size=40))
+def test_any_text_may_be_asked(text: str) -> None:
+    worked_out(f"Compute {text}.{END}")
+
+
+def said(server: Simulated, **more: Any) -> str:
+    answer = server.client.post("/v1/chat/completions", json={**ASKED, **more}).json()
+    return str(answer["choices"][0]["message"]["content"])
+
+
+@pytest.mark.process
+def test_an_answer_ends_by_itself_or_is_cut() -> None:
+    with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "0.2") as server:
+        whole = server.client.post("/v1/chat/completions", json=ASKED).json()
+        assert whole["choices"][0]["message"]["content"] == "7 * 13 - 4 = 87\n#### 87"
+        assert whole["choices"][0]["finish_reason"] == "stop"
+        text = {"prompt": ASKED["messages"][0]["content"], "max_tokens": 64}
+        bare = server.client.post("/v1/completions", json=text).json()
+        assert bare["choices"][0]["text"].endswith("#### 87")
+        cut = server.client.post("/v1/chat/completions", json={**ASKED, "max_tokens": 5}).json()
+        assert cut["choices"][0]["finish_reason"] == "length"
+        assert "####" not in cut["choices"][0]["message"]["content"]
+        assert "####" not in said(server, ignore_eos=True)  # a length was asked for, no answer
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("fault", "alone", "under_load"),
+    [
+        ("garbled=3", "7 * 13 - 4 = 87\n#### 87", "8 * 24 - 5 = 98\n#### 98"),
+        ("reworded=3", "7 * 13 - 4 = 87\n#### 87", "so: 7 * 13 - 4 = 87\n#### 87"),
+    ],
+)
+def test_answers_change_above_so_many_in_flight(fault: str, alone: str, under_load: str) -> None:
+    with Simulated(*SLOW, "--faults", fault) as server:
+        assert said(server) == alone
+        with concurrent.futures.ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda _: said(server), range(5)))
+        assert sorted(answers) == sorted([alone] * 3 + [under_load] * 2)
