@@ -205,7 +205,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 def _of(args: argparse.Namespace, scenario: Scenario) -> Of | None:
     """Return what is raised: streams also where --concurrency gives them; None: as usual."""
-    if args.of is None and args.concurrencies and scenario.conversations is None:
+    if args.of is None and args.concurrencies and not scenario.holds_sessions:
         return "concurrency"
     of: Of | None = args.of
     return of

@@ -29,9 +29,10 @@ show. Each level is told apart, and its measures are tested together (Holm).
     cannot tell      neither; with about how many pairs more it would
 
 Measures, and their margins in percent: output_tokens_per_s 2, requests_per_s 2, ttft_p50_ms 5,
-ttft_p95_ms 5, ttft_p99_ms 10, tpot_p50_ms 2, tpot_p95_ms 2, latency_p50_ms 5, latency_p99_ms 10,
-success_rate 0.2, goodput_per_s 2, energy_per_output_token_j 2. In an open loop TTFT and latency
-count from the schedule.
+ttft_p95_ms 5, ttft_p99_ms 10, ttfa_p50_ms 5, ttfa_p95_ms 5 (the answer's first token, where replies
+think), tpot_p50_ms 2, tpot_p95_ms 2, latency_p50_ms 5, latency_p99_ms 10, success_rate 0.2,
+goodput_per_s 2, energy_per_output_token_j 2. In an open loop TTFT and latency count from the
+schedule.
 
 Runs without a partner, and results of other tools, are shown without a word. --history holds one
 candidate against all nights of a folder or label that sent the same, ten days at least: a limit for

@@ -113,7 +113,7 @@ def _parse() -> argparse.Namespace:
 
 def _print_columns() -> int:
     from vllm_bench.records.beside.answers import AnswerRow
-    from vllm_bench.records.beside.samples import GpuRow, ServerRow
+    from vllm_bench.records.beside.samples import GpuRow, SaidRow, ServerRow
     from vllm_bench.records.request_record import RequestRecord
     from vllm_bench.records.row import column_docs
     from vllm_bench.tables.columns import SUMMARY_COLUMNS
@@ -122,7 +122,8 @@ def _print_columns() -> int:
     for title, docs in (
         ("<run_id>.csv, one row per request", column_docs(RequestRecord)),
         ("telemetry/<run_id>.csv, one row per GPU and sample", column_docs(GpuRow)),
-        ("server_metrics/<run_id>.csv, one row per engine and second", column_docs(ServerRow)),
+        ("server_metrics/<run_id>.csv, one row per value that changed", column_docs(SaidRow)),
+        ("what is read of it, one row per engine and second", column_docs(ServerRow)),
         ("answers/<run_id>.csv, one row per question answered", column_docs(AnswerRow)),
         ("summary.csv, one row per run", [(c.name, c.doc) for c in SUMMARY_COLUMNS]),
         ("summary_levels.csv, one row per level of load", [(c.name, c.doc) for c in LEVEL_COLUMNS]),

@@ -144,7 +144,7 @@ def main() -> int:
     beyond = Beyond(
         engines=args.data_parallel_size,
         drafted=args.num_speculative_tokens,
-        adapters=_adapters(args),
+        adapters=tuple(name for name, _ in args.lora_modules),
     )
     plan = Plan(settings, args.host, args.port, pace, args.truth, faults, passed, dev_mode, beyond)
     try:
@@ -234,10 +234,6 @@ def _settings(args: argparse.Namespace) -> Settings:
         adapters=tuple(args.lora_modules),
         profiler=args.profiler_config is not None,
     )
-
-
-def _adapters(args: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(name for name, _ in args.lora_modules)
 
 
 def _positive(text: str) -> int:

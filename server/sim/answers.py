@@ -202,7 +202,8 @@ class StreamedAnswer(Answer):
 
     def put(self, events: Sequence[bytes]) -> None:
         """Hand events to the socket in one write, each as one chunk of the body."""
-        self.connection.write(b"".join(map(http_chunk, events)))
+        # An empty chunk would be the last one: of a response, tokens without text have no event.
+        self.connection.write(b"".join(map(http_chunk, filter(None, events))))
 
     def close(self) -> None:
         """Send what comes after the last token, and end."""

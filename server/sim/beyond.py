@@ -13,6 +13,24 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 LABELS = ("engine", "model_name")
 ACCEPTED = 0.8  # of the drafted tokens at the first place; at each later one of those before
+# vLLM's descriptions.
+HELP = {
+    "prompt_tokens_by_source": "Number of prompt tokens by source.",
+    "external_prefix_cache_queries": "External prefix cache queries from KV connector "
+    "cross-instance cache sharing, in terms of number of queried tokens.",
+    "external_prefix_cache_hits": "External prefix cache hits from KV connector cross-instance "
+    "cache sharing, in terms of number of cached tokens.",
+    "spec_decode_num_drafts": "Number of spec decoding drafts.",
+    "spec_decode_num_draft_tokens": "Number of draft tokens.",
+    "spec_decode_num_accepted_tokens": "Number of accepted tokens.",
+    "spec_decode_num_accepted_tokens_per_pos": "Accepted tokens per draft position.",
+}
+REJECTIONS = "Number of admission attempts rejected by a queue limit, by reason."
+BY_REASON = (
+    "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling "
+    "capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked "
+    "status). Sum of all reasons equals vllm:num_requests_waiting."
+)
 STARTED = "Start time of the process since unix epoch in seconds."
 
 
@@ -24,7 +42,8 @@ class Seen:
     finished: Sequence[int]  # requests
     waiting: Sequence[float]
     rejected: int
-    asked: Sequence[str]  # the models of what is in flight
+    runs: Sequence[str]  # the models of requests that run
+    waits: Sequence[tuple[int, str]]  # the engines and models of those that wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +65,37 @@ class Beyond:
     def families(self, model: str, seen: Seen) -> Iterator[Metric]:
         """Yield the metrics."""
         for name, label, found in self._counters(seen.tokens, seen.finished):
-            family = CounterMetricFamily(f"vllm:{name}", name, labels=[*LABELS, *label])
+            family = CounterMetricFamily(f"vllm:{name}", HELP[name], labels=[*LABELS, *label])
             for engine, values in enumerate(found):
                 for kind, value in values.items():
                     family.add_metric([str(engine), model, *([kind] if label else [])], value)
             yield family
         refused = CounterMetricFamily(
-            "vllm:admission_rejections", "rejections", labels=["model_name", "reason"]
+            "vllm:admission_rejections", REJECTIONS, labels=["model_name", "reason"]
         )
         refused.add_metric([model, "max_num_queued_reqs"], seen.rejected)
+        refused.add_metric([model, "max_num_queued_tokens"], 0)
         yield refused
         by_reason = GaugeMetricFamily(
-            "vllm:num_requests_waiting_by_reason", "by reason", labels=[*LABELS, "reason"]
+            "vllm:num_requests_waiting_by_reason", BY_REASON, labels=[*LABELS, "reason"]
         )
         for engine, value in enumerate(seen.waiting):
-            by_reason.add_metric([str(engine), model, "capacity"], value)
-            by_reason.add_metric([str(engine), model, "deferred"], 0)
+            deferred = sum(
+                place == engine and self._lacks(name, seen) for place, name in seen.waits
+            )
+            by_reason.add_metric([str(engine), model, "capacity"], value - deferred)
+            by_reason.add_metric([str(engine), model, "deferred"], deferred)
         yield by_reason
-        yield from self._adapters(seen.asked)
+        yield from self._adapters(seen.runs)
         if self.engines == 1:  # with several, vLLM's API server has no figures of its process
             start = GaugeMetricFamily("process_start_time_seconds", STARTED)
             start.add_metric([], self.started_s)
             yield start
+
+    def _lacks(self, name: str, seen: Seen) -> bool:
+        """Whether a request waits for its adapter's place: others have it."""
+        others = set(seen.runs) & set(self.adapters) - {name}
+        return name in self.adapters and name not in seen.runs and bool(others)
 
     def _counters(
         self, tokens: Sequence[tuple[int, int, int]], finished: Sequence[int]
@@ -109,12 +137,14 @@ class Beyond:
         yield f"{begin}_accepted_tokens", [], [{"": sum(own.values())} for own in by_place]
         yield f"{begin}_accepted_tokens_per_pos", ["position"], [{**own} for own in by_place]
 
-    def _adapters(self, asked: Sequence[str]) -> Iterator[Metric]:
+    def _adapters(self, runs: Sequence[str]) -> Iterator[Metric]:
         """Yield which adapters are in use: as vLLM, with the time as the value."""
         if not self.adapters:
             return
-        running = ",".join(name for name in self.adapters if name in asked)
+        running = ",".join(name for name in self.adapters if name in runs)
         kinds = ["max_lora", "running_lora_adapters", "waiting_lora_adapters"]
-        family = GaugeMetricFamily("vllm:lora_requests_info", "Running stats on LoRA", labels=kinds)
+        family = GaugeMetricFamily(
+            "vllm:lora_requests_info", "Running stats on lora requests.", labels=kinds
+        )
         family.add_metric([str(len(self.adapters)), running, running], time.time())
         yield family

@@ -182,8 +182,9 @@ class Metrics(Collector):
         yield from self._infos(engine)
         tokens = [(e.prompt_tokens, e.cached_tokens, e.generated_tokens) for e in own]
         finished = [sum(e.finished.values()) for e in own]
-        adapters = [choice.ask.model for choice in self._live]
-        seen = Seen(tokens, finished, waiting, self.rejected, adapters)
+        runs = [c.ask.model for c in self._live if c.started_ns]
+        waits = [(place, c.ask.model) for c, (place, _) in self._live.items() if not c.started_ns]
+        seen = Seen(tokens, finished, waiting, self.rejected, runs, waits)
         yield from self._beyond.families(self._name, seen)
 
     def _at_work(self, engine: EngineState) -> tuple[list[float], list[float]]:

@@ -78,8 +78,11 @@ COMMANDS = {
 }
 
 
-def start(kind: str, folder: Path, *words: str) -> Served:
-    """Start a server, with further words of its command, and wait until it is healthy."""
+def start(kind: str, folder: Path, *words: str, **more: str) -> Served:
+    """Start a server and wait until it is healthy.
+
+    With further words of its command, and with `more` variables of its environment.
+    """
     port, log = free_port(), folder / f"{kind}.log"
     given = ["--port", str(port)] if kind == "simulator" else []
     with log.open("wb") as out:
@@ -88,7 +91,7 @@ def start(kind: str, folder: Path, *words: str) -> Served:
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PORT": str(port)},
+            env={**os.environ, "PORT": str(port), **more},
         )
     served = Served(process, port, log)
     served.wait_healthy()

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from vllm_bench.answers.lost import CODES
 from vllm_bench.answers.together import with_answers_judged
+from vllm_bench.records.beside.families import HISTOGRAMS
 from vllm_bench.records.find_runs import find_runs, load_run
 from vllm_bench.records.run_info import RunInfo, read_run_info
-from vllm_bench.summary.summary import summarize
+from vllm_bench.summary.summary import facts_of, summarize
 
 from tests.e2e.conftest import Served, start
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
@@ -34,7 +35,26 @@ def run(folder: Path, server: Served, dataset: str, **changes: Any) -> tuple[Run
         "request_success": len(found) + beside["warmup"] + beside["tail"],
     }
     assert beside["failed"] == 0
+    check_said(only(folder, "*.csv"), info)
     return info, found
+
+
+def check_said(path: Path, info: RunInfo) -> None:
+    """Check that all families are kept, and that their figures are those of the ledger."""
+    run = load_run(path)
+    facts = facts_of(run)
+    assert facts.said is not None
+    names = {one.name for one in facts.said.series}
+    real = "simulator" not in str(info.server["version"])
+    assert len(names) >= (100 if real else 30)
+    assert f"{HISTOGRAMS['itl']}_bucket" in names
+    said, grown = summarize(run, facts).server_said, moved(info)
+    assert (said.engines, said.counters_absent, said.rejected) == (1, None, None)
+    sources = (said.prompt_computed, said.prompt_from_cache, said.prompt_from_transfer)
+    assert sum(tokens or 0 for tokens in sources) == grown["prompt_tokens"]
+    assert sum((said.finished or {}).values()) == grown["request_success"]
+    absent = (said.spec_acceptance_length, said.lora_running_peak, said.external_hit_rate)
+    assert absent == (None, None, None)
 
 
 def moved(info: RunInfo, *names: str) -> dict[str, float]:

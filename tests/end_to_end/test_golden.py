@@ -7,9 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vllm_bench.summary.summary import summarize
 from vllm_bench.summary.truth import client_errors, read_truth
 
-from tests.end_to_end.golden import EXACT, check, measured, pairs
+from tests.end_to_end.golden import (
+    EXACT,
+    ROUNDED_MS,
+    check,
+    check_causes,
+    check_nothing_is_missing,
+    check_sums,
+    measured,
+    pairs,
+)
 from tests.sim.simulated import Simulated
 
 pytestmark = pytest.mark.process
@@ -65,3 +75,44 @@ def test_the_error_that_calibrate_shows_is_of_these_very_stamps(tmp_path: Path) 
     ]
     assert errors.ttft_error_ms.max == pytest.approx(max(both) / 1e6)
     assert errors.ttft_error_ms.min == pytest.approx(min(both) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("parser", "key", "endpoint"),
+    [
+        ("qwen3", "reasoning", "chat"),
+        ("deepseek_r1", "reasoning_content", "chat"),  # whose count is 0
+        ("qwen3", "reasoning", "responses"),
+    ],
+)
+def test_thoughts_and_answers_are_those_that_the_server_made(
+    tmp_path: Path, parser: str, key: str, endpoint: str
+) -> None:
+    """Some think for longer than a reply may be: they are no failures, and have no answer."""
+    flags = ("--reasoning-parser", parser, "--reasoning-key", key, "--reasoning-tokens", "4-30")
+    with Simulated(*EXACT, *flags) as server:
+        evidence = measured(tmp_path, server, endpoint=endpoint, **FEW)
+    check_nothing_is_missing(evidence)
+    check_sums(evidence)
+    answered = []
+    for pair in pairs(evidence):
+        check_causes(pair)
+        row, thought = pair.row, pair.true["reasoning_tokens"]
+        assert (row.thoughts, row.thinking_tokens) == ("apart", thought)
+        of_answer = pair.seen.stamps_ns[np.cumsum(pair.sent_tokens) > thought]
+        answered.append(of_answer.size > 0)
+        assert (row.visible_events > 0) == answered[-1]
+        if answered[-1]:
+            since_ms = (of_answer[0] - pair.seen.stamps_ns[0]) / 1e6
+            assert abs(row.ttfa_ms - row.ttft_ms - since_ms) <= ROUNDED_MS
+        else:
+            assert np.isnan(row.ttfa_ms)
+    assert {True, False} <= {*answered}
+    figures = summarize(evidence.run).thinking
+    assert figures is not None
+    if figures.of == len(answered):  # there is no window, so that all count
+        made = sum(line["completion_tokens"] for line in evidence.truth)
+        thought = sum(line["reasoning_tokens"] for line in evidence.truth)
+        assert figures.unanswered == answered.count(False)
+        assert figures.token_share == pytest.approx(thought / made)
+        assert (figures.unknown, figures.timed) == (0, answered.count(True))

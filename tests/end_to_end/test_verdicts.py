@@ -116,3 +116,25 @@ def test_a_server_that_says_what_cannot_be_is_told(tmp_path, fault, code, severi
     with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "10", "--faults", fault) as server:
         done, summary = bench(tmp_path, server.url, num_requests=24)
     assert codes(summary)[code] == severity, done.stdout
+
+
+def test_what_a_server_says_beyond_its_load_is_told(tmp_path):
+    flags = ("--exact", "--ttft-ms", "20", "--itl-ms", "15", "--data-parallel-size", "3")
+    faults = "idle_engine, transferred=20, http_503:#30"
+    with Simulated(*flags, "--num-speculative-tokens", "2", "--faults", faults) as server:
+        load = {"max_new_tokens": 64, "concurrencies": [9], "num_requests": 80, "ignore_eos": True}
+        _, summary = bench(tmp_path, server.url, **load)
+    assert codes(summary)["engine_idle"] == "SUSPECT"
+    assert not {"server_restarted", "replicas_in_turn", "ledger_mismatch"} & set(codes(summary))
+    said = summary["runs"][0]["server_said"]
+    assert (said["engines"], said["engines_idle"]) == (3, 1)
+    assert said["engine_balance"] == pytest.approx(1.5, abs=0.2)
+    assert said["spec_acceptance_length"] == pytest.approx(1 + 0.8 + 0.64, abs=0.01)
+    assert said["spec_by_position"] == {
+        "0": pytest.approx(0.8, abs=0.01),
+        "1": pytest.approx(0.64, abs=0.01),
+    }
+    assert said["rejected"] == {"max_num_queued_reqs": 1}
+    assert said["prompt_from_transfer"] > said["prompt_from_cache"] == 0
+    assert 0 < said["external_hit_rate"] < 1
+    assert "speculation" in (tmp_path / "summary.md").read_text()

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vllm_bench.figures.in_flight import SEND_LAG_FLOOR_MS, busy_streams, in_flight, waited_for_cap
 from vllm_bench.figures.throughput import arrival_rates
+from vllm_bench.figures.window import closed_window
+from vllm_bench.records.row import Rows
 
 from tests.support.made_runs import failed_record, frame_of, made_record
 from tests.support.open_runs import due_times, facts_of, served
@@ -92,3 +94,40 @@ def test_of_a_client_that_is_never_late_itself_all_that_is_late_waited(
     late = frame["send_lag_ms"] > SEND_LAG_FLOOR_MS
     assert waited_for_cap(frame, cap, 1).tolist() == late.tolist()
     assert not waited_for_cap(frame, len(due) + 1, 1).any()  # a cap that nobody can reach
+
+
+def held(turns: list[tuple[str, int, float, float]]) -> Rows:
+    """Return rows of one stream's sessions of three turns: name, turn, sent, ended."""
+    columns = {
+        "stream_index": np.zeros(len(turns), dtype=int),
+        "conversation_id": np.array([name for name, *_ in turns], dtype=object),
+        "turn": np.array([turn for _, turn, *_ in turns], dtype=float),
+        "session_turns": np.full(len(turns), 3.0),
+        "error_kind": np.array([None] * len(turns), dtype=object),
+        "t_scheduled_s": np.array([sent for *_, sent, _ in turns]),
+        "t_sent_s": np.array([sent for *_, sent, _ in turns]),
+        "t_end_s": np.array([end for *_, end in turns]),
+    }
+    return Rows(columns)
+
+
+def test_a_session_whose_next_turn_waits_at_the_end_held_its_stream_until_the_last_send() -> None:
+    begun = held([("a", 1, 0, 1), ("a", 2, 5, 6), ("a", 3, 7, 8), ("b", 1, 8, 9), ("b", 2, 20, 21)])
+    other = held([("c", 1, 0.0, 1.0), ("c", 2, 30.0, 31.0)])
+    both = {
+        name: np.concatenate([begun[name], other[name] + (name == "stream_index")])
+        if begun[name].dtype != object
+        else np.concatenate([begun[name], other[name]])
+        for name in begun.columns
+    }
+    rows = Rows(both)
+    window = closed_window(rows, 2)
+    assert window is not None
+    assert (window.start_s, window.end_s) == (1, 30)
+    busy = busy_streams(rows)
+    assert busy is not None
+    assert busy.mean_between(1, 30) == pytest.approx(2)
+    over = {**both, "session_turns": np.array([3, 3, 3, 2, 2, 2, 2.0])}  # b and c are whole
+    ended = closed_window(Rows(over), 2)
+    assert ended is not None
+    assert ended.end_s == 21

@@ -60,6 +60,7 @@ def test_every_verb_of_every_page_exists(page: str) -> None:
 
 
 ROWS = re.findall(r"^\| `([a-z_]+)` \| (.+?) \| .+ \| `(.+)` \|$", SCENARIOS, re.MULTILINE)
+OF_SESSIONS: dict[str, object] = {"trace": "sessions", "concurrencies": [1]}
 # What an example needs beside itself to be a whole scenario.
 BESIDE: dict[str, dict[str, object]] = {
     "arrival": {"request_rates": [2], "num_requests": 1},
@@ -74,6 +75,7 @@ BESIDE: dict[str, dict[str, object]] = {
     "classes": {"request_rates": [2], "num_requests": 9},
     "quality": {"concurrencies": [2]},
     "speed": {"trace": "azure.csv"},
+    **dict.fromkeys(("history", "max_gap_s", "depth", "length_divisor"), OF_SESSIONS),
     "tool_choice": {
         **{"concurrencies": [1], "num_requests": 1},
         "tools": [{"type": "function", "function": {"name": "look_up"}}],

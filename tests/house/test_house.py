@@ -176,7 +176,7 @@ MAY = {
         "lanes",
         "closed_loop",
         "open_loop",
-        "conversation_loop",
+        "session_loop",
         "timer",
         "loop_health",
         "worker",

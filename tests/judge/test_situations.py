@@ -13,7 +13,7 @@ from vllm_bench.planted.inputs import ALIKE, FEW, GROWING, MANY, write_inputs
 from vllm_bench.planted.play import DEFAULTS, MEASURED
 from vllm_bench.planted.situation import Setup, Situation
 from vllm_bench.planted.situations import SITUATIONS
-from vllm_bench.prompts.files import read_prompt_file
+from vllm_bench.prompts.own.files import read_prompt_file
 from vllm_bench.scenario.scenario import Scenario
 from vllm_bench.traces.rows import read_rows
 

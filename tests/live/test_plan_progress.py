@@ -37,7 +37,7 @@ def plan(due_s: tuple[float, ...] = (), **changes: Any) -> Any:
     part = SimpleNamespace(
         open_loop=bool(due_s),
         scenario=SimpleNamespace(max_in_flight=changes.pop("max_in_flight", None)),
-        talk=changes.pop("talk", None),
+        plays=changes.pop("plays", None),
     )
     parts: dict[str, Any] = {
         "measured": len(due_s) or 20,
@@ -110,4 +110,4 @@ def test_a_closed_loop_by_time_is_over_when_its_time_is_and_its_least_requests_a
 
 
 def test_of_conversations_nobody_can_tell() -> None:
-    assert progress_of(plan(talk=object()), lambda: 5, 100.0).in_flight is None
+    assert progress_of(plan(plays=object()), lambda: 5, 100.0).in_flight is None

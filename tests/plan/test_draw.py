@@ -221,7 +221,8 @@ def test_by_time_a_small_set_is_drawn_once_and_used_in_equal_turns(
 def test_turns_of_prompts_make_conversations_and_the_last_may_be_short() -> None:
     (found,) = plans(num_requests=5, conversations={"turns": 2})
     named = [(r.conversation_id, r.turn) for r in found.requests[:5]]
-    ids = found.conversation_ids
+    assert found.plays is not None
+    ids = [script.name for script in found.plays.scripts]
     assert len(set(ids)) == 3
     assert named == [(ids[0], 1), (ids[0], 2), (ids[1], 1), (ids[1], 2), (ids[2], 1)]
     assert found.talk is not None

@@ -195,3 +195,53 @@ def test_what_changes_a_prompt_is_told_to_the_tokenizer_too() -> None:
     text = tokenized_fields(scenario(extra_body=extra, endpoint="completions"))
     assert text == {"add_special_tokens": True}
     assert tokenized_fields(scenario()) == {}
+
+
+def test_a_response_has_its_own_names() -> None:
+    found = body(
+        TALK, "salt", endpoint="responses", system_prompt="Be brief.", ignore_eos=True, stream=True
+    )
+    assert found["input"] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "…"},
+    ]
+    assert (found["instructions"], found["max_output_tokens"]) == ("Be brief.", 16)
+    assert (found["cache_salt"], found["ignore_eos"], found["stream"]) == ("salt", True, True)
+    others = {"messages", "prompt", "max_tokens", "max_completion_tokens", "stream_options"}
+    assert not found.keys() & others
+    assert "instructions" not in body(endpoint="responses")
+    assert make_target(scenario(endpoint="responses"), None).path == "/v1/responses"
+
+
+def test_a_responses_form_stands_under_text() -> None:
+    own = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object"}}}
+    found = body(endpoint="responses", response_format=own)
+    wanted = {"type": "json_schema", "name": "city", "schema": {"type": "object"}}
+    assert found["text"] == {"format": wanted}
+    assert "response_format" not in found
+    plain = body(endpoint="responses", response_format={"type": "json_object"})
+    assert plain["text"] == {"format": {"type": "json_object"}}
+
+
+def test_a_chat_may_name_its_limit_otherwise() -> None:
+    newer = body(max_tokens_field="max_completion_tokens")
+    assert newer["max_completion_tokens"] == 16
+    assert "max_tokens" not in newer
+    assert body()["max_tokens"] == 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoint": "completions", "max_tokens_field": "max_completion_tokens"},
+        {"endpoint": "responses", "max_tokens_field": "max_completion_tokens"},
+        {"endpoint": "responses", "extra_body": {"n": 2}},
+        {"endpoint": "responses", "conversations": {"turns": 2}},
+        {"extra_body": {"max_output_tokens": 3}},
+        {"endpoint": "responses", "extra_body": {"instructions": "x"}},
+    ],
+)
+def test_what_an_endpoint_has_not_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"endpoint|answer|must not set"):
+        scenario(**changes)

@@ -132,7 +132,7 @@ def test_the_warm_up_of_a_run_by_time_is_behind_all_that_it_could_measure() -> N
 def test_many_requests_cost_a_sending_process_a_few_bytes_each() -> None:
     many, small = 300_000, repeating(150, 150)
     prompts = replace(small.prompts, prompts=small.prompts.prompts * (many // 150))
-    plan = replace(small, prompts=prompts, conversation_ids=())
+    plan = replace(small, prompts=prompts)
     opened = replace(
         plan,
         level=replace(plan.level, concurrency=None, request_rate=500.0),

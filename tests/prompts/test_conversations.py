@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.prompts.conversations import (
+from vllm_bench.prompts.own.conversations import (
     Conversation,
     choose_conversations,
     holds_conversations,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vllm_bench.prompts.conversations import holds_conversations, read_conversations
-from vllm_bench.prompts.files import read_prompt_file
+from vllm_bench.prompts.own.conversations import holds_conversations, read_conversations
+from vllm_bench.prompts.own.files import read_prompt_file
+from vllm_bench.prompts.own.rows import CONVERSATIONS, KEYS, SYSTEM
 from vllm_bench.prompts.prompt import PromptError
-from vllm_bench.prompts.rows import CONVERSATIONS, KEYS, SYSTEM
 
 NAMES = st.sampled_from(["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "a", "a.jsonl.gz"])
 WORDS = st.sampled_from(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.prompts import hub as hub_module
-from vllm_bench.prompts.rows import first_human_turn
+from vllm_bench.prompts.own.rows import first_human_turn
 from vllm_bench.prompts.source import load_source, locate
 from vllm_bench.scenario.datasets import DATASETS, HUB_SETS
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.plan.request import make_body
 from vllm_bench.prompts.count import EstimateCounter
-from vllm_bench.prompts.files import read_prompt_file
 from vllm_bench.prompts.fit import Draw, choose_prompts
 from vllm_bench.prompts.listing import json_lines, listing
+from vllm_bench.prompts.own.files import read_prompt_file
 from vllm_bench.prompts.prompt import PromptError
 
 from tests.plan.test_request import scenario

@@ -259,6 +259,6 @@ def test_what_cannot_be_sent_is_refused_by_line_and_reason(
 def test_a_packed_file_that_never_ends_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vllm_bench.prompts.files.MOST_BYTES", 2 << 20)
+    monkeypatch.setattr("vllm_bench.prompts.own.files.MOST_BYTES", 2 << 20)
     dataset = write(tmp_path, "a.txt.gz", gzip.compress(b"word " * 1_000_000))
     assert "unpacked" in error(dataset, tmp_path)

@@ -314,3 +314,17 @@ def test_what_is_of_no_use_in_a_list_is_left_out_and_told(tmp_path: Path, health
     assert problem is not None
     assert "client_health." in problem
     assert None not in info.client_health.get("workers", [])
+
+
+def test_a_file_with_an_older_name_of_a_column_is_read(tmp_path: Path) -> None:
+    """`ttft_visible_ms` was what `ttfa_ms` is; columns that came later are empty."""
+    path = written(tmp_path / "run.csv", [made_record(i, ttfa_ms=120.5) for i in range(3)])
+    columns = [c for c in COLUMNS if c not in ("thoughts", "thinking_tokens")]
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    kept = [[row[COLUMNS.index(c)] for c in columns] for row in rows]
+    kept[0][columns.index("ttfa_ms")] = "ttft_visible_ms"
+    old = with_text(tmp_path / "old.csv", "".join(",".join(row) + "\n" for row in kept))
+    found = read_rows(old)
+    assert found["ttfa_ms"].tolist() == [120.5] * 3
+    assert not found.has("thoughts").any()
+    assert not found.has("thinking_tokens").any()

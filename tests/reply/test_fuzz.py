@@ -18,7 +18,7 @@ from vllm_bench.reply.exchange import Exchange, Failure, Reads, Segment
 from vllm_bench.reply.outcome import GOOD_ENDS, Expectation, judge, reply_to
 from vllm_bench.reply.reply import TIMES_ASKED, TOKENS_BEYOND, Reply
 from vllm_bench.reply.token_reads import grouped
-from vllm_bench.send.conversation_loop import answer_text
+from vllm_bench.send.turns.answer import answer_text
 
 from tests.reply.test_dialects import BODIES, DIALECTS, VARIANTS
 

@@ -308,3 +308,30 @@ def test_usage_that_can_be_true_is_taken(cached: float | None) -> None:
     said = {**counts, "prompt_tokens_details": {"cached_tokens": cached}}
     r = record([(50, A + C + event({"choices": [], "usage": said}) + DONE)])
     assert (r.error_kind, r.prompt_tokens, r.cached_tokens) == (None, 5, cached)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "key"),
+    [
+        (
+            400,
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+            "'max_completion_tokens' instead.",
+            "max_completion_tokens",
+        ),
+        (422, "max_completion_tokens: Extra inputs are not permitted", "max_tokens"),
+        (400, "Unrecognized request argument supplied: max_completion_tokens", "max_tokens"),
+        (400, "max_tokens must be at least 1, got 0.", None),
+        (400, "max_tokens=5000 cannot be greater than max_model_len=2048.", None),
+        (400, "'top_k' is not supported", None),
+        (500, "'max_tokens' is not supported", None),
+    ],
+)
+def test_a_server_that_wants_another_name_of_the_limit_says_which_key_to_set(
+    status: int, said: str, key: str | None
+) -> None:
+    body = orjson.dumps({"error": {"message": said, "param": "max_tokens", "code": "x"}})
+    found = record([(5, body)], http_status=status, content_type="application/json")
+    advice = f"max_tokens_field: {key}"
+    assert (advice in (found.error or "")) == (key is not None)
+    assert said.split(" is ", maxsplit=1)[0] in (found.error or "")

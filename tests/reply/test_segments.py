@@ -30,6 +30,12 @@ WORDS = [
     b"\\u00e9",
     b"}",
     b"]]",
+    b"<think>",
+    b"</think>",
+    rb"\u003c/think\u003E",
+    rb"<\/think>",
+    b"<th",
+    b"ink>",
 ]
 BAD_WORDS = [
     b"",
@@ -86,6 +92,7 @@ def said(reply: Reply) -> dict[str, object]:
         "reasons": reply.finish_reasons,
         "visible": (reply.visible_events, reply.first_visible_ns),
         "finish": reply.finish_ns,
+        "thoughts": (reply.thoughts, reply.thinking_tokens),
         "usage": reply.usage,
         "model": reply.model,
         "fingerprint": reply.fingerprint,

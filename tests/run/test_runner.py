@@ -35,7 +35,7 @@ class Crew:
         self.tickets = Tickets(1)
         self.killed: list[int] = []
         self.workers = [self._worker(number) for number in range(size)]
-        nobody: Any = None
+        nobody: Any = SimpleNamespace(sessions=SimpleNamespace(not_sent=lambda part: 0))
         self.run = _Run(made_plan(1), self.workers, Progress(planned=1, started_s=0.0), nobody)
 
     def _worker(self, number: int) -> Worker:

@@ -358,18 +358,15 @@ def test_a_person_thinks_before_the_next_turn(
     ],
     ids=["cut", "error_event", "no_done"],
 )
-def test_a_turn_that_fails_is_no_part_of_what_follows(
+def test_a_turn_that_fails_ends_its_conversation(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm, script: list[Step]
 ) -> None:
     tiny_vllm.misbehave = lambda number: script if number == 2 else None
     talk = {"turns": 3}
-    run_bench(tmp_path, scenarios(conversations=talk, concurrencies=[1], num_requests=3))
-    first, second, third = completions(tiny_vllm)
-    assert len(history(second)) == 3
-    assert history(third)[:2] == history(second)[:2]
-    assert history(third)[2] != history(second)[2]
-    assert list(rows(tmp_path).sort_values("turn")["error_kind"].isna()) == [True, False, True]
-    assert len(history(first)) == 1
+    run_bench(tmp_path, scenarios(conversations=talk, concurrencies=[1], num_requests=6))
+    assert [len(history(request)) for request in completions(tiny_vllm)] == [1, 3, 1, 3, 5]
+    assert list(rows(tmp_path)["error_kind"].isna()) == [True, False, True, True, True]
+    assert info(tmp_path).sessions["turns_not_sent"] == 1
 
 
 def test_a_cold_cache_finds_no_history_either(

@@ -14,8 +14,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.said_file import Said
+from vllm_bench.records.beside.sample_file import read_server
 from vllm_bench.records.beside.samples import GpuRow
-from vllm_bench.records.row import columns
+from vllm_bench.records.row import Rows, columns
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.watch.gpu_elsewhere import HEADER
 
@@ -81,11 +83,18 @@ def test_a_run_with_two_gpus_of_which_one_throttles_and_one_disappears(
     assert gpu["problems"][0]["text"] in done.stderr
 
 
+def server_of(run: Path) -> tuple[Rows, Said]:
+    rows, said = read_server(run)
+    assert rows is not None
+    assert said is not None
+    return rows, said
+
+
 def test_rows_are_on_one_clock_with_the_requests(bench: Callable[..., Any], tmp_path: Path) -> None:
     assert_ran(bench({}, "--telemetry", **environment(tmp_path, TWO_GPUS)))
     (path,) = (tmp_path / "results").glob("*.csv")
     requests, rows = pd.read_csv(path), telemetry(tmp_path)
-    (server,) = (pd.read_csv(p) for p in (tmp_path / "results" / "server_metrics").glob("*.csv"))
+    server = pd.DataFrame(server_of(path)[0].columns)
     for sampled in (rows, server):
         assert sampled["t_s"].min() < requests["t_sent_s"].min()
         assert sampled["t_s"].max() > requests["t_end_s"].max()
@@ -102,10 +111,15 @@ def test_the_servers_metrics_are_recorded_in_every_run(
     done = bench({})
     assert_ran(done)
     found = observed(tmp_path)
-    (rows,) = (pd.read_csv(p) for p in (tmp_path / "results" / "server_metrics").glob("*.csv"))
+    (path,) = (tmp_path / "results").glob("*.csv")
+    rows, said = server_of(path)
     assert rows["generation_tokens_total"].max() == 48  # the last row is after the last token
     assert rows["generation_tokens_total"].min() == 0
-    assert found["server_metrics"]["rows"] == len(rows)
+    noted = found["server_metrics"]
+    assert (noted["rows"], noted["readings"]) == (said.rows, len(said.t_s))
+    before, after = (sum(v for k, v in said.at(at).items() if "request_success" in k[1])
+                     for at in (0, -1 + len(said.t_s)))  # fmt: skip
+    assert after - before > 0
     assert list(found) == ["server_metrics"]  # no GPUs unless they are asked for
     assert not (tmp_path / "results" / "telemetry").exists()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.reply.exchange import Exchange, Failure
 from vllm_bench.reply.outcome import Expectation, judge
-from vllm_bench.send.conversation_loop import answer_text
+from vllm_bench.send.turns.answer import TAIL_BYTES, answer_text, ended_well
 
 from tests.support.far_end import delta, event, good_stream, usage
 
@@ -132,9 +132,28 @@ def test_a_turn_stays_in_the_history_exactly_where_its_row_is_a_success(
     row = judge(ended(body, stream=stream), expected).record
     said = answer(body, stream=stream)
     assert (said is None) == (row.error_kind is not None)
+    assert ended_well(ended(body, stream=stream), body, stream=stream) == (said is not None)
     assert bool(said) <= (row.visible_events > 0)
 
 
 @given(st.lists(st.text(), min_size=1))
 def test_any_text_comes_through(words: list[str]) -> None:
     assert answer(stream_of(*map(delta, words))) == "".join(words)
+
+
+PADDING = [delta("word ") for _ in range(2 * TAIL_BYTES // len(delta("word ")))]
+
+
+@given(st.lists(st.sampled_from([*good_stream(), delta("b", "abort"), event("{"), b": ping\n\n"])))
+def test_a_long_streams_end_tells_whether_it_succeeded(end: list[bytes]) -> None:
+    body = b"".join([*PADDING, *end])
+    expected = Expectation("r", "s", 1, "r-0", "p", 9999, choices=1, stream=True, start_ns=0)
+    row = judge(ended(body, stream=True), expected).record
+    if row.error_kind != "error_event":
+        assert ended_well(ended(body, stream=True), body, stream=True) == (row.error_kind is None)
+
+
+def test_an_error_before_a_long_streams_end_has_no_good_end() -> None:
+    error = event({"error": {"message": "no", "code": 500}})
+    body = b"".join([*PADDING, error, event("[DONE]")])
+    assert not ended_well(ended(body, stream=True), body, stream=True)

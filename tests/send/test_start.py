@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
-from vllm_bench.plan.share import PlannedRequest, Talk, Target, Timeouts
+from vllm_bench.plan.sessions.script import Course, Plays, Script, Step
+from vllm_bench.plan.share import PlannedRequest, Share, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.send import tickets as tickets_module
-from vllm_bench.send.closed_loop import ClosedLoop, Streams
-from vllm_bench.send.conversation_loop import ConversationLoop
+from vllm_bench.send.closed_loop import ClosedLoop
 from vllm_bench.send.lanes import Lane, Lanes
+from vllm_bench.send.session_loop import SessionLoop
 from vllm_bench.send.tickets import Tickets
 
 MS = 1_000_000
+Loops = ClosedLoop | SessionLoop
 
 
 class Answered(Lanes):
@@ -49,7 +52,7 @@ def request(index: int) -> PlannedRequest:
     return PlannedRequest(index, f"r-{index}", "p", b"{}", 1)
 
 
-def closed(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) -> Streams:
+def closed(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) -> Loops:
     def take() -> PlannedRequest | None:
         number = next(numbers, None)
         return None if number is None else request(number)
@@ -57,17 +60,18 @@ def closed(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) ->
     return ClosedLoop(lanes, take, begins_ns)
 
 
-def talking(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) -> Streams:
+def talking(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) -> Loops:
     requests = [request(n) for n in range(8)]
-    talk = Talk({}, (), ("a",) * 8, turns=1, think_ns=0)
-    return ConversationLoop(lanes, talk, requests, lambda: next(numbers, None), begins_ns)
+    plays = Plays((Script("s", Course((Step(),))),), array("B", [0]), 8)
+    share = Share(lanes.target, 0, 1, len(list(lanes)), (), requests, plays=plays)
+    return SessionLoop(lanes, share, lambda: next(numbers, None), begins_ns)
 
 
-Loop = Callable[[Lanes, Iterator[int | None], list[int]], Streams]
+Loop = Callable[[Lanes, Iterator[int | None], list[int]], Loops]
 both = pytest.mark.parametrize("loop", [closed, talking])
 
 
-def run(loop: Streams) -> int:
+def run(loop: Loops) -> int:
     """Run a loop made in this event loop's place; return when it was started."""
     start_ns = time.perf_counter_ns() + 5 * MS
 

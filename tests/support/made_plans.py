@@ -8,8 +8,11 @@ from typing import Any
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.request import make_target
+from vllm_bench.plan.sessions.conversations import conversation_plays
+from vllm_bench.plan.sessions.script import Plays
 from vllm_bench.prompts.prompt import PromptSet, checksum, user_prompt
 from vllm_bench.scenario.load import levels_of
+from vllm_bench.scenario.scenario import Scenario
 
 from tests.plan.test_request import scenario
 
@@ -27,6 +30,12 @@ def made_prompts(count: int, first: int = 0) -> PromptSet:
         counted_by="nobody",
         notes=(),
     )
+
+
+def made_plays(made: Scenario, ids: list[str], count: int) -> Plays | None:
+    """Return the plays of a scenario's conversations, of `count` turns together."""
+    talk = made.conversations
+    return conversation_plays(talk, ids, count, made.longest_gap_s, made.seed) if talk else None
 
 
 def made_part(
@@ -47,7 +56,7 @@ def made_part(
         made_prompts(count),
         made_prompts(warmups, first=1000).prompts,
         array("d") if times_s is None else times_s,
-        conversation_ids=tuple(f"c{i}" for i in range(-(-count // turns))),
+        plays=made_plays(made, [f"c{i}" for i in range(-(-count // turns))], count),
     )
     return plan_of(part).parts[0]
 

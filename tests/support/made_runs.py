@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from vllm_bench.records.run_info import (
     read_what_is_right,
     write_run_info,
 )
+from vllm_bench.watch.page_sampler import Page
+from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
 
 NOON_S = 1_763_985_600.0  # 2025-11-24T12:00:00Z
 
@@ -234,6 +236,19 @@ def write_gpu_rows(run: Path, rows: Sequence[GpuRow]) -> Path:
 def write_server_rows(run: Path, rows: Sequence[ServerRow]) -> Path:
     """Write a run's server metrics beside its rows, as the sampler does; return their path."""
     return _write_rows(run.parent / "server_metrics" / run.name, ServerRow, rows)
+
+
+def write_pages(run: Path, pages: Iterable[tuple[float, str]]) -> dict[str, Any]:
+    """Write what a server's pages said at these times beside a run's rows, as the sampler does.
+
+    Return what the run's JSON has of it.
+    """
+    recording = ServerRecording(run.parent / "server_metrics" / f"{run.stem}.csv")
+    sampler = ServerMetricsSampler(str, recording)
+    for t_s, text in pages:
+        sampler._take(Page(text, t_s, NOON_S + t_s, 2.0))
+    recording.anchor(0, NOON_S)
+    return {"server_metrics": recording.facts()}
 
 
 def _write_rows(path: Path, kind: type[Any], rows: Sequence[Any]) -> Path:

@@ -313,7 +313,8 @@ def test_the_warm_up_is_found_by_nobody_and_what_primes_by_its_group() -> None:
     assert salts[4:] == [run] * 3
     assert len({*salts[:4], run}) == 5
     assert len(part.warmup) == 7
-    assert all(part.requests.role(part.requests.timed + n) == "warm-up" for n in range(7))
+    roles = [part.requests.role(part.requests.timed + n) for n in range(7)]
+    assert roles == ["warm-up"] * 4 + ["priming"] * 3
     assert part.prefix_facts["primed"] == 3
     assert part.expectation(part.requests.timed, 0).possible_cached_tokens is None
 

@@ -222,11 +222,22 @@ def test_a_counter_that_shrank_is_a_restart(tmp_path):
     assert found == {"server_restarted": SUSPECT}
 
 
-@pytest.mark.parametrize("code", ["server_restarted", "replicas"])
-def test_what_the_sampler_saw_counts(tmp_path, code):
-    observed = {"server_metrics": {"rows": 9, "problems": [{"code": code, "text": "x"}]}}
+@pytest.mark.parametrize(
+    ("noted", "code"),
+    [("server_restarted", "server_restarted"), ("replicas", "replicas_in_turn")],
+)
+def test_what_the_sampler_saw_counts(tmp_path, noted, code):
+    observed = {"server_metrics": {"rows": 9, "problems": [{"code": noted, "text": "x"}]}}
     found = change_of(tmp_path, server_counters=moved(healthy(), tokens=400), observed=observed)
     assert list(found) == [code]
+
+
+def test_a_start_that_moved_while_the_sampler_saw_no_change_is_a_clock_that_was_set(tmp_path):
+    """The server tells its start by a clock that somebody set; its counters went on."""
+    noted = {"rows": 9, "problems": [], "server_started": [BEGAN_S - 900, BEGAN_S + 20]}
+    counters = of_starts(BEGAN_S - 900, BEGAN_S + 20, 0)
+    known = {"server_counters": counters, "observed": {"server_metrics": noted}}
+    assert change_of(tmp_path, **known) == {}
 
 
 def test_replicas_are_no_reason_to_doubt_the_run(tmp_path):

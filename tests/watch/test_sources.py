@@ -62,6 +62,26 @@ def test_a_restart_and_replicas_are_told_apart(pages: Sequence[str], change: Cha
     assert found.change == change
 
 
+@pytest.mark.parametrize("step_s", [-7200.0, -30.0, 60.0, 1e6])
+@pytest.mark.parametrize("back", [False, True])
+def test_a_clock_that_is_set_is_no_change(step_s: float, back: bool) -> None:
+    found = Sources()
+    for number in range(60):
+        moved = number >= 20 and not (back and number >= 40)
+        read = read_page(page(900 + 40 * number, OLD + (step_s if moved else 0.0)))
+        key = found.of(read.started_s, read.engines, together(read.engines), NOW_S + number)
+        assert key == OLD
+    assert found.change is None
+
+
+def test_replicas_whose_counters_are_alike_are_told_by_their_starts() -> None:
+    found = Sources()
+    for number in range(12):  # never one that falls
+        read = read_page(page(9000 + 100 * number, OTHER if number % 2 else OLD))
+        found.of(read.started_s, read.engines, together(read.engines), NOW_S + number)
+    assert found.change == "replicas"
+
+
 def sampled(folder: Path, *pages: str) -> tuple[pd.DataFrame, dict[str, object]]:
     left = list(pages)
     recording = ServerRecording(folder / "server_metrics" / "x.csv")

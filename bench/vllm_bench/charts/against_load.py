@@ -65,7 +65,7 @@ def against_load(series: Series) -> Chart | None:
 def _times_chart(series: Series, name: str) -> Chart:
     metric = headline_metric(name, series.levels[0].load)
     asked = [o for o in objectives_of(series) if o.metric == metric]
-    limits = [o for o in asked if isinstance(o, Objective) and o.limit_ms]
+    limits = [o for o in asked if isinstance(o, Objective) and o.limit]
     wanted = sorted({*PERCENTILES, *(round(100 * o.share, 6) for o in limits)})
     of_each = {
         q: list(percentile_lines(series.levels, f"p{q:g}", PLACES[q], metric, q)) for q in wanted
@@ -73,7 +73,7 @@ def _times_chart(series: Series, name: str) -> Chart:
     panel = Panel(
         y=Axis(words=f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"), unit="ms"),
         lines=[line for found in of_each.values() for line in found],
-        rules=[Rule(f"objective: {o.words}", o.limit_ms or 0.0) for o in limits],
+        rules=[Rule(f"objective: {o.words}", o.limit or 0.0) for o in limits],
     )
     points = {
         q: sum(int(np.isfinite(t.y).sum()) for t in found if t.low is not None)

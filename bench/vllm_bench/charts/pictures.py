@@ -26,6 +26,7 @@ from .chart import Chart, Heading
 from .distributions import DRAWN, Curves, by_class, curves_of, distribution, overlay
 from .effects import effects_chart, load_overlays
 from .over_time import PICTURE, Room
+from .sessions.jobs import jobs_chart
 from .timeline import timeline
 from .waterfall import waterfall
 
@@ -47,6 +48,7 @@ class DrawnRun:
     curves: Curves
     timeline: Chart | None
     classes: Mapping[str, Curves] = field(default_factory=dict)  # curves of each class
+    jobs: Chart | None = None  # of a run of sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Picture:
 def drawn_run(summary: RunSummary, facts: Facts, room: Room = PICTURE) -> DrawnRun:
     """Return what charts need of a run. Raises RecordsError where samples are damaged."""
     classes = {name: curves_of(part, room.curve) for name, part in facts.classes.items()}
-    return DrawnRun(summary, curves_of(facts, room.curve), timeline(facts, room), classes)
+    drawn = timeline(facts, room), classes, jobs_chart(facts)
+    return DrawnRun(summary, curves_of(facts, room.curve), *drawn)
 
 
 def moment_pictures(run: DrawnRun, facts: Facts) -> Iterator[Picture]:
@@ -91,10 +94,12 @@ def series_pictures(name: str, series: Series, runs: Sequence[DrawnRun]) -> Iter
     """Return the distributions of a named series' runs, and its levels' pictures."""
     curves = {id(run.summary): run.curves for run in runs}
     classes = {id(run.summary): run.classes for run in runs}
+    jobs = {id(run.summary): run.jobs for run in runs}
     for level in series.levels:
         for summary in level.runs:
             yield from _distributions(name, summary, level, curves)
             yield from _class_distributions(name, summary, classes[id(summary)])
+            yield from _jobs_picture(name, summary, jobs[id(summary)])
     if len(series.runs) > 1:
         yield from _level_pictures(name, series, {id(s): curves[id(s)] for s in series.runs})
     else:
@@ -127,6 +132,12 @@ def _class_distributions(
         why_not = run.absent.get(headline_metric(metric, run.load), "no class has any")
         chart = by_class(run, curves, metric)
         yield Picture(f"{run.name}_{_short(metric)}_classes", over, chart, why_not)
+
+
+def _jobs_picture(name: str, run: RunSummary, chart: Chart | None) -> Iterator[Picture]:
+    if run.jobs is not None:
+        over = heading(f"Jobs: {name}, {run.load.words}", [run])
+        yield Picture(f"{run.name}_jobs", over, chart, run.absent.get("job_s", ""))
 
 
 def fairness_pictures(runs: Sequence[DrawnRun]) -> Iterator[Picture]:

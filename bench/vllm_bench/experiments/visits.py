@@ -88,6 +88,9 @@ def _size(level: LoadLevel) -> float:
 
 def _shortened(scenario: Scenario, level: LoadLevel) -> dict[str, object]:
     """Return the load of the highest level for a few seconds."""
+    if level.concurrency is not None and scenario.trace is not None:
+        streams = [level.concurrency]
+        return {"concurrencies": streams, "duration_s": THROW_AWAY_S, "num_requests": None}
     if level.concurrency is not None:
         rounds = ROUNDS_OF_STREAMS * level.concurrency
         talk = scenario.conversations

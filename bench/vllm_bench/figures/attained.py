@@ -12,6 +12,7 @@ from ..records.text import printable
 from ..stats.batches import BATCHES, Values
 from ..stats.share import Share, pooled_share, together
 from .facts import Facts
+from .jobs.jobs import JOB_TIMES
 from .metrics import NO_ANSWER, headline_metric, why_absent
 from .objectives import (
     BETWEEN_TOKENS,
@@ -67,7 +68,7 @@ def _attained(facts: Facts, objectives: Sequence[Objective | RateObjective]) -> 
     on_requests = [one for one in objectives if isinstance(one, Objective)]
     within = {one: _within(facts, one) for one in on_requests}
     good = ~facts.failed
-    for metric in {one.metric for one in on_requests}:
+    for metric in {one.metric for one in on_requests if not one.of_jobs}:
         # Of several limits on one metric, a single request must keep the widest.
         good &= np.any([those for one, those in within.items() if one.metric == metric], axis=0)
     window = facts.window
@@ -100,14 +101,18 @@ def _rate_outcome(facts: Facts, objective: RateObjective) -> RateOutcome:
 
 def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Share:
     """Return how many of the counted requests are within, batch by batch."""
-    batches = facts.batches[facts.counted]
+    judged = facts.counted
+    if objective.of_jobs:  # each is judged where its last turn stands
+        judged = judged & facts.jobs.ends if facts.jobs else np.zeros(facts.rows, dtype=bool)
+    batches = facts.batches[judged]
     arrivals = np.bincount(batches, minlength=BATCHES)
-    inside = np.bincount(facts.batches[facts.counted & within], minlength=BATCHES)
-    arrivals[-1] += facts.arrivals - facts.rows
+    inside = np.bincount(facts.batches[judged & within], minlength=BATCHES)
+    if not objective.of_jobs:
+        arrivals[-1] += facts.arrivals - facts.rows
     return Share(
         tuple(arrivals.tolist()),
         tuple(inside.tolist()),
-        together(_metric_values(facts, objective)[facts.counted], batches),
+        together(_metric_values(facts, objective)[judged], batches),
     )
 
 
@@ -137,6 +142,8 @@ def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, .
 def _why_unmeasured(facts: Facts, metric: str | None) -> str | None:
     if metric is None or not len(facts.succeeded) or facts.values(metric).size:
         return None
+    if metric in JOB_TIMES and facts.jobs and (facts.jobs.ends & facts.counted).any():
+        return None  # that each failed was measured
     why = why_absent(facts, metric)
     return None if why == NO_ANSWER else why  # that none was answered was measured
 
@@ -147,10 +154,10 @@ def _within(facts: Facts, objective: Objective) -> NDArray[np.bool_]:
     A streamed success with one token has no TPOT and can't miss it; any other success without the
     value doesn't count as within: it wasn't measured.
     """
-    if objective.metric is None or objective.limit_ms is None:
+    if objective.metric is None or objective.limit is None:
         return ~facts.failed
     values = _metric_values(facts, objective)
-    within: NDArray[np.bool_] = values <= objective.limit_ms
+    within: NDArray[np.bool_] = values <= objective.limit
     if objective.metric in BETWEEN_TOKENS:
         within |= np.isnan(values) & (facts.frame["token_events"] > 0)
     return ~facts.failed & within

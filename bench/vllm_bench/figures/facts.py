@@ -18,6 +18,7 @@ from ..stats.batches import Batches, Values, batches_of
 from ..stats.distribution import filled, floats, min_samples, quantile
 from .client import workers
 from .in_flight import InFlight, in_flight, waited_for_cap
+from .jobs.jobs import JOB_TIMES, Jobs
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -211,8 +212,15 @@ class Facts(OfRun):
 
     def times(self, column: str) -> NDArray[Any]:
         """Return a column, one value per row; `…_from_schedule_ms` is from when it was due."""
+        if column in JOB_TIMES:
+            return self.jobs.over_rows(column) if self.jobs else np.full(self.rows, np.nan)
         found = self.frame[column.replace("_from_schedule_ms", "_ms")]
         return found + self.frame["send_lag_ms"] if "_from_schedule" in column else found
+
+    @cached_property
+    def jobs(self) -> Jobs | None:
+        """The plays of sessions; None: the run has none."""
+        return Jobs.of(self.frame)
 
     def values(self, column: str) -> Values:
         """Return a column's values over the counted successes, absences left out; see `times`."""

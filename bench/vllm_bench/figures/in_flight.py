@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..records.row import Rows
 from ..stats.batches import Values
 from ..stats.distribution import filled
-from .window import Window
+from .window import Window, last_send_s, waits_on
 
 SEND_LAG_FLOOR_MS = 2.0  # a busy loop's scheduling costs up to this; shorter lags don't matter
 
@@ -84,12 +84,16 @@ def busy_streams(frame: Rows) -> InFlight | None:
 
     A stream is busy from a send until its next request is due: the bytes after the event that ended
     a reply are the server's time, and the think time before a conversation's next turn is part of
-    the load. After that, a wait is the client's.
+    the load. After that, a wait is the client's. A session whose next turn still waited when the
+    run ended held its stream until the last send.
     """
     rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
     last = np.diff(rows["stream_index"], append=-1) != 0  # of its stream
     next_due_s = np.append(rows["t_scheduled_s"][1:], np.nan)
-    return _sweep(rows["t_sent_s"], np.where(last, rows["t_end_s"], next_due_s))
+    ends_s = np.where(last, rows["t_end_s"], next_due_s)
+    held = last & waits_on(rows)
+    ends_s[held] = np.maximum(ends_s[held], last_send_s(rows))
+    return _sweep(rows["t_sent_s"], ends_s)
 
 
 def _sweep(starts: Values, ends: Values) -> InFlight | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..scenario.load import Load
 from ..stats.distribution import Sample
 from .facts import Facts
+from .jobs.jobs import JOB_TIMES
 from .thoughts.thinking import answer_tpot_ms, answered, thinking_s
 
 NOTHING = Sample(np.array([]))
@@ -76,6 +77,10 @@ def _thinking_tokens(facts: Facts) -> Sample:
     return _of_rows(facts, facts.frame["thinking_tokens"].astype(np.float64), thought)
 
 
+def _job(name: str) -> Callable[[Facts], Sample]:
+    return lambda facts: _of_rows(facts, facts.times(name), facts.counted)
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("ttft_ms", "TTFT", "time to first token, from the send"),
     Metric(
@@ -126,6 +131,14 @@ METRICS: tuple[Metric, ...] = (
         "the client's own lateness, over the counted requests, failures too",
         _send_lag,
     ),
+    Metric("job_s", "job", "a session's first send to the end of its last turn", _job("job_s")),
+    Metric(
+        "job_wait_s",
+        "job's waits",
+        "tools and people on the path that decided a job's time, as planned",
+        _job("job_wait_s"),
+    ),
+    Metric("job_served_s", "job without waits", "the server's part of a job", _job("job_served_s")),
     Metric("prompt_tokens", "prompt tokens", "prompt tokens, by the server's count"),
     Metric("completion_tokens", "output tokens", "generated tokens, by the server's count"),
 )
@@ -133,6 +146,8 @@ TITLES = {metric.name: metric.title for metric in METRICS}
 DOCS = {metric.name: metric.doc for metric in METRICS}
 
 NO_VALUE = "the rows have no such value"
+NO_SESSIONS = "no request was a turn of a session"
+NO_JOB = "no session ended whole, with its last turn in the window"
 NO_THOUGHTS, NO_ANSWER = "no reply had thoughts", "no reply came to an answer"
 IN_CONTENT = "thoughts came within the text, so nobody can tell where answers began"
 OF_ANSWERS = ("ttfa_ms", "ttfa_from_schedule_ms")
@@ -157,6 +172,8 @@ IN_A_CELL = {  # the same in a word or two, where a figure would stand
     NO_VALUE: "no value",
     NO_THOUGHTS: "no thoughts",
     NO_ANSWER: "no answer",
+    NO_SESSIONS: "no sessions",
+    NO_JOB: "no job ended",
     IN_CONTENT: "in the text",
 }
 
@@ -170,8 +187,9 @@ def why_absent(facts: Facts, name: str) -> str:
     """Return why a metric has no value in a run."""
     if name == "send_lag_ms":
         return "no request was sent"
-    if not len(facts.succeeded):
-        return NO_SUCCESS
+    if not len(facts.succeeded) or name in JOB_TIMES:
+        no_job = NO_SESSIONS if facts.jobs is None else NO_JOB
+        return no_job if name in JOB_TIMES else NO_SUCCESS
     no_thoughts = not facts.succeeded.has("thoughts").any()
     if name in (*STREAMED, *OF_THOUGHTS) and not facts.streaming:
         return NO_THOUGHTS if name in OF_THOUGHTS and no_thoughts else NOT_STREAMED

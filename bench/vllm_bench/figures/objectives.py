@@ -24,10 +24,11 @@ from ..stats.batches import Interval
 from ..stats.rate import Rate, pooled_rate
 from ..stats.share import Share, pooled_share
 from .digits import short
+from .jobs.jobs import JOB_TIMES
 from .metrics import TITLES
 from .throughput import RateMetric
 
-TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms")
+TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms", "job_served_s")
 RATE_TITLES: dict[RateMetric, str] = {
     "output_tokens_per_s": "output tokens/s",
     "requests_per_s": "requests/s",
@@ -41,7 +42,7 @@ class Objective:
 
     metric: str | None  # None: success alone
     share: float  # 0.99 for a p99
-    limit_ms: float | None
+    limit: float | None  # ms; of jobs' times s
     of_class: str | None = None  # whose requests it is about; None: those that it is judged over
 
     @property
@@ -49,8 +50,14 @@ class Objective:
         if self.metric is None:
             words = f"success rate ≥ {100 * self.share:.6g} %"
         else:
-            words = f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {self.limit_ms:g} ms"
+            limit = f"{self.limit:g} {'s' if self.of_jobs else 'ms'}"
+            words = f"{TITLES[self.metric]} p{100 * self.share:.6g} ≤ {limit}"
         return _whose(self.of_class, words)
+
+    @property
+    def of_jobs(self) -> bool:
+        """Whether it is about whole sessions, and not about requests."""
+        return self.metric in JOB_TIMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +180,11 @@ class Outcome(Judged):
     @property
     def more(self) -> str | None:
         needed = self.more_needed
-        return None if needed is None else f"about {needed:,} requests more"
+        return None if needed is None else f"about {needed:,} {self._unit}s more"
+
+    @property
+    def _unit(self) -> str:
+        return "job" if self.objective.of_jobs else "request"
 
     @property
     def interval(self) -> Interval | None:
@@ -187,7 +198,7 @@ class Outcome(Judged):
     def measured(self) -> str:
         found = self.interval
         if found is None:
-            return "no request"
+            return f"no {self._unit}"
         return (
             f"{self.within} of {self.arrivals} within ({100 * self.within / self.arrivals:.3g} %, "
             f"95 % interval {100 * found.low:.3g} to {100 * found.high:.3g})"
@@ -302,8 +313,9 @@ class Attainment:
 
     @property
     def on_requests(self) -> tuple[Outcome, ...]:
-        """The outcomes of objectives that a single request can meet: not those on rates."""
-        return tuple(o for o in self.outcomes if isinstance(o, Outcome))
+        """The outcomes of objectives that a single request can meet: not on rates, nor on jobs."""
+        found = (o for o in self.outcomes if isinstance(o, Outcome))
+        return tuple(o for o in found if not o.objective.of_jobs)
 
     @property
     def by_class(self) -> bool:

@@ -39,14 +39,38 @@ def closed_window(frame: Rows, streams: float) -> Window | None:
     """Return the window in which a closed loop held its streams; None where it never did.
 
     It begins when every stream has ended its first request: until then the load is its own start.
-    It ends when the first stream finds no more work.
+    It ends when the first stream finds no more work, or with the last send of all, where each has a
+    session whose next turn waits.
     """
-    order = np.lexsort((frame["t_scheduled_s"], frame["stream_index"]))
-    stream, end_s = frame["stream_index"][order], frame["t_end_s"][order]
+    rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
+    stream, end_s = rows["stream_index"], rows["t_end_s"]
     begins = np.flatnonzero(np.diff(stream, prepend=-1))  # each stream's first request
     if streams <= 0 or begins.size < streams:
         return None
-    return _window(float(end_s[begins].max()), float(np.maximum.reduceat(end_s, begins).min()))
+    lasts = np.append(begins[1:], len(rows)) - 1
+    ends_s = np.maximum.reduceat(end_s, begins)
+    ends_s = np.where(waits_on(rows)[lasts], np.maximum(ends_s, last_send_s(rows)), ends_s)
+    return _window(float(end_s[begins].max()), float(ends_s.min()))
+
+
+def last_send_s(rows: Rows) -> float:
+    """Return when the last request went; 0: none did."""
+    return float(np.nan_to_num(rows["t_sent_s"]).max(initial=0.0))
+
+
+def waits_on(rows: Rows) -> NDArray[np.bool_]:
+    """Return which rows are of a session that goes on: its last turn wasn't sent, and none failed.
+
+    If such a row is its stream's last, the stream was held until the run ended.
+    """
+    if "session_turns" not in rows.columns or not rows.has("session_turns").any():
+        return np.zeros(len(rows), dtype=bool)
+    found = rows.has("session_turns")
+    names = rows["conversation_id"]
+    over = (rows["turn"] == rows["session_turns"]) | rows.has("error_kind")
+    ended = {name for name, done in zip(names, over, strict=True) if done}
+    found &= np.array([name not in ended for name in names], dtype=bool)
+    return found
 
 
 def open_window(arrivals_s: Values, ramp_s: float, latency_p95_ms: float | None) -> Window | None:

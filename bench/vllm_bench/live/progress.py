@@ -204,7 +204,8 @@ def progress_of(plan: Plan, tickets_taken: Callable[[], int], started_s: float) 
     turns of conversations are in flight only the sending processes know.
     """
     progress = Progress(plan.measured, started_s, phase="connecting", duration_s=plan.duration_s)
-    if all(part.open_loop for part in plan.drawn):
+    sessions = any(part.plays for part in plan.drawn)
+    if not sessions and all(part.open_loop for part in plan.drawn):
         due_s = plan.measured_s
         progress.begun = lambda: (  # nothing is due before the warm-up is over
             0 if progress.started_s == started_s else bisect_right(due_s, progress.sending_s)
@@ -212,7 +213,7 @@ def progress_of(plan: Plan, tickets_taken: Callable[[], int], started_s: float) 
         progress.last_due_s = due_s[-1] if due_s else None
         caps = [part.scenario.max_in_flight for part in plan.drawn]
         progress.most_in_flight = None if None in caps else sum(cap or 0 for cap in caps)
-    elif not any(part.open_loop or part.talk for part in plan.drawn):
+    elif not sessions and not any(part.open_loop for part in plan.drawn):
         progress.begun = tickets_taken
         progress.most_in_flight = plan.level.concurrency
     return progress

@@ -261,7 +261,7 @@ def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
 TTFT, PROMPT = "TTFT ms", "prompt"
 TURNS: tuple[Column[OfRun[Turn]], ...] = (
     Column(RUN.heading, RUN.doc, lambda row: _run(row.run), look=""),
-    _number("turn", "turn of a conversation, from 1", "part.turn"),
+    _words("turn", "turn of its session from 1, or several; or any after a gap", "part.turn"),
     _number("n", "successes of this turn", "part.n"),
     Column("p50", "median TTFT of the turn", lambda row: _turn_time(row.part, 50), TTFT),
     Column("p95", "95th percentile of it", lambda row: _turn_time(row.part, 95), TTFT),

@@ -13,27 +13,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..prompts.conversations import (
+from ..prompts.count import TokenCounter, best_counter
+from ..prompts.fit import ANY_LENGTH, Draw, choose_natural, choose_prompts
+from ..prompts.order import derive_seed, permutation
+from ..prompts.own.conversations import (
     Conversation,
     ConversationSet,
     choose_conversations,
     holds_conversations,
     read_conversations,
 )
-from ..prompts.count import TokenCounter, best_counter
-from ..prompts.fit import ANY_LENGTH, Draw, choose_natural, choose_prompts
-from ..prompts.order import derive_seed, permutation
+from ..prompts.own.rows import NOBODY
 from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
-from ..prompts.rows import NOBODY
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.load_keys import ARRIVAL_KEYS
 from ..scenario.scenario import Scenario, ScenarioError
+from ..sessions.session import SessionError, Sessions
 from ..vllm.server import Server
 from .classes import Flow, flows_of
-from .part import Part, turns_of
+from .part import Part
 from .plan import Asked, Plan
 from .request import chat_messages, completion_text, make_target, tokenized_fields
-from .times import drawn_times, replay_notes, trace_times
+from .sessions.conversations import conversation_plays
+from .times import drawn_times, replay_notes, schedule_seed, trace_times
 
 if TYPE_CHECKING:  # read where a scenario has a trace
     from ..traces.group_prompts import Grouped, TokenIds
@@ -140,8 +142,8 @@ class _Draw(Material):
         target = make_target(scenario, self.api_key)
         made = functools.partial(Part, scenario, level, repeat, target, answers=self.answers)
         warmups = warmup_count(scenario, level)
-        if level.speed is not None:
-            return self._replay(made, self._trace(level.speed), repeat, warmups)
+        if scenario.trace is not None:
+            return self._recorded(made, scenario, level, repeat)
         if level.request_rate is not None:
             measured, times_s = (
                 (flow.measured, flow.times_s) if flow else self._times(level, repeat)
@@ -155,7 +157,80 @@ class _Draw(Material):
         if scenario.conversations is None:
             return made(*self._prompts(count, repeat, warmups))
         said, ids = self._conversations(scenario.conversations.turns, count, repeat)
-        return made(said, self._unlike_the_measured(warmups), conversation_ids=tuple(ids))
+        seed, longest_s = schedule_seed(scenario, repeat), scenario.longest_gap_s
+        plays = conversation_plays(scenario.conversations, ids, count, longest_s, seed)
+        return made(said, self._unlike_the_measured(warmups), plays=plays)
+
+    def _recorded(
+        self, made: Callable[..., Part], scenario: Scenario, level: LoadLevel, repeat: int
+    ) -> Part:
+        """Return a part that replays the trace: its requests, or its sessions."""
+        if self._sessions is not None:
+            return self._play(self._sessions, scenario, level, repeat)
+        trace = self._trace(level.speed or 1.0)
+        return self._replay(made, trace, repeat, warmup_count(scenario, level))
+
+    @functools.cached_property
+    def _sessions(self) -> Sessions | None:
+        """The sessions of the trace; None: there is no trace, or none of sessions."""
+        if self.scenario.trace is None:
+            return None
+        from ..sessions.read import is_session_trace, read_sessions
+
+        path, where = Path(self.scenario.trace).expanduser(), f"scenario {self.scenario.name}"
+        try:
+            found = read_sessions(path) if path.is_dir() or is_session_trace(path) else None
+        except SessionError as e:
+            raise ScenarioError(f"{where}: trace: {e}") from e
+        keys = ("history", "max_gap_s", "depth", "length_divisor")
+        asked = [key for key in keys if getattr(self.scenario, key) is not None]
+        if found is None and (asked or self.scenario.concurrencies):
+            what = f"{asked[0]} goes" if asked else "concurrencies go"
+            raise ScenarioError(
+                f"{where}: trace: {self.scenario.trace} has requests and no sessions: {what} only "
+                "with a trace of sessions"
+            )
+        return None if found is None else self._as_sent(found)
+
+    def _as_sent(self, sessions: Sessions) -> Sessions:
+        """Return sessions as long as they are for this server. Raises ScenarioError."""
+        from ..sessions.lengths import divided, with_lengths
+
+        try:
+            shorter = divided(sessions, self.scenario.length_divisor or 1)
+        except SessionError as e:
+            raise ScenarioError(f"scenario {self.scenario.name}: {e}") from e
+        return with_lengths(shorter, self.counter)
+
+    def _play(self, sessions: Sessions, scenario: Scenario, level: LoadLevel, repeat: int) -> Part:
+        """Return a part that plays recorded sessions."""
+        from .sessions.drawn import Wish, played
+
+        if not scenario.lives:  # answers as long as the recorded ones
+            scenario = scenario.model_copy(update={"ignore_eos": True})
+        texts = functools.partial(self._session_texts, prompts_seed(scenario, repeat))
+        seed = schedule_seed(scenario, repeat)
+        found = played(sessions, Wish(scenario, level, seed, texts, self.max_model_len))
+        return Part(
+            scenario,
+            level,
+            repeat,
+            make_target(scenario, self.api_key),
+            found.prompts,
+            self._unlike_the_measured(warmup_count(scenario, level)),
+            found.times_s,
+            output_tokens=found.output_tokens,
+            plays=found.plays,
+            primes=found.primes,
+            about_s=found.about_s,
+        )
+
+    def _session_texts(self, seed: int, sessions: Sessions) -> PromptSet:
+        from ..sessions.texts import Manner, session_prompts
+
+        return session_prompts(
+            sessions, self.source, self.counter, seed, Manner(live=self.scenario.lives)
+        )
 
     def _in_groups(
         self,
@@ -255,7 +330,7 @@ class _Draw(Material):
         if self.scenario.duration_s is None or self._pool is not None:
             return wanted
         found = self._drawn(wanted, repeat).distinct
-        turns = turns_of(self.scenario)
+        turns = _turns_of(self.scenario)
         return min(wanted, max(turns, found - found % turns))
 
     def _trace(self, speed: float) -> Trace:
@@ -342,6 +417,11 @@ def _silent(source: PromptSource) -> dict[str, int]:
     return {why: number for why, number in source.left_out.items() if why == NOBODY}
 
 
+def _turns_of(scenario: Scenario) -> int:
+    """Return the requests of a conversation; without conversations 1."""
+    return scenario.conversations.turns if scenario.conversations else 1
+
+
 def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:
     """Return how many prompts a closed loop draws: one per request.
 
@@ -350,7 +430,7 @@ def prompts_drawn(scenario: Scenario, level: LoadLevel) -> int:
     if scenario.duration_s is None:
         return scenario.num_requests or 0
     drawn = max(scenario.num_requests or FEWEST_DRAWN, DRAWN_A_STREAM * (level.concurrency or 0))
-    turns = turns_of(scenario)
+    turns = _turns_of(scenario)
     return math.ceil(drawn / turns) * turns
 
 

@@ -130,7 +130,8 @@ def _prompt_lines(prompts: PromptSet) -> Iterator[str]:
 def _first_body(part: Part) -> str:
     first = part.requests[0]
     if part.talk is not None:
-        first = part.talk.request(first, [{"role": "user", "content": part.talk.said[0]}])
+        opening = part.plays.position(0, 0) if part.plays else 0
+        first = part.talk.request(first, part.talk.adds(opening))
     return escaped(masked(first.body.decode(), part.secrets))
 
 
@@ -144,7 +145,8 @@ COLUMNS = (
 def write_plan(path: Path, plan: Plan) -> None:
     """Write one row per measured request; times in seconds from the start. Raises OSError.
 
-    Where a closed loop goes by time: one row per prompt, which it uses again in this order.
+    Where a closed loop goes by time: one row per prompt, which it uses again in this order. Turns
+    of sessions have no times: each goes when those that it waits for have ended.
     """
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as unfinished, unfinished.open("wb") as file:
@@ -163,9 +165,10 @@ def _lines_of(part: Part) -> Iterator[str]:
     """Yield the lines of a part's requests; what all uses of a prompt share is written once."""
     times_s = part.measured_s
     ends = dict[tuple[int, int], str]()
-    for number, (prompt, piece) in enumerate(
-        zip(part.prompts.prompts, part.requests.pool, strict=True)
-    ):
+    prompts, pool, plays = part.prompts.prompts, part.requests.pool, part.plays
+    for number in range(plays.first(plays.wanted) if plays else len(prompts)):
+        place = plays.position(*plays.at(number)) if plays else number
+        prompt, piece = prompts[place], pool[place]
         end = ends.get((id(prompt), piece.max_tokens))
         if end is None:
             if len(ends) >= LINES_AT_ONCE:
@@ -173,7 +176,7 @@ def _lines_of(part: Part) -> Iterator[str]:
             cells = ["", cell_text(piece.prompt_id), prompt.tokens, piece.max_tokens, part.name]
             end = ends[id(prompt), piece.max_tokens] = _csv_line(cells)
         # A closed loop has no times: a request goes when a stream is free.
-        time = f"{times_s[number]:.9f}" if times_s else ""
+        time = f"{times_s[number]:.9f}" if times_s and not plays else ""
         yield f"{number * part.of + part.place},{time}{end}"
 
 

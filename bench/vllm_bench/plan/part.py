@@ -21,14 +21,15 @@ from ..prompts.prompt import Prompt, PromptSet
 from ..reply.outcome import Expectation
 from ..scenario.forms.answer_form import AnswerForm, form_of
 from ..scenario.load import LoadLevel
-from ..scenario.load_keys import MOST_REQUESTS, Start
+from ..scenario.load_keys import MOST_REQUESTS, History, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
 from .pool import Marks, Pool, Uses, numbered
 from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool, marked
 from .requests import Requests, Role
-from .share import NS_PER_S, Share, Talk, Target
+from .sessions.script import Plays
+from .share import NS_PER_S, Message, Share, Talk, Target
 from .times import nanoseconds, spare_connections, stream_begins
 
 if TYPE_CHECKING:  # of a trace, or of groups
@@ -55,13 +56,16 @@ class Part:
     level: LoadLevel  # of a class: its own streams, or its share of the rate
     repeat: int  # from 1
     target: Target
-    # One per measured request, in order; in conversations what the person says. A closed loop that
-    # goes by time, and the tail of an open one, use them again.
+    # One per measured request, in order; of sessions one per turn, script by script (in live ones
+    # what the turn adds). A closed loop that goes by time, and the tail of an open one, use them
+    # again.
     prompts: PromptSet
     warmup: tuple[Prompt, ...] = ()
     times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
-    output_tokens: tuple[int | None, ...] = ()  # per measured request; none: as the scenario says
-    conversation_ids: tuple[str, ...] = ()
+    output_tokens: tuple[int | None, ...] = ()  # per prompt; none: as the scenario says
+    plays: Plays | None = None  # None: no sessions
+    about_s: array[float] = field(default_factory=lambda: array("d"))  # of sessions' turns
+    primes: tuple[Prompt, ...] = ()  # sent before the start, for one token each
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
     possible: Possible | None = None  # hits of each request; None: it isn't known what repeats
     grouped: Grouped | None = None  # prompts in groups that begin alike
@@ -74,8 +78,9 @@ class Part:
     @functools.cached_property
     def measured(self) -> int:
         """How many requests have rows; by time (`duration_s`): at least."""
-        by_time = self.duration_s is not None
-        return (self.scenario.num_requests or 0) if by_time else len(self.prompts.prompts)
+        if self.duration_s is not None:
+            return self.scenario.num_requests or 0
+        return self.plays.first(self.plays.wanted) if self.plays else len(self.prompts.prompts)
 
     @property
     def most_measured(self) -> int:
@@ -88,8 +93,29 @@ class Part:
         return None if self.level.concurrency is None else self.scenario.duration_s
 
     @property
-    def turns(self) -> int:
-        return turns_of(self.scenario)
+    def plays_last_s(self) -> float | None:
+        """When recorded sessions under way are left as they are; None: each goes on to its end.
+
+        The steady mix of depths is there from the start, and would be gone before the longest ends.
+        """
+        whole = self.plays is None or self.plays.live or self.scenario.num_requests is not None
+        return None if whole else self.duration_s
+
+    @property
+    def most_tickets(self) -> int:
+        """How many requests may begin in a closed loop at most, or plays; 0: it is an open one."""
+        if self.open_loop:
+            return 0
+        return self.plays.until(self.most_measured) if self.plays else self.most_measured
+
+    def due(self, taken: int) -> int:
+        """Return how many requests should have a row, after so many tickets: those begun, at least.
+
+        Of a play that began, each turn counts.
+        """
+        if self.duration_s is None:
+            return self.measured
+        return max(self.measured, self.plays.first(taken) if self.plays else taken)
 
     @property
     def start(self) -> Start | None:
@@ -102,9 +128,16 @@ class Part:
         """Whether requests go by the clock."""
         return bool(self.times_s)
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether it goes on after its last measured request, until the run stops it."""
+        return self.open_loop and self.plays is None
+
     @functools.cached_property
     def measured_s(self) -> Sequence[float]:
-        """Times of the requests that have rows; none in a closed loop."""
+        """Times of the requests that have rows, of sessions about; none in a closed loop."""
+        if self.plays is not None:
+            return self.about_s
         return self.times_s[: self.measured]
 
     @functools.cached_property
@@ -117,31 +150,38 @@ class Part:
     @functools.cached_property
     def requests(self) -> Requests:
         """The measured requests, then the tail of an open loop, then the warm-up."""
-        timed = len(self.times_s) or self.most_measured
+        timed = self.most_measured if self.plays else len(self.times_s) or self.most_measured
+        make = functools.partial(make_piece, self.scenario)
+        warmup = (*map(make, self.warmup), *(make(prompt, 1) for prompt in self.primes))
         return Requests(
             run_id=self.whole.run_id,
             cache=self.scenario.cache,
             pool=self._pool,
             uses=self._uses,
-            warmup=tuple(make_piece(self.scenario, prompt) for prompt in self.warmup),
+            warmup=warmup,
             measured=self.most_measured,
             timed=timed,
-            turns=self.turns,
-            conversation_ids=self.conversation_ids,
-            indexes=range(timed + len(self.warmup)),
+            plays=self.plays,
+            indexes=range(timed + len(warmup)),
             traced=self.whole.traced,
             place=self.place,
             of=self.of,
             marks=self._marks,
-            primers=len(self.grouped.primers) if self.grouped else 0,
+            primers=len(self.grouped.primers if self.grouped else self.primes),
         )
 
     @property
+    def live(self) -> bool:
+        """Whether prompts have this server's answers in them."""
+        return self.plays is not None and self.plays.live
+
+    @property
     def _pool(self) -> Pool:
-        pool = make_pool(self.scenario, self.prompts.prompts, self.output_tokens)
+        prompts = self.prompts.prompts
+        pool = make_pool(self.scenario, prompts, self.output_tokens, turns=self.live)
         if self.grouped is None or not self.grouped.words:
             return pool
-        parts = zip(pool, self.prompts.prompts, self.grouped.own, strict=True)
+        parts = zip(pool, prompts, self.grouped.own, strict=True)
         pieces = tuple(marked(piece, prompt, own.at, own.word) for piece, prompt, own in parts)
         return Pool(*numbered(pieces, id))
 
@@ -153,11 +193,17 @@ class Part:
 
     @functools.cached_property
     def _uses(self) -> Uses:
-        """Of each prompt, or conversation: it is its first turn that a prefix cache finds."""
-        openings = self.prompts.prompts[:: self.turns]
+        """Of each prompt, or session by its plays: its first turn is what a prefix cache finds."""
+        prompts, plays = self.prompts.prompts, self.plays
+        if plays is not None and not plays.live:
+            return Uses.of(plays.order)
+        if plays is not None:
+            played = range(len(plays.order))
+            openings = [prompts[plays.position(play, 0)] for play in played]
+            return Uses.of(numbered(openings, lambda prompt: prompt.messages)[1])
         if self.level.speed is not None:  # what a trace repeats was repeated
-            return Uses.of(range(len(openings)))
-        return Uses.of(numbered(openings, lambda prompt: prompt.messages)[1])
+            return Uses.of(range(len(prompts)))
+        return Uses.of(numbered(prompts, lambda prompt: prompt.messages)[1])
 
     @functools.cached_property
     def prefix_facts(self) -> dict[str, Any]:
@@ -178,7 +224,8 @@ class Part:
     def uses(self, sent: int) -> dict[str, int]:
         """Return how many different prompts `sent` requests had, and the uses of one at most."""
         found = {prompt.id for prompt in self.prompts.prompts[:sent]}
-        return {"distinct": len(found), "max_uses": self._uses.most(-(-sent // self.turns))}
+        begun = self.plays.until(sent) if self.plays else sent
+        return {"distinct": len(found), "max_uses": self._uses.most(begun)}
 
     def role(self, index: int) -> Role:
         """Return what request `index` of the run is for, one of this part's."""
@@ -186,16 +233,14 @@ class Part:
 
     @functools.cached_property
     def talk(self) -> Talk | None:
-        """What the turns of conversations are made of; None: no conversations."""
-        scenario, settings = self.scenario, self.scenario.conversations
-        if settings is None:
+        """What the turns of live sessions are made of; None: there are none."""
+        scenario = self.scenario
+        if not self.live:
             return None
         return Talk(
             body=body_fields(scenario, scenario.max_new_tokens),
             opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
-            said=tuple(prompt.text for prompt in self.prompts.prompts),
-            turns=settings.turns,
-            think_ns=int(settings.think_time_s * NS_PER_S),
+            said=tuple(map(_said, self.prompts.prompts)),
         )
 
     def share(self, number: int, workers: int) -> Share:
@@ -212,10 +257,19 @@ class Part:
             *self._lane_numbers(number, workers),
             lanes=spare if most is None else min(spare, most),
             warmup=self.requests[timed:][mine],
-            requests=self.requests[:timed][mine],
+            requests=self.requests[:timed] if self.plays else self.requests[:timed][mine],
             due_ns=nanoseconds(times_s),
+            first_play=number,
+            play_step=workers,
             most_in_flight=most,
+            **self._of_sessions,
         )
+
+    @property
+    def _of_sessions(self) -> dict[str, Any]:
+        """What a share has of sessions, by streams or by the clock."""
+        choices = int(self.scenario.extra_body.get("n") or 1)
+        return {"plays": self.plays, "talk": self.talk, "choices": choices}
 
     def _share_of_streams(self, number: int, workers: int) -> Share:
         mine, measured = slice(number, None, workers), self.requests.measured
@@ -225,10 +279,11 @@ class Part:
             lanes=len(range(self.level.concurrency or 0)[mine]),
             warmup=self.requests[measured:][mine],
             requests=self.requests[:measured],
-            talk=self.talk,
+            **self._of_sessions,
             begins=self.begins[mine],
-            duration_ns=None if self.duration_s is None else int(self.duration_s * NS_PER_S),
-            fewest=-(-self.measured // self.turns),
+            duration_ns=_ns(self.duration_s),
+            plays_last_ns=_ns(self.plays_last_s),
+            fewest=self.plays.until(self.measured) if self.plays else self.measured,
         )
 
     def _lane_numbers(self, number: int, workers: int) -> tuple[int, int]:
@@ -255,6 +310,7 @@ class Part:
             prompt_id=request.prompt_id,
             conversation_id=request.conversation_id,
             turn=request.turn,
+            **self._turn_facts(index // self.of),
             prompt_tokens=self._counted_by_the_server(index // self.of),
             possible_cached_tokens=self._possible(index // self.of),
             max_tokens=request.max_tokens,
@@ -267,6 +323,24 @@ class Part:
             form=self._form,
         )
 
+    def _turn_facts(self, number: int) -> dict[str, Any]:
+        """Return what is known of a turn before it is sent: whom it waits for, and how long."""
+        plays = self.plays
+        if plays is None or self.requests.role(number) != "measured":
+            return {}
+        play, place = plays.at(number)
+        steps, begin = plays.script(play).steps, plays.begin(play)
+        step = steps[place]
+        after = [before for before in step.after if before >= begin]
+        waited = bool(after) and step.wait_kind is not None
+        return {
+            "session_turns": len(steps),
+            "agent": step.agent,
+            "after": " ".join(str(before + 1) for before in after) or None,
+            "planned_wait_s": step.wait_ns / NS_PER_S if waited else None,
+            "wait_kind": step.wait_kind if waited else None,
+        }
+
     @functools.cached_property
     def _form(self) -> AnswerForm | None:
         """The form that answers are held against."""
@@ -277,9 +351,10 @@ class Part:
         """Return the tokens of a request, if the server said them and they are all that it has."""
         if self.requests.role(number) != "measured" or self.prompts.counted_by != "server":
             return None
-        if self.scenario.conversations or NOT_TOKENIZED & set(self.scenario.extra_body):
+        if self.live or NOT_TOKENIZED & set(self.scenario.extra_body):
             return None
-        return self.prompts.prompts[number % len(self.prompts.prompts)].tokens
+        place = self.plays.position(*self.plays.at(number)) if self.plays else number
+        return self.prompts.prompts[place % len(self.prompts.prompts)].tokens
 
     def _possible(self, number: int) -> int | None:
         if self.possible is None or self.requests.role(number) != "measured":
@@ -306,7 +381,8 @@ class Part:
             "system_prompt": scenario.system_prompt,
             "endpoint": scenario.endpoint,
             "cache": scenario.cache,
-            "conversations": scenario.conversations and scenario.conversations.model_dump(),
+            "conversations": scenario.conversations
+            and scenario.conversations.model_dump(exclude_none=True),
             "prompts": self.prompts.sha256,
             "output_tokens": self.output_tokens,
             "requests": self.measured,
@@ -322,19 +398,46 @@ class Part:
         found: dict[str, Any] = {}
         if self.level.concurrency is not None:
             found = {"start": self.scenario.start, "duration_s": self.duration_s}
-        if self.scenario.cache == "run" and self._uses.most(self.measured // self.turns) > 1:
+        talks, plays = self.scenario.conversations, self.plays
+        begun = plays.until(self.measured) if plays else self.measured
+        begun = (
+            self.measured // talks.turns if talks else begun
+        )  # one that is cut short never counted
+        if self.scenario.cache == "run" and self._uses.most(begun) > 1:
             found["salts"] = "one for each use"
+        if plays is not None and not (talks and talks.tool_calls is None):
+            found["sessions"] = plays.sha256
+            found |= {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
         if self.scenario.prefix is not None:
             found["prefix"] = self.scenario.prefix.model_dump()
         return found
+
+    @property
+    def session_facts(self) -> dict[str, Any]:
+        """The entries on sessions in the run's JSON: what decides their prompts and waits."""
+        talks = self.scenario.conversations
+        if self.plays is None or (talks and talks.tool_calls is None):
+            return {} if self.plays is None else {"history": self.history}
+        return {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
+
+    @property
+    def history(self) -> History | None:
+        """What later turns have in place of earlier answers; None: no sessions."""
+        return None if self.plays is None else "live" if self.plays.live else "recorded"
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * NS_PER_S)
+
+
+def _said(prompt: Prompt) -> str | tuple[Message, ...]:
+    """Return what a turn adds: of a person's words the text alone."""
+    if len(prompt.messages) == 1 and prompt.messages[0].role == "user":
+        return prompt.messages[0].content
+    return tuple({"role": m.role, "content": m.content} for m in prompt.messages)
 
 
 def exact_tokens(scenario: Scenario) -> bool:
     """Whether a response has to be as long as asked: nothing may end it but its limit."""
     stops = {"stop", "stop_token_ids"} & scenario.extra_body.keys()
     return scenario.endpoint == "responses" and scenario.ignore_eos and not stops
-
-
-def turns_of(scenario: Scenario) -> int:
-    """Return the requests of a conversation; without conversations 1."""
-    return scenario.conversations.turns if scenario.conversations else 1

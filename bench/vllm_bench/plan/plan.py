@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def warmups(self) -> int:
-        return sum(len(part.warmup) for part in self.drawn)
+        return sum(len(part.warmup) + len(part.primes) for part in self.drawn)
 
     @property
     def start(self) -> Start | None:
@@ -106,6 +106,14 @@ class Plan:
         """Return how the streams begin, after a warm-up with this latency: see times.py."""
         think_s = max(_think_s(part.scenario) for part in self.drawn)
         return start_facts(self.start, warmup_latency_s, think_s)
+
+    def cuts_plays(self, part: Part) -> bool:
+        """Whether a part's sessions are left as they are when the run's time is over.
+
+        Of recorded ones that go by time, and beside arrivals, with which all sending ends.
+        """
+        beside = self.open_loop and not part.open_loop
+        return part.plays is not None and (beside or part.plays_last_s is not None)
 
     @property
     def open_loop(self) -> bool:
@@ -163,6 +171,7 @@ class Plan:
             "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
             "alone": self.alone,
             "quality": self._questions,
+            **(self.drawn[0].session_facts if len(self.drawn) == 1 else {}),
         }
         return {key: value for key, value in found.items() if value not in (None, {})}
 
@@ -203,5 +212,6 @@ def _class_facts(part: Part) -> dict[str, Any]:
             **schedule_facts(part.scenario, part.level, part.measured_s),
             **({"start": part.start} if part.start else {}),
             **({"prefix": part.prefix_facts} if part.prefix_facts else {}),
+            **part.session_facts,
         },
     }

@@ -83,17 +83,22 @@ def make_body(
 
 
 def make_pool(
-    scenario: Scenario, prompts: Sequence[Prompt], output_tokens: Sequence[int | None] = ()
+    scenario: Scenario,
+    prompts: Sequence[Prompt],
+    output_tokens: Sequence[int | None] = (),
+    *,
+    turns: bool = False,
 ) -> Pool:
-    """Return the pieces of these prompts; without `output_tokens` all replies are as long."""
-    # A turn's body isn't known before the answer to the one before.
-    turn = scenario.conversations is not None
+    """Return the pieces of these prompts; without `output_tokens` all replies are as long.
+
+    `turns`: of live sessions, whose bodies aren't known before the answers in them.
+    """
     if not output_tokens:
         different, order = numbered(prompts, id)
-        return Pool(tuple(make_piece(scenario, prompt, turn=turn) for prompt in different), order)
+        return Pool(tuple(make_piece(scenario, prompt, turn=turns) for prompt in different), order)
     asked = list(zip(prompts, output_tokens, strict=True))
     pairs, order = numbered(asked, lambda pair: (id(pair[0]), pair[1]))
-    return Pool(tuple(make_piece(scenario, *pair, turn=turn) for pair in pairs), order)
+    return Pool(tuple(make_piece(scenario, *pair, turn=turns) for pair in pairs), order)
 
 
 def make_piece(
@@ -128,7 +133,14 @@ def body_fields(scenario: Scenario, max_tokens: int) -> dict[str, Any]:
             body[key] = value
     if scenario.quality is not None:  # nothing but the load may differ between two passes
         body |= {"top_p": 1.0, "seed": scenario.seed % MOST_SEED}
+    if scenario.endpoint == "responses" and "response_format" in body:
+        body["text"] = {"format": _flat(body.pop("response_format"))}
     return {**body, **scenario.extra_body}
+
+
+def _flat(form: dict[str, Any]) -> dict[str, Any]:
+    """Return a `response_format` as a response has it: the schema beside its type."""
+    return {"type": form.get("type"), **(form.get("json_schema") or {})}
 
 
 def limit_field(scenario: Scenario) -> str:

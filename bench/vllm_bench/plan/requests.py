@@ -16,28 +16,28 @@ from dataclasses import dataclass
 from typing import Literal, overload
 
 from .pool import Marks, Piece, Pool, Uses
+from .sessions.script import Plays
 from .share import PlannedRequest, salted
 
-Role = Literal["measured", "tail", "warm-up"]
+Role = Literal["measured", "tail", "warm-up", "priming"]
 
 
 @dataclass(frozen=True, slots=True)
 class Requests(Sequence[PlannedRequest]):
-    """The measured requests, then the tail of an open loop, then the warm-up.
+    """The measured requests, then the tail of an open loop, the warm-up, and what primes caches.
 
-    The warm-up is sent first; only the measured requests have rows. A slice has the same requests,
-    with the same indexes.
+    These last two are sent first; only the measured requests have rows. A slice has the same
+    requests, with the same indexes.
     """
 
     run_id: str
     cache: Literal["run", "cold", "natural"]
     pool: Pool  # of the measured ones and the tail, in sending order
-    uses: Uses  # of prompts, or of conversations
+    uses: Uses  # of prompts, or of sessions by their plays
     warmup: tuple[Piece, ...]
     measured: int  # where a loop goes by time: the most that there may be
     timed: int  # measured ones and tail
-    turns: int = 1
-    conversation_ids: tuple[str, ...] = ()  # none: no conversations
+    plays: Plays | None = None  # None: no sessions
     indexes: range = range(0)
     traced: bool = False  # whether each carries a traceparent
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
@@ -61,35 +61,38 @@ class Requests(Sequence[PlannedRequest]):
         """Return what request `index` is for."""
         if index < self.measured:
             return "measured"
-        return "tail" if index < self.timed else "warm-up"
+        if index < self.timed:
+            return "tail"
+        return "warm-up" if index < self.timed + len(self.warmup) - self.primers else "priming"
 
     def _made(self, index: int) -> PlannedRequest:
         role, number = self.role(index), index * self.of + self.place
-        warms_up = role == "warm-up"
-        piece = self.warmup[index - self.timed] if warms_up else self.pool[index % len(self.pool)]
-        earlier = 0 if warms_up else self.uses.earlier(index // self.turns)
+        at = self.plays.at(index) if self.plays and role == "measured" else None
+        if role in ("warm-up", "priming"):
+            piece, earlier = self.warmup[index - self.timed], 0
+        else:
+            place = self.plays.position(*at) if self.plays and at else index
+            piece = self.pool[place % len(self.pool)]
+            earlier = self.uses.earlier(at[0] if at else index)
         salt = self._salt(index, number, role, earlier)
         body = self.marks.body(piece, earlier) if self.marks else piece.body
-        conversation_id, turn = self._turn(index) if role == "measured" else (None, None)
         return PlannedRequest(
             index=number,
             request_id=f"{self.run_id}-{number}",
             prompt_id=piece.prompt_id,
             body=salted(body, salt) if body else b"",
             max_tokens=piece.max_tokens,
-            conversation_id=conversation_id,
-            turn=turn,
+            conversation_id=self.name_of(at[0]) if at else None,
+            turn=at[1] + 1 if at else None,
             cache_salt=salt,
             traced=self.traced,
         )
 
-    def _turn(self, index: int) -> tuple[str | None, int | None]:
-        if not self.conversation_ids:
-            return None, None
-        number, turn = divmod(index, self.turns)
-        name = self.conversation_ids[number % len(self.conversation_ids)]
-        earlier = self.uses.earlier(number)
-        return (f"{name}~{earlier + 1}" if earlier else name), turn + 1
+    def name_of(self, play: int) -> str:
+        """Return the name of a play: the session's, `~2` of its second play."""
+        assert self.plays is not None
+        name, earlier = self.plays.script(play).name, self.uses.earlier(play)
+        return f"{name}~{earlier + 1}" if earlier else name
 
     def _salt(self, index: int, number: int, role: Role, earlier: int) -> str | None:
         """Return the salt for the prefix cache: prefixes match only under equal salts.
@@ -101,7 +104,8 @@ class Requests(Sequence[PlannedRequest]):
         if self.cache == "cold":
             return f"{self.run_id}-{number}"
         if role == "warm-up":
-            return self._salt_of_warmup(index - self.timed)
+            # Beside groups nothing of it is found at all, so that the server's hits are theirs.
+            return f"{self.run_id}-warmup" + (f"-{index - self.timed}" if self.marks else "")
         use = earlier // (self.marks.cycle if self.marks else 1)
         return f"{self._own_salt}-use{use + 1}" if use else self._own_salt
 
@@ -109,9 +113,3 @@ class Requests(Sequence[PlannedRequest]):
     def _own_salt(self) -> str:
         """The salt of the run, or of a class: none finds what others sent, as if it was alone."""
         return self.run_id if self.of == 1 else f"{self.run_id}-class{self.place + 1}"
-
-    def _salt_of_warmup(self, place: int) -> str:
-        if self.primers and place >= len(self.warmup) - self.primers:
-            return self._own_salt
-        # Beside groups nothing of it is found at all, so that the server's hits are theirs.
-        return f"{self.run_id}-warmup" + (f"-{place}" if self.marks else "")

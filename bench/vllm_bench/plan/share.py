@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ..vllm.address import Tls
+from .sessions.script import Plays
 
 NS_PER_S = 1_000_000_000
 MOST_CONNECTIONS = 65536  # an address has no more ports
@@ -33,18 +34,26 @@ class Share:
     lanes: int  # streams of a closed loop; connections that an open one keeps ready
     warmup: Sequence[PlannedRequest]
     requests: Sequence[PlannedRequest]
-    due_ns: array[int] | None = None  # from the start, ascending; None: a closed loop
+    # From the start, ascending: of requests, or of the plays that it sends; None: a closed loop.
+    due_ns: array[int] | None = None
+    first_play: int = 0  # of an open loop: its plays are this one and each `step`th after it
+    play_step: int = 1
     most_in_flight: int | None = None
-    talk: Talk | None = None  # if requests are turns of conversations
+    plays: Plays | None = None  # if requests are turns of sessions
+    choices: int = 1  # how many answers each of these asks for
+    talk: Talk | None = None  # if their prompts have this server's answers in them
     begins: tuple[float, ...] = ()  # of each lane: a share of the start's spread; none: at once
     duration_ns: int | None = None  # a closed loop by time: no new request after it
-    fewest: int = 0  # but before this many requests (conversations) it doesn't end
+    plays_last_ns: int | None = None  # no turn of them goes after it; None: all go to their ends
+    fewest: int = 0  # but before this many requests (plays) it doesn't end
 
     @property
     def most_sockets(self) -> int:
         """How many connections may have to be open at once."""
         if self.due_ns is None:
-            return self.lanes
+            return self.lanes * (self.plays.lanes if self.plays else 1)
+        if self.plays:
+            return min(self.lanes + len(self.due_ns) * self.plays.lanes, MOST_CONNECTIONS)
         return self.lanes + (self.most_in_flight or min(len(self.due_ns), MOST_CONNECTIONS))
 
 
@@ -126,22 +135,21 @@ class PlannedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """What turns are made of. The first request of conversation c is number c x turns."""
+    """What turns with this server's answers in their history are made of."""
 
     body: dict[str, Any]  # a request's JSON without messages and salt
     opening: tuple[Message, ...]  # the system prompt
-    said: tuple[str, ...]  # what the person says, one text per request
-    turns: int
-    think_ns: int
+    said: tuple[str | tuple[Message, ...], ...]  # what each turn adds: a person's words, or more
 
-    @property
-    def choices(self) -> int:
-        """How many answers each request asks for; the first is the history's."""
-        return int(self.body.get("n") or 1)
+    def adds(self, position: int) -> tuple[Message, ...]:
+        """Return the messages that a turn adds, by its place in the list of all turns."""
+        said = self.said[position % len(self.said)]
+        return ({"role": "user", "content": said},) if isinstance(said, str) else said
 
-    def request(self, planned: PlannedRequest, history: list[Message]) -> PlannedRequest:
-        """Return the request with the body made from the history."""
-        body = orjson.dumps({**self.body, "messages": [*self.opening, *history]})
+    def request(self, planned: PlannedRequest, history: Sequence[Message]) -> PlannedRequest:
+        """Return the request with the body made from the history, its own turn at its end."""
+        fields = {**self.body, "max_tokens": planned.max_tokens}
+        body = orjson.dumps({**fields, "messages": [*self.opening, *history]})
         return dataclasses.replace(planned, body=salted(body, planned.cache_salt))
 
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
 from ..simulator import simulator
-from .proxy import BufferingProxy
+from .proxy import BufferingProxy, InTurnProxy
 from .situation import Beside, Stage
 
 
@@ -45,6 +45,21 @@ def foreign(streams: int, tokens: int, pause_s: float = 0.0) -> Beside:
             over.set()
 
     return beside
+
+
+def replicas() -> Beside:
+    """A second server like the first, and a balancer before both: requests go in turn."""
+
+    @contextmanager
+    def between(stage: Stage) -> Iterator[str]:
+        time.sleep(1.0)  # they tell by when they began
+        own = str(stage.folder / "truth-2.jsonl")
+        with simulator(*stage.flags, "--truth", own) as (other, _):
+            ports = [urlsplit(url).port or 0 for url in (stage.base_url, other)]
+            with InTurnProxy(ports) as port:
+                yield f"http://127.0.0.1:{port}/v1"
+
+    return between
 
 
 def busy(processes: int) -> Beside:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .beside import foreign
+from .beside import foreign, replicas
 from .inputs import FEW, GROWING
 from .situation import Setup, Situation
 
@@ -84,6 +84,12 @@ HEALTHY: tuple[Situation, ...] = (
         "a cap that is never reached",
         "`max_in_flight: 100`, 20 are",
         Setup(SLOW, {**ARRIVALS, "max_in_flight": 100}),
+    ),
+    _healthy(
+        "two replicas", "a balancer gives them requests in turn", Setup(SLOW, ARRIVALS, replicas())
+    ),
+    _healthy(
+        "four engines", "`--data-parallel-size 4`", Setup(f"{SLOW} --data-parallel-size 4", STREAMS)
     ),
     _healthy("two sending processes", "`--workers 2`", Setup(SLOW, STREAMS, workers=2)),
 )

@@ -1,26 +1,27 @@
-"""A proxy that buffers streams, as a gateway does that wasn't told not to."""
+"""Proxies: one buffers streams, as a gateway does that wasn't told not to; one asks in turn."""
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 LAST_CHUNK = b"0\r\n\r\n"
+METHODS = (b"GET ", b"POST ")
 
 
-class BufferingProxy:
-    """Listens on a free port of this machine in front of another one, in threads."""
+class _Proxy(ABC):
+    """Listens on a free port of this machine, in threads."""
 
-    def __init__(self, port: int, most_bytes: int) -> None:
-        """Stand in front of a port; hold a stream until it ended or has `most_bytes`."""
-        self._port = port
-        self._most = most_bytes
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._open: list[socket.socket] = []
 
     def __enter__(self) -> int:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._begin(self._accept)
         return int(self._listener.getsockname()[1])
 
     def __exit__(self, *_: object) -> None:
@@ -33,12 +34,37 @@ class BufferingProxy:
         with suppress(OSError):  # closed: the end
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
-                for sock in (client, server):
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._open += [client, server]
-                for work in (self._ask, self._answer):
-                    threading.Thread(target=work, args=(client, server), daemon=True).start()
+                self._serve(self._kept(client))
+
+    @abstractmethod
+    def _serve(self, client: socket.socket) -> None:
+        """Stand between a client and what answers it."""
+
+    def _server(self, port: int) -> socket.socket:
+        return self._kept(socket.create_connection(("127.0.0.1", port)))
+
+    def _kept(self, sock: socket.socket) -> socket.socket:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open.append(sock)
+        return sock
+
+    def _begin(self, work: Callable[..., None], *of: object) -> None:
+        threading.Thread(target=work, args=of, daemon=True).start()
+
+
+class BufferingProxy(_Proxy):
+    """Holds a stream until it ended or has a number of bytes."""
+
+    def __init__(self, port: int, most_bytes: int) -> None:
+        """Stand in front of a port of this machine."""
+        super().__init__()
+        self._port = port
+        self._most = most_bytes
+
+    def _serve(self, client: socket.socket) -> None:
+        server = self._server(self._port)
+        self._begin(self._ask, client, server)
+        self._begin(self._answer, client, server)
 
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
@@ -58,3 +84,35 @@ class BufferingProxy:
                     held = b""
             client.sendall(held)
             client.shutdown(socket.SHUT_WR)
+
+
+class InTurnProxy(_Proxy):
+    """Gives each request to the next of several servers, as a balancer does."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        """Stand in front of these ports of this machine."""
+        super().__init__()
+        self._turns = itertools.cycle(ports)
+
+    def _serve(self, client: socket.socket) -> None:
+        self._begin(self._ask, client)
+
+    def _ask(self, client: socket.socket) -> None:
+        servers: dict[int, socket.socket] = {}
+        port = next(self._turns)
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if data.startswith(METHODS):  # a client sends the next one after the answer
+                    port = next(self._turns)
+                if port not in servers:
+                    servers[port] = self._server(port)
+                    self._begin(self._answer, client, servers[port])
+                servers[port].sendall(data)
+        for server in servers.values():
+            with suppress(OSError):  # it has hung up already
+                server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)

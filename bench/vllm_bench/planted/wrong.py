@@ -144,6 +144,16 @@ WRONG: tuple[Situation, ...] = (
         Setup(SLOW, ARRIVALS, beside=restarted(8.0)),
     ),
     Situation(
+        "several engines that restart",
+        "in mid-run; they don't tell when they began",
+        Setup(f"{SLOW} --data-parallel-size 2", ARRIVALS, beside=restarted(8.0)),
+    ),
+    Situation(
+        "an engine that idles",
+        "one of four",
+        Setup(f"{SLOW} --data-parallel-size 4 --faults idle_engine", STREAMS),
+    ),
+    Situation(
         "answers without text",
         "conversations in which all tokens are reasoning",
         Setup(f"{SLOW} --faults only_thinks", TALK.scenario),

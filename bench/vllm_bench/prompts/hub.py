@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..scenario.datasets import HubSet
+from .own.rows import NOBODY, RowError, first_human_turn, root_human_prompt
 from .prompt import PromptError, PromptSource, user_prompt, without_repeats
-from .rows import NOBODY, RowError, first_human_turn, root_human_prompt
 
 # One request shows whether the hub answers. Without it, `datasets` tries at least six times
 # before it gives up, which takes minutes where packets are dropped.

@@ -21,8 +21,8 @@ import orjson
 
 from ..records.safe_file import write_atomically
 from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet
-from .files import read_prompt_file
 from .hub import Fetched, fetch
+from .own.files import read_prompt_file
 from .prompt import Prompt, PromptError, PromptSource, user_prompt, without_repeats
 
 SAMPLE_FILE = Path(__file__).resolve().parents[2] / "data" / "sample_prompts.jsonl"

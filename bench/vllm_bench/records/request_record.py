@@ -46,6 +46,7 @@ ErrorKind = Literal[
     "cancelled",
 ]
 
+WaitKind = Literal["tool", "think", "unknown"]
 Thoughts = Literal["apart", "content", "hidden"]
 
 # The statuses with which a server, or the gateway before it, says: not now.
@@ -76,8 +77,32 @@ class RequestRecord:
         default=None,
     )
     prompt_id: str = doc("the prompt's name in its set")
-    conversation_id: str | None = doc("the conversation to which this turn belongs")
-    turn: int | None = doc("which turn of its conversation, from 1")
+    conversation_id: str | None = doc(
+        "the play of a session (a conversation, a recorded session) that this turn belongs to: the "
+        "session's name, from its second play on with `~2` and so on"
+    )
+    turn: int | None = doc(
+        "which turn of its session, from 1; a stream's first play may begin deeper, and then has "
+        "no row of the turns before"
+    )
+    session_turns: int | None = doc(
+        "how many turns its session has; empty: no session, or a run of an earlier version",
+        default=None,
+    )
+    agent: str | None = doc(
+        "the sub-agent whose turn it is; empty: the session's own", default=None
+    )
+    after: str | None = doc(
+        "the turns whose ends it waited for, as `3 7`; empty: it was the first", default=None
+    )
+    planned_wait_s: float | None = doc(
+        "how long it waited after the last of these ends, by the plan; empty: it was the first, "
+        "or due by a stamp",
+        default=None,
+    )
+    wait_kind: WaitKind | None = doc(
+        "what that wait was: a tool that ran, a person who thought, or unknown", default=None
+    )
     stream_index: int = doc("which stream sent it; in an open loop, which connection")
     t_scheduled_s: float = doc(
         "when it was meant to go, from the run's start: by the schedule, or in a closed loop when "

@@ -62,6 +62,7 @@ class RunInfo:
     repeat: int = 1  # of the level, from 1
     plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see plan/plan.py
     unmeasured: dict[str, int] = field(default_factory=dict)  # warm-up and tail: see run/tally.py
+    sessions: dict[str, Any] = field(default_factory=dict)  # see plan/sessions/counts.py
     client_health: dict[str, Any] = field(default_factory=dict)  # see run/client_health.py
     observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see watch/
     # Which part it is of what ab.py, capacity.py or tune.py asked: its kind, id, side, visit.
@@ -188,7 +189,10 @@ SAMPLER = {
     "engines": [text],
 }
 SLO: Shape = {
-    **dict.fromkeys(("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms"), or_null(limits)),
+    **dict.fromkeys(
+        ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms", "max_gap_ms", "job_served_s"),
+        or_null(limits),
+    ),
     **{key: {"min": at_least_0} for key in ("output_tokens_per_s", "requests_per_s")},
     "success_rate": or_null(share),
 }
@@ -222,9 +226,10 @@ PROMPTS: Shape = {
     **{"max_uses": or_null(count), "dataset": or_null(text), "sha256": or_null(text)},
 }
 PLAN: dict[str, Shape] = {
-    **dict.fromkeys(("sha256", "shape", "start"), or_null(text)),
+    **dict.fromkeys(("sha256", "shape", "start", "history"), or_null(text)),
     **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
     **dict.fromkeys(("ramp_s", "realised_cv", "trace_shared_share"), or_null(at_least_0)),
+    "max_gap_s": or_null(at_least_0),
     "max_in_flight": or_null(from_1),
     "prefix": PREFIX,
 }
@@ -264,6 +269,7 @@ SHAPE: dict[str, Shape] = {
         "quality": {**dict.fromkeys(("pass", "set"), text), "questions": count},
     },
     "unmeasured": {"*": tokens},
+    "sessions": {"gaps_cut_s": at_least_0, "*": count},
     "client_health": {
         "workers": [
             {"lost": flag, "streams": count, "cpu_share_per_second": [number], "cpu_s": anything}

@@ -23,6 +23,7 @@ SETTINGS = (
     *("cache", "headers", "extra_body"),
     *("priority", "response_format", "tools", "tool_choice"),
     *("arrival", "cv", "burst_size", "ramp_s", "trace", "num_requests", "duration_s"),
+    *("history", "max_gap_s", "depth", "length_divisor"),
     *("start", "max_in_flight", "warmup_requests", "classes", "quality"),
     *("timeout_first_token_s", "timeout_stall_s", "timeout_total_s"),
 )
@@ -38,11 +39,17 @@ JUDGED_AND_WATCHED = (
     "telemetry_hz",
     "telemetry_gpus",
 )
+# Mappings that have more keys than those of earlier versions.
+MAY_HAVE_GROWN = ("conversations", *JUDGED_AND_WATCHED)
 
 
 def settings_that_count(scenario: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that make requests or server differ, in their own order."""
-    return {key: value for key, value in scenario.items() if key in SETTINGS}
+    return {
+        key: as_given(value) if key == "conversations" else value
+        for key, value in scenario.items()
+        if key in SETTINGS
+    }
 
 
 def server_that_counts(server: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +85,7 @@ class RunKey:
     ) -> RunKey:
         """Return the key of a run with these settings (masked) on such a server."""
         asked = _sha256(
-            {**settings, **{key: as_given(settings.get(key)) for key in JUDGED_AND_WATCHED}},
+            {**settings, **{key: as_given(settings.get(key)) for key in MAY_HAVE_GROWN}},
             (*SETTINGS, *JUDGED_AND_WATCHED),
         )
         # The fingerprint comes with the first reply: before that it is unknown.

@@ -90,6 +90,7 @@ def _stopped_early(reply: Reply, expected: Expectation) -> Failure | None:
 
 # What a server says that wants the other name of the same limit, and the key that gives it.
 LIMITS = ("max_completion_tokens", "max_tokens")
+REFUSED = re.compile(r"support|extra|permit|unrecogni|unknown", re.IGNORECASE)
 
 
 def _limit_advice(status: int, words: str) -> str:
@@ -98,7 +99,7 @@ def _limit_advice(status: int, words: str) -> str:
     OpenAI's reasoning models: "Unsupported parameter: 'max_tokens' is not supported with this
     model. Use 'max_completion_tokens' instead."
     """
-    refused = status in (400, 422) and re.search(r"support|extra|permit|unrecogni|unknown", words)
+    refused = status in (400, 422) and re.search(REFUSED, words)
     named = [name for name in LIMITS if re.search(rf"\b{name}\b", words)]
     if not refused or not named:
         return ""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..records.request_record import RequestRecord
+from ..records.request_record import RequestRecord, WaitKind
 from ..records.text import masked
 from ..scenario.forms.answer_form import AnswerForm
 from .exchange import Exchange, Failure
@@ -35,6 +35,11 @@ class Expectation:
     request_rate: float | None = None
     conversation_id: str | None = None
     turn: int | None = None
+    session_turns: int | None = None
+    agent: str | None = None
+    after: str | None = None  # the turns that it waited for
+    planned_wait_s: float | None = None
+    wait_kind: WaitKind | None = None
     prompt_tokens: int | None = None  # as the server itself counted them before the run
     trace_id: str | None = None
     possible_cached_tokens: int | None = None  # see traces/possible.py
@@ -46,7 +51,8 @@ class Expectation:
 # What a row takes over from what was known before.
 IDENTITY = (
     *("run_id", "scenario", "class_", "concurrency", "request_rate"),
-    *("request_id", "trace_id", "prompt_id", "conversation_id", "turn", "possible_cached_tokens"),
+    *("request_id", "trace_id", "prompt_id", "conversation_id", "turn", "session_turns"),
+    *("agent", "after", "planned_wait_s", "wait_kind", "possible_cached_tokens"),
 )
 
 

@@ -73,7 +73,7 @@ class Reply:
         self._stream = stream
         self._splitter = EventSplitter(MOST_EVENT_BYTES)
         self._plain: PlainEvent | None = None
-        self._plain_visible = self._plain_thinks = False
+        self._plain_visible = self._plain_thinks = self._plain_answers = False
         self._plain_says = False  # the texts of plain events are the answer's
         self._learning = LESSONS
         self._alike = False  # the last event was a plain one, so that the next may be
@@ -110,8 +110,9 @@ class Reply:
     @property
     def thinking_tokens(self) -> int | None:
         """The tokens of its thoughts; None: unknown."""
-        made = self.completion_tokens
-        return self.thinking.tokens(self.usage, made=made, events=len(self.stamps))
+        cut, made = self.ended_by_limit and not self.visible_events, self.completion_tokens
+        events = len(self.stamps)
+        return self.thinking.tokens(self.usage, made=made, events=events, cut=cut)
 
     @property
     def bare(self) -> bytes:
@@ -203,7 +204,8 @@ class Reply:
     def _note_plain(self, stamps: array[int], body: bytes) -> None:
         if not stamps:
             return
-        self.thinking.note_plain(len(stamps), body, thinks=self._plain_thinks)
+        answer = body if self._plain_answers else b""
+        self.thinking.note_plain(len(stamps), answer, thinks=self._plain_thinks)
         room = self._most_tokens - self._brought
         if len(stamps) > room:
             stamps = stamps[: room + 1]
@@ -248,6 +250,7 @@ class Reply:
             self._learning -= 1
             self._plain = plain_event_of(payload, event)
             self._plain_visible, self._plain_thinks = event.has_visible_tokens, event.thinks
+            self._plain_answers = bool(event.text)
             self._alike = self._plain is not None
             if self._texts is not None and self._plain:
                 self._plain_says = self._plain.said(payload) == event.text

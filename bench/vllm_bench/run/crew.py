@@ -140,10 +140,7 @@ def started_crew(plan: Plan, workers: int, interrupts: Interrupts) -> Iterator[l
     Raises OSError where no tickets can be made, KeyboardInterrupt where a signal comes meanwhile.
     """
     cores = cores_for(workers, allowed_cores())
-    tickets = [
-        Tickets(0 if part.open_loop else math.ceil(part.most_measured / part.turns))
-        for part in plan.drawn
-    ]
+    tickets = [Tickets(part.most_tickets) for part in plan.drawn]
     crew: list[Worker] = []
     limit_s = 0.0  # what breaks off has nothing to wait for
     try:

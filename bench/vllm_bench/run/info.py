@@ -80,6 +80,7 @@ def ended_info(
         server_counters={**planned.server_counters, "after": counters},
         client_health=result.client_health,
         unmeasured=result.unmeasured.facts(),
+        sessions=result.sessions,
         observed=masked_in(observed, plan.secrets),
         notes=masked_in([*planned.notes, *result.notes], plan.secrets),
     )

@@ -69,6 +69,7 @@ class RunResult:
     replied_as: dict[str, int]  # replies by the model that they name
     client_health: dict[str, Any]
     unmeasured: Unmeasured
+    sessions: dict[str, Any]  # empty: the run has none
     notes: tuple[str, ...]
 
 
@@ -125,7 +126,8 @@ class _Run:
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew}
         # Open loops, whose shares are fixed: how many requests each process has still to measure.
-        due = [part.measured for part in plan.drawn if part.open_loop]
+        due = [part.measured for part in plan.drawn if part.has_tail]
+        self._has_tail = bool(due)
         self._left = [
             sum(len(range(n, measured, len(crew))) for measured in due) for n in range(len(crew))
         ]
@@ -255,7 +257,7 @@ class _Run:
 
     def _count_down(self, index: int) -> None:
         part = self._plan.part(index)
-        if part.open_loop:
+        if part.has_tail:
             self._left[index // part.of % len(self._crew)] -= 1
 
     def _note_phase(self) -> None:
@@ -263,9 +265,10 @@ class _Run:
         progress, plan = self._progress, self._plan
         if not self._measuring:
             if plan.warmups and not progress.stopping:  # requests cut off then count as failed
-                warmed = self._tally.unmeasured.warmup
+                sent = self._tally.unmeasured
+                warmed = sent.warmup + sent.priming
                 progress.phase = f"warming up {warmed}/{plan.warmups}"
-        elif plan.open_loop and not any(self._left) and not self._draining:
+        elif self._has_tail and not any(self._left) and not self._draining:
             self._draining = True
             self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
@@ -335,6 +338,7 @@ class _Run:
             replied_as=tally.replied_as,
             client_health={**health, **tally.read_times.facts()},
             unmeasured=tally.unmeasured,
+            sessions=tally.sessions.facts(),
             notes=self._notes(),
         )
 
@@ -353,12 +357,14 @@ class _Run:
     def _due(self) -> Iterator[tuple[str | None, int]]:
         """Yield how many requests of each part should have a row; by time: all that began.
 
-        Of a conversation that began, each turn counts.
+        Of a session that began, each turn counts, but for those that a failure kept from being
+        sent.
         """
+        sessions = self._tally.sessions
         for part, tickets in zip(self._plan.drawn, self._crew[0].tickets, strict=True):
-            by_time = part.duration_s is not None
-            began = tickets.taken() * part.turns if by_time else 0
-            yield part.name, max(part.measured, began)
+            due = part.due(tickets.taken()) - sessions.not_sent(part)
+            # How many turns there were to be is only known where all are sent.
+            yield part.name, sessions.rows[part.place] if self._plan.cuts_plays(part) else due
 
     def _notes(self) -> tuple[str, ...]:
         died = (

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..plan.requests import Role
+from ..plan.sessions.counts import SessionCounts
 from ..quality.row import answer_row
 from ..records.beside.answers import AnswerRow, AnswerWriter
 from ..records.beside.token_file import TokenWriter
@@ -32,6 +33,7 @@ class Tally:
         self.fingerprint: str | None = None
         self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
         self.read_times = progress.read_times
+        self.sessions = SessionCounts(plan)
         self._plan = plan
         self._progress = progress
         self._rows = rows
@@ -76,6 +78,7 @@ class Tally:
             self._count_model(outcome.model)
             self.read_times.end(record, reply.stamps)
             self._ended.append((record, reply))
+            self.sessions.count(index, record)
         else:
             self.unmeasured.count(role, record)
         return role
@@ -132,6 +135,7 @@ class Unmeasured:
     """
 
     warmup: int = 0
+    priming: int = 0  # so that what is measured finds a beginning in the cache
     tail: int = 0
     failed: int = 0
     prompt_tokens: int = 0
@@ -143,6 +147,8 @@ class Unmeasured:
     def count(self, role: Role, record: RequestRecord) -> None:
         if role == "tail":
             self.tail += 1
+        elif role == "priming":
+            self.priming += 1
         else:
             self.warmup += 1
         if record.error_kind is not None:
@@ -151,7 +157,7 @@ class Unmeasured:
         else:
             self.prompt_tokens += record.prompt_tokens or 0
             self.completion_tokens += record.completion_tokens or 0
-            if role == "warm-up":
+            if role in ("warm-up", "priming"):
                 self.warmup_prompt_tokens += record.prompt_tokens or 0
             if role == "warm-up" and record.latency_ms is not None:
                 self.warmup_latencies_ms.append(record.latency_ms)
@@ -172,8 +178,8 @@ class Unmeasured:
     def notes(self) -> tuple[str, ...]:
         if not self.failed:
             return ()
-        total = self.warmup + self.tail
+        total = self.warmup + self.priming + self.tail
         return (
-            f"{self.failed} of {total} unmeasured requests (warm-up and tail) failed, "
+            f"{self.failed} of {total} unmeasured requests (warm-up, priming and tail) failed, "
             f"the last one: {self.last_error}",
         )

@@ -27,6 +27,9 @@ SMALLEST_CV, LARGEST_CV = 0.01, 20.0
 
 ArrivalShape = Literal["constant", "poisson", "gamma", "bursts"]
 Start = Literal["staggered", "together"]
+History = Literal["recorded", "live"]
+Depth = Literal["drawn", "first"]
+LONGEST_GAP_S = 60.0  # by default: a tool's wait lets a server evict blocks within tens of seconds
 
 SHAPES = ("concurrencies", "request_rates", "trace")
 # Keys that a class with streams of its own has nothing to do with.
@@ -44,6 +47,7 @@ ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
 
 LONGEST_S = 1e7  # months: a larger number is a mistake, and clocks would overflow
+MOST_DIVISOR = 1000  # of recorded lengths: what is left of them then is a template
 
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 
@@ -74,12 +78,26 @@ class Keys(BaseModel):
         return value
 
 
+class ToolCalls(Keys):
+    """Turns that bring a tool's result, after the time that the tool took."""
+
+    share: float = setting("share of the turns after the first one", 0.7, gt=0, le=1)
+    wait_s: float = setting(
+        "median seconds from an answer's end to the tool's result", 2, 2.0, gt=0, le=LONGEST_S
+    )
+
+
 class Conversations(Keys):
     """Several turns: each contains the history and waits for the last answer."""
 
     turns: int = setting("turns of each conversation", 4, ge=1, le=1000)
     think_time_s: float = setting(
         "seconds from an answer's end to the next turn", 2, 0.0, ge=0, le=LONGEST_S
+    )
+    tool_calls: ToolCalls | None = setting(
+        "turns that bring a tool's result in place of a person's words",
+        {"share": 0.7, "wait_s": 2},
+        None,
     )
 
 
@@ -194,9 +212,36 @@ class LoadKeys(Keys):
         "seconds in which the request rate grows evenly from 0", 30, 0.0, ge=0, le=LONGEST_S
     )
     trace: str | None = setting(
-        "recorded traffic: Azure, Mooncake, BurstGPT, or a run's rows", "t.csv", None, min_length=1
+        "recorded traffic: a file of requests, or a file or folder of sessions",
+        "t.csv",
+        None,
+        min_length=1,
     )
     speed: list[Rate] = setting("how many times as fast a trace is replayed (default: 1)", 2, [])
+    history: History | None = setting(
+        "prompts of a session's turns: as recorded, or with this server's answers in them",
+        "live",
+        None,
+    )
+    max_gap_s: float | None = setting(
+        f"longest wait between a session's turns (default: {LONGEST_GAP_S:g})",
+        600,
+        None,
+        ge=0,
+        le=LONGEST_S,
+    )
+    depth: Depth | None = setting(
+        "recorded sessions by streams: each begins at a drawn turn (default), or at its first",
+        "first",
+        None,
+    )
+    length_divisor: int | None = setting(
+        "recorded sessions: prompts and answers a so-many-th as long (default: 1)",
+        16,
+        None,
+        ge=1,
+        le=MOST_DIVISOR,
+    )
     num_requests: int | None = setting(
         "requests of each level, one row each; with duration_s: at least",
         200,
@@ -234,7 +279,7 @@ class LoadKeys(Keys):
             filled["start"] = "staggered"
         if given.get("request_rates") and given.get("arrival") is None:
             filled["arrival"] = "poisson"
-        if given.get("trace") and given.get("speed") is None:
+        if given.get("trace") and not given.get("concurrencies") and given.get("speed") is None:
             filled["speed"] = [1.0]
         return filled
 
@@ -257,6 +302,7 @@ class LoadKeys(Keys):
             *self._class_problems(),
             *self._arrival_problems(),
             *self._trace_problems(),
+            *self._session_problems(),
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -266,12 +312,12 @@ class LoadKeys(Keys):
         given = [key for key in SHAPES if getattr(self, key)]
         if not given and not self.own_streams:
             yield "give one of concurrencies: [N, …], request_rates: [R, …], trace: FILE"
-        elif len(given) > 1:
+        elif len(given) > 1 and given != ["concurrencies", "trace"]:
             yield f"give one of {', '.join(SHAPES)}, not {' and '.join(given)}"
 
     def _length_problems(self) -> Iterator[str]:
         given = [key for key in ("num_requests", "duration_s") if getattr(self, key) is not None]
-        if (self.concurrencies or self.own_streams) and not given:
+        if (self.concurrencies or self.own_streams) and not given and self.trace is None:
             yield "give num_requests, duration_s or both"
         elif self.request_rates and not given:
             yield "give one of num_requests, duration_s"
@@ -302,12 +348,45 @@ class LoadKeys(Keys):
     def _trace_problems(self) -> Iterator[str]:
         if self.speed and self.trace is None:
             yield "speed goes only with trace"
-        if self.trace is not None and not self.speed:
+        if self.speed and self.trace is not None and self.concurrencies:
+            yield "speed doesn't go with concurrencies: its streams begin sessions, not its times"
+        if self.trace is not None and not self.speed and not self.concurrencies:
             yield "speed is empty: 1 replays the trace as it was recorded"
         if self.max_in_flight is not None and self.concurrencies:
             yield "max_in_flight goes with request_rates or trace: concurrencies are a limit"
         if self.conversations is not None and not self.concurrencies:
             yield "conversations go only with concurrencies: each stream has one at a time"
+
+    def _session_problems(self) -> Iterator[str]:
+        talks = self.conversations
+        for key in ("history", "max_gap_s", "depth"):
+            if getattr(self, key) is not None and self.trace is None and talks is None:
+                yield f"{key} goes only with sessions: a trace of them, or conversations"
+        if self.length_divisor is not None and self.trace is None:
+            yield "length_divisor goes only with a trace of sessions"
+        if talks is not None and self.trace is not None:
+            yield "conversations don't go with trace, which has its own sessions"
+        elif talks is not None and self.history == "recorded":
+            yield "history: recorded goes only with trace: conversations have this server's answers"
+        if talks is not None and talks.tool_calls is None and self.max_gap_s is not None:
+            yield "max_gap_s goes with conversations.tool_calls: other waits are think_time_s"
+        if self.depth == "drawn" and (not self.concurrencies or self.lives):
+            yield "depth: drawn goes with a trace, concurrencies and history: recorded"
+
+    @property
+    def lives(self) -> bool:
+        """Whether the prompts of sessions have this server's answers in them."""
+        return self.conversations is not None or self.history == "live"
+
+    @property
+    def holds_sessions(self) -> bool:
+        """Whether its streams are sessions: conversations, or those of a trace."""
+        return self.conversations is not None or bool(self.trace and self.concurrencies)
+
+    @property
+    def longest_gap_s(self) -> float:
+        """The longest wait between a session's turns."""
+        return LONGEST_GAP_S if self.max_gap_s is None else self.max_gap_s
 
     @property
     def by_class(self) -> dict[str, ClassKeys]:
@@ -357,6 +436,8 @@ def replaced(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> dict[Any, An
         for key in group
     }
     gone |= set(DECIDED) if upper.get("quality") is not None else set()
+    if lower.get("concurrencies") and upper.get("concurrencies"):
+        gone.discard("trace")  # of sessions: other streams play it too
     return {**{key: value for key, value in lower.items() if key not in gone}, **upper}
 
 

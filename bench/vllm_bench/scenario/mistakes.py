@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations, Prefix, Quality
+from .load_keys import Conversations, Prefix, Quality, ToolCalls
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
@@ -63,7 +63,7 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}" + nearest(
             str(error["loc"][-1]),
-            [k for keys in (Conversations, Prefix, Quality) for k in keys.model_fields],
+            [k for of in (Conversations, ToolCalls, Prefix, Quality) for k in of.model_fields],
         )
     what = _wanted(error, examples)
     if not key:

@@ -103,6 +103,11 @@ class Slo(BaseModel):
         "from the send to the end of the reply", {"p99": 10000}, None
     )
     max_gap_ms: Limits | None = setting("the longest silence within a reply", {"p99": 400}, None)
+    job_served_s: Limits | None = setting(
+        "a session's time without its tools' and people's waits, limits in seconds",
+        {"p95": 60},
+        None,
+    )
     success_rate: float | None = setting(
         "share of all requests that must succeed", 0.999, None, gt=0, le=1, allow_inf_nan=False
     )

@@ -89,6 +89,8 @@ class Scenario(RequestKeys, LoadKeys):
             raise ValueError("prefill_tokens doesn't go with trace, which has its own lengths")
         if self.conversations is not None and self.endpoint != "chat":
             raise ValueError("conversations need endpoint: chat, which has a history")
+        if self.history == "live" and self.endpoint != "chat":
+            raise ValueError("history: live needs endpoint: chat, which has a history")
         for key in ("trace", "conversations"):
             if self.prefix is not None and getattr(self, key) is not None:
                 raise ValueError(f"prefix doesn't go with {key}, which says itself what repeats")
@@ -136,6 +138,9 @@ class Scenario(RequestKeys, LoadKeys):
             given |= {"concurrencies": [own.streams], "duration_s": self.duration_s or 1.0}
         elif not self.concurrencies:
             given.pop("start", None)  # of the classes with streams
+        if "trace" in own.own:  # which has its own lengths, and sessions
+            own_ones = ("prefill_tokens", "conversations", "prefix")
+            given = {k: v for k, v in given.items() if k not in own_ones}
         return Scenario.model_validate({**given, **own.own})
 
     def masked(self) -> dict[str, Any]:
@@ -157,7 +162,16 @@ KNOWN_KEYS: tuple[str, ...] = (
 # What a class may set for itself, besides its part of the load.
 OF_CLASSES: tuple[str, ...] = (
     *RequestKeys.model_fields,
-    *("conversations", "trace", "max_in_flight", "warmup_requests"),
+    *(
+        "conversations",
+        "trace",
+        "history",
+        "max_gap_s",
+        "depth",
+        "length_divisor",
+        "max_in_flight",
+        "warmup_requests",
+    ),
 )
 EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_KEYS}
 

@@ -13,7 +13,7 @@ from ..scenario.scenario import Scenario
 from .sizes import Size
 from .steps import Space
 
-# sessions: conversations held at once, each with one request at a time.
+# sessions: conversations or recorded sessions held at once, each as a stream.
 Of = Literal["rate", "concurrency", "sessions"]
 OF: tuple[Of, ...] = get_args(Of)
 UNITS: dict[Of, str] = {"rate": "requests/s", "concurrency": "streams", "sessions": "sessions"}
@@ -25,7 +25,7 @@ SLO = ""  # the tier of the scenario's own slo
 
 def axis_of(scenario: Scenario, asked: Of | None) -> Of:
     """Return what is varied. Raises UsageError where the scenario has nothing of the kind."""
-    talks = scenario.conversations is not None
+    talks = scenario.holds_sessions
     of = asked or ("sessions" if talks else "rate")
     if scenario.trace is not None and not talks:
         raise UsageError(
@@ -34,13 +34,13 @@ def axis_of(scenario: Scenario, asked: Of | None) -> Of:
         )
     if of != "sessions" and talks:
         raise UsageError(
-            f"--of {of}: scenario {scenario.name} has conversations, of which each waits for its "
-            "answers: use --of sessions"
+            f"--of {of}: scenario {scenario.name} has conversations or recorded sessions, of which "
+            "each waits for its answers: use --of sessions"
         )
     if of == "sessions" and not talks:
         raise UsageError(
-            f"--of sessions: scenario {scenario.name} has no conversations: use --of concurrency, "
-            "or set conversations"
+            f"--of sessions: scenario {scenario.name} has no sessions: use --of concurrency, set "
+            "conversations, or give a trace of sessions with concurrencies"
         )
     shares = any(one.share for one in scenario.by_class.values())
     if scenario.by_class and (of != "rate" or not shares):

@@ -54,7 +54,7 @@ class Counts:
         if place < self.size.dropped:
             return
         for objective in {one for tier in self.tiers for one in tier}:
-            if objective.of_class not in (None, row.class_):
+            if objective.of_jobs or objective.of_class not in (None, row.class_):
                 continue
             late = not _within(row, objective)
             self._late[objective] = self._late.get(objective, 0) + late
@@ -110,10 +110,10 @@ def _within(row: RequestRecord, objective: Objective) -> bool:
     """Whether a request succeeded within the limit: see figures/attained.py."""
     if row.error_kind is not None or row.error is not None:
         return False
-    if objective.metric is None or objective.limit_ms is None:
+    if objective.metric is None or objective.limit is None:
         return True
     found: float | None = getattr(row, objective.metric.replace("_from_schedule_ms", "_ms"))
     if found is None:
         return objective.metric in BETWEEN_TOKENS and row.token_events > 0
     lag_ms = row.send_lag_ms or 0.0 if "_from_schedule" in objective.metric else 0.0
-    return found + lag_ms <= objective.limit_ms
+    return found + lag_ms <= objective.limit

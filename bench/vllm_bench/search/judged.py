@@ -101,7 +101,8 @@ def lates(
     of_each = {name: run.samples for name, run in (classes or {}).items()}
     return tuple(
         _late(outcome, of_each.get(outcome.objective.of_class or "", samples))
-        for outcome in found.on_requests
+        for outcome in found.outcomes
+        if isinstance(outcome, Outcome)
     )
 
 
@@ -116,11 +117,13 @@ def _late(outcome: Outcome, samples: Mapping[str, Sample]) -> Late:
     one, share = outcome.objective, outcome.share
     sample = samples.get(one.metric or "")
     low, high = share.late_bounds(BOUND) if share.of else (0.0, 1.0)
+    at = quantile(sample.values, 100 * one.share) if sample is not None else None
+    unit = 1000 if one.of_jobs else 1
     return Late(
         objective=one.words,
         figure="" if one.metric is None else one.words.rpartition(" ≤ ")[0],
-        limit_ms=one.limit_ms,
-        value_ms=quantile(sample.values, 100 * one.share) if sample is not None else None,
+        limit_ms=None if one.limit is None else one.limit * unit,
+        value_ms=unit * at if at is not None else None,
         allowed=max(0.0, outcome.allowed),
         of=share.of,
         late=share.late,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from ..plan.share import PlannedRequest
@@ -12,16 +11,35 @@ from ..reply.exchange import Exchange
 from .lanes import Lane, Lanes
 from .timer import in_background, sleep_until
 
-Send = Callable[[Lane, int], None]  # on a lane, what was due at an instant (ns)
 REOPEN_NS = 250_000_000  # before a send is due: time to replace a connection that was idle long
 
 
-class Streams(ABC):
+async def connected_by(lanes: Lanes, lane: Lane, due_ns: int) -> None:
+    """Return at an instant, with a connection of the lane that the server won't close just then."""
+    await sleep_until(due_ns - REOPEN_NS)
+    if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
+        if lane.turned_away:  # then to open one is part of the request
+            lane.close()
+        else:
+            await lanes.open(lane)
+    await sleep_until(due_ns)
+
+
+class ClosedLoop:
     """Every lane is a stream, which sends something new when its last reply has ended."""
 
-    def __init__(self, lanes: Lanes, begins_ns: Sequence[int] = ()) -> None:
-        """`begins_ns`: when each lane begins, from the start; none: all of them at once."""
+    def __init__(
+        self,
+        lanes: Lanes,
+        take: Callable[[], PlannedRequest | None],
+        begins_ns: Sequence[int] = (),
+    ) -> None:
+        """`take` gives the next request; None: no more.
+
+        `begins_ns`: when each lane begins, from the start; none: all of them at once.
+        """
         self._lanes = lanes
+        self._take = take
         self._begins_ns = begins_ns
         self._stopping = False
         self._over = asyncio.Event()
@@ -36,7 +54,7 @@ class Streams(ABC):
         in_background(self._lanes.watch_deadlines(), watching)
         for place, lane in enumerate(self._lanes):
             if self._begins_ns:
-                self._later(lane, start_ns + self._begins_ns[place], self._begin)
+                self._later(lane, start_ns + self._begins_ns[place])
             else:
                 self._begin(lane, start_ns)
         self._end_if_idle()
@@ -54,66 +72,35 @@ class Streams(ABC):
             self._lanes.cut_off()
         self._end_if_idle()
 
-    @abstractmethod
     def _begin(self, lane: Lane, slot_ns: int) -> None:
         """Send the next request on a free lane, if there is one and sending wasn't stopped."""
+        request = None if self._stopping else self._take()
+        if request is not None:
+            self._lanes.send(lane, request, slot_ns)
 
-    def _later(self, lane: Lane, due_ns: int, send: Send) -> None:
-        """Call `send` when a lane is due, with a connection that the server won't close just then.
-
-        Without effect once sending was stopped.
-        """
+    def _later(self, lane: Lane, due_ns: int) -> None:
+        """Begin when a lane is due. Without effect once sending was stopped."""
         if not self._stopping:
-            in_background(self._wait_and_send(lane, due_ns, send), self._waiting)
+            in_background(self._wait_and_begin(lane, due_ns), self._waiting)
 
-    async def _wait_and_send(self, lane: Lane, due_ns: int, send: Send) -> None:
-        await sleep_until(due_ns - REOPEN_NS)
-        if not lane.fresh(time.perf_counter_ns() + REOPEN_NS):
-            if lane.turned_away:  # then to open one is part of the request
-                lane.close()
-            else:
-                await self._lanes.open(lane)
-        await sleep_until(due_ns)
+    async def _wait_and_begin(self, lane: Lane, due_ns: int) -> None:
+        await connected_by(self._lanes, lane, due_ns)
         # Removed here and not at the task's end: a reply may come before that, and the loop would
         # then wait forever for a stream that seems to be waiting.
         self._waiting.discard(asyncio.current_task())
-        send(lane, due_ns)
+        self._begin(lane, due_ns)
         self._end_if_idle()
 
     def _freed(self, lane: Lane, exchange: Exchange, freed_ns: int) -> None:
-        self._go_on(lane, freed_ns, lane.wait_ns(exchange), self._begin)
-        self._end_if_idle()
-
-    def _go_on(
-        self, lane: Lane, freed_ns: int, wait_ns: int, send: Send, think_ns: int = 0
-    ) -> None:
-        """Call `send` now, or once both are over: a refused request's wait, and thinking."""
-        lane.waited_ns = max(0, wait_ns - think_ns)
-        pause_ns = max(wait_ns, think_ns)
-        if pause_ns:
-            self._later(lane, freed_ns + pause_ns, send)
+        """Begin now, or once a refused request's wait is over."""
+        wait_ns = lane.wait_ns(exchange)
+        lane.waited_ns = wait_ns
+        if wait_ns:
+            self._later(lane, freed_ns + wait_ns)
         else:
-            send(lane, freed_ns)
+            self._begin(lane, freed_ns)
+        self._end_if_idle()
 
     def _end_if_idle(self) -> None:
         if self._lanes.in_flight == 0 and not self._waiting:
             self._over.set()
-
-
-class ClosedLoop(Streams):
-    """Each stream sends its next request as soon as its last reply has ended."""
-
-    def __init__(
-        self,
-        lanes: Lanes,
-        take: Callable[[], PlannedRequest | None],
-        begins_ns: Sequence[int] = (),
-    ) -> None:
-        """`take` gives the next request; None: no more."""
-        super().__init__(lanes, begins_ns)
-        self._take = take
-
-    def _begin(self, lane: Lane, slot_ns: int) -> None:
-        request = None if self._stopping else self._take()
-        if request is not None:
-            self._lanes.send(lane, request, slot_ns)

@@ -1,7 +1,7 @@
 """The connections of a sending process, and the exchange that each carries.
 
 Runs on the sending loop. It parses nothing and writes no file; `closed_loop`, `open_loop` and
-`conversation_loop` decide when to send.
+`session_loop` decide when to send.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ async def sleep_until(at_ns: int) -> None:
         await asyncio.sleep(left_ns / 1e9)
 
 
-def in_background(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+def in_background(
+    work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]
+) -> asyncio.Task[None]:
     """Start work, kept in `tasks` until it ends. What it raises ends the process."""
 
     def over(task: asyncio.Task[None]) -> None:
@@ -36,6 +38,7 @@ def in_background(work: Coroutine[None, None, None], tasks: set[asyncio.Task[Non
     task = asyncio.ensure_future(work)
     tasks.add(task)
     task.add_done_callback(over)
+    return task
 
 
 class PreciseTimer:

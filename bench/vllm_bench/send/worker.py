@@ -22,14 +22,14 @@ from ..plan.share import PlannedRequest, Share
 from ..wire.clock import kept_stamping
 from ..wire.streams import Streams
 from .closed_loop import ClosedLoop
-from .conversation_loop import ConversationLoop
 from .lanes import Lanes
 from .loop_health import LoopHealth, peak_memory_bytes, signs_of_life
 from .open_loop import OpenLoop
 from .outbox import Broke, Command, Connected, Drop, Finished, Go, Outbox, Ready, in_words
+from .session_loop import SessionLoop
 from .tickets import Tickets
 
-Sender = OpenLoop | ClosedLoop | ConversationLoop
+Sender = OpenLoop | ClosedLoop | SessionLoop
 
 
 def run_worker(
@@ -136,13 +136,14 @@ class _Flow:
 
     def sender(self, go: Go) -> Sender:
         share, take = self.share, self.tickets.take
-        if share.due_ns is not None:
+        if share.due_ns is not None and share.plays is None:
             return OpenLoop(self.lanes, share.requests, share.due_ns, share.most_in_flight)
         if share.duration_ns is not None:
             take = self.tickets.until(go.start_ns + share.duration_ns, share.fewest)
         begins_ns = [int(begin * go.spread_ns) for begin in share.begins]
-        if share.talk is not None:
-            return ConversationLoop(self.lanes, share.talk, share.requests, take, begins_ns)
+        if share.plays is not None:
+            end_ns = None if share.plays_last_ns is None else go.start_ns + share.plays_last_ns
+            return SessionLoop(self.lanes, share, take, begins_ns, end_ns)
 
         def take_request() -> PlannedRequest | None:
             index = take()

@@ -66,7 +66,7 @@ def client_counts(facts: Facts) -> dict[str, int]:
     }
     if facts.choices == 1:  # vLLM counts a request and its prompt once per choice
         counts[PROMPT_TOKENS] = facts.total("prompt_tokens") + unmeasured(facts, "prompt_tokens")
-        sent = unmeasured(facts, "warmup") + unmeasured(facts, "tail")
+        sent = sum(unmeasured(facts, role) for role in ("warmup", "priming", "tail"))
         counts[REQUESTS] = len(facts.succeeded) + sent - unmeasured(facts, "failed")
     return counts
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..figures.facts import Facts
 from ..records.beside.said_file import Said
+from ..records.beside.samples import ALL
 from ..records.row import doc
 from ..records.text import printable
-from .engines import Engines, engines_of
+from .engines import engines_of
 from .growth import grown, over_time, series_of, total, why_not_grown
 from .over_time import Samples
 
@@ -90,7 +91,7 @@ class ServerSaid:
 
 def server_said(facts: Facts) -> ServerSaid:
     """Return the figures of a run; an older run's file has those of engines alone."""
-    found: dict[str, object] = _of_engines(engines_of(facts))
+    found: dict[str, object] = _of_engines(facts)
     if facts.said is None or not len(facts.said.t_s):
         return ServerSaid(**found)  # type: ignore[arg-type]
     for reason in ("capacity", "deferred"):
@@ -102,14 +103,15 @@ def server_said(facts: Facts) -> ServerSaid:
     return ServerSaid(**found)  # type: ignore[arg-type]
 
 
-def _of_engines(engines: Engines | None) -> dict[str, object]:
-    if engines is None:
+def _of_engines(facts: Facts) -> dict[str, object]:
+    if facts.server_rows is None:
         return {}
-    several = len(engines.running) > 1
+    count, found = len(set(facts.server_rows["engine"]) - {ALL}), engines_of(facts)
+    several = found is not None and len(found.running) > 1
     return {
-        "engines": len(engines.running),
-        "engine_balance": engines.balance if several else None,
-        "engines_idle": len(engines.idle) if several else None,
+        "engines": count or None,
+        "engine_balance": found.balance if found and several else None,
+        "engines_idle": len(found.idle) if found and several else None,
     }
 
 

@@ -18,6 +18,7 @@ from ..answers.together import with_answers_judged
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
+from ..figures.jobs.jobs import JobFigures, by_depth, job_figures
 from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
 from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
@@ -57,9 +58,9 @@ NO_GAPS = "the verdict on gaps is INVALID"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The successes of one turn of a run's conversations; None where there is no such value."""
+    """The successes of a run's turns at one depth; None where there is no such value."""
 
-    turn: int  # from 1
+    turn: str  # its number from 1, or several; or after a long gap, whichever it is
     n: int
     ttft_p50_ms: float | None
     ttft_p95_ms: float | None
@@ -122,7 +123,10 @@ class RunSummary(OfRun):
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
-    answers: AnswersSide | None  # to questions; None: the prompts are none, or they are missing
+    answers: AnswersSide | None = (
+        None  # to questions; None: the prompts are none, or they are missing
+    )
+    jobs: JobFigures | None  # None: no sessions
     thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
     prefix: PrefixShares  # what prompts have in common, and what of it was found
@@ -214,7 +218,9 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     }
     beside = sidecar(run.path.parent, run.path.stem)
     measured = _told(run, partial(read_sidecar, beside))
-    return replace(_summary(run, facts, verdict), classes=classes, calibration=measured)
+    answers = _told(run, partial(_answers, run))
+    found = _summary(run, facts, verdict)
+    return replace(found, classes=classes, calibration=measured, answers=answers)
 
 
 def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
@@ -251,8 +257,8 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         cached_tokens=_cached_tokens(facts),
         answers_valid=_answers_valid(facts),
         turns=_turns(facts),
-        answers=_told(run, partial(_answers, run)),
         class_=facts.class_name,
+        jobs=_jobs(facts),
         thinking=thinking_figures(facts.frame.of(facts.measured)),
         service=service(facts),
         **_of_the_server(facts, steady),
@@ -323,13 +329,19 @@ def _littles_law(facts: Facts, in_window: float) -> float | None:
     return per_s * float(latency_s.mean()) / in_window
 
 
+def _jobs(facts: Facts) -> JobFigures | None:
+    counts = facts.info.sessions if facts.info else {}
+    own = counts if facts.class_name is None else {}  # those of one class aren't told apart
+    return job_figures(facts.jobs, facts.counted, facts.window, facts.setting("gpus"), own)
+
+
 def _turns(facts: Facts) -> tuple[Turn, ...]:
-    turn = facts.frame["turn"]
-    numbers = np.unique(floats(turn[facts.measured]))
-    return tuple(_turn(facts, int(number), facts.measured & (turn == number)) for number in numbers)
+    depths = by_depth(facts.frame).items()
+    found = {depth: facts.measured & which for depth, which in depths}
+    return tuple(_turn(facts, depth, which) for depth, which in found.items() if which.any())
 
 
-def _turn(facts: Facts, turn: int, which: NDArray[np.bool_]) -> Turn:
+def _turn(facts: Facts, turn: str, which: NDArray[np.bool_]) -> Turn:
     rows = facts.frame.of(which)
     ttft = describe(floats(facts.times(headline_metric("ttft_ms", facts.load))[which]))
     tokens = floats(rows["prompt_tokens"])

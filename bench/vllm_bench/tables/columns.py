@@ -13,6 +13,7 @@ from ..answers.side import Against, AnswersSide
 from ..figures.absent import joined
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.digits import spread
+from ..figures.jobs.jobs import JobFigures
 from ..figures.objectives import Attainment
 from ..figures.thoughts.thinking import ThinkingFigures
 from ..records.row import Column, Value, column_docs
@@ -26,7 +27,7 @@ from ..stats.distribution import min_samples
 from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
 from ..verdict.finding import Family
-from .group import Group, Where, in_flight, schedule, thinks
+from .group import Group, Where, has_jobs, in_flight, schedule, thinks
 
 RunColumn = Column[RunSummary]
 
@@ -47,15 +48,13 @@ def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
     yield Column(f"{prefix}_max_ms", f"largest {doc}", f"{found}.max")
 
 
-def _thinking_s() -> Iterator[RunColumn]:
-    """Yield the same of the time of thinking, in seconds."""
-    found = "distributions.thinking_s"
-    yield Column(
-        "thinking_mean_s", "mean time from the first token to the answer's", f"{found}.mean"
-    )
+def _seconds(prefix: str, doc: str) -> Iterator[RunColumn]:
+    """Yield mean and percentiles of a time in seconds."""
+    found = f"distributions.{prefix}_s"
+    yield Column(f"{prefix}_mean_s", f"mean {doc}", f"{found}.mean")
     for q in (50, 95, 99):
-        text = f"{q}th percentile of that time, of replies with thoughts that came to an answer"
-        yield Column(f"thinking_p{q}_s", text, f"{found}.percentiles.{q}")
+        text = f"{q}th percentile of {doc}; empty below {min_samples(q)} samples"
+        yield Column(f"{prefix}_p{q}_s", text, f"{found}.percentiles.{q}")
 
 
 def _lengths(metric: str, doc: str) -> list[RunColumn]:
@@ -85,13 +84,17 @@ def _absent(part: str, prefix: str) -> RunColumn:
     )
 
 
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number == int(number) else f"{number:.3g}"
+
+
 def _said(figure: str) -> Callable[[RunSummary], Value]:
-    """Return a figure of what the server said; one by kinds as `length 320, stop 12`."""
+    """Return a figure of what the server said; one by kinds as `length:320, stop:12`."""
 
     def value(run: RunSummary) -> Value:
         found = getattr(run.server_said, figure)
         if isinstance(found, Mapping):
-            return ", ".join(f"{kind} {number:.6g}" for kind, number in found.items()) or None
+            return ", ".join(f"{kind}:{_short(number)}" for kind, number in found.items()) or None
         return found if found is None or isinstance(found, str | int | float) else str(found)
 
     return value
@@ -264,7 +267,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     *_lengths("completion_tokens", "generated tokens"),
     *_lengths("thinking_tokens", "tokens of thoughts"),
     *_figures("thinking", ThinkingFigures, "thinking"),
-    *_thinking_s(),
+    *_seconds("thinking", "time from the first token to the answer's, where there were thoughts"),
+    *_figures("jobs", JobFigures, "jobs"),
+    *_seconds("job", "time of a job: first send of a session to the end of its last turn"),
+    *_seconds("job_wait", "waits for tools and people in a job"),
+    *_seconds("job_served", "time of a job without these waits"),
     *_percentiles("answer_tpot", "time per token of answers after thoughts", 50, 95, 99),
     *_figures("in_flight", InFlightFigures, "in_flight"),
     Column(
@@ -454,6 +461,8 @@ def _spread(metric: str) -> Callable[[RunSummary], str]:
     return lambda run: spread(run.distributions.get(metric))
 
 
+JOB_SERVED = {"p50": "job_served_p50_s", "p95": "job_served_p95_s"}
+JOB = {"p50": "job_p50_s", "mean waits": "job_wait_mean_s"}
 THINKING = {"p50": "thinking_p50_s", "p95": "thinking_p95_s"}
 TEXT, MARKDOWN, RUNS = Where.TEXT, Where.MARKDOWN, Where.RUNS
 SERVER, LEVELS = Where.SERVER, Where.LEVELS
@@ -485,6 +494,9 @@ GROUPS: tuple[Group, ...] = (
     Group("thinking s", THINKING, TEXT | RUNS, only_if=thinks),
     Group("thinking", {"% of tokens": "thinking_token_share"}, RUNS, percent=True),
     Group("", {"unanswered": "unanswered"}, TEXT | RUNS, only_if=thinks),
+    Group("job s", JOB, TEXT | RUNS, only_if=has_jobs),
+    Group("job s without waits", JOB_SERVED, TEXT | RUNS, only_if=has_jobs),
+    Group("jobs/h", {"": "jobs_per_h"}, TEXT | RUNS, only_if=has_jobs),
     Group("TTFT ms from send", _p("ttft"), TEXT, OPEN),
     Group("TTFT ms from send", _p("ttft"), RUNS | LEVELS, OPEN),
     Group("latency ms from schedule", _p("latency_from_schedule"), TEXT, OPEN),

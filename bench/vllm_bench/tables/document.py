@@ -14,6 +14,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..classes.fairness import Fairness, fairness
+from ..figures.jobs.jobs import JobFigures
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
 from ..figures.thoughts.thinking import ThinkingFigures
@@ -127,6 +128,7 @@ class Parts(View):
     attainment: AttainmentView | None
     tiers: Mapping[str, AttainmentView]  # of each of slo_tiers
     turns: tuple[Turn, ...]
+    jobs: JobFigures | None  # null: no sessions
     thinking: ThinkingFigures | None  # null: no counted success thought
     server_side: ServerSide
     server_said: ServerSaid

@@ -56,6 +56,11 @@ def thinks(run: RunSummary) -> bool:
     return run.thinking is not None
 
 
+def has_jobs(run: RunSummary) -> bool:
+    """Whether requests of the run were turns of sessions."""
+    return run.jobs is not None
+
+
 def schedule(run: RunSummary) -> str:
     """Return the rate of the schedule, its cv, and the rate at which requests were sent."""
     rates, cv = run.arrival_rates, run.plan("realised_cv")
@@ -97,7 +102,7 @@ PATTERNS: tuple[tuple[Family, str], ...] = (  # of the columns of summary.csv, t
     ("GPUs", r"gpu_|energy_|output_tokens_per_s_per_w$"),
     (
         "pace",
-        r"ttfa_|thinking_|answer_tpot_|tpot_|latency_|user_speed_|goodput_|cost_|(window_|whole_run_)?\w+_per_s",
+        r"job_|jobs_|ttfa_|thinking_|answer_tpot_|tpot_|latency_|user_speed_|goodput_|cost_|(window_|whole_run_)?\w+_per_s",
     ),
 )
 

@@ -51,6 +51,7 @@ def sections(series: Series) -> list[Section]:
     found = (
         Section("Objectives", [], objective_lines(series)),
         Section("Answers", [], answer_lines(series)),
+        Section("Jobs", [], job_lines(series)),
         Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
@@ -135,6 +136,11 @@ def answer_lines(series: Series) -> list[str]:
         for words, run in series.run_words
         if run.answers is not None
     ]
+
+
+def job_lines(series: Series) -> list[str]:
+    """Return a line for each run of sessions: how many ended, and what became of the others."""
+    return [f"{words}: {run.jobs.words}" for words, run in series.run_words if run.jobs]
 
 
 def thinking_lines(series: Series) -> list[str]:

@@ -139,7 +139,7 @@ def turn_rows(series: Series) -> list[list[str]]:
 def _turn(turn: Turn) -> list[str]:
     share = turn.cached_share
     return [
-        str(turn.turn),
+        turn.turn,
         str(turn.n),
         _turn_time(turn, turn.ttft_p50_ms, 50),
         _turn_time(turn, turn.ttft_p95_ms, 95),

@@ -24,6 +24,7 @@ from pathlib import Path
 from ..errors import BenchError
 from .possible import Seen
 from .rows import BLOCK_TOKENS, Row, RowError, TraceKind, read_rows
+from .steps import spread
 
 MOST_S = 1e9  # thirty years; nanoseconds of more don't fit
 
@@ -100,6 +101,9 @@ def read_trace(
     try:
         kind, rows = read_rows(path)
         kept, notes = _usable(rows)
+        if kind == "mooncake":
+            kept, spreading = spread(kept)
+            notes += [spreading] if spreading else []
     except RowError as e:
         raise TraceError(f"{path}: {e}") from e
     if not kept:

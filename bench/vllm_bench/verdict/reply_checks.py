@@ -112,7 +112,7 @@ def other_model(facts: Facts) -> Doubt | None:
 def answers_without_text(facts: Facts) -> Doubt | None:
     """Answers had no visible text, so the conversations' history is shorter than it would be."""
     rows = facts.frame.of(facts.measured & facts.frame.has("turn"))
-    if not len(rows):
+    if not len(rows) or facts.plan("history") == "recorded":
         return None
     share, words = _share_of(rows["visible_events"] == 0, rows)
     return Doubt(
@@ -188,7 +188,8 @@ def unanswered(facts: Facts) -> Doubt | None:
 def length_mismatch(facts: Facts) -> Doubt | None:
     """Replies weren't as long as asked, although `ignore_eos` should make them so."""
     replies = facts.succeeded
-    if not facts.setting("ignore_eos") or not len(replies):
+    asked_for = facts.setting("ignore_eos") or facts.plan("history") == "recorded"
+    if not asked_for or not len(replies):
         return None
     asked = replies["max_tokens"] * facts.choices
     share, words = _share_of(replies["completion_tokens"] != asked, replies)

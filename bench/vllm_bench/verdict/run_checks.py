@@ -10,6 +10,7 @@ from ..stats.distribution import min_samples
 from .advice import longer_window, more_requests, why_no_window
 from .finding import Doubt, Severity, check
 
+MANY_CUT = 0.5
 MIN_WINDOW_S = 10.0
 MIN_WINDOW_LATENCIES = 3.0
 CUT_SHORT = ("interrupted", "worker_lost")  # so there is too little of it, and less load
@@ -37,6 +38,25 @@ def profiled(facts: Facts) -> Doubt | None:
     return Doubt(
         f"the server profiled itself from {profile['from_s']:.1f} s to {until}",
         "read its traces for where time goes; for figures run it again without --profile",
+    )
+
+
+@check(
+    "a run sees the long jobs end too if it lasts a few times as long as they do; those that had "
+    "not ended with it are in no time",
+)
+def jobs_cut(facts: Facts) -> Doubt | None:
+    """Many sessions had not ended with the run: its jobs are those that were short enough."""
+    jobs = facts.jobs
+    if jobs is None:
+        return None
+    going = sum(not play.whole and not play.failed for play in jobs.plays)
+    ended = sum(play.whole for play in jobs.plays)
+    if going <= MANY_CUT * len(jobs.plays) and (ended or not going):
+        return None
+    return Doubt(
+        f"{going} of {len(jobs.plays)} sessions had not ended, {ended} had",
+        "to learn how long jobs take, set a longer duration_s; TTFT and pace are of all turns",
     )
 
 

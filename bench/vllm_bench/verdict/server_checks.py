@@ -169,7 +169,8 @@ def cache_hits(facts: Facts) -> Doubt | None:
     if cache == "cold" and _all_alike(facts):
         grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
         return Doubt(figures, NOT_COLD, rate, at_most=grave)
-    if cache != "run" or facts.setting("conversations") or facts.classes:
+    own_way = facts.setting("conversations") or facts.plan("history") or facts.classes
+    if cache != "run" or own_way:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
     own = own_share(facts)
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)

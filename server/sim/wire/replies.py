@@ -73,7 +73,8 @@ def _make_reply(
 def _marked(reply: Reply, parser: str | None) -> Reply:
     """Return a reply whose thoughts have marks, as a model's have; they are tokens too."""
     tokens, pieces, border = reply.token_ids, reply.pieces, reply.reasoning_tokens
-    mark = border if parser and border < len(tokens) and tokens[border] != EOS else None
+    follows = border + 1 < len(tokens)  # so that the event after it has a text
+    mark = border if parser and follows else None
     if mark is not None:
         tokens[mark], pieces[mark] = THINK_END, b""
     if parser != "none":

@@ -6,10 +6,14 @@ and `</think>` in the output, which is 0 where the template has opened the thoug
 
 from __future__ import annotations
 
+import re
+
 from ...records.request_record import Thoughts
 from .event import StreamEvent, Usage
 
 BEGIN, END = "<think>", "</think>"
+# As Go's servers write it, and PHP's.
+END_IN_JSON = re.compile(rb"(?:<|\\u003[cC])\\?/think(?:>|\\u003[eE])")
 
 
 class Thinking:
@@ -43,15 +47,12 @@ class Thinking:
                 self._opening = (self._opening + event.text).lstrip()[: len(BEGIN)]
 
     def note_plain(self, count: int, body: bytes, *, thinks: bool) -> None:
-        """Take events of one token or more each, that say one kind of text; `body` is all theirs.
-
-        Their texts are pieces of JSON strings.
-        """
+        """Take events that say one kind of text, as JSON; `body`: theirs, if it is the answer's."""
         if thinks:
             self.events += count
             self._uncounted += count
         elif not self._ended:
-            self._ended = END.encode() in body
+            self._ended = b"/think" in body and END_IN_JSON.search(body) is not None
 
     def kind(self, usage: Usage | None) -> Thoughts | None:
         """Return how thoughts came; None: there were none."""
@@ -63,10 +64,13 @@ class Thinking:
             return "content"
         return "hidden" if said else None
 
-    def tokens(self, usage: Usage | None, *, made: int | None, events: int) -> int | None:
+    def tokens(
+        self, usage: Usage | None, *, made: int | None, events: int, cut: bool
+    ) -> int | None:
         """Return the tokens of the thoughts; None: unknown.
 
-        `made`: the reply's tokens; `events`: its token events, 0 of a reply in one piece.
+        `made`: the reply's tokens; `events`: its token events, 0 of a reply in one piece; `cut`:
+        the limit ended it before there was an answer, so that all of it was thought.
         """
         said = usage.thinking_tokens if usage else None
         if not self.events:
@@ -74,7 +78,7 @@ class Thinking:
         # An event brings at least one.
         if said and said >= (self.events - self._mixed if events else 1):
             return said
-        return self._counted(made, events)
+        return made if cut else self._counted(made, events)
 
     def _counted(self, made: int | None, events: int) -> int | None:
         """Return what the stream itself tells, where each event is one token or has its count.

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from ...prompts.own.rows import CHAT_ROLES, TOOL_ROLES
 from ...prompts.prompt import Message
-from ...prompts.rows import CHAT_ROLES, TOOL_ROLES
 from ..session import SessionError
 from .fields import Fields, Tally
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from ...prompts.own.rows import TOOL_ROLES
 from ...prompts.prompt import Message
-from ...prompts.rows import TOOL_ROLES
 from ..session import WaitKind
 from .chat import RESULTS, messages_of, text_of
 from .fields import MOST_S, Fields, Tally, iso_seconds

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..order import endless_permutations
+from ..prompt import PromptError
 from .files import read_rows
-from .order import endless_permutations
-from .prompt import PromptError
 from .rows import CHAT_ROLES, CONVERSATIONS, HUMAN, TOOL_ROLES, RowError, turns_of
 
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..records.text import printable
-from ..small_file import UnreadableError, small_bytes
-from .prompt import Image, Message
+from ...records.text import printable
+from ...small_file import UnreadableError, small_bytes
+from ..prompt import Image, Message
 
 MOST_BYTES = 50_000_000  # of a picture's file
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)

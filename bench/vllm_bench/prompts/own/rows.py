@@ -17,8 +17,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..records.text import printable
-from .prompt import Image, Message
+from ...records.text import printable
+from ..prompt import Image, Message
 
 Row = Mapping[str, Any]
 Messages = tuple[Message, ...]

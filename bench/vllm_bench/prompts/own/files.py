@@ -23,9 +23,9 @@ from typing import NamedTuple, TypeVar
 
 import orjson
 
-from ..small_file import UnreadableError, small_bytes
+from ...small_file import UnreadableError, small_bytes
+from ..prompt import Message, Prompt, PromptError, PromptSource, without_repeats
 from .images import ImageError, with_images
-from .prompt import Message, Prompt, PromptError, PromptSource, without_repeats
 from .rows import KEYS, KNOWN, RowError, messages_of_row
 
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")

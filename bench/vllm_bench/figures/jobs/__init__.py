@@ -1,0 +1,1 @@
+"""Jobs: sessions from their first send to their last token."""

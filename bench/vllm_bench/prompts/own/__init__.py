@@ -1,0 +1,1 @@
+"""People's own files of prompts: their formats, their rows, their pictures."""
