@@ -216,7 +216,9 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
     }
     beside = sidecar(run.path.parent, run.path.stem)
     measured = _told(run, partial(read_sidecar, beside))
-    return replace(_summary(run, facts, verdict), classes=classes, calibration=measured)
+    answers = _told(run, partial(_answers, run))
+    found = _summary(run, facts, verdict)
+    return replace(found, classes=classes, calibration=measured, answers=answers)
 
 
 def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
