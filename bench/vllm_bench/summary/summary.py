@@ -19,7 +19,7 @@ from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts, OfRun
 from ..figures.jobs.jobs import JobFigures, by_depth, job_figures
-from ..figures.metrics import METRICS, NO_THOUGHTS, headline_metric, why_absent
+from ..figures.metrics import METRICS, NO_SESSIONS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
 from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
@@ -246,21 +246,27 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         in_flight=_in_flight(facts),
         attainment=attainment(facts),
         tiers=_believed(tier_attainments(facts), verdict),
-        peak_output_tokens_per_s=reads and reads.peak_per_s,
-        exact_tokens=reads and reads.exact,
+        peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
+        exact_tokens=None if reads is None else reads.exact,
         verdict=verdict,
         calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
         cached_tokens=_cached_tokens(facts),
-        answers_valid=_answers_valid(facts),
-        answers=_told(run, partial(_answers, run)),
         class_=facts.class_name,
-        thinking=thinking_figures(facts.frame.of(facts.measured)),
         service=service(facts),
         **_of_sessions(facts),
+        **_of_answers(run, facts),
         **_of_the_server(facts, steady),
     )
+
+
+def _of_answers(run: Run, facts: Facts) -> dict[str, Any]:
+    return {
+        "answers_valid": _answers_valid(facts),
+        "answers": _told(run, partial(_answers, run)),
+        "thinking": thinking_figures(facts.frame.of(facts.measured)),
+    }
 
 
 def _of_sessions(facts: Facts) -> dict[str, Any]:
@@ -286,9 +292,9 @@ def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution 
 
 
 def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
-    """Return why metrics are missing; those of thoughts aren't where there were none."""
+    """Return why metrics are missing; those of thoughts and jobs aren't where there were none."""
     why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
-    return {name: reason for name, reason in why.items() if reason != NO_THOUGHTS}
+    return {name: r for name, r in why.items() if r not in (NO_THOUGHTS, NO_SESSIONS)}
 
 
 def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, Attainment]:
