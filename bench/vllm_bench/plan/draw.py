@@ -222,6 +222,7 @@ class _Draw(Material):
             output_tokens=found.output_tokens,
             plays=found.plays,
             primes=found.primes,
+            prime_plays=found.prime_plays,
             about_s=found.about_s,
         )
 

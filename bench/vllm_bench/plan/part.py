@@ -66,6 +66,7 @@ class Part:
     plays: Plays | None = None  # None: no sessions
     about_s: array[float] = field(default_factory=lambda: array("d"))  # of sessions' turns
     primes: tuple[Prompt, ...] = ()  # sent before the start, for one token each
+    prime_plays: tuple[int, ...] = ()  # for which play each of them is
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
     possible: Possible | None = None  # hits of each request; None: it isn't known what repeats
     grouped: Grouped | None = None  # prompts in groups that begin alike
@@ -167,8 +168,15 @@ class Part:
             place=self.place,
             of=self.of,
             marks=self._marks,
-            primers=len(self.grouped.primers if self.grouped else self.primes),
+            primed_uses=self._primed_uses,
         )
+
+    @property
+    def _primed_uses(self) -> tuple[int, ...]:
+        """Of what primes caches: for which use of a prompt, or play of a session."""
+        if self.grouped is not None:
+            return (0,) * len(self.grouped.primers)
+        return tuple(map(self._uses.earlier, self.prime_plays))
 
     @property
     def live(self) -> bool:

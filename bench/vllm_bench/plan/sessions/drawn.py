@@ -28,6 +28,7 @@ class Played:
     plays: Plays
     output_tokens: tuple[int | None, ...]  # of all turns
     primes: tuple[Prompt, ...] = ()
+    prime_plays: tuple[int, ...] = ()  # for which play each is sent
     times_s: array[float] = dataclasses.field(default_factory=lambda: array("d"))  # of plays
     about_s: array[float] = dataclasses.field(default_factory=lambda: array("d"))  # of their turns
 
@@ -61,7 +62,8 @@ def played(sessions: Sessions, wish: Wish) -> Played:
         replace(prompts, notes=(*prompts.notes, *chosen.notes, *_notes(chosen, plays, scenario))),
         plays,
         tuple(turn.output_tokens for session in chosen.sessions for turn in session.turns),
-        tuple(prompts.prompts[place] for place in primes),
+        tuple(prompts.prompts[plays.position(*at)] for at in primes),
+        tuple(play for play, _ in primes),
         times_s,
         array("d", sorted(_about(chosen.sessions, plays, times_s))),
     )
