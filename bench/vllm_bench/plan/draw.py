@@ -227,11 +227,10 @@ class _Draw(Material):
         )
 
     def _session_texts(self, seed: int, sessions: Sessions) -> PromptSet:
-        from ..sessions.texts import Manner, session_prompts
+        from ..sessions.texts import session_prompts
 
-        return session_prompts(
-            sessions, self.source, self.counter, seed, Manner(live=self.scenario.lives)
-        )
+        lives = self.scenario.lives
+        return session_prompts(sessions, self.source, self.counter, seed, live=lives)
 
     def _in_groups(
         self,
