@@ -41,6 +41,15 @@ def file_of(folder: Path, legal: Any, shape: dict[str, Any] = OPEN, **others: An
     return path
 
 
+@pytest.mark.parametrize("name", ["a/b", "9", "-a", "a b", "a" * 33])
+def test_a_name_that_no_class_may_have_is_refused_with_what_it_may_be(
+    name: str, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path, {"share": 1.0}, classes={name: {"share": 1.0}})
+    with pytest.raises(ScenarioError, match="at most 32 letters, digits, _ and -"):
+        load_scenarios(path)
+
+
 def test_a_class_is_the_scenario_with_its_own_keys() -> None:
     own = {
         **{"share": 0.1, "model": "red", "priority": 5, "max_new_tokens": 99},
