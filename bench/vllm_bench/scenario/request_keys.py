@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ValidationError, field_validator, model_validator
 
 from .datasets import DATASETS
-from .forms.answer_form import known_format
+from .forms.response_format import known_format
 from .forms.tools import known_choice, known_tools
 from .load_keys import LONGEST_S, QUESTIONS, Keys, Prefix, Quality, setting
 from .mistakes import nearest, sendable_body, sendable_headers
