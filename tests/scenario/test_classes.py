@@ -165,6 +165,16 @@ def test_no_mistake_in_a_class_shows_what_it_sends(tmp_path: Path, legal: Any) -
     assert SECRET not in refusal(file_of(tmp_path, legal))
 
 
+@pytest.mark.parametrize("key", ["headers", "extra_body"])
+def test_classes_with_questions_are_refused_without_what_they_send(
+    key: str, tmp_path: Path
+) -> None:
+    asked = {"num_requests": None, "quality": {"questions": 20}}
+    said = refusal(file_of(tmp_path, {"share": 0.1, key: {"X-Key": SECRET}}, **asked))
+    assert "classes doesn't go with quality" in said
+    assert SECRET not in said
+
+
 def test_what_a_class_sends_is_masked_in_the_json() -> None:
     own = {
         "headers": {"X-Key": SECRET},
@@ -184,6 +194,12 @@ def test_a_file_that_a_class_names_is_looked_for(tmp_path: Path) -> None:
     check_files(of({"share": 0.1, "dataset": f"file:{there}"}))
     with pytest.raises(ScenarioError, match=r"missing\.jsonl: no such file"):
         check_files(of({"share": 0.1, "dataset": f"file:{tmp_path}/missing.jsonl"}))
+
+
+def test_a_missing_file_of_questions_is_told_by_the_key_that_named_it(tmp_path: Path) -> None:
+    asked = {"quality": {"set": f"file:{tmp_path}/missing.jsonl"}, "num_requests": None}
+    with pytest.raises(ScenarioError, match=r"quality\.set: .*missing\.jsonl: no such file"):
+        check_files(scenario(**asked))
 
 
 def test_each_key_of_a_request_is_a_classs_too() -> None:
