@@ -145,10 +145,11 @@ def server_of(scenario: Scenario, environ: Environment) -> Server:
 
 def check_files(scenario: Scenario) -> None:
     """Raise ScenarioError where a file of prompts or a trace that the scenario names is missing."""
+    asked = "dataset" if scenario.quality is None else "quality.set"
     named = [
         *(("trace", each.trace) for each in scenarios_of(scenario)),
         *(
-            ("dataset", each.dataset.removeprefix("file:"))
+            (asked, each.dataset.removeprefix("file:"))
             for each in scenarios_of(scenario)
             if each.dataset.startswith("file:")
         ),

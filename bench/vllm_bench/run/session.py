@@ -114,7 +114,7 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
-            own = dataclasses.replace(self, _id=continued(complete) or self._id)
+            ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
                     self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
@@ -123,6 +123,7 @@ class Session:
                 self.interrupts.check()
                 named = self._named(plan)
                 try:
+                    own = dataclasses.replace(self, _id=ids[plan.scenario.name])
                     status = own._run(job, named, number, len(wanted))
                 except KeyboardInterrupt:  # before the first request
                     remove_run(self.folder, named.run_id)
@@ -187,6 +188,16 @@ class Session:
         keys = [key for job in jobs for key in job.run_keys()]
         found = complete_runs(self.folder, set(keys), self._say_once)
         return [found.get(key) for key in keys]
+
+    def _sessions(self, jobs: Sequence[Job], complete: Sequence[Path | None]) -> dict[str, str]:
+        """Return the session that each scenario's runs belong to, by its name.
+
+        What a scenario lacks goes on with its own runs: answers under load are held against those
+        alone of the same session.
+        """
+        newest, left = continued(complete) or self._id, iter(complete)
+        of = {job.scenario.name: [next(left) for _ in job.plans] for job in jobs}
+        return {name: continued(rows) or newest for name, rows in of.items()}
 
     def _named(self, plan: Plan) -> Plan:
         """Return the plan with a name that no other run has, and make its file, empty.
