@@ -221,6 +221,22 @@ def test_texts_of_a_server_are_shown_harmlessly(tmp_path: Path) -> None:
     assert len(reason) <= 60
 
 
+@pytest.mark.parametrize(("found", "told"), [(0, False), (9, False), (30, True), (100, True)])
+def test_pictures_that_the_processor_knew_are_told(tmp_path: Path, found: int, told: bool) -> None:
+    def page(t: int) -> str:
+        after = t >= 50
+        return (
+            engine(0, 1)
+            + line("mm_cache_queries_total", 40 + 100 * after)
+            + line("mm_cache_hits_total", 40 + found * after)
+        )
+
+    run = run_of(tmp_path, each_second(page))
+    assert run.server_said.mm_cache_hit_rate == found / 100
+    codes = {f.code: f.severity for f in run.verdict.findings}
+    assert codes.get("pictures_cached") == (Severity.NOTE if told else None)
+
+
 # ---- engines ----
 
 

@@ -7,7 +7,7 @@ from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..records.text import printable
 from ..serverside.engines import engines_of
-from ..serverside.growth import by_server
+from ..serverside.growth import by_server, total, why_not_grown
 from ..serverside.ledger import (
     PREEMPTIONS,
     REQUESTS,
@@ -281,6 +281,24 @@ def prefix_not_as_wanted(facts: Facts) -> Doubt | None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+@check(
+    "share of the pictures that the processor had prepared before, which costs it up to half a "
+    "second each: TTFT is rightly that of a server that is sent the same pictures so often"
+)
+def pictures_cached(facts: Facts) -> Doubt | None:
+    """Pictures came again, and the server's processor had them in its cache."""
+    if facts.said is None or why_not_grown(facts):
+        return None
+    asked = total(facts.said, "vllm:mm_cache_queries")
+    found = total(facts.said, "vllm:mm_cache_hits")
+    if not asked or not found or found / asked <= RUN_HITS:
+        return None
+    return Doubt(
+        f"{_percent(found / asked)} of {asked:,.0f} pictures came from the processor's cache",
+        "right if your pictures repeat themselves as much; else take more of them than requests",
+    )
 
 
 @check(

@@ -131,8 +131,7 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
     prompt, pictures = _read(field, body, vocabulary(settings.tokenizer))
     _check_types(body)
     model = check_model(body, settings)
-    name = "max_output_tokens" if endpoint == RESPONSES else "max_tokens"
-    max_tokens = _max_tokens(len(prompt), _asked_max_tokens(endpoint, body), settings, name)
+    max_tokens = _max_tokens(endpoint, len(prompt), body, settings)
     _check_ranges(body, max_tokens)
     is_chat = endpoint != COMPLETIONS
     usage = endpoint == RESPONSES or bool(options and options.get("include_usage"))
@@ -141,6 +140,7 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         endpoint=endpoint,
         model=model,
         prompt=prompt,
+        pictures=pictures,
         max_tokens=max_tokens,
         min_tokens=0 if endpoint == RESPONSES else body.get("min_tokens") or 0,
         ignore_eos=bool(body.get("ignore_eos")),
@@ -157,7 +157,6 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         adapter=model if model in dict(settings.adapters) else None,
         schema=_schema(endpoint, body, settings),
         worked_out=worked_out(_last_said(body.get(field))),
-        pictures=pictures,
     )
 
 
@@ -304,8 +303,11 @@ def _asked_max_tokens(endpoint: str, body: Mapping[str, Any]) -> int | None:
     return _COMPLETION_DEFAULT if asked is None and endpoint == COMPLETIONS else asked
 
 
-def _max_tokens(prompt_tokens: int, asked: int | None, settings: Settings, name: str) -> int:
-    limit = settings.max_model_len
+def _max_tokens(
+    endpoint: str, prompt_tokens: int, body: Mapping[str, Any], settings: Settings
+) -> int:
+    limit, asked = settings.max_model_len, _asked_max_tokens(endpoint, body)
+    name = "max_output_tokens" if endpoint == RESPONSES else "max_tokens"
     if asked is not None and asked > limit:
         raise bad_value(
             name,
