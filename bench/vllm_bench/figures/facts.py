@@ -121,7 +121,7 @@ class Facts(OfRun):
 
     @property
     def streaming(self) -> bool:
-        """Whether replies were streamed, of any class; from the rows where no settings are known."""
+        """Whether replies were streamed, of any class; by the rows where no settings are known."""
         if self.classes:
             return any(part.streaming for part in self.classes.values())
         asked = self.setting("stream")
