@@ -92,6 +92,25 @@ def test_a_play_that_began_at_depth_is_not_whole(tmp_path: Path) -> None:
     assert (found.whole, found.failed, found.goes_on) == (False, False, False)
 
 
+def test_of_turns_due_by_a_stamp_the_wait_is_until_they_were_due(tmp_path: Path) -> None:
+    made = (
+        turn("a", 1, 0.0, 1.0),
+        turn("a", 2, 15.01, 16.0, t_scheduled_s=15.0),  # 14 s after the last answer
+        turn("a", 3, 16.0, 18.0, t_scheduled_s=16.0),  # held by it
+    )
+    (found,) = plays(tmp_path, *made)
+    assert (found.job_s, found.job_wait_s) == (18.0, 14.0)
+    depths = by_depth(rows_of(tmp_path, *made))
+    assert depths["after a gap over 10 s"].tolist() == [False, True, False]
+
+
+def test_what_began_deeper_ends_as_a_job_and_has_no_time(tmp_path: Path) -> None:
+    (found,) = plays(tmp_path, *CHAIN[1:])
+    assert (found.ended, found.whole) == (True, False)
+    (cut,) = plays(tmp_path, CHAIN[1])
+    assert (cut.ended, cut.whole, cut.goes_on) == (False, False, False)
+
+
 def test_rows_without_sessions_have_no_jobs(tmp_path: Path) -> None:
     assert Jobs.of(rows_of(tmp_path, {}, {})) is None
 
@@ -111,13 +130,19 @@ def test_the_path_is_the_one_that_a_walk_over_all_paths_finds_longest(data: st.D
         more: Made = {"after": words, "planned_wait_s": wait_s if after else None}
         made.append(turn("a", number, begins, begins + lasts, count, **more))
 
+    planned = [m["planned_wait_s"] for m in made]
+
     def waits_s(number: int) -> float:
         awaited = [int(n) for n in (made[number - 1]["after"] or "").split()]
         last = max(awaited, key=lambda n: float(made[n - 1]["t_end_s"]), default=None)
-        return 0.0 if last is None else made[number - 1]["planned_wait_s"] + waits_s(last)
+        return 0.0 if last is None else planned[number - 1] + waits_s(last)
 
     columns = ["conversation_id", "turn", "session_turns", "t_sent_s", "t_end_s", "after"]
-    (found,) = plays_of(_frame(made, [*columns, "planned_wait_s"]))
+    for m in made:  # a first turn has no wait, one that is due by a stamp none that was planned
+        m["t_scheduled_s"] = m["t_sent_s"]
+        if data.draw(st.booleans()):
+            m["planned_wait_s"] = None
+    (found,) = plays_of(_frame(made, [*columns, "planned_wait_s", "t_scheduled_s"]))
     ends = [m["t_end_s"] for m in made]
     assert found.job_s == pytest.approx(max(ends) - made[0]["t_sent_s"])
     assert found.job_wait_s == pytest.approx(waits_s(1 + ends.index(max(ends))))
