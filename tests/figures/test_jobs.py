@@ -87,6 +87,16 @@ def test_a_failed_play_and_one_that_goes_on_have_no_time(tmp_path: Path) -> None
     assert jobs.ends.tolist() == [False, False, True, False, True, False]
 
 
+def test_a_turn_that_was_never_sent_ends_its_session_too(tmp_path: Path) -> None:
+    never: Made = {"error_kind": "connect", "error": "refused", "t_sent_s": None}
+    begun = (turn("a", 1, 0.0, 1.0), {**turn("a", 2, 3.0, 4.0), **never})
+    found = plays(tmp_path, *begun, {**turn("b", 1, 3.0, 4.0), **never})
+    assert [(p.failed, p.goes_on, p.ended, p.last_row) for p in found] == [
+        (True, False, False, 1),
+        (True, False, False, 2),
+    ]
+
+
 def test_a_play_that_began_at_depth_is_not_whole(tmp_path: Path) -> None:
     (found,) = plays(tmp_path, *CHAIN[1:])
     assert (found.whole, found.failed, found.goes_on) == (False, False, False)

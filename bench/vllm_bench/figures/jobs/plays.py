@@ -53,8 +53,8 @@ def waits_of(rows: Rows) -> Values:
 
 
 def _by_play(rows: Rows) -> Iterator[dict[int, _Turn]]:
-    """Yield the turns of each play that were sent, by their numbers."""
-    known = np.flatnonzero(rows.has("session_turns") & rows.has("t_sent_s"))
+    """Yield the turns of each play, by their numbers."""
+    known = np.flatnonzero(rows.has("session_turns"))
     columns = {name: rows[name][known].tolist() for name in COLUMNS}
     found: dict[str, dict[int, _Turn]] = {}
     for cells in zip(known.tolist(), *columns.values(), strict=True):
@@ -75,7 +75,7 @@ class _Turn:
     play: str
     number: float
     of: float
-    sent_s: float
+    sent_s: float  # nan: it failed before that
     end_s: float
     error_kind: str | None
     after: str | None
