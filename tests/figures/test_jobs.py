@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,14 @@ def test_turns_are_told_by_depth_and_after_long_gaps(tmp_path: Path) -> None:
         **{"1": 1, "2-5": 4, "6-20": 15, "over 20": 10},
         "after a gap over 10 s": 1,
     }
+
+
+def test_the_words_on_jobs_name_what_there_is_in_numbers_that_agree(tmp_path: Path) -> None:
+    few = run_of(tmp_path, 80).jobs
+    assert few is not None
+    counts = {"turns_not_sent": 1, "gaps_cut": 1, "gaps_cut_s": 2.5, "held": 3}
+    words = replace(few, ended=1, failed=2, still_going=0, **counts).words  # type: ignore[arg-type]
+    parts = words.split(", ")
+    assert [part.split()[:2] for part in parts] == [
+        *(["1", "job"], ["2", "failed"], ["1", "turn"], ["3", "turns"], ["1", "wait"]),
+    ]

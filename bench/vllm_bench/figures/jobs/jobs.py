@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...records.row import Rows, doc
 from ...stats.batches import Values
 from ...stats.distribution import floats
+from ..digits import counted as number_of
 from ..window import Window
 from .plays import Play, plays_of, waits_of
 
@@ -52,17 +53,17 @@ class JobFigures:
     @property
     def words(self) -> str:
         """How many ended, and what became of the others."""
-        rest = {
-            "failed": self.failed,
-            "went on at the end": self.still_going,
-            "turns not sent": self.turns_not_sent,
-            "turns held by the last answer": self.held,
-            "plays of sessions played before": self.wrapped,
-            "waits unknown": self.unknown_waits,
-        }
-        cut = f"{self.gaps_cut} waits cut by {self.gaps_cut_s:g} s" if self.gaps_cut else ""
-        said = [f"{number} {what}" for what, number in rest.items() if number]
-        return ", ".join(filter(None, (f"{self.ended} jobs ended in the window", *said, cut)))
+        rest = (
+            (self.failed, "", "failed"),
+            (self.still_going, "", "went on at the end"),
+            (self.turns_not_sent, "turn", "not sent"),
+            (self.held, "turn", "held by the last answer"),
+            (self.wrapped, "play", "of sessions played before"),
+            (self.unknown_waits, "wait", "unknown"),
+            (self.gaps_cut, "wait", f"cut by {self.gaps_cut_s:g} s" if self.gaps_cut else ""),
+        )
+        said = [f"{number_of(n, of) if of else n} {what}" for n, of, what in rest if n]
+        return ", ".join((f"{number_of(self.ended, 'job')} ended whole in the window", *said))
 
 
 @dataclass(frozen=True, slots=True)
