@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vllm_bench.figures.jobs.jobs import Jobs, by_depth
 from vllm_bench.figures.jobs.plays import Play, plays_of
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.request_record import RecordWriter, read_rows
+from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
 from vllm_bench.summary.summary import RunSummary, summarize
 
@@ -171,19 +171,23 @@ def _frame(made: list[Made], columns: list[str]) -> Rows:
     return Rows({**found, "error_kind": np.array([None] * len(made), dtype=object)})
 
 
-def run_of(folder: Path, jobs: int, **changes: Any) -> RunSummary:
-    """Return a run of four streams, each with one job after the other, of three turns in 4 s."""
-    folder.mkdir(exist_ok=True)
+def job_records(jobs: int) -> list[RequestRecord]:
+    """Return the rows of four streams, each with one job after the other, of three turns in 4 s."""
     made: list[Made] = []
     for number in range(jobs):
         stream, at = number % 4, 4.0 * (number // 4) + (number % 4) / 4
         for n in (1, 2, 3):
             sent = at + (0.0, 1.5, 3.0)[n - 1]
-            wait = {} if n == 1 else {"planned_wait_s": 0.5, "wait_kind": "tool"}
+            wait: Made = {} if n == 1 else {"planned_wait_s": 0.5, "wait_kind": "tool"}
             ends = sent + 0.95
             made.append(turn(f"s{number}", n, sent, ends, stream_index=stream, **wait))
     made.sort(key=lambda m: float(m["t_sent_s"]))
-    records = [made_record(i, **m) for i, m in enumerate(made)]
+    return [made_record(i, **m) for i, m in enumerate(made)]
+
+
+def run_of(folder: Path, jobs: int, **changes: Any) -> RunSummary:
+    folder.mkdir(exist_ok=True)
+    records = job_records(jobs)
     info = made_info(records, **changes)
     return summarize(load_run(write_run(folder, records, info)))
 
