@@ -26,7 +26,15 @@ from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
 from .pool import Marks, Pool, Uses, numbered
-from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool, marked
+from .request import (
+    NOT_TOKENIZED,
+    body_fields,
+    chat_messages,
+    limit_field,
+    make_piece,
+    make_pool,
+    marked,
+)
 from .requests import Requests, Role
 from .sessions.hits import PlayedHits
 from .sessions.script import Plays
@@ -266,6 +274,7 @@ class Part:
             body=body_fields(scenario, scenario.max_new_tokens),
             opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
             said=tuple(map(_said, self.prompts.prompts)),
+            limit=limit_field(scenario),
         )
 
     def share(self, number: int, workers: int) -> Share:
