@@ -189,9 +189,9 @@ def test_without_colours_none_is_written(clock: Clock, monkeypatch: pytest.Monke
 
 @pytest.mark.process
 def test_a_sending_process_knows_nothing_of_it() -> None:
+    heavy = {"rich", "numpy", "pydantic", "vllm_bench.live.progress"}
     code = (
-        "import sys; import vllm_bench.send.worker; "
-        "print(*sorted({'rich', 'numpy', 'vllm_bench.live.progress'} & sys.modules.keys()))"
+        f"import sys; import vllm_bench.send.worker; print(*sorted({heavy} & sys.modules.keys()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCH

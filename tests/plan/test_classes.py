@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vllm_bench.experiments.visits import thrown_away
 from vllm_bench.plan.classes import divided, drawn_classes, flows_of, scenarios_of
 from vllm_bench.plan.draw import Material, plans_of
+from vllm_bench.plan.dry_run import length_of
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.times import drawn_times
@@ -161,6 +162,13 @@ def test_streams_beside_arrivals_end_with_the_last_measured_arrival(shape: dict[
     assert plan.request_rate == 10.0
     assert len(agents.begins) == 3
     assert chat.begins == ()
+
+
+def test_seconds_that_arrivals_decide_are_told_in_three_digits() -> None:
+    (plan,) = plans(**OPEN, classes=HYBRID)
+    seconds = plan.duration_s
+    assert seconds is not None
+    assert float(length_of([plan]).split(" s")[0]) == float(f"{seconds:.3g}") != seconds
 
 
 # ---- numbers ----

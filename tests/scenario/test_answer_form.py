@@ -71,7 +71,7 @@ def tool(name: str = "look_up", **more: Any) -> dict[str, Any]:
         ({"priority": 1.5}, "priority: must be a whole number"),
         ({"priority": "high"}, "priority: must be a whole number"),
         ({"priority": 2**40}, "priority: must be below"),
-        ({"tools": []}, "tools: must have at least 1 entries"),
+        ({"tools": []}, "tools: must not be empty"),
         ({"tools": {}}, "tools: must be a list"),
         ({"tools": [{"name": "x"}]}, "tools: entry 1 must be {type: function"),
         ({"tools": [tool(), {"type": "function", "function": {}}]}, "tools: entry 2"),

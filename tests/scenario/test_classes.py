@@ -41,6 +41,15 @@ def file_of(folder: Path, legal: Any, shape: dict[str, Any] = OPEN, **others: An
     return path
 
 
+@pytest.mark.parametrize("name", ["a/b", "9", "-a", "a b", "a" * 33])
+def test_a_name_that_no_class_may_have_is_refused_with_what_it_may_be(
+    name: str, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path, {"share": 1.0}, classes={name: {"share": 1.0}})
+    with pytest.raises(ScenarioError, match="at most 32 letters, digits, _ and -"):
+        load_scenarios(path)
+
+
 def test_a_class_is_the_scenario_with_its_own_keys() -> None:
     own = {
         **{"share": 0.1, "model": "red", "priority": 5, "max_new_tokens": 99},
@@ -156,6 +165,16 @@ def test_no_mistake_in_a_class_shows_what_it_sends(tmp_path: Path, legal: Any) -
     assert SECRET not in refusal(file_of(tmp_path, legal))
 
 
+@pytest.mark.parametrize("key", ["headers", "extra_body"])
+def test_classes_with_questions_are_refused_without_what_they_send(
+    key: str, tmp_path: Path
+) -> None:
+    asked = {"num_requests": None, "quality": {"questions": 20}}
+    said = refusal(file_of(tmp_path, {"share": 0.1, key: {"X-Key": SECRET}}, **asked))
+    assert "classes doesn't go with quality" in said
+    assert SECRET not in said
+
+
 def test_what_a_class_sends_is_masked_in_the_json() -> None:
     own = {
         "headers": {"X-Key": SECRET},
@@ -175,6 +194,12 @@ def test_a_file_that_a_class_names_is_looked_for(tmp_path: Path) -> None:
     check_files(of({"share": 0.1, "dataset": f"file:{there}"}))
     with pytest.raises(ScenarioError, match=r"missing\.jsonl: no such file"):
         check_files(of({"share": 0.1, "dataset": f"file:{tmp_path}/missing.jsonl"}))
+
+
+def test_a_missing_file_of_questions_is_told_by_the_key_that_named_it(tmp_path: Path) -> None:
+    asked = {"quality": {"set": f"file:{tmp_path}/missing.jsonl"}, "num_requests": None}
+    with pytest.raises(ScenarioError, match=r"quality\.set: .*missing\.jsonl: no such file"):
+        check_files(scenario(**asked))
 
 
 def test_each_key_of_a_request_is_a_classs_too() -> None:

@@ -89,7 +89,7 @@ def length_of(plans: Sequence[Plan]) -> str:
     seconds = sum(plan.duration_s or 0.0 for plan in plans)
     if not seconds:
         return requests
-    lasts = f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    lasts = f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     return f"{lasts}, at least {requests}" if measured else lasts
 
 

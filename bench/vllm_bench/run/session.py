@@ -51,6 +51,7 @@ from .runner import Enough, Kept, RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
 BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
+ENDING_S = 30.0  # the same of a run that was interrupted: its last readings, a profile's files
 SAY_AGAIN_S = 10.0  # between two lines on a server that isn't ready yet
 
 
@@ -301,6 +302,8 @@ class Session:
 
     def _stopped(self, samplers: Samplers, limit_s: float | None = None) -> dict[str, Any]:
         """End the sampling; this limit, or a signal, ends the waiting for the last readings."""
+        if limit_s is None and self.interrupts():
+            limit_s = ENDING_S
         ending = threading.Thread(target=samplers.stop, daemon=True)
         ending.start()
         self.interrupts.unless_asked(partial(ending.join, limit_s))

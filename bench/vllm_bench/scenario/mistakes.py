@@ -43,7 +43,7 @@ PLAIN = {
     "string_pattern_mismatch": "must be at most 64 letters, digits, _, . and -, with a letter or "
     "digit first",
     "string_too_short": "must not be empty",
-    "too_short": "must have at least {min_length} entries",
+    "too_short": "must not be empty",
 }
 MISSHAPEN = ("list_type", "dict_type", "model_type", "model_attributes_type")
 
@@ -85,6 +85,8 @@ def _wanted(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["loc"][-1:] == ("[key]",):
         if in_slo and len(error["loc"]) > len(("slo_tiers", "a tier", "[key]")):
             return "isn't a percentile: write p50, p95, p99 or p99.9"
+        if error["type"] == "string_pattern_mismatch":
+            return "a class's name has at most 32 letters, digits, _ and -, a letter first"
         return "isn't a name: put it in quotes"
     if error["type"] in MISSHAPEN:
         # A part of slo is wrong: its message says which.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ValidationError, field_validator, model_validator
 
 from .datasets import DATASETS
-from .forms.answer_form import known_format
+from .forms.response_format import known_format
 from .forms.tools import known_choice, known_tools
 from .load_keys import LONGEST_S, QUESTIONS, Keys, Prefix, Quality, setting
 from .mistakes import nearest, sendable_body, sendable_headers
@@ -185,7 +185,9 @@ def quality_problems(keys: RequestKeys, quality: Quality) -> Iterator[str]:
     for key, fit in UNFIT.items():
         value = getattr(keys, key)
         if value not in fit:
-            yield f"{key}: {value} doesn't go with quality (docs/QUALITY.md)"
+            # A mapping isn't shown: a class may have headers, and they a key.
+            said = f"{key}: {value}" if isinstance(value, str | int | float) else key
+            yield f"{said} doesn't go with quality (docs/QUALITY.md)"
     if keys.dataset != quality.dataset:
         yield "dataset doesn't go with quality, whose questions are the prompts"
     if getattr(keys, "num_requests", None) != quality.questions:
