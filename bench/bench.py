@@ -64,7 +64,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import number, seconds, whole, workers
+from vllm_bench.flags import number, seconds, some_seconds, whole, workers
 from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -163,7 +163,7 @@ def _parse() -> argparse.Namespace:
     texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
     add("--texts", action="store_true", help=texts)
     profile = "let the server profile itself for N seconds in the middle of each run"
-    add("--profile", type=seconds, metavar="N", help=profile)
+    add("--profile", type=some_seconds, metavar="N", help=profile)
     trace = "send a traceparent with each request, and keep the trace ids in the rows"
     add("--traceparent", action="store_true", help=trace)
     alone = "after each run of classes one of each class without the others"

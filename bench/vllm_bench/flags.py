@@ -146,6 +146,14 @@ def seconds(text: str) -> float:
     return found
 
 
+def some_seconds(text: str) -> float:
+    """Return seconds, more than 0."""
+    found = seconds(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, more than 0")
+    return found
+
+
 def workers(text: str) -> int | None:
     """Return how many sending processes; None: auto."""
     if text == "auto":

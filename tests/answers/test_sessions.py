@@ -28,6 +28,7 @@ from tests.answers.test_side import answer, written
 from tests.support.made_runs import made_info, made_plan, made_record, write_run
 
 N = 400
+TIME = "20251124T120000Z"
 
 
 def run(
@@ -42,17 +43,19 @@ def run(
     return summarize(load_run(path))
 
 
-def made(folder: Path, asked: str, streams: int, *, session: str) -> Path:
+def made(
+    folder: Path, asked: str, streams: int, *, session: str, time: str = TIME, **changes: Any
+) -> Path:
     folder.mkdir(exist_ok=True)
     label = None if asked == "load" else f"quality-{asked}"
-    run_id = f"q-{label or 'load'}-cc{streams}-{session}-20251124T120000Z"
-    records = [made_record(i, run_id=run_id, concurrency=streams) for i in range(N)]
+    run_id = f"q-{label or 'load'}-cc{streams}-{session}-{time}"
+    own = {"run_id": run_id, "scenario": "q", "concurrency": streams}
+    records = [made_record(i, **own) for i in range(N)]
     quality = {"set": "arithmetic", "questions": N, "again": False}
     plan = {"quality": {"pass": asked, "set": "arithmetic", "questions": N}}
     settings = {"num_requests": N, "quality": quality, "label": label}
-    info = made_info(
-        records, scenario=settings, plan={**made_plan(records), **plan}, session=session
-    )
+    whole = {"scenario": settings, "plan": {**made_plan(records), **plan}, "session": session}
+    info = made_info(records, **whole, **changes)
     return write_run(folder, records, info)
 
 
@@ -88,6 +91,41 @@ def test_the_pass_alone_is_found_in_its_files_if_only_a_level_is_asked_for(tmp_p
     assert found.answers is not None
     assert found.answers.against is not None
     assert found.answers.against.lost == 20
+
+
+@pytest.mark.parametrize("shown", [[1], [1, 2], [0, 1], [0, 1, 2, 3]])
+def test_a_level_is_judged_alike_whichever_others_are_shown(
+    tmp_path: Path, shown: list[int]
+) -> None:
+    runs = [run(tmp_path, "alone", 1), run(tmp_path, "load", 16, lost=5)]
+    runs += [run(tmp_path, "load", streams) for streams in (4, 8)]
+    run(tmp_path, "load", 32, session="s2")  # of another session
+    found = with_answers_judged([runs[place] for place in shown])
+    level = found[shown.index(1)]
+    assert codes(level) == ["answers_changed"]  # of one level alone it would be answers_lost
+    assert level.answers is not None
+    assert level.answers.against is not None
+    assert level.answers.against.p_holm == pytest.approx(3 / 2**5)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_of_two_passes_alone_the_whole_one_counts(tmp_path: Path, shown: bool) -> None:
+    broken = made(tmp_path, "alone", 1, session="s1", time="20251124T110000Z", status="interrupted")
+    written(tmp_path, [answer(i) for i in range(9)], broken.stem)
+    runs = [run(tmp_path, "alone", 1), run(tmp_path, "load", 16, lost=20)]
+    every = [summarize(load_run(broken)), *runs] if shown else runs[1:]
+    level = with_answers_judged(every)[-1]
+    assert codes(level) == ["answers_lost"]
+    assert level.answers is not None
+    assert level.answers.against is not None
+    assert level.answers.against.pairs == N
+
+
+def test_a_level_with_hardly_any_pairs_is_not_taken_for_a_sound_one(tmp_path: Path) -> None:
+    alone = run(tmp_path, "alone", 1)
+    level = run(tmp_path, "load", 16, rows=[answer(i) for i in range(4)])
+    found = with_answers_judged([alone, level])
+    assert codes(found[1]) == ["answers_unjudged"]
 
 
 def test_without_a_pass_alone_it_is_said(tmp_path: Path) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from vllm_bench.figures.facts import Facts
+from vllm_bench.figures.throughput import rate_of, window_throughput
 from vllm_bench.figures.token_gaps import reads_of
 from vllm_bench.records.by_class import as_sent
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.row import to_csv
+from vllm_bench.records.row import Rows, to_csv
 from vllm_bench.summary import kept as kept_module
 from vllm_bench.summary.kept import Kept
 from vllm_bench.summary.levels import series_of
@@ -22,8 +25,8 @@ from vllm_bench.tables.columns import BY_NAME, SUMMARY_COLUMNS
 from vllm_bench.tables.document import document
 from vllm_bench.tables.level_columns import level_rows
 
-from tests.classes.made import alone_run, info_of, made_run, mixed_order, rows_of
-from tests.support.made_runs import frame_of, made_record, write_run
+from tests.classes.made import MIX, alone_run, info_of, made_run, mixed_order, rows_of
+from tests.support.made_runs import frame_of, made_record, whole_reply_record, write_run
 
 SPREAD = {"chat": [100.0, 120.0, 90.0, 300.0, 80.0], "legal": [400.0, 500.0, 450.0]}
 
@@ -93,6 +96,65 @@ def test_tokens_are_those_of_the_class(tmp_path: Path) -> None:
     every = facts.reads.tokens_between(0, 100)
     own = [part.reads.tokens_between(0, 100) for part in facts.classes.values() if part.reads]
     assert own == [every / 2, every / 2]
+
+
+def stamps_of(frame: Rows, ms: float = 10.0, per: int = 20) -> dict[str, NDArray[Any]]:
+    """Stamps of a token each so many ms, of the rows that are streamed."""
+    count = frame["token_events"] > 0
+    sent_ns = (1e9 * frame["t_sent_s"][count]).astype("int64")
+    ends = per * np.cumsum(np.concatenate([[0], count]))
+    return {
+        "request_index": frame["request_index"].astype("int32"),
+        "first_read": ends,
+        "t_ns": (sent_ns[:, None] + int(1e6 * ms) * np.arange(1, per + 1)).ravel(),
+        "events": np.ones(ends[-1], dtype="int32"),
+        "tokens": np.ones(ends[-1], dtype="int32"),
+    }
+
+
+@pytest.mark.parametrize("streamed", [("chat",), ("legal",), ("chat", "legal"), ()], ids=str)
+@pytest.mark.parametrize("whole", [True, False])
+def test_output_of_streamed_and_unstreamed_classes_adds_up(
+    tmp_path: Path, streamed: tuple[str, ...], whole: bool
+) -> None:
+    asked = {n: {**own, "stream": n in streamed} for n, own in MIX.items()}
+    rows = [
+        row if row.class_ in streamed else whole_reply_record(row.request_index, class_=row.class_)
+        for row in rows_of(mixed_order(200), SPREAD)
+    ]
+    frame = frame_of(tmp_path, rows)
+    facts = Facts(frame, info_of(rows, asked, scenario={"stream": whole}))
+    assert facts.streaming == bool(streamed)
+    without = window_throughput(facts, facts.window)
+    facts = dataclasses.replace(facts, reads=reads_of(stamps_of(frame), facts.succeeded))
+    window = facts.window
+    found, parts = window_throughput(facts, window), facts.classes.values()
+    of_each = [window_throughput(part, window) for part in parts]
+    assert found is not None
+    assert without is not None
+    assert found.output_tokens == pytest.approx(sum(p.output_tokens or 0 for p in of_each if p))
+    assert all(part and part.output_tokens for part in of_each)
+    assert (without.output_tokens is None) == bool(streamed)
+    rate = rate_of(facts, "output_tokens_per_s")
+    assert sum(rate.work) == pytest.approx(found.output_tokens)
+
+
+def test_the_window_begins_when_streams_beside_arrivals_are_busy(tmp_path: Path) -> None:
+    asked = {"chat": {"share": 1.0}, "agents": {"streams": 2}}
+    rows = rows_of(["chat", "agents"] * 100, {"chat": 100.0, "agents": 100.0})
+    late = [
+        dataclasses.replace(r, stream_index=2 * (i // 2 % 2) + 1) if r.class_ == "agents" else r
+        for i, r in enumerate(rows)
+        if r.class_ == "chat" or r.t_scheduled_s > 5
+    ]
+    early, found = Facts(frame_of(tmp_path, rows), info_of(rows, asked)), []
+    held = Facts(frame_of(tmp_path, late), info_of(late, asked))
+    for facts in (early, held):
+        assert facts.window is not None
+        found.append(facts.window.start_s)
+    first_ends = sorted(r.t_end_s for r in late if r.class_ == "agents")[:2]
+    assert found[0] < 2
+    assert found[1] == pytest.approx(first_ends[1])
 
 
 def test_what_is_of_the_whole_isn_t_a_class_s(tmp_path: Path) -> None:

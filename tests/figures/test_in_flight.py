@@ -131,3 +131,12 @@ def test_a_session_whose_next_turn_waits_at_the_end_held_its_stream_until_the_la
     ended = closed_window(Rows(over), 2)
     assert ended is not None
     assert ended.end_s == 21
+
+
+def test_among_others_it_held_its_stream_until_the_last_send_of_all() -> None:
+    rows = held([("a", 1, 0, 1), ("a", 2, 5, 6)])
+    busy, alone = busy_streams(rows, 30.0), busy_streams(rows)
+    assert busy is not None
+    assert alone is not None
+    assert busy.mean_between(0, 30) == pytest.approx(1)
+    assert alone.times_s.max() == 6

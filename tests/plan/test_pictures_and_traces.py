@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 from vllm_bench.plan.share import PlannedRequest
+from vllm_bench.prompts.prompt import PromptError
 from vllm_bench.records.find_runs import load_run
+from vllm_bench.run.prepare import plans_for
+from vllm_bench.scenario.scenario import Scenario
 from vllm_bench.simulator import simulator
 from vllm_bench.summary.summary import summarize
 
@@ -55,6 +58,35 @@ def test_pictures_are_counted_requests_are_traced_and_the_profile_is_told(tmp_pa
     assert profile["problem"] is None
     assert 0 < profile["from_s"] < profile["to_s"]
     assert "profiled" in {f.code for f in summarize(run).verdict.findings}
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"endpoint": "completions"}, "endpoint:"),
+        ({"prefix": {"groups": 2, "tokens": 64}, "prefill_tokens": 256}, "prefix"),
+        ({"trace": "azure.csv"}, "trace"),
+        ({"prompt_fit": "packed", "prefill_tokens": 256}, "packed"),
+        ({"conversations": {"turns": 2}}, "image_url"),
+    ],
+    ids=str,
+)
+def test_what_would_leave_pictures_out_is_refused(
+    tmp_path: Path, settings: dict[str, Any], word: str
+) -> None:
+    # A picture that is left out looks like a server that is fast with pictures.
+    path = file_of(tmp_path, asked(data_url(png())))
+    azure = tmp_path / "azure.csv"
+    azure.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.1+00:00,90,9\n" * 2
+    )
+    given = {**WANTED, "dataset": f"file:{path}", **settings}
+    if "trace" in settings:
+        del given["concurrencies"], given["duration_s"], given["ignore_eos"]
+        given["trace"] = str(azure)
+    one = Scenario(name="seen", **given)
+    with pytest.raises(PromptError, match=word):
+        plans_for(one, None, {})
 
 
 @pytest.mark.process

@@ -114,6 +114,14 @@ def test_conversations_that_come_again_have_a_name_and_a_salt_of_their_own() -> 
     assert json.loads(turn.body)["cache_salt"] == f"{SALT}-use2"
 
 
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_a_turn_names_its_limit_as_the_other_requests_do_and_once(field: str) -> None:
+    plan = timed(2, conversations={"turns": 2}, max_tokens_field=field)
+    assert plan.talk is not None
+    body = json.loads(plan.talk.request(plan.requests[0], plan.talk.adds(0)).body)
+    assert {key: value for key, value in body.items() if key.startswith("max_")} == {field: 16}
+
+
 def test_what_the_server_counted_is_known_of_each_use_of_a_prompt() -> None:
     plan = timed(3)
     counted = tuple(replace(p, tokens=10 + i) for i, p in enumerate(plan.prompts.prompts))

@@ -142,6 +142,7 @@ def part_of(sessions: Sessions, max_model_len: int | None = None, **settings: An
         output_tokens=found.output_tokens,
         plays=found.plays,
         primes=found.primes,
+        prime_plays=found.prime_plays,
     )
 
 
@@ -210,9 +211,25 @@ def test_streams_begin_at_depths_drawn_over_a_sessions_time_and_what_is_behind_i
     requests = part.requests
     primers = [r for r in requests[part.most_measured :] if part.role(r.index) == "priming"]
     assert {r.max_tokens for r in primers} == {1}
-    assert {r.cache_salt for r in primers} == {part.whole.run_id}
     assert part_of(THREE, concurrencies=[9], cache="cold").primes == ()
     assert part_of(THREE, concurrencies=[9], history="live").plays.begins == ()  # type: ignore[union-attr]
+
+
+def test_a_play_that_begins_deeper_is_primed_under_its_own_salt() -> None:
+    part = part_of(recorded(*(session(n, *[10.0] * 9) for n in "abc")), concurrencies=[8])
+    assert part.plays is not None
+    requests = part.requests
+    primers = [r for r in requests[part.most_measured :] if part.role(r.index) == "priming"]
+    first = [requests[part.plays.first(play)] for play in range(8)]
+    wanted = {(f"p{place - 1}", first[play].cache_salt) for play, place in _deeper(part.plays)}
+    assert {(r.prompt_id, r.cache_salt) for r in primers} == wanted
+    assert len({salt for _, salt in wanted}) == 3
+
+
+def _deeper(plays: Plays) -> list[tuple[int, int]]:
+    """Return each play that begins deeper, and where its first turn is among those of all."""
+    begins = enumerate(plays.begins)
+    return [(play, plays.position(play, begin)) for play, begin in begins if begin]
 
 
 def test_the_drawn_turn_is_the_next_one_after_a_moment_of_the_session() -> None:

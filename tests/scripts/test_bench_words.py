@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -53,6 +54,26 @@ def test_runs_of_one_call_are_of_one_session_and_resume_goes_on_with_it(
     assert sessions() == [first] * 3
     assert_ran(run_bench(tmp_path, scenarios(concurrencies=[2])))
     assert len(set(sessions())) == 2
+
+
+def test_what_a_scenario_lacks_belongs_to_the_session_of_its_own_runs(
+    tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    def file_with(streams: list[int]) -> Path:
+        one = {"base_url": tiny_vllm.base_url, "model": "tiny", "dataset": "sample"}
+        size = {"max_new_tokens": 4, "num_requests": 12}
+        both = {"a": {"concurrencies": streams}, "b": {"concurrencies": [1]}}
+        every = {name: {**one, **size, **own} for name, own in both.items()}
+        path = tmp_path / "two.yaml"
+        path.write_text(json.dumps({"scenarios": every}), encoding="utf-8")
+        return path
+
+    for name in ("a", "b"):  # two sessions, of which b's is the newer one
+        assert_ran(run_bench(tmp_path, file_with([1]), "--name", name))
+    assert_ran(run_bench(tmp_path, file_with([1, 2]), "--resume"))
+    infos = map(read_run_info, (tmp_path / "results").glob("*.json"))
+    found = {(i.scenario["name"], i.concurrency): i.session for i in infos}
+    assert found["a", 1] == found["a", 2] != found["b", 1]
 
 
 def test_a_dry_run_that_resumes_says_what_is_complete(tmp_path: Path, scenarios: Scenarios) -> None:

@@ -42,7 +42,7 @@ SCRIPTS = [
         ("bench/observe_gpu.py --hz fast", "--hz: fast", "0.5 to 100"),
         ("inspect_prompts.py --show -1", "--show: -1", "0 or more"),
         ("bench/peers.py --peer vllmrs", "vllmrs", "did you mean vllm-rs?"),
-        ("server/simulator.py --profil tiny", "--profil", "tiny-cpu"),
+        ("server/simulator.py --profile tiny", "--profile", "tiny-cpu"),
         ("server/simulator.py --exakt", "--exakt", "did you mean --exact?"),
         ("server/simulator.py --num-prompts 5", "--num-prompts", "bench.py has --num-requests"),
         ("server/source.py --port 99999", "--port: 99999", "0 to 65535"),

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.prompts.count import EstimateCounter
-from vllm_bench.prompts.prompt import Message, Prompt, PromptError, PromptSet, PromptSource
+from vllm_bench.prompts.prompt import Prompt, PromptError, PromptSet, PromptSource
 from vllm_bench.prompts.source import load_source
 from vllm_bench.sessions.lengths import divided, with_lengths
-from vllm_bench.sessions.marks import Marks
 from vllm_bench.sessions.possible import possible_hits
 from vllm_bench.sessions.read import read_sessions
 from vllm_bench.sessions.session import Session, SessionError, Sessions, Turn
-from vllm_bench.sessions.texts import Manner, session_prompts
+from vllm_bench.sessions.texts import session_prompts
 
 from tests.prompts.test_fit import COUNTERS, Counting, made_source, uneven, words
 from tests.sessions.made import DATA, lines, read
@@ -40,12 +39,13 @@ def of_data(name: str) -> Sessions:
 
 def made(
     sessions: Sessions,
-    manner: Manner | None = None,
     counter: Counting | None = None,
     source: PromptSource = SAMPLE,
     seed: int = 1,
+    *,
+    live: bool = False,
 ) -> PromptSet:
-    return session_prompts(sessions, source, counter or Counting(uneven), seed, manner or Manner())
+    return session_prompts(sessions, source, counter or Counting(uneven), seed, live=live)
 
 
 def alike(one: Sequence[object], other: Sequence[object]) -> int:
@@ -222,7 +222,7 @@ def test_live_turns_are_what_they_add() -> None:
         Turn(after=(0,), history=0, prompt_tokens=40),  # added to the one before
         Turn(after=(1,), prompt_tokens=90),
     )
-    found = made(Sessions("tracelab", (Session("a", None, turns),)), Manner(live=True)).prompts
+    found = made(Sessions("tracelab", (Session("a", None, turns),)), live=True).prompts
     assert [prompt.tokens for prompt in found] == pytest.approx([100, 7 + 40, 90], abs=1)
     assert len({prompt.text.split()[0] for prompt in found}) == 3
 
@@ -236,7 +236,7 @@ def test_texts_are_sent_as_recorded(tmp_path: Path) -> None:
     turns = sessions.sessions[0].turns
     assert [prompt.messages for prompt in found.prompts] == [turn.messages for turn in turns]
     assert [prompt.tokens for prompt in found.prompts] == [uneven(p.text) for p in found.prompts]
-    live = made(sessions, Manner(live=True)).prompts
+    live = made(sessions, live=True).prompts
     assert [prompt.messages for prompt in live] == [turn.new_messages for turn in turns]
 
 
@@ -270,48 +270,3 @@ def test_the_lengths_of_unrecorded_answers_count_too(tmp_path: Path) -> None:
 def test_texts_cannot_be_divided(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="length_divisor"):
         divided(read(tmp_path, lines(MLPERF)), 2)
-
-
-# Marks of plays
-
-
-@pytest.mark.parametrize("name", [*LENGTHS, "mlperf.jsonl"])
-def test_plays_have_nothing_in_common_but_what_sessions_share(name: str) -> None:
-    sessions, counter = of_data(name), Counting(uneven)
-    marks = Marks(SAMPLE.prompts, counter)
-    assert marks.most > 1000
-    first = made(sessions, Manner(mark=marks.of(0)))
-    again = [marks.for_play(prompt, 7) for prompt in first.prompts]
-    for prompt, other in zip(first.prompts, again, strict=True):
-        assert uneven(other.text) == prompt.tokens
-    if name == "mlperf.jsonl":
-        assert again[0].messages[0] == first.prompts[0].messages[0]  # the system's
-        assert again[0].messages[1] != first.prompts[0].messages[1]
-        return
-    # What a play finds of itself stays what it was.
-    assert served(sessions, again) == served(sessions, first.prompts)
-    possible = [hit for session in possible_hits(sessions, PAGE).by_turn for hit in session]
-    for here, there in zip(served(sessions, again), possible, strict=True):
-        assert here == pytest.approx(there, abs=PAGE)
-    if not sessions.blocks_shared:
-        for prompt, other in zip(first.prompts, again, strict=True):
-            same = prompt.text[: alike(prompt.text, other.text)]
-            assert len(same.split()) <= 4  # the mark's beginning
-
-
-def test_what_sessions_share_stands_before_the_mark() -> None:
-    sessions, marks = of_data("bailian.jsonl"), Marks(SAMPLE.prompts, Counting(uneven))
-    found = made(sessions, Manner(mark=marks.of(0))).prompts
-    first, mark = by_session(sessions, found), marks.of(0)
-    ids = [session.id for session in sessions.sessions]
-    one, other = first[ids.index("7")], first[ids.index("11")]
-    assert one[0].text.split()[:10] == other[0].text.split()[:10]
-    assert mark not in one[0].text  # no block of its own
-    assert mark in one[1].text
-    assert one[1].text.index(mark) > 60
-
-
-def test_words_of_unequal_tokens_make_no_marks() -> None:
-    assert Marks((), Counting(uneven)).of(3) == ""
-    prompt = Prompt("a", (Message("user", "x"),))
-    assert Marks((), Counting(uneven)).for_play(prompt, 3) is prompt

@@ -52,7 +52,11 @@ def test_this_machines_gpus_and_the_server_are_sampled(
     assert files(tmp_path) == ["server_metrics/x.csv", "telemetry/x.csv"]
     assert (facts["gpu"]["source"], len(facts["gpu"]["gpus"])) == ("nvml", 2)
     assert facts["gpu"]["rows"] == 4  # before and after, of two
-    assert facts["server_metrics"]["rows"] == 4
+    written = (tmp_path / "server_metrics" / "x.csv").read_text().splitlines()
+    assert (facts["server_metrics"]["readings"], facts["server_metrics"]["rows"]) == (
+        2,
+        len(written) - 1,  # without the header
+    )
     assert not said
 
 

@@ -41,20 +41,34 @@ LOST_ADVICE = (
 )
 
 
-def judged(levels: Sequence[AnswersSide], alone: AnswersSide | None) -> list[AnswersSide]:
-    """Return the answers of a session's levels, with what is judged of all of them together."""
+def judged(
+    levels: Sequence[AnswersSide], alone: AnswersSide | None, others: Sequence[float] = ()
+) -> list[AnswersSide]:
+    """Return the answers of a session's levels, with what is judged of all of them together.
+
+    `others`: the p of the session's levels that aren't among these.
+    """
     why = _no_verdict(alone)
     known = [side.against for side in levels if side.against is not None]
-    adjusted = iter(holm([one.p for one in known]))
+    adjusted = iter(holm([*(one.p for one in known), *others]))
     return [
         side
         if side.against is None
         else dataclasses.replace(
             side,
-            against=dataclasses.replace(side.against, p_holm=next(adjusted), no_verdict=why),
+            against=dataclasses.replace(
+                side.against, p_holm=next(adjusted), no_verdict=why or _too_few(side.against)
+            ),
         )
         for side in levels
     ]
+
+
+def _too_few(one: Against) -> str | None:
+    """Return that none of so few pairs could be called lost; None: there are enough."""
+    if one.pairs >= FEWEST:
+        return None
+    return f"{one.pairs} questions were answered both alone and at this level: too few"
 
 
 def _no_verdict(alone: AnswersSide | None) -> str | None:

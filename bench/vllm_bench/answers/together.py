@@ -1,11 +1,14 @@
 """The runs of a session, judged together: each level of questions against the questions alone.
 
-The runs needn't all be asked for: the pass alone is found in the folder, by the session.
+The runs needn't all be asked for: what is found of one doesn't depend on which others are shown.
+The pass alone and the other levels of its session are found in the folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import glob
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -51,9 +54,9 @@ def with_answers_judged(summaries: Sequence[R]) -> list[R]:
             asked = run.info.scenario
             key = (run.folder, run.info.session, asked.get("name"), str(asked.get("quality")))
             sessions.setdefault(key, []).append(place)
-    found = list(summaries)
+    found, heads = list(summaries), functools.cache(_heads)
     for places in sessions.values():
-        for place, run in zip(places, _of_session([found[p] for p in places]), strict=True):
+        for place, run in zip(places, _of_session([found[p] for p in places], heads), strict=True):
             found[place] = run
     return found
 
@@ -63,14 +66,25 @@ def _questions(info: RunInfo | None) -> Mapping[str, Any]:
     return (info.plan.get("quality") or {}) if info else {}
 
 
-def _of_session(runs: Sequence[R]) -> list[R]:
+Heads = Callable[[Path, str], list[tuple[Path, RunInfo]]]
+
+
+def _heads(folder: Path, scenario: str) -> list[tuple[Path, RunInfo]]:
+    """Return all runs of a scenario's questions that lie in a folder, whatever its session."""
+    found = ((path, head_of(path)) for path in folder.glob(f"{glob.escape(scenario)}*.json"))
+    return [(path, info) for path, info in found if info and _questions(info)]
+
+
+def _of_session(runs: Sequence[R], heads: Heads) -> list[R]:
     """Return the runs of one session, each level's answers judged."""
     passes = [_questions(run.info).get("pass") for run in runs]
-    alone = next((r for r, asked in zip(runs, passes, strict=True) if asked == "alone"), None)
-    rows, side = _alone(runs[0]) if alone is None else (_rows(alone), alone.answers)
+    others = _others(runs, heads)
+    alone = _best([r for r, asked in zip(runs, passes, strict=True) if asked == "alone"])
+    rows, side = _alone(others) if alone is None else (_rows(alone), alone.answers)
     sides = [_against(run, rows, side) for run in runs]
     levels = [place for place, asked in enumerate(passes) if asked == "load"]
-    of_levels = iter(judged([one for p in levels if (one := sides[p]) is not None], side))
+    shown = [one for p in levels if (one := sides[p]) is not None]
+    of_levels = iter(judged(shown, side, _ps(others, rows)))
     for place in levels:
         sides[place] = None if sides[place] is None else next(of_levels)
     return [
@@ -79,15 +93,41 @@ def _of_session(runs: Sequence[R]) -> list[R]:
     ]
 
 
-def _alone(run: Answering) -> tuple[Rows | None, AnswersSide | None]:
+def _best(alone: Sequence[R]) -> R | None:
+    """Return the pass alone that is whole: --resume makes another where one was broken off."""
+    return max(alone, key=lambda run: _worth(run.info), default=None)
+
+
+def _worth(info: RunInfo | None) -> tuple[bool, float]:
+    """Return what is greater of a whole run, and of two of a kind of the later one."""
+    return (info.status == "complete", info.clock_start.wall_s) if info else (False, 0)
+
+
+def _others(runs: Sequence[Answering], heads: Heads) -> list[tuple[Path, RunInfo]]:
+    """Return the runs of the same session that lie beside these, and weren't asked for."""
+    info, shown = runs[0].info, {run.name for run in runs}
+    if info is None:
+        return []
+    same = (info.session, info.scenario.get("name"))
+    return [
+        (path, other)
+        for path, other in heads(runs[0].folder, str(same[1]))
+        if (other.session, other.scenario.get("name")) == same and path.stem not in shown
+    ]
+
+
+def _alone(others: Sequence[tuple[Path, RunInfo]]) -> tuple[Rows | None, AnswersSide | None]:
     """Return the answers alone of a session whose run of them wasn't asked for, from its files."""
-    for path in sorted(run.folder.glob("*quality-alone-*.json")):
-        info = head_of(path)
-        same = run.info and info and info.session == run.info.session
-        if same and run.info and info and info.scenario["name"] == run.info.scenario["name"]:
-            rows = _readable(path)
-            return rows, None if rows is None else answers_side(rows, "alone")
-    return None, None
+    found = [(path, info) for path, info in others if _questions(info).get("pass") == "alone"]
+    path, _ = max(found, key=lambda one: _worth(one[1]), default=(None, None))
+    rows = _readable(path) if path else None
+    return rows, None if rows is None else answers_side(rows, "alone")
+
+
+def _ps(others: Sequence[tuple[Path, RunInfo]], alone: Rows | None) -> list[float]:
+    """Return the p of each level that wasn't asked for: Holm's method is over all of them."""
+    levels = [_readable(path) for path, info in others if _questions(info).get("pass") == "load"]
+    return [paired(rows, alone, 0, 0).p for rows in levels if rows is not None and alone]
 
 
 def _rows(run: Answering) -> Rows | None:

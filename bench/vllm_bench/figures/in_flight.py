@@ -79,8 +79,10 @@ def waiting_share(frame: Rows, window: Window) -> float:
     return float(np.clip(inside, 0.0, None).sum()) / window.length_s
 
 
-def busy_streams(frame: Rows) -> InFlight | None:
+def busy_streams(frame: Rows, until_s: float | None = None) -> InFlight | None:
     """Return the streams of a closed loop that the client kept busy; None as above.
+
+    `until_s`: the last send of the run; None: of these rows.
 
     A stream is busy from a send until its next request is due: the bytes after the event that ended
     a reply are the server's time, and the think time before a conversation's next turn is part of
@@ -92,7 +94,7 @@ def busy_streams(frame: Rows) -> InFlight | None:
     next_due_s = np.append(rows["t_scheduled_s"][1:], np.nan)
     ends_s = np.where(last, rows["t_end_s"], next_due_s)
     held = last & waits_on(rows)
-    ends_s[held] = np.maximum(ends_s[held], last_send_s(rows))
+    ends_s[held] = np.maximum(ends_s[held], last_send_s(rows) if until_s is None else until_s)
     return _sweep(rows["t_sent_s"], ends_s)
 
 

@@ -77,16 +77,29 @@ def window_throughput(facts: Facts, window: Window | None) -> Throughput | None:
         return None
     rows = facts.succeeded
     shares = shares_inside(rows, window)
-    if facts.reads is not None:
-        output: float | None = facts.reads.tokens_between(window.start_s, window.end_s)
-    else:
-        output = None if facts.streaming else _shared(rows["completion_tokens"], shares)
     return Throughput(
         span_s=window.length_s,
         requests=float(shares.sum()),
         prompt_tokens=_shared(rows["prompt_tokens"], shares),
-        output_tokens=output,
+        output_tokens=_output(facts, window),
     )
+
+
+def _output(facts: Facts, window: Window) -> float | None:
+    """Return the tokens generated in a window; None: a stream's, without stamps.
+
+    Of classes each has its own way: one may be streamed, and the next not.
+    """
+    if facts.classes:
+        of_each = [_output(part, window) for part in facts.classes.values()]
+        known = [tokens for tokens in of_each if tokens is not None]
+        return sum(known) if len(known) == len(of_each) else None
+    if facts.reads is not None:
+        return facts.reads.tokens_between(window.start_s, window.end_s)
+    rows = facts.succeeded
+    if _unstamped(facts):
+        return None
+    return _shared(rows["completion_tokens"], shares_inside(rows, window))
 
 
 LATENCIES = 4  # mean ones, in a batch; the fewest batches there are may be half as long
@@ -95,8 +108,13 @@ FEWEST = 20  # requests, of which batches are made
 
 def rate_window(facts: Facts, metric: RateMetric) -> Window | None:
     """Return the steady window where a rate is known in it; None: it is of the whole run."""
-    unstamped = facts.streaming and facts.reads is None
-    return None if unstamped and metric == "output_tokens_per_s" else facts.window
+    return None if metric == "output_tokens_per_s" and _unstamped(facts) else facts.window
+
+
+def _unstamped(facts: Facts) -> bool:
+    """Whether a stream's tokens have no stamps: nobody knows when they came."""
+    parts = facts.classes.values() or (facts,)
+    return any(p.streaming and p.reads is None and len(p.succeeded) > 0 for p in parts)
 
 
 def rate_of(facts: Facts, metric: RateMetric) -> Rate:
@@ -117,8 +135,8 @@ def rate_of(facts: Facts, metric: RateMetric) -> Rate:
     parts = [Window(*edge) for edge in pairwise(edges.tolist())]
     done = _work(facts, metric, parts)
     work = done.sum(axis=0).tolist()
-    if metric == "output_tokens_per_s" and facts.reads is not None:
-        work = [facts.reads.tokens_between(part.start_s, part.end_s) for part in parts]
+    if metric == "output_tokens_per_s" and not _unstamped(facts):
+        work = [_output(facts, part) for part in parts]
     return Rate(tuple(work), spans_s, alike(done.sum(axis=1)))
 
 

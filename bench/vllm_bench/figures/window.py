@@ -53,6 +53,15 @@ def closed_window(frame: Rows, streams: float) -> Window | None:
     return _window(float(end_s[begins].max()), float(ends_s.min()))
 
 
+def streams_begun_s(frame: Rows, streams: float) -> float:
+    """Return when a closed loop's last stream had ended its first request; 0: not all began."""
+    rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
+    begins = np.flatnonzero(np.diff(rows["stream_index"], prepend=-1))
+    if streams <= 0 or begins.size < streams:
+        return 0.0
+    return float(rows["t_end_s"][begins].max())
+
+
 def last_send_s(rows: Rows) -> float:
     """Return when the last request went; 0: none did."""
     return float(np.nan_to_num(rows["t_sent_s"]).max(initial=0.0))

@@ -205,12 +205,14 @@ class _Draw(Material):
     def _play(self, sessions: Sessions, scenario: Scenario, level: LoadLevel, repeat: int) -> Part:
         """Return a part that plays recorded sessions."""
         from .sessions.drawn import Wish, played
+        from .sessions.hits import Cache
 
         if not scenario.lives:  # answers as long as the recorded ones
             scenario = scenario.model_copy(update={"ignore_eos": True})
         texts = functools.partial(self._session_texts, prompts_seed(scenario, repeat))
         seed = schedule_seed(scenario, repeat)
-        found = played(sessions, Wish(scenario, level, seed, texts, self.max_model_len))
+        cache = Cache(self.block_size, self._head, salted=scenario.cache != "natural")
+        found = played(sessions, Wish(scenario, level, seed, texts, self.max_model_len, cache))
         return Part(
             scenario,
             level,
@@ -222,15 +224,24 @@ class _Draw(Material):
             output_tokens=found.output_tokens,
             plays=found.plays,
             primes=found.primes,
+            prime_plays=found.prime_plays,
             about_s=found.about_s,
+            possible=found.possible,
         )
+
+    @functools.cached_property
+    def _head(self) -> int:
+        """About how many tokens all prompts begin with: of a template some come after the text."""
+        from ..traces.blocks import AFTER
+
+        (tokens,) = self.counter.count([user_prompt("x", "x")])
+        return max(0, (tokens or 1) - 1 - AFTER)
 
     def _session_texts(self, seed: int, sessions: Sessions) -> PromptSet:
-        from ..sessions.texts import Manner, session_prompts
+        from ..sessions.texts import session_prompts
 
-        return session_prompts(
-            sessions, self.source, self.counter, seed, Manner(live=self.scenario.lives)
-        )
+        lives = self.scenario.lives
+        return session_prompts(sessions, self.source, self.counter, seed, live=lives)
 
     def _in_groups(
         self,
@@ -290,10 +301,13 @@ class _Draw(Material):
         )
 
     def _possible_of(self, trace: Trace, prompts: PromptSet) -> Possible | None:
-        """Return what of a trace's prompts can be found again; None: it doesn't name blocks."""
+        """Return what of a trace's prompts can be found again.
+
+        None where it doesn't name blocks, and under `cold`, where nothing is found.
+        """
         from ..traces.possible import once
 
-        if trace.shared_share is None:
+        if trace.shared_share is None or self.scenario.cache == "cold":
             return None
         lengths = [prompt.tokens or 0 for prompt in prompts.prompts]
         return once(trace.commons(), lengths, self.block_size)

@@ -26,8 +26,17 @@ from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
 from .pool import Marks, Pool, Uses, numbered
-from .request import NOT_TOKENIZED, body_fields, chat_messages, make_piece, make_pool, marked
+from .request import (
+    NOT_TOKENIZED,
+    body_fields,
+    chat_messages,
+    limit_field,
+    make_piece,
+    make_pool,
+    marked,
+)
 from .requests import Requests, Role
+from .sessions.hits import PlayedHits
 from .sessions.script import Plays
 from .share import NS_PER_S, Message, Share, Talk, Target
 from .times import nanoseconds, spare_connections, stream_begins
@@ -66,8 +75,10 @@ class Part:
     plays: Plays | None = None  # None: no sessions
     about_s: array[float] = field(default_factory=lambda: array("d"))  # of sessions' turns
     primes: tuple[Prompt, ...] = ()  # sent before the start, for one token each
+    prime_plays: tuple[int, ...] = ()  # for which play each of them is
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
-    possible: Possible | None = None  # hits of each request; None: it isn't known what repeats
+    # Hits of each request; None: it isn't known what repeats.
+    possible: Possible | PlayedHits | None = None
     grouped: Grouped | None = None  # prompts in groups that begin alike
     name: str | None = None  # of the class; None: the scenario has none
     place: int = 0  # among the scenario's classes
@@ -167,8 +178,15 @@ class Part:
             place=self.place,
             of=self.of,
             marks=self._marks,
-            primers=len(self.grouped.primers if self.grouped else self.primes),
+            primed_uses=self._primed_uses,
         )
+
+    @property
+    def _primed_uses(self) -> tuple[int, ...]:
+        """Of what primes caches: for which use of a prompt, or play of a session."""
+        if self.grouped is not None:
+            return (0,) * len(self.grouped.primers)
+        return tuple(map(self._uses.earlier, self.prime_plays))
 
     @property
     def live(self) -> bool:
@@ -210,16 +228,31 @@ class Part:
         """What of its prompts the plan knows to repeat, for the run's JSON."""
         if self.possible is None:
             return {}
-        grouped, prefix = self.grouped, self.scenario.prefix
-        wanted = prefix.hit_rate if prefix else None
-        if grouped and wanted is None:
-            wanted = grouped.crowd.wanted(grouped.beginning)
+        grouped, wanted = self.grouped, self._wanted_share
         return {
             "block_size": self.possible.block_size,
             "block_size_known": self.possible.known,
-            **({"wanted_share": wanted} if grouped else {}),
+            **self._primed_facts,
+            **({} if wanted is None else {"wanted_share": wanted}),
             **(grouped.facts if grouped else {}),
         }
+
+    @property
+    def _primed_facts(self) -> dict[str, int]:
+        """What of the unmeasured requests for plays that begin deeper is found, of each other."""
+        if not isinstance(self.possible, PlayedHits):
+            return {}
+        return {"primed_cached_tokens": self.possible.primed_cached_tokens}
+
+    @property
+    def _wanted_share(self) -> float | None:
+        """The share that the scenario asks for, or that recorded sessions have; None: neither."""
+        grouped, prefix = self.grouped, self.scenario.prefix
+        if isinstance(self.possible, PlayedHits):
+            return self.possible.wanted_share
+        if prefix and prefix.hit_rate is not None:
+            return prefix.hit_rate
+        return grouped.crowd.wanted(grouped.beginning) if grouped else None
 
     def uses(self, sent: int) -> dict[str, int]:
         """Return how many different prompts `sent` requests had, and the uses of one at most."""
@@ -241,6 +274,7 @@ class Part:
             body=body_fields(scenario, scenario.max_new_tokens),
             opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
             said=tuple(map(_said, self.prompts.prompts)),
+            limit=limit_field(scenario),
         )
 
     def share(self, number: int, workers: int) -> Share:

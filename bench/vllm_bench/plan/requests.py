@@ -43,7 +43,8 @@ class Requests(Sequence[PlannedRequest]):
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
     marks: Marks | None = None  # of prompts in groups; None: they are in none
-    primers: int = 0  # of the warm-up, its last: what they begin with is found by the measured
+    # Of the warm-up's last, which prime caches: by which use what they begin with is to be found.
+    primed_uses: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indexes)
@@ -63,13 +64,17 @@ class Requests(Sequence[PlannedRequest]):
             return "measured"
         if index < self.timed:
             return "tail"
-        return "warm-up" if index < self.timed + len(self.warmup) - self.primers else "priming"
+        primers = self.timed + len(self.warmup) - len(self.primed_uses)
+        return "warm-up" if index < primers else "priming"
 
     def _made(self, index: int) -> PlannedRequest:
         role, number = self.role(index), index * self.of + self.place
         at = self.plays.at(index) if self.plays and role == "measured" else None
         if role in ("warm-up", "priming"):
-            piece, earlier = self.warmup[index - self.timed], 0
+            place = index - self.timed
+            piece, earlier = self.warmup[place], 0
+            if role == "priming":
+                earlier = self.primed_uses[place - len(self.warmup)]
         else:
             place = self.plays.position(*at) if self.plays and at else index
             piece = self.pool[place % len(self.pool)]

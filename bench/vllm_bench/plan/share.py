@@ -140,6 +140,7 @@ class Talk:
     body: dict[str, Any]  # a request's JSON without messages and salt
     opening: tuple[Message, ...]  # the system prompt
     said: tuple[str | tuple[Message, ...], ...]  # what each turn adds: a person's words, or more
+    limit: str = "max_tokens"  # the field that says how long an answer may be
 
     def adds(self, position: int) -> tuple[Message, ...]:
         """Return the messages that a turn adds, by its place in the list of all turns."""
@@ -148,7 +149,7 @@ class Talk:
 
     def request(self, planned: PlannedRequest, history: Sequence[Message]) -> PlannedRequest:
         """Return the request with the body made from the history, its own turn at its end."""
-        fields = {**self.body, "max_tokens": planned.max_tokens}
+        fields = {**self.body, self.limit: planned.max_tokens}
         body = orjson.dumps({**fields, "messages": [*self.opening, *history]})
         return dataclasses.replace(planned, body=salted(body, planned.cache_salt))
 

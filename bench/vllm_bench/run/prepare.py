@@ -20,7 +20,7 @@ from ..plan.draw import Material, plans_of, scenario_counter
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..plan.request import scenario_tls, tokenize_body
-from ..prompts.prompt import Prompt, PromptError
+from ..prompts.prompt import Prompt, PromptError, PromptSource
 from ..prompts.source import default_cache_dir, load_source
 from ..quality.sets import read_questions
 from ..records.same_run import RunKey
@@ -212,8 +212,7 @@ def _material(
             source, answers = asked.source, dict(asked.answers)
         else:
             source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=hf_token)
-        if scenario.endpoint == "completions" and any(p.pictures for p in source.prompts):
-            raise PromptError("pictures need endpoint: chat or responses")
+        _check_pictures(scenario, source)
         counter = scenario_counter(scenario, server, cache_dir)
         block_size = _block_size(server) if _repeats(scenario) and server else None
     ids = partial(_token_ids, server, scenario) if server and counter.method == "server" else None
@@ -227,6 +226,17 @@ def _material(
         ids,
         answers,
     )
+
+
+def _check_pictures(scenario: Scenario, source: PromptSource) -> None:
+    """Raise PromptError where prompts have pictures, and the requests would have none."""
+    if not any(prompt.pictures for prompt in source.prompts):
+        return
+    if scenario.endpoint == "completions":
+        raise PromptError("pictures need endpoint: chat or responses")
+    for key in ("prefix", "trace"):
+        if getattr(scenario, key) is not None:
+            raise PromptError(f"it has pictures, and with {key} prompts are made of its texts")
 
 
 def _repeats(scenario: Scenario) -> bool:

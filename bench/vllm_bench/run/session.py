@@ -51,6 +51,7 @@ from .runner import Enough, Kept, RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
 BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
+ENDING_S = 30.0  # the same of a run that was interrupted: its last readings, a profile's files
 SAY_AGAIN_S = 10.0  # between two lines on a server that isn't ready yet
 
 
@@ -113,7 +114,7 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
-            own = dataclasses.replace(self, _id=continued(complete) or self._id)
+            ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
                     self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
@@ -122,6 +123,7 @@ class Session:
                 self.interrupts.check()
                 named = self._named(plan)
                 try:
+                    own = dataclasses.replace(self, _id=ids[plan.scenario.name])
                     status = own._run(job, named, number, len(wanted))
                 except KeyboardInterrupt:  # before the first request
                     remove_run(self.folder, named.run_id)
@@ -186,6 +188,16 @@ class Session:
         keys = [key for job in jobs for key in job.run_keys()]
         found = complete_runs(self.folder, set(keys), self._say_once)
         return [found.get(key) for key in keys]
+
+    def _sessions(self, jobs: Sequence[Job], complete: Sequence[Path | None]) -> dict[str, str]:
+        """Return the session that each scenario's runs belong to, by its name.
+
+        What a scenario lacks goes on with its own runs: answers under load are held against those
+        alone of the same session.
+        """
+        newest, left = continued(complete) or self._id, iter(complete)
+        of = {job.scenario.name: [next(left) for _ in job.plans] for job in jobs}
+        return {name: continued(rows) or newest for name, rows in of.items()}
 
     def _named(self, plan: Plan) -> Plan:
         """Return the plan with a name that no other run has, and make its file, empty.
@@ -290,6 +302,8 @@ class Session:
 
     def _stopped(self, samplers: Samplers, limit_s: float | None = None) -> dict[str, Any]:
         """End the sampling; this limit, or a signal, ends the waiting for the last readings."""
+        if limit_s is None and self.interrupts():
+            limit_s = ENDING_S
         ending = threading.Thread(target=samplers.stop, daemon=True)
         ending.start()
         self.interrupts.unless_asked(partial(ending.join, limit_s))

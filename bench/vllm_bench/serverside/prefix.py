@@ -1,9 +1,10 @@
 """What a run shares with itself: wanted, possible and served, of its prompt tokens, side by side.
 
-Wanted is what the scenario's `prefix` asks for; possible what a cache that never forgets would have
-had, by the plan, in whole blocks; served what the server found. Possible and served are of the same
-successes. Where the replies don't say what was found, the server's counters do, if nobody else
-moved them: without the warm-up, whose prompts are found nowhere.
+Wanted is what the scenario's `prefix` asks for, or what recorded sessions share; possible what a
+cache that never forgets would have had, by the plan, in whole blocks; served what the server found.
+Possible and served are of the same successes. Where the replies don't say what was found, the
+server's counters do, if nobody else moved them: without the warm-up, whose prompts are found
+nowhere.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .ledger import (
 )
 
 NOBODY_ELSE = 0.01  # of the prompt tokens by which the server's counters may be off
-NO_PREFIX = Why("the scenario has no prefix")
+NO_PREFIX = Why("the scenario has no prefix, and no recorded sessions of which it is known")
 NO_PLAN = Why("the plan doesn't say what its prompts share")
 
 
@@ -35,7 +36,8 @@ class PrefixShares:
     """Shares of the prompt tokens, 0 to 1, over the whole run. `absent` says why one is missing."""
 
     wanted_share: float | None = doc(
-        "share of the prompt tokens that the scenario's prefix should share with earlier requests"
+        "share of the prompt tokens that the scenario's prefix, or the recorded sessions if each "
+        "is played once and whole, share with earlier requests"
     )
     possible_share: float | None = doc(
         "share that a cache which never forgets would have found, in whole blocks, by the plan"

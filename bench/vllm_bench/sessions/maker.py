@@ -21,7 +21,6 @@ from .pieces import Pieces
 SLACK = 1.3  # how much longer than needed a text is, before it is cut; twice as much a try
 EXACT = 4  # tries for the exact length; later ones may miss it by a token, the last by 2 %
 CORRECTIONS = 2  # of a prompt that isn't as long as its pieces were together
-MARKED = 8  # tokens of the shortest piece that takes a mark
 
 Search = Generator[str, "int | None", "Prompt | None"]
 
@@ -38,14 +37,13 @@ class Maker:
     """The texts of all pieces."""
 
     def __init__(
-        self, writer: Writer, counter: TokenCounter, pieces: Pieces, overhead: int, mark: str
+        self, writer: Writer, counter: TokenCounter, pieces: Pieces, overhead: int
     ) -> None:
         """`overhead` is the tokens of template and system prompt."""
         self._writer = writer
         self._counter = counter
         self._pieces = pieces
         self._overhead = overhead
-        self._mark = mark
         self.texts: dict[int, Text] = {}
 
     def make(self) -> None:
@@ -103,23 +101,12 @@ class Maker:
         within = 0 if attempt < EXACT else WITHIN if attempt < MOST_TRIES - 1 else None
         goal = Goal(self._before(number) + wanted, self._before(number), within)
         begin = self._lead(number)
-        if self._takes_mark(number, wanted):
-            begin += self._mark + BEFORE
         name = self._pieces.pieces[number].name + (f" try {attempt}" if attempt else "")
         chars = wanted * self._writer.chars_per_token * SLACK * (1 << attempt) + 16
         draft = begin + self._writer.written(name, chars)
         tokens = goal.overhead + (len(draft) - len(begin)) / self._writer.chars_per_token
         found = yield from cut(draft, tokens, goal, len(begin))
         return None if found is None else user_prompt(name, found)
-
-    def _takes_mark(self, number: int, wanted: int) -> bool:
-        """Whether a piece is the first of a prompt that no other session has."""
-        piece = self._pieces.pieces[number]
-        if not self._mark or piece.common:
-            return False
-        return wanted >= MARKED and (
-            piece.before is None or self._pieces.pieces[piece.before].common
-        )
 
     def _correct(self, numbers: Sequence[int], *, last: bool) -> list[int]:
         """Count whole prompts; cut what is off once more, and return which that was."""

@@ -26,7 +26,6 @@ class Piece:
     name: str  # equal names are equal texts
     before: int | None  # the piece that it follows
     end: int  # tokens from the prompt's beginning to its own end, with template and system prompt
-    common: bool  # several sessions have it
     depth: int  # how many pieces are before it
 
 
@@ -38,10 +37,10 @@ class Pieces:
     last: dict[At, int] = field(default_factory=dict)  # that a turn's prompt ends with
     answers: dict[At, int] = field(default_factory=dict)  # in place of answers without a text
 
-    def add(self, name: str, before: int | None, end: int, *, common: bool = False) -> int:
+    def add(self, name: str, before: int | None, end: int) -> int:
         """Add a piece, and return its number."""
         depth = 0 if before is None else self.pieces[before].depth + 1
-        self.pieces.append(Piece(name, before, end, common, depth))
+        self.pieces.append(Piece(name, before, end, depth))
         return len(self.pieces) - 1
 
     def end(self, piece: int | None) -> int:
@@ -83,7 +82,7 @@ def _add_answers(made: Pieces, sessions: Sessions, overhead: int) -> None:
             if before.answer is None and at not in made.answers:
                 tokens = overhead + (before.output_tokens or UNKNOWN_ANSWER)
                 name = f"session {session.id} answer {turn.history}"
-                made.answers[at] = made.add(name, None, tokens, common=True)
+                made.answers[at] = made.add(name, None, tokens)
 
 
 def _add_turn(made: Pieces, sessions: Sessions, at: At, overhead: int, *, live: bool) -> None:
@@ -107,7 +106,6 @@ class _Node:
 
     block: int
     depth: int  # blocks from the prompt's beginning, with its own
-    session: int | None  # the only one that has it
     shortest: int  # tokens of the shortest prompt through it
     uses: int = 0
     inner: bool = False  # all prompts through it go on to the same block
@@ -154,7 +152,7 @@ class _Tree:
         if end < max(made.end(before), self._overhead) + SHORTEST:
             return before
         name = f"{scope} block {node.block} at {node.depth}"
-        return made.add(name, before, end, common=node.session is None)
+        return made.add(name, before, end)
 
     def _path(self, at: At) -> list[int]:
         """Return the nodes of a turn's blocks."""
@@ -164,11 +162,10 @@ class _Tree:
             key = (node, block)
             node = self._after.setdefault(key, len(self._nodes))
             if node == len(self._nodes):
-                self._nodes.append(_Node(block, depth, at[0], tokens))
+                self._nodes.append(_Node(block, depth, tokens))
             found = self._nodes[node]
             found.uses += 1
             found.shortest = min(found.shortest, tokens)
-            found.session = at[0] if found.session == at[0] else None
             path.append(node)
         return path
 

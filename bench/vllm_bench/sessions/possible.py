@@ -31,26 +31,18 @@ class PossibleHits:
         return self.tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
-def possible_hits(sessions: Sessions, block_tokens: int | None = None) -> PossibleHits:
+def possible_hits(
+    sessions: Sessions, block_tokens: int | None = None, head: int = 0
+) -> PossibleHits:
     """Return the hits of each turn when all are sent in the order in which they were recorded.
 
-    `block_tokens` is of the server's blocks; without it they are as the sessions' own. Where there
-    are no ids, a prompt begins with its history's, and answers are never found.
+    `block_tokens` is of the server's blocks; without it they are as the sessions' own.
     """
     size = block_tokens or sessions.block_tokens or USUAL_BLOCK
     found = [[0] * len(session.turns) for session in sessions.sessions]
-    chains = _Chains()
+    cache = EndlessCache(sessions, size, head)
     for number, place in _in_order(sessions):
-        turns = sessions.sessions[number].turns
-        if place == 0 and not sessions.blocks_shared:
-            chains = _Chains()
-        turn = turns[place]
-        if turn.block_ids is None:
-            same = 0.0 if turn.history is None else float(turns[turn.history].prompt_tokens or 0)
-        else:
-            own = (sessions.block_tokens or size) / sessions.length_divisor
-            same = chains.known(turn.block_ids, own, turn.prompt_tokens or 0)
-        found[number][place] = int(min(same, max(0, (turn.prompt_tokens or 0) - 1)) // size) * size
+        found[number][place] = cache.sent(number, place)
     prompts = sum(turn.prompt_tokens or 0 for s in sessions.sessions for turn in s.turns)
     return PossibleHits(prompts, tuple(map(tuple, found)))
 
@@ -71,6 +63,41 @@ def _in_order(sessions: Sessions) -> Iterator[tuple[int, int]]:
         due_s = session.turns[place].not_before_s or 0.0
         times[number, place] = (session.starts_s or 0.0) + due_s
     yield from sorted(times, key=lambda at: (times[at], at))
+
+
+class EndlessCache:
+    """Prompts of sessions that were sent under one salt.
+
+    Where there are no ids, a prompt begins with its history's, and answers are never found.
+    """
+
+    def __init__(self, sessions: Sessions, size: int, head: int = 0) -> None:
+        """`size` is of the server's blocks; all prompts begin with the same `head` tokens."""
+        self._sessions = sessions
+        self._size = size
+        self._head = head
+        self._own = (sessions.block_tokens or size) / sessions.length_divisor
+        self._chains: dict[int | None, _Chains] = {}  # of all sessions together, or by session
+        self._sent: set[tuple[int, int]] = set()
+
+    def sent(self, number: int, place: int) -> int:
+        """Add a session's turn, and return the tokens that were there of its prompt."""
+        tokens = self._sessions.sessions[number].turns[place].prompt_tokens or 0
+        same = max(self._before(number, place, tokens), self._head if self._sent else 0)
+        self._sent.add((number, place))
+        return int(min(same, max(0, tokens - 1)) // self._size) * self._size
+
+    def _before(self, number: int, place: int, tokens: int) -> float:
+        turns = self._sessions.sessions[number].turns
+        turn = turns[place]
+        if (number, place) in self._sent:
+            return tokens
+        if turn.block_ids is not None:
+            scope = None if self._sessions.blocks_shared else number
+            chains = self._chains.setdefault(scope, _Chains())
+            return chains.known(turn.block_ids, self._own, tokens)
+        before = (number, turn.history) in self._sent and turns[turn.history or 0].prompt_tokens
+        return before if before and before < tokens else 0  # a shorter one begins anew
 
 
 class _Chains:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..prompts.count import TokenCounter
 from ..prompts.prompt import (
@@ -28,20 +28,6 @@ from .maker import Maker
 from .pieces import UNKNOWN_ANSWER, At, Pieces, pieces_of
 from .session import Sessions, Turn
 
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How prompts are to be sent."""
-
-    # A turn that goes on from another is put behind that one's prompt and this server's answer:
-    # only what it adds is made, and its `prompt_tokens` are of that alone.
-    live: bool = False
-    # Stands where the part begins that a session has for itself, in place of as many tokens. With
-    # another mark of as many there, a play finds nothing of the play before.
-    mark: str = ""
-
-
-RECORDED = Manner()
 MOST_TOKENS = 400_000_000  # of all prompts together: their texts are in memory
 
 
@@ -50,23 +36,26 @@ def session_prompts(
     source: PromptSource,
     counter: TokenCounter,
     seed: int,
-    manner: Manner = RECORDED,
+    *,
+    live: bool = False,
 ) -> PromptSet:
     """Return the prompts of all turns, session by session.
 
-    Raises PromptError where one can't be made.
+    In a live history a turn is put behind the prompt that it goes on from and this server's answer:
+    only what it adds is made, and its `prompt_tokens` are of that alone. Raises PromptError where
+    one can't be made.
     """
     if not source.prompts:
         raise PromptError(f"{source.dataset}: no prompts")
     _check_total(sessions)
     overhead, chars_per_token = measure(Writer(source.prompts, seed), counter)
-    pieces = pieces_of(sessions, overhead, live=manner.live)
+    pieces = pieces_of(sessions, overhead, live=live)
     writer = Writer(source.prompts, seed, chars_per_token)
-    maker = Maker(writer, counter, pieces, overhead, manner.mark)
+    maker = Maker(writer, counter, pieces, overhead)
     maker.make()
-    prompts = _Prompts(sessions, pieces, maker, manner).all(counter)
+    prompts = _Prompts(sessions, pieces, maker, live=live).all(counter)
     uses = Counter(prompt.text for prompt in prompts)
-    notes = (f"{sessions.kind}: {note}" for note in _notes(sessions, pieces, overhead, manner))
+    notes = (f"{sessions.kind}: {note}" for note in _notes(sessions, pieces, overhead, live=live))
     return PromptSet(
         dataset=source.dataset,
         prompts=prompts,
@@ -92,12 +81,11 @@ def _check_total(sessions: Sessions) -> None:
 class _Prompts:
     """The prompts of all turns."""
 
-    def __init__(self, sessions: Sessions, pieces: Pieces, maker: Maker, manner: Manner) -> None:
+    def __init__(self, sessions: Sessions, pieces: Pieces, maker: Maker, *, live: bool) -> None:
         self._sessions = sessions
         self._pieces = pieces
         self._maker = maker
-        self._mark = manner.mark
-        self._live = manner.live
+        self._live = live
         self._sent: dict[At, tuple[Message, ...]] = {}  # of turns that others go on from
 
     def all(self, counter: TokenCounter) -> tuple[Prompt, ...]:
@@ -132,7 +120,7 @@ class _Prompts:
         if turn.messages is not None:
             new = turn.messages
         if turn.messages is not None or turn.history is None:
-            sent = self._marked(new)
+            sent = new
         else:
             before = (at[0], turn.history)
             sent = (*self._sent.get(before, ()), Message("assistant", self._answer(before)), *new)
@@ -144,16 +132,8 @@ class _Prompts:
         answer = self._sessions.sessions[at[0]].turns[at[1]].answer
         return self._maker.whole(self._pieces.answers[at]) if answer is None else answer
 
-    def _marked(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Return a prompt with the mark before all but the system's message."""
-        own = next((n for n, message in enumerate(messages) if message.role != "system"), None)
-        if not self._mark or own is None:
-            return messages
-        marked = Message(messages[own].role, f"{self._mark} {messages[own].content}")
-        return (*messages[:own], marked, *messages[own + 1 :])
 
-
-def _notes(sessions: Sessions, pieces: Pieces, overhead: int, manner: Manner) -> Iterator[str]:
+def _notes(sessions: Sessions, pieces: Pieces, overhead: int, *, live: bool) -> Iterator[str]:
     """Yield what people must know about the prompts."""
     turns = [turn for session in sessions.sessions for turn in session.turns]
     common = [session.common_tokens for session in sessions.sessions if session.common_tokens]
@@ -166,7 +146,7 @@ def _notes(sessions: Sessions, pieces: Pieces, overhead: int, manner: Manner) ->
         turn.prompt_tokens is not None
         and turn.new_messages is None
         and turn.prompt_tokens <= overhead
-        and not (manner.live and turn.history is not None)
+        and not (live and turn.history is not None)
         for turn in turns
     )
     if raised:

@@ -9,6 +9,7 @@ from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.in_flight import busy_streams
 from ..figures.throughput import arrival_rates
+from ..figures.window import last_send_s
 from ..records.request_record import TURNED_AWAY
 from ..stats.distribution import floats, min_samples, quantile
 from .advice import less_load
@@ -114,7 +115,8 @@ def _idle_streams(facts: Facts) -> Doubt | None:
 
 def _mean_busy_streams(facts: Facts) -> float | None:
     """Return the average number of busy streams in the window, where all of them had work."""
-    busy, window = busy_streams(facts.frame), facts.window
+    until_s = last_send_s((facts.of or facts).frame)  # of all classes: they end together
+    busy, window = busy_streams(facts.frame, until_s), facts.window
     if busy is None or facts.load.value <= 0:
         return None
     return busy.mean_between(window.start_s, window.end_s) if window else float(busy.peak)

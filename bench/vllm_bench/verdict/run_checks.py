@@ -6,6 +6,7 @@ from collections import Counter
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
+from ..records.text import printable
 from ..stats.distribution import min_samples
 from .advice import longer_window, more_requests, why_no_window
 from .finding import Doubt, Severity, check
@@ -30,13 +31,23 @@ def no_run_info(facts: Facts) -> Doubt | None:
 
 @check("a server that profiles itself is far slower: 618 tok/s for 2,900", suspect="any second")
 def profiled(facts: Facts) -> Doubt | None:
-    """vLLM's profiler was on during the run (--profile)."""
+    """vLLM's profiler was on during the run (--profile), or may have been."""
     profile = (facts.info.observed.get("profile") or {}) if facts.info else {}
-    if profile.get("from_s") is None:
+    from_s = profile.get("from_s")
+    if from_s is None and profile.get("asked_s") is None:
         return None
+    problem = f": {printable(str(profile['problem']), 300)}" if profile.get("problem") else ""
+    if from_s is None:
+        return Doubt(
+            f"the server was asked at {profile['asked_s']:.1f} s to profile itself, and it isn't "
+            f"known whether it did{problem}",
+            "look into the server's log, and run again",
+        )
     until = "its end" if profile.get("to_s") is None else f"{profile['to_s']:.1f} s"
+    written_s = profile.get("written_s")
+    wrote = "" if written_s is None else f", and wrote that until {written_s:.1f} s"
     return Doubt(
-        f"the server profiled itself from {profile['from_s']:.1f} s to {until}",
+        f"the server profiled itself from {from_s:.1f} s to {until}{wrote}{problem}",
         "read its traces for where time goes; for figures run it again without --profile",
     )
 

@@ -17,6 +17,9 @@ Order = Callable[[Literal["start", "stop"]], None]  # raises BenchError
 MIDDLE = 1 / 3  # of the run, from which on the load is held
 
 
+UNWAITED = "nobody waited until the server had written it"
+
+
 class Profile:
     """Asks the server to profile itself, once in a run, off the timing path."""
 
@@ -26,7 +29,7 @@ class Profile:
         self._seconds = seconds
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
-        self._moments_ns: list[int] = []  # when the server had obeyed
+        self._moments_ns: dict[str, int] = {}
         self._problem: str | None = None
 
     def look(self, share: float) -> None:
@@ -35,25 +38,42 @@ class Profile:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """End the profile, if it goes on, and wait until the server has written it."""
+    def end(self) -> None:
+        """Have the server told to end the profile, if it goes on."""
         self._over.set()
+
+    @property
+    def writing(self) -> bool:
+        """Whether the server hasn't written it yet."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Wait until the server has written it."""
         if self._thread is not None:
             self._thread.join()
 
     def facts(self, start_ns: int) -> dict[str, Any]:
-        """Return from when to when the profiler was on, in seconds from the run's start."""
-        times = [round((at - start_ns) / 1e9, 3) for at in self._moments_ns]
-        on = dict(zip(("from_s", "to_s"), times, strict=False))
-        problem = self._problem if self._thread else "the run ended before its middle"
-        return {"seconds": self._seconds, **on, "problem": problem}
+        """Return when the server was asked for it and did it, in seconds from the run's start."""
+        times = {name: round((at - start_ns) / 1e9, 3) for name, at in self._moments_ns.items()}
+        problem = self._problem or (UNWAITED if self.writing else None)
+        if self._thread is None:
+            problem = "the run ended before its middle"
+        return {"seconds": self._seconds, **times, "problem": problem}
 
     def _run(self) -> None:
+        self._now("asked_s")
         try:
             self._order("start")
-            self._moments_ns.append(time.perf_counter_ns())
+            self._now("from_s")
             self._over.wait(self._seconds)
-            self._moments_ns.append(time.perf_counter_ns())
-            self._order("stop")
         except BenchError as e:
-            self._problem = str(e)
+            self._problem = str(e)  # it may do so all the same, later than it could say
+        self._now("to_s")
+        try:
+            self._order("stop")
+            self._now("written_s")
+        except BenchError as e:
+            self._problem = self._problem or str(e)
+
+    def _now(self, name: str) -> None:
+        self._moments_ns[name] = time.perf_counter_ns()

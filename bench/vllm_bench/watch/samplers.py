@@ -58,6 +58,7 @@ class Samplers:
         self._metrics: ServerMetricsSampler | None = None
         self._facts: dict[str, Any] = {}
         self._start_ns = 0
+        self._stopped = False
 
     def start(self) -> None:
         """Start all that are possible; each has its first reading when this returns."""
@@ -88,17 +89,29 @@ class Samplers:
             self._wanted.profile.look(share)
 
     def stop(self) -> dict[str, Any]:
-        """End the sampling and return what was sampled. Only the first call does."""
+        """End the sampling and return what was sampled. Only the first call waits for anything."""
+        first, self._stopped = not self._stopped, True
+        profile = self._wanted.profile
+        if profile is not None:
+            profile.end()
         running, self._running = self._running, []
         for key, sampler, recording in running:
             sampler.stop()
             self._facts[key] = recording.facts()
             self._tell(recording.problems)
-        profile = self._wanted.profile
-        if profile is not None and "profile" not in self._facts:
-            profile.stop()
-            self._facts["profile"] = profile.facts(self._start_ns)
+        if profile is not None:
+            self._facts["profile"] = self._profiled(profile, wait=first)
         return self._facts
+
+    def _profiled(self, profile: Profile, *, wait: bool) -> dict[str, Any]:
+        """Return the facts of a profile that has ended, but may not be written yet."""
+        if wait and profile.writing:
+            self._say("the server writes its profile (Ctrl-C ends the wait)")
+            profile.wait()
+        facts = profile.facts(self._start_ns)
+        if facts["problem"]:
+            self._say(f"profile: {facts['problem']}")
+        return facts
 
     def _start(
         self, key: str, what: str, recording: Recording, make: Callable[[], Sampler]

@@ -13,6 +13,7 @@ from ...scenario.load import LoadLevel
 from ...scenario.scenario import Scenario, ScenarioError
 from ...sessions.session import Session, Sessions, Turn
 from ..share import NS_PER_S
+from .hits import Cache, PlayedHits, hits_by_the_clock, played_hits
 from .recorded import by_starts, by_streams, deeper, primed, scripts_of, starts_of
 from .script import Plays
 
@@ -28,8 +29,10 @@ class Played:
     plays: Plays
     output_tokens: tuple[int | None, ...]  # of all turns
     primes: tuple[Prompt, ...] = ()
+    prime_plays: tuple[int, ...] = ()  # for which play each is sent
     times_s: array[float] = dataclasses.field(default_factory=lambda: array("d"))  # of plays
     about_s: array[float] = dataclasses.field(default_factory=lambda: array("d"))  # of their turns
+    possible: PlayedHits | None = None  # None: it isn't known what prompts have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Wish:
     seed: int
     texts: Texts
     max_model_len: int | None  # the longest prompt and answer together, in tokens
+    cache: Cache = dataclasses.field(default_factory=Cache)
 
 
 def played(sessions: Sessions, wish: Wish) -> Played:
@@ -61,10 +65,27 @@ def played(sessions: Sessions, wish: Wish) -> Played:
         replace(prompts, notes=(*prompts.notes, *chosen.notes, *_notes(chosen, plays, scenario))),
         plays,
         tuple(turn.output_tokens for session in chosen.sessions for turn in session.turns),
-        tuple(prompts.prompts[place] for place in primes),
+        tuple(prompts.prompts[plays.position(*at)] for at in primes),
+        tuple(play for play, _ in primes),
         times_s,
         array("d", sorted(_about(chosen.sessions, plays, times_s))),
+        _possible(chosen, plays, primes, wish),
     )
+
+
+def _possible(
+    sessions: Sessions, plays: Plays, primes: Sequence[tuple[int, int]], wish: Wish
+) -> PlayedHits | None:
+    """Return what of the prompts can be found again.
+
+    None where answers of this server or texts are in them, and under `cold`, where nothing is.
+    """
+    turns = (turn for session in sessions.sessions for turn in session.turns)
+    if plays.live or wish.scenario.cache == "cold" or any(turn.new_messages for turn in turns):
+        return None
+    if wish.level.speed is not None:
+        return hits_by_the_clock(sessions, wish.cache)
+    return played_hits(sessions, plays, primes, wish.cache)
 
 
 def _about(sessions: Sequence[Session], plays: Plays, times_s: Sequence[float]) -> Iterator[float]:

@@ -97,13 +97,16 @@ def starts_of(steps: Sequence[Step], outputs: Sequence[int]) -> list[float]:
     return starts
 
 
-def primed(plays: Plays) -> list[int]:
-    """Return the turns whose prompts the first plays go on from, in the list of all turns."""
-    found: dict[int, None] = {}
+def primed(plays: Plays) -> list[tuple[int, int]]:
+    """Return the turns that the first plays go on from: each play, and the place in its session.
+
+    A play of a session that was begun before has a salt of its own, and finds nothing of that one.
+    """
+    found: dict[tuple[int, int], None] = {}
     for play, begin in enumerate(plays.begins):
         for step in plays.script(play).steps[begin:]:
             if step.history is not None and step.history < begin:
-                found[plays.position(play, step.history)] = None
+                found[play, step.history] = None
     return list(found)
 
 
