@@ -186,6 +186,18 @@ def test_a_folder_gives_its_newest_complete_runs(tmp_path: Path) -> None:
     assert complete_runs(tmp_path / "nowhere", EVERY, refuse) == {}
 
 
+@pytest.mark.parametrize("profiled", [True, False])
+def test_a_run_with_a_profile_is_none_for_figures_nor_the_other_way_round(
+    tmp_path: Path, profiled: bool
+) -> None:
+    made = {
+        True: on_disk(tmp_path, "a", planned(observed={"profile": {"seconds": 2.0}})),
+        False: on_disk(tmp_path, "b", planned(began_s=5)),
+    }
+    found = complete_runs(tmp_path, EVERY, refuse, profiled=profiled)
+    assert found == {KEY: made[profiled]}
+
+
 def test_a_run_that_a_kill_tore_in_its_last_row_is_not_whole(tmp_path: Path) -> None:
     path = on_disk(tmp_path, "a", planned())
     assert complete_runs(tmp_path, EVERY, refuse) == {KEY: path}

@@ -23,12 +23,17 @@ NO_RUNS = (
 
 
 def complete_runs(
-    folder: Path, wanted: Collection[RunKey], tell: Callable[[str], None]
+    folder: Path,
+    wanted: Collection[RunKey],
+    tell: Callable[[str], None],
+    *,
+    profiled: bool = False,
 ) -> dict[RunKey, Path]:
     """Return the rows of each wanted key's whole run; of several, the one that began last.
 
     `tell` gets one line on each run that can't be read, and on each without a success; these are
-    run again, and so is one that lacks rows.
+    run again, and so is one that lacks rows. Where runs with a profile of the server are wanted
+    (`profiled`), those without count for nothing, and the other way round.
     """
     found: list[tuple[float, RunKey, Path]] = []
     for path in sorted(folder.glob("*.csv")):
@@ -38,6 +43,8 @@ def complete_runs(
             info = read_run_info(path.with_suffix(".json"))
             key = RunKey.of(info)
             if key is None or key not in wanted or info.status != "complete":
+                continue
+            if bool(info.observed.get("profile")) != profiled:
                 continue
             rows = read_rows(path)
         except RecordsError as e:

@@ -186,7 +186,8 @@ class Session:
         if not self.resume:
             return [None for job in jobs for _ in job.plans]
         keys = [key for job in jobs for key in job.run_keys()]
-        found = complete_runs(self.folder, set(keys), self._say_once)
+        profiled = self.profile_s is not None
+        found = complete_runs(self.folder, set(keys), self._say_once, profiled=profiled)
         return [found.get(key) for key in keys]
 
     def _sessions(self, jobs: Sequence[Job], complete: Sequence[Path | None]) -> dict[str, str]:
