@@ -112,6 +112,19 @@ def test_what_cannot_be_sent_is_named_with_its_line(
     assert "\n" not in str(e.value)
 
 
+def test_pictures_that_memory_has_no_room_for_are_refused_and_one_in_many_prompts_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_bench.prompts.own.images.MOST_IN_ALL", 3 * len(data_url(png())) + 9)
+    for red in range(4):
+        (tmp_path / f"{red}.png").write_bytes(png(red))
+    same = [asked("0.png", text=f"Look {n}.") for n in range(20)]
+    found = read_prompt_file(file_of(tmp_path, *same)).prompts
+    assert len(found) == 20
+    with pytest.raises(PromptError, match="memory"):
+        read_prompt_file(file_of(tmp_path, *(asked(f"{red}.png") for red in range(4))))
+
+
 class TwoHundredAPicture:
     """Counts as a server does that takes 200 tokens for a picture."""
 

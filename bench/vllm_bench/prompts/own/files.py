@@ -25,7 +25,7 @@ import orjson
 
 from ...small_file import UnreadableError, small_bytes
 from ..prompt import Message, Prompt, PromptError, PromptSource, without_repeats
-from .images import ImageError, with_images
+from .images import ImageError, Pictures
 from .rows import KEYS, KNOWN, RowError, messages_of_row
 
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
@@ -67,12 +67,12 @@ def read_prompt_file(path: Path) -> PromptSource:
     """Read every prompt of the file. Raises PromptError naming the file, the line and the fault."""
     prompts: list[Prompt] = []
     without: Counter[str] = Counter()
-    folder = path.expanduser().parent
+    pictures = Pictures(path.expanduser().parent)
 
     def read(row: object) -> tuple[Message, ...] | str:
         found = messages_of_row(row)
         try:
-            return found if isinstance(found, str) else with_images(found, folder)
+            return found if isinstance(found, str) else pictures.in_messages(found)
         except ImageError as e:
             raise RowError(str(e)) from e
 
