@@ -120,13 +120,7 @@ def check_model(body: Mapping[str, Any], settings: Settings) -> str:
 
 def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> GenerationRequest:
     """Check a body as vLLM does, in the same order, and return its values."""
-    options = body.get("stream_options")
-    if options and not body.get("stream"):
-        raise ApiError(
-            400,
-            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
-            "stream_options",
-        )
+    options = _stream_options(body)
     field = {CHAT: "messages", RESPONSES: "input"}.get(endpoint, "prompt")
     prompt, pictures = _read(field, body, vocabulary(settings.tokenizer))
     _check_types(body)
@@ -158,6 +152,17 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         schema=_schema(endpoint, body, settings),
         worked_out=worked_out(_last_said(body.get(field))),
     )
+
+
+def _stream_options(body: Mapping[str, Any]) -> Any:
+    options = body.get("stream_options")
+    if options and not body.get("stream"):
+        raise ApiError(
+            400,
+            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
+            "stream_options",
+        )
+    return options
 
 
 def _last_said(given: object) -> str:
