@@ -43,6 +43,7 @@ class Group:
     )
 
     only_if: Callable[[RunSummary], bool] | None = None  # shown where it is true of a run
+    unless_zero: bool = False  # every server tells it, and most have none
 
     @property
     def text_heading(self) -> str:
@@ -54,6 +55,11 @@ class Group:
 def thinks(run: RunSummary) -> bool:
     """Whether replies of the run had thoughts: without them TTFA is TTFT."""
     return run.thinking is not None
+
+
+def has_engines(run: RunSummary) -> bool:
+    """Whether the run's server has several engines."""
+    return (run.server_said.engines or 0) > 1
 
 
 def has_jobs(run: RunSummary) -> bool:
@@ -208,14 +214,29 @@ GROUPS: tuple[Group, ...] = (
         SERVER,
     ),
     Group("", {"preemptions": "server_preemptions"}, SERVER),
-    Group("engines", {"": "server_engines", "busiest / mean": "server_engine_balance"}, SERVER),
-    Group("engines", {"idle": "server_engines_idle"}, SERVER),
+    Group(
+        "engines",
+        {
+            "": "server_engines",
+            "busiest / mean": "server_engine_balance",
+            "idle": "server_engines_idle",
+        },
+        SERVER,
+        only_if=has_engines,
+    ),
     Group(
         "speculation",
         {"tokens a step": "server_spec_acceptance_length", "positions": "server_spec_by_position"},
         SERVER,
+        unless_zero=True,
     ),
-    Group("speculation", {"accepted %": "server_spec_acceptance_rate"}, SERVER, percent=True),
+    Group(
+        "speculation",
+        {"accepted %": "server_spec_acceptance_rate"},
+        SERVER,
+        percent=True,
+        unless_zero=True,
+    ),
     Group(
         "prompt tokens",
         {
@@ -225,15 +246,33 @@ GROUPS: tuple[Group, ...] = (
             "cached in": "server_cached_by_source",
         },
         SERVER,
+        unless_zero=True,
     ),
-    Group("external cache", {"hits %": "server_external_hit_rate"}, SERVER, percent=True),
-    Group("KV moved", {"": "server_kv_moved"}, SERVER),
-    Group("waiting for room", _mean_peak("server_waiting_capacity"), SERVER),
-    Group("waiting, deferred", _mean_peak("server_waiting_deferred"), SERVER),
-    Group("requests", {"rejected": "server_rejected", "finished": "server_finished"}, SERVER),
-    Group("LoRA running", _mean_peak("server_lora_running"), SERVER),
-    Group("LoRA", {"adapters": "server_lora_adapters"}, SERVER),
-    Group("image cache", {"hits %": "server_mm_cache_hit_rate"}, SERVER, percent=True),
+    Group(
+        "external cache",
+        {"hits %": "server_external_hit_rate"},
+        SERVER,
+        percent=True,
+        unless_zero=True,
+    ),
+    Group("KV moved", {"": "server_kv_moved"}, SERVER, unless_zero=True),
+    Group("waiting for room", _mean_peak("server_waiting_capacity"), SERVER, unless_zero=True),
+    Group("waiting, deferred", _mean_peak("server_waiting_deferred"), SERVER, unless_zero=True),
+    Group(
+        "requests",
+        {"rejected": "server_rejected", "finished": "server_finished"},
+        SERVER,
+        unless_zero=True,
+    ),
+    Group("LoRA running", _mean_peak("server_lora_running"), SERVER, unless_zero=True),
+    Group("LoRA", {"adapters": "server_lora_adapters"}, SERVER, unless_zero=True),
+    Group(
+        "image cache",
+        {"hits %": "server_mm_cache_hit_rate"},
+        SERVER,
+        percent=True,
+        unless_zero=True,
+    ),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
     Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),
     Group("power W", {"total": "gpu_power_total_w", "peak": "gpu_power_peak_w"}, SERVER),

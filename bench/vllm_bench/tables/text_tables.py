@@ -47,6 +47,9 @@ def _measured(text: str) -> bool:
     return text[:1].isdigit() or text.startswith("-")
 
 
+ZERO = ("0", "0 %")
+
+
 def figure_rows(series: Series, where: Where) -> list[list[str]]:
     """Return a row per figure, with a cell for each run; those that no run has are left out.
 
@@ -54,8 +57,12 @@ def figure_rows(series: Series, where: Where) -> list[list[str]]:
     """
     named = series.named_runs if where is Where.SERVER else series.named_parts
     runs = [run for _, run in named]
-    rows = [row for group in groups_of(where, runs) for row in _rows(group, runs)]
-    return [row for row in rows if set(row[1:]) != {ABSENT}]
+    return [
+        row
+        for group in groups_of(where, runs)
+        for row in _rows(group, runs)
+        if not set(row[1:]) <= ({ABSENT, *ZERO} if group.unless_zero else {ABSENT})
+    ]
 
 
 def _rows(group: Group, runs: Sequence[RunSummary]) -> Iterator[list[str]]:
