@@ -79,13 +79,13 @@ def interval_words(found: Interval, show: Callable[[float], str] = short) -> str
     return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
-PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_ms")
+PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_(?P<unit>m?s)")
 
 
 def lacking(run: RunSummary, column: str) -> str:
     """Return why there is no such figure: `needs 368`, `not streamed`; nothing where unknown."""
     found = PERCENTILE.fullmatch(column)
-    if found and f"{found['metric']}_ms" in run.distributions:
+    if found and f"{found['metric']}_{found['unit']}" in run.distributions:
         return needs(float(found["percentile"]))
     why = next((run.absent[m] for m in run.absent if column.startswith(m.removesuffix("ms"))), "")
     return IN_A_CELL.get(why, "no stamps") if why else ""
