@@ -19,9 +19,9 @@ from vllm_bench.stats.distribution import describe
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize
-from vllm_bench.tables.columns import BY_NAME, groups_of
+from vllm_bench.tables.columns import BY_NAME
 from vllm_bench.tables.document import to_json
-from vllm_bench.tables.group import Where, family_of, lacking
+from vllm_bench.tables.group import Where, family_of, groups_of, lacking
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.terminal import print_summary, wide_console
 from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, setup_words
