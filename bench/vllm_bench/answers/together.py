@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -54,9 +55,9 @@ def with_answers_judged(summaries: Sequence[R]) -> list[R]:
             asked = run.info.scenario
             key = (run.folder, run.info.session, asked.get("name"), str(asked.get("quality")))
             sessions.setdefault(key, []).append(place)
-    found, heads = list(summaries), functools.cache(_heads)
+    found = list(summaries)
     for places in sessions.values():
-        for place, run in zip(places, _of_session([found[p] for p in places], heads), strict=True):
+        for place, run in zip(places, _of_session([found[p] for p in places]), strict=True):
             found[place] = run
     return found
 
@@ -66,19 +67,24 @@ def _questions(info: RunInfo | None) -> Mapping[str, Any]:
     return (info.plan.get("quality") or {}) if info else {}
 
 
-Heads = Callable[[Path, str], list[tuple[Path, RunInfo]]]
+def _heads(folder: Path, scenario: str) -> Iterator[tuple[Path, RunInfo]]:
+    """Yield all runs of a scenario's questions that lie in a folder, whatever their session."""
+    for path in folder.glob(f"{glob.escape(scenario)}*.json"):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            info = _head(path, path.lstat().st_mtime_ns)
+            if info and _questions(info):
+                yield path, info
 
 
-def _heads(folder: Path, scenario: str) -> list[tuple[Path, RunInfo]]:
-    """Return all runs of a scenario's questions that lie in a folder, whatever its session."""
-    found = ((path, head_of(path)) for path in folder.glob(f"{glob.escape(scenario)}*.json"))
-    return [(path, info) for path, info in found if info and _questions(info)]
+@functools.lru_cache(4096)  # runs.py asks for each run of a folder
+def _head(path: Path, _changed_ns: int) -> RunInfo | None:
+    return head_of(path)
 
 
-def _of_session(runs: Sequence[R], heads: Heads) -> list[R]:
+def _of_session(runs: Sequence[R]) -> list[R]:
     """Return the runs of one session, each level's answers judged."""
     passes = [_questions(run.info).get("pass") for run in runs]
-    others = _others(runs, heads)
+    others = _others(runs)
     alone = _best([r for r, asked in zip(runs, passes, strict=True) if asked == "alone"])
     rows, side = _alone(others) if alone is None else (_rows(alone), alone.answers)
     sides = [_against(run, rows, side) for run in runs]
@@ -103,7 +109,7 @@ def _worth(info: RunInfo | None) -> tuple[bool, float]:
     return (info.status == "complete", info.clock_start.wall_s) if info else (False, 0)
 
 
-def _others(runs: Sequence[Answering], heads: Heads) -> list[tuple[Path, RunInfo]]:
+def _others(runs: Sequence[Answering]) -> list[tuple[Path, RunInfo]]:
     """Return the runs of the same session that lie beside these, and weren't asked for."""
     info, shown = runs[0].info, {run.name for run in runs}
     if info is None:
@@ -111,7 +117,7 @@ def _others(runs: Sequence[Answering], heads: Heads) -> list[tuple[Path, RunInfo
     same = (info.session, info.scenario.get("name"))
     return [
         (path, other)
-        for path, other in heads(runs[0].folder, str(same[1]))
+        for path, other in _heads(runs[0].folder, str(same[1]))
         if (other.session, other.scenario.get("name")) == same and path.stem not in shown
     ]
 

@@ -20,6 +20,7 @@ MOST_FOUND = 64  # characters of an answer that are kept
 # What the answer may stand after, and the rest of its line, or the next one that isn't empty.
 MARK = re.compile(r"####[ \t]*:?[ \t]*(?:\r?\n[ \t]*)*([^\r\n]*)|\\boxed\s*\{")
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,60})(?:\.\d{1,60})?|[-+]?\.\d{1,60}")
+ASIDE = re.compile(r"\([^()]*\)")
 AROUND = " \t\r\n*_`'\"$<>()"  # what models put around an answer
 
 
@@ -100,9 +101,16 @@ def _braced(text: str, begin: int) -> str:
 
 
 def _number_in(marked: str) -> str | None:
-    """Return a marked line's number: of `3 * 4 = 12` what it comes to, of `12 apples` the 12."""
-    piece = _plain(marked)
-    found = NUMBER.search(piece.rpartition("=")[2]) or NUMBER.search(piece)
+    """Return a marked line's number: of `3 * 4 = 12` what it comes to, of `12 apples` the 12.
+
+    Of `12 = 3 * 4` too, whose one side is a number alone, and of `12 (3 = 2 + 1)`.
+    """
+    whole = _plain(marked)
+    outside = ASIDE.sub(" ", whole)
+    piece = outside if NUMBER.search(outside) else whole
+    sides = piece.split("=")
+    alone = [side for side in sides if number_of(side) is not None]
+    found = NUMBER.search([*sides, *alone][-1]) or NUMBER.search(piece)
     return found[0] if found else None
 
 
