@@ -13,6 +13,7 @@ from ..figures.objectives import Attainment, Word
 from ..records.text import printable
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.prefix import PrefixShares
 from ..stats.batches import MIN_REPEATS
 from ..stats.repeated import Repeated
 from ..summary.capacity import capacity, tiers_of
@@ -230,8 +231,28 @@ def server_rows(series: Series) -> list[list[str]]:
 def server_lines(series: Series) -> list[str]:
     """Return what is missing or odd in each run with samples or a price."""
     lines = [f"{words}: {line}" for words, run in series.run_words for line in _lines(run)]
+    lines += [f"{words}: {_prefix(run.prefix)}" for words, run in _with_groups(series)]
     measured = any(run.energy.window_j is not None for run in series.runs)
     return [*lines, SENSOR_NOTE] if measured else lines
+
+
+def _with_groups(series: Series) -> Iterator[tuple[str, RunSummary]]:
+    """Yield the classes of each run whose plan says what their prompts share: `8, rag`."""
+    for words, run in series.run_words:
+        for name, part in run.classes.items():
+            if part.prefix.known:
+                yield f"{words}, {printable(name, 32)}", part
+
+
+def _prefix(found: PrefixShares) -> str:
+    shares = {
+        "wanted": found.wanted_share,
+        "possible": found.possible_share,
+        "served": found.served_share,
+    }
+    each = ", ".join(f"{n} {100 * s:.1f} %" for n, s in shares.items() if s is not None)
+    unserved = "" if found.served_share is not None else ", served unknown"
+    return f"prefix cache: {each}{unserved} of its prompt tokens"
 
 
 def _watched(run: RunSummary) -> bool:
