@@ -17,7 +17,7 @@ from ..answers.side import PASSES, AnswersSide, answers_side
 from ..answers.together import with_answers_judged
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
-from ..figures.facts import Facts, OfRun
+from ..figures.facts import Facts
 from ..figures.jobs.jobs import JobFigures, by_depth, job_figures
 from ..figures.metrics import METRICS, NO_SESSIONS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
@@ -37,6 +37,7 @@ from ..figures.window import Window
 from ..records.beside.answers import read_answers
 from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
+from ..records.of_run import OfRun
 from ..records.request_record import RecordsError
 from ..records.row import doc
 from ..records.run_info import RunInfo
@@ -255,7 +256,7 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         cached_tokens=_cached_tokens(facts),
         class_=facts.class_name,
         service=service(facts),
-        **_of_sessions(facts),
+        turns=_turns(facts),
         **_of_answers(run, facts),
         **_of_the_server(facts, steady),
     )
@@ -269,20 +270,18 @@ def _of_answers(run: Run, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _of_sessions(facts: Facts) -> dict[str, Any]:
-    return {"turns": _turns(facts), "jobs": _jobs(facts)}
-
-
 def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
-    """Return what server and GPUs did, by their own figures."""
+    """Return what server and GPUs did, by their own figures, and what was done for each GPU."""
     gpus = gpu_side(facts)
+    costs = cost(facts, gpus, steady)
     return {
         "server_side": server_side(facts),
         "server_said": server_said(facts),
         "prefix": prefix_shares(facts),
         "gpu_side": gpus,
         "energy": energy(facts, gpus, steady),
-        "cost": cost(facts, gpus, steady),
+        "cost": costs,
+        "jobs": _jobs(facts, costs.gpus),
     }
 
 
@@ -337,10 +336,10 @@ def _littles_law(facts: Facts, in_window: float) -> float | None:
     return per_s * float(latency_s.mean()) / in_window
 
 
-def _jobs(facts: Facts) -> JobFigures | None:
+def _jobs(facts: Facts, gpus: int | None) -> JobFigures | None:
     counts = facts.info.sessions if facts.info else {}
     own = counts if facts.class_name is None else {}  # those of one class aren't told apart
-    return job_figures(facts.jobs, facts.counted, facts.window, facts.setting("gpus"), own)
+    return job_figures(facts.jobs, facts.counted, facts.window, gpus, own)
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:
