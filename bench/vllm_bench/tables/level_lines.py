@@ -52,7 +52,7 @@ def sections(series: Series) -> list[Section]:
     found = (
         Section("Objectives", [], objective_lines(series)),
         Section("Jobs", [], job_lines(series)),
-        Section("Answers", [], answer_lines(series)),
+        Section("Answers", [], [*answer_lines(series), *form_lines(series)]),
         Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
@@ -141,6 +141,16 @@ def answer_lines(series: Series) -> list[str]:
         f"{words}: {side_words(run.answers)}"
         for words, run in series.run_words
         if run.answers is not None
+    ]
+
+
+def form_lines(series: Series) -> list[str]:
+    """Return a line for each run, or class of it, whose answers should have a form."""
+    return [
+        f"{words}: {100 * part.answers_valid:.3g} % of the answers have the form that "
+        "response_format asks for"
+        for words, part in _parts(series)
+        if part.answers_valid is not None
     ]
 
 
@@ -237,11 +247,17 @@ def server_lines(series: Series) -> list[str]:
 
 
 def _with_groups(series: Series) -> Iterator[tuple[str, RunSummary]]:
-    """Yield the classes of each run whose plan says what their prompts share: `8, rag`."""
+    """Yield the classes of each run whose plan says what their prompts share."""
+    return ((w, part) for w, part in _parts(series) if part.class_ and part.prefix.known)
+
+
+def _parts(series: Series) -> Iterator[tuple[str, RunSummary]]:
+    """Yield each run, or where it has classes each of these: `8, rag`."""
     for words, run in series.run_words:
+        if not run.classes:
+            yield words, run
         for name, part in run.classes.items():
-            if part.prefix.known:
-                yield f"{words}, {printable(name, 32)}", part
+            yield f"{words}, {printable(name, 32)}", part
 
 
 def _prefix(found: PrefixShares) -> str:
