@@ -79,6 +79,26 @@ def test_objectives_are_told_by_class(run: RunSummary) -> None:
     assert lines[0].startswith("10 requests/s: MISSED (legal)")
 
 
+def test_the_share_of_answers_in_their_form_is_told_by_class(tmp_path: Path) -> None:
+    rows = [
+        dataclasses.replace(r, answer_valid=int(i % 4 > 0)) if r.class_ == "legal" else r
+        for i, r in enumerate(rows_of(mixed_order(200), {"chat": 100.0, "legal": 200.0}))
+    ]
+    shares = [r.answer_valid for r in rows if r.answer_valid is not None]
+    (tmp_path / "classes").mkdir()
+    run = made_run(tmp_path / "classes", rows)
+    plain = [dataclasses.replace(row, class_=None) for row in rows]
+    (tmp_path / "plain").mkdir()
+    whole = summarize(load_run(write_run(tmp_path / "plain", plain)))
+    said = f"{100 * sum(shares) / len(shares):.3g} %"
+    for one, names in ((run, [", legal: "]), (whole, [": "])):
+        (series,) = series_of([one])
+        answers = {section.title: section.lines for section in sections(series)}["Answers"]
+        assert len(answers) == 1
+        assert said in answers[0]
+        assert all(name in answers[0] for name in names)
+
+
 def test_turns_are_those_of_the_class_that_has_them(tmp_path: Path) -> None:
     rows = rows_of(["chat", "agents"] * 30, {"chat": 100.0, "agents": 50.0})
     talks = [

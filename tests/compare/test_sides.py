@@ -65,6 +65,21 @@ def test_a_folder_is_a_side(results: Path, tmp_path: Path) -> None:
     assert (names(one), names(other)) == ({"made-old-cc4-r1--1000"}, OLD)
 
 
+def test_of_a_folder_runs_of_one_class_alone_are_no_side_of_their_own(
+    results: Path, tmp_path: Path
+) -> None:
+    night = tmp_path / "night"
+    write_side(night, "", repeats=1, at_s=-1000)
+    for name in ("chat", "legal"):
+        write_side(night, f"alone-{name}", repeats=1, at_s=-1000, plan={"alone": name})
+    one, _ = sides("night", "old", results)
+    assert names(one) == {"made-none-cc4-r1--1000"}
+    assert names(history("night", "old", results)[0]) == {"made-none-cc4-r1--1000"}
+    lonely = tmp_path / "lonely"
+    write_side(lonely, "alone-chat", repeats=1, at_s=-500, plan={"alone": "chat"})
+    assert names(sides("lonely", "old", results)[0]) == {"made-alone-chat-cc4-r1--500"}
+
+
 def test_runs_without_a_label_are_a_side(results: Path) -> None:
     write_side(results, "", repeats=1)
     one, _ = sides("label:", "new", results)

@@ -99,6 +99,8 @@ def test_what_is_not_shown_says_how_many_more_would_show_it():
     some = Outcome(objective, spread(5, 1000))
     assert some.word == "not shown"
     assert some.more_needed is not None
+    nearly = Outcome(objective, spread(0, 298))
+    assert (nearly.more_needed, nearly.more) == (1, "about 1 request more")
     with_them = spread(round(5 * (1000 + some.more_needed) / 1000), 1000 + some.more_needed)
     assert Outcome(objective, with_them).word == "met"
     assert Outcome(objective, spread(10, 1000)).more_needed is None  # exactly what is allowed

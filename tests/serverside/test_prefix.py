@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm_bench.figures.facts import Facts
+from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.serverside.prefix import own_share, prefix_shares
+from vllm_bench.summary.levels import series_of
+from vllm_bench.summary.summary import summarize
+from vllm_bench.tables.level_lines import server_lines
 
-from tests.support.made_runs import failed_record, made_record
+from tests.classes.made import info_of, rows_of
+from tests.support.made_runs import failed_record, made_record, write_run
 from tests.support.open_runs import facts_of, finding_of
 
 PLAN = {
@@ -162,3 +168,33 @@ def test_a_plan_further_from_the_wanted_share_than_a_block_is_told(
         tmp_path, records(cached_tokens=120), plan={"prefix": {**PLAN, "wanted_share": wanted}}
     )
     assert severity(facts, "prefix_not_as_wanted") == expected
+
+
+def test_of_classes_the_beginnings_add_up_and_each_has_its_three_shares(tmp_path: Path) -> None:
+    asked = {"chat": {"share": 0.4}, "rag": {"share": 0.3}, "law": {"share": 0.3}}
+    found = {"rag": 115, "law": 60}
+    rows = [
+        dataclasses.replace(
+            row,
+            possible_cached_tokens=120 if row.class_ in found else None,
+            cached_tokens=found.get(row.class_ or "", 0),
+        )
+        for row in rows_of(["chat", "rag", "law"] * 60, dict.fromkeys(asked, 100.0))
+    ]
+    info = info_of(rows, asked, server={"cache_config": {**CACHE, "kv_cache_size_tokens": "700"}})
+    for name in found:
+        info.plan["classes"][name]["plan"]["prefix"] = PLAN
+    run = summarize(load_run(write_run(tmp_path, rows, info)))
+    assert run.prefix.working_set_tokens == 2 * PLAN["working_set_tokens"]
+    (finding,) = (f for f in run.verdict.findings if f.code == "prefix_not_served")
+    assert "1,024" in finding.figures
+    of_each = {n: p.prefix for n, p in run.classes.items()}
+    assert not of_each["chat"].known
+    for name, cached in found.items():
+        one = of_each[name]
+        shares = (one.wanted_share, one.possible_share, one.served_share)
+        assert shares == pytest.approx((0.5, 0.48, cached / 250))
+    (series,) = series_of([run])
+    lines = [line for line in server_lines(series) if "wanted" in line]
+    assert [line.split(": ")[0].split(", ")[1] for line in lines] == list(found)
+    assert ["served 46.0 %" in lines[0], "served 24.0 %" in lines[1]] == [True, True]

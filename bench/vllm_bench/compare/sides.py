@@ -126,9 +126,19 @@ def _lying(word: str, asked: _Asked) -> Named:
     chosen = choose(Asked(names=[word], every=asked.every), asked.folder)
     if not chosen.paths:
         return Named(word, files=foreign, problems=() if foreign else tuple(chosen.problems))
+    paths = _of_all_classes(chosen.paths) if Path(word).is_dir() else chosen.paths
     if Path(word).is_dir() and not asked.every:  # nights may have a commit's label each
-        _refuse_mixed(word, asked.name, chosen.paths)
-    return Named(word, tuple(chosen.paths), (), tuple(chosen.left_out), tuple(chosen.problems))
+        _refuse_mixed(word, asked.name, paths)
+    return Named(word, tuple(paths), (), tuple(chosen.left_out), tuple(chosen.problems))
+
+
+def _of_all_classes(paths: Sequence[Path]) -> Sequence[Path]:
+    """Return a folder's runs without those of one class alone, which belong to the mix.
+
+    All of them where there is nothing else: they are then what is meant.
+    """
+    heads = {path: head_of(path) for path in paths}
+    return [p for p, info in heads.items() if not (info and info.plan.get("alone"))] or paths
 
 
 def _json_files(word: str) -> list[Path]:

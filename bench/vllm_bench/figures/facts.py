@@ -21,7 +21,7 @@ from .client import workers
 from .in_flight import InFlight, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
 from .token_gaps import TokenReads
-from .window import Window, closed_window, open_window, streams_begun_s
+from .window import Window, closed_window, open_window
 
 
 @dataclass(frozen=True)
@@ -264,22 +264,14 @@ class Facts(OfRun):
         if self.load.is_open:
             arrivals_s = floats(self.frame["t_scheduled_s"])
             latency_p95_ms = quantile(floats(self.succeeded["latency_ms"]), 95)
-            found = self._with_all_streams(open_window(arrivals_s, self.ramp_s, latency_p95_ms))
+            closed = [(p.frame, p.load.value) for p in self.classes.values() if not p.load.is_open]
+            found = open_window(arrivals_s, self.ramp_s, latency_p95_ms, closed)
         else:
             found = closed_window(self.frame, self.load.value)
         found = self._without_the_first(found)
         if found is None or int(found.holds(self._came_s).sum()) < min_samples(50):
             return None  # not even a median of the requests in it
         return found
-
-    def _with_all_streams(self, found: Window | None) -> Window | None:
-        """Return the window from when the streams of classes beside the arrivals were all busy."""
-        closed = [part for part in self.classes.values() if not part.load.is_open]
-        if found is None or not closed:
-            return found
-        begun_s = [streams_begun_s(part.frame, part.load.value) for part in closed]
-        start_s = max(found.start_s, *begun_s)
-        return Window(start_s, found.end_s) if start_s < found.end_s else None
 
     def _without_the_first(self, found: Window | None) -> Window | None:
         """Return the window from the first request that a search wants counted."""

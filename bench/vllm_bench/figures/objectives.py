@@ -180,7 +180,9 @@ class Outcome(Judged):
     @property
     def more(self) -> str | None:
         needed = self.more_needed
-        return None if needed is None else f"about {needed:,} {self._unit}s more"
+        return (
+            None if needed is None else f"about {needed:,} {self._unit}{'s' * (needed != 1)} more"
+        )
 
     @property
     def _unit(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ def closed_window(frame: Rows, streams: float) -> Window | None:
     return _window(float(end_s[begins].max()), float(ends_s.min()))
 
 
-def streams_begun_s(frame: Rows, streams: float) -> float:
+def _streams_begun_s(frame: Rows, streams: float) -> float:
     """Return when a closed loop's last stream had ended its first request; 0: not all began."""
     rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
     begins = np.flatnonzero(np.diff(rows["stream_index"], prepend=-1))
@@ -82,15 +83,22 @@ def waits_on(rows: Rows) -> NDArray[np.bool_]:
     return found
 
 
-def open_window(arrivals_s: Values, ramp_s: float, latency_p95_ms: float | None) -> Window | None:
+def open_window(
+    arrivals_s: Values,
+    ramp_s: float,
+    latency_p95_ms: float | None,
+    beside: Iterable[tuple[Rows, float]] = (),
+) -> Window | None:
     """Return the window in which an open loop's requests came at its rate; None where none did.
 
     It begins a long latency (p95) after the ramp, since until then fewer replies end than requests
-    come. It ends with the last measured arrival: later requests aren't measured.
+    come, and not before the streams `beside` it (rows, and how many) were all busy. It ends with
+    the last measured arrival: later requests aren't measured.
     """
     if arrivals_s.size == 0 or latency_p95_ms is None:
         return None
-    return _window(ramp_s + latency_p95_ms / 1000, float(arrivals_s.max()))
+    begun_s = (_streams_begun_s(rows, streams) for rows, streams in beside)
+    return _window(max(ramp_s + latency_p95_ms / 1000, *begun_s, 0.0), float(arrivals_s.max()))
 
 
 def _window(start_s: float, end_s: float) -> Window | None:

@@ -76,10 +76,17 @@ def prefix_shares(facts: Facts) -> PrefixShares:
         PrefixShares,
         figures,
         served_by=by,
-        working_set_tokens=plan.get("working_set_tokens"),
+        working_set_tokens=_working_set(facts),
         cache_tokens=_cache_tokens(facts) if len(rows) else None,
         block_size=plan.get("block_size"),
     )
+
+
+def _working_set(facts: Facts) -> int | None:
+    """Return the tokens of all groups' beginnings; classes share none: each has its own salts."""
+    plans = [part.plan("prefix") or {} for part in facts.classes.values() or (facts,)]
+    known = [plan["working_set_tokens"] for plan in plans if plan.get("working_set_tokens")]
+    return sum(known) if known else None
 
 
 def possible_rows(facts: Facts) -> Rows:

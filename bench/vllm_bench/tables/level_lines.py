@@ -13,6 +13,7 @@ from ..figures.objectives import Attainment, Word
 from ..records.text import printable
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide
+from ..serverside.prefix import PrefixShares
 from ..stats.batches import MIN_REPEATS
 from ..stats.repeated import Repeated
 from ..summary.capacity import capacity, tiers_of
@@ -51,7 +52,7 @@ def sections(series: Series) -> list[Section]:
     found = (
         Section("Objectives", [], objective_lines(series)),
         Section("Jobs", [], job_lines(series)),
-        Section("Answers", [], answer_lines(series)),
+        Section("Answers", [], [*answer_lines(series), *form_lines(series)]),
         Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
@@ -143,6 +144,16 @@ def answer_lines(series: Series) -> list[str]:
     ]
 
 
+def form_lines(series: Series) -> list[str]:
+    """Return a line for each run, or class of it, whose answers should have a form."""
+    return [
+        f"{words}: {100 * part.answers_valid:.3g} % of the answers have the form that "
+        "response_format asks for"
+        for words, part in _parts(series)
+        if part.answers_valid is not None
+    ]
+
+
 def thinking_lines(series: Series) -> list[str]:
     """Return a line for each run whose replies thought: for how much, and what wasn't answered."""
     return [f"{words}: {run.thinking.words}" for words, run in series.run_words if run.thinking]
@@ -230,8 +241,34 @@ def server_rows(series: Series) -> list[list[str]]:
 def server_lines(series: Series) -> list[str]:
     """Return what is missing or odd in each run with samples or a price."""
     lines = [f"{words}: {line}" for words, run in series.run_words for line in _lines(run)]
+    lines += [f"{words}: {_prefix(run.prefix)}" for words, run in _with_groups(series)]
     measured = any(run.energy.window_j is not None for run in series.runs)
     return [*lines, SENSOR_NOTE] if measured else lines
+
+
+def _with_groups(series: Series) -> Iterator[tuple[str, RunSummary]]:
+    """Yield the classes of each run whose plan says what their prompts share."""
+    return ((w, part) for w, part in _parts(series) if part.class_ and part.prefix.known)
+
+
+def _parts(series: Series) -> Iterator[tuple[str, RunSummary]]:
+    """Yield each run, or where it has classes each of these: `8, rag`."""
+    for words, run in series.run_words:
+        if not run.classes:
+            yield words, run
+        for name, part in run.classes.items():
+            yield f"{words}, {printable(name, 32)}", part
+
+
+def _prefix(found: PrefixShares) -> str:
+    shares = {
+        "wanted": found.wanted_share,
+        "possible": found.possible_share,
+        "served": found.served_share,
+    }
+    each = ", ".join(f"{n} {100 * s:.1f} %" for n, s in shares.items() if s is not None)
+    unserved = "" if found.served_share is not None else ", served unknown"
+    return f"prefix cache: {each}{unserved} of its prompt tokens"
 
 
 def _watched(run: RunSummary) -> bool:
