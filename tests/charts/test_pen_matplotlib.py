@@ -18,7 +18,14 @@ from vllm_bench.charts.chart import (
     Line,
     Panel,
 )
-from vllm_bench.charts.pen_matplotlib import draw, drawable, fonts, in_style, save
+from vllm_bench.charts.pen_matplotlib import (
+    draw,
+    drawable,
+    fonts,
+    in_style,
+    plain_numbers,
+    save,
+)
 
 from tests.charts.drawn import overflowing, picture, texts
 
@@ -139,3 +146,12 @@ def test_names_in_other_scripts_are_drawn_where_a_font_has_them(monkeypatch, the
     assert drawable("模型 ok") == ("模型 ok" if has else "?? ok")
     pen_matplotlib._font_has.cache_clear()
     assert fonts()[0] == FONT
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(0.0, "0"), (0.1 + 0.2, "0.3"), (2.5, "2.5"), (12.5, "12.5"), (17.5, "17.5"), (20.0, "20"),
+     (1500.0, "1,500"), (1_250_000.0, "1,250,000"), (-12.5, "-12.5"), (0.00125, "0.00125")],
+)  # fmt: skip
+def test_ticks_are_labelled_with_what_they_are(value: float, label: str) -> None:
+    assert plain_numbers()(value) == label

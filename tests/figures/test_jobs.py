@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from vllm_bench.figures.jobs.jobs import Jobs, by_depth
 from vllm_bench.figures.jobs.plays import Play, plays_of
 from vllm_bench.records.find_runs import load_run
-from vllm_bench.records.request_record import RecordWriter, read_rows
+from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
 from vllm_bench.summary.summary import RunSummary, summarize
 
@@ -87,9 +88,38 @@ def test_a_failed_play_and_one_that_goes_on_have_no_time(tmp_path: Path) -> None
     assert jobs.ends.tolist() == [False, False, True, False, True, False]
 
 
+def test_a_turn_that_was_never_sent_ends_its_session_too(tmp_path: Path) -> None:
+    never: Made = {"error_kind": "connect", "error": "refused", "t_sent_s": None}
+    begun = (turn("a", 1, 0.0, 1.0), {**turn("a", 2, 3.0, 4.0), **never})
+    found = plays(tmp_path, *begun, {**turn("b", 1, 3.0, 4.0), **never})
+    assert [(p.failed, p.goes_on, p.ended, p.last_row) for p in found] == [
+        (True, False, False, 1),
+        (True, False, False, 2),
+    ]
+
+
 def test_a_play_that_began_at_depth_is_not_whole(tmp_path: Path) -> None:
     (found,) = plays(tmp_path, *CHAIN[1:])
     assert (found.whole, found.failed, found.goes_on) == (False, False, False)
+
+
+def test_of_turns_due_by_a_stamp_the_wait_is_until_they_were_due(tmp_path: Path) -> None:
+    made = (
+        turn("a", 1, 0.0, 1.0),
+        turn("a", 2, 15.01, 16.0, t_scheduled_s=15.0),  # 14 s after the last answer
+        turn("a", 3, 16.0, 18.0, t_scheduled_s=16.0),  # held by it
+    )
+    (found,) = plays(tmp_path, *made)
+    assert (found.job_s, found.job_wait_s) == (18.0, 14.0)
+    depths = by_depth(rows_of(tmp_path, *made))
+    assert depths["after a gap over 10 s"].tolist() == [False, True, False]
+
+
+def test_what_began_deeper_ends_as_a_job_and_has_no_time(tmp_path: Path) -> None:
+    (found,) = plays(tmp_path, *CHAIN[1:])
+    assert (found.ended, found.whole) == (True, False)
+    (cut,) = plays(tmp_path, CHAIN[1])
+    assert (cut.ended, cut.whole, cut.goes_on) == (False, False, False)
 
 
 def test_rows_without_sessions_have_no_jobs(tmp_path: Path) -> None:
@@ -111,13 +141,19 @@ def test_the_path_is_the_one_that_a_walk_over_all_paths_finds_longest(data: st.D
         more: Made = {"after": words, "planned_wait_s": wait_s if after else None}
         made.append(turn("a", number, begins, begins + lasts, count, **more))
 
+    planned = [m["planned_wait_s"] for m in made]
+
     def waits_s(number: int) -> float:
         awaited = [int(n) for n in (made[number - 1]["after"] or "").split()]
         last = max(awaited, key=lambda n: float(made[n - 1]["t_end_s"]), default=None)
-        return 0.0 if last is None else made[number - 1]["planned_wait_s"] + waits_s(last)
+        return 0.0 if last is None else planned[number - 1] + waits_s(last)
 
     columns = ["conversation_id", "turn", "session_turns", "t_sent_s", "t_end_s", "after"]
-    (found,) = plays_of(_frame(made, [*columns, "planned_wait_s"]))
+    for m in made:  # a first turn has no wait, one that is due by a stamp none that was planned
+        m["t_scheduled_s"] = m["t_sent_s"]
+        if data.draw(st.booleans()):
+            m["planned_wait_s"] = None
+    (found,) = plays_of(_frame(made, [*columns, "planned_wait_s", "t_scheduled_s"]))
     ends = [m["t_end_s"] for m in made]
     assert found.job_s == pytest.approx(max(ends) - made[0]["t_sent_s"])
     assert found.job_wait_s == pytest.approx(waits_s(1 + ends.index(max(ends))))
@@ -135,19 +171,23 @@ def _frame(made: list[Made], columns: list[str]) -> Rows:
     return Rows({**found, "error_kind": np.array([None] * len(made), dtype=object)})
 
 
-def run_of(folder: Path, jobs: int, **changes: Any) -> RunSummary:
-    """Return a run of four streams, each with one job after the other, of three turns in 4 s."""
-    folder.mkdir(exist_ok=True)
+def job_records(jobs: int) -> list[RequestRecord]:
+    """Return the rows of four streams, each with one job after the other, of three turns in 4 s."""
     made: list[Made] = []
     for number in range(jobs):
         stream, at = number % 4, 4.0 * (number // 4) + (number % 4) / 4
         for n in (1, 2, 3):
             sent = at + (0.0, 1.5, 3.0)[n - 1]
-            wait = {} if n == 1 else {"planned_wait_s": 0.5, "wait_kind": "tool"}
+            wait: Made = {} if n == 1 else {"planned_wait_s": 0.5, "wait_kind": "tool"}
             ends = sent + 0.95
             made.append(turn(f"s{number}", n, sent, ends, stream_index=stream, **wait))
     made.sort(key=lambda m: float(m["t_sent_s"]))
-    records = [made_record(i, **m) for i, m in enumerate(made)]
+    return [made_record(i, **m) for i, m in enumerate(made)]
+
+
+def run_of(folder: Path, jobs: int, **changes: Any) -> RunSummary:
+    folder.mkdir(exist_ok=True)
+    records = job_records(jobs)
     info = made_info(records, **changes)
     return summarize(load_run(write_run(folder, records, info)))
 
@@ -180,3 +220,14 @@ def test_turns_are_told_by_depth_and_after_long_gaps(tmp_path: Path) -> None:
         **{"1": 1, "2-5": 4, "6-20": 15, "over 20": 10},
         "after a gap over 10 s": 1,
     }
+
+
+def test_the_words_on_jobs_name_what_there_is_in_numbers_that_agree(tmp_path: Path) -> None:
+    few = run_of(tmp_path, 80).jobs
+    assert few is not None
+    counts = {"turns_not_sent": 1, "gaps_cut": 1, "gaps_cut_s": 2.5, "held": 3}
+    words = replace(few, ended=1, failed=2, still_going=0, **counts).words  # type: ignore[arg-type]
+    parts = words.split(", ")
+    assert [part.split()[:2] for part in parts] == [
+        *(["1", "job"], ["2", "failed"], ["1", "turn"], ["3", "turns"], ["1", "wait"]),
+    ]

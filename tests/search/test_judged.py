@@ -15,6 +15,7 @@ from vllm_bench.search.steps import Step
 from vllm_bench.serverside.server import ServerSide
 from vllm_bench.verdict.finding import Finding, Severity
 
+from tests.figures.test_jobs import job_records
 from tests.support.made_runs import failed_record, made_info, made_record, write_run
 
 SLO = {"ttft_ms": {"p95": 500.0}}
@@ -77,6 +78,28 @@ def test_an_objective_on_a_rate_decides_nothing_and_is_told(tmp_path: Path) -> N
     assert found.holds()
     assert [len(found.late[""]), len(found.short[""])] == [1, 1]
     assert list(found.late) == [""]
+
+
+@pytest.mark.parametrize(("limit_s", "holds"), [(3.5, True), (2.0, False)])
+def test_objectives_on_jobs_decide_alone_or_beside_others(
+    tmp_path: Path, limit_s: float, holds: bool
+) -> None:
+    jobs = {"job_served_s": {"p50": limit_s}}
+    found = probe(tmp_path, job_records(80), scenario={"slo": {"ttft_ms": None, **jobs}})
+    (late,) = found.late[""]
+    assert (found.holds(), found.word()) == (holds, "met" if holds else "missed")
+    assert late.value_ms == pytest.approx(2950.0)
+    assert 60 <= late.of <= 80
+    (tmp_path / "both").mkdir()
+    both = probe(tmp_path / "both", job_records(80), scenario={"slo": {**SLO, **jobs}})
+    assert (len(both.late[""]), both.holds()) == (2, holds)
+
+
+def test_without_a_job_that_ended_an_objective_on_them_is_not_judged(tmp_path: Path) -> None:
+    slo = {"job_served_s": {"p50": 9.0}}
+    begun = [r for r in job_records(80) if r.turn != 3]
+    found = probe(tmp_path, begun, scenario={"slo": slo})
+    assert found.spoilt is not None
 
 
 def test_what_was_cut_off_when_it_had_seen_enough_is_neither_late_nor_within(

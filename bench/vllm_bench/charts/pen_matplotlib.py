@@ -403,8 +403,13 @@ def _apart(axes: Axes, ticks: Sequence[tuple[float, str]]) -> list[str]:
 
 
 def plain_numbers() -> FuncFormatter:
-    """Return a formatter that writes 0.5, 20 and 1,500, never powers."""
-    return FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}")
+    """Return a formatter that writes 0.5, 12.5, 20 and 1,500, never powers."""
+
+    def plain(value: float, _: object = None) -> str:
+        whole = abs(value - round(value)) <= 1e-6 * abs(value)
+        return f"{value:,.0f}" if whole else f"{value:,.6g}"
+
+    return FuncFormatter(plain)
 
 
 # ---- legends ----

@@ -312,10 +312,14 @@ class Attainment:
         return tuple(o for o in self.outcomes if o.word == "not shown")
 
     @property
+    def on_shares(self) -> tuple[Outcome, ...]:
+        """The outcomes of objectives on a share of the requests, or of the jobs: not on rates."""
+        return tuple(o for o in self.outcomes if isinstance(o, Outcome))
+
+    @property
     def on_requests(self) -> tuple[Outcome, ...]:
         """The outcomes of objectives that a single request can meet: not on rates, nor on jobs."""
-        found = (o for o in self.outcomes if isinstance(o, Outcome))
-        return tuple(o for o in found if not o.objective.of_jobs)
+        return tuple(o for o in self.on_shares if not o.objective.of_jobs)
 
     @property
     def by_class(self) -> bool:

@@ -54,7 +54,7 @@ def judged(run: Run, made: FoundRun) -> Probe:
     summary, seen = summarize(made, facts), _without_the_cut_off(facts)
     own = attainment(seen)
     tiers = {**({} if own is None else {SLO: own}), **tier_attainments(seen)}
-    return _probe(run, summary, {name: one for name, one in tiers.items() if one.on_requests})
+    return _probe(run, summary, {name: one for name, one in tiers.items() if one.on_shares})
 
 
 def _without_the_cut_off(facts: Facts) -> Facts:
@@ -101,8 +101,7 @@ def lates(
     of_each = {name: run.samples for name, run in (classes or {}).items()}
     return tuple(
         _late(outcome, of_each.get(outcome.objective.of_class or "", samples))
-        for outcome in found.outcomes
-        if isinstance(outcome, Outcome)
+        for outcome in found.on_shares
     )
 
 
@@ -163,7 +162,7 @@ def spoilt(findings: Iterable[Finding]) -> str | None:
 def _unmeasured(tiers: Mapping[str, Attainment]) -> str | None:
     """Return why an objective wasn't measured; a server without it can't meet or miss it."""
     for found in tiers.values():
-        for outcome in found.on_requests:
+        for outcome in found.on_shares:
             if outcome.unmeasured is not None:
                 return outcome.words
     return None

@@ -256,7 +256,7 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         cached_tokens=_cached_tokens(facts),
         class_=facts.class_name,
         service=service(facts),
-        **_of_sessions(facts),
+        turns=_turns(facts),
         **_of_answers(run, facts),
         **_of_the_server(facts, steady),
     )
@@ -270,20 +270,18 @@ def _of_answers(run: Run, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _of_sessions(facts: Facts) -> dict[str, Any]:
-    return {"turns": _turns(facts), "jobs": _jobs(facts)}
-
-
 def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
-    """Return what server and GPUs did, by their own figures."""
+    """Return what server and GPUs did, by their own figures, and what was done for each GPU."""
     gpus = gpu_side(facts)
+    costs = cost(facts, gpus, steady)
     return {
         "server_side": server_side(facts),
         "server_said": server_said(facts),
         "prefix": prefix_shares(facts),
         "gpu_side": gpus,
         "energy": energy(facts, gpus, steady),
-        "cost": cost(facts, gpus, steady),
+        "cost": costs,
+        "jobs": _jobs(facts, costs.gpus),
     }
 
 
@@ -338,10 +336,10 @@ def _littles_law(facts: Facts, in_window: float) -> float | None:
     return per_s * float(latency_s.mean()) / in_window
 
 
-def _jobs(facts: Facts) -> JobFigures | None:
+def _jobs(facts: Facts, gpus: int | None) -> JobFigures | None:
     counts = facts.info.sessions if facts.info else {}
     own = counts if facts.class_name is None else {}  # those of one class aren't told apart
-    return job_figures(facts.jobs, facts.counted, facts.window, facts.setting("gpus"), own)
+    return job_figures(facts.jobs, facts.counted, facts.window, gpus, own)
 
 
 def _turns(facts: Facts) -> tuple[Turn, ...]:

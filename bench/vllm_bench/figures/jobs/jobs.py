@@ -2,7 +2,8 @@
 
 Figures are of the jobs whose last turn was sent in the steady window: each job ends once, so a
 window that the load holds sees long and short ones as often as they come. A run that is short for
-its jobs doesn't: `still_going` tells.
+its jobs doesn't: `still_going` tells. Times are of whole jobs; the rate also counts those that had
+begun before the run, deeper in their sessions: as many end in a window as begin there.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from ...records.row import Rows, doc
 from ...stats.batches import Values
 from ...stats.distribution import floats
+from ..digits import counted as number_of
 from ..window import Window
-from .plays import Play, plays_of
+from .plays import Play, plays_of, waits_of
 
 JOB_TIMES = ("job_s", "job_wait_s", "job_served_s")  # seconds, of whole plays
 LONG_GAP_S = 10.0  # after which a session's blocks are often gone from the cache
@@ -33,8 +35,12 @@ class JobFigures:
     ended: int = doc("jobs that ended whole, with their last turn sent in the window")
     failed: int = doc("sessions that a failed turn ended: they are in no time")
     still_going: int = doc("sessions that had not ended with the run, nor failed")
-    per_h: float | None = doc("jobs that ended whole in the window, an hour")
-    per_h_per_gpu: float | None = doc("the same for each GPU, where their number is known")
+    per_h: float | None = doc(
+        "jobs that ended well in the window, an hour; also those that began deeper in a session"
+    )
+    per_h_per_gpu: float | None = doc(
+        "the same for each GPU: of the scenario's gpus, else of those sampled"
+    )
     per_h_per_user: float | None = doc("3600 / the mean time of a job: what one user gets done")
     wait_share: float | None = doc("waits for tools and people / the jobs' time, 0 to 1")
     turns_not_sent: int | None = doc("turns of the sessions that failed, after the failed one")
@@ -47,17 +53,17 @@ class JobFigures:
     @property
     def words(self) -> str:
         """How many ended, and what became of the others."""
-        rest = {
-            "failed": self.failed,
-            "went on at the end": self.still_going,
-            "turns not sent": self.turns_not_sent,
-            "turns held by the last answer": self.held,
-            "plays of sessions played before": self.wrapped,
-            "waits unknown": self.unknown_waits,
-        }
-        cut = f"{self.gaps_cut} waits cut by {self.gaps_cut_s:g} s" if self.gaps_cut else ""
-        said = [f"{number} {what}" for what, number in rest.items() if number]
-        return ", ".join(filter(None, (f"{self.ended} jobs ended in the window", *said, cut)))
+        rest = (
+            (self.failed, "", "failed"),
+            (self.still_going, "", "went on at the end"),
+            (self.turns_not_sent, "turn", "not sent"),
+            (self.held, "turn", "held by the last answer"),
+            (self.wrapped, "play", "of sessions played before"),
+            (self.unknown_waits, "wait", "unknown"),
+            (self.gaps_cut, "wait", f"cut by {self.gaps_cut_s:g} s" if self.gaps_cut else ""),
+        )
+        said = [f"{number_of(n, of) if of else n} {what}" for n, of, what in rest if n]
+        return ", ".join((f"{number_of(self.ended, 'job')} ended whole in the window", *said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +99,15 @@ def job_figures(
     jobs: Jobs | None,
     counted: NDArray[np.bool_],
     window: Window | None,
-    gpus: float | None,
+    gpus: int | None,
     counts: Mapping[str, float],
 ) -> JobFigures | None:
     """Return the figures of a run's jobs; `counted`: which rows were sent in the window."""
     if jobs is None:
         return None
     whole = [play for play in jobs.plays if play.whole and counted[play.last_row]]
-    per_h = None if window is None else 3600 * len(whole) / window.length_s
+    ended = sum(play.ended and bool(counted[play.last_row]) for play in jobs.plays)
+    per_h = None if window is None else 3600 * ended / window.length_s
     total_s = sum(play.job_s for play in whole)
     names = ("turns_not_sent", "gaps_cut", "gaps_cut_s", "held", "wrapped", "unknown_waits")
     return JobFigures(
@@ -120,7 +127,7 @@ def by_depth(rows: Rows) -> dict[str, NDArray[np.bool_]]:
 
     After them come the turns after a long gap, whichever they are. None without sessions.
     """
-    turn, wait_s = rows["turn"], rows["planned_wait_s"]
+    turn, wait_s = rows["turn"], waits_of(rows)
     numbers = np.unique(floats(turn))
     each = {f"{number:.0f}": turn == number for number in numbers}
     if len(each) > MOST_APART:
