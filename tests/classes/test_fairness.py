@@ -235,6 +235,23 @@ def test_the_chart_has_a_mark_for_each_slowdown(tmp_path: Path) -> None:
     assert fairness_chart([dataclasses.replace(found, slowdowns=())]) is None
 
 
+def test_a_class_without_a_slowdown_says_once_why_in_lines_that_leave_room(
+    tmp_path: Path,
+) -> None:
+    rows = rows_of(mixed_order(400), SPREAD)
+    found = both(tmp_path, slowed(rows, "legal", 2.0), rows)
+    why = "its run is INVALID (merged_reads) alone"
+    without = [
+        dataclasses.replace(s, ratio=None, absent=why) if s.class_name == "chat" else s
+        for s in found.slowdowns
+    ]
+    chart = fairness_chart([dataclasses.replace(found, slowdowns=tuple(without))])
+    assert chart is not None
+    words = [text for _, text in chart.panels[0].beside]
+    assert [text.replace("\n", " ") for text in words].count(why) == 1
+    assert max(len(line) for text in words for line in text.split("\n")) < 30
+
+
 # ---- the interval of a ratio ----
 
 

@@ -55,6 +55,7 @@ LEGEND_CHARACTER_IN, LEGEND_HANDLE_IN = 0.095, 0.75
 MOST_COLUMNS = 4
 MOST_LINES_NEXT_TO = 7  # of words next to a panel
 ROW_NAMES_IN = 1.0
+MOST_BESIDE = 36  # characters right of a row in one line
 ABOVE_ROWS = 20  # points: of the words over a panel with words beside its rows
 FEW = 60  # samples that can be seen one by one
 BAR_HEIGHT = 0.8  # of a row: leaves a space between bars
@@ -253,7 +254,9 @@ def _draw_beside(axes: Axes, panel: Panel) -> None:
     offset: dict[str, Any] = {"textcoords": "offset points", "fontsize": 11}
     right = {**offset, "xytext": (8, 0), "xycoords": ("axes fraction", "data"), "va": "center"}
     for height, words in panel.beside:
-        axes.annotate(drawable(words).replace("\n", "  "), (1, height), **right)
+        in_one = drawable(words).replace("\n", "  ")
+        shown = in_one if len(in_one) <= MOST_BESIDE else drawable(words)
+        axes.annotate(shown, (1, height), **right)
     if panel.beside:
         above = {**offset, "xytext": (0, 6), "xycoords": "axes fraction", "weight": "bold"}
         axes.annotate(drawable(panel.y.words), (0, 1), **above)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,19 +94,19 @@ class ServerSaid:
 
 def server_said(facts: Facts) -> ServerSaid:
     """Return the figures of a run; an older run's file has those of engines alone."""
-    found: dict[str, object] = _of_engines(facts)
+    found: dict[str, Any] = _of_engines(facts)
     if facts.said is None or not len(facts.said.t_s):
-        return ServerSaid(**found)  # type: ignore[arg-type]
+        return ServerSaid(**found)
     for reason in ("capacity", "deferred"):
         waiting = over_time(facts, "vllm:num_requests_waiting_by_reason", {"reason": reason})
         found |= _mean_peak(f"waiting_{reason}", waiting)
     found |= _adapters(facts, facts.said)
     why = why_not_grown(facts)
     found |= {"counters_absent": str(why)} if why else _counters(facts.said)
-    return ServerSaid(**found)  # type: ignore[arg-type]
+    return ServerSaid(**found)
 
 
-def _of_engines(facts: Facts) -> dict[str, object]:
+def _of_engines(facts: Facts) -> dict[str, Any]:
     if facts.server_rows is None:
         return {}
     count, found = len(set(facts.server_rows["engine"]) - {ALL}), engines_of(facts)

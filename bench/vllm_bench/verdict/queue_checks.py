@@ -183,13 +183,13 @@ def priority_unseen(facts: Facts) -> Doubt | None:
     if len({*asked.values()}) < 2 or _policy(facts) is not None or not _was_queued(facts):
         return None
     first, last = min(asked.values()), max(asked.values())
-    waits = [
+    urgent_ms, other_ms = (
         _median_ttft_ms(facts, [n for n, p in asked.items() if p == at]) for at in (first, last)
-    ]
-    if None in waits or waits[0] < NO_EFFECT * waits[1]:  # type: ignore[operator]
+    )
+    if urgent_ms is None or other_ms is None or urgent_ms < NO_EFFECT * other_ms:
         return None
     return Doubt(
-        f"TTFT p50 {waits[0]:.0f} ms with priority {first}, {waits[1]:.0f} ms with {last}, though "
+        f"TTFT p50 {urgent_ms:.0f} ms with priority {first}, {other_ms:.0f} ms with {last}, though "
         "requests were queued",
         "it can't be told from outside whether the server orders its queue by priority: "
         f"{BY_PRIORITY}, or in development mode (VLLM_SERVER_DEV_MODE=1), which tells",

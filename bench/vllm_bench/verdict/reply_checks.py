@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..figures.facts import Facts
-from ..figures.thoughts.thinking import answered, thinking_figures
+from ..figures.thoughts.thinking import ThinkingFigures, answered, thinking_figures
 from ..records.request_record import LIMIT_ENDS
 from ..records.row import Rows
 from ..stats.distribution import floats
@@ -124,10 +124,14 @@ def answers_without_text(facts: Facts) -> Doubt | None:
     )
 
 
+def _thinking(facts: Facts) -> ThinkingFigures | None:
+    return thinking_figures(facts.frame.of(facts.measured))
+
+
 @check("replies are whole, but what is called their first answer token is a thought")
 def thoughts_in_content(facts: Facts) -> Doubt | None:
     """Answers begin with `<think>`: thoughts came as text, so there is no TTFA."""
-    found = thinking_figures(facts.frame.of(facts.measured))
+    found = _thinking(facts)
     if found is None or not found.in_content:
         return None
     return Doubt(
@@ -139,7 +143,7 @@ def thoughts_in_content(facts: Facts) -> Doubt | None:
 @check("TTFT then has the time of thinking in it, and ITL shares gaps among thoughts as well")
 def hidden_thoughts(facts: Facts) -> Doubt | None:
     """Usage counts thoughts that the server didn't send."""
-    found = thinking_figures(facts.frame.of(facts.measured))
+    found = _thinking(facts)
     if found is None or not found.hidden:
         return None
     return Doubt(
@@ -151,7 +155,7 @@ def hidden_thoughts(facts: Facts) -> Doubt | None:
 @check("the share of thinking tokens, and the answers' TPOT, are of the other replies alone")
 def thinking_tokens_unknown(facts: Facts) -> Doubt | None:
     """Replies had thoughts, but nothing tells how many tokens those took."""
-    found = thinking_figures(facts.frame.of(facts.measured))
+    found = _thinking(facts)
     unknown = found.unknown - found.in_content if found else 0
     if found is None or unknown <= 0:
         return None

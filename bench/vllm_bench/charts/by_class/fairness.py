@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from ...records.text import printable
 from ..chart import Axis, Chart, Line, Panel, Span, series_colour
 
 ROW_IN, HEAD_IN = 0.55, 0.7
+SHORT = 24  # characters of a line beside a row
 WIDEST = 200.0  # a slowdown, or 1 / it, beyond which a mark is at the edge
 FINE = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0)  # ticks of a narrow axis, and of others
 WIDE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
@@ -87,8 +89,19 @@ def _panel(one: Fairness, span: Span) -> Panel:
             span=ends[::-1],  # the first on top
         ),
         lines=[equal, *_marks(one, span)],
-        beside=[(at, _beside(one, n)) for at, n in zip(heights, names, strict=True)],
+        beside=[(at, _words(one, n)) for at, n in zip(heights, names, strict=True)],
     )
+
+
+def _words(one: Fairness, name: str) -> str:
+    """Return what stands right of a class's row; a reason of all its figures once, in short lines.
+
+    Words take their room from the marks.
+    """
+    reasons = {s.absent for s in one.slowdowns if s.class_name == name}
+    if len(reasons) > 1 or None in reasons:
+        return _beside(one, name)
+    return "\n".join(textwrap.wrap(str(reasons.pop()), SHORT))
 
 
 def _marks(one: Fairness, span: Span) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def job_figures(
     counted: NDArray[np.bool_],
     window: Window | None,
     gpus: int | None,
-    counts: Mapping[str, float],
+    counts: Mapping[str, Any],
 ) -> JobFigures | None:
     """Return the figures of a run's jobs; `counted`: which rows were sent in the window."""
     if jobs is None:
@@ -118,7 +119,7 @@ def job_figures(
         per_h_per_gpu=per_h / gpus if per_h is not None and gpus else None,
         per_h_per_user=3600 * len(whole) / total_s if total_s else None,
         wait_share=sum(play.job_wait_s for play in whole) / total_s if total_s else None,
-        **{name: counts.get(name) for name in names},  # type: ignore[arg-type]
+        **{name: counts.get(name) for name in names},
     )
 
 
