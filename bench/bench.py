@@ -16,12 +16,14 @@ level; --alone adds runs of each class without the others, to see who pays for w
 prompts, the server and the results folder are checked before the first request.
 
 Writes results/<run_id>.csv, one row per request; results/<run_id>.json, what the run was;
-results/server_metrics/<run_id>.csv, the server's own /metrics, read about once per second; and
-with --telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. The GPUs of a server on
-another machine are sampled there
+results/server_metrics/<run_id>.csv, all that the server's own /metrics says, about once per second;
+of questions (quality) results/answers/<run_id>.csv, which were answered right, with --texts also
+what was said; and with --telemetry results/telemetry/<run_id>.csv, the GPUs of this machine. The
+GPUs of a server on another machine are sampled there
 (--telemetry-command 'ssh gpu7 python vllm-bench/bench/observe_gpu.py') or read from a DCGM exporter
 (--dcgm-url http://gpu7:9400/metrics); both flags switch telemetry on.
-Every run ends with a verdict: VALID, SUSPECT or INVALID, with reasons.
+Every run ends with a verdict: VALID, SUSPECT or INVALID, with reasons. --profile and --traceparent
+let the server tell more of itself: its profiler's files, and spans under the trace ids of the rows.
 
 On a terminal a live view shows the last ten seconds of the run. Elsewhere, or with --plain, a line
 is printed every ten seconds.

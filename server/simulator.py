@@ -51,42 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     wire = parser.add_argument_group("HTTP interface, with vLLM's flags")
-    wire.add_argument("--host", default="127.0.0.1")
-    wire.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
-    wire.add_argument("--model", default="simulated")
-    wire.add_argument("--served-model-name", nargs="+", default=[])
-    wire.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
-    wire.add_argument(
-        "--tokenizer", type=Path, metavar="FOLDER", help="count prompts with its tokenizer.json"
-    )
-    wire.add_argument("--max-model-len", type=_positive, help="default: the profile's")
-    wire.add_argument("--stream-interval", type=_positive, default=1)
-    wire.add_argument("--enable-prompt-tokens-details", action="store_true")
-    wire.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
-    wire.add_argument(
-        "--reasoning-parser", choices=PARSERS,
-        help="marks end thoughts; deepseek_r1 counts none, none leaves them within the text",
-    )  # fmt: skip
-    wire.add_argument(
-        "--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64"
-    )
-    wire.add_argument(
-        "--reasoning-key", choices=("reasoning", "reasoning_content"), default="reasoning",
-        help="of thoughts in deltas; older servers have the second",
-    )  # fmt: skip
-    wire.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
-    wire.add_argument(
-        "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
-        help="adapters, asked for by their names; the paths are only shown",
-    )  # fmt: skip
-    wire.add_argument(
-        "--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing"
-    )
-    wire.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
-    wire.add_argument("--data-parallel-size", type=_positive, default=1, help="engines in /metrics")
-    wire.add_argument(
-        "--num-speculative-tokens", type=int, default=0, metavar="N", help="drafts in /metrics"
-    )
+    _add_wire_flags(wire)
+    _add_thinking_flags(wire)
+    _add_more_of_vllm(wire)
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
@@ -99,6 +66,57 @@ def _parser() -> argparse.ArgumentParser:
     )
     proof.add_argument("--truth", type=Path, metavar="FILE", help="JSON lines, one per request")
     return parser
+
+
+def _add_wire_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--host", default="127.0.0.1")
+    group.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+    group.add_argument("--model", default="simulated")
+    group.add_argument("--served-model-name", nargs="+", default=[])
+    group.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
+    group.add_argument(
+        "--tokenizer", type=Path, metavar="FOLDER", help="count prompts with its tokenizer.json"
+    )
+    group.add_argument("--max-model-len", type=_positive, help="default: the profile's")
+    group.add_argument("--stream-interval", type=_positive, default=1)
+    group.add_argument("--enable-prompt-tokens-details", action="store_true")
+
+
+def _add_thinking_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    group.add_argument(
+        "--reasoning-parser", choices=PARSERS,
+        help="marks end thoughts; deepseek_r1 counts none, none leaves them within the text",
+    )  # fmt: skip
+    group.add_argument(
+        "--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64"
+    )
+    group.add_argument(
+        "--reasoning-key", choices=("reasoning", "reasoning_content"), default="reasoning",
+        help="of thoughts in deltas; older servers have the second",
+    )  # fmt: skip
+
+
+def _add_more_of_vllm(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
+    group.add_argument(
+        "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
+        help="adapters, asked for by their names; the paths are only shown",
+    )  # fmt: skip
+    group.add_argument(
+        "--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing"
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
+    group.add_argument(
+        "--data-parallel-size", type=_positive, default=1, help="engines in /metrics"
+    )
+    group.add_argument(
+        "--num-speculative-tokens",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="drafts in /metrics",
+    )
 
 
 def _faults_help() -> str:
@@ -181,6 +199,8 @@ def _check_modes(args: argparse.Namespace) -> None:
                 raise ValueError(f"--{flag.replace('_', '-')} {advice}")
     if (args.lora_modules or args.max_loras) and not args.enable_lora:
         raise ValueError("adapters need --enable-lora")
+    if args.reasoning_tokens and not (args.reasoning or args.reasoning_parser):
+        raise ValueError("--reasoning-tokens needs --reasoning or --reasoning-parser")
 
 
 def _exact_pace(args: argparse.Namespace) -> ExactPace:

@@ -119,6 +119,7 @@ class Api:
         except ApiError as error:
             server.truth.add(refused(name, endpoint, request.received_ns, error.status))
             raise
+        server.metrics.see(ask.pictures)
         answer_to(ask, Caller(connection, request, name), server, fault).begin()
 
     def _models(self, *_: object) -> Plain:

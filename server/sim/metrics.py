@@ -34,6 +34,8 @@ HELP = {
     "kv_cache_usage_perc": "KV-cache usage. 1 means 100 percent usage.",
     "prefix_cache_queries": "Prefix cache queries, in terms of number of queried tokens.",
     "prefix_cache_hits": "Prefix cache hits, in terms of number of cached tokens.",
+    "mm_cache_queries": "Multi-modal cache queries, in terms of number of queried items.",
+    "mm_cache_hits": "Multi-modal cache hits, in terms of number of cached items.",
     "num_preemptions": "Cumulative number of preemption from the engine.",
     "prompt_tokens": "Number of prefill tokens processed.",
     "generation_tokens": "Number of generation tokens processed.",
@@ -113,6 +115,8 @@ class Metrics(Collector):
         self._beyond = beyond
         self._begun = 0
         self.rejected = 0  # requests that were turned away, as from a full queue
+        self._pictures: set[str] = set()  # that the processor's cache has
+        self._pictures_asked = self._pictures_found = 0
         # Each with its engine and the number of its tokens already added.
         self._live: dict[Choice, tuple[int, int]] = {}
         self._engines = [Counts() for _ in range(beyond.engines)]
@@ -126,6 +130,13 @@ class Metrics(Collector):
         """Note a choice that is being generated: the engines get them in turn."""
         self._live[choice] = (self._begun % self._beyond.busy, 0)
         self._begun += 1
+
+    def see(self, pictures: Iterable[str]) -> None:
+        """Note a request's pictures. The processor's cache has room for all that ever came."""
+        for picture in pictures:
+            self._pictures_asked += 1
+            self._pictures_found += picture in self._pictures
+            self._pictures.add(picture)
 
     def end(self, choice: Choice) -> None:
         """Add the figures of a choice that has ended, complete or not."""
@@ -170,6 +181,9 @@ class Metrics(Collector):
         preempted = [engine.preemptions, *[0] * (len(own) - 1)]
         yield self._counter("prefix_cache_queries", [{"": n} for n in queries])
         yield self._counter("prefix_cache_hits", [{"": n} for n in hits])
+        rest = [{"": 0}] * (len(own) - 1)  # the API server's processor is no engine's
+        yield self._counter("mm_cache_queries", [{"": self._pictures_asked}, *rest])
+        yield self._counter("mm_cache_hits", [{"": self._pictures_found}, *rest])
         yield self._counter("num_preemptions", [{"": n} for n in preempted])
         yield self._counter("prompt_tokens", [{"": e.prompt_tokens} for e in own])
         yield self._counter("generation_tokens", [{"": e.generated_tokens} for e in own])

@@ -35,7 +35,7 @@ def side(one: Against | None, *, cut: int = 0, unread: int = 0) -> AnswersSide:
         right=360,
         cut=cut,
         unread=unread,
-        unparsed=unread,
+        unparsed=0,
         match=0.9,
         match_low=0.87,
         match_high=0.93,

@@ -127,6 +127,8 @@ def test_a_set_that_is_too_small_is_refused(tmp_path: Path) -> None:
         ({"prefill_tokens": 100}, "prefill_tokens: 100 doesn't go"),
         ({"cache": "natural"}, "cache: natural doesn't go"),
         ({"conversations": {"turns": 2}}, "doesn't go with quality"),
+        ({"classes": {"a": {"share": 1}}}, "q: classes doesn't go with quality"),
+        ({"classes": {"a": {"share": 1}}, "duration_s": 9}, "q: classes doesn't go with quality"),
         ({"extra_body": {"n": 2}}, "extra_body.n doesn't go"),
         ({"extra_body": {"min_tokens": 9}}, "extra_body.min_tokens doesn't go"),
         ({"extra_body": {"top_p": 0.5}}, "extra_body.top_p doesn't go"),

@@ -109,6 +109,14 @@ def test_a_run_alone_that_is_invalid_gives_no_slowdown(tmp_path: Path) -> None:
     assert not found.apart
 
 
+def test_a_mix_that_is_invalid_is_the_reason_and_not_runs_that_were_made(tmp_path: Path) -> None:
+    rows = rows_of(mixed_order(400), SPREAD)
+    broken = rows_of(mixed_order(400), {"chat": [100.0, -1.0], "legal": [200.0, -1.0]})
+    found = both(tmp_path, broken, rows)
+    assert NOT_MADE not in {s.absent for s in found.slowdowns}
+    assert not any("--alone" in line for line in fairness_lines(found))
+
+
 def test_few_requests_need_more(tmp_path: Path) -> None:
     rows = rows_of(mixed_order(90), SPREAD)
     found = both(tmp_path, rows, rows)
@@ -137,6 +145,63 @@ def test_with_priorities_it_is_said_who_paid(tmp_path: Path) -> None:
     assert found.priorities == (("chat", 0.0), ("legal", 5.0))
     (line, *_) = fairness_lines(found)
     assert "legal paid for chat" in line
+
+
+BY_PRIORITY: Asked = {
+    "chat": {"share": 0.7, "priority": 0},
+    "legal": {"share": 0.3, "priority": 5},
+}
+
+
+@pytest.mark.parametrize(("times", "paid"), [(1.0, False), (1.01, False), (0.5, False), (3, True)])
+def test_who_is_hardly_slowed_more_didn_t_pay(tmp_path: Path, times: float, paid: bool) -> None:
+    rows = rows_of(mixed_order(400), {"chat": SPREAD["chat"], "legal": [200.0, 260.0, 140.0]})
+    found = both(tmp_path, slowed(rows, "legal", times), rows, BY_PRIORITY)
+    (line, *_) = fairness_lines(found)
+    assert ("paid for" in line) == paid
+
+
+def test_of_classes_without_a_slowdown_nothing_is_said_by_priority(tmp_path: Path) -> None:
+    rows = rows_of(mixed_order(400), SPREAD)
+    asked = {**BY_PRIORITY, "last": {"share": 0.01, "priority": 9}}
+    lasts = [
+        dataclasses.replace(row, class_="last", request_index=1000 + i)
+        for i, row in enumerate(rows[:3])
+    ]
+    found = both(tmp_path, [*slowed(rows, "legal", 3.0), *lasts], [*rows, *lasts], asked)
+    assert [name for name, _ in found.priorities] == ["chat", "legal", "last"]
+    (line, *_) = fairness_lines(found)
+    assert "legal paid for chat" in line
+    assert "goes last" not in line
+
+
+def test_priorities_that_a_server_ignores_explain_nothing(tmp_path: Path) -> None:
+    rows = rows_of(mixed_order(400), SPREAD)
+    fcfs = {"settings": {"scheduling_policy": "fcfs"}}
+    found = fair(
+        made_run(tmp_path, slowed(rows, "legal", 3.0), BY_PRIORITY, server=fcfs),
+        *(alone_run(tmp_path, rows, n, BY_PRIORITY, server=fcfs) for n in BY_PRIORITY),
+    )
+    assert found.priorities == ()
+    assert "paid for" not in "".join(fairness_lines(found))
+
+
+def test_what_is_compared_of_sessions_stands_in_lines_rows_and_chart(tmp_path: Path) -> None:
+    rows = rows_of(mixed_order(400), SPREAD)
+    found = both(tmp_path, slowed(rows, "legal", 2.0), rows)
+    job = "job without waits"
+    of_jobs = [
+        dataclasses.replace(s, figure=job) if s.class_name == "legal" else s
+        for s in found.slowdowns
+    ]
+    mixed = dataclasses.replace(found, slowdowns=tuple(of_jobs))
+    chart, plain = fairness_chart([mixed]), fairness_chart([found])
+    assert chart is not None
+    assert plain is not None
+    assert job in (chart.x.words or "")
+    assert job not in (plain.x.words or "")
+    assert sum(f"legal, {job}" in words for line in chart.lines for words in line.words or ()) == 2
+    assert all(f"legal ({job})" in line for line in [*fairness_lines(mixed)][:2])
 
 
 def test_levels_have_their_slowdowns_in_rows(tmp_path: Path) -> None:

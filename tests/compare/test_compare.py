@@ -18,6 +18,7 @@ from vllm_bench.compare.measures import MEASURES
 from vllm_bench.compare.pairs import Side
 from vllm_bench.compare.words import answer
 from vllm_bench.errors import UsageError
+from vllm_bench.figures.thoughts.thinking import ThinkingFigures
 from vllm_bench.summary.summary import RunSummary
 from vllm_bench.tables.compared_document import to_json
 from vllm_bench.verdict.finding import Severity
@@ -127,6 +128,44 @@ def good(like: Side, *values: float | None, asked: str = "slo") -> Side:
         for run, v in zip(like.runs, values, strict=True)
     ]
     return Side(like.name, tuple(runs))
+
+
+def thinking(like: Side, unanswered: int, times: float = 1.0) -> Side:
+    """The side of a model that thinks, and left so many of 100 replies without an answer."""
+    figures = ThinkingFigures(
+        of=100,
+        replies=100,
+        unanswered=unanswered,
+        unanswered_share=unanswered / 100,
+        token_share=0.5,
+        unknown=0,
+        in_content=0,
+        hidden=0,
+        timed=100 - unanswered,
+    )
+
+    def thinks(run: RunSummary) -> RunSummary:
+        ttfa = dataclasses.replace(
+            run.distributions["ttft_ms"], percentiles={50.0: 500 * times, 95.0: 900 * times}
+        )
+        return dataclasses.replace(
+            run, thinking=figures, distributions={**run.distributions, "ttfa_ms": ttfa}
+        )
+
+    return changed(like, thinks)
+
+
+@pytest.mark.parametrize(("left", "word"), [((20, 20), "faster"), ((20, 40), None), ((0, 2), None)])
+def test_the_answers_of_who_left_more_unanswered_are_not_called_faster(
+    left: tuple[int, int], word: str | None
+) -> None:
+    a, b = thinking(side("a", 1, 1, 1, 1, 1), left[0]), side("b", *WOBBLE, start_s=60)
+    found = rows(compare(a, thinking(b, left[1], 0.8)))
+    for name in ("ttfa_p50_ms", "ttfa_p95_ms"):
+        assert found[name].word == word
+        assert found[name].a
+        assert (found[name].why is None) == (word is not None)
+    assert found["ttft_p50_ms"].word == "equivalent"
 
 
 def test_goodput_has_a_row_only_where_it_is_known() -> None:

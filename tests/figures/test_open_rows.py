@@ -17,9 +17,9 @@ from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.summary import RunSummary, summarize
-from vllm_bench.tables.columns import SUMMARY_COLUMNS, groups_of
+from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.document import to_json
-from vllm_bench.tables.group import Where
+from vllm_bench.tables.group import Where, groups_of
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.vllm_format import to_vllm
 

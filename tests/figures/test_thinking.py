@@ -164,6 +164,20 @@ def test_each_oddity_has_its_note_and_changes_no_verdict(summary, changes, code)
     assert not {finding.code for finding in sound.verdict.findings} & codes
 
 
+@pytest.mark.parametrize(
+    ("ends", "raised"),
+    [(["length"], True), (["model_length"], True), (["stop"], False), (["length", "stop"], True)],
+)
+def test_more_tokens_are_advised_only_where_the_limit_ended_a_reply(summary, ends, raised):
+    records = [unanswered(i, finish_reason=ends[i % len(ends)]) for i in range(60)]
+    found = summary(records)
+    (note,) = [note for note in found.verdict.notes if note.code == "unanswered"]
+    assert ("max_new_tokens" in note.advice) is raised
+    assert ("parser" in note.advice) is ("stop" in ends)
+    early = sum(found.thinking.of * (end == "stop") for end in ends) / len(ends)
+    assert ("themselves" in note.figures) is (early > 0)
+
+
 def test_the_share_of_thinking_is_of_the_replies_whose_tokens_are_known(summary):
     records = [thinker(i, thinking_tokens=None if i % 2 else 12) for i in range(60)]
     found = summary(records).thinking

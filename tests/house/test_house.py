@@ -18,7 +18,8 @@ SIMULATOR = ROOT / "server" / "sim"
 SCRIPTS = [*sorted((ROOT / "bench").glob("*.py")), ROOT / "inspect_prompts.py"]
 MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.parent != LIBRARY)
 DOOR = sorted(LIBRARY.glob("*.py"))  # what scripts and rooms share: errors, .env, a script's end
-EVERYTHING = [*SCRIPTS, *DOOR, *MODULES, *sorted(SIMULATOR.rglob("*.py"))]
+SERVER = [*sorted(SIMULATOR.parent.glob("*.py")), *sorted(SIMULATOR.rglob("*.py"))]
+EVERYTHING = [*SCRIPTS, *DOOR, *MODULES, *SERVER]
 MOST_FILES, LONGEST_FUNCTION, MEDIAN_FUNCTION = 12, 40, 7
 # `python -P` leaves a script's folder out of the path; without it no script finds its library.
 OWN_FOLDER = "sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P"

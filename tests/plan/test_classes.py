@@ -171,6 +171,14 @@ def test_seconds_that_arrivals_decide_are_told_in_three_digits() -> None:
     assert float(length_of([plan]).split(" s")[0]) == float(f"{seconds:.3g}") != seconds
 
 
+def test_the_time_of_a_mix_and_of_each_class_alone_is_that_of_all() -> None:
+    every = plans(each_alone=True, **OPEN, classes=HYBRID)
+    mix, chat, agents = every
+    assert (chat.duration_s, agents.duration_s) == (None, mix.duration_s)
+    lasts = sum((mix.duration_s or 0.0, chat.measured_s[-1], agents.duration_s or 0.0))
+    assert float(length_of(every).split(" s")[0]) == float(f"{lasts:.3g}")
+
+
 # ---- numbers ----
 
 MIXES = [

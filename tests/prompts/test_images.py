@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vllm_bench.prompts.count import EstimateCounter
 from vllm_bench.prompts.fit import Draw, choose_prompts
 from vllm_bench.prompts.listing import json_lines, listing
 from vllm_bench.prompts.own.files import read_prompt_file
-from vllm_bench.prompts.prompt import PromptError
+from vllm_bench.prompts.prompt import CountedBy, Prompt, PromptError
 
 from tests.plan.test_request import scenario
 
@@ -109,6 +110,33 @@ def test_what_cannot_be_sent_is_named_with_its_line(
         read_prompt_file(path)
     assert words | {"2:"} <= set(str(e.value).split())
     assert "\n" not in str(e.value)
+
+
+class TwoHundredAPicture:
+    """Counts as a server does that takes 200 tokens for a picture."""
+
+    notes = ()
+
+    def __init__(self, method: CountedBy) -> None:
+        self.method = method
+
+    def count(self, prompts: Sequence[Prompt]) -> list[int | None]:
+        return [5 + 200 * prompt.pictures for prompt in prompts]
+
+
+def test_a_prompt_is_as_long_as_it_is_counted_with_its_pictures(tmp_path: Path) -> None:
+    rows = [asked(data_url(png(1))), {"prompt": "What is it?"}, asked(data_url(png(2)))]
+    found = read_prompt_file(file_of(tmp_path, *rows))
+    chosen = choose_prompts(Draw(found, 2, 0, TwoHundredAPicture("server")), "natural", 200)
+    assert [prompt.pictures for prompt in chosen.prompts] == [1, 1]
+    assert not [note for note in chosen.notes if "picture" in note]
+
+
+@pytest.mark.parametrize("method", ["tokenizer", "estimate"])
+def test_who_cannot_count_pictures_says_so(tmp_path: Path, method: CountedBy) -> None:
+    found = read_prompt_file(file_of(tmp_path, asked(data_url(png(1)))))
+    chosen = choose_prompts(Draw(found, 1, 0, TwoHundredAPicture(method)), "natural", None)
+    assert [note for note in chosen.notes if "picture" in note]
 
 
 def test_packed_prompts_have_no_pictures(tmp_path: Path) -> None:

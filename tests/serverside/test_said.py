@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -186,11 +188,24 @@ def test_a_counter_that_comes_later_was_nothing_before(tmp_path: Path) -> None:
     assert two(tmp_path, engine(0, 1), engine(0, 1) + more).rejected == {"new": 3}
 
 
-def test_offloaded_blocks_are_told_by_kind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", ["vllm:", "ray_vllm_"])
+def test_offloaded_blocks_are_told_by_kind(tmp_path: Path, begin: str) -> None:
     def page(n: int) -> str:
-        return engine(0, 1) + line("kv_offload_total_bytes_total", n, transfer_type="GPU_to_CPU")
+        moved = line("kv_offload_total_bytes_total", n, transfer_type="GPU_to_CPU")
+        return (engine(0, 1) + moved).replace("vllm:", begin)
 
     assert two(tmp_path, page(5), page(12)).kv_moved == {"kv_offload_total_bytes GPU_to_CPU": 7}
+
+
+@pytest.mark.parametrize(("last_s", "known"), [(99, True), (60, False)])
+def test_counters_that_were_not_read_to_the_runs_end_are_not_the_runs(
+    tmp_path: Path, last_s: int, known: bool
+) -> None:
+    pages = [(t, server(OLD, 100.0 * (t + 1))) for t, _ in each_second(str) if t <= last_s]
+    said = said_of(tmp_path, pages)
+    assert (said.rejected is not None) == known
+    assert (said.counters_absent is None) == known
+    assert said.engines == 1  # what gauges say needs no end
 
 
 def test_a_server_that_says_no_more_has_no_figure(tmp_path: Path) -> None:
@@ -234,6 +249,19 @@ def test_engines_are_told_apart(
     assert said.engines_idle == idle
     codes = {f.code: f.severity for f in run.verdict.findings}
     assert codes.get("engine_idle") == (Severity.SUSPECT if idle else None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_balance_is_that_of_the_areas_under_what_each_engine_ran(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    ran = [[rng.choice((0, 3, 4, 9)) for _ in range(111)] for _ in range(4)]
+    pages = each_second(lambda t: "".join(engine(i, own[t + 1], t) for i, own in enumerate(ran)))
+    # The window begins at 1.75 s: readings lie at 2 s to 100 s, which are places 3 to 101.
+    areas = [sum((a + b) / 2 for a, b in itertools.pairwise(own[3:102])) for own in ran]
+    wanted = max(areas) / (sum(areas) / len(areas))
+    assert said_of(tmp_path, pages).engine_balance == pytest.approx(wanted, rel=1e-6)
 
 
 def test_an_engine_that_worked_between_the_readings_is_not_idle(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
         ("--gpu-memory-utilization 0.1", "leaves no memory for the KV cache"),
         ("--kv-cache-dtype fp16", "kv_cache_dtype is 'fp16'"),
         ("--max-num-batched-tokens 8", "raise the first or lower the second"),
+        ("--reasoning-tokens 9", "--reasoning-tokens needs --reasoning"),
+        ("--num-speculative-tokens -1", "'-1' isn't a whole number, 1 or more"),
         ("--host 203.0.113.9", "cannot serve on 203.0.113.9:0"),
         ("--truth /nowhere/truth.jsonl", "cannot write --truth /nowhere/truth.jsonl: No such file"),
     ],

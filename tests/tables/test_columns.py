@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.row import Column, follow, to_csv
-from vllm_bench.tables.columns import BY_NAME, GROUPS, REPEATED, SUMMARY_COLUMNS
-from vllm_bench.tables.group import Where
+from vllm_bench.tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
+from vllm_bench.tables.group import GROUPS, Where
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 
 RUN = SimpleNamespace(

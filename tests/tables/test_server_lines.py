@@ -167,7 +167,7 @@ def test_each_column_has_its_value_or_its_part_a_reason(tmp_path: Path) -> None:
         *whole_reply,
         *counters,
         *("gpu_throttled_by", "gpu_absent", "energy_absent", "cost_absent", "trace_shared_share"),
-        *(name for name in names if name.startswith("prefix_")),
+        *(name for name in names if name.startswith(("prefix_", "answers_"))),
     }
     always = {"server_samples", "gpu_expected", "gpu_seen"}
     absent = {"server_absent", "gpu_absent", "energy_absent", "cost_absent"}

@@ -19,9 +19,9 @@ from vllm_bench.stats.distribution import describe
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, headline, summarize
-from vllm_bench.tables.columns import BY_NAME, groups_of
+from vllm_bench.tables.columns import BY_NAME
 from vllm_bench.tables.document import to_json
-from vllm_bench.tables.group import Where, family_of
+from vllm_bench.tables.group import Where, family_of, groups_of, lacking
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.terminal import print_summary, wide_console
 from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, setup_words
@@ -70,6 +70,15 @@ def table_rows(markdown_text):
 )
 def test_numbers_have_the_digits_that_matter(value, text):
     assert short(value) == text
+
+
+@pytest.mark.parametrize("column", ["ttft_p95_ms", "thinking_p95_s", "job_served_p95_s"])
+def test_a_percentile_that_is_lacking_says_why_in_each_unit(column, tmp_path):
+    metric = column.replace("_p95", "")
+    few = {metric: describe(np.full(50, 1.0))}
+    run = summary_of(tmp_path, [made_record(0)])
+    found = dataclasses.replace(run, distributions=few, absent={})
+    assert lacking(found, column) == "needs 72"
 
 
 def test_a_percentile_without_the_samples_says_how_many_it_takes():

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.records.beside.said_file import said_of
 from vllm_bench.records.beside.sample_file import read_server_rows
 from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.row import columns
@@ -281,6 +282,22 @@ def test_a_folder_that_cannot_be_written_is_a_problem_and_no_failure(tmp_path: P
     ServerMetricsSampler(engine_page, recording).sample()
     recording.anchor(0, 0.0)
     assert [p["code"] for p in recording.facts()["problems"]] == ["not_written"]
+
+
+def test_a_file_ends_before_it_is_too_large_to_be_read_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_bench.records.beside.sample_file.MOST_BYTES", 1500)
+    recording = ServerRecording(tmp_path / "server_metrics" / "x.csv")
+    sampler = ServerMetricsSampler(engine_page, recording)
+    recording.anchor(0, 0.0)
+    for _ in range(60):
+        sampler.sample()
+    facts = recording.facts()
+    assert [p["code"] for p in facts["problems"]] == ["not_written"]
+    said = said_of((tmp_path / "server_metrics" / "x.csv").read_bytes())
+    assert 0 < said.rows == facts["rows"]
+    assert len(said.t_s) < facts["readings"] == 60
 
 
 ended = st.lists(st.integers(0, 10**6), min_size=1, max_size=4)

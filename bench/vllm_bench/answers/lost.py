@@ -114,7 +114,7 @@ def side_words(side: AnswersSide) -> str:
     parts = [f"{share} ({between})"]
     parts += [f"{side.cut} cut by max_tokens"] if side.cut else []
     parts += [f"{side.unread} without an answer"] if side.unread else []
-    parts += [f"{side.unparsed} without a mark"] if side.unparsed > side.unread else []
+    parts += [f"{side.unparsed} without a mark"] if side.unparsed else []
     against = f"; {against_words(side.against)}" if side.against else ""
     return ", ".join(parts) + against
 

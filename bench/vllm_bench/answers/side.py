@@ -45,7 +45,7 @@ class AnswersSide:
     right: int = doc("answers that are the set's")
     cut: int = doc("answers that max_tokens ended: they count as wrong")
     unread: int = doc("other replies in which no answer was found: they count as wrong")
-    unparsed: int = doc("answers that nothing marks: the last number of the text was taken")
+    unparsed: int = doc("other answers that nothing marks: the last number was taken")
     match: float | None = doc("exact match: right / scored, 0 to 1")
     match_low: float | None = doc("low end of its 95 % interval (Clopper and Pearson)")
     match_high: float | None = doc("high end of that interval")
@@ -60,15 +60,15 @@ class AnswersSide:
 def answers_side(rows: Rows, asked: Pass) -> AnswersSide:
     """Return how many of these answers are right."""
     n, right = len(rows), int(rows["right"].sum())
-    cut = rows["cut"] == 1
+    cut, found = rows["cut"] == 1, rows.has("found")
     low, high = interval(right, n) if n else (None, None)
     return AnswersSide(
         asked=asked,
         n=n,
         right=right,
         cut=int(cut.sum()),
-        unread=int((~cut & ~rows.has("found")).sum()),
-        unparsed=int(rows["unparsed"].sum()),
+        unread=int((~cut & ~found).sum()),
+        unparsed=int((~cut & found & (rows["unparsed"] == 1)).sum()),
         match=right / n if n else None,
         match_low=low,
         match_high=high,

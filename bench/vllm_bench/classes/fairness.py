@@ -14,7 +14,7 @@ from ..summary.levels import Level, Series
 from ..summary.series_names import named_series
 from ..summary.summary import RunSummary
 from .jain import Jain, index_of
-from .slowdown import NOT_MADE, PERCENTILES, Apart, Slowdown, apart, slowdowns
+from .slowdown import NOT_MADE, PERCENTILES, Apart, Slowdown, apart, slowdowns, told_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,12 @@ def _of_level(name: str, level: Level, alone: Sequence[RunSummary]) -> Fairness:
 
 
 def _priorities(level: Level) -> tuple[tuple[str, float], ...]:
-    """Return each class's priority, the one that goes first before; none where all are alike."""
+    """Return each class's priority, the one that goes first before; none where all are alike.
+
+    None either where the server says that it takes them and ignores them: who paid, paid for else.
+    """
+    if any(f.code == "priority_ignored" for run in level.runs for f in run.verdict.findings):
+        return ()
     asked = {name: _priority(part.runs[0]) for name, part in level.classes.items()}
     if len(set(asked.values())) < 2:
         return ()
@@ -136,13 +141,19 @@ def _spread(found: Apart) -> str:
 
 
 def _paid(found: Fairness, percentile: float) -> str:
-    """Return what priorities did: the class that goes last over the one that goes first."""
-    ratios = {one.class_name: one.ratio for one in found.of(percentile)}
-    known = [(name, ratio) for name, _ in found.priorities if (ratio := ratios.get(name))]
-    if len(known) < 2:
+    """Return what priorities did: the class that goes behind over the one that goes before it.
+
+    The first and the last of those with a slowdown, which may not be the first and last of all.
+    """
+    known = {one.class_name: one for one in found.of(percentile) if one.ratio is not None}
+    asked = [(known[name], priority) for name, priority in found.priorities if name in known]
+    if len(asked) < 2 or asked[0][1] == asked[-1][1]:
         return ""
-    (first, fast), (last, slow) = known[0], known[-1]
-    names = printable(last, 32), printable(first, 32)
-    if slow <= fast:
-        return f"; {names[0]} goes last by its priority, and didn't pay for {names[1]}"
-    return f"; {names[0]} paid for {names[1]}, which goes first by its priority: as wanted"
+    (first, _), (last, _) = asked[0], asked[-1]
+    names = printable(last.class_name, 32), printable(first.class_name, 32)
+    if told_apart(last, first):
+        return f"; {names[0]} paid for {names[1]}, which goes before it by its priority: as wanted"
+    behind = f"; {names[0]} goes behind {names[1]} by its priority"
+    if (last.ratio or 0.0) <= (first.ratio or 0.0) or told_apart(last, first) is False:
+        return f"{behind}, and it doesn't show that it paid"
+    return f"{behind}, and was slowed more, by how much isn't sure"

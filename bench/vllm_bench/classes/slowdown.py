@@ -57,7 +57,8 @@ Pairs = Sequence[tuple[RunSummary, RunSummary]]  # a class in the mix, and alone
 def slowdowns(level: Level, alone: Sequence[RunSummary]) -> tuple[Slowdown, ...]:
     """Return the slowdown of each class of a level of mixed runs; `alone`: runs of one class."""
     found = {name: _pairs(level, name, alone) for name in level.classes}
-    return tuple(_slowdown(n, pairs, q) for q in PERCENTILES for n, pairs in found.items())
+    why = NOT_MADE if level.figures_of else f"{level.invalid or 'no run counts'} in the mix"
+    return tuple(_slowdown(n, pairs, q, why) for q in PERCENTILES for n, pairs in found.items())
 
 
 def _pairs(level: Level, name: str, alone: Sequence[RunSummary]) -> Pairs:
@@ -92,9 +93,9 @@ def _seconds_apart(run: RunSummary, other: RunSummary) -> float:
     return abs(run.info.clock_start.wall_s - other.info.clock_start.wall_s)
 
 
-def _slowdown(name: str, pairs: Pairs, percentile: float) -> Slowdown:
+def _slowdown(name: str, pairs: Pairs, percentile: float, unpaired: str) -> Slowdown:
     if not pairs:
-        return Slowdown(name, TITLES["ttft_ms"], percentile, None, None, None, None, NOT_MADE, ())
+        return Slowdown(name, TITLES["ttft_ms"], percentile, None, None, None, None, unpaired, ())
     mixed, alone = (Level(tuple(pair[side] for pair in pairs)) for side in (0, 1))
     metric, unit = headline_metric("ttft_ms", alone.load), 1
     if all(level.over_rows(SERVED, percentile) for level in (mixed, alone)):
@@ -151,10 +152,14 @@ def apart(found: Sequence[Slowdown], percentile: float) -> Apart | None:
     if len(known) < 2:
         return None
     (high, worst), (low, best) = max(known, key=_first), min(known, key=_first)
-    told = None
-    if worst.interval is not None and best.interval is not None:
-        told = worst.interval.low > best.interval.high
-    return Apart(percentile, worst.class_name, best.class_name, high / low, told)
+    return Apart(percentile, worst.class_name, best.class_name, high / low, told_apart(worst, best))
+
+
+def told_apart(more: Slowdown, less: Slowdown) -> bool | None:
+    """Whether one was slowed more than another beyond chance; None: one has no interval."""
+    if more.interval is None or less.interval is None:
+        return None
+    return more.interval.low > less.interval.high
 
 
 def _first(pair: tuple[float, Slowdown]) -> float:

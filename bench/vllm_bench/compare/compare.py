@@ -156,6 +156,8 @@ def why_none(measure: Measure, sides: Sides) -> str | None:
         return lacking
     if _asked_apart(measure, sides):
         return "the runs' objectives (slo) differ, and so does what is good"
+    if measure.name.startswith("ttfa_") and (apart := _answered_apart(sides)):
+        return apart
     zero = [side for side, seen in zip("AB", sides, strict=True) if not mean_of(measure, seen)]
     return f"0 in {' and '.join(zero)}: only figures above 0 have a ratio" if zero else None
 
@@ -164,6 +166,28 @@ def _asked_apart(measure: Measure, sides: Sides) -> bool:
     """Whether a measure is of objectives, and these differ."""
     asked = {objectives for seen in sides for objectives in map(_asked, seen)}
     return measure.name == "goodput_per_s" and len(asked) > 1
+
+
+UNANSWERED_APART = 0.01  # as from which share on `unanswered` is a note of a run
+
+
+def _answered_apart(sides: Sides) -> str | None:
+    """Return that one side left more replies without an answer; None: both left as many.
+
+    TTFA is of the answered: thinking for so long that the limit cuts it would look faster.
+    """
+    a, b = map(_unanswered, sides)
+    if abs(a - b) <= UNANSWERED_APART:
+        return None
+    return f"{100 * a:.3g} % of A's replies and {100 * b:.3g} % of B's never came to an answer"
+
+
+def _unanswered(side: Sequence[Seen]) -> float:
+    """Return the share of a side's counted successes that never came to an answer."""
+    runs = [run for seen in side if isinstance(seen, Unit) for run in seen.runs]
+    known = [run.thinking for run in runs if run.thinking]
+    every = sum(one.of for one in known)
+    return sum(one.unanswered for one in known) / every if every else 0.0
 
 
 def _asked(seen: Seen) -> frozenset[object]:

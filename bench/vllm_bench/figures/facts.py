@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..records.beside.said_file import Said
 from ..records.by_class import class_names, info_of_class, place_of
+from ..records.of_run import OfRun
 from ..records.row import Rows
 from ..records.run_info import RunInfo
 from ..scenario.load import Load
@@ -21,30 +22,6 @@ from .in_flight import InFlight, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window, streams_begun_s
-
-
-class OfRun:
-    """What the JSON of a run says; None where it isn't known."""
-
-    __slots__ = ()
-    info: RunInfo | None
-
-    def setting(self, key: str) -> Any:
-        return self.info.scenario.get(key) if self.info else None
-
-    def server(self, key: str) -> Any:
-        return self.info.server.get(key) if self.info else None
-
-    def plan(self, key: str) -> Any:
-        return self.info.plan.get(key) if self.info else None
-
-    def plan_number(self, key: str) -> float | None:
-        value = self.plan(key)
-        return None if value is None else float(value)
-
-    @property
-    def simulated(self) -> bool:
-        return bool(self.server("simulator"))
 
 
 @dataclass(frozen=True)
@@ -121,7 +98,7 @@ class Facts(OfRun):
 
     @property
     def streaming(self) -> bool:
-        """Whether replies were streamed, of any class; from the rows where no settings are known."""
+        """Whether replies were streamed, of any class; by the rows where no settings are known."""
         if self.classes:
             return any(part.streaming for part in self.classes.values())
         asked = self.setting("stream")

@@ -14,8 +14,8 @@ from ..records.text import ABSENT, printable
 from ..stats.distribution import min_samples
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
-from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS, groups_of
-from ..tables.group import Group, Where, interval_words, lacking, mark, word_on
+from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
+from ..tables.group import Group, Where, groups_of, interval_words, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 from ..tables.level_lines import level_words
 

@@ -95,9 +95,9 @@ def length_of(plans: Sequence[Plan]) -> str:
     """Return the requests and seconds of some runs: `4 min, at least 1,600 measured requests`."""
     measured = sum(plan.measured for plan in plans)
     requests = f"{measured:,} measured request{'s' * (measured != 1)}"
-    seconds = sum(plan.duration_s or 0.0 for plan in plans)
-    if not seconds:
+    if all(plan.duration_s is None for plan in plans):
         return requests
+    seconds = sum(plan.duration_s or max(plan.measured_s, default=0.0) for plan in plans)
     lasts = f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     return f"{lasts}, at least {requests}" if measured else lasts
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -167,8 +167,10 @@ def _possible(
     for index in permutation(len(draw.source.prompts), draw.seed):
         prompt = draw.source.prompts[index]
         length = len(prompt.text.encode())
-        # Each further message has its own template around it, of unknown length.
-        if len(prompt.messages) == 1 and length + overhead < wanted.low:
+        # Each further message has its own template around it, of unknown length, and each picture
+        # tokens that no text shows.
+        plain = len(prompt.messages) == 1 and not prompt.pictures
+        if plain and length + overhead < wanted.low:
             left_out[wanted.why_not(0)] += 1
         elif length > wanted.high * MOST_BYTES_PER_TOKEN:
             left_out[wanted.why_not(wanted.high + 1)] += 1
@@ -196,6 +198,12 @@ def _none_fits(draw: Draw, wanted: TokenRange, lengths: list[int]) -> str:
     )
 
 
+def _pictures_note(draw: Draw, found: Sequence[Prompt]) -> tuple[str, ...]:
+    if draw.counter.method == "server" or not any(prompt.pictures for prompt in found):
+        return ()
+    return ("pictures are in no count: what they take only a server's /tokenize knows",)
+
+
 def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> PromptSet:
     """Return as many prompts as asked for; if too few were found, they are used again."""
     again = (found[index] for index in endless_permutations(len(found), draw.seed))
@@ -214,6 +222,7 @@ def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> Pro
             *draw.source.notes,
             *dataset_notes(dataset),
             *draw.counter.notes,
+            *_pictures_note(draw, found),
             *_reuse_note(dataset, uses),
             *notes,
         ),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from ..records.beside.answers import AnswerRow
-from ..records.request_record import RequestRecord
+from ..records.request_record import LIMIT_ENDS, RequestRecord
 from ..records.text import masked
 from .score import scored
-
-CUT_ENDS = ("length", "model_length")  # how a reply ends at its most tokens
 
 
 def answer_row(
     record: RequestRecord, text: str, wanted: str, *, cut: bool, secrets: tuple[str, ...] = ()
 ) -> AnswerRow:
     """Return the row of a success; `cut`: its text goes on beyond what is kept."""
-    found = scored(text, wanted, cut=cut or record.finish_reason in CUT_ENDS)
+    found = scored(text, wanted, cut=cut or record.finish_reason in LIMIT_ENDS)
     return AnswerRow(
         request_index=record.request_index,
         prompt_id=record.prompt_id,

@@ -27,6 +27,8 @@ from .row import (
 )
 from .safe_file import lock, new_file, read_regular
 
+# How a reply ends at its most tokens; the second is of Mistral's servers, at the context's end.
+LIMIT_ENDS = ("length", "model_length")
 ErrorKind = Literal[
     "connect",
     "timeout_first_token",

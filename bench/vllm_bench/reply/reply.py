@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from ..records.request_record import Thoughts
+from ..records.request_record import LIMIT_ENDS, Thoughts
 from .events import GOOD_ENDS, error_event, read_event, told
 from .exchange import Failure, PackedSegment
 from .plain import PlainEvent, plain_event_of, stamps_at
@@ -100,7 +100,7 @@ class Reply:
     @property
     def ended_by_limit(self) -> bool:
         """Whether the server says of a choice that the limit cut it."""
-        return "length" in self.finish_reasons.values()
+        return any(reason in LIMIT_ENDS for reason in self.finish_reasons.values())
 
     @property
     def thoughts(self) -> Thoughts | None:

@@ -154,7 +154,6 @@ class RequestKeys(Keys):
 UNFIT: dict[str, tuple[object, ...]] = {
     "trace": (None,),
     "conversations": (None,),
-    "classes": (None,),
     **dict.fromkeys(("prefix", "response_format", "tools"), (None,)),
     "duration_s": (None,),
     "prefill_tokens": (None,),
@@ -167,7 +166,12 @@ UNFIT_BODY = ("n", "best_of", "min_tokens", "use_beam_search")
 
 
 def with_questions(given: dict[str, Any]) -> dict[str, Any]:
-    """Return a scenario's settings with those that its `quality` decides."""
+    """Return a scenario's settings with those that its `quality` decides.
+
+    Raises ValueError where it has classes, of whose number of requests nothing else shall be said.
+    """
+    if given.get("classes") is not None:
+        raise ValueError("classes doesn't go with quality (docs/QUALITY.md)")
     try:
         quality = Quality.model_validate(given["quality"])
     except ValidationError:  # to be told in its place

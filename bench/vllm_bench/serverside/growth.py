@@ -12,6 +12,7 @@ from ..records.beside.families import family
 from ..records.beside.said_file import Said, Series
 from ..records.text import printable
 from ..stats.batches import Values
+from ..stats.distribution import floats
 from .ledger import server_change
 from .over_time import Samples
 
@@ -19,6 +20,7 @@ WHY_APART = {
     "server_restarted": "the server restarted during the run: its counters began anew",
     "replicas": "several servers answered in turn, each with its own counters",
 }
+LATE_S = 3.0  # from the last reading on: three readings that didn't come
 MOST_KINDS = 20  # values of one label
 MOST_TEXT = 60  # characters of one
 
@@ -28,11 +30,21 @@ def why_not_grown(facts: Facts) -> Why | None:
 
     Of replicas each has one of its own, where they tell their starts.
     """
+    if (short_s := _unread_s(facts)) > LATE_S:
+        return Why(f"the server's metrics weren't read in the run's last {short_s:.0f} s")
     change = server_change(facts)
     starts = observed(facts.info, "server_metrics").noted.get("server_started")
     if change is None or (change == "replicas" and starts):
         return None
     return Why(WHY_APART[change])
+
+
+def _unread_s(facts: Facts) -> float:
+    """Return how long after the last reading replies still came."""
+    ends_s = floats(facts.succeeded["t_end_s"])
+    if facts.said is None or not len(facts.said.t_s) or not ends_s.size:
+        return 0.0
+    return float(ends_s.max() - facts.said.t_s[-1])
 
 
 def series_of(said: Said, name: str) -> Iterator[Series]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..figures.facts import Facts
+from ..records.beside.families import family
 from ..records.beside.said_file import Said
 from ..records.beside.samples import ALL
 from ..records.row import doc
@@ -21,6 +22,7 @@ from .over_time import Samples
 
 ByKind = Mapping[str, float]
 LORA = "vllm:lora_requests_info"
+MOST_MOVED = 20  # families of them
 MOST_ADAPTERS = 200  # characters of their names
 # Families of counters on KV blocks that went elsewhere or came from there.
 MOVED = ("vllm:kv_offload", "vllm:simple_kv_offload", "vllm:nixl_", "vllm:kv_transfer")
@@ -168,15 +170,11 @@ def _speculation(said: Said) -> dict[str, object]:
 def _moved(said: Said) -> dict[str, float]:
     """Return the growth of each family of counters on blocks that were moved, by its labels."""
     found: dict[str, float] = {}
-    for name in sorted({one.name for one in said.series if one.name.startswith(MOVED)}):
-        if not name.endswith("_total") or len(found) >= 20:
-            continue
-        short = name.removeprefix("vllm:").removesuffix("_total")
-        labels = {key for one in said.named(name) for key in one.labels} - {"model_name"}
-        for kind, value in grown(
-            said, name.removesuffix("_total"), min(labels, default="")
-        ).items():
-            found[f"{short} {kind}".strip()] = value
+    counters = {family(one.name) for one in said.series if one.name.endswith("_total")}
+    for name in sorted(name for name in counters if name.startswith(MOVED))[:MOST_MOVED]:
+        labels = {key for one in series_of(said, name) for key in one.labels} - {"model_name"}
+        for kind, value in grown(said, name, min(labels, default="")).items():
+            found[f"{name.removeprefix('vllm:')} {kind}".strip()] = value
     return found
 
 

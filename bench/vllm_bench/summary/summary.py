@@ -17,7 +17,7 @@ from ..answers.side import PASSES, AnswersSide, answers_side
 from ..answers.together import with_answers_judged
 from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
-from ..figures.facts import Facts, OfRun
+from ..figures.facts import Facts
 from ..figures.jobs.jobs import JobFigures, by_depth, job_figures
 from ..figures.metrics import METRICS, NO_SESSIONS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
@@ -37,6 +37,7 @@ from ..figures.window import Window
 from ..records.beside.answers import read_answers
 from ..records.beside.sample_file import read_gpu_rows, read_server
 from ..records.find_runs import Run
+from ..records.of_run import OfRun
 from ..records.request_record import RecordsError
 from ..records.row import doc
 from ..records.run_info import RunInfo

@@ -92,10 +92,13 @@ def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
         bounded = found is not None and found.interval is not None and found.interval.bounded
         return follow(found, "interval.high") if bounded else None
 
-    name = f"slowdown_ttft_p{percentile:g}"
+    name = f"slowdown_p{percentile:g}"
     yield Column(
-        name, f"p{percentile:g} of the class's TTFT in the mix / alone (--alone)", of("ratio")
+        f"{name}_of",
+        "what is compared of the class: TTFT, of sessions a job",
+        _compared(percentile),
     )
+    yield Column(name, f"its p{percentile:g} in the mix / alone (--alone)", of("ratio"))
     yield Column(f"{name}_low", "low end of its 95 % interval", of("interval.low"))
     yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
     yield Column(
@@ -103,6 +106,14 @@ def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
         "the largest of the classes' slowdowns / the smallest; 1: nobody is favoured",
         lambda row: follow(row.apart(percentile), "ratio"),
     )
+
+
+def _compared(percentile: float) -> Callable[[LevelRow], Value]:
+    def figure(row: LevelRow) -> Value:
+        found = row.slowed(percentile)
+        return None if found is None or found.ratio is None else found.figure
+
+    return figure
 
 
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (

@@ -13,8 +13,8 @@ from ..stats.distribution import min_samples
 from ..summary.calibration import in_words
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn, named, with_classes
-from .columns import BY_NAME, groups_of
-from .group import Group, Where, interval_words, lacking, legend, mark
+from .columns import BY_NAME
+from .group import Group, Where, groups_of, interval_words, lacking, legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
 TAILS = (50.0, 95.0, 99.0)

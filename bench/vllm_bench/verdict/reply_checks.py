@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..figures.facts import Facts
-from ..figures.thoughts.thinking import thinking_figures
+from ..figures.thoughts.thinking import answered, thinking_figures
+from ..records.request_record import LIMIT_ENDS
 from ..records.row import Rows
 from ..stats.distribution import floats
 from .finding import Doubt, Severity, check
@@ -162,6 +163,11 @@ def thinking_tokens_unknown(facts: Facts) -> Doubt | None:
 
 
 MANY_UNANSWERED = 0.01
+CUT_ADVICE = "raise max_new_tokens, or bound the thinking (extra_body: thinking_token_budget)"
+EARLY_ADVICE = (
+    "no limit ended a reply that ended by itself: is the reasoning parser this model's, and can it "
+    "tell where thoughts end (docs/THINKING.md)?"
+)
 
 
 @check(
@@ -170,13 +176,19 @@ MANY_UNANSWERED = 0.01
 )
 def unanswered(facts: Facts) -> Doubt | None:
     """Replies thought to their end, and never came to an answer."""
-    found = thinking_figures(facts.frame.of(facts.measured))
+    rows = facts.frame.of(facts.measured)
+    found = thinking_figures(rows)
     if found is None or found.unanswered_share <= MANY_UNANSWERED:
         return None
-    return Doubt(
+    cut = int((~answered(rows) & np.isin(rows["finish_reason"], LIMIT_ENDS)).sum())
+    early = found.unanswered - cut
+    words = (
         f"{found.unanswered} of {found.of} replies ({100 * found.unanswered_share:.3g} %) never "
-        "came to an answer",
-        "raise max_new_tokens, or bound the thinking (extra_body: thinking_token_budget)",
+        "came to an answer"
+    )
+    return Doubt(
+        f"{words}; {early} of these ended by themselves" if early else words,
+        "; ".join([*([CUT_ADVICE] if cut else []), *([EARLY_ADVICE] if early else [])]),
     )
 
 

@@ -235,14 +235,18 @@ class Server:
         None: the server refuses it, or counts without naming them. Raises ControlError.
         """
         found = self._tokenized(body)
-        ids = found.get("tokens") if isinstance(found, dict) else None
+        ids = found.get("tokens") if found else None
         named = isinstance(ids, list) and all(isinstance(token, int) for token in ids)
         return ids if named else None
 
-    def _tokenized(self, body: Mapping[str, Any]) -> Any:
+    def _tokenized(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what is said about a prompt; None: it is refused."""
         url = f"{self.root_url}/tokenize"
         answer = self._ask(url, LIMIT_S, body)
-        return None if answer.status in (400, 413, 422) else self._checked(url, answer)
+        if answer.status in (400, 413, 422):
+            return None
+        found = self._checked(url, answer)
+        return found if isinstance(found, dict) else {}
 
     def masked(self, text: str) -> str:
         """Return a text of the server's without its key, and without what looks like a secret."""

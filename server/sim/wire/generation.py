@@ -75,6 +75,7 @@ class GenerationRequest:
     adapter: str | None = None  # the LoRA that was asked for by its name
     schema: Any = None  # that constrains the answer; None: nothing does
     worked_out: str | None = None  # the reply to a sum; None: the usual words
+    pictures: tuple[str, ...] = ()  # each one's name by its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +120,9 @@ def check_model(body: Mapping[str, Any], settings: Settings) -> str:
 
 def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> GenerationRequest:
     """Check a body as vLLM does, in the same order, and return its values."""
-    options = body.get("stream_options")
-    if options and not body.get("stream"):
-        raise ApiError(
-            400,
-            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
-            "stream_options",
-        )
+    options = _stream_options(body)
     field = {CHAT: "messages", RESPONSES: "input"}.get(endpoint, "prompt")
-    prompt = read_prompt(field, body, vocabulary(settings.tokenizer))
+    prompt, pictures = _read(field, body, vocabulary(settings.tokenizer))
     _check_types(body)
     model = check_model(body, settings)
     name = "max_output_tokens" if endpoint == RESPONSES else "max_tokens"
@@ -156,7 +151,19 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
         adapter=model if model in dict(settings.adapters) else None,
         schema=_schema(endpoint, body, settings),
         worked_out=worked_out(_last_said(body.get(field))),
+        pictures=pictures,
     )
+
+
+def _stream_options(body: Mapping[str, Any]) -> Any:
+    options = body.get("stream_options")
+    if options and not body.get("stream"):
+        raise ApiError(
+            400,
+            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
+            "stream_options",
+        )
+    return options
 
 
 def _last_said(given: object) -> str:
@@ -190,6 +197,13 @@ def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple
 
     As vLLM does, a prompt gets the tokenizer's special tokens, and a template's text doesn't.
     """
+    return _read(field, body, words)[0]
+
+
+def _read(
+    field: str, body: Mapping[str, Any], words: Vocabulary
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return a prompt's token ids, and its pictures."""
     given = body.get(field)
     if given is None:
         count = f"'<dict of {len(body)} items>'"
@@ -200,10 +214,11 @@ def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple
         opening = [{"role": "system", "content": system}] if system else []
         field, given = "messages", [*opening, *own] if isinstance(own, list) else own
     if field == "messages":
-        return _with_images(_chat_text(given), words)
+        text = _chat_text(given)
+        return _with_images(text, words), tuple(MARK.findall(text))
     if isinstance(given, str):
         special = body.get("add_special_tokens") is not False
-        return tuple(words.encode(given, add_special_tokens=special))
+        return tuple(words.encode(given, add_special_tokens=special)), ()
     if not isinstance(given, list) or not all(type(token) is int for token in given):
         raise invalid("string_type", "body.prompt", "Input should be a valid string", "'<prompt>'")
     if not given:
@@ -211,7 +226,7 @@ def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple
     for token in (min(given), max(given)):
         if not 0 <= token < _LARGEST_VOCABULARY:
             raise ApiError(400, f"Token id {token} is out of vocabulary", "prompt")
-    return tuple(given)
+    return tuple(given), ()
 
 
 def _chat_text(messages: object) -> str:

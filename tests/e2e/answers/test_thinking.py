@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.e2e.conftest import COMMANDS, ROOT, Served, start
+from tests.e2e.conftest import COMMANDS, Served, start, tiny_model
 from tests.e2e.scripts import assert_ran, bench_words, rows, script
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
@@ -32,11 +30,7 @@ def thinker(
     kind, folder = request.param, tmp_path_factory.mktemp(f"{request.param}_thinks")
     more = {}
     if kind == "vllm":
-        subprocess.run([*COMMANDS["vllm"], "--install-only"], check=True)
-        env = Path(os.environ.get("VLLM_CPU_ENV") or ROOT / ".venv-vllm")
-        maker = [str(env / "bin" / "python"), str(ROOT / "tools" / "make_tiny_model.py")]
-        subprocess.run([*maker, "--thinks", str(folder / "model")], check=True)
-        more = {"VLLM_CPU_MODEL": str(folder / "model")}
+        more = {"VLLM_CPU_MODEL": tiny_model(folder / "model", "--thinks")}
     served = start(kind, folder, *FLAGS[kind], **more)
     yield served
     served.kill()

@@ -11,8 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sim.beyond import Beyond
 from sim.engine.engine import EngineState
 from sim.metrics import Metrics
+from sim.wire.generation import IMAGE_TOKENS
 from sim.wire.settings import Settings
 
+from tests.prompts.test_images import data_url, png
 from tests.sim.simulated import Simulated
 
 ASK = {"model": "simulated", "prompt": [7] * 100, "max_tokens": 44, "ignore_eos": True}
@@ -114,3 +116,27 @@ def test_adapters_in_use_are_told_and_who_waits_for_their_place() -> None:
     text = metrics.text().decode()
     assert 'by_reason{engine="0",model_name="tiny",reason="capacity"} 1.0' in text
     assert 'by_reason{engine="0",model_name="tiny",reason="deferred"} 1.0' in text
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/responses"])
+def test_pictures_are_tokens_of_their_own_and_the_processors_cache_counts_them(
+    endpoint: str,
+) -> None:
+    def ask(*reds: int) -> dict[str, Any]:
+        urls = [data_url(png(red)) for red in reds]
+        if endpoint == "/v1/responses":
+            parts = [{"type": "input_image", "image_url": url} for url in urls]
+            return {"model": "simulated", "input": [{"role": "user", "content": parts}]}
+        content = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        messages = [{"role": "user", "content": content}]
+        return {"model": "simulated", "messages": messages, "max_tokens": 2}
+
+    with Simulated(*FLAGS) as server:
+        replies = [server.client.post(endpoint, json=ask(*reds)) for reds in ((), (1,), (1, 2))]
+        usages = [reply.json()["usage"] for reply in replies]
+        page = server.client.get("/metrics").text
+    tokens = [usage.get("prompt_tokens", usage.get("input_tokens")) for usage in usages]
+    assert [n - tokens[0] for n in tokens] == [0, IMAGE_TOKENS, 2 * IMAGE_TOKENS]
+    assert 'vllm:mm_cache_queries_total{engine="0",model_name="simulated"} 3.0' in page
+    assert 'vllm:mm_cache_hits_total{engine="0",model_name="simulated"} 1.0' in page

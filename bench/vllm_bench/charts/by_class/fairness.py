@@ -27,10 +27,11 @@ def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
     rows = max(len(one.of(PERCENTILES[0])) for one in shown)
     return Chart(
         title="Fairness",
-        doc="each class's TTFT in the mix over its TTFT alone, with the same arrivals",
+        doc="each class's TTFT (of sessions the time of a job without its waits, where a mark says "
+        "so) in the mix over the same alone, with the same arrivals",
         note=". ".join(_note(one) for one in shown),
         x=Axis(
-            words="TTFT in the mix ÷ alone (1: as if the others weren't there)",
+            words=f"{_compared(shown)} in the mix ÷ alone (1: as if the others weren't there)",
             ticks=_ticks(span),
             log=True,
             span=span,
@@ -38,6 +39,12 @@ def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
         panels=[_panel(one, span) for one in shown],
         panel_in=ROW_IN * rows + HEAD_IN,
     )
+
+
+def _compared(levels: Sequence[Fairness]) -> str:
+    """Return what is compared of the classes: of sessions it may be another time than TTFT."""
+    known = [s.figure for one in levels for s in one.slowdowns if s.ratio is not None]
+    return " or ".join(dict.fromkeys("TTFT" if "TTFT" in figure else figure for figure in known))
 
 
 def _ticks(span: Span) -> list[tuple[float, str]]:
@@ -52,8 +59,9 @@ def _note(one: Fairness) -> str:
         f"{printable(a.best, 32)}{', within chance' if a.told_apart is False else ''})"
         for a in one.apart
     ]
-    index = one.no_jain if one.jain is None else f"index of service {one.jain.index:.2f}"
-    return f"{one.load.words}: {'; '.join([*parts, str(index)])}"
+    no_index = f"no index of service: {one.no_jain}"
+    index = no_index if one.jain is None else f"index of service {one.jain.index:.2f}"
+    return f"{one.load.words}: {'; '.join([*parts, index])}"
 
 
 def _span(found: Sequence[Slowdown]) -> Span:
@@ -101,7 +109,9 @@ def _marks(one: Fairness, span: Span) -> Iterator[Line]:
             role="points",
             place=place,
             colour=series_colour(place),
-            words=[f"{printable(s.class_name, 32)}, p{q:g}: {s.ratio:.3g}" for _, s in found],
+            words=[
+                f"{printable(s.class_name, 32)}, {s.figure} p{q:g}: {s.ratio:.3g}" for _, s in found
+            ],
             hover="{words}",
         )
 
@@ -117,7 +127,11 @@ def _ends(found: Slowdown, span: Span) -> Span:
 def _beside(one: Fairness, name: str) -> str:
     """Return a class's slowdowns in digits, or why there is none."""
     of_each = [s for s in one.slowdowns if s.class_name == name]
-    return "\n".join(
-        f"p{s.percentile:g} {s.absent if s.ratio is None else format(s.ratio, '.2f')}"
-        for s in of_each
-    )
+    return "\n".join(f"p{s.percentile:g} {_digits(s)}" for s in of_each)
+
+
+def _digits(found: Slowdown) -> str:
+    if found.ratio is None:
+        return str(found.absent)
+    of_jobs = "" if "TTFT" in found.figure else " (job)"
+    return f"{found.ratio:.2f}{of_jobs}"

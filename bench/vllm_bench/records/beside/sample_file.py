@@ -6,6 +6,7 @@ Samplers start before the run does, so rows are kept in memory until its start i
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -23,11 +24,15 @@ from .server_view import server_rows
 
 T = TypeVar("T")
 
+# A day of eight GPUs, ten times a second, has 0.9 GB; a day of all that one engine says 1 GB.
+MOST_BYTES = 2**30
+
 
 class RowFile:
     """A CSV of rows on the run's clock. Safe to use from several threads; it never raises.
 
-    A full disk ends the file, not the run: `problem` says why.
+    A full disk ends the file, not the run, and so does a size that couldn't be read back:
+    `problem` says why.
     """
 
     def __init__(self, path: Path, kind: type[Any]) -> None:
@@ -39,6 +44,7 @@ class RowFile:
         self._zero_s: float | None = None
         self._held: list[Any] = []
         self._begun = False
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def anchor(self, zero_s: float) -> None:
@@ -67,14 +73,17 @@ class RowFile:
             os.close(new_file(self.path))
             self._begun = True
             lines = ",".join(self._columns) + "\n" + lines
+        data = lines.encode(errors="backslashreplace")
+        self._bytes += len(data)
+        if self._bytes > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"a file may have {MOST_BYTES / 1e9:.1f} GB")
         # Somebody may have put a link in the file's place: what it leads to stays as it is.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "ab") as file:
-            file.write(lines.encode(errors="backslashreplace"))
+            file.write(data)
         self.written += len(rows)
 
 
-MOST_BYTES = 2**30  # a day of eight GPUs, ten times a second, has 0.9 GB
 ZERO_APART_S = 1.0  # between a file's start and its run's: another run lies further away
 
 
