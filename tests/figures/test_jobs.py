@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.figures.jobs.jobs import Jobs, by_depth
 from vllm_bench.figures.jobs.plays import Play, plays_of
+from vllm_bench.figures.window import waits_on
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
@@ -120,6 +121,19 @@ def test_what_began_deeper_ends_as_a_job_and_has_no_time(tmp_path: Path) -> None
     assert (found.ended, found.whole) == (True, False)
     (cut,) = plays(tmp_path, CHAIN[1])
     assert (cut.ended, cut.whole, cut.goes_on) == (False, False, False)
+
+
+def test_classes_that_replay_the_same_sessions_have_jobs_of_their_own(tmp_path: Path) -> None:
+    later = [
+        {**m, "class_": "b", "t_sent_s": m["t_sent_s"] + 50, "t_end_s": m["t_end_s"] + 50}
+        for m in CHAIN
+    ]
+    found = plays(tmp_path, *({**m, "class_": "a"} for m in CHAIN), *later[:2])
+    assert [(p.whole, p.goes_on) for p in found] == [(True, False), (False, True)]
+    assert found[0].job_s == 7.0
+    (tmp_path / "window").mkdir()
+    rows = rows_of(tmp_path / "window", *({**m, "class_": "a"} for m in CHAIN), *later[:2])
+    assert waits_on(rows).tolist() == [False] * 3 + [True] * 2
 
 
 def test_rows_without_sessions_have_no_jobs(tmp_path: Path) -> None:

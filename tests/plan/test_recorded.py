@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from vllm_bench.plan.dry_run import dry_run_lines
 from vllm_bench.plan.part import Part
 from vllm_bench.scenario.scenario import ScenarioError
 
 from tests.plan.test_draw import plans
 from tests.sessions.made import DATA
+from tests.support.made_plans import plan_of
 
 
 def part(name: str, limit: int | None = None, **settings: Any) -> Part:
@@ -65,3 +67,13 @@ def test_each_format_makes_a_plan(name: str, history: str) -> None:
     assert len(found.prompts.prompts) == sum(len(s.steps) for s in found.plays.scripts)
     assert all(prompt.tokens for prompt in found.prompts.prompts)
     assert found.measured == len(found.prompts.prompts)
+
+
+def test_a_dry_run_counts_what_is_sent_and_not_each_session_once() -> None:
+    made = part("weka", concurrencies=[2], num_requests=40)
+    assert made.measured >= 40
+    sent = [made.requests[number] for number in range(made.measured)]
+    tokens = {prompt.id: prompt.tokens or 0 for prompt in made.prompts.prompts}
+    said = "\n".join(dry_run_lines(made.scenario, [plan_of(made)], None, [None]))
+    assert f"{sum(tokens[r.prompt_id] for r in sent):,} prompt tokens" in said
+    assert f"{sum(r.max_tokens for r in sent):,} tokens asked for" in said

@@ -173,7 +173,7 @@ IN_A_CELL = {  # the same in a word or two, where a figure would stand
     NO_THOUGHTS: "no thoughts",
     NO_ANSWER: "no answer",
     NO_SESSIONS: "no sessions",
-    NO_JOB: "no job ended",
+    NO_JOB: "no whole job",
     IN_CONTENT: "in the text",
 }
 

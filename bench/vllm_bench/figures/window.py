@@ -76,11 +76,18 @@ def waits_on(rows: Rows) -> NDArray[np.bool_]:
     if "session_turns" not in rows.columns or not rows.has("session_turns").any():
         return np.zeros(len(rows), dtype=bool)
     found = rows.has("session_turns")
-    names = rows["conversation_id"]
+    names = play_names(rows)
     over = (rows["turn"] == rows["session_turns"]) | rows.has("error_kind")
     ended = {name for name, done in zip(names, over, strict=True) if done}
     found &= np.array([name not in ended for name in names], dtype=bool)
     return found
+
+
+def play_names(rows: Rows) -> list[tuple[str | None, str | None]]:
+    """Return each row's play of a session, with its class: two may replay the same sessions."""
+    plays = rows["conversation_id"].tolist()
+    classes = rows["class"].tolist() if "class" in rows.columns else [None] * len(plays)
+    return list(zip(classes, plays, strict=True))
 
 
 def open_window(

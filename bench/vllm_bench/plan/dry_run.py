@@ -73,13 +73,22 @@ def _run_lines(plan: Plan) -> Iterator[str]:
 
 
 def _part_lines(part: Part) -> Iterator[str]:
-    known = [p.tokens for p in part.prompts.prompts if p.tokens is not None]
-    drawn = len(part.prompts.prompts)
-    asked = part.requests.pool.max_tokens
+    prompts, pool, drawn = part.prompts.prompts, part.requests.pool, len(part.prompts.prompts)
+    places = _places(part)
+    known = [tokens for at in places if (tokens := prompts[at].tokens) is not None]
+    asked = sum(pool[at].max_tokens for at in places)
     load = f"{part.name}: {part.level.words}, " if part.name else ""
-    prompts = f"{sum(known):,} prompt tokens, " if len(known) == drawn else ""
-    pool = "" if part.duration_s is None else f", in {drawn} prompts that are used again in turn"
-    yield f"{load}{prompts}{asked:,} tokens asked for at most{pool}"
+    told = f"{sum(known):,} prompt tokens, " if len(known) == len(places) else ""
+    again = "" if part.duration_s is None else f", in {drawn} prompts that are used again in turn"
+    yield f"{load}{told}{asked:,} tokens asked for at most{again}"
+
+
+def _places(part: Part) -> Sequence[int]:
+    """Return which prompts a part sends; each once where it goes by time, and nobody knows."""
+    plays = part.plays
+    if plays is None or part.duration_s is not None:
+        return range(len(part.prompts.prompts))
+    return [plays.position(*plays.at(number)) for number in range(part.measured)]
 
 
 def length_of(plans: Sequence[Plan]) -> str:

@@ -43,8 +43,7 @@ class Requests(Sequence[PlannedRequest]):
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
     marks: Marks | None = None  # of prompts in groups; None: they are in none
-    # Of the warm-up's last, which prime caches: by which use what they begin with is to be found.
-    primed_uses: tuple[int, ...] = ()
+    primed_uses: tuple[int, ...] = ()  # of the warm-up's last: by which use each is to be found
 
     def __len__(self) -> int:
         return len(self.indexes)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...records.row import Rows
 from ...stats.batches import Values
+from ..window import play_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,16 @@ def _by_play(rows: Rows) -> Iterator[dict[int, _Turn]]:
     """Yield the turns of each play, by their numbers."""
     known = np.flatnonzero(rows.has("session_turns"))
     columns = {name: rows[name][known].tolist() for name in COLUMNS}
-    found: dict[str, dict[int, _Turn]] = {}
-    for cells in zip(known.tolist(), *columns.values(), strict=True):
+    names = play_names(rows.of(known))
+    found: dict[tuple[str | None, str | None], dict[int, _Turn]] = {}
+    for name, *cells in zip(names, known.tolist(), *columns.values(), strict=True):
         turn = _Turn(*cells)
-        found.setdefault(turn.play, {})[int(turn.number)] = turn
+        found.setdefault(name, {})[int(turn.number)] = turn
     yield from found.values()
 
 
 COLUMNS = (
-    *("conversation_id", "turn", "session_turns", "t_sent_s", "t_end_s", "error_kind"),
+    *("turn", "session_turns", "t_sent_s", "t_end_s", "error_kind"),
     *("after", "planned_wait_s", "t_scheduled_s"),
 )
 
@@ -72,7 +74,6 @@ COLUMNS = (
 @dataclass(frozen=True, slots=True)
 class _Turn:
     row: int
-    play: str
     number: float
     of: float
     sent_s: float  # nan: it failed before that
