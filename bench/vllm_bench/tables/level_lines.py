@@ -131,8 +131,29 @@ def _share(found: Attainment) -> str:
 
 
 def job_lines(series: Series) -> list[str]:
-    """Return a line for each run of sessions: how many ended, and what became of the others."""
-    return [f"{words}: {run.jobs.words}" for words, run in series.run_words if run.jobs]
+    """Return lines for each run of sessions: how many ended, how long they took, and the others."""
+    return [
+        f"{words}: {line}"
+        for words, run in series.run_words
+        if run.jobs
+        for line in (run.jobs.words, *_job_times(run, run.jobs.per_h))
+    ]
+
+
+def _job_times(run: RunSummary, per_h: float | None) -> Iterator[str]:
+    """Yield how long jobs took, where any ended."""
+    job, waits = (run.distributions.get(name) for name in ("job_s", "job_wait_s"))
+    if job is None or waits is None:
+        return
+    served, times = run.distributions.get("job_served_s"), []
+    for q in (50, 95):
+        if job.percentile(q) is not None and served is not None:
+            times.append(
+                f"p{q} {short(job.percentile(q))} s, without waits {short(served.percentile(q))} s"
+            )
+    rate = "" if per_h is None else f", {per_h:.0f} jobs/h"
+    lasted = "; ".join(times) or "too few for p50"
+    yield f"jobs: {lasted}; waits {short(waits.mean)} s on average{rate}"
 
 
 def answer_lines(series: Series) -> list[str]:
