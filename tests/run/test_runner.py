@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.live.progress import Progress
+from vllm_bench.plan.plan import Plan
+from vllm_bench.records.run_info import ClockPair
 from vllm_bench.run import runner
 from vllm_bench.run.client_health import WorkerHealth
 from vllm_bench.run.crew import Worker
@@ -23,20 +25,21 @@ from vllm_bench.run.runner import _AwakeClock, _Run
 from vllm_bench.send.outbox import Alive, Ready
 from vllm_bench.send.tickets import Tickets
 
+from tests.plan.test_classes import plans
 from tests.support.made_plans import made_plan
 
 
 class Crew:
     """A run with sending processes that are pipes: the test says what comes through them."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, plan: Plan) -> None:
         self.pipes = [multiprocessing.Pipe(duplex=False) for _ in range(size)]
         self.orders = [multiprocessing.Pipe(duplex=False) for _ in range(size)]
         self.tickets = Tickets(1)
         self.killed: list[int] = []
         self.workers = [self._worker(number) for number in range(size)]
         nobody: Any = SimpleNamespace(sessions=SimpleNamespace(not_sent=lambda part: 0))
-        self.run = _Run(made_plan(1), self.workers, Progress(planned=1, started_s=0.0), nobody)
+        self.run = _Run(plan, self.workers, Progress(planned=1, started_s=0.0), nobody)
 
     def _worker(self, number: int) -> Worker:
         ours = self.pipes[number][0]
@@ -75,7 +78,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def crew(clock: Clock) -> Iterator[Crew]:
-    made = Crew(2)
+    made = Crew(2, made_plan(1))
     yield made
     made.close()
 
@@ -250,3 +253,24 @@ def test_a_run_that_has_shown_enough_is_ended_once_and_isnt_interrupted(crew: Cr
 
 def test_before_the_start_nothing_is_asked(crew: Crew) -> None:
     assert asking(crew, ["enough"]) == []
+
+
+CLASSES = {"chat": {"share": 1.0}, "agents": {"streams": 1}}
+
+
+@pytest.mark.parametrize(
+    ("classes", "cut_off"), [(None, True), (CLASSES, False)], ids=["one", "two"]
+)
+def test_an_open_loops_tail_is_cut_off_and_nothing_that_streams_measure_beside_it(
+    clock: Clock, classes: dict[str, Any] | None, cut_off: bool
+) -> None:
+    settings = {"concurrencies": [], "request_rates": [4.0], "num_requests": 3, "classes": classes}
+    (plan,) = plans(**settings)
+    found = Crew(2, plan)
+    found.run.begin(ClockPair(wall_s=0.0, monotonic_ns=0), {})
+    for index in range(3):
+        found.run._count_down(plan.parts[0].of * index + plan.parts[0].place)
+    found.run._note_phase()
+    assert found.run._draining
+    assert (found.run._cancel_at_s < float("inf")) == cut_off
+    found.close()

@@ -270,7 +270,8 @@ class _Run:
                 progress.phase = f"warming up {warmed}/{plan.warmups}"
         elif self._has_tail and not any(self._left) and not self._draining:
             self._draining = True
-            self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
+            if all(part.open_loop for part in plan.drawn):  # what streams send has rows
+                self._cancel_at_s = min(self._cancel_at_s, time.monotonic() + DRAIN_S)
             progress.phase = "waiting for unmeasured requests"
             self._tell("stop")
 
