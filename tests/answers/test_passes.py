@@ -10,7 +10,8 @@ import pytest
 from vllm_bench.errors import UsageError
 from vllm_bench.experiments.capacity import asked_of
 from vllm_bench.live.progress import progress_of
-from vllm_bench.plan.draw import Material, plans_of
+from vllm_bench.plan.draw import plans_of
+from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.plan import Plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.experiments.visits import thrown_away
 from vllm_bench.plan.classes import divided, drawn_classes, flows_of, scenarios_of
-from vllm_bench.plan.draw import Material, plans_of
+from vllm_bench.plan.draw import plans_of
+from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.dry_run import length_of
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.plan.draw import Material, plans_of, warmup_count
+from vllm_bench.plan.draw import plans_of
+from vllm_bench.plan.drawing.part import Material
+from vllm_bench.plan.drawing.texts import warmup_count
 from vllm_bench.plan.dry_run import write_plan
 from vllm_bench.plan.part import Part
 from vllm_bench.prompts.count import CountedBy

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.draw import Material, plans_of
+from vllm_bench.plan.draw import plans_of
+from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.sessions.hits import Cache, played_hits
 from vllm_bench.plan.sessions.recorded import by_streams, primed, scripts_of

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.plan.draw import prompts_drawn
+from vllm_bench.plan.drawing.texts import prompts_drawn
 from vllm_bench.plan.dry_run import dry_run_lines, write_plan
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.pool import Uses

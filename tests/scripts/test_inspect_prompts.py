@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from vllm_bench.plan.draw import scenario_counter, scenario_prompts
+from vllm_bench.plan.drawing.texts import scenario_counter, scenario_prompts
 from vllm_bench.prompts.listing import histogram, length_summary
 from vllm_bench.prompts.source import load_source
 from vllm_bench.records.text import escaped

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sim.wire.tokens import chat_prompt, tokenize
-from vllm_bench.plan.draw import Material, plans_of
+from vllm_bench.plan.draw import plans_of
+from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.prompts.count import CountedBy

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..plan.draw import prompts_seed
+from ..plan.drawing.texts import prompts_seed
 from ..plan.plan import Plan
 from ..plan.times import schedule_seed
 from ..prompts.prompt import together

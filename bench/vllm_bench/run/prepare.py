@@ -16,7 +16,9 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from ..errors import BenchError, UsageError
 from ..plan.classes import scenarios_of
-from ..plan.draw import Material, plans_of, scenario_counter
+from ..plan.draw import plans_of
+from ..plan.drawing.part import Material
+from ..plan.drawing.texts import scenario_counter
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..plan.request import scenario_tls, tokenize_body
