@@ -198,8 +198,8 @@ def test_what_is_compared_of_sessions_stands_in_lines_rows_and_chart(tmp_path: P
     chart, plain = fairness_chart([mixed]), fairness_chart([found])
     assert chart is not None
     assert plain is not None
-    assert job in (chart.x.words or "")
-    assert job not in (plain.x.words or "")
+    assert job in chart.note
+    assert job not in plain.note
     assert sum(f"legal, {job}" in words for line in chart.lines for words in line.words or ()) == 2
     assert all(f"legal ({job})" in line for line in [*fairness_lines(mixed)][:2])
 

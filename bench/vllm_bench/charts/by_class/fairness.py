@@ -31,9 +31,9 @@ def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
         title="Fairness",
         doc="each class's TTFT (of sessions the time of a job without its waits, where a mark says "
         "so) in the mix over the same alone, with the same arrivals",
-        note=". ".join(_note(one) for one in shown),
+        note=". ".join([f"{_compared(shown)}; 1: as if alone", *map(_note, shown)]),
         x=Axis(
-            words=f"{_compared(shown)} in the mix ÷ alone (1: as if the others weren't there)",
+            words="in the mix ÷ alone",
             ticks=_ticks(span),
             log=True,
             span=span,
