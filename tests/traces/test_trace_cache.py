@@ -81,6 +81,7 @@ def test_wanted_possible_and_served_are_within_two_points(tmp_path: Path, detail
     assert shares.possible_share == pytest.approx(0.75, abs=0.02)
     assert shares.served_share == pytest.approx(shares.possible_share, abs=1e-9)
     assert set(rows(tmp_path)["prompt_tokens"]) == {1600}
-    assert info(tmp_path).unmeasured["warmup"] == 3 + 5
+    sent = info(tmp_path).unmeasured
+    assert (sent["warmup"], sent["priming"]) == (3, 5)
     codes = {finding.code for finding in summary.verdict.findings}
     assert not codes & {"prefix_not_served", "prefix_not_as_wanted"}
