@@ -64,10 +64,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import number, seconds, some_seconds, whole, workers
+from vllm_bench.flags import (
+    add_machines,
+    machines_of,
+    number,
+    seconds,
+    some_seconds,
+    whole,
+    workers,
+)
 from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary
 
@@ -96,13 +106,25 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.run.session import Session
+    from vllm_bench.machines.asked import Asked, fleet_asked
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
     if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
         raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
-    session = Session(
+    if args.dry_run:
+        for scenario in scenarios:
+            print(*_session(args, None).dry_run(scenario), "", sep="\n")
+        return 0
+    asked = Asked(**machines_of(args), workers=args.workers)
+    with fleet_asked(asked, say, args.wait_s) as fleet:
+        return _run_all(args, _session(args, fleet), scenarios)
+
+
+def _session(args: argparse.Namespace, fleet: Fleet | None) -> Session:
+    from vllm_bench.run.session import Session
+
+    return Session(
         environ=os.environ,
         interrupts=INTERRUPTS,
         say=say,
@@ -121,11 +143,11 @@ def _bench(args: argparse.Namespace) -> int:
         profile_s=args.profile,
         traced=args.traceparent,
         each_alone=args.alone,
+        made_crew=fleet.crew if fleet else None,
     )
-    if args.dry_run:
-        for scenario in scenarios:
-            print(*session.dry_run(scenario), "", sep="\n")
-        return 0
+
+
+def _run_all(args: argparse.Namespace, session: Session, scenarios: Sequence[Scenario]) -> int:
     done: list[RunSummary] = []
     status = "complete"
     for rows, ended in session.runs(scenarios):
@@ -139,6 +161,7 @@ def _parse() -> argparse.Namespace:
     parser.allow_abbrev = False  # `make all` looks for --results-dir, spelled out
     add = parser.add_argument
     _add_load(parser)
+    add_machines(parser)
     scenarios = "scenario file (default: bench/scenarios.yaml)"
     add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help=scenarios)
     add("--name", action="append", metavar="S", help="run this scenario; repeatable (default: all)")

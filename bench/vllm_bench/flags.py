@@ -9,6 +9,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 # The flags of other load generators, and what they are called here.
@@ -161,3 +162,19 @@ def workers(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
     return int(text)
+
+
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """Add what asks for several machines: docs/MACHINES.md."""
+    add = parser.add_argument_group("load from several machines: docs/MACHINES.md").add_argument
+    start = "starts sender.py on a machine (ssh, srun), with HOST:PORT at its end; repeatable"
+    add("--senders", action="append", default=[], metavar="CMD", help=start)
+    many = "how many machines send (default: as many as --senders)"
+    add("--machines", type=int, metavar="N", help=many)
+    add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
+    add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
+
+
+def machines_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what these flags ask for, as `machines.asked.Asked` takes it."""
+    return {name: getattr(args, name) for name in ("senders", "machines", "listen", "key_file")}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_bench.crew.judged import Kept, RunFiles
+from vllm_bench.crew.tally import Tally
 from vllm_bench.errors import UsageError
 from vllm_bench.experiments.capacity import asked_of
 from vllm_bench.live.progress import progress_of
@@ -16,10 +19,8 @@ from vllm_bench.plan.plan import Plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError
 from vllm_bench.quality.sets import read_questions
-from vllm_bench.records.beside.answers import AnswerWriter, read_answers
-from vllm_bench.records.request_record import RecordWriter
+from vllm_bench.records.beside.answers import read_answers
 from vllm_bench.reply.exchange import Exchange
-from vllm_bench.run.tally import Tally
 from vllm_bench.scenario.scenario import Scenario, ScenarioError, load_scenarios
 
 from tests.support.far_end import delta, event, usage
@@ -197,16 +198,18 @@ def test_rows_of_answers_are_scored_as_they_end(tmp_path: Path) -> None:
         replied([f"#### {answers[3]}"], finish="length"),
         [],
     ]
-    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), RecordWriter(tmp_path / "r.csv"))
-    tally.begin(0, None, AnswerWriter(tmp_path / "answers", "r"))
+    plan = dataclasses.replace(plan, time_utc="NOW")
+    files = RunFiles(plan, tmp_path / f"{plan.run_id}.csv", Kept())
+    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), files)
+    tally.begin(0)
     for index, body in enumerate(replies):
         status = 500 if index == 4 else 200
         made = Exchange(index, 0, 0, 0, t_end_ns=9, http_status=status, reads=[(5, b"".join(body))])
         made.content_type = "text/event-stream"
         tally.end(made)
     tally.write()
-    tally.close()
-    rows = read_answers(tmp_path / "r.csv")
+    files.close()
+    rows = read_answers(tmp_path / f"{plan.run_id}.csv")
     assert rows is not None
     assert rows["prompt_id"].tolist() == names[:4]  # the failed one has none
     assert rows["right"].tolist() == [1, 1, 0, 0]

@@ -37,7 +37,12 @@ MEASURE = {
     "live": ("reply", "plan", "send"),
     "watch": ("vllm",),
     "quality": ("prompts",),
-    "run": ("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch", "quality"),
+    "crew": ("reply", "plan", "wire", "send", "live", "quality"),
+    "machines": ("reply", "plan", "wire", "send", "live", "quality", "crew"),
+    "run": (
+        *("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch", "quality"),
+        *("crew", "machines"),
+    ),
     "launch": ("vllm",),
 }
 JUDGED = ("stats", "figures", "serverside", "verdict", "answers", "summary")

@@ -200,8 +200,9 @@ def test_every_request_and_every_lane_has_one_number(mix: dict[str, Any], worker
     timed: list[int] = []
     for number in range(workers):
         for part, share in zip(plan.parts, plan.shares(number, workers), strict=True):
-            first, step = share.first_lane, share.lane_step
-            lanes += [first + step * i for i in range(share.lanes + 5)]  # more are opened later
+            lanes += [
+                share.lane_numbers.number(i) for i in range(share.lanes + 5)
+            ]  # more are opened later
             warm += [request.index for request in share.warmup]
             if share.due_ns is not None:
                 timed += [request.index for request in share.requests]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.plan.dealt.own import Own
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.request import make_target
@@ -278,7 +279,7 @@ def test_by_the_clock_sessions_start_at_their_times_at_the_replays_speed() -> No
     assert part.measured == 5
     share = part.share(1, 2)
     assert share.due_ns is not None
-    assert (list(share.due_ns), share.first_play, share.play_step) == ([4 * S], 1, 2)
+    assert (list(share.due_ns), share.play_numbers) == ([4 * S], Own(2, (1,)))
     short = part_of(STARTED, concurrencies=[], speed=[1.0], duration_s=10.0)
     assert list(short.times_s) == [0.0, 8.0]
     few = part_of(STARTED, concurrencies=[], speed=[1.0], num_requests=3)

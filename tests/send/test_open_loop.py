@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from vllm_bench.plan.dealt.own import Own
 from vllm_bench.plan.share import PlannedRequest, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
 from vllm_bench.send import lanes as lanes_module
@@ -150,7 +151,7 @@ def test_stopping_sends_nothing_more_and_waits_for_what_is_under_way(far_end: Fa
 
 def test_lanes_of_several_processes_share_no_number() -> None:
     target = Target("h", 1, None, "/", (), Timeouts(1, 1, 1), stream=True)
-    several = [Lanes(target, print, first, step=3) for first in range(3)]
+    several = [Lanes(target, print, Own(3, (first,))) for first in range(3)]
     numbers = [lanes.add().index for lanes in several for _ in range(4)]
     assert sorted(numbers) == list(range(12))
 

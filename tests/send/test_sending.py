@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.crew.health import lag_summary
+from vllm_bench.crew.started import allowed_cores, choose_workers, cores_for, keeping_off
 from vllm_bench.reply.exchange import Exchange, Segment
-from vllm_bench.run.client_health import lag_summary
-from vllm_bench.run.crew import allowed_cores, choose_workers, cores_for, keeping_off
 from vllm_bench.send import outbox as outbox_module
 from vllm_bench.send.loop_health import TICK_NS, lags_of
 from vllm_bench.send.outbox import Broke, Outbox

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.plan.dealt.own import ALL, Own
 from vllm_bench.plan.sessions.script import Course, Plays, Script, Step
 from vllm_bench.plan.share import PlannedRequest, Share, Talk, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
@@ -118,7 +119,7 @@ def share_of(lanes: Lanes, plays: Plays, **more: Any) -> Share:
     requests = tuple(
         PlannedRequest(n, f"r-{n}", "p", b"{}", 1) for n in range(plays.first(plays.wanted))
     )
-    return Share(lanes.target, 0, 1, len(list(lanes)), (), requests, plays=plays, **more)
+    return Share(lanes.target, ALL, len(list(lanes)), (), requests, plays=plays, **more)
 
 
 def chain(*waits_s: float) -> list[Step]:
@@ -213,7 +214,7 @@ def test_by_the_clock_plays_begin_at_their_times_however_long_others_take() -> N
     due = array("q", [0, 3 * S, 4 * S])
     sent = played(plays, takes_s=10, due_ns=due)
     assert times(sent) == [(0, 0), (2, 3), (4, 4), (3, 14), (1, 60)]
-    every_other = played(plays, takes_s=10, due_ns=array("q", [3 * S]), first_play=1, play_step=2)
+    every_other = played(plays, takes_s=10, due_ns=array("q", [3 * S]), play_numbers=Own(2, (1,)))
     assert times(every_other) == [(2, 3), (3, 14)]
 
 

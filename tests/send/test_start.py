@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from vllm_bench.plan.dealt.own import ALL
 from vllm_bench.plan.sessions.script import Course, Plays, Script, Step
 from vllm_bench.plan.share import PlannedRequest, Share, Target, Timeouts
 from vllm_bench.reply.exchange import Exchange
@@ -63,7 +64,7 @@ def closed(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) ->
 def talking(lanes: Lanes, numbers: Iterator[int | None], begins_ns: list[int]) -> Loops:
     requests = [request(n) for n in range(8)]
     plays = Plays((Script("s", Course((Step(),))),), array("B", [0]), 8)
-    share = Share(lanes.target, 0, 1, len(list(lanes)), (), requests, plays=plays)
+    share = Share(lanes.target, ALL, len(list(lanes)), (), requests, plays=plays)
     return SessionLoop(lanes, share, lambda: next(numbers, None), begins_ns)
 
 

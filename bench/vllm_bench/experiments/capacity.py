@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..crew.ending import Enough
 from ..errors import BenchError, UsageError
 from ..figures.metrics import headline_metric
 from ..plan.plan import Plan
@@ -18,7 +19,6 @@ from ..records.find_runs import load_run
 from ..records.run_info import RunInfo, read_run_info
 from ..records.text import printable
 from ..run.prepare import server_of
-from ..run.runner import Enough
 from ..run.session import Session
 from ..scenario.load import STREAM_RATE, Load
 from ..scenario.scenario import Scenario

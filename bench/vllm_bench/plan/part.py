@@ -25,6 +25,7 @@ from ..scenario.load_keys import MOST_REQUESTS, History, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
+from .dealt.own import ALL, Own
 from .pool import Marks, Pool, Uses, numbered
 from .request import (
     NOT_TOKENIZED,
@@ -55,6 +56,7 @@ class Whole:
     concurrency: int | None = None
     request_rate: float | None = None
     traced: bool = False  # whether each request carries a traceparent
+    machine: str | None = None  # that sends it; None: the only one
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Part:
     of: int = 1
     whole: Whole = Whole()
     answers: Mapping[str, str] = field(default_factory=dict)  # to questions, by the prompt's id
+    own: Own = ALL  # the streams, requests and plays of this machine, where several send
 
     @functools.cached_property
     def measured(self) -> int:
@@ -114,19 +117,30 @@ class Part:
 
     @property
     def most_tickets(self) -> int:
-        """How many requests may begin in a closed loop at most, or plays; 0: it is an open one."""
+        """How many requests may begin here in a closed loop at most, or plays; 0: an open one."""
         if self.open_loop:
             return 0
-        return self.plays.until(self.most_measured) if self.plays else self.most_measured
+        most = self.most_measured
+        return self.own.below(self.plays.until(most) if self.plays else most)
 
     def due(self, taken: int) -> int:
-        """Return how many requests should have a row, after so many tickets: those begun, at least.
+        """Return how many requests of this machine should have a row, after so many tickets.
 
-        Of a play that began, each turn counts.
+        Those begun, at least; of a play that began, each turn counts.
         """
-        if self.duration_s is None:
-            return self.measured
-        return max(self.measured, self.plays.first(taken) if self.plays else taken)
+        least = self.own_among(self.measured)
+        if self.duration_s is None or not taken:
+            return least
+        begun = self.own.number(taken - 1) + 1
+        return max(least, self.own_among(self.plays.first(begun)) if self.plays else taken)
+
+    def own_among(self, requests: int) -> int:
+        """Return how many of the first so many requests are this machine's."""
+        plays = self.plays
+        if plays is None or self.own == ALL:
+            return self.own.below(requests)
+        numbers = self.own.upto(plays.until(requests))
+        return sum(min(plays.size(n), requests - plays.first(n)) for n in numbers)
 
     @property
     def start(self) -> Start | None:
@@ -278,51 +292,49 @@ class Part:
         )
 
     def share(self, number: int, workers: int) -> Share:
-        """Return the share of process `number` of `workers`."""
+        """Return the share of process `number` of the `workers` of its machine."""
+        own, requests = self.own.every(number, workers), self.requests
+        both: dict[str, Any] = {
+            "target": self.target,
+            "lane_numbers": own.among(self.of, self.place),
+            "warmup": requests[requests.timed :].at(own),
+            "plays": self.plays,
+            "talk": self.talk,
+            "choices": int(self.scenario.extra_body.get("n") or 1),
+        }
         if self.level.concurrency is not None:
-            return self._share_of_streams(number, workers)
-        cap, timed = self.scenario.max_in_flight, self.requests.timed
-        mine = slice(number, None, workers)
-        times_s = self.times_s[mine]
+            return Share(**both, **self._of_streams(self.level.concurrency, own))
+        cap, times_s = self.scenario.max_in_flight, self._times_of(own)
         spare = spare_connections(times_s)
-        most = None if cap is None else len(range(cap)[mine])
+        most = None if cap is None else own.below(cap)
         return Share(
-            self.target,
-            *self._lane_numbers(number, workers),
+            **both,
             lanes=spare if most is None else min(spare, most),
-            warmup=self.requests[timed:][mine],
-            requests=self.requests[:timed] if self.plays else self.requests[:timed][mine],
+            requests=requests[: requests.timed].at(ALL if self.plays else own),
             due_ns=nanoseconds(times_s),
-            first_play=number,
-            play_step=workers,
+            play_numbers=own,
             most_in_flight=most,
-            **self._of_sessions,
         )
 
-    @property
-    def _of_sessions(self) -> dict[str, Any]:
-        """What a share has of sessions, by streams or by the clock."""
-        choices = int(self.scenario.extra_body.get("n") or 1)
-        return {"plays": self.plays, "talk": self.talk, "choices": choices}
+    def _times_of(self, own: Own) -> array[float]:
+        mine = own.upto(len(self.times_s))
+        if isinstance(mine, range):
+            return self.times_s[mine.start :: mine.step]
+        return array("d", (self.times_s[number] for number in mine))
 
-    def _share_of_streams(self, number: int, workers: int) -> Share:
-        mine, measured = slice(number, None, workers), self.requests.measured
-        return Share(
-            self.target,
-            *self._lane_numbers(number, workers),
-            lanes=len(range(self.level.concurrency or 0)[mine]),
-            warmup=self.requests[measured:][mine],
-            requests=self.requests[:measured],
-            **self._of_sessions,
-            begins=self.begins[mine],
-            duration_ns=_ns(self.duration_s),
-            plays_last_ns=_ns(self.plays_last_s),
-            fewest=self.plays.until(self.measured) if self.plays else self.measured,
-        )
-
-    def _lane_numbers(self, number: int, workers: int) -> tuple[int, int]:
-        """Return the first lane's number, and the step: no two lanes of a run have one number."""
-        return number * self.of + self.place, workers * self.of
+    def _of_streams(self, streams: int, own: Own) -> dict[str, Any]:
+        """Return what a share of a closed loop has of its own: streams, and the machine's plays."""
+        mine, fewest = own.upto(streams), self.measured
+        measured = self.requests[: self.requests.measured]
+        return {
+            "lanes": len(mine),
+            "requests": measured.at(ALL if self.plays else self.own),
+            "play_numbers": self.own,
+            "begins": tuple(self.begins[number] for number in mine) if self.begins else (),
+            "duration_ns": _ns(self.duration_s),
+            "plays_last_ns": _ns(self.plays_last_s),
+            "fewest": self.own.below(self.plays.until(fewest) if self.plays else fewest),
+        }
 
     @functools.cached_property
     def begins(self) -> tuple[float, ...]:
@@ -336,6 +348,7 @@ class Part:
         return Expectation(
             run_id=whole.run_id,
             scenario=whole.scenario,
+            machine=whole.machine,
             class_=self.name,
             concurrency=whole.concurrency,
             request_rate=whole.request_rate,

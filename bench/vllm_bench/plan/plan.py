@@ -21,6 +21,7 @@ from ..scenario.load import LoadLevel
 from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
 from .arrivals import realised
+from .dealt.own import ALL
 from .part import Part, Whole
 from .requests import Role
 from .share import Share
@@ -42,6 +43,7 @@ class Plan:
     asked: Asked | None = None  # of questions: which pass over them it is
     time_utc: str = "TIME"
     traced: bool = False  # whether each request carries a traceparent
+    machine: str | None = None  # that sends what its parts call their own; None: the only one
 
     @property
     def run_id(self) -> str:
@@ -57,7 +59,7 @@ class Plan:
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
         load = (self.level.concurrency, self.request_rate)
-        whole = Whole(self.run_id, self.scenario.name, *load, self.traced)
+        whole = Whole(self.run_id, self.scenario.name, *load, self.traced, self.machine)
         return tuple(dataclasses.replace(part, whole=whole) for part in self.drawn)
 
     def part(self, index: int) -> Part:
@@ -137,8 +139,21 @@ class Plan:
         """Return what request `index` is for."""
         return self.part(index).role(index)
 
+    @property
+    def streams(self) -> int | None:
+        """How many streams this machine holds open; None: requests go by the clock."""
+        if self.level.concurrency is None:
+            return None
+        return sum(part.own.below(part.level.concurrency or 0) for part in self.drawn)
+
+    @property
+    def own_share(self) -> float:
+        """Which part of what goes by the clock this machine sends."""
+        own = next((part.own for part in self.drawn if part.open_loop), ALL)
+        return len(own.places) / own.period
+
     def shares(self, number: int, workers: int) -> tuple[Share, ...]:
-        """Return the shares of process `number` of `workers`, one of each part."""
+        """Return the shares of process `number` of this machine's, one of each part."""
         return tuple(part.share(number, workers) for part in self.parts)
 
     def expectation(self, index: int, start_ns: int) -> Expectation:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
+from .dealt.own import ALL, Own
 from .pool import Marks, Piece, Pool, Uses
 from .sessions.script import Plays
 from .share import PlannedRequest, salted
@@ -38,7 +39,7 @@ class Requests(Sequence[PlannedRequest]):
     measured: int  # where a loop goes by time: the most that there may be
     timed: int  # measured ones and tail
     plays: Plays | None = None  # None: no sessions
-    indexes: range = range(0)
+    indexes: Sequence[int] = range(0)
     traced: bool = False  # whether each carries a traceparent
     place: int = 0  # of the part among `of`: request i of a part is i * of + place of the run
     of: int = 1
@@ -56,6 +57,16 @@ class Requests(Sequence[PlannedRequest]):
         if isinstance(at, slice):
             return dataclasses.replace(self, indexes=self.indexes[at])
         return self._made(self.indexes[at])
+
+    def at(self, own: Own) -> Requests:
+        """Return those at one's own places."""
+        return self if own == ALL else dataclasses.replace(self, indexes=self._indexes_at(own))
+
+    def _indexes_at(self, own: Own) -> Sequence[int]:
+        begin, places = self.indexes[0] if self.indexes else 0, own.upto(len(self.indexes))
+        if isinstance(places, range):
+            return self.indexes[places.start :: places.step]
+        return places if begin == 0 else [begin + place for place in places]
 
     def role(self, index: int) -> Role:
         """Return what request `index` is for."""

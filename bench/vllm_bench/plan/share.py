@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ..vllm.address import Tls
+from .dealt.own import ALL, Own
 from .sessions.script import Plays
 
 NS_PER_S = 1_000_000_000
@@ -24,20 +25,19 @@ Message = dict[str, str]
 class Share:
     """Requests of one part of a plan for one sending process, and its connections for them.
 
-    In a closed loop every process has all requests, and tickets decide which process sends which.
-    In an open loop each has its own requests, each with its time.
+    In a closed loop every process has all requests of its machine, and tickets decide which process
+    sends which. In an open loop each has its own requests, each with its time.
     """
 
     target: Target
-    first_lane: int  # the number of its first lane
-    lane_step: int  # from each of its lanes to the next
+    lane_numbers: Own  # of its lanes; a run has no number twice
     lanes: int  # streams of a closed loop; connections that an open one keeps ready
     warmup: Sequence[PlannedRequest]
     requests: Sequence[PlannedRequest]
     # From the start, ascending: of requests, or of the plays that it sends; None: a closed loop.
     due_ns: array[int] | None = None
-    first_play: int = 0  # of an open loop: its plays are this one and each `step`th after it
-    play_step: int = 1
+    # Which are its machine's, by ticket; in an open loop its own, by their place in `due_ns`.
+    play_numbers: Own = ALL
     most_in_flight: int | None = None
     plays: Plays | None = None  # if requests are turns of sessions
     choices: int = 1  # how many answers each of these asks for

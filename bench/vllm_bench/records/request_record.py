@@ -68,6 +68,9 @@ class RequestRecord:
     class_: str | None = doc(
         "the class of users that it is a request of; empty: the scenario has none", default=None
     )
+    machine: str | None = doc(
+        "the machine that sent it, by its host name; empty: there was one alone", default=None
+    )
     concurrency: int | None = doc("streams held open by a closed loop; empty in an open one")
     request_rate: float | None = doc(
         "requests per second that an open loop should send; for a trace its realised_rate"

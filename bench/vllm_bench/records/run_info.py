@@ -61,9 +61,9 @@ class RunInfo:
     request_rate: float | None = None  # requests/s asked for; None: a closed loop
     repeat: int = 1  # of the level, from 1
     plan: dict[str, Any] = field(default_factory=dict)  # sha256, shape, ...: see plan/plan.py
-    unmeasured: dict[str, int] = field(default_factory=dict)  # warm-up and tail: see run/tally.py
+    unmeasured: dict[str, int] = field(default_factory=dict)  # see crew/unmeasured.py
     sessions: dict[str, Any] = field(default_factory=dict)  # see plan/sessions/counts.py
-    client_health: dict[str, Any] = field(default_factory=dict)  # see run/client_health.py
+    client_health: dict[str, Any] = field(default_factory=dict)  # see crew/health.py
     observed: dict[str, Any] = field(default_factory=dict)  # gpu, server_metrics: see watch/
     # Which part it is of what ab.py, capacity.py or tune.py asked: its kind, id, side, visit.
     experiment: dict[str, Any] = field(default_factory=dict)

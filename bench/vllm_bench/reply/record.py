@@ -32,6 +32,7 @@ class Expectation:
     start_ns: int  # the run's start, from which the record's times count
     secrets: tuple[str, ...] = ()  # masked if the server echoes them
     class_: str | None = None
+    machine: str | None = None  # that sends it, where several do
     request_rate: float | None = None
     conversation_id: str | None = None
     turn: int | None = None
@@ -50,7 +51,7 @@ class Expectation:
 
 # What a row takes over from what was known before.
 IDENTITY = (
-    *("run_id", "scenario", "class_", "concurrency", "request_rate"),
+    *("run_id", "scenario", "class_", "machine", "concurrency", "request_rate"),
     *("request_id", "trace_id", "prompt_id", "conversation_id", "turn", "session_turns"),
     *("agent", "after", "planned_wait_s", "wait_kind", "possible_cached_tokens"),
 )

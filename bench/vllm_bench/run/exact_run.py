@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..crew.started import allowed_cores, choose_workers, cores_for
 from ..errors import BenchError
 from ..program import Used, run_to_end
 from ..script import ROOT
 from ..simulator import simulator
-from .crew import allowed_cores, choose_workers, cores_for
 
 
 class CalibrationError(BenchError):

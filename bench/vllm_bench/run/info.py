@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..crew.runner import RunResult
+from ..crew.tally import MOST_NAME
 from ..plan.drawing.texts import prompts_seed
 from ..plan.plan import Plan
 from ..plan.times import schedule_seed
@@ -19,8 +21,6 @@ from ..prompts.prompt import together
 from ..records.run_info import ClockPair, RunInfo
 from ..records.text import masked_in
 from ..vllm.server import Model, Server
-from .runner import RunResult
-from .tally import MOST_NAME
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -13,6 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..crew.ending import Enough
+from ..crew.judged import Kept, RunFiles
+from ..crew.runner import RunResult, Watch, run_plan
+from ..crew.started import started_by, workers_for
+from ..crew.worker import CrewMaker, RunError
 from ..interrupts import Interrupts
 from ..live.progress import Progress, Title
 from ..live.view import progress_view
@@ -27,7 +32,6 @@ from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
 from ..watch.profile import Profile
 from ..watch.samplers import Samplers, Wanted
-from .crew import RunError, workers_for
 from .folder import (
     check_folder,
     leaving_no_empty,
@@ -47,7 +51,6 @@ from .prepare import (
     server_of,
 )
 from .resume import complete_runs, continued
-from .runner import Enough, Kept, RunResult, Watch, run_plan
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
 BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
@@ -69,6 +72,7 @@ class Session:
     wait_s: float  # how long to wait for a server
     give_up_s: float  # how long a server may turn every request away, before the run is ended
     workers: int | None  # sending processes; None: as many as suit the load and the cores
+    made_crew: CrewMaker | None = None  # who sends; None: processes of this machine
     tokens: bool  # write each token's stamp
     server_metrics: bool
     telemetry_command: str | None
@@ -222,9 +226,7 @@ class Session:
         return self.folder / "plans" / f"{plan.run_id}.csv"
 
     def _run(self, job: Job, plan: Plan, number: int, total: int) -> RunStatus:
-        workers = workers_for(plan, self.workers)
-        chose = f" ({workers} sending processes)" if workers > 1 else ""
-        self.say(f"[{number}/{total}] {plan.run_id}{chose}")
+        self.say(f"[{number}/{total}] {plan.run_id}{self._senders_of(plan)}")
         samplers = self._samplers(job, plan)
         title = Title(number, total, plan.scenario.name, plan.words, plan.run_id)
         view = progress_view(self.screen, title, samplers.server_says, plain=self.plain)
@@ -244,15 +246,18 @@ class Session:
 
             enough = self.enough(plan) if self.enough else None
             watch = Watch(self._say_connected, on_start, shown, ctrl_c, self.give_up_s, enough)
-            result = self._recorded(job, plan, workers, watch, samplers)
+            result = self._recorded(job, plan, watch, samplers)
         for note in result.notes:
             self.say(f"  {note}")
         # After a Ctrl-C during the last replies this run is complete, and no other one starts.
         return "interrupted" if self.interrupts() else result.status
 
-    def _recorded(
-        self, job: Job, plan: Plan, workers: int, watch: Watch, samplers: Samplers
-    ) -> RunResult:
+    def _senders_of(self, plan: Plan) -> str:
+        """Return in how many processes a plan is sent, for people; empty: in one."""
+        workers = 1 if self.made_crew else workers_for(plan, self.workers)
+        return f" ({workers} sending processes)" if workers > 1 else ""
+
+    def _recorded(self, job: Job, plan: Plan, watch: Watch, samplers: Samplers) -> RunResult:
         """Make one run and write its files. Raises RunError, OSError, KeyboardInterrupt.
 
         Plan and JSON are written before the first request (`status: running`), the JSON again
@@ -275,7 +280,8 @@ class Session:
         kept = Kept(self.folder / "tokens" if self.tokens else None, self.texts)
         own = dataclasses.replace(watch, on_start=on_start)
         try:
-            result = run_plan(plan, self._rows(plan), kept, workers, own)
+            files = RunFiles(plan, self._rows(plan), kept)
+            result = run_plan(plan, files, self.made_crew or started_by(self.workers), own)
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(

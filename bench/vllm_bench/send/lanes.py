@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from ..plan.dealt.own import ALL, Own
 from ..plan.share import NS_PER_S, PlannedRequest, Target
 from ..reply.back_off import turned_away, wait_s
 from ..reply.exchange import Exchange, Failure
@@ -144,11 +145,10 @@ class Lanes:
         self,
         target: Target,
         report: Callable[[object], None],
-        first: int = 0,
-        step: int = 1,
+        numbers: Own = ALL,
         streams: Streams | None = None,
     ) -> None:
-        """Lanes are made later; their numbers are `first`, `first + step`, and so on.
+        """Lanes are made later, with these numbers.
 
         `streams` are the process's, where it has several shares. `report` gets each `Segment` of a
         reply that goes on, and each exchange that ended, as its last segment and itself.
@@ -162,14 +162,13 @@ class Lanes:
         self._patience_ns = target.timeouts.shortest_ns
         self.streams = streams or Streams()
         self._all: list[Lane] = []
-        self._next_index, self._step = first, step
+        self._numbers = numbers
         self._opening: set[asyncio.Task[None]] = set()
         self.in_flight = 0
         self.connections_opened = 0  # at the time of a request instead of before
 
     def add(self) -> Lane:
-        lane = Lane(self._next_index, self)
-        self._next_index += self._step
+        lane = Lane(self._numbers.number(len(self._all)), self)
         self._all.append(lane)
         return lane
 

@@ -19,7 +19,8 @@ HURRY = 1000  # with this many messages waiting there is no pause
 IDLE_S = 0.02  # sleep of an empty outbox: a wake-up per message would cost the loop time
 MOST_WAITING = 64_000_000  # bytes that wait for the parent; then the loop waits, too
 
-Command = Literal["stop", "cancel"]
+# `drain`: no new requests, since all that were to be measured have ended.
+Command = Literal["stop", "drain", "cancel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """To the parent: the last message."""
+    """To the parent: a sending process has ended; its last message."""
 
     end_ns: int
     wall_s: float
@@ -66,6 +67,7 @@ class Finished:
     peak_memory_bytes: int
     cpu_s: float  # since the process began
     clock: ClockFacts  # from the start on
+    sender: int = 0  # which of the sending processes of its machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Pulse:
     cpu_share: float  # of one core; above 1 if several threads ran at once
     lags_us: bytes  # uint32 each, one for every tick
     replying: bool = False  # whether any reply is under way
+    sender: int = 0  # which of the sending processes of its machine
 
 
 class Outbox:
@@ -147,7 +150,7 @@ def _size_of(message: object) -> int:
     """Return about what a message's segments take; all else is small."""
     if isinstance(message, tuple):
         return sum(map(_size_of, message))
-    return message.memory_bytes if isinstance(message, Segment) else 0
+    return int(getattr(message, "memory_bytes", 0))
 
 
 def _packed(message: object) -> object:

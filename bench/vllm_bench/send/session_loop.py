@@ -38,7 +38,7 @@ class SessionLoop:
         begins_ns: Sequence[int] = (),
         end_ns: int | None = None,
     ) -> None:
-        """`take` gives the number of a stream's next play; None: no more.
+        """`take` gives a ticket for a stream's next play; None: no more.
 
         `end_ns`: when no turn goes any more; None: each play goes on to its end.
         """
@@ -87,7 +87,7 @@ class SessionLoop:
     async def _by_the_clock(self, start_ns: int, due_ns: Sequence[int]) -> None:
         for place, due in enumerate(due_ns):
             await sleep_until(start_ns + due - 2 * REOPEN_NS)
-            number = self._share.first_play + place * self._share.play_step
+            number = self._share.play_numbers.number(place)
             self._start(Play(self._plays, number, Stream(None), start_ns + due), None)
         self._begun()
 
@@ -105,8 +105,9 @@ class SessionLoop:
 
     def _begin(self, stream: Stream, due_ns: int, lane: Lane | None = None) -> None:
         """Begin a stream's next play, if there is one and sending wasn't stopped."""
-        number = None if self._stopping else self._take()
-        if number is not None:
+        ticket = None if self._stopping else self._take()
+        if ticket is not None:
+            number = self._share.play_numbers.number(ticket)
             self._start(Play(self._plays, number, stream, due_ns), lane)
         else:
             self._put_back(lane)

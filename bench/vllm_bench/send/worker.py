@@ -116,7 +116,7 @@ async def _work(
 
 
 def _lanes_of(share: Share, outbox: Outbox, streams: Streams) -> Lanes:
-    lanes = Lanes(share.target, outbox.put, share.first_lane, share.lane_step, streams)
+    lanes = Lanes(share.target, outbox.put, share.lane_numbers, streams)
     for _ in range(share.lanes):
         lanes.add()
     return lanes

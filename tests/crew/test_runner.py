@@ -14,19 +14,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.crew import ending, runner
+from vllm_bench.crew.health import WorkerHealth
+from vllm_bench.crew.inbox import Inbox
+from vllm_bench.crew.runner import _AwakeClock, _Run
+from vllm_bench.crew.started import Processes
+from vllm_bench.crew.worker import Worker
 from vllm_bench.live.progress import Progress
 from vllm_bench.plan.plan import Plan
 from vllm_bench.records.run_info import ClockPair
-from vllm_bench.run import runner
-from vllm_bench.run.client_health import WorkerHealth
-from vllm_bench.run.crew import Worker
-from vllm_bench.run.inbox import Inbox
-from vllm_bench.run.runner import _AwakeClock, _Run
 from vllm_bench.send.outbox import Alive, Ready
 from vllm_bench.send.tickets import Tickets
 
 from tests.plan.test_classes import plans
 from tests.support.made_plans import made_plan
+
+WATCH: Any = SimpleNamespace(above=None)
 
 
 class Crew:
@@ -39,17 +42,19 @@ class Crew:
         self.killed: list[int] = []
         self.workers = [self._worker(number) for number in range(size)]
         nobody: Any = SimpleNamespace(sessions=SimpleNamespace(not_sent=lambda part: 0))
-        self.run = _Run(plan, self.workers, Progress(planned=1, started_s=0.0), nobody)
+        crew = Processes(plan, [self.tickets])
+        crew.workers = self.workers
+        self.run = _Run(plan, crew, Progress(planned=1, started_s=0.0), nobody, WATCH)
 
     def _worker(self, number: int) -> Worker:
         ours = self.pipes[number][0]
-        process: Any = SimpleNamespace(kill=lambda: self.killed.append(number))
-        health = WorkerHealth(number, None, 1)
-        return Worker(process, self.orders[number][1], ours, Inbox(ours), [self.tickets], health)
+        health, orders = WorkerHealth(number, None, 1), self.orders[number][1]
+        name, kill = f"sending process {number}", lambda: self.killed.append(number)
+        return Worker(name, orders, ours, Inbox(ours), [health], kill)
 
     @property
     def lost(self) -> list[bool]:
-        return [worker.health.lost for worker in self.workers]
+        return [worker.senders[0].lost for worker in self.workers]
 
     def close(self) -> None:
         self.tickets.close()
@@ -73,6 +78,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     made.time, made.perf_counter_ns = time.time, time.perf_counter_ns  # type: ignore[attr-defined]
     monkeypatch.setattr(runner, "time", made)
+    monkeypatch.setattr(ending, "time", made)
     return made
 
 
@@ -155,7 +161,7 @@ def test_after_everything_was_cut_off_nobody_waits_long_for_a_frozen_one(
     crew: Crew, clock: Clock
 ) -> None:
     say_something(crew, 0, 1)
-    crew.run._pass_on(2)
+    crew.run._ending.pass_on(2)
     pass_time(crew, clock, 2.0)
     assert crew.killed == []
     say_something(crew, 1)
@@ -235,12 +241,12 @@ def asking(crew: Crew, answers: list[str | None]) -> list[float]:
         return answers.pop(0)
 
     for _ in list(answers):
-        crew.run._end_if_enough(enough, [])
+        crew.run._ending.if_enough(enough, [])
     return asked
 
 
 def test_a_run_that_has_shown_enough_is_ended_once_and_isnt_interrupted(crew: Crew) -> None:
-    crew.run._measuring = True
+    crew.run._ending.begin()
     assert len(asking(crew, [None, "enough of it", "again"])) == 2
     for worker in crew.workers:
         worker.tell_rest()
@@ -271,6 +277,6 @@ def test_an_open_loops_tail_is_cut_off_and_nothing_that_streams_measure_beside_i
     for index in range(3):
         found.run._count_down(plan.parts[0].of * index + plan.parts[0].place)
     found.run._note_phase()
-    assert found.run._draining
-    assert (found.run._cancel_at_s < float("inf")) == cut_off
+    assert found.run._ending._draining
+    assert (found.run._ending._cancel_at_s < float("inf")) == cut_off
     found.close()

@@ -30,6 +30,12 @@ class WorkerHealth:
     cpu_s: float | None = None
     clock: ClockFacts | None = None
     lost: bool = False
+    machine: str | None = None  # None: the only one
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come from it."""
+        return self.lost or self.clock is not None
 
     def add(self, pulse: Pulse) -> None:
         self.lags_us.frombytes(pulse.lags_us)
@@ -44,6 +50,7 @@ class WorkerHealth:
     def facts(self) -> dict[str, Any]:
         return {
             "worker": self.number,
+            **({"machine": self.machine} if self.machine else {}),
             "own_core": self.core,
             "streams": self.streams,
             "connected_before_start": self.connected,

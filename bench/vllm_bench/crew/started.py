@@ -12,27 +12,24 @@ import fcntl
 import math
 import multiprocessing
 import os
-import select
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
+from typing import Any
 
-from ..errors import BenchError
 from ..interrupts import Interrupts, unheard_by_children
+from ..plan.part import Part
 from ..plan.plan import Plan
-from ..plan.share import NS_PER_S, Share
-from ..records.run_info import ClockPair
+from ..plan.share import Share
 from ..send.entry import send_shares
-from ..send.outbox import Command, Drop, Go
 from ..send.tickets import Tickets
-from .client_health import WorkerHealth
+from .health import WorkerHealth
 from .inbox import Inbox
+from .worker import CrewMaker, Worker
 
 START_LIMIT_S = 60.0  # for processes to start and connections to open
 END_LIMIT_S = 2.0  # for processes to end, together
@@ -42,46 +39,6 @@ HEAD_START_S = 0.05  # from the order to start to the start
 STREAMS_A_WORKER = 128
 RATE_A_WORKER = 500.0  # requests/s; with 100 chunks each, half of what a process can receive
 ROOM = 1 << 20  # bytes of results on their way, forty replies: Linux allows no more by default
-
-
-class RunError(BenchError):
-    """A run that could not start or go on; the text is one line for people."""
-
-
-Order = tuple[Share, ...] | Go | Drop | Command
-
-
-@dataclass(slots=True)
-class Worker:
-    """One sending process, as the parent sees it."""
-
-    process: BaseProcess
-    orders: Pipe
-    results: Pipe
-    inbox: Inbox  # of `results`
-    tickets: Sequence[Tickets]  # of each part of the plan; shared by all processes
-    health: WorkerHealth
-    roomy: bool = False  # whether its results' pipe holds many messages
-    heard_s: float | None = None  # when it last said something; None: nothing yet
-    untold: deque[Order] = field(default_factory=deque)
-
-    def tell(self, message: Order) -> None:
-        """Send it an order; if it has died, the end of its results shows that."""
-        self.untold.append(message)
-        self.tell_rest()
-
-    def tell_rest(self) -> None:
-        """Send it the orders that its pipe has room for: who waited here wouldn't read its results.
-
-        It may itself be waiting until they are read.
-        """
-        room = select.poll()
-        room.register(self.orders, select.POLLOUT)
-        try:
-            while self.untold and room.poll(0):
-                self.orders.send(self.untold.popleft())
-        except (BrokenPipeError, ConnectionResetError):
-            self.untold.clear()
 
 
 def choose_workers(streams: int, cores: int) -> int:
@@ -97,13 +54,17 @@ def workers_for(plan: Plan, asked: int | None) -> int:
 
     Each has at least one stream.
     """
-    streams = plan.level.concurrency
+    streams = plan.streams
     if streams is None:
-        streams = math.ceil((plan.request_rate or 0) / RATE_A_WORKER * STREAMS_A_WORKER)
+        rate = (plan.request_rate or 0) * plan.own_share
+        streams = math.ceil(rate / RATE_A_WORKER * STREAMS_A_WORKER)
     cores = len(allowed_cores()) or os.cpu_count() or 1
     caps = [part.level.concurrency or part.scenario.max_in_flight for part in plan.drawn]
-    most = sum(cap or part.measured for cap, part in zip(caps, plan.drawn, strict=True))
-    return min(asked or choose_workers(streams, cores), most)
+    most = sum(
+        part.own.below(cap) if cap else part.own_among(part.measured)
+        for cap, part in zip(caps, plan.drawn, strict=True)
+    )
+    return max(1, min(asked or choose_workers(streams, cores), most))
 
 
 def cores_for(workers: int, allowed: Sequence[int]) -> list[int | None]:
@@ -133,37 +94,88 @@ def keeping_off(cores: Sequence[int | None]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+class Processes:
+    """The sending processes of one machine: a crew."""
+
+    what = "sending processes"
+    head_start_s = HEAD_START_S
+
+    def __init__(self, plan: Plan, tickets: Sequence[Tickets]) -> None:
+        self.workers: list[Worker] = []
+        self._plan, self._tickets = plan, tickets  # of each part; shared by all processes
+
+    def begun(self) -> int:
+        """Return how many requests of closed loops have begun."""
+        return sum(tickets.taken() for tickets in self._tickets)
+
+    def due(self, part: Part) -> int:
+        """Return how many requests of a part should have a row, by those that have begun."""
+        taken = (t.taken() for p, t in self._parts if p.place == part.place)
+        return part.due(next(taken))
+
+    @property
+    def _parts(self) -> Iterator[tuple[Part, Tickets]]:
+        return zip(self._plan.drawn, self._tickets, strict=True)
+
+    def to_measure(self) -> list[int]:
+        """Return, of each process, how many requests by the clock it is to measure."""
+        tailed, count = [part for part in self._plan.drawn if part.has_tail], len(self.workers)
+        return [
+            sum(part.own.every(number, count).below(part.measured) for part in tailed)
+            for number in range(count)
+        ]
+
+    def owner(self, part: Part, number: int) -> int:
+        """Return which process sends request `number` of a part by the clock."""
+        return part.own.at(number) % len(self.workers)
+
+    def take(self, worker: Worker, message: object) -> None:
+        """Nothing: `Alive` asks for nothing, it was heard."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing: processes are told one by one."""
+        return {}
+
+
+def started_by(workers: int | None) -> CrewMaker:
+    """Return how to start a plan's crew: so many processes; None: as many as suit it."""
+    return lambda plan, interrupts: started_crew(plan, workers_for(plan, workers), interrupts)
+
+
 @contextmanager
-def started_crew(plan: Plan, workers: int, interrupts: Interrupts) -> Iterator[list[Worker]]:
+def started_crew(plan: Plan, workers: int, interrupts: Interrupts) -> Iterator[Processes]:
     """Start the processes, each with its share; end them on exit.
 
     Raises OSError where no tickets can be made, KeyboardInterrupt where a signal comes meanwhile.
     """
     cores = cores_for(workers, allowed_cores())
     tickets = [Tickets(part.most_tickets) for part in plan.drawn]
-    crew: list[Worker] = []
+    crew = Processes(plan, tickets)
+    processes: list[BaseProcess] = []
     limit_s = 0.0  # what breaks off has nothing to wait for
     try:
         resource_tracker.ensure_running()  # starting it would let signals through
         for number, core in enumerate(cores):
             with interrupts.counted(), unheard_by_children():
-                crew.append(_start(number, core, tickets))
+                process, worker = _start(number, core, tickets)
+                processes.append(process)
+                crew.workers.append(worker)
             interrupts.check()
-        for worker in crew:  # they load their modules side by side
-            _hand_over(worker, plan.shares(worker.health.number, workers))
+        for number, worker in enumerate(crew.workers):  # they load their modules side by side
+            _hand_over(worker, plan.shares(number, workers))
         with keeping_off(cores):
             yield crew
         limit_s = END_LIMIT_S
     finally:
         for each in tickets:
             each.close()
-        _end(crew, limit_s)
+        _end(crew.workers, processes, limit_s)
 
 
 def _hand_over(worker: Worker, shares: tuple[Share, ...]) -> None:
     """Send a process its shares; one that doesn't take them is killed, which shows as its end."""
-    worker.health.streams = sum(share.lanes for share in shares)
-    late = threading.Timer(START_LIMIT_S, worker.process.kill)
+    worker.senders[0].streams = sum(share.lanes for share in shares)
+    late = threading.Timer(START_LIMIT_S, worker.kill)
     late.daemon = True
     late.start()
     try:
@@ -172,21 +184,7 @@ def _hand_over(worker: Worker, shares: tuple[Share, ...]) -> None:
         late.cancel()
 
 
-def start_all(crew: list[Worker], spread_s: float) -> ClockPair:
-    """Choose the start: late enough for the order to reach all processes in time.
-
-    The streams of a closed loop begin during `spread_s`.
-    """
-    wall_s, now_ns = time.time(), time.perf_counter_ns()
-    start = ClockPair(
-        wall_s=wall_s + HEAD_START_S, monotonic_ns=now_ns + int(HEAD_START_S * NS_PER_S)
-    )
-    for worker in crew:
-        worker.tell(Go(start.monotonic_ns, int(spread_s * NS_PER_S)))
-    return start
-
-
-def _start(number: int, core: int | None, tickets: Sequence[Tickets]) -> Worker:
+def _start(number: int, core: int | None, tickets: Sequence[Tickets]) -> tuple[BaseProcess, Worker]:
     context = multiprocessing.get_context("spawn")
     their_orders, orders = context.Pipe(duplex=False)
     results, their_results = context.Pipe(duplex=False)
@@ -196,8 +194,9 @@ def _start(number: int, core: int | None, tickets: Sequence[Tickets]) -> Worker:
     process.start()
     their_orders.close()  # so that the pipes end with the child
     their_results.close()
-    health, inbox = WorkerHealth(number, core, streams=0), Inbox(results)
-    return Worker(process, orders, results, inbox, tickets, health, _widened(results))
+    name, health = f"sending process {number}", WorkerHealth(number, core, streams=0)
+    inbox, kill, roomy = Inbox(results), process.kill, _widened(results)
+    return process, Worker(name, orders, results, inbox, [health], kill, roomy=roomy)
 
 
 def _widened(pipe: Pipe) -> bool:
@@ -210,15 +209,15 @@ def _widened(pipe: Pipe) -> bool:
         return False
 
 
-def _end(crew: list[Worker], limit_s: float) -> None:
+def _end(crew: Sequence[Worker], processes: Sequence[BaseProcess], limit_s: float) -> None:
     """Let the processes end, and kill those that haven't within this time, all together."""
     for worker in crew:
         worker.orders.close()  # cuts off requests in flight
         worker.results.close()
     give_up_s = time.monotonic() + limit_s
-    for worker in crew:
-        worker.process.join(max(0.0, give_up_s - time.monotonic()))
-    for worker in crew:
-        worker.process.kill()
-    for worker in crew:
-        worker.process.join()
+    for process in processes:
+        process.join(max(0.0, give_up_s - time.monotonic()))
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from vllm_bench.run.client_health import clock_facts
+from vllm_bench.crew.health import clock_facts
 from vllm_bench.wire.clock import ClockFacts
 
 S = 1_000_000_000

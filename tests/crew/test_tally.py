@@ -6,26 +6,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from vllm_bench.crew.judged import Kept, RunFiles
+from vllm_bench.crew.tally import MOST_MODELS, MOST_NAME, OTHER_MODELS, Tally
 from vllm_bench.live.progress import progress_of
-from vllm_bench.records.request_record import RecordWriter, read_rows
+from vllm_bench.plan.plan import Plan
+from vllm_bench.records.request_record import read_rows
 from vllm_bench.reply.exchange import Exchange, Segment
-from vllm_bench.run.tally import MOST_MODELS, MOST_NAME, OTHER_MODELS, Tally
 
 from tests.support.far_end import delta, event, good_stream
 from tests.support.made_plans import made_plan
 
 
+def files(plan: Plan, rows: Path) -> RunFiles:
+    """Return the files of a run, with the stamps of its tokens."""
+    return RunFiles(plan, rows, Kept(tokens=rows.parent))
+
+
 def tallied(path: Path, models: Sequence[object]) -> Tally:
     """Return a tally of replies that name these models."""
     plan = made_plan(len(models), num_requests=len(models), concurrencies=[1])
-    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), RecordWriter(path))
-    tally.begin(0, None)
+    kept = files(plan, path)
+    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), kept)
+    tally.begin(0)
     for index, model in enumerate(models):
         stream = event({"model": model, "choices": []}) + b"".join(good_stream())
         made = Exchange(index, 0, 0, 0, t_end_ns=9, http_status=200, reads=[(5, stream)])
         made.content_type = "text/event-stream"
         tally.end(made)
     tally.write()
+    kept.close()
     return tally
 
 
@@ -56,8 +65,9 @@ def test_a_reply_that_breaks_a_bound_is_told_once_and_has_its_row(
 ) -> None:
     plan = made_plan(2, num_requests=2, concurrencies=[1])
     path = tmp_path / "r.csv"
-    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), RecordWriter(path))
-    tally.begin(0, tmp_path)
+    kept = files(plan, path)
+    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), kept)
+    tally.begin(0)
     parts = [Segment(0, 200, [(5, chunk)]).packed() for chunk in BROKEN[kind]]
     told = [failure for failure in map(tally.segment, parts) if failure is not None]
     assert [failure.kind for failure in told] == [kind]
@@ -68,7 +78,7 @@ def test_a_reply_that_breaks_a_bound_is_told_once_and_has_its_row(
     assert tally.segment(Segment(1, 200, [(5, b"".join(good_stream()))]).packed()) is None
     tally.end(good)
     tally.write()
-    tally.close()
+    kept.close()
     assert read_rows(path)["error_kind"].tolist() == [kind, None]
 
 
@@ -91,8 +101,9 @@ def test_no_reply_takes_the_others_along(tmp_path: Path) -> None:
     count = 2 * len(ODD_REPLIES)
     plan = made_plan(count, num_requests=count, concurrencies=[1])
     path = tmp_path / "r.csv"
-    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), RecordWriter(path))
-    tally.begin(0, tmp_path)
+    kept = files(plan, path)
+    tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), kept)
+    tally.begin(0)
     for index in range(count):
         stream = b"".join(good_stream()) if index % 2 else ODD_REPLIES[index // 2]
         tally.segment(Segment(index, 200, [(5, stream)]).packed())
@@ -100,7 +111,7 @@ def test_no_reply_takes_the_others_along(tmp_path: Path) -> None:
         made.content_type = "text/event-stream"
         tally.end(made)
     tally.write()
-    tally.close()
+    kept.close()
     kinds = read_rows(path)["error_kind"].tolist()
     assert kinds[1::2] == [None] * len(ODD_REPLIES)
     assert None not in kinds[::2]

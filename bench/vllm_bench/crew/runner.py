@@ -1,0 +1,417 @@
+"""Runs one plan: starts who sends it, reads their results, ends them in time.
+
+This is the parent's side. It is off the timing path: if it is late, no stamp changes. Rows are on
+disk within a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any, Protocol
+
+from ..interrupts import Interrupts
+from ..live.progress import Progress, progress_of
+from ..plan.plan import Plan
+from ..plan.share import NS_PER_S
+from ..records.run_info import ClockPair, RunStatus
+from ..reply.exchange import Exchange, PackedSegment
+from ..send.outbox import Broke, Connected, Drop, Finished, Go, Pulse, Ready
+from .ending import Ending, Enough
+from .health import health_facts
+from .judged import Judged, Sink
+from .tally import Tally
+from .unmeasured import Unmeasured
+from .worker import Crew, CrewMaker, RunError, Worker
+
+START_LIMIT_S = 60.0  # for processes to start and connections to open
+POLL_S = 0.2  # rows wait at most this long to be written
+GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
+GRACE_S = 5.0  # for what is under way of a run that has broken
+FROZEN_S = 10.0  # without a word of a process that should send one each second
+HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
+
+
+class Above(Protocol):
+    """The run over several machines that a run on one of them is a part of."""
+
+    def manned(self, crew: Crew) -> None:
+        """These send here."""
+
+    def ready(self) -> None:
+        """Everything here waits for the start."""
+
+    def go(self) -> Go | None:
+        """Return the start, once it is known: late enough for all machines."""
+
+    def draining(self) -> bool:
+        """Whether all that was to be measured has ended, on all machines."""
+
+    def hear(self, sender: int, message: object) -> None:
+        """A sending process has said something of itself, or (RunError) was lost."""
+
+    def over(self, progress: Progress) -> None:
+        """All of it was sent, and handed to the sink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the script is called for, and how it asks for the end."""
+
+    on_connected: Callable[[int, str | None], None]  # streams connected, first problem
+    on_start: Callable[[ClockPair, dict[str, Any]], None]  # when, and how: see Plan.start_facts
+    on_progress: Callable[[Progress], None]
+    interrupts: Interrupts
+    give_up_s: float  # after how long of nothing but requests turned away the server is gone
+    enough: Enough | None = None
+    above: Above | None = None  # None: the run is whole
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    status: RunStatus
+    clock_start: ClockPair
+    clock_end: ClockPair
+    start: dict[str, Any]  # see Plan.start_facts
+    num_requests: int  # those that should have a row
+    by_class: dict[str, int]  # the same of each class
+    progress: Progress
+    fingerprint: str | None
+    replied_as: dict[str, int]  # replies by the model that they name
+    client_health: dict[str, Any]
+    unmeasured: Unmeasured
+    sessions: dict[str, Any]  # empty: the run has none
+    notes: tuple[str, ...]
+
+
+def run_plan(plan: Plan, sink: Sink, made_crew: CrewMaker, watch: Watch) -> RunResult:
+    """Run the plan, and hand each request that has ended to the sink, which is closed at the end.
+
+    Raises RunError where a worker can't start, OSError where files can't be written,
+    KeyboardInterrupt where a signal comes before there is anything to lose; later ones are only
+    counted, and end the run.
+    """
+    # The sink first and last: while the rows' file is open, the run doesn't look like a killed one.
+    with closing(sink), made_crew(plan, watch.interrupts) as crew:
+        watch.interrupts.count_from_now_on()
+        progress = progress_of(plan, crew.begun, time.perf_counter_ns() / 1e9)
+        tally = Tally(plan, progress, sink)
+        if watch.above is not None:
+            watch.above.manned(crew)
+        run = _Run(plan, crew, progress, tally, watch)
+        if run.get_ready() and (begun := run.agree()):
+            start, how = begun
+            watch.on_start(start, how)
+            tally.begin(start.monotonic_ns)
+            run.begin(start, how)
+        return run.follow()
+
+
+class _Run:
+    """One run while it goes on."""
+
+    def __init__(
+        self, plan: Plan, crew: Crew, progress: Progress, tally: Tally, watch: Watch
+    ) -> None:
+        self._plan = plan
+        self._crew = crew
+        self._progress = progress
+        self._tally = tally
+        self._watch = watch
+        self._start = _now()
+        self._how: dict[str, Any] = {}
+        self._measuring = False  # from the start on
+        self._working = {worker.results: worker for worker in crew.workers}
+        self._left = crew.to_measure()
+        self._has_tail = any(part.has_tail for part in plan.drawn)
+        self._connected: list[Connected] = []
+        self._ready = 0
+        self._finished: list[Finished] = []
+        self._lost: list[str] = []  # how each worker was lost
+        self._awake = _AwakeClock()
+        self._ending = Ending(plan, progress, self._tell)
+
+    def get_ready(self) -> bool:
+        """Wait for connections and for the warm-up; False: the user asked to stop.
+
+        Raises RunError where a worker dies or doesn't come up, KeyboardInterrupt where a signal
+        comes before anything was sent.
+        """
+        workers = len(self._crew.workers)
+        while self._ready < workers:
+            connecting = len(self._connected) < workers
+            self._listen()
+            if self._ending.why:
+                raise RunError(self._ending.why)
+            if self._progress.stopping:
+                if connecting:  # nothing was sent
+                    raise KeyboardInterrupt
+                return False
+            if len(self._working) < workers:
+                raise RunError(f"{self._lost[0]} before the start")
+            if connecting and len(self._connected) == workers:
+                problem = next((c.problem for c in self._connected if c.problem), None)
+                self._watch.on_connected(sum(c.connected for c in self._connected), problem)
+                self._note_phase()
+            elif connecting and self._awake.s > START_LIMIT_S:
+                raise RunError(f"not all {self._crew.what} were ready after {START_LIMIT_S:g} s")
+        return True
+
+    def agree(self) -> tuple[ClockPair, dict[str, Any]] | None:
+        """Choose the start, late enough for the order to reach all in time, and give that order.
+
+        The streams of a closed loop begin during a spread. None: the user asked to stop.
+        """
+        above, how = self._watch.above, dict[str, Any]()
+        if above is None:
+            how = self._plan.start_facts(self._tally.unmeasured.warmup_latency_s)
+            start_ns = time.perf_counter_ns() + int(self._crew.head_start_s * NS_PER_S)
+            go = Go(start_ns, int(how.get("start_spread_s", 0.0) * NS_PER_S))
+        else:
+            above.ready()
+            while (told := above.go()) is None:
+                self._listen()
+                if self._progress.stopping:
+                    return None
+            go = told
+        for worker in self._crew.workers:
+            worker.tell(go)
+        return _at(go.start_ns), how
+
+    def begin(self, start: ClockPair, how: dict[str, Any]) -> None:
+        self._start, self._how, self._measuring = start, how, True
+        self._ending.begin()
+        self._progress.started_s = start.monotonic_ns / 1e9
+        self._progress.phase = ""
+
+    def follow(self) -> RunResult:
+        """Receive from the workers until each has finished or died."""
+        roomy = all(worker.roomy for worker in self._crew.workers)
+        while self._working:
+            self._listen()
+            if roomy:
+                time.sleep(GATHER_S)
+        if self._watch.above is not None:
+            self._watch.above.over(self._progress)
+        return self._result()
+
+    def _listen(self) -> None:
+        """Pass on Ctrl-C, and receive what the workers have sent meanwhile."""
+        watch = self._watch
+        self._ending.pass_on(watch.interrupts())
+        for worker in self._working.values():
+            if worker.untold:
+                worker.tell_rest()
+        try:
+            for results in wait(list(self._working), POLL_S):
+                self._take_all(self._working[results])  # type: ignore[index]
+        finally:
+            rows = self._tally.write()
+        self._ending.if_enough(watch.enough, rows)
+        self._ending.if_gone(watch.give_up_s, self._tally.unmeasured.last_error)
+        if watch.above is not None and watch.above.draining():
+            self._ending.drain()
+        self._awake.look()
+        self._kill_frozen()
+        watch.on_progress(self._progress)
+
+    def _take_all(self, worker: Worker) -> None:
+        messages = worker.inbox.take()
+        if messages is None:
+            self._lose(worker, "died")
+            return
+        worker.heard_s = self._awake.s
+        for message in messages:
+            self._take(worker, worker.ours(message))
+        if all(sender.lost for sender in worker.senders):
+            self._lose(worker, "lost all its sending processes")
+        elif all(sender.ended for sender in worker.senders):
+            del self._working[worker.results]
+
+    def _kill_frozen(self) -> None:
+        """Go on without one that says nothing: it was stopped, or its loop never ends."""
+        patience_s = HURRY_S if self._ending.cancelled else FROZEN_S
+        for worker in list(self._working.values()):
+            if worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s:
+                worker.kill()
+                self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
+
+    def _lose(self, worker: Worker, what: str) -> None:
+        self._lost.append(f"{worker.name} {what}")
+        worker.lose()
+        del self._working[worker.results]
+        place = self._place(worker)
+        self._left[place] = 0  # nobody sends these: the others needn't wait
+        if self._watch.above is not None:
+            self._watch.above.hear(place, RunError(self._lost[-1]))
+        self._note_phase()
+
+    def _place(self, worker: Worker) -> int:
+        return next(n for n, one in enumerate(self._crew.workers) if one is worker)
+
+    def _take(self, worker: Worker, message: object) -> None:
+        """Do what a message asks for."""
+        if isinstance(message, tuple):  # the end of a reply: its last segment, and itself
+            for part in message:
+                self._take(worker, part)
+        elif isinstance(message, PackedSegment):
+            excess = self._tally.segment(message)
+            if excess is not None:
+                worker.tell(Drop(message.request_index, excess))
+        elif isinstance(message, Exchange):
+            self._ended(self._tally.end(message))
+        elif isinstance(message, Judged):
+            self._tally.add(message, message.stamps)
+            self._ended(message)
+        elif isinstance(message, Connected):
+            worker.senders[0].connected = message.connected
+            self._connected.append(message)
+        elif isinstance(message, Ready):
+            self._ready += 1
+        elif isinstance(message, Pulse | Finished):
+            self._hear(worker, message)
+        elif isinstance(message, Broke):
+            self._break(worker, message)
+        else:
+            self._crew.take(worker, message)
+
+    def _break(self, worker: Worker, message: Broke) -> None:
+        what = f"{worker.name} broke off ({message.text}): what it had under way has no row"
+        self._ending.break_off(what, GRACE_S)
+        if self._watch.above is not None:
+            self._watch.above.hear(self._place(worker), message)
+
+    def _hear(self, worker: Worker, message: Pulse | Finished) -> None:
+        """Take what a sending process says of itself."""
+        sender = worker.senders[message.sender]
+        if self._watch.above is not None:
+            self._watch.above.hear(self._place(worker), message)
+        if isinstance(message, Pulse):
+            sender.add(message)
+            if message.replying:
+                self._ending.note_presence(away=False)
+            self._progress.recent.pulse(message, self._start.monotonic_ns)
+            return
+        sender.end(message)
+        self._finished.append(message)
+
+    def _ended(self, one: Judged) -> None:
+        self._ending.note_presence(away=one.away)
+        if one.role == "measured":
+            self._count_down(one.record.request_index)
+        self._note_phase()
+
+    def _count_down(self, index: int) -> None:
+        part = self._plan.part(index)
+        if part.has_tail:
+            self._left[self._crew.owner(part, index // part.of)] -= 1
+
+    def _note_phase(self) -> None:
+        """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
+        progress, plan = self._progress, self._plan
+        if not self._measuring:
+            if plan.warmups and not progress.stopping:  # requests cut off then count as failed
+                sent = self._tally.unmeasured
+                warmed = sent.warmup + sent.priming
+                progress.phase = f"warming up {warmed}/{plan.warmups}"
+        elif self._has_tail and not any(self._left) and self._watch.above is None:
+            self._ending.drain()
+
+    def _tell(self, command: object) -> None:
+        for worker in self._working.values():
+            worker.tell(command)
+
+    def _result(self) -> RunResult:
+        last = max(self._finished, key=lambda f: f.end_ns, default=None)
+        tally, crew = self._tally, self._crew
+        senders = [sender for worker in crew.workers for sender in worker.senders]
+        health = health_facts(senders, self._start.monotonic_ns)
+        return RunResult(
+            status=self._status(),
+            clock_start=self._start,
+            clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns) if last else _now(),
+            start=self._how,
+            num_requests=sum(due for _, due in self._due()),
+            by_class={name: due for name, due in self._due() if name},
+            progress=self._progress,
+            fingerprint=tally.fingerprint,
+            replied_as=tally.replied_as,
+            client_health={**health, **tally.read_times.facts(), **crew.facts()},
+            unmeasured=tally.unmeasured,
+            sessions=tally.sessions.facts(),
+            notes=self._notes(),
+        )
+
+    def _status(self) -> RunStatus:
+        if self._ending.why or not self._finished:
+            return "failed"
+        progress = self._progress
+        missing = (
+            progress.ended < sum(due for _, due in self._due()) or progress.errors["cancelled"]
+        )
+        early = progress.stopped_s < (self._plan.duration_s or 0.0)
+        if not progress.stopping or not (missing or early):
+            return "complete"
+        return "interrupted" if self._ending.enough is None else "stopped"
+
+    def _due(self) -> Iterator[tuple[str | None, int]]:
+        """Yield how many requests of each part should have a row; by time: all that began.
+
+        Of a session that began, each turn counts, but for those that a failure kept from being
+        sent.
+        """
+        sessions = self._tally.sessions
+        for part in self._plan.drawn:
+            due = self._crew.due(part) - sessions.not_sent(part)
+            # How many turns there were to be is only known where all are sent.
+            yield part.name, sessions.rows[part.place] if self._plan.cuts_plays(part) else due
+
+    def _notes(self) -> tuple[str, ...]:
+        died = (
+            f"{len(self._lost)} of {len(self._crew.workers)} {self._crew.what} died, and their "
+            f"share of the load with them: {', '.join(self._lost)}"
+        )
+        together = (
+            "the streams started together: without a request that warmed the server up, no latency "
+            "is known over which to spread them"
+        )
+        wanted = self._plan.scenario.start == "staggered"
+        burst = wanted and self._how.get("start") == "together"
+        return (
+            *self._tally.unmeasured.notes,
+            *((together,) if burst else ()),
+            *((died,) if self._lost else ()),
+            *filter(None, (self._ending.why, self._ending.enough)),
+        )
+
+
+def _now() -> ClockPair:
+    return _at(time.perf_counter_ns())
+
+
+def _at(monotonic_ns: int) -> ClockPair:
+    """Return an instant near now on both clocks."""
+    ahead_ns = monotonic_ns - time.perf_counter_ns()
+    return ClockPair(wall_s=time.time() + ahead_ns / NS_PER_S, monotonic_ns=monotonic_ns)
+
+
+class _AwakeClock:
+    """Counts the seconds that this process was awake.
+
+    Suspended itself (Ctrl-Z, a laptop's lid), it has heard nobody, and nobody is to blame.
+    """
+
+    def __init__(self) -> None:
+        self.s = 0.0
+        self._looked_s = time.monotonic()
+
+    def look(self) -> None:
+        """Count the time since the last look: a second of it at most, since looks are frequent."""
+        now_s = time.monotonic()
+        self.s += min(now_s - self._looked_s, 1.0)
+        self._looked_s = now_s

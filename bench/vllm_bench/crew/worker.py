@@ -1,0 +1,106 @@
+"""Who sends for a run, as the one who runs it sees them: processes here, or machines elsewhere."""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection as Pipe
+from typing import Any, Protocol
+
+from ..errors import BenchError
+from ..interrupts import Interrupts
+from ..plan.part import Part
+from ..plan.plan import Plan
+from ..plan.share import Share
+from ..send.outbox import Command, Drop, Go
+from .health import WorkerHealth
+from .inbox import Inbox
+
+Order = tuple[Share, ...] | Go | Drop | Command
+
+
+class RunError(BenchError):
+    """A run that could not start or go on; the text is one line for people."""
+
+
+def _as_it_is(message: Any) -> Any:
+    return message
+
+
+@dataclass(slots=True)
+class Worker:
+    """One sending process, or one machine of them."""
+
+    name: str  # for people: `sending process 0`
+    orders: Pipe
+    results: Pipe
+    inbox: Inbox  # of `results`
+    senders: list[WorkerHealth]  # of a process: its own
+    kill: Callable[[], None]
+    # Turns its clock's times into ours, in what it says, and ours into its, in what it is told.
+    ours: Callable[[Any], Any] = _as_it_is
+    theirs: Callable[[Any], Any] = _as_it_is
+    roomy: bool = False  # whether its results' pipe holds many messages
+    heard_s: float | None = None  # when it last said something; None: nothing yet
+    untold: deque[object] = field(default_factory=deque)
+
+    def tell(self, message: object) -> None:
+        """Send it an order; if it has died, the end of its results shows that."""
+        self.untold.append(self.theirs(message))
+        self.tell_rest()
+
+    def tell_rest(self) -> None:
+        """Send it the orders that its pipe has room for: who waited here wouldn't read its results.
+
+        It may itself be waiting until they are read.
+        """
+        room = select.poll()
+        room.register(self.orders, select.POLLOUT)
+        try:
+            while self.untold and room.poll(0):
+                self.orders.send(self.untold.popleft())
+        except (BrokenPipeError, ConnectionResetError):
+            self.untold.clear()
+
+    def lose(self) -> None:
+        """Note that nothing more will come from it."""
+        for sender in self.senders:
+            sender.lost = True
+
+
+class Crew(Protocol):
+    """Who sends a plan: each worker has its part of it, and waits for the start."""
+
+    what: str  # they are: `sending processes`
+    head_start_s: float  # from the order to start to the start
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Return all of them; a place in this list is a worker's number."""
+
+    def begun(self) -> int:
+        """Return how many requests of closed loops have begun."""
+
+    def due(self, part: Part) -> int:
+        """Return how many requests of a part should have a row, by those that have begun."""
+
+    def to_measure(self) -> list[int]:
+        """Return, of each worker, how many requests by the clock it is to measure.
+
+        Those alone that have a tail behind them.
+        """
+
+    def owner(self, part: Part, number: int) -> int:
+        """Return which worker sends request `number` of a part by the clock."""
+
+    def take(self, worker: Worker, message: object) -> None:
+        """Take what only this crew understands."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the run's JSON says of it, in `client_health`."""
+
+
+CrewMaker = Callable[[Plan, Interrupts], AbstractContextManager[Crew]]

@@ -1,0 +1,1 @@
+"""Machines that send one load together: found, dealt the plan, kept on one clock, and lost."""

@@ -1,0 +1,1 @@
+"""Who starts the foremen of a session: commands, Ray, or somebody by hand."""

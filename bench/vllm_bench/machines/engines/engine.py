@@ -1,0 +1,38 @@
+"""What starts the foremen of a session, and says where one ended that should not have."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...errors import BenchError
+
+
+class MachinesError(BenchError):
+    """Machines that don't come, or don't fit together; the text is one line for people."""
+
+
+class Engine(Protocol):
+    """Starts a foreman on each machine."""
+
+    def start(self, address: tuple[str, int], key: bytes) -> None:
+        """Have foremen dial this address with this key. Raises MachinesError."""
+
+    def ended(self) -> str | None:
+        """Return what has ended, and why, in words; None: all of them are there."""
+
+    def stop(self) -> None:
+        """Leave nothing running that was started here."""
+
+
+class ByHand:
+    """Somebody else starts the foremen."""
+
+    def start(self, address: tuple[str, int], key: bytes) -> None:
+        """Nothing: they come by themselves."""
+
+    def ended(self) -> str | None:
+        """Return nothing: nobody knows of them."""
+        return None
+
+    def stop(self) -> None:
+        """Nothing: they end with their connections."""

@@ -1,0 +1,191 @@
+"""The machines of a session, as the head has them: connected once, and a crew in each run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection as Pipe
+from typing import Any
+
+from ..crew.health import WorkerHealth
+from ..crew.inbox import Inbox
+from ..crew.worker import RunError, Worker
+from ..interrupts import Interrupts
+from ..plan.part import Part
+from ..plan.plan import Plan
+from .deal import dealt
+from .messages import Idle, Kind, Lates, MachineFacts, Manned, SenderLost, Serve, Standing, Told
+
+HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
+END_LIMIT_S = 5.0  # for machines to end their parts of a run that was broken off
+POLL_S = 0.05
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine, over its three connections."""
+
+    name: str
+    facts: MachineFacts
+    pipes: dict[Kind, Pipe]
+    inbox: Inbox = field(init=False)
+    lost: str | None = None  # how it was
+
+    def __post_init__(self) -> None:
+        self.inbox = Inbox(self.pipes["results"])
+
+    def lose(self, how: str) -> None:
+        """Close its connections: its foreman stops sending then."""
+        self.lost = self.lost or how
+        for pipe in self.pipes.values():
+            pipe.close()
+
+
+class Fleet:
+    """Machines that send together."""
+
+    def __init__(self, machines: Sequence[Machine], workers: int | None = None) -> None:
+        """`workers`: sending processes of each; None: as many as suit its part and its cores."""
+        self.machines = machines
+        self._workers = workers
+
+    @contextlib.contextmanager
+    def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
+        """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
+        gone = [f"{m.name} {m.lost}" for m in self.machines if m.lost]
+        if gone:
+            raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
+        names = [machine.name for machine in self.machines]
+        plans = dealt(plan, names, [machine.facts.cores for machine in self.machines])
+        crew = MachineCrew(plan.run_id, self.machines, plans)
+        interrupts.check()
+        for worker, part in zip(crew.workers, plans, strict=True):
+            worker.orders.send(Serve(part, self._workers))
+        try:
+            yield crew
+        finally:
+            crew.end(END_LIMIT_S)
+
+
+@dataclass(slots=True)
+class _Post:
+    """A machine in one run."""
+
+    machine: Machine
+    plan: Plan  # its part
+    worker: Worker
+    begun: int = 0
+    due: dict[int, int] = field(default_factory=dict)  # by part
+    over: bool = False
+
+
+class MachineCrew:
+    """The machines in one run: a crew."""
+
+    what = "machines"
+    head_start_s = HEAD_START_S
+
+    def __init__(self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan]) -> None:
+        self._run_id = run_id
+        self._posts = [
+            _Post(machine, plan, _worker(machine, run_id))
+            for machine, plan in zip(machines, plans, strict=True)
+        ]
+        for post in self._posts:
+            post.due = {part.place: part.due(0) for part in post.plan.drawn}
+        self.lates: list[Lates] = []
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Return one for each machine."""
+        return [post.worker for post in self._posts]
+
+    def begun(self) -> int:
+        """Return how many requests of closed loops have begun, as far as they have told."""
+        return sum(post.begun for post in self._posts)
+
+    def due(self, part: Part) -> int:
+        """Return how many requests of a part should have a row, by those that have begun."""
+        return sum(post.due[part.place] for post in self._posts)
+
+    def to_measure(self) -> list[int]:
+        """Return, of each machine, how many requests by the clock it is to measure."""
+        return [
+            sum(part.own.below(part.measured) for part in post.plan.drawn if part.has_tail)
+            for post in self._posts
+        ]
+
+    def owner(self, part: Part, number: int) -> int:
+        """Return which machine sends request `number` of a part by the clock."""
+        place = next(n for n, p in enumerate(self._posts[0].plan.drawn) if p.place == part.place)
+        owns = [post.plan.drawn[place].own for post in self._posts]
+        return next(n for n, own in enumerate(owns) if number % own.period in own.places)
+
+    def take(self, worker: Worker, message: object) -> None:
+        """Take what a foreman says of its machine."""
+        post = next(post for post in self._posts if post.worker is worker)
+        if isinstance(message, Manned):
+            worker.senders = message.senders
+            for sender in worker.senders:
+                sender.machine = post.machine.name
+        elif isinstance(message, Standing):
+            post.begun, post.due = message.begun, dict(message.due)
+        elif isinstance(message, SenderLost):
+            worker.senders[message.sender].lost = True
+        elif isinstance(message, Lates):
+            self.lates.append(message)
+        elif isinstance(message, Idle):
+            post.over = True
+
+    def end(self, limit_s: float) -> None:
+        """Wait until each machine has ended its part; one that doesn't in time is lost."""
+        give_up_s = time.monotonic() + limit_s
+        for post in self._not_over():
+            post.worker.tell("cancel")
+        while (left := self._not_over()) and time.monotonic() < give_up_s:
+            time.sleep(POLL_S)
+            for post in left:
+                self._drain(post)
+        for post in self._not_over():
+            post.machine.lose(f"didn't end within {limit_s:g} s")
+
+    def _not_over(self) -> list[_Post]:
+        return [post for post in self._posts if not post.over and not post.machine.lost]
+
+    def _drain(self, post: _Post) -> None:
+        """Read on to a part's end, past what nobody wants any more."""
+        messages = post.machine.inbox.take()
+        if messages is None:
+            post.machine.lose("died")
+        for message in messages or ():
+            self.take(post.worker, message)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the run's JSON says of the machines."""
+        return {
+            "machines": [
+                {
+                    "machine": post.machine.name,
+                    "host": post.machine.facts.host,
+                    "cores": post.machine.facts.cores,
+                    "nice": post.machine.facts.nice,
+                    "lost": post.machine.lost is not None,
+                }
+                for post in self._posts
+            ]
+        }
+
+
+def _worker(machine: Machine, run_id: str) -> Worker:
+    return Worker(
+        machine.name,
+        machine.pipes["orders"],
+        machine.pipes["results"],
+        machine.inbox,
+        [WorkerHealth(0, None, 0, machine=machine.name)],
+        partial(machine.lose, "was silent"),
+        theirs=partial(Told, run_id),
+    )

@@ -1,0 +1,188 @@
+"""One machine of several: does its part of each run that the head asks for.
+
+It runs that part as a run of its own, with sending processes of this machine, and reads and judges
+their replies here: what goes to the head are rows and the stamps of tokens, not replies. Where the
+head is gone, it stops loading the server at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection as Pipe
+
+from ..crew.judged import Judged
+from ..crew.runner import Watch, run_plan
+from ..crew.started import started_by
+from ..crew.worker import Crew, RunError
+from ..interrupts import Interrupts
+from ..live.progress import Progress
+from ..plan.plan import Plan
+from ..send.outbox import Broke, Connected, Finished, Go, Outbox, Pulse, Ready, in_words
+from .door import dial
+from .facts import machine_facts
+from .messages import Idle, Lates, Manned, SenderLost, Serve, Standing, Told
+
+TELL_S = 1.0  # between two signs of life
+
+
+class Orders(Interrupts):
+    """What the head asks for during a run, as one machine is asked by signals."""
+
+    def __init__(self, pipe: Pipe, run_id: str) -> None:
+        super().__init__()
+        self._pipe, self._run_id = pipe, run_id
+        self.go: Go | None = None
+        self.draining = False
+        self.gone = False  # the head
+        self._told = 0
+
+    def __call__(self) -> int:
+        """Return how urgently the end is asked for, by the head or by signals to this process."""
+        try:
+            while not self.gone and self._pipe.poll(0):
+                self._hear(self._pipe.recv())
+        except (EOFError, OSError):
+            self.gone, self._told = True, 2
+        return max(self.asked, self._told)
+
+    def _hear(self, told: Told) -> None:
+        order = told.order
+        if told.run_id != self._run_id:
+            return
+        if isinstance(order, Go):
+            self.go = order
+        elif order == "drain":
+            self.draining = True
+        else:
+            self._told = 2 if order == "cancel" else max(self._told, 1)
+
+
+class _Part:
+    """A run on this machine, as it is told to the head: a sink of its rows, and what it is for."""
+
+    def __init__(self, plan: Plan, orders: Orders, outbox: Outbox) -> None:
+        self._plan, self._orders, self._outbox = plan, orders, outbox
+        self._crew: Crew | None = None
+        self._last: list[Finished | SenderLost] = []  # told at the end
+        self._told_s = 0.0
+
+    # ---- a sink ----
+
+    def begin(self) -> None:
+        """Nothing: the head has the files."""
+
+    def write(self, ended: Sequence[Judged]) -> None:
+        """Tell requests that have ended."""
+        self._outbox.put(tuple(ended))
+
+    def close(self) -> None:
+        """Nothing: the head has the files."""
+
+    # ---- a part of what is above ----
+
+    def manned(self, crew: Crew) -> None:
+        """Note who sends here."""
+        self._crew = crew
+
+    def ready(self) -> None:
+        """Tell that everything here waits for the start."""
+        self._outbox.put(Ready())
+
+    def go(self) -> Go | None:
+        """Return the start, once the head has told it."""
+        return self._orders.go
+
+    def draining(self) -> bool:
+        """Whether all that was to be measured has ended, on all machines."""
+        return self._orders.draining
+
+    def hear(self, sender: int, message: object) -> None:
+        """Pass on what a sending process says of itself; its end when all rows are told."""
+        if isinstance(message, RunError):
+            self._last.append(SenderLost(sender, str(message)))
+        elif isinstance(message, Finished):
+            self._last.append(dataclasses.replace(message, sender=sender))
+        elif isinstance(message, Pulse):
+            self._outbox.put(dataclasses.replace(message, sender=sender))
+        else:
+            self._outbox.put(message)
+
+    def over(self, progress: Progress) -> None:
+        """Tell the last, behind all rows."""
+        self._stand()
+        self._outbox.put(Lates(progress.read_times.first, progress.read_times.later))
+        for message in self._last:
+            self._outbox.put(message)
+
+    # ---- what a run calls ----
+
+    def connected(self, streams: int, problem: str | None) -> None:
+        """Tell how many streams are connected, and by whom."""
+        assert self._crew is not None
+        self._outbox.put(Connected(streams, problem))
+        self._outbox.put(Manned([sender for w in self._crew.workers for sender in w.senders]))
+
+    def look(self, _progress: Progress) -> None:
+        """Tell each second how far it is."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TELL_S:
+            self._told_s = now_s
+            self._stand()
+
+    def _stand(self) -> None:
+        assert self._crew is not None
+        due = {part.place: self._crew.due(part) for part in self._plan.drawn}
+        self._outbox.put(Standing(self._crew.begun(), due))
+
+
+def nothing(*_: object) -> None:
+    """Do nothing: the head is told by other means."""
+
+
+def serve_run(order: Serve, orders: Pipe, outbox: Outbox) -> Orders:
+    """Do this machine's part of a run, and tell all of it; return what was asked meanwhile."""
+    plan = order.plan
+    asked = Orders(orders, plan.run_id)
+    part = _Part(plan, asked, outbox)
+    watch = Watch(part.connected, nothing, part.look, asked, float("inf"), above=part)
+    try:
+        with asked.answered():
+            run_plan(plan, part, started_by(order.workers), watch)
+    except (RunError, OSError) as e:
+        outbox.put(Broke(in_words(e)))
+    except KeyboardInterrupt:  # before anything was sent
+        pass
+    outbox.put(Idle(plan.run_id))
+    return asked
+
+
+def serve(address: tuple[str, int], key: bytes) -> bool:
+    """Do this machine's part of each run, until the head goes; False: in the middle of one.
+
+    Raises OSError, AuthenticationError where there is no head, or one with another key.
+    """
+    pipes = dial(address, key, secrets.token_hex(8), machine_facts())
+    threading.Thread(target=_answer_pings, args=(pipes["clock"],), daemon=True).start()
+    outbox = Outbox(pipes["results"])
+    try:
+        while True:
+            order = pipes["orders"].recv()
+            if isinstance(order, Serve) and serve_run(order, pipes["orders"], outbox).gone:
+                return False
+    except (EOFError, OSError):
+        return True
+    finally:
+        outbox.close()
+
+
+def _answer_pings(pipe: Pipe) -> None:
+    """Tell this machine's clock whenever the head asks for it."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.recv()
+            pipe.send(time.perf_counter_ns())

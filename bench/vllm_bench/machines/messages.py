@@ -1,0 +1,101 @@
+"""What the head of a run and the foreman on each machine tell each other.
+
+Beside these a foreman passes on what its sending processes say of themselves (send/outbox.py), and
+each request that has ended (crew/judged.py), several in one tuple.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..crew.health import WorkerHealth
+from ..plan.plan import Plan
+
+Kind = Literal["orders", "results", "clock"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFacts:
+    """What a foreman says of its machine before any run."""
+
+    host: str
+    cores: int  # that it may use
+    python: str
+    code: str  # a digest of this project's code
+    boot_id: str | None  # equal ones are one machine; None: unknown
+    nice: int
+    most_files: int  # that a process may have open
+    runs_kept: tuple[str, ...] = ()  # runs of which it has rows that nobody has fetched
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message on each connection that a foreman opens."""
+
+    kind: Kind
+    foreman: str  # a word that no other has
+    facts: MachineFacts
+
+
+# ---- from the head ----
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Send this machine's part of a run."""
+
+    plan: Plan
+    workers: int | None  # sending processes; None: as many as suit it
+    rows_stay: bool = False  # until the run is over
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An order of a run that may be over by now."""
+
+    run_id: str
+    order: object
+
+
+# ---- from a foreman ----
+
+
+@dataclass(frozen=True, slots=True)
+class Manned:
+    """The sending processes of a run are connected to the server."""
+
+    senders: list[WorkerHealth]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a machine is; each second, also as a sign of life."""
+
+    begun: int  # requests of closed loops
+    due: Mapping[int, int]  # by part: requests that should have a row
+
+
+@dataclass(frozen=True, slots=True)
+class SenderLost:
+    """A sending process died, or was killed since it said nothing."""
+
+    sender: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lates:
+    """How late reads of a run were made, as `ReadTimes` counts it."""
+
+    first: Counter[int] = field(default_factory=Counter)
+    later: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A run is over here: nothing more comes of it."""
+
+    run_id: str
