@@ -38,6 +38,7 @@ class Hello:
     kind: Kind
     foreman: str  # a word that no other has
     facts: MachineFacts
+    called: str = ""  # what the engine that started it calls it; empty: nothing
 
 
 # ---- from the head ----
@@ -60,7 +61,19 @@ class Told:
     order: object
 
 
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The session is over. Without this word its end is the loss of the head."""
+
+
 # ---- from a foreman ----
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The last word of a foreman that ends before its part does."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
