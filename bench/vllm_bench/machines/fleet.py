@@ -14,6 +14,7 @@ from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 from .clocks.pings import MachineClock, Pings
@@ -71,7 +72,7 @@ class Fleet:
         crew = MachineCrew(plan.run_id, self.machines, plans, self._pings)
         interrupts.check()
         for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(part, self._workers))
+            worker.orders.send(Serve(trimmed(part), self._workers))
         try:
             yield crew
         finally:
