@@ -100,6 +100,7 @@ class Manned:
     """The sending processes of a run are connected to the server."""
 
     senders: list[WorkerHealth]
+    server_is_here: bool  # whether its address is one of this machine's; a tunnel looks the same
 
 
 @dataclass(frozen=True, slots=True)
