@@ -6,16 +6,16 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from ..errors import UsageError
 from ..records.text import printable
-from .beat import beating
 from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
+from .engines.by_ray import ByRay
 from .engines.engine import ByHand, Engine, MachinesError
 from .facts import machine_facts
 from .fleet import Fleet, Machine
@@ -33,10 +33,12 @@ class Asked:
     """What is asked for of several machines."""
 
     senders: Sequence[str] = ()  # commands that start foremen
+    ray: str | None = None  # HOST:PORT of a cluster, auto, or local:N
     machines: int | None = None  # how many
     listen: str | None = None  # HOST[:PORT]
     key_file: Path | None = None
     workers: int | None = None  # sending processes of each; None: as many as suit it
+    environ: Mapping[str, str] = field(default_factory=dict)  # of what is started here
 
 
 @contextlib.contextmanager
@@ -49,17 +51,18 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
     if engine is None:
         yield None
         return
-    wanted = asked.machines or len(asked.senders)
-    at, key = _listen_at(asked.listen), _key(asked.key_file)
+    key = _key(asked.key_file)
     machines: list[Machine] = []
     try:
+        reached = engine.attach()
+        wanted = asked.machines or reached.count
+        at = _listen_at(asked.listen, reached.host)
         with open_door(at, key, wanted, machine_facts()) as door:
             engine.start(str(door.address), key)
             say(f"waiting for {some_machines(wanted)} at {door.address}")
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
-        with beating(machines):
-            yield Fleet(machines, asked.workers)
+        yield Fleet(machines, asked.workers)
     finally:
         try:
             for machine in machines:
@@ -70,25 +73,29 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
 
 def _engine(asked: Asked) -> Engine | None:
     """Return what starts the machines; None: nothing asks for any. Raises UsageError."""
+    if asked.senders and asked.ray:
+        raise UsageError("--senders and --ray: one of both starts the machines")
     if asked.senders:
         return ByCommand(asked.senders)
+    if asked.ray:
+        return ByRay(asked.ray, asked.machines, asked.environ)
     if asked.machines:
         if not asked.listen or not asked.key_file:
             raise UsageError(
                 "--machines without --senders or --ray: somebody else starts sender.py there, and "
                 "needs --listen HOST:PORT and --key-file F"
             )
-        return ByHand()
+        return ByHand(asked.machines)
     for name in ("listen", "key_file"):
         if getattr(asked, name):
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag}: for several machines alone: --senders, --machines")
+            raise UsageError(f"{flag}: for several machines alone: --senders, --ray")
     return None
 
 
-def _listen_at(text: str | None) -> Address:
+def _listen_at(text: str | None, reached: str | None) -> Address:
     if text is None:
-        return Address(own_host(), 0)
+        return Address(reached or own_host(), 0)
     at = address_of(text, "--listen", port=0)
     if at.host in EVERYWHERE:
         raise UsageError(f"--listen {text}: every address; name the one that the machines dial")

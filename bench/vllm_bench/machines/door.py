@@ -47,6 +47,15 @@ class Arrived:
     pipes: dict[Kind, Pipe]
 
 
+def key_of(text: bytes) -> bytes:
+    """Return the key of a text: its first line, or the bytes that it has hexadecimal digits of."""
+    line = text.partition(b"\n")[0].strip()
+    try:
+        return bytes.fromhex(line.decode("ascii"))
+    except ValueError:
+        return line
+
+
 class Door:
     """Where foremen knock; closed once as many as are wanted are in."""
 

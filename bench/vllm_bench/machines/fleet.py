@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from typing import Any
@@ -15,9 +14,13 @@ from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
+from ..reply.read_times import ReadTimes
 from ..send.outbox import Connected
+from .clocks.pings import MachineClock, Pings
+from .clocks.timeline import Timeline
 from .deal import dealt
 from .meeting.sockets import cut
 from .messages import (
@@ -37,6 +40,7 @@ from .messages import (
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.2
+PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
 
 
 @dataclass(slots=True)
@@ -48,12 +52,14 @@ class Machine:
     pipes: dict[Kind, Pipe]
     stop: Callable[[], None]  # kills its foreman, where who started it can
     inbox: Inbox = field(init=False)
+    clock: MachineClock = field(init=False)
     lost: str | None = None  # how it was
     missed: bool = False  # lost in the middle of a run, whose verdict tells it
     leaving: str | None = None  # why it is about to go, as it said itself
 
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.pipes["results"])
+        self.clock = MachineClock(self.pipes["clock"])
 
     def lose(self, how: str) -> str:
         """Cut its connections: its foreman stops sending then; return how it was lost.
@@ -76,8 +82,9 @@ class Machine:
         if self.lost is None:
             with contextlib.suppress(OSError):
                 self.pipes["orders"].send(LetGo())
-        for pipe in self.pipes.values():
-            pipe.close()
+        self.clock.close()
+        for kind in ("orders", "results"):
+            self.pipes[kind].close()
 
 
 class Fleet:
@@ -87,6 +94,7 @@ class Fleet:
         """`workers`: sending processes of each; None: as many as suit its part and its cores."""
         self.machines = machines
         self._workers = workers
+        self._pings = Pings([machine.clock for machine in machines])
 
     def check(self, plan: Plan) -> None:
         """Look whether these machines can send a plan. Raises UsageError."""
@@ -99,6 +107,7 @@ class Fleet:
 
     def check_there(self) -> None:
         """Look whether all of them are there. Raises RunError."""
+        self._look_at_clocks()
         gone = [f"{m.name} {m.lost}" for m in self.machines if m.lost]
         if gone:
             raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
@@ -107,7 +116,7 @@ class Fleet:
     def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
         """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
         self.check_there()
-        crew = MachineCrew(plan.run_id, self.machines, self._dealt(plan))
+        crew = MachineCrew(plan.run_id, self.machines, self._dealt(plan), self._pings)
         try:
             for worker in crew.workers:
                 interrupts.check()
@@ -120,6 +129,15 @@ class Fleet:
         names = [machine.name for machine in self.machines]
         return dealt(plan, names, [machine.facts.cores for machine in self.machines])
 
+    def _look_at_clocks(self) -> None:
+        """See where all clocks are; a machine that doesn't tell its own is lost."""
+        self._pings.burst(PINGS_LIMIT_S)
+        for machine in self.machines:
+            if machine.lost is None and not machine.clock.answers:
+                gone = machine.clock.closed
+                machine.kill()
+                machine.lose("died" if gone else "doesn't answer, and was killed")
+
 
 @dataclass(slots=True)
 class _Post:
@@ -127,10 +145,13 @@ class _Post:
 
     machine: Machine
     plan: Plan  # its part
+    timeline: Timeline
     worker: Worker
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = True  # from Idle on; and before it was given its part
+    server_is_here: bool | None = None  # None: it hasn't said
+    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
 
 
 class MachineCrew:
@@ -139,15 +160,15 @@ class MachineCrew:
     what = "machines"
     head_start_s = HEAD_START_S
 
-    def __init__(self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan]) -> None:
-        self._run_id = run_id
+    def __init__(
+        self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], pings: Pings
+    ) -> None:
+        self._run_id, self._pings = run_id, pings
         self._posts = [
-            _Post(machine, plan, _worker(machine, run_id))
-            for machine, plan in zip(machines, plans, strict=True)
+            _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
         for post in self._posts:
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
-        self.lates: list[Lates] = []
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -179,7 +200,7 @@ class MachineCrew:
         """Give a machine its part. Raises RunError: it doesn't take it."""
         post = self._post(worker)
         try:
-            worker.orders.send(Serve(post.plan, workers))
+            worker.orders.send(Serve(trimmed(post.plan), workers))
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
@@ -209,7 +230,7 @@ class MachineCrew:
         """Take what a foreman says of its machine."""
         post = self._post(worker)
         if isinstance(message, Manned):
-            worker.senders = message.senders
+            worker.senders, post.server_is_here = message.senders, message.server_is_here
             for sender in worker.senders:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
@@ -217,7 +238,7 @@ class MachineCrew:
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
-            self.lates.append(message)
+            post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Leaving):
             post.machine.leaving = message.why
         elif isinstance(message, Idle):
@@ -250,8 +271,14 @@ class MachineCrew:
             self.take(post.worker, message)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the run's JSON says of the machines."""
+        """Return what the run's JSON says of the machines, once it is over."""
+        self._pings.burst(PINGS_LIMIT_S)
+        late = ReadTimes()
+        for post in self._posts:
+            late.first.update(post.lates.first)
+            late.later.update(post.lates.later)
         return {
+            "lateness_ms": late.facts()["lateness_ms"],
             "machines": [
                 {
                     "machine": post.machine.name,
@@ -262,21 +289,27 @@ class MachineCrew:
                     "python": post.machine.facts.python,
                     "most_files": post.machine.facts.most_files,
                     "senders": len(post.worker.senders),
+                    "server_here": post.server_is_here,
+                    "lateness_ms": post.lates.facts()["lateness_ms"],
                     "lost": post.machine.lost,
                     "rows": post.worker.rows,
+                    **post.timeline.facts(),
                 }
                 for post in self._posts
-            ]
+            ],
         }
 
 
-def _worker(machine: Machine, run_id: str) -> Worker:
-    return Worker(
+def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
+    timeline = Timeline(machine.clock)
+    worker = Worker(
         machine.name,
         machine.pipes["orders"],
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
         machine.kill,
-        theirs=partial(Told, run_id),
+        ours=timeline.ours,
+        theirs=lambda order: Told(run_id, timeline.theirs(order)),
     )
+    return _Post(machine, plan, timeline, worker)

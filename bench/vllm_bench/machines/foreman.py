@@ -34,6 +34,7 @@ from ..send.outbox import (
     Ready,
     in_words,
 )
+from ..vllm.address import is_own_address
 from .meeting.sockets import cut
 from .messages import (
     Idle,
@@ -170,7 +171,9 @@ class _Part:
         """Tell how many streams are connected, and by whom."""
         assert self._crew is not None
         self._outbox.put(Connected(streams, problem))
-        self._outbox.put(Manned([sender for w in self._crew.workers for sender in w.senders]))
+        senders = [sender for worker in self._crew.workers for sender in worker.senders]
+        here = any(is_own_address(part.target.host) for part in self._plan.drawn)
+        self._outbox.put(Manned(senders, here))
 
     def look(self, _progress: Progress) -> None:
         """Tell each second how far it is."""
@@ -236,8 +239,8 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
     with contextlib.suppress(EOFError, OSError):
         while silent_s <= FROZEN_S:
             if clock.poll(POLL_S):
-                clock.recv()
-                clock.send(time.perf_counter_ns())
+                number = clock.recv()
+                clock.send((number, time.perf_counter_ns()))
                 silent_s = 0.0
             else:  # not by a clock: suspended itself, this machine has heard nobody
                 silent_s += POLL_S

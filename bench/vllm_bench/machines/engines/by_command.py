@@ -16,7 +16,7 @@ from typing import IO
 
 from ...errors import UsageError
 from ...records.text import printable
-from .engine import MachinesError
+from .engine import MachinesError, Reached
 
 LAST_LINES = 3
 END_LIMIT_S = 5.0
@@ -42,6 +42,10 @@ class ByCommand:
         """Raises UsageError where one isn't a command."""
         self._commands = [(text, _words(text)) for text in commands]
         self._started: list[_Started] = []
+
+    def attach(self) -> Reached:
+        """One machine of each command."""
+        return Reached(len(self._commands))
 
     def start(self, address: str, key: bytes) -> None:
         """Run each with HOST:PORT/N at its end and the key on its standard input.
