@@ -119,10 +119,8 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
-            if self.fleet:
-                for (_, plan), rows in zip(wanted, complete, strict=True):
-                    if rows is None:
-                        self.fleet.check(plan)
+            missing = [p for (_, p), rows in zip(wanted, complete, strict=True) if rows is None]
+            self._check_machines(missing)
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -130,8 +128,7 @@ class Session:
                     yield rows, "complete"
                     continue
                 self.interrupts.check()
-                if self.fleet:
-                    self.fleet.check_there()
+                self._check_machines()
                 named = self._named(plan)
                 try:
                     own = dataclasses.replace(self, _id=ids[plan.scenario.name])
@@ -145,6 +142,16 @@ class Session:
                 yield self._rows(named), status
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
+
+    def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
+        """Look, before any file is made, whether machines are there and can send these plans.
+
+        Raises RunError, UsageError.
+        """
+        if self.fleet is not None:
+            self.fleet.check_there()
+            for plan in plans:
+                self.fleet.check(plan)
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
