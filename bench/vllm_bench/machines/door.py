@@ -145,7 +145,7 @@ class Door:
             if self._closed or whole >= self._wanted:
                 pipe.send_bytes(ENOUGH + b": all machines that it wants are there already")
                 return False
-            if hello.kind not in KINDS or hello.kind in self._came.get(hello.foreman, {}):
+            if hello.kind in self._came.get(hello.foreman, {}):
                 raise ValueError("it isn't a hello")
             limit_s = None if hello.kind == "results" else SILENT_S
             set_up(pipe, prompt=hello.kind != "results", limit_s=limit_s)

@@ -32,16 +32,19 @@ def hello_of(text: bytes, ours: MachineFacts) -> Hello:
         told = json.loads(text)
         facts = dict(told.pop("facts"))
         host, code, python = (str(facts[name]) for name in ("host", "code", "python"))
-    except (AttributeError, KeyError, TypeError) as e:
+    except (AttributeError, KeyError, TypeError, RecursionError) as e:
         raise ValueError("it isn't a hello") from e
     if code != ours.code:
         raise MisfitError(f"{host} has another version of this project's code: bring both to one")
     if python.rsplit(".", 1)[0] != ours.python.rsplit(".", 1)[0]:
         raise MisfitError(f"{host} has Python {python}, and here is {ours.python}")
     try:
-        return Hello(facts=MachineFacts(**{k: _frozen(v) for k, v in facts.items()}), **told)
+        hello = Hello(facts=MachineFacts(**{k: _frozen(v) for k, v in facts.items()}), **told)
     except TypeError as e:
         raise ValueError("it isn't a hello") from e
+    if hello.kind not in KINDS or not isinstance(hello.foreman, str):
+        raise ValueError("it isn't a hello")
+    return hello
 
 
 def _frozen(value: Any) -> Any:
