@@ -322,7 +322,8 @@ class _Run:
     def _count_down(self, index: int) -> None:
         part = self._plan.part(index)
         if part.has_tail:
-            self._left[self._crew.owner(part, index // part.of)] -= 1
+            place = self._crew.owner(part, index // part.of)
+            self._left[place] = max(0, self._left[place] - 1)  # `Measured` may have come before
 
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
