@@ -403,6 +403,7 @@ class _Run:
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
             *((died,) if self._lost else ()),
+            *self._crew.notes(),
             *filter(None, (self._ending.why, self._ending.enough)),
         )
 

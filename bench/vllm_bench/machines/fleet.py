@@ -164,6 +164,7 @@ class MachineCrew:
         self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], pings: Pings
     ) -> None:
         self._run_id, self._pings = run_id, pings
+        self._notes: list[str] = []
         self._posts = [
             _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
@@ -217,6 +218,10 @@ class MachineCrew:
         reach = sum(not c.problem or c.connected > 0 for _, c in told)
         return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
 
+    def notes(self) -> Sequence[str]:
+        """Return what machines have said that people should know."""
+        return self._notes
+
     def lose(self, worker: Worker, how: str) -> str:
         """Give a machine up; return how it was lost, as far as it could say."""
         machine = self._post(worker).machine
@@ -237,6 +242,7 @@ class MachineCrew:
             post.begun, post.due = message.begun, dict(message.due)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
+            self._notes.append(f"{worker.name}: {message.text}")
         elif isinstance(message, Lates):
             post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Leaving):
