@@ -32,6 +32,7 @@ class MachineClock:
         self.track = Track()
         self.due_s = 0.0  # when to ask next
         self.burst = 0  # pings that are wanted at once
+        self.answered = 0  # pings, so far
         self.closed = False
         self.fd = pipe.fileno()
         self._pipe, self._inbox = pipe, Inbox(pipe)
@@ -90,6 +91,7 @@ class MachineClock:
             sent_ns = self._asked.pop(number)
             self.track.add(ping(sent_ns, theirs_ns, got_ns))
             self._trips_ns.append(got_ns - sent_ns)
+            self.answered += 1
             if self.burst:
                 self.burst -= 1
                 self.due_s = time.monotonic() + pace_s
