@@ -14,8 +14,10 @@ from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
+from ..reply.read_times import ReadTimes
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
 from .deal import dealt
@@ -71,7 +73,7 @@ class Fleet:
         crew = MachineCrew(plan.run_id, self.machines, plans, self._pings)
         interrupts.check()
         for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(part, self._workers))
+            worker.orders.send(Serve(trimmed(part), self._workers))
         try:
             yield crew
         finally:
@@ -96,6 +98,8 @@ class _Post:
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = False
+    server_is_here: bool | None = None  # None: it hasn't said
+    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
 
 
 class MachineCrew:
@@ -113,7 +117,6 @@ class MachineCrew:
         ]
         for post in self._posts:
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
-        self.lates: list[Lates] = []
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -145,7 +148,7 @@ class MachineCrew:
         """Take what a foreman says of its machine."""
         post = next(post for post in self._posts if post.worker is worker)
         if isinstance(message, Manned):
-            worker.senders = message.senders
+            worker.senders, post.server_is_here = message.senders, message.server_is_here
             for sender in worker.senders:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
@@ -153,7 +156,7 @@ class MachineCrew:
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
-            self.lates.append(message)
+            post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Idle):
             post.over = True
 
@@ -183,18 +186,25 @@ class MachineCrew:
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machines, once it is over."""
         self._pings.burst(PINGS_LIMIT_S)
+        late = ReadTimes()
+        for post in self._posts:
+            late.first.update(post.lates.first)
+            late.later.update(post.lates.later)
         return {
+            "lateness_ms": late.facts()["lateness_ms"],
             "machines": [
                 {
                     "machine": post.machine.name,
                     "host": post.machine.facts.host,
                     "cores": post.machine.facts.cores,
                     "nice": post.machine.facts.nice,
-                    "lost": post.machine.lost is not None,
+                    "server_here": post.server_is_here,
+                    "lateness_ms": post.lates.facts()["lateness_ms"],
+                    "lost": post.machine.lost,
                     **post.timeline.facts(),
                 }
                 for post in self._posts
-            ]
+            ],
         }
 
 
