@@ -15,21 +15,21 @@ S = 1_000_000_000
 LONG_S = 30.0  # that a machine under load may need for fifty answers
 
 
-def answer(pipe: Connection, ahead_ns: int) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        while True:
+def answer(pipe: Connection, ahead_ns: int, times: int) -> None:
+    with pipe, contextlib.suppress(EOFError, OSError):
+        for _ in range(times):
             number = pipe.recv()
             pipe.send((number, time.perf_counter_ns() + ahead_ns))
 
 
 @contextlib.contextmanager
-def machine(ahead_ns: int) -> Iterator[tuple[MachineClock, Connection]]:
-    """A machine whose clock is ahead, and that answers."""
+def machine(ahead_ns: int, times: int = 10**9) -> Iterator[MachineClock]:
+    """A machine whose clock is ahead, and that answers so many pings, then hangs up."""
     ours, theirs = Pipe()
     clock = MachineClock(ours)
-    answering = threading.Thread(target=answer, args=(theirs, ahead_ns), daemon=True)
+    answering = threading.Thread(target=answer, args=(theirs, ahead_ns, times), daemon=True)
     answering.start()
-    yield clock, theirs
+    yield clock
     clock.close()
     answering.join()
 
@@ -43,7 +43,7 @@ def until(true: Callable[[], bool]) -> bool:
 
 def test_clocks_are_told_to_their_own_bound() -> None:
     ahead_ns = (1_000 * S, -30 * S)
-    with machine(ahead_ns[0]) as (first, _), machine(ahead_ns[1]) as (second, _):
+    with machine(ahead_ns[0]) as first, machine(ahead_ns[1]) as second:
         Pings([first, second]).burst(LONG_S)
         for clock, ahead in zip((first, second), ahead_ns, strict=True):
             facts = clock.facts()
@@ -54,7 +54,7 @@ def test_clocks_are_told_to_their_own_bound() -> None:
 
 
 def test_pings_go_on_between_bursts() -> None:
-    with machine(0) as (clock, _):
+    with machine(0) as clock:
         pings = Pings([clock])
         assert until(lambda: clock.track.known)
         before = clock.answered
@@ -66,13 +66,15 @@ def test_pings_go_on_between_bursts() -> None:
 def test_a_frozen_machine_holds_up_no_other() -> None:
     ours, frozen = Pipe()
     silent = MachineClock(ours)
-    with machine(5 * S) as (clock, _):
+    with machine(5 * S) as clock:
         pings = Pings([silent, clock])
         begin_s = time.monotonic()
         pings.burst(1.0)
         assert time.monotonic() - begin_s < LONG_S
         assert clock.answered >= BURST
         assert not silent.track.known
+        assert until(lambda: silent.silent_s > 0.9)
+        assert until(lambda: clock.silent_s < silent.silent_s)
         for _ in range(2 * MOST_OPEN):
             silent.ask(0.0)
         asked = 0
@@ -85,10 +87,8 @@ def test_a_frozen_machine_holds_up_no_other() -> None:
 
 
 def test_one_that_hangs_up_is_asked_no_more() -> None:
-    with machine(0) as (clock, theirs), machine(0) as (other, _):
+    with machine(0, times=BURST // 2) as clock, machine(0) as other:
         pings = Pings([clock, other])
-        pings.burst(LONG_S)
-        theirs.close()
         assert until(lambda: clock.closed)
         before = other.answered
         pings.burst(LONG_S)  # doesn't wait for it
@@ -96,7 +96,7 @@ def test_one_that_hangs_up_is_asked_no_more() -> None:
 
 
 def test_a_run_counts_its_own_pings() -> None:
-    with machine(0) as (clock, _):
+    with machine(0) as clock:
         Pings([clock]).burst(LONG_S)
         clock.begin()
         assert clock.answered >= BURST
