@@ -26,7 +26,7 @@ from ..send.outbox import Broke, Connected, Finished, Go, Outbox, Pulse, Ready, 
 from ..vllm.address import is_own_address
 from .door import dial
 from .facts import machine_facts
-from .messages import Idle, Lates, Manned, SenderLost, Serve, Standing, Told
+from .messages import Correction, Idle, Lates, Manned, SenderLost, Serve, Standing, Told
 
 TELL_S = 1.0  # between two signs of life
 
@@ -38,6 +38,7 @@ class Orders(Interrupts):
         super().__init__()
         self._pipe, self._run_id = pipe, run_id
         self.go: Go | None = None
+        self.correction: Correction | None = None  # the last that was told
         self.draining = False
         self.gone = False  # the head
         self._told = 0
@@ -57,6 +58,8 @@ class Orders(Interrupts):
             return
         if isinstance(order, Go):
             self.go = order
+        elif isinstance(order, Correction):
+            self.correction = order
         elif order == "drain":
             self.draining = True
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from array import array
 from collections.abc import Iterator
 from multiprocessing import Pipe
@@ -47,8 +48,8 @@ def followed(clock: MachineClock, ppm: float) -> Timeline:
 
 def judged(**changes: object) -> Judged:
     """Return a request of 100 tokens."""
-    stamps = array("q", range(S, 2 * S, S // 100))
-    return Judged("measured", made_record(3, **changes), (stamps, *2 * [array("H", [1] * 100)]))
+    stamps, ones = array("q", range(S, 2 * S, S // 100)), array("H", [1] * 100)
+    return Judged("measured", made_record(3, **changes), (stamps, ones, ones))
 
 
 def test_the_start_is_told_by_the_machines_clock(clock: MachineClock) -> None:
@@ -145,6 +146,24 @@ def test_how_far_apart_it_started_is_told_by_the_final_line(clock: MachineClock)
     for due_s, lag_ms in ((0.5, 30.0), (0.1, 2.0), (0.3, 40.0)):
         line.ours(judged(t_sent_s=due_s + lag_ms / 1000, t_scheduled_s=due_s, send_lag_ms=lag_ms))
     assert line.facts()["start_apart_ms"] == pytest.approx(apart_ms + 2, abs=0.01)
+
+
+def test_a_machine_is_told_how_its_rows_become_the_heads(clock: MachineClock) -> None:
+    start_ns = time.perf_counter_ns() - 50 * S
+    clock.track.add(Ping(start_ns - S, AHEAD_NS, 30 * MS))
+    line = Timeline(clock)
+    assert line.correction() is None  # before the start
+    line.theirs(Go(start_ns))
+    theirs = crystal(AHEAD_NS - 9 * MS, 80, start_ns)
+    for answer in pings(theirs, Way(), 1, seconds=50, begin_ns=start_ns):
+        clock.track.add(answer)
+    told = line.correction()
+    assert told is not None
+    assert line.correction() is None  # not so soon again
+    for since_ns in (0, 20 * S, 50 * S):
+        one = judged(t_sent_s=since_ns / S, t_scheduled_s=since_ns / S, t_end_s=since_ns / S)
+        moved = cast(Judged, line.ours(one)).record.t_end_s
+        assert told.ours(since_ns) / S == pytest.approx(moved, abs=1e-4)
 
 
 def test_facts_of_a_clock_that_nobody_told_are_none(clock: MachineClock) -> None:
