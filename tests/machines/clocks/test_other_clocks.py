@@ -48,9 +48,12 @@ def sent_by(folder: Path, *commands: str, url: str) -> tuple[RunInfo, list[dict[
         check=False,
         env=environment(folder),
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    # Whether so short a run is to be believed isn't asked here.
+    assert done.returncode in (0, 4), done.stdout + done.stderr
     (path,) = (folder / "results").glob("*.csv")
-    return read_run_info(path.with_suffix(".json")), read_frame(path).to_dict("records")
+    info = read_run_info(path.with_suffix(".json"))
+    assert info.status == "complete"
+    return info, read_frame(path).to_dict("records")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Sent:
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
     """Three machines, of which one is 1,000 s ahead and one behind."""
     commands = [HERE, f"{ahead(1000)} {HERE}", f"{ahead(-1000)} {HERE}"]
-    exact = ("--exact", "--ttft-ms", "6", "--itl-ms", "1.5", "--model", "exact")
+    exact = ("--exact", "--ttft-ms", "20", "--itl-ms", "5", "--model", "exact")
     with Simulated(*exact) as server:
         info, rows = sent_by(tmp_path_factory.mktemp("clocks"), *commands, url=server.url)
         truth = {one["request_id"]: one for one in server.truth()}
