@@ -235,6 +235,8 @@ class MachineCrew:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
             post.begun, post.due = message.begun, dict(message.due)
+            if correction := post.timeline.correction():
+                worker.tell(correction)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
