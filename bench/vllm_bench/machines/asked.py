@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +14,8 @@ from queue import Empty
 from ..errors import UsageError
 from .door import Came, Door, open_door
 from .engines.by_command import ByCommand
-from .engines.by_ray import ByRay
-from .engines.engine import ByHand, Engine, MachinesError
+from .engines.engine import ByHand, Engine, MachinesError, own_address
+from .engines.ray_engine import ByRay
 from .facts import machine_facts
 from .fleet import Fleet, Machine
 from .messages import Kind, MachineFacts
@@ -93,17 +92,7 @@ def _listen_at(text: str | None, reached: str | None) -> tuple[str, int]:
     host, _, port = (text or "").partition(":")
     if port and not (port.isdigit() and int(port) < 65536):
         raise UsageError(f"--listen {text}: not HOST or HOST:PORT")
-    return host or reached or _own_address(), int(port or 0)
-
-
-def _own_address() -> str:
-    """Return the address under which others reach this machine: of its way out, if there is one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(("192.0.2.1", 9))  # RFC 5737: nobody's; a datagram socket sends nothing
-        except OSError:
-            return "127.0.0.1"
-        return str(sock.getsockname()[0])
+    return host or reached or own_address(), int(port or 0)
 
 
 def _key(path: Path | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,3 +56,13 @@ class ByHand:
 
     def stop(self) -> None:
         """Nothing: they end with their connections."""
+
+
+def own_address() -> str:
+    """Return the address under which others reach this machine: of its way out, if there is one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # RFC 5737: nobody's; a datagram socket sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(sock.getsockname()[0])
