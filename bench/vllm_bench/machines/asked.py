@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty
 
 from ..errors import UsageError
-from .door import Came, Door, open_door
+from .door import Came, Door, key_of, open_door
 from .engines.by_command import ByCommand
 from .engines.engine import ByHand, Engine, MachinesError, own_address
 from .engines.ray_engine import ByRay
@@ -99,7 +99,7 @@ def _key(path: Path | None) -> bytes:
     if path is None:
         return secrets.token_bytes(32)
     try:
-        found = path.read_bytes().strip()
+        found = key_of(path.read_bytes())
     except OSError as e:
         raise UsageError(f"--key-file {path}: {e.strerror}") from e
     if len(found) < LEAST_KEY:
