@@ -23,17 +23,16 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...errors import BenchError, UsageError
 from ...interrupts import set_handlers
 from ...records.text import printable
-from .at_node import SENDER, Keeper, NodeFacts
+from .at_node import SENDER, Overseer
 from .engine import MachinesError
 from .orphans import adopt_orphans, end_descendants
 
@@ -52,43 +51,52 @@ class Ears:
     """Hears what bench.py says on standard input, and when it is gone."""
 
     def __init__(self, leave: Callable[[], None]) -> None:
-        """`leave`: at once, where it goes before anybody listens (`gone` is looked at)."""
-        self.lines: SimpleQueue[str | None] = SimpleQueue()  # None: no more will come
-        self.gone = threading.Event()
-        self.looked_at = threading.Event()
-        self._leave = leave
+        """`leave`: what to do where it goes before anybody asks for its `next` word."""
+        self._lines: SimpleQueue[list[str] | None] = SimpleQueue()  # None: no more will come
+        self._leave: Callable[[], None] | None = leave
         threading.Thread(target=self._hear, daemon=True).start()
 
     def _hear(self) -> None:
         for line in sys.stdin:
-            self.lines.put(line)
-        self.gone.set()
-        self.lines.put(None)
-        if not self.looked_at.is_set():
+            self._lines.put(json.loads(line))
+        self._lines.put(None)
+        if self._leave is not None:
             self._leave()
+
+    def next(self, limit_s: float) -> list[str] | None:
+        """Return the next word, an empty one where none comes in time; None: it is gone."""
+        self._leave = None
+        try:
+            return self._lines.get(timeout=limit_s) if limit_s else self._lines.get_nowait()
+        except Empty:
+            return []
 
 
 def tend(asked: Mapping[str, Any]) -> None:
     """Place actors as asked, say so on standard output, and keep them until the input ends."""
     tell = _only_our_words()
-    ears = Ears(lambda: _leave(asked["folder"]))
-    from ray.exceptions import RayError
+    address, folder = asked["address"], asked["folder"]
+    ears = Ears(lambda: _leave(folder))
+    import ray
 
     try:
-        _tend(asked["address"], asked["machines"], ears, tell)
+        _attach(address, folder)
+        with _placed(_nodes(asked["machines"])) as overseers:
+            tell(count=len(overseers), host=ray.util.get_node_ip_address())
+            _watch(overseers, ears, tell)
+        ray.shutdown()
     except BenchError as e:
         tell(problem=str(e), usage=isinstance(e, UsageError))
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as e:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as e:
         tell(problem=_in_a_line(e))
     finally:
-        _leave(asked["folder"])
+        _leave(folder)
 
 
-def _leave(folder: str | None) -> None:
+def _leave(folder: str) -> None:
     """End this process, and with it a cluster of its own."""
-    if folder:
-        end_descendants(END_LIMIT_S)
-        shutil.rmtree(folder, ignore_errors=True)
+    end_descendants(END_LIMIT_S)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # Ray's own end would wait for what is gone by now
 
 
@@ -110,24 +118,14 @@ def _in_a_line(problem: BaseException) -> str:
     return printable(" ".join(lines) or type(problem).__name__, 300)
 
 
-def _tend(address: str, machines: int | None, ears: Ears, tell: Tell) -> None:
+def _attach(address: str, folder: str) -> None:
     import ray
 
-    with contextlib.ExitStack() as stack:
-        if address.startswith("local:"):
-            address = _own_cluster(int(address.removeprefix("local:")))
-        code = stack.enter_context(_our_code())
-        ray.init(
-            address, log_to_driver=False, logging_level="ERROR", runtime_env={"working_dir": code}
-        )
-        stack.callback(ray.shutdown)
-        set_handlers(lambda *_: None)  # Ray has set its own; the end of the input is our only end
-        keepers = stack.enter_context(_placed(_nodes(machines)))
-        tell(count=len(keepers), host=ray.util.get_node_ip_address())
-        ears.looked_at.set()
-        if line := ears.lines.get():
-            *dialled, key = json.loads(line)
-            _watch(keepers, (tuple(dialled), bytes.fromhex(key)), ears.gone, tell)
+    if address.startswith("local:"):
+        address = _own_cluster(int(address.removeprefix("local:")))
+    ours = {"working_dir": _our_code(Path(folder, "code"))}
+    ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=ours)
+    set_handlers(lambda *_: None)  # Ray has set its own; the end of the input is our only end
 
 
 def _own_cluster(nodes: int) -> str:
@@ -149,14 +147,12 @@ def _own_cluster(nodes: int) -> str:
     return str(cluster.address)
 
 
-@contextlib.contextmanager
-def _our_code() -> Iterator[str]:
-    """Make a folder with what a sender needs of this project, and nothing that lies beside it."""
-    with tempfile.TemporaryDirectory(prefix="vbr-") as folder:
-        shutil.copy(SENDER, folder)
-        package = SENDER.parent / "vllm_bench"
-        shutil.copytree(package, Path(folder, package.name), ignore=_all_but_python)
-        yield folder
+def _our_code(folder: Path) -> str:
+    """Put there what a sender needs of this project, and nothing that lies beside it."""
+    package = SENDER.parent / "vllm_bench"
+    shutil.copytree(package, folder / package.name, ignore=_all_but_python)
+    shutil.copy(SENDER, folder)
+    return str(folder)
 
 
 def _all_but_python(folder: str, names: Sequence[str]) -> list[str]:
@@ -189,8 +185,8 @@ def _placed(nodes: Mapping[str, str]) -> Iterator[dict[Any, str]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    made = ray.remote(Keeper)
-    keepers = {
+    made = ray.remote(Overseer)
+    overseers = {
         made.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
             num_cpus=0,
@@ -199,41 +195,43 @@ def _placed(nodes: Mapping[str, str]) -> Iterator[dict[Any, str]]:
         for node, name in nodes.items()
     }
     try:
-        facts = {keeper.facts.remote(NEEDED): name for keeper, name in keepers.items()}
-        ray.wait(list(facts), num_returns=len(facts), timeout=PLACE_LIMIT_S)
-        for ref, name in facts.items():
+        lacking = {overseer.lacks.remote(NEEDED): name for overseer, name in overseers.items()}
+        ray.wait(list(lacking), num_returns=len(lacking), timeout=PLACE_LIMIT_S)
+        for ref, name in lacking.items():
             _check(name, ref)
-        yield keepers
+        yield overseers
     finally:
-        for keeper in keepers:
-            ray.kill(keeper)
+        for overseer in overseers:
+            ray.kill(overseer)
 
 
 def _check(name: str, ref: Any) -> None:
     import ray
 
     try:
-        facts: NodeFacts = ray.get(ref, timeout=0)
+        lacking = ray.get(ref, timeout=0)
     except ray.exceptions.GetTimeoutError as e:
         raise MachinesError(f"{name}: no actor within {PLACE_LIMIT_S:g} s") from e
     except ray.exceptions.RayError as e:
         raise MachinesError(f"{name}: {_in_a_line(e)}") from e
-    if facts.lacking:
-        lacking = ", ".join(facts.lacking)
-        raise MachinesError(f"{name} lacks {lacking}: give it the environment that is here")
+    if lacking:
+        raise MachinesError(f"{name} lacks {', '.join(lacking)}: give it the environment of here")
 
 
-def _watch(
-    keepers: Mapping[Any, str],
-    whom: tuple[tuple[str, int], bytes],
-    gone: threading.Event,
-    tell: Tell,
-) -> None:
-    """Have foremen dial, tell of those that end, and of dead actors, until bench.py is gone."""
+def _watch(overseers: Mapping[Any, str], ears: Ears, tell: Tell) -> None:
+    """Do what bench.py says, and tell which foremen and actors have ended, until it is gone.
+
+    It says [address, key], for foremen to be started, or [N], for that node's actor to be killed.
+    """
     import ray
 
-    left = {keeper.serve.remote(*whom): name for keeper, name in keepers.items()}
-    while not gone.wait(0 if left else LOOK_S):
+    actors, left = list(overseers), dict[Any, str]()
+    while (line := ears.next(0 if left else LOOK_S)) is not None:
+        if len(line) == 2:
+            for number, (actor, name) in enumerate(overseers.items()):
+                left[actor.serve.remote(f"{line[0]}/{number}", bytes.fromhex(line[1]))] = name
+        elif line:
+            ray.kill(actors[int(line[0])])
         for ref in ray.wait(list(left), timeout=LOOK_S)[0] if left else ():
             tell(problem=f"{left.pop(ref)}: {_how_it_ended(ref)}")
     if left:

@@ -22,8 +22,9 @@ from typing import IO, Any
 
 from ...errors import BenchError, UsageError
 from ...records.text import printable
+from ..meeting.address import own_host
 from .at_node import SENDER
-from .engine import MachinesError, Reached, own_address
+from .engine import MachinesError, Reached
 
 PROGRAM = "vllm_bench.machines.engines.by_ray"
 PROBE_S = 5.0  # for a cluster's head to take a connection
@@ -50,7 +51,7 @@ class ByRay:
             raise UsageError("--ray auto: RAY_ADDRESS is ray://…, through which nodes can't dial")
         self._address, self._machines, self._environ = address, machines, environ
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: str | None = None  # of a cluster of one's own
+        self._folder: str | None = None  # of the process with Ray, and of a cluster of its own
         self._told: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._last: deque[str] = deque(maxlen=3)  # lines of its standard error
         self._ended: str | None = None
@@ -80,13 +81,13 @@ class ByRay:
 
     def _set_for_ray(self) -> dict[str, str]:
         """Return the variables of the process with Ray. Raises MachinesError: nobody is there."""
+        self._folder = _short_folder()
         environ = {**self._environ, **QUIET}
         environ.pop("PYTHONSAFEPATH", None)  # it would hide our package from `-m`
         if self._address == "auto":
             return environ
         environ.pop("RAY_ADDRESS", None)  # the address that is given counts
         if self._address.startswith("local:"):
-            self._folder = _short_folder()
             own = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_TMPDIR": self._folder}
             return {**environ, **OWN, **own}
         return {**environ, **(ON_LOOPBACK if self._on_loopback() else {})}
@@ -97,7 +98,7 @@ class ByRay:
         with contextlib.suppress(OSError):
             loopback = ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
             _reach(host, int(port))
-            ours = own_address()
+            ours = own_host()
             return loopback and not (ours != "127.0.0.1" and _reaches(ours, int(port)))
         raise MachinesError(f"--ray {self._address}: no Ray there: nobody takes a connection")
 
@@ -121,12 +122,19 @@ class ByRay:
         except Empty:
             return None
 
-    def start(self, address: tuple[str, int], key: bytes) -> None:
-        """Have each node's actor start `sender.py`."""
+    def start(self, address: str, key: bytes) -> None:
+        """Have each node's actor start `sender.py`, as HOST:PORT/N."""
+        self._say([address, key.hex()])
+
+    def kill(self, called: str) -> None:
+        """Kill the actor of node N, and with it what it started."""
+        self._say([called])
+
+    def _say(self, what: list[str]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `ended` tells
-            self._process.stdin.write(json.dumps([*address, key.hex()]).encode() + b"\n")
+            self._process.stdin.write(json.dumps(what).encode() + b"\n")
             self._process.stdin.flush()
 
     def ended(self) -> str | None:
@@ -137,19 +145,22 @@ class ByRay:
 
     def stop(self) -> None:
         """Let the process with Ray end, and all that it started."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        if self._process is not None:
+            _end(self._process)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _reach(host: str, port: int) -> None:
