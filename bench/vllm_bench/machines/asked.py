@@ -15,8 +15,8 @@ from ..errors import UsageError
 from ..records.text import printable
 from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
-from .engines.by_ray import ByRay
 from .engines.engine import ByHand, Engine, MachinesError
+from .engines.ray_engine import ByRay
 from .facts import machine_facts
 from .fleet import Fleet, Machine
 from .meeting.address import Address, address_of, own_host
