@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from ..errors import UsageError
@@ -27,7 +28,8 @@ from ..plan.plan import Plan
 def turns(weights: Sequence[int], count: int) -> list[int]:
     """Return which machine has each of `count` turns: each as often as its weight, evenly spread.
 
-    The next turn is of the machine that is furthest behind its share.
+    The next turn is of the machine that is furthest behind its share; where the turns are enough,
+    each has one.
     """
     behind = [(1 / weight, machine, 1) for machine, weight in enumerate(weights)]
     heapq.heapify(behind)
@@ -36,6 +38,10 @@ def turns(weights: Sequence[int], count: int) -> list[int]:
         _, machine, had = behind[0]
         found.append(machine)
         heapq.heapreplace(behind, ((had + 1) / weights[machine], machine, had + 1))
+    if count >= len(weights):
+        for machine in set(range(len(weights))) - set(found):
+            (most, _), *_ = Counter(found).most_common(1)
+            found[count - 1 - found[::-1].index(most)] = machine
     return found
 
 
