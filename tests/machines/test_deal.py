@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import ssl
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.errors import UsageError
-from vllm_bench.machines.deal import dealt, turns
-from vllm_bench.plan.dealt.trimmed import trimmed
+from vllm_bench.machines.deal import as_told, dealt, turns
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.share import PlannedRequest, Share
@@ -143,7 +145,7 @@ def sent(whole: Plan, machines: Sequence[Plan], workers: int) -> list[_Sent]:
     """Return what is sent of each part, as each machine has it after its way over the network."""
     found = [_Sent(part, [], [], [], []) for part in whole.parts]
     for machine in machines:
-        there = pickle.loads(pickle.dumps(trimmed(machine)))
+        there = pickle.loads(pickle.dumps(as_told(machine)))
         for number in range(workers):
             shares = pickle.loads(pickle.dumps(there.shares(number, workers)))
             for each, share, own in zip(found, shares, there.parts, strict=True):
@@ -244,7 +246,7 @@ def test_the_plan_of_all_machines_is_the_whole_plan(kind: str, weights: list[int
     whole = plan(kind)
     machines = over(whole, weights)
     assert {machine.sha256 for machine in machines} == {whole.sha256}
-    there = [trimmed(machine) for machine in machines]
+    there = [as_told(machine) for machine in machines]
     assert {machine.request_rate for machine in there} == {whole.request_rate}
     assert {machine.run_id for machine in there} == {whole.run_id}
     assert [machine.measured for machine in there] == [whole.measured] * len(there)
@@ -268,7 +270,7 @@ def test_a_machine_knows_of_a_request_what_one_alone_knows(
     whole = plan(kind)
     machines = over(whole, weights)
     for machine in machines:
-        there = pickle.loads(pickle.dumps(trimmed(machine)))
+        there = pickle.loads(pickle.dumps(as_told(machine)))
         for part, own in zip(whole.parts, there.parts, strict=True):
             for number in _some_of(own, data):
                 index = number * part.of + part.place
@@ -368,7 +370,7 @@ def test_a_machine_has_no_text_of_others() -> None:
         whole = plan(kind)
         part = whole.parts[0]
         for machine in dealt(whole, ["a", "b", "c"], [1, 1, 2]):
-            travelling = pickle.dumps(trimmed(machine))
+            travelling = pickle.dumps(as_told(machine))
             shares = pickle.dumps(pickle.loads(travelling).shares(0, 1))
             mine = sent(whole, [machine], 1)[0]
             own = {r.prompt_id for r in (*mine.warmup, *(r for r, _ in mine.requests))}
@@ -382,3 +384,25 @@ def test_a_machine_has_no_text_of_others() -> None:
                 if not alike & own:
                     assert b"%b\x94" % text not in travelling
                     assert b'"%b"' % text not in shares
+
+
+def test_a_machine_without_the_file_of_the_authority_trusts_it_all_the_same(
+    tmp_path: Path,
+) -> None:
+    path, authority = tmp_path / "ca.pem", trustme.CA()
+    path.write_bytes("# Prüfstelle\n".encode() + authority.cert_pem.bytes())
+    made = made_part(4, concurrencies=[2], base_url="https://h/v1", tls_ca=str(path))
+    travelling = [pickle.dumps(as_told(machine)) for machine in dealt(only(made), "ab", [1, 1])]
+    path.unlink()
+    for share in (pickle.loads(plan).shares(0, 1)[0] for plan in travelling):
+        context = share.target.tls.context()
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
+        assert len(context.get_ca_certs()) == 1
+
+
+def test_an_authority_that_is_gone_is_told_before_anything_travels(tmp_path: Path) -> None:
+    lost = str(tmp_path / "ca.pem")
+    made = made_part(4, concurrencies=[2], base_url="https://h/v1", tls_ca=lost)
+    with pytest.raises(FileNotFoundError):
+        as_told(dealt(only(made), "ab", [1, 1])[0])

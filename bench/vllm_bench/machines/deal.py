@@ -1,4 +1,4 @@
-"""A plan dealt to machines: who sends which streams and requests. Pure, and without a message.
+"""A plan dealt to machines: who sends which streams and requests, without a message.
 
 Streams are dealt in turns, to each machine as many as its weight asks for; request i of a closed
 loop belongs to the machine of stream i mod C, a play of a session likewise. So the load is exactly
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from ..errors import UsageError
 from ..plan.dealt.own import Own
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 
@@ -61,6 +62,22 @@ def dealt(plan: Plan, names: Sequence[str], weights: Sequence[int]) -> list[Plan
         dataclasses.replace(plan, drawn=tuple(mine), machine=name, rate=plan.request_rate)
         for name, mine in zip(names, parts, strict=True)
     ]
+
+
+def as_told(plan: Plan) -> Plan:
+    """Return a machine's plan as it travels: without what others send, with all that it needs.
+
+    Raises OSError where the file of the server's authority can't be read.
+    """
+    there = (_without_files(part) for part in trimmed(plan).drawn)
+    return dataclasses.replace(plan, drawn=tuple(there))
+
+
+def _without_files(part: Part) -> Part:
+    tls = part.target.tls
+    if tls is None:
+        return part
+    return dataclasses.replace(part, target=dataclasses.replace(part.target, tls=tls.carried()))
 
 
 def _of_requests(part: Part, weights: Sequence[int]) -> list[int]:

@@ -14,13 +14,12 @@ from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
-from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..reply.read_times import ReadTimes
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
-from .deal import dealt
+from .deal import as_told, dealt
 from .messages import Idle, Kind, Lates, MachineFacts, Manned, SenderLost, Serve, Standing, Told
 
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
@@ -73,7 +72,7 @@ class Fleet:
         crew = MachineCrew(plan.run_id, self.machines, plans, self._pings)
         interrupts.check()
         for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(trimmed(part), self._workers))
+            worker.orders.send(Serve(as_told(part), self._workers))
         try:
             yield crew
         finally:
