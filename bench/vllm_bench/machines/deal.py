@@ -19,7 +19,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ..errors import UsageError
 from ..plan.dealt.own import Own
 from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
@@ -47,7 +46,7 @@ def turns(weights: Sequence[int], count: int) -> list[int]:
 
 
 def dealt(plan: Plan, names: Sequence[str], weights: Sequence[int]) -> list[Plan]:
-    """Return what each machine sends of a plan. Raises UsageError where one would send nothing."""
+    """Return what each machine sends of a plan: nothing, where streams are fewer than machines."""
     streams = [part.level.concurrency or 0 for part in plan.drawn]
     of_streams, begin = turns(weights, sum(streams)), 0
     parts: list[list[Part]] = [[] for _ in names]
@@ -57,7 +56,6 @@ def dealt(plan: Plan, names: Sequence[str], weights: Sequence[int]) -> list[Plan
         whole = dataclasses.replace(part, known_uses=part.uses_before)
         for mine, own in zip(parts, _owns(owners, len(names)), strict=True):
             mine.append(dataclasses.replace(whole, own=own))
-    _refuse_empty(plan, names, parts)
     return [
         dataclasses.replace(plan, drawn=tuple(mine), machine=name, rate=plan.request_rate)
         for name, mine in zip(names, parts, strict=True)
@@ -95,14 +93,3 @@ def _owns(owners: Sequence[int], machines: int) -> list[Own]:
     for place, owner in enumerate(owners):
         places[owner].append(place)
     return [Own(len(owners), tuple(mine)) for mine in places]
-
-
-def _refuse_empty(plan: Plan, names: Sequence[str], parts: Sequence[Sequence[Part]]) -> None:
-    for name, mine in zip(names, parts, strict=True):
-        if not any(part.own.places for part in mine):
-            caps = [part.level.concurrency or part.scenario.max_in_flight or 0 for part in mine]
-            raise UsageError(
-                f"{plan.scenario.name}: {sum(caps)} streams (or max_in_flight) can't come from "
-                f"{len(names)} machines: {name} would send nothing; ask for fewer machines "
-                "(--machines) or more streams"
-            )
