@@ -60,7 +60,7 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             machines += _gathered(door, engine, count, limit_s, say)
         _check(machines)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
-        yield Fleet(machines, asked.workers)
+        yield Fleet(machines, asked.workers, host)
     finally:
         for machine in machines:
             machine.lose("was let go")

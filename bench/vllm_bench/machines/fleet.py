@@ -54,9 +54,14 @@ class Machine:
 class Fleet:
     """Machines that send together."""
 
-    def __init__(self, machines: Sequence[Machine], workers: int | None = None) -> None:
-        """`workers`: sending processes of each; None: as many as suit its part and its cores."""
-        self.machines = machines
+    def __init__(
+        self, machines: Sequence[Machine], workers: int | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        """`workers`: sending processes of each; None: as many as suit its part and its cores.
+
+        `host`: this machine's address, as they know it.
+        """
+        self.machines, self.host = machines, host
         self._workers = workers
         self._pings = Pings([machine.clock for machine in machines])
 
