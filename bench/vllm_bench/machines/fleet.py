@@ -14,14 +14,13 @@ from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
-from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..reply.read_times import ReadTimes
 from ..send.outbox import Connected
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
-from .deal import dealt
+from .deal import as_told, dealt
 from .meeting.sockets import cut
 from .messages import (
     Idle,
@@ -90,9 +89,14 @@ class Machine:
 class Fleet:
     """Machines that send together."""
 
-    def __init__(self, machines: Sequence[Machine], workers: int | None = None) -> None:
-        """`workers`: sending processes of each; None: as many as suit its part and its cores."""
-        self.machines = machines
+    def __init__(
+        self, machines: Sequence[Machine], workers: int | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        """`workers`: sending processes of each; None: as many as suit its part and its cores.
+
+        `host`: this machine's address, as they know it.
+        """
+        self.machines, self.host = machines, host
         self._workers = workers
         self._pings = Pings([machine.clock for machine in machines])
 
@@ -200,7 +204,7 @@ class MachineCrew:
         """Give a machine its part. Raises RunError: it doesn't take it."""
         post = self._post(worker)
         try:
-            worker.orders.send(Serve(trimmed(post.plan), workers))
+            worker.orders.send(Serve(as_told(post.plan), workers))
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
