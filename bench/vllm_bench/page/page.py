@@ -37,7 +37,15 @@ from ..summary.summary import RunSummary, sorted_summaries, with_classes
 from ..tables.level_lines import answer_lines, repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
-from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
+from .tables import (
+    errors_table,
+    figures_table,
+    levels_table,
+    machines_table,
+    runs_table,
+    server_table,
+    turns_table,
+)
 from .verdicts import objectives, verdicts
 from .which import which_is_better
 
@@ -115,6 +123,7 @@ def _section(
         "levels": levels_table(series),
         "runs": runs_table(with_classes(runs)),
         "server": server_table(runs),
+        "machines": machines_table(runs),
         "turns": turns_table([run for run in with_classes(runs) if not run.classes]),
         "errors": errors_table(runs),
         "figures": figures_table(with_classes(runs)),
