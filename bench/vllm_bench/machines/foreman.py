@@ -187,5 +187,5 @@ def _answer_pings(pipe: Pipe) -> None:
     """Tell this machine's clock whenever the head asks for it."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            pipe.recv()
-            pipe.send(time.perf_counter_ns())
+            number = pipe.recv()
+            pipe.send((number, time.perf_counter_ns()))

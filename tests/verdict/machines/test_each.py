@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from vllm_bench.verdict.verdict import judge
 
+from tests.machines.made import NAMES, made_health, of_machines
 from tests.support.made_runs import failed_record, made_record
 from tests.support.open_runs import facts_of, finding_of
 from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, severity_of
-from tests.verdict.machines.made import NAMES, made_health, of_machines
 
 TEN = tuple(f"node-{n}" for n in range(10))
 

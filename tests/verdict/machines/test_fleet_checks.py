@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from vllm_bench.verdict.verdict import judge
 
+from tests.machines.made import NAMES, made_health, made_sender, of_machines, sent_by
 from tests.support.made_runs import made_record
 from tests.support.open_runs import facts_of, finding_of
 from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, severity_of
-from tests.verdict.machines.made import NAMES, made_health, made_sender, of_machines, sent_by
 
 CODES = {"machine_lost", "clock_skew", "start_apart", "machine_nice", "machine_twice"}
 
