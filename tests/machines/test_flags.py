@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import bench
 import pytest
+
+import bench
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", "", "1.5"])
