@@ -241,7 +241,7 @@ def test_the_senders_dial_the_port_that_the_head_listens_at() -> None:
         <= head["spec"]["template"]["metadata"]["labels"].items()
     )
     calls_ = dict(COMMANDS["indexed_job.yaml"])
-    assert f"--listen=:{port['port']}" in calls_["bench"]
+    assert f"--listen=$(POD_IP):{port['port']}" in calls_["bench"]
     assert calls_["sender"] == [f"{service['metadata']['name']}:{port['port']}"]
 
 
