@@ -174,7 +174,7 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     nodes = "nodes of a Ray cluster that have the resource sender; local:N: N nodes of its own here"
     add("--ray", type=_ray, metavar="HOST:PORT|auto|local:N", help=nodes)
     many = "how many machines send (default: as many as --senders, or nodes of Ray)"
-    add("--machines", type=_machines, metavar="N", help=many)
+    add("--machines", type=int, metavar="N", help=many)
     add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
     add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
 
@@ -198,12 +198,6 @@ def _ray(text: str) -> str:
     if text != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text}: must be HOST:PORT, auto, or local:N")
     return text
-
-
-def _machines(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1")
-    return int(text)
 
 
 def _of_nodes(text: str) -> int:
