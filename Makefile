@@ -114,8 +114,10 @@ check: ## check format, lint and types
 	$(DEV) ruff format --check .
 	$(DEV) ruff check .
 	export MYPYPATH=bench:server && $(DEV) mypy $(PACKAGES)
-	python=$$(sh tools/environment.sh dev) && \
-	"$$(dirname "$$python")/shellcheck" server/*.sh tools/*.sh .ci/run
+	python=$$(sh tools/environment.sh dev) && tools=$$(dirname "$$python") && \
+	"$$tools/shellcheck" server/*.sh tools/*.sh examples/machines/*.sh .ci/run && \
+	if [ -x "$$tools/hadolint" ]; then "$$tools/hadolint" Dockerfile; \
+	else echo "no hadolint for this kind of machine: the Dockerfile was not checked"; fi
 
 clean: ## remove caches and environments that these verbs made; results stay
 	for folder in .venv .venv-vllm .peers; do \
