@@ -53,6 +53,15 @@ def dealt(plan: Plan, names: Sequence[str], weights: Sequence[int]) -> list[Plan
     ]
 
 
+def owners(owns: Sequence[Own]) -> list[int]:
+    """Return which machine has each number of a round, by what each has: the way back, quickly."""
+    found = [0] * owns[0].period
+    for machine, own in enumerate(owns):
+        for place in own.places:
+            found[place] = machine
+    return found
+
+
 def _refuse_empty(plan: Plan, names: Sequence[str], parts: Sequence[Sequence[Part]]) -> None:
     for name, mine in zip(names, parts, strict=True):
         caps = [part.level.concurrency or part.scenario.max_in_flight for part in mine]

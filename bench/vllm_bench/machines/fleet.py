@@ -16,7 +16,7 @@ from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
 from ..plan.part import Part
 from ..plan.plan import Plan
-from .deal import dealt
+from .deal import dealt, owners
 from .messages import Idle, Kind, Lates, MachineFacts, Manned, SenderLost, Serve, Standing, Told
 
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
@@ -97,6 +97,8 @@ class MachineCrew:
         for post in self._posts:
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
         self.lates: list[Lates] = []
+        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
+        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -120,9 +122,8 @@ class MachineCrew:
 
     def owner(self, part: Part, number: int) -> int:
         """Return which machine sends request `number` of a part by the clock."""
-        place = next(n for n, p in enumerate(self._posts[0].plan.drawn) if p.place == part.place)
-        owns = [post.plan.drawn[place].own for post in self._posts]
-        return next(n for n, own in enumerate(owns) if number % own.period in own.places)
+        found = self._owners[part.place]
+        return found[number % len(found)]
 
     def take(self, worker: Worker, message: object) -> None:
         """Take what a foreman says of its machine."""
@@ -188,4 +189,5 @@ def _worker(machine: Machine, run_id: str) -> Worker:
         [WorkerHealth(0, None, 0, machine=machine.name)],
         partial(machine.lose, "was silent"),
         theirs=partial(Told, run_id),
+        roomy=True,  # what the head hasn't read waits in the socket, or with the machine
     )
