@@ -132,8 +132,7 @@ def serve_made(address: tuple[str, int], key: bytes, load: Load) -> None:
 @contextlib.contextmanager
 def made_foremen(address: tuple[str, int], key: bytes, load: Load) -> Iterator[list[BaseProcess]]:
     """Start them, away from the head's process; they end with their connections."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = multiprocessing.get_context("fork")  # at once; there are no threads yet
     found: list[BaseProcess] = []
     try:
         for _ in range(load.machines):
