@@ -14,14 +14,19 @@ from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
+from ..reply.read_times import ReadTimes
+from .clocks.pings import MachineClock, Pings
+from .clocks.timeline import Timeline
 from .deal import dealt, owners
 from .messages import Idle, Kind, Lates, MachineFacts, Manned, SenderLost, Serve, Standing, Told
 
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 5.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.05
+PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
 
 
 @dataclass(slots=True)
@@ -32,16 +37,19 @@ class Machine:
     facts: MachineFacts
     pipes: dict[Kind, Pipe]
     inbox: Inbox = field(init=False)
+    clock: MachineClock = field(init=False)
     lost: str | None = None  # how it was
 
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.pipes["results"])
+        self.clock = MachineClock(self.pipes["clock"])
 
     def lose(self, how: str) -> None:
         """Close its connections: its foreman stops sending then."""
         self.lost = self.lost or how
-        for pipe in self.pipes.values():
-            pipe.close()
+        self.clock.close()
+        for kind in ("orders", "results"):
+            self.pipes[kind].close()
 
 
 class Fleet:
@@ -51,23 +59,32 @@ class Fleet:
         """`workers`: sending processes of each; None: as many as suit its part and its cores."""
         self.machines = machines
         self._workers = workers
+        self._pings = Pings([machine.clock for machine in machines])
 
     @contextlib.contextmanager
     def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
         """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
+        self._look_at_clocks()
         gone = [f"{m.name} {m.lost}" for m in self.machines if m.lost]
         if gone:
             raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
         names = [machine.name for machine in self.machines]
         plans = dealt(plan, names, [machine.facts.cores for machine in self.machines])
-        crew = MachineCrew(plan.run_id, self.machines, plans)
+        crew = MachineCrew(plan.run_id, self.machines, plans, self._pings)
         interrupts.check()
         for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(part, self._workers))
+            worker.orders.send(Serve(trimmed(part), self._workers))
         try:
             yield crew
         finally:
             crew.end(END_LIMIT_S)
+
+    def _look_at_clocks(self) -> None:
+        """See where all clocks are; a machine that doesn't tell its own is lost."""
+        self._pings.burst(PINGS_LIMIT_S)
+        for machine in self.machines:
+            if not machine.clock.track.known:
+                machine.lose(f"didn't tell its clock within {PINGS_LIMIT_S:g} s")
 
 
 @dataclass(slots=True)
@@ -76,10 +93,13 @@ class _Post:
 
     machine: Machine
     plan: Plan  # its part
+    timeline: Timeline
     worker: Worker
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = False
+    server_is_here: bool | None = None  # None: it hasn't said
+    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
 
 
 class MachineCrew:
@@ -88,15 +108,15 @@ class MachineCrew:
     what = "machines"
     head_start_s = HEAD_START_S
 
-    def __init__(self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan]) -> None:
-        self._run_id = run_id
+    def __init__(
+        self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], pings: Pings
+    ) -> None:
+        self._run_id, self._pings = run_id, pings
         self._posts = [
-            _Post(machine, plan, _worker(machine, run_id))
-            for machine, plan in zip(machines, plans, strict=True)
+            _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
         for post in self._posts:
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
-        self.lates: list[Lates] = []
         tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
         self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
@@ -129,7 +149,7 @@ class MachineCrew:
         """Take what a foreman says of its machine."""
         post = next(post for post in self._posts if post.worker is worker)
         if isinstance(message, Manned):
-            worker.senders = message.senders
+            worker.senders, post.server_is_here = message.senders, message.server_is_here
             for sender in worker.senders:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
@@ -137,7 +157,7 @@ class MachineCrew:
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
-            self.lates.append(message)
+            post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Idle):
             post.over = True
 
@@ -165,29 +185,41 @@ class MachineCrew:
             self.take(post.worker, message)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the run's JSON says of the machines."""
+        """Return what the run's JSON says of the machines, once it is over."""
+        self._pings.burst(PINGS_LIMIT_S)
+        late = ReadTimes()
+        for post in self._posts:
+            late.first.update(post.lates.first)
+            late.later.update(post.lates.later)
         return {
+            "lateness_ms": late.facts()["lateness_ms"],
             "machines": [
                 {
                     "machine": post.machine.name,
                     "host": post.machine.facts.host,
                     "cores": post.machine.facts.cores,
                     "nice": post.machine.facts.nice,
-                    "lost": post.machine.lost is not None,
+                    "server_here": post.server_is_here,
+                    "lateness_ms": post.lates.facts()["lateness_ms"],
+                    "lost": post.machine.lost,
+                    **post.timeline.facts(),
                 }
                 for post in self._posts
-            ]
+            ],
         }
 
 
-def _worker(machine: Machine, run_id: str) -> Worker:
-    return Worker(
+def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
+    timeline = Timeline(machine.clock)
+    worker = Worker(
         machine.name,
         machine.pipes["orders"],
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
         partial(machine.lose, "was silent"),
-        theirs=partial(Told, run_id),
+        ours=timeline.ours,
+        theirs=lambda order: Told(run_id, timeline.theirs(order)),
         roomy=True,  # what the head hasn't read waits in the socket, or with the machine
     )
+    return _Post(machine, plan, timeline, worker)

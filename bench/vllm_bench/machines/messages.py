@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..crew.health import WorkerHealth
+from ..crew.judged import Judged
 from ..plan.plan import Plan
 
 Kind = Literal["orders", "results", "clock"]
@@ -29,6 +30,7 @@ class MachineFacts:
     nice: int
     most_files: int  # that a process may have open
     runs_kept: tuple[str, ...] = ()  # runs of which it has rows that nobody has fetched
+    kept_in: str | None = None  # the folder of these; None: it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,36 @@ class Told:
     order: object
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How a machine's times of a run, from its start on, become the head's, by the last line known.
+
+    In a `Told` during the run: rows that nobody fetches before the head is gone need it then.
+    """
+
+    shift_ns: int = 0  # of the machine's clock at the start, against what it was taken for
+    drift: float = 0.0  # ns that it gains in each ns
+
+    def ours(self, theirs_ns: int) -> int:
+        """Return the head's time for one of the machine's, both in ns from the run's start."""
+        return theirs_ns - self.shift_ns - round(self.drift * theirs_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Between runs: tell all that is kept of a run."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Between runs: what these machines keep of a run is written elsewhere."""
+
+    run_id: str
+    machines: tuple[str, ...]  # several may keep in one folder
+
+
 # ---- from a foreman ----
 
 
@@ -68,6 +100,7 @@ class Manned:
     """The sending processes of a run are connected to the server."""
 
     senders: list[WorkerHealth]
+    server_is_here: bool  # whether its address is one of this machine's; a tunnel looks the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +125,36 @@ class Lates:
 
     first: Counter[int] = field(default_factory=Counter)
     later: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """From now on nothing of a run is kept here: its rows cross as they end."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromDisk:
+    """Requests that were kept, as a machine judged them."""
+
+    run_id: str
+    machine: str
+    ended: tuple[Judged, ...]
+    correction: Correction | None = None  # None: no line of its clock was told
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what it takes."""
+        return sum(one.memory_bytes for one in self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class AllFetched:
+    """That was all that is kept of a run."""
+
+    run_id: str
+    problems: tuple[str, ...] = ()  # files that can't be read to their end
 
 
 @dataclass(frozen=True, slots=True)
