@@ -20,7 +20,7 @@ from ..reply.read_times import ReadTimes
 from ..send.outbox import Connected
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
-from .deal import as_told, dealt
+from .deal import as_told, dealt, owners
 from .meeting.sockets import cut
 from .messages import (
     Idle,
@@ -173,6 +173,8 @@ class MachineCrew:
         ]
         for post in self._posts:
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
+        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
+        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -196,9 +198,8 @@ class MachineCrew:
 
     def owner(self, part: Part, number: int) -> int:
         """Return which machine sends request `number` of a part by the clock."""
-        place = next(n for n, p in enumerate(self._posts[0].plan.drawn) if p.place == part.place)
-        owns = [post.plan.drawn[place].own for post in self._posts]
-        return next(n for n, own in enumerate(owns) if number % own.period in own.places)
+        found = self._owners[part.place]
+        return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
         """Give a machine its part. Raises RunError: it doesn't take it."""
@@ -317,5 +318,6 @@ def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
         machine.kill,
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
+        roomy=True,  # what the head hasn't read waits in the socket, or with the machine
     )
     return _Post(machine, plan, timeline, worker)
