@@ -10,6 +10,7 @@ from typing import Any
 from ...crew.judged import Judged
 from ...plan.share import NS_PER_S
 from ...records.request_record import RequestRecord
+from ...records.row import replaced
 from ...send.outbox import Finished, Go, Pulse
 from ...wire.clock import ClockFacts
 from ..messages import Correction
@@ -57,14 +58,14 @@ class Timeline:
         begun_s = row.t_scheduled_s if row.t_sent_s is None else row.t_sent_s
         shift_ns = self._shift_ns(round((begun_s + row.t_end_s) / 2 * NS_PER_S))
         shift_s, (stamps, events, tokens) = shift_ns / NS_PER_S, one.reads
-        moved = replace(
+        moved = replaced(
             row,
             t_scheduled_s=row.t_scheduled_s + shift_s,
             t_sent_s=None if row.t_sent_s is None else row.t_sent_s + shift_s,
             t_end_s=row.t_end_s + shift_s,
         )
-        reads = array("q", [stamp + shift_ns for stamp in stamps]), events, tokens
-        return replace(one, record=moved, reads=reads)
+        reads = _later(stamps, shift_ns), events, tokens
+        return replaced(one, record=moved, reads=reads)
 
     def _shift_ns(self, at_ns: int) -> int:
         """Return how much later an instant was by the head's clock, from the start of each."""
@@ -104,3 +105,11 @@ class Timeline:
             apart_ms = self._shift_ns(0) / MS + self._first[1]
             found["start_apart_ms"] = round(apart_ms, 4)
         return found
+
+
+def _later(stamps: array[int], shift_ns: int) -> array[int]:
+    import numpy as np
+
+    if not stamps:
+        return stamps
+    return array("q", (np.frombuffer(stamps, dtype=np.int64) + shift_ns).tobytes())
