@@ -12,6 +12,7 @@ from typing import Any
 
 from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
+from ..crew.runner import FROZEN_S
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
 from ..plan.part import Part
@@ -39,7 +40,7 @@ from .messages import (
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.2
-PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
+PINGS_LIMIT_S = 5.0  # for fifty pings of each after a run
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class Fleet:
 
     def _look_at_clocks(self) -> None:
         """See where all clocks are; a machine that doesn't tell its own is lost."""
-        self._pings.burst(PINGS_LIMIT_S)
+        self._pings.burst(FROZEN_S)
         for machine in self.machines:
             if machine.lost is None and not machine.clock.answers:
                 gone = machine.clock.closed
