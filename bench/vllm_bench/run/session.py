@@ -17,10 +17,11 @@ from ..crew.ending import Enough
 from ..crew.judged import Kept, RunFiles
 from ..crew.runner import RunResult, Watch, run_plan
 from ..crew.started import started_by, workers_for
-from ..crew.worker import CrewMaker, RunError
+from ..crew.worker import RunError
 from ..interrupts import Interrupts
 from ..live.progress import Progress, Title
 from ..live.view import progress_view
+from ..machines.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files
@@ -72,7 +73,7 @@ class Session:
     wait_s: float  # how long to wait for a server
     give_up_s: float  # how long a server may turn every request away, before the run is ended
     workers: int | None  # sending processes; None: as many as suit the load and the cores
-    made_crew: CrewMaker | None = None  # who sends; None: processes of this machine
+    fleet: Fleet | None = None  # machines that send; None: processes of this one do
     tokens: bool  # write each token's stamp
     server_metrics: bool
     telemetry_command: str | None
@@ -118,6 +119,8 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
+            missing = [p for (_, p), rows in zip(wanted, complete, strict=True) if rows is None]
+            self._check_machines(missing)
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -125,6 +128,7 @@ class Session:
                     yield rows, "complete"
                     continue
                 self.interrupts.check()
+                self._check_machines()
                 named = self._named(plan)
                 try:
                     own = dataclasses.replace(self, _id=ids[plan.scenario.name])
@@ -136,8 +140,18 @@ class Session:
                     self.interrupts.break_off_again()
                     remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
-                if status != "complete":
+                if status != "complete" or (self.fleet and self.fleet.missed):
                     return
+
+    def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
+        """Look, before any file is made, whether machines are there and can send these plans.
+
+        Raises RunError, UsageError.
+        """
+        if self.fleet is not None:
+            self.fleet.check_there()
+            for plan in plans:
+                self.fleet.check(plan)
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
@@ -254,7 +268,7 @@ class Session:
 
     def _senders_of(self, plan: Plan) -> str:
         """Return in how many processes a plan is sent, for people; empty: in one."""
-        workers = 1 if self.made_crew else workers_for(plan, self.workers)
+        workers = 1 if self.fleet else workers_for(plan, self.workers)
         return f" ({workers} sending processes)" if workers > 1 else ""
 
     def _recorded(self, job: Job, plan: Plan, watch: Watch, samplers: Samplers) -> RunResult:
@@ -281,7 +295,8 @@ class Session:
         own = dataclasses.replace(watch, on_start=on_start)
         try:
             files = RunFiles(plan, self._rows(plan), kept)
-            result = run_plan(plan, files, self.made_crew or started_by(self.workers), own)
+            made_crew = self.fleet.crew if self.fleet else started_by(self.workers)
+            result = run_plan(plan, files, made_crew, own)
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(
