@@ -251,7 +251,7 @@ def _means(
             server_metrics=True,
             telemetry_command=None,
             dcgm_url=None,
-            made_crew=fleet.crew if fleet else None,
+            fleet=fleet,
         )
 
     return Means(

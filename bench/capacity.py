@@ -254,7 +254,7 @@ def _session(args: argparse.Namespace, fleet: Fleet | None) -> Session:
         server_metrics=True,
         telemetry_command=None,
         dcgm_url=None,
-        made_crew=fleet.crew if fleet else None,
+        fleet=fleet,
     )
 
 

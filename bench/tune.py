@@ -363,7 +363,7 @@ def _session(args: argparse.Namespace, folder: Path, fleet: Fleet | None) -> Ses
         server_metrics=True,
         telemetry_command=None,
         dcgm_url=None,
-        made_crew=fleet.crew if fleet else None,
+        fleet=fleet,
     )
 
 

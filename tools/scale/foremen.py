@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import resource
+import secrets
 import time
 from array import array
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,10 @@ from vllm_bench.crew.runner import Watch
 from vllm_bench.crew.worker import CrewMaker
 from vllm_bench.live.progress import progress_of
 from vllm_bench.machines import foreman
+from vllm_bench.machines.facts import machine_facts
+from vllm_bench.machines.meeting.address import Address
+from vllm_bench.machines.meeting.dial import dial
+from vllm_bench.machines.messages import Hello
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
 from vllm_bench.send.outbox import Finished, Go, Pulse
@@ -120,13 +125,12 @@ def _finished() -> Finished:
 
 def serve_made(address: tuple[str, int], key: bytes, load: Load) -> None:
     """Be a foreman until the head goes."""
-    give_up_s = time.monotonic() + DIAL_LIMIT_S
+    facts, foreman_id = machine_facts(), secrets.token_hex(8)
+    pipes = dial(
+        Address(*address), key, lambda kind: Hello(kind, foreman_id, facts), DIAL_LIMIT_S, print
+    )
     with mock.patch.object(foreman, "run_plan", MadeRun(load)):
-        while time.monotonic() < give_up_s:
-            with contextlib.suppress(ConnectionRefusedError):  # the head doesn't listen yet
-                foreman.serve(address, key)
-                return
-            time.sleep(0.05)
+        foreman.serve(pipes)
 
 
 @contextlib.contextmanager
