@@ -82,21 +82,9 @@ def test_who_owns_a_number_is_found_from_what_each_owns(of: list[int]) -> None:
 @pytest.mark.process
 def test_the_tool_measures_a_head(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
-    small = [
-        "--seconds",
-        "0.3",
-        "--repeats",
-        "1",
-        "--rate",
-        "100",
-        "--tokens",
-        "3",
-        "--machines",
-        "1",
-        "2",
-        "--no-search",
-    ]
-    command = [sys.executable, "-m", "tools.scale", *small, "--json", str(file)]
+    small = ("--seconds", "0.3", "--repeats", "1", "--rate", "100", "--tokens", "3")
+    command = [sys.executable, "-m", "tools.scale", *small, "--machines", "1", "2", "--no-search"]
+    command += ["--json", str(file)]
     done = subprocess.run(
         command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240
     )
