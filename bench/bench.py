@@ -143,7 +143,7 @@ def _session(args: argparse.Namespace, fleet: Fleet | None) -> Session:
         profile_s=args.profile,
         traced=args.traceparent,
         each_alone=args.alone,
-        made_crew=fleet.crew if fleet else None,
+        fleet=fleet,
     )
 
 

@@ -9,6 +9,8 @@ that bench.py has from its --key-file. The key is read from standard input and n
 
 It connects, and sends this machine's part of each run, with as many processes as suit it; rows go
 to bench.py as requests end. When bench.py is gone, it stops loading the server within a second.
+What it measures it also keeps on its own disk (--keep-in), until bench.py has written it: after a
+crash of bench.py, or of the network, bench.py --resume with the same machines fetches it.
 
 Exit codes: 0 the session is over; 1 no bench.py there, or it was lost in the middle of a run; 2
 wrong usage, or a wrong key; 130 interrupted.
@@ -22,10 +24,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 import argparse
+import os
 from multiprocessing import AuthenticationError
+from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.script import parser_of, run
+
+if TYPE_CHECKING:
+    from vllm_bench.machines.kept.keeper import Keeper
 
 MOST_KEY = 4096  # bytes
 
@@ -35,10 +42,10 @@ def main() -> int:
     args = _parse()
     from vllm_bench.machines.foreman import serve
 
-    key = _key()
+    key, keeper = _key(), _keeper(args.keep_in)
     host, port = args.head
     try:
-        whole = serve((host, port), key)
+        whole = serve((host, port), key, keeper)
     except AuthenticationError as e:
         raise UsageError(f"{host}:{port}: it has another key") from e
     except OSError as e:
@@ -51,7 +58,28 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("head", type=_address, metavar="HOST:PORT", help="where bench.py listens")
+    keep = (
+        "private folder for what bench.py hasn't written yet (default: ~/.local/state/vllm-bench)"
+    )
+    parser.add_argument("--keep-in", type=Path, metavar="DIR", help=keep)
     return parser.parse_args()
+
+
+def _keeper(asked: Path | None) -> Keeper:
+    """Return what keeps measurements: in the folder asked for, else in a usual one, else nowhere.
+
+    Raises UsageError.
+    """
+    from vllm_bench.machines.kept.folder import private_folder, usual_folder
+    from vllm_bench.machines.kept.keeper import Keeper
+
+    try:
+        return Keeper(private_folder(asked) if asked else usual_folder(os.environ))
+    except OSError as e:
+        why = f"{e.filename}: {e.strerror}"
+        if asked:
+            raise UsageError(f"--keep-in {asked}: {e.strerror}: name a folder of your own") from e
+        return Keeper(None, why)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -173,8 +173,11 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     add("--machines", type=int, metavar="N", help=many)
     add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
     add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
+    stay = "rows stay on the machines during a run, and are fetched after it"
+    add("--keep-rows-remote", action="store_true", help=stay)
 
 
 def machines_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what these flags ask for, as `machines.asked.Asked` takes it."""
-    return {name: getattr(args, name) for name in ("senders", "machines", "listen", "key_file")}
+    names = ("senders", "machines", "listen", "key_file", "keep_rows_remote")
+    return {name: getattr(args, name) for name in names}

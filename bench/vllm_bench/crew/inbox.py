@@ -10,6 +10,7 @@ import os
 import pickle
 import struct
 from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
 
 A_LOOK = 1 << 20  # bytes at a time, so that the other processes have their turn
 
@@ -22,9 +23,14 @@ class Inbox:
 
     def __init__(self, pipe: Pipe) -> None:
         """Read this pipe, which is never waited for from now on."""
+        self._pipe = pipe
         self._fd = pipe.fileno()
         self._bytes = bytearray()
         os.set_blocking(self._fd, False)
+
+    def wait(self, limit_s: float) -> None:
+        """Wait until something has come."""
+        wait([self._pipe], limit_s)
 
     def take(self) -> list[object] | None:
         """Return the messages that are whole; None: the pipe has ended.

@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from ..interrupts import Interrupts
+from ..live.counts import Counts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..plan.share import NS_PER_S
@@ -22,7 +23,7 @@ from ..reply.exchange import Exchange, PackedSegment
 from ..send.outbox import Broke, Connected, Drop, Finished, Go, Pulse, Ready
 from .ending import Ending, Enough
 from .health import health_facts
-from .judged import Judged, Sink
+from .judged import Elsewhere, Judged, Sink
 from .tally import Tally
 from .unmeasured import Unmeasured
 from .worker import Crew, CrewMaker, RunError, Worker
@@ -133,6 +134,7 @@ class _Run:
         self._ready = 0
         self._finished: list[Finished] = []
         self._lost: list[str] = []  # how each worker was lost
+        self._elsewhere: dict[int, Counts] = {}  # what stays with a worker, by its place
         self._awake = _AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
 
@@ -196,9 +198,27 @@ class _Run:
             self._listen()
             if roomy:
                 time.sleep(GATHER_S)
+        self._collect()
         if self._watch.above is not None:
             self._watch.above.over(self._progress)
         return self._result()
+
+    def _collect(self) -> None:
+        """Take what has stayed with the workers; a signal from now on leaves it there."""
+        interrupts, progress = self._watch.interrupts, self._progress
+        asked = interrupts()
+        for counts in self._elsewhere.values():  # from here on rows tell
+            progress.put_in(counts, -1)
+        progress.recent.count_no_more()
+        progress.phase = "fetching rows" if self._elsewhere else progress.phase
+        for worker, ended in self._crew.rest(lambda: interrupts() > asked):
+            for one in ended:
+                self._tally.add(one, one.stamps)
+            self._tally.write()
+            self._watch.on_progress(progress)
+            if worker.senders[0].lost:
+                self._lost.append(f"{worker.name} was lost with rows that nobody has fetched")
+        self._ending.pass_on(interrupts())
 
     def _listen(self) -> None:
         """Pass on Ctrl-C, and receive what the workers have sent meanwhile."""
@@ -268,6 +288,8 @@ class _Run:
         elif isinstance(message, Judged):
             self._tally.add(message, message.stamps)
             self._ended(message)
+        elif isinstance(message, Elsewhere):
+            self._counted(self._place(worker), message)
         elif isinstance(message, Connected):
             worker.senders[0].connected = message.connected
             self._connected.append(message)
@@ -299,6 +321,15 @@ class _Run:
             return
         sender.end(message)
         self._finished.append(message)
+
+    def _counted(self, place: int, message: Elsewhere) -> None:
+        """Take how far a worker is whose rows don't come yet."""
+        self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
+        self._elsewhere[place] = message.counts
+        self._left[place] = message.left
+        if message.away is not None:
+            self._ending.note_presence(away=message.away)
+        self._note_phase()
 
     def _ended(self, one: Judged) -> None:
         self._ending.note_presence(away=one.away)
@@ -386,6 +417,7 @@ class _Run:
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
             *((died,) if self._lost else ()),
+            *self._crew.notes(),
             *filter(None, (self._ending.why, self._ending.enough)),
         )
 

@@ -33,6 +33,7 @@ class Asked:
     listen: str | None = None  # HOST[:PORT]
     key_file: Path | None = None
     workers: int | None = None  # sending processes of each; None: as many as suit it
+    keep_rows_remote: bool = False  # until a run is over
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             machines += _gathered(door, engine, count, limit_s, say)
         _check(machines)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
-        yield Fleet(machines, asked.workers)
+        yield Fleet(machines, asked.workers, rows_stay=asked.keep_rows_remote)
     finally:
         for machine in machines:
             machine.lose("was let go")
@@ -74,7 +75,7 @@ def _engine(asked: Asked) -> Engine | None:
                 "needs --listen HOST:PORT and --key-file F"
             )
         return ByHand()
-    for name in ("listen", "key_file"):
+    for name in ("listen", "key_file", "keep_rows_remote"):
         if getattr(asked, name):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag}: for several machines alone: --senders, --machines")

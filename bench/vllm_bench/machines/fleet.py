@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
@@ -12,12 +12,26 @@ from typing import Any
 
 from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
+from ..crew.judged import Judged
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
 from ..plan.part import Part
 from ..plan.plan import Plan
 from .deal import dealt
-from .messages import Idle, Kind, Lates, MachineFacts, Manned, SenderLost, Serve, Standing, Told
+from .kept.fetching import Fetching
+from .messages import (
+    Forget,
+    Idle,
+    Kind,
+    Lates,
+    MachineFacts,
+    Manned,
+    NotKept,
+    SenderLost,
+    Serve,
+    Standing,
+    Told,
+)
 
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 5.0  # for machines to end their parts of a run that was broken off
@@ -37,6 +51,12 @@ class Machine:
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.pipes["results"])
 
+    def order(self, order: object) -> None:
+        """Ask for something between runs; a lost machine isn't asked."""
+        if self.lost is None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # shown by its results
+                self.pipes["orders"].send(order)
+
     def lose(self, how: str) -> None:
         """Close its connections: its foreman stops sending then."""
         self.lost = self.lost or how
@@ -47,10 +67,17 @@ class Machine:
 class Fleet:
     """Machines that send together."""
 
-    def __init__(self, machines: Sequence[Machine], workers: int | None = None) -> None:
-        """`workers`: sending processes of each; None: as many as suit its part and its cores."""
+    def __init__(
+        self, machines: Sequence[Machine], workers: int | None = None, *, rows_stay: bool = False
+    ) -> None:
+        """`workers`: sending processes of each; None: as many as suit its part and its cores.
+
+        `rows_stay`: they are fetched after a run's end.
+        """
         self.machines = machines
+        self.rows_stay = rows_stay
         self._workers = workers
+        self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
 
     @contextlib.contextmanager
     def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
@@ -60,14 +87,23 @@ class Fleet:
             raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
         names = [machine.name for machine in self.machines]
         plans = dealt(plan, names, [machine.facts.cores for machine in self.machines])
-        crew = MachineCrew(plan.run_id, self.machines, plans)
+        crew = MachineCrew(plan.run_id, self.machines, plans, rows_stay=self.rows_stay)
         interrupts.check()
         for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(part, self._workers))
+            worker.orders.send(Serve(part, self._workers, self.rows_stay))
         try:
             yield crew
         finally:
             crew.end(END_LIMIT_S)
+            self._unfetched[plan.run_id] = crew.unfetched()
+
+    def forget(self, run_id: str) -> list[str]:
+        """Let machines forget a run whose files are written; return those that still need it."""
+        needed = self._unfetched.get(run_id, set())
+        for machine in self.machines:
+            if machine.name not in needed:
+                machine.order(Forget(run_id, (machine.name,)))
+        return sorted(needed)
 
 
 @dataclass(slots=True)
@@ -80,6 +116,9 @@ class _Post:
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = False
+    stays: bool = False  # its rows, until they are fetched
+    fetched: int = 0  # rows that came after the run's end
+    troubles: list[str] = field(default_factory=list)
 
 
 class MachineCrew:
@@ -88,10 +127,12 @@ class MachineCrew:
     what = "machines"
     head_start_s = HEAD_START_S
 
-    def __init__(self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan]) -> None:
+    def __init__(
+        self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], *, rows_stay: bool
+    ) -> None:
         self._run_id = run_id
         self._posts = [
-            _Post(machine, plan, _worker(machine, run_id))
+            _Post(machine, plan, _worker(machine, run_id), stays=rows_stay)
             for machine, plan in zip(machines, plans, strict=True)
         ]
         for post in self._posts:
@@ -139,6 +180,40 @@ class MachineCrew:
             self.lates.append(message)
         elif isinstance(message, Idle):
             post.over = True
+        elif isinstance(message, NotKept):
+            post.troubles.append(f"{post.machine.name} keeps no rows: {message.text}")
+
+    def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
+        """Yield the rows that stayed on the machines, one machine after the other."""
+        for post in self._posts:
+            if not post.stays or post.machine.lost:
+                continue
+            others = partial(self.take, post.worker)
+            fetching = Fetching(post.machine, self._run_id, is_broken_off, others)
+            try:
+                for batch in fetching.batches():
+                    if batch.machine == post.machine.name:  # another may keep in the same folder
+                        post.fetched += sum(one.role == "measured" for one in batch.ended)
+                        yield post.worker, post.worker.ours(batch.ended)
+            except RunError as e:
+                post.machine.lose(str(e))
+                post.worker.lose()
+                yield post.worker, ()
+            post.troubles += fetching.problems
+            post.stays = not fetching.whole
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what went wrong with the rows on machines."""
+        left = sorted(self.unfetched())
+        stay = f"rows stay on {', '.join(left)}: --resume fetches them, once it is there"
+        return (
+            *(text for post in self._posts for text in post.troubles),
+            *((stay,) if left else ()),
+        )
+
+    def unfetched(self) -> set[str]:
+        """Return the machines that still keep rows of this run."""
+        return {post.machine.name for post in self._posts if post.stays or post.machine.lost}
 
     def end(self, limit_s: float) -> None:
         """Wait until each machine has ended its part; one that doesn't in time is lost."""
@@ -173,6 +248,7 @@ class MachineCrew:
                     "cores": post.machine.facts.cores,
                     "nice": post.machine.facts.nice,
                     "lost": post.machine.lost is not None,
+                    "fetched": None if post.stays or post.machine.lost else post.fetched,
                 }
                 for post in self._posts
             ]

@@ -25,7 +25,20 @@ from ..plan.plan import Plan
 from ..send.outbox import Broke, Connected, Finished, Go, Outbox, Pulse, Ready, in_words
 from .door import dial
 from .facts import machine_facts
-from .messages import Idle, Lates, Manned, SenderLost, Serve, Standing, Told
+from .kept.keeper import Keeper
+from .kept.part import Ended
+from .messages import (
+    Correction,
+    Fetch,
+    Forget,
+    Idle,
+    Lates,
+    Manned,
+    SenderLost,
+    Serve,
+    Standing,
+    Told,
+)
 
 TELL_S = 1.0  # between two signs of life
 
@@ -37,6 +50,7 @@ class Orders(Interrupts):
         super().__init__()
         self._pipe, self._run_id = pipe, run_id
         self.go: Go | None = None
+        self.correction: Correction | None = None  # the last that was told
         self.draining = False
         self.gone = False  # the head
         self._told = 0
@@ -56,6 +70,8 @@ class Orders(Interrupts):
             return
         if isinstance(order, Go):
             self.go = order
+        elif isinstance(order, Correction):
+            self.correction = order
         elif order == "drain":
             self.draining = True
         else:
@@ -65,8 +81,8 @@ class Orders(Interrupts):
 class _Part:
     """A run on this machine, as it is told to the head: a sink of its rows, and what it is for."""
 
-    def __init__(self, plan: Plan, orders: Orders, outbox: Outbox) -> None:
-        self._plan, self._orders, self._outbox = plan, orders, outbox
+    def __init__(self, plan: Plan, orders: Orders, outbox: Outbox, ended: Ended) -> None:
+        self._plan, self._orders, self._outbox, self._ended = plan, orders, outbox, ended
         self._crew: Crew | None = None
         self._last: list[Finished | SenderLost] = []  # told at the end
         self._told_s = 0.0
@@ -74,20 +90,23 @@ class _Part:
     # ---- a sink ----
 
     def begin(self) -> None:
-        """Nothing: the head has the files."""
+        """Note the start."""
+        self._ended.begin()
 
     def write(self, ended: Sequence[Judged]) -> None:
-        """Tell requests that have ended."""
-        self._outbox.put(tuple(ended))
+        """Keep and tell requests that have ended."""
+        self._ended.write(ended)
 
     def close(self) -> None:
-        """Nothing: the head has the files."""
+        """No more come."""
+        self._ended.close()
 
     # ---- a part of what is above ----
 
     def manned(self, crew: Crew) -> None:
         """Note who sends here."""
         self._crew = crew
+        self._ended.manned(crew)
 
     def ready(self) -> None:
         """Tell that everything here waits for the start."""
@@ -104,6 +123,7 @@ class _Part:
     def hear(self, sender: int, message: object) -> None:
         """Pass on what a sending process says of itself; its end when all rows are told."""
         if isinstance(message, RunError):
+            self._ended.lose(sender)
             self._last.append(SenderLost(sender, str(message)))
         elif isinstance(message, Finished):
             self._last.append(dataclasses.replace(message, sender=sender))
@@ -138,17 +158,22 @@ class _Part:
         assert self._crew is not None
         due = {part.place: self._crew.due(part) for part in self._plan.drawn}
         self._outbox.put(Standing(self._crew.begun(), due))
+        self._ended.stand()
+        if self._orders.correction is not None:
+            self._ended.correct(self._orders.correction)
+            self._orders.correction = None
 
 
 def nothing(*_: object) -> None:
     """Do nothing: the head is told by other means."""
 
 
-def serve_run(order: Serve, orders: Pipe, outbox: Outbox) -> Orders:
+def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Orders:
     """Do this machine's part of a run, and tell all of it; return what was asked meanwhile."""
     plan = order.plan
     asked = Orders(orders, plan.run_id)
-    part = _Part(plan, asked, outbox)
+    ended = Ended(plan, keeper, outbox.put, rows_stay=order.rows_stay)
+    part = _Part(plan, asked, outbox, ended)
     watch = Watch(part.connected, nothing, part.look, asked, float("inf"), above=part)
     try:
         with asked.answered():
@@ -161,19 +186,27 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox) -> Orders:
     return asked
 
 
-def serve(address: tuple[str, int], key: bytes) -> bool:
+def serve(address: tuple[str, int], key: bytes, keeper: Keeper) -> bool:
     """Do this machine's part of each run, until the head goes; False: in the middle of one.
 
     Raises OSError, AuthenticationError where there is no head, or one with another key.
     """
-    pipes = dial(address, key, secrets.token_hex(8), machine_facts())
+    kept_in = str(keeper.folder) if keeper.folder else None
+    facts = dataclasses.replace(machine_facts(), runs_kept=keeper.runs(), kept_in=kept_in)
+    pipes = dial(address, key, secrets.token_hex(8), facts)
     threading.Thread(target=_answer_pings, args=(pipes["clock"],), daemon=True).start()
     outbox = Outbox(pipes["results"])
     try:
         while True:
             order = pipes["orders"].recv()
-            if isinstance(order, Serve) and serve_run(order, pipes["orders"], outbox).gone:
-                return False
+            if isinstance(order, Serve):
+                if serve_run(order, pipes["orders"], outbox, keeper).gone:
+                    return False
+            elif isinstance(order, Fetch):
+                for batch in keeper.told(order):
+                    outbox.put(batch)
+            elif isinstance(order, Forget):
+                keeper.forget(order)
     except (EOFError, OSError):
         return True
     finally:

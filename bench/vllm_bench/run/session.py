@@ -17,10 +17,11 @@ from ..crew.ending import Enough
 from ..crew.judged import Kept, RunFiles
 from ..crew.runner import RunResult, Watch, run_plan
 from ..crew.started import started_by, workers_for
-from ..crew.worker import CrewMaker, RunError
+from ..crew.worker import RunError
 from ..interrupts import Interrupts
 from ..live.progress import Progress, Title
 from ..live.view import progress_view
+from ..machines.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files
@@ -72,7 +73,7 @@ class Session:
     wait_s: float  # how long to wait for a server
     give_up_s: float  # how long a server may turn every request away, before the run is ended
     workers: int | None  # sending processes; None: as many as suit the load and the cores
-    made_crew: CrewMaker | None = None  # who sends; None: processes of this machine
+    fleet: Fleet | None = None  # the machines that send; None: this one alone
     tokens: bool  # write each token's stamp
     server_metrics: bool
     telemetry_command: str | None
@@ -254,7 +255,7 @@ class Session:
 
     def _senders_of(self, plan: Plan) -> str:
         """Return in how many processes a plan is sent, for people; empty: in one."""
-        workers = 1 if self.made_crew else workers_for(plan, self.workers)
+        workers = 1 if self.fleet else workers_for(plan, self.workers)
         return f" ({workers} sending processes)" if workers > 1 else ""
 
     def _recorded(self, job: Job, plan: Plan, watch: Watch, samplers: Samplers) -> RunResult:
@@ -281,7 +282,8 @@ class Session:
         own = dataclasses.replace(watch, on_start=on_start)
         try:
             files = RunFiles(plan, self._rows(plan), kept)
-            result = run_plan(plan, files, self.made_crew or started_by(self.workers), own)
+            crew = self.fleet.crew if self.fleet else started_by(self.workers)
+            result = run_plan(plan, files, crew, own)
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(
@@ -294,6 +296,8 @@ class Session:
         beside = [p for p in written_files(self.folder, plan.run_id) if p.parent != self.folder]
         names = [p.relative_to(self.folder).as_posix() for p in beside]
         write_run_info(path, dataclasses.replace(ended, files=names))
+        if self.fleet:
+            self.fleet.forget(plan.run_id)
         return result
 
     def _settled(
