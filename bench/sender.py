@@ -90,14 +90,13 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _key() -> bytes:
-    """Return the key from standard input: its bytes in hexadecimal digits, or as they are."""
-    found = sys.stdin.buffer.readline(MOST_KEY).strip()
+    """Return the key from standard input."""
+    from vllm_bench.machines.door import key_of
+
+    found = key_of(sys.stdin.buffer.readline(MOST_KEY))
     if not found:
         raise UsageError("no key on standard input: python bench/sender.py HOST:PORT < key")
-    try:
-        return bytes.fromhex(found.decode("ascii"))
-    except ValueError:
-        return found
+    return found
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+MOST_OWN_NODES = 16  # Ray's, on one machine: 0.2 GB each
 # The flags of other load generators, and what they are called here.
 ELSEWHERE = {
     # vllm bench serve
@@ -169,7 +171,9 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load from several machines: docs/MACHINES.md").add_argument
     start = "starts sender.py on a machine (ssh, srun), with HOST:PORT at its end; repeatable"
     add("--senders", action="append", default=[], metavar="CMD", help=start)
-    many = "how many machines send (default: as many as --senders)"
+    nodes = "nodes of a Ray cluster that have the resource sender; local:N: N nodes of its own here"
+    add("--ray", type=_ray, metavar="HOST:PORT|auto|local:N", help=nodes)
+    many = "how many machines send (default: as many as --senders, or nodes of Ray)"
     add("--machines", type=int, metavar="N", help=many)
     add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
     add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
@@ -179,5 +183,28 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
 
 def machines_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what these flags ask for, as `machines.asked.Asked` takes it."""
-    names = ("senders", "machines", "listen", "key_file", "keep_rows_remote")
-    return {name: getattr(args, name) for name in names}
+    names = ("senders", "ray", "machines", "listen", "key_file", "keep_rows_remote")
+    return {"environ": os.environ, **{name: getattr(args, name) for name in names}}
+
+
+def _ray(text: str) -> str:
+    """Return where a Ray cluster is; without an address Ray would join whatever runs there."""
+    if text.startswith("ray://"):
+        raise argparse.ArgumentTypeError(
+            f"{text}: through Ray Client nodes can't dial this machine: run this on a node of the "
+            "cluster, with HOST:PORT of its head (6379) or auto"
+        )
+    host, _, port = text.rpartition(":")
+    if host == "local":
+        return f"local:{_of_nodes(port)}"
+    if text != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text}: must be HOST:PORT, auto, or local:N")
+    return text
+
+
+def _of_nodes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_OWN_NODES:
+        raise argparse.ArgumentTypeError(
+            f"local:{text}: must be a whole number of nodes from 1 to {MOST_OWN_NODES}"
+        )
+    return int(text)

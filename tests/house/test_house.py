@@ -38,7 +38,7 @@ MEASURE = {
     "watch": ("vllm",),
     "quality": ("prompts",),
     "crew": ("reply", "plan", "wire", "send", "live", "quality"),
-    "machines": ("reply", "plan", "wire", "send", "live", "quality", "crew"),
+    "machines": ("reply", "plan", "wire", "send", "live", "quality", "crew", "vllm"),
     "run": (
         *("prompts", "reply", "vllm", "plan", "wire", "send", "live", "watch", "quality"),
         *("crew", "machines"),

@@ -47,7 +47,8 @@ class WorkerHealth:
         self.cpu_s = finished.cpu_s
         self.clock = finished.clock
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, start_ns: int) -> dict[str, Any]:
+        own = [self.clock] if self.clock else []
         return {
             "worker": self.number,
             **({"machine": self.machine} if self.machine else {}),
@@ -57,6 +58,7 @@ class WorkerHealth:
             "connections_opened": self.connections_opened,
             "lost": self.lost,
             "loop_lag_ms": lag_summary(self.lags_us),
+            **(clock_facts(own, start_ns) if own else {"clock": None, "clock_error_ms": None}),
             "cpu_share_per_second": self.cpu_shares,
             "peak_memory_bytes": self.peak_memory_bytes,
             "cpu_s": self.cpu_s,
@@ -69,7 +71,7 @@ def health_facts(workers: Sequence[WorkerHealth], start_ns: int) -> dict[str, An
     for worker in workers:
         pooled.extend(worker.lags_us)
     return {
-        "workers": [worker.facts() for worker in workers],
+        "workers": [worker.facts(start_ns) for worker in workers],
         "streams_asked": sum(worker.streams for worker in workers),
         "connections_opened": sum(worker.connections_opened for worker in workers),
         "loop_lag_ms": lag_summary(pooled),

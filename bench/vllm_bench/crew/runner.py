@@ -211,12 +211,13 @@ class _Run:
             progress.put_in(counts, -1)
         progress.recent.count_no_more()
         progress.phase = "fetching rows" if self._elsewhere else progress.phase
+        lost = {worker.name for worker in self._crew.workers if worker.senders[0].lost}
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
                 self._tally.add(one, one.stamps)
             self._tally.write()
             self._watch.on_progress(progress)
-            if worker.senders[0].lost:
+            if worker.senders[0].lost and worker.name not in lost:
                 self._lost.append(f"{worker.name} was lost with rows that nobody has fetched")
         self._ending.pass_on(interrupts())
 

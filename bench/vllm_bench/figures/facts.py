@@ -20,6 +20,8 @@ from ..stats.distribution import filled, floats, min_samples, quantile
 from .client import workers
 from .in_flight import InFlight, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
+from .machines.dealt import dealt_to
+from .machines.machine import info_of_machine, machines_of
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -38,6 +40,7 @@ class Facts(OfRun):
     whole: bool = False  # figures of all requests, as other tools have them: there is no window
     of: Facts | None = None  # the run that these are facts of a class of
     class_name: str | None = None  # which one
+    machine: str | None = None  # or of a machine: which one
 
     # The classes of users.
 
@@ -64,6 +67,32 @@ class Facts(OfRun):
             whole=self.whole,
             of=self,
             class_name=name,
+        )
+
+    # The machines that sent it.
+
+    @cached_property
+    def machines(self) -> dict[str, Facts]:
+        """The facts of each machine; none: there was one alone, or these are of a part."""
+        names = () if self.of else [one.name for one in machines_of(self.info)]
+        return {name: self.of_machine(name) for name in names}
+
+    def of_machine(self, name: str) -> Facts:
+        """Return the facts of a machine: its rows, its share of the streams, its own health.
+
+        It has the run's window, in which the load of all machines was held, and no classes.
+        """
+        assert self.info is not None
+        frame = self.frame.of(self.frame["machine"] == name)
+        reads = self.reads.among(frame["request_index"]) if self.reads else None
+        return Facts(
+            frame,
+            info_of_machine(self.info, name, len(frame)),
+            reads if reads and reads.t_ns.size else None,
+            "" if self.reads else self.reads_absent,
+            whole=self.whole,
+            of=self,
+            machine=name,
         )
 
     @cached_property
@@ -312,15 +341,33 @@ class Facts(OfRun):
     @cached_property
     def waited_for_cap(self) -> NDArray[np.bool_]:
         """Whether each row's request did; each class has the cap for itself."""
+        if self.of is not None and self.machine is not None:
+            mine: NDArray[np.bool_] = self.of.frame["machine"] == self.machine
+            return self.of.waited_for_cap[mine]
+        found = np.zeros(self.rows, dtype=bool)
         if self.classes:
-            found = np.zeros(self.rows, dtype=bool)
             for name, part in self.classes.items():
                 found[self.frame["class"] == name] = part.waited_for_cap
             return found
         if self.cap is None:
-            return np.zeros(self.rows, dtype=bool)
+            return found
         frame = _as_if_alone(self.frame, *(self.plan("lanes") or (0, 1)))
-        return waited_for_cap(frame, self.cap, max(1, len(workers(self.info))))
+        senders = _senders(self.of or self)
+        if not senders:
+            return waited_for_cap(frame, self.cap, max(1, len(workers(self.info))))
+        for name, own in dealt_to(frame).items():
+            mine = frame["machine"].astype(str) == name
+            rows = frame.of(mine)
+            ranked = Rows({**rows.columns, "stream_index": own.ranks(rows["stream_index"])})
+            cap = own.below(self.cap)
+            found[mine] = waited_for_cap(ranked, cap, max(1, senders.get(name, 1)))
+        return found
+
+
+def _senders(facts: Facts) -> dict[str, int]:
+    """Return how many sending processes each machine had; none: there was one machine alone."""
+    of = [worker.get("machine") for worker in workers(facts.info)]
+    return {m.name: of.count(m.name) for m in machines_of(facts.info)}
 
 
 def _as_if_alone(frame: Rows, place: int, of: int) -> Rows:

@@ -7,14 +7,15 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
 
 from ..errors import UsageError
-from .door import Came, Door, open_door
+from .door import Came, Door, key_of, open_door
 from .engines.by_command import ByCommand
+from .engines.by_ray import ByRay
 from .engines.engine import ByHand, Engine, MachinesError
 from .facts import machine_facts
 from .fleet import Fleet, Machine
@@ -29,11 +30,13 @@ class Asked:
     """What is asked for of several machines."""
 
     senders: Sequence[str] = ()  # commands that start foremen
+    ray: str | None = None  # HOST:PORT of a cluster, auto, or local:N
     machines: int | None = None  # how many
     listen: str | None = None  # HOST[:PORT]
     key_file: Path | None = None
     workers: int | None = None  # sending processes of each; None: as many as suit it
     keep_rows_remote: bool = False  # until a run is over
+    environ: Mapping[str, str] = field(default_factory=dict)  # of what is started here
 
 
 @contextlib.contextmanager
@@ -46,11 +49,12 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
     if engine is None:
         yield None
         return
-    count = asked.machines or len(asked.senders)
-    host, port = _listen_at(asked.listen)
     key = _key(asked.key_file)
     machines: list[Machine] = []
     try:
+        reached = engine.attach()
+        count = asked.machines or reached.count
+        host, port = _listen_at(asked.listen, reached.host)
         with _opened(host, port, key) as door:
             engine.start(door.address, key)
             say(f"waiting for {count} machines at {door.address[0]}:{door.address[1]}")
@@ -66,27 +70,31 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
 
 def _engine(asked: Asked) -> Engine | None:
     """Return what starts the machines; None: nothing asks for any. Raises UsageError."""
+    if asked.senders and asked.ray:
+        raise UsageError("--senders and --ray: one of both starts the machines")
     if asked.senders:
         return ByCommand(asked.senders)
+    if asked.ray:
+        return ByRay(asked.ray, asked.machines, asked.environ)
     if asked.machines:
         if not asked.listen or not asked.key_file:
             raise UsageError(
                 "--machines without --senders or --ray: somebody else starts sender.py there, and "
                 "needs --listen HOST:PORT and --key-file F"
             )
-        return ByHand()
+        return ByHand(asked.machines)
     for name in ("listen", "key_file", "keep_rows_remote"):
         if getattr(asked, name):
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag}: for several machines alone: --senders, --machines")
+            raise UsageError(f"{flag}: for several machines alone: --senders, --ray")
     return None
 
 
-def _listen_at(text: str | None) -> tuple[str, int]:
+def _listen_at(text: str | None, reached: str | None) -> tuple[str, int]:
     host, _, port = (text or "").partition(":")
     if port and not (port.isdigit() and int(port) < 65536):
         raise UsageError(f"--listen {text}: not HOST or HOST:PORT")
-    return host or _own_address(), int(port or 0)
+    return host or reached or _own_address(), int(port or 0)
 
 
 def _own_address() -> str:
@@ -103,7 +111,7 @@ def _key(path: Path | None) -> bytes:
     if path is None:
         return secrets.token_bytes(32)
     try:
-        found = path.read_bytes().strip()
+        found = key_of(path.read_bytes())
     except OSError as e:
         raise UsageError(f"--key-file {path}: {e.strerror}") from e
     if len(found) < LEAST_KEY:

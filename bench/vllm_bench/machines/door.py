@@ -43,6 +43,15 @@ def _keep_alive(connection: Pipe, *, prompt: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, prompt)
 
 
+def key_of(text: bytes) -> bytes:
+    """Return the key of a text: its first line, or the bytes that it has hexadecimal digits of."""
+    line = text.partition(b"\n")[0].strip()
+    try:
+        return bytes.fromhex(line.decode("ascii"))
+    except ValueError:
+        return line
+
+
 class Door:
     """Where foremen knock; closed once all of them are in."""
 

@@ -15,8 +15,12 @@ from ..crew.inbox import Inbox
 from ..crew.judged import Judged
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
+from ..reply.read_times import ReadTimes
+from .clocks.pings import MachineClock, Pings
+from .clocks.timeline import Timeline
 from .deal import dealt
 from .kept.fetching import Fetching
 from .messages import (
@@ -36,6 +40,8 @@ from .messages import (
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 5.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.05
+CORRECT_S = 10.0  # clocks part by less than a ms in it
+PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
 
 
 @dataclass(slots=True)
@@ -46,10 +52,12 @@ class Machine:
     facts: MachineFacts
     pipes: dict[Kind, Pipe]
     inbox: Inbox = field(init=False)
+    clock: MachineClock = field(init=False)
     lost: str | None = None  # how it was
 
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.pipes["results"])
+        self.clock = MachineClock(self.pipes["clock"])
 
     def order(self, order: object) -> None:
         """Ask for something between runs; a lost machine isn't asked."""
@@ -60,8 +68,9 @@ class Machine:
     def lose(self, how: str) -> None:
         """Close its connections: its foreman stops sending then."""
         self.lost = self.lost or how
-        for pipe in self.pipes.values():
-            pipe.close()
+        self.clock.close()
+        for kind in ("orders", "results"):
+            self.pipes[kind].close()
 
 
 class Fleet:
@@ -78,19 +87,21 @@ class Fleet:
         self.rows_stay = rows_stay
         self._workers = workers
         self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
+        self._pings = Pings([machine.clock for machine in machines])
 
     @contextlib.contextmanager
     def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
         """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
+        self._look_at_clocks()
         gone = [f"{m.name} {m.lost}" for m in self.machines if m.lost]
         if gone:
             raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
         names = [machine.name for machine in self.machines]
         plans = dealt(plan, names, [machine.facts.cores for machine in self.machines])
-        crew = MachineCrew(plan.run_id, self.machines, plans, rows_stay=self.rows_stay)
+        crew = MachineCrew(plan.run_id, self.machines, plans, self._pings, rows_stay=self.rows_stay)
         interrupts.check()
         for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(part, self._workers, self.rows_stay))
+            worker.orders.send(Serve(trimmed(part), self._workers, self.rows_stay))
         try:
             yield crew
         finally:
@@ -105,6 +116,13 @@ class Fleet:
                 machine.order(Forget(run_id, (machine.name,)))
         return sorted(needed)
 
+    def _look_at_clocks(self) -> None:
+        """See where all clocks are; a machine that doesn't tell its own is lost."""
+        self._pings.burst(PINGS_LIMIT_S)
+        for machine in self.machines:
+            if not machine.clock.track.known:
+                machine.lose(f"didn't tell its clock within {PINGS_LIMIT_S:g} s")
+
 
 @dataclass(slots=True)
 class _Post:
@@ -112,13 +130,17 @@ class _Post:
 
     machine: Machine
     plan: Plan  # its part
+    timeline: Timeline
     worker: Worker
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = False
+    correct_s: float = 0.0  # when to tell it next how its clock stands
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     troubles: list[str] = field(default_factory=list)
+    server_is_here: bool | None = None  # None: it hasn't said
+    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
 
 
 class MachineCrew:
@@ -128,16 +150,21 @@ class MachineCrew:
     head_start_s = HEAD_START_S
 
     def __init__(
-        self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], *, rows_stay: bool
+        self,
+        run_id: str,
+        machines: Sequence[Machine],
+        plans: Sequence[Plan],
+        pings: Pings,
+        *,
+        rows_stay: bool,
     ) -> None:
-        self._run_id = run_id
+        self._run_id, self._pings = run_id, pings
         self._posts = [
-            _Post(machine, plan, _worker(machine, run_id), stays=rows_stay)
-            for machine, plan in zip(machines, plans, strict=True)
+            _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
         for post in self._posts:
+            post.stays = rows_stay
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
-        self.lates: list[Lates] = []
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -169,19 +196,27 @@ class MachineCrew:
         """Take what a foreman says of its machine."""
         post = next(post for post in self._posts if post.worker is worker)
         if isinstance(message, Manned):
-            worker.senders = message.senders
+            worker.senders, post.server_is_here = message.senders, message.server_is_here
             for sender in worker.senders:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
             post.begun, post.due = message.begun, dict(message.due)
+            self._correct(post)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
-            self.lates.append(message)
+            post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Idle):
             post.over = True
         elif isinstance(message, NotKept):
             post.troubles.append(f"{post.machine.name} keeps no rows: {message.text}")
+
+    def _correct(self, post: _Post) -> None:
+        """Tell a machine now and then how its clock stands: its rows may be fetched by others."""
+        now_s = time.monotonic()
+        if now_s >= post.correct_s and (correction := post.timeline.correction()):
+            post.correct_s = now_s + CORRECT_S
+            post.worker.tell(correction)
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
         """Yield the rows that stayed on the machines, one machine after the other."""
@@ -239,29 +274,41 @@ class MachineCrew:
             self.take(post.worker, message)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the run's JSON says of the machines."""
+        """Return what the run's JSON says of the machines, once it is over."""
+        self._pings.burst(PINGS_LIMIT_S)
+        late = ReadTimes()
+        for post in self._posts:
+            late.first.update(post.lates.first)
+            late.later.update(post.lates.later)
         return {
+            "lateness_ms": late.facts()["lateness_ms"],
             "machines": [
                 {
                     "machine": post.machine.name,
                     "host": post.machine.facts.host,
                     "cores": post.machine.facts.cores,
                     "nice": post.machine.facts.nice,
-                    "lost": post.machine.lost is not None,
+                    "server_here": post.server_is_here,
+                    "lateness_ms": post.lates.facts()["lateness_ms"],
+                    "lost": post.machine.lost,
+                    **post.timeline.facts(),
                     "fetched": None if post.stays or post.machine.lost else post.fetched,
                 }
                 for post in self._posts
-            ]
+            ],
         }
 
 
-def _worker(machine: Machine, run_id: str) -> Worker:
-    return Worker(
+def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
+    timeline = Timeline(machine.clock)
+    worker = Worker(
         machine.name,
         machine.pipes["orders"],
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
         partial(machine.lose, "was silent"),
-        theirs=partial(Told, run_id),
+        ours=timeline.ours,
+        theirs=lambda order: Told(run_id, timeline.theirs(order)),
     )
+    return _Post(machine, plan, timeline, worker)

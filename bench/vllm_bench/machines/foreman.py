@@ -23,6 +23,7 @@ from ..interrupts import Interrupts
 from ..live.progress import Progress
 from ..plan.plan import Plan
 from ..send.outbox import Broke, Connected, Finished, Go, Outbox, Pulse, Ready, in_words
+from ..vllm.address import is_own_address
 from .door import dial
 from .facts import machine_facts
 from .kept.keeper import Keeper
@@ -145,7 +146,9 @@ class _Part:
         """Tell how many streams are connected, and by whom."""
         assert self._crew is not None
         self._outbox.put(Connected(streams, problem))
-        self._outbox.put(Manned([sender for w in self._crew.workers for sender in w.senders]))
+        senders = [sender for worker in self._crew.workers for sender in worker.senders]
+        here = any(is_own_address(part.target.host) for part in self._plan.drawn)
+        self._outbox.put(Manned(senders, here))
 
     def look(self, _progress: Progress) -> None:
         """Tell each second how far it is."""
@@ -217,5 +220,5 @@ def _answer_pings(pipe: Pipe) -> None:
     """Tell this machine's clock whenever the head asks for it."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            pipe.recv()
-            pipe.send(time.perf_counter_ns())
+            number = pipe.recv()
+            pipe.send((number, time.perf_counter_ns()))

@@ -64,17 +64,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How a machine's times of a run, from its start on, become the head's, by the last line known.
+    """How a machine's times of a run become the head's, by the last line known of its clock.
 
-    In a `Told` during the run: rows that nobody fetches before the head is gone need it then.
+    In a `Told` during the run: rows that are fetched once the head is gone need it.
     """
 
-    shift_ns: int = 0  # of the machine's clock at the start, against what it was taken for
-    drift: float = 0.0  # ns that it gains in each ns
+    shift_ns: int = 0  # so much later the run's start was by the head's clock
+    drift: float = 0.0  # so much more of each ns since then
 
-    def ours(self, theirs_ns: int) -> int:
-        """Return the head's time for one of the machine's, both in ns from the run's start."""
-        return theirs_ns - self.shift_ns - round(self.drift * theirs_ns)
+    def later_ns(self, at_ns: int) -> int:
+        """Return how much later an instant was by the head's clock; from the start of each."""
+        return self.shift_ns + round(self.drift * at_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ class Manned:
     """The sending processes of a run are connected to the server."""
 
     senders: list[WorkerHealth]
+    server_is_here: bool  # whether its address is one of this machine's; a tunnel looks the same
 
 
 @dataclass(frozen=True, slots=True)

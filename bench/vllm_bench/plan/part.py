@@ -25,8 +25,9 @@ from ..scenario.load_keys import MOST_REQUESTS, History, Start
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import secret_texts
 from .arrivals import realised, schedule_sha256
+from .dealt.held import held, in_place, joined
 from .dealt.own import ALL, Own
-from .pool import Marks, Pool, Uses, numbered
+from .pool import Marks, Piece, Pool, Uses, numbered
 from .request import (
     NOT_TOKENIZED,
     body_fields,
@@ -71,12 +72,12 @@ class Part:
     # what the turn adds). A closed loop that goes by time, and the tail of an open one, use them
     # again.
     prompts: PromptSet
-    warmup: tuple[Prompt, ...] = ()
-    times_s: array[float] = field(default_factory=lambda: array("d"))  # see times.py
-    output_tokens: tuple[int | None, ...] = ()  # per prompt; none: as the scenario says
+    warmup: Sequence[Prompt] = ()
+    times_s: Sequence[float] = field(default_factory=lambda: array("d"))  # see times.py
+    output_tokens: Sequence[int | None] = ()  # per prompt; none: as the scenario says
     plays: Plays | None = None  # None: no sessions
     about_s: array[float] = field(default_factory=lambda: array("d"))  # of sessions' turns
-    primes: tuple[Prompt, ...] = ()  # sent before the start, for one token each
+    primes: Sequence[Prompt] = ()  # sent before the start, for one token each
     prime_plays: tuple[int, ...] = ()  # for which play each of them is
     trace_shared_share: float | None = None  # see trace.py; None: no trace, or none with blocks
     # Hits of each request; None: it isn't known what repeats.
@@ -88,6 +89,7 @@ class Part:
     whole: Whole = Whole()
     answers: Mapping[str, str] = field(default_factory=dict)  # to questions, by the prompt's id
     own: Own = ALL  # the streams, requests and plays of this machine, where several send
+    known_uses: Uses | None = None  # of what is sent; None: its prompts are here to be compared
 
     @functools.cached_property
     def measured(self) -> int:
@@ -176,18 +178,16 @@ class Part:
     def requests(self) -> Requests:
         """The measured requests, then the tail of an open loop, then the warm-up."""
         timed = self.most_measured if self.plays else len(self.times_s) or self.most_measured
-        make = functools.partial(make_piece, self.scenario)
-        warmup = (*map(make, self.warmup), *(make(prompt, 1) for prompt in self.primes))
         return Requests(
             run_id=self.whole.run_id,
             cache=self.scenario.cache,
             pool=self._pool,
-            uses=self._uses,
-            warmup=warmup,
+            uses=self.uses_before,
+            warmup=self._warming,
             measured=self.most_measured,
             timed=timed,
             plays=self.plays,
-            indexes=range(timed + len(warmup)),
+            indexes=range(timed + len(self.warmup) + len(self.primes)),
             traced=self.whole.traced,
             place=self.place,
             of=self.of,
@@ -196,11 +196,18 @@ class Part:
         )
 
     @property
+    def _warming(self) -> Sequence[Piece]:
+        make = functools.partial(make_piece, self.scenario)
+        warmup = in_place(self.warmup, tuple(map(make, held(self.warmup))))
+        primes = in_place(self.primes, tuple(make(prompt, 1) for prompt in held(self.primes)))
+        return joined(warmup, primes)
+
+    @property
     def _primed_uses(self) -> tuple[int, ...]:
         """Of what primes caches: for which use of a prompt, or play of a session."""
         if self.grouped is not None:
             return (0,) * len(self.grouped.primers)
-        return tuple(map(self._uses.earlier, self.prime_plays))
+        return tuple(map(self.uses_before.earlier, self.prime_plays))
 
     @property
     def live(self) -> bool:
@@ -213,9 +220,11 @@ class Part:
         pool = make_pool(self.scenario, prompts, self.output_tokens, turns=self.live)
         if self.grouped is None or not self.grouped.words:
             return pool
-        parts = zip(pool, prompts, self.grouped.own, strict=True)
-        pieces = tuple(marked(piece, prompt, own.at, own.word) for piece, prompt, own in parts)
-        return Pool(*numbered(pieces, id))
+        here = (pool.pieces[place] for place in held(pool.order))
+        parts = zip(here, held(prompts), held(self.grouped.own), strict=True)
+        pieces = [marked(piece, prompt, own.at, own.word) for piece, prompt, own in parts]
+        different, order = numbered(pieces, id)
+        return Pool(different, in_place(prompts, order))
 
     @property
     def _marks(self) -> Marks | None:
@@ -224,8 +233,10 @@ class Part:
         return Marks(tuple(word.encode() for word in self.grouped.words), self.grouped.step)
 
     @functools.cached_property
-    def _uses(self) -> Uses:
+    def uses_before(self) -> Uses:
         """Of each prompt, or session by its plays: its first turn is what a prefix cache finds."""
+        if self.known_uses is not None:
+            return self.known_uses
         prompts, plays = self.prompts.prompts, self.plays
         if plays is not None and not plays.live:
             return Uses.of(plays.order)
@@ -272,7 +283,7 @@ class Part:
         """Return how many different prompts `sent` requests had, and the uses of one at most."""
         found = {prompt.id for prompt in self.prompts.prompts[:sent]}
         begun = self.plays.until(sent) if self.plays else sent
-        return {"distinct": len(found), "max_uses": self._uses.most(begun)}
+        return {"distinct": len(found), "max_uses": self.uses_before.most(begun)}
 
     def role(self, index: int) -> Role:
         """Return what request `index` of the run is for, one of this part's."""
@@ -281,13 +292,13 @@ class Part:
     @functools.cached_property
     def talk(self) -> Talk | None:
         """What the turns of live sessions are made of; None: there are none."""
-        scenario = self.scenario
+        scenario, prompts = self.scenario, self.prompts.prompts
         if not self.live:
             return None
         return Talk(
             body=body_fields(scenario, scenario.max_new_tokens),
             opening=tuple(chat_messages(scenario, Prompt("nothing said yet", ()))),
-            said=tuple(map(_said, self.prompts.prompts)),
+            said=in_place(prompts, tuple(map(_said, held(prompts)))),
             limit=limit_field(scenario),
         )
 
@@ -318,7 +329,7 @@ class Part:
 
     def _times_of(self, own: Own) -> array[float]:
         mine = own.upto(len(self.times_s))
-        if isinstance(mine, range):
+        if isinstance(mine, range) and isinstance(self.times_s, array):
             return self.times_s[mine.start :: mine.step]
         return array("d", (self.times_s[number] for number in mine))
 
@@ -450,7 +461,7 @@ class Part:
         begun = (
             self.measured // talks.turns if talks else begun
         )  # one that is cut short never counted
-        if self.scenario.cache == "run" and self._uses.most(begun) > 1:
+        if self.scenario.cache == "run" and self.uses_before.most(begun) > 1:
             found["salts"] = "one for each use"
         if plays is not None and not (talks and talks.tool_calls is None):
             found["sessions"] = plays.sha256

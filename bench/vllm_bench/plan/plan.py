@@ -44,6 +44,7 @@ class Plan:
     time_utc: str = "TIME"
     traced: bool = False  # whether each request carries a traceparent
     machine: str | None = None  # that sends what its parts call their own; None: the only one
+    rate: float | None = None  # requests/s of all machines together; None: as its times say
 
     @property
     def run_id(self) -> str:
@@ -133,7 +134,8 @@ class Plan:
         """Requests a second asked for: of a trace its mean; None in a closed loop."""
         if self.level.concurrency is not None:
             return None
-        return self.level.request_rate or realised(self.measured_s)[0] or float(self.measured)
+        told = self.rate or self.level.request_rate
+        return told or realised(self.measured_s)[0] or float(self.measured)
 
     def role(self, index: int) -> Role:
         """Return what request `index` is for."""

@@ -88,7 +88,7 @@ class Pool(Sequence[Piece]):
     """Pieces in sending order: each is kept once, and sent to each process once."""
 
     pieces: tuple[Piece, ...]
-    order: array[int]
+    order: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.order)
@@ -113,8 +113,8 @@ class Pool(Sequence[Piece]):
 class Uses:
     """How often what is sent under a number was sent before: numbers go round and round a pool."""
 
-    before: array[int]  # by place in the pool: earlier places with the same content
-    a_round: array[int]  # by place: all places with the same content
+    before: Sequence[int]  # by place in the pool: earlier places with the same content
+    a_round: Sequence[int]  # by place: all places with the same content
 
     @classmethod
     def of(cls, contents: Sequence[int]) -> Uses:

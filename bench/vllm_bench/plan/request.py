@@ -12,6 +12,7 @@ import orjson
 from ..prompts.prompt import Image, Message, Prompt
 from ..scenario.scenario import Scenario
 from ..vllm.address import Tls
+from .dealt.held import held, in_place
 from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
@@ -94,11 +95,13 @@ def make_pool(
     `turns`: of live sessions, whose bodies aren't known before the answers in them.
     """
     if not output_tokens:
-        different, order = numbered(prompts, id)
-        return Pool(tuple(make_piece(scenario, prompt, turn=turns) for prompt in different), order)
-    asked = list(zip(prompts, output_tokens, strict=True))
+        different, order = numbered(held(prompts), id)
+        pieces = tuple(make_piece(scenario, prompt, turn=turns) for prompt in different)
+        return Pool(pieces, in_place(prompts, order))
+    asked = list(zip(held(prompts), held(output_tokens), strict=True))
     pairs, order = numbered(asked, lambda pair: (id(pair[0]), pair[1]))
-    return Pool(tuple(make_piece(scenario, *pair, turn=turns) for pair in pairs), order)
+    pieces = tuple(make_piece(scenario, *pair, turn=turns) for pair in pairs)
+    return Pool(pieces, in_place(prompts, order))
 
 
 def make_piece(

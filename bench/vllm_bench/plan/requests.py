@@ -35,7 +35,7 @@ class Requests(Sequence[PlannedRequest]):
     cache: Literal["run", "cold", "natural"]
     pool: Pool  # of the measured ones and the tail, in sending order
     uses: Uses  # of prompts, or of sessions by their plays
-    warmup: tuple[Piece, ...]
+    warmup: Sequence[Piece]
     measured: int  # where a loop goes by time: the most that there may be
     timed: int  # measured ones and tail
     plays: Plays | None = None  # None: no sessions

@@ -139,7 +139,7 @@ class Talk:
 
     body: dict[str, Any]  # a request's JSON without messages and salt
     opening: tuple[Message, ...]  # the system prompt
-    said: tuple[str | tuple[Message, ...], ...]  # what each turn adds: a person's words, or more
+    said: Sequence[str | tuple[Message, ...]]  # what each turn adds: a person's words, or more
     limit: str = "max_tokens"  # the field that says how long an answer may be
 
     def adds(self, position: int) -> tuple[Message, ...]:

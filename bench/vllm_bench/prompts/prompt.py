@@ -89,7 +89,7 @@ class PromptSet:
     """The prompts of a run, as many as were asked for, in sending order."""
 
     dataset: str
-    prompts: tuple[Prompt, ...]
+    prompts: Sequence[Prompt]
     sha256: str  # over the content, in order
     distinct: int
     max_uses: int  # how often the most used prompt is in `prompts`

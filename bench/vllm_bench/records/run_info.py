@@ -22,6 +22,7 @@ from .text import printable
 SCHEMA_VERSION = 1
 MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
+MOST_OF_A_NAME = 300  # a host's has at most 253
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
 # `stopped`: by the search that it belongs to, since more of it would have shown nothing else.
@@ -101,6 +102,11 @@ def text(found: object) -> bool:
     return isinstance(found, str)
 
 
+def name(found: object) -> bool:
+    """a text of at most 300 characters"""
+    return isinstance(found, str) and len(found) <= MOST_OF_A_NAME
+
+
 def flag(found: object) -> bool:
     """true or false"""
     return isinstance(found, bool)
@@ -176,6 +182,23 @@ def or_null(kind: Kind) -> Kind:
 
 CLOCK = {"wall_s": moment, "monotonic_ns": whole}
 TIMES = {"ticks": or_null(count), "*": or_null(number)}  # quantiles in ms
+LATENESS: Shape = {"*": TIMES}
+WORKER: Shape = {
+    **{"lost": flag, "streams": count, "cpu_share_per_second": [number], "cpu_s": anything},
+    **{"machine": or_null(name), "clock": or_null(text), "clock_error_ms": or_null(at_least_0)},
+    "loop_lag_ms": TIMES,
+}
+MACHINE: Shape = {
+    "machine": name,
+    **dict.fromkeys(("host", "boot_id", "python"), or_null(name)),
+    **dict.fromkeys(("cores", "senders", "rows", "fetched"), or_null(tokens)),
+    **dict.fromkeys(("nice", "most_files"), or_null(whole)),  # -1: without a limit
+    "lost": or_null(text),
+    **dict.fromkeys(("offset_ms", "drift_ppm", "start_apart_ms"), or_null(number)),
+    "offset_error_ms": or_null(at_least_0),
+    "server_here": or_null(flag),
+    "lateness_ms": LATENESS,
+}
 SAMPLER = {
     **{"file": text, "rows": count, "source": or_null(text), "hz": or_null(number)},
     "problems": [{"code": or_null(text), "text": or_null(text)}],
@@ -271,11 +294,10 @@ SHAPE: dict[str, Shape] = {
     "unmeasured": {"*": tokens},
     "sessions": {"gaps_cut_s": at_least_0, "*": count},
     "client_health": {
-        "workers": [
-            {"lost": flag, "streams": count, "cpu_share_per_second": [number], "cpu_s": anything}
-        ],
+        "workers": [WORKER],
+        "machines": [MACHINE],
         "loop_lag_ms": TIMES,
-        "lateness_ms": {"*": TIMES},
+        "lateness_ms": LATENESS,
         "clock": or_null(text),
         "clock_error_ms": or_null(at_least_0),
         **dict.fromkeys(

@@ -28,7 +28,7 @@ ON_THE_WAY = ("buffered",)
 # Silenced by none of the above, but the consequence of one of them.
 FOLLOWS = {"rate_shortfall": ("turned_away", "cap_bound", "errors")}
 CLIENT = (
-    *("worker_lost", "stamp_error", "loop_lag", "send_lag"),
+    *("worker_lost", "machine_lost", "clock_skew", "stamp_error", "loop_lag", "send_lag"),
     *("rate_shortfall", "merged_reads"),
 )
 # These add to times (merged reads may shorten a TPOT by a part of one gap): what met even so would

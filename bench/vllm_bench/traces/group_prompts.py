@@ -53,8 +53,8 @@ class Grouped:
 
     prompts: PromptSet  # in sending order
     unmeasured: tuple[Prompt, ...]  # in no group: they warm the server up
-    primers: tuple[Prompt, ...]  # one of each group that is primed
-    own: tuple[Own, ...]  # of each prompt in order
+    primers: Sequence[Prompt]  # one of each group that is primed
+    own: Sequence[Own]  # of each prompt in order
     words: tuple[str, ...]  # of one token each; none: prompts can't be told apart by one
     step: int  # from the word of a prompt's use to that of the next
     beginning: int  # tokens that a group's prompts begin with

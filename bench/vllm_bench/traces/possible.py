@@ -51,9 +51,9 @@ class Possible:
 
     block_size: int
     known: bool  # whether the server said its block size
-    first: array[int]  # of each prompt, at its first use
-    again: tuple[array[int], ...]  # at its second use, its third, …: the last for all after it
-    renewed: array[int]  # at each use that is the first under its salt, but the very first
+    first: Sequence[int]  # of each prompt, at its first use
+    again: tuple[Sequence[int], ...]  # at its second use, its third, …: the last for all after it
+    renewed: Sequence[int]  # at each use that is the first under its salt, but the very first
     cycle: int = 1
 
     def of(self, number: int) -> int:

@@ -15,6 +15,7 @@ from ..figures.client import (
 )
 from ..figures.digits import counted
 from ..figures.facts import Facts
+from ..figures.machines.machine import machines_of
 from ..stats.distribution import min_samples, quantile
 from .advice import MORE_CLIENT
 from .finding import Doubt, Family, Severity, check
@@ -27,7 +28,7 @@ BUSY_CORE = 0.70  # queues form well before 1
 def worker_lost(facts: Facts) -> Doubt | None:
     """A sending process died, so its requests are missing."""
     lost = lost_workers(facts.info)
-    if not lost:
+    if not lost or machines_of(facts.info):  # then it is `machine_lost`
         return None
     lanes = sum(w.get("streams", 0) for w in lost)
     what = "connections" if facts.load.is_open else "streams"

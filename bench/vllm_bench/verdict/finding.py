@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
@@ -170,3 +170,25 @@ class Check:
         """The code as a row of docs/METHOD.md's table."""
         about = ", ".join(self.rule.about)
         return f"`{self.code}`", self.meaning, about, *self.rule.words, self.rule.why
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A doubt past a limit, and the check that has it."""
+
+    check: Check
+    doubt: Doubt
+    severity: Severity
+
+    @property
+    def about(self) -> Family:
+        return self.doubt.about or self.check.rule.about[0]
+
+
+def found_by(checks: Iterable[Check], facts: Facts) -> Iterator[Found]:
+    """Yield what checks find past their limits, in their order."""
+    for one in checks:
+        for doubt in one.doubts(facts):
+            severity = one.grade(doubt)
+            if severity is not None:
+                yield Found(one, doubt, severity)

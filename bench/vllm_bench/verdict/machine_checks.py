@@ -6,6 +6,7 @@ from typing import Any
 
 from ..figures.absent import observed, why_no_rows
 from ..figures.facts import Facts
+from ..figures.machines.machine import listed, machines_of
 from ..serverside.gpu import reasons_slowed
 from ..serverside.over_time import GPU_GAP_S, between
 from .finding import Doubt, check
@@ -84,9 +85,21 @@ def gpu_throttled(facts: Facts) -> Doubt | None:
 @check("how much they slow each other can't be measured from here")
 def same_machine(facts: Facts) -> Doubt | None:
     """Client and server ran on one machine."""
-    if not facts.server("on_client_machine"):
+    who = _beside_the_server(facts)
+    if who is None:
         return None
     return Doubt(
-        "client and server ran on one machine (or through a tunnel that looks like it)",
+        f"{who} and server ran on one machine (or through a tunnel that looks like it)",
         "they compete for cores; for figures to publish, send from another machine",
     )
+
+
+def _beside_the_server(facts: Facts) -> str | None:
+    """Return who of the client's side was on the server's machine; None: nobody, or not known."""
+    machines = machines_of(facts.info)
+    here = [machine.shown for machine in machines if machine.server_here]
+    if here:
+        return f"{len(here)} of {len(machines)} machines that sent ({listed(here)})"
+    if not facts.server("on_client_machine"):
+        return None
+    return "the head, which reads what came," if machines else "client"

@@ -14,7 +14,8 @@ from .finding import Doubt, Severity, check
 MANY_CUT = 0.5
 MIN_WINDOW_S = 10.0
 MIN_WINDOW_LATENCIES = 3.0
-CUT_SHORT = ("interrupted", "worker_lost")  # so there is too little of it, and less load
+LOST = ("worker_lost", "machine_lost")
+CUT_SHORT = ("interrupted", *LOST)  # so there is too little of it, and less load
 
 
 @check("without settings, server and clocks most other checks can't be made", suspect="always")
@@ -100,7 +101,7 @@ def window_short(facts: Facts) -> Doubt | None:
     "the missing requests aren't a random part: those cut off are the slow ones",
     suspect="any request missing",
     invalid="status failed, or no row at all",
-    silenced_by=("worker_lost",),
+    silenced_by=LOST,
 )
 def interrupted(facts: Facts) -> Doubt | None:
     """The run stopped before its last request, or the sending process died."""

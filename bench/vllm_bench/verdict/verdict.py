@@ -20,12 +20,15 @@ from . import (
     run_checks,
     server_checks,
 )
-from .finding import Check, Doubt, Family, Finding, Severity
+from .finding import Check, Doubt, Family, Finding, Found, Severity, found_by
+from .machines import fleet_checks
+from .machines.each import by_machine
 
 FILES = (
     run_checks,
     load_checks,
     queue_checks,
+    fleet_checks,
     client_checks,
     delivery_checks,
     reply_checks,
@@ -100,40 +103,23 @@ def _worst(found: Iterable[Finding]) -> Level:
 # ---- one voice: no finding contradicts another one's cause or remedy ----
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A doubt past a limit, and the check that has it."""
-
-    check: Check
-    doubt: Doubt
-    severity: Severity
-
-
 def findings(checks: Sequence[Check], facts: Facts) -> list[Finding]:
     """Return what the checks find, in their order."""
-    return _told(list(_found(checks, facts)))
+    return _told(list(found_by(checks, facts)))
 
 
-def _told(every: Sequence[_Found]) -> list[Finding]:
+def _told(every: Sequence[Found]) -> list[Finding]:
     found = _unsilenced(every)
     return [_finding(one, _remedy(one.doubt, found)) for one in found]
 
 
-def _found(checks: Sequence[Check], facts: Facts) -> Iterable[_Found]:
-    for check in checks:
-        for doubt in check.doubts(facts):
-            severity = check.grade(doubt)
-            if severity is not None:
-                yield _Found(check, doubt, severity)
-
-
-def _unsilenced(found: Sequence[_Found]) -> list[_Found]:
+def _unsilenced(found: Sequence[Found]) -> list[Found]:
     """Leave out what another finding explains: it names the cause, and what to do about it."""
     codes = {one.check.code for one in found}
     return [one for one in found if codes.isdisjoint(one.check.rule.silenced_by)]
 
 
-def _remedy(doubt: Doubt, found: Iterable[_Found]) -> str:
+def _remedy(doubt: Doubt, found: Iterable[Found]) -> str:
     """Return a doubt's advice. Of several values for one key the largest removes all doubts."""
     if doubt.sets is None:
         return doubt.advice
@@ -142,9 +128,8 @@ def _remedy(doubt: Doubt, found: Iterable[_Found]) -> str:
     return doubt.advice.replace("{set}", largest.words)
 
 
-def _finding(one: _Found, advice: str) -> Finding:
-    about = one.doubt.about or one.check.rule.about[0]
-    return Finding(one.check.code, one.severity, one.doubt.figures, advice, about)
+def _finding(one: Found, advice: str) -> Finding:
+    return Finding(one.check.code, one.severity, one.doubt.figures, advice, one.about)
 
 
 # ---- the run ----
@@ -162,7 +147,7 @@ def verdicts(facts: Facts) -> tuple[Verdict, dict[str, Verdict]]:
     the run as a whole, and of its own requests.
     """
     own = [one for one in CHECKS if not facts.classes or one.code not in CLASS_ALONE]
-    whole = list(_found(own, facts))
+    whole = by_machine(list(found_by(own, facts)), own, facts)
     parts = {name: list(_of_class(name, part)) for name, part in facts.classes.items()}
     every = [*whole, *(one for found in parts.values() for one in found)]
     families = headline_families(facts)
@@ -173,7 +158,7 @@ def verdicts(facts: Facts) -> tuple[Verdict, dict[str, Verdict]]:
     return _verdict(every, families), of_each
 
 
-def _verdict(found: Sequence[_Found], families: tuple[Family, ...]) -> Verdict:
+def _verdict(found: Sequence[Found], families: tuple[Family, ...]) -> Verdict:
     return Verdict(tuple(sorted(_told(found), key=lambda f: -f.severity)), families)
 
 
@@ -193,9 +178,9 @@ CLASS_CHECKS = tuple(
 )
 
 
-def _of_class(name: str, part: Facts) -> Iterable[_Found]:
+def _of_class(name: str, part: Facts) -> Iterable[Found]:
     """Yield what is found of a class's requests, with its name."""
-    for one in _found(CLASS_CHECKS, part):
+    for one in found_by(CLASS_CHECKS, part):
         severity = Severity.NOTE if one.check.code == "few_samples" else one.severity
         figures = f"class {printable(name, 32)}: {one.doubt.figures}"
         yield replace(one, severity=severity, doubt=replace(one.doubt, figures=figures))

@@ -11,7 +11,7 @@ from typing import IO
 
 from ...errors import UsageError
 from ...records.text import printable
-from .engine import MachinesError
+from .engine import MachinesError, Reached
 
 LAST_LINES = 3
 END_LIMIT_S = 5.0
@@ -23,6 +23,10 @@ class ByCommand:
     def __init__(self, commands: Sequence[str]) -> None:
         self._commands = [(text, _words(text)) for text in commands]
         self._started: list[tuple[str, subprocess.Popen[bytes], deque[str]]] = []
+
+    def attach(self) -> Reached:
+        """One machine of each command."""
+        return Reached(len(self._commands))
 
     def start(self, address: tuple[str, int], key: bytes) -> None:
         """Run each with `HOST:PORT` at its end and the key on its standard input.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ...errors import BenchError
@@ -11,8 +12,19 @@ class MachinesError(BenchError):
     """Machines that don't come, or don't fit together; the text is one line for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The machines that will come."""
+
+    count: int
+    host: str | None = None  # where they reach this one; None: at its usual address
+
+
 class Engine(Protocol):
     """Starts a foreman on each machine."""
+
+    def attach(self) -> Reached:
+        """Find the machines; starts none yet. Raises MachinesError, UsageError."""
 
     def start(self, address: tuple[str, int], key: bytes) -> None:
         """Have foremen dial this address with this key. Raises MachinesError."""
@@ -26,6 +38,13 @@ class Engine(Protocol):
 
 class ByHand:
     """Somebody else starts the foremen."""
+
+    def __init__(self, machines: int) -> None:
+        self._machines = machines
+
+    def attach(self) -> Reached:
+        """Believe that so many will come."""
+        return Reached(self._machines)
 
     def start(self, address: tuple[str, int], key: bytes) -> None:
         """Nothing: they come by themselves."""

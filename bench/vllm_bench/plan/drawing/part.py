@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -253,9 +253,7 @@ class PartDraw(Material):
         draw = functools.partial(scenario_prompts, self.scenario, self.source, self.counter)
         return functools.cache(draw)  # levels of equal length share their prompts
 
-    def _prompts(
-        self, count: int, repeat: int, warmups: int
-    ) -> tuple[PromptSet, tuple[Prompt, ...]]:
+    def _prompts(self, count: int, repeat: int, warmups: int) -> tuple[PromptSet, Sequence[Prompt]]:
         """Return prompts to measure, and those of the warm-up."""
         # A longer draw begins with the shorter one; the rest isn't measured.
         longest = max(warmup_count(self.scenario, level) for level in levels_of(self.scenario))

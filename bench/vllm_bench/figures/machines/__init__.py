@@ -1,0 +1,1 @@
+"""The machines of a run that several sent: what each of them says, sent, and saw."""
