@@ -14,7 +14,7 @@ from vllm_bench.figures.machines.machine import clock_words, listed, machines_of
 from vllm_bench.figures.machines.side import machine_sides
 from vllm_bench.records.row import Rows
 
-from tests.support.made_machines import NAMES, made_health, of_machines, sent_by
+from tests.machines.made import NAMES, made_health, of_machines, sent_by
 from tests.support.made_runs import failed_record, made_info, made_record
 from tests.support.open_runs import facts_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from vllm_bench.verdict.verdict import judge
 
-from tests.support.made_machines import NAMES, made_health, of_machines
+from tests.machines.made import NAMES, made_health, of_machines
 from tests.support.made_runs import failed_record, made_record
 from tests.support.open_runs import facts_of, finding_of
 from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, severity_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from vllm_bench.verdict.verdict import judge
 
-from tests.support.made_machines import NAMES, made_health, made_sender, of_machines, sent_by
+from tests.machines.made import NAMES, made_health, made_sender, of_machines, sent_by
 from tests.support.made_runs import made_record
 from tests.support.open_runs import facts_of, finding_of
 from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, severity_of

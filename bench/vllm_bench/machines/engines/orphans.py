@@ -46,7 +46,9 @@ def descendants(parent: int) -> Iterator[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # gone meanwhile
             # `pid (name) state parent …`; a name may have blanks and brackets.
-            above = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+            above = int(
+                stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            )
             of.setdefault(above, []).append(int(stat.parent.name))
     below = list(of.get(parent, ()))
     while below:
