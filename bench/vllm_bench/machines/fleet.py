@@ -108,6 +108,10 @@ class Fleet:
             crew.end(END_LIMIT_S)
             self._unfetched[plan.run_id] = crew.unfetched()
 
+    def names(self) -> list[dict[str, str]]:
+        """Return which machines these are, as the run's JSON says it."""
+        return [{"machine": one.name, "host": one.facts.host} for one in self.machines]
+
     def forget(self, run_id: str) -> list[str]:
         """Let machines forget a run whose files are written; return those that still need it."""
         needed = self._unfetched.get(run_id, set())

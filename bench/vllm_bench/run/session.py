@@ -33,6 +33,7 @@ from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
 from ..watch.profile import Profile
 from ..watch.samplers import Samplers, Wanted
+from .fetched import fetch_kept, say_unasked
 from .folder import (
     check_folder,
     leaving_no_empty,
@@ -144,8 +145,12 @@ class Session:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
         for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
             self._say_once(proxy)
+        if self.fleet:
+            fetch_kept(self.folder, self.fleet.machines, self.say)
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
+        if self.resume:
+            say_unasked(self.folder, self.fleet.machines if self.fleet else (), self.say)
         jobs = list(self._that_fit(scenarios))
         if self.profile_s:
             for job in jobs:
@@ -269,7 +274,13 @@ class Session:
         facts = job.server_facts()
         facts["settings"] = dict(self.said) if self.said else facts["settings"]
         info = planned_info(plan, facts, before, job.notes)
-        info = dataclasses.replace(info, session=self._id, experiment=dict(self.experiment))
+        info = dataclasses.replace(
+            info,
+            session=self._id,
+            experiment=dict(self.experiment),
+            # If this process dies, it is known who has rows.
+            client_health={"machines": self.fleet.names()} if self.fleet else {},
+        )
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:
             begun = dataclasses.replace(info, clock_start=clock, plan={**info.plan, **how})
