@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import orjson
+
 from ..request_record import COLUMNS, RecordsError, RequestRecord, read_rows
 from ..row import complete_lines, csv_lines
 from ..safe_file import read_regular, write_atomically
@@ -32,8 +34,8 @@ class MoreRows:
         """Open its files. Raises RecordsError where they can't be appended to, OSError."""
         with ExitStack() as stack:
             self._rows = _Rows(rows, stack)
-            self._tokens = _Tokens(rows, stack)
             self._answers = _Answers(rows, stack)
+            self._tokens = _Tokens(rows, stack)  # which may make a file
             self._stack = stack.pop_all()
 
     def write(
@@ -129,19 +131,32 @@ def _frames_bytes(found: Arrays) -> int:
 
 
 class _Answers:
+    """Rows of answers, and their texts, which may have been cut off elsewhere."""
+
     def __init__(self, rows: Path, stack: ExitStack) -> None:
         path = rows.parent / "answers" / rows.name
         texts = path.with_suffix(".jsonl")
         found = read_answers(rows)
         self._have = set(found["request_index"].tolist()) if found is not None else set()
+        self._told = _told(texts) if os.path.lexists(texts) else set()
         self._rows = _at_end(path, _whole_bytes(path), stack) if found is not None else None
         self._texts = _at_end(texts, _whole_bytes(texts), stack) if os.path.lexists(texts) else None
 
     def write(self, answers: Sequence[tuple[AnswerRow, str]]) -> None:
-        if self._rows is None:
-            return  # it keeps none
-        new = [one for one in answers if one[0].request_index not in self._have]
-        self._have |= {row.request_index for row, _ in new}
-        self._rows.write(csv_of(row for row, _ in new))
+        if self._rows is not None:
+            new = {row.request_index: row for row, _ in answers}
+            self._rows.write(csv_of(row for i, row in new.items() if i not in self._have))
+            self._have |= new.keys()
         if self._texts is not None:
-            self._texts.write(b"".join(text_line(row, text, ()) for row, text in new))
+            lines = {row.request_index: text_line(row, text, ()) for row, text in answers}
+            self._texts.write(b"".join(line for i, line in lines.items() if i not in self._told))
+            self._told |= lines.keys()
+
+
+def _told(texts: Path) -> set[int]:
+    """Return the requests whose texts are there. Raises RecordsError."""
+    lines = complete_lines(read_regular(texts, MOST_BYTES)).splitlines()
+    try:
+        return {orjson.loads(line)["request_index"] for line in lines}
+    except (ValueError, TypeError, KeyError) as e:
+        raise RecordsError(f"{texts}: damaged: {e}") from e
