@@ -111,7 +111,7 @@ def test_rows_that_a_killed_run_lacks_come_to_it_once_and_are_forgotten(tmp_path
 def test_only_measured_requests_come_by_the_last_line_of_the_clock(tmp_path: Path) -> None:
     path = killed(tmp_path / "results")
     one, tail = made_judged(7, [2_000_000_000]), made_judged(12, role="tail")
-    machine = kept(tmp_path / "a", "node-a", [one, tail], Correction(500_000_000, 0.0))
+    machine = kept(tmp_path / "a", "node-a", [one, tail], Correction(-500_000_000, 0.0))
     fetch_kept(path.parent, [machine], lambda _: None)
     rows = read_rows(path)
     assert rows["request_index"].tolist() == [0, 1, 2, 7]

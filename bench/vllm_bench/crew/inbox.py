@@ -41,6 +41,8 @@ class Inbox:
             found = os.read(self._fd, A_LOOK)
         except BlockingIOError:
             return self._whole() if self._bytes else []
+        except OSError:  # a connection that ended without a word
+            return None
         if not found:
             return None
         self._bytes += found

@@ -40,7 +40,6 @@ from .messages import (
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 5.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.05
-CORRECT_S = 10.0  # clocks part by less than a ms in it
 PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
 
 
@@ -139,7 +138,6 @@ class _Post:
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = False
-    correct_s: float = 0.0  # when to tell it next how its clock stands
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     troubles: list[str] = field(default_factory=list)
@@ -205,7 +203,8 @@ class MachineCrew:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
             post.begun, post.due = message.begun, dict(message.due)
-            self._correct(post)
+            if correction := post.timeline.correction():
+                worker.tell(correction)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
@@ -214,13 +213,6 @@ class MachineCrew:
             post.over = True
         elif isinstance(message, NotKept):
             post.troubles.append(f"{post.machine.name} keeps no rows: {message.text}")
-
-    def _correct(self, post: _Post) -> None:
-        """Tell a machine now and then how its clock stands: its rows may be fetched by others."""
-        now_s = time.monotonic()
-        if now_s >= post.correct_s and (correction := post.timeline.correction()):
-            post.correct_s = now_s + CORRECT_S
-            post.worker.tell(correction)
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
         """Yield the rows that stayed on the machines, one machine after the other."""

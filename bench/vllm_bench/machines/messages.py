@@ -69,12 +69,16 @@ class Correction:
     In a `Told` during the run: rows that are fetched once the head is gone need it.
     """
 
-    shift_ns: int = 0  # so much later the run's start was by the head's clock
+    shift_ns: int = 0  # so much earlier the run's start was by the head's clock
     drift: float = 0.0  # so much more of each ns since then
 
-    def later_ns(self, at_ns: int) -> int:
-        """Return how much later an instant was by the head's clock; from the start of each."""
-        return self.shift_ns + round(self.drift * at_ns)
+    def ours(self, theirs_ns: int) -> int:
+        """Return the head's time for one of the machine's, both in ns from the run's start."""
+        return theirs_ns + self.later_ns(theirs_ns)
+
+    def later_ns(self, theirs_ns: int) -> int:
+        """Return how much later an instant is by the head's clock."""
+        return -self.shift_ns - round(self.drift * theirs_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from ...wire.clock import ClockFacts
 from ..messages import Correction
 from .pings import MS, MachineClock
 
+CORRECT_S = 10.0  # between two corrections
+
 
 class Timeline:
     """Turns the head's times into a machine's, in orders, and back, in what it says of the run."""
@@ -24,10 +26,9 @@ class Timeline:
         self._clock = clock
         self._start_ns: int | None = None  # of the run, by the head's clock
         self._their_start_ns = 0  # as the machine was told it
-        self._first = (
-            float("inf"),
-            0.0,
-        )  # when its first request was due (s), how late it was (ms)
+        self._corrected_s = 0.0
+        # When its first request was due (s), and how late it was sent (ms).
+        self._first = float("inf"), 0.0
 
     def theirs(self, order: object) -> object:
         """Return an order with its instant by the machine's clock."""
@@ -60,13 +61,6 @@ class Timeline:
         assert self._start_ns is not None
         return self._clock.to_ours(self._their_start_ns + at_ns) - self._start_ns - at_ns
 
-    def correction(self) -> Correction | None:
-        """Return what to know of the clock without its pings; None: nothing has begun."""
-        if self._start_ns is None or (gone_ns := time.perf_counter_ns() - self._start_ns) <= 0:
-            return None
-        shift_ns = self._shift_ns(0)
-        return Correction(shift_ns, (self._shift_ns(gone_ns) - shift_ns) / gone_ns)
-
     def _note_first(self, row: RequestRecord) -> None:
         if row.send_lag_ms is not None and row.t_scheduled_s < self._first[0]:
             self._first = row.t_scheduled_s, row.send_lag_ms
@@ -81,6 +75,17 @@ class Timeline:
         if of.own_since_ns is None:
             return of
         return replace(of, own_since_ns=self._clock.to_ours(of.own_since_ns))
+
+    def correction(self) -> Correction | None:
+        """Return how its times become the head's, for rows that it keeps; None: it knows."""
+        now_s = time.monotonic()
+        if self._start_ns is None or now_s - self._corrected_s < CORRECT_S:
+            return None
+        self._corrected_s = now_s
+        since_ns = time.perf_counter_ns() - self._start_ns
+        shift_ns = self._shift_ns(0)
+        gained_ns = shift_ns - self._shift_ns(since_ns) if since_ns > 0 else 0
+        return Correction(-shift_ns, gained_ns / since_ns)
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine's clock."""
