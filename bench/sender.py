@@ -4,16 +4,19 @@
     python bench/sender.py HOST:PORT < key      do what bench.py at that address asks for
 
 bench.py --senders 'ssh gpu7 python vllm-bench/bench/sender.py' starts it by itself, adds HOST:PORT
-and gives it the key of the session; srun or a Kubernetes Job can start it as well, with the key
-that bench.py has from its --key-file. The key is read from standard input and never shown.
+(and /N, by which it knows whom it started) and gives it the key of the session; srun or a
+Kubernetes Job can start it as well, with the key that bench.py has from its --key-file. The key is
+read from standard input and never shown: all of it as it is, less newlines at its end, as
+--key-file takes it.
 
-It connects, and sends this machine's part of each run, with as many processes as suit it; rows go
-to bench.py as requests end. When bench.py is gone, it stops loading the server within a second.
-What it measures it also keeps on its own disk (--keep-in), until bench.py has written it: after a
-crash of bench.py, or of the network, bench.py --resume with the same machines fetches it.
+It waits until there is a bench.py (--wait-s), and sends this machine's part of each run, with as
+many processes as suit it; rows go to bench.py as requests end. When bench.py is gone, it stops
+loading the server within a second; when it says nothing for 10 s, too. What it measures it also
+keeps on its own disk (--keep-in), until bench.py has written it: after a crash of bench.py, or of
+the network, bench.py --resume with the same machines fetches it.
 
-Exit codes: 0 the session is over; 1 no bench.py there, or it was lost in the middle of a run; 2
-wrong usage, or a wrong key; 130 interrupted.
+Exit codes: 0 the session is over, or bench.py has the machines that it wants; 1 no bench.py there,
+another version of it, or it was lost; 2 wrong usage, or a wrong key; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,39 +28,52 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -
 
 import argparse
 import os
-from multiprocessing import AuthenticationError
+import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.script import parser_of, run
+from vllm_bench.flags import seconds
+from vllm_bench.script import parser_of, run, say
 
 if TYPE_CHECKING:
     from vllm_bench.machines.kept.keeper import Keeper
+    from vllm_bench.machines.messages import Hello, Kind
 
-MOST_KEY = 4096  # bytes
+WAIT_S = 60.0
 
 
 def main() -> int:
     """Connect, and serve until bench.py has no more."""
     args = _parse()
     from vllm_bench.machines.foreman import serve
+    from vllm_bench.machines.meeting.address import address_of
+    from vllm_bench.machines.meeting.dial import NotNeededError, dial
+    from vllm_bench.machines.meeting.key import MOST, key_of
 
-    key, keeper = _key(), _keeper(args.keep_in)
-    host, port = args.head
+    where, _, called = args.head.partition("/")
+    head = address_of(where, "HOST:PORT")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("the key is read from standard input: sender.py HOST:PORT < key")
+    key = key_of(sys.stdin.buffer.read(2 * MOST), "standard input")
+    keeper = _keeper(args.keep_in)
     try:
-        whole = serve((host, port), key, keeper)
-    except AuthenticationError as e:
-        raise UsageError(f"{host}:{port}: it has another key") from e
-    except OSError as e:
-        raise BenchError(f"{host}:{port}: no bench.py there: {e.strerror or e}") from e
-    if not whole:
-        raise BenchError(f"{host}:{port}: lost in the middle of a run, which was ended here")
+        pipes = dial(head, key, _hellos(called, keeper), args.wait_s, say)
+    except NotNeededError as e:
+        say(str(e))
+        return 0
+    try:
+        serve(pipes, keeper)
+    except BenchError as e:
+        raise BenchError(f"{head}: {e}") from e
     return 0
 
 
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    parser.add_argument("head", type=_address, metavar="HOST:PORT", help="where bench.py listens")
+    parser.add_argument("head", metavar="HOST:PORT", help="where bench.py listens")
+    wait = f"wait this long for bench.py (default: {WAIT_S:g})"
+    parser.add_argument("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
     keep = (
         "private folder for what bench.py hasn't written yet (default: ~/.local/state/vllm-bench)"
     )
@@ -82,21 +98,12 @@ def _keeper(asked: Path | None) -> Keeper:
         return Keeper(None, why)
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host, int(port)
+def _hellos(called: str, keeper: Keeper) -> Callable[[Kind], Hello]:
+    from vllm_bench.machines.facts import machine_facts
+    from vllm_bench.machines.messages import Hello
 
-
-def _key() -> bytes:
-    """Return the key from standard input."""
-    from vllm_bench.machines.door import key_of
-
-    found = key_of(sys.stdin.buffer.readline(MOST_KEY))
-    if not found:
-        raise UsageError("no key on standard input: python bench/sender.py HOST:PORT < key")
-    return found
+    foreman, facts = secrets.token_hex(8), keeper.told_of(machine_facts())
+    return lambda kind: Hello(kind, foreman, facts, called)
 
 
 if __name__ == "__main__":

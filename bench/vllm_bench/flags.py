@@ -166,6 +166,13 @@ def workers(text: str) -> int | None:
     return int(text)
 
 
+def machines(text: str) -> int:
+    """Return a flag's number of machines."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 1024")
+    return int(text)
+
+
 def add_machines(parser: argparse.ArgumentParser) -> None:
     """Add what asks for several machines: docs/MACHINES.md."""
     add = parser.add_argument_group("load from several machines: docs/MACHINES.md").add_argument
@@ -174,7 +181,7 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     nodes = "nodes of a Ray cluster that have the resource sender; local:N: N nodes of its own here"
     add("--ray", type=_ray, metavar="HOST:PORT|auto|local:N", help=nodes)
     many = "how many machines send (default: as many as --senders, or nodes of Ray)"
-    add("--machines", type=int, metavar="N", help=many)
+    add("--machines", type=machines, metavar="N", help=many)
     add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
     add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
     stay = "rows stay on the machines during a run, and are fetched after it"

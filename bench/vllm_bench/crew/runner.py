@@ -20,7 +20,7 @@ from ..plan.plan import Plan
 from ..plan.share import NS_PER_S
 from ..records.run_info import ClockPair, RunStatus
 from ..reply.exchange import Exchange, PackedSegment
-from ..send.outbox import Broke, Connected, Drop, Finished, Go, Pulse, Ready
+from ..send.outbox import Broke, Connected, Drop, Finished, Go, Measured, Pulse, Ready
 from .ending import Ending, Enough
 from .health import health_facts
 from .judged import Elsewhere, Judged, Sink
@@ -47,6 +47,9 @@ class Above(Protocol):
 
     def go(self) -> Go | None:
         """Return the start, once it is known: late enough for all machines."""
+
+    def measured(self) -> None:
+        """All that was to be measured here has ended, or is lost."""
 
     def draining(self) -> bool:
         """Whether all that was to be measured has ended, on all machines."""
@@ -130,7 +133,7 @@ class _Run:
         self._working = {worker.results: worker for worker in crew.workers}
         self._left = crew.to_measure()
         self._has_tail = any(part.has_tail for part in plan.drawn)
-        self._connected: list[Connected] = []
+        self._connected: list[tuple[Worker, Connected]] = []
         self._ready = 0
         self._finished: list[Finished] = []
         self._lost: list[str] = []  # how each worker was lost
@@ -157,12 +160,18 @@ class _Run:
             if len(self._working) < workers:
                 raise RunError(f"{self._lost[0]} before the start")
             if connecting and len(self._connected) == workers:
-                problem = next((c.problem for c in self._connected if c.problem), None)
-                self._watch.on_connected(sum(c.connected for c in self._connected), problem)
+                streams = sum(c.connected for _, c in self._connected)
+                self._watch.on_connected(streams, self._crew.reached(self._connected))
                 self._note_phase()
             elif connecting and self._awake.s > START_LIMIT_S:
-                raise RunError(f"not all {self._crew.what} were ready after {START_LIMIT_S:g} s")
+                raise RunError(self._late())
         return True
+
+    def _late(self) -> str:
+        there = {worker.name for worker, _ in self._connected}
+        late = [worker.name for worker in self._crew.workers if worker.name not in there]
+        what = f"not all {self._crew.what} were ready after {START_LIMIT_S:g} s"
+        return f"{what}: {', '.join(late[:5])}{', …' if len(late) > 5 else ''}"
 
     def agree(self) -> tuple[ClockPair, dict[str, Any]] | None:
         """Choose the start, late enough for the order to reach all in time, and give that order.
@@ -214,6 +223,7 @@ class _Run:
         lost = {worker.name for worker in self._crew.workers if worker.senders[0].lost}
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
+                worker.rows += one.role == "measured"
                 self._tally.add(one, one.stamps)
             self._tally.write()
             self._watch.on_progress(progress)
@@ -263,7 +273,7 @@ class _Run:
                 self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
 
     def _lose(self, worker: Worker, what: str) -> None:
-        self._lost.append(f"{worker.name} {what}")
+        self._lost.append(f"{worker.name} {self._crew.lose(worker, what)}")
         worker.lose()
         del self._working[worker.results]
         place = self._place(worker)
@@ -287,15 +297,16 @@ class _Run:
         elif isinstance(message, Exchange):
             self._ended(self._tally.end(message))
         elif isinstance(message, Judged):
+            worker.rows += message.role == "measured"
             self._tally.add(message, message.stamps)
             self._ended(message)
-        elif isinstance(message, Elsewhere):
-            self._counted(self._place(worker), message)
         elif isinstance(message, Connected):
             worker.senders[0].connected = message.connected
-            self._connected.append(message)
+            self._connected.append((worker, message))
         elif isinstance(message, Ready):
             self._ready += 1
+        elif isinstance(message, Measured | Elsewhere):
+            self._stands(self._place(worker), message)
         elif isinstance(message, Pulse | Finished):
             self._hear(worker, message)
         elif isinstance(message, Broke):
@@ -323,13 +334,16 @@ class _Run:
         sender.end(message)
         self._finished.append(message)
 
-    def _counted(self, place: int, message: Elsewhere) -> None:
-        """Take how far a worker is whose rows don't come yet."""
-        self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
-        self._elsewhere[place] = message.counts
-        self._left[place] = message.left
-        if message.away is not None:
-            self._ending.note_presence(away=message.away)
+    def _stands(self, place: int, message: Measured | Elsewhere) -> None:
+        """Take how far a worker is, by itself."""
+        if isinstance(message, Measured):
+            self._left[place] = 0
+        else:
+            self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
+            self._elsewhere[place] = message.counts
+            self._left[place] = message.left
+            if message.away is not None:
+                self._ending.note_presence(away=message.away)
         self._note_phase()
 
     def _ended(self, one: Judged) -> None:
@@ -341,7 +355,8 @@ class _Run:
     def _count_down(self, index: int) -> None:
         part = self._plan.part(index)
         if part.has_tail:
-            self._left[self._crew.owner(part, index // part.of)] -= 1
+            place = self._crew.owner(part, index // part.of)
+            self._left[place] = max(0, self._left[place] - 1)  # `Measured` may have come before
 
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
@@ -351,8 +366,11 @@ class _Run:
                 sent = self._tally.unmeasured
                 warmed = sent.warmup + sent.priming
                 progress.phase = f"warming up {warmed}/{plan.warmups}"
-        elif self._has_tail and not any(self._left) and self._watch.above is None:
-            self._ending.drain()
+        elif self._has_tail and not any(self._left):
+            if self._watch.above is None:
+                self._ending.drain()
+            else:
+                self._watch.above.measured()
 
     def _tell(self, command: object) -> None:
         for worker in self._working.values():

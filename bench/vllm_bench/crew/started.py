@@ -26,6 +26,7 @@ from ..plan.part import Part
 from ..plan.plan import Plan
 from ..plan.share import Share
 from ..send.entry import send_shares
+from ..send.outbox import Connected
 from ..send.tickets import Tickets
 from .health import WorkerHealth
 from .inbox import Inbox
@@ -129,6 +130,14 @@ class Processes:
     def owner(self, part: Part, number: int) -> int:
         """Return which process sends request `number` of a part by the clock."""
         return part.own.at(number) % len(self.workers)
+
+    def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
+        """Return what kept streams from connecting; None: nothing did."""
+        return next((c.problem for _, c in told if c.problem), None)
+
+    def lose(self, worker: Worker, how: str) -> str:
+        """Return how a process was lost: nobody knows better."""
+        return how
 
     def take(self, worker: Worker, message: object) -> None:
         """Nothing: `Alive` asks for nothing, it was heard."""

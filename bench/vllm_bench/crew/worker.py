@@ -15,7 +15,7 @@ from ..interrupts import Interrupts
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..plan.share import Share
-from ..send.outbox import Command, Drop, Go
+from ..send.outbox import Command, Connected, Drop, Go
 from .health import WorkerHealth
 from .inbox import Inbox
 from .judged import Judged
@@ -46,6 +46,7 @@ class Worker:
     theirs: Callable[[Any], Any] = _as_it_is
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
+    rows: int = 0  # measured requests that it has told
     untold: deque[object] = field(default_factory=deque)
 
     def tell(self, message: object) -> None:
@@ -63,7 +64,7 @@ class Worker:
         try:
             while self.untold and room.poll(0):
                 self.orders.send(self.untold.popleft())
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:  # its end, or a machine that takes nothing
             self.untold.clear()
 
     def lose(self) -> None:
@@ -96,6 +97,12 @@ class Crew(Protocol):
 
     def owner(self, part: Part, number: int) -> int:
         """Return which worker sends request `number` of a part by the clock."""
+
+    def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
+        """Return what kept streams from connecting; None: nothing did."""
+
+    def lose(self, worker: Worker, how: str) -> str:
+        """Take note that a worker is lost; return how, in the words of whoever knows best."""
 
     def take(self, worker: Worker, message: object) -> None:
         """Take what only this crew understands."""

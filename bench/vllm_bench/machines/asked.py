@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import socket
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from queue import Empty
 
 from ..errors import UsageError
-from .door import Came, Door, key_of, open_door
+from ..records.text import printable
+from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
 from .engines.by_ray import ByRay
 from .engines.engine import ByHand, Engine, MachinesError
 from .facts import machine_facts
 from .fleet import Fleet, Machine
-from .messages import Kind, MachineFacts
+from .meeting.address import Address, address_of, own_host
+from .meeting.key import MOST, fresh, key_of
 
+LOOK_S = 0.05
 SAY_AGAIN_S = 10.0
-LEAST_KEY = 16  # bytes
+MOST_NAME = 40  # characters
+EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +56,20 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
     machines: list[Machine] = []
     try:
         reached = engine.attach()
-        count = asked.machines or reached.count
-        host, port = _listen_at(asked.listen, reached.host)
-        with _opened(host, port, key) as door:
-            engine.start(door.address, key)
-            say(f"waiting for {count} machines at {door.address[0]}:{door.address[1]}")
-            machines += _gathered(door, engine, count, limit_s, say)
-        _check(machines)
+        wanted = asked.machines or reached.count
+        at = _listen_at(asked.listen, reached.host)
+        with open_door(at, key, wanted, machine_facts()) as door:
+            engine.start(str(door.address), key)
+            say(f"waiting for {some_machines(wanted)} at {door.address}")
+            machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
         yield Fleet(machines, asked.workers, rows_stay=asked.keep_rows_remote)
     finally:
-        for machine in machines:
-            machine.lose("was let go")
-        engine.stop()
+        try:
+            for machine in machines:
+                machine.let_go()
+        finally:
+            engine.stop()
 
 
 def _engine(asked: Asked) -> Engine | None:
@@ -90,85 +94,74 @@ def _engine(asked: Asked) -> Engine | None:
     return None
 
 
-def _listen_at(text: str | None, reached: str | None) -> tuple[str, int]:
-    host, _, port = (text or "").partition(":")
-    if port and not (port.isdigit() and int(port) < 65536):
-        raise UsageError(f"--listen {text}: not HOST or HOST:PORT")
-    return host or reached or _own_address(), int(port or 0)
-
-
-def _own_address() -> str:
-    """Return the address under which others reach this machine: of its way out, if there is one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(("192.0.2.1", 9))  # RFC 5737: nobody's; a datagram socket sends nothing
-        except OSError:
-            return "127.0.0.1"
-        return str(sock.getsockname()[0])
+def _listen_at(text: str | None, reached: str | None) -> Address:
+    if text is None:
+        return Address(reached or own_host(), 0)
+    at = address_of(text, "--listen", port=0)
+    if at.host in EVERYWHERE:
+        raise UsageError(f"--listen {text}: every address; name the one that the machines dial")
+    return at
 
 
 def _key(path: Path | None) -> bytes:
     if path is None:
-        return secrets.token_bytes(32)
+        return fresh()
     try:
-        found = key_of(path.read_bytes())
+        with path.open("rb") as file:
+            return key_of(file.read(2 * MOST), f"--key-file {path}")
     except OSError as e:
         raise UsageError(f"--key-file {path}: {e.strerror}") from e
-    if len(found) < LEAST_KEY:
-        raise UsageError(f"--key-file {path}: a key has at least {LEAST_KEY} bytes")
-    return found
-
-
-@contextlib.contextmanager
-def _opened(host: str, port: int, key: bytes) -> Iterator[Door]:
-    try:
-        with open_door(host, port, key) as door:
-            yield door
-    except OSError as e:
-        raise MachinesError(f"--listen {host}:{port}: {e.strerror or e}") from e
 
 
 def _gathered(
-    door: Door, engine: Engine, count: int, limit_s: float, say: Callable[[str], None]
-) -> list[Machine]:
-    """Return the machines, once all three connections of each are there, by host name."""
-    came: dict[str, dict[Kind, Came]] = {}
+    door: Door, engine: Engine, wanted: int, limit_s: float, say: Callable[[str], None]
+) -> list[Arrived]:
+    """Return as many foremen as are wanted, once they are in."""
     begin_s = said_s = time.monotonic()
-    while sum(len(one) == 3 for one in came.values()) < count:
-        try:
-            hello, pipe = door.came.get(timeout=0.2)
-            came.setdefault(hello.foreman, {})[hello.kind] = hello, pipe
-        except Empty:
-            pass
+    turned_away = 0
+    while len(whole := door.whole()) < wanted:
         ended, now_s = engine.ended(), time.monotonic()
+        if door.misfit:
+            raise MachinesError(printable(door.misfit, 300))
+        have = f"{len(whole)} of {some_machines(wanted)} came"
         if ended or now_s - begin_s > limit_s:
-            why = ended or f"{limit_s:g} s are over"
-            raise MachinesError(f"{len(came)} of {count} machines have come: {why}")
+            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over (--wait-s)'}")
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
-            say(f"{len(came)} of {count} machines have come (Ctrl-C ends the waiting)")
-    whole = [one for one in came.values() if len(one) == 3]
-    return _named([(one["orders"][0].facts, one) for one in whole])
+            say(f"{have} so far (Ctrl-C ends the waiting)")
+        if door.turned_away > turned_away:
+            turned_away = door.turned_away
+            say(f"turned away: {turned_away} so far who didn't know the key")
+        time.sleep(LOOK_S)
+    return whole[:wanted]
 
 
-def _named(found: list[tuple[MachineFacts, dict[Kind, Came]]]) -> list[Machine]:
+def _named(found: Sequence[Arrived], engine: Engine) -> list[Machine]:
+    """Return the machines in the order of their names, each of its own."""
+    calls = Counter(one.hello.called for one in found)
     hosts: Counter[str] = Counter()
     machines: list[Machine] = []
-    for facts, came in sorted(found, key=lambda one: (one[0].host, one[1]["orders"][0].foreman)):
-        hosts[facts.host] += 1
-        name = facts.host if hosts[facts.host] == 1 else f"{facts.host}~{hosts[facts.host]}"
-        machines.append(Machine(name, facts, {kind: pipe for kind, (_, pipe) in came.items()}))
+    for one in sorted(found, key=lambda one: (one.hello.facts.host, one.hello.called)):
+        name = safe_name(one.hello.facts.host)
+        hosts[name] += 1
+        if hosts[name] > 1:
+            name = f"{name}~{hosts[name]}"
+        called = one.hello.called
+        # What started several foremen isn't killed for one of them.
+        stop = partial(engine.kill, called) if called and calls[called] == 1 else _nothing
+        machines.append(Machine(name, one.hello.facts, one.pipes, stop))
     return machines
 
 
-def _check(machines: list[Machine]) -> None:
-    """Refuse machines that would understand another thing by the same words."""
-    ours = machine_facts()
-    for machine in machines:
-        facts = machine.facts
-        if facts.code != ours.code:
-            raise MachinesError(
-                f"{machine.name} has another version of this project's code: bring both to the same"
-            )
-        if facts.python.rsplit(".", 1)[0] != ours.python.rsplit(".", 1)[0]:
-            raise MachinesError(f"{machine.name} has Python {facts.python}, here is {ours.python}")
+def _nothing() -> None:
+    """Nobody here can stop a foreman that somebody else started."""
+
+
+def safe_name(host: str) -> str:
+    """Return a host's name as it goes into cells, screens and JSON: at most 40 plain characters."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", host)[:MOST_NAME] or "machine"
+
+
+def some_machines(count: int) -> str:
+    """Return a number of machines, for people."""
+    return "1 machine" if count == 1 else f"{count} machines"

@@ -1,46 +1,50 @@
-"""Connections between machines: the head's door, and how a foreman comes through it.
+"""The head's door: where foremen come in, and nobody else.
 
-They are those of `multiprocessing`, over TCP: both sides prove that they know the run's key (HMAC),
-and then pickles are exchanged, so whoever has the key can do what the user can. Nothing is
-encrypted: this is for a network that is trusted.
+Both sides prove that they know the session's key (HMAC), and then exchange pickles, so whoever has
+the key can do what the user can. Nothing is encrypted: this is for a network that is trusted. Who
+hasn't the key can neither come in nor keep others out: each newcomer is heard in a thread of its
+own, for a limited time, and where too many stand there the first of them must go.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import select
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Listener
 from multiprocessing.connection import Connection as Pipe
-from queue import SimpleQueue
+from multiprocessing.connection import answer_challenge, deliver_challenge, wait
 
+from .engines.engine import MachinesError
+from .meeting.address import Address
+from .meeting.hello import (
+    ENOUGH,
+    KINDS,
+    MOST_BYTES,
+    NEWCOMER_S,
+    NO,
+    WELCOME,
+    MisfitError,
+    hello_of,
+)
+from .meeting.sockets import cut, cut_after, set_up
 from .messages import Hello, Kind, MachineFacts
 
-KINDS: tuple[Kind, ...] = ("orders", "results", "clock")
-Came = tuple[Hello, Pipe]
+MOST_NEWCOMERS = 64  # at a time
+POLL_S = 0.2
+SILENT_S = 10.0  # without a byte taken by a machine: it is lost
 
 
-def dial(
-    address: tuple[str, int], key: bytes, foreman: str, facts: MachineFacts
-) -> dict[Kind, Pipe]:
-    """Open a foreman's connections to the head. Raises OSError, AuthenticationError."""
-    opened: dict[Kind, Pipe] = {}
-    for kind in KINDS:
-        connection = Client(address, authkey=key)
-        _keep_alive(connection, prompt=kind != "results")
-        connection.send(Hello(kind, foreman, facts))
-        opened[kind] = connection
-    return opened
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A foreman with all its connections."""
 
-
-def _keep_alive(connection: Pipe, *, prompt: bool) -> None:
-    """Have the kernel notice a lost machine; `prompt`: don't gather small messages either."""
-    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, prompt)
+    hello: Hello
+    pipes: dict[Kind, Pipe]
 
 
 def key_of(text: bytes) -> bytes:
@@ -53,48 +57,139 @@ def key_of(text: bytes) -> bytes:
 
 
 class Door:
-    """Where foremen knock; closed once all of them are in."""
+    """Where foremen knock; closed once as many as are wanted are in."""
 
-    def __init__(self, host: str, port: int, key: bytes) -> None:
+    def __init__(self, at: Address, key: bytes, wanted: int, ours: MachineFacts) -> None:
         """Listen. Raises OSError."""
-        self._listener = Listener((host, port), authkey=key, backlog=128)
-        self.came: SimpleQueue[Came] = SimpleQueue()
-        self.turned_away = 0  # who didn't know the key
+        self._key, self._wanted, self._ours = key, wanted, ours
+        self._listening = _listening(at)
+        self.turned_away = 0  # who didn't know the key, or said nothing, or no hello
+        self.misfit: str | None = None  # who knew it, but can't take part
+        self._came: dict[str, dict[Kind, tuple[Hello, Pipe]]] = {}
+        self._newcomers: deque[Pipe] = deque()
+        self._lock = threading.Lock()
         self._closed = False
         threading.Thread(target=self._open_to_all, daemon=True).start()
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> Address:
         """Where it is: with the port that was free."""
-        host, port = self._listener.address
-        return str(host), int(port)
+        host, port, *_ = self._listening.getsockname()
+        return Address(str(host), int(port))
+
+    def whole(self) -> list[Arrived]:
+        """Return the foremen that are in; one that has gone again isn't."""
+        with self._lock:
+            self._forget_gone()
+            return [
+                Arrived(came["orders"][0], {kind: pipe for kind, (_, pipe) in came.items()})
+                for came in self._came.values()
+                if len(came) == len(KINDS)
+            ]
+
+    def close(self, *, whole_stay: bool) -> None:
+        """Let nobody in any more; who isn't whole must go."""
+        with self._lock:
+            self._closed = True
+            self._listening.close()
+            for pipe in self._newcomers:
+                cut(pipe)
+            for came in self._came.values():
+                if not whole_stay or len(came) < len(KINDS):
+                    _close(came)
+
+    # ---- by a thread ----
 
     def _open_to_all(self) -> None:
         while not self._closed:
             try:
-                connection = self._listener.accept()
-                hello = connection.recv()
-            except AuthenticationError:
-                self.turned_away += 1
+                if not select.select([self._listening], [], [], POLL_S)[0]:
+                    continue
+                sock, _ = self._listening.accept()
+            except (OSError, ValueError):  # it was closed; or no more files can be opened
+                threading.Event().wait(POLL_S)
                 continue
-            except (OSError, EOFError):
-                continue  # somebody left; or the door was closed
-            _keep_alive(connection, prompt=hello.kind != "results")
-            self.came.put((hello, connection))
+            sock.setblocking(True)
+            pipe = Pipe(sock.detach())
+            with self._lock:
+                if len(self._newcomers) >= MOST_NEWCOMERS:
+                    cut(self._newcomers[0])
+                self._newcomers.append(pipe)
+            threading.Thread(target=self._hear, args=(pipe,), daemon=True).start()
 
-    def close(self) -> None:
-        """Let nobody in any more."""
-        self._closed = True
-        with contextlib.suppress(OSError):  # wake the thread that waits for the next
-            socket.create_connection(self.address, timeout=1).close()
-        self._listener.close()
+    def _hear(self, pipe: Pipe) -> None:
+        """Let a newcomer in, or turn it away."""
+        stays = False
+        try:
+            with cut_after(pipe, NEWCOMER_S):
+                deliver_challenge(pipe, self._key)
+                answer_challenge(pipe, self._key)
+                hello = hello_of(pipe.recv_bytes(MOST_BYTES), self._ours)
+            stays = self._let_in(hello, pipe)
+        except MisfitError as e:
+            self.misfit = str(e)
+            with contextlib.suppress(OSError):
+                pipe.send_bytes(NO + b": " + str(e).encode())
+        except (AuthenticationError, AssertionError, ValueError, OSError, EOFError):
+            self.turned_away += not self._closed
+        finally:
+            with self._lock:
+                self._newcomers.remove(pipe)
+            if not stays:
+                pipe.close()
+
+    def _let_in(self, hello: Hello, pipe: Pipe) -> bool:
+        with self._lock:
+            self._forget_gone()
+            whole = sum(len(came) == len(KINDS) for came in self._came.values())
+            if self._closed or whole >= self._wanted:
+                pipe.send_bytes(ENOUGH + b": all machines that it wants are there already")
+                return False
+            if hello.kind in self._came.get(hello.foreman, {}):
+                raise ValueError("it isn't a hello")
+            limit_s = None if hello.kind == "results" else SILENT_S
+            set_up(pipe, prompt=hello.kind != "results", limit_s=limit_s)
+            pipe.send_bytes(WELCOME)
+            self._came.setdefault(hello.foreman, {})[hello.kind] = hello, pipe
+            return True
+
+    def _forget_gone(self) -> None:
+        """Forget who has left: nobody says a word before a run, so what can be read is an end."""
+        for foreman, came in list(self._came.items()):
+            if wait([pipe for _, pipe in came.values()], 0):
+                _close(self._came.pop(foreman))
+
+
+def _close(came: dict[Kind, tuple[Hello, Pipe]]) -> None:
+    for _, pipe in came.values():
+        pipe.close()
+
+
+def _listening(at: Address) -> socket.socket:
+    """Return a socket that listens at one address. Raises OSError."""
+    found = socket.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, where = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 @contextlib.contextmanager
-def open_door(host: str, port: int, key: bytes) -> Iterator[Door]:
-    """Let foremen in inside the block. Raises OSError."""
-    door = Door(host, port, key)
+def open_door(at: Address, key: bytes, wanted: int, ours: MachineFacts) -> Iterator[Door]:
+    """Let foremen in inside the block. Raises MachinesError where nobody can listen there."""
+    try:
+        door = Door(at, key, wanted, ours)
+    except OSError as e:
+        raise MachinesError(f"--listen {at}: {e.strerror or e}") from e
     try:
         yield door
-    finally:
-        door.close()
+    except BaseException:
+        door.close(whole_stay=False)
+        raise
+    door.close(whole_stay=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
 from typing import Any
 
 from ..crew.health import WorkerHealth
@@ -19,15 +20,19 @@ from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..reply.read_times import ReadTimes
+from ..send.outbox import Connected
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
 from .deal import dealt
 from .kept.fetching import Fetching
+from .meeting.sockets import cut
 from .messages import (
     Forget,
     Idle,
     Kind,
     Lates,
+    Leaving,
+    LetGo,
     MachineFacts,
     Manned,
     NotKept,
@@ -38,8 +43,8 @@ from .messages import (
 )
 
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
-END_LIMIT_S = 5.0  # for machines to end their parts of a run that was broken off
-POLL_S = 0.05
+END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
+POLL_S = 0.2
 PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
 
 
@@ -50,9 +55,12 @@ class Machine:
     name: str
     facts: MachineFacts
     pipes: dict[Kind, Pipe]
+    stop: Callable[[], None]  # kills its foreman, where who started it can
     inbox: Inbox = field(init=False)
     clock: MachineClock = field(init=False)
     lost: str | None = None  # how it was
+    missed: bool = False  # lost in the middle of a run, whose verdict tells it
+    leaving: str | None = None  # why it is about to go, as it said itself
 
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.pipes["results"])
@@ -61,12 +69,30 @@ class Machine:
     def order(self, order: object) -> None:
         """Ask for something between runs; a lost machine isn't asked."""
         if self.lost is None:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # shown by its results
+            with contextlib.suppress(OSError):  # shown by its results
                 self.pipes["orders"].send(order)
 
-    def lose(self, how: str) -> None:
-        """Close its connections: its foreman stops sending then."""
-        self.lost = self.lost or how
+    def lose(self, how: str) -> str:
+        """Cut its connections: its foreman stops sending then; return how it was lost.
+
+        They are closed at the session's end, when no thread has them in its hands any more.
+        """
+        self.lost = self.lost or self.leaving or how
+        for pipe in self.pipes.values():
+            cut(pipe)
+        return self.lost
+
+    def kill(self) -> None:
+        """End what doesn't answer."""
+        for pipe in self.pipes.values():
+            cut(pipe)
+        self.stop()
+
+    def let_go(self) -> None:
+        """Say that the session is over."""
+        if self.lost is None:
+            with contextlib.suppress(OSError):
+                self.pipes["orders"].send(LetGo())
         self.clock.close()
         for kind in ("orders", "results"):
             self.pipes[kind].close()
@@ -88,20 +114,33 @@ class Fleet:
         self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
         self._pings = Pings([machine.clock for machine in machines])
 
-    @contextlib.contextmanager
-    def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
-        """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
+    def check(self, plan: Plan) -> None:
+        """Look whether these machines can send a plan. Raises UsageError."""
+        self._dealt(plan)
+
+    @property
+    def missed(self) -> bool:
+        """Return whether a run has ended without one of them: it is the last one."""
+        return any(machine.missed for machine in self.machines)
+
+    def check_there(self) -> None:
+        """Look whether all of them are there. Raises RunError."""
         self._look_at_clocks()
         gone = [f"{m.name} {m.lost}" for m in self.machines if m.lost]
         if gone:
             raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
-        names = [machine.name for machine in self.machines]
-        plans = dealt(plan, names, [machine.facts.cores for machine in self.machines])
-        crew = MachineCrew(plan.run_id, self.machines, plans, self._pings, rows_stay=self.rows_stay)
-        interrupts.check()
-        for worker, part in zip(crew.workers, plans, strict=True):
-            worker.orders.send(Serve(trimmed(part), self._workers, self.rows_stay))
+
+    @contextlib.contextmanager
+    def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
+        """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
+        self.check_there()
+        crew = MachineCrew(
+            plan.run_id, self.machines, self._dealt(plan), self._pings, rows_stay=self.rows_stay
+        )
         try:
+            for worker in crew.workers:
+                interrupts.check()
+                crew.hand_over(worker, self._workers)
             yield crew
         finally:
             crew.end(END_LIMIT_S)
@@ -119,12 +158,18 @@ class Fleet:
                 machine.order(Forget(run_id, (machine.name,)))
         return sorted(needed)
 
+    def _dealt(self, plan: Plan) -> list[Plan]:
+        names = [machine.name for machine in self.machines]
+        return dealt(plan, names, [machine.facts.cores for machine in self.machines])
+
     def _look_at_clocks(self) -> None:
         """See where all clocks are; a machine that doesn't tell its own is lost."""
         self._pings.burst(PINGS_LIMIT_S)
         for machine in self.machines:
-            if not machine.clock.track.known:
-                machine.lose(f"didn't tell its clock within {PINGS_LIMIT_S:g} s")
+            if machine.lost is None and not machine.clock.answers:
+                gone = machine.clock.closed
+                machine.kill()
+                machine.lose("died" if gone else "doesn't answer, and was killed")
 
 
 @dataclass(slots=True)
@@ -137,7 +182,7 @@ class _Post:
     worker: Worker
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
-    over: bool = False
+    over: bool = True  # from Idle on; and before it was given its part
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     troubles: list[str] = field(default_factory=list)
@@ -194,9 +239,39 @@ class MachineCrew:
         owns = [post.plan.drawn[place].own for post in self._posts]
         return next(n for n, own in enumerate(owns) if number % own.period in own.places)
 
+    def hand_over(self, worker: Worker, workers: int | None) -> None:
+        """Give a machine its part. Raises RunError: it doesn't take it."""
+        post = self._post(worker)
+        try:
+            worker.orders.send(Serve(trimmed(post.plan), workers, post.stays))
+            post.over = False
+        except OSError as e:
+            how = self.lose(worker, "didn't take its part of the load")
+            raise RunError(f"{worker.name} {how} ({e.strerror or e})") from e
+        except BaseException:  # half an order can't be followed by another
+            post.machine.lose("was interrupted while it got its part")
+            raise
+
+    def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
+        """Return what kept machines from connecting to the server; None: nothing did."""
+        problems = [f"{worker.name}: {c.problem}" for worker, c in told if c.problem]
+        if not problems:
+            return None
+        reach = sum(not c.problem or c.connected > 0 for _, c in told)
+        return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
+
+    def lose(self, worker: Worker, how: str) -> str:
+        """Give a machine up; return how it was lost, as far as it could say."""
+        machine = self._post(worker).machine
+        machine.missed = True
+        return machine.lose(how)
+
+    def _post(self, worker: Worker) -> _Post:
+        return next(post for post in self._posts if post.worker is worker)
+
     def take(self, worker: Worker, message: object) -> None:
         """Take what a foreman says of its machine."""
-        post = next(post for post in self._posts if post.worker is worker)
+        post = self._post(worker)
         if isinstance(message, Manned):
             worker.senders, post.server_is_here = message.senders, message.server_is_here
             for sender in worker.senders:
@@ -209,8 +284,12 @@ class MachineCrew:
             worker.senders[message.sender].lost = True
         elif isinstance(message, Lates):
             post.lates = ReadTimes(message.first, message.later)
+        elif isinstance(message, Leaving):
+            post.machine.leaving = message.why
         elif isinstance(message, Idle):
             post.over = True
+            for sender in worker.senders:  # of a part that broke, and had no last word
+                sender.lost = sender.lost or not sender.ended
         elif isinstance(message, NotKept):
             post.troubles.append(f"{post.machine.name} keeps no rows: {message.text}")
 
@@ -227,7 +306,7 @@ class MachineCrew:
                         post.fetched += sum(one.role == "measured" for one in batch.ended)
                         yield post.worker, post.worker.ours(batch.ended)
             except RunError as e:
-                post.machine.lose(str(e))
+                self.lose(post.worker, str(e))
                 post.worker.lose()
                 yield post.worker, ()
             post.troubles += fetching.problems
@@ -252,10 +331,11 @@ class MachineCrew:
         for post in self._not_over():
             post.worker.tell("cancel")
         while (left := self._not_over()) and time.monotonic() < give_up_s:
-            time.sleep(POLL_S)
+            wait([post.worker.results for post in left], POLL_S)
             for post in left:
                 self._drain(post)
         for post in self._not_over():
+            post.machine.kill()
             post.machine.lose(f"didn't end within {limit_s:g} s")
 
     def _not_over(self) -> list[_Post]:
@@ -284,9 +364,14 @@ class MachineCrew:
                     "host": post.machine.facts.host,
                     "cores": post.machine.facts.cores,
                     "nice": post.machine.facts.nice,
+                    "boot_id": post.machine.facts.boot_id,
+                    "python": post.machine.facts.python,
+                    "most_files": post.machine.facts.most_files,
+                    "senders": len(post.worker.senders),
                     "server_here": post.server_is_here,
                     "lateness_ms": post.lates.facts()["lateness_ms"],
                     "lost": post.machine.lost,
+                    "rows": post.worker.rows,
                     **post.timeline.facts(),
                     "fetched": None if post.stays or post.machine.lost else post.fetched,
                 }
@@ -303,7 +388,7 @@ def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
-        partial(machine.lose, "was silent"),
+        machine.kill,
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
     )

@@ -9,31 +9,44 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection as Pipe
 
 from ..crew.judged import Judged
-from ..crew.runner import Watch, run_plan
+from ..crew.runner import FROZEN_S, Watch, run_plan
 from ..crew.started import started_by
 from ..crew.worker import Crew, RunError
+from ..errors import BenchError
 from ..interrupts import Interrupts
 from ..live.progress import Progress
 from ..plan.plan import Plan
-from ..send.outbox import Broke, Connected, Finished, Go, Outbox, Pulse, Ready, in_words
+from ..send.outbox import (
+    Alive,
+    Broke,
+    Connected,
+    Finished,
+    Go,
+    Measured,
+    Outbox,
+    Pulse,
+    Ready,
+    in_words,
+)
 from ..vllm.address import is_own_address
-from .door import dial
-from .facts import machine_facts
 from .kept.keeper import Keeper
 from .kept.part import Ended
+from .meeting.sockets import cut
 from .messages import (
     Correction,
     Fetch,
     Forget,
     Idle,
+    Kind,
     Lates,
+    Leaving,
+    LetGo,
     Manned,
     SenderLost,
     Serve,
@@ -42,6 +55,7 @@ from .messages import (
 )
 
 TELL_S = 1.0  # between two signs of life
+POLL_S = 0.5
 
 
 class Orders(Interrupts):
@@ -61,7 +75,7 @@ class Orders(Interrupts):
         try:
             while not self.gone and self._pipe.poll(0):
                 self._hear(self._pipe.recv())
-        except (EOFError, OSError):
+        except (EOFError, OSError):  # the head has ended, or was cut off by `_listen_to_head`
             self.gone, self._told = True, 2
         return max(self.asked, self._told)
 
@@ -87,6 +101,21 @@ class _Part:
         self._crew: Crew | None = None
         self._last: list[Finished | SenderLost] = []  # told at the end
         self._told_s = 0.0
+        self._measured = False
+        self._alive = threading.Event()  # something else tells that this process is
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """Give signs of life while a large plan is read, and processes start."""
+        threading.Thread(target=self._beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            self._alive.set()
+
+    def _beat(self) -> None:
+        while not self._alive.wait(TELL_S):
+            self._outbox.put(Alive())
 
     # ---- a sink ----
 
@@ -105,8 +134,9 @@ class _Part:
     # ---- a part of what is above ----
 
     def manned(self, crew: Crew) -> None:
-        """Note who sends here."""
+        """Note who sends here. From now on `look` gives the signs of life."""
         self._crew = crew
+        self._alive.set()
         self._ended.manned(crew)
 
     def ready(self) -> None:
@@ -116,6 +146,12 @@ class _Part:
     def go(self) -> Go | None:
         """Return the start, once the head has told it."""
         return self._orders.go
+
+    def measured(self) -> None:
+        """Tell that no more rows of this machine are waited for."""
+        if not self._measured:
+            self._measured = True
+            self._outbox.put(Measured())
 
     def draining(self) -> bool:
         """Whether all that was to be measured has ended, on all machines."""
@@ -137,8 +173,9 @@ class _Part:
         """Tell the last, behind all rows."""
         self._stand()
         self._outbox.put(Lates(progress.read_times.first, progress.read_times.later))
-        for message in self._last:
-            self._outbox.put(message)
+        if not self._orders.asked:  # else this machine doesn't end its part, and is lost
+            for message in self._last:
+                self._outbox.put(message)
 
     # ---- what a run calls ----
 
@@ -179,46 +216,55 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
     part = _Part(plan, asked, outbox, ended)
     watch = Watch(part.connected, nothing, part.look, asked, float("inf"), above=part)
     try:
-        with asked.answered():
+        with asked.answered(), part.alive():
             run_plan(plan, part, started_by(order.workers), watch)
     except (RunError, OSError) as e:
         outbox.put(Broke(in_words(e)))
     except KeyboardInterrupt:  # before anything was sent
         pass
-    outbox.put(Idle(plan.run_id))
+    outbox.put(Leaving("was interrupted there") if asked.asked else Idle(plan.run_id))
     return asked
 
 
-def serve(address: tuple[str, int], key: bytes, keeper: Keeper) -> bool:
-    """Do this machine's part of each run, until the head goes; False: in the middle of one.
+def serve(pipes: dict[Kind, Pipe], keeper: Keeper) -> None:
+    """Do this machine's part of each run, until the head lets it go.
 
-    Raises OSError, AuthenticationError where there is no head, or one with another key.
+    Raises BenchError where the head is lost, KeyboardInterrupt where a signal came.
     """
-    kept_in = str(keeper.folder) if keeper.folder else None
-    facts = dataclasses.replace(machine_facts(), runs_kept=keeper.runs(), kept_in=kept_in)
-    pipes = dial(address, key, secrets.token_hex(8), facts)
-    threading.Thread(target=_answer_pings, args=(pipes["clock"],), daemon=True).start()
+    threading.Thread(target=_listen_to_head, args=(pipes,), daemon=True).start()
     outbox = Outbox(pipes["results"])
     try:
-        while True:
-            order = pipes["orders"].recv()
-            if isinstance(order, Serve):
-                if serve_run(order, pipes["orders"], outbox, keeper).gone:
-                    return False
+        while not isinstance(order := pipes["orders"].recv(), LetGo):
+            if isinstance(order, Serve):  # else it was for a run that is over
+                asked = serve_run(order, pipes["orders"], outbox, keeper)
+                asked.check()
+                if asked.gone:
+                    raise BenchError("bench.py was lost in the middle of a run, which was ended")
             elif isinstance(order, Fetch):
                 for batch in keeper.told(order):
                     outbox.put(batch)
             elif isinstance(order, Forget):
                 keeper.forget(order)
-    except (EOFError, OSError):
-        return True
+    except (EOFError, OSError) as e:
+        raise BenchError("bench.py was lost") from e
     finally:
         outbox.close()
 
 
-def _answer_pings(pipe: Pipe) -> None:
-    """Tell this machine's clock whenever the head asks for it."""
+def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
+    """Tell this machine's clock whenever the head asks for it: once a second, as a sign of life.
+
+    Where that stops, all connections are cut: a pulled cable ends none. Before the head has asked
+    for the first time it is still waiting for other machines.
+    """
+    clock, silent_s = pipes["clock"], float("-inf")
     with contextlib.suppress(EOFError, OSError):
-        while True:
-            number = pipe.recv()
-            pipe.send((number, time.perf_counter_ns()))
+        while silent_s <= FROZEN_S:
+            if clock.poll(POLL_S):
+                number = clock.recv()
+                clock.send((number, time.perf_counter_ns()))
+                silent_s = 0.0
+            else:  # not by a clock: suspended itself, this machine has heard nobody
+                silent_s += POLL_S
+    for pipe in pipes.values():
+        cut(pipe)

@@ -40,6 +40,7 @@ class Hello:
     kind: Kind
     foreman: str  # a word that no other has
     facts: MachineFacts
+    called: str = ""  # what the engine that started it calls it; empty: nothing
 
 
 # ---- from the head ----
@@ -60,6 +61,11 @@ class Told:
 
     run_id: str
     order: object
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The session is over. Without this word its end is the loss of the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,13 @@ class Forget:
 
 
 # ---- from a foreman ----
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The last word of a foreman that ends before its part does."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

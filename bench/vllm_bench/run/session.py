@@ -74,7 +74,7 @@ class Session:
     wait_s: float  # how long to wait for a server
     give_up_s: float  # how long a server may turn every request away, before the run is ended
     workers: int | None  # sending processes; None: as many as suit the load and the cores
-    fleet: Fleet | None = None  # the machines that send; None: this one alone
+    fleet: Fleet | None = None  # machines that send; None: processes of this one do
     tokens: bool  # write each token's stamp
     server_metrics: bool
     telemetry_command: str | None
@@ -120,6 +120,8 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
+            missing = [p for (_, p), rows in zip(wanted, complete, strict=True) if rows is None]
+            self._check_machines(missing)
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -127,6 +129,7 @@ class Session:
                     yield rows, "complete"
                     continue
                 self.interrupts.check()
+                self._check_machines()
                 named = self._named(plan)
                 try:
                     own = dataclasses.replace(self, _id=ids[plan.scenario.name])
@@ -138,8 +141,18 @@ class Session:
                     self.interrupts.break_off_again()
                     remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
-                if status != "complete":
+                if status != "complete" or (self.fleet and self.fleet.missed):
                     return
+
+    def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
+        """Look, before any file is made, whether machines are there and can send these plans.
+
+        Raises RunError, UsageError.
+        """
+        if self.fleet is not None:
+            self.fleet.check_there()
+            for plan in plans:
+                self.fleet.check(plan)
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
@@ -293,8 +306,8 @@ class Session:
         own = dataclasses.replace(watch, on_start=on_start)
         try:
             files = RunFiles(plan, self._rows(plan), kept)
-            crew = self.fleet.crew if self.fleet else started_by(self.workers)
-            result = run_plan(plan, files, crew, own)
+            made_crew = self.fleet.crew if self.fleet else started_by(self.workers)
+            result = run_plan(plan, files, made_crew, own)
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(

@@ -53,6 +53,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """From a machine of several: all that it was to measure has ended, or is lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """To the parent, each second: the loop goes round."""
 
@@ -126,7 +131,7 @@ class Outbox:
         try:
             while not (self._closing and self._queue.empty()):
                 self._send_next()
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             return  # the parent is gone; the end of the orders' pipe ends the run
 
     def _send_next(self) -> None:

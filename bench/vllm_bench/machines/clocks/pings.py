@@ -51,6 +51,12 @@ class MachineClock:
         """Return an instant of our clock, near now, by its own."""
         return self.track.theirs(ours_ns)
 
+    @property
+    def answers(self) -> bool:
+        """Whether it has told its time, and still does."""
+        frozen = len(self._asked) >= MOST_OPEN
+        return self.track.known and not self.closed and not frozen
+
     def begin(self) -> None:
         """From now on facts are of the run that begins."""
         self._trips_ns = array("q")

@@ -38,15 +38,14 @@ class Keeper:
         lacking = tuple(name for name in needed if importlib.util.find_spec(name) is None)
         return NodeFacts(platform.python_version(), lacking, _niceness())
 
-    def serve(self, address: tuple[str, int], key: bytes) -> tuple[int, str]:
+    def serve(self, address: str, key: bytes) -> tuple[int, str]:
         """Run `sender.py` to its end; return its exit code and last words.
 
         In this process's group, which Ray ends with the actor. The key goes where nobody looks.
         """
-        host, port = address
         done = subprocess.run(
-            [sys.executable, str(SENDER), f"{host}:{port}"],
-            input=key.hex().encode() + b"\n",
+            [sys.executable, str(SENDER), address],
+            input=key,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             check=False,

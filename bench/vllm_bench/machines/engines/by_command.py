@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import IO
 
 from ...errors import UsageError
@@ -17,27 +22,40 @@ LAST_LINES = 3
 END_LIMIT_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Started:
+    text: str
+    process: subprocess.Popen[bytes]
+    said: deque[str]  # its last lines
+
+    def kill(self) -> None:
+        """Kill it and what it started, as far as that stayed in its process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
 class ByCommand:
     """Commands of the user's (ssh, srun) start `sender.py`, and end with it."""
 
     def __init__(self, commands: Sequence[str]) -> None:
+        """Raises UsageError where one isn't a command."""
         self._commands = [(text, _words(text)) for text in commands]
-        self._started: list[tuple[str, subprocess.Popen[bytes], deque[str]]] = []
+        self._started: list[_Started] = []
 
     def attach(self) -> Reached:
         """One machine of each command."""
         return Reached(len(self._commands))
 
-    def start(self, address: tuple[str, int], key: bytes) -> None:
-        """Run each with `HOST:PORT` at its end and the key on its standard input.
+    def start(self, address: str, key: bytes) -> None:
+        """Run each with HOST:PORT/N at its end and the key on its standard input.
 
         Raises MachinesError.
         """
-        host, port = address
-        for text, words in self._commands:
+        for number, (text, words) in enumerate(self._commands):
             try:
                 process = subprocess.Popen(
-                    [*words, f"{host}:{port}"],
+                    [*words, f"{address}/{number}"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -46,30 +64,39 @@ class ByCommand:
             except OSError as e:
                 raise MachinesError(f"--senders {text!r}: {e.strerror}") from e
             said = deque[str](maxlen=LAST_LINES)
-            self._started.append((text, process, said))
+            self._started.append(_Started(text, process, said))
             assert process.stdin is not None
             assert process.stderr is not None
-            process.stdin.write(key.hex().encode() + b"\n")
-            process.stdin.close()
             threading.Thread(target=_read_on, args=(process.stderr, said), daemon=True).start()
+            with contextlib.suppress(BrokenPipeError):  # it has ended, as `ended` will tell
+                process.stdin.write(key)
+                process.stdin.close()
 
     def ended(self) -> str | None:
         """Return which command has ended, and its last words."""
-        for text, process, said in self._started:
-            code = process.poll()
+        for one in self._started:
+            code = one.process.poll()
             if code is not None:
-                words = printable(" / ".join(said), 300)
-                return f"--senders {text!r} ended with exit code {code}: {words or 'no word'}"
+                words = printable(" / ".join(one.said), 300)
+                return f"--senders {one.text!r} ended with exit code {code}: {words or 'no word'}"
         return None
+
+    def kill(self, called: str) -> None:
+        """Kill a command, and what it started on this machine."""
+        if called.isdecimal() and int(called) < len(self._started):
+            self._started[int(called)].kill()
 
     def stop(self) -> None:
         """Let the commands end, as they do with their connections; kill those that don't."""
-        for _, process, _ in self._started:
-            try:
-                process.wait(END_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        give_up_s = time.monotonic() + END_LIMIT_S
+        try:
+            for one in self._started:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    one.process.wait(max(0.0, give_up_s - time.monotonic()))
+        finally:
+            for one in self._started:
+                if one.process.poll() is None:
+                    one.kill()
 
 
 def _words(text: str) -> list[str]:

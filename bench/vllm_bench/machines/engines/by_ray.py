@@ -121,13 +121,16 @@ class ByRay:
         except Empty:
             return None
 
-    def start(self, address: tuple[str, int], key: bytes) -> None:
+    def start(self, address: str, key: bytes) -> None:
         """Have each node's actor start `sender.py`."""
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `ended` tells
-            self._process.stdin.write(json.dumps([*address, key.hex()]).encode() + b"\n")
+            self._process.stdin.write(json.dumps([address, key.hex()]).encode() + b"\n")
             self._process.stdin.flush()
+
+    def kill(self, called: str) -> None:
+        """Nothing: what is frozen is killed with its actor, at the end."""
 
     def ended(self) -> str | None:
         """Return on which node a foreman or its actor ended, and why."""
@@ -213,8 +216,8 @@ def _tend(address: str, machines: int | None, tell: Tell) -> None:
         keepers = stack.enter_context(_placed(_nodes(machines)))
         tell(count=len(keepers), host=ray.util.get_node_ip_address())
         if line := sys.stdin.readline():
-            *dialled, key = json.loads(line)
-            _watch(keepers, tuple(dialled), bytes.fromhex(key), tell)
+            dialled, key = json.loads(line)
+            _watch(keepers, dialled, bytes.fromhex(key), tell)
 
 
 def _own_cluster(nodes: int) -> str:
@@ -319,7 +322,7 @@ def _check(name: str, ref: Any) -> None:
         raise MachinesError(f"{name} lacks {lacking}: give it the environment that is here")
 
 
-def _watch(keepers: Mapping[Any, str], address: tuple[str, int], key: bytes, tell: Tell) -> None:
+def _watch(keepers: Mapping[Any, str], address: str, key: bytes, tell: Tell) -> None:
     """Have foremen started, tell of those that end, and of dead actors, until the input ends."""
     import ray
 

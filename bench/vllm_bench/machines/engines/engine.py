@@ -26,8 +26,15 @@ class Engine(Protocol):
     def attach(self) -> Reached:
         """Find the machines; starts none yet. Raises MachinesError, UsageError."""
 
-    def start(self, address: tuple[str, int], key: bytes) -> None:
-        """Have foremen dial this address with this key. Raises MachinesError."""
+    def start(self, address: str, key: bytes) -> None:
+        """Have foremen dial this address with this key. Raises MachinesError.
+
+        `address` is HOST:PORT. To HOST:PORT/WORD an engine may add a word of its own: a foreman
+        tells it in its `Hello`, so that `kill` can name the machine.
+        """
+
+    def kill(self, called: str) -> None:
+        """Kill the foreman that was given this word, and what it started; empty: nothing is."""
 
     def ended(self) -> str | None:
         """Return what has ended, and why, in words; None: all of them are there."""
@@ -46,8 +53,11 @@ class ByHand:
         """Believe that so many will come."""
         return Reached(self._machines)
 
-    def start(self, address: tuple[str, int], key: bytes) -> None:
+    def start(self, address: str, key: bytes) -> None:
         """Nothing: they come by themselves."""
+
+    def kill(self, called: str) -> None:
+        """Nothing: nobody here can."""
 
     def ended(self) -> str | None:
         """Return nothing: nobody knows of them."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from ...crew.judged import Judged
 from ...plan.plan import Plan
-from ..messages import AllFetched, Fetch, Forget, FromDisk
+from ..messages import AllFetched, Fetch, Forget, FromDisk, MachineFacts
 from .file import KeptFile, KeptRun, runs_in
 
 BATCH_BYTES = 4_000_000
@@ -24,6 +25,11 @@ class Keeper:
     def runs(self) -> tuple[str, ...]:
         """Return the runs of which something is kept."""
         return tuple(dict.fromkeys(run.run_id for run in self._found()))
+
+    def told_of(self, facts: MachineFacts) -> MachineFacts:
+        """Return what is said of a machine, and of what is kept here."""
+        kept_in = str(self.folder) if self.folder else None
+        return dataclasses.replace(facts, runs_kept=self.runs(), kept_in=kept_in)
 
     def file(self, plan: Plan) -> KeptFile | None:
         """Return the file for this machine's part of a run; None: there is no folder."""

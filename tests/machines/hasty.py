@@ -1,0 +1,15 @@
+"""bench.py or sender.py, for whom 3 s of silence are enough: `hasty.py sender.py HOST:PORT`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from vllm_bench.crew import runner
+from vllm_bench.script import run
+
+runner.FROZEN_S = 3.0  # before anybody takes it from there
+
+if __name__ == "__main__":
+    sys.argv.pop(0)
+    sys.exit(run(importlib.import_module(sys.argv[0].removesuffix(".py")).main, aside=True))

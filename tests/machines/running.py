@@ -1,0 +1,122 @@
+"""A load from several machines that are all this one: bench.py, and sender.py for each of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.support.running import BENCH, ROOT, environment, write_prompts
+
+SENDER = ROOT / "bench" / "sender.py"
+ONE = f"{sys.executable} {SENDER}"  # a command for --senders
+KEY = b"sixteen bytes or more of a key"
+LIMIT_S = 60.0
+
+
+def load(folder: Path, url: str, *words: object, script: Path = BENCH) -> list[str]:
+    """Return a call of bench.py: 8 streams of 20 tokens, unless `words` say something else."""
+    prompts = folder / "prompts.txt"
+    if not prompts.exists():
+        write_prompts(folder)
+    return [
+        *(sys.executable, str(script), "--base-url", f"{url}/v1", "--model", "simulated"),
+        *("--dataset", f"file:{prompts}", "--max-new-tokens", "20", "--plain"),
+        *("--set", "warmup_requests=0", "--results-dir", str(folder / "results")),
+        *map(str, words),
+    ]
+
+
+def over(count: int, command: str = ONE) -> list[str]:
+    """Return the flags for so many machines, each started by this command."""
+    return [word for _ in range(count) for word in ("--senders", command)]
+
+
+def run_load(
+    folder: Path, url: str, *words: object, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    return subprocess.run(
+        load(folder, url, *words),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+        env=environment(folder, PYTHONWARNINGS="error", **env),
+    )
+
+
+@contextmanager
+def started(
+    words: Sequence[str], folder: Path, stdin: bytes = b"", **env: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a script of ours, in a session of its own; at the block's end it is gone."""
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(folder, PYTHONWARNINGS="error", **env),
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None  # or communicate() closes it again
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def said(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Wait for its end; return the exit code, and all that it said."""
+    out, err = process.communicate(timeout=LIMIT_S)
+    return process.returncode, (out + err).decode()
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """Wait for something that comes by itself, and return it."""
+    give_up_s = time.monotonic() + LIMIT_S
+    while not (found := condition()):
+        assert time.monotonic() < give_up_s, "it never came"
+        time.sleep(0.02)
+    return found
+
+
+def children(parent: int, word: str) -> list[int]:
+    """Return the living children of a process whose command line has a word, oldest first."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_text().replace("\0", " ")
+            if fields[1] == str(parent) and fields[0] != "Z" and word in command:
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def foremen(bench: int) -> list[int]:
+    """Return the foremen that a bench.py started by --senders."""
+    return children(bench, "sender.py")
+
+
+def senders(foreman: int) -> list[int]:
+    """Return the sending processes of a foreman."""
+    return children(foreman, "spawn_main")
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs on; one that has ended may wait for somebody to take note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
