@@ -3,6 +3,7 @@
 #
 #   sh tools/environment.sh run     what the scripts need (requirements.txt)
 #   sh tools/environment.sh dev     and what tests and checks need (requirements-dev.txt)
+#   sh tools/environment.sh ray     and what several machines need, where Ray places them
 #   sh tools/environment.sh how     makes it for the scripts, and says how to activate it
 #
 # With mamba on the PATH it is mamba's environment `vllm-bench` (Python 3.10); else .venv, by
@@ -24,7 +25,8 @@ say() {
 case ${1:-run} in
     run | how) files='requirements.txt' ;;
     dev) files='requirements.txt requirements-dev.txt' ;;
-    *) die "unknown environment ${1}: run or dev (or how)" ;;
+    ray) files='requirements.txt requirements-ray.txt' ;;
+    *) die "unknown environment ${1}: run, dev or ray (or how)" ;;
 esac
 
 use_mamba() {

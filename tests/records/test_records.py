@@ -306,7 +306,19 @@ def test_the_status_of_a_run_under_way_is_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "health", [{"workers": [None]}, {"workers": [{}, None]}, {"workers": 3}, {"lateness_ms": [1]}]
+    "health",
+    [
+        {"workers": [None]},
+        {"workers": [{}, None]},
+        {"workers": 3},
+        {"lateness_ms": [1]},
+        {"machines": 3},
+        {"machines": [None]},
+        {"machines": [{"machine": "n" * 301}]},
+        {"machines": [{"machine": "a", "lost": True}]},
+        {"machines": [{"machine": "a", "offset_error_ms": -1}]},
+        {"workers": [{"machine": 3, "clock_error_ms": "x"}]},
+    ],
 )
 def test_what_is_of_no_use_in_a_list_is_left_out_and_told(tmp_path: Path, health: object) -> None:
     path = changed_json(tmp_path, client_health=health)

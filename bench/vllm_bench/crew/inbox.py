@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from mmap import mmap
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 
@@ -26,6 +27,7 @@ class Inbox:
         self._pipe = pipe
         self._fd = pipe.fileno()
         self._bytes = bytearray()
+        self._look = memoryview(mmap(-1, A_LOOK))  # had once: pages that no look fills are none
         os.set_blocking(self._fd, False)
 
     def wait(self, limit_s: float) -> None:
@@ -38,14 +40,14 @@ class Inbox:
         One that can't be read raises what pickle raises, once those before it were returned.
         """
         try:
-            found = os.read(self._fd, A_LOOK)
+            found = os.readv(self._fd, [self._look])
         except BlockingIOError:
             return self._whole() if self._bytes else []
         except OSError:  # a connection that ended without a word
             return None
         if not found:
             return None
-        self._bytes += found
+        self._bytes += self._look[:found]
         return self._whole()
 
     def _whole(self) -> list[object]:

@@ -15,8 +15,8 @@ from ..errors import UsageError
 from ..records.text import printable
 from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
-from .engines.by_ray import ByRay
 from .engines.engine import ByHand, Engine, MachinesError
+from .engines.ray_engine import ByRay
 from .facts import machine_facts
 from .fleet import Fleet, Machine
 from .meeting.address import Address, address_of, own_host
@@ -63,7 +63,7 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             say(f"waiting for {some_machines(wanted)} at {door.address}")
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
-        yield Fleet(machines, asked.workers, rows_stay=asked.keep_rows_remote)
+        yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
     finally:
         try:
             for machine in machines:

@@ -16,14 +16,13 @@ from ..crew.inbox import Inbox
 from ..crew.judged import Judged
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
-from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..reply.read_times import ReadTimes
 from ..send.outbox import Connected
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
-from .deal import dealt
+from .deal import as_told, dealt, owners
 from .kept.fetching import Fetching
 from .meeting.sockets import cut
 from .messages import (
@@ -102,13 +101,19 @@ class Fleet:
     """Machines that send together."""
 
     def __init__(
-        self, machines: Sequence[Machine], workers: int | None = None, *, rows_stay: bool = False
+        self,
+        machines: Sequence[Machine],
+        workers: int | None = None,
+        host: str = "127.0.0.1",
+        *,
+        rows_stay: bool = False,
     ) -> None:
         """`workers`: sending processes of each; None: as many as suit its part and its cores.
 
-        `rows_stay`: they are fetched after a run's end.
+        `host`: this machine's address, as they know it. `rows_stay`: they are fetched after a
+        run's end.
         """
-        self.machines = machines
+        self.machines, self.host = machines, host
         self.rows_stay = rows_stay
         self._workers = workers
         self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
@@ -212,6 +217,8 @@ class MachineCrew:
         for post in self._posts:
             post.stays = rows_stay
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
+        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
+        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -235,15 +242,14 @@ class MachineCrew:
 
     def owner(self, part: Part, number: int) -> int:
         """Return which machine sends request `number` of a part by the clock."""
-        place = next(n for n, p in enumerate(self._posts[0].plan.drawn) if p.place == part.place)
-        owns = [post.plan.drawn[place].own for post in self._posts]
-        return next(n for n, own in enumerate(owns) if number % own.period in own.places)
+        found = self._owners[part.place]
+        return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
         """Give a machine its part. Raises RunError: it doesn't take it."""
         post = self._post(worker)
         try:
-            worker.orders.send(Serve(trimmed(post.plan), workers, post.stays))
+            worker.orders.send(Serve(as_told(post.plan), workers, post.stays))
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
@@ -391,5 +397,6 @@ def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
         machine.kill,
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
+        roomy=True,  # what the head hasn't read waits in the socket, or with the machine
     )
     return _Post(machine, plan, timeline, worker)

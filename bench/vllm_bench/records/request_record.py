@@ -23,6 +23,7 @@ from .row import (
     csv_defaults,
     csv_lines,
     doc,
+    lightly_pickled,
     rows_of,
 )
 from .safe_file import lock, new_file, read_regular
@@ -59,6 +60,7 @@ class RecordsError(BenchError):
     """A results file that can't be read; the text is one line for people."""
 
 
+@lightly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """One request, complete when it is made. An empty cell is a value that doesn't exist."""

@@ -196,6 +196,7 @@ MACHINE: Shape = {
     "lost": or_null(text),
     **dict.fromkeys(("offset_ms", "drift_ppm", "start_apart_ms"), or_null(number)),
     "offset_error_ms": or_null(at_least_0),
+    "ping_ms": {"*": or_null(number)},
     "server_here": or_null(flag),
     "lateness_ms": LATENESS,
 }

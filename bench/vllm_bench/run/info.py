@@ -15,6 +15,7 @@ from typing import Any
 from ..crew.runner import RunResult
 from ..crew.tally import MOST_NAME
 from ..plan.drawing.texts import prompts_seed
+from ..plan.parts.facts import plan_facts
 from ..plan.plan import Plan
 from ..plan.times import schedule_seed
 from ..prompts.prompt import together
@@ -38,7 +39,7 @@ def planned_info(
         request_rate=plan.request_rate,
         num_requests=plan.measured,
         repeat=plan.repeat,
-        plan=plan.facts,
+        plan=plan_facts(plan),
         seeds={
             "scenario": scenario.seed,
             "prompts": prompts_seed(scenario, plan.repeat),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..figures.machines.machine import machines_in_words
 from ..records.run_info import RunInfo
 from ..records.text import printable
 from .summary import RunSummary
@@ -61,3 +62,4 @@ def _client(info: RunInfo) -> Iterator[Fact]:
     yield "client packages", " ".join(f"{k} {v}" for k, v in versions if v) or None
     yield "client platform", client.get("platform")
     yield "client CPUs", client.get("cpu_count")
+    yield "client machines", machines_in_words(info)

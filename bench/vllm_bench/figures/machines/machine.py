@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +64,20 @@ def _machine(found: dict[str, Any]) -> Machine:
     )
 
 
-def info_of_machine(info: RunInfo, name: str, rows: int) -> RunInfo:
+def senders_of(info: RunInfo | None) -> dict[str, int]:
+    """Return how many sending processes each machine had; none: there was one machine alone."""
+    of = [worker.get("machine") for worker in workers(info)]
+    return {machine.name: of.count(machine.name) for machine in machines_of(info)}
+
+
+def info_of_machine(info: RunInfo | None, name: str, rows: int) -> RunInfo | None:
     """Return a run's JSON as one of its machines, which sent so many rows, has it.
 
     Its streams are its own; a rate is still that of the run. What is of the run as a whole (the
     server's counters, samples, clocks) it hasn't.
     """
+    if info is None:
+        return None
     mine = [worker for worker in workers(info) if worker.get("machine") == name]
     streams = sum(worker.get("streams", 0) for worker in mine)
     return dataclasses.replace(
@@ -126,13 +135,27 @@ def clock_words(info: RunInfo) -> str | None:
     """
     found: dict[str, list[str]] = {}
     for machine in machines_of(info):
-        word = info_of_machine(info, machine.name, 0).client_health.get("clock")
+        mine = [worker for worker in workers(info) if worker.get("machine") == machine.name]
+        word = _clock(info.client_health, mine)["clock"]
         if word:
             found.setdefault(word, []).append(machine.shown)
     if len(found) < 2:
         word = info.client_health.get("clock")
         return None if word is None else str(word)
     return ", ".join(f"{word} ({_who(names)})" for word, names in found.items())
+
+
+def machines_in_words(info: RunInfo | None) -> str | None:
+    """Return how many machines sent a run, and their cores; None: one did alone, or not known.
+
+    Without their names: those of pods are new each time.
+    """
+    machines = machines_of(info)
+    if not machines:
+        return None
+    cores = Counter(machine.cores for machine in machines)
+    each = (f"{count} of {known or '?'} cores" for known, count in sorted(cores.items(), key=str))
+    return f"{len(machines)}: {', '.join(each)}"
 
 
 def _who(names: Sequence[str]) -> str:

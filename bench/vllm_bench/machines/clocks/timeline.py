@@ -11,6 +11,7 @@ from typing import Any
 from ...crew.judged import Judged
 from ...plan.share import NS_PER_S
 from ...records.request_record import RequestRecord
+from ...records.row import replaced
 from ...send.outbox import Finished, Go, Pulse
 from ...wire.clock import ClockFacts
 from ..messages import Correction
@@ -102,11 +103,19 @@ def moved(one: Judged, later_ns: Callable[[int], int]) -> Judged:
     begun_s = row.t_scheduled_s if row.t_sent_s is None else row.t_sent_s
     shift_ns = later_ns(round((begun_s + row.t_end_s) / 2 * NS_PER_S))
     shift_s = shift_ns / NS_PER_S
-    record = replace(
+    record = replaced(
         row,
         t_scheduled_s=row.t_scheduled_s + shift_s,
         t_sent_s=None if row.t_sent_s is None else row.t_sent_s + shift_s,
         t_end_s=row.t_end_s + shift_s,
     )
-    reads = array("q", [stamp + shift_ns for stamp in stamps]), events, tokens
-    return replace(one, record=record, reads=reads)
+    reads = _later(stamps, shift_ns), events, tokens
+    return replaced(one, record=record, reads=reads)
+
+
+def _later(stamps: array[int], shift_ns: int) -> array[int]:
+    import numpy as np
+
+    if not stamps:
+        return stamps
+    return array("q", (np.frombuffer(stamps, dtype=np.int64) + shift_ns).tobytes())

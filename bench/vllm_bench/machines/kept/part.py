@@ -36,7 +36,8 @@ class Ended:
 
     def manned(self, crew: Crew) -> None:
         """Note who sends, and so how much there is to measure by the clock."""
-        self._crew, self._left = crew, crew.to_measure()
+        if self._stay:
+            self._crew, self._left = crew, crew.to_measure()
 
     def begin(self) -> None:
         """Note the start: what ends from now on is measured, or of the tail."""
@@ -44,8 +45,9 @@ class Ended:
 
     def write(self, ended: Sequence[Judged]) -> None:
         """Keep requests, and tell them."""
-        for one in ended:
-            self._count_down(one)
+        if self._stay:
+            for one in ended:
+                self._count_down(one)
         if not self._stay or not self._begun:
             self._keep([one for one in ended if one.role == "measured"])
         elif self._keep(ended):
@@ -89,7 +91,8 @@ class Ended:
 
     def lose(self, sender: int) -> None:
         """Note that a sending process was lost: nobody sends what it had left."""
-        self._left[sender] = 0
+        if self._left:
+            self._left[sender] = 0
 
     def stand(self) -> None:
         """Tell how much has ended that stays here."""

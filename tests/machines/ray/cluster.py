@@ -1,0 +1,39 @@
+"""Somebody's Ray cluster, as a program: three nodes to send from, and a head that is none.
+
+Says on standard output where it is, and ends with its standard input, with all that it started.
+Ray is in here alone, so the tests themselves need no filter for its warnings.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ray.cluster_utils import Cluster
+from vllm_bench.machines.engines.orphans import adopt_orphans, end_descendants
+
+NODES = 3
+
+
+def main() -> None:
+    adopt_orphans()
+    said = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    node = {
+        "node_ip_address": "127.0.0.1",
+        "num_cpus": 0,
+        "object_store_memory": 80 << 20,
+        "include_log_monitor": False,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    for _ in range(NODES if "bare" not in sys.argv else 0):
+        cluster.add_node(wait=False, **node, resources={"sender": 1})
+    cluster.wait_for_nodes(60)
+    print(cluster.address, file=said, flush=True)
+    sys.stdin.read()
+    end_descendants(10)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
