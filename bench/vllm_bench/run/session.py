@@ -25,7 +25,7 @@ from ..machines.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files
-from ..records.run_info import ClockPair, RunStatus, write_run_info
+from ..records.run_info import ClockPair, RunInfo, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
 from ..scenario.load import rows_expected
@@ -283,17 +283,7 @@ class Session:
         at the end. A signal before anything was sent is a KeyboardInterrupt.
         """
         path = self._rows(plan).with_suffix(".json")
-        before = job.server.counters()
-        facts = job.server_facts()
-        facts["settings"] = dict(self.said) if self.said else facts["settings"]
-        info = planned_info(plan, facts, before, job.notes)
-        info = dataclasses.replace(
-            info,
-            session=self._id,
-            experiment=dict(self.experiment),
-            # If this process dies, it is known who has rows.
-            client_health={"machines": self.fleet.names()} if self.fleet else {},
-        )
+        info = self._planned(job, plan)
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:
             begun = dataclasses.replace(info, clock_start=clock, plan={**info.plan, **how})
@@ -315,6 +305,7 @@ class Session:
             )
             write_run_info(path, failed)
             raise
+        before = info.server_counters["before"]
         after = self._settled(job, before, result) if before else None
         ended = ended_info(info, plan, result, after, self._stopped(samplers))
         beside = [p for p in written_files(self.folder, plan.run_id) if p.parent != self.folder]
@@ -323,6 +314,19 @@ class Session:
         if self.fleet:
             self.fleet.forget(plan.run_id)
         return result
+
+    def _planned(self, job: Job, plan: Plan) -> RunInfo:
+        """Return what is known of a run before it, by the server as it is now."""
+        before = job.server.counters()
+        facts = job.server_facts()
+        facts["settings"] = dict(self.said) if self.said else facts["settings"]
+        return dataclasses.replace(
+            planned_info(plan, facts, before, job.notes),
+            session=self._id,
+            experiment=dict(self.experiment),
+            # If this process dies, it is known who has rows.
+            client_health={"machines": self.fleet.names()} if self.fleet else {},
+        )
 
     def _settled(
         self, job: Job, before: Mapping[str, float], result: RunResult
