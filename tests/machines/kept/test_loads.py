@@ -74,9 +74,11 @@ def test_after_a_kill_of_the_head_every_answer_gets_a_row(tmp_path: Path) -> Non
         done = run_load(tmp_path, base, *over(2), *SHORT, "--resume")
     assert done.returncode in (0, 4), done.stderr
     rows = read_rows(run)
-    answered = set(rows.of(~rows.has("error_kind"))["request_id"].tolist())
-    assert answered >= measured(tmp_path, run)
-    assert len(answered) > 40
+    assert {*rows["request_id"].tolist()} >= measured(tmp_path, run)
+    failed = rows.of(rows.has("error_kind"))["error_kind"].tolist()
+    assert {*failed} <= {"cancelled"}  # the end of its reply may have been on its way
+    assert len(failed) <= 8  # streams
+    assert len(rows) > 40
     info = read_run_info(run.with_suffix(".json"))
     assert info.status == "interrupted"
     fetched = [machine["fetched"] for machine in info.client_health["machines"]]
