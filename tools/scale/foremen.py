@@ -127,10 +127,14 @@ def serve_made(address: tuple[str, int], key: bytes, load: Load) -> None:
     """Be a foreman until the head goes."""
     facts, foreman_id = machine_facts(), secrets.token_hex(8)
     pipes = dial(
-        Address(*address), key, lambda kind: Hello(kind, foreman_id, facts), DIAL_LIMIT_S, print
+        Address(*address), key, lambda kind: Hello(kind, foreman_id, facts), DIAL_LIMIT_S, _quietly
     )
     with mock.patch.object(foreman, "run_plan", MadeRun(load)):
         foreman.serve(pipes)
+
+
+def _quietly(_line: str) -> None:
+    """Say nothing while the head doesn't listen yet."""
 
 
 @contextlib.contextmanager

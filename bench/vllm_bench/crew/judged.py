@@ -41,7 +41,7 @@ class Judged:
     def stamps(self) -> Sequence[int]:
         """The stamp of each token event, in ns from the run's start."""
         stamps, events, _ = self.reads
-        if sum(events) == len(stamps):  # as nearly always: each read brought one, which has counts
+        if sum(events) == len(stamps):  # one each, as nearly always: a read has one at least
             return stamps
         return [stamp for stamp, count in zip(stamps, events, strict=True) for _ in range(count)]
 

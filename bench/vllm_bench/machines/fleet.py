@@ -12,6 +12,7 @@ from typing import Any
 
 from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
+from ..crew.runner import FROZEN_S
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
 from ..plan.part import Part
@@ -39,7 +40,7 @@ from .messages import (
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.2
-PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
+PINGS_LIMIT_S = 5.0  # for fifty pings of each after a run
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class Fleet:
 
     def _look_at_clocks(self) -> None:
         """See where all clocks are; a machine that doesn't tell its own is lost."""
-        self._pings.burst(PINGS_LIMIT_S)
+        self._pings.burst(FROZEN_S)
         for machine in self.machines:
             if machine.lost is None and not machine.clock.answers:
                 gone = machine.clock.closed
@@ -168,6 +169,7 @@ class MachineCrew:
         self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], pings: Pings
     ) -> None:
         self._run_id, self._pings = run_id, pings
+        self._notes: list[str] = []
         self._posts = [
             _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
@@ -222,6 +224,10 @@ class MachineCrew:
         reach = sum(not c.problem or c.connected > 0 for _, c in told)
         return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
 
+    def notes(self) -> Sequence[str]:
+        """Return what machines have said that people should know."""
+        return self._notes
+
     def lose(self, worker: Worker, how: str) -> str:
         """Give a machine up; return how it was lost, as far as it could say."""
         machine = self._post(worker).machine
@@ -244,6 +250,7 @@ class MachineCrew:
                 worker.tell(correction)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
+            self._notes.append(f"{worker.name}: {message.text}")
         elif isinstance(message, Lates):
             post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Leaving):
