@@ -120,8 +120,6 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
-            missing = [p for (_, p), rows in zip(wanted, complete, strict=True) if rows is None]
-            self._check_machines(missing)
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -129,7 +127,8 @@ class Session:
                     yield rows, "complete"
                     continue
                 self.interrupts.check()
-                self._check_machines()
+                if self.fleet:
+                    self.fleet.check_there()  # before the run's files are made
                 named = self._named(plan)
                 try:
                     own = dataclasses.replace(self, _id=ids[plan.scenario.name])
@@ -143,16 +142,6 @@ class Session:
                 yield self._rows(named), status
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
-
-    def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
-        """Look, before any file is made, whether machines are there and can send these plans.
-
-        Raises RunError, UsageError.
-        """
-        if self.fleet is not None:
-            self.fleet.check_there()
-            for plan in plans:
-                self.fleet.check(plan)
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
