@@ -54,11 +54,11 @@ if __name__ == "__main__":
 import argparse
 import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import seconds
+from vllm_bench.flags import add_machines, machines_of, seconds
 from vllm_bench.script import RESULTS, ROOT, answering, each_run, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.state import State
     from vllm_bench.experiments.turns import Means, Turns
     from vllm_bench.experiments.visits import Side
+    from vllm_bench.machines.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
 
@@ -90,15 +91,22 @@ def main() -> int:
 def _ab(args: argparse.Namespace) -> int:
     read_env()  # .env: what is set already wins
     from vllm_bench.compare.compare import How
-    from vllm_bench.experiments.gate import Gate
+    from vllm_bench.machines.asked import Asked, fleet_asked
 
     how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     scenario = _scenario(args)
     servers = _servers(args, scenario)
-    means = _means(args, scenario, servers)
+    with fleet_asked(Asked(**machines_of(args)), say, args.wait_s) as fleet:
+        return _compare(args, _means(args, scenario, servers, fleet), how)
+
+
+def _compare(args: argparse.Namespace, means: Means, how: How) -> int:
+    """Look once, of a gate perhaps twice, and return the exit code."""
+    from vllm_bench.experiments.gate import Gate
+
     first, first_found = _looked(args, means, how, turn=1)
     if not args.check:
-        _say_how_to_go_on(first, first_found, scenario)
+        _say_how_to_go_on(first, first_found, means.scenario)
         return first_found.exit_code
     gate = Gate(first_found)
     if gate.asks_again:
@@ -134,6 +142,7 @@ def _parse() -> argparse.Namespace:
     judged.add_argument("--other-hardware", action="store_true", help="words, even if it differs")
     judged.add_argument("--check", action="store_true", help="a gate: look again before it is red")
     _add_load(parser)
+    add_machines(parser)
     ready = f"wait this long for a server to be ready (default: {READY_S:g})"
     add("--wait-s", type=seconds, default=READY_S, metavar="S", help=ready)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
@@ -217,17 +226,15 @@ def _servers(args: argparse.Namespace, scenario: Scenario) -> Mapping[Side, Side
 
 
 def _means(
-    args: argparse.Namespace, scenario: Scenario, servers: Mapping[Side, SideServer]
+    args: argparse.Namespace,
+    scenario: Scenario,
+    servers: Mapping[Side, SideServer],
+    fleet: Fleet | None,
 ) -> Means:
     from vllm_bench.experiments.turns import Means
     from vllm_bench.run.session import Session
 
-    told: set[str] = set()  # what is true of all runs is told once
-
-    def say_once(line: str) -> None:
-        if not line.startswith("note: ") or line not in told:
-            say(line)
-        told.add(line)
+    say_once = _once()
 
     def session(**of_visit: Any) -> Session:
         return Session(
@@ -244,6 +251,7 @@ def _means(
             server_metrics=True,
             telemetry_command=None,
             dcgm_url=None,
+            fleet=fleet,
         )
 
     return Means(
@@ -256,6 +264,18 @@ def _means(
         say=say,
         measured=_say_verdict,
     )
+
+
+def _once() -> Callable[[str], None]:
+    """Return what tells a note that is true of all runs once."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        if not line.startswith("note: ") or line not in told:
+            say(line)
+        told.add(line)
+
+    return tell
 
 
 def _say_verdict(rows: Path) -> None:

@@ -51,11 +51,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import seconds, whole, workers
+from vllm_bench.flags import add_machines, machines_of, seconds, whole, workers
 from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.experiments.capacity import Asked
+    from vllm_bench.experiments.capacity import Asked, Searching
+    from vllm_bench.machines.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.search.axis import Of
@@ -82,6 +83,7 @@ def main() -> int:
 def _capacity(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
     from vllm_bench.experiments.capacity import Searching, asked_of, estimate_s
+    from vllm_bench.machines import asked as machines_asked
     from vllm_bench.search.words import asked_words, between, minutes
 
     load_env_file(ROOT / ".env", os.environ)
@@ -96,7 +98,14 @@ def _capacity(args: argparse.Namespace) -> int:
     if args.dry_run:
         _print_plan(asked)
         return 0
-    searching = Searching(asked=asked, session=_session(args), say=say)
+    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
+    with machines_asked.fleet_asked(machines, say, args.wait_s) as fleet:
+        session = _session(args, fleet)
+        return _searched(args, Searching(asked=asked, session=session, say=say))
+
+
+def _searched(args: argparse.Namespace, searching: Searching) -> int:
+    """Search, and say what was found; where that breaks off, what is known so far."""
     search = searching.begun(resume=args.resume)
     if search.probes:
         say(f"goes on with {search.id}: {len(search.probes)} runs are made")
@@ -136,6 +145,7 @@ def _parse() -> argparse.Namespace:
     add("--dry-run", action="store_true", help="show what would be run, and stop")
     _add_server(parser)
     _add_load(parser)
+    add_machines(parser)
     return parser.parse_args()
 
 
@@ -226,7 +236,7 @@ def _given(args: argparse.Namespace) -> dict[str, object]:
     return with_assigned(found, args.set, KNOWN_KEYS, args.slo)
 
 
-def _session(args: argparse.Namespace) -> Session:
+def _session(args: argparse.Namespace, fleet: Fleet | None) -> Session:
     from vllm_bench.run.session import Session
 
     return Session(
@@ -244,6 +254,7 @@ def _session(args: argparse.Namespace) -> Session:
         server_metrics=True,
         telemetry_command=None,
         dcgm_url=None,
+        fleet=fleet,
     )
 
 

@@ -47,9 +47,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.flags import add_machines, machines_of
 from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
+    from vllm_bench.machines.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.tuning.configurations import Experiments
@@ -104,6 +106,7 @@ def _parse() -> argparse.Namespace:
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     add("--resume", action="store_true", help="go on where the same experiments were broken off")
     add("--dry-run", action="store_true", help="show configurations and time, and stop")
+    add_machines(parser)
     return parser.parse_args()
 
 
@@ -135,6 +138,7 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
+    from vllm_bench.machines.asked import Asked, fleet_asked
     from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
@@ -157,7 +161,8 @@ def _tune(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     _check_commands(course, base)
-    return _made(args, asked, course, base)
+    with fleet_asked(Asked(**machines_of(args)), say, args.ready_s) as fleet:
+        return _made(args, asked, course, base, fleet)
 
 
 def _asked(args: argparse.Namespace) -> Experiments:
@@ -267,12 +272,16 @@ def _check_commands(course: Course, base: dict[str, str]) -> None:
 
 
 def _made(
-    args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
+    args: argparse.Namespace,
+    asked: Experiments,
+    course: Course,
+    base: dict[str, str],
+    fleet: Fleet | None,
 ) -> int:
     """Do it, write what came out, and return the exit code."""
     from vllm_bench.tuning.words import ended, exit_code
 
-    tune = _prepared(args, asked, course, base)
+    tune = _prepared(args, asked, course, base, fleet)
     say(f"results: {tune.starts.folder}")
     found, answer = tune.run()
     with answering():
@@ -281,11 +290,15 @@ def _made(
 
 
 def _prepared(
-    args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
+    args: argparse.Namespace,
+    asked: Experiments,
+    course: Course,
+    base: dict[str, str],
+    fleet: Fleet | None,
 ) -> Tune:
     """Return what is to be done, in its folder: a new one, or that which is gone on with."""
     from vllm_bench.tuning.course import Tune
-    from vllm_bench.tuning.one_start import Starts
+    from vllm_bench.tuning.one_start import HERE, Starts
     from vllm_bench.tuning.trials import FOLDER, Runs
     from vllm_bench.tuning.words import keep_csv
 
@@ -297,10 +310,11 @@ def _prepared(
         folder=folder,
         base=base,
         environ=os.environ,
-        session=_session(args, folder),
+        session=_session(args, folder, fleet),
         say=say,
         ready_limit_s=args.ready_s,
         wanted=course.wanted,
+        host=fleet.host if fleet else HERE,
     )
     return Tune(
         course=course,
@@ -331,7 +345,7 @@ def _tuning(
     return begun.model_copy(update={"by": Process.of(os.getpid()), "server": None})
 
 
-def _session(args: argparse.Namespace, folder: Path) -> Session:
+def _session(args: argparse.Namespace, folder: Path, fleet: Fleet | None) -> Session:
     from vllm_bench.run.session import Session
 
     return Session(
@@ -349,6 +363,7 @@ def _session(args: argparse.Namespace, folder: Path) -> Session:
         server_metrics=True,
         telemetry_command=None,
         dcgm_url=None,
+        fleet=fleet,
     )
 
 

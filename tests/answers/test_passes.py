@@ -15,6 +15,7 @@ from vllm_bench.experiments.capacity import asked_of
 from vllm_bench.live.progress import progress_of
 from vllm_bench.plan.draw import plans_of
 from vllm_bench.plan.drawing.part import Material
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.plan.plan import Plan
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError
@@ -64,7 +65,7 @@ def test_questions_are_asked_alone_first_and_then_at_each_level(tmp_path: Path) 
     again = plans(tmp_path, quality={**QUESTIONS, "again": True}, repeats=2)
     passes = ["alone", "load", "load", "load", "load", "again"]
     assert [p.asked for p in again] == passes
-    assert [p.facts["quality"]["pass"] for p in again] == passes
+    assert [plan_facts(p)["quality"]["pass"] for p in again] == passes
 
 
 def test_every_pass_asks_the_same_questions_with_a_salt_of_its_own(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_prompts_that_are_no_questions_have_no_passes(tmp_path: Path) -> None:
     plain = Scenario(**BASE, concurrencies=[2], num_requests=4)
     (plan,) = plans_of(plain, [Material(plain, found.source, Words())])
     assert plan.asked is None
-    assert "quality" not in plan.facts
+    assert "quality" not in plan_facts(plan)
     assert not plan.expectation(0, 0).keep_text
 
 

@@ -16,6 +16,7 @@ from vllm_bench.serverside.gpu import GpuUse, Readings
 from vllm_bench.summary.summary import RunSummary
 
 from tests.compare.written import read, write_side
+from tests.machines.made import made_health
 
 NO_READINGS: dict[str, Any] = {field.name: None for field in dataclasses.fields(Readings)}
 
@@ -43,6 +44,7 @@ def test_the_same_but_for_the_label(tmp_path: Path) -> None:
         ({"scenario": {"extra_body": {"n": 2}}}, "scenario extra_body.n", (ABSENT, "2")),
         ({"client": {"cpu_count": 3}}, "client CPUs", (ABSENT, "3")),
         ({"client": {"git_commit": "ab" * 20}}, "client commit", ("0" * 10, "ababababab")),
+        ({"client_health": made_health()}, "client machines", (ABSENT, "4: 4 of 4 cores")),
     ],
 )
 def test_a_fact_that_differs_is_told(
@@ -147,6 +149,13 @@ def observed(name: str, many: int = 1) -> dict[str, Any]:
         (
             {"client": {"machine": "x86_64", "cpu_count": 2}},
             {"client": {"machine": "x86_64", "cpu_count": 4}},
+        ),
+        (
+            {"client": {"machine": "x86_64", "cpu_count": 4}},
+            {
+                "client": {"machine": "x86_64", "cpu_count": 4},
+                "client_health": made_health(("a", "b")),
+            },
         ),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.figures.client import exactness, lateness_p99_ms, reads_in_words, reads_of
+from vllm_bench.figures.client import exactness, lateness_p99_ms, reads_of
+from vllm_bench.figures.machines.reads import reads_in_words
 
 from tests.support.made_runs import as_read, made_info
 

@@ -17,6 +17,7 @@ from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios
 from vllm_bench.summary.again import again, scenario_yaml
 from vllm_bench.summary.levels import series_of
 
+from tests.machines.made import NAMES, made_health, of_machines
 from tests.page.reported import (
     HOSTILE,
     Page,
@@ -333,3 +334,14 @@ def test_the_page_opens_on_what_was_run_last(tmp_path):
         runs.append(write_run(tmp_path, records, info))
     names = re.findall(r'<h2 id="s\d+-title">(\w+)', to_html(reported(*runs)))
     assert names == ["b_new", "c_middle", "a_old"]
+
+
+def test_machines_have_a_table_and_their_names_are_no_markup(tmp_path):
+    names = (HOSTILE[:250], *NAMES[1:])
+    records = of_machines(level_records(4), names)
+    health = made_health(names, machines={"node-b": {"lost": HOSTILE, "offset_ms": -3.0}})
+    page = Page(page_of(write_level(tmp_path, 4, records=records, client_health=health)))
+    assert page.all("img") == page.all("a") == []
+    assert "Machines" in page.read("h3")
+    assert all(name in page.text for name in NAMES[1:])
+    assert "Machines" not in Page(page_of(write_level(tmp_path, 8))).read("h3")

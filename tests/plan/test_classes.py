@@ -15,6 +15,7 @@ from vllm_bench.plan.draw import plans_of
 from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.dry_run import length_of
 from vllm_bench.plan.part import Part
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.times import drawn_times
 from vllm_bench.scenario.load import LoadLevel, levels_of
@@ -249,10 +250,12 @@ def test_a_class_alone_sends_what_it_sends_in_the_mix(mix: dict[str, Any]) -> No
         assert plan.level == mixed.level  # its own: the rest of the load isn't there
         assert plan.scenario.label == f"alone-{plan.alone}"
         assert plan.run_id != together.run_id
-        assert plan.facts["alone"] == plan.alone
-        assert plan.facts["classes"] == {plan.alone: together.facts["classes"][plan.alone]}
+        assert plan_facts(plan)["alone"] == plan.alone
+        assert plan_facts(plan)["classes"] == {
+            plan.alone: plan_facts(together)["classes"][plan.alone]
+        }
         assert plan.sha256 not in (together.sha256, part.sha256)
-        assert ("duration_s" in plan.facts) == (not part.open_loop or "duration_s" in mix)
+        assert ("duration_s" in plan_facts(plan)) == (not part.open_loop or "duration_s" in mix)
 
 
 def test_alone_comes_after_each_run_of_the_mix_and_keeps_a_label() -> None:
@@ -272,7 +275,7 @@ def test_alone_comes_after_each_run_of_the_mix_and_keeps_a_label() -> None:
 
 def test_the_plan_of_each_class_is_told_as_a_runs_own() -> None:
     (plan,) = plans(**OPEN, classes={**SHARED, "agents": {"streams": 2, "priority": 9}})
-    told = plan.facts["classes"]
+    told = plan_facts(plan)["classes"]
     assert list(told) == ["chat", "legal", "agents"]
     parts = by_name(plan)
     for name, of_class in told.items():

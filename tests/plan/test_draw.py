@@ -13,6 +13,7 @@ from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.drawing.texts import warmup_count
 from vllm_bench.plan.dry_run import write_plan
 from vllm_bench.plan.part import Part
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import PromptError, PromptSource, user_prompt
 from vllm_bench.prompts.source import load_source
@@ -172,11 +173,11 @@ def test_a_trace_of_blocks_says_what_share_of_it_came_before(tmp_path: Path) -> 
         )
     )
     settings = {"concurrencies": [], "trace": str(path)}
-    three, four = (plan_of(plans(num_requests=n, **settings)[0]).facts for n in (3, 4))
+    three, four = (plan_facts(plan_of(plans(num_requests=n, **settings)[0])) for n in (3, 4))
     assert three["trace_shared_share"] == 2 / 6
     assert four["trace_shared_share"] == 3 / 8
     (azure,) = plans(concurrencies=[], num_requests=4, trace=trace_file(tmp_path))
-    assert "trace_shared_share" not in plan_of(azure).facts
+    assert "trace_shared_share" not in plan_facts(plan_of(azure))
 
 
 def test_a_trace_leaves_out_what_the_server_cannot_hold_and_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from vllm_bench.plan.drawing.texts import prompts_drawn
 from vllm_bench.plan.dry_run import dry_run_lines, write_plan
 from vllm_bench.plan.part import Part
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.plan.pool import Uses
 from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.scenario.load import levels_of
@@ -209,15 +210,6 @@ def test_prompts_are_drawn_one_per_request_or_some_for_a_time(
     assert prompts_drawn(found, levels_of(found)[0]) == drawn
 
 
-def test_what_was_sent_says_how_often_its_prompts_were_used() -> None:
-    plan = timed(3)
-    assert plan.uses(2) == {"distinct": 2, "max_uses": 1}
-    assert plan.uses(7) == {"distinct": 3, "max_uses": 3}
-    assert plan.uses(0) == {"distinct": 0, "max_uses": 0}
-    talks = timed(4, conversations={"turns": 2})
-    assert talks.uses(5) == {"distinct": 4, "max_uses": 2}
-
-
 def test_streams_begin_at_even_steps_in_an_order_of_the_seed_whatever_the_processes() -> None:
     plan = made_part(9, 1, concurrencies=[7])
     assert sorted(plan.begins) == pytest.approx([i / 7 for i in range(7)])
@@ -231,7 +223,7 @@ def test_streams_begin_at_even_steps_in_an_order_of_the_seed_whatever_the_proces
 
 def test_streams_begin_together_where_that_is_asked_for_or_nothing_tells_a_latency() -> None:
     staggered = made_part(9, 2, concurrencies=[4])
-    assert plan_of(staggered).facts["start"] == "staggered"
+    assert plan_facts(plan_of(staggered))["start"] == "staggered"
     assert plan_of(staggered).start_facts(1.5) == {"start": "staggered", "start_spread_s": 1.5}
     talks = made_part(9, 2, conversations={"turns": 3, "think_time_s": 2.0})
     assert plan_of(talks).start_facts(1.5)["start_spread_s"] == 3.5
@@ -241,7 +233,7 @@ def test_streams_begin_together_where_that_is_asked_for_or_nothing_tells_a_laten
         made_part(9, 2, concurrencies=[4], start="together"),
         made_part(9, 0, concurrencies=[4]),
     ):
-        assert plan_of(plan).facts["start"] == "together"
+        assert plan_facts(plan_of(plan))["start"] == "together"
         assert plan_of(plan).start_facts(1.5) == together
         assert plan.share(0, 1).begins == ()
     times_s = array("d", [0.0, 1.0])

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.plan.dealt.own import Own
 from vllm_bench.plan.part import Part
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.request import make_target
 from vllm_bench.plan.sessions.drawn import Wish, played
@@ -285,7 +286,7 @@ def test_by_the_clock_sessions_start_at_their_times_at_the_replays_speed() -> No
     few = part_of(STARTED, concurrencies=[], speed=[1.0], num_requests=3)
     assert list(few.times_s) == [0.0, 8.0]
     plan = Plan(part.scenario, part.level, 1, (part,))
-    assert plan.facts["history"] == "recorded"
+    assert plan_facts(plan)["history"] == "recorded"
     with pytest.raises(ScenarioError, match="concurrencies"):
         part_of(THREE, concurrencies=[], speed=[1.0])
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.plan.plan import Plan
 from vllm_bench.plan.times import (
     FEWEST_SPARES,
@@ -86,7 +87,11 @@ def test_rows_are_foreseen(settings: dict[str, Any], rows: int) -> None:
 def test_a_closed_loop_has_no_times() -> None:
     found = made_part(9, num_requests=9)
     assert (found.measured, list(found.times_s), found.open_loop) == (9, [], False)
-    assert plan_of(found).facts == {"shape": "closed", "start": "staggered", "sha256": found.sha256}
+    assert plan_facts(plan_of(found)) == {
+        "shape": "closed",
+        "start": "staggered",
+        "sha256": found.sha256,
+    }
     assert found.request_rate is None
 
 
@@ -145,7 +150,8 @@ def test_a_trace_is_replayed_and_its_tail_is_the_trace_again() -> None:
     assert list(found.measured_s) == [0.0, 1.0, 4.0]
     assert list(found.drawn[0].times_s[3:]) == [6.0, 7.0, 10.0]  # a mean gap of 2 s between them
     assert found.request_rate == pytest.approx(0.5)
-    assert (found.facts["shape"], found.facts["trace"], found.facts["speed"]) == (
+    facts = plan_facts(found)
+    assert (facts["shape"], facts["trace"], facts["speed"]) == (
         "trace",
         "a.csv",
         1.0,

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 from vllm_bench.records.beside.token_file import TokenWriter
 
+from tests.machines.made import made_machine, made_sender, of_machines
 from tests.support.made_runs import (
     failed_record,
     gpu_row,
@@ -57,7 +58,9 @@ def whole_run(folder: Path, requests: int = 48) -> Path:
     noted = {"rows": 40, "problems": [{"code": "late", "text": "t"}], "hz": 1.0, "source": "nvml"}
     gap = {"gpu_index": 0, "from_s": 1.0, "to_s": None, "code": "lost"}
     lag = {"ticks": 1200, "p50": 0.1, "p99": 1.5, "max": 2.0}
-    worker = {"worker": 0, "streams": 4, "lost": False, "cpu_share_per_second": [0.1, 0.2]}
+    names = ("node-a", "node-b")
+    records = of_machines(records, names)
+    workers = [made_sender(name, streams=2, loop_lag_ms=lag) for name in names]
     info = made_info(
         records,
         scenario={
@@ -68,7 +71,8 @@ def whole_run(folder: Path, requests: int = 48) -> Path:
         },
         server={"aliases": ["a"], "replied_as": {"m": 48}, "cache_config": {"block_size": "16"}},
         client_health={
-            "workers": [worker],
+            "workers": workers,
+            "machines": [made_machine(name) for name in names],
             "loop_lag_ms": lag,
             "lateness_ms": {"ttft": lag, "gaps": lag},
             **{"clock": "kernel", "clock_error_ms": 0.001, "token_events": 960},

@@ -306,7 +306,19 @@ def test_the_status_of_a_run_under_way_is_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "health", [{"workers": [None]}, {"workers": [{}, None]}, {"workers": 3}, {"lateness_ms": [1]}]
+    "health",
+    [
+        {"workers": [None]},
+        {"workers": [{}, None]},
+        {"workers": 3},
+        {"lateness_ms": [1]},
+        {"machines": 3},
+        {"machines": [None]},
+        {"machines": [{"machine": "n" * 301}]},
+        {"machines": [{"machine": "a", "lost": True}]},
+        {"machines": [{"machine": "a", "offset_error_ms": -1}]},
+        {"workers": [{"machine": 3, "clock_error_ms": "x"}]},
+    ],
 )
 def test_what_is_of_no_use_in_a_list_is_left_out_and_told(tmp_path: Path, health: object) -> None:
     path = changed_json(tmp_path, client_health=health)
@@ -328,3 +340,13 @@ def test_a_file_with_an_older_name_of_a_column_is_read(tmp_path: Path) -> None:
     assert found["ttfa_ms"].tolist() == [120.5] * 3
     assert not found.has("thoughts").any()
     assert not found.has("thinking_tokens").any()
+
+
+@pytest.mark.parametrize(("length", "right"), [(253, True), (300, True), (301, False)])
+def test_a_machines_name_is_no_novel(tmp_path: Path, length: int, right: bool) -> None:
+    path = written(tmp_path / "run.csv", [made_record(0, machine="n" * length)])
+    if right:
+        assert read_rows(path)["machine"].tolist() == ["n" * length]
+        return
+    with pytest.raises(RecordsError):
+        read_rows(path)

@@ -15,6 +15,7 @@ from sim.wire.tokens import chat_prompt, tokenize
 from vllm_bench.plan.draw import plans_of
 from vllm_bench.plan.drawing.part import Material
 from vllm_bench.plan.part import Part
+from vllm_bench.plan.parts.facts import plan_facts
 from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import Prompt
@@ -340,8 +341,8 @@ def test_an_unknown_block_size_is_said() -> None:
         num_requests=4, concurrencies=[1], prefill_tokens=90, prefix={"groups": 1, "tokens": 40}
     )
     (plan,) = plans_of(asked, [Material(asked, SAMPLE, SimulatedCounter("chat"))])
-    assert plan.facts["prefix"]["block_size"] == 16
-    assert plan.facts["prefix"]["block_size_known"] is False
+    assert plan_facts(plan)["prefix"]["block_size"] == 16
+    assert plan_facts(plan)["prefix"]["block_size_known"] is False
     assert any("block size" in note for note in plan.parts[0].prompts.notes)
 
 

@@ -31,6 +31,7 @@ SETTING = "server setting "
 LASTING = (  # should be one on each side
     *("label", "server kind", "server version", "server model", "server weights"),
     *("server max_model_len", "GPUs", "client python", "client platform", "client CPUs"),
+    "client machines",
 )
 THROTTLED = "GPUs throttled by"
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ..figures.digits import counted
+from ..figures.machines.machine import machines_in_words
 from ..records.text import printable
 from ..summary.summary import RunSummary
 from .comparison import Pair
@@ -113,5 +114,6 @@ def _machine(run: RunSummary) -> str | None:
     """Return the client's machine, on which the server may run, too."""
     if run.info is None or not run.info.client.get("machine"):
         return None
-    client = run.info.client
-    return f"{printable(client.get('machine'), 40)} with {printable(client.get('cpu_count'))} CPUs"
+    client, several = run.info.client, machines_in_words(run.info)
+    words = f"{printable(client.get('machine'), 40)} with {printable(client.get('cpu_count'))} CPUs"
+    return words if several is None else f"{several}, for {words}"

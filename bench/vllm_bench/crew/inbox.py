@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from mmap import mmap
 from multiprocessing.connection import Connection as Pipe
 
 A_LOOK = 1 << 20  # bytes at a time, so that the other processes have their turn
@@ -24,6 +25,7 @@ class Inbox:
         """Read this pipe, which is never waited for from now on."""
         self._fd = pipe.fileno()
         self._bytes = bytearray()
+        self._look = memoryview(mmap(-1, A_LOOK))  # had once: pages that no look fills are none
         os.set_blocking(self._fd, False)
 
     def take(self) -> list[object] | None:
@@ -32,14 +34,14 @@ class Inbox:
         One that can't be read raises what pickle raises, once those before it were returned.
         """
         try:
-            found = os.read(self._fd, A_LOOK)
+            found = os.readv(self._fd, [self._look])
         except BlockingIOError:
             return self._whole() if self._bytes else []
         except OSError:  # a connection that ended without a word
             return None
         if not found:
             return None
-        self._bytes += found
+        self._bytes += self._look[:found]
         return self._whole()
 
     def _whole(self) -> list[object]:

@@ -7,6 +7,7 @@ disk within a fraction of a second.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class RunResult:
     start: dict[str, Any]  # see Plan.start_facts
     num_requests: int  # those that should have a row
     by_class: dict[str, int]  # the same of each class
+    uses: Counter[str] | None  # of each prompt, where they are used again; None: as planned
     progress: Progress
     fingerprint: str | None
     replied_as: dict[str, int]  # replies by the model that they name
@@ -322,7 +324,8 @@ class _Run:
     def _count_down(self, index: int) -> None:
         part = self._plan.part(index)
         if part.has_tail:
-            self._left[self._crew.owner(part, index // part.of)] -= 1
+            place = self._crew.owner(part, index // part.of)
+            self._left[place] = max(0, self._left[place] - 1)  # `Measured` may have come before
 
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
@@ -354,6 +357,7 @@ class _Run:
             start=self._how,
             num_requests=sum(due for _, due in self._due()),
             by_class={name: due for name, due in self._due() if name},
+            uses=tally.uses,
             progress=self._progress,
             fingerprint=tally.fingerprint,
             replied_as=tally.replied_as,
@@ -402,6 +406,7 @@ class _Run:
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
             *((died,) if self._lost else ()),
+            *self._crew.notes(),
             *filter(None, (self._ending.why, self._ending.enough)),
         )
 

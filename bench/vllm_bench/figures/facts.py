@@ -18,10 +18,10 @@ from ..scenario.load import Load
 from ..stats.batches import Batches, Values, batches_of
 from ..stats.distribution import filled, floats, min_samples, quantile
 from .client import workers
-from .in_flight import InFlight, in_flight, waited_for_cap
+from .in_flight import InFlight, as_if_alone, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
-from .machines.dealt import dealt_to
-from .machines.machine import info_of_machine, machines_of
+from .machines.dealt import waited_by_machine
+from .machines.machine import info_of_machine, machine_names, senders_of
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -57,16 +57,20 @@ class Facts(OfRun):
         whole (the server's counters, samples, the client's health) it hasn't.
         """
         mine = self.frame.of(self.frame["class"] == name)
-        frame = _as_if_alone(mine, *place_of(self.info, name))
+        frame = as_if_alone(mine, *place_of(self.info, name))
+        info = info_of_class(self.info, name, len(frame), self.planned - self.rows)
+        return self._part(frame, info, class_name=name)
+
+    def _part(self, frame: Rows, info: RunInfo | None, **which: Any) -> Facts:
         reads = self.reads.among(frame["request_index"]) if self.reads else None
         return Facts(
             frame,
-            info_of_class(self.info, name, len(frame), self.planned - self.rows),
+            info,
             reads if reads and reads.t_ns.size else None,
             "" if self.reads else self.reads_absent,
             whole=self.whole,
             of=self,
-            class_name=name,
+            **which,
         )
 
     # The machines that sent it.
@@ -74,26 +78,13 @@ class Facts(OfRun):
     @cached_property
     def machines(self) -> dict[str, Facts]:
         """The facts of each machine; none: there was one alone, or these are of a part."""
-        names = () if self.of else [one.name for one in machines_of(self.info)]
-        return {name: self.of_machine(name) for name in names}
+        names = () if self.of else machine_names(self.frame, self.info)
+        return {name: self._of_machine(name) for name in names}
 
-    def of_machine(self, name: str) -> Facts:
-        """Return the facts of a machine: its rows, its share of the streams, its own health.
-
-        It has the run's window, in which the load of all machines was held, and no classes.
-        """
-        assert self.info is not None
+    def _of_machine(self, name: str) -> Facts:
+        """Return the facts of a machine: its rows, streams and health, in the run's window."""
         frame = self.frame.of(self.frame["machine"] == name)
-        reads = self.reads.among(frame["request_index"]) if self.reads else None
-        return Facts(
-            frame,
-            info_of_machine(self.info, name, len(frame)),
-            reads if reads and reads.t_ns.size else None,
-            "" if self.reads else self.reads_absent,
-            whole=self.whole,
-            of=self,
-            machine=name,
-        )
+        return self._part(frame, info_of_machine(self.info, name, len(frame)), machine=name)
 
     @cached_property
     def by_the_clock(self) -> Rows:
@@ -351,30 +342,11 @@ class Facts(OfRun):
             return found
         if self.cap is None:
             return found
-        frame = _as_if_alone(self.frame, *(self.plan("lanes") or (0, 1)))
-        senders = _senders(self.of or self)
-        if not senders:
-            return waited_for_cap(frame, self.cap, max(1, len(workers(self.info))))
-        for name, own in dealt_to(frame).items():
-            mine = frame["machine"].astype(str) == name
-            rows = frame.of(mine)
-            ranked = Rows({**rows.columns, "stream_index": own.ranks(rows["stream_index"])})
-            cap = own.below(self.cap)
-            found[mine] = waited_for_cap(ranked, cap, max(1, senders.get(name, 1)))
-        return found
-
-
-def _senders(facts: Facts) -> dict[str, int]:
-    """Return how many sending processes each machine had; none: there was one machine alone."""
-    of = [worker.get("machine") for worker in workers(facts.info)]
-    return {m.name: of.count(m.name) for m in machines_of(facts.info)}
-
-
-def _as_if_alone(frame: Rows, place: int, of: int) -> Rows:
-    """Return a class's rows with its lanes numbered as if there were no other classes."""
-    if of == 1:
-        return frame
-    return Rows({**frame.columns, "stream_index": (frame["stream_index"] - place) // of})
+        frame = as_if_alone(self.frame, *(self.plan("lanes") or (0, 1)))
+        senders = senders_of((self.of or self).info)
+        if senders:
+            return waited_by_machine(frame, self.cap, senders)
+        return waited_for_cap(frame, self.cap, max(1, len(workers(self.info))))
 
 
 def _first(values: Values) -> float | None:

@@ -6,7 +6,6 @@ when it has ended, like its row: tokens of a reply in flight are not known here.
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -142,17 +141,18 @@ def token_gaps_ms(stamps: Sequence[int], tokens: int | None) -> array[float]:
     A read that brought several tokens shares its wait among them, as the summary's ITL does;
     where events have several tokens, all events are assumed to have the same number.
     """
-    per_event = max(1.0, (tokens or 0) / len(stamps)) if stamps else 1.0
-    gaps = array("d")
-    first, before, events = True, 0, 0
-    for stamp, after in itertools.zip_longest(stamps, stamps[1:]):
-        events += 1
-        if stamp == after:
-            continue  # the same read
-        if not first:
-            gaps.extend([(stamp - before) / 1e6 / (events * per_event)] * events)
-        first, before, events = False, stamp, 0
-    return gaps
+    import numpy as np
+
+    if not stamps:
+        return array("d")
+    per_event = max(1.0, (tokens or 0) / len(stamps))
+    at = np.asarray(stamps, dtype=np.int64)
+    waits = (at[1:] - at[:-1]) / 1e6
+    if not waits.all():  # reads that brought several
+        begins = waits.nonzero()[0] + 1  # of each read but the first
+        events = np.diff(begins, append=len(at))
+        waits = np.repeat(waits[begins - 1] / events, events)
+    return array("d", (waits / per_event).tobytes())
 
 
 def percentiles(values: Sequence[float] | NDArray[Any], *wanted: float) -> list[float | None]:

@@ -62,7 +62,7 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             say(f"waiting for {some_machines(wanted)} at {door.address}")
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
-        yield Fleet(machines, asked.workers)
+        yield Fleet(machines, asked.workers, at.host)
     finally:
         try:
             for machine in machines:

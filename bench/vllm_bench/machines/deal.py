@@ -1,4 +1,4 @@
-"""A plan dealt to machines: who sends which streams and requests. Pure, and without a message.
+"""A plan dealt to machines: who sends which streams and requests, without a message.
 
 Streams are dealt in turns, to each machine as many as its weight asks for; request i of a closed
 loop belongs to the machine of stream i mod C, a play of a session likewise. So the load is exactly
@@ -16,10 +16,11 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
+from collections import Counter
 from collections.abc import Sequence
 
-from ..errors import UsageError
 from ..plan.dealt.own import Own
+from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 
@@ -27,7 +28,8 @@ from ..plan.plan import Plan
 def turns(weights: Sequence[int], count: int) -> list[int]:
     """Return which machine has each of `count` turns: each as often as its weight, evenly spread.
 
-    The next turn is of the machine that is furthest behind its share.
+    The next turn is of the machine that is furthest behind its share; where the turns are enough,
+    each has one.
     """
     behind = [(1 / weight, machine, 1) for machine, weight in enumerate(weights)]
     heapq.heapify(behind)
@@ -36,11 +38,15 @@ def turns(weights: Sequence[int], count: int) -> list[int]:
         _, machine, had = behind[0]
         found.append(machine)
         heapq.heapreplace(behind, ((had + 1) / weights[machine], machine, had + 1))
+    if count >= len(weights):
+        for machine in set(range(len(weights))) - set(found):
+            (most, _), *_ = Counter(found).most_common(1)
+            found[count - 1 - found[::-1].index(most)] = machine
     return found
 
 
 def dealt(plan: Plan, names: Sequence[str], weights: Sequence[int]) -> list[Plan]:
-    """Return what each machine sends of a plan. Raises UsageError where one would send nothing."""
+    """Return what each machine sends of a plan: nothing, where streams are fewer than machines."""
     streams = [part.level.concurrency or 0 for part in plan.drawn]
     of_streams, begin = turns(weights, sum(streams)), 0
     parts: list[list[Part]] = [[] for _ in names]
@@ -50,11 +56,26 @@ def dealt(plan: Plan, names: Sequence[str], weights: Sequence[int]) -> list[Plan
         whole = dataclasses.replace(part, known_uses=part.uses_before)
         for mine, own in zip(parts, _owns(owners, len(names)), strict=True):
             mine.append(dataclasses.replace(whole, own=own))
-    _refuse_empty(plan, names, parts)
     return [
         dataclasses.replace(plan, drawn=tuple(mine), machine=name, rate=plan.request_rate)
         for name, mine in zip(names, parts, strict=True)
     ]
+
+
+def as_told(plan: Plan) -> Plan:
+    """Return a machine's plan as it travels: without what others send, with all that it needs.
+
+    Raises OSError where the file of the server's authority can't be read.
+    """
+    there = (_without_files(part) for part in trimmed(plan).drawn)
+    return dataclasses.replace(plan, drawn=tuple(there))
+
+
+def _without_files(part: Part) -> Part:
+    tls = part.target.tls
+    if tls is None:
+        return part
+    return dataclasses.replace(part, target=dataclasses.replace(part.target, tls=tls.carried()))
 
 
 def _of_requests(part: Part, weights: Sequence[int]) -> list[int]:
@@ -74,12 +95,10 @@ def _owns(owners: Sequence[int], machines: int) -> list[Own]:
     return [Own(len(owners), tuple(mine)) for mine in places]
 
 
-def _refuse_empty(plan: Plan, names: Sequence[str], parts: Sequence[Sequence[Part]]) -> None:
-    for name, mine in zip(names, parts, strict=True):
-        if not any(part.own.places for part in mine):
-            caps = [part.level.concurrency or part.scenario.max_in_flight or 0 for part in mine]
-            raise UsageError(
-                f"{plan.scenario.name}: {sum(caps)} streams (or max_in_flight) can't come from "
-                f"{len(names)} machines: {name} would send nothing; ask for fewer machines "
-                "(--machines) or more streams"
-            )
+def owners(owns: Sequence[Own]) -> list[int]:
+    """Return which machine has each number of a round, by what each has: the way back, quickly."""
+    found = [0] * owns[0].period
+    for machine, own in enumerate(owns):
+        for place in own.places:
+            found[place] = machine
+    return found

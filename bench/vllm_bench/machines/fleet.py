@@ -12,16 +12,16 @@ from typing import Any
 
 from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
+from ..crew.runner import FROZEN_S
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
-from ..plan.dealt.trimmed import trimmed
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..reply.read_times import ReadTimes
 from ..send.outbox import Connected
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
-from .deal import dealt
+from .deal import as_told, dealt, owners
 from .meeting.sockets import cut
 from .messages import (
     Idle,
@@ -40,7 +40,7 @@ from .messages import (
 HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
 END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
 POLL_S = 0.2
-PINGS_LIMIT_S = 5.0  # for fifty pings of each, before and after a run
+PINGS_LIMIT_S = 5.0  # for fifty pings of each after a run
 
 
 @dataclass(slots=True)
@@ -90,9 +90,14 @@ class Machine:
 class Fleet:
     """Machines that send together."""
 
-    def __init__(self, machines: Sequence[Machine], workers: int | None = None) -> None:
-        """`workers`: sending processes of each; None: as many as suit its part and its cores."""
-        self.machines = machines
+    def __init__(
+        self, machines: Sequence[Machine], workers: int | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        """`workers`: sending processes of each; None: as many as suit its part and its cores.
+
+        `host`: this machine's address, as they know it.
+        """
+        self.machines, self.host = machines, host
         self._workers = workers
         self._pings = Pings([machine.clock for machine in machines])
 
@@ -131,7 +136,7 @@ class Fleet:
 
     def _look_at_clocks(self) -> None:
         """See where all clocks are; a machine that doesn't tell its own is lost."""
-        self._pings.burst(PINGS_LIMIT_S)
+        self._pings.burst(FROZEN_S)
         for machine in self.machines:
             if machine.lost is None and not machine.clock.answers:
                 gone = machine.clock.closed
@@ -164,11 +169,14 @@ class MachineCrew:
         self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], pings: Pings
     ) -> None:
         self._run_id, self._pings = run_id, pings
+        self._notes: list[str] = []
         self._posts = [
             _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
         for post in self._posts:
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
+        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
+        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -192,15 +200,14 @@ class MachineCrew:
 
     def owner(self, part: Part, number: int) -> int:
         """Return which machine sends request `number` of a part by the clock."""
-        place = next(n for n, p in enumerate(self._posts[0].plan.drawn) if p.place == part.place)
-        owns = [post.plan.drawn[place].own for post in self._posts]
-        return next(n for n, own in enumerate(owns) if number % own.period in own.places)
+        found = self._owners[part.place]
+        return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
         """Give a machine its part. Raises RunError: it doesn't take it."""
         post = self._post(worker)
         try:
-            worker.orders.send(Serve(trimmed(post.plan), workers))
+            worker.orders.send(Serve(as_told(post.plan), workers))
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
@@ -216,6 +223,10 @@ class MachineCrew:
             return None
         reach = sum(not c.problem or c.connected > 0 for _, c in told)
         return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
+
+    def notes(self) -> Sequence[str]:
+        """Return what machines have said that people should know."""
+        return self._notes
 
     def lose(self, worker: Worker, how: str) -> str:
         """Give a machine up; return how it was lost, as far as it could say."""
@@ -235,8 +246,11 @@ class MachineCrew:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
             post.begun, post.due = message.begun, dict(message.due)
+            if correction := post.timeline.correction():
+                worker.tell(correction)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
+            self._notes.append(f"{worker.name}: {message.text}")
         elif isinstance(message, Lates):
             post.lates = ReadTimes(message.first, message.later)
         elif isinstance(message, Leaving):
@@ -311,5 +325,6 @@ def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
         machine.kill,
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
+        roomy=True,  # what the head hasn't read waits in the socket, or with the machine
     )
     return _Post(machine, plan, timeline, worker)

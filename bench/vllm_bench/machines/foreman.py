@@ -37,6 +37,7 @@ from ..send.outbox import (
 from ..vllm.address import is_own_address
 from .meeting.sockets import cut
 from .messages import (
+    Correction,
     Idle,
     Kind,
     Lates,
@@ -60,6 +61,7 @@ class Orders(Interrupts):
         super().__init__()
         self._pipe, self._run_id = pipe, run_id
         self.go: Go | None = None
+        self.correction: Correction | None = None  # the last that was told
         self.draining = False
         self.gone = False  # the head
         self._told = 0
@@ -79,6 +81,8 @@ class Orders(Interrupts):
             return
         if isinstance(order, Go):
             self.go = order
+        elif isinstance(order, Correction):
+            self.correction = order
         elif order == "drain":
             self.draining = True
         else:

@@ -37,7 +37,16 @@ from ..summary.summary import RunSummary, sorted_summaries, with_classes
 from ..tables.level_lines import answer_lines, repeat_lines, server_lines, stability_lines
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
-from .tables import errors_table, figures_table, levels_table, runs_table, server_table, turns_table
+from .tables import (
+    Table,
+    errors_table,
+    figures_table,
+    levels_table,
+    machines_table,
+    runs_table,
+    server_table,
+    turns_table,
+)
 from .verdicts import objectives, verdicts
 from .which import which_is_better
 
@@ -113,11 +122,7 @@ def _section(
         "key_figures": key_figures(series),
         "objectives": objectives(series),
         "levels": levels_table(series),
-        "runs": runs_table(with_classes(runs)),
-        "server": server_table(runs),
-        "turns": turns_table([run for run in with_classes(runs) if not run.classes]),
-        "errors": errors_table(runs),
-        "figures": figures_table(with_classes(runs)),
+        **_tables(runs),
         "fairness": [line for one in own for line in fairness_lines(one)],
         "lines": _lines(series),
         "server_lines": server_lines(series),
@@ -130,6 +135,18 @@ def _section(
             "classes": [for_page(chart) for chart in _class_charts(series, drawn, own)],
             "timelines": [chart for _, chart in timelines],
         },
+    }
+
+
+def _tables(runs: Sequence[RunSummary]) -> dict[str, Table | None]:
+    """Return the tables whose rows are of runs, or of parts of them."""
+    return {
+        "runs": runs_table(with_classes(runs)),
+        "server": server_table(runs),
+        "machines": machines_table(runs),
+        "turns": turns_table([run for run in with_classes(runs) if not run.classes]),
+        "errors": errors_table(runs),
+        "figures": figures_table(with_classes(runs)),
     }
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from ..figures.digits import needs, short
+from ..figures.machines.side import MachineSide
 from ..records.row import Column as Figure
 from ..records.row import Value, follow
 from ..records.text import ABSENT, printable
@@ -18,6 +19,7 @@ from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
 from ..tables.group import Group, Where, groups_of, interval_words, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 from ..tables.level_lines import level_words
+from ..tables.machines.machine_lines import clock, lost
 
 Row = TypeVar("Row")
 
@@ -279,6 +281,32 @@ ERRORS: tuple[Column[OfRun[ErrorGroup]], ...] = (
     _number("requests", "how many failed in this way", "part.count"),
     _words("first message", "error message of the first one", "part.example", look="words"),
 )
+
+
+MACHINES: tuple[Column[OfRun[MachineSide]], ...] = (
+    Column(RUN.heading, RUN.doc, lambda row: _run(row.run), look=""),
+    _words("machine", "by its host name", "part.machine"),
+    _number("rows", "its requests that ended, however they did", "part.rows"),
+    _number("failed", "its requests that failed", "part.failed"),
+    _number("p50", "median TTFT of its requests (latency without streaming)", "part.p50_ms", TTFT),
+    _number("p95", "95th percentile of it", "part.p95_ms", TTFT),
+    _number("requests/s", "its successes in the steady window", "part.requests_per_s"),
+    _number("loop lag p99 ms", "of its worst sending process", "part.loop_lag_p99_ms"),
+    _number("stamp error ms", "how far its stamps can be off, at p99", "part.stamp_error_ms"),
+    Column(
+        "clock ms",
+        "its clock less the head's, and the ± to which that is known",
+        lambda row: Cell(clock(row.part), row.part.offset_ms),
+    ),
+    _number("start apart ms", "its start less the instant agreed", "part.start_apart_ms"),
+    Column("lost", "how it was lost", lambda row: Cell(lost(row.part)), look="words"),
+)
+
+
+def machines_table(runs: Sequence[RunSummary]) -> Table | None:
+    """Return one row per run and machine; None where each was sent by one alone."""
+    rows = [OfRun(run, side) for run in runs for side in run.machines]
+    return table(MACHINES, rows) if rows else None
 
 
 def turns_table(runs: Sequence[RunSummary]) -> Table | None:

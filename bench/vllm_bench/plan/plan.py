@@ -22,10 +22,11 @@ from ..scenario.load_keys import Start
 from ..scenario.scenario import Scenario
 from .arrivals import realised
 from .dealt.own import ALL
-from .part import Part, Whole
+from .part import Part
+from .parts.traffic import Whole
 from .requests import Role
 from .share import Share
-from .times import schedule_facts, start_facts
+from .times import start_facts
 
 # A pass over questions: one at a time, at a level of load, or one at a time once more.
 Asked = Literal["alone", "load", "again"]
@@ -175,60 +176,6 @@ class Plan:
         said = {str(part.name): part.sha256 for part in self.drawn}
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The entry on the plan in the run's JSON."""
-        found = {
-            "sha256": self.sha256,
-            **schedule_facts(self._asked, self.level, self.measured_s),
-            "start": self.start,
-            "prompts": self._pool,
-            "trace_shared_share": self.drawn[0].trace_shared_share,
-            "prefix": self.drawn[0].prefix_facts if len(self.drawn) == 1 else None,
-            "classes": {part.name: _class_facts(part) for part in self.drawn if part.name},
-            "alone": self.alone,
-            **(self.drawn[0].session_facts if len(self.drawn) == 1 else {}),
-            "quality": self._questions,
-        }
-        return {key: value for key, value in found.items() if value not in (None, {})}
-
-    @property
-    def _questions(self) -> dict[str, Any] | None:
-        """Which pass over which questions it is; None: its prompts are no questions."""
-        quality = self.scenario.quality
-        if quality is None or self.asked is None:
-            return None
-        return {"pass": self.asked, "set": quality.set, "questions": quality.questions}
-
-    @property
-    def _asked(self) -> Scenario:
-        """The scenario whose schedule the plan has: a class's own, where it is sent alone."""
-        return self.drawn[0].scenario if self.alone else self.scenario
-
-    @property
-    def _pool(self) -> int | None:
-        """How many prompts a closed loop that goes by time uses again and again."""
-        by_time = [part for part in self.drawn if part.duration_s is not None]
-        return sum(len(part.prompts.prompts) for part in by_time) or None
-
 
 def _think_s(scenario: Scenario) -> float:
     return scenario.conversations.think_time_s if scenario.conversations else 0.0
-
-
-def _class_facts(part: Part) -> dict[str, Any]:
-    """The entry on a class: as the run's own JSON has it of all of them."""
-    return {
-        "concurrency": part.level.concurrency,
-        "request_rate": part.level.request_rate,
-        "num_requests": part.measured,
-        "scenario": part.scenario.masked(),
-        "prompts": part.prompts.facts,
-        "plan": {
-            "sha256": part.sha256,
-            **schedule_facts(part.scenario, part.level, part.measured_s),
-            **({"start": part.start} if part.start else {}),
-            **({"prefix": part.prefix_facts} if part.prefix_facts else {}),
-            **part.session_facts,
-        },
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..figures.machines.machine import machines_in_words
 from ..records.run_info import RunInfo
 from ..records.text import printable
 from .summary import RunSummary
@@ -23,8 +24,11 @@ Fact = tuple[str, object]  # what, and its value; None: not known
 def environment(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
     """Return (what, value) of server, prompts and client; several values where runs differ."""
     facts: dict[str, dict[str, None]] = {}  # dicts, since they keep their order
+    several = any(summary.machines for summary in summaries)
     for info in (s.info for s in summaries if s.info):
-        for what, value in (*_server(info), *_prompts(info), *_client(info)):
+        machines = machines_in_words(info) or ("1" if several else None)
+        told = (*_server(info), *_prompts(info), *_client(info), ("client machines", machines))
+        for what, value in told:
             if value is not None:
                 facts.setdefault(what, {})[printable(value)] = None
     groups = {"server": 0, "client": 2}  # prompts and seeds come between them

@@ -19,6 +19,7 @@ from ..figures.attained import attainment, tier_attainments
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts
 from ..figures.jobs.jobs import JobFigures, by_depth, job_figures
+from ..figures.machines.side import MachineSide, machine_sides
 from ..figures.metrics import METRICS, NO_SESSIONS, NO_THOUGHTS, headline_metric, why_absent
 from ..figures.objectives import Attainment, without
 from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
@@ -118,6 +119,7 @@ class RunSummary(OfRun):
     peak_output_tokens_per_s: float | None  # the most in any second counted from the start
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
+    machines: tuple[MachineSide, ...]  # that sent it; none: one did alone, or it is of a class
     calibration: Calibration | None  # the client's own error at this load, where it was measured
     arrival_rates: ArrivalRates | None  # of an open loop
     waited_for_cap: int | None  # requests; None: no cap
@@ -250,6 +252,7 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         peak_output_tokens_per_s=None if reads is None else reads.peak_per_s,
         exact_tokens=None if reads is None else reads.exact,
         verdict=verdict,
+        machines=tuple(machine_sides(facts)),
         calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),

@@ -302,6 +302,11 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
         "merged_first_reads", "the same of the replies' first reads", "client_reads.first_merged"
     ),
     Column(
+        "machines",
+        "how many machines sent it; empty: one alone",
+        lambda run: len(run.machines) or None,
+    ),
+    Column(
         "client_cpu_busiest",
         "share of a core that a sending process took in its busiest second",
         lambda run: busiest_cpu_share(run.info),

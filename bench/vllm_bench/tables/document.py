@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from ..classes.fairness import Fairness, fairness
 from ..figures.jobs.jobs import JobFigures
+from ..figures.machines.side import MachineSide
 from ..figures.metrics import METRICS
 from ..figures.objectives import Objective, RateObjective, Word
 from ..figures.thoughts.thinking import ThinkingFigures
@@ -130,6 +131,7 @@ class Parts(View):
     turns: tuple[Turn, ...]
     jobs: JobFigures | None  # null: no sessions
     thinking: ThinkingFigures | None  # null: no counted success thought
+    machines: tuple[MachineSide, ...]  # that sent it; none: one did alone
     server_side: ServerSide
     server_said: ServerSaid
     gpu_side: GpuSide

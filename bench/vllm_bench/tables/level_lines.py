@@ -23,6 +23,7 @@ from ..summary.summary import RunSummary
 from .columns import REPEATED
 from .group import PERCENTILE, Where, interval_words
 from .level_columns import over_runs
+from .machines.machine_lines import machine_lines, machine_rows
 from .text_tables import figure_rows
 
 # The figures over repeats that people compare most; all are in summary_levels.csv.
@@ -40,7 +41,7 @@ WORDS: dict[Word, str] = {"met": "met", "missed": "MISSED", "not shown": "not sh
 
 
 class Section(NamedTuple):
-    """What stands under a title: a table with a figure a row and a run a column, and lines."""
+    """What stands under a title: a table with headings, by rule a figure a row, and lines."""
 
     title: str
     table: list[list[str]]
@@ -56,6 +57,7 @@ def sections(series: Series) -> list[Section]:
         Section("Thinking", [], thinking_lines(series)),
         Section("TTFT over load", [], stability_lines(series)),
         Section("Repeats", [], repeat_lines(series)),
+        Section("Machines", machine_rows(series), machine_lines(series)),
         Section("Server and GPUs", server_rows(series), server_lines(series)),
     )
     return [section for section in found if section.table or section.lines]
@@ -228,6 +230,9 @@ def repeat_lines(series: Series) -> list[str]:
 def _repeats(level: Level) -> Iterator[str]:
     if level.disagree:
         yield f"{level.disagree}: no mean"
+    machines = sorted({len(run.machines) or 1 for run in level.figures_of})
+    if len(machines) > 1 and level.class_ is None:
+        yield f"sent by {' or '.join(map(str, machines))} machines: one load, from other clients"
     for figure in REPEATED if len(level.figures_of) > 1 else ():
         if figure.name in COMPARED[level.load.unit] and (over := over_runs(level, figure)):
             yield _repeated(figure.name, over)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..figures.client import reads_in_words
 from ..figures.digits import allowed, counted, short
+from ..figures.machines.reads import reads_in_words
 from ..figures.metrics import TITLES, headline_metric
 from ..records.text import ABSENT
 from ..stats.distribution import min_samples

@@ -56,6 +56,7 @@ class Starts:
     say: Callable[[str], None]
     ready_limit_s: float
     wanted: Wanted | None = None  # in full a search, in the place of the scenario's levels
+    host: str = HERE  # where servers listen: machines that send must reach them
 
     def make(self, step: Step, began: Callable[[Process], None]) -> Trial:
         """Make one start with its runs; what fails is told in the trial.
@@ -89,7 +90,7 @@ class Starts:
 
     def settings(self, configuration: Configuration) -> Settings:
         """Return what a configuration's server is started with, on a port that is free."""
-        where = {"HOST": HERE, "PORT": str(_free_port())}
+        where = {"HOST": self.host, "PORT": str(_free_port(self.host))}
         values = {**configuration.started_with(self.base), **where}
         return settings_of(Path(configuration.name), values, self.environ)
 
@@ -255,11 +256,11 @@ def _name(step: Step) -> str:
     return f"{step.configuration.label}-{step.stage}{turn}"
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     """Return a port on which nobody listens, another one each time."""
     first = secrets.randbelow(PORTS)
     ports = (FIRST_PORT + (first + step) % PORTS for step in range(PORTS))
-    found = next((port for port in ports if is_free(HERE, port)), None)
+    found = next((port for port in ports if is_free(host, port)), None)
     if found is None:
         raise UsageError(f"no free port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1}")
     return found

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -15,14 +16,23 @@ class Tls:
 
     verify: bool = True
     ca_file: str | None = None
+    authorities: str | None = None  # what such a file says, for a machine that doesn't have it
 
     def context(self) -> ssl.SSLContext:
         """Return the context to connect with. Raises OSError where the CA file can't be read."""
-        context = ssl.create_default_context(cafile=self.ca_file)
+        context = ssl.create_default_context(cafile=self.ca_file, cadata=self.authorities)
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+    def carried(self) -> Tls:
+        """Return the same for another machine. Raises OSError where the CA file can't be read."""
+        if self.ca_file is None:
+            return self
+        # Beside the certificates, which are ASCII, a file may have comments in any words.
+        said = Path(self.ca_file).read_bytes().decode("ascii", errors="ignore")
+        return Tls(self.verify, authorities=said)
 
 
 def is_own_address(host: str) -> bool:

@@ -5,12 +5,14 @@ Numbers are dealt to machines in rounds: those at the same places of each round 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...records.row import Rows
+from ..in_flight import waited_for_cap
 
 LONGEST_ROUND = 1024  # that is looked for; beyond it all numbers are one round
 
@@ -46,3 +48,18 @@ def dealt_to(rows: Rows) -> dict[str, Dealt]:
             break
     places = (np.flatnonzero(owners == machine) for machine in range(len(names)))
     return {str(name): Dealt(period, mine) for name, mine in zip(names, places, strict=True)}
+
+
+def waited_by_machine(rows: Rows, cap: int, senders: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Return which rows' requests waited for their machine's share of a cap.
+
+    `senders`: sending processes of each machine, which share what it has.
+    """
+    waited = np.zeros(len(rows), dtype=bool)
+    for name, own in dealt_to(rows).items():
+        which = rows["machine"].astype(str) == name
+        mine = rows.of(which)
+        ranked = Rows({**mine.columns, "stream_index": own.ranks(mine["stream_index"])})
+        processes = max(1, senders.get(name, 1))
+        waited[which] = waited_for_cap(ranked, own.below(cap), processes)
+    return waited

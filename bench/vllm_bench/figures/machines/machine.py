@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...records.row import Rows
 from ...records.run_info import RunInfo
 from ...records.text import printable
 from ..client import workers
@@ -19,18 +21,18 @@ class Machine:
     """One of several machines that sent a run; what isn't known is None."""
 
     name: str  # as the column `machine` has it
-    host: str | None
-    cores: int | None
-    nice: int | None
-    boot_id: str | None
-    senders: int | None
-    lost: str | None  # how
-    offset_ms: float | None  # its clock less the head's
-    offset_error_ms: float | None  # ±
-    unsure: bool  # it was to be told how far its clock is off, and wasn't
-    start_apart_ms: float | None  # its start less the instant that was agreed
-    fetched: int  # rows that came only after it, or the head, was lost
-    server_here: bool  # the server's address is one of its own
+    host: str | None = None
+    cores: int | None = None
+    nice: int | None = None
+    boot_id: str | None = None
+    senders: int | None = None
+    lost: str | None = None  # how
+    offset_ms: float | None = None  # its clock less the head's
+    offset_error_ms: float | None = None  # ±
+    unsure: bool = False  # it was to be told how far its clock is off, and wasn't
+    start_apart_ms: float | None = None  # its start less the instant that was agreed
+    fetched: int = 0  # rows that came only after it, or the head, was lost
+    server_here: bool = False  # the server's address is one of its own
 
     @property
     def shown(self) -> str:
@@ -63,12 +65,27 @@ def _machine(found: dict[str, Any]) -> Machine:
     )
 
 
-def info_of_machine(info: RunInfo, name: str, rows: int) -> RunInfo:
+def machine_names(rows: Rows, info: RunInfo | None) -> list[str]:
+    """Return the machines of a run, those first that its JSON has; none: one sent alone."""
+    told = [machine.name for machine in machines_of(info)]
+    seen = {*rows.columns.get("machine", ())} - {None}
+    return list(dict.fromkeys([*told, *sorted(seen)]))
+
+
+def senders_of(info: RunInfo | None) -> dict[str, int]:
+    """Return how many sending processes each machine had; none: there was one machine alone."""
+    of = [worker.get("machine") for worker in workers(info)]
+    return {machine.name: of.count(machine.name) for machine in machines_of(info)}
+
+
+def info_of_machine(info: RunInfo | None, name: str, rows: int) -> RunInfo | None:
     """Return a run's JSON as one of its machines, which sent so many rows, has it.
 
     Its streams are its own; a rate is still that of the run. What is of the run as a whole (the
     server's counters, samples, clocks) it hasn't.
     """
+    if info is None:
+        return None
     mine = [worker for worker in workers(info) if worker.get("machine") == name]
     streams = sum(worker.get("streams", 0) for worker in mine)
     return dataclasses.replace(
@@ -126,13 +143,27 @@ def clock_words(info: RunInfo) -> str | None:
     """
     found: dict[str, list[str]] = {}
     for machine in machines_of(info):
-        word = info_of_machine(info, machine.name, 0).client_health.get("clock")
+        mine = [worker for worker in workers(info) if worker.get("machine") == machine.name]
+        word = _clock(info.client_health, mine)["clock"]
         if word:
             found.setdefault(word, []).append(machine.shown)
     if len(found) < 2:
         word = info.client_health.get("clock")
         return None if word is None else str(word)
     return ", ".join(f"{word} ({_who(names)})" for word, names in found.items())
+
+
+def machines_in_words(info: RunInfo | None) -> str | None:
+    """Return how many machines sent a run, and their cores; None: one did alone, or not known.
+
+    Without their names: those of pods are new each time.
+    """
+    machines = machines_of(info)
+    if not machines:
+        return None
+    cores = Counter(machine.cores for machine in machines)
+    each = (f"{count} of {known or '?'} cores" for known, count in sorted(cores.items(), key=str))
+    return f"{len(machines)}: {', '.join(each)}"
 
 
 def _who(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Machines are asked for their clocks: often before and after a run, and some times each second.
 
-One thread asks them all. These pings are also the head's sign of life for the foremen.
+One thread asks them all. These pings are also the sign of life between the head and the foremen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .track import Track
 EVERY_S = 0.3
 BURST = 50  # pings before and after a run
 PACE_S = 0.00025  # between the pings of a burst, for each machine: they don't wait for one another
-MOST_OPEN = 30  # pings without an answer: then a machine is frozen, and more would only pile up
+MOST_OPEN = 30  # pings without an answer: a machine that is frozen for 9 s gets no more
 MS = 1e6  # in ns
 
 
@@ -32,6 +32,7 @@ class MachineClock:
         self.track = Track()
         self.due_s = 0.0  # when to ask next
         self.burst = 0  # pings that are wanted at once
+        self.answered = 0  # pings, so far
         self.closed = False
         self.fd = pipe.fileno()
         self._pipe, self._inbox = pipe, Inbox(pipe)
@@ -96,6 +97,7 @@ class MachineClock:
             sent_ns = self._asked.pop(number)
             self.track.add(ping(sent_ns, theirs_ns, got_ns))
             self._trips_ns.append(got_ns - sent_ns)
+            self.answered += 1
             if self.burst:
                 self.burst -= 1
                 self.due_s = time.monotonic() + pace_s

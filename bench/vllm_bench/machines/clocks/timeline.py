@@ -10,9 +10,13 @@ from typing import Any
 from ...crew.judged import Judged
 from ...plan.share import NS_PER_S
 from ...records.request_record import RequestRecord
+from ...records.row import replaced
 from ...send.outbox import Finished, Go, Pulse
 from ...wire.clock import ClockFacts
+from ..messages import Correction
 from .pings import MS, MachineClock
+
+CORRECT_S = 10.0  # between two corrections
 
 
 class Timeline:
@@ -22,10 +26,9 @@ class Timeline:
         self._clock = clock
         self._start_ns: int | None = None  # of the run, by the head's clock
         self._their_start_ns = 0  # as the machine was told it
-        self._first = (
-            float("inf"),
-            0.0,
-        )  # when its first request was due (s), how late it was (ms)
+        self._corrected_s = 0.0
+        # When its first request was due (s), and how late it was sent (ms).
+        self._first = float("inf"), 0.0
 
     def theirs(self, order: object) -> object:
         """Return an order with its instant by the machine's clock."""
@@ -55,14 +58,14 @@ class Timeline:
         begun_s = row.t_scheduled_s if row.t_sent_s is None else row.t_sent_s
         shift_ns = self._shift_ns(round((begun_s + row.t_end_s) / 2 * NS_PER_S))
         shift_s, (stamps, events, tokens) = shift_ns / NS_PER_S, one.reads
-        moved = replace(
+        moved = replaced(
             row,
             t_scheduled_s=row.t_scheduled_s + shift_s,
             t_sent_s=None if row.t_sent_s is None else row.t_sent_s + shift_s,
             t_end_s=row.t_end_s + shift_s,
         )
-        reads = array("q", [stamp + shift_ns for stamp in stamps]), events, tokens
-        return replace(one, record=moved, reads=reads)
+        reads = _later(stamps, shift_ns), events, tokens
+        return replaced(one, record=moved, reads=reads)
 
     def _shift_ns(self, at_ns: int) -> int:
         """Return how much later an instant was by the head's clock, from the start of each."""
@@ -84,6 +87,17 @@ class Timeline:
             return of
         return replace(of, own_since_ns=self._clock.to_ours(of.own_since_ns))
 
+    def correction(self) -> Correction | None:
+        """Return how its times become the head's, for rows that it keeps; None: it knows."""
+        now_s = time.monotonic()
+        if self._start_ns is None or now_s - self._corrected_s < CORRECT_S:
+            return None
+        self._corrected_s = now_s
+        since_ns = time.perf_counter_ns() - self._start_ns
+        shift_ns = self._shift_ns(0)
+        gained_ns = shift_ns - self._shift_ns(since_ns) if since_ns > 0 else 0
+        return Correction(-shift_ns, gained_ns / since_ns)
+
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine's clock."""
         found = {**self._clock.facts(), "start_apart_ms": None}
@@ -91,3 +105,11 @@ class Timeline:
             apart_ms = self._shift_ns(0) / MS + self._first[1]
             found["start_apart_ms"] = round(apart_ms, 4)
         return found
+
+
+def _later(stamps: array[int], shift_ns: int) -> array[int]:
+    import numpy as np
+
+    if not stamps:
+        return stamps
+    return array("q", (np.frombuffer(stamps, dtype=np.int64) + shift_ns).tobytes())

@@ -1,0 +1,1 @@
+"""One kind of traffic of a run: what goes when, what names it, what the JSON says of it. Pure."""

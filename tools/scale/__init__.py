@@ -1,0 +1,1 @@
+"""What a head that many machines report to costs: measured with made foremen."""
