@@ -150,10 +150,6 @@ class Processes:
         """Return nothing: it was all told as it ended."""
         return iter(())
 
-    def notes(self) -> Sequence[str]:
-        """Return nothing: what was lost is told otherwise."""
-        return ()
-
     def facts(self) -> dict[str, Any]:
         """Return nothing: processes are told one by one."""
         return {}
