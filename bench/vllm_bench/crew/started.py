@@ -146,6 +146,10 @@ class Processes:
         """Return nothing: it was all told as it ended."""
         return iter(())
 
+    def notes(self) -> Sequence[str]:
+        """Return nothing: it is all known."""
+        return ()
+
     def facts(self) -> dict[str, Any]:
         """Return nothing: processes are told one by one."""
         return {}

@@ -110,6 +110,9 @@ class Crew(Protocol):
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
         """Yield what has stayed with the workers, once they have ended; a lost one is marked so."""
 
+    def notes(self) -> Sequence[str]:
+        """Return what the run's JSON notes of it, once all is over."""
+
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of it, in `client_health`."""
 
