@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
+from vllm_bench.records.same_run import RunKey
 from vllm_bench.search.kept import read_search
 from vllm_bench.simulator import simulator
 
@@ -97,13 +98,16 @@ def test_two_machines_ask_a_server_what_one_asks(tmp_path: Path, tiny: TinyVllm)
     together = bench(tmp_path, scenarios, "--workers", "2", *TWO)
     assert {alone.returncode, together.returncode} <= {0, 4}, together.stderr
     assert together.stderr.count("waiting for 2 machines") == 1
+    assert "1 stream: fewer than machines" in together.stderr
     twos = infos(tmp_path / "results")[len(ones) :]
     assert [info.scenario["name"] for info in twos] == list(LOADS)
     assert Counter(by_one) <= Counter(sent(tiny))
     for two in twos:
         _check(two, tmp_path / "results")
         if two.scenario["name"] in ones:
-            assert two.plan["sha256"] == ones[two.scenario["name"]].plan["sha256"]
+            one = ones[two.scenario["name"]]
+            assert two.plan["sha256"] == one.plan["sha256"]
+            assert RunKey.of(two) == RunKey.of(one)  # what --resume asks for
 
 
 def _check(info: RunInfo, folder: Path) -> None:
@@ -125,6 +129,21 @@ def _check(info: RunInfo, folder: Path) -> None:
         uses = rows["prompt_id"].value_counts()
         assert (info.prompts["distinct"], info.prompts["max_uses"]) == (len(uses), uses.max())
     assert sum(sender["streams"] for sender in info.client_health["workers"]) >= streams
+
+
+@pytest.mark.parametrize("script", ["bench.py", "capacity.py"])
+def test_a_dry_run_starts_no_machine_and_refuses_what_a_run_refuses(
+    tmp_path: Path, script: str
+) -> None:
+    slo = {"ttft_ms": {"p90": 9}}
+    scenarios = tiny_scenario(tmp_path, "http://127.0.0.1:9/v1", slo=slo, concurrencies=[2])
+    words = ("--scenarios", scenarios, "--results-dir", tmp_path / "results", "--dry-run")
+    words = (*words, *(("--of", "concurrency") if script == "capacity.py" else ()))
+    done = run(tmp_path, script, *words, "--senders", "false", "--machines", "3")
+    assert (done.returncode, "3 machines" in done.stderr) == (0, True), done.stderr
+    refused = run(tmp_path, script, *words, "--machines", "3")
+    assert refused.returncode == 2
+    assert "--key-file" in refused.stderr
 
 
 def test_a_search_ends_a_run_over_machines_early(tmp_path: Path, base_url: str) -> None:

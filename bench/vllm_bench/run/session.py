@@ -144,14 +144,16 @@ class Session:
                     return
 
     def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
-        """Look, before any file is made, whether machines are there and can send these plans.
+        """Look, before any file is made, whether machines are there; say which will be idle.
 
-        Raises RunError, UsageError.
+        Raises RunError.
         """
         if self.fleet is not None:
             self.fleet.check_there()
             for plan in plans:
-                self.fleet.check(plan)
+                if idle := self.fleet.idle(plan):
+                    load = f"{plan.scenario.name}, {plan.words}"
+                    self._say_once(f"{load}: fewer than machines: {', '.join(idle)} send nothing")
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
