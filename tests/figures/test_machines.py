@@ -16,7 +16,7 @@ from vllm_bench.records.row import Rows
 
 from tests.machines.made import NAMES, made_health, of_machines, sent_by
 from tests.support.made_runs import failed_record, made_info, made_record
-from tests.support.open_runs import facts_of
+from tests.support.open_runs import facts_of, finding_of
 
 
 def rows_of(owners: Sequence[int], count: int) -> Rows:
@@ -126,6 +126,18 @@ def test_a_run_of_one_machine_has_none(tmp_path):
     facts = facts_of(tmp_path, [made_record(i) for i in range(20)])
     assert list(machine_sides(facts)) == []
     assert machines_of(None) == []
+
+
+def test_of_a_run_whose_head_was_killed_the_rows_tell_the_machines(tmp_path):
+    records = sent_by(40, names=NAMES[:2])
+    for health in ({}, {"machines": []}):
+        facts = facts_of(tmp_path, records, client_health=health, status="running")
+        assert [(s.machine, s.rows) for s in machine_sides(facts)] == [
+            ("node-a", 20),
+            ("node-b", 20),
+        ]
+        assert finding_of(facts, "interrupted") is not None
+    assert [s.rows for s in machine_sides(dataclasses.replace(facts, info=None))] == [20, 20]
 
 
 def test_clocks_that_differ_are_told_by_machine():

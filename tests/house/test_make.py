@@ -37,6 +37,7 @@ VERBS = {
     "fuzz",
     "chaos",
     "soak",
+    "scale",
     "test-vllm",
     "check",
     "clean",

@@ -340,3 +340,13 @@ def test_a_file_with_an_older_name_of_a_column_is_read(tmp_path: Path) -> None:
     assert found["ttfa_ms"].tolist() == [120.5] * 3
     assert not found.has("thoughts").any()
     assert not found.has("thinking_tokens").any()
+
+
+@pytest.mark.parametrize(("length", "right"), [(253, True), (300, True), (301, False)])
+def test_a_machines_name_is_no_novel(tmp_path: Path, length: int, right: bool) -> None:
+    path = written(tmp_path / "run.csv", [made_record(0, machine="n" * length)])
+    if right:
+        assert read_rows(path)["machine"].tolist() == ["n" * length]
+        return
+    with pytest.raises(RecordsError):
+        read_rows(path)

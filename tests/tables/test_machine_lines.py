@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from vllm_bench.records.text import ABSENT
+from vllm_bench.summary.environment import environment
 from vllm_bench.summary.levels import series_of
 from vllm_bench.tables.columns import BY_NAME
 from vllm_bench.tables.document import to_json
+from vllm_bench.tables.level_lines import repeat_lines
 from vllm_bench.tables.machines.machine_lines import MOST_ROWS, machine_lines, machine_rows
 from vllm_bench.tables.markdown import to_markdown
 
@@ -93,8 +95,9 @@ def test_of_very_many_machines_the_odd_ones_are_shown(tmp_path):
 
 
 def test_names_and_losses_are_harmless_where_they_are_shown(tmp_path):
-    names = (EVIL, *NAMES[1:])
-    health = made_health(names, machines={EVIL: {"lost": EVIL}})
+    evil = "a|b `c` <script>x</script> @you [red]"
+    names = (evil, *NAMES[1:])
+    health = made_health(names, machines={evil: {"lost": EVIL}})
     summary = summary_of(
         tmp_path, of_machines(sent_by(40, names=names), names), client_health=health
     )
@@ -113,3 +116,15 @@ def test_the_csv_counts_machines(tmp_path):
     several = summary_of(tmp_path, sent_by(40), client_health=made_health())
     alone = summary_of(tmp_path, [made_record(i, run_id="x") for i in range(40)])
     assert (BY_NAME["machines"].value(several), BY_NAME["machines"].value(alone)) == (4, None)
+
+
+def test_repeats_from_other_numbers_of_machines_are_told(tmp_path):
+    several = summary_of(tmp_path, sent_by(100, run_id="a"), client_health=made_health())
+    alone = summary_of(tmp_path, [made_record(i, run_id="b") for i in range(100)])
+    (series,) = series_of([several, alone])
+    assert len(series.levels) == 1  # repeats: the load is the same
+    assert any("1 or 4 machines" in line for line in repeat_lines(series))
+    assert dict(environment([several, alone]))["client machines"] == "4: 4 of 4 cores, 1"
+    assert "client machines" not in dict(environment([alone]))
+    (same,) = series_of([several, summary_of(tmp_path, sent_by(100), client_health=made_health())])
+    assert not any("machines" in line for line in repeat_lines(same))

@@ -18,10 +18,10 @@ from ..scenario.load import Load
 from ..stats.batches import Batches, Values, batches_of
 from ..stats.distribution import filled, floats, min_samples, quantile
 from .client import workers
-from .in_flight import InFlight, in_flight, waited_for_cap
+from .in_flight import InFlight, as_if_alone, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
 from .machines.dealt import waited_by_machine
-from .machines.machine import info_of_machine, machines_of, senders_of
+from .machines.machine import info_of_machine, machine_names, senders_of
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -57,7 +57,7 @@ class Facts(OfRun):
         whole (the server's counters, samples, the client's health) it hasn't.
         """
         mine = self.frame.of(self.frame["class"] == name)
-        frame = _as_if_alone(mine, *place_of(self.info, name))
+        frame = as_if_alone(mine, *place_of(self.info, name))
         info = info_of_class(self.info, name, len(frame), self.planned - self.rows)
         return self._part(frame, info, class_name=name)
 
@@ -78,7 +78,7 @@ class Facts(OfRun):
     @cached_property
     def machines(self) -> dict[str, Facts]:
         """The facts of each machine; none: there was one alone, or these are of a part."""
-        names = () if self.of else [one.name for one in machines_of(self.info)]
+        names = () if self.of else machine_names(self.frame, self.info)
         return {name: self._of_machine(name) for name in names}
 
     def _of_machine(self, name: str) -> Facts:
@@ -342,18 +342,11 @@ class Facts(OfRun):
             return found
         if self.cap is None:
             return found
-        frame = _as_if_alone(self.frame, *(self.plan("lanes") or (0, 1)))
+        frame = as_if_alone(self.frame, *(self.plan("lanes") or (0, 1)))
         senders = senders_of((self.of or self).info)
         if senders:
             return waited_by_machine(frame, self.cap, senders)
         return waited_for_cap(frame, self.cap, max(1, len(workers(self.info))))
-
-
-def _as_if_alone(frame: Rows, place: int, of: int) -> Rows:
-    """Return a class's rows with its lanes numbered as if there were no other classes."""
-    if of == 1:
-        return frame
-    return Rows({**frame.columns, "stream_index": (frame["stream_index"] - place) // of})
 
 
 def _first(values: Values) -> float | None:

@@ -111,6 +111,13 @@ def _sweep(starts: Values, ends: Values) -> InFlight | None:
     return InFlight(times, levels)
 
 
+def as_if_alone(frame: Rows, place: int, of: int) -> Rows:
+    """Return a class's rows with its lanes numbered as if there were no other classes."""
+    if of == 1:
+        return frame
+    return Rows({**frame.columns, "stream_index": (frame["stream_index"] - place) // of})
+
+
 def waited_for_cap(frame: Rows, cap: int, processes: int) -> NDArray[np.bool_]:
     """Return, one value per row, whether a request waited for the cap, not for a late client.
 

@@ -92,4 +92,5 @@ HEALTHY: tuple[Situation, ...] = (
         "four engines", "`--data-parallel-size 4`", Setup(f"{SLOW} --data-parallel-size 4", STREAMS)
     ),
     _healthy("two sending processes", "`--workers 2`", Setup(SLOW, STREAMS, workers=2)),
+    _healthy("three machines", "three `--senders`", Setup(SLOW, STREAMS, machines=("", "", ""))),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,6 +90,10 @@ def _bench(setup: Setup, base_url: str, folder: Path, files: Path) -> None:
     )  # JSON is YAML
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), "--plain"]
     words += ["--workers", str(setup.workers)] if setup.workers else []
+    sender = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'bench' / 'sender.py'))}"
+    words += [
+        word for begin in setup.machines for word in ("--senders", f"{begin} {sender}".strip())
+    ]
     with (folder / "bench.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "bench" / "bench.py"), *words],

@@ -35,6 +35,7 @@ class Setup:
     scenario: Mapping[str, Any]
     beside: Beside | None = None
     workers: int | None = None  # None: bench.py's own choice
+    machines: tuple[str, ...] = ()  # what each one's command begins with; none: one sends alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,11 @@ WRONG: tuple[Situation, ...] = (
         Setup("--exact --ttft-ms 15 --itl-ms 3", {**STREAMS, "num_requests": 900}, beside=busy(4)),
     ),
     Situation(
+        "a machine that dies",
+        "one of three that send, 9 s after it was started",
+        Setup(SLOW, STREAMS, machines=("", "", "timeout -s KILL 9")),
+    ),
+    Situation(
         "a start together",
         "16 streams of equal lengths, `start: together`",
         Setup(SLOW, {**EQUAL.scenario, "start": "together"}),

@@ -216,6 +216,7 @@ MOST_BYTES = 2**30  # a million rows have about 400 MB
 ABSENT = csv_defaults(RequestRecord)
 # Columns that earlier versions called otherwise.
 RENAMED = {b"ttft_visible_ms": b"ttfa_ms"}
+MOST_OF_A_NAME = 300  # characters of a machine's: a host's has at most 253
 CLASS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # as scenarios may call one
 MOST_COUNT, MOST_S = 1_000_000_000, 10_000_000.0  # 10 million seconds are 115 days
 LEAST_AND_MOST: dict[str, tuple[float, float]] = {
@@ -252,6 +253,8 @@ def _refuse_impossible(rows: Rows) -> None:
     for name in {*rows["class"].tolist()} - {None}:
         if not CLASS_NAME.fullmatch(name):
             raise ValueError(f"class is {name[:40]!r}, which is no name of a class")
+    if any(len(name) > MOST_OF_A_NAME for name in {*rows["machine"].tolist()} - {None}):
+        raise ValueError(f"a machine's name has over {MOST_OF_A_NAME} characters")
     indexes, at = np.unique(rows["request_index"], return_index=True)
     if indexes.size < len(rows):
         twice = np.setdiff1d(np.arange(len(rows)), at)[0]

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from .request_record import RecordsError
+from .request_record import MOST_OF_A_NAME, RecordsError
 from .row import MOST
 from .safe_file import read_regular, write_atomically
 from .text import printable
@@ -22,7 +22,6 @@ from .text import printable
 SCHEMA_VERSION = 1
 MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
-MOST_OF_A_NAME = 300  # a host's has at most 253
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
 # `stopped`: by the search that it belongs to, since more of it would have shown nothing else.

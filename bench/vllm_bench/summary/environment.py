@@ -24,8 +24,11 @@ Fact = tuple[str, object]  # what, and its value; None: not known
 def environment(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
     """Return (what, value) of server, prompts and client; several values where runs differ."""
     facts: dict[str, dict[str, None]] = {}  # dicts, since they keep their order
+    several = any(summary.machines for summary in summaries)
     for info in (s.info for s in summaries if s.info):
-        for what, value in (*_server(info), *_prompts(info), *_client(info)):
+        machines = machines_in_words(info) or ("1" if several else None)
+        told = (*_server(info), *_prompts(info), *_client(info), ("client machines", machines))
+        for what, value in told:
             if value is not None:
                 facts.setdefault(what, {})[printable(value)] = None
     groups = {"server": 0, "client": 2}  # prompts and seeds come between them
@@ -62,4 +65,3 @@ def _client(info: RunInfo) -> Iterator[Fact]:
     yield "client packages", " ".join(f"{k} {v}" for k, v in versions if v) or None
     yield "client platform", client.get("platform")
     yield "client CPUs", client.get("cpu_count")
-    yield "client machines", machines_in_words(info)

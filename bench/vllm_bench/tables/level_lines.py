@@ -230,6 +230,9 @@ def repeat_lines(series: Series) -> list[str]:
 def _repeats(level: Level) -> Iterator[str]:
     if level.disagree:
         yield f"{level.disagree}: no mean"
+    machines = sorted({len(run.machines) or 1 for run in level.figures_of})
+    if len(machines) > 1 and level.class_ is None:
+        yield f"sent by {' or '.join(map(str, machines))} machines: one load, from other clients"
     for figure in REPEATED if len(level.figures_of) > 1 else ():
         if figure.name in COMPARED[level.load.unit] and (over := over_runs(level, figure)):
             yield _repeated(figure.name, over)

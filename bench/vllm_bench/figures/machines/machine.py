@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...records.row import Rows
 from ...records.run_info import RunInfo
 from ...records.text import printable
 from ..client import workers
@@ -20,18 +21,18 @@ class Machine:
     """One of several machines that sent a run; what isn't known is None."""
 
     name: str  # as the column `machine` has it
-    host: str | None
-    cores: int | None
-    nice: int | None
-    boot_id: str | None
-    senders: int | None
-    lost: str | None  # how
-    offset_ms: float | None  # its clock less the head's
-    offset_error_ms: float | None  # ±
-    unsure: bool  # it was to be told how far its clock is off, and wasn't
-    start_apart_ms: float | None  # its start less the instant that was agreed
-    fetched: int  # rows that came only after it, or the head, was lost
-    server_here: bool  # the server's address is one of its own
+    host: str | None = None
+    cores: int | None = None
+    nice: int | None = None
+    boot_id: str | None = None
+    senders: int | None = None
+    lost: str | None = None  # how
+    offset_ms: float | None = None  # its clock less the head's
+    offset_error_ms: float | None = None  # ±
+    unsure: bool = False  # it was to be told how far its clock is off, and wasn't
+    start_apart_ms: float | None = None  # its start less the instant that was agreed
+    fetched: int = 0  # rows that came only after it, or the head, was lost
+    server_here: bool = False  # the server's address is one of its own
 
     @property
     def shown(self) -> str:
@@ -62,6 +63,13 @@ def _machine(found: dict[str, Any]) -> Machine:
         fetched=found.get("fetched") or 0,
         server_here=bool(found.get("server_here")),
     )
+
+
+def machine_names(rows: Rows, info: RunInfo | None) -> list[str]:
+    """Return the machines of a run, those first that its JSON has; none: one sent alone."""
+    told = [machine.name for machine in machines_of(info)]
+    seen = {*rows.columns.get("machine", ())} - {None}
+    return list(dict.fromkeys([*told, *sorted(seen)]))
 
 
 def senders_of(info: RunInfo | None) -> dict[str, int]:

@@ -36,10 +36,13 @@ class MachineSide:
 
 
 def machine_sides(facts: Facts) -> Iterator[MachineSide]:
-    """Yield each machine of a run, in the order of its JSON; none: one sent alone."""
+    """Yield each machine of a run, in the order of its JSON; none: one sent alone.
+
+    Of a run whose head was killed, the rows alone tell which there were.
+    """
     found = {machine.name: machine for machine in machines_of(facts.info)}
     for name, part in facts.machines.items():
-        yield _side(found[name], part)
+        yield _side(found.get(name) or Machine(name), part)
 
 
 def _side(machine: Machine, part: Facts) -> MachineSide:

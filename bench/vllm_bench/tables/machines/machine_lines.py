@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...figures.digits import short
+from ...figures.digits import allowed, short
 from ...figures.machines.machine import LONGEST_NAME
 from ...figures.machines.side import MachineSide
 from ...figures.metrics import TITLES
@@ -17,6 +17,11 @@ MOST_ROWS = 16  # of a run; summary.json has all
 
 def _came(side: MachineSide) -> str:
     return f"{side.rows} ({side.fetched} later)" if side.fetched else str(side.rows)
+
+
+def _percentile(side: MachineSide, value: float | None, percentile: float) -> str:
+    """Return a percentile for a cell, or how many successes it takes."""
+    return allowed(value, percentile) if side.rows else ABSENT
 
 
 def number(value: float | None) -> str:
@@ -41,8 +46,8 @@ Figure = tuple[str, Callable[[MachineSide], str]]
 FIGURES: tuple[Figure, ...] = (
     ("rows", _came),
     ("failed", lambda side: str(side.failed)),
-    ("p50", lambda side: number(side.p50_ms)),
-    ("p95", lambda side: number(side.p95_ms)),
+    ("p50", lambda side: _percentile(side, side.p50_ms, 50)),
+    ("p95", lambda side: _percentile(side, side.p95_ms, 95)),
     ("req/s", lambda side: number(side.requests_per_s)),
     ("loop lag p99", lambda side: number(side.loop_lag_p99_ms)),
     ("stamp error", lambda side: number(side.stamp_error_ms)),

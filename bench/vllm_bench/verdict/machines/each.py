@@ -32,8 +32,9 @@ def by_machine(whole: Sequence[Found], checks: Sequence[Check], facts: Facts) ->
 def _of_each(checks: Sequence[Check], facts: Facts) -> _Of:
     mine = [one for one in checks if one.code in (*OWN, *BLAMED)]
     found: _Of = {}
-    for name, part in facts.machines.items():
-        for one in found_by(mine, part) if part.rows else ():
+    judged = {n: p for n, p in facts.machines.items() if p.info and p.rows and p.load.value > 0}
+    for name, part in judged.items():
+        for one in found_by(mine, part):
             found.setdefault((one.check.code, one.about), []).append((name, one))
     return found
 

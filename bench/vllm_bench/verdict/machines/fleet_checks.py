@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ...figures.client import workers
 from ...figures.digits import counted, short
@@ -14,6 +14,7 @@ from ..finding import Doubt, Severity, check
 
 SKEW_MS = 20.0  # as long as a short TTFT
 APART_MS = 5.0
+MOST_NAMED = 3
 
 
 @check(
@@ -140,15 +141,16 @@ def machine_twice(facts: Facts) -> Doubt | None:
     twice = [names for names in of.values() if len(names) > 1]
     if not twice:
         return None
-    groups = "; ".join(" and ".join(_few(names)) for names in twice[:3])
-    more = f"; and {len(twice) - 3} more" if len(twice) > 3 else ""
+    groups = "; ".join(map(_together, twice[:MOST_NAMED]))
+    more = f"; and {len(twice) - MOST_NAMED} more such" if len(twice) > MOST_NAMED else ""
     return Doubt(
         f"{groups} are one machine{more}",
         "fine for a trial; for more load than one machine sends, place one of them on each",
     )
 
 
-def _few(names: Sequence[str]) -> Iterator[str]:
-    yield from names[:3]
-    if len(names) > 3:
-        yield f"{len(names) - 3} more"
+def _together(names: Sequence[str]) -> str:
+    """Return `a, b and c`, the first few of many: `a, b, c and 4 more`."""
+    if len(names) > MOST_NAMED:
+        return listed(names, MOST_NAMED)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
