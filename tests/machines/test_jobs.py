@@ -79,10 +79,9 @@ def names_of(info: RunInfo) -> list[str]:
 
 LOADS: dict[str, dict[str, Any]] = {
     "streams": {"concurrencies": [5], "num_requests": 43, "warmup_requests": 3},
-    "talks": {"concurrencies": [4], "num_requests": 24, "conversations": {"turns": 3}},
-    "clock": {"request_rates": [60], "num_requests": 45, "max_in_flight": 7},
-    "one": {"concurrencies": [1], "duration_s": 0.6},  # of one stream a machine has nothing
-    "timed": {"concurrencies": [4], "duration_s": 0.6},
+    "talks": {"concurrencies": [4], "duration_s": 0.5, "conversations": {"turns": 3}},
+    "clock": {"request_rates": [90], "num_requests": 45, "max_in_flight": 7},
+    "one": {"concurrencies": [1], "duration_s": 0.3},  # of one stream a machine has nothing
 }
 
 
@@ -91,8 +90,7 @@ def test_two_machines_ask_a_server_what_one_asks(tmp_path: Path, tiny: TinyVllm)
     usual = json.loads(scenarios.read_text())["scenarios"]["one"]
     loads = {name: {**usual, **load} for name, load in LOADS.items()}
     scenarios.write_text(json.dumps({"scenarios": loads}))
-    by_number = ("--name", "streams", "--name", "talks")
-    alone = bench(tmp_path, scenarios, "--plain", *by_number)
+    alone = bench(tmp_path, scenarios, "--plain", "--name", "streams")
     by_one = sent(tiny)
     ones = {info.scenario["name"]: info for info in infos(tmp_path / "results")}
     together = bench(tmp_path, scenarios, "--workers", "2", *TWO)
@@ -135,8 +133,8 @@ def _check(info: RunInfo, folder: Path) -> None:
 def test_a_dry_run_starts_no_machine_and_refuses_what_a_run_refuses(
     tmp_path: Path, script: str
 ) -> None:
-    slo = {"ttft_ms": {"p90": 9}}
-    scenarios = tiny_scenario(tmp_path, "http://127.0.0.1:9/v1", slo=slo, concurrencies=[2])
+    load = {"slo": {"ttft_ms": {"p90": 9}}, "concurrencies": [2], "num_requests": 9}
+    scenarios = tiny_scenario(tmp_path, "http://127.0.0.1:9/v1", **load)
     words = ("--scenarios", scenarios, "--results-dir", tmp_path / "results", "--dry-run")
     words = (*words, *(("--of", "concurrency") if script == "capacity.py" else ()))
     done = run(tmp_path, script, *words, "--senders", "false", "--machines", "3")
