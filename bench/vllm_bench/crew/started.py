@@ -135,10 +135,6 @@ class Processes:
         """Return what kept streams from connecting; None: nothing did."""
         return next((c.problem for _, c in told if c.problem), None)
 
-    def notes(self) -> Sequence[str]:
-        """Return nothing: it is all known."""
-        return ()
-
     def lose(self, worker: Worker, how: str) -> str:
         """Return how a process was lost: nobody knows better."""
         return how

@@ -101,9 +101,6 @@ class Crew(Protocol):
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""
 
-    def notes(self) -> Sequence[str]:
-        """Return what people should know of the run."""
-
     def lose(self, worker: Worker, how: str) -> str:
         """Take note that a worker is lost; return how, in the words of whoever knows best."""
 

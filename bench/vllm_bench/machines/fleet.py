@@ -268,10 +268,6 @@ class MachineCrew:
         reach = sum(not c.problem or c.connected > 0 for _, c in told)
         return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
 
-    def notes(self) -> Sequence[str]:
-        """Return what machines have said that people should know."""
-        return self._notes
-
     def lose(self, worker: Worker, how: str) -> str:
         """Give a machine up; return how it was lost, as far as it could say."""
         machine = self._post(worker).machine
@@ -326,10 +322,11 @@ class MachineCrew:
             post.stays = not fetching.whole
 
     def notes(self) -> tuple[str, ...]:
-        """Return what went wrong with the rows on machines."""
+        """Return what machines have said that people should know, and what stayed with them."""
         left = sorted(self.unfetched())
         stay = f"rows stay on {', '.join(left)}: --resume fetches them, once it is there"
         return (
+            *self._notes,
             *(text for post in self._posts for text in post.troubles),
             *((stay,) if left else ()),
         )
