@@ -18,7 +18,7 @@ OURS = -path $$folder -type d -empty -o -name pyvenv.cfg -o -name '.vllm-bench-*
 .DEFAULT_GOAL := help
 .PHONY: help install install-ray init-env server server-cpu sim demo calibrate peers judge bench \
 	summarize plots report runs compare ab capacity tune all test test-fast test-vllm fuzz chaos \
-	soak check clean
+	soak scale check clean
 .SILENT:
 .NOTPARALLEL: # verbs share the environment that they make
 
@@ -109,6 +109,9 @@ chaos: ## let 100 things happen to bench.py; is anything lost? (ARGS=--list; 10 
 
 soak: ## hold a load for half an hour; does anything grow? (ARGS="--minutes 30 --rate 200")
 	$(RUN) -m tools.soak $(ARGS)
+
+scale: ## measure what the head of a load from many machines costs (6 minutes; docs/SCALE.md)
+	$(RUN) -m tools.scale $(ARGS)
 
 check: ## check format, lint and types
 	$(DEV) ruff format --check .

@@ -47,7 +47,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import add_machines, machines_of
+from vllm_bench.flags import add_machines, machines_of, refuse_rows_remote
 from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -145,6 +145,8 @@ def _tune(args: argparse.Namespace) -> int:
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     asked = _asked(args)
+    if asked.aim == "capacity":
+        refuse_rows_remote(args)
     base, scenario = _base(args, asked), _scenario(args, asked)
     course = Course(
         configurations=configurations(asked, {**of_launcher(os.environ), **base}),

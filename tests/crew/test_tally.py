@@ -53,6 +53,21 @@ def test_many_names_and_long_ones_are_bounded(tmp_path: Path) -> None:
     assert (tally.replied_as["m0"], tally.replied_as[OTHER_MODELS]) == (2, 20)
 
 
+def test_uses_of_a_prompt_are_counted_by_rows_where_a_loop_goes_by_time(tmp_path: Path) -> None:
+    # Of several machines each goes on in its own order: what was sent has gaps.
+    by_time = {"concurrencies": [4], "num_requests": None, "duration_s": 5.0}
+    for settings, uses in ((by_time, {"p0": 2, "p2": 2, "p1": 1}), ({"num_requests": 3}, None)):
+        plan = made_plan(3, **settings)
+        kept = files(plan, tmp_path / f"{len(settings)}.csv")
+        tally = Tally(plan, progress_of(plan, lambda: 0, 0.0), kept)
+        tally.begin(0)
+        for index in (0, 2, 6, 8, 13) if uses else (0, 2):
+            tally.end(Exchange(index, 0, 0, 0, t_end_ns=9, http_status=500))
+        tally.write()
+        kept.close()
+        assert tally.uses == uses
+
+
 BROKEN = {
     "oversized": [b"x" * 65_536] * 300,
     "overlong": [delta("a") * 100] * 300,

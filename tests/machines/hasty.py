@@ -1,4 +1,4 @@
-"""bench.py or sender.py, for whom 3 s of silence are enough: `hasty.py sender.py HOST:PORT`."""
+"""bench.py or sender.py, for whom 5 s of silence are enough: `hasty.py sender.py HOST:PORT`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from vllm_bench.crew import runner
 from vllm_bench.script import run
 
-runner.FROZEN_S = 3.0  # before anybody takes it from there
+runner.FROZEN_S = 5.0  # before anybody takes it from there
 
 if __name__ == "__main__":
     sys.argv.pop(0)

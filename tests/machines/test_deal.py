@@ -30,6 +30,7 @@ from tests.plan.test_sessions import THREE
 from tests.plan.test_sessions import part_of as playing
 from tests.support.made_plans import made_part, plan_of
 from tests.traces.test_groups import part_of as in_groups
+from tools import order_price
 
 Made = Callable[[], Plan]
 SOME = 40  # requests, or plays, of a machine that are looked at where a loop goes by time
@@ -352,6 +353,24 @@ def test_under_a_small_cap_a_class_has_requests_where_it_has_places() -> None:
                 assert bool(share.requests) == bool(share.most_in_flight)
     due = itertools.chain.from_iterable(m.parts[0].share(0, 1).requests for m in machines)
     assert len(list(due)) == len(mix.parts[0].times_s)
+
+
+def test_streams_of_all_classes_together_are_dealt_by_weights() -> None:
+    streams = {"a": {"streams": 3}, "b": {"streams": 3}, "c": {"streams": 6}}
+    (mix,) = plans_of_classes(**{**OWN, "classes": streams})
+    found = dealt(mix, list("xyz"), [1, 1, 2])
+    assert [machine.streams for machine in found] == [3, 3, 6]
+
+
+def test_more_machines_hold_all_streams_for_less_of_a_run_and_less_by_stream_alone() -> None:
+    for streams, machines in order_price.FLEETS:
+        one, used, alone = order_price.price(streams, machines)
+        assert 0 < one - used < 0.1
+        assert used - alone > 0.2
+        assert order_price.price(streams, machines, times=1.5)[1] < used
+    assert order_price.held([1.0] * 12, [0, 1, 2, 0], (), 1.0) == 1.0
+    assert order_price.held([1.0] * 12, [0, 0, 1, 1], {0, 1}, 2.0) == 0.5
+    assert order_price.held([1.0, 3.0], [0, 0], (), 1.0) == pytest.approx(1 / 3)
 
 
 def test_a_machine_has_no_text_of_others() -> None:

@@ -210,15 +210,6 @@ def test_prompts_are_drawn_one_per_request_or_some_for_a_time(
     assert prompts_drawn(found, levels_of(found)[0]) == drawn
 
 
-def test_what_was_sent_says_how_often_its_prompts_were_used() -> None:
-    plan = timed(3)
-    assert plan.uses(2) == {"distinct": 2, "max_uses": 1}
-    assert plan.uses(7) == {"distinct": 3, "max_uses": 3}
-    assert plan.uses(0) == {"distinct": 0, "max_uses": 0}
-    talks = timed(4, conversations={"turns": 2})
-    assert talks.uses(5) == {"distinct": 4, "max_uses": 2}
-
-
 def test_streams_begin_at_even_steps_in_an_order_of_the_seed_whatever_the_processes() -> None:
     plan = made_part(9, 1, concurrencies=[7])
     assert sorted(plan.begins) == pytest.approx([i / 7 for i in range(7)])

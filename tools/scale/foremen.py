@@ -24,6 +24,7 @@ from vllm_bench.crew.worker import CrewMaker
 from vllm_bench.live.progress import progress_of
 from vllm_bench.machines import foreman
 from vllm_bench.machines.facts import machine_facts
+from vllm_bench.machines.kept.keeper import Keeper
 from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.meeting.dial import dial
 from vllm_bench.machines.messages import Hello
@@ -127,10 +128,14 @@ def serve_made(address: tuple[str, int], key: bytes, load: Load) -> None:
     """Be a foreman until the head goes."""
     facts, foreman_id = machine_facts(), secrets.token_hex(8)
     pipes = dial(
-        Address(*address), key, lambda kind: Hello(kind, foreman_id, facts), DIAL_LIMIT_S, print
+        Address(*address), key, lambda kind: Hello(kind, foreman_id, facts), DIAL_LIMIT_S, _quietly
     )
     with mock.patch.object(foreman, "run_plan", MadeRun(load)):
-        foreman.serve(pipes)
+        foreman.serve(pipes, Keeper(None, "nothing was measured"))
+
+
+def _quietly(_line: str) -> None:
+    """Say nothing while the head doesn't listen yet."""
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from ..live.progress import Progress
@@ -30,6 +31,7 @@ class Tally:
         self.unmeasured = Unmeasured()
         self.fingerprint: str | None = None
         self.replied_as: dict[str, int] = {}  # measured replies by the model that they name
+        self.uses: Counter[str] | None = Counter() if plan.by_time else None  # of each prompt
         self.read_times = progress.read_times
         self.sessions = SessionCounts(plan)
         self._plan = plan
@@ -89,6 +91,8 @@ class Tally:
             return
         self._progress.count(one.record, stamps)
         self._count_model(one.model)
+        if self.uses is not None:
+            self.uses[one.record.prompt_id] += 1
         self.read_times.end(one.record, stamps)
         self.sessions.count(one.record.request_index, one.record)
 

@@ -64,13 +64,14 @@ def ended_info(
     """Return what is known of a run after its end: where it went by time, its number too."""
     classes = planned.plan.get("classes", {})
     counted = {n: {**classes[n], "num_requests": due} for n, due in result.by_class.items()}
-    uses = plan.drawn[0].uses(result.num_requests) if plan.by_time else {}
+    uses = result.uses
+    again = {"distinct": len(uses), "max_uses": max(uses.values())} if uses else {}
     return dataclasses.replace(
         planned,
         status=result.status,
         num_requests=result.num_requests,
         plan={**planned.plan, **result.start, **({"classes": counted} if counted else {})},
-        prompts={**planned.prompts, **uses},
+        prompts={**planned.prompts, **again},
         clock_start=result.clock_start,
         clock_end=result.clock_end,
         server={

@@ -53,7 +53,7 @@ def sent_by(folder: Path, *commands: str, url: str) -> tuple[RunInfo, list[dict[
     (path,) = (folder / "results").glob("*.csv")
     info = read_run_info(path.with_suffix(".json"))
     assert info.status == "complete"
-    return info, read_frame(path).to_dict("records")
+    return info, [dict(row) for _, row in read_frame(path).iterrows()]
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,6 @@ def test_a_frozen_machine_holds_up_no_other() -> None:
         assert time.monotonic() - begin_s < LONG_S
         assert clock.answered >= BURST
         assert not silent.track.known
-        assert until(lambda: silent.silent_s > 0.9)
-        assert until(lambda: clock.silent_s < silent.silent_s)
         for _ in range(2 * MOST_OPEN):
             silent.ask(0.0)
         asked = 0
@@ -82,12 +80,14 @@ def test_a_frozen_machine_holds_up_no_other() -> None:
             frozen.recv()
             asked += 1
         assert asked == MOST_OPEN  # more would only pile up
+        assert clock.answers
+        assert not silent.answers
         silent.close()
         frozen.close()
 
 
 def test_one_that_hangs_up_is_asked_no_more() -> None:
-    with machine(0, times=BURST // 2) as clock, machine(0) as other:
+    with machine(0, times=3) as clock, machine(0) as other:
         pings = Pings([clock, other])
         assert until(lambda: clock.closed)
         before = other.answered

@@ -16,7 +16,7 @@ from itertools import accumulate, combinations
 EVERY_NS = 10_000_000_000  # the fastest of so long is a point of the line
 WINDOW = 30  # points of a line: over more than five minutes crystals change their pace
 LEAST = 3  # points of a line with a slope
-EXACT = 20e-6  # and some pair of them tells the slope to this
+EXACT = 10e-6  # and some pair of them tells the slope to this
 FLOOR = 0.1  # of a round trip, by which the fastest still differ unseen
 # How fast clocks may part from their line, between pings: crystals keep within 50 ppm each.
 DOUBT = 100e-6

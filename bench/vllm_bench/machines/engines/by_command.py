@@ -19,7 +19,7 @@ from ...records.text import printable
 from .engine import MachinesError, Reached
 
 LAST_LINES = 3
-END_LIMIT_S = 5.0
+LET_END_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,10 @@ class _Started:
     process: subprocess.Popen[bytes]
     said: deque[str]  # its last lines
 
-    def kill(self) -> None:
-        """Kill it and what it started, as far as that stayed in its process group."""
+    def signal(self, number: signal.Signals) -> None:
+        """Tell it and what it started, as far as that stayed in its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(self.process.pid, number)
 
 
 class ByCommand:
@@ -84,19 +83,32 @@ class ByCommand:
     def kill(self, called: str) -> None:
         """Kill a command, and what it started on this machine."""
         if called.isdecimal() and int(called) < len(self._started):
-            self._started[int(called)].kill()
+            self._started[int(called)].signal(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Let the commands end, as they do with their connections; kill those that don't."""
-        give_up_s = time.monotonic() + END_LIMIT_S
+        """Let the commands end, as they do with their connections; then ask, then kill them."""
         try:
-            for one in self._started:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    one.process.wait(max(0.0, give_up_s - time.monotonic()))
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                if not self._wait(LET_END_S):
+                    return
+                self._signal(number)
         finally:
-            for one in self._started:
-                if one.process.poll() is None:
-                    one.kill()
+            self._signal(signal.SIGKILL)
+
+    def _wait(self, limit_s: float) -> bool:
+        """Wait for all of them, so long together; return whether some are left."""
+        give_up_s = time.monotonic() + limit_s
+        for one in self._started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.process.wait(max(0.0, give_up_s - time.monotonic()))
+        return any(one.process.poll() is None for one in self._started)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for one in self._started:
+            if one.process.poll() is None:
+                one.signal(number)
+                if number == signal.SIGKILL:
+                    one.process.wait()
 
 
 def _words(text: str) -> list[str]:
@@ -110,5 +122,6 @@ def _words(text: str) -> list[str]:
 
 
 def _read_on(pipe: IO[bytes], said: deque[str]) -> None:
-    for line in pipe:
-        said.append(line.decode(errors="replace").strip())
+    with pipe:
+        for line in pipe:
+            said.append(line.decode(errors="replace").strip())

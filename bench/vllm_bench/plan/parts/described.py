@@ -101,12 +101,6 @@ class Described(Traffic):
             return prefix.hit_rate
         return grouped.crowd.wanted(grouped.beginning) if grouped else None
 
-    def uses(self, sent: int) -> dict[str, int]:
-        """Return how many different prompts `sent` requests had, and the uses of one at most."""
-        found = {prompt.id for prompt in self.prompts.prompts[:sent]}
-        begun = self.plays.until(sent) if self.plays else sent
-        return {"distinct": len(found), "max_uses": self.uses_before.most(begun)}
-
     @property
     def class_facts(self) -> dict[str, Any]:
         """The entry on a class: as the run's own JSON has it of all of them."""
