@@ -120,6 +120,11 @@ class Fleet:
         self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
         self._pings = Pings([machine.clock for machine in machines])
 
+    def idle(self, plan: Plan) -> list[str]:
+        """Return which machines have nothing to send of a plan: its streams are fewer than they."""
+        dealt = self._dealt(plan)
+        return [str(m.machine) for m in dealt if not any(part.own.places for part in m.drawn)]
+
     @property
     def missed(self) -> bool:
         """Return whether a run has ended without one of them: it is the last one."""
