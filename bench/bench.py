@@ -31,6 +31,7 @@ is printed every ten seconds.
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. SIGTERM and
 SIGHUP do the same. Every row is kept, and --resume runs what is missing: a complete run with a
 success, the same plan and settings, on a server that reports the same of itself, is not repeated.
+What machines (--senders, --ray) still keep of runs that were killed is fetched before.
 Requests never go through a proxy (HTTP_PROXY): docs/LOAD.md. Keys (HF_TOKEN, and the one that
 api_key_env names) come from the environment or .env.
 
