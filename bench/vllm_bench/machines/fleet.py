@@ -120,9 +120,10 @@ class Fleet:
         self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
         self._pings = Pings([machine.clock for machine in machines])
 
-    def check(self, plan: Plan) -> None:
-        """Look whether these machines can send a plan. Raises UsageError."""
-        self._dealt(plan)
+    def idle(self, plan: Plan) -> list[str]:
+        """Return which machines have nothing to send of a plan: its streams are fewer than they."""
+        dealt = self._dealt(plan)
+        return [str(m.machine) for m in dealt if not any(part.own.places for part in m.drawn)]
 
     @property
     def missed(self) -> bool:
@@ -247,10 +248,14 @@ class MachineCrew:
         return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
-        """Give a machine its part. Raises RunError: it doesn't take it."""
+        """Give a machine its part.
+
+        Raises RunError: it doesn't take it; OSError: a file that travels with it can't be read.
+        """
         post = self._post(worker)
+        order = Serve(as_told(post.plan), workers, post.stays)
         try:
-            worker.orders.send(Serve(as_told(post.plan), workers, post.stays))
+            worker.orders.send(order)
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
