@@ -120,6 +120,7 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
+            self._say_idle([p for (_, p), r in zip(wanted, complete, strict=True) if r is None])
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -142,6 +143,15 @@ class Session:
                 yield self._rows(named), status
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
+
+    def _say_idle(self, plans: Sequence[Plan]) -> None:
+        """Say which machines have nothing to send of some of these."""
+        if self.fleet is None:
+            return
+        for plan in plans:
+            if idle := self.fleet.idle(plan):
+                load = f"{plan.scenario.name}, {plan.words}"
+                self._say_once(f"{load}: fewer than machines: {', '.join(idle)} send nothing")
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
