@@ -51,7 +51,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import add_machines, machines_of, seconds, whole, workers
+from vllm_bench.flags import (
+    add_machines,
+    machines_of,
+    refuse_rows_remote,
+    seconds,
+    whole,
+    workers,
+)
 from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -86,6 +93,7 @@ def _capacity(args: argparse.Namespace) -> int:
     from vllm_bench.machines import asked as machines_asked
     from vllm_bench.search.words import asked_words, between, minutes
 
+    refuse_rows_remote(args)
     load_env_file(ROOT / ".env", os.environ)
     scenario = _scenario(args)
     asked = asked_of(scenario, _of(args, scenario), args.low, args.high, args.minutes)
@@ -95,10 +103,11 @@ def _capacity(args: argparse.Namespace) -> int:
         f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
+    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
     if args.dry_run:
+        machines_asked.say_dry(machines, say)
         _print_plan(asked)
         return 0
-    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
     with machines_asked.fleet_asked(machines, say, args.wait_s) as fleet:
         session = _session(args, fleet)
         return _searched(args, Searching(asked=asked, session=session, say=say))

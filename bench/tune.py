@@ -47,7 +47,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import add_machines, machines_of
+from vllm_bench.flags import add_machines, machines_of, refuse_rows_remote
 from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -138,13 +138,15 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked
+    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
     from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     asked = _asked(args)
+    if asked.aim == "capacity":
+        refuse_rows_remote(args)
     base, scenario = _base(args, asked), _scenario(args, asked)
     course = Course(
         configurations=configurations(asked, {**of_launcher(os.environ), **base}),
@@ -158,10 +160,12 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
+    machines = Asked(**machines_of(args))
     if args.dry_run:
+        say_dry(machines, say)
         return 0
     _check_commands(course, base)
-    with fleet_asked(Asked(**machines_of(args)), say, args.ready_s) as fleet:
+    with fleet_asked(machines, say, args.ready_s) as fleet:
         return _made(args, asked, course, base, fleet)
 
 

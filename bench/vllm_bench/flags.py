@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .errors import UsageError
+
 MOST_OWN_NODES = 16  # Ray's, on one machine: 0.2 GB each
 # The flags of other load generators, and what they are called here.
 ELSEWHERE = {
@@ -184,12 +186,23 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     add("--machines", type=machines, metavar="N", help=many)
     add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
     add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
+    stay = "rows stay on the machines during a run, and are fetched after it"
+    add("--keep-rows-remote", action="store_true", help=stay)
 
 
 def machines_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what these flags ask for, as `machines.asked.Asked` takes it."""
-    names = ("senders", "ray", "machines", "listen", "key_file")
+    names = ("senders", "ray", "machines", "listen", "key_file", "keep_rows_remote")
     return {"environ": os.environ, **{name: getattr(args, name) for name in names}}
+
+
+def refuse_rows_remote(args: argparse.Namespace) -> None:
+    """Refuse that rows stay on machines, for a search, which looks at them. Raises UsageError."""
+    if args.keep_rows_remote:
+        raise UsageError(
+            "--keep-rows-remote: a search for the capacity ends its runs by the rows that they "
+            "have so far: leave it out"
+        )
 
 
 def _ray(text: str) -> str:

@@ -70,7 +70,8 @@ def command(folder: Path, scenarios: Path, *words: str, script: Path = BENCH) ->
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "VLLM_BENCH_CACHE": str(folder / "cache"), **more}
+    own = {"VLLM_BENCH_CACHE": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
+    return {**os.environ, **own, **more}
 
 
 def run_bench(

@@ -38,6 +38,7 @@ def costs(sizes: Sizes) -> dict[str, float]:
         "tokens": Load(few, rate, tokens, seconds),
         "no_file": Load(few, rate, tokens, seconds, files=False),
         "screen": Load(few, rate, tokens, seconds, screen=True),
+        "stay": Load(few, rate, tokens, seconds, stay=True),
     }
     runs: dict[str, list[Measured]] = {name: [] for name in loads}
     for _ in range(sizes.repeats):  # by turns: a slow minute of the machine is everybody's
@@ -71,6 +72,9 @@ def costs(sizes: Sizes) -> dict[str, float]:
         "token_bytes": (peak("tokens") - peak("rows")) / stamps,
         "machine_bytes": (peak("many") - peak("few")) / (many - few),
         "head_mb": peak("few") / 1e6,
+        "stay_row_us": (median("stay", lambda run: run.before_s) * US - cpu("few")) / rows,
+        "fetched_row_us": median("stay", lambda run: run.cpu_s - run.before_s) * US / rows,
+        "fetched_rows_per_s": rows / max(1e-9, median("stay", lambda run: run.rows_s)),
         "late_ms": median("tokens", lambda run: run.late_s) * 1000,
     }
 

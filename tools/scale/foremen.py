@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from unittest import mock
 
 from vllm_bench.crew.health import WorkerHealth
@@ -24,6 +25,8 @@ from vllm_bench.crew.worker import CrewMaker
 from vllm_bench.live.progress import progress_of
 from vllm_bench.machines import foreman
 from vllm_bench.machines.facts import machine_facts
+from vllm_bench.machines.kept.folder import private_folder
+from vllm_bench.machines.kept.keeper import Keeper
 from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.meeting.dial import dial
 from vllm_bench.machines.messages import Hello
@@ -53,6 +56,9 @@ class _MadeCrew:
     def due(self, part: Part) -> int:
         return part.due(self.sent)
 
+    def to_measure(self) -> list[int]:
+        return [0]  # streams send on until the run is over
+
 
 @dataclass(frozen=True, slots=True)
 class _MadeWorker:
@@ -79,6 +85,7 @@ class MadeRun:
             if watch.interrupts():
                 return
             time.sleep(0.001)
+        sink.begin()
         self._send(crew, rows, sink, watch, go)
 
     @property
@@ -108,6 +115,7 @@ class MadeRun:
                 watch.above.hear(0, _pulse())
             watch.on_progress(progress)
             time.sleep(LOOK_S)
+        sink.close()
         watch.above.hear(0, _finished())
         watch.above.over(progress)
 
@@ -123,14 +131,14 @@ def _finished() -> Finished:
     return Finished(end_ns, time.time(), 0, peak, time.process_time(), ClockFacts(None, "", 0))
 
 
-def serve_made(address: tuple[str, int], key: bytes, load: Load) -> None:
-    """Be a foreman until the head goes."""
+def serve_made(address: tuple[str, int], key: bytes, load: Load, folder: Path) -> None:
+    """Be a foreman until the head goes; what it keeps is in a folder of its own."""
     facts, foreman_id = machine_facts(), secrets.token_hex(8)
     pipes = dial(
         Address(*address), key, lambda kind: Hello(kind, foreman_id, facts), DIAL_LIMIT_S, _quietly
     )
     with mock.patch.object(foreman, "run_plan", MadeRun(load)):
-        foreman.serve(pipes)
+        foreman.serve(pipes, Keeper(private_folder(folder)))
 
 
 def _quietly(_line: str) -> None:
@@ -138,14 +146,16 @@ def _quietly(_line: str) -> None:
 
 
 @contextlib.contextmanager
-def made_foremen(address: tuple[str, int], key: bytes, load: Load) -> Iterator[list[BaseProcess]]:
+def made_foremen(
+    address: tuple[str, int], key: bytes, load: Load, folder: Path
+) -> Iterator[list[BaseProcess]]:
     """Start them, away from the head's process; they end with their connections."""
     context = multiprocessing.get_context("fork")  # at once; there are no threads yet
     found: list[BaseProcess] = []
     try:
-        for _ in range(load.machines):
+        for number in range(load.machines):
             process: BaseProcess = context.Process(
-                target=serve_made, args=(address, key, load), daemon=True
+                target=serve_made, args=(address, key, load, folder / f"kept-{number}"), daemon=True
             )
             process.start()
             found.append(process)

@@ -40,6 +40,8 @@ class Measured:
     status: str
     rows: int
     cpu_s: float  # from the start until the last row was written
+    before_s: float  # CPU from the start until the first row came
+    rows_s: float  # from the first row to the last
     closing_s: float  # CPU of completing the files
     late_s: float  # median time from a request's end to its row on disk, in the last second
     peak_bytes: int  # of the head's process
@@ -52,6 +54,9 @@ class _Timed:
     files: RunFiles
     start_ns: int = 0
     began_cpu_s: float = 0.0
+    first_cpu_s: float = 0.0
+    first_s: float = 0.0
+    last_s: float = 0.0
     rows: int = 0
     lates_s: list[tuple[float, float]] = field(default_factory=list)
     written_cpu_s: float = 0.0
@@ -65,8 +70,11 @@ class _Timed:
         self.files.begin()
 
     def write(self, ended: Sequence[Judged]) -> None:
+        if not self.rows:
+            self.first_cpu_s, self.first_s = time.process_time(), time.monotonic()
         self.files.write(ended)
         self.rows += len(ended)
+        self.last_s = time.monotonic()
         now_s = (time.perf_counter_ns() - self.start_ns) / 1e9
         last = ended[-1].record.t_end_s
         self.lates_s.append((last, now_s - last))
@@ -91,8 +99,10 @@ def _run(load: Load) -> Measured:
         key_file = folder / "key"
         key_file.write_bytes(key)
         listen = f"{address[0]}:{address[1]}"
-        asked = Asked(machines=load.machines, listen=listen, key_file=key_file)
-        stack.enter_context(made_foremen(address, key_file.read_bytes(), load))
+        asked = Asked(
+            machines=load.machines, listen=listen, key_file=key_file, keep_rows_remote=load.stay
+        )
+        stack.enter_context(made_foremen(address, key_file.read_bytes(), load, folder))
         fleet = stack.enter_context(fleet_asked(asked, lambda _: None, GATHER_LIMIT_S))
         assert fleet is not None
         plan, kept = made_plan(load), Kept(folder / "tokens" if load.files else None)
@@ -105,6 +115,8 @@ def _run(load: Load) -> Measured:
         result.status,
         timed.rows,
         timed.written_cpu_s - timed.began_cpu_s,
+        (timed.first_cpu_s or timed.written_cpu_s) - timed.began_cpu_s,
+        timed.last_s - timed.first_s,
         timed.closed_cpu_s - timed.written_cpu_s,
         _late_s(timed.lates_s),
         _peak_bytes(),

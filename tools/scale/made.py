@@ -29,6 +29,7 @@ class Load:
     seconds: float
     files: bool = True  # whether the head writes a stamp for each token
     screen: bool = False  # whether the head shows its live view
+    stay: bool = False  # whether rows stay with their machines until the run is over
 
 
 def made_plan(load: Load, prompts: int = 64, prompt_chars: int = 400) -> Plan:

@@ -14,6 +14,7 @@ from vllm_bench.crew.judged import Judged
 from vllm_bench.crew.tally import Tally
 from vllm_bench.live.progress import progress_of
 from vllm_bench.machines.deal import as_told, dealt
+from vllm_bench.machines.kept.line import line_of
 from vllm_bench.machines.messages import Serve
 from vllm_bench.records.beside.token_file import TokenWriter
 from vllm_bench.records.row import csv_lines
@@ -47,10 +48,12 @@ def steps(tokens: int, repeats: int) -> dict[str, float]:
             "unpickled": lambda: pickle.loads(sent),  # noqa: S301
             "counted": _counting(tally, rows),
             "as_csv": lambda: csv_lines([row.record for row in rows]),
+            "kept_by_its_machine": lambda: [line_of(row, ()) for row in rows],
             "stamps_written": _writing(TokenWriter(Path(folder), "made"), rows),
         }
         found = {f"{name}_us": median_us(act, repeats) / A_MESSAGE for name, act in acts.items()}
-    return {**found, "bytes": len(sent) / A_MESSAGE}
+    kept = sum(len(line_of(row, ())) for row in rows)
+    return {**found, "bytes": len(sent) / A_MESSAGE, "kept_bytes": kept / A_MESSAGE}
 
 
 class _Nowhere:

@@ -11,6 +11,7 @@ import pickle
 import struct
 from mmap import mmap
 from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
 
 A_LOOK = 1 << 20  # bytes at a time, so that the other processes have their turn
 
@@ -23,10 +24,15 @@ class Inbox:
 
     def __init__(self, pipe: Pipe) -> None:
         """Read this pipe, which is never waited for from now on."""
+        self._pipe = pipe
         self._fd = pipe.fileno()
         self._bytes = bytearray()
         self._look = memoryview(mmap(-1, A_LOOK))  # had once: pages that no look fills are none
         os.set_blocking(self._fd, False)
+
+    def wait(self, limit_s: float) -> None:
+        """Wait until something has come."""
+        wait([self._pipe], limit_s)
 
     def take(self) -> list[object] | None:
         """Return the messages that are whole; None: the pipe has ended.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..live.counts import Counts
 from ..plan.plan import Plan
 from ..plan.requests import Role
 from ..records.beside.answers import AnswerRow, AnswerWriter
@@ -44,6 +45,15 @@ class Judged:
         if sum(events) == len(stamps):  # one each, as nearly always: a read has one at least
             return stamps
         return [stamp for stamp, count in zip(stamps, events, strict=True) for _ in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """How far a worker is whose requests stay with it until the run is over; each second."""
+
+    counts: Counts  # of those that stay
+    left: int  # requests by the clock that it is still to measure
+    away: bool | None  # whether the server turned all away since the last time; None: none ended
 
 
 class Sink(Protocol):

@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from ..interrupts import Interrupts
+from ..live.counts import Counts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..plan.share import NS_PER_S
@@ -23,7 +24,7 @@ from ..reply.exchange import Exchange, PackedSegment
 from ..send.outbox import Broke, Connected, Drop, Finished, Go, Measured, Pulse, Ready
 from .ending import Ending, Enough
 from .health import health_facts
-from .judged import Judged, Sink
+from .judged import Elsewhere, Judged, Sink
 from .tally import Tally
 from .unmeasured import Unmeasured
 from .worker import Crew, CrewMaker, RunError, Worker
@@ -138,6 +139,7 @@ class _Run:
         self._ready = 0
         self._finished: list[Finished] = []
         self._lost: list[str] = []  # how each worker was lost
+        self._elsewhere: dict[int, Counts] = {}  # what stays with a worker, by its place
         self._awake = _AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
 
@@ -207,9 +209,29 @@ class _Run:
             self._listen()
             if roomy:
                 time.sleep(GATHER_S)
+        self._collect()
         if self._watch.above is not None:
             self._watch.above.over(self._progress)
         return self._result()
+
+    def _collect(self) -> None:
+        """Take what has stayed with the workers; a signal from now on leaves it there."""
+        interrupts, progress = self._watch.interrupts, self._progress
+        asked = interrupts()
+        for counts in self._elsewhere.values():  # from here on rows tell
+            progress.put_in(counts, -1)
+        progress.recent.count_no_more()
+        progress.phase = "fetching rows" if self._elsewhere else progress.phase
+        lost = {worker.name for worker in self._crew.workers if worker.senders[0].lost}
+        for worker, ended in self._crew.rest(lambda: interrupts() > asked):
+            for one in ended:
+                worker.rows += one.role == "measured"
+                self._tally.add(one, one.stamps)
+            self._tally.write()
+            self._watch.on_progress(progress)
+            if worker.senders[0].lost and worker.name not in lost:
+                self._lost.append(f"{worker.name} was lost with rows that nobody has fetched")
+        self._ending.pass_on(interrupts())
 
     def _listen(self) -> None:
         """Pass on Ctrl-C, and receive what the workers have sent meanwhile."""
@@ -285,9 +307,8 @@ class _Run:
             self._connected.append((worker, message))
         elif isinstance(message, Ready):
             self._ready += 1
-        elif isinstance(message, Measured):
-            self._left[self._place(worker)] = 0
-            self._note_phase()
+        elif isinstance(message, Measured | Elsewhere):
+            self._stands(self._place(worker), message)
         elif isinstance(message, Pulse | Finished):
             self._hear(worker, message)
         elif isinstance(message, Broke):
@@ -314,6 +335,18 @@ class _Run:
             return
         sender.end(message)
         self._finished.append(message)
+
+    def _stands(self, place: int, message: Measured | Elsewhere) -> None:
+        """Take how far a worker is, by itself."""
+        if isinstance(message, Measured):
+            self._left[place] = 0
+        else:
+            self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
+            self._elsewhere[place] = message.counts
+            self._left[place] = message.left
+            if message.away is not None:
+                self._ending.note_presence(away=message.away)
+        self._note_phase()
 
     def _ended(self, one: Judged) -> None:
         self._ending.note_presence(away=one.away)

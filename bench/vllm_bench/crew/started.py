@@ -30,6 +30,7 @@ from ..send.outbox import Connected
 from ..send.tickets import Tickets
 from .health import WorkerHealth
 from .inbox import Inbox
+from .judged import Judged
 from .worker import CrewMaker, Worker
 
 START_LIMIT_S = 60.0  # for processes to start and connections to open
@@ -134,16 +135,20 @@ class Processes:
         """Return what kept streams from connecting; None: nothing did."""
         return next((c.problem for _, c in told if c.problem), None)
 
-    def notes(self) -> Sequence[str]:
-        """Return nothing: it is all known."""
-        return ()
-
     def lose(self, worker: Worker, how: str) -> str:
         """Return how a process was lost: nobody knows better."""
         return how
 
     def take(self, worker: Worker, message: object) -> None:
         """Nothing: `Alive` asks for nothing, it was heard."""
+
+    def rest(self, _is_broken_off: object) -> Iterator[tuple[Worker, Sequence[Judged]]]:
+        """Return nothing: it was all told as it ended."""
+        return iter(())
+
+    def notes(self) -> Sequence[str]:
+        """Return nothing: it is all known."""
+        return ()
 
     def facts(self) -> dict[str, Any]:
         """Return nothing: processes are told one by one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
@@ -18,6 +18,7 @@ from ..plan.share import Share
 from ..send.outbox import Command, Connected, Drop, Go
 from .health import WorkerHealth
 from .inbox import Inbox
+from .judged import Judged
 
 Order = tuple[Share, ...] | Go | Drop | Command
 
@@ -100,14 +101,17 @@ class Crew(Protocol):
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""
 
-    def notes(self) -> Sequence[str]:
-        """Return what people should know of the run."""
-
     def lose(self, worker: Worker, how: str) -> str:
         """Take note that a worker is lost; return how, in the words of whoever knows best."""
 
     def take(self, worker: Worker, message: object) -> None:
         """Take what only this crew understands."""
+
+    def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
+        """Yield what has stayed with the workers, once they have ended; a lost one is marked so."""
+
+    def notes(self) -> Sequence[str]:
+        """Return what the run's JSON notes of it, once all is over."""
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of it, in `client_health`."""

@@ -69,6 +69,8 @@ class LastSeconds:
     def __init__(self) -> None:
         self._ended: deque[_Ended] = deque()
         self._pulses: deque[tuple[float, Pulse]] = deque()
+        # Without rows: when it was told, requests that had ended, that had failed, and tokens.
+        self._counted: deque[tuple[float, int, int, int]] = deque()
         self._total: tuple[float, float] | None = None  # the server's clock, tokens
         self._server_tokens_per_s: float | None = None
         self.history: deque[Figures] = deque(maxlen=MOST_SECONDS)
@@ -79,6 +81,16 @@ class LastSeconds:
         # A request that is reported late comes after ones that ended later, and is dropped later.
         while self._ended[0].record.t_end_s <= record.t_end_s - SPAN_S:
             self._ended.popleft()
+
+    def counted(self, at_s: float, ended: int, failed: int, tokens: int) -> None:
+        """Take how many requests have ended where no row comes from, since the last time."""
+        self._counted.append((at_s, ended, failed, tokens))
+        while self._counted[0][0] <= at_s - SPAN_S:
+            self._counted.popleft()
+
+    def count_no_more(self) -> None:
+        """Forget what was counted without rows: they come now."""
+        self._counted.clear()
 
     def pulse(self, pulse: Pulse, start_ns: int) -> None:
         """Take one second of a sending process; the run began at `start_ns` of its clock."""
@@ -96,15 +108,17 @@ class LastSeconds:
         ended = [one.record for one in inside]
         good = [record for record in ended if record.error_kind is None]
         pulses = [pulse for end_s, pulse in self._pulses if end_s > begin_s]
-        tokens = sum(record.completion_tokens or 0 for record in ended)
+        counted = [counts for at_s, *counts in self._counted if at_s > begin_s]
+        others, failed, tokens = (sum(each) for each in zip((0, 0, 0), *counted, strict=True))
+        tokens += sum(record.completion_tokens or 0 for record in ended)
         ttft = percentiles([r.ttft_ms for r in good if r.ttft_ms is not None], 50, 95)
         itl = percentiles(_pooled(one.gaps_ms for one in inside), 50, 95)
         lag = percentiles([r.send_lag_ms for r in ended if r.send_lag_ms is not None], 99)
         ticks = percentiles(_pooled((p.lags_us for p in pulses), "uint32") / 1000, 99)
         figures = Figures(
-            requests_per_s=len(ended) / span_s if span_s > 0 else None,
+            requests_per_s=(len(ended) + others) / span_s if span_s > 0 else None,
             tokens_per_s=tokens / span_s if span_s > 0 else None,
-            failed=len(ended) - len(good),
+            failed=len(ended) - len(good) + failed,
             in_flight=in_flight,
             ttft_p50_ms=ttft[0],
             ttft_p95_ms=ttft[1],

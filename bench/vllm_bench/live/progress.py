@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -13,6 +12,7 @@ from typing import TextIO
 from ..plan.plan import Plan
 from ..records.request_record import RequestRecord
 from ..reply.read_times import ReadTimes
+from .counts import Counts
 from .last_seconds import LastSeconds
 
 EVERY_S = 10.0  # between two lines
@@ -32,18 +32,11 @@ class Title:
 
 
 @dataclass(slots=True)
-class Progress:
+class Progress(Counts):
     """What a live view can show of a run. Times in seconds."""
 
     planned: int  # where a closed loop goes by time: at least
     started_s: float
-    ended: int = 0
-    completion_tokens: int = 0  # of all requests, as the server counts them
-    good_tokens: int = 0  # of those that succeeded
-    first_sent_s: float = math.inf  # from the run's start
-    last_end_s: float = 0.0  # from the run's start
-    errors: Counter[str] = field(default_factory=Counter)
-    last_error: str | None = None
     stopping: bool = False
     stopped_s: float = math.inf  # when sending stopped, from the run's start
     enough: str = ""  # why it is stopping, where nobody broke it off
@@ -52,31 +45,24 @@ class Progress:
     most_in_flight: int | None = None  # None: any number
     last_due_s: float | None = None  # when the last is due; None: no schedule
     duration_s: float | None = None  # of a closed loop that goes by time
-    classes: dict[str, list[int]] = field(default_factory=dict)  # ended, and failed, of each
     recent: LastSeconds = field(default_factory=LastSeconds)
     read_times: ReadTimes = field(default_factory=ReadTimes)
 
     def count(self, record: RequestRecord, stamps: Sequence[int] = ()) -> None:
         """Add one record, and the stamps (ns) of its token events."""
-        self.ended += 1
-        self.completion_tokens += record.completion_tokens or 0
-        if record.t_sent_s is not None:
-            self.first_sent_s = min(self.first_sent_s, record.t_sent_s)
-        self.last_end_s = max(self.last_end_s, record.t_end_s)
-        if record.class_ is not None:
-            counts = self.classes.setdefault(record.class_, [0, 0])
-            counts[0] += 1
-            counts[1] += record.error_kind is not None
-        if record.error_kind:
-            self.errors[record.error_kind] += 1
-            self.last_error = record.error
-        else:
-            self.good_tokens += record.completion_tokens or 0
+        self.add(record)
         self.recent.ended(record, stamps)
 
-    @property
-    def failed(self) -> int:
-        return sum(self.errors.values())
+    def counted(self, now: Counts, before: Counts) -> None:
+        """Take what has ended where no row comes from, and what was told of that before."""
+        self.put_in(before, -1)
+        self.put_in(now)
+        self.recent.counted(
+            self.elapsed_s,
+            now.ended - before.ended,
+            now.failed - before.failed,
+            now.completion_tokens - before.completion_tokens,
+        )
 
     @property
     def elapsed_s(self) -> float:

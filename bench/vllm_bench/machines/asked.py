@@ -38,6 +38,7 @@ class Asked:
     listen: str | None = None  # HOST[:PORT]
     key_file: Path | None = None
     workers: int | None = None  # sending processes of each; None: as many as suit it
+    keep_rows_remote: bool = False  # until a run is over
     environ: Mapping[str, str] = field(default_factory=dict)  # of what is started here
 
 
@@ -62,13 +63,21 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             say(f"waiting for {some_machines(wanted)} at {door.address}")
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
-        yield Fleet(machines, asked.workers, at.host)
+        yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
     finally:
         try:
             for machine in machines:
                 machine.let_go()
         finally:
             engine.stop()
+
+
+def say_dry(asked: Asked, say: Callable[[str], None]) -> None:
+    """Say what a dry run knows of the machines, which it doesn't start. Raises UsageError."""
+    if _engine(asked) is not None:
+        count = asked.machines or len(asked.senders)
+        many = some_machines(count) if count else "machines of a cluster"
+        say(f"sent from {many}, each its part by its cores: a dry run starts none")
 
 
 def _engine(asked: Asked) -> Engine | None:
@@ -86,7 +95,7 @@ def _engine(asked: Asked) -> Engine | None:
                 "needs --listen HOST:PORT and --key-file F"
             )
         return ByHand(asked.machines)
-    for name in ("listen", "key_file"):
+    for name in ("listen", "key_file", "keep_rows_remote"):
         if getattr(asked, name):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag}: for several machines alone: --senders, --ray")

@@ -6,12 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from typing import Any
 
 from ..crew.health import WorkerHealth
 from ..crew.inbox import Inbox
+from ..crew.judged import Judged
 from ..crew.runner import FROZEN_S
 from ..crew.worker import RunError, Worker
 from ..interrupts import Interrupts
@@ -22,8 +24,10 @@ from ..send.outbox import Connected
 from .clocks.pings import MachineClock, Pings
 from .clocks.timeline import Timeline
 from .deal import as_told, dealt, owners
+from .kept.fetching import Fetching
 from .meeting.sockets import cut
 from .messages import (
+    Forget,
     Idle,
     Kind,
     Lates,
@@ -31,6 +35,7 @@ from .messages import (
     LetGo,
     MachineFacts,
     Manned,
+    NotKept,
     SenderLost,
     Serve,
     Standing,
@@ -60,6 +65,12 @@ class Machine:
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.pipes["results"])
         self.clock = MachineClock(self.pipes["clock"])
+
+    def order(self, order: object) -> None:
+        """Ask for something between runs; a lost machine isn't asked."""
+        if self.lost is None:
+            with contextlib.suppress(OSError):  # shown by its results
+                self.pipes["orders"].send(order)
 
     def lose(self, how: str) -> str:
         """Cut its connections: its foreman stops sending then; return how it was lost.
@@ -91,19 +102,28 @@ class Fleet:
     """Machines that send together."""
 
     def __init__(
-        self, machines: Sequence[Machine], workers: int | None = None, host: str = "127.0.0.1"
+        self,
+        machines: Sequence[Machine],
+        workers: int | None = None,
+        host: str = "127.0.0.1",
+        *,
+        rows_stay: bool = False,
     ) -> None:
         """`workers`: sending processes of each; None: as many as suit its part and its cores.
 
-        `host`: this machine's address, as they know it.
+        `host`: this machine's address, as they know it. `rows_stay`: they are fetched after a
+        run's end.
         """
         self.machines, self.host = machines, host
+        self.rows_stay = rows_stay
         self._workers = workers
+        self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
         self._pings = Pings([machine.clock for machine in machines])
 
-    def check(self, plan: Plan) -> None:
-        """Look whether these machines can send a plan. Raises UsageError."""
-        self._dealt(plan)
+    def idle(self, plan: Plan) -> list[str]:
+        """Return which machines have nothing to send of a plan: its streams are fewer than they."""
+        dealt = self._dealt(plan)
+        return [str(m.machine) for m in dealt if not any(part.own.places for part in m.drawn)]
 
     @property
     def missed(self) -> bool:
@@ -121,7 +141,9 @@ class Fleet:
     def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
         """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
         self.check_there()
-        crew = MachineCrew(plan.run_id, self.machines, self._dealt(plan), self._pings)
+        crew = MachineCrew(
+            plan.run_id, self.machines, self._dealt(plan), self._pings, rows_stay=self.rows_stay
+        )
         try:
             for worker in crew.workers:
                 interrupts.check()
@@ -129,6 +151,19 @@ class Fleet:
             yield crew
         finally:
             crew.end(END_LIMIT_S)
+            self._unfetched[plan.run_id] = crew.unfetched()
+
+    def names(self) -> list[dict[str, str]]:
+        """Return which machines these are, as the run's JSON says it."""
+        return [{"machine": one.name, "host": one.facts.host} for one in self.machines]
+
+    def forget(self, run_id: str) -> list[str]:
+        """Let machines forget a run whose files are written; return those that still need it."""
+        needed = self._unfetched.get(run_id, set())
+        for machine in self.machines:
+            if machine.name not in needed:
+                machine.order(Forget(run_id, (machine.name,)))
+        return sorted(needed)
 
     def _dealt(self, plan: Plan) -> list[Plan]:
         names = [machine.name for machine in self.machines]
@@ -155,6 +190,8 @@ class _Post:
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = True  # from Idle on; and before it was given its part
+    stays: bool = False  # its rows, until they are fetched
+    fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
     lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
 
@@ -166,7 +203,13 @@ class MachineCrew:
     head_start_s = HEAD_START_S
 
     def __init__(
-        self, run_id: str, machines: Sequence[Machine], plans: Sequence[Plan], pings: Pings
+        self,
+        run_id: str,
+        machines: Sequence[Machine],
+        plans: Sequence[Plan],
+        pings: Pings,
+        *,
+        rows_stay: bool,
     ) -> None:
         self._run_id, self._pings = run_id, pings
         self._notes: list[str] = []
@@ -174,6 +217,7 @@ class MachineCrew:
             _post(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
         ]
         for post in self._posts:
+            post.stays = rows_stay
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
         tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
         self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
@@ -204,10 +248,14 @@ class MachineCrew:
         return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
-        """Give a machine its part. Raises RunError: it doesn't take it."""
+        """Give a machine its part.
+
+        Raises RunError: it doesn't take it; OSError: a file that travels with it can't be read.
+        """
         post = self._post(worker)
+        order = Serve(as_told(post.plan), workers, post.stays)
         try:
-            worker.orders.send(Serve(as_told(post.plan), workers))
+            worker.orders.send(order)
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
@@ -226,7 +274,9 @@ class MachineCrew:
 
     def notes(self) -> Sequence[str]:
         """Return what machines have said that people should know."""
-        return self._notes
+        left = ", ".join(sorted(self.unfetched()))
+        stay = f"{left} may keep rows of this run: --resume with the same machines fetches them"
+        return (*self._notes, *((stay,) if left else ()))
 
     def lose(self, worker: Worker, how: str) -> str:
         """Give a machine up; return how it was lost, as far as it could say."""
@@ -259,6 +309,31 @@ class MachineCrew:
             post.over = True
             for sender in worker.senders:  # of a part that broke, and had no last word
                 sender.lost = sender.lost or not sender.ended
+        elif isinstance(message, NotKept):
+            self._notes.append(f"{worker.name} keeps no rows: {message.text}")
+
+    def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
+        """Yield the rows that stayed on the machines, one machine after the other."""
+        for post in self._posts:
+            if not post.stays or post.machine.lost:
+                continue
+            others = partial(self.take, post.worker)
+            fetching = Fetching(post.machine, self._run_id, is_broken_off, others)
+            try:
+                for batch in fetching.batches():
+                    if batch.machine == post.machine.name:  # another may keep in the same folder
+                        post.fetched += sum(one.role == "measured" for one in batch.ended)
+                        yield post.worker, post.worker.ours(batch.ended)
+            except RunError as e:
+                self.lose(post.worker, str(e))
+                post.worker.lose()
+                yield post.worker, ()
+            self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
+            post.stays = not fetching.whole
+
+    def unfetched(self) -> set[str]:
+        """Return the machines that still keep rows of this run."""
+        return {post.machine.name for post in self._posts if post.stays or post.machine.lost}
 
     def end(self, limit_s: float) -> None:
         """Wait until each machine has ended its part; one that doesn't in time is lost."""
@@ -308,6 +383,7 @@ class MachineCrew:
                     "lost": post.machine.lost,
                     "rows": post.worker.rows,
                     **post.timeline.facts(),
+                    "fetched": None if post.stays or post.machine.lost else post.fetched,
                 }
                 for post in self._posts
             ],

@@ -35,9 +35,13 @@ from ..send.outbox import (
     in_words,
 )
 from ..vllm.address import is_own_address
+from .kept.keeper import Keeper
+from .kept.part import Ended
 from .meeting.sockets import cut
 from .messages import (
     Correction,
+    Fetch,
+    Forget,
     Idle,
     Kind,
     Lates,
@@ -92,8 +96,8 @@ class Orders(Interrupts):
 class _Part:
     """A run on this machine, as it is told to the head: a sink of its rows, and what it is for."""
 
-    def __init__(self, plan: Plan, orders: Orders, outbox: Outbox) -> None:
-        self._plan, self._orders, self._outbox = plan, orders, outbox
+    def __init__(self, plan: Plan, orders: Orders, outbox: Outbox, ended: Ended) -> None:
+        self._plan, self._orders, self._outbox, self._ended = plan, orders, outbox, ended
         self._crew: Crew | None = None
         self._last: list[Finished | SenderLost] = []  # told at the end
         self._told_s = 0.0
@@ -116,14 +120,16 @@ class _Part:
     # ---- a sink ----
 
     def begin(self) -> None:
-        """Nothing: the head has the files."""
+        """Note the start."""
+        self._ended.begin()
 
     def write(self, ended: Sequence[Judged]) -> None:
-        """Tell requests that have ended."""
-        self._outbox.put(tuple(ended))
+        """Keep and tell requests that have ended."""
+        self._ended.write(ended)
 
     def close(self) -> None:
-        """Nothing: the head has the files."""
+        """No more come."""
+        self._ended.close()
 
     # ---- a part of what is above ----
 
@@ -131,6 +137,7 @@ class _Part:
         """Note who sends here. From now on `look` gives the signs of life."""
         self._crew = crew
         self._alive.set()
+        self._ended.manned(crew)
 
     def ready(self) -> None:
         """Tell that everything here waits for the start."""
@@ -153,6 +160,7 @@ class _Part:
     def hear(self, sender: int, message: object) -> None:
         """Pass on what a sending process says of itself; its end when all rows are told."""
         if isinstance(message, RunError):
+            self._ended.lose(sender)
             self._last.append(SenderLost(sender, str(message)))
         elif isinstance(message, Finished):
             self._last.append(dataclasses.replace(message, sender=sender))
@@ -190,17 +198,22 @@ class _Part:
         assert self._crew is not None
         due = {part.place: self._crew.due(part) for part in self._plan.drawn}
         self._outbox.put(Standing(self._crew.begun(), due))
+        self._ended.stand()
+        if self._orders.correction is not None:
+            self._ended.correct(self._orders.correction)
+            self._orders.correction = None
 
 
 def nothing(*_: object) -> None:
     """Do nothing: the head is told by other means."""
 
 
-def serve_run(order: Serve, orders: Pipe, outbox: Outbox) -> Orders:
+def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Orders:
     """Do this machine's part of a run, and tell all of it; return what was asked meanwhile."""
     plan = order.plan
     asked = Orders(orders, plan.run_id)
-    part = _Part(plan, asked, outbox)
+    ended = Ended(plan, keeper, outbox.put, rows_stay=order.rows_stay)
+    part = _Part(plan, asked, outbox, ended)
     watch = Watch(part.connected, nothing, part.look, asked, float("inf"), above=part)
     try:
         with asked.answered(), part.alive():
@@ -213,7 +226,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox) -> Orders:
     return asked
 
 
-def serve(pipes: dict[Kind, Pipe]) -> None:
+def serve(pipes: dict[Kind, Pipe], keeper: Keeper) -> None:
     """Do this machine's part of each run, until the head lets it go.
 
     Raises BenchError where the head is lost, KeyboardInterrupt where a signal came.
@@ -223,10 +236,15 @@ def serve(pipes: dict[Kind, Pipe]) -> None:
     try:
         while not isinstance(order := pipes["orders"].recv(), LetGo):
             if isinstance(order, Serve):  # else it was for a run that is over
-                asked = serve_run(order, pipes["orders"], outbox)
+                asked = serve_run(order, pipes["orders"], outbox, keeper)
                 asked.check()
                 if asked.gone:
                     raise BenchError("bench.py was lost in the middle of a run, which was ended")
+            elif isinstance(order, Fetch):
+                for batch in keeper.told(order):
+                    outbox.put(batch)
+            elif isinstance(order, Forget):
+                keeper.forget(order)
     except (EOFError, OSError) as e:
         raise BenchError("bench.py was lost") from e
     finally:

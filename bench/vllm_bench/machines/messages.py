@@ -70,17 +70,21 @@ class LetGo:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How a machine's times of a run, from its start on, become the head's, by the last line known.
+    """How a machine's times of a run become the head's, by the last line known of its clock.
 
-    In a `Told` during the run: rows that nobody fetches before the head is gone need it then.
+    In a `Told` during the run: rows that are fetched once the head is gone need it.
     """
 
-    shift_ns: int = 0  # of the machine's clock at the start, against what it was taken for
-    drift: float = 0.0  # ns that it gains in each ns
+    shift_ns: int = 0  # so much earlier the run's start was by the head's clock
+    drift: float = 0.0  # so much more of each ns since then
 
     def ours(self, theirs_ns: int) -> int:
         """Return the head's time for one of the machine's, both in ns from the run's start."""
-        return theirs_ns - self.shift_ns - round(self.drift * theirs_ns)
+        return theirs_ns + self.later_ns(theirs_ns)
+
+    def later_ns(self, theirs_ns: int) -> int:
+        """Return how much later an instant is by the head's clock."""
+        return -self.shift_ns - round(self.drift * theirs_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from ..machines.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files
-from ..records.run_info import ClockPair, RunStatus, write_run_info
+from ..records.run_info import ClockPair, RunInfo, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
 from ..scenario.load import rows_expected
@@ -33,6 +33,7 @@ from ..scenario.scenario import Scenario
 from ..vllm.server import page_getter
 from ..watch.profile import Profile
 from ..watch.samplers import Samplers, Wanted
+from .fetched import fetch_kept, say_unasked
 from .folder import (
     check_folder,
     leaving_no_empty,
@@ -119,8 +120,7 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
-            missing = [p for (_, p), rows in zip(wanted, complete, strict=True) if rows is None]
-            self._check_machines(missing)
+            self._say_idle([p for (_, p), r in zip(wanted, complete, strict=True) if r is None])
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -128,7 +128,8 @@ class Session:
                     yield rows, "complete"
                     continue
                 self.interrupts.check()
-                self._check_machines()
+                if self.fleet:
+                    self.fleet.check_there()  # before the run's files are made
                 named = self._named(plan)
                 try:
                     own = dataclasses.replace(self, _id=ids[plan.scenario.name])
@@ -143,22 +144,25 @@ class Session:
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
 
-    def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
-        """Look, before any file is made, whether machines are there and can send these plans.
-
-        Raises RunError, UsageError.
-        """
-        if self.fleet is not None:
-            self.fleet.check_there()
-            for plan in plans:
-                self.fleet.check(plan)
+    def _say_idle(self, plans: Sequence[Plan]) -> None:
+        """Say which machines have nothing to send of some of these."""
+        if self.fleet is None:
+            return
+        for plan in plans:
+            if idle := self.fleet.idle(plan):
+                load = f"{plan.scenario.name}, {plan.words}"
+                self._say_once(f"{load}: fewer than machines: {', '.join(idle)} send nothing")
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
         for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
             self._say_once(proxy)
+        if self.fleet:
+            fetch_kept(self.folder, self.fleet.machines, self.say)
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
+        if self.resume:
+            say_unasked(self.folder, self.fleet.machines if self.fleet else (), self.say)
         jobs = list(self._that_fit(scenarios))
         if self.profile_s:
             for job in jobs:
@@ -278,11 +282,7 @@ class Session:
         at the end. A signal before anything was sent is a KeyboardInterrupt.
         """
         path = self._rows(plan).with_suffix(".json")
-        before = job.server.counters()
-        facts = job.server_facts()
-        facts["settings"] = dict(self.said) if self.said else facts["settings"]
-        info = planned_info(plan, facts, before, job.notes)
-        info = dataclasses.replace(info, session=self._id, experiment=dict(self.experiment))
+        info = self._planned(job, plan)
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:
             begun = dataclasses.replace(info, clock_start=clock, plan={**info.plan, **how})
@@ -304,12 +304,28 @@ class Session:
             )
             write_run_info(path, failed)
             raise
+        before = info.server_counters["before"]
         after = self._settled(job, before, result) if before else None
         ended = ended_info(info, plan, result, after, self._stopped(samplers))
         beside = [p for p in written_files(self.folder, plan.run_id) if p.parent != self.folder]
         names = [p.relative_to(self.folder).as_posix() for p in beside]
         write_run_info(path, dataclasses.replace(ended, files=names))
+        if self.fleet:
+            self.fleet.forget(plan.run_id)
         return result
+
+    def _planned(self, job: Job, plan: Plan) -> RunInfo:
+        """Return what is known of a run before it, by the server as it is now."""
+        before = job.server.counters()
+        facts = job.server_facts()
+        facts["settings"] = dict(self.said) if self.said else facts["settings"]
+        return dataclasses.replace(
+            planned_info(plan, facts, before, job.notes),
+            session=self._id,
+            experiment=dict(self.experiment),
+            # If this process dies, it is known who has rows.
+            client_health={"machines": self.fleet.names()} if self.fleet else {},
+        )
 
     def _settled(
         self, job: Job, before: Mapping[str, float], result: RunResult

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,19 +54,8 @@ class Timeline:
         """Move a request as a whole: its durations stay those that its machine measured."""
         if self._start_ns is None or one.role != "measured":
             return one
-        row = one.record
-        self._note_first(row)
-        begun_s = row.t_scheduled_s if row.t_sent_s is None else row.t_sent_s
-        shift_ns = self._shift_ns(round((begun_s + row.t_end_s) / 2 * NS_PER_S))
-        shift_s, (stamps, events, tokens) = shift_ns / NS_PER_S, one.reads
-        moved = replaced(
-            row,
-            t_scheduled_s=row.t_scheduled_s + shift_s,
-            t_sent_s=None if row.t_sent_s is None else row.t_sent_s + shift_s,
-            t_end_s=row.t_end_s + shift_s,
-        )
-        reads = _later(stamps, shift_ns), events, tokens
-        return replaced(one, record=moved, reads=reads)
+        self._note_first(one.record)
+        return moved(one, self._shift_ns)
 
     def _shift_ns(self, at_ns: int) -> int:
         """Return how much later an instant was by the head's clock, from the start of each."""
@@ -95,8 +85,9 @@ class Timeline:
         self._corrected_s = now_s
         since_ns = time.perf_counter_ns() - self._start_ns
         shift_ns = self._shift_ns(0)
-        gained_ns = shift_ns - self._shift_ns(since_ns) if since_ns > 0 else 0
-        return Correction(-shift_ns, gained_ns / since_ns)
+        if since_ns < CORRECT_S * NS_PER_S:  # two pings so close tell no drift
+            return Correction(-shift_ns)
+        return Correction(-shift_ns, (shift_ns - self._shift_ns(since_ns)) / since_ns)
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine's clock."""
@@ -105,6 +96,22 @@ class Timeline:
             apart_ms = self._shift_ns(0) / MS + self._first[1]
             found["start_apart_ms"] = round(apart_ms, 4)
         return found
+
+
+def moved(one: Judged, later_ns: Callable[[int], int]) -> Judged:
+    """Move a request as a whole, by what its middle is later: its durations stay as they are."""
+    row, (stamps, events, tokens) = one.record, one.reads
+    begun_s = row.t_scheduled_s if row.t_sent_s is None else row.t_sent_s
+    shift_ns = later_ns(round((begun_s + row.t_end_s) / 2 * NS_PER_S))
+    shift_s = shift_ns / NS_PER_S
+    record = replaced(
+        row,
+        t_scheduled_s=row.t_scheduled_s + shift_s,
+        t_sent_s=None if row.t_sent_s is None else row.t_sent_s + shift_s,
+        t_end_s=row.t_end_s + shift_s,
+    )
+    reads = _later(stamps, shift_ns), events, tokens
+    return replaced(one, record=record, reads=reads)
 
 
 def _later(stamps: array[int], shift_ns: int) -> array[int]:

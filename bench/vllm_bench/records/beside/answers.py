@@ -51,11 +51,10 @@ class AnswerWriter:
     def write(self, answers: Iterable[tuple[AnswerRow, str]], secrets: tuple[str, ...]) -> None:
         """Append answers with their texts, now. Raises OSError."""
         found = list(answers)
-        rows = csv_lines(row for row, _ in found)
-        self._rows.write(rows.encode(errors="backslashreplace"))
+        self._rows.write(csv_of(row for row, _ in found))
         self._rows.flush()
         if self._texts is not None:
-            self._texts.write(b"".join(_line(row, text, secrets) for row, text in found))
+            self._texts.write(b"".join(text_line(row, text, secrets) for row, text in found))
             self._texts.flush()
 
     def close(self) -> None:
@@ -64,7 +63,13 @@ class AnswerWriter:
             self._texts.close()
 
 
-def _line(row: AnswerRow, text: str, secrets: tuple[str, ...]) -> bytes:
+def csv_of(rows: Iterable[AnswerRow]) -> bytes:
+    """Return answers as lines of CSV."""
+    return csv_lines(rows).encode(errors="backslashreplace")
+
+
+def text_line(row: AnswerRow, text: str, secrets: tuple[str, ...]) -> bytes:
+    """Return what an answer says as a line of JSON, secrets masked."""
     shown = masked(text[:MOST_MASKED], secrets).encode(errors="backslashreplace").decode()
     said = {"request_index": row.request_index, "prompt_id": row.prompt_id, "text": shown}
     return orjson.dumps(said) + b"\n"

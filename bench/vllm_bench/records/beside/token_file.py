@@ -26,6 +26,7 @@ import re
 import zipfile
 import zlib
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,7 @@ class TokenWriter:
 
     def write(self, request_index: int, reads: Reads) -> None:
         """Append the reads of one request. Raises OSError."""
-        head = array("q", [request_index, len(reads[0])])
-        self._file.write(b"".join([head.tobytes(), *(part.tobytes() for part in reads)]))
+        self._file.write(frame(request_index, reads))
 
     def flush(self) -> None:
         """Hand what was appended to the operating system. Raises OSError."""
@@ -69,6 +69,20 @@ class TokenWriter:
         self._file.close()
         save(recover(self._part), self._whole)
         self._part.unlink()
+
+
+def frame(request_index: int, reads: Reads) -> bytes:
+    """Return the reads of one request as they stand in a part file."""
+    head = array("q", [request_index, len(reads[0])])
+    return b"".join([head.tobytes(), *(part.tobytes() for part in reads)])
+
+
+def frames_of(found: Arrays) -> Iterator[bytes]:
+    """Yield each request of a complete file as it would stand in a part file."""
+    begins = found["first_read"].tolist()
+    for at, index in enumerate(found["request_index"].tolist()):
+        reads = (found[name][begins[at] : begins[at + 1]].tobytes() for name, _ in READ_TYPES)
+        yield b"".join([array("q", [index, begins[at + 1] - begins[at]]).tobytes(), *reads])
 
 
 def recover(part: Path) -> Arrays:

@@ -1,0 +1,106 @@
+"""The requests of a run on the machine that sends them: to its disk, and to the head.
+
+All of them are written here as they end, and told at once; or, where rows stay, they are told as
+counts, until the head fetches them after the run.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+from ...crew.judged import Elsewhere, Judged
+from ...crew.worker import Crew
+from ...live.counts import Counts
+from ...plan.plan import Plan
+from ..messages import Correction, NotKept
+from .keeper import Keeper
+
+
+class Ended:
+    """Where the requests of a machine's part go."""
+
+    def __init__(
+        self, plan: Plan, keeper: Keeper, tell: Callable[[object], None], *, rows_stay: bool
+    ) -> None:
+        self._plan, self._tell = plan, tell
+        self._file = keeper.file(plan)
+        self._stay = rows_stay
+        self._begun = False
+        self._counts = Counts()
+        self._away: bool | None = None
+        self._left: list[int] = []
+        self._crew: Crew | None = None
+        if self._file is None:
+            self._keep_no_more(keeper.why_not)
+
+    def manned(self, crew: Crew) -> None:
+        """Note who sends, and so how much there is to measure by the clock."""
+        if self._stay:
+            self._crew, self._left = crew, crew.to_measure()
+
+    def begin(self) -> None:
+        """Note the start: what ends from now on is measured, or of the tail."""
+        self._begun = True
+
+    def write(self, ended: Sequence[Judged]) -> None:
+        """Keep requests, and tell them."""
+        if self._stay:
+            for one in ended:
+                self._count_down(one)
+        if not self._stay or not self._begun:
+            self._keep([one for one in ended if one.role == "measured"])
+        elif self._keep(ended):
+            self._count(ended)
+            return
+        self._tell(tuple(ended))
+
+    def _keep(self, ended: Sequence[Judged]) -> bool:
+        """Write requests to the disk; False: that isn't possible any more."""
+        if self._file is not None:
+            try:
+                self._file.write(ended)
+            except OSError as e:
+                self._keep_no_more(f"{e.filename or 'its folder'}: {e.strerror}")
+        return self._file is not None
+
+    def _keep_no_more(self, why: str) -> None:
+        self.close()
+        self._file = None
+        self._tell(NotKept(why))
+
+    def correct(self, correction: Correction) -> None:
+        """Note how this machine's clock stands to the head's."""
+        if self._file is not None:
+            try:
+                self._file.correct(correction)
+            except OSError as e:
+                self._keep_no_more(f"{e.filename or 'its folder'}: {e.strerror}")
+
+    def _count(self, ended: Sequence[Judged]) -> None:
+        for one in ended:
+            if one.role == "measured":
+                self._counts.add(one.record)
+            self._away = one.away and self._away is not False
+
+    def _count_down(self, one: Judged) -> None:
+        index = one.record.request_index
+        part = self._plan.part(index)
+        if one.role == "measured" and part.has_tail and self._crew is not None:
+            self._left[self._crew.owner(part, index // part.of)] -= 1
+
+    def lose(self, sender: int) -> None:
+        """Note that a sending process was lost: nobody sends what it had left."""
+        if self._left:
+            self._left[sender] = 0
+
+    def stand(self) -> None:
+        """Tell how much has ended that stays here."""
+        if self._stay and self._begun:
+            self._tell(Elsewhere(copy.deepcopy(self._counts), sum(self._left), self._away))
+            self._away = None
+
+    def close(self) -> None:
+        """No more come."""
+        if self._file is not None:
+            self._file.close()

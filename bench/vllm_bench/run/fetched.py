@@ -1,0 +1,171 @@
+"""What machines still keep of a folder's runs, fetched: the process that asked for it was killed.
+
+Or a machine was lost to it and lived on. A machine forgets a run once its rows are written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..crew.judged import Judged
+from ..crew.worker import RunError
+from ..machines.clocks.timeline import moved
+from ..machines.fleet import Machine
+from ..machines.kept.fetching import Fetching
+from ..machines.messages import Forget, FromDisk
+from ..records.beside.more_rows import MoreRows
+from ..records.request_record import RecordsError, count_rows
+from ..records.run_files import RUN_ID
+from ..records.run_info import RunInfo, read_run_info, write_run_info
+from ..records.safe_file import unlocked
+from ..records.text import printable
+
+MOST_NAMED = 3
+
+Say = Callable[[str], None]
+
+
+def fetch_kept(folder: Path, machines: Sequence[Machine], say: Say) -> None:
+    """Append to the runs of a folder what these machines keep of them.
+
+    Raises OSError where a file can't be written.
+    """
+    keeps = {run_id: None for machine in machines for run_id in machine.facts.runs_kept}
+    here = [run_id for run_id in keeps if _is_here(folder, run_id)]
+    for machine in machines:
+        _say_elsewhere(folder, machine, here, say)
+    for run_id in here:
+        rows = folder / f"{run_id}.csv"
+        with unlocked(rows) as free:
+            if not free:
+                say(f"note: {run_id} is still going on: what machines keep of it stays there")
+                continue
+            try:
+                _fetch(rows, [m for m in machines if run_id in m.facts.runs_kept], say)
+            except RecordsError as e:
+                say(f"note: {e}: what machines keep of it stays there")
+
+
+def _is_here(folder: Path, run_id: str) -> bool:
+    """Whether a run's rows lie in a folder; its name comes from another machine."""
+    if not RUN_ID.fullmatch(run_id) or "/" in run_id:
+        return False
+    return all(os.path.lexists(folder / f"{run_id}{end}") for end in (".csv", ".json"))
+
+
+def _say_elsewhere(folder: Path, machine: Machine, here: Sequence[str], say: Say) -> None:
+    other = [run_id for run_id in machine.facts.runs_kept if run_id not in here]
+    if other:
+        named = ", ".join([*other[:MOST_NAMED], *(["…"] if len(other) > MOST_NAMED else [])])
+        where = f"in {machine.facts.kept_in} there"
+        line = f"{machine.name} keeps rows of {len(other)} runs that aren't in {folder}, {where}"
+        say(printable(f"note: {line}: {named}", 500))
+
+
+def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
+    """Append what machines keep of one run, say it in its JSON, and let them forget it.
+
+    Raises RecordsError where its files can't be appended to, OSError.
+    """
+    info = read_run_info(rows.with_suffix(".json"))
+    found: Counter[str] = Counter()  # rows by the machine that sent them
+    done: list[tuple[Machine, set[str]]] = []
+    more = MoreRows(rows)
+    try:
+        for machine in machines:
+            fetching = Fetching(machine, rows.stem, lambda: False, lambda _: None)
+            sent_by: set[str] = set()
+            for batch in _batches(fetching, machine, say):
+                found[batch.machine] += more.write(_by_our_clock(batch))
+                sent_by.add(batch.machine)
+            if fetching.whole:
+                done.append((machine, sent_by))
+            for problem in fetching.problems:
+                say(printable(f"note: {machine.name}: {problem}", 500))
+    finally:
+        more.close()
+    write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows))
+    counts = ", ".join(f"{count} of {name}" for name, count in found.items())
+    say(f"note: {rows.stem}: fetched {found.total()} rows that it lacked ({counts})")
+    for machine, sent_by in done:
+        machine.order(Forget(rows.stem, tuple(sent_by)))
+
+
+def _batches(fetching: Fetching, machine: Machine, say: Say) -> Iterator[FromDisk]:
+    """Yield what comes; a machine that is lost meanwhile keeps what it has."""
+    try:
+        yield from fetching.batches()
+    except RunError as e:
+        machine.lose(str(e))
+        say(f"note: {machine.name} {e}: it keeps what it has")
+
+
+def _by_our_clock(batch: FromDisk) -> list[tuple[Any, Any, Any]]:
+    measured = [one for one in batch.ended if one.role == "measured"]
+    found = [_moved(one, batch) for one in measured]
+    return [(one.record, one.reads, one.answer) for one in found]
+
+
+def _moved(one: Judged, batch: FromDisk) -> Judged:
+    return moved(one, batch.correction.later_ns) if batch.correction else one
+
+
+def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:
+    """Return a run's JSON with what was fetched for it."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    counts = ", ".join(f"{count} rows from {name}" for name, count in found.items())
+    note = f"fetched after its end, at {at}: {counts or 'nothing'}"
+    entries = [_more(entry, found) for entry in info.client_health.get("machines", ())]
+    return dataclasses.replace(
+        info,
+        num_requests=max(info.num_requests, count_rows(rows)),  # by time: not known before
+        client_health={**info.client_health, **({"machines": entries} if entries else {})},
+        notes=[*info.notes, note],
+    )
+
+
+def _more(entry: dict[str, Any], found: Counter[str]) -> dict[str, Any]:
+    """Return what the JSON says of a machine, with the rows that have come of it."""
+    name = str(entry.get("machine"))
+    if name not in found:
+        return entry
+    more = {key: (entry.get(key) or 0) + found[name] for key in ("rows", "fetched")}
+    return {**entry, **(more if "rows" in entry else {"fetched": more["fetched"]})}
+
+
+def say_unasked(folder: Path, machines: Sequence[Machine], say: Say) -> None:
+    """Say which runs may have rows on machines that aren't here."""
+    asked = {machine.facts.host for machine in machines}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            info = read_run_info(path)
+        except RecordsError:
+            continue  # told where it matters
+        may_keep = _may_keep(info, path.with_suffix(".csv"))
+        unasked = [name for name, host in may_keep if host not in asked]
+        if unasked:
+            named = ", ".join(unasked)
+            line = f"{info.run_id}: {named} may keep rows of it, and wasn't asked: start it too"
+            say(printable(f"note: {line} (--senders), with --resume", 500))
+
+
+def _may_keep(info: RunInfo, rows: Path) -> Iterator[tuple[str, str | None]]:
+    """Yield the machines, and their hosts, from which rows may not have come."""
+    killed = info.status != "running" and info.clock_end is None and _began(info, rows)
+    for entry in info.client_health.get("machines", ()):
+        if entry.get("fetched") is None and (killed or entry.get("lost")):
+            yield str(entry.get("machine")), entry.get("host")
+
+
+def _began(info: RunInfo, rows: Path) -> bool:
+    """Whether requests may have been sent: of a run that failed its rows tell."""
+    try:
+        return info.status != "failed" or count_rows(rows) > 0
+    except RecordsError:
+        return False
