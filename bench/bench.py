@@ -31,6 +31,7 @@ is printed every ten seconds.
 Ctrl-C stops new requests and waits 5 s for those under way; a second one cuts them off. SIGTERM and
 SIGHUP do the same. Every row is kept, and --resume runs what is missing: a complete run with a
 success, the same plan and settings, on a server that reports the same of itself, is not repeated.
+What machines (--senders, --ray) still keep of runs that were killed is fetched before.
 Requests never go through a proxy (HTTP_PROXY): docs/LOAD.md. Keys (HF_TOKEN, and the one that
 api_key_env names) come from the environment or .env.
 
@@ -106,17 +107,18 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked
+    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
     scenarios = _chosen(args)
     if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
         raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
+    asked = Asked(**machines_of(args), workers=args.workers)
     if args.dry_run:
+        say_dry(asked, say)
         for scenario in scenarios:
             print(*_session(args, None).dry_run(scenario), "", sep="\n")
         return 0
-    asked = Asked(**machines_of(args), workers=args.workers)
     with fleet_asked(asked, say, args.wait_s) as fleet:
         return _run_all(args, _session(args, fleet), scenarios)
 

@@ -103,10 +103,11 @@ def _capacity(args: argparse.Namespace) -> int:
         f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
+    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
     if args.dry_run:
+        machines_asked.say_dry(machines, say)
         _print_plan(asked)
         return 0
-    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
     with machines_asked.fleet_asked(machines, say, args.wait_s) as fleet:
         session = _session(args, fleet)
         return _searched(args, Searching(asked=asked, session=session, say=say))

@@ -138,7 +138,7 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked
+    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
     from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
@@ -160,10 +160,12 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
+    machines = Asked(**machines_of(args))
     if args.dry_run:
+        say_dry(machines, say)
         return 0
     _check_commands(course, base)
-    with fleet_asked(Asked(**machines_of(args)), say, args.ready_s) as fleet:
+    with fleet_asked(machines, say, args.ready_s) as fleet:
         return _made(args, asked, course, base, fleet)
 
 

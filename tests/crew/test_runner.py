@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import time
+from array import array
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +18,15 @@ from hypothesis import strategies as st
 from vllm_bench.crew import ending, runner
 from vllm_bench.crew.health import WorkerHealth
 from vllm_bench.crew.inbox import Inbox
+from vllm_bench.crew.judged import Elsewhere
 from vllm_bench.crew.runner import _AwakeClock, _Run
 from vllm_bench.crew.started import Processes
 from vllm_bench.crew.worker import Worker
+from vllm_bench.live.counts import Counts
 from vllm_bench.live.progress import Progress
 from vllm_bench.plan.plan import Plan
 from vllm_bench.records.run_info import ClockPair
-from vllm_bench.send.outbox import Alive, Ready
+from vllm_bench.send.outbox import Alive, Measured, Ready
 from vllm_bench.send.tickets import Tickets
 
 from tests.plan.test_classes import plans
@@ -172,6 +175,57 @@ def test_after_everything_was_cut_off_nobody_waits_long_for_a_frozen_one(
 def test_one_that_hasnt_loaded_its_modules_yet_is_not_frozen(crew: Crew, clock: Clock) -> None:
     pass_time(crew, clock, 30.0)
     assert crew.killed == []
+
+
+def tell(crew: Crew, number: int, message: object) -> None:
+    crew.pipes[number][1].send(message)
+    crew.run._take_all(crew.workers[number])
+
+
+def test_workers_whose_rows_stay_are_counted_once_however_often_they_tell(crew: Crew) -> None:
+    for ended in (1, 3, 3):
+        tell(crew, 0, Elsewhere(Counts(ended=ended, good_tokens=20 * ended), 0, away=False))
+        tell(crew, 1, Elsewhere(Counts(ended=2 * ended), 0, away=None))
+    assert crew.run._progress.ended == 9
+    assert crew.run._progress.good_tokens == 60
+
+
+@pytest.mark.parametrize("last", [Elsewhere(Counts(ended=9), 0, away=False), Measured()])
+def test_an_open_loop_ends_by_the_counts_of_those_whose_rows_stay(
+    clock: Clock, last: object
+) -> None:
+    plan = made_plan(9, times_s=array("d", range(9)), request_rates=[1.0], concurrencies=[])
+    crew = Crew(2, plan)
+    try:
+        crew.run.begin(ClockPair(wall_s=0.0, monotonic_ns=0), {})
+        tell(crew, 0, Elsewhere(Counts(ended=3), 1, away=False))
+        tell(crew, 1, Elsewhere(Counts(ended=4), 0, away=False))
+        assert not crew.orders[0][0].poll(0)
+        tell(crew, 0, last)
+        assert [orders[0].recv() for orders in crew.orders] == ["drain", "drain"]
+    finally:
+        crew.close()
+
+
+def test_a_server_that_is_away_is_told_by_counts_too(crew: Crew, clock: Clock) -> None:
+    ending = crew.run._ending
+    ending.begin()
+    tell(crew, 0, Elsewhere(Counts(ended=1), 0, away=True))
+    clock.s += 30
+    tell(crew, 0, Elsewhere(Counts(ended=1), 0, away=None))
+    ending.if_gone(20.0, "refused")
+    assert ending.why is not None
+
+
+def test_a_server_that_answered_in_between_isnt_away(crew: Crew, clock: Clock) -> None:
+    ending = crew.run._ending
+    ending.begin()
+    for away in (True, False, True):
+        clock.s += 15
+        tell(crew, 0, Elsewhere(Counts(), 0, away=away))
+    clock.s += 15
+    ending.if_gone(20.0, "refused")
+    assert ending.why is None
 
 
 def test_the_clock_counts_what_it_sees(clock: Clock) -> None:

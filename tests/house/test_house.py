@@ -190,6 +190,7 @@ MAY = {
     "yaml": {"yaml_file"},
     "rich": {"screen", "terminal"},
     "argparse": set(),
+    "ray": {"by_ray"},  # an extra, in a process of its own
 }
 
 

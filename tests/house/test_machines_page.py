@@ -23,7 +23,8 @@ MANIFESTS = {p.name: list(yaml.safe_load_all(p.read_text())) for p in EXAMPLES.g
 SCRIPTS = {p.name: p.read_text() for p in EXAMPLES.glob("*.sh")}
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
 OURS = re.compile(r"(?:^|/)bench/([a-z_]+)\.py$")
-# A variable of Slurm's or of the caller's, as it could be.
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+# What a caller gives, as it could be.
 VALUES = {'"$@"': "--name short_chat", "$PWD": "here"}
 KUBERAY = {  # the fields of version 1.7's definition of a RayJob, but for the pods' own
     "spec": {
@@ -130,7 +131,23 @@ def test_a_command_with_a_flag_that_isnt_there_would_be_found(
         importlib.import_module(script)._parse()
 
 
-@pytest.mark.process  # importing Ray may
+@pytest.mark.process
+def test_every_flag_in_the_pages_text_exists() -> None:
+    prose = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
+    named = {flag for code in re.findall(r"`[^`]*`", prose) for flag in re.findall(FLAG, code)}
+    known = {"--network"}  # Docker's
+    for script in ("bench", "sender"):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "bench" / f"{script}.py"), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        known |= set(re.findall(FLAG, done.stdout))
+    assert named <= known
+
+
+@pytest.mark.process
 def test_every_flag_of_ray_start_exists() -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("no Ray here (make install-ray)")

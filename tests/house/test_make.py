@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VERBS = {
     "help",
     "install",
+    "install-ray",
     "init-env",
     "server",
     "server-cpu",
@@ -82,7 +83,8 @@ class Clone:
         self.calls_path = folder / "calls"
         (self.root / "tools").mkdir(parents=True)
         self.bin.mkdir()
-        for name in ("Makefile", "requirements.txt", "requirements-dev.txt", ".env.example"):
+        needed = [f"requirements{kind}.txt" for kind in ("", "-dev", "-ray")]
+        for name in ("Makefile", *needed, ".env.example"):
             shutil.copy(ROOT / name, self.root / name)
         for name in ("environment.sh", "init_env.sh"):
             shutil.copy(ROOT / "tools" / name, self.root / "tools" / name)
@@ -164,6 +166,16 @@ def test_install_makes_an_environment_once_and_then_leaves_it_alone(clone: Clone
 def test_the_interpreter_alone_is_printed(clone: Clone) -> None:
     done = clone.environment()
     assert done.stdout == f"{clone.root}/.venv/bin/python\n"
+
+
+def test_ray_is_an_extra_that_leaves_the_others_up_to_date(clone: Clone) -> None:
+    clone.environment("run")
+    clone.calls("pip install")
+    assert clone.run("make", "install-ray").returncode == 0
+    assert any("-r requirements-ray.txt" in c for c in clone.calls("pip install"))
+    assert clone.run("make", "install").returncode == 0
+    assert clone.run("make", "install-ray").returncode == 0
+    assert not clone.calls("pip install")
 
 
 def test_changed_requirements_are_installed(clone: Clone) -> None:

@@ -98,6 +98,7 @@ def test_the_jobs_commands_meet_by_the_key_of_the_secret(server: list[str], tmp_
         command[-1]
         .replace("vllm-bench-head:7799", told.split()[-1])
         .replace("/key/key", str(tmp_path / "key"))
+        .replace("/kept/rows", str(tmp_path / "kept"))
         .replace("python", sys.executable)
     )
     senders = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]

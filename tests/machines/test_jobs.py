@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
+from vllm_bench.records.same_run import RunKey
 from vllm_bench.search.kept import read_search
 from vllm_bench.simulator import simulator
 
@@ -78,10 +79,9 @@ def names_of(info: RunInfo) -> list[str]:
 
 LOADS: dict[str, dict[str, Any]] = {
     "streams": {"concurrencies": [5], "num_requests": 43, "warmup_requests": 3},
-    "talks": {"concurrencies": [4], "num_requests": 24, "conversations": {"turns": 3}},
-    "clock": {"request_rates": [60], "num_requests": 45, "max_in_flight": 7},
-    "one": {"concurrencies": [1], "duration_s": 0.6},  # of one stream a machine has nothing
-    "timed": {"concurrencies": [4], "duration_s": 0.6},
+    "talks": {"concurrencies": [4], "duration_s": 0.5, "conversations": {"turns": 3}},
+    "clock": {"request_rates": [90], "num_requests": 45, "max_in_flight": 7},
+    "one": {"concurrencies": [1], "duration_s": 0.3},  # of one stream a machine has nothing
 }
 
 
@@ -90,20 +90,22 @@ def test_two_machines_ask_a_server_what_one_asks(tmp_path: Path, tiny: TinyVllm)
     usual = json.loads(scenarios.read_text())["scenarios"]["one"]
     loads = {name: {**usual, **load} for name, load in LOADS.items()}
     scenarios.write_text(json.dumps({"scenarios": loads}))
-    by_number = ("--name", "streams", "--name", "talks")
-    alone = bench(tmp_path, scenarios, "--plain", *by_number)
+    alone = bench(tmp_path, scenarios, "--plain", "--name", "streams")
     by_one = sent(tiny)
     ones = {info.scenario["name"]: info for info in infos(tmp_path / "results")}
     together = bench(tmp_path, scenarios, "--workers", "2", *TWO)
     assert {alone.returncode, together.returncode} <= {0, 4}, together.stderr
     assert together.stderr.count("waiting for 2 machines") == 1
+    assert "1 stream: fewer than machines" in together.stderr
     twos = infos(tmp_path / "results")[len(ones) :]
     assert [info.scenario["name"] for info in twos] == list(LOADS)
     assert Counter(by_one) <= Counter(sent(tiny))
     for two in twos:
         _check(two, tmp_path / "results")
         if two.scenario["name"] in ones:
-            assert two.plan["sha256"] == ones[two.scenario["name"]].plan["sha256"]
+            one = ones[two.scenario["name"]]
+            assert two.plan["sha256"] == one.plan["sha256"]
+            assert RunKey.of(two) == RunKey.of(one)  # what --resume asks for
 
 
 def _check(info: RunInfo, folder: Path) -> None:
@@ -125,6 +127,21 @@ def _check(info: RunInfo, folder: Path) -> None:
         uses = rows["prompt_id"].value_counts()
         assert (info.prompts["distinct"], info.prompts["max_uses"]) == (len(uses), uses.max())
     assert sum(sender["streams"] for sender in info.client_health["workers"]) >= streams
+
+
+@pytest.mark.parametrize("script", ["bench.py", "capacity.py"])
+def test_a_dry_run_starts_no_machine_and_refuses_what_a_run_refuses(
+    tmp_path: Path, script: str
+) -> None:
+    load = {"slo": {"ttft_ms": {"p90": 9}}, "concurrencies": [2], "num_requests": 9}
+    scenarios = tiny_scenario(tmp_path, "http://127.0.0.1:9/v1", **load)
+    words = ("--scenarios", scenarios, "--results-dir", tmp_path / "results", "--dry-run")
+    words = (*words, *(("--of", "concurrency") if script == "capacity.py" else ()))
+    done = run(tmp_path, script, *words, "--senders", "false", "--machines", "3")
+    assert (done.returncode, "3 machines" in done.stderr) == (0, True), done.stderr
+    refused = run(tmp_path, script, *words, "--machines", "3")
+    assert refused.returncode == 2
+    assert "--key-file" in refused.stderr
 
 
 def test_a_search_ends_a_run_over_machines_early(tmp_path: Path, base_url: str) -> None:

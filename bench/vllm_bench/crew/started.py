@@ -147,7 +147,7 @@ class Processes:
         return iter(())
 
     def notes(self) -> Sequence[str]:
-        """Return nothing: what was lost is told otherwise."""
+        """Return nothing: it is all known."""
         return ()
 
     def facts(self) -> dict[str, Any]:

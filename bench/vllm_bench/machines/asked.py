@@ -72,6 +72,14 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             engine.stop()
 
 
+def say_dry(asked: Asked, say: Callable[[str], None]) -> None:
+    """Say what a dry run knows of the machines, which it doesn't start. Raises UsageError."""
+    if _engine(asked) is not None:
+        count = asked.machines or len(asked.senders)
+        many = some_machines(count) if count else "machines of a cluster"
+        say(f"sent from {many}, each its part by its cores: a dry run starts none")
+
+
 def _engine(asked: Asked) -> Engine | None:
     """Return what starts the machines; None: nothing asks for any. Raises UsageError."""
     if asked.senders and asked.ray:

@@ -120,9 +120,10 @@ class Fleet:
         self._unfetched: dict[str, set[str]] = {}  # by run: machines that keep rows of it
         self._pings = Pings([machine.clock for machine in machines])
 
-    def check(self, plan: Plan) -> None:
-        """Look whether these machines can send a plan. Raises UsageError."""
-        self._dealt(plan)
+    def idle(self, plan: Plan) -> list[str]:
+        """Return which machines have nothing to send of a plan: its streams are fewer than they."""
+        dealt = self._dealt(plan)
+        return [str(m.machine) for m in dealt if not any(part.own.places for part in m.drawn)]
 
     @property
     def missed(self) -> bool:
@@ -191,7 +192,6 @@ class _Post:
     over: bool = True  # from Idle on; and before it was given its part
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
-    troubles: list[str] = field(default_factory=list)
     server_is_here: bool | None = None  # None: it hasn't said
     lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
 
@@ -248,10 +248,14 @@ class MachineCrew:
         return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
-        """Give a machine its part. Raises RunError: it doesn't take it."""
+        """Give a machine its part.
+
+        Raises RunError: it doesn't take it; OSError: a file that travels with it can't be read.
+        """
         post = self._post(worker)
+        order = Serve(as_told(post.plan), workers, post.stays)
         try:
-            worker.orders.send(Serve(as_told(post.plan), workers, post.stays))
+            worker.orders.send(order)
             post.over = False
         except OSError as e:
             how = self.lose(worker, "didn't take its part of the load")
@@ -267,6 +271,12 @@ class MachineCrew:
             return None
         reach = sum(not c.problem or c.connected > 0 for _, c in told)
         return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
+
+    def notes(self) -> Sequence[str]:
+        """Return what machines have said that people should know."""
+        left = ", ".join(sorted(self.unfetched()))
+        stay = f"{left} may keep rows of this run: --resume with the same machines fetches them"
+        return (*self._notes, *((stay,) if left else ()))
 
     def lose(self, worker: Worker, how: str) -> str:
         """Give a machine up; return how it was lost, as far as it could say."""
@@ -300,7 +310,7 @@ class MachineCrew:
             for sender in worker.senders:  # of a part that broke, and had no last word
                 sender.lost = sender.lost or not sender.ended
         elif isinstance(message, NotKept):
-            post.troubles.append(f"{post.machine.name} keeps no rows: {message.text}")
+            self._notes.append(f"{worker.name} keeps no rows: {message.text}")
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
         """Yield the rows that stayed on the machines, one machine after the other."""
@@ -318,18 +328,8 @@ class MachineCrew:
                 self.lose(post.worker, str(e))
                 post.worker.lose()
                 yield post.worker, ()
-            post.troubles += fetching.problems
+            self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
             post.stays = not fetching.whole
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what machines have said that people should know, and what stayed with them."""
-        left = sorted(self.unfetched())
-        stay = f"rows stay on {', '.join(left)}: --resume fetches them, once it is there"
-        return (
-            *self._notes,
-            *(text for post in self._posts for text in post.troubles),
-            *((stay,) if left else ()),
-        )
 
     def unfetched(self) -> set[str]:
         """Return the machines that still keep rows of this run."""

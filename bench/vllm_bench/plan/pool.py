@@ -7,7 +7,6 @@ as they need, since every sending process gets them.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, overload
@@ -101,12 +100,6 @@ class Pool(Sequence[Piece]):
         if isinstance(at, slice):
             return Pool(self.pieces, self.order[at])
         return self.pieces[self.order[at]]
-
-    @property
-    def max_tokens(self) -> int:
-        """The tokens asked for in one round, at most."""
-        sent = Counter(self.order)
-        return sum(self.pieces[place].max_tokens * times for place, times in sent.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
                 say(printable(f"note: {machine.name}: {problem}", 500))
     finally:
         more.close()
-    write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows, machines))
+    write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows))
     counts = ", ".join(f"{count} of {name}" for name, count in found.items())
     say(f"note: {rows.stem}: fetched {found.total()} rows that it lacked ({counts})")
     for machine, sent_by in done:
@@ -116,25 +116,27 @@ def _moved(one: Judged, batch: FromDisk) -> Judged:
     return moved(one, batch.correction.later_ns) if batch.correction else one
 
 
-def _with_fetched(
-    info: RunInfo, found: Counter[str], rows: Path, machines: Sequence[Machine]
-) -> RunInfo:
+def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:
     """Return a run's JSON with what was fetched for it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     counts = ", ".join(f"{count} rows from {name}" for name, count in found.items())
     note = f"fetched after its end, at {at}: {counts or 'nothing'}"
-    entries = [
-        {**entry, "fetched": (entry.get("fetched") or 0) + found[entry["machine"]]}
-        if entry.get("machine") in found
-        else entry
-        for entry in info.client_health.get("machines", ())
-    ]
+    entries = [_more(entry, found) for entry in info.client_health.get("machines", ())]
     return dataclasses.replace(
         info,
         num_requests=max(info.num_requests, count_rows(rows)),  # by time: not known before
         client_health={**info.client_health, **({"machines": entries} if entries else {})},
         notes=[*info.notes, note],
     )
+
+
+def _more(entry: dict[str, Any], found: Counter[str]) -> dict[str, Any]:
+    """Return what the JSON says of a machine, with the rows that have come of it."""
+    name = str(entry.get("machine"))
+    if name not in found:
+        return entry
+    more = {key: (entry.get(key) or 0) + found[name] for key in ("rows", "fetched")}
+    return {**entry, **(more if "rows" in entry else {"fetched": more["fetched"]})}
 
 
 def say_unasked(folder: Path, machines: Sequence[Machine], say: Say) -> None:

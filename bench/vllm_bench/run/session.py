@@ -120,8 +120,7 @@ class Session:
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
             complete = self._complete(jobs)
-            missing = [p for (_, p), rows in zip(wanted, complete, strict=True) if rows is None]
-            self._check_machines(missing)
+            self._say_idle([p for (_, p), r in zip(wanted, complete, strict=True) if r is None])
             ids = self._sessions(jobs, complete)
             for number, ((job, plan), rows) in enumerate(zip(wanted, complete, strict=True), 1):
                 if rows is not None:
@@ -129,7 +128,8 @@ class Session:
                     yield rows, "complete"
                     continue
                 self.interrupts.check()
-                self._check_machines()
+                if self.fleet:
+                    self.fleet.check_there()  # before the run's files are made
                 named = self._named(plan)
                 try:
                     own = dataclasses.replace(self, _id=ids[plan.scenario.name])
@@ -144,15 +144,14 @@ class Session:
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
 
-    def _check_machines(self, plans: Sequence[Plan] = ()) -> None:
-        """Look, before any file is made, whether machines are there and can send these plans.
-
-        Raises RunError, UsageError.
-        """
-        if self.fleet is not None:
-            self.fleet.check_there()
-            for plan in plans:
-                self.fleet.check(plan)
+    def _say_idle(self, plans: Sequence[Plan]) -> None:
+        """Say which machines have nothing to send of some of these."""
+        if self.fleet is None:
+            return
+        for plan in plans:
+            if idle := self.fleet.idle(plan):
+                load = f"{plan.scenario.name}, {plan.words}"
+                self._say_once(f"{load}: fewer than machines: {', '.join(idle)} send nothing")
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))

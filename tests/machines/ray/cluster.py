@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
 from ray.cluster_utils import Cluster
 from vllm_bench.machines.engines.orphans import adopt_orphans, end_descendants
 
-NODES = 3
+NODE = {
+    "node_ip_address": "127.0.0.1",
+    "num_cpus": 0,
+    "object_store_memory": 80 << 20,
+    "include_log_monitor": False,
+}
 
 
 def main() -> None:
     adopt_orphans()
     said = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    node = {
-        "node_ip_address": "127.0.0.1",
-        "num_cpus": 0,
-        "object_store_memory": 80 << 20,
-        "include_log_monitor": False,
-    }
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    for _ in range(NODES if "bare" not in sys.argv else 0):
-        cluster.add_node(wait=False, **node, resources={"sender": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    for _ in range(0 if "bare" in sys.argv else 3):
+        cluster.add_node(wait=False, **NODE, resources={"sender": 1})
     cluster.wait_for_nodes(60)
     print(cluster.address, file=said, flush=True)
     sys.stdin.read()

@@ -101,6 +101,27 @@ def test_several_late_machines_are_one_finding(tmp_path):
     assert "2 others" in of_ttft[0].figures
 
 
+def test_where_all_machines_are_late_none_is_named(tmp_path):
+    late = {name: {**OWN_CLOCK, "lag_p99_ms": 60.0} for name in TEN}
+    lag = {"ticks": 10_000, "p99": 60.0, "max": 80.0}
+    facts = ten(tmp_path, senders=late, loop_lag_ms=lag, **OWN_CLOCK)
+    assert families_of(facts, "loop_lag") == {"TTFT": INVALID, "gaps": INVALID, "pace": SUSPECT}
+    assert "node" not in finding_of(facts, "loop_lag").figures
+
+
+@pytest.mark.parametrize(("behind", "named"), [({4}, True), (set(range(10)), False)])
+def test_a_proxy_before_one_machine_is_told_from_one_before_the_server(tmp_path, behind, named):
+    records = [
+        made_record(i, concurrency=10, token_reads=1 if i % 10 in behind else 20)
+        for i in range(400)
+    ]
+    facts = ten(tmp_path, records=records)
+    found = finding_of(facts, "buffered")
+    assert found is not None
+    assert found.severity == INVALID
+    assert ("node-4" in found.figures) == named
+
+
 # ---- the load ----
 
 

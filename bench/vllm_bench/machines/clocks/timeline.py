@@ -85,8 +85,9 @@ class Timeline:
         self._corrected_s = now_s
         since_ns = time.perf_counter_ns() - self._start_ns
         shift_ns = self._shift_ns(0)
-        gained_ns = shift_ns - self._shift_ns(since_ns) if since_ns > 0 else 0
-        return Correction(-shift_ns, gained_ns / since_ns)
+        if since_ns < CORRECT_S * NS_PER_S:  # two pings so close tell no drift
+            return Correction(-shift_ns)
+        return Correction(-shift_ns, (shift_ns - self._shift_ns(since_ns)) / since_ns)
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine's clock."""

@@ -67,19 +67,22 @@ def _without_plays(part: Part, places: Sequence[int]) -> Part:
         uses = dataclasses.replace(
             uses, before=only(uses.before, places), a_round=only(uses.a_round, places)
         )
-    grouped = part.grouped and _grouped(part.grouped, part, places)
-    return dataclasses.replace(part, possible=known, known_uses=uses, grouped=grouped)
+    found = dataclasses.replace(part, possible=known, known_uses=uses)
+    return found if part.grouped is None else _in_groups(found, part.grouped, places)
 
 
-def _grouped(grouped: Grouped, part: Part, places: Sequence[int]) -> Grouped:
-    """Return what of groups decides the words of prompts; the warm-up is the part's."""
-    return dataclasses.replace(
+def _in_groups(part: Part, grouped: Grouped, places: Sequence[int]) -> Part:
+    """Return a part with what of its groups decides the words of prompts; the rest is its own."""
+    assert isinstance(part.possible, Possible)
+    less = dataclasses.replace(
         grouped,
         prompts=part.prompts,
         unmeasured=(),
         primers=Held(len(grouped.primers), (), ()),
         own=only(grouped.own, places),
+        possible=part.possible,
     )
+    return dataclasses.replace(part, grouped=less)
 
 
 def _places(part: Part) -> Sequence[int]:

@@ -11,7 +11,7 @@ from ...records.text import printable
 from ..finding import Check, Family, Found, Severity, found_by
 
 # What these find wrong with one machine is wrong with the figures of its users.
-OWN = ("send_lag", "stamp_error", "loop_lag", "client_cpu", "merged_reads")
+OWN = ("send_lag", "stamp_error", "loop_lag", "client_cpu", "merged_reads", "buffered")
 # These are of the load as the server sees it: of a machine they tell who is to blame.
 BLAMED = ("errors", "turned_away", "rate_shortfall")
 MORE = 1.5  # times the share of all: that much worse is one machine's doing, not everybody's
@@ -21,10 +21,13 @@ _Of = dict[tuple[str, Family], list[tuple[str, Found]]]  # by code and family: (
 def by_machine(whole: Sequence[Found], checks: Sequence[Check], facts: Facts) -> list[Found]:
     """Return what was found of a run with what is found of its machines, the worst of each named.
 
-    Of equally serious findings under one code that of the machine stays, which names it.
+    Of equally serious findings under one code that of the machine stays, which names it; that of
+    the run does where over half of the machines have it.
     """
-    of_each = _of_each(checks, facts)
-    found = [_with_machine(one, of_each.pop((one.check.code, one.about), [])) for one in whole]
+    of_each, half = _of_each(checks, facts), len(facts.machines) / 2
+    found = [
+        _with_machine(one, of_each.pop((one.check.code, one.about), []), half) for one in whole
+    ]
     alone = [told for key, of in of_each.items() if (told := _alone(key[0], of))]
     return [*found, *alone]
 
@@ -39,13 +42,14 @@ def _of_each(checks: Sequence[Check], facts: Facts) -> _Of:
     return found
 
 
-def _with_machine(one: Found, of_each: Sequence[tuple[str, Found]]) -> Found:
+def _with_machine(one: Found, of_each: Sequence[tuple[str, Found]], half: float) -> Found:
     """Return a run's finding with the machine that is to blame for it, if one is."""
     if not of_each:
         return one
     name, worst = _worst(of_each)
     if one.check.code in OWN:
-        return _named(of_each) if worst.severity >= one.severity else one
+        few = sum(found.severity >= one.severity for _, found in of_each) <= half
+        return _named(of_each) if worst.severity >= one.severity + (not few) else one
     if worst.doubt.value <= MORE * one.doubt.value:
         return one
     figures = f"{one.doubt.figures}; the most on {_shown(name)}: {worst.doubt.figures}"

@@ -1,0 +1,150 @@
+"""One load over three nodes of Ray: the same run as one machine's, in all but who sent what."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from vllm_bench.records.run_info import read_run_info
+
+from tests.machines.ray.placing import Place
+from tests.sim.simulated import Simulated, read_counters
+from tests.support.frames import read_frame
+from tests.support.running import command, environment, write_prompts
+
+pytestmark = pytest.mark.process
+
+STREAMS, REQUESTS, NODES = 7, 60, 3
+LOADS: dict[str, dict[str, Any]] = {
+    "closed": {"concurrencies": [STREAMS], "num_requests": REQUESTS},
+    "open": {"request_rates": [20], "num_requests": REQUESTS},
+}
+
+
+@dataclass
+class Done:
+    """What bench.py left, and what the server counted."""
+
+    folder: Path
+    code: int
+    out: str
+    err: str
+    counted: float  # tokens
+
+    def rows(self, load: str) -> pd.DataFrame:
+        (path,) = (self.folder / "results").glob(f"{load}-*.csv")
+        return read_frame(path)
+
+    def info(self, load: str) -> Any:
+        (path,) = (self.folder / "results").glob(f"{load}-*.json")
+        return read_run_info(path)
+
+
+@contextmanager
+def begun(
+    folder: Path, *words: str, **env: str
+) -> Iterator[tuple[subprocess.Popen[str], Any, float]]:
+    folder.mkdir()
+    with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5") as server:
+        common = {
+            "base_url": f"{server.url}/v1",
+            "model": "simulated",
+            "max_new_tokens": 8,
+            "warmup_requests": 0,
+            "dataset": f"file:{write_prompts(folder)}",
+        }
+        scenarios = folder / "scenarios.yaml"
+        loads = {name: {**common, **load} for name, load in LOADS.items()}
+        scenarios.write_text(json.dumps({"scenarios": loads}))
+        before = tokens(server)  # it says that it has served for long
+        with subprocess.Popen(
+            command(folder, scenarios, "--plain", *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(folder, **env),
+        ) as process:
+            yield process, server, before
+
+
+def tokens(server: Any) -> float:
+    return read_counters(server.client.get("/metrics").text)["vllm:generation_tokens_total"]
+
+
+def ended(folder: Path, process: subprocess.Popen[str], server: Any, before: float) -> Done:
+    out, err = process.communicate(timeout=120)
+    return Done(folder, process.returncode, out, err, tokens(server) - before)
+
+
+@pytest.fixture(scope="module")
+def both(somebodys: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Done]:
+    """The same loads by Ray and by this machine alone, side by side, each on its own server."""
+    folder = tmp_path_factory.mktemp("runs")
+    ray = begun(folder / "ray", "--ray", somebodys.address, **somebodys.environ)
+    with ray as first, begun(folder / "alone") as second:
+        return ended(folder / "ray", *first), ended(folder / "alone", *second)
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_it_is_the_plan_of_one_machine_sent_once(both: tuple[Done, Done], load: str) -> None:
+    ray, alone = both
+    assert ray.code in (0, 4), ray.err  # a busy machine spoils a run by right
+    rows = ray.rows(load)
+    assert sorted(rows["request_index"]) == list(range(REQUESTS))
+    assert rows["error_kind"].isna().all()
+    assert ray.info(load).plan["sha256"] == alone.info(load).plan["sha256"]
+    same = alone.rows(load).sort_values("request_index")["prompt_id"].to_list()
+    assert rows.sort_values("request_index")["prompt_id"].to_list() == same
+
+
+def test_request_i_belongs_to_the_machine_of_stream_i(both: tuple[Done, Done]) -> None:
+    rows = both[0].rows("closed")
+    names = sorted(set(rows["machine"]))
+    assert len(names) == NODES
+    owners = [names[index % STREAMS % NODES] for index in rows["request_index"]]
+    assert rows["machine"].to_list() == owners
+    for _, own in rows.groupby("machine"):  # one order inside each
+        assert own.sort_values("t_sent_s")["request_index"].is_monotonic_increasing
+
+
+def test_an_open_load_is_dealt_by_index(both: tuple[Done, Done]) -> None:
+    rows = both[0].rows("open")
+    names = sorted(set(rows["machine"]))
+    assert rows["machine"].to_list() == [names[i % NODES] for i in rows["request_index"]]
+    assert rows["t_scheduled_s"].is_monotonic_increasing or len(rows) == REQUESTS
+
+
+def test_the_server_counted_what_the_rows_say(both: tuple[Done, Done]) -> None:
+    for done in both:
+        assert done.counted == sum(done.rows(load)["completion_tokens"].sum() for load in LOADS)
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_each_node_is_told_and_runs_at_full_priority(both: tuple[Done, Done], load: str) -> None:
+    machines = both[0].info(load).client_health["machines"]
+    assert len(machines) == NODES
+    assert [m["lost"] for m in machines] == [None] * NODES
+    assert [m["nice"] for m in machines] == [0] * NODES  # Ray's own cluster has 15
+    assert sum(m["rows"] for m in machines) == REQUESTS
+
+
+def test_ray_says_nothing_on_our_screen(both: tuple[Done, Done]) -> None:
+    ray, alone = both
+    own = said(ray) - said(alone)
+    assert len(own) == 2, own  # who is waited for, and who came
+    shown = (ray.out + ray.err).replace(str(ray.folder), "").lower()
+    assert "ray" not in shown
+
+
+def said(done: Done) -> set[str]:
+    """Return the lines that aren't of one run, without what differs from run to run."""
+    lines = (re.sub(r"[\d.]+\S*|file:\S*", "#", line) for line in done.err.splitlines())
+    return {line for line in lines if not line.startswith("  ")}
