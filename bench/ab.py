@@ -96,7 +96,8 @@ def _ab(args: argparse.Namespace) -> int:
     how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     scenario = _scenario(args)
     servers = _servers(args, scenario)
-    with fleet_asked(Asked(**machines_of(args)), say, args.wait_s) as fleet:
+    machines = Asked(**machines_of(args, scenario))
+    with fleet_asked(machines, say, args.wait_s) as fleet:
         return _compare(args, _means(args, scenario, servers, fleet), how)
 
 

@@ -113,7 +113,7 @@ def _bench(args: argparse.Namespace) -> int:
     scenarios = _chosen(args)
     if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
         raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
-    asked = Asked(**machines_of(args), workers=args.workers)
+    asked = Asked(**machines_of(args, *scenarios), workers=args.workers)
     if args.dry_run:
         say_dry(asked, say)
         for scenario in scenarios:

@@ -103,7 +103,7 @@ def _capacity(args: argparse.Namespace) -> int:
         f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
-    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
+    machines = machines_asked.Asked(**machines_of(args, scenario), workers=args.workers)
     if args.dry_run:
         machines_asked.say_dry(machines, say)
         _print_plan(asked)

@@ -160,7 +160,7 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
-    machines = Asked(**machines_of(args))
+    machines = Asked(**machines_of(args, scenario))
     if args.dry_run:
         say_dry(machines, say)
         return 0

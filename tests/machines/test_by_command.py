@@ -27,7 +27,7 @@ def script(text: str) -> str:
 @pytest.mark.parametrize("text", ["", "  ", "a 'b"])
 def test_what_is_no_command_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError, match="--senders"):
-        ByCommand([text])
+        ByCommand([text], os.environ)
 
 
 @pytest.mark.process
@@ -36,7 +36,7 @@ def test_each_gets_the_address_its_number_and_the_key(tmp_path: Path) -> None:
         "import sys, pathlib; where, of, number = sys.argv[2].rpartition('/');"
         "pathlib.Path(sys.argv[1], number).write_bytes(where.encode() + sys.stdin.buffer.read())"
     )
-    engine = ByCommand([f"{told} {tmp_path}"] * 2)
+    engine = ByCommand([f"{told} {tmp_path}"] * 2, os.environ)
     assert engine.attach().count == 2
     engine.start(AT, KEY)
     engine.stop()
@@ -45,7 +45,7 @@ def test_each_gets_the_address_its_number_and_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_one_that_is_missing_is_told() -> None:
-    engine = ByCommand(["no-such-command-here"])
+    engine = ByCommand(["no-such-command-here"], os.environ)
     with pytest.raises(MachinesError, match="no-such-command-here"):
         engine.start(AT, KEY)
     engine.stop()
@@ -54,7 +54,7 @@ def test_one_that_is_missing_is_told() -> None:
 @pytest.mark.process
 def test_its_last_words_are_told_safely() -> None:
     words = r"print('first'); print('\x1b[31m' + 'x' * 5000, file=sys.stderr); sys.exit(7)"
-    engine = ByCommand([script(f"import sys; {words}")])
+    engine = ByCommand([script(f"import sys; {words}")], os.environ)
     engine.start(AT, KEY)
     said = wait_until(lambda: (found := engine.ended()) and "xxx" in found and found)
     assert "exit code 7" in said
@@ -74,7 +74,7 @@ def test_nothing_is_left_of_one_that_hears_no_signal(
         "import os, pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = os.fork(); pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(1000)"
     )
-    engine = ByCommand([f"{script(deaf)} {tmp_path}"])
+    engine = ByCommand([f"{script(deaf)} {tmp_path}"], os.environ)
     engine.start(AT, KEY)
     pids = wait_until(
         lambda: len(found := [int(one.name) for one in tmp_path.iterdir()]) == 2 and found

@@ -85,7 +85,7 @@ def _engine(asked: Asked) -> Engine | None:
     if asked.senders and asked.ray:
         raise UsageError("--senders and --ray: one of both starts the machines")
     if asked.senders:
-        return ByCommand(asked.senders)
+        return ByCommand(asked.senders, asked.environ)
     if asked.ray:
         return ByRay(asked.ray, asked.machines, asked.environ)
     if asked.machines:
