@@ -7,13 +7,14 @@ Ray is in here alone, so the tests themselves need no filter for its warnings.
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
 from ray.cluster_utils import Cluster
-from vllm_bench.machines.engines.orphans import adopt_orphans, end_descendants
+from vllm_bench.machines.engines.orphans import adopt_orphans, end_descendants, take_note
 
 NODE = {
     "node_ip_address": "127.0.0.1",
@@ -28,11 +29,12 @@ def main() -> None:
     said = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    for _ in range(0 if "bare" in sys.argv else 3):
+    for _ in range(3):
         cluster.add_node(wait=False, **NODE, resources={"sender": 1})
     cluster.wait_for_nodes(60)
     print(cluster.address, file=said, flush=True)
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        take_note()
     end_descendants(10)
     os._exit(0)
 

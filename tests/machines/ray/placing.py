@@ -34,7 +34,7 @@ class Place:
 
 
 @contextmanager
-def cluster(*words: str) -> Iterator[Place]:
+def cluster() -> Iterator[Place]:
     """Somebody's cluster, which doesn't see this checkout's folder as its own."""
     with TemporaryDirectory(prefix="vbt-", dir="/tmp") as folder:
         home = Path(folder)
@@ -47,7 +47,7 @@ def cluster(*words: str) -> Iterator[Place]:
             "RAY_AUTH_TOKEN": TOKEN,
         }
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(CLUSTER), *words],
+            [sys.executable, "-W", "ignore", str(CLUSTER)],
             cwd=folder,
             env={**os.environ, **environ, **NODES},
             stdin=subprocess.PIPE,

@@ -34,7 +34,7 @@ from ...interrupts import set_handlers
 from ...records.text import printable
 from .at_node import SENDER, Overseer
 from .engine import MachinesError
-from .orphans import adopt_orphans, end_descendants
+from .orphans import adopt_orphans, end_descendants, take_note
 
 RESOURCE = "sender"
 # Of what a sender imports, in the end; a node has them already, Ray brings only our own code.
@@ -227,6 +227,7 @@ def _watch(overseers: Mapping[Any, str], ears: Ears, tell: Tell) -> None:
 
     actors, left = list(overseers), dict[Any, str]()
     while (line := ears.next(0 if left else LOOK_S)) is not None:
+        take_note()
         if len(line) == 2:
             for number, (actor, name) in enumerate(overseers.items()):
                 left[actor.serve.remote(f"{line[0]}/{number}", bytes.fromhex(line[1]))] = name

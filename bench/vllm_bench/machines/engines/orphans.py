@@ -24,6 +24,13 @@ def adopt_orphans() -> None:
         prctl(ADOPT, 1, 0, 0, 0)
 
 
+def take_note() -> None:
+    """Take note of children that have ended: a dead raylet keeps its actors until somebody does."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def end_descendants(limit_s: float) -> bool:
     """Kill all processes that come from this one, and nobody else's; tell whether all are gone."""
     give_up_s = time.monotonic() + limit_s
@@ -32,9 +39,7 @@ def end_descendants(limit_s: float) -> bool:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(AGAIN_S)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        take_note()
         if time.monotonic() > give_up_s:
             return False
     return True
