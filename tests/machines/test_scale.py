@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
     *("row_us", "token_us", "token_without_file_us", "token_shown_us", "machine_us_a_second"),
     *("closing_row_us", "closing_token_us", "row_bytes", "token_bytes", "machine_bytes"),
-    *("head_mb", "late_ms", "stay_row_us", "fetched_row_us", "fetched_rows_per_s"),
+    *("head_mb", "late_ms", "stay_us_a_second", "fetched_row_us", "fetched_rows_per_s"),
 }
 
 

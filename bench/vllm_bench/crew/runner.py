@@ -270,7 +270,8 @@ class _Run:
         """Go on without one that says nothing: it was stopped, or its loop never ends."""
         patience_s = HURRY_S if self._ending.cancelled else FROZEN_S
         for worker in list(self._working.values()):
-            if worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s:
+            silent = worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s
+            if silent or worker.frozen():
                 worker.kill()
                 self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
 

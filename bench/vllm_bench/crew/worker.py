@@ -31,6 +31,10 @@ def _as_it_is(message: Any) -> Any:
     return message
 
 
+def _not_known() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Worker:
     """One sending process, or one machine of them."""
@@ -44,6 +48,8 @@ class Worker:
     # Turns its clock's times into ours, in what it says, and ours into its, in what it is told.
     ours: Callable[[Any], Any] = _as_it_is
     theirs: Callable[[Any], Any] = _as_it_is
+    # Where a machine can be seen to be frozen before it has said anything.
+    frozen: Callable[[], bool] = _not_known
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
     rows: int = 0  # measured requests that it has told

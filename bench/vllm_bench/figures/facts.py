@@ -21,7 +21,7 @@ from .client import workers
 from .in_flight import InFlight, as_if_alone, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
 from .machines.dealt import waited_by_machine
-from .machines.machine import info_of_machine, machine_names, senders_of
+from .machines.machine import info_of_machine, rows_by_machine, senders_of
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -78,13 +78,13 @@ class Facts(OfRun):
     @cached_property
     def machines(self) -> dict[str, Facts]:
         """The facts of each machine; none: there was one alone, or these are of a part."""
-        names = () if self.of else machine_names(self.frame, self.info)
-        return {name: self._of_machine(name) for name in names}
+        of_each = {} if self.of else rows_by_machine(self.frame, self.info)
+        return {name: self._of_machine(name, rows) for name, rows in of_each.items()}
 
-    def _of_machine(self, name: str) -> Facts:
+    def _of_machine(self, name: str, rows: NDArray[np.intp]) -> Facts:
         """Return the facts of a machine: its rows, streams and health, in the run's window."""
-        frame = self.frame.of(self.frame["machine"] == name)
-        return self._part(frame, info_of_machine(self.info, name, len(frame)), machine=name)
+        info = info_of_machine(self.info, name, rows.size)
+        return self._part(self.frame.of(rows), info, machine=name)
 
     @cached_property
     def by_the_clock(self) -> Rows:
@@ -332,7 +332,7 @@ class Facts(OfRun):
     @cached_property
     def waited_for_cap(self) -> NDArray[np.bool_]:
         """Whether each row's request did; each class has the cap for itself."""
-        if self.of is not None and self.machine is not None:
+        if self.of is not None and self.machine is not None and self.cap is not None:
             mine: NDArray[np.bool_] = self.of.frame["machine"] == self.machine
             return self.of.waited_for_cap[mine]
         found = np.zeros(self.rows, dtype=bool)

@@ -401,6 +401,7 @@ def _post(machine: Machine, plan: Plan, run_id: str) -> _Post:
         machine.kill,
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
+        frozen=machine.clock.frozen,
         roomy=True,  # what the head hasn't read waits in the socket, or with the machine
     )
     return _Post(machine, plan, timeline, worker)

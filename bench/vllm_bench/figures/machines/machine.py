@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...records.row import Rows
 from ...records.run_info import RunInfo
 from ...records.text import printable
@@ -65,11 +68,21 @@ def _machine(found: dict[str, Any]) -> Machine:
     )
 
 
-def machine_names(rows: Rows, info: RunInfo | None) -> list[str]:
-    """Return the machines of a run, those first that its JSON has; none: one sent alone."""
-    told = [machine.name for machine in machines_of(info)]
-    seen = {*rows.columns.get("machine", ())} - {None}
-    return list(dict.fromkeys([*told, *sorted(seen)]))
+def rows_by_machine(rows: Rows, info: RunInfo | None) -> dict[str, NDArray[np.intp]]:
+    """Return the places of each machine's rows; none: one sent alone.
+
+    Those machines come first that the JSON has, whether or not they have rows.
+    """
+    told, column = [machine.name for machine in machines_of(info)], rows.columns.get("machine", ())
+    seen = {*column} - {None}
+    names = list(dict.fromkeys([*told, *sorted(seen)]))
+    if not names:
+        return {}
+    place = {name: at for at, name in enumerate(names)}
+    of_row = np.fromiter((place.get(name, -1) for name in column), np.int64, len(column))
+    order = np.argsort(of_row, kind="stable")
+    bounds = np.searchsorted(of_row[order], np.arange(len(names) + 1))
+    return {name: order[bounds[at] : bounds[at + 1]] for name, at in place.items()}
 
 
 def senders_of(info: RunInfo | None) -> dict[str, int]:

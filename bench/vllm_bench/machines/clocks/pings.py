@@ -52,8 +52,11 @@ class MachineClock:
     @property
     def answers(self) -> bool:
         """Whether it has told its time, and still does."""
-        frozen = len(self._asked) >= MOST_OPEN
-        return self.track.known and not self.closed and not frozen
+        return self.track.known and not self.closed and not self.frozen()
+
+    def frozen(self) -> bool:
+        """Return whether it has answered nothing for 9 s."""
+        return len(self._asked) >= MOST_OPEN
 
     def begin(self) -> None:
         """From now on facts are of the run that begins."""
