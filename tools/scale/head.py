@@ -18,7 +18,8 @@ from typing import Any
 
 from rich.console import Console
 from vllm_bench.crew.judged import Judged, Kept, RunFiles
-from vllm_bench.crew.runner import Watch, run_plan
+from vllm_bench.crew.runner import run_plan
+from vllm_bench.crew.watch import Watch
 from vllm_bench.interrupts import Interrupts
 from vllm_bench.live.last_seconds import percentiles
 from vllm_bench.live.progress import Progress, Title
