@@ -69,7 +69,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.state import State
     from vllm_bench.experiments.turns import Means, Turns
     from vllm_bench.experiments.visits import Side
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
 

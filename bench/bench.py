@@ -77,7 +77,7 @@ from vllm_bench.flags import (
 from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary

@@ -63,7 +63,7 @@ from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked, Searching
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.search.axis import Of

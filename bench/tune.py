@@ -51,7 +51,7 @@ from vllm_bench.flags import add_machines, machines_of, refuse_rows_remote
 from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.tuning.configurations import Experiments

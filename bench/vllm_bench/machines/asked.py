@@ -18,7 +18,8 @@ from .engines.by_command import ByCommand
 from .engines.engine import ByHand, Engine, MachinesError
 from .engines.ray_engine import ByRay
 from .facts import machine_facts
-from .fleet import Fleet, Machine
+from .fleet.fleet import Fleet
+from .fleet.machine import Machine
 from .meeting.address import Address, address_of, own_host
 from .meeting.key import MOST, fresh, key_of
 

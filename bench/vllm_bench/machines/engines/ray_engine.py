@@ -73,7 +73,10 @@ class ByRay:
         assert self._process.stderr is not None
         for read, pipe in ((self._hear, self._process.stdout), (self._note, self._process.stderr)):
             threading.Thread(target=read, args=(pipe,), daemon=True).start()
-        told = self._next(ATTACH_LIMIT_S) or {"problem": f"no node within {ATTACH_LIMIT_S:g} s"}
+        told = self._next(ATTACH_LIMIT_S)
+        if told is None:
+            last = printable(" / ".join(self._last), 300)
+            told = {"problem": f"no node within {ATTACH_LIMIT_S:g} s: {last}"}
         if "count" not in told:
             problem: type[BenchError] = UsageError if told.get("usage") else MachinesError
             raise problem(f"--ray {self._address}: {told['problem']}")
