@@ -91,12 +91,14 @@ def main() -> int:
 def _ab(args: argparse.Namespace) -> int:
     read_env()  # .env: what is set already wins
     from vllm_bench.compare.compare import How
-    from vllm_bench.machines.asked import Asked, fleet_asked
+    from vllm_bench.machines.asked import Asked, check, fleet_asked
 
+    machines = Asked(**machines_of(args))
+    check(machines, say)
     how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     scenario = _scenario(args)
     servers = _servers(args, scenario)
-    with fleet_asked(Asked(**machines_of(args)), say, args.wait_s) as fleet:
+    with fleet_asked(machines, say, args.wait_s) as fleet:
         return _compare(args, _means(args, scenario, servers, fleet), how)
 
 

@@ -107,13 +107,14 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
+    from vllm_bench.machines.asked import Asked, check, fleet_asked, say_dry
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    asked = Asked(**machines_of(args), workers=args.workers)
+    check(asked, say)
     scenarios = _chosen(args)
     if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
         raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
-    asked = Asked(**machines_of(args), workers=args.workers)
     if args.dry_run:
         say_dry(asked, say)
         for scenario in scenarios:

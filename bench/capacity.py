@@ -95,6 +95,8 @@ def _capacity(args: argparse.Namespace) -> int:
 
     refuse_rows_remote(args)
     load_env_file(ROOT / ".env", os.environ)
+    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
+    machines_asked.check(machines, say)
     scenario = _scenario(args)
     asked = asked_of(scenario, _of(args, scenario), args.low, args.high, args.minutes)
     for line in asked_words(asked.scenario, asked.of, asked.space):
@@ -103,7 +105,6 @@ def _capacity(args: argparse.Namespace) -> int:
         f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
-    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
     if args.dry_run:
         machines_asked.say_dry(machines, say)
         _print_plan(asked)

@@ -138,12 +138,14 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
+    from vllm_bench.machines.asked import Asked, check, fleet_asked, say_dry
     from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    machines = Asked(**machines_of(args))
+    check(machines, say)
     asked = _asked(args)
     if asked.aim == "capacity":
         refuse_rows_remote(args)
@@ -160,7 +162,6 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
-    machines = Asked(**machines_of(args))
     if args.dry_run:
         say_dry(machines, say)
         return 0

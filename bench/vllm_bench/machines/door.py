@@ -19,7 +19,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import answer_challenge, deliver_challenge, wait
 
-from .engines.engine import MachinesError
+from ..errors import UsageError
 from .meeting.address import Address
 from .meeting.hello import (
     ENOUGH,
@@ -182,11 +182,12 @@ def _listening(at: Address) -> socket.socket:
 
 @contextlib.contextmanager
 def open_door(at: Address, key: bytes, wanted: int, ours: MachineFacts) -> Iterator[Door]:
-    """Let foremen in inside the block. Raises MachinesError where nobody can listen there."""
+    """Let foremen in inside the block. Raises UsageError where nobody can listen there."""
     try:
         door = Door(at, key, wanted, ours)
     except OSError as e:
-        raise MachinesError(f"--listen {at}: {e.strerror or e}") from e
+        where = at if at.port else at.host
+        raise UsageError(f"--listen {where}: {e.strerror or e}") from e
     try:
         yield door
     except BaseException:
