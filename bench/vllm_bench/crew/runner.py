@@ -25,9 +25,8 @@ from .judged import Elsewhere, Judged, Sink
 from .result import RunResult, clock_at, clock_now
 from .tally import Tally
 from .watch import Watch
-from .worker import FROZEN_S, HURRY_S, AwakeClock, Crew, CrewMaker, RunError, Worker
+from .worker import FROZEN_S, HURRY_S, START_LIMIT_S, AwakeClock, Crew, CrewMaker, RunError, Worker
 
-START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
 GRACE_S = 5.0  # for what is under way of a run that has broken

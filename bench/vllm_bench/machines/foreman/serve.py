@@ -28,7 +28,7 @@ from .run_part import RunPart
 POLL_S = 0.5
 
 
-def nothing(*_: object) -> None:
+def _nothing(*_: object) -> None:
     """Do nothing: the head is told by other means."""
 
 
@@ -38,7 +38,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
     asked = Orders(orders, plan.run_id)
     ended = Ended(plan, keeper, outbox.put, rows_stay=order.rows_stay)
     part = RunPart(plan, asked, outbox, ended)
-    watch = Watch(part.connected, nothing, part.look, asked, float("inf"), above=part)
+    watch = Watch(part.connected, _nothing, part.look, asked, float("inf"), above=part)
     try:
         with asked.answered(), part.alive():
             run_plan(plan, part, started_by(order.workers), watch)
