@@ -145,7 +145,7 @@ def _parse() -> argparse.Namespace:
     judged.add_argument("--check", action="store_true", help="a gate: look again before it is red")
     _add_load(parser)
     add_machines(parser)
-    ready = f"wait this long for a server to be ready (default: {READY_S:g})"
+    ready = f"wait this long for a server to be ready, and for machines (default: {READY_S:g})"
     add("--wait-s", type=seconds, default=READY_S, metavar="S", help=ready)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     results = "folder for results (default: results, next to bench)"

@@ -180,7 +180,7 @@ def _parse() -> argparse.Namespace:
     add("--model", metavar="M", help="the model, in place of the file's")
     add("--label", metavar="WORD", help="names the runs: runs of other labels aren't their repeats")
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
-    wait = f"wait this long for the server (default: {WAIT_S:g})"
+    wait = f"wait this long for the server, and for machines (default: {WAIT_S:g})"
     add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
     gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
     add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)

@@ -165,7 +165,8 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     add("--base-url", metavar="URL", help="the server, in the place of the scenario's")
     add("--model", metavar="M", help="the model, by its name on the server")
     add("--label", metavar="WORD", help="what is special about these runs")
-    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
+    wait = "wait so long for the server, and for machines"
+    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
     gone = f"end where the server turned all away for so long (default: {GIVE_UP_S:g})"
     add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
     add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")

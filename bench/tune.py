@@ -99,7 +99,7 @@ def _parse() -> argparse.Namespace:
     add("--minutes", type=_minutes, default=MINUTES, metavar="M", help=minutes)
     pairs = "pairs of turns of the two best, 0 for none (default: 4, the fewest that give a word)"
     add("--pairs", type=_pairs, default=4, metavar="N", help=pairs)
-    ready = f"wait so long for a server to be ready (default: {READY_S:g})"
+    ready = f"wait so long for a server to be ready, and for machines (default: {READY_S:g})"
     add("--ready-s", type=_seconds, default=READY_S, metavar="S", help=ready)
     results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)

@@ -162,7 +162,7 @@ def _gathered(
             raise MachinesError(printable(door.misfit, 300))
         have = f"{len(whole)} of {some_machines(wanted)} came"
         if ended or now_s - begin_s > limit_s:
-            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over (--wait-s)'}")
+            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over'}")
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
             say(f"{have} so far (Ctrl-C ends the waiting)")
