@@ -26,14 +26,14 @@ def _percentile(side: MachineSide, value: float | None, percentile: float) -> st
 
 def number(value: float | None) -> str:
     """Return a figure for a cell."""
-    return ABSENT if value is None else short(value)
+    return ABSENT if value is None else short(value).replace("-0.00", "0.00")
 
 
 def clock(side: MachineSide) -> str:
     """Return how far a machine's clock was off the head's: `-12.3 ± 0.02`."""
     if side.offset_ms is None:
         return ABSENT
-    off = f"{side.offset_ms:+,.2f}"
+    off = f"{side.offset_ms:+,.2f}".replace("-0.00", "+0.00")
     return off if side.offset_error_ms is None else f"{off} ± {short(side.offset_error_ms)}"
 
 
