@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import re
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..records.text import printable
+from ..scenario.secrets import Sender, without_keys
 from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
 from .engines.engine import ByHand, Engine, MachinesError
@@ -42,6 +44,13 @@ class Asked:
     workers: int | None = None  # sending processes of each; None: as many as suit it
     keep_rows_remote: bool = False  # until a run is over
     environ: Mapping[str, str] = field(default_factory=dict)  # of what is started here
+
+    def without_keys_of(self, *scenarios: Sender) -> Asked:
+        """Return it less the keys that these are sent with.
+
+        srun and Ray pass variables on to other machines.
+        """
+        return dataclasses.replace(self, environ=without_keys(self.environ, scenarios))
 
 
 @contextlib.contextmanager
@@ -104,7 +113,7 @@ def _engine(asked: Asked) -> Engine | None:
                 f"--machines {asked.machines}: there are {len(asked.senders)} --senders, and each "
                 "starts one machine at least"
             )
-        return ByCommand(asked.senders)
+        return ByCommand(asked.senders, asked.environ)
     if asked.ray:
         return ByRay(asked.ray, asked.machines, asked.environ)
     if asked.machines:
