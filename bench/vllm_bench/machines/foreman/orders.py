@@ -30,6 +30,13 @@ class Orders(Interrupts):
             self.gone, self._told = True, 2
         return max(self.asked, self._told)
 
+    @property
+    def leaving(self) -> str | None:
+        """Why this machine ends before its part does, in words; None: it doesn't."""
+        if self.asked:
+            return "was interrupted there"
+        return "lost the connection by which it is told what to do" if self.gone else None
+
     def _hear(self, told: Told) -> None:
         order = told.order
         if told.run_id != self._run_id:

@@ -46,7 +46,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
         outbox.put(Broke(in_words(e)))
     except KeyboardInterrupt:  # before anything was sent
         pass
-    outbox.put(Leaving("was interrupted there") if asked.asked else Idle(plan.run_id))
+    outbox.put(Leaving(asked.leaving) if asked.leaving else Idle(plan.run_id))
     return asked
 
 
