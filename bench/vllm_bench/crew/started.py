@@ -123,13 +123,13 @@ class Processes:
         """Return, of each process, how many requests by the clock it is to measure."""
         tailed, count = [part for part in self._plan.drawn if part.has_tail], len(self.workers)
         return [
-            sum(part.own.every(number, count).below(part.measured) for part in tailed)
+            sum(part.own_of(number, count).below(part.measured) for part in tailed)
             for number in range(count)
         ]
 
     def owner(self, part: Part, number: int) -> int:
         """Return which process sends request `number` of a part by the clock."""
-        return part.own.at(number) % len(self.workers)
+        return part.own.at(number) % part.senders(len(self.workers))
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""

@@ -36,7 +36,7 @@ class Own:
         return rounds * len(self.places) + bisect_left(self.places, rest)
 
     def every(self, first: int, step: int) -> Own:
-        """Return those at `first`, `first + step`, … of the own numbers."""
+        """Return those at `first`, `first + step`, … of the own numbers: `first` < `step`."""
         if not self.places:
             return self
         rounds = step // math.gcd(step, len(self.places))
@@ -79,3 +79,4 @@ class _Upto(Sequence[int]):
 
 
 ALL = Own()  # of the only machine
+NONE = Own(1, ())
