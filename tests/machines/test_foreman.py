@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sender
+from vllm_bench import script
 from vllm_bench.machines.door import Arrived, Door, open_door
 from vllm_bench.machines.facts import machine_facts
 from vllm_bench.machines.meeting.address import Address
@@ -46,9 +50,8 @@ def a_line(text: str) -> bool:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_it_is_let_go_at_the_end_of_the_session(tmp_path: Path, ending: str) -> None:
-    with door() as opened, foreman(tmp_path, opened.address, stdin=KEY + ending.encode()) as one:
+def test_it_is_let_go_at_the_end_of_the_session(tmp_path: Path) -> None:
+    with door() as opened, foreman(tmp_path, opened.address, stdin=KEY + b"\r\n") as one:
         pipes = arrived(opened).pipes
         pipes["orders"].send(Told("a run that is over", "stop"))
         pipes["orders"].send(LetGo())
@@ -98,7 +101,6 @@ def test_another_key_is_wrong_usage_and_the_head_counts_it(tmp_path: Path) -> No
         wait_until(lambda: opened.turned_away == 1)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "stdin", "code"),
     [
@@ -111,12 +113,18 @@ def test_another_key_is_wrong_usage_and_the_head_counts_it(tmp_path: Path) -> No
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(
-    tmp_path: Path, words: list[str], stdin: bytes, code: int
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    stdin: bytes,
+    code: int,
 ) -> None:
-    with foreman(tmp_path, *words, stdin=stdin) as one:
-        found, text = said(one)
-    assert found == code
-    assert a_line(text)
+    monkeypatch.setattr(sys, "argv", ["sender.py", *words])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    assert script.run(sender.main) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert a_line(err)
 
 
 @pytest.mark.process

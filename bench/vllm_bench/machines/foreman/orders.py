@@ -18,7 +18,7 @@ class Orders(Interrupts):
         self.go: Go | None = None
         self.correction: Correction | None = None  # the last that was told
         self.draining = False
-        self.gone = False  # the head
+        self.gone = False  # the head, or the way to it
         self._told = 0
 
     def __call__(self) -> int:
@@ -35,7 +35,7 @@ class Orders(Interrupts):
         """Why this machine ends before its part does, in words; None: it doesn't."""
         if self.asked:
             return "was interrupted there"
-        return "lost the connection by which it is told what to do" if self.gone else None
+        return "was cut off from bench.py, or heard nothing of it for 10 s" if self.gone else None
 
     def _hear(self, told: Told) -> None:
         order = told.order
