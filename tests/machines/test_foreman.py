@@ -19,8 +19,9 @@ from vllm_bench.machines.facts import machine_facts
 from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.messages import LetGo, Told
 
-from tests.machines.running import HASTY, KEY, ONE, ROOT, run_load, said, started, wait_until
+from tests.machines.running import HASTY, KEY, ONE, ROOT, over, run_load, said, started, wait_until
 from tests.sim.simulated import Simulated
+from tests.support.frames import read_frame
 
 PATH = f"{ROOT / 'bench'}:{ROOT}"
 
@@ -157,3 +158,19 @@ def test_strangers_and_machines_by_hand(tmp_path: Path) -> None:
     assert done[0].returncode in (0, 4), done[0].stderr  # 4: a busy machine spoilt it
     assert "turned away: 1" in done[0].stderr
     assert KEY.decode() not in done[0].stdout + done[0].stderr
+
+
+@pytest.mark.process
+def test_a_machine_that_does_not_reach_the_server_is_named(tmp_path: Path) -> None:
+    walled = f"env PYTHONPATH={PATH} {sys.executable} {ROOT / 'tests' / 'machines' / 'walled.py'}"
+    loads = ("--concurrency", 4, "--num-requests", 20)
+    with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "1") as server:
+        done = run_load(tmp_path, server.url, *loads, "--senders", walled, *over(1))
+        assert len(server.truth()) == 10
+    assert done.returncode == 4, done.stderr
+    [path] = (tmp_path / "results").glob("*.csv")
+    rows = read_frame(path)
+    [(name, failed)] = rows[rows["error"].notna()]["machine"].value_counts().items()
+    assert failed == 10
+    (told,) = [line for line in done.stderr.splitlines() if "1 of 2 machines" in line]
+    assert f"{name}: " in told

@@ -35,7 +35,7 @@ class Orders(Interrupts):
         """Why this machine ends before its part does, in words; None: it doesn't."""
         if self.asked:
             return "was interrupted there"
-        return "was cut off from bench.py, or heard nothing of it for 10 s" if self.gone else None
+        return "was cut off from bench.py (or heard nothing of it for 10 s)" if self.gone else None
 
     def _hear(self, told: Told) -> None:
         order = told.order
