@@ -164,7 +164,7 @@ def _gathered(
 ) -> list[Arrived]:
     """Return as many foremen as are wanted, once they are in."""
     begin_s = said_s = time.monotonic()
-    turned_away = 0
+    turned_away, turned_s = 0, float("-inf")
     while len(whole := door.whole()) < wanted:
         ended, now_s = engine.ended(), time.monotonic()
         if door.misfit:
@@ -175,8 +175,8 @@ def _gathered(
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
             say(f"{have} so far (Ctrl-C ends the waiting)")
-        if door.turned_away > turned_away:
-            turned_away = door.turned_away
+        if door.turned_away > turned_away and now_s - turned_s > SAY_AGAIN_S:
+            turned_away, turned_s = door.turned_away, now_s  # strangers don't fill the screen
             say(f"turned away: {turned_away} so far who didn't know the key")
         time.sleep(LOOK_S)
     return whole[:wanted]

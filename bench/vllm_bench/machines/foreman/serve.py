@@ -26,6 +26,7 @@ from .orders import Orders
 from .run_part import RunPart
 
 POLL_S = 0.5
+LAST_WORD_S = 2.0  # to say why it goes, to a head that was suspended
 
 
 def _nothing(*_: object) -> None:
@@ -46,7 +47,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
         outbox.put(Broke(in_words(e)))
     except KeyboardInterrupt:  # before anything was sent
         pass
-    outbox.put(Leaving("was interrupted there") if asked.asked else Idle(plan.run_id))
+    outbox.put(Leaving(asked.leaving) if asked.leaving else Idle(plan.run_id))
     return asked
 
 
@@ -78,8 +79,9 @@ def serve(pipes: dict[Kind, Pipe], keeper: Keeper) -> None:
 def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
     """Tell this machine's clock whenever the head asks for it: once a second, as a sign of life.
 
-    Where that stops, all connections are cut: a pulled cable ends none. Before the head has asked
-    for the first time it is still waiting for other machines.
+    Where that stops, all connections are cut: a pulled cable ends none. The one that a last word
+    can go by is the last. Before the head has asked for the first time it is still waiting for
+    other machines.
     """
     clock, silent_s = pipes["clock"], float("-inf")
     with contextlib.suppress(EOFError, OSError):
@@ -90,5 +92,7 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
                 silent_s = 0.0
             else:  # not by a clock: suspended itself, this machine has heard nobody
                 silent_s += POLL_S
-    for pipe in pipes.values():
-        cut(pipe)
+    cut(pipes["orders"])  # which ends the part that is under way
+    cut(clock)
+    time.sleep(LAST_WORD_S)
+    cut(pipes["results"])
