@@ -103,7 +103,7 @@ def test_rows_that_a_killed_run_lacks_come_to_it_once_and_are_forgotten(tmp_path
     info = read_run_info(path.with_suffix(".json"))
     assert info.status == "interrupted"
     assert [m["fetched"] for m in info.client_health["machines"]] == [1, 2]
-    assert "1 rows from node-a, 2 rows from node-b" in info.notes[-2]
+    assert "3 rows (1 of node-a, 2 of node-b)" in info.notes[-2]
     fetch_kept(path.parent, [first, second], said.append)
     assert len(read_rows(path)) == 6
 
@@ -153,6 +153,16 @@ def test_a_name_from_a_machine_is_never_a_path(tmp_path: Path, name: str) -> Non
     fetch_kept(path.parent, [machine], lambda _: None)
     assert path.read_bytes() == before
     assert machine.keeper.runs() == (name,)
+
+
+def test_what_a_machine_calls_itself_moves_no_cursor(tmp_path: Path) -> None:
+    path = killed(tmp_path / "results")
+    machine = kept(tmp_path / "a", "node\x1b[2J\n", [made_judged(8)])
+    said: list[str] = []
+    fetch_kept(path.parent, [machine], said.append)
+    assert len(read_rows(path)) == 4
+    notes = read_run_info(path.with_suffix(".json")).notes
+    assert all(line.isprintable() for line in (*said, *notes))
 
 
 def test_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class Fleet:
         needed = self._unfetched.get(run_id, set())
         for machine in self.machines:
             if machine.name not in needed:
-                machine.order(Forget(run_id, (machine.name,)))
+                machine.order(Forget(run_id))
         return sorted(needed)
 
     def _dealt(self, plan: Plan) -> list[Plan]:
@@ -318,16 +318,14 @@ class MachineCrew:
             if not post.stays or post.machine.lost:
                 continue
             others = partial(self.take, post.worker)
-            fetching = Fetching(post.machine, self._run_id, is_broken_off, others)
+            fetching = Fetching(post.machine, self._run_id, is_broken_off, others, own=True)
             try:
                 for batch in fetching.batches():
-                    if batch.machine == post.machine.name:  # another may keep in the same folder
-                        post.fetched += sum(one.role == "measured" for one in batch.ended)
-                        yield post.worker, post.worker.ours(batch.ended)
+                    post.fetched += sum(one.role == "measured" for one in batch.ended)
+                    yield post.worker, post.worker.ours(batch.ended)
             except RunError as e:
-                self.lose(post.worker, str(e))
+                self._notes.append(f"{post.machine.name} {self.lose(post.worker, str(e))}")
                 post.worker.lose()
-                yield post.worker, ()
             self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
             post.stays = not fetching.whole
 

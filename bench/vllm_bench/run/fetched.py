@@ -64,7 +64,8 @@ def _say_elsewhere(folder: Path, machine: Machine, here: Sequence[str], say: Say
     if other:
         named = ", ".join([*other[:MOST_NAMED], *(["…"] if len(other) > MOST_NAMED else [])])
         where = f"in {machine.facts.kept_in} there"
-        line = f"{machine.name} keeps rows of {len(other)} runs that aren't in {folder}, {where}"
+        runs = "1 run that isn't" if len(other) == 1 else f"{len(other)} runs that aren't"
+        line = f"{machine.name} keeps rows of {runs} in {folder}, {where}"
         say(printable(f"note: {line}: {named}", 500))
 
 
@@ -91,8 +92,7 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
     finally:
         more.close()
     write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows))
-    counts = ", ".join(f"{count} of {name}" for name, count in found.items())
-    say(f"note: {rows.stem}: fetched {found.total()} rows that it lacked ({counts})")
+    say(f"note: {rows.stem}: fetched {_in_words(found)} that it lacked")
     for machine, sent_by in done:
         machine.order(Forget(rows.stem, tuple(sent_by)))
 
@@ -119,8 +119,7 @@ def _moved(one: Judged, batch: FromDisk) -> Judged:
 def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:
     """Return a run's JSON with what was fetched for it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    counts = ", ".join(f"{count} rows from {name}" for name, count in found.items())
-    note = f"fetched after its end, at {at}: {counts or 'nothing'}"
+    note = f"fetched after its end, at {at}: {_in_words(found)}"
     entries = [_more(entry, found) for entry in info.client_health.get("machines", ())]
     return dataclasses.replace(
         info,
@@ -128,6 +127,13 @@ def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:
         client_health={**info.client_health, **({"machines": entries} if entries else {})},
         notes=[*info.notes, note],
     )
+
+
+def _in_words(found: Counter[str]) -> str:
+    """Return how many rows came of which machine."""
+    counts = printable(", ".join(f"{count} of {name}" for name, count in found.items()), 500)
+    rows = "1 row" if found.total() == 1 else f"{found.total()} rows"
+    return f"{rows} ({counts})" if counts else rows
 
 
 def _more(entry: dict[str, Any], found: Counter[str]) -> dict[str, Any]:
