@@ -276,3 +276,12 @@ def test_something_else_that_answers_is_told_in_a_line() -> None:
         with pytest.raises(BenchError, match=str(where.port)) as told:
             dial(where, KEY, lambda kind: Hello(kind, "a", OURS), 0.0, quiet)
         assert "\n" not in str(told.value)
+
+
+def test_a_foreman_that_a_head_has_started_waits_for_no_other_head() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        where = Address("127.0.0.1", gone.getsockname()[1])
+    waited: list[str] = []
+    with pytest.raises(BenchError, match=str(where.port)):
+        dial(where, KEY, lambda kind: Hello(kind, "a", OURS, "0"), 1000.0, waited.append)
+    assert waited == []

@@ -8,7 +8,6 @@ off lacks its end, and a person can read it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from array import array
 from collections.abc import Iterator
@@ -88,18 +87,12 @@ def made(kind: type[Kind], found: dict[str, Any]) -> Kind:
 
     As a row it would make the whole of the run's file one that can't be read.
     """
-    kinds = _kinds(kind)
+    kinds = KINDS[kind]
     known = {name: value for name, value in found.items() if name in kinds}
     for name, value in known.items():
         if type(value) not in kinds[name]:
             raise TypeError(f"{name} is {str(value)[:40]!r}")
     return kind(**known)
-
-
-@functools.cache
-def _kinds(kind: type[Any]) -> dict[str, frozenset[type]]:
-    """Return which types the value of each field may have."""
-    return {name: frozenset(_types(hint)) for name, hint in get_type_hints(kind).items()}
 
 
 def _types(hint: Any) -> Iterator[type]:
@@ -110,3 +103,9 @@ def _types(hint: Any) -> Iterator[type]:
             yield from _types(one)
     else:
         yield from (float, int) if hint is float else (hint,)
+
+
+KINDS = {
+    kind: {name: frozenset(_types(hint)) for name, hint in get_type_hints(kind).items()}
+    for kind in (RequestRecord, AnswerRow, Correction)
+}
