@@ -115,6 +115,16 @@ def test_wherever_the_files_were_cut_they_are_whole_then(
         assert held(path) == wanted
 
 
+def test_while_a_run_that_ended_is_taken_up_its_stamps_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path, map(one, (0, 2)), ended=True)
+    more = MoreRows(path)
+    assert held(path)[1].keys() == {0, 2}
+    more.write(list(map(one, (1, 3))))
+    held(path)  # a kill here leaves rows whose stamps are to come
+    more.close()
+    assert held(path)[1].keys() == {0, 1, 2, 3}
+
+
 def test_a_run_that_ended_gets_a_complete_file_again(tmp_path: Path) -> None:
     path = written(tmp_path, map(one, (0, 2)), ended=True)
     assert added(path, map(one, (0, 1, 2, 3))) == 2
