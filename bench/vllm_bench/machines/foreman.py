@@ -258,7 +258,7 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
     for the first time it is still waiting for other machines.
     """
     clock, silent_s = pipes["clock"], float("-inf")
-    with contextlib.suppress(EOFError, OSError):
+    try:
         while silent_s <= FROZEN_S:
             if clock.poll(POLL_S):
                 number = clock.recv()
@@ -266,5 +266,7 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
                 silent_s = 0.0
             else:  # not by a clock: suspended itself, this machine has heard nobody
                 silent_s += POLL_S
+    except (EOFError, OSError):
+        time.sleep(POLL_S)  # the head's last word is on another connection, and may come later
     for pipe in pipes.values():
         cut(pipe)
