@@ -310,7 +310,7 @@ class MachineCrew:
             for sender in worker.senders:  # of a part that broke, and had no last word
                 sender.lost = sender.lost or not sender.ended
         elif isinstance(message, NotKept):
-            self._notes.append(f"{worker.name} keeps no rows: {message.text}")
+            self._notes.append(f"{worker.name} keeps no more rows: {message.text}")
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
         """Yield the rows that stayed on the machines, one machine after the other."""

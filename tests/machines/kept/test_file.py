@@ -183,8 +183,9 @@ def test_a_disk_that_was_full_before_the_first_request_has_no_file_left(
 ) -> None:
     file = KeptFile(tmp_path, RUN_ID, "node-a", ())
     monkeypatch.setattr(os, "write", full_after(room))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as told:
         file.write([made_judged(0)])
+    assert Path(told.value.filename).parent == tmp_path
     file.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -66,11 +66,11 @@ class KeptFile:
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
-        except OSError:
+        except OSError as e:
             os.ftruncate(self._fd, whole)
             if not whole:  # of no run: nobody would fetch it, or remove it
                 self.path.unlink()
-            raise
+            raise OSError(e.errno, e.strerror, str(self.path)) from e
 
     def close(self) -> None:
         """Append no more."""

@@ -45,9 +45,8 @@ class MoreRows:
     ) -> int:
         """Append what isn't there yet; return how many rows that were. Raises OSError."""
         count = self._rows.write([record for record, _, _ in ended])
-        self._tokens.write(
-            [(r.request_index, self._rows.beside(r, reads)) for r, reads, _ in ended]
-        )
+        for record, reads, _ in ended:
+            self._tokens.write(record.request_index, self._rows.beside(record, reads))
         self._answers.write([answer for _, _, answer in ended if answer is not None])
         return count
 
@@ -121,12 +120,11 @@ class _Tokens:
             write_atomically(self._part, b"".join(frames_of(found)))
         self._file = _at_end(self._part, _frames_bytes(found), stack)
 
-    def write(self, requests: Sequence[tuple[int, Reads]]) -> None:
-        for index, reads in requests:
-            if self._file is not None and index not in self._have:
-                self._have.add(index)
-                self._new += 1
-                self._file.write(frame(index, reads))
+    def write(self, index: int, reads: Reads) -> None:
+        if self._file is not None and index not in self._have:
+            self._have.add(index)
+            self._new += 1
+            self._file.write(frame(index, reads))
 
     def end(self) -> None:
         """Write the complete file again, if there was one."""
