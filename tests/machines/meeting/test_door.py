@@ -342,3 +342,12 @@ def test_strangers_do_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> No
         door.turned_away = 1
         asked._gathered(door, ByHand(1), 1, 0.2, say)
     assert len(told) == 1
+
+
+def test_a_foreman_that_a_head_has_started_waits_for_no_other_head() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        where = Address("127.0.0.1", gone.getsockname()[1])
+    waited: list[str] = []
+    with pytest.raises(BenchError, match=str(where.port)):
+        dial(where, KEY, lambda kind: Hello(kind, "a", OURS, "0"), 1000.0, waited.append)
+    assert waited == []

@@ -7,7 +7,6 @@ head is gone, it stops loading the server at once.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -84,7 +83,7 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
     other machines.
     """
     clock, silent_s = pipes["clock"], float("-inf")
-    with contextlib.suppress(EOFError, OSError):
+    try:
         while silent_s <= FROZEN_S:
             if clock.poll(POLL_S):
                 number = clock.recv()
@@ -92,6 +91,8 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
                 silent_s = 0.0
             else:  # not by a clock: suspended itself, this machine has heard nobody
                 silent_s += POLL_S
+    except (EOFError, OSError):
+        time.sleep(POLL_S)  # the head's last word is on another connection, and may come later
     cut(pipes["orders"])  # which ends the part that is under way
     cut(clock)
     time.sleep(LAST_WORD_S)
