@@ -75,6 +75,8 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
         yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
+        if any(machine.lost for machine in machines) and (ended := engine.ended()):
+            say(ended)
     finally:
         try:
             for machine in machines:
