@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import UsageError
-from .scenario.secrets import Sender, without_keys
 
 MOST_OWN_NODES = 16  # Ray's, on one machine: 0.2 GB each
 # The flags of other load generators, and what they are called here.
@@ -191,14 +190,10 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     add("--keep-rows-remote", action="store_true", help=stay)
 
 
-def machines_of(args: argparse.Namespace, *scenarios: Sender) -> dict[str, Any]:
-    """Return what these flags ask for, as `machines.asked.Asked` takes it.
-
-    srun and Ray pass variables on to other machines: the scenarios' keys aren't among them.
-    """
+def machines_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what these flags ask for, as `machines.asked.Asked` takes it."""
     names = ("senders", "ray", "machines", "listen", "key_file", "keep_rows_remote")
-    environ = without_keys(os.environ, scenarios)
-    return {"environ": environ, **{name: getattr(args, name) for name in names}}
+    return {"environ": os.environ, **{name: getattr(args, name) for name in names}}
 
 
 def refuse_rows_remote(args: argparse.Namespace) -> None:
