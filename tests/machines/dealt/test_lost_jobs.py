@@ -76,7 +76,7 @@ def test_a_run_of_a_search_that_lost_a_machine_answers_nothing(
     scenarios = write_scenario(tmp_path, **LOAD, **load)
     words = ("--scenarios", scenarios, "--low", "25", "--high", "50", "--minutes", "0.5")
     code, text = losing_a_machine(tmp_path, "capacity/*/one*.csv", "capacity.py", *words)
-    assert code == 1, text
+    assert code in (1, 4), text  # 4: a slow machine has no time for the next run
     (path,) = (tmp_path / "results" / "capacity").glob("*.json")
     (probe,) = read_search(path).probes
     assert probe.verdict == "INVALID"
