@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.machines import door as door_module
 from vllm_bench.machines.door import Arrived, Door, open_door
-from vllm_bench.machines.engines.engine import MachinesError
 from vllm_bench.machines.facts import machine_facts
 from vllm_bench.machines.meeting import dial as dialling
 from vllm_bench.machines.meeting.address import Address
@@ -218,7 +217,7 @@ def test_it_listens_at_any_kind_of_address(host: str) -> None:
     try:
         with opened(at=Address(host, 0)) as door:
             close(come(door))
-    except MachinesError:
+    except UsageError:
         if host != "::1" or socket.has_ipv6:
             with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
                 sock.bind(("::1", 0))
@@ -228,14 +227,14 @@ def test_it_listens_at_any_kind_of_address(host: str) -> None:
 
 @pytest.mark.parametrize("at", [Address("192.0.2.7", 0), Address("no-such-host.invalid", 0)])
 def test_where_nobody_can_listen_that_is_told(at: Address) -> None:
-    with pytest.raises(MachinesError, match=at.host), opened(at=at):
+    with pytest.raises(UsageError, match=at.host), opened(at=at):
         pass
 
 
 def test_a_taken_port_is_told() -> None:
     with (
         opened() as door,
-        pytest.raises(MachinesError, match=str(door.address.port)),
+        pytest.raises(UsageError, match=str(door.address.port)),
         opened(at=door.address),
     ):
         pass

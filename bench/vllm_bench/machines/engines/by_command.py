@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -118,6 +119,8 @@ def _words(text: str) -> list[str]:
         raise UsageError(f"--senders {text!r}: not a command: {e}") from e
     if not words:
         raise UsageError("--senders: it is empty")
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"--senders {text!r}: {words[0]}: there is no such program here")
     return words
 
 

@@ -49,6 +49,8 @@ class ByRay:
             raise UsageError("--ray: Ray is not installed here: make install-ray")
         if address == "auto" and environ.get("RAY_ADDRESS", "").startswith("ray://"):
             raise UsageError("--ray auto: RAY_ADDRESS is ray://…, through which nodes can't dial")
+        if machines and machines > (own_nodes(address) or machines):
+            raise UsageError(f"--ray {address}: its nodes are fewer than --machines {machines}")
         self._address, self._machines, self._environ = address, machines, environ
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: str | None = None  # of the process with Ray, and of a cluster of its own
@@ -73,7 +75,10 @@ class ByRay:
         assert self._process.stderr is not None
         for read, pipe in ((self._hear, self._process.stdout), (self._note, self._process.stderr)):
             threading.Thread(target=read, args=(pipe,), daemon=True).start()
-        told = self._next(ATTACH_LIMIT_S) or {"problem": f"no node within {ATTACH_LIMIT_S:g} s"}
+        told = self._next(ATTACH_LIMIT_S)
+        if told is None:
+            last = printable(" / ".join(self._last), 300)
+            told = {"problem": f"no node within {ATTACH_LIMIT_S:g} s: {last}"}
         if "count" not in told:
             problem: type[BenchError] = UsageError if told.get("usage") else MachinesError
             raise problem(f"--ray {self._address}: {told['problem']}")
@@ -149,6 +154,11 @@ class ByRay:
             _end(self._process)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def own_nodes(address: str) -> int:
+    """Return how many nodes a cluster of its own has, `local:N`; of others 0: nobody knows."""
+    return int(address.removeprefix("local:")) if address.startswith("local:") else 0
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,6 @@ import pytest
 from vllm_bench.errors import UsageError
 from vllm_bench.machines.engines import by_command
 from vllm_bench.machines.engines.by_command import ByCommand
-from vllm_bench.machines.engines.engine import MachinesError
 
 from tests.machines.running import KEY, lives, wait_until
 
@@ -43,12 +42,10 @@ def test_each_gets_the_address_its_number_and_the_key(tmp_path: Path) -> None:
     assert [(tmp_path / str(n)).read_bytes() for n in (0, 1)] == [AT.encode() + KEY] * 2
 
 
-@pytest.mark.process
-def test_one_that_is_missing_is_told() -> None:
-    engine = ByCommand(["no-such-command-here"])
-    with pytest.raises(MachinesError, match="no-such-command-here"):
-        engine.start(AT, KEY)
-    engine.stop()
+@pytest.mark.parametrize("text", ["no-such-command-here --x", "/etc/passwd", "/no/such/file", "/"])
+def test_a_program_that_is_not_there_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match=text.split(maxsplit=1)[0]):
+        ByCommand([text])
 
 
 @pytest.mark.process

@@ -16,7 +16,15 @@ import pytest
 from vllm_bench.machines.engines.at_node import Overseer
 from vllm_bench.records.run_info import read_run_info
 
-from tests.machines.ray.placing import Place, Running, alive, below, foremen_at, processes
+from tests.machines.ray.placing import (
+    Place,
+    Running,
+    alive,
+    below,
+    foremen_at,
+    has_ray,
+    processes,
+)
 from tests.machines.running import load, wait_until
 from tests.sim.simulated import Simulated
 from tests.support.frames import read_frame
@@ -132,6 +140,8 @@ def test_nothing_is_left_on_the_nodes(struck: dict[str, Struck]) -> None:
 
 
 def test_a_killed_bench_leaves_nothing_of_its_own_cluster(tmp_path: Path) -> None:
+    if not has_ray():
+        pytest.skip("no Ray here: make install-ray")
     with Simulated("--exact", "--ttft-ms", "60", "--itl-ms", "5") as server, ExitStack() as stack:
         one = begin(stack, tmp_path / "own", server.url, "local:2", TMPDIR="/tmp")
         wait_until(lambda: one.process.poll() is not None or one.rows() > 20)
