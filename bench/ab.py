@@ -98,6 +98,7 @@ def _ab(args: argparse.Namespace) -> int:
     how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     scenario = _scenario(args)
     servers = _servers(args, scenario)
+    machines = machines.without_keys_of(scenario)
     with fleet_asked(machines, say, args.wait_s) as fleet:
         return _compare(args, _means(args, scenario, servers, fleet), how)
 

@@ -115,6 +115,7 @@ def _bench(args: argparse.Namespace) -> int:
     scenarios = _chosen(args)
     if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
         raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
+    asked = asked.without_keys_of(*scenarios)
     if args.dry_run:
         say_dry(asked, say)
         for scenario in scenarios:

@@ -105,6 +105,7 @@ def _capacity(args: argparse.Namespace) -> int:
         f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
+    machines = machines.without_keys_of(scenario)
     if args.dry_run:
         machines_asked.say_dry(machines, say)
         _print_plan(asked)

@@ -162,6 +162,7 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
+    machines = machines.without_keys_of(scenario)
     if args.dry_run:
         say_dry(machines, say)
         return 0

@@ -116,7 +116,7 @@ class Crew(Protocol):
         """Take what only this crew understands."""
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
-        """Yield what has stayed with the workers, once they have ended; a lost one is marked so."""
+        """Yield what has stayed with the workers, once they have ended."""
 
     def notes(self) -> Sequence[str]:
         """Return what the run's JSON notes of it, once all is over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import re
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..records.text import printable
+from ..scenario.secrets import Sender, without_keys
 from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
 from .engines.engine import ByHand, Engine, MachinesError
@@ -43,6 +45,13 @@ class Asked:
     keep_rows_remote: bool = False  # until a run is over
     environ: Mapping[str, str] = field(default_factory=dict)  # of what is started here
 
+    def without_keys_of(self, *scenarios: Sender) -> Asked:
+        """Return it less the keys that these are sent with.
+
+        srun and Ray pass variables on to other machines.
+        """
+        return dataclasses.replace(self, environ=without_keys(self.environ, scenarios))
+
 
 @contextlib.contextmanager
 def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Iterator[Fleet | None]:
@@ -66,6 +75,8 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
         yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
+        if any(machine.lost for machine in machines) and (ended := engine.ended()):
+            say(ended)
     finally:
         try:
             for machine in machines:
@@ -104,7 +115,7 @@ def _engine(asked: Asked) -> Engine | None:
                 f"--machines {asked.machines}: there are {len(asked.senders)} --senders, and each "
                 "starts one machine at least"
             )
-        return ByCommand(asked.senders)
+        return ByCommand(asked.senders, asked.environ)
     if asked.ray:
         return ByRay(asked.ray, asked.machines, asked.environ)
     if asked.machines:
@@ -155,7 +166,7 @@ def _gathered(
 ) -> list[Arrived]:
     """Return as many foremen as are wanted, once they are in."""
     begin_s = said_s = time.monotonic()
-    turned_away = 0
+    turned_away, turned_s = 0, float("-inf")
     while len(whole := door.whole()) < wanted:
         ended, now_s = engine.ended(), time.monotonic()
         if door.misfit:
@@ -166,8 +177,8 @@ def _gathered(
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
             say(f"{have} so far (Ctrl-C ends the waiting)")
-        if door.turned_away > turned_away:
-            turned_away = door.turned_away
+        if door.turned_away > turned_away and now_s - turned_s > SAY_AGAIN_S:
+            turned_away, turned_s = door.turned_away, now_s  # strangers don't fill the screen
             say(f"turned away: {turned_away} so far who didn't know the key")
         time.sleep(LOOK_S)
     return whole[:wanted]

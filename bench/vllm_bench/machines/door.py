@@ -12,6 +12,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,15 +99,21 @@ class Door:
                     continue
                 sock, _ = self._listening.accept()
             except (OSError, ValueError):  # it was closed; or no more files can be opened
-                threading.Event().wait(POLL_S)
+                self._make_room(1)
+                time.sleep(POLL_S)
                 continue
             sock.setblocking(True)
             pipe = Pipe(sock.detach())
+            self._make_room(MOST_NEWCOMERS)
             with self._lock:
-                if len(self._newcomers) >= MOST_NEWCOMERS:
-                    cut(self._newcomers[0])
                 self._newcomers.append(pipe)
             threading.Thread(target=self._hear, args=(pipe,), daemon=True).start()
+
+    def _make_room(self, most: int) -> None:
+        """Have the first of too many newcomers go."""
+        with self._lock:
+            if len(self._newcomers) >= most:
+                cut(self._newcomers[0])
 
     def _hear(self, pipe: Pipe) -> None:
         """Let a newcomer in, or turn it away."""

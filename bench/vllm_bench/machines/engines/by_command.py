@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -38,9 +38,10 @@ class _Started:
 class ByCommand:
     """Commands of the user's (ssh, srun) start `sender.py`, and end with it."""
 
-    def __init__(self, commands: Sequence[str]) -> None:
-        """Raises UsageError where one isn't a command."""
+    def __init__(self, commands: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start them with these variables. Raises UsageError where one isn't a command."""
         self._commands = [(text, _words(text)) for text in commands]
+        self._environ = environ
         self._started: list[_Started] = []
 
     def attach(self) -> Reached:
@@ -56,6 +57,7 @@ class ByCommand:
             try:
                 process = subprocess.Popen(
                     [*words, f"{address}/{number}"],
+                    env=self._environ,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,

@@ -39,6 +39,9 @@ WHY_REFUSED = (
     "it asks for its token: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=… (ray get-auth-token, there)"
 )
 
+UNREACHED = "Failed to connect to"  # said after 5 s of trying, of two things one after the other
+WHY_UNREACHED = "no Ray there answers; a cluster on loopback is reached as --ray 127.0.0.1:PORT"
+
 
 class ByRay:
     """Foremen on the nodes of a Ray cluster, through a process that has Ray in it."""
@@ -120,6 +123,8 @@ class ByRay:
             self._last.append(text)
             if REFUSED in text:
                 self._told.put({"problem": WHY_REFUSED})
+            elif sum(UNREACHED in line for line in self._last) > 1:
+                self._told.put({"problem": WHY_UNREACHED})
 
     def _next(self, limit_s: float) -> dict[str, Any] | None:
         try:

@@ -18,7 +18,7 @@ class Orders(Interrupts):
         self.go: Go | None = None
         self.correction: Correction | None = None  # the last that was told
         self.draining = False
-        self.gone = False  # the head
+        self.gone = False  # the head, or the way to it
         self._told = 0
 
     def __call__(self) -> int:
@@ -29,6 +29,13 @@ class Orders(Interrupts):
         except (EOFError, OSError):  # the head has ended, or was cut off by `_listen_to_head`
             self.gone, self._told = True, 2
         return max(self.asked, self._told)
+
+    @property
+    def leaving(self) -> str | None:
+        """Why this machine ends before its part does, in words; None: it doesn't."""
+        if self.asked:
+            return "was interrupted there"
+        return "was cut off from bench.py (or heard nothing of it for 10 s)" if self.gone else None
 
     def _hear(self, told: Told) -> None:
         order = told.order

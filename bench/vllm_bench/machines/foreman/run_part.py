@@ -101,7 +101,7 @@ class RunPart:
         """Tell the last, behind all rows."""
         self._stand()
         self._outbox.put(Lates(progress.read_times.first, progress.read_times.later))
-        if not self._orders.asked:  # else this machine doesn't end its part, and is lost
+        if self._orders.leaving is None:  # else this machine doesn't end its part, and is lost
             for message in self._last:
                 self._outbox.put(message)
 

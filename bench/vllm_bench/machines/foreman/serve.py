@@ -7,7 +7,6 @@ head is gone, it stops loading the server at once.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -26,6 +25,7 @@ from .orders import Orders
 from .run_part import RunPart
 
 POLL_S = 0.5
+LAST_WORD_S = 2.0  # to say why it goes, to a head that was suspended
 
 
 def _nothing(*_: object) -> None:
@@ -46,7 +46,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
         outbox.put(Broke(in_words(e)))
     except KeyboardInterrupt:  # before anything was sent
         pass
-    outbox.put(Leaving("was interrupted there") if asked.asked else Idle(plan.run_id))
+    outbox.put(Leaving(asked.leaving) if asked.leaving else Idle(plan.run_id))
     return asked
 
 
@@ -78,11 +78,12 @@ def serve(pipes: dict[Kind, Pipe], keeper: Keeper) -> None:
 def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
     """Tell this machine's clock whenever the head asks for it: once a second, as a sign of life.
 
-    Where that stops, all connections are cut: a pulled cable ends none. Before the head has asked
-    for the first time it is still waiting for other machines.
+    Where that stops, all connections are cut: a pulled cable ends none. The one that a last word
+    can go by is the last. Before the head has asked for the first time it is still waiting for
+    other machines.
     """
     clock, silent_s = pipes["clock"], float("-inf")
-    with contextlib.suppress(EOFError, OSError):
+    try:
         while silent_s <= FROZEN_S:
             if clock.poll(POLL_S):
                 number = clock.recv()
@@ -90,5 +91,9 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
                 silent_s = 0.0
             else:  # not by a clock: suspended itself, this machine has heard nobody
                 silent_s += POLL_S
-    for pipe in pipes.values():
-        cut(pipe)
+    except (EOFError, OSError):
+        time.sleep(POLL_S)  # the head's last word is on another connection, and may come later
+    cut(pipes["orders"])  # which ends the part that is under way
+    cut(clock)
+    time.sleep(LAST_WORD_S)
+    cut(pipes["results"])
