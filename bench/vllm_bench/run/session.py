@@ -146,6 +146,11 @@ class Session:
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
 
+    def check_machines(self) -> None:
+        """Raise MachineMissedError where a machine was lost: the runs aren't whole then."""
+        if self.fleet and self.fleet.missed:
+            self.fleet.check_there()
+
     def _say_idle(self, plans: Sequence[Plan]) -> None:
         """Say which machines have nothing to send of some of these."""
         if self.fleet is None:
