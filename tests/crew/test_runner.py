@@ -23,10 +23,10 @@ from vllm_bench.crew.runner import _Run
 from vllm_bench.crew.started import Processes
 from vllm_bench.crew.worker import AwakeClock, Worker
 from vllm_bench.live.counts import Counts
-from vllm_bench.live.progress import Progress
+from vllm_bench.live.progress import Progress, time_left
 from vllm_bench.plan.plan import Plan
 from vllm_bench.records.run_info import ClockPair
-from vllm_bench.send.outbox import Alive, Measured, Ready
+from vllm_bench.send.outbox import Alive, Broke, Measured, Ready
 from vllm_bench.send.tickets import Tickets
 
 from tests.plan.test_classes import plans
@@ -149,6 +149,33 @@ def test_a_sending_process_that_says_nothing_is_killed_by_name_and_the_others_go
     assert list(crew.run._working.values()) == crew.workers[1:]
     (what,) = crew.run._lost
     assert what.startswith("sending process 0 said nothing for 10 s")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_how_workers_were_lost_is_said_once_of_each(crew: Crew, count: int) -> None:
+    for number in range(count):
+        crew.pipes[number][1].close()
+        crew.run._take_all(crew.workers[number])
+    assert len(crew.run._lost) == count
+    assert all(what.count("died") == 1 for what in crew.run._lost)
+    (note,) = [note for note in notes_of(crew) if "sending process" in note]
+    assert note.count("died") == count
+    assert note.startswith(f"{count} of 2 ")
+
+
+def notes_of(crew: Crew) -> tuple[str, ...]:
+    nothing: Any = SimpleNamespace(unmeasured=SimpleNamespace(notes=()))
+    crew.run._tally = nothing
+    return crew.run._notes()
+
+
+def test_a_run_that_failed_by_itself_says_nothing_of_ctrl_c(crew: Crew) -> None:
+    crew.pipes[0][1].send(Broke("it couldn't"))
+    crew.run._take_all(crew.workers[0])
+    assert crew.run._progress.stopping
+    assert "Ctrl-C" not in time_left(crew.run._progress)
+    crew.run._ending.pass_on(2)  # yet it is heard
+    assert crew.run._ending.cancelled
 
 
 def test_a_parent_that_was_suspended_itself_blames_nobody(crew: Crew, clock: Clock) -> None:

@@ -103,7 +103,7 @@ def test_rows_that_a_killed_run_lacks_come_to_it_once_and_are_forgotten(tmp_path
     info = read_run_info(path.with_suffix(".json"))
     assert info.status == "interrupted"
     assert [m["fetched"] for m in info.client_health["machines"]] == [1, 2]
-    assert "1 rows from node-a, 2 rows from node-b" in info.notes[-2]
+    assert "3 rows that it lacked (1 of node-a, 2 of node-b)" in info.notes[-2]
     fetch_kept(path.parent, [first, second], said.append)
     assert len(read_rows(path)) == 6
 
@@ -153,6 +153,40 @@ def test_a_name_from_a_machine_is_never_a_path(tmp_path: Path, name: str) -> Non
     fetch_kept(path.parent, [machine], lambda _: None)
     assert path.read_bytes() == before
     assert machine.keeper.runs() == (name,)
+
+
+def test_rows_that_came_before_a_kill_are_counted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [dataclasses.replace(row, machine="node-a") for row in ROWS]
+    entry = {"machine": "node-a", "host": "node-a", "lost": "died", "rows": 3, "fetched": None}
+    info = made_info(sent, num_requests=9, client_health={"machines": [entry]})
+    path = write_run(tmp_path, sent, info)
+    more = [dataclasses.replace(made_record(i), machine="node-a") for i in (3, 4)]
+    machine = kept(tmp_path / "a", "node-a", [Judged("measured", row) for row in more])
+
+    def killed_here(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vllm_bench.run.fetched.write_run_info", killed_here)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_kept(tmp_path, [machine], lambda _: None)
+    monkeypatch.undo()
+    assert machine.keeper.runs() == (RUN_ID,)
+    fetch_kept(tmp_path, [machine], lambda _: None)
+    (told,) = read_run_info(path.with_suffix(".json")).client_health["machines"]
+    assert (told["rows"], told["fetched"]) == (5, 2)
+    assert machine.keeper.runs() == ()
+
+
+def test_what_a_machine_calls_itself_moves_no_cursor(tmp_path: Path) -> None:
+    path = killed(tmp_path / "results")
+    machine = kept(tmp_path / "a", "node\x1b[2J\n", [made_judged(8)])
+    said: list[str] = []
+    fetch_kept(path.parent, [machine], said.append)
+    assert len(read_rows(path)) == 4
+    notes = read_run_info(path.with_suffix(".json")).notes
+    assert all(line.isprintable() for line in (*said, *notes))
 
 
 def test_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Ending:
         """End a run that has failed; what was measured is kept."""
         if self.why is None:
             self.why = why
-            self._progress.stop()
+            self._progress.stop("stopping: the run has failed")
             self._cancel_at_s = time.monotonic() + grace_s
             self._tell("stop")
 

@@ -25,9 +25,8 @@ from .judged import Elsewhere, Judged, Sink
 from .result import RunResult, clock_at, clock_now
 from .tally import Tally
 from .watch import Watch
-from .worker import FROZEN_S, HURRY_S, AwakeClock, Crew, CrewMaker, RunError, Worker
+from .worker import FROZEN_S, HURRY_S, START_LIMIT_S, AwakeClock, Crew, CrewMaker, RunError, Worker
 
-START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
 GRACE_S = 5.0  # for what is under way of a run that has broken
@@ -160,15 +159,12 @@ class _Run:
             progress.put_in(counts, -1)
         progress.recent.count_no_more()
         progress.phase = "fetching rows" if self._elsewhere else progress.phase
-        lost = {worker.name for worker in self._crew.workers if worker.senders[0].lost}
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
                 worker.rows += one.role == "measured"
                 self._tally.add(one, one.stamps)
             self._tally.write()
             self._watch.on_progress(progress)
-            if worker.senders[0].lost and worker.name not in lost:
-                self._lost.append(f"{worker.name} was lost with rows that nobody has fetched")
         self._ending.pass_on(interrupts())
 
     def _listen(self) -> None:
@@ -366,9 +362,10 @@ class _Run:
             yield part.name, sessions.rows[part.place] if self._plan.cuts_plays(part) else due
 
     def _notes(self) -> tuple[str, ...]:
-        died = (
-            f"{len(self._lost)} of {len(self._crew.workers)} {self._crew.what} died, and their "
-            f"share of the load with them: {', '.join(self._lost)}"
+        was = "was lost, and its share" if len(self._lost) == 1 else "were lost, and their share"
+        lost = (
+            f"{len(self._lost)} of {len(self._crew.workers)} {self._crew.what} {was} of the load: "
+            f"{', '.join(self._lost)}"
         )
         together = (
             "the streams started together: without a request that warmed the server up, no latency "
@@ -379,7 +376,7 @@ class _Run:
         return (
             *self._tally.unmeasured.notes,
             *((together,) if burst else ()),
-            *((died,) if self._lost else ()),
+            *((lost,) if self._lost else ()),
             *self._crew.notes(),
             *filter(None, (self._ending.why, self._ending.enough)),
         )

@@ -15,14 +15,12 @@ from ..errors import BenchError
 from ..interrupts import Interrupts
 from ..plan.part import Part
 from ..plan.plan import Plan
-from ..plan.share import Share
-from ..send.outbox import Command, Connected, Drop, Go
+from ..send.outbox import Connected
 from .health import WorkerHealth
 from .inbox import Inbox
 from .judged import Judged
 
-Order = tuple[Share, ...] | Go | Drop | Command
-
+START_LIMIT_S = 60.0  # for workers to start and connections to open
 FROZEN_S = 10.0  # without a word of a process that should send one each second
 HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
 
@@ -118,7 +116,7 @@ class Crew(Protocol):
         """Take what only this crew understands."""
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
-        """Yield what has stayed with the workers, once they have ended; a lost one is marked so."""
+        """Yield what has stayed with the workers, once they have ended."""
 
     def notes(self) -> Sequence[str]:
         """Return what the run's JSON notes of it, once all is over."""

@@ -39,7 +39,7 @@ class Progress(Counts):
     started_s: float
     stopping: bool = False
     stopped_s: float = math.inf  # when sending stopped, from the run's start
-    enough: str = ""  # why it is stopping, where nobody broke it off
+    enough: str = ""  # why it is stopping, where nobody asked for it
     phase: str = ""  # if not measuring: `warming up 3/8`
     begun: Callable[[], int] | None = None  # how many planned requests have begun so far
     most_in_flight: int | None = None  # None: any number

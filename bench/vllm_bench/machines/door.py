@@ -20,7 +20,8 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import answer_challenge, deliver_challenge, wait
 
-from .engines.engine import MachinesError
+from ..crew.worker import FROZEN_S
+from ..errors import UsageError
 from .meeting.address import Address
 from .meeting.hello import (
     ENOUGH,
@@ -37,7 +38,6 @@ from .messages import Hello, Kind, MachineFacts
 
 MOST_NEWCOMERS = 64  # at a time
 POLL_S = 0.2
-SILENT_S = 10.0  # without a byte taken by a machine: it is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Door:
                 return False
             if hello.kind in self._came.get(hello.foreman, {}):
                 raise ValueError("it isn't a hello")
-            limit_s = None if hello.kind == "results" else SILENT_S
+            limit_s = None if hello.kind == "results" else FROZEN_S  # without a byte taken
             set_up(pipe, prompt=hello.kind != "results", limit_s=limit_s)
             pipe.send_bytes(WELCOME)
             self._came.setdefault(hello.foreman, {})[hello.kind] = hello, pipe
@@ -180,11 +180,12 @@ def _listening(at: Address) -> socket.socket:
 
 @contextlib.contextmanager
 def open_door(at: Address, key: bytes, wanted: int, ours: MachineFacts) -> Iterator[Door]:
-    """Let foremen in inside the block. Raises MachinesError where nobody can listen there."""
+    """Let foremen in inside the block. Raises UsageError where nobody can listen there."""
     try:
         door = Door(at, key, wanted, ours)
     except OSError as e:
-        raise MachinesError(f"--listen {at}: {e.strerror or e}") from e
+        where = at if at.port else at.host
+        raise UsageError(f"--listen {where}: {e.strerror or e}") from e
     try:
         yield door
     except BaseException:

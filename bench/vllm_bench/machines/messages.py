@@ -92,6 +92,7 @@ class Fetch:
     """Between runs: tell all that is kept of a run."""
 
     run_id: str
+    own: bool = False  # what this foreman has kept alone: others may keep in the same folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Forget:
     """Between runs: what these machines keep of a run is written elsewhere."""
 
     run_id: str
-    machines: tuple[str, ...]  # several may keep in one folder
+    machines: tuple[str, ...] | None = None  # None: what this foreman has kept alone
 
 
 # ---- from a foreman ----

@@ -20,7 +20,7 @@ from ..machines.fleet.machine import Machine
 from ..machines.kept.fetching import Fetching
 from ..machines.messages import Forget, FromDisk
 from ..records.beside.more_rows import MoreRows
-from ..records.request_record import RecordsError, count_rows
+from ..records.request_record import RecordsError, count_rows, read_rows
 from ..records.run_files import RUN_ID
 from ..records.run_info import RunInfo, read_run_info, write_run_info
 from ..records.safe_file import unlocked
@@ -64,7 +64,8 @@ def _say_elsewhere(folder: Path, machine: Machine, here: Sequence[str], say: Say
     if other:
         named = ", ".join([*other[:MOST_NAMED], *(["…"] if len(other) > MOST_NAMED else [])])
         where = f"in {machine.facts.kept_in} there"
-        line = f"{machine.name} keeps rows of {len(other)} runs that aren't in {folder}, {where}"
+        runs = "1 run that isn't" if len(other) == 1 else f"{len(other)} runs that aren't"
+        line = f"{machine.name} keeps rows of {runs} in {folder}, {where}"
         say(printable(f"note: {line}: {named}", 500))
 
 
@@ -91,8 +92,7 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
     finally:
         more.close()
     write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows))
-    counts = ", ".join(f"{count} of {name}" for name, count in found.items())
-    say(f"note: {rows.stem}: fetched {found.total()} rows that it lacked ({counts})")
+    say(f"note: {rows.stem}: fetched {_in_words(found)}")
     for machine, sent_by in done:
         machine.order(Forget(rows.stem, tuple(sent_by)))
 
@@ -119,24 +119,35 @@ def _moved(one: Judged, batch: FromDisk) -> Judged:
 def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:
     """Return a run's JSON with what was fetched for it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    counts = ", ".join(f"{count} rows from {name}" for name, count in found.items())
-    note = f"fetched after its end, at {at}: {counts or 'nothing'}"
-    entries = [_more(entry, found) for entry in info.client_health.get("machines", ())]
+    note = f"fetched after its end, at {at}: {_in_words(found)}"
+    there = Counter(map(str, read_rows(rows)["machine"].tolist()))
+    entries = [_more(entry, found, there) for entry in info.client_health.get("machines", ())]
     return dataclasses.replace(
         info,
-        num_requests=max(info.num_requests, count_rows(rows)),  # by time: not known before
+        num_requests=max(info.num_requests, there.total()),  # by time: not known before
         client_health={**info.client_health, **({"machines": entries} if entries else {})},
         notes=[*info.notes, note],
     )
 
 
-def _more(entry: dict[str, Any], found: Counter[str]) -> dict[str, Any]:
-    """Return what the JSON says of a machine, with the rows that have come of it."""
+def _in_words(found: Counter[str]) -> str:
+    """Return how many rows came, of which machines."""
+    rows = "1 row" if found.total() == 1 else f"{found.total()} rows"
+    counts = ", ".join(f"{count} of {name}" for name, count in found.items())
+    return printable(f"{rows} that it lacked ({counts or 'nobody kept any'})", 500)
+
+
+def _more(entry: dict[str, Any], found: Counter[str], there: Counter[str]) -> dict[str, Any]:
+    """Return what the JSON says of a machine, with the rows that have come of it.
+
+    By those that are there, where it said how many there were: a kill may have come before it.
+    """
     name = str(entry.get("machine"))
     if name not in found:
         return entry
-    more = {key: (entry.get(key) or 0) + found[name] for key in ("rows", "fetched")}
-    return {**entry, **(more if "rows" in entry else {"fetched": more["fetched"]})}
+    new = there[name] - entry["rows"] if "rows" in entry else found[name]
+    told = {"rows": there[name]} if "rows" in entry else {}
+    return {**entry, **told, "fetched": (entry.get("fetched") or 0) + new}
 
 
 def say_unasked(folder: Path, machines: Sequence[Machine], say: Say) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Literal
 
+from ..errors import BenchError
 from ..reply.exchange import Failure, Segment
 
 if TYPE_CHECKING:
@@ -147,8 +148,13 @@ class Outbox:
 
 
 def in_words(problem: BaseException) -> str:
-    """Return an exception as a line for people who report it."""
-    return " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
+    """Return an exception as a line: of what nobody foresaw with its kind, for who reports it."""
+    text = str(problem)
+    if isinstance(problem, OSError) and problem.strerror:
+        text = f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror
+    elif not isinstance(problem, BenchError):
+        text = f"{type(problem).__name__}: {problem}"
+    return " ".join(text.split())[:300]
 
 
 def _size_of(message: object) -> int:

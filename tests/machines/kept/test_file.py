@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.crew.judged import Judged
 from vllm_bench.machines.kept.file import KeptFile, KeptRun, runs_in
+from vllm_bench.machines.kept.line import line_of
 from vllm_bench.machines.messages import Correction
 from vllm_bench.scenario.secrets import MASK
 
@@ -55,6 +57,13 @@ def test_a_file_cut_in_its_first_line_is_of_no_run(tmp_path: Path) -> None:
     assert runs_in(tmp_path) == []
 
 
+def changed(what: str, name: str, value: object) -> bytes:
+    """A request's line in which one value is of another kind."""
+    said = json.loads(line_of(made_judged(0), ()))
+    said[what][name] = value
+    return json.dumps(said).encode() + b"\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -62,6 +71,11 @@ def test_a_file_cut_in_its_first_line_is_of_no_run(tmp_path: Path) -> None:
         b"[]\n",
         b'{"role": "measured"}\n',
         b'{"role": "chief", "record": {}}\n',
+        changed("record", "request_index", "7"),
+        changed("record", "t_end_s", None),
+        changed("record", "ttft_ms", [1]),
+        changed("record", "prompt_id", 5),
+        changed("record", "http_status", True),
         b"\xff\n",
     ],
 )
@@ -148,12 +162,9 @@ def test_machines_and_runs_that_look_alike_have_files_of_their_own(tmp_path: Pat
     assert all(path.parent == tmp_path for path in tmp_path.iterdir())
 
 
-def test_a_disk_that_is_full_takes_back_what_it_has_half(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = KeptFile(tmp_path, RUN_ID, "node-a", ())
-    file.write([made_judged(0)])
-    write, room = os.write, 100
+def full_after(room: int) -> Callable[[int, bytes], int]:
+    """Return an `os.write` for whose disk so many bytes are left."""
+    write = os.write
 
     def full(descriptor: int, data: bytes) -> int:
         nonlocal room
@@ -163,7 +174,49 @@ def test_a_disk_that_is_full_takes_back_what_it_has_half(
             raise OSError(errno.ENOSPC, "No space left on device")
         return taken
 
-    monkeypatch.setattr(os, "write", full)
+    return full
+
+
+@pytest.mark.parametrize("room", [0, 10, 200])
+def test_a_disk_that_was_full_before_the_first_request_has_no_file_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    file = KeptFile(tmp_path, RUN_ID, "node-a", ())
+    monkeypatch.setattr(os, "write", full_after(room))
+    with pytest.raises(OSError, match="No space left") as told:
+        file.write([made_judged(0)])
+    assert Path(told.value.filename).parent == tmp_path
+    file.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_somebody_writes_is_not_removed(tmp_path: Path) -> None:
+    file = KeptFile(tmp_path, RUN_ID, "node-a", ())
+    file.write([made_judged(0)])
+    (run,) = runs_in(tmp_path)
+    run.remove()
+    assert runs_in(tmp_path) == [run]
+    file.close()
+    run.remove()
+    assert runs_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("shift", ["1", None, 1.5, [1]])
+def test_a_damaged_line_of_the_clock_is_none(tmp_path: Path, shift: object) -> None:
+    run = kept(tmp_path, [made_judged(0)])
+    with run.path.open("ab") as out:
+        out.write(json.dumps({"clock": {"shift_ns": shift}}).encode() + b"\n")
+    # As it is written: the mark of such a line is how it begins.
+    run.path.write_bytes(run.path.read_bytes().replace(b'{"clock": ', b'{"clock":'))
+    assert run.correction() is None
+
+
+def test_a_disk_that_is_full_takes_back_what_it_has_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = KeptFile(tmp_path, RUN_ID, "node-a", ())
+    file.write([made_judged(0)])
+    monkeypatch.setattr(os, "write", full_after(100))
     with pytest.raises(OSError, match="No space left"):
         file.write([made_judged(1)])
     monkeypatch.undo()

@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from vllm_bench.machines.kept.file import KeptRun, runs_in
 from vllm_bench.records.beside.token_file import read_stamps
 from vllm_bench.records.request_record import count_rows, read_rows
+from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.simulator import simulator
 
@@ -42,19 +46,21 @@ def measured(folder: Path, run: Path) -> set[str]:
     return {one["request_id"] for one in asked if one["outcome"] == "ok"}
 
 
-def under_way(folder: Path, least: int) -> bool:
-    found = kept(folder)
-    return len(found) == 2 and all(run.path.read_bytes().count(b"\n") > least for run in found)
-
-
 def killed_run(folder: Path, url: str, victim: int | None, *words: object) -> Path:
     """Begin a long run, and kill the head (None) or one of the foremen in the middle of it."""
+    before = runs(folder)
+
+    def under_way() -> bool:
+        found = [run for run in kept(folder) if run.run_id not in {path.stem for path in before}]
+        return len(found) == 2 and all(one.path.read_bytes().count(b"\n") > 20 for one in found)
+
     with started(load(folder, url, *over(2), *LONG, *words), folder) as head:
-        wait_until(lambda: under_way(folder, 20))
+        wait_until(under_way)
+        run = runs(folder)[-1]
         mine = foremen(head.pid)
         assert len(mine) == 2
         if words:  # --keep-rows-remote
-            assert count_rows(runs(folder)[0]) == 0
+            assert count_rows(run) == 0
         if victim is None:
             os.kill(head.pid, signal.SIGKILL)
             wait_until(lambda: not any(map(lives, mine)))
@@ -63,50 +69,89 @@ def killed_run(folder: Path, url: str, victim: int | None, *words: object) -> Pa
             wait_until(lambda: not lives(mine[victim]))
             os.kill(head.pid, signal.SIGINT)
             head.communicate(timeout=60)
-    return runs(folder)[0]
+    return run
 
 
-def test_after_a_kill_of_the_head_every_answer_gets_a_row(tmp_path: Path) -> None:
-    with simulator(*QUICK, "--truth", str(tmp_path / "truth"), own_session=True) as (url, _):
+@dataclass(frozen=True)
+class Run:
+    """A run of which machines kept something: as it was left, and once it was fetched."""
+
+    path: Path
+    before: Rows
+    told: list[dict[str, Any]]  # of the machines, before
+    answered: set[str]  # requests that the simulator answered whole
+
+    @property
+    def rows(self) -> Rows:
+        return read_rows(self.path)
+
+    @property
+    def machines(self) -> list[dict[str, Any]]:
+        return told_of(self.path)
+
+
+def told_of(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_run_info(path.with_suffix(".json")).client_health["machines"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the loads whose head, or machine, is killed: each next one fetches what is left."""
+    return tmp_path_factory.mktemp("loads")
+
+
+@pytest.fixture(scope="module")
+def fetched(folder: Path) -> dict[str, Run]:
+    """Kill the head of a run, then a machine of the next; and begin a third."""
+    found = {}
+    with simulator(*QUICK, "--truth", str(folder / "truth"), own_session=True) as (url, _):
         base = url.removesuffix("/v1")
-        run = killed_run(tmp_path, base, None)
-        before = count_rows(run)
-        done = run_load(tmp_path, base, *over(2), *SHORT, "--resume")
+        for victim, flags in ((None, ()), (1, ("--keep-rows-remote",))):
+            path = killed_run(folder, base, victim, *flags)
+            found["head" if victim is None else "machine"] = Run(
+                path, read_rows(path), told_of(path), measured(folder, path)
+            )
+        assert len(kept(folder)) == 1  # the second call has fetched what the first one left
+        done = run_load(folder, base, *over(1), *SHORT, "--resume")
     assert done.returncode in (0, 4), done.stderr
-    rows = read_rows(run)
-    assert {*rows["request_id"].tolist()} >= measured(tmp_path, run)
-    failed = rows.of(rows.has("error_kind"))["error_kind"].tolist()
+    return found
+
+
+def test_after_a_kill_of_the_head_every_answer_gets_a_row(fetched: dict[str, Run]) -> None:
+    run = fetched["head"]
+    assert {*run.rows["request_id"].tolist()} >= run.answered
+    failed = run.rows.of(run.rows.has("error_kind"))["error_kind"].tolist()
     assert {*failed} <= {"cancelled"}  # the end of its reply may have been on its way
     assert len(failed) <= 8  # streams
-    assert len(rows) > 40
-    info = read_run_info(run.with_suffix(".json"))
-    assert info.status == "interrupted"
-    fetched = [machine["fetched"] for machine in info.client_health["machines"]]
-    assert sum(fetched) == len(rows) - before
-    assert read_stamps(run, rows) is not None  # which checks that they are these rows'
-    assert kept(tmp_path) == []  # nor is anything left of the run that went well
+    assert len(run.rows) > 40
+    assert read_run_info(run.path.with_suffix(".json")).status == "interrupted"
+    assert sum(machine["fetched"] for machine in run.machines) == len(run.rows) - len(run.before)
 
 
-def test_what_a_killed_machine_has_kept_is_fetched_by_the_next_session(tmp_path: Path) -> None:
-    flag = "--keep-rows-remote"
-    with simulator(*QUICK, "--truth", str(tmp_path / "truth"), own_session=True) as (url, _):
-        base = url.removesuffix("/v1")
-        run = killed_run(tmp_path, base, 1, flag)
-        (left,) = kept(tmp_path)
-        before = read_rows(run)
-        assert left.machine not in before["machine"].tolist()
-        info = read_run_info(run.with_suffix(".json"))
-        lost = {m["machine"]: m["lost"] for m in info.client_health["machines"]}
-        assert lost[left.machine]
-        run_load(tmp_path, base, *over(1), *SHORT, "--resume")
-    rows = read_rows(run)
-    assert {*before["request_index"].tolist()} < {*rows["request_index"].tolist()}
-    assert left.machine in rows["machine"].tolist()
-    assert len({*rows["machine"].tolist()}) == 2
-    assert kept(tmp_path) == []
-    stamps = read_stamps(run, rows)
+def test_what_a_killed_machine_has_kept_is_fetched_by_the_next_session(
+    fetched: dict[str, Run],
+) -> None:
+    run = fetched["machine"]
+    (lost,) = (machine["machine"] for machine in run.told if machine["lost"])
+    assert lost not in run.before["machine"].tolist()
+    assert {*run.before["request_index"].tolist()} < {*run.rows["request_index"].tolist()}
+    assert lost in run.rows["machine"].tolist()
+    assert len({*run.rows["machine"].tolist()}) == 2
+    of_each = Counter(run.rows["machine"].tolist())
+    assert {m["machine"]: m["rows"] for m in run.machines} == of_each
+    assert {m["machine"]: m["fetched"] for m in run.machines} == of_each
+
+
+@pytest.mark.parametrize("name", ["head", "machine"])
+def test_each_fetched_row_has_its_stamps_and_nothing_is_kept_then(
+    fetched: dict[str, Run], folder: Path, name: str
+) -> None:
+    run = fetched[name]
+    stamps = read_stamps(run.path, run.rows)  # which checks that they are these rows'
     assert stamps is not None
-    assert len(stamps["request_index"]) == len(rows)
+    assert len(stamps["request_index"]) == len(run.rows)
+    assert kept(folder) == []  # nor is anything left of the run that went well
 
 
 COMPARED = ("request_index", "machine", "prompt_id", "completion_tokens", "error_kind")
@@ -132,14 +177,16 @@ def said(folder: Path) -> dict[str, Any]:
 
 def test_files_are_the_same_whether_rows_stay_or_cross(tmp_path: Path) -> None:
     words = ("--request-rate", 60, "--num-requests", 60)  # with a tail, which counts must end
-    found = []
     with simulator(*QUICK, own_session=True) as (url, _):
-        for name, flags in (("cross", ()), ("stay", ("--keep-rows-remote",))):
-            (folder := tmp_path / name).mkdir()
+
+        def found(*flags: str) -> dict[str, Any]:
+            (folder := tmp_path / "-".join(("run", *flags))).mkdir()
             done = run_load(folder, url.removesuffix("/v1"), *over(2), *words, *flags)
             assert done.returncode in (0, 4), done.stderr
             assert kept(folder) == []
-            found.append(said(folder))
-    crossed, stayed = found
+            return said(folder)
+
+        with ThreadPoolExecutor() as both:
+            crossed, stayed = both.map(lambda flags: found(*flags), ((), ("--keep-rows-remote",)))
     assert stayed == crossed
     assert len(crossed["rows"]) == crossed["num_requests"]

@@ -136,6 +136,28 @@ def test_what_is_told_again_is_what_was_kept_and_forgotten_only_by_name(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_two_sessions_that_call_run_and_machine_the_same_each_has_its_own(
+    tmp_path: Path,
+) -> None:
+    first, second = Keeper(tmp_path), Keeper(tmp_path)
+    told = Told()
+    ours, theirs = (
+        Ended(made_plan(9), keeper, told.append, rows_stay=True) for keeper in (first, second)
+    )
+    for ended in (ours, theirs):
+        ended.begin()
+        ended.write([made_judged(0)])
+        ended.close()
+    assert len(told.of(NotKept)) == 1  # so the row of the second crosses
+    run_id = made_plan(9).run_id
+    assert list(second.told(Fetch(run_id, own=True))) == [AllFetched(run_id)]
+    second.forget(Forget(run_id))
+    assert kept(tmp_path) == [0]
+    assert len(list(first.told(Fetch(run_id, own=True)))) == 2
+    first.forget(Forget(run_id))
+    assert kept(tmp_path) == []
+
+
 def test_large_files_are_told_in_batches_and_damage_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

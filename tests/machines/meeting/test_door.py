@@ -270,7 +270,7 @@ def test_it_listens_at_any_kind_of_address(host: str) -> None:
     try:
         with opened(at=Address(host, 0)) as door:
             close(come(door))
-    except MachinesError:
+    except UsageError:
         if host != "::1" or socket.has_ipv6:
             with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
                 sock.bind(("::1", 0))
@@ -280,14 +280,14 @@ def test_it_listens_at_any_kind_of_address(host: str) -> None:
 
 @pytest.mark.parametrize("at", [Address("192.0.2.7", 0), Address("no-such-host.invalid", 0)])
 def test_where_nobody_can_listen_that_is_told(at: Address) -> None:
-    with pytest.raises(MachinesError, match=at.host), opened(at=at):
+    with pytest.raises(UsageError, match=at.host), opened(at=at):
         pass
 
 
 def test_a_taken_port_is_told() -> None:
     with (
         opened() as door,
-        pytest.raises(MachinesError, match=str(door.address.port)),
+        pytest.raises(UsageError, match=str(door.address.port)),
         opened(at=door.address),
     ):
         pass
@@ -342,3 +342,12 @@ def test_strangers_do_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> No
         door.turned_away = 1
         asked._gathered(door, ByHand(1), 1, 0.2, say)
     assert len(told) == 1
+
+
+def test_a_foreman_that_a_head_has_started_waits_for_no_other_head() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        where = Address("127.0.0.1", gone.getsockname()[1])
+    waited: list[str] = []
+    with pytest.raises(BenchError, match=str(where.port)):
+        dial(where, KEY, lambda kind: Hello(kind, "a", OURS, "0"), 1000.0, waited.append)
+    assert waited == []

@@ -13,8 +13,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from vllm_bench.records.beside.token_file import load as load_tokens
+from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.run_info import read_run_info
 
+from tests.end_to_end.golden import (
+    Evidence,
+    check,
+    check_causes,
+    check_nothing_is_missing,
+    check_order,
+    check_row,
+    pairs,
+)
 from tests.machines.ray.placing import Place
 from tests.sim.simulated import Simulated
 from tests.support.frames import read_frame
@@ -22,7 +33,7 @@ from tests.support.running import command, environment, write_prompts
 
 pytestmark = pytest.mark.process
 
-STREAMS, REQUESTS, NODES = 7, 60, 3
+STREAMS, REQUESTS, NODES = 7, 42, 3
 LOADS: dict[str, dict[str, Any]] = {
     "closed": {"concurrencies": [STREAMS], "num_requests": REQUESTS},
     "open": {"request_rates": [20], "num_requests": REQUESTS},
@@ -37,11 +48,18 @@ class Done:
     code: int
     out: str
     err: str
-    truth: dict[str, int]  # tokens, by request
+    truth: list[dict[str, Any]]  # by request
 
     def rows(self, load: str) -> pd.DataFrame:
         (path,) = (self.folder / "results").glob(f"{load}-*.csv")
         return read_frame(path)
+
+    def evidence(self, load: str) -> Evidence:
+        """Return what both sides wrote down of a load, less an open loop's tail."""
+        (path,) = (self.folder / "results").glob(f"{load}-*.csv")
+        run, tokens = load_run(path), load_tokens(path.parent / "tokens" / f"{path.stem}.npz")
+        ids = set(run.frame["request_id"])
+        return Evidence(run, tokens, [told for told in self.truth if told["request_id"] in ids])
 
     def info(self, load: str) -> Any:
         (path,) = (self.folder / "results").glob(f"{load}-*.json")
@@ -58,6 +76,7 @@ def begun(
             "base_url": f"{server.url}/v1",
             "model": "simulated",
             "max_new_tokens": 8,
+            "ignore_eos": True,
             "warmup_requests": 0,
             "dataset": f"file:{write_prompts(folder)}",
         }
@@ -76,8 +95,7 @@ def begun(
 
 def ended(folder: Path, process: subprocess.Popen[str], server: Simulated) -> Done:
     out, err = process.communicate(timeout=120)
-    done = {told["request_id"]: told["completion_tokens"] for told in server.truth()}
-    return Done(folder, process.returncode, out, err, done)
+    return Done(folder, process.returncode, out, err, server.truth())
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +141,21 @@ def test_the_server_did_what_the_rows_say(both: tuple[Done, Done]) -> None:
         rows = [row for load in LOADS for row in done.rows(load).itertuples()]
         told = {row.request_id: row.completion_tokens for row in rows}
         assert len(told) == len(LOADS) * REQUESTS
-        assert {name: done.truth[name] for name in told} == told
-        tail = done.truth.keys() - told.keys()  # an open loop's goes on until all have ended
+        truth = {seen["request_id"]: seen["completion_tokens"] for seen in done.truth}
+        assert {name: truth[name] for name in told} == told
+        tail = truth.keys() - told.keys()  # an open loop's goes on until all have ended
         assert all(name.startswith("open-") for name in tail)
+
+
+def test_its_files_pass_every_check_of_one_machines(both: tuple[Done, Done]) -> None:
+    for done in both:
+        check(done.evidence("closed"))
+        evidence = done.evidence("open")
+        check_nothing_is_missing(evidence)
+        for pair in pairs(evidence):
+            check_order(pair)
+            check_causes(pair, evidence.unsure_ns)
+            check_row(pair)
 
 
 @pytest.mark.parametrize("load", LOADS)

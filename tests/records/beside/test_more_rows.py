@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from array import array
@@ -22,6 +23,7 @@ from vllm_bench.records.request_record import (
     RequestRecord,
     read_rows,
 )
+from vllm_bench.records.row import csv_lines
 
 from tests.support.made_runs import made_record
 
@@ -113,6 +115,32 @@ def test_wherever_the_files_were_cut_they_are_whole_then(
         added(path, map(one, range(COUNT)))
         assert added(path, map(one, range(COUNT))) == 0
         assert held(path) == wanted
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.004, -0.25])
+def test_stamps_that_come_after_their_row_are_by_its_clock(tmp_path: Path, later_s: float) -> None:
+    path = written(tmp_path, [])
+    record, reads, answer = one(1)
+    assert record.t_sent_s is not None
+    sent_s, end_s = record.t_sent_s + later_s, record.t_end_s + later_s
+    moved = dataclasses.replace(record, t_sent_s=sent_s, t_end_s=end_s)
+    with path.open("a") as out:
+        out.write(csv_lines([moved]))
+    assert added(path, [(record, reads, answer), one(2)]) == 1
+    stamps = held(path)[1]
+    assert stamps[1][1] - stamps[1][0] == reads[0][1] - reads[0][0]
+    assert stamps[2] == one(2)[1][0].tolist()
+    assert stamps[1][0] == pytest.approx(reads[0][0] + later_s * 1e9, abs=1000)
+
+
+def test_while_a_run_that_ended_is_taken_up_its_stamps_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path, map(one, (0, 2)), ended=True)
+    more = MoreRows(path)
+    assert held(path)[1].keys() == {0, 2}
+    more.write(list(map(one, (1, 3))))
+    held(path)  # a kill here leaves rows whose stamps are to come
+    more.close()
+    assert held(path)[1].keys() == {0, 1, 2, 3}
 
 
 def test_a_run_that_ended_gets_a_complete_file_again(tmp_path: Path) -> None:

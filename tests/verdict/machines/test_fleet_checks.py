@@ -92,8 +92,8 @@ def test_how_a_machine_was_lost_is_text_from_elsewhere(tmp_path):
 
 
 def test_rows_that_came_afterwards_are_told(tmp_path):
-    lost = {"node-b": {"lost": "died", "fetched": 17}}
-    assert "17" in finding_of(run_of(tmp_path, lost), "machine_lost").figures
+    lost = {"node-b": {"lost": "died", "fetched": 17}, "node-a": {"fetched": 25}}
+    assert ", 17 came after" in finding_of(run_of(tmp_path, lost), "machine_lost").figures
 
 
 def test_of_one_machine_a_lost_process_keeps_its_own_code(tmp_path):

@@ -140,7 +140,7 @@ class MachineCrew:
             for sender in worker.senders:  # of a part that broke, and had no last word
                 sender.lost = sender.lost or not sender.ended
         elif isinstance(message, NotKept):
-            self._notes.append(f"{worker.name} keeps no rows: {message.text}")
+            self._notes.append(f"{worker.name} keeps no more rows: {message.text}")
 
     def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
         """Yield the rows that stayed on the machines, one machine after the other."""
@@ -148,16 +148,14 @@ class MachineCrew:
             if not post.stays or post.machine.lost:
                 continue
             others = partial(self.take, post.worker)
-            fetching = Fetching(post.machine, self._run_id, is_broken_off, others)
+            fetching = Fetching(post.machine, self._run_id, is_broken_off, others, own=True)
             try:
                 for batch in fetching.batches():
-                    if batch.machine == post.machine.name:  # another may keep in the same folder
-                        post.fetched += sum(one.role == "measured" for one in batch.ended)
-                        yield post.worker, post.worker.ours(batch.ended)
+                    post.fetched += sum(one.role == "measured" for one in batch.ended)
+                    yield post.worker, post.worker.ours(batch.ended)
             except RunError as e:
-                self.lose(post.worker, str(e))
+                self._notes.append(f"{post.machine.name} {self.lose(post.worker, str(e))}")
                 post.worker.lose()
-                yield post.worker, ()
             self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
             post.stays = not fetching.whole
 

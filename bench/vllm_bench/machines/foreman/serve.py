@@ -7,7 +7,6 @@ head is gone, it stops loading the server at once.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -29,7 +28,7 @@ POLL_S = 0.5
 LAST_WORD_S = 2.0  # to say why it goes, to a head that was suspended
 
 
-def nothing(*_: object) -> None:
+def _nothing(*_: object) -> None:
     """Do nothing: the head is told by other means."""
 
 
@@ -39,7 +38,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
     asked = Orders(orders, plan.run_id)
     ended = Ended(plan, keeper, outbox.put, rows_stay=order.rows_stay)
     part = RunPart(plan, asked, outbox, ended)
-    watch = Watch(part.connected, nothing, part.look, asked, float("inf"), above=part)
+    watch = Watch(part.connected, _nothing, part.look, asked, float("inf"), above=part)
     try:
         with asked.answered(), part.alive():
             run_plan(plan, part, started_by(order.workers), watch)
@@ -84,7 +83,7 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
     other machines.
     """
     clock, silent_s = pipes["clock"], float("-inf")
-    with contextlib.suppress(EOFError, OSError):
+    try:
         while silent_s <= FROZEN_S:
             if clock.poll(POLL_S):
                 number = clock.recv()
@@ -92,6 +91,8 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
                 silent_s = 0.0
             else:  # not by a clock: suspended itself, this machine has heard nobody
                 silent_s += POLL_S
+    except (EOFError, OSError):
+        time.sleep(POLL_S)  # the head's last word is on another connection, and may come later
     cut(pipes["orders"])  # which ends the part that is under way
     cut(clock)
     time.sleep(LAST_WORD_S)

@@ -33,11 +33,16 @@ class Fetching:
         run_id: str,
         is_broken_off: Callable[[], bool],
         others: Callable[[object], None],
+        *,
+        own: bool = False,
     ) -> None:
-        """`others` takes what the machine says meanwhile of something else."""
+        """`others` takes what the machine says meanwhile of something else.
+
+        `own`: what this session's foreman has kept alone.
+        """
         self.whole = False  # all of it came, and nothing was wrong
         self.problems: tuple[str, ...] = ()
-        self._machine, self._run_id = machine, run_id
+        self._machine, self._run_id, self._own = machine, run_id, own
         self._is_broken_off, self._others = is_broken_off, others
 
     def batches(self) -> Iterator[FromDisk]:
@@ -45,7 +50,7 @@ class Fetching:
 
         Raises RunError where the machine is lost.
         """
-        self._machine.order(Fetch(self._run_id))
+        self._machine.order(Fetch(self._run_id, self._own))
         heard_s = time.monotonic()
         while not self._is_broken_off():
             if messages := self._heard():

@@ -24,7 +24,7 @@ from ...crew.judged import Judged
 from ...records.safe_file import lock, new_file, unlocked
 from ..messages import Correction
 from .folder import refuse_others
-from .line import DAMAGED, as_line, judged, line_of, mapping
+from .line import DAMAGED, as_line, judged, line_of, made, mapping
 
 END = ".jsonl"
 MOST_LINE = 64_000_000  # bytes; a reply of a million reads has 20 million
@@ -36,9 +36,10 @@ class KeptFile:
     """Appends what ends of one run; made with the first of it."""
 
     def __init__(self, folder: Path, run_id: str, machine: str, secrets: tuple[str, ...]) -> None:
-        self._path = folder / _name(run_id, machine)
+        self.path = folder / _name(run_id, machine)
         self._head = {"run_id": run_id, "machine": machine}
         self._secrets = secrets
+        self.made = False  # by this one
         self._fd: int | None = None
         self._correction: Correction | None = None
 
@@ -55,7 +56,8 @@ class KeptFile:
 
     def _append(self, data: bytes) -> None:
         if self._fd is None:
-            self._fd = new_file(self._path, os.O_APPEND)
+            self._fd = new_file(self.path, os.O_APPEND)
+            self.made = True
             os.fchmod(self._fd, 0o600)
             lock(self._fd)
             known = _clock_line(self._correction) if self._correction else b""
@@ -64,9 +66,11 @@ class KeptFile:
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
-        except OSError:
+        except OSError as e:
             os.ftruncate(self._fd, whole)
-            raise
+            if not whole:  # of no run: nobody would fetch it, or remove it
+                self.path.unlink()
+            raise OSError(e.errno, e.strerror, str(self.path)) from e
 
     def close(self) -> None:
         """Append no more."""
@@ -100,7 +104,7 @@ class KeptRun:
         for line in self._lines():
             if line.startswith(b'{"clock"'):
                 with suppress(*DAMAGED):
-                    found = Correction(**mapping(line)["clock"])
+                    found = made(Correction, mapping(line)["clock"])
         return found
 
     def requests(self) -> Iterator[Judged]:
@@ -118,9 +122,10 @@ class KeptRun:
                 yield one
 
     def remove(self) -> None:
-        """Forget it."""
-        with suppress(OSError):  # it is gone
-            self.path.unlink()
+        """Forget it, unless somebody writes it: another session may call a run by the same name."""
+        with unlocked(self.path) as free, suppress(OSError):  # it is gone
+            if free:
+                self.path.unlink()
 
     def at_rest(self) -> bool:
         """Wait until nobody writes it any more, within a limit; False: somebody does."""

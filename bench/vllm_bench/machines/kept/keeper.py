@@ -21,6 +21,7 @@ class Keeper:
         """`folder` is this user's alone (folder.py); `why_not`: there is none."""
         self.folder = folder
         self.why_not = why_not
+        self._files: list[KeptFile] = []
 
     def runs(self) -> tuple[str, ...]:
         """Return the runs of which something is kept."""
@@ -35,21 +36,28 @@ class Keeper:
         """Return the file for this machine's part of a run; None: there is no folder."""
         if self.folder is None:
             return None
-        return KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets)
+        file = KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets)
+        self._files.append(file)
+        return file
 
     def told(self, order: Fetch) -> Iterator[FromDisk | AllFetched]:
         """Yield all that is kept of a run, and its end."""
         problems: list[str] = []
         for run in self._found():
-            if run.run_id == order.run_id:
+            if run.run_id == order.run_id and (not order.own or self._is_own(run)):
                 yield from _batches(run, problems)
         yield AllFetched(order.run_id, tuple(problems))
 
     def forget(self, order: Forget) -> None:
         """Remove what is kept of a run."""
         for run in self._found():
-            if run.run_id == order.run_id and run.machine in order.machines:
+            named = self._is_own(run) if order.machines is None else run.machine in order.machines
+            if run.run_id == order.run_id and named:
                 run.remove()
+
+    def _is_own(self, run: KeptRun) -> bool:
+        """Whether this foreman wrote it: another session may call run and machine the same."""
+        return any(file.made and file.path == run.path for file in self._files)
 
     def _found(self) -> list[KeptRun]:
         return runs_in(self.folder) if self.folder else []

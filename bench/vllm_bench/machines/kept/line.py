@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from array import array
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -20,8 +21,9 @@ from ...records.beside.answers import AnswerRow
 from ...records.beside.token_file import READ_TYPES
 from ...records.request_record import RequestRecord
 from ...records.text import MOST_MASKED, masked
+from ..messages import Correction
 
-Kind = TypeVar("Kind", RequestRecord, AnswerRow)
+Kind = TypeVar("Kind", RequestRecord, AnswerRow, Correction)
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
@@ -71,15 +73,39 @@ def judged(found: dict[str, Any]) -> Judged:
     answer = found["answer"]
     return Judged(
         role,
-        _made(RequestRecord, found["record"]),
+        made(RequestRecord, found["record"]),
         (stamps, events, tokens),
-        answer and (_made(AnswerRow, answer[0]), str(answer[1])),
+        answer and (made(AnswerRow, answer[0]), str(answer[1])),
         found["model"],
         found["fingerprint"],
         bool(found["away"]),
     )
 
 
-def _made(kind: type[Kind], found: dict[str, Any]) -> Kind:
-    known = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in found.items() if name in known})
+def made(kind: type[Kind], found: dict[str, Any]) -> Kind:
+    """Return what a mapping says, less what is unknown. Raises TypeError: a value of another kind.
+
+    As a row it would make the whole of the run's file one that can't be read.
+    """
+    kinds = KINDS[kind]
+    known = {name: value for name, value in found.items() if name in kinds}
+    for name, value in known.items():
+        if type(value) not in kinds[name]:
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+    return kind(**known)
+
+
+def _types(hint: Any) -> Iterator[type]:
+    if get_origin(hint) is Literal:
+        yield str
+    elif get_args(hint):
+        for one in get_args(hint):
+            yield from _types(one)
+    else:
+        yield from (float, int) if hint is float else (hint,)
+
+
+KINDS = {
+    kind: {name: frozenset(_types(hint)) for name, hint in get_type_hints(kind).items()}
+    for kind in (RequestRecord, AnswerRow, Correction)
+}

@@ -61,7 +61,7 @@ class Ended:
             try:
                 self._file.write(ended)
             except OSError as e:
-                self._keep_no_more(f"{e.filename or 'its folder'}: {e.strerror}")
+                self._keep_no_more(f"{e.filename}: {e.strerror}")
         return self._file is not None
 
     def _keep_no_more(self, why: str) -> None:
@@ -75,7 +75,7 @@ class Ended:
             try:
                 self._file.correct(correction)
             except OSError as e:
-                self._keep_no_more(f"{e.filename or 'its folder'}: {e.strerror}")
+                self._keep_no_more(f"{e.filename}: {e.strerror}")
 
     def _count(self, ended: Sequence[Judged]) -> None:
         for one in ended:

@@ -44,6 +44,9 @@ def dial(
             raise UsageError(f"{head}: it has another key") from e
         except (OSError, EOFError, AssertionError) as e:
             why = _words(e)
+            # What has started this foreman listened before that.
+            if isinstance(e, ConnectionRefusedError) and hello("orders").called:
+                raise BenchError(f"{head}: no bench.py there any more: {why}") from e
         waited_s = time.monotonic() - begin_s
         if waited_s >= wait_s:
             raise BenchError(f"{head}: no bench.py there: {why}")

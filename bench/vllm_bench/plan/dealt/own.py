@@ -26,10 +26,6 @@ class Own:
         rounds, place = divmod(at, len(self.places))
         return rounds * self.period + self.places[place]
 
-    def at(self, number: int) -> int:
-        """Return how many own numbers are below one of them."""
-        return self.below(number)
-
     def below(self, end: int) -> int:
         """Return how many own numbers are below `end`."""
         rounds, rest = divmod(end, self.period)

@@ -6,6 +6,7 @@ away first, and a request that a file has already is never written to it again.
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from .token_file import MOST_BYTES, Reads, frame, frames_of, load, recover, save
 if TYPE_CHECKING:
     from .token_file import Arrays
 
+NS_PER_S = 1_000_000_000
 HEADER = ",".join(COLUMNS).encode() + b"\n"
 
 
@@ -43,7 +45,8 @@ class MoreRows:
     ) -> int:
         """Append what isn't there yet; return how many rows that were. Raises OSError."""
         count = self._rows.write([record for record, _, _ in ended])
-        self._tokens.write([(record.request_index, reads) for record, reads, _ in ended])
+        for record, reads, _ in ended:
+            self._tokens.write(record.request_index, self._rows.beside(record, reads))
         self._answers.write([answer for _, _, answer in ended if answer is not None])
         return count
 
@@ -70,7 +73,13 @@ class _Rows:
         begun = complete_lines(read_regular(path, MOST_BYTES))
         if begun and not begun.startswith(HEADER):
             raise RecordsError(f"{path}: its columns are those of another version")
-        self._have = set(read_rows(path)["request_index"].tolist()) if begun else set()
+        self._have: set[int] = set()
+        self._sent_s: dict[int, float] = {}  # of the rows that were there
+        if begun:
+            rows = read_rows(path)
+            indexes = rows["request_index"].tolist()
+            self._have.update(indexes)
+            self._sent_s.update(zip(indexes, rows["t_sent_s"].tolist(), strict=True))
         self._file = _at_end(path, len(begun), stack)
         if not begun:
             self._file.write(HEADER)
@@ -81,6 +90,18 @@ class _Rows:
         self._file.write(csv_lines(new.values()).encode(errors="backslashreplace"))
         self._file.flush()
         return len(new)
+
+    def beside(self, record: RequestRecord, reads: Reads) -> Reads:
+        """Return the stamps of a request as they fit its row, which may have been there.
+
+        Then another guess of its machine's clock has moved it, by some microseconds.
+        """
+        there_s = self._sent_s.get(record.request_index)
+        if there_s is None or record.t_sent_s is None or not math.isfinite(there_s):
+            return reads
+        stamps, events, tokens = reads
+        later_ns = round((there_s - record.t_sent_s) * NS_PER_S)
+        return array("q", (stamp + later_ns for stamp in stamps)), events, tokens
 
 
 class _Tokens:
@@ -99,12 +120,11 @@ class _Tokens:
             write_atomically(self._part, b"".join(frames_of(found)))
         self._file = _at_end(self._part, _frames_bytes(found), stack)
 
-    def write(self, requests: Sequence[tuple[int, Reads]]) -> None:
-        for index, reads in requests:
-            if self._file is not None and index not in self._have:
-                self._have.add(index)
-                self._new += 1
-                self._file.write(frame(index, reads))
+    def write(self, index: int, reads: Reads) -> None:
+        if self._file is not None and index not in self._have:
+            self._have.add(index)
+            self._new += 1
+            self._file.write(frame(index, reads))
 
     def end(self) -> None:
         """Write the complete file again, if there was one."""

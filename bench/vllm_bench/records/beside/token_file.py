@@ -218,7 +218,7 @@ def read_stamps(run: Path, rows: Rows) -> Arrays | None:
     """
     path = run.parent / "tokens" / f"{run.stem}.npz"
     part = path.with_suffix(".part")
-    whole = os.path.lexists(path)
+    whole = not os.path.lexists(part)  # else it has all that the complete file has, and more
     if not whole:
         path = part
     if not os.path.lexists(path):
