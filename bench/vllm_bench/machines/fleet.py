@@ -27,6 +27,7 @@ from .deal import as_told, dealt, owners
 from .kept.fetching import Fetching
 from .meeting.sockets import cut
 from .messages import (
+    Fetch,
     Forget,
     Idle,
     Kind,
@@ -157,12 +158,12 @@ class Fleet:
         """Return which machines these are, as the run's JSON says it."""
         return [{"machine": one.name, "host": one.facts.host} for one in self.machines]
 
-    def forget(self, run_id: str) -> list[str]:
+    def forget(self, run_id: str, session: str) -> list[str]:
         """Let machines forget a run whose files are written; return those that still need it."""
         needed = self._unfetched.get(run_id, set())
         for machine in self.machines:
             if machine.name not in needed:
-                machine.order(Forget(run_id))
+                machine.order(Forget(run_id, session))
         return sorted(needed)
 
     def _dealt(self, plan: Plan) -> list[Plan]:
@@ -318,7 +319,8 @@ class MachineCrew:
             if not post.stays or post.machine.lost:
                 continue
             others = partial(self.take, post.worker)
-            fetching = Fetching(post.machine, self._run_id, is_broken_off, others, own=True)
+            order = Fetch(self._run_id, post.plan.session, own=True)
+            fetching = Fetching(post.machine, order, is_broken_off, others)
             try:
                 for batch in fetching.batches():
                     post.fetched += sum(one.role == "measured" for one in batch.ended)
