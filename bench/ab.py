@@ -69,7 +69,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.state import State
     from vllm_bench.experiments.turns import Means, Turns
     from vllm_bench.experiments.visits import Side
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
 
@@ -91,12 +91,15 @@ def main() -> int:
 def _ab(args: argparse.Namespace) -> int:
     read_env()  # .env: what is set already wins
     from vllm_bench.compare.compare import How
-    from vllm_bench.machines.asked import Asked, fleet_asked
+    from vllm_bench.machines.asked import Asked, check, fleet_asked
 
+    machines = Asked(**machines_of(args))
+    check(machines, say)
     how = How(_margins(args.margin), same_hardware=not args.other_hardware)
     scenario = _scenario(args)
     servers = _servers(args, scenario)
-    with fleet_asked(Asked(**machines_of(args)), say, args.wait_s) as fleet:
+    machines = machines.without_keys_of(scenario)
+    with fleet_asked(machines, say, args.wait_s) as fleet:
         return _compare(args, _means(args, scenario, servers, fleet), how)
 
 
@@ -143,7 +146,7 @@ def _parse() -> argparse.Namespace:
     judged.add_argument("--check", action="store_true", help="a gate: look again before it is red")
     _add_load(parser)
     add_machines(parser)
-    ready = f"wait this long for a server to be ready (default: {READY_S:g})"
+    ready = f"wait this long for a server to be ready, and for machines (default: {READY_S:g})"
     add("--wait-s", type=seconds, default=READY_S, metavar="S", help=ready)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     results = "folder for results (default: results, next to bench)"

@@ -77,7 +77,7 @@ from vllm_bench.flags import (
 from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary
@@ -107,13 +107,15 @@ def main() -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
+    from vllm_bench.machines.asked import Asked, check, fleet_asked, say_dry
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    asked = Asked(**machines_of(args), workers=args.workers)
+    check(asked, say)
     scenarios = _chosen(args)
     if args.alone and not any(len(scenario.by_class) > 1 for scenario in scenarios):
         raise UsageError("--alone: none of the scenarios has several classes (the key classes)")
-    asked = Asked(**machines_of(args), workers=args.workers)
+    asked = asked.without_keys_of(*scenarios)
     if args.dry_run:
         say_dry(asked, say)
         for scenario in scenarios:
@@ -179,7 +181,7 @@ def _parse() -> argparse.Namespace:
     add("--model", metavar="M", help="the model, in place of the file's")
     add("--label", metavar="WORD", help="names the runs: runs of other labels aren't their repeats")
     add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
-    wait = f"wait this long for the server (default: {WAIT_S:g})"
+    wait = f"wait this long for the server, and for machines (default: {WAIT_S:g})"
     add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
     gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
     add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)

@@ -63,7 +63,7 @@ from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked, Searching
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.search.axis import Of
@@ -95,6 +95,8 @@ def _capacity(args: argparse.Namespace) -> int:
 
     refuse_rows_remote(args)
     load_env_file(ROOT / ".env", os.environ)
+    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
+    machines_asked.check(machines, say)
     scenario = _scenario(args)
     asked = asked_of(scenario, _of(args, scenario), args.low, args.high, args.minutes)
     for line in asked_words(asked.scenario, asked.of, asked.space):
@@ -103,7 +105,7 @@ def _capacity(args: argparse.Namespace) -> int:
         f"about {between(estimate_s(asked))}, by where the answer lies; "
         f"{minutes(asked.budget_s)} at most (--minutes)"
     )
-    machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
+    machines = machines.without_keys_of(scenario)
     if args.dry_run:
         machines_asked.say_dry(machines, say)
         _print_plan(asked)
@@ -164,7 +166,8 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     add("--base-url", metavar="URL", help="the server, in the place of the scenario's")
     add("--model", metavar="M", help="the model, by its name on the server")
     add("--label", metavar="WORD", help="what is special about these runs")
-    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help="wait so long for the server")
+    wait = "wait so long for the server, and for machines"
+    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
     gone = f"end where the server turned all away for so long (default: {GIVE_UP_S:g})"
     add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
     add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")

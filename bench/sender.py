@@ -46,7 +46,7 @@ WAIT_S = 60.0
 def main() -> int:
     """Connect, and serve until bench.py has no more."""
     args = _parse()
-    from vllm_bench.machines.foreman import serve
+    from vllm_bench.machines.foreman.serve import serve
     from vllm_bench.machines.meeting.address import address_of
     from vllm_bench.machines.meeting.dial import NotNeededError, dial
     from vllm_bench.machines.meeting.key import MOST, key_of

@@ -51,7 +51,7 @@ from vllm_bench.flags import add_machines, machines_of, refuse_rows_remote
 from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.machines.fleet import Fleet
+    from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.tuning.configurations import Experiments
@@ -99,7 +99,7 @@ def _parse() -> argparse.Namespace:
     add("--minutes", type=_minutes, default=MINUTES, metavar="M", help=minutes)
     pairs = "pairs of turns of the two best, 0 for none (default: 4, the fewest that give a word)"
     add("--pairs", type=_pairs, default=4, metavar="N", help=pairs)
-    ready = f"wait so long for a server to be ready (default: {READY_S:g})"
+    ready = f"wait so long for a server to be ready, and for machines (default: {READY_S:g})"
     add("--ready-s", type=_seconds, default=READY_S, metavar="S", help=ready)
     results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
@@ -138,12 +138,14 @@ def _pairs(text: str) -> int:
 
 def _tune(args: argparse.Namespace) -> int:
     from vllm_bench.env_file import load_env_file
-    from vllm_bench.machines.asked import Asked, fleet_asked, say_dry
+    from vllm_bench.machines.asked import Asked, check, fleet_asked, say_dry
     from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
 
     load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    machines = Asked(**machines_of(args))
+    check(machines, say)
     asked = _asked(args)
     if asked.aim == "capacity":
         refuse_rows_remote(args)
@@ -160,7 +162,7 @@ def _tune(args: argparse.Namespace) -> int:
     _check(course, base)
     for line in plan_lines(course, base):
         (print if args.dry_run else say)(line)
-    machines = Asked(**machines_of(args))
+    machines = machines.without_keys_of(scenario)
     if args.dry_run:
         say_dry(machines, say)
         return 0

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.crew import ending, runner
+from vllm_bench.crew import ending, runner, worker
 from vllm_bench.crew.health import WorkerHealth
 from vllm_bench.crew.inbox import Inbox
 from vllm_bench.crew.judged import Elsewhere
-from vllm_bench.crew.runner import _AwakeClock, _Run
+from vllm_bench.crew.runner import _Run
 from vllm_bench.crew.started import Processes
-from vllm_bench.crew.worker import Worker
+from vllm_bench.crew.worker import AwakeClock, Worker
 from vllm_bench.live.counts import Counts
 from vllm_bench.live.progress import Progress, time_left
 from vllm_bench.plan.plan import Plan
@@ -82,6 +82,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made.time, made.perf_counter_ns = time.time, time.perf_counter_ns  # type: ignore[attr-defined]
     monkeypatch.setattr(runner, "time", made)
     monkeypatch.setattr(ending, "time", made)
+    monkeypatch.setattr(worker, "time", made)
     return made
 
 
@@ -256,7 +257,7 @@ def test_a_server_that_answered_in_between_isnt_away(crew: Crew, clock: Clock) -
 
 
 def test_the_clock_counts_what_it_sees(clock: Clock) -> None:
-    awake = _AwakeClock()
+    awake = AwakeClock()
     for step_s in (0.2, 0.7, 500.0):
         clock.s += step_s
         awake.look()
@@ -329,8 +330,8 @@ def asking(crew: Crew, answers: list[str | None]) -> list[float]:
 def test_a_run_that_has_shown_enough_is_ended_once_and_isnt_interrupted(crew: Crew) -> None:
     crew.run._ending.begin()
     assert len(asking(crew, [None, "enough of it", "again"])) == 2
-    for worker in crew.workers:
-        worker.tell_rest()
+    for one in crew.workers:
+        one.tell_rest()
     assert [pipe[0].recv() for pipe in crew.orders] == ["stop", "stop"]
     last: Any = None  # how it ended is told by what it left undone
     crew.run._finished.append(last)

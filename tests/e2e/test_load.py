@@ -16,16 +16,20 @@ from vllm_bench.summary.summary import facts_of, summarize
 
 from tests.e2e.conftest import Served, start
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
+from tests.machines.running import over
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
 OPEN = {"concurrencies": [], "request_rates": [8.0]}
 
 
-def run(folder: Path, server: Served, dataset: str, **changes: Any) -> tuple[RunInfo, pd.DataFrame]:
+def run(
+    folder: Path, server: Served, dataset: str, *words: str, **changes: Any
+) -> tuple[RunInfo, pd.DataFrame]:
     """Run bench.py once; return what it was and its rows, which the server's ledger must match."""
     folder.mkdir(exist_ok=True)
-    assert_ran(script(folder, "bench.py", *bench_words(folder, server, dataset, **changes)))
+    scenario = bench_words(folder, server, dataset, **changes)
+    assert_ran(script(folder, "bench.py", *scenario, *words))
     info, found = read_run_info(only(folder, "*.json")), rows(folder)
     beside = info.unmeasured
     assert found["error"].isna().all()
@@ -69,6 +73,18 @@ def moved(info: RunInfo, *names: str) -> dict[str, float]:
 def hit_rate(info: RunInfo) -> float:
     found = moved(info, "prefix_cache_queries", "prefix_cache_hits")
     return found["prefix_cache_hits"] / found["prefix_cache_queries"]
+
+
+def test_two_machines_send_one_load(tmp_path: Path, server: Served, dataset: str) -> None:
+    load = {"concurrencies": [5], "num_requests": 30}
+    info, found = run(tmp_path, server, dataset, *over(2), "--listen", "127.0.0.1", **load)
+    assert sorted(found["request_index"]) == list(range(30))
+    by_stream = found.groupby(found["request_index"] % 5)["machine"]
+    assert by_stream.nunique().eq(1).all()
+    machines = info.client_health["machines"]
+    assert {machine["machine"] for machine in machines} == {*found["machine"]}
+    assert [machine["lost"] for machine in machines] == [None, None]
+    assert sum(machine["rows"] for machine in machines) == 30
 
 
 def test_a_poisson_run_is_sent_by_its_plan(tmp_path: Path, server: Served, dataset: str) -> None:

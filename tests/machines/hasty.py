@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-from vllm_bench.crew import runner
+from vllm_bench.crew import worker
 from vllm_bench.script import run
 
-runner.FROZEN_S = 5.0  # before anybody takes it from there
+worker.FROZEN_S = 5.0  # before anybody takes it from there
 
 if __name__ == "__main__":
     sys.argv.pop(0)

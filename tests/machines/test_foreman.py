@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sender
+from vllm_bench import script
 from vllm_bench.machines.door import Arrived, Door, open_door
 from vllm_bench.machines.facts import machine_facts
 from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.messages import LetGo, Told
 
-from tests.machines.running import HASTY, KEY, ONE, ROOT, run_load, said, started, wait_until
+from tests.machines.running import HASTY, KEY, ONE, ROOT, over, run_load, said, started, wait_until
 from tests.sim.simulated import Simulated
+from tests.support.frames import read_frame
 
 PATH = f"{ROOT / 'bench'}:{ROOT}"
 
@@ -47,9 +52,8 @@ def a_line(text: str) -> bool:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_it_is_let_go_at_the_end_of_the_session(tmp_path: Path, ending: str) -> None:
-    with door() as opened, foreman(tmp_path, opened.address, stdin=KEY + ending.encode()) as one:
+def test_it_is_let_go_at_the_end_of_the_session(tmp_path: Path) -> None:
+    with door() as opened, foreman(tmp_path, opened.address, stdin=KEY + b"\r\n") as one:
         pipes = arrived(opened).pipes
         pipes["orders"].send(Told("a run that is over", "stop"))
         pipes["orders"].send(LetGo())
@@ -111,7 +115,6 @@ def test_another_key_is_wrong_usage_and_the_head_counts_it(tmp_path: Path) -> No
         wait_until(lambda: opened.turned_away == 1)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "stdin", "code"),
     [
@@ -124,12 +127,18 @@ def test_another_key_is_wrong_usage_and_the_head_counts_it(tmp_path: Path) -> No
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(
-    tmp_path: Path, words: list[str], stdin: bytes, code: int
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    stdin: bytes,
+    code: int,
 ) -> None:
-    with foreman(tmp_path, *words, stdin=stdin) as one:
-        found, text = said(one)
-    assert found == code
-    assert a_line(text)
+    monkeypatch.setattr(sys, "argv", ["sender.py", *words])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    assert script.run(sender.main) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert a_line(err)
 
 
 @pytest.mark.process
@@ -163,3 +172,19 @@ def test_strangers_and_machines_by_hand(tmp_path: Path) -> None:
     assert done[0].returncode in (0, 4), done[0].stderr  # 4: a busy machine spoilt it
     assert "turned away: 1" in done[0].stderr
     assert KEY.decode() not in done[0].stdout + done[0].stderr
+
+
+@pytest.mark.process
+def test_a_machine_that_does_not_reach_the_server_is_named(tmp_path: Path) -> None:
+    walled = f"env PYTHONPATH={PATH} {sys.executable} {ROOT / 'tests' / 'machines' / 'walled.py'}"
+    loads = ("--concurrency", 4, "--num-requests", 20)
+    with Simulated("--exact", "--ttft-ms", "5", "--itl-ms", "1") as server:
+        done = run_load(tmp_path, server.url, *loads, "--senders", walled, *over(1))
+        assert len(server.truth()) == 10
+    assert done.returncode == 4, done.stderr
+    [path] = (tmp_path / "results").glob("*.csv")
+    rows = read_frame(path)
+    [(name, failed)] = rows[rows["error"].notna()]["machine"].value_counts().items()
+    assert failed == 10
+    (told,) = [line for line in done.stderr.splitlines() if "1 of 2 machines" in line]
+    assert f"{name}: " in told

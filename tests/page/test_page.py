@@ -16,6 +16,7 @@ from vllm_bench.records.run_info import ClockPair
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios
 from vllm_bench.summary.again import again, scenario_yaml
 from vllm_bench.summary.levels import series_of
+from vllm_bench.tables.machines.machine_lines import MOST_ROWS
 
 from tests.machines.made import NAMES, made_health, of_machines
 from tests.page.reported import (
@@ -345,3 +346,14 @@ def test_machines_have_a_table_and_their_names_are_no_markup(tmp_path):
     assert "Machines" in page.read("h3")
     assert all(name in page.text for name in NAMES[1:])
     assert "Machines" not in Page(page_of(write_level(tmp_path, 8))).read("h3")
+
+
+def test_of_very_many_machines_the_odd_ones_are_shown(tmp_path):
+    names = tuple(f"node-{n:02}" for n in range(40))
+    health = made_health(names, machines={"node-39": {"lost": "died"}})
+    records = of_machines(level_records(40), names)
+    page = Page(page_of(write_level(tmp_path, 40, records=records, client_health=health)))
+    cells = [cell for cell in page.read("td") if cell in names]
+    assert len(cells) == MOST_ROWS
+    assert "node-39" in cells
+    assert "24 more machines" in page.text

@@ -202,7 +202,7 @@ def test_every_request_and_every_lane_has_one_number(mix: dict[str, Any], worker
     for number in range(workers):
         for part, share in zip(plan.parts, plan.shares(number, workers), strict=True):
             lanes += [
-                share.lane_numbers.number(i) for i in range(share.lanes + 5)
+                share.lane_numbers.number(i) for i in range(share.lanes and share.lanes + 5)
             ]  # more are opened later
             warm += [request.index for request in share.warmup]
             if share.due_ns is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from vllm_bench.records.text import ABSENT
 from vllm_bench.summary.environment import environment
 from vllm_bench.summary.levels import series_of
@@ -51,10 +52,27 @@ def test_what_isnt_known_of_a_machine_has_an_empty_cell(tmp_path):
     assert (row["clock"], row["start apart"], row["rows"]) == (ABSENT, ABSENT, "10")
 
 
-def test_rows_that_came_later_are_told(tmp_path):
-    health = made_health(machines={"node-a": {"fetched": 7}})
+@pytest.mark.parametrize(
+    ("entry", "cell"),
+    [
+        ({"lost": "died", "fetched": 7}, "10 (7 later)"),
+        ({"fetched": 10}, "10"),  # rows stay on all machines until the run is over
+        (None, "10 (7 later)"),  # the head was killed: names alone are known
+    ],
+)
+def test_rows_that_came_after_a_loss_are_told(tmp_path, entry, cell):
+    health = made_health(machines={"node-a": entry or {}})
+    if entry is None:
+        names = [{"machine": name, "host": name, "fetched": 7} for name in NAMES]
+        health = {"machines": names}
     row = table_of(summary_of(tmp_path, sent_by(40), client_health=health))["4 streams: node-a"]
-    assert row["rows"] == "10 (7 later)"
+    assert row["rows"] == cell
+
+
+def test_no_figure_is_a_negative_nought(tmp_path):
+    health = made_health(machines={"node-a": {"offset_ms": -0.004, "start_apart_ms": -0.001}})
+    row = table_of(summary_of(tmp_path, sent_by(40), client_health=health))["4 streams: node-a"]
+    assert (row["clock"], row["start apart"]) == ("+0.00 ± 0.10", "0.00")
 
 
 def test_without_streaming_it_is_of_latency(tmp_path):

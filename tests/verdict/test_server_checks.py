@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vllm_bench.figures.facts import Facts
 from vllm_bench.verdict.verdict import judge
 
+from tests.machines.made import made_health
 from tests.support.made_runs import (
     failed_record,
     frame_of,
@@ -124,6 +125,31 @@ def test_after_a_failure_the_ledger_is_only_a_lower_bound(tmp_path, more, expect
     assert severity_of(unseen, "ledger_mismatch") == expected
     seen = ledger(tmp_path, [*healthy(), failed_record(100)], tokens=more)
     assert severity_of(seen, "ledger_mismatch") == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"), [(300, None), (0, None), (-1, SUSPECT), (-500, SUSPECT)]
+)
+@pytest.mark.parametrize(
+    "health",
+    [
+        {"workers": [{"worker": 0, "lost": True}, {"worker": 1, "lost": False}]},
+        made_health(machines={"node-b": {"lost": "died"}}),
+        made_health(senders={"node-b": {"lost": True}}),  # one process of it
+    ],
+)
+def test_what_was_lost_had_requests_under_way_that_the_server_counted(
+    tmp_path, health, more, expected
+):
+    """By time they are no part of the plan: nothing but the loss tells of them."""
+    facts = facts_of(
+        tmp_path,
+        healthy(),
+        server_counters=moved(healthy(), tokens=more),
+        client_health=health,
+        scenario={"duration_s": 25.0},
+    )
+    assert severity_of(facts, "ledger_mismatch") == expected
 
 
 def test_two_choices_compare_output_tokens_alone(tmp_path):

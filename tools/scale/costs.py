@@ -72,8 +72,8 @@ def costs(sizes: Sizes) -> dict[str, float]:
         "token_bytes": (peak("tokens") - peak("rows")) / stamps,
         "machine_bytes": (peak("many") - peak("few")) / (many - few),
         "head_mb": peak("few") / 1e6,
-        "stay_us_a_second": median("stay", lambda run: run.before_s) * US / seconds,
-        "fetched_row_us": median("stay", lambda run: run.cpu_s - run.before_s) * US / rows,
+        "stay_us_a_second": median("stay", lambda run: run.sending_s) * US / seconds,
+        "fetched_row_us": median("stay", lambda run: run.cpu_s - run.sending_s) * US / rows,
         "fetched_rows_per_s": rows / max(1e-9, median("stay", lambda run: run.rows_s)),
         "late_ms": median("tokens", lambda run: run.late_s) * 1000,
     }

@@ -20,11 +20,11 @@ from unittest import mock
 
 from vllm_bench.crew.health import WorkerHealth
 from vllm_bench.crew.judged import Judged, Sink
-from vllm_bench.crew.runner import Watch
+from vllm_bench.crew.watch import Watch
 from vllm_bench.crew.worker import CrewMaker
 from vllm_bench.live.progress import progress_of
-from vllm_bench.machines import foreman
 from vllm_bench.machines.facts import machine_facts
+from vllm_bench.machines.foreman import serve as foreman
 from vllm_bench.machines.kept.folder import private_folder
 from vllm_bench.machines.kept.keeper import Keeper
 from vllm_bench.machines.meeting.address import Address

@@ -18,7 +18,8 @@ from typing import Any
 
 from rich.console import Console
 from vllm_bench.crew.judged import Judged, Kept, RunFiles
-from vllm_bench.crew.runner import Watch, run_plan
+from vllm_bench.crew.runner import run_plan
+from vllm_bench.crew.watch import Watch
 from vllm_bench.interrupts import Interrupts
 from vllm_bench.live.last_seconds import percentiles
 from vllm_bench.live.progress import Progress, Title
@@ -40,7 +41,7 @@ class Measured:
     status: str
     rows: int
     cpu_s: float  # from the start until the last row was written
-    before_s: float  # CPU from the start until the first row came
+    sending_s: float  # CPU from the start until the foremen had sent what they had
     rows_s: float  # from the first row to the last
     closing_s: float  # CPU of completing the files
     late_s: float  # median time from a request's end to its row on disk, in the last second
@@ -54,7 +55,7 @@ class _Timed:
     files: RunFiles
     start_ns: int = 0
     began_cpu_s: float = 0.0
-    first_cpu_s: float = 0.0
+    sent_cpu_s: float = 0.0
     first_s: float = 0.0
     last_s: float = 0.0
     rows: int = 0
@@ -71,7 +72,7 @@ class _Timed:
 
     def write(self, ended: Sequence[Judged]) -> None:
         if not self.rows:
-            self.first_cpu_s, self.first_s = time.process_time(), time.monotonic()
+            self.first_s = time.monotonic()
         self.files.write(ended)
         self.rows += len(ended)
         self.last_s = time.monotonic()
@@ -108,14 +109,20 @@ def _run(load: Load) -> Measured:
         plan, kept = made_plan(load), Kept(folder / "tokens" if load.files else None)
         timed = _Timed(RunFiles(plan, folder / f"{plan.run_id}.csv", kept))
         shown = stack.enter_context(_view(load))
-        watch = Watch(lambda *_: None, timed.started, shown, Interrupts(), float("inf"))
+
+        def looked(progress: Progress) -> None:
+            shown(progress)
+            if progress.elapsed_s < load.seconds:
+                timed.sent_cpu_s = time.process_time()
+
+        watch = Watch(lambda *_: None, timed.started, looked, Interrupts(), float("inf"))
         result = run_plan(plan, timed, fleet.crew, watch)
     return Measured(
         load,
         result.status,
         timed.rows,
         timed.written_cpu_s - timed.began_cpu_s,
-        (timed.first_cpu_s or timed.written_cpu_s) - timed.began_cpu_s,
+        timed.sent_cpu_s - timed.began_cpu_s,
         timed.last_s - timed.first_s,
         timed.closed_cpu_s - timed.written_cpu_s,
         _late_s(timed.lates_s),

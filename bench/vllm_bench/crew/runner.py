@@ -7,14 +7,11 @@ disk within a fraction of a second.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Any, Protocol
+from typing import Any
 
-from ..interrupts import Interrupts
 from ..live.counts import Counts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
@@ -22,77 +19,17 @@ from ..plan.share import NS_PER_S
 from ..records.run_info import ClockPair, RunStatus
 from ..reply.exchange import Exchange, PackedSegment
 from ..send.outbox import Broke, Connected, Drop, Finished, Go, Measured, Pulse, Ready
-from .ending import Ending, Enough
+from .ending import Ending
 from .health import health_facts
 from .judged import Elsewhere, Judged, Sink
+from .result import RunResult, clock_at, clock_now
 from .tally import Tally
-from .unmeasured import Unmeasured
-from .worker import Crew, CrewMaker, RunError, Worker
+from .watch import Watch
+from .worker import FROZEN_S, HURRY_S, START_LIMIT_S, AwakeClock, Crew, CrewMaker, RunError, Worker
 
-START_LIMIT_S = 60.0  # for processes to start and connections to open
 POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
 GRACE_S = 5.0  # for what is under way of a run that has broken
-FROZEN_S = 10.0  # without a word of a process that should send one each second
-HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
-
-
-class Above(Protocol):
-    """The run over several machines that a run on one of them is a part of."""
-
-    def manned(self, crew: Crew) -> None:
-        """These send here."""
-
-    def ready(self) -> None:
-        """Everything here waits for the start."""
-
-    def go(self) -> Go | None:
-        """Return the start, once it is known: late enough for all machines."""
-
-    def measured(self) -> None:
-        """All that was to be measured here has ended, or is lost."""
-
-    def draining(self) -> bool:
-        """Whether all that was to be measured has ended, on all machines."""
-
-    def hear(self, sender: int, message: object) -> None:
-        """A sending process has said something of itself, or (RunError) was lost."""
-
-    def over(self, progress: Progress) -> None:
-        """All of it was sent, and handed to the sink."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What the script is called for, and how it asks for the end."""
-
-    on_connected: Callable[[int, str | None], None]  # streams connected, first problem
-    on_start: Callable[[ClockPair, dict[str, Any]], None]  # when, and how: see Plan.start_facts
-    on_progress: Callable[[Progress], None]
-    interrupts: Interrupts
-    give_up_s: float  # after how long of nothing but requests turned away the server is gone
-    enough: Enough | None = None
-    above: Above | None = None  # None: the run is whole
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended."""
-
-    status: RunStatus
-    clock_start: ClockPair
-    clock_end: ClockPair
-    start: dict[str, Any]  # see Plan.start_facts
-    num_requests: int  # those that should have a row
-    by_class: dict[str, int]  # the same of each class
-    uses: Counter[str] | None  # of each prompt, where they are used again; None: as planned
-    progress: Progress
-    fingerprint: str | None
-    replied_as: dict[str, int]  # replies by the model that they name
-    client_health: dict[str, Any]
-    unmeasured: Unmeasured
-    sessions: dict[str, Any]  # empty: the run has none
-    notes: tuple[str, ...]
 
 
 def run_plan(plan: Plan, sink: Sink, made_crew: CrewMaker, watch: Watch) -> RunResult:
@@ -129,7 +66,7 @@ class _Run:
         self._progress = progress
         self._tally = tally
         self._watch = watch
-        self._start = _now()
+        self._start = clock_now()
         self._how: dict[str, Any] = {}
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew.workers}
@@ -140,7 +77,7 @@ class _Run:
         self._finished: list[Finished] = []
         self._lost: list[str] = []  # how each worker was lost
         self._elsewhere: dict[int, Counts] = {}  # what stays with a worker, by its place
-        self._awake = _AwakeClock()
+        self._awake = AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
 
     def get_ready(self) -> bool:
@@ -194,7 +131,7 @@ class _Run:
             go = told
         for worker in self._crew.workers:
             worker.tell(go)
-        return _at(go.start_ns), how
+        return clock_at(go.start_ns), how
 
     def begin(self, start: ClockPair, how: dict[str, Any]) -> None:
         self._start, self._how, self._measuring = start, how, True
@@ -384,7 +321,9 @@ class _Run:
         return RunResult(
             status=self._status(),
             clock_start=self._start,
-            clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns) if last else _now(),
+            clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns)
+            if last
+            else clock_now(),
             start=self._how,
             num_requests=sum(due for _, due in self._due()),
             by_class={name: due for name, due in self._due() if name},
@@ -441,30 +380,3 @@ class _Run:
             *self._crew.notes(),
             *filter(None, (self._ending.why, self._ending.enough)),
         )
-
-
-def _now() -> ClockPair:
-    return _at(time.perf_counter_ns())
-
-
-def _at(monotonic_ns: int) -> ClockPair:
-    """Return an instant near now on both clocks."""
-    ahead_ns = monotonic_ns - time.perf_counter_ns()
-    return ClockPair(wall_s=time.time() + ahead_ns / NS_PER_S, monotonic_ns=monotonic_ns)
-
-
-class _AwakeClock:
-    """Counts the seconds that this process was awake.
-
-    Suspended itself (Ctrl-Z, a laptop's lid), it has heard nobody, and nobody is to blame.
-    """
-
-    def __init__(self) -> None:
-        self.s = 0.0
-        self._looked_s = time.monotonic()
-
-    def look(self) -> None:
-        """Count the time since the last look: a second of it at most, since looks are frequent."""
-        now_s = time.monotonic()
-        self.s += min(now_s - self._looked_s, 1.0)
-        self._looked_s = now_s

@@ -31,9 +31,8 @@ from ..send.tickets import Tickets
 from .health import WorkerHealth
 from .inbox import Inbox
 from .judged import Judged
-from .worker import CrewMaker, Worker
+from .worker import START_LIMIT_S, CrewMaker, Worker
 
-START_LIMIT_S = 60.0  # for processes to start and connections to open
 END_LIMIT_S = 2.0  # for processes to end, together
 HEAD_START_S = 0.05  # from the order to start to the start
 # A server answers all its streams in one step, so their chunks arrive together. A loop needs
@@ -123,13 +122,13 @@ class Processes:
         """Return, of each process, how many requests by the clock it is to measure."""
         tailed, count = [part for part in self._plan.drawn if part.has_tail], len(self.workers)
         return [
-            sum(part.own.every(number, count).below(part.measured) for part in tailed)
+            sum(part.own_of(number, count).below(part.measured) for part in tailed)
             for number in range(count)
         ]
 
     def owner(self, part: Part, number: int) -> int:
         """Return which process sends request `number` of a part by the clock."""
-        return part.own.at(number) % len(self.workers)
+        return part.own.below(number) % part.senders(len(self.workers))
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,13 +15,14 @@ from ..errors import BenchError
 from ..interrupts import Interrupts
 from ..plan.part import Part
 from ..plan.plan import Plan
-from ..plan.share import Share
-from ..send.outbox import Command, Connected, Drop, Go
+from ..send.outbox import Connected
 from .health import WorkerHealth
 from .inbox import Inbox
 from .judged import Judged
 
-Order = tuple[Share, ...] | Go | Drop | Command
+START_LIMIT_S = 60.0  # for workers to start and connections to open
+FROZEN_S = 10.0  # without a word of a process that should send one each second
+HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
 
 
 class RunError(BenchError):
@@ -121,6 +123,23 @@ class Crew(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of it, in `client_health`."""
+
+
+class AwakeClock:
+    """Counts the seconds that this process was awake.
+
+    Suspended itself (Ctrl-Z, a laptop's lid), it has heard nobody, and nobody is to blame.
+    """
+
+    def __init__(self) -> None:
+        self.s = 0.0
+        self._looked_s = time.monotonic()
+
+    def look(self) -> None:
+        """Count the time since the last look: a second of it at most, since looks are frequent."""
+        now_s = time.monotonic()
+        self.s += min(now_s - self._looked_s, 1.0)
+        self._looked_s = now_s
 
 
 CrewMaker = Callable[[Plan, Interrupts], AbstractContextManager[Crew]]

@@ -17,11 +17,12 @@ from ..records.run_info import RunInfo
 from ..scenario.load import Load
 from ..stats.batches import Batches, Values, batches_of
 from ..stats.distribution import filled, floats, min_samples, quantile
-from .client import workers
+from .client import lost_workers, workers
+from .digits import counted
 from .in_flight import InFlight, as_if_alone, in_flight, waited_for_cap
 from .jobs.jobs import JOB_TIMES, Jobs
 from .machines.dealt import waited_by_machine
-from .machines.machine import info_of_machine, rows_by_machine, senders_of
+from .machines.machine import info_of_machine, machines_of, rows_by_machine, senders_of
 from .token_gaps import TokenReads
 from .window import Window, closed_window, open_window
 
@@ -148,6 +149,27 @@ class Facts(OfRun):
         A request without a row, because the run broke off, counts as not answered.
         """
         return max(self.rows, self.planned)
+
+    @property
+    def lost_some(self) -> bool:
+        """Whether who was to send was lost: what it had under way is in no row."""
+        lost_machines = any(machine.lost is not None for machine in machines_of(self.info))
+        return lost_machines or bool(lost_workers(self.info))
+
+    @property
+    def missing_in_words(self) -> str:
+        """How many requests have no row because who was to send them was lost.
+
+        By time there were to be as many as streams could send: only those that began are known.
+        """
+        missing = self.planned - self.rows
+        open_ended = self.setting("duration_s") is not None and not self.load.is_open
+        if missing > 0:
+            least = "at least " * open_ended
+            return f"{least}{counted(missing, 'request')} without a row"
+        if open_ended:
+            return "nobody knows how many requests have no row"
+        return "every request has a row"
 
     @cached_property
     def failed(self) -> NDArray[np.bool_]:

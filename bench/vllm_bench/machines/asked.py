@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import ipaddress
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,19 +16,20 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..records.text import printable
+from ..scenario.secrets import Sender, without_keys
 from .door import Arrived, Door, open_door
 from .engines.by_command import ByCommand
 from .engines.engine import ByHand, Engine, MachinesError
-from .engines.ray_engine import ByRay
+from .engines.ray_engine import ByRay, own_nodes
 from .facts import machine_facts
-from .fleet import Fleet, Machine
+from .fleet.fleet import Fleet
+from .fleet.machine import Machine
 from .meeting.address import Address, address_of, own_host
 from .meeting.key import MOST, fresh, key_of
 
 LOOK_S = 0.05
 SAY_AGAIN_S = 10.0
 MOST_NAME = 40  # characters
-EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,13 @@ class Asked:
     workers: int | None = None  # sending processes of each; None: as many as suit it
     keep_rows_remote: bool = False  # until a run is over
     environ: Mapping[str, str] = field(default_factory=dict)  # of what is started here
+
+    def without_keys_of(self, *scenarios: Sender) -> Asked:
+        """Return it less the keys that these are sent with.
+
+        srun and Ray pass variables on to other machines.
+        """
+        return dataclasses.replace(self, environ=without_keys(self.environ, scenarios))
 
 
 @contextlib.contextmanager
@@ -64,6 +75,8 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
         yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
+        if any(machine.lost for machine in machines) and (ended := engine.ended()):
+            say(ended)
     finally:
         try:
             for machine in machines:
@@ -72,10 +85,22 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
             engine.stop()
 
 
+def check(asked: Asked, say: Callable[[str], None]) -> None:
+    """Refuse what can't be meant, before anything else is done. Raises UsageError."""
+    if _engine(asked) is None:
+        return
+    _listen_at(asked.listen, None)
+    path = asked.key_file
+    if path is not None and not path.is_fifo():  # that can be read once
+        _key(path)
+        if path.stat().st_mode & 0o007:
+            say(f"note: --key-file {path}: everybody on this computer may read it: chmod 600")
+
+
 def say_dry(asked: Asked, say: Callable[[str], None]) -> None:
     """Say what a dry run knows of the machines, which it doesn't start. Raises UsageError."""
     if _engine(asked) is not None:
-        count = asked.machines or len(asked.senders)
+        count = asked.machines or len(asked.senders) or own_nodes(asked.ray or "")
         many = some_machines(count) if count else "machines of a cluster"
         say(f"sent from {many}, each its part by its cores: a dry run starts none")
 
@@ -85,7 +110,12 @@ def _engine(asked: Asked) -> Engine | None:
     if asked.senders and asked.ray:
         raise UsageError("--senders and --ray: one of both starts the machines")
     if asked.senders:
-        return ByCommand(asked.senders)
+        if asked.machines and asked.machines < len(asked.senders):
+            raise UsageError(
+                f"--machines {asked.machines}: there are {len(asked.senders)} --senders, and each "
+                "starts one machine at least"
+            )
+        return ByCommand(asked.senders, asked.environ)
     if asked.ray:
         return ByRay(asked.ray, asked.machines, asked.environ)
     if asked.machines:
@@ -96,7 +126,7 @@ def _engine(asked: Asked) -> Engine | None:
             )
         return ByHand(asked.machines)
     for name in ("listen", "key_file", "keep_rows_remote"):
-        if getattr(asked, name):
+        if getattr(asked, name) not in (None, False):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag}: for several machines alone: --senders, --ray")
     return None
@@ -106,9 +136,19 @@ def _listen_at(text: str | None, reached: str | None) -> Address:
     if text is None:
         return Address(reached or own_host(), 0)
     at = address_of(text, "--listen", port=0)
-    if at.host in EVERYWHERE:
+    if _is_everywhere(at.host):
         raise UsageError(f"--listen {text}: every address; name the one that the machines dial")
     return at
+
+
+def _is_everywhere(host: str) -> bool:
+    """Whether it means all addresses of this machine, in any of its forms: 0.0.0.0, 0, ::."""
+    try:
+        found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except OSError:  # a name
+        return host == "*"
+    numbers = [ipaddress.ip_address(str(where[0]).partition("%")[0]) for *_, where in found]
+    return any((getattr(n, "ipv4_mapped", None) or n).is_unspecified for n in numbers)
 
 
 def _key(path: Path | None) -> bytes:
@@ -126,19 +166,19 @@ def _gathered(
 ) -> list[Arrived]:
     """Return as many foremen as are wanted, once they are in."""
     begin_s = said_s = time.monotonic()
-    turned_away = 0
+    turned_away, turned_s = 0, float("-inf")
     while len(whole := door.whole()) < wanted:
         ended, now_s = engine.ended(), time.monotonic()
         if door.misfit:
             raise MachinesError(printable(door.misfit, 300))
         have = f"{len(whole)} of {some_machines(wanted)} came"
         if ended or now_s - begin_s > limit_s:
-            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over (--wait-s)'}")
+            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over'}")
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
             say(f"{have} so far (Ctrl-C ends the waiting)")
-        if door.turned_away > turned_away:
-            turned_away = door.turned_away
+        if door.turned_away > turned_away and now_s - turned_s > SAY_AGAIN_S:
+            turned_away, turned_s = door.turned_away, now_s  # strangers don't fill the screen
             say(f"turned away: {turned_away} so far who didn't know the key")
         time.sleep(LOOK_S)
     return whole[:wanted]

@@ -12,6 +12,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import answer_challenge, deliver_challenge, wait
 
-from .engines.engine import MachinesError
+from ..crew.worker import FROZEN_S
+from ..errors import UsageError
 from .meeting.address import Address
 from .meeting.hello import (
     ENOUGH,
@@ -36,7 +38,6 @@ from .messages import Hello, Kind, MachineFacts
 
 MOST_NEWCOMERS = 64  # at a time
 POLL_S = 0.2
-SILENT_S = 10.0  # without a byte taken by a machine: it is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,6 @@ class Arrived:
 
     hello: Hello
     pipes: dict[Kind, Pipe]
-
-
-def key_of(text: bytes) -> bytes:
-    """Return the key of a text: its first line, or the bytes that it has hexadecimal digits of."""
-    line = text.partition(b"\n")[0].strip()
-    try:
-        return bytes.fromhex(line.decode("ascii"))
-    except ValueError:
-        return line
 
 
 class Door:
@@ -107,15 +99,21 @@ class Door:
                     continue
                 sock, _ = self._listening.accept()
             except (OSError, ValueError):  # it was closed; or no more files can be opened
-                threading.Event().wait(POLL_S)
+                self._make_room(1)
+                time.sleep(POLL_S)
                 continue
             sock.setblocking(True)
             pipe = Pipe(sock.detach())
+            self._make_room(MOST_NEWCOMERS)
             with self._lock:
-                if len(self._newcomers) >= MOST_NEWCOMERS:
-                    cut(self._newcomers[0])
                 self._newcomers.append(pipe)
             threading.Thread(target=self._hear, args=(pipe,), daemon=True).start()
+
+    def _make_room(self, most: int) -> None:
+        """Have the first of too many newcomers go."""
+        with self._lock:
+            if len(self._newcomers) >= most:
+                cut(self._newcomers[0])
 
     def _hear(self, pipe: Pipe) -> None:
         """Let a newcomer in, or turn it away."""
@@ -147,7 +145,7 @@ class Door:
                 return False
             if hello.kind in self._came.get(hello.foreman, {}):
                 raise ValueError("it isn't a hello")
-            limit_s = None if hello.kind == "results" else SILENT_S
+            limit_s = None if hello.kind == "results" else FROZEN_S  # without a byte taken
             set_up(pipe, prompt=hello.kind != "results", limit_s=limit_s)
             pipe.send_bytes(WELCOME)
             self._came.setdefault(hello.foreman, {})[hello.kind] = hello, pipe
@@ -182,11 +180,12 @@ def _listening(at: Address) -> socket.socket:
 
 @contextlib.contextmanager
 def open_door(at: Address, key: bytes, wanted: int, ours: MachineFacts) -> Iterator[Door]:
-    """Let foremen in inside the block. Raises MachinesError where nobody can listen there."""
+    """Let foremen in inside the block. Raises UsageError where nobody can listen there."""
     try:
         door = Door(at, key, wanted, ours)
     except OSError as e:
-        raise MachinesError(f"--listen {at}: {e.strerror or e}") from e
+        where = at if at.port else at.host
+        raise UsageError(f"--listen {where}: {e.strerror or e}") from e
     try:
         yield door
     except BaseException:

@@ -35,6 +35,7 @@ from ..summary.environment import environment
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, sorted_summaries, with_classes
 from ..tables.level_lines import answer_lines, repeat_lines, server_lines, stability_lines
+from ..tables.machines.machine_lines import left_out
 from ..tables.text_tables import footnotes, population, setup_words, unbounded
 from .key_figures import key_figures
 from .tables import (
@@ -125,6 +126,7 @@ def _section(
         **_tables(runs),
         "fairness": [line for one in own for line in fairness_lines(one)],
         "lines": _lines(series),
+        "machine_lines": left_out(series),
         "server_lines": server_lines(series),
         "footnotes": footnotes(series),
         "again": again(series, name),

@@ -19,7 +19,7 @@ from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
 from ..tables.group import Group, Where, groups_of, interval_words, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 from ..tables.level_lines import level_words
-from ..tables.machines.machine_lines import clock, lost
+from ..tables.machines.machine_lines import clock, lost, shown
 
 Row = TypeVar("Row")
 
@@ -305,7 +305,7 @@ MACHINES: tuple[Column[OfRun[MachineSide]], ...] = (
 
 def machines_table(runs: Sequence[RunSummary]) -> Table | None:
     """Return one row per run and machine; None where each was sent by one alone."""
-    rows = [OfRun(run, side) for run in runs for side in run.machines]
+    rows = [OfRun(run, side) for run in runs for side in shown(run)]
     return table(MACHINES, rows) if rows else None
 
 

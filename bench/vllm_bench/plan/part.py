@@ -104,7 +104,7 @@ class Part(Described):
 
     def share(self, number: int, workers: int) -> Share:
         """Return the share of process `number` of the `workers` of its machine."""
-        own, requests = self.own.every(number, workers), self.requests
+        own, requests = self.own_of(number, workers), self.requests
         both: dict[str, Any] = {
             "target": self.target,
             "lane_numbers": own.among(self.of, self.place),

@@ -16,7 +16,7 @@ from typing import Any
 from ..crew.judged import Judged
 from ..crew.worker import RunError
 from ..machines.clocks.timeline import moved
-from ..machines.fleet import Machine
+from ..machines.fleet.machine import Machine
 from ..machines.kept.fetching import Fetching
 from ..machines.messages import Fetch, Forget, FromDisk
 from ..records.beside.more_rows import MoreRows

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..crew.runner import RunResult
+from ..crew.result import RunResult
 from ..crew.tally import MOST_NAME
 from ..plan.drawing.texts import prompts_seed
 from ..plan.parts.facts import plan_facts

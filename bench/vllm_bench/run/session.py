@@ -15,13 +15,15 @@ from typing import Any, TextIO
 
 from ..crew.ending import Enough
 from ..crew.judged import Kept, RunFiles
-from ..crew.runner import RunResult, Watch, run_plan
+from ..crew.result import RunResult
+from ..crew.runner import run_plan
 from ..crew.started import started_by, workers_for
+from ..crew.watch import Watch
 from ..crew.worker import RunError
 from ..interrupts import Interrupts
 from ..live.progress import Progress, Title
 from ..live.view import progress_view
-from ..machines.fleet import Fleet
+from ..machines.fleet.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files

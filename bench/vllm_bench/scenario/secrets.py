@@ -59,6 +59,12 @@ def is_secret_key(name: str) -> bool:
     return _SECRET.search(_HARMLESS.sub("", plain)) is not None
 
 
+def without_keys(environ: Mapping[str, str], scenarios: Iterable[Sender]) -> dict[str, str]:
+    """Return the variables less the keys that we read: nobody whom we start needs them."""
+    keys = {scenario.api_key_env for scenario in scenarios} | {*OF_THE_ENVIRONMENT}
+    return {name: value for name, value in environ.items() if name not in keys}
+
+
 def secrets_of(scenario: Sender, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts that must not be shown: what the scenario sends, and keys of its hub."""
     names = (scenario.api_key_env, *OF_THE_ENVIRONMENT)

@@ -13,7 +13,6 @@ from ..figures.client import (
     lost_workers,
     workers,
 )
-from ..figures.digits import counted
 from ..figures.facts import Facts
 from ..figures.machines.machine import machines_of
 from ..stats.distribution import min_samples, quantile
@@ -34,7 +33,7 @@ def worker_lost(facts: Facts) -> Doubt | None:
     what = "connections" if facts.load.is_open else "streams"
     return Doubt(
         f"{len(lost)} of {len(workers(facts.info))} sending processes died; {lanes} {what} were "
-        f"lost, and {counted(facts.planned - facts.rows, 'request')} without a row",
+        f"lost, and {facts.missing_in_words}",
         "look for what killed it (memory?) in the system's log, and run again",
     )
 

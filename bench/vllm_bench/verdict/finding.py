@@ -18,7 +18,7 @@ import enum
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
@@ -27,7 +27,6 @@ from ..records.text import ABSENT
 # What a doubt is about: every figure; TTFT; TPOT, latency and rates; gaps between tokens and ITL;
 # GPUs and energy.
 Family = Literal["all", "TTFT", "pace", "gaps", "GPUs"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 class Severity(enum.IntEnum):

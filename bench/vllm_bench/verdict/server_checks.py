@@ -49,7 +49,8 @@ def ledger_mismatch(facts: Facts) -> Doubt | None:
     deltas, counts = counter_deltas(facts) or {}, client_counts(facts)
     off = {name: deltas[name] - counts[name] for name in counts if name in deltas}
     # A failed or unrecorded request moved the counters too, by an unknown amount.
-    exact = len(facts.succeeded) == facts.arrivals and not unmeasured(facts, "failed")
+    all_known = len(facts.succeeded) == facts.arrivals and not unmeasured(facts, "failed")
+    exact = all_known and not facts.lost_some
     wrong = {name: d for name, d in off.items() if (d != 0 if exact else d < 0)}
     if not wrong:
         return None

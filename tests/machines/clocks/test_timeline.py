@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from array import array
 from collections.abc import Iterator
@@ -104,6 +105,42 @@ def test_a_request_is_moved_as_a_whole(
     assert set(gaps) == {S // 100}
     unmoved = {name: getattr(was.record, name) for name in TIMES}
     assert dataclasses.replace(row, **unmoved) == was.record  # nothing else is touched
+
+
+def in_turn(line: Timeline, first: int, count: int) -> list[tuple[float, float]]:
+    """Return when the requests of a stream were sent and ended: each 50 us after the last."""
+    found = []
+    for sent_s in (number / 10 for number in range(first, first + count)):
+        times = {"t_scheduled_s": sent_s, "t_sent_s": sent_s, "t_end_s": sent_s + 0.09995}
+        row = cast(Judged, line.ours(judged(**times))).record
+        found.append((row.t_sent_s or 0.0, row.t_end_s))
+    return found
+
+
+@pytest.mark.parametrize("off_ns", [300_000, -300_000])
+def test_a_better_ping_moves_no_request_before_the_one_that_it_followed(
+    clock: MachineClock, off_ns: int
+) -> None:
+    """A closed loop of C streams would have C + 1 requests in flight."""
+    clock.track.add(Ping(BEGIN_NS, AHEAD_NS + off_ns, 400_000))
+    line = Timeline(clock)
+    line.theirs(Go(BEGIN_NS + S))
+    found = in_turn(line, 0, 20)
+    clock.track.add(Ping(BEGIN_NS + 3 * S, AHEAD_NS, 50_000))
+    found += in_turn(line, 20, 80)
+    for (_, ended_s), (sent_s, _) in itertools.pairwise(found):
+        assert sent_s > ended_s
+    assert found[-1][0] - found[0][0] == pytest.approx(9.9 + off_ns / S, abs=1e-6)  # it is believed
+
+
+def test_a_clock_that_stood_still_is_followed_at_once(clock: MachineClock) -> None:
+    clock.track.add(Ping(BEGIN_NS, AHEAD_NS, 50_000))
+    line = Timeline(clock)
+    line.theirs(Go(BEGIN_NS + S))
+    (before,) = in_turn(line, 10, 1)
+    clock.track.add(Ping(BEGIN_NS + 4 * S, AHEAD_NS - S, 50_000))
+    (after,) = in_turn(line, 25, 1)
+    assert after[0] - before[0] == pytest.approx(2.5, abs=1e-3)
 
 
 def test_what_comes_before_the_start_and_beside_rows_stays(clock: MachineClock) -> None:

@@ -129,6 +129,24 @@ def _check(info: RunInfo, folder: Path) -> None:
     assert sum(sender["streams"] for sender in info.client_health["workers"]) >= streams
 
 
+@pytest.mark.parametrize("senders", [("--plain",), TWO], ids=["one", "two"])
+def test_what_a_class_has_is_sent_by_those_who_have_its_streams(
+    tmp_path: Path, tiny: TinyVllm, senders: tuple[str, ...]
+) -> None:
+    """Of more processes and machines than streams, or places, some have none of them."""
+    of_class = {"chat": {"share": 1.0}, "agents": {"streams": 1}, "more": {"streams": 5}}
+    load = {"request_rates": [90], "num_requests": 40, "max_in_flight": 3, "warmup_requests": 7}
+    scenarios = tiny_scenario(tmp_path, tiny.base_url, **load, classes=of_class)
+    done = bench(tmp_path, scenarios, "--workers", "3", *senders)
+    assert done.returncode in (0, 4), done.stderr
+    (info,) = infos(tmp_path / "results")
+    rows = read_frame(tmp_path / "results" / f"{info.run_id}.csv")
+    assert (info.status, len(rows)) == ("complete", info.num_requests)
+    assert info.unmeasured["warmup"] == 7 * len(of_class)
+    assert sorted(rows["request_index"][rows["class"] == "chat"]) == list(range(0, 120, 3))
+    assert len(sent(tiny)) == len(rows) + 7 * len(of_class) + info.unmeasured["tail"]
+
+
 @pytest.mark.parametrize("script", ["bench.py", "capacity.py"])
 def test_a_dry_run_starts_no_machine_and_refuses_what_a_run_refuses(
     tmp_path: Path, script: str

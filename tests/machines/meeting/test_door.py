@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import resource
+import select
 import socket
 import threading
 import time
@@ -16,14 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.machines import asked
 from vllm_bench.machines import door as door_module
 from vllm_bench.machines.door import Arrived, Door, open_door
-from vllm_bench.machines.engines.engine import MachinesError
+from vllm_bench.machines.engines.engine import ByHand, MachinesError
 from vllm_bench.machines.facts import machine_facts
 from vllm_bench.machines.meeting import dial as dialling
 from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.meeting.dial import NotNeededError, dial
-from vllm_bench.machines.meeting.hello import MisfitError, hello_of, hello_text
+from vllm_bench.machines.meeting.hello import KINDS, MisfitError, hello_of, hello_text
 from vllm_bench.machines.messages import Hello, Kind, MachineFacts
 
 KEY, OTHER = b"the key of this session", b"the key of another one"
@@ -108,6 +111,51 @@ def test_a_stranger_is_hung_up_on_after_a_while(monkeypatch: pytest.MonkeyPatch)
         until(lambda: door.turned_away == 1)
 
 
+def test_strangers_who_take_all_files_must_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "NEWCOMER_S", 0.2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with opened() as door, contextlib.ExitStack() as over:
+        strangers = [over.enter_context(socket.socket()) for _ in range(20)]
+        most = max(one.fileno() for one in strangers) + 1 + 5
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        try:
+            for one in strangers:
+                one.connect((door.address.host, door.address.port))
+            until(lambda: door.turned_away == len(strangers))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        close(come(door))
+
+
+def test_what_one_said_who_came_in_lets_nobody_else_in() -> None:
+    with opened(2) as door, socket.create_server(("127.0.0.1", 0)) as between:
+        said: list[bytes] = []
+
+        def listen_in() -> None:
+            for _ in KINDS:
+                near, _ = between.accept()
+                with near, knock(door) as far:
+                    while ready := select.select([near, far], [], [], 30)[0]:
+                        told = ready[0].recv(65536)
+                        if not told:
+                            break
+                        if ready[0] is near:
+                            said.append(told)
+                        (far if ready[0] is near else near).sendall(told)
+                        if b"welcome" in told:
+                            break
+
+        threading.Thread(target=listen_in, daemon=True).start()
+        where = Address("127.0.0.1", between.getsockname()[1])
+        close(dial(where, KEY, lambda kind: Hello(kind, "a", OURS), 0.0, quiet))
+        assert b'"a"' in b"".join(said)
+        before = door.turned_away
+        with knock(door) as stranger:
+            stranger.sendall(b"".join(said))
+            until(lambda: door.turned_away == before + 1)
+        assert door.whole() == []
+
+
 def test_a_wrong_key_is_told_to_both_and_the_right_one_still_comes_in() -> None:
     with opened() as door:
         for _ in range(3):
@@ -118,7 +166,11 @@ def test_a_wrong_key_is_told_to_both_and_the_right_one_still_comes_in() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, b"\x7f\xff\xff\xff", b"\x00" * 4]
+    "words",
+    [
+        *(b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, b"\x00" * 4),
+        *(b"\x7f\xff\xff\xff", b"\xff" * 4 + b"\x7f" + b"\xff" * 7, b"\xff\xff\xff\xf0"),
+    ],
 )
 def test_noise_is_turned_away(words: bytes) -> None:
     with opened() as door:
@@ -218,7 +270,7 @@ def test_it_listens_at_any_kind_of_address(host: str) -> None:
     try:
         with opened(at=Address(host, 0)) as door:
             close(come(door))
-    except MachinesError:
+    except UsageError:
         if host != "::1" or socket.has_ipv6:
             with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
                 sock.bind(("::1", 0))
@@ -228,14 +280,14 @@ def test_it_listens_at_any_kind_of_address(host: str) -> None:
 
 @pytest.mark.parametrize("at", [Address("192.0.2.7", 0), Address("no-such-host.invalid", 0)])
 def test_where_nobody_can_listen_that_is_told(at: Address) -> None:
-    with pytest.raises(MachinesError, match=at.host), opened(at=at):
+    with pytest.raises(UsageError, match=at.host), opened(at=at):
         pass
 
 
 def test_a_taken_port_is_told() -> None:
     with (
         opened() as door,
-        pytest.raises(MachinesError, match=str(door.address.port)),
+        pytest.raises(UsageError, match=str(door.address.port)),
         opened(at=door.address),
     ):
         pass
@@ -276,6 +328,20 @@ def test_something_else_that_answers_is_told_in_a_line() -> None:
         with pytest.raises(BenchError, match=str(where.port)) as told:
             dial(where, KEY, lambda kind: Hello(kind, "a", OURS), 0.0, quiet)
         assert "\n" not in str(told.value)
+
+
+def test_strangers_do_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "LOOK_S", 0.001)
+    told: list[str] = []
+    with opened() as door, contextlib.suppress(MachinesError):
+
+        def say(line: str) -> None:
+            told.append(line)
+            door.turned_away += 1
+
+        door.turned_away = 1
+        asked._gathered(door, ByHand(1), 1, 0.2, say)
+    assert len(told) == 1
 
 
 def test_a_foreman_that_a_head_has_started_waits_for_no_other_head() -> None:

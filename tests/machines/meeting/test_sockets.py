@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection as Pipe
 import pytest
 from vllm_bench.crew.inbox import Inbox
 from vllm_bench.crew.worker import Worker
-from vllm_bench.machines.fleet import MachineCrew
+from vllm_bench.machines.fleet.crew import MachineCrew
 from vllm_bench.machines.meeting.sockets import cut, cut_after, set_up
 from vllm_bench.send.outbox import Connected
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ def bench(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[
         [sys.executable, str(BENCH), "--results-dir", str(folder / "results"), *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=environment(folder, **env),
     )
@@ -46,21 +47,23 @@ def test_an_address_that_cant_be_meant_is_wrong_usage(tmp_path: Path, address: s
 
 
 @pytest.mark.process
-def test_a_wrong_token_is_told_as_such(somebodys: Place, tmp_path: Path) -> None:
-    wrong = {**somebodys.environ, "RAY_AUTH_TOKEN": "f" * 32}
-    done = bench(tmp_path, "--concurrency", "3", "--quick", "--ray", somebodys.address, **wrong)
-    assert done.returncode == 1
-    assert "RAY_AUTH_TOKEN" in done.stderr
-    assert wrong["RAY_AUTH_TOKEN"] not in done.stderr
+def test_a_cluster_that_refuses_is_told_in_a_line(somebodys: Place, tmp_path: Path) -> None:
+    """A wrong token, more machines than there are, and a port that isn't Ray's; all at once."""
+    own, wrong = somebodys.environ, {**somebodys.environ, "RAY_AUTH_TOKEN": "f" * 32}
+    words = ("--concurrency", "8", "--quick", "--ray")
+    with socket.create_server(("127.0.0.1", 0)) as nobodys, ThreadPoolExecutor() as all_of:
+        token = all_of.submit(bench, tmp_path, *words, somebodys.address, **wrong)
+        many = all_of.submit(bench, tmp_path, *words, somebodys.address, "--machines", "4", **own)
+        there = f"127.0.0.1:{nobodys.getsockname()[1]}"
+        unanswered = all_of.submit(bench, tmp_path, *words, there, **own)
+    assert token.result().returncode == 1
+    assert "RAY_AUTH_TOKEN" in token.result().stderr
+    assert wrong["RAY_AUTH_TOKEN"] not in token.result().stderr
+    assert unanswered.result().returncode == 1
+    assert f"--ray {there}: no Ray there answers" in unanswered.result().stderr
+    assert many.result().returncode == 2
+    assert "--machines 4" in many.result().stderr
     assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.process
-def test_more_machines_than_there_are(somebodys: Place, tmp_path: Path) -> None:
-    words = ("--concurrency", "8", "--quick", "--ray", somebodys.address, "--machines", "4")
-    done = bench(tmp_path, *words, **somebodys.environ)
-    assert done.returncode == 2
-    assert "--machines 4" in done.stderr
 
 
 def found(monkeypatch: pytest.MonkeyPatch, origin: str | None) -> None:

@@ -32,7 +32,7 @@ def test_own_numbers_are_those_of_a_walk(own: Own, end: int) -> None:
     assert list(own.upto(end)) == mine
     assert own.below(end) == len(mine)
     assert [own.number(at) for at in range(len(mine))] == mine
-    assert [own.at(number) for number in mine] == list(range(len(mine)))
+    assert [own.below(number) for number in mine] == list(range(len(mine)))
 
 
 @given(owns(), st.integers(0, END), st.slices(40))

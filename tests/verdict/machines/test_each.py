@@ -122,6 +122,21 @@ def test_a_proxy_before_one_machine_is_told_from_one_before_the_server(tmp_path,
     assert ("node-4" in found.figures) == named
 
 
+@pytest.mark.parametrize(("late_ms", "own"), [(0.5, False), (134.0, True)])
+def test_lumps_on_a_machine_that_reads_late_are_its_own_doing_first(tmp_path, late_ms, own):
+    """Stopped for moments, it finds several events at once, as from behind a proxy."""
+    records = [
+        made_record(i, concurrency=10, token_reads=10 if i % 10 == 4 else 20) for i in range(400)
+    ]
+    late = {"reads": 100, "p50": 0.1, "p99": late_ms, "max": late_ms}
+    machines = {"node-4": {"lateness_ms": {"ttft": late, "gaps": late}}}
+    found = finding_of(ten(tmp_path, records=records, machines=machines), "buffered")
+    assert found is not None
+    assert "node-4" in found.figures
+    assert ("more CPU" in found.advice) == own
+    assert "134 ms" in found.advice or not own
+
+
 # ---- the load ----
 
 

@@ -56,6 +56,33 @@ def test_a_lost_machine_spoils_the_run_and_is_named_once(tmp_path, machines, sen
     assert not codes & {"worker_lost", "interrupted", "window_short", "rate_shortfall"}
 
 
+@pytest.mark.parametrize(
+    ("records", "scenario", "words", "never"),
+    [
+        # By time there are as many as were told to have begun: more were under way, or never began.
+        ({"num_requests": 100}, {"duration_s": 25.0}, "nobody knows how many", "0 requests"),
+        ({"num_requests": 103}, {"duration_s": 25.0}, "at least 3 requests", "nobody"),
+        ({"num_requests": 103}, {}, "3 requests", "at least"),
+        ({"num_requests": 100}, {}, "every request has a row", "0 requests"),
+    ],
+)
+def test_what_a_lost_machine_took_along_is_told_as_far_as_it_is_known(
+    tmp_path, records, scenario, words, never
+):
+    facts = run_of(tmp_path, {"node-c": {"lost": "died"}}, scenario=scenario, **records)
+    figures = finding_of(facts, "machine_lost").figures
+    assert words in figures
+    assert never not in figures
+
+
+def test_of_a_schedule_it_is_known_to_the_request_by_time_too(tmp_path):
+    lost, timed = {"node-c": {"lost": "died"}}, {"duration_s": 25.0}
+    facts = run_of(tmp_path, lost, records=open_records(), scenario=timed, num_requests=420)
+    figures = finding_of(facts, "machine_lost").figures
+    assert "20 requests" in figures
+    assert "at least" not in figures
+
+
 def test_how_a_machine_was_lost_is_text_from_elsewhere(tmp_path):
     facts = run_of(tmp_path, {"node-b": {"lost": "died\x1b[2J\nof " + "x" * 5000}})
     figures = finding_of(facts, "machine_lost").figures
@@ -65,8 +92,8 @@ def test_how_a_machine_was_lost_is_text_from_elsewhere(tmp_path):
 
 
 def test_rows_that_came_afterwards_are_told(tmp_path):
-    lost = {"node-b": {"lost": "died", "fetched": 17}}
-    assert "17" in finding_of(run_of(tmp_path, lost), "machine_lost").figures
+    lost = {"node-b": {"lost": "died", "fetched": 17}, "node-a": {"fetched": 25}}
+    assert ", 17 came after" in finding_of(run_of(tmp_path, lost), "machine_lost").figures
 
 
 def test_of_one_machine_a_lost_process_keeps_its_own_code(tmp_path):
@@ -74,6 +101,10 @@ def test_of_one_machine_a_lost_process_keeps_its_own_code(tmp_path):
     facts = facts_of(tmp_path, [made_record(i) for i in range(100)], client_health=alone)
     assert severity_of(facts, "worker_lost") == INVALID
     assert severity_of(facts, "machine_lost") is None
+    facts = facts_of(
+        tmp_path, sent_by(names=("x",)), client_health=alone, scenario={"duration_s": 25.0}
+    )
+    assert "nobody knows how many" in finding_of(facts, "worker_lost").figures
 
 
 # ---- clocks ----

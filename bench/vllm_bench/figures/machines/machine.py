@@ -51,6 +51,8 @@ def machines_of(info: RunInfo | None) -> list[Machine]:
 
 def _machine(found: dict[str, Any]) -> Machine:
     error_ms = found.get("offset_error_ms")
+    # With --keep-rows-remote all come after the run. Of a killed head's machines, names are known.
+    late = found.get("lost") is not None or "rows" not in found
     return Machine(
         name=found["machine"],
         host=found.get("host"),
@@ -63,7 +65,7 @@ def _machine(found: dict[str, Any]) -> Machine:
         offset_error_ms=error_ms,
         unsure="offset_error_ms" in found and error_ms is None,
         start_apart_ms=found.get("start_apart_ms"),
-        fetched=found.get("fetched") or 0,
+        fetched=(found.get("fetched") or 0) if late else 0,
         server_here=bool(found.get("server_here")),
     )
 

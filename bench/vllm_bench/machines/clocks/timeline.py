@@ -15,6 +15,7 @@ from ...records.row import replaced
 from ...send.outbox import Finished, Go, Pulse
 from ...wire.clock import ClockFacts
 from ..messages import Correction
+from .line import DOUBT
 from .pings import MS, MachineClock
 
 CORRECT_S = 10.0  # between two corrections
@@ -28,6 +29,7 @@ class Timeline:
         self._start_ns: int | None = None  # of the run, by the head's clock
         self._their_start_ns = 0  # as the machine was told it
         self._corrected_s = 0.0
+        self._eased = Eased()
         # When its first request was due (s), and how late it was sent (ms).
         self._first = float("inf"), 0.0
 
@@ -55,7 +57,11 @@ class Timeline:
         if self._start_ns is None or one.role != "measured":
             return one
         self._note_first(one.record)
-        return moved(one, self._shift_ns)
+        return moved(one, self._eased_ns)
+
+    def _eased_ns(self, at_ns: int) -> int:
+        stretch = self._clock.track.stretch(self._their_start_ns + at_ns)
+        return self._eased.followed(at_ns, self._shift_ns(at_ns), stretch)
 
     def _shift_ns(self, at_ns: int) -> int:
         """Return how much later an instant was by the head's clock, from the start of each."""
@@ -96,6 +102,28 @@ class Timeline:
             apart_ms = self._shift_ns(0) / MS + self._first[1]
             found["start_apart_ms"] = round(apart_ms, 4)
         return found
+
+
+class Eased:
+    """Follows a shift without jumps: what was sent after an end stays after it.
+
+    A better ping tells where a clock is by some 0.1 ms, at once; between two requests of a stream
+    lies less. It is believed as fast as clocks may part: the shift is between the two meanwhile,
+    and no more wrong than the worse of them.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int, int] | None = None  # the latest instant, its shift, its stretch
+
+    def followed(self, at_ns: int, shift_ns: int, stretch: int) -> int:
+        """Return the shift at an instant; in another stretch (a clock stood still) as it is."""
+        if self._last is not None and self._last[2] == stretch:
+            last_at_ns, last_ns, _ = self._last
+            room_ns = round(DOUBT * abs(at_ns - last_at_ns))
+            shift_ns = min(max(shift_ns, last_ns - room_ns), last_ns + room_ns)
+        if self._last is None or at_ns >= self._last[0]:
+            self._last = at_ns, shift_ns, stretch
+        return shift_ns
 
 
 def moved(one: Judged, later_ns: Callable[[int], int]) -> Judged:

@@ -109,6 +109,10 @@ class Track:
         """Return an instant of their clock by ours."""
         return self._of(theirs_ns).line_at(theirs_ns).ours(theirs_ns)
 
+    def stretch(self, theirs_ns: int) -> int:
+        """Return when the stretch of an instant of their clock began, by that clock."""
+        return self._of(theirs_ns).since_ns
+
     def _of(self, theirs_ns: int) -> _Stretch:
         """Return the last stretch that had begun by an instant of their clock."""
         stretches: Iterable[_Stretch] = reversed(self._stretches)

@@ -20,10 +20,13 @@ LAST_WORDS = 2000  # bytes
 class Overseer:
     """Of one foreman; as an actor of Ray's it ends with the process that placed it."""
 
-    def lacks(self, needed: Sequence[str]) -> list[str]:
-        """Tell which libraries aren't here; and undo Ray's niceness of 15, where that may be."""
+    def __init__(self) -> None:
+        """Undo Ray's niceness of 15, where that may be: what is started here takes it over."""
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, min(0, os.getpriority(os.PRIO_PROCESS, 0)))
+
+    def lacks(self, needed: Sequence[str]) -> list[str]:
+        """Return which libraries aren't here."""
         return [name for name in needed if importlib.util.find_spec(name) is None]
 
     def serve(self, address: str, key: bytes) -> tuple[int, str]:

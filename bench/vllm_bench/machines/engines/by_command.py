@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -37,9 +38,10 @@ class _Started:
 class ByCommand:
     """Commands of the user's (ssh, srun) start `sender.py`, and end with it."""
 
-    def __init__(self, commands: Sequence[str]) -> None:
-        """Raises UsageError where one isn't a command."""
+    def __init__(self, commands: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start them with these variables. Raises UsageError where one isn't a command."""
         self._commands = [(text, _words(text)) for text in commands]
+        self._environ = environ
         self._started: list[_Started] = []
 
     def attach(self) -> Reached:
@@ -55,6 +57,7 @@ class ByCommand:
             try:
                 process = subprocess.Popen(
                     [*words, f"{address}/{number}"],
+                    env=self._environ,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -118,6 +121,8 @@ def _words(text: str) -> list[str]:
         raise UsageError(f"--senders {text!r}: not a command: {e}") from e
     if not words:
         raise UsageError("--senders: it is empty")
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"--senders {text!r}: {words[0]}: there is no such program here")
     return words
 
 

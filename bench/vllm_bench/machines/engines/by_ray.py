@@ -211,7 +211,8 @@ def _check(name: str, ref: Any) -> None:
     try:
         lacking = ray.get(ref, timeout=0)
     except ray.exceptions.GetTimeoutError as e:
-        raise MachinesError(f"{name}: no actor within {PLACE_LIMIT_S:g} s") from e
+        busy = "it is busy? Ray starts at nice 15, unless ray start had RAY_worker_niceness=0"
+        raise MachinesError(f"{name}: no actor within {PLACE_LIMIT_S:g} s; {busy}") from e
     except ray.exceptions.RayError as e:
         raise MachinesError(f"{name}: {_in_a_line(e)}") from e
     if lacking:

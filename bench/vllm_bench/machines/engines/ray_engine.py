@@ -39,6 +39,9 @@ WHY_REFUSED = (
     "it asks for its token: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=… (ray get-auth-token, there)"
 )
 
+UNREACHED = "Failed to connect to"  # said after 5 s of trying, of two things one after the other
+WHY_UNREACHED = "no Ray there answers; a cluster on loopback is reached as --ray 127.0.0.1:PORT"
+
 
 class ByRay:
     """Foremen on the nodes of a Ray cluster, through a process that has Ray in it."""
@@ -49,6 +52,8 @@ class ByRay:
             raise UsageError("--ray: Ray is not installed here: make install-ray")
         if address == "auto" and environ.get("RAY_ADDRESS", "").startswith("ray://"):
             raise UsageError("--ray auto: RAY_ADDRESS is ray://…, through which nodes can't dial")
+        if machines and machines > (own_nodes(address) or machines):
+            raise UsageError(f"--ray {address}: its nodes are fewer than --machines {machines}")
         self._address, self._machines, self._environ = address, machines, environ
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: str | None = None  # of the process with Ray, and of a cluster of its own
@@ -73,7 +78,10 @@ class ByRay:
         assert self._process.stderr is not None
         for read, pipe in ((self._hear, self._process.stdout), (self._note, self._process.stderr)):
             threading.Thread(target=read, args=(pipe,), daemon=True).start()
-        told = self._next(ATTACH_LIMIT_S) or {"problem": f"no node within {ATTACH_LIMIT_S:g} s"}
+        told = self._next(ATTACH_LIMIT_S)
+        if told is None:
+            last = printable(" / ".join(self._last), 300)
+            told = {"problem": f"no node within {ATTACH_LIMIT_S:g} s: {last}"}
         if "count" not in told:
             problem: type[BenchError] = UsageError if told.get("usage") else MachinesError
             raise problem(f"--ray {self._address}: {told['problem']}")
@@ -115,6 +123,8 @@ class ByRay:
             self._last.append(text)
             if REFUSED in text:
                 self._told.put({"problem": WHY_REFUSED})
+            elif sum(UNREACHED in line for line in self._last) > 1:
+                self._told.put({"problem": WHY_UNREACHED})
 
     def _next(self, limit_s: float) -> dict[str, Any] | None:
         try:
@@ -149,6 +159,11 @@ class ByRay:
             _end(self._process)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def own_nodes(address: str) -> int:
+    """Return how many nodes a cluster of its own has, `local:N`; of others 0: nobody knows."""
+    return int(address.removeprefix("local:")) if address.startswith("local:") else 0
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -25,20 +25,20 @@ def address_of(text: str, what: str, *, port: int | None = None) -> Address:
 
     `port`: the one of a text without. `what` begins the complaint. Raises UsageError.
     """
-    host, colon, digits = text.rpartition(":")
+    usual, (host, colon, digits) = port, text.rpartition(":")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         colon, digits = rest[:1], rest[1:]
         if not bracket or colon not in ("", ":"):
-            raise UsageError(_not_one(text, what, port))
+            raise UsageError(_not_one(text, what, usual))
     elif not colon or ":" in host:
         host, colon, digits = text, "", ""
     if colon:
         if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
-            raise UsageError(_not_one(text, what, port))
+            raise UsageError(_not_one(text, what, usual))
         port = int(digits)
     if port is None or not host or not all("!" <= each <= "~" for each in host):
-        raise UsageError(_not_one(text, what, port))
+        raise UsageError(_not_one(text, what, usual))
     return Address(host, port)
 
 

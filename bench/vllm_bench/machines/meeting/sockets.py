@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -51,5 +50,11 @@ def cut_after(pipe: Pipe, limit_s: float) -> Iterator[None]:
         late.cancel()
 
 
-def _socket_of(pipe: Pipe) -> socket.socket:
-    return socket.socket(fileno=os.dup(pipe.fileno()))
+@contextmanager
+def _socket_of(pipe: Pipe) -> Iterator[socket.socket]:
+    """Lend a connection's own socket: where files have run out, there is none for a copy of it."""
+    sock = socket.socket(fileno=pipe.fileno())
+    try:
+        yield sock
+    finally:
+        sock.detach()

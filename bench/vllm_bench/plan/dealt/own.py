@@ -26,17 +26,13 @@ class Own:
         rounds, place = divmod(at, len(self.places))
         return rounds * self.period + self.places[place]
 
-    def at(self, number: int) -> int:
-        """Return how many own numbers are below one of them."""
-        return self.below(number)
-
     def below(self, end: int) -> int:
         """Return how many own numbers are below `end`."""
         rounds, rest = divmod(end, self.period)
         return rounds * len(self.places) + bisect_left(self.places, rest)
 
     def every(self, first: int, step: int) -> Own:
-        """Return those at `first`, `first + step`, … of the own numbers."""
+        """Return those at `first`, `first + step`, … of the own numbers: `first` < `step`."""
         if not self.places:
             return self
         rounds = step // math.gcd(step, len(self.places))
@@ -79,3 +75,4 @@ class _Upto(Sequence[int]):
 
 
 ALL = Own()  # of the only machine
+NONE = Own(1, ())

@@ -19,7 +19,7 @@ from ...scenario.load_keys import MOST_REQUESTS, History, Start
 from ...scenario.scenario import Scenario
 from ...scenario.secrets import secret_texts
 from ..arrivals import realised
-from ..dealt.own import ALL, Own
+from ..dealt.own import ALL, NONE, Own
 from ..pool import Uses, numbered
 from ..sessions.hits import PlayedHits
 from ..sessions.script import Plays
@@ -126,6 +126,19 @@ class Traffic:
             return self.own.below(requests)
         numbers = self.own.upto(plays.until(requests))
         return sum(min(plays.size(n), requests - plays.first(n)) for n in numbers)
+
+    def senders(self, workers: int) -> int:
+        """Return how many of this machine's so many processes send any of this.
+
+        One without a stream, or a place under the cap, has nobody who could send anything.
+        """
+        most = self.level.concurrency or self.scenario.max_in_flight
+        return workers if most is None else min(workers, self.own.below(most))
+
+    def own_of(self, number: int, workers: int) -> Own:
+        """Return which streams, requests and plays are those of a process of this machine's."""
+        senders = self.senders(workers)
+        return self.own.every(number, senders) if number < senders else NONE
 
     @property
     def start(self) -> Start | None:

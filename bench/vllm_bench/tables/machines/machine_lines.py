@@ -26,14 +26,14 @@ def _percentile(side: MachineSide, value: float | None, percentile: float) -> st
 
 def number(value: float | None) -> str:
     """Return a figure for a cell."""
-    return ABSENT if value is None else short(value)
+    return ABSENT if value is None else short(value).replace("-0.00", "0.00")
 
 
 def clock(side: MachineSide) -> str:
     """Return how far a machine's clock was off the head's: `-12.3 ± 0.02`."""
     if side.offset_ms is None:
         return ABSENT
-    off = f"{side.offset_ms:+,.2f}"
+    off = f"{side.offset_ms:+,.2f}".replace("-0.00", "+0.00")
     return off if side.offset_error_ms is None else f"{off} ± {short(side.offset_error_ms)}"
 
 
@@ -73,20 +73,23 @@ def machine_rows(series: Series) -> list[list[str]]:
 
 
 def machine_lines(series: Series) -> list[str]:
-    """Return what the figures are, and how many machines are left out."""
-    runs = [(words, run) for words, run in series.run_words if run.machines]
-    lines = [
-        f"{words}: {len(run.machines) - MOST_ROWS} more machines, which differ less: "
-        "summary.json has all"
-        for words, run in runs
-        if len(run.machines) > MOST_ROWS
-    ]
-    if not runs:
+    """Return what the figures are, and how many machines are left out; none, as `machine_rows`."""
+    if not any(run.machines for run in series.runs):
         return []
     return [
-        *lines,
+        *left_out(series),
         "times in ms; clock: a machine's less the head's, ± what is known of it; start apart: from "
         "the instant that was agreed",
+    ]
+
+
+def left_out(series: Series) -> list[str]:
+    """Return how many machines of each run are left out, where there are very many."""
+    return [
+        f"{words}: {len(run.machines) - MOST_ROWS} more machines, which differ less: "
+        "summary.json has all"
+        for words, run in series.run_words
+        if len(run.machines) > MOST_ROWS
     ]
 
 

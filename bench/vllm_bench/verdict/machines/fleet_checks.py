@@ -27,11 +27,11 @@ def machine_lost(facts: Facts) -> Doubt | None:
     lost = [one for m in machines if (one := _how_lost(facts, m))]
     if not lost:
         return None
-    missing, fetched = facts.planned - facts.rows, sum(m.fetched for m in machines)
+    fetched = sum(m.fetched for m in machines)
     came_late = f", {fetched:,} came after the run" if fetched else ""
     return Doubt(
         f"{len(lost)} of {counted(len(machines), 'machine')}: {listed(lost)}; "
-        f"{counted(max(0, missing), 'request')} without a row{came_late}",
+        f"{facts.missing_in_words}{came_late}",
         "look there for what ended it (memory, the system's log, the network between), and run "
         "again: --resume leaves out what is complete",
     )

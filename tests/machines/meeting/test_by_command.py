@@ -12,7 +12,6 @@ import pytest
 from vllm_bench.errors import UsageError
 from vllm_bench.machines.engines import by_command
 from vllm_bench.machines.engines.by_command import ByCommand
-from vllm_bench.machines.engines.engine import MachinesError
 
 from tests.machines.running import KEY, lives, wait_until
 
@@ -27,7 +26,7 @@ def script(text: str) -> str:
 @pytest.mark.parametrize("text", ["", "  ", "a 'b"])
 def test_what_is_no_command_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError, match="--senders"):
-        ByCommand([text])
+        ByCommand([text], os.environ)
 
 
 @pytest.mark.process
@@ -36,25 +35,23 @@ def test_each_gets_the_address_its_number_and_the_key(tmp_path: Path) -> None:
         "import sys, pathlib; where, of, number = sys.argv[2].rpartition('/');"
         "pathlib.Path(sys.argv[1], number).write_bytes(where.encode() + sys.stdin.buffer.read())"
     )
-    engine = ByCommand([f"{told} {tmp_path}"] * 2)
+    engine = ByCommand([f"{told} {tmp_path}"] * 2, os.environ)
     assert engine.attach().count == 2
     engine.start(AT, KEY)
     engine.stop()
     assert [(tmp_path / str(n)).read_bytes() for n in (0, 1)] == [AT.encode() + KEY] * 2
 
 
-@pytest.mark.process
-def test_one_that_is_missing_is_told() -> None:
-    engine = ByCommand(["no-such-command-here"])
-    with pytest.raises(MachinesError, match="no-such-command-here"):
-        engine.start(AT, KEY)
-    engine.stop()
+@pytest.mark.parametrize("text", ["no-such-command-here --x", "/etc/passwd", "/no/such/file", "/"])
+def test_a_program_that_is_not_there_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match=text.split(maxsplit=1)[0]):
+        ByCommand([text], {})
 
 
 @pytest.mark.process
 def test_its_last_words_are_told_safely() -> None:
     words = r"print('first'); print('\x1b[31m' + 'x' * 5000, file=sys.stderr); sys.exit(7)"
-    engine = ByCommand([script(f"import sys; {words}")])
+    engine = ByCommand([script(f"import sys; {words}")], os.environ)
     engine.start(AT, KEY)
     said = wait_until(lambda: (found := engine.ended()) and "xxx" in found and found)
     assert "exit code 7" in said
@@ -74,7 +71,7 @@ def test_nothing_is_left_of_one_that_hears_no_signal(
         "import os, pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = os.fork(); pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(1000)"
     )
-    engine = ByCommand([f"{script(deaf)} {tmp_path}"])
+    engine = ByCommand([f"{script(deaf)} {tmp_path}"], os.environ)
     engine.start(AT, KEY)
     pids = wait_until(
         lambda: len(found := [int(one.name) for one in tmp_path.iterdir()]) == 2 and found

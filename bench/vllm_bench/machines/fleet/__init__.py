@@ -1,0 +1,1 @@
+"""The machines of a session, as the head has them."""

@@ -1,0 +1,201 @@
+"""The machines in one run: what runs a plan has them for workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing.connection import wait
+from typing import Any
+
+from ...crew.judged import Judged
+from ...crew.worker import RunError, Worker
+from ...plan.part import Part
+from ...plan.plan import Plan
+from ...reply.read_times import ReadTimes
+from ...send.outbox import Connected
+from ..clocks.pings import Pings
+from ..deal import as_told, owners
+from ..kept.fetching import Fetching
+from ..messages import Fetch, Idle, Lates, Leaving, Manned, NotKept, SenderLost, Serve, Standing
+from .machine import Machine
+from .post import Post, post_of
+
+HEAD_START_S = 0.5  # from the order to start to the start: the order crosses a network
+POLL_S = 0.2
+PINGS_LIMIT_S = 5.0  # for fifty pings of each after a run
+
+
+class MachineCrew:
+    """The machines in one run: a crew."""
+
+    what = "machines"
+    head_start_s = HEAD_START_S
+
+    def __init__(
+        self,
+        run_id: str,
+        machines: Sequence[Machine],
+        plans: Sequence[Plan],
+        pings: Pings,
+        *,
+        rows_stay: bool,
+    ) -> None:
+        self._run_id, self._pings = run_id, pings
+        self._notes: list[str] = []
+        self._posts = [
+            post_of(machine, plan, run_id) for machine, plan in zip(machines, plans, strict=True)
+        ]
+        for post in self._posts:
+            post.stays = rows_stay
+            post.due = {part.place: part.due(0) for part in post.plan.drawn}
+        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
+        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Return one for each machine."""
+        return [post.worker for post in self._posts]
+
+    def begun(self) -> int:
+        """Return how many requests of closed loops have begun, as far as they have told."""
+        return sum(post.begun for post in self._posts)
+
+    def due(self, part: Part) -> int:
+        """Return how many requests of a part should have a row, by those that have begun."""
+        return sum(post.due[part.place] for post in self._posts)
+
+    def to_measure(self) -> list[int]:
+        """Return, of each machine, how many requests by the clock it is to measure."""
+        return [
+            sum(part.own.below(part.measured) for part in post.plan.drawn if part.has_tail)
+            for post in self._posts
+        ]
+
+    def owner(self, part: Part, number: int) -> int:
+        """Return which machine sends request `number` of a part by the clock."""
+        found = self._owners[part.place]
+        return found[number % len(found)]
+
+    def hand_over(self, worker: Worker, workers: int | None) -> None:
+        """Give a machine its part.
+
+        Raises RunError: it doesn't take it; OSError: a file that travels with it can't be read.
+        """
+        post = self._post(worker)
+        order = Serve(as_told(post.plan), workers, post.stays)
+        try:
+            worker.orders.send(order)
+            post.over = False
+        except OSError as e:
+            how = self.lose(worker, "didn't take its part of the load")
+            raise RunError(f"{worker.name} {how} ({e.strerror or e})") from e
+        except BaseException:  # half an order can't be followed by another
+            post.machine.lose("was interrupted while it got its part")
+            raise
+
+    def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
+        """Return what kept machines from connecting to the server; None: nothing did."""
+        problems = [f"{worker.name}: {c.problem}" for worker, c in told if c.problem]
+        if not problems:
+            return None
+        reach = sum(not c.problem or c.connected > 0 for _, c in told)
+        return f"{reach} of {len(told)} machines reach the server; {'; '.join(problems[:3])}"
+
+    def notes(self) -> Sequence[str]:
+        """Return what machines have said that people should know."""
+        left = ", ".join(sorted(self.unfetched()))
+        stay = f"{left} may keep rows of this run: --resume with the same machines fetches them"
+        return (*self._notes, *((stay,) if left else ()))
+
+    def lose(self, worker: Worker, how: str) -> str:
+        """Give a machine up; return how it was lost, as far as it could say."""
+        machine = self._post(worker).machine
+        machine.missed = True
+        return machine.lose(how)
+
+    def _post(self, worker: Worker) -> Post:
+        return next(post for post in self._posts if post.worker is worker)
+
+    def take(self, worker: Worker, message: object) -> None:
+        """Take what a foreman says of its machine."""
+        post = self._post(worker)
+        if isinstance(message, Manned):
+            worker.senders, post.server_is_here = message.senders, message.server_is_here
+            for sender in worker.senders:
+                sender.machine = post.machine.name
+        elif isinstance(message, Standing):
+            post.begun, post.due = message.begun, dict(message.due)
+            if correction := post.timeline.correction():
+                worker.tell(correction)
+        elif isinstance(message, SenderLost):
+            worker.senders[message.sender].lost = True
+            self._notes.append(f"{worker.name}: {message.text}")
+        elif isinstance(message, Lates):
+            post.lates = ReadTimes(message.first, message.later)
+        elif isinstance(message, Leaving):
+            post.machine.leaving = message.why
+        elif isinstance(message, Idle):
+            post.over = True
+            for sender in worker.senders:  # of a part that broke, and had no last word
+                sender.lost = sender.lost or not sender.ended
+        elif isinstance(message, NotKept):
+            self._notes.append(f"{worker.name} keeps no more rows: {message.text}")
+
+    def rest(self, is_broken_off: Callable[[], bool]) -> Iterator[tuple[Worker, Sequence[Judged]]]:
+        """Yield the rows that stayed on the machines, one machine after the other."""
+        for post in self._posts:
+            if not post.stays or post.machine.lost:
+                continue
+            others = partial(self.take, post.worker)
+            order = Fetch(self._run_id, post.plan.session, own=True)
+            fetching = Fetching(post.machine, order, is_broken_off, others)
+            try:
+                for batch in fetching.batches():
+                    post.fetched += sum(one.role == "measured" for one in batch.ended)
+                    yield post.worker, post.worker.ours(batch.ended)
+            except RunError as e:
+                self._notes.append(f"{post.machine.name} {self.lose(post.worker, str(e))}")
+                post.worker.lose()
+            self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
+            post.stays = not fetching.whole
+
+    def unfetched(self) -> set[str]:
+        """Return the machines that still keep rows of this run."""
+        return {post.machine.name for post in self._posts if post.stays or post.machine.lost}
+
+    def end(self, limit_s: float) -> None:
+        """Wait until each machine has ended its part; one that doesn't in time is lost."""
+        give_up_s = time.monotonic() + limit_s
+        for post in self._not_over():
+            post.worker.tell("cancel")
+        while (left := self._not_over()) and time.monotonic() < give_up_s:
+            wait([post.worker.results for post in left], POLL_S)
+            for post in left:
+                self._drain(post)
+        for post in self._not_over():
+            post.machine.kill()
+            post.machine.lose(f"didn't end within {limit_s:g} s")
+
+    def _not_over(self) -> list[Post]:
+        return [post for post in self._posts if not post.over and not post.machine.lost]
+
+    def _drain(self, post: Post) -> None:
+        """Read on to a part's end, past what nobody wants any more."""
+        messages = post.machine.inbox.take()
+        if messages is None:
+            post.machine.lose("died")
+        for message in messages or ():
+            self.take(post.worker, message)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the run's JSON says of the machines, once it is over."""
+        self._pings.burst(PINGS_LIMIT_S)
+        late = ReadTimes()
+        for post in self._posts:
+            late.first.update(post.lates.first)
+            late.later.update(post.lates.later)
+        return {
+            "lateness_ms": late.facts()["lateness_ms"],
+            "machines": [post.facts() for post in self._posts],
+        }

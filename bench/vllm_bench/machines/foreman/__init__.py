@@ -1,0 +1,1 @@
+"""One machine of several, as the process on it has it."""

@@ -1,0 +1,132 @@
+"""A run on one machine, as it is told to the head: which has no other eyes there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from ...crew.judged import Judged
+from ...crew.worker import Crew, RunError
+from ...live.progress import Progress
+from ...plan.plan import Plan
+from ...send.outbox import Alive, Connected, Finished, Go, Measured, Outbox, Pulse, Ready
+from ...vllm.address import is_own_address
+from ..kept.part import Ended
+from ..messages import Lates, Manned, SenderLost, Standing
+from .orders import Orders
+
+TELL_S = 1.0  # between two signs of life
+
+
+class RunPart:
+    """A run on this machine, as it is told to the head: a sink of its rows, and what it is for."""
+
+    def __init__(self, plan: Plan, orders: Orders, outbox: Outbox, ended: Ended) -> None:
+        self._plan, self._orders, self._outbox, self._ended = plan, orders, outbox, ended
+        self._crew: Crew | None = None
+        self._last: list[Finished | SenderLost] = []  # told at the end
+        self._told_s = 0.0
+        self._measured = False
+        self._alive = threading.Event()  # something else tells that this process is
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """Give signs of life while a large plan is read, and processes start."""
+        threading.Thread(target=self._beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            self._alive.set()
+
+    def _beat(self) -> None:
+        while not self._alive.wait(TELL_S):
+            self._outbox.put(Alive())
+
+    # ---- a sink ----
+
+    def begin(self) -> None:
+        """Note the start."""
+        self._ended.begin()
+
+    def write(self, ended: Sequence[Judged]) -> None:
+        """Keep and tell requests that have ended."""
+        self._ended.write(ended)
+
+    def close(self) -> None:
+        """No more come."""
+        self._ended.close()
+
+    # ---- a part of what is above ----
+
+    def manned(self, crew: Crew) -> None:
+        """Note who sends here. From now on `look` gives the signs of life."""
+        self._crew = crew
+        self._alive.set()
+        self._ended.manned(crew)
+
+    def ready(self) -> None:
+        """Tell that everything here waits for the start."""
+        self._outbox.put(Ready())
+
+    def go(self) -> Go | None:
+        """Return the start, once the head has told it."""
+        return self._orders.go
+
+    def measured(self) -> None:
+        """Tell that no more rows of this machine are waited for."""
+        if not self._measured:
+            self._measured = True
+            self._outbox.put(Measured())
+
+    def draining(self) -> bool:
+        """Whether all that was to be measured has ended, on all machines."""
+        return self._orders.draining
+
+    def hear(self, sender: int, message: object) -> None:
+        """Pass on what a sending process says of itself; its end when all rows are told."""
+        if isinstance(message, RunError):
+            self._ended.lose(sender)
+            self._last.append(SenderLost(sender, str(message)))
+        elif isinstance(message, Finished):
+            self._last.append(dataclasses.replace(message, sender=sender))
+        elif isinstance(message, Pulse):
+            self._outbox.put(dataclasses.replace(message, sender=sender))
+        else:
+            self._outbox.put(message)
+
+    def over(self, progress: Progress) -> None:
+        """Tell the last, behind all rows."""
+        self._stand()
+        self._outbox.put(Lates(progress.read_times.first, progress.read_times.later))
+        if self._orders.leaving is None:  # else this machine doesn't end its part, and is lost
+            for message in self._last:
+                self._outbox.put(message)
+
+    # ---- what a run calls ----
+
+    def connected(self, streams: int, problem: str | None) -> None:
+        """Tell how many streams are connected, and by whom."""
+        assert self._crew is not None
+        self._outbox.put(Connected(streams, problem))
+        senders = [sender for worker in self._crew.workers for sender in worker.senders]
+        here = any(is_own_address(part.target.host) for part in self._plan.drawn)
+        self._outbox.put(Manned(senders, here))
+
+    def look(self, _progress: Progress) -> None:
+        """Tell each second how far it is."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TELL_S:
+            self._told_s = now_s
+            self._stand()
+
+    def _stand(self) -> None:
+        assert self._crew is not None
+        due = {part.place: self._crew.due(part) for part in self._plan.drawn}
+        self._outbox.put(Standing(self._crew.begun(), due))
+        self._ended.stand()
+        if self._orders.correction is not None:
+            self._ended.correct(self._orders.correction)
+            self._orders.correction = None
