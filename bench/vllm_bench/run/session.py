@@ -134,9 +134,10 @@ class Session:
                 self.interrupts.check()
                 if self.fleet:
                     self.fleet.check_there()  # before the run's files are made
-                named = self._named(plan)
+                session = ids[plan.scenario.name]
+                named = dataclasses.replace(self._named(plan), session=session)
                 try:
-                    own = dataclasses.replace(self, _id=ids[plan.scenario.name])
+                    own = dataclasses.replace(self, _id=session)
                     status = own._run(job, named, number, len(wanted))
                 except KeyboardInterrupt:  # before the first request
                     remove_run(self.folder, named.run_id)
@@ -320,7 +321,7 @@ class Session:
         names = [p.relative_to(self.folder).as_posix() for p in beside]
         write_run_info(path, dataclasses.replace(ended, files=names))
         if self.fleet:
-            self.fleet.forget(plan.run_id)
+            self.fleet.forget(plan.run_id, plan.session)
         return result
 
     def _planned(self, job: Job, plan: Plan) -> RunInfo:
