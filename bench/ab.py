@@ -322,6 +322,7 @@ def _made(turns: Turns, how: How) -> Comparison:
     Raises what ends the experiment.
     """
     from vllm_bench.experiments.turns import VisitFailedError
+    from vllm_bench.machines.fleet.fleet import MachineMissedError
 
     for line in turns.plan_lines():
         say(line)
@@ -330,7 +331,7 @@ def _made(turns: Turns, how: How) -> Comparison:
     except KeyboardInterrupt:
         whole = f"{len(turns.state.whole)} of {turns.state.visits} visits are whole"
         raise KeyboardInterrupt(f"interrupted: {whole}; to go on: {_again('--resume')}") from None
-    except VisitFailedError:
+    except (VisitFailedError, MachineMissedError):
         if turns.state.counted("a") and turns.state.counted("b"):
             _print(_compared(turns.state, turns.means.results, how))
         raise

@@ -60,6 +60,9 @@ class Runner:
                 raise BenchError("the server is gone")
             yield self._written(scenario, streams), "complete"
 
+    def check_machines(self) -> None:
+        """Nothing: it has none."""
+
     def _written(self, scenario: Scenario, streams: int) -> Path:
         run_id = f"run{len(self.made)}"
         self.made.append(run_id)

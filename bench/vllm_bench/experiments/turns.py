@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from ..errors import BenchError, UsageError
 from ..launch.left_behind import Process
 from ..launch.process import StartFailedError, StopFailedError
+from ..machines.fleet.fleet import MachineMissedError
 from ..records.request_record import RecordsError
 from ..records.run_info import read_head, read_run_info, write_run_info
 from ..records.text import printable
@@ -126,8 +127,8 @@ class Turns:
     def make(self) -> State:
         """Make the visits that are left; return the state at the end.
 
-        Raises VisitFailedError where one fails twice, UsageError, OSError, KeyboardInterrupt: what
-        is whole stays so.
+        Raises VisitFailedError where one fails twice, MachineMissedError, UsageError, OSError,
+        KeyboardInterrupt: what is whole stays so.
         """
         for server in self.means.servers.values() if self.state.left else ():
             server.check_port()
@@ -171,7 +172,7 @@ class Turns:
             if isinstance(e, UsageError):
                 raise
             self._say(visit, f"failed: {e}")
-            if isinstance(e, OtherServerError):
+            if isinstance(e, OtherServerError | MachineMissedError):
                 raise
             if last:
                 for line in lines:
@@ -258,6 +259,7 @@ class Turns:
                 tokens=False,
             )
             for rows, status in session.runs([thrown_away(scenario)]):
+                session.check_machines()
                 self._check_it_went_on(status, up)
                 self._check_it_is_the_same(visit, rows)
 
@@ -269,10 +271,12 @@ class Turns:
     def _measure(self, visit: Visit, scenario: Scenario, up: Up) -> None:
         """Make the visit's runs."""
         done: list[str] = []
-        for rows, status in self._session(visit, self.means.results, up).runs([scenario]):
+        session = self._session(visit, self.means.results, up)
+        for rows, status in session.runs([scenario]):
             done.append(rows.stem)
             self._note(self.state.with_last(run_ids=tuple(done)))
             self.means.measured(rows)
+            session.check_machines()
             self._check_it_went_on(status, up)
             self._check_it_is_the_same(visit, rows)
 

@@ -116,8 +116,10 @@ class Session:
         for scenario in scenarios:  # before waiting for any server
             api_key_of(scenario, self.environ)
             check_files(scenario)
-        with leaving_no_empty(self.folder):
+        with leaving_no_empty(self.folder), ExitStack() as connections:
             jobs = self._prepared(scenarios)
+            for job in jobs:
+                connections.callback(job.server.close)
             wanted = [(job, plan) for job in jobs for plan in job.plans]
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
@@ -145,6 +147,11 @@ class Session:
                 yield self._rows(named), status
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
+
+    def check_machines(self) -> None:
+        """Raise MachineMissedError where a machine was lost: the runs aren't whole then."""
+        if self.fleet and self.fleet.missed:
+            self.fleet.check_there()
 
     def _say_idle(self, plans: Sequence[Plan]) -> None:
         """Say which machines have nothing to send of some of these."""

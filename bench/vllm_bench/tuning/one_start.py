@@ -23,6 +23,7 @@ from ..launch.ports import is_free
 from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
 from ..launch.said import said
 from ..launcher import problem_with
+from ..machines.fleet.fleet import MachineMissedError
 from ..records.find_runs import load_run
 from ..records.text import masked, printable
 from ..run.prepare import TooLongError
@@ -63,8 +64,9 @@ class Starts:
 
         `began` gets the server's process as it is there.
 
-        Raises UsageError where nothing would be otherwise with another configuration,
-        StopFailedError where the next one would have it beside itself, OSError, KeyboardInterrupt.
+        Raises UsageError, MachineMissedError where nothing would be otherwise with another
+        configuration, StopFailedError where the next one would have it beside itself, OSError,
+        KeyboardInterrupt.
         """
         time_utc, began_s = _utc(), time.monotonic()
         log = self.folder / LOGS / f"{_name(step)}.log"
@@ -109,7 +111,7 @@ class Starts:
         try:
             return own._measured(server, step, trial, scenario)
         except BenchError as e:
-            if isinstance(e, UsageError) and not isinstance(e, TooLongError):
+            if isinstance(e, UsageError | MachineMissedError) and not isinstance(e, TooLongError):
                 raise  # it is so with every configuration
             return _failed(trial, str(e), server.last_lines())
 
@@ -210,6 +212,7 @@ def _made(session: Session, scenario: Scenario) -> tuple[list[Path], str | None]
         if status == "interrupted":
             raise KeyboardInterrupt
         found.append(rows)
+        session.check_machines()
         if status != "complete":
             return found, f"{rows.stem} broke off"
     return found, None

@@ -17,6 +17,10 @@ from .machine import Machine
 END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
 
 
+class MachineMissedError(RunError):
+    """One was lost: no run of this session follows, and that says nothing of any server."""
+
+
 class Fleet:
     """Machines that send together."""
 
@@ -50,15 +54,17 @@ class Fleet:
         return any(machine.missed for machine in self.machines)
 
     def check_there(self) -> None:
-        """Look whether all of them are there. Raises RunError."""
+        """Look whether all of them are there. Raises MachineMissedError."""
         self._look_at_clocks()
         gone = [f"{m.name} {m.lost}" for m in self.machines if m.lost]
         if gone:
-            raise RunError(f"{', '.join(gone)}: start again, with --resume for what is missing")
+            raise MachineMissedError(
+                f"{', '.join(gone)}: start again, with --resume for what is missing"
+            )
 
     @contextlib.contextmanager
     def crew(self, plan: Plan, interrupts: Interrupts) -> Iterator[MachineCrew]:
-        """Deal a plan to the machines, and have them man it. Raises RunError: one was lost."""
+        """Deal a plan to the machines, and have them man it. Raises RunError where one is lost."""
         self.check_there()
         crew = MachineCrew(
             plan.run_id, self.machines, self._dealt(plan), self._pings, rows_stay=self.rows_stay
