@@ -147,7 +147,7 @@ def test_a_sending_process_that_says_nothing_is_killed_by_name_and_the_others_go
     assert crew.killed == [0]
     assert crew.lost == [True, False]
     assert list(crew.run._working.values()) == crew.workers[1:]
-    (what,) = crew.run._lost
+    (what,) = crew.run._course.lost
     assert what.startswith("sending process 0 said nothing for 10 s")
 
 
@@ -156,8 +156,8 @@ def test_how_workers_were_lost_is_said_once_of_each(crew: Crew, count: int) -> N
     for number in range(count):
         crew.pipes[number][1].close()
         crew.run._take_all(crew.workers[number])
-    assert len(crew.run._lost) == count
-    assert all(what.count("died") == 1 for what in crew.run._lost)
+    assert len(crew.run._course.lost) == count
+    assert all(what.count("died") == 1 for what in crew.run._course.lost)
     (note,) = [note for note in notes_of(crew) if "sending process" in note]
     assert note.count("died") == count
     assert note.startswith(f"{count} of 2 ")
@@ -165,8 +165,8 @@ def test_how_workers_were_lost_is_said_once_of_each(crew: Crew, count: int) -> N
 
 def notes_of(crew: Crew) -> tuple[str, ...]:
     nothing: Any = SimpleNamespace(unmeasured=SimpleNamespace(notes=()))
-    crew.run._tally = nothing
-    return crew.run._notes()
+    crew.run._course.tally = nothing
+    return crew.run._course.notes()
 
 
 def test_a_run_that_failed_by_itself_says_nothing_of_ctrl_c(crew: Crew) -> None:
@@ -334,8 +334,8 @@ def test_a_run_that_has_shown_enough_is_ended_once_and_isnt_interrupted(crew: Cr
         one.tell_rest()
     assert [pipe[0].recv() for pipe in crew.orders] == ["stop", "stop"]
     last: Any = None  # how it ended is told by what it left undone
-    crew.run._finished.append(last)
-    assert crew.run._status() == "stopped"
+    crew.run._course.finished.append(last)
+    assert crew.run._course.status() == "stopped"
     assert crew.run._progress.stopping
 
 

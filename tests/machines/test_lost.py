@@ -143,7 +143,7 @@ def strike(blow: Blow, folder: Path) -> Fate:
         if blow.hasty:
             call[1:2] = [str(HASTY), "bench.py"]
         path = f"{ROOT / 'bench'}:{ROOT}"
-        with started(call, folder, PYTHONPATH=path) as head:
+        with started(call, folder, PYTHONPATH=path, PYTHONWARNINGS="error") as head:
             wait_until(lambda: finished(server.truth_path) >= BLOW or head.poll() is not None)
             assert head.poll() is None, said(head)
             foremen = children(head.pid, "sender.py")

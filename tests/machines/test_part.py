@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,16 @@ def test_who_was_interrupted_or_cut_off_gives_no_last_word(
     told = part_told(monkeypatch, meanwhile)
     assert isinstance(told[-1], Leaving)
     assert not any(isinstance(one, Finished | Idle) for one in told)
+
+
+@pytest.mark.parametrize(("parent", "word"), [(77, "interrupted"), (1, "which died")])
+def test_a_signal_is_told_apart_from_the_death_of_who_started_it(
+    monkeypatch: pytest.MonkeyPatch, parent: int, word: str
+) -> None:
+    parents = iter([77])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, parent))
+    (leaving,) = (m for m in part_told(monkeypatch, hear_signal) if isinstance(m, Leaving))
+    assert word in leaving.why
 
 
 @pytest.mark.parametrize("order", ["drain", "stop", "cancel"])

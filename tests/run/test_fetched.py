@@ -70,10 +70,11 @@ def kept(
     ended: Sequence[Judged],
     correction: Correction | None = None,
     run_id: str = RUN_ID,
+    session: str = "made",
 ) -> Any:
     """A machine that keeps these requests of a run."""
     folder.mkdir(exist_ok=True)
-    file = KeptFile(folder, run_id, name, ())
+    file = KeptFile(folder, run_id, name, (), session)
     file.write(ended)
     if correction:
         file.correct(correction)
@@ -187,6 +188,15 @@ def test_what_a_machine_calls_itself_moves_no_cursor(tmp_path: Path) -> None:
     assert len(read_rows(path)) == 4
     notes = read_run_info(path.with_suffix(".json")).notes
     assert all(line.isprintable() for line in (*said, *notes))
+
+
+def test_another_sessions_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    path = killed(tmp_path / "results")
+    before = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    machine = kept(tmp_path / "a", "node-a", [made_judged(8)], session="another")
+    fetch_kept(path.parent, [machine], lambda _: None)
+    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+    assert machine.keeper.runs() == (RUN_ID,)
 
 
 def test_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ disk within a fraction of a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.connection import wait
 from typing import Any
@@ -16,13 +15,12 @@ from ..live.counts import Counts
 from ..live.progress import Progress, progress_of
 from ..plan.plan import Plan
 from ..plan.share import NS_PER_S
-from ..records.run_info import ClockPair, RunStatus
+from ..records.run_info import ClockPair
 from ..reply.exchange import Exchange, PackedSegment
 from ..send.outbox import Broke, Connected, Drop, Finished, Go, Measured, Pulse, Ready
 from .ending import Ending
-from .health import health_facts
 from .judged import Elsewhere, Judged, Sink
-from .result import RunResult, clock_at, clock_now
+from .result import Course, RunResult, clock_at, clock_now
 from .tally import Tally
 from .watch import Watch
 from .worker import FROZEN_S, HURRY_S, START_LIMIT_S, AwakeClock, Crew, CrewMaker, RunError, Worker
@@ -66,19 +64,16 @@ class _Run:
         self._progress = progress
         self._tally = tally
         self._watch = watch
-        self._start = clock_now()
-        self._how: dict[str, Any] = {}
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew.workers}
         self._left = crew.to_measure()
         self._has_tail = any(part.has_tail for part in plan.drawn)
         self._connected: list[tuple[Worker, Connected]] = []
         self._ready = 0
-        self._finished: list[Finished] = []
-        self._lost: list[str] = []  # how each worker was lost
         self._elsewhere: dict[int, Counts] = {}  # what stays with a worker, by its place
         self._awake = AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
+        self._course = Course(plan, crew, progress, tally, self._ending, clock_now())
 
     def get_ready(self) -> bool:
         """Wait for connections and for the warm-up; False: the user asked to stop.
@@ -97,7 +92,7 @@ class _Run:
                     raise KeyboardInterrupt
                 return False
             if len(self._working) < workers:
-                raise RunError(f"{self._lost[0]} before the start")
+                raise RunError(f"{self._course.lost[0]} before the start")
             if connecting and len(self._connected) == workers:
                 streams = sum(c.connected for _, c in self._connected)
                 self._watch.on_connected(streams, self._crew.reached(self._connected))
@@ -134,7 +129,7 @@ class _Run:
         return clock_at(go.start_ns), how
 
     def begin(self, start: ClockPair, how: dict[str, Any]) -> None:
-        self._start, self._how, self._measuring = start, how, True
+        self._course.start, self._course.how, self._measuring = start, how, True
         self._ending.begin()
         self._progress.started_s = start.monotonic_ns / 1e9
         self._progress.phase = ""
@@ -149,7 +144,7 @@ class _Run:
         self._collect()
         if self._watch.above is not None:
             self._watch.above.over(self._progress)
-        return self._result()
+        return self._course.result()
 
     def _collect(self) -> None:
         """Take what has stayed with the workers; a signal from now on leaves it there."""
@@ -210,13 +205,13 @@ class _Run:
                 self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
 
     def _lose(self, worker: Worker, what: str) -> None:
-        self._lost.append(f"{worker.name} {self._crew.lose(worker, what)}")
+        self._course.lost.append(f"{worker.name} {self._crew.lose(worker, what)}")
         worker.lose()
         del self._working[worker.results]
         place = self._place(worker)
         self._left[place] = 0  # nobody sends these: the others needn't wait
         if self._watch.above is not None:
-            self._watch.above.hear(place, RunError(self._lost[-1]))
+            self._watch.above.hear(place, RunError(self._course.lost[-1]))
         self._note_phase()
 
     def _place(self, worker: Worker) -> int:
@@ -266,10 +261,10 @@ class _Run:
             sender.add(message)
             if message.replying:
                 self._ending.note_presence(away=False)
-            self._progress.recent.pulse(message, self._start.monotonic_ns)
+            self._progress.recent.pulse(message, self._course.start.monotonic_ns)
             return
         sender.end(message)
-        self._finished.append(message)
+        self._course.finished.append(message)
 
     def _stands(self, place: int, message: Measured | Elsewhere) -> None:
         """Take how far a worker is, by itself."""
@@ -312,71 +307,3 @@ class _Run:
     def _tell(self, command: object) -> None:
         for worker in self._working.values():
             worker.tell(command)
-
-    def _result(self) -> RunResult:
-        last = max(self._finished, key=lambda f: f.end_ns, default=None)
-        tally, crew = self._tally, self._crew
-        senders = [sender for worker in crew.workers for sender in worker.senders]
-        health = health_facts(senders, self._start.monotonic_ns)
-        return RunResult(
-            status=self._status(),
-            clock_start=self._start,
-            clock_end=ClockPair(wall_s=last.wall_s, monotonic_ns=last.end_ns)
-            if last
-            else clock_now(),
-            start=self._how,
-            num_requests=sum(due for _, due in self._due()),
-            by_class={name: due for name, due in self._due() if name},
-            uses=tally.uses,
-            progress=self._progress,
-            fingerprint=tally.fingerprint,
-            replied_as=tally.replied_as,
-            client_health={**health, **tally.read_times.facts(), **crew.facts()},
-            unmeasured=tally.unmeasured,
-            sessions=tally.sessions.facts(),
-            notes=self._notes(),
-        )
-
-    def _status(self) -> RunStatus:
-        if self._ending.why or not self._finished:
-            return "failed"
-        progress = self._progress
-        missing = (
-            progress.ended < sum(due for _, due in self._due()) or progress.errors["cancelled"]
-        )
-        early = progress.stopped_s < (self._plan.duration_s or 0.0)
-        if not progress.stopping or not (missing or early):
-            return "complete"
-        return "interrupted" if self._ending.enough is None else "stopped"
-
-    def _due(self) -> Iterator[tuple[str | None, int]]:
-        """Yield how many requests of each part should have a row; by time: all that began.
-
-        Of a session that began, each turn counts, but for those that a failure kept from being
-        sent.
-        """
-        sessions = self._tally.sessions
-        for part in self._plan.drawn:
-            due = self._crew.due(part) - sessions.not_sent(part)
-            # How many turns there were to be is only known where all are sent.
-            yield part.name, sessions.rows[part.place] if self._plan.cuts_plays(part) else due
-
-    def _notes(self) -> tuple[str, ...]:
-        was = "was lost, and its share" if len(self._lost) == 1 else "were lost, and their share"
-        lost = (
-            f"{len(self._lost)} of {len(self._crew.workers)} {self._crew.what} {was} of the load: "
-            f"{', '.join(self._lost)}"
-        )
-        together = (
-            "the streams started together: without a request that warmed the server up, no latency "
-            "is known over which to spread them"
-        )
-        wanted = self._plan.scenario.start == "staggered"
-        burst = wanted and self._how.get("start") == "together"
-        return (
-            *self._tally.unmeasured.notes,
-            *((together,) if burst else ()),
-            *((lost,) if self._lost else ()),
-            *self._crew.notes(),
-            *filter(None, (self._ending.why, self._ending.enough)),
-        )

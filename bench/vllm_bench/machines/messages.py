@@ -92,6 +92,7 @@ class Fetch:
     """Between runs: tell all that is kept of a run."""
 
     run_id: str
+    session: str
     own: bool = False  # what this foreman has kept alone: others may keep in the same folder
 
 
@@ -100,6 +101,7 @@ class Forget:
     """Between runs: what these machines keep of a run is written elsewhere."""
 
     run_id: str
+    session: str
     machines: tuple[str, ...] | None = None  # None: what this foreman has kept alone
 
 

@@ -46,6 +46,7 @@ class Plan:
     traced: bool = False  # whether each request carries a traceparent
     machine: str | None = None  # that sends what its parts call their own; None: the only one
     rate: float | None = None  # requests/s of all machines together; None: as its times say
+    session: str = ""  # that runs it: two that start in one second may call runs by one name
 
     @property
     def run_id(self) -> str:

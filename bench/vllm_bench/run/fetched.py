@@ -18,7 +18,7 @@ from ..crew.worker import RunError
 from ..machines.clocks.timeline import moved
 from ..machines.fleet.machine import Machine
 from ..machines.kept.fetching import Fetching
-from ..machines.messages import Forget, FromDisk
+from ..machines.messages import Fetch, Forget, FromDisk
 from ..records.beside.more_rows import MoreRows
 from ..records.request_record import RecordsError, count_rows, read_rows
 from ..records.run_files import RUN_ID
@@ -80,7 +80,8 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
     more = MoreRows(rows)
     try:
         for machine in machines:
-            fetching = Fetching(machine, rows.stem, lambda: False, lambda _: None)
+            order = Fetch(rows.stem, info.session or "")
+            fetching = Fetching(machine, order, lambda: False, lambda _: None)
             sent_by: set[str] = set()
             for batch in _batches(fetching, machine, say):
                 found[batch.machine] += more.write(_by_our_clock(batch))
@@ -91,10 +92,12 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
                 say(printable(f"note: {machine.name}: {problem}", 500))
     finally:
         more.close()
+    if not found:
+        return  # what is kept is another session's, which called its run by the same name
     write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows))
     say(f"note: {rows.stem}: fetched {_in_words(found)}")
     for machine, sent_by in done:
-        machine.order(Forget(rows.stem, tuple(sent_by)))
+        machine.order(Forget(rows.stem, info.session or "", tuple(sent_by)))
 
 
 def _batches(fetching: Fetching, machine: Machine, say: Say) -> Iterator[FromDisk]:

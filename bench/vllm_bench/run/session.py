@@ -116,8 +116,10 @@ class Session:
         for scenario in scenarios:  # before waiting for any server
             api_key_of(scenario, self.environ)
             check_files(scenario)
-        with leaving_no_empty(self.folder):
+        with leaving_no_empty(self.folder), ExitStack() as connections:
             jobs = self._prepared(scenarios)
+            for job in jobs:
+                connections.callback(job.server.close)
             wanted = [(job, plan) for job in jobs for plan in job.plans]
             runs = "1 run" if len(wanted) == 1 else f"{len(wanted)} runs"
             self.say(f"{runs}: {length_of([plan for _, plan in wanted])}")
@@ -132,9 +134,10 @@ class Session:
                 self.interrupts.check()
                 if self.fleet:
                     self.fleet.check_there()  # before the run's files are made
-                named = self._named(plan)
+                session = ids[plan.scenario.name]
+                named = dataclasses.replace(self._named(plan), session=session)
                 try:
-                    own = dataclasses.replace(self, _id=ids[plan.scenario.name])
+                    own = dataclasses.replace(self, _id=session)
                     status = own._run(job, named, number, len(wanted))
                 except KeyboardInterrupt:  # before the first request
                     remove_run(self.folder, named.run_id)
@@ -318,7 +321,7 @@ class Session:
         names = [p.relative_to(self.folder).as_posix() for p in beside]
         write_run_info(path, dataclasses.replace(ended, files=names))
         if self.fleet:
-            self.fleet.forget(plan.run_id)
+            self.fleet.forget(plan.run_id, plan.session)
         return result
 
     def _planned(self, job: Job, plan: Plan) -> RunInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -122,17 +123,17 @@ def test_what_is_told_again_is_what_was_kept_and_forgotten_only_by_name(tmp_path
         file.write([made_judged(0)])
         file.close()
     assert keeper.runs() == ("run-1",)
-    *batches, last = keeper.told(Fetch("run-1"))
+    *batches, last = keeper.told(Fetch("run-1", ""))
     assert last == AllFetched("run-1")
     assert {b.machine: len(b.ended) for b in batches if isinstance(b, FromDisk)} == {
         "node-a": 1,
         "node-b": 1,
     }
-    keeper.forget(Forget("run-1", ("node-a",)))
+    keeper.forget(Forget("run-1", "", ("node-a",)))
     assert [run.machine for run in runs_in(tmp_path)] == ["node-b"]
-    keeper.forget(Forget("run-2", ("node-b",)))
-    keeper.forget(Forget("run-1", ("node-b",)))
-    assert list(keeper.told(Fetch("run-1"))) == [AllFetched("run-1")]
+    keeper.forget(Forget("run-2", "", ("node-b",)))
+    keeper.forget(Forget("run-1", "", ("node-b",)))
+    assert list(keeper.told(Fetch("run-1", ""))) == [AllFetched("run-1")]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,12 +151,30 @@ def test_of_two_sessions_that_call_run_and_machine_the_same_each_has_its_own(
         ended.close()
     assert len(told.of(NotKept)) == 1  # so the row of the second crosses
     run_id = made_plan(9).run_id
-    assert list(second.told(Fetch(run_id, own=True))) == [AllFetched(run_id)]
-    second.forget(Forget(run_id))
+    assert list(second.told(Fetch(run_id, "", own=True))) == [AllFetched(run_id)]
+    second.forget(Forget(run_id, ""))
     assert kept(tmp_path) == [0]
-    assert len(list(first.told(Fetch(run_id, own=True)))) == 2
-    first.forget(Forget(run_id))
+    assert len(list(first.told(Fetch(run_id, "", own=True)))) == 2
+    first.forget(Forget(run_id, ""))
     assert kept(tmp_path) == []
+
+
+def test_sessions_that_call_run_and_machine_the_same_are_told_apart(tmp_path: Path) -> None:
+    told, run_id = Told(), made_plan(9).run_id
+    for number, session in enumerate("ab"):
+        plan = dataclasses.replace(made_plan(9), session=session)
+        ended = Ended(plan, Keeper(tmp_path), told.append, rows_stay=True)
+        ended.begin()
+        ended.write([made_judged(number)])
+        ended.close()
+    assert told.of(NotKept) == []
+    keeper = Keeper(tmp_path)
+    for number, session in enumerate("ab"):
+        found = [one for one in keeper.told(Fetch(run_id, session)) if isinstance(one, FromDisk)]
+        assert [one.record.request_index for batch in found for one in batch.ended] == [number]
+    (machine,) = {run.machine for run in runs_in(tmp_path)}
+    keeper.forget(Forget(run_id, "b", (machine,)))
+    assert kept(tmp_path) == [0]
 
 
 def test_large_files_are_told_in_batches_and_damage_is_said(
@@ -168,7 +187,7 @@ def test_large_files_are_told_in_batches_and_damage_is_said(
     (run,) = runs_in(tmp_path)
     with run.path.open("ab") as out:
         out.write(b"{}{}\n")
-    *batches, last = Keeper(tmp_path).told(Fetch("run-1"))
+    *batches, last = Keeper(tmp_path).told(Fetch("run-1", ""))
     assert [len(b.ended) for b in batches if isinstance(b, FromDisk)] == [3, 3, 2]
     assert isinstance(last, AllFetched)
     assert len(last.problems) == 1

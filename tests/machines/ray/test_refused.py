@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
@@ -79,6 +80,18 @@ def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MachinesError, match=str(port)):
         engine.attach()
     engine.stop()
+
+
+@pytest.mark.parametrize(("address", "hinted"), [("auto", True), ("127.0.0.1:6379", False)])
+def test_where_no_ray_answers_it_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, address: str, hinted: bool
+) -> None:
+    found(monkeypatch, "ray/__init__.py")
+    engine = ByRay(address, None, {})
+    engine._note(io.BytesIO(b"W: Failed to connect to GCS at address 10.0.0.1:6379\n"))
+    assert engine.ended() is None  # a busy one may have taken it after all
+    engine._note(io.BytesIO(b"W: Failed to connect to the observability pubsub at address\n"))
+    assert ("loopback" in str(engine.ended())) is hinted
 
 
 def test_without_ray_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,8 +245,9 @@ def _how_it_ended(ref: Any) -> str:
 
     try:
         code, words = ray.get(ref)
-    except ray.exceptions.RayError as e:  # ActorDiedError: it, or its node
-        return _in_a_line(e)
+    except ray.exceptions.RayError as e:  # it, or its node; the first lines are ids
+        detail = str(e).rpartition("Worker exit detail:")[2].strip()
+        return f"Ray's actor there ended: {printable(' '.join(detail.split()), 300)}"
     return f"sender.py ended with exit code {code}: {printable(words, 300) or 'no word'}"
 
 

@@ -40,7 +40,8 @@ WHY_REFUSED = (
 )
 
 UNREACHED = "Failed to connect to"  # said after 5 s of trying, of two things one after the other
-WHY_UNREACHED = "no Ray there answers; a cluster on loopback is reached as --ray 127.0.0.1:PORT"
+WHY_UNREACHED = "no Ray there answers"
+NOT_BY_AUTO = "; a cluster on loopback alone is reached as --ray 127.0.0.1:PORT"
 
 
 class ByRay:
@@ -124,7 +125,8 @@ class ByRay:
             if REFUSED in text:
                 self._told.put({"problem": WHY_REFUSED})
             elif sum(UNREACHED in line for line in self._last) > 1:
-                self._told.put({"problem": WHY_UNREACHED})
+                hint = NOT_BY_AUTO if self._address == "auto" else ""
+                self._told.put({"problem": WHY_UNREACHED + hint})
 
     def _next(self, limit_s: float) -> dict[str, Any] | None:
         try:

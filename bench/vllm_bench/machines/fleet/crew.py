@@ -17,7 +17,7 @@ from ...send.outbox import Connected
 from ..clocks.pings import Pings
 from ..deal import as_told, owners
 from ..kept.fetching import Fetching
-from ..messages import Idle, Lates, Leaving, Manned, NotKept, SenderLost, Serve, Standing
+from ..messages import Fetch, Idle, Lates, Leaving, Manned, NotKept, SenderLost, Serve, Standing
 from .machine import Machine
 from .post import Post, post_of
 
@@ -148,7 +148,8 @@ class MachineCrew:
             if not post.stays or post.machine.lost:
                 continue
             others = partial(self.take, post.worker)
-            fetching = Fetching(post.machine, self._run_id, is_broken_off, others, own=True)
+            order = Fetch(self._run_id, post.plan.session, own=True)
+            fetching = Fetching(post.machine, order, is_broken_off, others)
             try:
                 for batch in fetching.batches():
                     post.fetched += sum(one.role == "measured" for one in batch.ended)

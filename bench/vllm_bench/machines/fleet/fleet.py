@@ -82,12 +82,12 @@ class Fleet:
         """Return which machines these are, as the run's JSON says it."""
         return [{"machine": one.name, "host": one.facts.host} for one in self.machines]
 
-    def forget(self, run_id: str) -> list[str]:
+    def forget(self, run_id: str, session: str) -> list[str]:
         """Let machines forget a run whose files are written; return those that still need it."""
         needed = self._unfetched.get(run_id, set())
         for machine in self.machines:
             if machine.name not in needed:
-                machine.order(Forget(run_id))
+                machine.order(Forget(run_id, session))
         return sorted(needed)
 
     def _dealt(self, plan: Plan) -> list[Plan]:

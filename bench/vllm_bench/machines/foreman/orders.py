@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from multiprocessing.connection import Connection as Pipe
 
 from ...interrupts import Interrupts
@@ -20,6 +21,7 @@ class Orders(Interrupts):
         self.draining = False
         self.gone = False  # the head, or the way to it
         self._told = 0
+        self._parent = os.getppid()
 
     def __call__(self) -> int:
         """Return how urgently the end is asked for, by the head or by signals to this process."""
@@ -33,6 +35,8 @@ class Orders(Interrupts):
     @property
     def leaving(self) -> str | None:
         """Why this machine ends before its part does, in words; None: it doesn't."""
+        if self.asked and os.getppid() != self._parent:  # so ends whom a dead actor of Ray's left
+            return "ended with what had started it there, which died"
         if self.asked:
             return "was interrupted there"
         return "was cut off from bench.py (or heard nothing of it for 10 s)" if self.gone else None

@@ -30,19 +30,14 @@ class Fetching:
     def __init__(
         self,
         machine: Keeps,
-        run_id: str,
+        order: Fetch,
         is_broken_off: Callable[[], bool],
         others: Callable[[object], None],
-        *,
-        own: bool = False,
     ) -> None:
-        """`others` takes what the machine says meanwhile of something else.
-
-        `own`: what this session's foreman has kept alone.
-        """
+        """`others` takes what the machine says meanwhile of something else."""
         self.whole = False  # all of it came, and nothing was wrong
         self.problems: tuple[str, ...] = ()
-        self._machine, self._run_id, self._own = machine, run_id, own
+        self._machine, self._order = machine, order
         self._is_broken_off, self._others = is_broken_off, others
 
     def batches(self) -> Iterator[FromDisk]:
@@ -50,7 +45,7 @@ class Fetching:
 
         Raises RunError where the machine is lost.
         """
-        self._machine.order(Fetch(self._run_id, self._own))
+        self._machine.order(self._order)
         heard_s = time.monotonic()
         while not self._is_broken_off():
             if messages := self._heard():
@@ -60,7 +55,7 @@ class Fetching:
             for message in messages:
                 if not isinstance(message, FromDisk | AllFetched):
                     self._others(message)
-                elif message.run_id != self._run_id:
+                elif message.run_id != self._order.run_id:
                     pass  # of a fetching that was broken off
                 elif isinstance(message, FromDisk):
                     yield message

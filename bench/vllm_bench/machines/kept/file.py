@@ -35,9 +35,16 @@ POLL_S = 0.05
 class KeptFile:
     """Appends what ends of one run; made with the first of it."""
 
-    def __init__(self, folder: Path, run_id: str, machine: str, secrets: tuple[str, ...]) -> None:
-        self.path = folder / _name(run_id, machine)
-        self._head = {"run_id": run_id, "machine": machine}
+    def __init__(
+        self,
+        folder: Path,
+        run_id: str,
+        machine: str,
+        secrets: tuple[str, ...],
+        session: str = "",
+    ) -> None:
+        self.path = folder / _name(run_id, machine, session)
+        self._head = {"run_id": run_id, "machine": machine, "session": session}
         self._secrets = secrets
         self.made = False  # by this one
         self._fd: int | None = None
@@ -83,9 +90,9 @@ def _clock_line(correction: Correction) -> bytes:
     return as_line({"clock": dataclasses.asdict(correction)})
 
 
-def _name(run_id: str, machine: str) -> str:
+def _name(run_id: str, machine: str, session: str) -> str:
     """Return a file's name for people; the checksum tells those apart that look alike."""
-    digest = hashlib.sha256(f"{run_id}\0{machine}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{run_id}\0{machine}\0{session}".encode()).hexdigest()[:8]
     words = [re.sub(r"[^A-Za-z0-9._-]", "_", text)[:100] for text in (run_id, machine)]
     return f"{'@'.join(words)}.{digest}{END}"
 
@@ -97,6 +104,7 @@ class KeptRun:
     path: Path
     run_id: str
     machine: str
+    session: str
 
     def correction(self) -> Correction | None:
         """Return the last that is known of the clocks. Raises OSError."""
@@ -172,7 +180,6 @@ def _kept(path: Path) -> KeptRun | None:
         head: dict[str, Any] = mapping(line) if line.endswith(b"\n") else {}
     except (OSError, *DAMAGED):
         return None
-    run_id, machine = head.get("run_id"), head.get("machine")
-    if not isinstance(run_id, str) or not isinstance(machine, str):
-        return None
-    return KeptRun(path, run_id, machine)
+    said = [head.get(name) for name in ("run_id", "machine", "session")]
+    texts = [text for text in said if isinstance(text, str)]
+    return KeptRun(path, *texts) if len(texts) == len(said) else None

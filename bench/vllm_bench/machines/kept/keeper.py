@@ -36,27 +36,30 @@ class Keeper:
         """Return the file for this machine's part of a run; None: there is no folder."""
         if self.folder is None:
             return None
-        file = KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets)
+        file = KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets, plan.session)
         self._files.append(file)
         return file
 
     def told(self, order: Fetch) -> Iterator[FromDisk | AllFetched]:
         """Yield all that is kept of a run, and its end."""
         problems: list[str] = []
-        for run in self._found():
-            if run.run_id == order.run_id and (not order.own or self._is_own(run)):
+        for run in self._meant(order):
+            if not order.own or self._is_own(run):
                 yield from _batches(run, problems)
         yield AllFetched(order.run_id, tuple(problems))
 
     def forget(self, order: Forget) -> None:
         """Remove what is kept of a run."""
-        for run in self._found():
-            named = self._is_own(run) if order.machines is None else run.machine in order.machines
-            if run.run_id == order.run_id and named:
+        for run in self._meant(order):
+            if self._is_own(run) if order.machines is None else run.machine in order.machines:
                 run.remove()
 
+    def _meant(self, order: Fetch | Forget) -> list[KeptRun]:
+        wanted = (order.run_id, order.session)
+        return [run for run in self._found() if (run.run_id, run.session) == wanted]
+
     def _is_own(self, run: KeptRun) -> bool:
-        """Whether this foreman wrote it: another session may call run and machine the same."""
+        """Whether this foreman wrote it."""
         return any(file.made and file.path == run.path for file in self._files)
 
     def _found(self) -> list[KeptRun]:
