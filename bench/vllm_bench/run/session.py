@@ -132,10 +132,9 @@ class Session:
                     yield rows, "complete"
                     continue
                 self._check_there()  # before the run's files are made
-                session = ids[plan.scenario.name]
-                named = dataclasses.replace(self._named(plan), session=session)
+                own = dataclasses.replace(self, _id=ids[plan.scenario.name])
+                named = dataclasses.replace(self._named(plan), session=own._id)
                 try:
-                    own = dataclasses.replace(self, _id=session)
                     status = own._run(job, named, number, len(wanted))
                 except KeyboardInterrupt:  # before the first request
                     remove_run(self.folder, named.run_id)
