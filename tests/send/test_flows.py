@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from vllm_bench.plan.plan import Plan
 from vllm_bench.reply.exchange import Exchange, Failure
-from vllm_bench.send.outbox import Broke, Connected, Drop, Finished, Go, Ready
+from vllm_bench.send import loop_health
+from vllm_bench.send.outbox import Alive, Broke, Connected, Drop, Finished, Go, Ready
 from vllm_bench.send.tickets import Tickets
 from vllm_bench.send.worker import _run
 
@@ -225,6 +226,23 @@ def test_a_parent_that_is_gone_ends_every_part(tiny_vllm: TinyVllm) -> None:
     process.until(lambda: len(tiny_vllm.requests) >= 4 + 8)
     process.orders.close()
     process.finish()
+    assert {e.failure.kind for e in process.ended if e.failure} == {"cancelled"}
+
+
+def test_a_parent_that_says_no_more_that_it_lives_ends_every_part(
+    tiny_vllm: TinyVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_health, "MOST_SILENT_S", 1)
+    tiny_vllm.misbehave = lambda number: [HANG] if number > 4 else None
+    plan = plan_of(tiny_vllm, **{**OWN, "duration_s": 60.0}, classes=STREAMS)
+    process = Process(plan)
+    process.go()
+    process.until(lambda: len(tiny_vllm.requests) >= 4 + 8)
+    time.sleep(1.2)  # one that never said so may say nothing
+    assert not process.heard(Finished)
+    process.orders.send(Alive())
+    process.finish()
+    process.close()
     assert {e.failure.kind for e in process.ended if e.failure} == {"cancelled"}
 
 

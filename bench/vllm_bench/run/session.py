@@ -131,9 +131,7 @@ class Session:
                     self.say(f"[{number}/{len(wanted)}] {rows.stem} is complete: not run again")
                     yield rows, "complete"
                     continue
-                self.interrupts.check()
-                if self.fleet:
-                    self.fleet.check_there()  # before the run's files are made
+                self._check_there()  # before the run's files are made
                 session = ids[plan.scenario.name]
                 named = dataclasses.replace(self._named(plan), session=session)
                 try:
@@ -148,6 +146,12 @@ class Session:
                 yield self._rows(named), status
                 if status != "complete" or (self.fleet and self.fleet.missed):
                     return
+
+    def _check_there(self) -> None:
+        """Raise KeyboardInterrupt where a signal came, RunError where a machine isn't there."""
+        self.interrupts.check()
+        if self.fleet:
+            self.fleet.check_there()
 
     def check_machines(self) -> None:
         """Raise MachineMissedError where a machine was lost: the runs aren't whole then."""

@@ -21,6 +21,7 @@ from .outbox import Alive, Pulse
 
 TICK_NS = 10_000_000
 PULSE_NS = 1_000_000_000
+MOST_SILENT_S = 10
 
 
 def lags_of(due_ns: int, now_ns: int) -> list[int]:
@@ -94,6 +95,33 @@ def signs_of_life(report: Callable[[Alive], None]) -> Iterator[None]:
         yield
     finally:
         beat.cancel()
+
+
+class Listening:
+    """Notices that the parent, which said each second that it lives, says so no more.
+
+    Only a machine's foreman says so: nobody else can end what it has started there. Silence is
+    counted in turns of this loop: suspended itself, this process has missed nothing.
+    """
+
+    def __init__(self, on_silence: Callable[[], None]) -> None:
+        """`on_silence` is called once, after ten seconds; never before the first sign."""
+        self._on_silence = on_silence
+        self._silent_s = 0
+        self._beat: asyncio.TimerHandle | None = None
+
+    def heard(self) -> None:
+        """Take a sign of life."""
+        self._silent_s = 0
+        if self._beat is None:
+            self._again()
+
+    def _again(self) -> None:
+        if self._silent_s == MOST_SILENT_S:
+            self._on_silence()
+            return
+        self._silent_s += 1
+        self._beat = asyncio.get_running_loop().call_later(PULSE_NS / 1e9, self._again)
 
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:

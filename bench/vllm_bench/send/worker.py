@@ -23,9 +23,9 @@ from ..wire.clock import kept_stamping
 from ..wire.streams import Streams
 from .closed_loop import ClosedLoop
 from .lanes import Lanes
-from .loop_health import LoopHealth, peak_memory_bytes, signs_of_life
+from .loop_health import Listening, LoopHealth, peak_memory_bytes, signs_of_life
 from .open_loop import OpenLoop
-from .outbox import Broke, Command, Connected, Drop, Finished, Go, Outbox, Ready, in_words
+from .outbox import Alive, Broke, Command, Connected, Drop, Finished, Go, Outbox, Ready, in_words
 from .session_loop import SessionLoop
 from .tickets import Tickets
 
@@ -162,6 +162,7 @@ class _Session:
         self._go: asyncio.Future[Go | None] = asyncio.get_running_loop().create_future()
         self._senders: list[Sender] = []
         self._ending: Command | None = None
+        self._parent = Listening(lambda: self._end("cancel"))
 
     @contextmanager
     def hearing(self) -> Iterator[None]:
@@ -211,6 +212,12 @@ class _Session:
             for flow in self._flows:
                 flow.lanes.drop(order)
             return
+        if isinstance(order, Alive):
+            self._parent.heard()
+            return
+        self._end(order)
+
+    def _end(self, order: Command) -> None:
         self._ending = order
         if order == "cancel":  # the last order; a pipe without its other end stays readable
             asyncio.get_running_loop().remove_reader(self._orders.fileno())
@@ -219,9 +226,9 @@ class _Session:
         self._stop(order)
 
 
-def _receive(orders: Pipe) -> Go | Drop | Command:
+def _receive(orders: Pipe) -> Go | Drop | Alive | Command:
     try:
-        order: Go | Drop | Command = orders.recv()
+        order: Go | Drop | Alive | Command = orders.recv()
     except EOFError:
         return "cancel"  # the parent is gone: stop loading the server
     return order

@@ -121,6 +121,8 @@ class RunPart:
         if now_s - self._told_s >= TELL_S:
             self._told_s = now_s
             self._stand()
+            for worker in self._crew.workers if self._crew else ():
+                worker.tell(Alive())  # where this process stands, they end by themselves
 
     def _stand(self) -> None:
         assert self._crew is not None
