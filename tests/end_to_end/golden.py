@@ -51,13 +51,6 @@ class Evidence:
         assert self.run.info is not None
         return int(self.run.info.scenario["extra_body"].get("n", 1))
 
-    @property
-    def unsure_ns(self) -> int:
-        """How far the client's stamps may be from the server's clock."""
-        assert self.run.info is not None
-        machines = self.run.info.client_health.get("machines") or ()
-        return US + int(max((m["offset_error_ms"] for m in machines), default=0) * 1e6)
-
 
 def measured(
     folder: Path, server: Simulated, *words: str, clock: str = "kernel", **settings: object
@@ -89,6 +82,7 @@ class Pair:
     sent_ns: NDArray[np.int64]  # of each chunk that the server handed to its socket
     sent_tokens: NDArray[np.int64]
     true: dict[str, Any]
+    unsure_ns: int  # by which the clock of its machine, of several, may be off the server's
 
     @property
     def name(self) -> str:
@@ -102,6 +96,7 @@ def pairs(evidence: Evidence) -> Iterator[Pair]:
     seen = {request.request_id: request for request in seen_requests(evidence.run, evidence.tokens)}
     first = evidence.tokens["first_read"]
     places = {int(n): at for at, n in enumerate(evidence.tokens["request_index"])}
+    unsure_ns = _unsure_ns(evidence.run)
     for row in pd.DataFrame(evidence.run.frame.columns).itertuples(index=False):
         at = places[int(row.request_index)]
         reads = {
@@ -110,7 +105,14 @@ def pairs(evidence: Evidence) -> Iterator[Pair]:
         }
         true = truth[row.request_id]
         sent = (np.array(true[key], dtype=np.int64) for key in ("t_sent_ns", "tokens"))
-        yield Pair(row, seen[row.request_id], reads, *sent, true)
+        yield Pair(row, seen[row.request_id], reads, *sent, true, unsure_ns.get(row.machine, 0))
+
+
+def _unsure_ns(run: Run) -> dict[str, int]:
+    """Return the ± of each machine's clock; none: one machine sent, whose clock is the server's."""
+    assert run.info is not None
+    machines = run.info.client_health.get("machines") or []
+    return {one["machine"]: round(one["offset_error_ms"] * 1e6) for one in machines}
 
 
 def check(evidence: Evidence) -> None:
@@ -119,7 +121,7 @@ def check(evidence: Evidence) -> None:
     check_sums(evidence)
     for pair in pairs(evidence):
         check_order(pair)
-        check_causes(pair, evidence.unsure_ns)
+        check_causes(pair)
         check_row(pair)
     check_streams(evidence)
 
@@ -185,12 +187,11 @@ def check_order(pair: Pair) -> None:
     assert not wrong.size, f"{pair.name}: tokens of read {wrong[0]}: not what the server sent then"
 
 
-def check_causes(pair: Pair, unsure_ns: int = US) -> None:
+def check_causes(pair: Pair) -> None:
     """Nothing was seen before it was done; nothing was done before it was asked for."""
-    ahead = pair.seen.sent_ns - pair.true["t_received_ns"]
-    assert ahead <= unsure_ns, f"{pair.name}: the server had it {ahead} ns before it was sent"
-    # Of one machine the stamps are the kernel's, to the nanosecond; of several they were moved.
-    early = np.flatnonzero(pair.seen.stamps_ns < pair.sent_ns - (unsure_ns - US))
+    ahead = pair.seen.sent_ns - pair.true["t_received_ns"] - pair.unsure_ns
+    assert ahead <= US, f"{pair.name}: the server had it {ahead} ns before it was sent"
+    early = np.flatnonzero(pair.seen.stamps_ns + pair.unsure_ns < pair.sent_ns)
     assert not early.size, f"{pair.name}: chunk {early[0]} was seen before the server sent it"
 
 

@@ -154,7 +154,7 @@ def test_its_files_pass_every_check_of_one_machines(both: tuple[Done, Done]) -> 
         check_nothing_is_missing(evidence)
         for pair in pairs(evidence):
             check_order(pair)
-            check_causes(pair, evidence.unsure_ns)
+            check_causes(pair)
             check_row(pair)
 
 
