@@ -64,6 +64,9 @@ class _MadeCrew:
 class _MadeWorker:
     senders: list[WorkerHealth]
 
+    def tell(self, order: object) -> None:
+        """Nothing: nobody sends here."""
+
 
 @dataclass(frozen=True, slots=True)
 class MadeRun:
