@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from vllm_bench.interrupts import SIGNALS
 
 from tests.support.far_end import FarEnd, TinyVllm
 
@@ -79,3 +81,14 @@ def shared() -> Path:
     if not (folder / "wire").is_dir():
         pytest.skip("no folder ../shared with captures of a real server")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_left_alone() -> Iterator[None]:
+    """A handler that a test leaves would end all tests after it, without a word."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    left = {number for number, handler in before.items() if signal.getsignal(number) != handler}
+    for number in left:
+        signal.signal(number, before[number])
+    assert not left

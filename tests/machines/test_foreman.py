@@ -135,6 +135,7 @@ def test_what_is_wrong_is_told_in_a_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["sender.py", *words])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    monkeypatch.setattr(script, "set_handlers", lambda _: None)  # this process goes on
     assert script.run(sender.main) == code
     out, err = capsys.readouterr()
     assert out == ""
