@@ -70,6 +70,7 @@ def test_a_wrong_value_is_told_with_what_is_allowed(words: str, flag: str, allow
 def test_a_script_without_its_libraries_says_what_to_do(script: str, tmp_path: Path) -> None:
     words = [tmp_path / "model"] if "model" in script else []
     sides = ["a", "b"] if script in ("bench/ab.py", "bench/compare.py") else []
+    sides = ["127.0.0.1:9"] if script == "bench/sender.py" else sides
     # -S: none of the environment's
     done = subprocess.run(
         [sys.executable, "-S", str(ROOT / script), *words, *sides],
