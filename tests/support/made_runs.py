@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_bench.plan.arrivals import realised
+from vllm_bench.records.beside.answers import AnswerRow
 from vllm_bench.records.beside.sample_file import RowFile
 from vllm_bench.records.beside.samples import ALL, GpuRow, ServerRow
 from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
@@ -264,3 +265,17 @@ def frame_of(folder: Path, records: Sequence[RequestRecord]) -> Rows:
     path = folder / "frame.csv"
     path.unlink(missing_ok=True)
     return read_rows(write_run(folder, records, name="frame"))
+
+
+def made_answer(index: int) -> AnswerRow:
+    """Return the row of a right answer to question `index`."""
+    return AnswerRow(
+        request_index=index,
+        prompt_id=f"q{index}",
+        right=1,
+        found="42",
+        unparsed=0,
+        cut=0,
+        text_sha256="0" * 64,
+        tokens=20,
+    )

@@ -8,9 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 from vllm_bench.crew.judged import NO_READS, Judged
-from vllm_bench.records.beside.answers import AnswerRow
 
-from tests.support.made_runs import failed_record, made_record
+from tests.support.made_runs import failed_record, made_answer, made_record
 
 RUN_ID = made_record().run_id
 
@@ -25,17 +24,7 @@ def made_judged(index: int = 0, stamps: Sequence[int] = (), **changes: Any) -> J
 
 def answered(index: int, text: str) -> Judged:
     """A success on a question, and what it says."""
-    row = AnswerRow(
-        request_index=index,
-        prompt_id=f"q{index}",
-        right=1,
-        found="42",
-        unparsed=0,
-        cut=0,
-        text_sha256="0" * 64,
-        tokens=20,
-    )
-    return made_judged(index, [1_000_000], answer=(row, text))
+    return made_judged(index, [1_000_000], answer=(made_answer(index), text))
 
 
 NS = st.integers(-(2**53), 2**53)

@@ -25,7 +25,7 @@ from vllm_bench.records.request_record import (
 )
 from vllm_bench.records.row import csv_lines
 
-from tests.support.made_runs import made_record
+from tests.support.made_runs import made_answer, made_record
 
 One = tuple[RequestRecord, Reads, tuple[AnswerRow, str] | None]
 RUN_ID = made_record().run_id
@@ -38,17 +38,7 @@ def one(index: int) -> One:
     assert record.t_sent_s is not None
     first_ns = round((record.t_sent_s + 0.1) * 1e9)
     reads = (array("q", [first_ns, first_ns + index]), array("H", [1, 1]), array("H", [1, index]))
-    answer = AnswerRow(
-        request_index=index,
-        prompt_id=f"q{index}",
-        right=1,
-        found="42",
-        unparsed=0,
-        cut=0,
-        text_sha256="0" * 64,
-        tokens=20,
-    )
-    return record, reads, (answer, f"so it is {index}")
+    return record, reads, (made_answer(index), f"so it is {index}")
 
 
 def written(folder: Path, ones: Iterable[One], *, ended: bool = False) -> Path:
