@@ -34,7 +34,7 @@ def asked(folder: Path, url: str, *words: str, **settings: Any) -> tuple[int, li
     assert "Traceback" not in done.stderr, done.stderr
     rows = find_runs([], folder / "results").paths
     runs = with_answers_judged([summarize(load_run(path)) for path in rows])
-    return done.returncode, sorted(runs, key=lambda run: run.started_utc or "")
+    return done.returncode, sorted(runs, key=lambda run: run.began_s)
 
 
 def found(runs: list[RunSummary]) -> list[tuple[str, float, list[str]]]:

@@ -159,7 +159,7 @@ def test_questions_are_paired_by_their_answers(tmp_path: Path, server: Served) -
     assert_ran(script(tmp_path, "bench.py", *words, "--texts"))
     paths = find_runs([], tmp_path / "results").paths
     runs = with_answers_judged([summarize(load_run(path)) for path in paths])
-    alone, level = sorted(runs, key=lambda run: run.started_utc or "")
+    alone, level = sorted(runs, key=lambda run: run.began_s)
     assert alone.answers is not None
     assert level.answers is not None
     assert (alone.answers.n, level.answers.n) == (20, 20)

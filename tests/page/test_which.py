@@ -21,7 +21,9 @@ from tests.support.made_runs import NOON_S, made_info, write_run
 SECTION = "#which"
 
 
-def label_runs(folder: Path, *labels: str | None, levels=(1, 8), repeats=4, **info: Any):
+def label_runs(
+    folder: Path, *labels: str | None, levels=(1, 8), repeats=4, every_s=100.0, **info: Any
+):
     """Write runs of these labels by turns, each 5 % slower than the label before, and read them."""
     paths = []
     turns = itertools.count()
@@ -35,7 +37,7 @@ def label_runs(folder: Path, *labels: str | None, levels=(1, 8), repeats=4, **in
             for r in level_records(streams, count=150, repeat=repeat, run_id=name)
         ]
         scenario = {} if label is None else {"label": label}
-        begun_s = NOON_S + 100 * next(turns)
+        begun_s = NOON_S + every_s * next(turns)
         clock = {
             "clock_start": ClockPair(wall_s=begun_s, monotonic_ns=0),
             "clock_end": ClockPair(wall_s=begun_s + 60, monotonic_ns=60_000_000_000),
@@ -96,8 +98,9 @@ def test_runs_without_a_label_belong_to_neither_side(tmp_path):
     assert (len(a.runs), len(b.runs)) == (4, 4)
 
 
-def test_the_first_that_ran_is_a_whatever_it_is_called(tmp_path):
-    runs = label_runs(tmp_path, "zebra", "ape", levels=[8])
+@pytest.mark.parametrize("every_s", [100.0, 0.1])
+def test_the_first_that_ran_is_a_whatever_it_is_called(tmp_path, every_s):
+    runs = label_runs(tmp_path, "zebra", "ape", levels=[8], every_s=every_s)
     a, b = two_sides([run.summary for run in reversed(runs)])
     assert (a.name, b.name) == ("zebra", "ape")
 

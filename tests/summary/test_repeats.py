@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv
+from vllm_bench.records.run_info import ClockPair
 from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee
@@ -23,16 +24,17 @@ from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.level_lines import exit_code, objective_lines, repeat_lines, stability_lines
 from vllm_bench.tables.text_tables import population, unbounded
 
-from tests.support.made_runs import failed_record, made_info, made_record, write_run
+from tests.support.made_runs import NOON_S, failed_record, made_info, made_record, write_run
 from tests.support.reading import numbers
 
+INFO = ("scenario", "server", "plan", "repeat", "clock_start")
 SLO = {"slo": {"ttft_ms": {"p50": 200.0}}}
 
 
 def run(folder: Path, run_id: str, *, bad: int = 0, **changes: Any) -> RunSummary:
     """A run of 200 requests, `bad` of them failed: INVALID from a few percent on."""
     folder.mkdir(parents=True, exist_ok=True)
-    info = {k: changes.pop(k) for k in ("scenario", "server", "plan", "repeat") if k in changes}
+    info = {k: changes.pop(k) for k in INFO if k in changes}
     fields = {"run_id": run_id, **changes}
     records = [
         failed_record(i, run_id=run_id, concurrency=changes.get("concurrency", 4))
@@ -89,6 +91,15 @@ def test_two_settings_of_one_server_are_two_series(tmp_path, one, other):
 def test_runs_of_two_folders_are_no_repeats(tmp_path):
     found = [run(tmp_path / folder, "a") for folder in ("one", "two")]
     assert len(series_of(sorted_summaries(found))) == 2
+
+
+def test_repeats_within_one_second_stand_in_the_order_in_which_they_ran(tmp_path):
+    began = {"z": 0.1, "a": 0.2, "m": 0.3}
+    runs = [
+        run(tmp_path, name, clock_start=ClockPair(wall_s=NOON_S + after_s, monotonic_ns=0))
+        for name, after_s in began.items()
+    ]
+    assert [one.run_id for one in sorted_summaries(runs[::-1])] == list(began)
 
 
 def test_a_few_merged_tokens_more_at_a_higher_load_are_the_same_server(tmp_path):

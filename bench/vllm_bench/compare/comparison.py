@@ -57,7 +57,7 @@ class Unit:
     @property
     def started_s(self) -> float:
         """When it began, in seconds since 1970; 0 where that isn't known."""
-        return min(run.info.clock_start.wall_s if run.info else 0.0 for run in self.runs)
+        return min(run.began_s for run in self.runs)
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -114,7 +114,7 @@ def _by_key(
     one side alone has is any other (None), so that runs of one start aren't taken for several.
     """
     visits: dict[tuple[Key, object], list[RunSummary]] = {}
-    for place, run in enumerate(sorted(runs, key=_started)):
+    for place, run in enumerate(sorted(runs, key=lambda run: run.began_s)):
         asked = run.info.experiment if run.info else {}
         if _made_again(run, runs):
             continue
@@ -138,10 +138,6 @@ def _made_again(run: RunSummary, runs: Sequence[RunSummary]) -> bool:
     session = session_of(run.info)
     others = (o.info for o in runs if o is not run and o.info and session_of(o.info) == session)
     return made_again(run.info, others if session else ())
-
-
-def _started(run: RunSummary) -> float:
-    return run.info.clock_start.wall_s if run.info else 0.0
 
 
 def plan_of(run: RunSummary) -> str | None:

@@ -97,8 +97,8 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     )
 
 
-def _newest(series: Series) -> str:
-    return max(run.started_utc or "" for run in series.runs)
+def _newest(series: Series) -> float:
+    return max(run.began_s for run in series.runs)
 
 
 def _section(

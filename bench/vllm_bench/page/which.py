@@ -25,7 +25,7 @@ def two_sides(runs: Sequence[RunSummary]) -> tuple[Side, Side] | None:
     one class alone, whose label is the class.
     """
     found: dict[str, list[RunSummary]] = {}
-    for run in sorted(runs, key=lambda run: run.started_utc or ""):
+    for run in sorted(runs, key=lambda run: run.began_s):
         label = run.info.experiment.get("side") if run.info else None
         if run.plan("alone") is None and (label := label or run.setting("label")):
             found.setdefault(str(label), []).append(run)

@@ -173,6 +173,14 @@ class RunSummary(OfRun):
         return self.info.prompts.get("sha256") if self.info else None
 
     @property
+    def began_s(self) -> float:
+        """When the run started, in seconds since 1970, to sort by; 0.0 where it isn't known.
+
+        Not `started_utc`: two short runs may have the same second.
+        """
+        return self.info.clock_start.wall_s if self.info else 0.0
+
+    @property
     def started_utc(self) -> str | None:
         """When the run started, as 2026-11-24T10:24:00Z; None where it isn't known."""
         return self.started("%Y-%m-%dT%H:%M:%SZ")
@@ -391,7 +399,7 @@ def sorted_summaries(summaries: Sequence[RunSummary]) -> list[RunSummary]:
     """Return summaries by scenario, level and time, answers judged."""
     return sorted(
         with_answers_judged(summaries),
-        key=lambda s: (s.scenario, s.load, s.started_utc or "", s.name),
+        key=lambda s: (s.scenario, s.load, s.began_s, s.name),
     )
 
 
