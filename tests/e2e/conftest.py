@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.beside.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HUMAN_PROMPTS = ROOT.parent / "shared" / "data" / "oasst" / "prompt_lottery_en_250_text.jsonl"
@@ -64,11 +65,6 @@ class Served:
         self.process.wait()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 COMMANDS = {
     "vllm": ["sh", str(ROOT / "tools" / "vllm_cpu.sh")],
     "simulator": [
@@ -113,14 +109,6 @@ def server(
 ) -> Iterator[Served]:
     """A server for all the tests that leave it whole."""
     served = start(request.param, tmp_path_factory.mktemp(request.param))
-    yield served
-    served.kill()
-
-
-@pytest.fixture(params=COMMANDS)
-def doomed_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """A server that a test may kill."""
-    served = start(request.param, tmp_path)
     yield served
     served.kill()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from vllm_bench.vllm.page import samples, summed
 
 from tests.e2e.conftest import ROOT, Served, start
 from tests.e2e.scripts import bench_words, environment, rows, script
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
@@ -82,12 +82,9 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
         text=True,
         env=environment(tmp_path),
     )
-    give_up = time.monotonic() + 120
-    while generated(narrow) < before + 50:
-        assert time.monotonic() < give_up, "no token came"
-        time.sleep(0.02)
+    wait_until(lambda: generated(narrow) >= before + 50)
     narrow.process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4, err
     (row,) = rows(tmp_path).to_dict("records")
     # It tells the finish reason `abort`, with usage and [DONE], or an error of the engine that

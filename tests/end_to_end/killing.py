@@ -12,20 +12,20 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import orjson
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.running import sending_processes, start_bench, write_scenario
 
 Victim = Literal["parent", "worker", "both"]
 
 STREAMS = (6, 7)  # of the levels; each has its own
 REPLIES = 180  # of a level
-GIVE_UP_S = 60.0
 NS = 1_000_000_000
 
 
@@ -185,7 +185,7 @@ def kill(victims: Victims, folder: Path, base_url: str, truth: Truth) -> Fate:
     try:
         for blow in victims.blows:
             _strike(blow, process, truth, fate)
-        fate.out, fate.err = process.communicate(timeout=GIVE_UP_S)
+        fate.out, fate.err = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
         process.communicate()
@@ -199,7 +199,7 @@ def _strike(blow: Blow, process: subprocess.Popen[str], truth: Truth, fate: Fate
         enough = len(truth.ended(fate.victims.name, blow.level)) >= blow.replies
         return enough or process.poll() is not None
 
-    _wait(is_time)
+    wait_until(is_time)
     time.sleep(blow.delay_s)
     if process.poll() is not None:
         return
@@ -224,7 +224,7 @@ def _kill(target: int) -> None:
 
 def _outliving(workers: Sequence[int]) -> list[int]:
     """Give the processes time to end; return those that don't."""
-    give_up_s = time.monotonic() + 30
+    give_up_s = time.monotonic() + LIMIT_S
     left = list(workers)
     while left and time.monotonic() < give_up_s:
         time.sleep(0.05)
@@ -239,10 +239,3 @@ def _lives(pid: int) -> bool:
     except OSError:
         return False
     return told.rpartition(")")[2].split()[0] != "Z"
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + GIVE_UP_S
-    while not condition():
-        assert time.monotonic() < give_up_s, "it never came"
-        time.sleep(0.05)

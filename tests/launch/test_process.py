@@ -20,18 +20,14 @@ from vllm_bench.launch.ports import members, sockets_on
 from vllm_bench.launch.process import PortTakenError, ServerProcess, StartFailedError
 from vllm_bench.launch.said import said
 
+from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import TinyVllm
 from tests.support.reading import one_line
 
 pytestmark = pytest.mark.process
 
-LIMIT_S = 60.0
 SECRET = "s3cret-of-nobody"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def settings(**values: str) -> Settings:
@@ -60,10 +56,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_for_file(path: Path) -> str:
-    give_up_s = time.monotonic() + LIMIT_S
-    while not (path.exists() and path.read_text().endswith("\n")):
-        assert time.monotonic() < give_up_s
-        time.sleep(0.01)
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     return path.read_text()
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
 from vllm_bench.interrupts import SIGNALS, Interrupts, set_handlers, unheard_by_children
+
+from tests.support.beside.waiting import wait_until
 
 
 def handlers() -> list[object]:
@@ -105,8 +106,5 @@ def test_what_is_started_meanwhile_never_hears_them_and_none_is_lost(asked: Inte
             # A child inherits the mask.
             assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= set(SIGNALS)
         # The system may have given it to any thread that hears it: the main one learns of it soon.
-        give_up_s = time.monotonic() + 30
-        while not asked() and time.monotonic() < give_up_s:
-            time.sleep(0.001)
-        assert asked() == 1
+        assert wait_until(asked) == 1
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from vllm_bench.records.run_info import read_run_info
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.frames import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +29,7 @@ def run_script(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LIMIT_S,
         cwd=cwd,
         env={**os.environ, "PYTHONWARNINGS": "error", **env},
     )
@@ -82,7 +81,7 @@ def run_bench(
         command(folder, scenarios, *words, script=script),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
         cwd=folder,  # from any folder
         env=environment(folder, **env),
@@ -99,13 +98,6 @@ def start_bench(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[
         env=environment(folder),
         start_new_session=True,  # a process group of its own
     )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up, "it never came"
-        time.sleep(0.01)
 
 
 def rows(folder: Path) -> pd.DataFrame:

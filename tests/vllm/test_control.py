@@ -13,6 +13,7 @@ from vllm_bench.vllm import server as control
 from vllm_bench.vllm.address import is_own_address
 from vllm_bench.vllm.server import ControlError, Model, Server, page_getter
 
+from tests.support.beside.ports import free_port
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
 
 
@@ -50,12 +51,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     virtual = SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep)
     monkeypatch.setattr(control, "time", virtual)
     return now_s
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_server_that_answers_health_is_ready(tiny_vllm: TinyVllm, connect) -> None:

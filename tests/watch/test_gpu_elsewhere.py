@@ -28,6 +28,7 @@ from vllm_bench.watch.gpu_elsewhere import (
 )
 from vllm_bench.watch.recording import GpuFacts, GpuRecording, Problem, UnavailableError
 
+from tests.support.beside.waiting import wait_until
 from tests.support.shimmed import TWO_GPUS, Collected, environment
 
 pytestmark = pytest.mark.process
@@ -160,20 +161,13 @@ def python(code: str) -> str:
     return shlex.join([sys.executable, "-c", code])
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up, "it never came"
-        time.sleep(0.01)
-
-
 def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> None:
     record = recording(tmp_path)
     sampler = CommandSampler(command(tmp_path, TWO_GPUS + "1 3 all=!15\n", "--hz", "50"), record)
     sampler.start()
     start_s = time.time()
     record.anchor(time.perf_counter_ns(), start_s)
-    wait_for(lambda: record.problems)
+    wait_until(lambda: record.problems)
     sampler.stop()
     facts = record.facts()
     rows = pd.read_csv(tmp_path / "telemetry" / "x.csv")

@@ -13,7 +13,8 @@ from vllm_bench.errors import UsageError
 from vllm_bench.machines.engines import by_command
 from vllm_bench.machines.engines.by_command import ByCommand
 
-from tests.machines.running import KEY, lives, wait_until
+from tests.machines.running import KEY, lives
+from tests.support.beside.waiting import wait_until
 
 AT = "127.0.0.1:9"
 
