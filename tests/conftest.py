@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,12 @@ def _start(self: BaseProcess) -> None:
 _started = BaseProcess.start
 BaseProcess.start = _start  # type: ignore[method-assign]
 sys.addaudithook(_audit)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half of the time a test waits for what it started; a process takes 250 MB."""
+    return min(2 * (os.cpu_count() or 1), 8)
 
 
 @pytest.hookimpl(optionalhook=True)
