@@ -18,6 +18,7 @@ from tests.support.far_end import FarEnd, TinyVllm
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = "tests/machines/ray/"  # its tests share one
+APART = "tests/experiments/test_ab.py"  # is long, and its tests share nothing
 SERVED = "tests/e2e/"  # its tests are for two kinds of servers
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn"}
 # Enough for properties of this size; how long one takes says something of the machine alone.
@@ -64,6 +65,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(CLUSTER):
                 return CLUSTER
+            if nodeid.startswith(APART):
+                return nodeid
             kind = "vllm" if nodeid.startswith(SERVED) and "[vllm" in nodeid else ""
             return super()._split_scope(nodeid) + kind
 

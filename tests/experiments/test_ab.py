@@ -82,7 +82,7 @@ class Ab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=4 * LIMIT_S,
         )
 
     @contextmanager

@@ -11,7 +11,7 @@ from vllm_bench.records.run_info import read_run_info
 from tests.e2e.conftest import COMMANDS, Served, start
 from tests.e2e.scripts import bench_words, only, rows, start_bench
 from tests.e2e.test_load import moved, run
-from tests.support.beside.waiting import LIMIT_S
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
@@ -49,8 +49,11 @@ def test_groups_that_begin_alike_are_found_to_the_token(
 def test_a_server_killed_in_the_middle_leaves_every_row_and_no_success(
     tmp_path: Path, blocks: Served, dataset: str
 ) -> None:
-    words = bench_words(tmp_path, blocks, dataset, num_requests=2000)
+    long = {"num_requests": 2000, "max_new_tokens": 256, "ignore_eos": True}
+    words = bench_words(tmp_path, blocks, dataset, **long)
     process = start_bench(tmp_path, [*words, "--give-up-s", "2"])
+    before = blocks.generated()  # replies end together: wait until the next ones are under way
+    wait_until(lambda: blocks.generated() >= before + 20)
     blocks.kill()
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1, err
