@@ -106,11 +106,9 @@ class Course:
 
     def notes(self) -> tuple[str, ...]:
         """Return what people should know of it."""
-        was = "was lost, and its share" if len(self.lost) == 1 else "were lost, and their share"
-        lost = (
-            f"{len(self.lost)} of {len(self.crew.workers)} {self.crew.what} {was} of the load: "
-            f"{', '.join(self.lost)}"
-        )
+        was = "was lost, with its load" if len(self.lost) == 1 else "were lost, with their load"
+        many = f"{len(self.lost)} of {len(self.crew.workers)} {self.crew.what}"
+        lost = f"{many} {was}: {', '.join(self.lost)}"
         together = (
             "the streams started together: without a request that warmed the server up, no latency "
             "is known over which to spread them"

@@ -57,7 +57,7 @@ def workers_for(plan: Plan, asked: int | None) -> int:
     """
     streams = plan.streams
     if streams is None:
-        rate = (plan.request_rate or 0) * plan.own_share
+        rate = (plan.request_rate or 0) * plan.own_rate_share
         streams = math.ceil(rate / RATE_A_WORKER * STREAMS_A_WORKER)
     cores = len(allowed_cores()) or os.cpu_count() or 1
     caps = [part.level.concurrency or part.scenario.max_in_flight for part in plan.drawn]

@@ -48,7 +48,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Send this machine's part of a run."""
+    """Send this machine's portion of a run."""
 
     plan: Plan
     workers: int | None  # sending processes; None: as many as suit it
@@ -110,7 +110,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The last word of a foreman that ends before its part does."""
+    """The last word of a foreman that ends before its portion does."""
 
     why: str
 

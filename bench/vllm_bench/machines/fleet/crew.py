@@ -78,7 +78,7 @@ class MachineCrew:
         return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
-        """Give a machine its part.
+        """Give a machine its portion.
 
         Raises RunError: it doesn't take it; OSError: a file that travels with it can't be read.
         """
@@ -88,10 +88,10 @@ class MachineCrew:
             worker.orders.send(order)
             post.over = False
         except OSError as e:
-            how = self.lose(worker, "didn't take its part of the load")
+            how = self.lose(worker, "didn't take its portion of the load")
             raise RunError(f"{worker.name} {how} ({e.strerror or e})") from e
         except BaseException:  # half an order can't be followed by another
-            post.machine.lose("was interrupted while it got its part")
+            post.machine.lose("was interrupted while it got its portion")
             raise
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
@@ -137,7 +137,7 @@ class MachineCrew:
             post.machine.leaving = message.why
         elif isinstance(message, Idle):
             post.over = True
-            for sender in worker.senders:  # of a part that broke, and had no last word
+            for sender in worker.senders:  # of a portion that broke, and had no last word
                 sender.lost = sender.lost or not sender.ended
         elif isinstance(message, NotKept):
             self._notes.append(f"{worker.name} keeps no more rows: {message.text}")
@@ -165,7 +165,7 @@ class MachineCrew:
         return {post.machine.name for post in self._posts if post.stays or post.machine.lost}
 
     def end(self, limit_s: float) -> None:
-        """Wait until each machine has ended its part; one that doesn't in time is lost."""
+        """Wait until each machine has ended its portion; one that doesn't in time is lost."""
         give_up_s = time.monotonic() + limit_s
         for post in self._not_over():
             post.worker.tell("cancel")
@@ -181,7 +181,7 @@ class MachineCrew:
         return [post for post in self._posts if not post.over and not post.machine.lost]
 
     def _drain(self, post: Post) -> None:
-        """Read on to a part's end, past what nobody wants any more."""
+        """Read on to a portion's end, past what nobody wants any more."""
         messages = post.machine.inbox.take()
         if messages is None:
             post.machine.lose("died")

@@ -14,7 +14,7 @@ from ..messages import Forget
 from .crew import MachineCrew
 from .machine import Machine
 
-END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
+END_LIMIT_S = 10.0  # for machines to end their portions of a run that was broken off
 
 
 class MachineMissedError(RunError):
@@ -32,7 +32,7 @@ class Fleet:
         *,
         rows_stay: bool = False,
     ) -> None:
-        """`workers`: sending processes of each; None: as many as suit its part and its cores.
+        """`workers`: sending processes of each; None: as many as suit its portion and its cores.
 
         `host`: this machine's address, as they know it. `rows_stay`: they are fetched after a
         run's end.

@@ -1,4 +1,4 @@
-"""A machine in one run: its part, how far it is, its clock; a `Worker` to who runs the plan."""
+"""A machine in one run: its portion, how far it is, its clock; a `Worker` to who runs the plan."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Post:
     """A machine in one run."""
 
     machine: Machine
-    plan: Plan  # its part
+    plan: Plan  # its portion
     timeline: Timeline
     worker: Worker
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
-    over: bool = True  # from Idle on; and before it was given its part
+    over: bool = True  # from Idle on; and before it was given its portion
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
@@ -51,7 +51,7 @@ class Post:
 
 
 def post_of(machine: Machine, plan: Plan, run_id: str) -> Post:
-    """Return a machine's post in one run, before it has been given its part."""
+    """Return a machine's post in one run, before it has been given its portion."""
     timeline = Timeline(machine.clock)
     worker = Worker(
         machine.name,

@@ -1,4 +1,4 @@
-"""The file of a run's part on the machine that sent it: lines of JSON, appended as requests end.
+"""The file of a run's rows on the machine that sent it: lines of JSON, appended as requests end.
 
 The first line says which run and which machine; then come requests, and now and then how the
 machine's clock stands to the head's, of which the last counts. Each line is written whole or taken

@@ -33,7 +33,7 @@ class Keeper:
         return dataclasses.replace(facts, runs_kept=self.runs(), kept_in=kept_in)
 
     def file(self, plan: Plan) -> KeptFile | None:
-        """Return the file for this machine's part of a run; None: there is no folder."""
+        """Return the file for this machine's portion of a run; None: there is no folder."""
         if self.folder is None:
             return None
         file = KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets, plan.session)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from vllm_bench.crew.judged import Elsewhere, Judged
+from vllm_bench.machines.kept.ended import Ended
 from vllm_bench.machines.kept.file import KeptFile, runs_in
 from vllm_bench.machines.kept.keeper import Keeper
-from vllm_bench.machines.kept.part import Ended
 from vllm_bench.machines.messages import AllFetched, Fetch, Forget, FromDisk, NotKept
 
 from tests.machines.kept.made import made_judged
