@@ -44,9 +44,9 @@ class Fleet:
         self._pings = Pings([machine.clock for machine in machines])
 
     def idle(self, plan: Plan) -> list[str]:
-        """Return which machines have nothing to send of a plan: its streams are fewer than they."""
+        """Return which machines have nothing to send of a plan: streams or requests are too few."""
         dealt = self._dealt(plan)
-        return [str(m.machine) for m in dealt if not any(part.own.places for part in m.drawn)]
+        return [str(m.machine) for m in dealt if not any(part.most_senders for part in m.drawn)]
 
     @property
     def missed(self) -> bool:
