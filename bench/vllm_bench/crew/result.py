@@ -89,7 +89,8 @@ class Course:
         )
         early = progress.stopped_s < (self.plan.duration_s or 0.0)
         if not progress.stopping or not (missing or early):
-            return "complete"
+            senders = [sender for worker in self.crew.workers for sender in worker.senders]
+            return "incomplete" if any(sender.lost for sender in senders) else "complete"
         return "interrupted" if self.ending.enough is None else "stopped"
 
     def _due(self) -> Iterator[tuple[str | None, int]]:

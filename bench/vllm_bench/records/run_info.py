@@ -24,8 +24,10 @@ MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
+# `incomplete`: it went to its end without a machine, or a sending process, that was lost.
 # `stopped`: by the search that it belongs to, since more of it would have shown nothing else.
-RunStatus = Literal["running", "complete", "interrupted", "failed", "stopped"]
+RunStatus = Literal["running", "complete", "incomplete", "interrupted", "failed", "stopped"]
+TO_THE_END = ("complete", "incomplete")  # after which a session's next run may follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ def moment(found: object) -> bool:
 
 
 def status(found: object) -> bool:
-    """running, complete, interrupted, failed or stopped"""
+    """running, complete, incomplete, interrupted, failed or stopped"""
     return found in get_args(RunStatus)
 
 

@@ -27,7 +27,7 @@ from ..machines.fleet.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files
-from ..records.run_info import ClockPair, RunInfo, RunStatus, write_run_info
+from ..records.run_info import TO_THE_END, ClockPair, RunInfo, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
 from ..scenario.load import rows_expected
@@ -143,7 +143,7 @@ class Session:
                     self.interrupts.break_off_again()
                     remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
-                if status != "complete" or (self.fleet and self.fleet.missed):
+                if status not in TO_THE_END or (self.fleet and self.fleet.missed):
                     return
 
     def _check_there(self) -> None:
