@@ -173,11 +173,11 @@ class Session:
         for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
             self._say_once(proxy)
         if self.fleet:
-            fetch_kept(self.folder, self.fleet.machines, self.say)
+            fetch_kept(self.folder, self.fleet.machines, self._say_once)
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
         if self.resume:
-            say_unasked(self.folder, self.fleet.machines if self.fleet else (), self.say)
+            say_unasked(self.folder, self.fleet.machines if self.fleet else (), self._say_once)
         jobs = list(self._that_fit(scenarios))
         if self.profile_s:
             for job in jobs:
