@@ -93,7 +93,7 @@ class Fetch:
 
     run_id: str
     session: str
-    own: bool = False  # what this foreman has kept alone: others may keep in the same folder
+    machine: str | None = None  # of this one alone: others may keep in the same folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Forget:
 
     run_id: str
     session: str
-    machines: tuple[str, ...] | None = None  # None: what this foreman has kept alone
+    machines: tuple[str, ...]
 
 
 # ---- from a foreman ----

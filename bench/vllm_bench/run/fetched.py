@@ -17,8 +17,8 @@ from ..crew.judged import Judged
 from ..crew.worker import RunError
 from ..machines.clocks.timeline import moved
 from ..machines.fleet.machine import Machine
-from ..machines.kept.fetching import Fetching
-from ..machines.messages import Fetch, Forget, FromDisk
+from ..machines.kept.fetching import kept_by
+from ..machines.messages import AllFetched, Fetch, Forget, FromDisk
 from ..records.beside.more_rows import MoreRows
 from ..records.request_record import RecordsError, count_rows, read_rows
 from ..records.run_files import RUN_ID
@@ -84,16 +84,15 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
     more = MoreRows(rows)
     try:
         for machine in machines:
-            order = Fetch(rows.stem, info.session or "")
-            fetching = Fetching(machine, order, lambda: False, lambda _: None)
             sent_by: set[str] = set()
-            for batch in _batches(fetching, machine, say):
-                found[batch.machine] += more.write(_by_our_clock(batch))
-                sent_by.add(batch.machine)
-            if fetching.whole:
-                done.append((machine, sent_by))
-            for problem in fetching.problems:
-                say(f"{machine.name}: {problem}")
+            for told in _kept_by(machine, Fetch(rows.stem, info.session or ""), say):
+                if isinstance(told, FromDisk):
+                    found[told.machine] += more.write(_by_our_clock(told))
+                    sent_by.add(told.machine)
+                elif not told.problems:
+                    done.append((machine, sent_by))
+                else:
+                    say(f"{machine.name}: {'; '.join(told.problems)}")
     finally:
         more.close()
     if not found:
@@ -105,10 +104,10 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
         machine.order(Forget(rows.stem, info.session or "", tuple(sent_by)))
 
 
-def _batches(fetching: Fetching, machine: Machine, say: Say) -> Iterator[FromDisk]:
+def _kept_by(machine: Machine, order: Fetch, say: Say) -> Iterator[FromDisk | AllFetched]:
     """Yield what comes; a machine that is lost meanwhile keeps what it has."""
     try:
-        yield from fetching.batches()
+        yield from kept_by(machine, order)
     except RunError as e:
         machine.lose(str(e))
         say(f"{machine.name} {e}: it keeps what it has")

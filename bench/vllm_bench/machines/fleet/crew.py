@@ -16,8 +16,19 @@ from ...reply.read_times import ReadTimes
 from ...send.outbox import Connected
 from ..clocks.pings import Pings
 from ..deal import as_told, owners
-from ..kept.fetching import Fetching
-from ..messages import Fetch, Idle, Lates, Leaving, Manned, NotKept, SenderLost, Serve, Standing
+from ..kept.fetching import kept_by
+from ..messages import (
+    AllFetched,
+    Fetch,
+    Idle,
+    Lates,
+    Leaving,
+    Manned,
+    NotKept,
+    SenderLost,
+    Serve,
+    Standing,
+)
 from .machine import Machine
 from .post import Post, post_of
 
@@ -147,18 +158,19 @@ class MachineCrew:
         for post in self._posts:
             if not post.stays or post.machine.lost:
                 continue
-            others = partial(self.take, post.worker)
-            order = Fetch(self._run_id, post.plan.session, own=True)
-            fetching = Fetching(post.machine, order, is_broken_off, others)
+            others, name = partial(self.take, post.worker), post.machine.name
+            order = Fetch(self._run_id, post.plan.session, name)
             try:
-                for batch in fetching.batches():
-                    post.fetched += sum(one.role == "measured" for one in batch.ended)
-                    yield post.worker, post.worker.ours(batch.ended)
+                for told in kept_by(post.machine, order, is_broken_off, others):
+                    if isinstance(told, AllFetched):
+                        self._notes += [f"{name}: {problem}" for problem in told.problems]
+                        post.stays = bool(told.problems)
+                        continue
+                    post.fetched += sum(one.role == "measured" for one in told.ended)
+                    yield post.worker, post.worker.ours(told.ended)
             except RunError as e:
-                self._notes.append(f"{post.machine.name} {self.lose(post.worker, str(e))}")
+                self._notes.append(f"{name} {self.lose(post.worker, str(e))}")
                 post.worker.lose()
-            self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
-            post.stays = not fetching.whole
 
     def unfetched(self) -> set[str]:
         """Return the machines that still keep rows of this run."""

@@ -87,7 +87,7 @@ class Fleet:
         needed = self._unfetched.get(run_id, set())
         for machine in self.machines:
             if machine.name not in needed:
-                machine.order(Forget(run_id, session))
+                machine.order(Forget(run_id, session, (machine.name,)))
         return sorted(needed)
 
     def _dealt(self, plan: Plan) -> list[Plan]:

@@ -6,9 +6,8 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from ...crew.judged import Judged
 from ...crew.worker import Crew, RunError
 from ...live.progress import Progress
 from ...plan.plan import Plan
@@ -22,7 +21,7 @@ TELL_S = 1.0  # between two signs of life
 
 
 class Portion:
-    """A run on this machine, as it is told to the head: a sink of its rows, and what is `Above`."""
+    """A run on this machine, as it is told to the head beside its rows: what is `Above` the run."""
 
     def __init__(self, plan: Plan, orders: Orders, outbox: Outbox, ended: Ended) -> None:
         self._plan, self._orders, self._outbox, self._ended = plan, orders, outbox, ended
@@ -44,20 +43,6 @@ class Portion:
     def _beat(self) -> None:
         while not self._alive.wait(TELL_S):
             self._outbox.put(Alive())
-
-    # ---- a sink ----
-
-    def begin(self) -> None:
-        """Note the start."""
-        self._ended.begin()
-
-    def write(self, ended: Sequence[Judged]) -> None:
-        """Keep and tell requests that have ended."""
-        self._ended.write(ended)
-
-    def close(self) -> None:
-        """No more come."""
-        self._ended.close()
 
     # ---- above ----
 

@@ -41,7 +41,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
     watch = Watch(portion.connected, _nothing, portion.look, asked, float("inf"), above=portion)
     try:
         with asked.answered(), portion.alive():
-            run_plan(plan, portion, started_by(order.workers), watch)
+            run_plan(plan, ended, started_by(order.workers), watch)
     except (RunError, OSError) as e:
         outbox.put(Broke(in_words(e)))
     except KeyboardInterrupt:  # before anything was sent
